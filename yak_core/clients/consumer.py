@@ -1,0 +1,245 @@
+"""A consumer node: a position in the log, and fetches from it; must never decode a record.
+
+The position is (offset, epoch of the record before it), so a leader can tell whether what was read
+is still there (KIP-320). One poll at a time; it is retried through a change of leader and answered
+with records, with nothing when the long poll ran out, or with an error that the application must
+decide about.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from yak_core.batch import Batch
+from yak_core.clients.calls import Poll, PollResult, Seek
+from yak_core.clients.finder import Finder
+from yak_core.config import ClientConfig
+from yak_core.effects import Answer, CancelTimer, Effect, Send, SetTimer
+from yak_core.errors import RETRIABLE, ErrorCode
+from yak_core.events import Called, Cancelled, Event, PeerLost, Received, Started, TimerFired
+from yak_core.host import Snapshot
+from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
+from yak_core.messages import (
+    FetchRequest,
+    FetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+)
+
+TIMER_RETRY: Final = "retry"
+TIMER_OVERDUE: Final = "overdue"
+
+
+class Consumer:
+    """A consumer. Its first event is ``Started`` with a ClientConfig."""
+
+    __slots__ = (
+        "call",
+        "config",
+        "correlation",
+        "finder",
+        "last_epoch",
+        "node_id",
+        "now",
+        "out",
+        "position",
+    )
+
+    config: ClientConfig
+    finder: Finder
+
+    def __init__(self) -> None:
+        self.node_id: NodeId = ""
+        self.now: Micros = 0
+        self.out: list[Effect] = []
+        self.position: Offset = 0
+        self.last_epoch: Epoch = -1
+        self.call: CallId | None = None
+        self.correlation = 0
+
+    def step(self, now: Micros, event: Event) -> list[Effect]:
+        """Take in one event; see docs/contract.md."""
+        self.now = now
+        if isinstance(event, Received):
+            self._on_received(event)
+        elif isinstance(event, Called):
+            self._on_called(event)
+        elif isinstance(event, TimerFired):
+            self._on_timer_fired(event)
+        elif isinstance(event, Started):
+            config = event.config
+            assert isinstance(config, ClientConfig), "a consumer is started with a ClientConfig"
+            self.node_id = event.node
+            self.config = config
+            self.finder = Finder(config.brokers)
+            self.position = config.start_offset
+        elif isinstance(event, PeerLost):
+            if event.peer == self.finder.target and self.call is not None:
+                self.finder.next()
+                self._retry_later()
+        elif isinstance(event, Cancelled):
+            if event.call == self.call:
+                self.call = None
+        else:
+            raise TypeError(f"a consumer does not take in {type(event).__name__}")
+        out = self.out
+        self.out = []
+        return out
+
+    def snapshot(self) -> Snapshot:
+        """What this consumer is like now."""
+        return Snapshot(
+            "consumer",
+            (
+                ("last_epoch", self.last_epoch),
+                ("node", self.node_id),
+                ("polling", self.call is not None),
+                ("position", self.position),
+                ("target", self.finder.target),
+            ),
+        )
+
+    def _on_called(self, event: Called) -> None:
+        request = event.request
+        if isinstance(request, Seek):
+            assert self.call is None, "seek while no poll is under way"
+            self.position = request.offset
+            self.last_epoch = -1
+            self._answer(event.call, ErrorCode.NONE, (), request.offset, 0)
+            return
+        assert isinstance(request, Poll), "a consumer is asked to Poll or to Seek"
+        assert self.call is None, "one poll at a time"
+        self.call = event.call
+        self._ask()
+
+    def _ask(self) -> None:
+        """Ask the target for records, or first for the offset to begin at."""
+        self.correlation += 1
+        config = self.config
+        wait = config.request_timeout_us
+        request: FetchRequest | ListOffsetsRequest
+        if self.position < 0:
+            request = ListOffsetsRequest(self.correlation, self.position)
+        else:
+            wait += config.fetch_wait_us
+            request = FetchRequest(
+                self.correlation,
+                self.position,
+                self.last_epoch,
+                self.finder.epoch,
+                config.fetch_bytes_max,
+                config.fetch_wait_us,
+            )
+        self.out.append(Send(self.finder.target, request))
+        self.out.append(SetTimer(TIMER_OVERDUE, wait, wait))
+
+    def _on_received(self, event: Received) -> None:
+        message = event.message
+        if not isinstance(message, (FetchResponse, ListOffsetsResponse)):
+            return
+        if self.call is None or message.correlation != self.correlation:
+            return
+        self.correlation += 1
+        self.out.append(CancelTimer(TIMER_OVERDUE))
+        error = message.error
+        if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH):
+            self.finder.turned_away(event.src, message.leader, message.leader_epoch)
+        if error in RETRIABLE:
+            self._retry_later()
+            return
+        if error == ErrorCode.NONE:
+            self.finder.answered(event.src, message.leader_epoch)
+        if isinstance(message, ListOffsetsResponse):
+            self._on_offset(message)
+        else:
+            self._on_records(message)
+
+    def _on_offset(self, response: ListOffsetsResponse) -> None:
+        if response.error != ErrorCode.NONE:
+            self._finish(response.error, (), -1, "")
+            return
+        self.position = response.offset
+        self.last_epoch = response.epoch
+        self._ask()
+
+    def _on_records(self, response: FetchResponse) -> None:
+        if response.error != ErrorCode.NONE:
+            self._finish(response.error, (), response.hw, response.detail)
+        elif response.diverging_end >= 0:
+            detail = (
+                f"the log was truncated: what was read below {response.diverging_end} still holds, "
+                f"what was read up to {self.position} does not; seek to go on"
+            )
+            self._finish(ErrorCode.OFFSET_OUT_OF_RANGE, (), response.hw, detail)
+        else:
+            batches = self._from_position(response.batches)
+            start = self.position
+            if batches:
+                self.position = batches[-1].end
+                self.last_epoch = batches[-1].epoch
+            self._finish(ErrorCode.NONE, batches, response.hw, "", start)
+
+    def _from_position(self, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
+        """The batches that hold the position and what follows it without a gap."""
+        at = self.position
+        kept: list[Batch] = []
+        for batch in batches:
+            if batch.end <= at:
+                continue
+            if batch.base_offset > at:
+                break
+            kept.append(batch)
+            at = batch.end
+        return tuple(kept)
+
+    def _on_timer_fired(self, event: TimerFired) -> None:
+        if self.call is None:
+            return
+        if event.key == TIMER_OVERDUE:
+            self.finder.next()
+        self._ask()
+
+    def _retry_later(self) -> None:
+        backoff = self.config.retry_backoff_us
+        self.correlation += 1
+        self.out.append(CancelTimer(TIMER_OVERDUE))
+        self.out.append(SetTimer(TIMER_RETRY, backoff // 2, backoff))
+
+    def _finish(
+        self,
+        error: ErrorCode,
+        batches: tuple[Batch, ...],
+        hw: Offset,
+        detail: str,
+        start: Offset | None = None,
+    ) -> None:
+        call = self.call
+        assert call is not None
+        self.call = None
+        self._answer(call, error, batches, self.position if start is None else start, hw, detail)
+
+    def _answer(
+        self,
+        call: CallId,
+        error: ErrorCode,
+        batches: tuple[Batch, ...],
+        start: Offset,
+        hw: Offset,
+        detail: str = "",
+    ) -> None:
+        result = PollResult(error, batches, start, self.position, hw, self.finder.epoch, detail)
+        self.out.append(Answer(call, result))
+
+    def fork(self) -> Consumer:
+        """A copy that shares only immutable values."""
+        other = Consumer()
+        other.node_id = self.node_id
+        other.now = self.now
+        other.position = self.position
+        other.last_epoch = self.last_epoch
+        other.call = self.call
+        other.correlation = self.correlation
+        if self.node_id:
+            other.config = self.config
+            other.finder = self.finder.fork()
+        return other

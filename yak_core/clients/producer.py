@@ -1,0 +1,371 @@
+"""A producer node: order, retries and idempotence of batches; must never look into a record.
+
+A batch gets its sequence when it is first sent and keeps it through every retry; batches go out in
+order, at most five unresolved at a time, and later ones wait while an earlier one is to be retried
+(KIP-98, KAFKA-5494). An answer is passed on as it is: written, not written, or unknown. Once any
+attempt of a batch may have been written, giving up on it means unknown, and the producer goes on
+under a new producer epoch, because the gap that it may have left cannot be closed (F76, F77).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from yak_core.batch import Batch
+from yak_core.clients.calls import SendBatch, SendResult
+from yak_core.clients.finder import Finder
+from yak_core.config import ClientConfig
+from yak_core.effects import Answer, Effect, Observe, Send, SetTimer
+from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_core.events import Called, Cancelled, Event, PeerLost, Received, Started, TimerFired
+from yak_core.host import Snapshot
+from yak_core.ids import CallId, Micros, NodeId
+from yak_core.log.producers import successor
+from yak_core.messages import ProduceRequest, ProduceResponse
+from yak_core.notes import ProducerReset
+
+TIMER_RETRY: Final = "retry"
+TIMER_OVERDUE: Final = "overdue"
+
+QUEUED: Final = "queued"
+IN_FLIGHT: Final = "in flight"
+WAITING: Final = "waiting"
+
+REFUSED_FOR_GOOD: Final = "another producer with this id has taken over: start a new producer"
+
+
+class Delivery:
+    """One batch on its way: the only writer is the producer."""
+
+    __slots__ = ("as_head", "batch", "call", "deadline", "maybe", "overdue_at", "state", "tries")
+
+    def __init__(self, call: CallId, batch: Batch, deadline: Micros) -> None:
+        self.call = call
+        self.batch = batch
+        self.deadline = deadline
+        self.overdue_at: Micros = 0
+        self.state = QUEUED
+        self.maybe = False
+        self.as_head = False
+        self.tries: tuple[int, ...] = ()
+
+    @property
+    def sent(self) -> bool:
+        """Was it ever sent? Then its sequence is fixed."""
+        return bool(self.tries)
+
+    def fork(self) -> Delivery:
+        """A copy that shares only the immutable batch."""
+        other = Delivery(self.call, self.batch, self.deadline)
+        other.overdue_at = self.overdue_at
+        other.state = self.state
+        other.maybe = self.maybe
+        other.as_head = self.as_head
+        other.tries = self.tries
+        return other
+
+
+class Producer:
+    """A producer. Its first event is ``Started`` with a ClientConfig."""
+
+    __slots__ = (
+        "armed",
+        "by_try",
+        "config",
+        "correlation",
+        "fenced",
+        "finder",
+        "next_sequence",
+        "node_id",
+        "now",
+        "out",
+        "producer_epoch",
+        "producer_id",
+        "retrying",
+        "unresolved",
+    )
+
+    config: ClientConfig
+    finder: Finder
+
+    def __init__(self) -> None:
+        self.node_id: NodeId = ""
+        self.now: Micros = 0
+        self.out: list[Effect] = []
+        self.producer_id = -1
+        self.producer_epoch = -1
+        self.next_sequence = 0
+        self.correlation = 0
+        self.unresolved: list[Delivery] = []
+        self.by_try: dict[int, Delivery] = {}
+        self.armed: Micros | None = None
+        self.retrying = False
+        self.fenced = False
+
+    def step(self, now: Micros, event: Event) -> list[Effect]:
+        """Take in one event; see docs/contract.md."""
+        self.now = now
+        if isinstance(event, Received):
+            if isinstance(event.message, ProduceResponse):
+                self._on_response(event.src, event.message)
+        elif isinstance(event, Called):
+            self._on_called(event)
+        elif isinstance(event, TimerFired):
+            self._on_timer_fired(event)
+        elif isinstance(event, Started):
+            self._on_started(event)
+        elif isinstance(event, PeerLost):
+            self._on_peer_lost(event.peer)
+        elif not isinstance(event, Cancelled):
+            raise TypeError(f"a producer does not take in {type(event).__name__}")
+        out = self.out
+        self.out = []
+        return out
+
+    def snapshot(self) -> Snapshot:
+        """What this producer is like now."""
+        return Snapshot(
+            "producer",
+            (
+                ("epoch", self.producer_epoch),
+                ("next_sequence", self.next_sequence),
+                ("node", self.node_id),
+                ("target", self.finder.target),
+                ("unresolved", tuple((d.state, d.batch.base_sequence) for d in self.unresolved)),
+            ),
+        )
+
+    def _on_started(self, event: Started) -> None:
+        config = event.config
+        assert isinstance(config, ClientConfig), "a producer is started with a ClientConfig"
+        if config.idempotent:
+            assert config.acks == -1, "idempotence needs acks=all"
+            assert config.in_flight_max <= 5, "idempotence allows five batches in flight"
+            # 62 random bits: an id that nobody hands out and nobody else has.
+            self.producer_id = event.nonce >> 66
+            self.producer_epoch = 0
+        self.node_id = event.node
+        self.config = config
+        self.finder = Finder(config.brokers)
+
+    def _on_called(self, event: Called) -> None:
+        request = event.request
+        assert isinstance(request, SendBatch), "a producer is asked to SendBatch"
+        if self.fenced:
+            self._answer(
+                event.call,
+                ErrorCode.INVALID_PRODUCER_EPOCH,
+                Outcome.NOT_WRITTEN,
+                detail=REFUSED_FOR_GOOD,
+            )
+        elif len(self.unresolved) >= self.config.queue_max:
+            detail = "too many batches are unresolved: wait for some"
+            error = ErrorCode.THROTTLING_QUOTA_EXCEEDED
+            self._answer(event.call, error, Outcome.NOT_WRITTEN, detail=detail)
+        else:
+            deadline = self.now + self.config.delivery_timeout_us
+            self.unresolved.append(Delivery(event.call, request.batch, deadline))
+            self._pump()
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        """Send what may go out, in order; nothing overtakes a batch that is to be retried."""
+        for index, delivery in enumerate(self.unresolved[: self.config.in_flight_max]):
+            if delivery.state == WAITING:
+                break
+            if delivery.state == QUEUED:
+                self._send(delivery, as_head=index == 0)
+        self._arm()
+
+    def _send(self, delivery: Delivery, *, as_head: bool) -> None:
+        batch = delivery.batch
+        if not delivery.sent and self.config.idempotent:
+            delivery.batch = batch = replace(
+                batch,
+                producer_id=self.producer_id,
+                producer_epoch=self.producer_epoch,
+                base_sequence=self.next_sequence,
+            )
+            self.next_sequence = successor(self.next_sequence, batch.count)
+        self.correlation += 1
+        delivery.tries = (*delivery.tries, self.correlation)
+        delivery.as_head = as_head
+        self.by_try[self.correlation] = delivery
+        config = self.config
+        request = ProduceRequest(
+            self.correlation, self.finder.epoch, config.acks, config.request_timeout_us, batch
+        )
+        self.out.append(Send(self.finder.target, request))
+        if config.acks == 0:
+            # Nobody will say what became of it.
+            self._resolve(delivery, ErrorCode.NONE, Outcome.UNKNOWN)
+            return
+        delivery.state = IN_FLIGHT
+        delivery.overdue_at = self.now + config.request_timeout_us + 2 * config.retry_backoff_us
+
+    def _retry_later(self, delivery: Delivery) -> None:
+        delivery.state = WAITING
+        if not self.retrying:
+            self.retrying = True
+            backoff = self.config.retry_backoff_us
+            self.out.append(SetTimer(TIMER_RETRY, backoff // 2, backoff))
+
+    def _arm(self) -> None:
+        """Wake up when the first batch is overdue or has used up its time."""
+        if not self.unresolved:
+            return
+        due = self.unresolved[0].deadline
+        for delivery in self.unresolved[: self.config.in_flight_max]:
+            if delivery.state == IN_FLIGHT:
+                due = min(due, delivery.overdue_at)
+        if self.armed is None or due < self.armed:
+            self.armed = due
+            wait = max(0, due - self.now)
+            self.out.append(SetTimer(TIMER_OVERDUE, wait, wait))
+
+    # -- what comes back ------------------------------------------------------------------------
+
+    def _on_response(self, src: NodeId, response: ProduceResponse) -> None:
+        delivery = self.by_try.get(response.correlation)
+        if delivery is None:
+            return
+        latest = delivery.tries[-1] == response.correlation and delivery.state == IN_FLIGHT
+        error = response.error
+        if error == ErrorCode.NONE:
+            self.finder.answered(src, response.leader_epoch)
+            self._resolve(
+                delivery, error, Outcome.WRITTEN, response.base_offset, response.epoch
+            )
+            self._pump()
+            return
+        if response.outcome == Outcome.UNKNOWN:
+            delivery.maybe = True
+        if not latest:
+            return
+        if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH):
+            self.finder.turned_away(src, response.leader, response.leader_epoch)
+        if error in RETRIABLE or self._may_still_fit(delivery, response):
+            self._retry_later(delivery)
+        elif error == ErrorCode.INVALID_PRODUCER_EPOCH:
+            self.fenced = True
+            self._abandon(delivery, error, REFUSED_FOR_GOOD)
+        else:
+            delivery.maybe |= error == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+            self._abandon(delivery, error, response.detail)
+
+    def _may_still_fit(self, delivery: Delivery, response: ProduceResponse) -> bool:
+        """Out of order is final only for the first unresolved batch, as the current leader says.
+
+        A later batch may just have overtaken an earlier one, and a leader of an earlier epoch may
+        lack what a later one has confirmed.
+        """
+        if response.error != ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
+            return False
+        if response.leader_epoch < self.finder.epoch:
+            self.finder.next()
+            return True
+        return not delivery.as_head
+
+    def _on_peer_lost(self, peer: NodeId) -> None:
+        if peer == self.finder.target:
+            self.finder.next()
+            for delivery in self.unresolved:
+                if delivery.state == IN_FLIGHT:
+                    delivery.maybe = True
+                    self._retry_later(delivery)
+
+    def _on_timer_fired(self, event: TimerFired) -> None:
+        if event.key == TIMER_RETRY:
+            self.retrying = False
+            for delivery in self.unresolved:
+                if delivery.state == WAITING:
+                    delivery.state = QUEUED
+        elif event.key == TIMER_OVERDUE:
+            self.armed = None
+            self._on_overdue()
+        else:
+            raise ValueError(f"nobody sets a timer called {event.key}")
+        self._pump()
+
+    def _on_overdue(self) -> None:
+        """Ask elsewhere what was not answered; give up on a batch whose time is used up."""
+        overdue = False
+        for delivery in self.unresolved:
+            if delivery.state == IN_FLIGHT and delivery.overdue_at <= self.now:
+                delivery.maybe = True
+                overdue = True
+                self._retry_later(delivery)
+        if overdue:
+            self.finder.next()
+        while self.unresolved and self.unresolved[0].deadline <= self.now:
+            head = self.unresolved[0]
+            head.maybe = head.maybe or head.sent
+            self._abandon(head, ErrorCode.REQUEST_TIMED_OUT, "the delivery time-out is over")
+
+    # -- endings --------------------------------------------------------------------------------
+
+    def _abandon(self, delivery: Delivery, error: ErrorCode, detail: str) -> None:
+        """Give up on a batch, and on those sent after it: a gap before them may never close."""
+        at = self.unresolved.index(delivery)
+        lost = [d for d in self.unresolved[at:] if d.sent or d is delivery]
+        sent_before = any(d.sent for d in lost)
+        for gone in lost:
+            # A copy of what was sent may still arrive somewhere, so only the answer that this
+            # very batch got can be definite.
+            definite = gone is delivery and not gone.maybe
+            outcome = Outcome.NOT_WRITTEN if definite else Outcome.UNKNOWN
+            self._resolve(gone, error, outcome, detail=detail)
+        if self.config.idempotent and sent_before and not self.fenced:
+            self.producer_epoch += 1
+            self.next_sequence = 0
+            self.out.append(Observe(ProducerReset(self.producer_epoch, len(lost))))
+        self._pump()
+
+    def _resolve(
+        self,
+        delivery: Delivery,
+        error: ErrorCode,
+        outcome: Outcome,
+        base_offset: int = -1,
+        epoch: int = -1,
+        detail: str = "",
+    ) -> None:
+        for correlation in delivery.tries:
+            self.by_try.pop(correlation, None)
+        self.unresolved.remove(delivery)
+        self._answer(delivery.call, error, outcome, base_offset, epoch, detail)
+
+    def _answer(
+        self,
+        call: CallId,
+        error: ErrorCode,
+        outcome: Outcome,
+        base_offset: int = -1,
+        epoch: int = -1,
+        detail: str = "",
+    ) -> None:
+        self.out.append(Answer(call, SendResult(error, outcome, base_offset, epoch, detail)))
+
+    def fork(self) -> Producer:
+        """A copy that shares only immutable values."""
+        other = Producer()
+        other.node_id = self.node_id
+        other.now = self.now
+        other.producer_id = self.producer_id
+        other.producer_epoch = self.producer_epoch
+        other.next_sequence = self.next_sequence
+        other.correlation = self.correlation
+        other.armed = self.armed
+        other.retrying = self.retrying
+        other.fenced = self.fenced
+        if self.node_id:
+            other.config = self.config
+            other.finder = self.finder.fork()
+        for delivery in self.unresolved:
+            copy = delivery.fork()
+            other.unresolved.append(copy)
+            for correlation in copy.tries:
+                other.by_try[correlation] = copy
+        return other

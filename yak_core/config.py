@@ -1,0 +1,75 @@
+"""Every limit and period of the protocol, with its default; must never hold state.
+
+Times are microseconds, sizes bytes. The defaults keep the order that the protocol needs for
+liveness: heartbeat << beat << lease, and store time-out << lease. Safety rests on none of them.
+"""
+
+from __future__ import annotations
+
+from yak_core.ids import NodeId
+from yak_core.message import message
+
+MS = 1_000
+SECOND = 1_000_000
+KIB = 1024
+MIB = 1024 * KIB
+
+
+@message
+class BrokerConfig:
+    """What a broker is told at its start, the same for all brokers of a cluster but ``url``."""
+
+    replicas: tuple[NodeId, ...]
+    """Who holds a copy; written into the record by whoever creates it."""
+    min_isr: int = 2
+    """Kafka's ``min.insync.replicas``; used only to create the record, which then owns it (F27)."""
+    flush: str = "batch"
+    """``batch``: an ack means flushed. ``os``: an ack means written, and a crash is unclean."""
+    creates: bool = True
+    """May create the metadata record when the store is empty."""
+    url: str = ""
+    """Where clients and peers reach this broker; opaque to the core."""
+    heartbeat_us: int = 100 * MS
+    beat_us: int = 300 * MS
+    lease_us: int = 3 * SECOND
+    stagger_us: int = 200 * MS
+    lag_us: int = 2 * SECOND
+    store_retry_us: int = 100 * MS
+    window_messages: int = 16
+    window_bytes: int = 1 * MIB
+    message_bytes_max: int = 256 * KIB
+    """Payload of one Replicate, unless a single batch is larger."""
+    batch_bytes_max: int = 1 * MIB
+    """Largest batch that a producer may send."""
+    append_bytes_max: int = 16 * MIB
+    """Unfinished append bytes above which produce requests are answered busy (R9)."""
+    waiting_max: int = 4096
+    """Produce and fetch requests that may wait at once; beyond it, busy."""
+    producers_max: int = 10_000
+    """Producer ids remembered for idempotence; beyond it a new one is refused."""
+    fetch_wait_us_max: int = 30 * SECOND
+    fetch_bytes_max: int = 4 * MIB
+
+
+@message
+class ClientConfig:
+    """What a producer or consumer node is told at its start."""
+
+    brokers: tuple[NodeId, ...]
+    """Where to look for the leader, in this order (Kafka's ``bootstrap.servers``)."""
+    acks: int = -1
+    """-1: all in-sync replicas, 1: the leader's log, 0: none. Idempotence needs -1."""
+    idempotent: bool = True
+    in_flight_max: int = 5
+    """Batches sent and not yet resolved; five at most with idempotence (KAFKA-5494)."""
+    queue_max: int = 100_000
+    """Batches accepted and not yet resolved; beyond it, busy."""
+    request_timeout_us: int = 1 * SECOND
+    """How long a broker may leave a request unanswered before the client asks elsewhere."""
+    delivery_timeout_us: int = 120 * SECOND
+    """From acceptance of a batch to giving up on it (Kafka's ``delivery.timeout.ms``)."""
+    retry_backoff_us: int = 100 * MS
+    fetch_wait_us: int = 500 * MS
+    fetch_bytes_max: int = 1 * MIB
+    start_offset: int = 0
+    """Where a consumer begins; -1 is the latest offset, -2 the earliest (Kafka's ListOffsets)."""

@@ -1,0 +1,69 @@
+"""The epoch index: where each leader epoch begins in a log; must never hold anything else.
+
+Entries are (epoch, start), both growing. A leader notes its epoch at its log's end before it
+writes anything (KAFKA-7415), so an entry may have no records. Two questions are asked: of which
+epoch is the record before an offset, and where does the largest epoch not above a given one end
+(KIP-279).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+from yak_core.ids import Epoch, Offset
+
+NO_EPOCH: Epoch = -1
+"""The epoch "before" the first record of a log."""
+
+
+class EpochIndex:
+    """(epoch, start) pairs of one log, in two parallel lists."""
+
+    __slots__ = ("epochs", "starts")
+
+    def __init__(self, entries: tuple[tuple[Epoch, Offset], ...] = ()) -> None:
+        self.epochs: list[Epoch] = [epoch for epoch, _ in entries]
+        self.starts: list[Offset] = [start for _, start in entries]
+
+    def entries(self) -> tuple[tuple[Epoch, Offset], ...]:
+        """All (epoch, start) pairs in order."""
+        return tuple(zip(self.epochs, self.starts, strict=True))
+
+    def note(self, epoch: Epoch, start: Offset) -> None:
+        """``epoch`` begins at ``start``; an older entry without records there is replaced."""
+        if self.epochs and self.epochs[-1] == epoch:
+            return
+        assert not self.epochs or self.epochs[-1] < epoch, "epochs never fall along a log"
+        while self.starts and self.starts[-1] >= start:
+            self.starts.pop()
+            self.epochs.pop()
+        self.epochs.append(epoch)
+        self.starts.append(start)
+
+    def before(self, offset: Offset) -> Epoch:
+        """Epoch of the record just below ``offset``; NO_EPOCH when there is none."""
+        at = bisect_left(self.starts, offset) - 1
+        return self.epochs[at] if at >= 0 else NO_EPOCH
+
+    def end_of(self, epoch: Epoch, leo: Offset) -> tuple[Epoch, Offset]:
+        """(largest epoch not above ``epoch``, its end), as KIP-279 answers.
+
+        (NO_EPOCH, start of the lowest epoch) when all epochs are higher.
+        """
+        at = bisect_right(self.epochs, epoch)
+        if at == 0:
+            return (NO_EPOCH, self.starts[0] if self.starts else leo)
+        return (self.epochs[at - 1], self.starts[at] if at < len(self.starts) else leo)
+
+    def truncate(self, end: Offset) -> None:
+        """Drop every entry that begins at or above ``end``, also those without records (F09)."""
+        keep = bisect_left(self.starts, end)
+        del self.epochs[keep:]
+        del self.starts[keep:]
+
+    def fork(self) -> EpochIndex:
+        """A copy that shares nothing."""
+        other = EpochIndex()
+        other.epochs = list(self.epochs)
+        other.starts = list(self.starts)
+        return other

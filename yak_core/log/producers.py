@@ -1,0 +1,78 @@
+"""The idempotence table: what each producer appended last; must never hold payload.
+
+It is a pure fold over the log, so every replica has it and a new leader can recognise retries
+(KIP-98). Five batches a producer are remembered, because five may be in flight (KAFKA-5494).
+Only a leader validates; followers and recovery apply (KAFKA-6003).
+"""
+
+from __future__ import annotations
+
+from yak_core.ids import Offset
+from yak_core.message import message
+
+SEQUENCE_MODULUS = 1 << 31
+WINDOW = 5
+
+
+@message
+class ProducerEntry:
+    """One producer id: its epoch and its last batches.
+
+    ``batches``: (first sequence, last sequence, base offset, end offset), oldest first, at most 5.
+    """
+
+    epoch: int
+    batches: tuple[tuple[int, int, Offset, Offset], ...]
+
+    @property
+    def last_sequence(self) -> int:
+        """Sequence of the newest record."""
+        return self.batches[-1][1]
+
+
+def successor(sequence: int, count: int = 1) -> int:
+    """``count`` sequences further on the ring of 2^31 (KAFKA-5283)."""
+    return (sequence + count) % SEQUENCE_MODULUS
+
+
+class ProducerTable:
+    """Producer id to entry; entries are immutable, so a copy is cheap."""
+
+    __slots__ = ("entries",)
+
+    def __init__(self, entries: tuple[tuple[int, ProducerEntry], ...] = ()) -> None:
+        self.entries: dict[int, ProducerEntry] = dict(entries)
+
+    def get(self, producer_id: int) -> ProducerEntry | None:
+        """What is known of this producer, if anything."""
+        return self.entries.get(producer_id)
+
+    def apply(
+        self, producer_id: int, producer_epoch: int, base_sequence: int, base: Offset, end: Offset
+    ) -> None:
+        """Fold one batch of the log in, without validating it."""
+        if producer_id < 0:
+            return
+        last = successor(base_sequence, end - base - 1)
+        batch = (base_sequence, last, base, end)
+        known = self.entries.get(producer_id)
+        if known is None or known.epoch != producer_epoch:
+            self.entries[producer_id] = ProducerEntry(producer_epoch, (batch,))
+        else:
+            self.entries[producer_id] = ProducerEntry(
+                producer_epoch, (*known.batches[-(WINDOW - 1) :], batch)
+            )
+
+    def snapshot(self) -> tuple[tuple[int, ProducerEntry], ...]:
+        """All entries by producer id."""
+        return tuple(sorted(self.entries.items(), key=_by_id))
+
+    def fork(self) -> ProducerTable:
+        """A copy that shares only the immutable entries."""
+        other = ProducerTable()
+        other.entries = dict(self.entries)
+        return other
+
+
+def _by_id(item: tuple[int, ProducerEntry]) -> int:
+    return item[0]

@@ -1,0 +1,23 @@
+"""What every value that leaves a node is made of; must never hold behaviour or mutable state.
+
+Events, effects, messages, notes and snapshots are slotted dataclasses that the type checker sees as
+frozen. Freezing at run time costs four to six times as much per construction, so it is off unless
+the interpreter was started with ``-X yak_strict``, which one test run does.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TypeVar, dataclass_transform
+
+T = TypeVar("T")
+
+STRICT = "yak_strict" in sys._xoptions
+"""Freeze for real."""
+
+
+@dataclass_transform(frozen_default=True)
+def message(cls: type[T]) -> type[T]:
+    """Make ``cls`` an immutable value: slots, equality by fields, hashable."""
+    return dataclass(slots=True, frozen=STRICT, unsafe_hash=not STRICT)(cls)

@@ -1,0 +1,49 @@
+"""A plain stop: flush, then the clean marker, last of all; must never leave a marker too early.
+
+The marker says that this incarnation stopped with everything on disk. It is written after the flush
+completed, and nothing is appended after it (F63).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from yak_core.desk import Desk
+from yak_core.effects import SaveState, SetTimer
+from yak_core.ids import Incarnation, Micros, OpId
+from yak_core.log.index import Log
+from yak_core.startup import CLEAN_KEY
+
+TIMER_STOP: Final = "stop"
+
+
+class Shutdown:
+    """How far the stop has come."""
+
+    __slots__ = ("desk", "flush_op", "log", "marker_op")
+
+    def __init__(self, desk: Desk, log: Log) -> None:
+        self.desk = desk
+        self.log = log
+        self.flush_op: OpId = 0
+        self.marker_op: OpId = 0
+
+    def begin(self, deadline_us: Micros) -> None:
+        """Order the last flush; give up, without a marker, when the time is over."""
+        self.flush_op = self.log.new_generation()
+        self.desk.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
+
+    def on_disk_done(self, op: OpId, incarnation: Incarnation) -> bool:
+        """A disk operation completed; True once the marker is durable."""
+        if op == self.flush_op and self.marker_op == 0:
+            self.marker_op = self.desk.op()
+            value = f"{incarnation} {self.log.leo}".encode()
+            self.desk.emit(SaveState(self.marker_op, CLEAN_KEY, value))
+        return op == self.marker_op != 0
+
+    def fork(self, desk: Desk, log: Log) -> Shutdown:
+        """A copy on another desk and log."""
+        other = Shutdown(desk, log)
+        other.flush_op = self.flush_op
+        other.marker_op = self.marker_op
+        return other
