@@ -1,0 +1,71 @@
+"""Finds the other Pythons of the machine and equips them; must never touch their own packages."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+VERSIONS = ("3.11", "3.12", "3.13", "3.14")
+NEEDED_BY_THE_SIMULATOR = ("simpy", "crc32c", "click")
+PROBE = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+
+
+@functools.cache
+def other_pythons() -> dict[str, str]:
+    """Version to path of each Python that really runs, but for our own version.
+
+    Shims of version managers may be on the PATH for versions that they do not run: each candidate
+    is run before it is believed.
+    """
+    found: dict[str, str] = {}
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for version in VERSIONS:
+        for path in _candidates(f"python{version}"):
+            if version != own and version not in found and _version(path) == version:
+                found[version] = str(path)
+    return found
+
+
+def _candidates(name: str) -> list[Path]:
+    """Where a Python of this name may be, the PATH first."""
+    versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    folders += sorted(versions.glob("*/bin"))
+    return [folder / name for folder in folders if (folder / name).is_file()]
+
+
+def _version(path: Path) -> str:
+    """The version that a candidate says it is; empty if it does not run."""
+    try:
+        probe = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return probe.stdout.split(" ")[0] if probe.returncode == 0 else ""
+
+
+def simulator_python(python: str) -> str:
+    """The Python of a virtual environment that has what the simulator needs, made at most once.
+
+    ``python`` is a path that `other_pythons` gave. The project itself is not installed there: the
+    caller sets ``PYTHONPATH`` or the working folder.
+    """
+    pins = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    store = Path(sys.prefix if sys.prefix != sys.base_prefix else tempfile.gettempdir())
+    folder = store / "other-pythons" / Path(python).name
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp, inside = folder / "ready", folder / "env" / "bin" / "python"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (stamp.exists() and stamp.read_text(encoding="utf-8") == pins):
+            subprocess.run([python, "-m", "venv", "--clear", folder / "env"], check=True)
+            install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            constraint = ["--constraint", str(ROOT / "requirements.lock")]
+            subprocess.run([inside, *install, *constraint, *NEEDED_BY_THE_SIMULATOR], check=True)
+            stamp.write_text(pins, encoding="utf-8")
+    return str(inside)
