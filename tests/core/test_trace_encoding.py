@@ -1,0 +1,252 @@
+"""Every value of the core survives its text: generated values of every type, and what is refused.
+
+Method: strategies are derived from the annotations, as the codecs are, but by Hypothesis.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, is_dataclass, replace
+from enum import IntEnum
+from typing import get_args, get_origin, get_type_hints
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.trace_samples import batch
+from yak_core.batch import Batch
+from yak_core.clients.calls import ClientCall, ClientResult
+from yak_core.effects import Answer, AppendLog, Effect, Observe, SaveState, Send, SetTimer
+from yak_core.encoding import EFFECT, EVENT, codec_of
+from yak_core.errors import ErrorCode
+from yak_core.events import Cancelled, DiskDone, DiskResult, Done, Event, PeerLost
+from yak_core.messages import Message, ProduceRequest
+from yak_core.metadata.calls import MetaOutcome, MetaRequest
+from yak_core.notes import HighWatermarkAdvanced, Note
+from yak_core.scalars import Elided, Misfit
+
+UNIONS = {
+    "event": Event,
+    "effect": Effect,
+    "message": Message,
+    "note": Note,
+    "disk result": DiskResult,
+    "metadata request": MetaRequest,
+    "metadata outcome": MetaOutcome,
+    "client call": ClientCall,
+    "client result": ClientResult,
+}
+MEMBERS = [(name, member) for name, union in UNIONS.items() for member in get_args(union)]
+SCALARS: dict[object, st.SearchStrategy[object]] = {
+    int: st.integers(-(2**63), 2**128),
+    str: st.text(max_size=8),
+    bytes: st.binary(max_size=8),
+    bool: st.booleans(),
+    type(None): st.none(),
+}
+
+STARTED = (
+    '{"Started":{"node":"n1","config":{"BrokerConfig":{"replicas":[%s]}},"nonce":1,'
+    '"recovered":{%s}}}'
+)
+
+
+def values_of(annotation: object) -> st.SearchStrategy[object]:
+    """Values of a type annotation of the core."""
+    if annotation in SCALARS:
+        return SCALARS[annotation]
+    args = get_args(annotation)
+    if get_origin(annotation) is tuple and args[-1] is Ellipsis:
+        return st.lists(values_of(args[0]), max_size=3).map(tuple)
+    if get_origin(annotation) is tuple:
+        return st.tuples(*map(values_of, args))
+    if args:
+        return st.one_of(*map(values_of, args))
+    assert isinstance(annotation, type)
+    if issubclass(annotation, IntEnum):
+        return st.sampled_from(list(annotation))
+    hints = get_type_hints(annotation)
+    return st.builds(annotation, **{name: values_of(hint) for name, hint in hints.items()})
+
+
+def without_payload(value: object) -> object:
+    """``value`` with the bytes of its batches removed, as a trace gives it back."""
+    if isinstance(value, Batch):
+        return replace(value, data=b"")
+    if isinstance(value, tuple):
+        return tuple(without_payload(item) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changes = {
+            field.name: without_payload(getattr(value, field.name)) for field in fields(value)
+        }
+        return replace(value, **changes)
+    return value
+
+
+@pytest.mark.parametrize(("union", "member"), MEMBERS, ids=lambda at: getattr(at, "__name__", at))
+def test_every_type_comes_back_as_it_was(union: str, member: type) -> None:
+    """Goal: no member of any union lacks a codec. Method: values, there and back twice."""
+    codec = codec_of(UNIONS[union])
+
+    @settings(max_examples=25, derandomize=True, deadline=None)
+    @given(values_of(member))
+    def there_and_back(value: object) -> None:
+        text = codec.encode(value)
+        assert text.isascii()
+        back = codec.decode(json.loads(text))
+        assert back == without_payload(value)
+        assert type(back) is member
+        assert codec.encode(back) == text, "what was read is written back as it was"
+
+    there_and_back()
+
+
+def test_the_two_kinds_of_done_keep_apart() -> None:
+    """A disk's Done and the store's Done share a name but never a union."""
+    disk = codec_of(DiskDone).decode(json.loads('{"op":1,"generation":2,"result":{"Done":{}}}'))
+    assert disk == DiskDone(1, 2, Done())
+
+
+def test_text_is_canonical() -> None:
+    """Goal: the text of a value is fixed for good. Method: one of each rule, by hand."""
+    effect = AppendLog(3, 1, (batch(5, data=b"123456789"),))
+    assert EFFECT.encode(effect) == (
+        '{"AppendLog":{"op":3,"generation":1,"batches":[{"base_offset":5,"epoch":1,"count":1,'
+        '"producer_id":7,"producer_epoch":0,"base_sequence":5,"max_timestamp":1000,"size":70,'
+        '"crc":3735928559,"data":[9,3808858755]}]}}'
+    )
+    assert EFFECT.encode(SaveState(1, "é", b'\x00"\xff')) == (
+        '{"SaveState":{"op":1,"key":"\\u00e9","value":"\\u0000\\"\\u00ff"}}'
+    )
+    assert EFFECT.encode(SaveState(1, "k", None)) == '{"SaveState":{"op":1,"key":"k","value":null}}'
+    assert codec_of(ErrorCode).encode(ErrorCode.FENCED_LEADER_EPOCH) == '"FENCED_LEADER_EPOCH"'
+    assert codec_of(bool).encode(True) == "true"
+    assert EFFECT.encode(Observe(HighWatermarkAdvanced(4))) == (
+        '{"Observe":{"note":{"HighWatermarkAdvanced":{"hw":4}}}}'
+    )
+
+
+def test_a_payload_comes_back_as_its_length_and_crc() -> None:
+    """An elided payload is empty, yet tells what it was and is true as the payload was."""
+    codec = codec_of(Batch)
+    text = codec.encode(batch(0, data=b"123456789"))
+    back = codec.decode(json.loads(text))
+    assert isinstance(back, Batch)
+    assert isinstance(back.data, Elided)
+    assert (back.data, len(back.data), bool(back.data)) == (b"", 0, True)
+    assert (back.data.length, back.data.crc) == (9, 0xE3069283)
+    assert codec.encode(back) == text
+    header = codec.decode(json.loads(codec.encode(batch(0, data=b""))))
+    assert isinstance(header, Batch)
+    assert not header.data
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (SetTimer("beat", 1, 2.5), "SetTimer.hi_us: 2.5 is not an integer"),  # type: ignore[arg-type]
+        (SetTimer("beat", None, 2), "SetTimer.lo_us: None is not an integer"),  # type: ignore[arg-type]
+        (SetTimer(7, 1, 2), "SetTimer.key: 7 is not a string"),  # type: ignore[arg-type]
+        (SaveState(1, "k", "text"), "SaveState.value: 'text' is not bytes"),  # type: ignore[arg-type]
+        (AppendLog(1, 1, [batch(0)]), "is not a tuple"),  # type: ignore[arg-type]
+        (Send("n1", PeerLost("n2")), "PeerLost(peer='n2') is none of Replicate,"),  # type: ignore[arg-type]
+        (Cancelled(1), "Cancelled(call=1) is none of Send,"),
+        ("nothing", "'nothing' is none of Send,"),
+    ],
+)
+def test_a_value_that_breaks_its_type_is_refused(value: object, reason: str) -> None:
+    """A node that returns rubbish is found out, with the field that is wrong."""
+    with pytest.raises(Misfit) as caught:
+        EFFECT.encode(value)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("7", "7 is not an object with one key, a type"),
+        ("{}", "{} is not an object with one key, a type"),
+        ('{"Sent":{}}', "there is no type 'Sent' here"),
+        ('{"Cancelled":[]}', "Cancelled: [] is not an object"),
+        ('{"Cancelled":{}}', "Cancelled: the field 'call' is missing"),
+        ('{"Cancelled":{"call":1.0}}', "Cancelled.call: 1.0 is not an integer"),
+        ('{"Cancelled":{"call":true}}', "Cancelled.call: True is not an integer"),
+        ('{"Cancelled":{"call":1,"more":2}}', "Cancelled: the field 'more' is not known"),
+        ('{"PeerLost":{"peer":null}}', "PeerLost.peer: None is not a string"),
+        (
+            '{"Received":{"src":"n1","message":{"Fenced":{"epoch":1,"leader":2}}}}',
+            "Received.message.Fenced.leader: 2 is not a string",
+        ),
+        (
+            STARTED % ('"n1",2', ""),
+            "Started.config.BrokerConfig.replicas[1]: 2 is not a string",
+        ),
+        (
+            STARTED % ("", '"saved":[["k","\\u0100"]]'),
+            "Started.recovered.saved[0][1]: 'Ā' has a character that is no byte",
+        ),
+        (
+            STARTED % ("", '"epochs":[[1]]'),
+            "Started.recovered.epochs[0]: [1] is not a list of 2",
+        ),
+    ],
+)
+def test_json_that_fits_no_event_is_refused(text: str, reason: str) -> None:
+    """Whatever is wrong is a Misfit that names the place, never another exception."""
+    with pytest.raises(Misfit) as caught:
+        EVENT.decode(json.loads(text))
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    "data", ["[1]", "[1,2,3]", "[-1,2]", "[1,4294967296]", "[1,-1]", '"x"', "7"]
+)
+def test_a_payload_that_is_no_length_and_crc_is_refused(data: str) -> None:
+    """The two numbers are checked as the rest is."""
+    text = codec_of(Batch).encode(batch(0)).replace('"data":[7,', '"data":!').partition("!")[0]
+    with pytest.raises(Misfit, match=r"data: .* is not the length and CRC of a payload"):
+        codec_of(Batch).decode(json.loads(text + data + "}"))
+
+
+def test_a_field_with_a_default_may_be_missing() -> None:
+    """Goal: files written before a field was added stay readable."""
+    text = '{"error":"NONE","outcome":"WRITTEN","base_offset":3,"epoch":1}'
+    result = codec_of(get_args(ClientResult)[0]).decode(json.loads(text))
+    assert getattr(result, "detail", None) == ""
+
+
+def test_an_unknown_error_name_is_refused() -> None:
+    """An error code of a later version has a name that this one does not know."""
+    with pytest.raises(Misfit, match="'NO_SUCH' is no ErrorCode"):
+        codec_of(ErrorCode).decode("NO_SUCH")
+    with pytest.raises(Misfit, match="12345 is no ErrorCode"):
+        codec_of(ErrorCode).encode(12345)
+
+
+def test_annotations_without_a_rule_are_refused_early() -> None:
+    """Goal: a new kind of field cannot slip into a trace without a rule. Method: try some."""
+
+    class Colour(IntEnum):
+        RED = 1
+
+    assert codec_of(Colour).decode("RED") is Colour.RED
+    for annotation in (float, list[int], dict[str, int], int | str, object, tuple[Colour, float]):
+        with pytest.raises(TypeError, match="no rule for"):
+            codec_of(annotation)
+
+
+def test_remembered_texts_are_those_of_the_very_object() -> None:
+    """Goal: the memory of texts never mixes up two batches. Method: many short-lived ones."""
+    codec = codec_of(Batch)
+    for base in range(1_000):
+        assert f'"base_offset":{base},' in codec.encode(batch(base))
+
+
+def test_answers_and_requests_nest() -> None:
+    """An answer carries a union inside a union; a request carries a batch."""
+    request = ProduceRequest(1, 2, -1, 10, batch(3))
+    text = EFFECT.encode(Send("n2", request))
+    assert text.startswith('{"Send":{"dst":"n2","message":{"ProduceRequest":{"correlation":1,')
+    with pytest.raises(Misfit, match=r"Answer\.result"):
+        EFFECT.encode(Answer(1, request))  # type: ignore[arg-type]

@@ -1,0 +1,299 @@
+"""The trace file: canonical, with a digest, and no damage to it goes unseen.
+
+Method: a small trace that holds every kind of line, changed in every place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from io import BytesIO
+
+import pytest
+from crc32c import crc32c
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.trace_samples import long_trace, short_trace
+from yak_core.events import PeerLost, TimerFired
+from yak_core.scalars import Misfit
+from yak_core.trace import Fault, Header, Trace
+from yak_core.tracefile import (
+    CHECKPOINT_STEPS,
+    TraceError,
+    checkpoints_of,
+    decode_trace,
+    digest_of,
+    digest_of_file,
+    encode_trace,
+)
+
+LINES = list(encode_trace(short_trace()))
+
+
+def lines_of(data: bytes) -> Iterator[bytes]:
+    """The lines as a file opened for bytes gives them."""
+    return iter(BytesIO(data))
+
+
+def sealed_again(lines: list[bytes]) -> list[bytes]:
+    """The lines with fitting seals, so that only their contents can be wrong."""
+    crc = 0
+    out = []
+    for line in lines:
+        body = line.rpartition(b',"crc":')[0]
+        crc = crc32c(body, crc)
+        out.append(body + b',"crc":"%08x"}\n' % crc)
+    return out
+
+
+def test_a_trace_comes_back_from_its_file() -> None:
+    """Goal: nothing but payloads is lost. Method: read, write again, compare bytes."""
+    back = decode_trace(LINES)
+    assert list(encode_trace(back)) == LINES
+    trace = short_trace()
+    assert back.header == trace.header
+    assert back.faults == trace.faults
+    assert back.fault_positions == trace.fault_positions
+    assert [step[:4] for step in back] == [step[:4] for step in trace]
+    assert [step.effects for step in list(back)[:5]] == [step.effects for step in list(trace)[:5]]
+
+
+def test_lines_are_json_objects_in_the_documented_order() -> None:
+    """Goal: any tool can read the file. Method: the field names of each kind of line."""
+    values = [json.loads(line) for line in LINES]
+    assert list(values[0]) == ["schema", "kind", "world", "scenario", "seed", "version", "crc"]
+    step = ["i", "t", "n", "inc", "cause", "ev", "fx", "vc", "crc"]
+    kinds = [list(value) for value in values[1:]]
+    assert kinds == [step] * 7 + [["fault", "crc"]] + [step] * 5 + [
+        ["fault", "crc"],
+        ["end", "crc"],
+    ]
+    assert list(values[8]["fault"].items()) == [
+        ("at_us", 41),
+        ("kind", "slow_link"),
+        ("target", "n1>n3"),
+        ("for_us", 1_000),
+        ("delay_us", 5_000),
+        ("why", "x"),
+    ]
+    assert all(line.isascii() for line in LINES)
+
+
+def test_vector_clocks_follow_the_causes() -> None:
+    """Goal: a clock counts what could have caused a step. Method: one record's way, by hand."""
+    clocks = [json.loads(line).get("vc") for line in LINES]
+    steps = [clock for clock in clocks if clock is not None]
+    assert steps == [
+        {"n1": 1},
+        {"n2": 1},
+        {"p1": 1},
+        {"n1": 2},
+        {"n1": 3},
+        {"p1": 2},
+        {"n1": 4, "p1": 2},
+        {"n1": 5, "p1": 2},
+        {"n1": 4, "n2": 2, "p1": 2},
+        {"n1": 6, "n2": 2, "p1": 2},
+        {"n1": 4, "n2": 3, "p1": 2},
+        {"n1": 6, "n2": 2, "p1": 3},
+    ]
+
+
+@settings(max_examples=50, derandomize=True, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=40))
+def test_vector_clocks_agree_with_reachability(plan: list[tuple[str, int]]) -> None:
+    """Goal: the one-pass clocks are right. Method: random causes against plain graph search."""
+    trace = Trace()
+    reaches: list[set[int]] = []
+    last: dict[str, int] = {}
+    for i, (node, back) in enumerate(plan):
+        cause = i - 1 - back if back < i else -1
+        trace.record(i, node, 1, TimerFired("t"), [], cause)
+        before = [at for at in (cause, last.get(node, -1)) if at >= 0]
+        reaches.append({i}.union(*(reaches[at] for at in before)))
+        last[node] = i
+    for line in list(encode_trace(trace))[1:-1]:
+        step = json.loads(line)
+        counts = dict.fromkeys(sorted({plan[at][0] for at in reaches[step["i"]]}), 0)
+        for at in reaches[step["i"]]:
+            counts[plan[at][0]] += 1
+        assert step["vc"] == counts
+
+
+def test_the_digest_of_memory_is_that_of_the_file() -> None:
+    """Goal: what a run prints is what the file proves. Method: short, empty and long traces."""
+    for trace in (short_trace(), Trace(), long_trace(2_500)):
+        digest = digest_of(trace)
+        lines = list(encode_trace(trace))
+        assert digest_of_file(iter(lines)) == digest
+        assert len(digest) == 32
+        assert set(digest) <= set("0123456789abcdef")
+        assert json.loads(lines[-1])["end"]["digest"] == digest
+        assert digest_of(decode_trace(lines)) == digest
+
+
+def test_the_digest_is_of_the_records_alone() -> None:
+    """Goal: runs that did the same have one digest. Method: other headers, then other records."""
+    trace = short_trace()
+    digest = digest_of(trace)
+    trace.header = Header("net", "other", 8, "99")
+    assert digest_of(trace) == digest
+    trace.fault(Fault(99, "crash", "n2"))
+    with_fault = digest_of(trace)
+    assert with_fault != digest
+    trace.record(100, "n1", 1, PeerLost("n2"), [], -1)
+    assert len({digest, with_fault, digest_of(trace)}) == 3
+
+
+def test_checkpoints_come_every_thousand_steps() -> None:
+    """Goal: two long runs can be compared in pieces. Method: a step differs in the third."""
+    trace = long_trace(3 * CHECKPOINT_STEPS)
+    other = Trace(trace.header)
+    for step in trace:
+        changed = 1 if step.i == 2 * CHECKPOINT_STEPS else 0
+        other.record(step.t_us + changed, *step[2:])
+    mine, theirs = checkpoints_of(trace), checkpoints_of(other)
+    assert [a == b for a, b in zip(mine, theirs, strict=True)] == [True, True, False]
+    marks = [json.loads(line) for line in encode_trace(trace) if b'{"checkpoint"' in line]
+    assert [mark["checkpoint"]["steps"] for mark in marks] == [1_000, 2_000, 3_000]
+    assert tuple(mark["checkpoint"]["digest"] for mark in marks) == mine
+    assert digest_of_file(encode_trace(trace)) == mine[-1]
+
+
+@pytest.mark.parametrize(("read", "every"), [(digest_of_file, 1), (decode_trace, 17)])
+def test_any_changed_byte_is_reported_with_its_line(
+    read: Callable[[Iterator[bytes]], object], every: int
+) -> None:
+    """Goal: no damage goes unseen. Method: each byte of the file in turn, changed in two ways."""
+    data = b"".join(LINES)
+    line_of: list[int] = []
+    for number, line in enumerate(LINES, 1):
+        line_of += [number] * len(line)
+    for at in range(0, len(data), every):
+        for bits in (0x01 << at % 8, data[at] ^ 0x0A):
+            if not bits:
+                continue
+            damaged = data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :]
+            with pytest.raises(TraceError) as caught:
+                read(lines_of(damaged))
+            assert caught.value.line == line_of[at], (at, damaged)
+            assert f"ine {line_of[at]} " in str(caught.value)
+
+
+def test_a_file_that_was_cut_short_is_reported() -> None:
+    """Goal: a truncated file is never taken for whole. Method: cut after each byte."""
+    data = b"".join(LINES)
+    for end in range(len(data)):
+        with pytest.raises(TraceError):
+            digest_of_file(lines_of(data[:end]))
+    whole_lines = data[: -len(LINES[-1])]
+    with pytest.raises(TraceError, match="no footer: the file was cut short"):
+        digest_of_file(lines_of(whole_lines))
+    with pytest.raises(TraceError, match="cut short or its end is damaged"):
+        digest_of_file(lines_of(data[:-1]))
+
+
+@pytest.mark.parametrize("number", range(1, len(LINES)))
+def test_missing_repeated_and_swapped_lines_are_reported(number: int) -> None:
+    """Goal: the chain binds lines together. Method: each line left out, doubled, swapped."""
+    before, line, after = LINES[:number], LINES[number], LINES[number + 1 :]
+    swapped = [*before[:-1], line, before[-1], *after]
+    for lines in (before + after, [*before, line, line, *after], swapped):
+        with pytest.raises(TraceError) as caught:
+            digest_of_file(lines)
+        assert caught.value.line in (number, number + 1, number + 2)
+
+
+def test_a_cut_file_can_be_read_on_request() -> None:
+    """Goal: what a killed process left is of use. Method: cut anywhere after the header."""
+    data = b"".join(LINES)
+    for end in range(len(LINES[0]), len(data), 97):
+        back = decode_trace(lines_of(data[:end]), cut_short=True)
+        steps = sum(line.startswith(b'{"i"') for line in LINES if line in data[:end])
+        assert len(back) == steps
+    assert digest_of(decode_trace(LINES, cut_short=True)) == digest_of(short_trace())
+    damaged = data.replace(b'"n":"n2"', b'"n":"n9"', 1)
+    with pytest.raises(TraceError, match="checksum"):
+        decode_trace(lines_of(damaged), cut_short=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "This is not a trace: it is empty."),
+        (b"\xff\xfe\xfa\n", "Line 1 is not UTF-8, so this is not a trace."),
+        (b"hello\n", "Line 1 is not a JSON object, so this is not a trace."),
+        (b"[" * 100_000, "Line 1 is not a JSON object, so this is not a trace."),
+        (b"[1]\n", 'Line 1 is not the header of a trace: no "kind":"yak-trace".'),
+        (b'{"schema":1}\n', 'Line 1 is not the header of a trace: no "kind":"yak-trace".'),
+        (
+            b'{"schema":2,"kind":"yak-trace"}\n',
+            "Line 1 says that the trace has schema 2; this version reads 1.",
+        ),
+        (
+            b'{"schema":1,"kind":"yak-trace"}\n',
+            "Line 1 of the trace (record 0, after 0 steps) is damaged: its checksum does not fit.",
+        ),
+    ],
+)
+def test_what_is_no_trace_is_refused_in_one_sentence(data: bytes, reason: str) -> None:
+    """Goal: a wrong file is told from a damaged one. Method: some wrong files."""
+    for read in (digest_of_file, decode_trace):
+        with pytest.raises(TraceError) as caught:
+            read(lines_of(data))
+        assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize(
+    ("line", "old", "new", "reason"),
+    [
+        (0, b'"seed":7', b'"seed":"7"', "is a header that lacks seed or version"),
+        (0, b'"world":"sim"', b'"world":1', "is a header that lacks world or scenario"),
+        (1, b'"i":0', b'"i":1', "its number is 1 where 0 comes next"),
+        (1, b'"i":0', b'"j":0', "is no step, fault, checkpoint or footer"),
+        (1, b'"t":0', b'"t":"0"', '"t", "inc" and "cause" are not all integers'),
+        (1, b'"cause":-1', b'"cause":0', "its cause 0 is not an earlier step"),
+        (1, b'"n":"n1"', b'"n":1', '"n" is not a string or "fx" not a list'),
+        (1, b'"ev":', b'"event":', "None is not an object with one key, a type"),
+        (1, b'"vc":{', b'"vc":{{', "is not JSON"),
+        (8, b'"at_us":41', b'"at_us":null', 'the fault lacks "at_us", "kind" or "target"'),
+        (8, b'"for_us":1000', b'"for_us":1.5', '"for_us" of the fault is neither'),
+        (8, b'"why":"x"', b'"why":[]', "'why' of the fault is neither an integer nor a string"),
+        (-1, b'"steps":12', b'"steps":11', "is a footer that does not fit the records before it"),
+        (-1, b'"dropped":0', b'"dropped":-1', "does not say how many steps were dropped"),
+    ],
+)
+def test_well_sealed_nonsense_is_refused(line: int, old: bytes, new: bytes, reason: str) -> None:
+    """Goal: never an exception but TraceError. Method: wrong contents under right checksums."""
+    lines = LINES.copy()
+    assert old in lines[line]
+    lines[line] = lines[line].replace(old, new, 1)
+    with pytest.raises(TraceError) as caught:
+        decode_trace(sealed_again(lines))
+    assert reason in str(caught.value)
+    assert caught.value.line == range(1, len(LINES) + 1)[line]
+
+
+def test_a_wrong_checkpoint_is_refused() -> None:
+    """A checkpoint is checked against the records before it."""
+    lines = list(encode_trace(long_trace(1_000)))
+    lines[-2] = lines[-2].replace(b'"steps":1000', b'"steps":1001')
+    with pytest.raises(TraceError, match="checkpoint that does not fit"):
+        digest_of_file(sealed_again(lines))
+
+
+def test_the_number_of_dropped_steps_survives() -> None:
+    """Goal: an incomplete trace says so. Method: a limit of two, through the file."""
+    trace = Trace(limit=2)
+    for at in range(5):
+        trace.record(at, "n1", 1, TimerFired("a"), [], -1)
+    assert decode_trace(encode_trace(trace)).dropped == 3
+
+
+def test_a_step_that_returned_rubbish_names_the_step() -> None:
+    """Goal: a broken node is found. Method: an event where an effect belongs."""
+    trace = Trace()
+    trace.record(0, "n1", 1, TimerFired("a"), [PeerLost("n2")], -1)  # type: ignore[list-item]
+    with pytest.raises(Misfit, match=r"step 0 of n1, .*PeerLost\(peer='n2'\) is none of Send"):
+        digest_of(trace)

@@ -1,0 +1,147 @@
+"""Made-up traces for the tests of traces, plots and run folders; must never need a broker."""
+
+from __future__ import annotations
+
+from yak_core.batch import Batch
+from yak_core.clients.calls import SendBatch, SendResult
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.effects import (
+    Answer,
+    AppendLog,
+    CallMeta,
+    Effect,
+    FlushLog,
+    Observe,
+    SaveState,
+    Send,
+    SendLog,
+    SetTimer,
+    TruncateLog,
+)
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.events import (
+    Called,
+    DiskDone,
+    Done,
+    Event,
+    MetaReply,
+    Received,
+    Recovered,
+    Shipped,
+    Started,
+    TimerFired,
+)
+from yak_core.messages import ProduceRequest, Replicate, ReplicateAck, with_batches
+from yak_core.metadata.calls import Cas, MetaValue
+from yak_core.metadata.calls import Done as StoreDone
+from yak_core.metadata.record import NodeEntry, Record
+from yak_core.notes import BecameLeader, HighWatermarkAdvanced
+from yak_core.trace import Fault, Header, Trace
+
+BROKERS = ("n1", "n2", "n3")
+
+
+def batch(base: int, epoch: int = 1, count: int = 1, data: bytes = b"payload") -> Batch:
+    """A placed batch of ``count`` records with made-up contents."""
+    return Batch(base, epoch, count, 7, 0, base, 1_000, 61 + len(data), 0xDEADBEEF, data)
+
+
+def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> Record:
+    """The metadata record of three brokers."""
+    return Record(
+        store_id="s1",
+        version=version,
+        attempt=f"a{version}",
+        ancestors=(),
+        leader_epoch=epoch,
+        leader=leader,
+        leader_incarnation=0 if leader is None else 1,
+        isr=isr,
+        elr=(),
+        last_known_eligible=(),
+        last_leader=None,
+        replicas=BROKERS,
+        min_isr=2,
+        unclean_policy="never",
+        recovery="recovered",
+        unclean_generation=0,
+        nodes=tuple((name, NodeEntry(1, True, False, "", -1, -1)) for name in BROKERS),
+    )
+
+
+def started(node: str, recovered: Recovered | None = None) -> Started:
+    """The first event of a broker's incarnation."""
+    return Started(node, BrokerConfig(BROKERS), 1 << 127, recovered or Recovered())
+
+
+def short_trace() -> Trace:
+    """One record from a producer to a leader and a follower: every kind of value once or more."""
+    trace = Trace(Header("sim", "made_up", 7, "0.1.0"))
+    saved = Recovered(saved=(("clean", b"\x00\xff\n"),))
+    meta = record(1, "n1", 1, ("n1", "n2"))
+    handle = batch(0)
+    request = ProduceRequest(1, 1, -1, 1_000_000, handle)
+    header = Replicate(1, "n1", 0, 0, -1, (), 0, 0, 1)
+    steps: list[tuple[int, str, Event, list[Effect], int]] = [
+        (0, "n1", started("n1", saved), [SaveState(1, "clean", None)], -1),
+        (0, "n2", started("n2"), [SetTimer("beat", 300, 400)], -1),
+        (5, "p1", Started("p1", ClientConfig(("n1",)), 3, Recovered()), [], -1),
+        (9, "n1", DiskDone(1, 0, Done()), [CallMeta(1, Cas(None, meta, None))], 0),
+        (
+            20,
+            "n1",
+            MetaReply(1, StoreDone(MetaValue(meta, False, (("n1", 1, 1),)))),
+            [Observe(BecameLeader(1, 0)), Observe(HighWatermarkAdvanced(0))],
+            3,
+        ),
+        (30, "p1", Called(1, SendBatch(handle), 1_000), [Send("n1", request)], -1),
+        (
+            40,
+            "n1",
+            Called(1, request, 1_000),
+            [
+                AppendLog(2, 0, (handle,)),
+                FlushLog(3, 0),
+                SendLog(4, 0, "n2", header, 0, 1, 1024),
+            ],
+            5,
+        ),
+        (40, "n1", DiskDone(4, 0, Shipped(1, handle.size)), [], 6),
+        (
+            55,
+            "n2",
+            Received("n1", with_batches(header, (handle,))),
+            [AppendLog(1, 0, (handle,)), Send("n1", ReplicateAck(1, 2, 1, 1))],
+            6,
+        ),
+        (
+            70,
+            "n1",
+            Received("n2", ReplicateAck(1, 2, 1, 1)),
+            [Observe(HighWatermarkAdvanced(1))],
+            8,
+        ),
+        (80, "n2", TimerFired("beat"), [TruncateLog(2, 0, 1)], 1),
+        (
+            90,
+            "p1",
+            TimerFired("é\u2028"),
+            [Answer(1, SendResult(ErrorCode.NONE, Outcome.WRITTEN, 0, 1))],
+            9,
+        ),
+    ]
+    for at, (t_us, node, event, effects, cause) in enumerate(steps):
+        if at == 7:
+            trace.fault(Fault(41, "slow_link", "n1>n3", 1_000, (("delay_us", 5_000), ("why", "x"))))
+        trace.record(t_us, node, 1, event, effects, cause)
+    trace.fault(Fault(95, "crash", "n1", None))
+    return trace
+
+
+def long_trace(steps: int) -> Trace:
+    """``steps`` timer steps of three brokers."""
+    trace = Trace(Header("sim", "long", 1, ""))
+    for at in range(steps):
+        effects: list[Effect] = [SetTimer("beat", 10, 20)]
+        trace.record(at * 10, BROKERS[at % 3], 1, TimerFired("beat"), effects, at - 3 if at > 2 else -1)
+    return trace
