@@ -1,0 +1,358 @@
+"""One store, three executors: the same calls get equal answers and leave equal state.
+
+Method: Hypothesis draws calls; the pure model is the oracle; the Lua runs on fakeredis and on a
+real redis-server of our own (a socket in a temporary folder, so no port is taken).
+"""
+
+from __future__ import annotations
+
+import selectors
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import fakeredis
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.core.metadata_records import led, ok
+from tests.require import executable
+from yak_core.ids import Stamp
+from yak_core.metadata.calls import (
+    BeatCall,
+    Cas,
+    Done,
+    MetaRequest,
+    Publish,
+    Read,
+    Refused,
+    Unknown,
+)
+from yak_core.metadata.model import StoreModel
+from yak_core.metadata.record import Record, RecordError, encode_record
+from yak_core.metadata.scripts import keys_of
+from yak_core.metadata.transitions import create, elect, register
+from yak_sim.lua_store import LuaStore
+
+READY = b"ready to accept connections"
+READY_S = 20.0
+
+NODES = ("n1", "n2", "a:1 b", "ñ\U0001f600")
+FIRST = create(
+    store_id="s1", attempt="a0", node="n1", url="http://h1", replicas=("n1", "n2"), min_isr=2
+)
+
+
+# The executors
+
+
+@dataclass
+class Server:
+    """A Redis with a client of it; ``socket`` is None for the fake one."""
+
+    client: Any
+    socket: Path | None
+
+
+def wait_until_ready(output: IO[bytes]) -> None:
+    """Read the server's log until it says so; fail with the log when it ends or takes too long."""
+    deadline, log = time.monotonic() + READY_S, b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(output, selectors.EVENT_READ)
+        while READY not in log.lower():
+            left = deadline - time.monotonic()
+            piece = output.read(4096) if left > 0 and selector.select(left) else b""
+            if not piece:
+                pytest.fail(f"redis-server was not ready in time: {log.decode(errors='replace')}")
+            log += piece
+
+
+@pytest.fixture(scope="module")
+def real_server() -> Iterator[Server]:
+    """A redis-server of our own, without persistence."""
+    program = executable("redis-server")
+    with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder:
+        path = Path(folder, "redis.sock")
+        options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", folder]
+        with subprocess.Popen(
+            [program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
+        ) as process:
+            try:
+                assert process.stdout is not None
+                wait_until_ready(process.stdout)
+                with connect(path) as client:
+                    yield Server(client, path)
+            finally:
+                process.terminate()
+                try:
+                    process.wait(READY_S)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def connect(path: Path) -> redis.Redis:
+    """A client that repeats nothing by itself."""
+    return redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0), socket_timeout=10)
+
+
+@pytest.fixture(params=["fakeredis", "redis-server"])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Both places where the Lua runs, emptied."""
+    if request.param == "fakeredis":
+        with fakeredis.FakeRedis() as client:
+            yield Server(client, None)
+        return
+    real: Server = request.getfixturevalue("real_server")
+    real.client.flushall()
+    real.client.script_flush()
+    yield real
+
+
+# The calls
+
+OPS = st.tuples(
+    st.sampled_from(["read", "beat", "beat", "cas", "cas", "cas", "publish", "flush"]),
+    st.integers(0, 7),  # which stamp is named
+    st.integers(0, 3),  # which node
+    st.integers(0, 7),  # which guard; which proposal
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
+)
+Op = tuple[str, int, int, int, str]
+
+
+def named_stamp(model: StoreModel, choice: int) -> Stamp | None:
+    """Mostly the stored stamp; else none, an old one, or a forged one."""
+    if choice == 7 or not model.history:
+        return None
+    if choice == 6:
+        return model.history[0].stamp
+    version, attempt = model.history[-1].stamp
+    return {5: (version, attempt + "'"), 4: (version + 1, attempt)}.get(choice, (version, attempt))
+
+
+def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
+    """Turn what was drawn into a call that suits the present state, or just misses it."""
+    kind, stamp_choice, who, choice, text = op
+    node = NODES[who]
+    if kind == "read":
+        return Read()
+    if kind == "beat":
+        return BeatCall(node, 1 + choice, named_stamp(model, stamp_choice))
+    if kind == "publish":
+        return Publish(tuple((f"{text}{i}", text) for i in range(choice)))
+    expected = named_stamp(model, stamp_choice)
+    count = model.beats[node][1] if node in model.beats else 0
+    guards = {
+        7: (node, count + 1),
+        6: (node, max(0, count - 1)),
+        5: (node, count),
+        4: (node, count),
+    }
+    return Cas(expected, proposed(model.record, choice, text, f"a{number}"), guards.get(choice))
+
+
+def proposed(base: Record | None, choice: int, text: str, attempt: str) -> Record:
+    """A record that a node might write; the store itself does not mind which."""
+    if base is None:
+        return replace(FIRST, attempt=attempt, store_id=text or "s1")
+    grown = elect(
+        base, attempt=attempt, node="n1", incarnation=base.incarnation_of("n1") if choice else 0
+    )
+    if not isinstance(grown, Record):
+        node = base.replicas[choice % 2]
+        grown = register(base, attempt=attempt, node=node, clean=choice < 4, url=text)
+    return ok(grown)
+
+
+def assert_same_state(model: StoreModel, store: LuaStore, client: Any, cluster: str) -> None:
+    """Equal as read through the API, and equal byte by byte as it lies in Redis."""
+    assert store.record == model.record
+    assert store.beats == model.beats
+    assert store.view == model.view
+    assert store.history == model.history
+    keys = keys_of(cluster)
+    stored: dict[bytes, bytes] = {}
+    if model.record is not None:
+        stored = {
+            b"version": str(model.record.version).encode(),
+            b"attempt": model.record.attempt.encode(),
+            b"value": encode_record(model.record),
+        }
+    assert client.hgetall(keys.record) == stored
+    assert client.hgetall(keys.beats) == {
+        node.encode(): f"{life}:{count}".encode() for node, (life, count) in model.beats.items()
+    }
+    no_expiry, no_key = -1, -2
+    for key in (keys.record, keys.beats, keys.view):
+        assert client.ttl(key) in (no_expiry, no_key)
+
+
+def kind_of(request: MetaRequest, outcome: object) -> str:
+    """What was exercised, for the count at the end."""
+    if isinstance(outcome, Refused):
+        return f"refused by {outcome.reason}"
+    if isinstance(request, Cas) and request.guard is not None:
+        return "guarded cas"
+    if isinstance(request, BeatCall) and isinstance(outcome, Done) and outcome.value.unchanged:
+        return "beat unchanged"
+    return type(request).__name__
+
+
+def test_model_and_scripts_agree_on_every_answer_and_all_state(server: Server) -> None:
+    seen: Counter[str] = Counter()
+    clusters = iter(range(10**9))
+
+    @settings(
+        max_examples=120,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.lists(OPS, min_size=8, max_size=40))
+    def run(ops: list[Op]) -> None:
+        cluster = f"c{next(clusters)}"
+        model, store = StoreModel(), LuaStore(server.client, cluster)
+        for number, op in enumerate(ops):
+            if op[0] == "flush":
+                server.client.script_flush()
+                seen["flush"] += 1
+                continue
+            request = request_of(model, op, number)
+            before = model.fork()
+            answer = model.apply(request)
+            assert store.apply(request) == answer
+            seen[kind_of(request, answer)] += 1
+            if isinstance(answer, Refused):
+                assert (model.record, model.beats, model.view) == (
+                    before.record,
+                    before.beats,
+                    before.view,
+                )
+        assert_same_state(model, store, server.client, cluster)
+
+    run()
+    families = tuple(b"}:" + name for name in (b"record", b"beats", b"view"))
+    assert all(key.endswith(families) for key in server.client.scan_iter("*"))
+    for kind in (
+        "flush",
+        "Read",
+        "BeatCall",
+        "beat unchanged",
+        "Cas",
+        "guarded cas",
+        "refused by stamp",
+        "refused by guard",
+        "Publish",
+    ):
+        assert seen[kind] >= 20, seen
+
+
+def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
+    """A restarted server knows no script (NOSCRIPT); each call must still happen exactly once."""
+    store, model = LuaStore(server.client, "c"), StoreModel()
+    record = led()
+    calls: list[MetaRequest] = [
+        Read(),
+        Cas(None, record, None),
+        BeatCall("n1", 1, record.stamp),
+        BeatCall("n1", 1, None),
+        Publish((("leader", "n1"),)),
+    ]
+    for call in calls:
+        server.client.script_flush()
+        assert store.apply(call) == model.apply(call)
+        assert store.apply(call) == model.apply(call)
+    assert_same_state(model, store, server.client, "c")
+    assert store.beats == {"n1": (1, 4)}
+
+
+def test_clusters_on_one_server_do_not_see_each_other(server: Server) -> None:
+    one, other = LuaStore(server.client, "one"), LuaStore(server.client, "other")
+    one.apply(Cas(None, FIRST, None))
+    one.apply(BeatCall("n1", 1, None))
+    one.apply(Publish((("leader", "n1"),)))
+    assert (other.record, other.beats, other.view) == (None, {}, {})
+
+
+def test_beats_are_exact_far_beyond_any_run(server: Server) -> None:
+    """Lua counts in floating point and by itself prints from 10**14 on with an exponent."""
+    store = LuaStore(server.client, "c")
+    server.client.hset(keys_of("c").beats, "n1", f"4:{2**53 - 2}")
+    assert store.apply(BeatCall("n1", 5, None)) == store.apply(Read())
+    assert store.beats == {"n1": (5, 2**53 - 1)}
+
+
+@pytest.mark.parametrize("damage", ["version", "attempt", "value", "no value", "no stamp", "beat"])
+def test_damaged_store_is_reported_and_not_written_to(server: Server, damage: str) -> None:
+    store, keys = LuaStore(server.client, "c"), keys_of("c")
+    store.apply(Cas(None, FIRST, None))
+    store.apply(BeatCall("n1", 1, None))
+    if damage == "no value":
+        server.client.hdel(keys.record, "value")
+    elif damage == "no stamp":
+        server.client.hdel(keys.record, "version", "attempt")
+    elif damage == "beat":
+        server.client.hset(keys.beats, "n1", "1:one")
+    else:
+        server.client.hset(keys.record, damage, "9")
+    held = server.client.hgetall(keys.record), server.client.hgetall(keys.beats)
+    calls: list[MetaRequest] = [Read(), Cas(None, FIRST, None), Cas(FIRST.stamp, FIRST, ("n1", 1))]
+    calls += [BeatCall("n1", 1, None)] if damage == "beat" else []
+    for call in calls if damage in ("beat", "version", "attempt") else calls[:2]:
+        with pytest.raises(RecordError):
+            store.apply(call)
+    assert (server.client.hgetall(keys.record), server.client.hgetall(keys.beats)) == held
+
+
+def test_one_of_many_contending_writers_wins(real_server: Server) -> None:
+    """Eight clients propose from one record at once, forty times; each time one is Done."""
+    real_server.client.flushall()
+    assert real_server.socket is not None
+    path, rounds, writers = real_server.socket, 40, 8
+    base = LuaStore(real_server.client, "c")
+    base.apply(Cas(None, FIRST, None))
+    start = threading.Barrier(writers)
+    wins: list[tuple[int, int]] = []
+
+    def contend(writer: int) -> None:
+        with connect(path) as client:
+            store = LuaStore(client, "c")
+            for turn in range(rounds):
+                start.wait(60)
+                record = store.record
+                assert record is not None
+                grown = register(record, attempt=f"{writer}.{turn}", node="n1", clean=True, url="")
+                start.wait(60)
+                if isinstance(store.apply(Cas(record.stamp, ok(grown), None)), Done):
+                    wins.append((turn, writer))
+
+    threads = [threading.Thread(target=contend, args=(writer,)) for writer in range(writers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert sorted(turn for turn, _ in wins) == list(range(rounds))
+    final = base.record
+    assert final is not None
+    assert final.version == 1 + rounds
+
+
+def test_lost_connection_is_unknown() -> None:
+    """Nobody can say whether the call happened, so nobody may (F18)."""
+    with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder:
+        with connect(Path(folder, "nobody.sock")) as client:
+            store = LuaStore(client, "c")
+            assert store.apply(Read()) == Unknown()
+            assert store.apply(Cas(None, FIRST, None)) == Unknown()
+            assert store.history == []

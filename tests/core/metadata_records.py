@@ -1,0 +1,78 @@
+"""Metadata records for tests, made by the transitions themselves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from yak_core.metadata.record import Record
+from yak_core.metadata.transitions import (
+    Rejected,
+    alter_isr,
+    check_record,
+    create,
+    elect,
+    elr_after,
+    register,
+)
+
+
+def ok(outcome: Record | Rejected) -> Record:
+    """The record, which must be sound."""
+    assert isinstance(outcome, Record), outcome
+    assert check_record(outcome) == ()
+    return outcome
+
+
+def first(min_isr: int = 2) -> Record:
+    """Version 1 by n1, three replicas."""
+    return ok(
+        create(
+            store_id="s1",
+            attempt="a1",
+            node="n1",
+            url="u1",
+            replicas=("n1", "n2", "n3"),
+            min_isr=min_isr,
+        )
+    )
+
+
+def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> Record:
+    """n1 (incarnation 1) leads epoch 1; n2 is incarnation 2, n3 is 3; version 4 or 5."""
+    record = ok(register(first(min_isr), attempt="a2", node="n2", clean=True, url="u2"))
+    record = ok(register(record, attempt="a3", node="n3", clean=True, url="u3"))
+    record = ok(elect(record, attempt="a4", node="n1", incarnation=1))
+    if isr == ("n1",):
+        return record
+    added = tuple((node, record.incarnation_of(node)) for node in isr if node != "n1")
+    return ok(alter_isr(record, attempt="a5", node="n1", incarnation=1, isr=isr, added=added))
+
+
+def shrunk(record: Record, isr: tuple[str, ...]) -> Record:
+    """n1 takes members out of the ISR."""
+    return ok(
+        alter_isr(record, attempt=f"s{record.version}", node="n1", incarnation=1, isr=isr, added=())
+    )
+
+
+def drained(record: Record, node: str) -> Record:
+    """``node`` is draining and out of the ISR, as a drain leaves it."""
+    nodes = tuple(
+        (known, replace(entry, draining=True) if known == node else entry)
+        for known, entry in record.nodes
+    )
+    isr = tuple(member for member in record.isr if member != node)
+    elr = elr_after(record.isr, isr, record.elr, record.effective_min_isr, ())
+    return ok(replace(record, nodes=nodes, isr=isr, elr=elr))
+
+
+def sets(record: Record) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """ISR, ELR, last known eligible."""
+    return (record.isr, record.elr, record.last_known_eligible)
+
+
+ALONE = led(isr=("n1",))
+"""n1 leads and is alone in the ISR; nobody else was ever in it."""
+
+TWO = led(isr=("n1", "n2"))
+"""n1 leads, n2 is in the ISR, n3 is registered and outside."""

@@ -1,0 +1,164 @@
+"""What each call of the store model answers and changes. Method: calls by hand, all state seen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from yak_core.metadata.calls import (
+    NOTHING_SAID,
+    REFUSED_GUARD,
+    REFUSED_STAMP,
+    BeatCall,
+    Cas,
+    Done,
+    MetaValue,
+    Publish,
+    Read,
+    Refused,
+)
+from yak_core.metadata.model import StoreModel
+from yak_core.metadata.record import Record
+from yak_core.metadata.transitions import create, register
+
+FIRST = create(
+    store_id="s1", attempt="a1", node="n1", url="u1", replicas=("n1", "n2", "n3"), min_isr=2
+)
+
+
+def second(attempt: str = "a2", node: str = "n2") -> Record:
+    """A record that may follow FIRST."""
+    grown = register(FIRST, attempt=attempt, node=node, clean=False, url="u")
+    assert isinstance(grown, Record)
+    return grown
+
+
+def created() -> StoreModel:
+    """A store that holds FIRST."""
+    store = StoreModel()
+    assert store.apply(Cas(None, FIRST, None)) == Done(MetaValue(FIRST, False, ()))
+    return store
+
+
+def test_empty_store_answers_with_nothing() -> None:
+    assert StoreModel().apply(Read()) == Done(MetaValue(None, False, ()))
+
+
+def test_record_is_created_once() -> None:
+    store = created()
+    other = replace(FIRST, attempt="b1")
+    refused = store.apply(Cas(None, other, None))
+    assert refused == Refused(REFUSED_STAMP, MetaValue(FIRST, False, ()))
+    assert store.history == [FIRST]
+
+
+def test_write_needs_the_stored_version_and_attempt() -> None:
+    """F17: an old request lands after the record moved; F80: same version, another attempt."""
+    store = created()
+    assert isinstance(store.apply(Cas((1, "b1"), second(), None)), Refused)
+    assert isinstance(store.apply(Cas((2, "a1"), second(), None)), Refused)
+    assert store.record == FIRST
+    assert store.apply(Cas((1, "a1"), second(), None)) == Done(MetaValue(second(), False, ()))
+    late = store.apply(Cas((1, "a1"), second("b2", "n3"), None))
+    assert late == Refused(REFUSED_STAMP, MetaValue(second(), False, ()))
+    assert store.history == [FIRST, second()]
+
+
+def test_same_bytes_again_are_refused_and_show_that_they_are_in() -> None:
+    """F18 and F36: after Unknown the same bytes go out again and find their own stamp stored."""
+    store = created()
+    request = Cas(FIRST.stamp, second(), None)
+    store.apply(request)
+    again = store.apply(request)
+    assert isinstance(again, Refused)
+    assert again.current.record == request.record
+    assert store.history == [FIRST, second()]
+
+
+def test_write_on_an_empty_store_needs_expected_none() -> None:
+    store = StoreModel()
+    refused = store.apply(Cas((1, "a1"), second(), None))
+    assert refused == Refused(REFUSED_STAMP, MetaValue(None, False, ()))
+    assert store.record is None
+
+
+def test_guard_holds_only_while_the_beat_stands_still() -> None:
+    """F49 and F84: a leader whose beat moves cannot be deposed."""
+    store = created()
+    assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Refused)
+    store.apply(BeatCall("n1", 1, None))
+    refused = store.apply(Cas((1, "a1"), second(), ("n1", 0)))
+    assert refused == Refused(REFUSED_GUARD, MetaValue(FIRST, False, (("n1", 1, 1),)))
+    assert store.record == FIRST
+    assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Done)
+
+
+def test_guard_of_a_node_that_never_beat_is_zero() -> None:
+    assert isinstance(created().apply(Cas((1, "a1"), second(), ("n9", 0))), Done)
+
+
+def test_stamp_is_named_before_guard() -> None:
+    refused = created().apply(Cas((1, "b1"), second(), ("n1", 7)))
+    assert isinstance(refused, Refused)
+    assert refused.reason == REFUSED_STAMP
+
+
+def test_beats_only_grow_and_show_the_incarnation_given() -> None:
+    store = created()
+    store.apply(BeatCall("n2", 4, None))
+    store.apply(BeatCall("n1", 1, None))
+    answer = store.apply(BeatCall("n2", 9, None))
+    assert answer == Done(MetaValue(FIRST, False, (("n1", 1, 1), ("n2", 9, 2))))
+    assert answer.value.beat_of("n2") == 2
+    assert answer.value.beat_of("n3") == 0
+
+
+@pytest.mark.parametrize(
+    ("known", "unchanged"),
+    [(None, False), ((1, "a1"), True), ((1, "b1"), False), ((2, "a1"), False)],
+)
+def test_beat_leaves_out_a_record_that_is_known(
+    known: tuple[int, str] | None, unchanged: bool
+) -> None:
+    answer = created().apply(BeatCall("n1", 1, known))
+    record = None if unchanged else FIRST
+    assert answer == Done(MetaValue(record, unchanged, (("n1", 1, 1),)))
+
+
+@pytest.mark.parametrize("known", [None, (1, "a1")])
+def test_beat_tells_that_the_record_is_gone(known: tuple[int, str] | None) -> None:
+    """F80: a node that knows a record must see that the store has none."""
+    assert StoreModel().apply(BeatCall("n1", 1, known)) == Done(
+        MetaValue(None, False, (("n1", 1, 1),))
+    )
+
+
+def test_beat_needs_a_registration() -> None:
+    with pytest.raises(AssertionError):
+        created().apply(BeatCall("n1", 0, None))
+
+
+def test_view_is_replaced_and_touches_nothing_else() -> None:
+    store = created()
+    assert store.apply(Publish((("leader", "n1"), ("leo:n2", "4")))) == Done(NOTHING_SAID)
+    assert store.apply(Publish((("leader", "n2"),))) == Done(NOTHING_SAID)
+    assert store.view == {"leader": "n2"}
+    assert (store.record, store.beats, store.history) == (FIRST, {}, [FIRST])
+
+
+def test_fork_shares_nothing_mutable() -> None:
+    store = created()
+    store.apply(BeatCall("n1", 1, None))
+    copy = store.fork()
+    assert (copy.record, copy.beats, copy.view, copy.history) == (
+        store.record,
+        store.beats,
+        store.view,
+        store.history,
+    )
+    copy.apply(Cas((1, "a1"), second(), None))
+    copy.apply(BeatCall("n1", 1, None))
+    copy.apply(Publish((("leader", "n1"),)))
+    assert (store.record, store.beats, store.view) == (FIRST, {"n1": (1, 1)}, {})
+    assert store.history == [FIRST]

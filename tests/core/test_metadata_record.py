@@ -1,0 +1,262 @@
+"""The metadata record's bytes: round trip, canonical form, damage, lineage."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from yak_core.metadata.record import (
+    ANCESTORS_MAX,
+    RECOVERIES,
+    UNCLEAN_POLICIES,
+    NodeEntry,
+    Record,
+    RecordError,
+    decode_record,
+    encode_record,
+    follows,
+)
+
+SAMPLE = Record(
+    store_id="s1",
+    version=3,
+    attempt="a-3",
+    ancestors=((2, "a-2"), (1, "a-1")),
+    leader_epoch=1,
+    leader="n1",
+    leader_incarnation=1,
+    isr=("n1",),
+    elr=("n2",),
+    last_known_eligible=(),
+    last_leader=None,
+    replicas=("n1", "n2", "n3"),
+    min_isr=2,
+    unclean_policy="never",
+    recovery="recovered",
+    unclean_generation=0,
+    nodes=(
+        ("n1", NodeEntry(1, True, False, "http://h1:8080", -1, -1)),
+        ("n2", NodeEntry(2, False, True, "", 1, 40)),
+    ),
+)
+
+SAMPLE_BYTES = (
+    b'{"ancestors":[[2,"a-2"],[1,"a-1"]],"attempt":"a-3","elr":["n2"],"isr":["n1"],'
+    b'"last_known_eligible":[],"last_leader":null,"leader":"n1","leader_epoch":1,'
+    b'"leader_incarnation":1,"min_isr":2,"nodes":{"n1":{"clean":true,"draining":false,'
+    b'"incarnation":1,"last_epoch":-1,"leo":-1,"url":"http://h1:8080"},"n2":{"clean":false,'
+    b'"draining":true,"incarnation":2,"last_epoch":1,"leo":40,"url":""}},'
+    b'"recovery":"recovered","replicas":["n1","n2","n3"],"schema":1,"store_id":"s1",'
+    b'"unclean_generation":0,"unclean_policy":"never","version":3}'
+)
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+IDS = WORDS.filter(bool)
+COUNTS = st.integers(0, 2**63 - 1)
+LIVES = st.integers(1, 2**63 - 1)
+ID_TUPLES = st.lists(IDS, max_size=4, unique=True).map(lambda ids: tuple(sorted(ids)))
+ENTRIES = st.builds(
+    NodeEntry, LIVES, st.booleans(), st.booleans(), WORDS, st.integers(-1, 9), st.integers(-1, 9)
+)
+RECORDS = st.builds(
+    Record,
+    store_id=IDS,
+    version=LIVES,
+    attempt=IDS,
+    ancestors=st.lists(st.tuples(LIVES, IDS), max_size=ANCESTORS_MAX).map(tuple),
+    leader_epoch=COUNTS,
+    leader=st.none() | IDS,
+    leader_incarnation=COUNTS,
+    isr=ID_TUPLES,
+    elr=ID_TUPLES,
+    last_known_eligible=ID_TUPLES,
+    last_leader=st.none() | IDS,
+    replicas=ID_TUPLES,
+    min_isr=LIVES,
+    unclean_policy=st.sampled_from(UNCLEAN_POLICIES),
+    recovery=st.sampled_from(RECOVERIES),
+    unclean_generation=COUNTS,
+    nodes=st.dictionaries(IDS, ENTRIES, max_size=3).map(lambda nodes: tuple(sorted(nodes.items()))),
+)
+
+
+def test_sample_of_schema_1_is_read_and_written_unchanged() -> None:
+    assert decode_record(SAMPLE_BYTES) == SAMPLE
+    assert encode_record(SAMPLE) == SAMPLE_BYTES
+
+
+@given(RECORDS)
+def test_any_record_survives_the_round_trip(record: Record) -> None:
+    data = encode_record(record)
+    assert decode_record(data) == record
+    assert encode_record(decode_record(data)) == data
+
+
+@given(RECORDS, RECORDS)
+@example(SAMPLE, replace(SAMPLE))
+@example(SAMPLE, replace(SAMPLE, leader="None"))
+@example(replace(SAMPLE, leader=None), replace(SAMPLE, leader="null"))
+def test_equal_records_and_only_those_have_equal_bytes(one: Record, other: Record) -> None:
+    assert (one == other) == (encode_record(one) == encode_record(other))
+
+
+def read_or_refuse(data: bytes) -> bool:
+    """True when refused. Anything but a RecordError, or a record of other bytes, fails the test."""
+    try:
+        record = decode_record(data)
+    except RecordError as error:
+        assert str(error).startswith("The metadata record ")
+        assert str(error).endswith(".")
+        return True
+    assert encode_record(record) == data
+    return False
+
+
+@given(st.binary(max_size=60))
+def test_foreign_bytes_are_refused(data: bytes) -> None:
+    assert read_or_refuse(data)
+
+
+@given(RECORDS, st.data())
+def test_damage_is_refused_or_spells_another_record_exactly(
+    record: Record, data: st.DataObject
+) -> None:
+    intact = encode_record(record)
+    at = data.draw(st.integers(0, len(intact) - 1))
+    byte = data.draw(st.integers(0, 255).filter(lambda value: value != intact[at]))
+    read_or_refuse(intact[:at] + bytes([byte]) + intact[at + 1 :])
+    assert read_or_refuse(intact[:at])
+    assert read_or_refuse(intact[:at] + bytes([byte]) * 2 + intact[at:] + b"}")
+
+
+def test_most_single_byte_changes_of_the_sample_are_refused() -> None:
+    refused = sum(
+        read_or_refuse(SAMPLE_BYTES[:at] + bytes([SAMPLE_BYTES[at] ^ 1]) + SAMPLE_BYTES[at + 1 :])
+        for at in range(len(SAMPLE_BYTES))
+    )
+    assert refused > len(SAMPLE_BYTES) * 0.9
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff",
+        b"null",
+        b"[]",
+        b"{}",
+        b"[" * 200_000,
+        b'{"a":' * 200_000,
+        SAMPLE_BYTES.replace(b'"version":3', b'"version":' + b"9" * 5000),
+        SAMPLE_BYTES.replace(b'"store_id":"s1"', b'"store_id":"\\ud800"'),
+        SAMPLE_BYTES.replace(b'"store_id":"s1"', b'"store_id":"\\u0073\\u0031"'),
+        SAMPLE_BYTES.replace(b'"store_id":"s1"', b'"store_id":"s0","store_id":"s1"'),
+        SAMPLE_BYTES.replace(b'"schema":1', b'"schema":2'),
+        SAMPLE_BYTES.replace(b'"schema":1', b'"schema":1,"spare":0'),
+        SAMPLE_BYTES.replace(b'["n1","n2","n3"]', b'["n2","n1","n3"]'),
+        SAMPLE_BYTES.replace(b'["n1","n2","n3"]', b'["n1","n1","n3"]'),
+        SAMPLE_BYTES.replace(b'["n1","n2","n3"]', b'["","n2","n3"]'),
+        SAMPLE_BYTES.replace(b'"n2":{', b'"":{'),
+        SAMPLE_BYTES.replace(b'"nodes":{', b'"nodes":{"n0":0,'),
+        SAMPLE_BYTES.replace(b'[1,"a-1"]', b"[1]"),
+        b"\xef\xbb\xbf" + SAMPLE_BYTES,
+        SAMPLE_BYTES + b"\n",
+    ],
+    ids=lambda data: f"{len(data)}:{data[:12]!r}",
+)
+def test_crafted_damage_is_refused(data: bytes) -> None:
+    assert data != SAMPLE_BYTES
+    assert read_or_refuse(data)
+
+
+WRONG: list[object] = [None, True, -2, 1.5, float("nan"), 2**63, "", "?", [], [0], {}]
+RIGHT: dict[str, list[object]] = {
+    "leader": [None, "?"],
+    "last_leader": [None, "?"],
+    "store_id": ["?"],
+    "attempt": ["?"],
+    "nodes": [{}],
+    "ancestors": [[]],
+    "isr": [[]],
+    "elr": [[]],
+    "last_known_eligible": [[]],
+    "replicas": [[]],
+}
+
+
+@pytest.mark.parametrize("name", sorted(json.loads(SAMPLE_BYTES)))
+def test_field_of_the_wrong_kind_is_refused_by_name(name: str) -> None:
+    loaded = json.loads(SAMPLE_BYTES)
+    for value in WRONG:
+        loaded[name] = value
+        data = json.dumps(loaded, sort_keys=True, separators=(",", ":")).encode()
+        if value in RIGHT.get(name, []):
+            assert not read_or_refuse(data)
+        else:
+            with pytest.raises(RecordError, match=name):
+                decode_record(data)
+    del loaded[name]
+    with pytest.raises(RecordError, match=f"lacks '{name}'"):
+        decode_record(json.dumps(loaded).encode())
+
+
+@pytest.mark.parametrize("name", ["incarnation", "clean", "draining", "url", "last_epoch", "leo"])
+def test_damaged_node_entry_is_refused_by_name(name: str) -> None:
+    loaded = json.loads(SAMPLE_BYTES)
+    loaded["nodes"]["n2"][name] = None
+    with pytest.raises(RecordError, match=f"'{name}' of node 'n2'"):
+        decode_record(json.dumps(loaded).encode())
+
+
+def test_too_many_ancestors_are_refused() -> None:
+    lineage = tuple((version, "a") for version in range(60, 60 - ANCESTORS_MAX, -1))
+    kept = replace(SAMPLE, version=61, ancestors=lineage)
+    assert decode_record(encode_record(kept)) == kept
+    with pytest.raises(RecordError, match="at most 32 stamps"):
+        decode_record(encode_record(replace(kept, ancestors=(*lineage, (28, "a")))))
+
+
+def test_text_outside_unicode_cannot_be_encoded() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        encode_record(replace(SAMPLE, store_id="\ud800"))
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ((3, "a-3"), True),
+        ((2, "a-2"), True),
+        ((1, "a-1"), True),
+        ((3, "b-3"), False),
+        ((2, "b-2"), False),
+        ((4, "a-4"), False),
+        ((0, "a-0"), False),
+    ],
+)
+def test_follows_tells_ancestor_from_contradiction(stamp: tuple[int, str], expected: bool) -> None:
+    """F80 and F81: a lost write shows as a stamp that is nobody's ancestor."""
+    assert follows(SAMPLE, stamp) is expected
+
+
+def test_follows_cannot_tell_beyond_the_oldest_kept_ancestor() -> None:
+    cut = replace(SAMPLE, version=9, ancestors=((8, "a-8"), (7, "a-7")))
+    assert follows(cut, (7, "a-7")) is True
+    assert follows(cut, (7, "b-7")) is False
+    assert follows(cut, (6, "a-6")) is None
+    assert follows(cut, (6, "b-6")) is None
+
+
+def test_nodes_are_found_and_unknown_ones_have_incarnation_zero() -> None:
+    assert SAMPLE.node("n2") == SAMPLE.nodes[1][1]
+    assert SAMPLE.node("n3") is None
+    assert (SAMPLE.incarnation_of("n2"), SAMPLE.incarnation_of("n3")) == (2, 0)
+
+
+def test_min_isr_is_bounded_by_the_number_of_replicas() -> None:
+    """F27: one number for all, and never one that the replicas cannot meet (KAFKA-15583)."""
+    assert SAMPLE.effective_min_isr == 2
+    assert replace(SAMPLE, min_isr=5).effective_min_isr == 3

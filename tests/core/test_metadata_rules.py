@@ -1,0 +1,167 @@
+"""Every precondition with the flaw that it stops; every invariant with a record that breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.core.metadata_records import ALONE, TWO, drained, first, ok
+from yak_core.metadata.record import Record
+from yak_core.metadata.transitions import (
+    Rejected,
+    alter_isr,
+    check_record,
+    check_step,
+    elect,
+    register,
+)
+
+RECOVERING = replace(ALONE, recovery="recovering")
+
+
+def try_elect(record: Record, node: str, incarnation: int) -> Record | Rejected:
+    return elect(record, attempt="try", node=node, incarnation=incarnation)
+
+
+def try_alter(
+    record: Record, isr: str, *added: tuple[str, int], node: str = "n1", incarnation: int = 1
+) -> Record | Rejected:
+    return alter_isr(
+        record,
+        attempt="try",
+        node=node,
+        incarnation=incarnation,
+        isr=tuple(isr.split()),
+        added=added,
+    )
+
+
+REFUSALS: list[tuple[str, Callable[[], Record | Rejected], str]] = [
+    ("F22 elected as an earlier life", lambda: try_elect(TWO, "n2", 1), "incarnation 1 of n2"),
+    ("F22 elected as a life to come", lambda: try_elect(TWO, "n2", 99), "incarnation 99 of n2"),
+    ("F22 elected unregistered", lambda: try_elect(first(), "n2", 0), "incarnation 0 of n2"),
+    ("F43 elected from no set", lambda: try_elect(TWO, "n3", 3), "in neither ISR nor ELR"),
+    (
+        "F24 elected while draining",
+        lambda: try_elect(drained(TWO, "n2"), "n2", 2),
+        "n2 is draining",
+    ),
+    ("elected again", lambda: try_elect(TWO, "n1", 1), "leads epoch 1 already"),
+    (
+        "F59 altered by another",
+        lambda: try_alter(TWO, "n2", node="n2", incarnation=2),
+        "not the leader",
+    ),
+    (
+        "F41 altered by a leader's earlier life",
+        lambda: try_alter(TWO, "n1", incarnation=9),
+        "not the one that leads",
+    ),
+    (
+        "F41 altered after a restart",
+        lambda: try_alter(ok(register(TWO, attempt="r", node="n1", clean=True, url="")), "n1"),
+        "not the leader",
+    ),
+    ("F34 without the leader", lambda: try_alter(TWO, "n2"), "would leave the ISR"),
+    ("F34 emptied", lambda: try_alter(TWO, ""), "would leave the ISR"),
+    ("nothing to change", lambda: try_alter(TWO, "n1 n2"), "stay as it is"),
+    ("S9 stranger joins", lambda: try_alter(TWO, "n1 n2 n9", ("n9", 0)), "n9 is not a replica"),
+    (
+        "F21 joins as an earlier life",
+        lambda: try_alter(TWO, "n1 n2 n3", ("n3", 2)),
+        "incarnation 2 of n3",
+    ),
+    (
+        "F20 joins as a life to come",
+        lambda: try_alter(TWO, "n1 n2 n3", ("n3", 9)),
+        "incarnation 9 of n3",
+    ),
+    (
+        "F21 joins unregistered",
+        lambda: try_alter(
+            ok(elect(first(), attempt="e", node="n1", incarnation=1)), "n1 n2", ("n2", 0)
+        ),
+        "incarnation 0 of n2",
+    ),
+    ("F21 joins unnamed", lambda: try_alter(TWO, "n1 n2 n3"), "named as added"),
+    ("F21 a member named as added", lambda: try_alter(TWO, "n1", ("n2", 2)), "named as added"),
+    (
+        "F21 named twice",
+        lambda: try_alter(TWO, "n1 n2 n3", ("n3", 3), ("n3", 2)),
+        "named as added",
+    ),
+    (
+        "F24 a draining node joins",
+        lambda: try_alter(drained(TWO, "n3"), "n1 n2 n3", ("n3", 3)),
+        "n3 is draining",
+    ),
+    (
+        "KIP-704 joins while recovering",
+        lambda: try_alter(RECOVERING, "n1 n2", ("n2", 2)),
+        "stays alone",
+    ),
+]
+
+
+@pytest.mark.parametrize(("flaw", "attempt", "reason"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_precondition_refuses(
+    flaw: str, attempt: Callable[[], Record | Rejected], reason: str
+) -> None:
+    outcome = attempt()
+    assert isinstance(outcome, Rejected), flaw
+    assert reason in outcome.reason
+
+
+BROKEN = [
+    ("S9 sets are ascending", replace(TWO, isr=("n2", "n1"))),
+    ("S9 nodes are ascending", replace(TWO, nodes=TWO.nodes[::-1])),
+    ("S9 ISR and ELR are replicas", replace(TWO, replicas=("n1", "n3"))),
+    ("S9 nodes are replicas", replace(TWO, replicas=("n1", "n2"))),
+    ("S9 ISR, ELR, last known are disjoint", replace(ALONE, elr=("n1",))),
+    ("S9 ISR, ELR, last known are disjoint", replace(ALONE, last_known_eligible=("n1",))),
+    ("S9 no ELR at min ISR", replace(TWO, elr=("n3",))),
+    ("S9 no ELR at min ISR", replace(TWO, last_known_eligible=("n3",))),
+    ("S9 ISR and ELR are registered", replace(TWO, nodes=TWO.nodes[:1])),
+    (
+        "S9 no draining node in the ISR",
+        replace(drained(TWO, "n2"), isr=("n1", "n2"), elr=()),
+    ),
+    ("S9 recovering means alone", replace(TWO, recovery="recovering")),
+    ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_incarnation=3)),
+    ("S15 leader is the registered incarnation", replace(TWO, leader_incarnation=2)),
+    ("S15 leader is the registered incarnation", replace(TWO, leader=None)),
+    ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=TWO.version)),
+    ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=0)),
+    (
+        "INV-E4 incarnations are versions",
+        replace(TWO, nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], incarnation=2)))),
+    ),
+    ("INV-E4 lineage has no gap", replace(TWO, ancestors=TWO.ancestors[1:])),
+    ("INV-E4 lineage has no gap", replace(TWO, version=TWO.version + 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "record"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_broken_shape_is_named(name: str, record: Record) -> None:
+    assert name in check_record(record)
+
+
+STEP = ok(register(TWO, attempt="r", node="n3", clean=True, url=""))
+BROKEN_STEPS = [
+    ("INV-E4 same store", replace(STEP, store_id="s2")),
+    ("INV-E4 version grows by one", replace(STEP, version=STEP.version + 1)),
+    ("INV-E4 epoch never falls", replace(STEP, leader_epoch=0)),
+    ("INV-E4 epoch rises with a new leader", replace(STEP, leader="n2", leader_incarnation=2)),
+    ("INV-E4 epoch rises with a new leader", replace(STEP, leader_incarnation=2)),
+    ("INV-E4 incarnations never fall", replace(STEP, nodes=TWO.nodes[:2])),
+    ("INV-E4 unclean generation never falls", replace(STEP, unclean_generation=-1)),
+    ("INV-E5 names the version before", replace(STEP, ancestors=STEP.ancestors[1:])),
+]
+
+
+@pytest.mark.parametrize(("name", "newer"), BROKEN_STEPS, ids=[row[0] for row in BROKEN_STEPS])
+def test_broken_step_is_named(name: str, newer: Record) -> None:
+    assert check_step(TWO, STEP) == ()
+    assert name in check_step(TWO, newer)

@@ -1,0 +1,274 @@
+"""What each transition of the metadata record does. Method: one by hand, all of its effect."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
+from yak_core.metadata.record import ANCESTORS_MAX, NodeEntry, Record
+from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
+
+# T0
+
+
+def test_creator_is_registered_and_alone_in_the_isr() -> None:
+    record = first()
+    assert record.stamp == (1, "a1")
+    assert record.ancestors == ()
+    assert sets(record) == (("n1",), (), ())
+    assert record.nodes == (("n1", NodeEntry(1, True, False, "u1", -1, -1)),)
+    assert (record.leader, record.leader_incarnation, record.leader_epoch) == (None, 0, 0)
+    assert (record.recovery, record.unclean_policy, record.last_leader) == (
+        "recovered",
+        "never",
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        {"node": "n9"},
+        {"replicas": ("n2", "n1")},
+        {"replicas": ("n1", "n1")},
+        {"min_isr": 0},
+        {"store_id": ""},
+        {"attempt": ""},
+        {"unclean_policy": "sometimes"},
+    ],
+    ids=str,
+)
+def test_create_asserts_its_arguments(mistake: dict[str, object]) -> None:
+    arguments: dict[str, object] = {
+        "store_id": "s1",
+        "attempt": "a1",
+        "node": "n1",
+        "url": "u1",
+        "replicas": ("n1", "n2"),
+        "min_isr": 1,
+    }
+    make: Callable[..., Record] = create
+    assert isinstance(make(**arguments), Record)
+    with pytest.raises(AssertionError):
+        make(**{**arguments, **mistake})
+
+
+# T1
+
+
+def test_incarnation_is_the_version_that_the_registration_writes() -> None:
+    record = ok(register(led(), attempt="r", node="n2", clean=True, url="new"))
+    assert record.version == 6
+    assert record.node("n2") == NodeEntry(6, True, False, "new", -1, -1)
+
+
+def test_clean_registration_changes_no_set() -> None:
+    record = shrunk(led(), ("n1",))
+    assert sets(record) == (("n1",), ("n2", "n3"), ())
+    for node in record.replicas:
+        assert sets(ok(register(record, attempt="r", node=node, clean=True, url=""))) == sets(
+            record
+        )
+
+
+def test_registration_bumps_the_version_of_a_node_in_no_set() -> None:
+    """F23 and F21: a proposal made before it no longer matches."""
+    record = led(isr=("n1", "n2"))
+    grown = ok(register(record, attempt="r", node="n3", clean=True, url="u3"))
+    assert grown.version == record.version + 1
+    assert grown.ancestors == (record.stamp, *record.ancestors)
+    assert sets(grown) == sets(record)
+
+
+def test_unclean_registration_leaves_the_isr() -> None:
+    """F29: it may have lost what it acknowledged."""
+    record = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
+    assert sets(record) == (("n1", "n3"), (), ())
+    assert record.node("n2") == NodeEntry(record.version, False, False, "u2", -1, -1)
+
+
+def test_unclean_registration_below_min_isr_becomes_last_known() -> None:
+    """F29 from the ISR, then from the ELR."""
+    record = shrunk(led(), ("n1", "n2"))
+    record = ok(register(record, attempt="r1", node="n2", clean=False, url="u2"))
+    assert sets(record) == (("n1",), (), ("n2",))
+    record = ok(register(shrunk(led(), ("n1",)), attempt="r2", node="n2", clean=False, url="u2"))
+    assert sets(record) == (("n1",), ("n3",), ("n2",))
+
+
+def test_last_replica_standing_is_removed_when_unclean() -> None:
+    """F28: the ELR takes over instead of a leader that lost committed records."""
+    record = shrunk(shrunk(led(), ("n1", "n2")), ("n1",))
+    record = ok(register(record, attempt="r", node="n1", clean=False, url="u1"))
+    assert sets(record) == ((), ("n2",), ("n1",))
+    back = elect(record, attempt="e", node="n1", incarnation=record.incarnation_of("n1"))
+    assert back == Rejected("n1 is in neither ISR nor ELR")
+    assert sets(ok(elect(record, attempt="e", node="n2", incarnation=2))) == (("n2",), (), ("n1",))
+
+
+def test_unclean_registration_of_an_outsider_changes_no_set() -> None:
+    record = shrunk(led(isr=("n1", "n2")), ("n1",))
+    assert sets(ok(register(record, attempt="r", node="n3", clean=False, url=""))) == sets(record)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_registration_ends_the_own_leadership(clean: bool) -> None:
+    """F41: else a restarted leader gives two records one epoch and one offset."""
+    record = ok(register(led(), attempt="r", node="n1", clean=clean, url="u1"))
+    assert (record.leader, record.leader_incarnation, record.leader_epoch) == (None, 0, 2)
+    assert record.last_leader == "n1"
+
+
+def test_registration_of_another_leaves_the_leader_in_office() -> None:
+    record = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
+    assert (record.leader, record.leader_epoch, record.last_leader) == ("n1", 1, None)
+
+
+def test_registration_ends_draining_and_forgets_evidence() -> None:
+    record = drained(led(), "n2")
+    nodes = tuple(
+        (node, replace(entry, last_epoch=1, leo=5) if node == "n2" else entry)
+        for node, entry in record.nodes
+    )
+    record = ok(register(replace(record, nodes=nodes), attempt="r", node="n2", clean=True, url="u"))
+    assert record.node("n2") == NodeEntry(record.version, True, False, "u", -1, -1)
+
+
+def test_stranger_cannot_register() -> None:
+    outcome = register(led(), attempt="r", node="n9", clean=True, url="")
+    assert outcome == Rejected("n9 is not a replica")
+
+
+# T3
+
+
+def test_elected_from_the_isr_deposes_the_leader() -> None:
+    record = ok(elect(led(), attempt="e", node="n2", incarnation=2))
+    assert (record.leader, record.leader_incarnation, record.leader_epoch) == ("n2", 2, 2)
+    assert record.last_leader == "n1"
+    assert sets(record) == (("n2", "n3"), (), ())
+
+
+def test_deposed_leader_stays_eligible_below_min_isr() -> None:
+    record = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", incarnation=2))
+    assert sets(record) == (("n2",), ("n1",), ())
+
+
+def test_elected_from_the_elr_joins_the_isr() -> None:
+    record = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n1", clean=True, url="u1"))
+    assert sets(record) == (("n1",), ("n2", "n3"), ())
+    record = ok(elect(record, attempt="e", node="n3", incarnation=3))
+    assert sets(record) == (("n1", "n3"), (), ())
+    assert (record.leader, record.leader_epoch, record.last_leader) == ("n3", 3, "n1")
+
+
+def test_election_ends_recovery() -> None:
+    record = replace(led(isr=("n1",)), recovery="recovering")
+    record = ok(register(record, attempt="r", node="n1", clean=True, url="u1"))
+    elected = ok(elect(record, attempt="e", node="n1", incarnation=record.version))
+    assert elected.recovery == "recovered"
+
+
+def test_full_clean_restart_needs_one_node_back() -> None:
+    record = led()
+    for node in record.replicas:
+        record = ok(register(record, attempt=f"r{node}", node=node, clean=True, url=""))
+    assert sets(record) == (("n1", "n2", "n3"), (), ())
+    record = ok(elect(record, attempt="e", node="n3", incarnation=record.incarnation_of("n3")))
+    assert sets(record) == (("n1", "n2", "n3"), (), ())
+
+
+# T4
+
+
+def test_leader_shrinks_and_leavers_are_not_eligible_at_min_isr() -> None:
+    assert sets(shrunk(led(), ("n1", "n3"))) == (("n1", "n3"), (), ())
+
+
+def test_leavers_stay_eligible_below_min_isr() -> None:
+    assert sets(shrunk(led(), ("n1",))) == (("n1",), ("n2", "n3"), ())
+
+
+def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
+    record = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n2", clean=False, url=""))
+    assert sets(record) == (("n1",), ("n3",), ("n2",))
+    record = ok(
+        alter_isr(
+            record,
+            attempt="x",
+            node="n1",
+            incarnation=1,
+            isr=("n1", "n2"),
+            added=(("n2", record.incarnation_of("n2")),),
+        )
+    )
+    assert sets(record) == (("n1", "n2"), (), ())
+
+
+def test_member_that_is_back_is_no_longer_last_known() -> None:
+    record = ok(
+        register(shrunk(led(min_isr=3), ("n1",)), attempt="r", node="n2", clean=False, url="")
+    )
+    record = ok(
+        alter_isr(
+            record,
+            attempt="x",
+            node="n1",
+            incarnation=1,
+            isr=("n1", "n2"),
+            added=(("n2", record.version),),
+        )
+    )
+    assert sets(record) == (("n1", "n2"), ("n3",), ())
+
+
+def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
+    """F27: the number in the record decides, bounded by the replicas."""
+    assert sets(led(min_isr=9)) == (("n1", "n2", "n3"), (), ())
+    assert sets(shrunk(led(min_isr=9), ("n1", "n2"))) == (("n1", "n2"), ("n3",), ())
+    assert sets(shrunk(led(min_isr=1), ("n1",))) == (("n1",), (), ())
+
+
+@pytest.mark.parametrize("isr", [("n2", "n1"), ("n1", "n1")])
+def test_isr_out_of_order_is_the_callers_mistake(isr: tuple[str, ...]) -> None:
+    with pytest.raises(AssertionError):
+        alter_isr(TWO, attempt="x", node="n1", incarnation=1, isr=isr, added=())
+
+
+@pytest.mark.parametrize("attempt", ["", TWO.attempt])
+def test_attempt_id_names_one_write(attempt: str) -> None:
+    with pytest.raises(AssertionError):
+        register(TWO, attempt=attempt, node="n1", clean=True, url="")
+
+
+def test_ancestors_are_the_last_32_stamps_newest_first() -> None:
+    record = first()
+    stamps = [record.stamp]
+    for life in range(40):
+        record = ok(register(record, attempt=f"r{life}", node="n1", clean=True, url=""))
+        stamps.insert(0, record.stamp)
+    assert (record.stamp, *record.ancestors) == tuple(stamps[: ANCESTORS_MAX + 1])
+
+
+@pytest.mark.parametrize(
+    ("isr_old", "isr_new", "elr", "min_isr", "unclean", "expected"),
+    [
+        ("n1 n2 n3", "n1 n2", "", 2, "", ""),
+        ("n1 n2", "n1", "", 2, "", "n2"),
+        ("n2 n3", "n1", "", 2, "", "n2 n3"),
+        ("n1", "n1", "n2", 2, "n2", ""),
+        ("n1 n2", "n1", "n3", 2, "n2", "n3"),
+        ("n1", "n1 n2", "n2 n3", 3, "", "n3"),
+        ("n1", "n1 n2", "n2 n3", 2, "", ""),
+        ("n1", "", "n2", 1, "n1", "n2"),
+    ],
+)
+def test_elr_after(
+    isr_old: str, isr_new: str, elr: str, min_isr: int, unclean: str, expected: str
+) -> None:
+    """KIP-966: leavers stay eligible below min ISR unless unclean; from min ISR on, nobody."""
+    words = [tuple(text.split()) for text in (isr_old, isr_new, elr, unclean, expected)]
+    assert elr_after(words[0], words[1], words[2], min_isr, words[3]) == words[4]

@@ -1,0 +1,193 @@
+"""Random walks over the store: records stay sound, refusals change nothing, flaws stay out."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.metadata_records import TWO, first, led, ok, shrunk
+from yak_core.metadata.calls import REFUSED_STAMP, BeatCall, Cas, Done, Refused
+from yak_core.metadata.model import StoreModel
+from yak_core.metadata.record import Record, decode_record, encode_record
+from yak_core.metadata.transitions import (
+    Rejected,
+    alter_isr,
+    check_record,
+    check_step,
+    create,
+    elect,
+    register,
+)
+
+NODES = ("n1", "n2", "n3", "n4")
+STEPS = st.tuples(
+    st.sampled_from(["register", "elect", "alter", "alter", "beat"]),
+    st.integers(0, 3),  # which node acts
+    st.integers(0, 15),  # who is in the new ISR, or whether the restart was clean
+    st.sampled_from([0, 0, 0, 1, 2]),  # how many writes the caller is behind
+    st.sampled_from([0, 0, 0, 1]),  # 1: names an incarnation that is not registered
+)
+Step = tuple[str, int, int, int, int]
+
+
+def proposal(base: Record, step: Step, attempt: str) -> Record | Rejected:
+    """What the step's node would write, judging by ``base``."""
+    kind, who, bits, _, skew = step
+    node = NODES[who]
+    if kind == "register":
+        return register(base, attempt=attempt, node=node, clean=bits % 3 > 0, url=f"u{bits}")
+    if kind == "elect":
+        able = tuple(n for n in (*base.isr, *base.elr) if n != base.leader)
+        node = able[who % len(able)] if able and bits > 1 else node
+        incarnation = base.incarnation_of(node) + skew
+        return elect(base, attempt=attempt, node=node, incarnation=incarnation)
+    if base.leader is not None and bits > 1:
+        node = base.leader
+    # Mostly members that may join, so that the walk goes on; with 15 anybody.
+    known = tuple(n for n in NODES if base.node(n) is not None or bits == 15)
+    isr = tuple(n for i, n in enumerate(known) if bits >> i & 1 or n == node)
+    added = tuple((n, base.incarnation_of(n) + skew) for n in isr if n not in base.isr)
+    incarnation = base.incarnation_of(node)
+    return alter_isr(
+        base, attempt=attempt, node=node, incarnation=incarnation, isr=isr, added=added
+    )
+
+
+def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> None:
+    """Take the steps on one store, checking after each."""
+    store = StoreModel()
+    start = create(
+        store_id="s", attempt="0", node="n1", url="", replicas=NODES[:replicas], min_isr=min_isr
+    )
+    assert isinstance(store.apply(Cas(None, start, None)), Done)
+    had_min_isr = False
+    for number, step in enumerate(steps, start=1):
+        if step[0] == "beat":
+            store.apply(BeatCall(NODES[step[1]], 1, None))
+            continue
+        assert store.record is not None
+        had_min_isr = had_min_isr or len(store.record.isr) >= store.record.effective_min_isr
+        base = store.history[max(0, len(store.history) - 1 - step[3])]
+        before, bytes_before = store.fork(), encode_record(base)
+        proposed = proposal(base, step, str(number))
+        assert encode_record(base) == bytes_before
+        if isinstance(proposed, Rejected):
+            seen["rejected"] += 1
+            continue
+        assert check_record(proposed) == ()
+        assert check_step(base, proposed) == ()
+        assert decode_record(encode_record(proposed)) == proposed
+        guard = None if base.leader is None else (base.leader, step[2] % 2)
+        outcome = store.apply(Cas(base.stamp, proposed, guard if step[0] == "elect" else None))
+        if isinstance(outcome, Refused):
+            seen[f"refused by {outcome.reason}"] += 1
+            assert (store.record, store.history) == (before.record, before.history)
+            assert (store.beats, store.view) == (before.beats, before.view)
+            assert (outcome.reason == REFUSED_STAMP) == (base != store.record)
+        else:
+            seen[step[0]] += 1
+            assert store.record == proposed
+        if had_min_isr and not store.record.isr and not store.record.elr:
+            # S7: whoever may still hold what was committed is on record.
+            seen["nobody eligible"] += 1
+            assert len(store.record.last_known_eligible) >= store.record.effective_min_isr
+
+
+def test_any_sequence_of_calls_keeps_the_record_sound() -> None:
+    """S7, S9, S15, INV-E4 and INV-E5 after each write, and that the walks were worth walking."""
+    seen: Counter[str] = Counter()
+
+    @settings(max_examples=150, derandomize=True, deadline=None, database=None)
+    @given(st.integers(1, 4), st.integers(2, 4), st.lists(STEPS, min_size=20, max_size=60))
+    def run(min_isr: int, replicas: int, steps: list[Step]) -> None:
+        walk(min_isr, replicas, steps, seen)
+
+    run()
+    for kind in (
+        "register",
+        "elect",
+        "alter",
+        "rejected",
+        "refused by stamp",
+        "refused by guard",
+        "nobody eligible",
+    ):
+        assert seen[kind] >= 10, seen
+
+
+def stored(record: Record) -> StoreModel:
+    """A store that holds ``record``."""
+    store = StoreModel()
+    store.record = record
+    return store
+
+
+def altered(record: Record, isr: tuple[str, ...], *added: tuple[str, int]) -> Record:
+    """What n1 (incarnation 1) proposes."""
+    return ok(alter_isr(record, attempt="p", node="n1", incarnation=1, isr=isr, added=added))
+
+
+def test_old_isr_request_does_not_undo_a_registration() -> None:
+    """F17 and F23: n3 lost its log and left the ISR; an older proposal with n3 in it lands late."""
+    base = led()
+    late = Cas(base.stamp, altered(base, ("n1", "n3")), None)
+    now = ok(register(base, attempt="r", node="n3", clean=False, url=""))
+    store = stored(now)
+    outcome = store.apply(late)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason == REFUSED_STAMP
+    assert store.record == now
+
+
+def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
+    """F21: n3 caught up, crashed and registered before the proposal came; F20: nor later."""
+    late = Cas(TWO.stamp, altered(TWO, ("n1", "n2", "n3"), ("n3", 3)), None)
+    now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
+    assert isinstance(stored(now).apply(late), Refused)
+    again = alter_isr(
+        now, attempt="q", node="n1", incarnation=1, isr=("n1", "n2", "n3"), added=(("n3", 3),)
+    )
+    assert isinstance(again, Rejected)
+
+
+def test_late_copy_of_a_refused_proposal_stays_refused() -> None:
+    """F19: two copies of a proposal, a registration between; neither is taken for a new one."""
+    request = Cas(TWO.stamp, altered(TWO, ("n1", "n2", "n3"), ("n3", 3)), None)
+    now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
+    store = stored(now)
+    first_answer = store.apply(request)
+    newer = altered(now, ("n1", "n2", "n3"), ("n3", now.version))
+    assert isinstance(store.apply(Cas(now.stamp, newer, None)), Done)
+    second_answer = store.apply(request)
+    assert isinstance(first_answer, Refused)
+    assert isinstance(second_answer, Refused)
+    assert store.record == newer
+
+
+def test_two_candidates_cannot_both_win() -> None:
+    """F81: both propose epoch 2 from one record; the stamp lets one of them through."""
+    base = led()
+    store = stored(base)
+    one, two = (
+        ok(elect(base, attempt=f"e{node}", node=node, incarnation=base.incarnation_of(node)))
+        for node in ("n2", "n3")
+    )
+    assert isinstance(store.apply(Cas(base.stamp, one, ("n1", 0))), Done)
+    assert isinstance(store.apply(Cas(base.stamp, two, ("n1", 0))), Refused)
+    assert store.record == one
+
+
+def test_eligible_replica_takes_over_from_a_last_replica_that_lost_its_log() -> None:
+    """F28 and F29 as one story: shrink to the leader, power loss, the ELR leads on."""
+    record = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
+    assert isinstance(elect(record, attempt="e", node="n1", incarnation=record.version), Rejected)
+    record = ok(elect(record, attempt="e", node="n2", incarnation=2))
+    assert (record.leader, record.isr, record.elr) == ("n2", ("n2",), ("n3",))
+    assert record.last_known_eligible == ("n1",)
+
+
+def test_creator_that_lost_its_log_before_anybody_joined_is_last_known() -> None:
+    record = ok(register(first(), attempt="r", node="n1", clean=False, url=""))
+    assert (record.isr, record.elr, record.last_known_eligible) == ((), (), ("n1",))

@@ -1,0 +1,290 @@
+"""Who may change the metadata record, and into what; must never do the writing.
+
+Each transition is a pure function from a record to the record that would replace it, or to a
+:class:`Rejected` with the reason. The caller writes the result by a compare-and-set on the stamp of
+the record it started from, so every precondition here is checked against exactly the record that is
+replaced: whatever changed in between makes the store refuse the write (F17). No rule raises; an
+assertion marks a caller's mistake, such as ids out of order.
+
+Sources: Kafka's KRaft controller and KIP-966 (eligible leader replicas), KIP-903 (incarnations of
+added members), KIP-841 (draining members), KIP-704 (recovery state). Registration differs: a clean
+restart keeps its place in the sets and only ends the node's own leadership.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from yak_core.ids import Incarnation, NodeId
+from yak_core.message import message
+from yak_core.metadata.record import (
+    ANCESTORS_MAX,
+    RECOVERED,
+    RECOVERING,
+    UNCLEAN_POLICIES,
+    UNREPORTED,
+    NodeEntry,
+    Record,
+)
+
+
+@message
+class Rejected:
+    """The rules forbid this change of this record; nothing was asked of the store."""
+
+    reason: str
+
+
+def create(
+    *,
+    store_id: str,
+    attempt: str,
+    node: NodeId,
+    url: str,
+    clean: bool = True,
+    replicas: tuple[NodeId, ...],
+    min_isr: int,
+    unclean_policy: str = "never",
+) -> Record:
+    """T0: the first record, to be written where none exists, by a node whose log is empty.
+
+    The creator is registered by the same write and is alone in the ISR; the others join by catching
+    up, so no log that nobody looked at counts as in sync.
+    """
+    assert store_id != ""
+    assert attempt != ""
+    assert _is_ascending(replicas)
+    assert node in replicas
+    assert min_isr >= 1
+    assert unclean_policy in UNCLEAN_POLICIES
+    return Record(
+        store_id=store_id,
+        version=1,
+        attempt=attempt,
+        ancestors=(),
+        leader_epoch=0,
+        leader=None,
+        leader_incarnation=0,
+        isr=(node,),
+        elr=(),
+        last_known_eligible=(),
+        last_leader=None,
+        replicas=replicas,
+        min_isr=min_isr,
+        unclean_policy=unclean_policy,
+        recovery=RECOVERED,
+        unclean_generation=0,
+        nodes=((node, NodeEntry(1, clean, False, url, UNREPORTED, UNREPORTED)),),
+    )
+
+
+def register(
+    record: Record, *, attempt: str, node: NodeId, clean: bool, url: str
+) -> Record | Rejected:
+    """T1: a new life of ``node``; its incarnation is the version that this writes.
+
+    A clean one changes no set. An unclean one may have lost records: it leaves ISR and ELR for the
+    last known eligible (F28, F29). Either way its own leadership ends, because a restarted leader
+    could give two records the same epoch and offset (F41). The version grows always (F23).
+    """
+    if node not in record.replicas:
+        return Rejected(f"{node} is not a replica")
+    grown = _grown(record, attempt)
+    entry = NodeEntry(grown.version, clean, False, url, UNREPORTED, UNREPORTED)
+    others = tuple(pair for pair in record.nodes if pair[0] != node)
+    grown = replace(grown, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
+    if not clean and (node in record.isr or node in record.elr):
+        isr = tuple(member for member in record.isr if member != node)
+        grown = _with_isr(grown, isr, unclean=(node,))
+    if record.leader == node:
+        grown = replace(
+            grown,
+            leader=None,
+            leader_incarnation=0,
+            leader_epoch=record.leader_epoch + 1,
+            last_leader=node,
+        )
+    return grown
+
+
+def elect(
+    record: Record, *, attempt: str, node: NodeId, incarnation: Incarnation
+) -> Record | Rejected:
+    """T3: ``node`` makes itself the leader of the next epoch.
+
+    While another leader is recorded, the caller guards the write by that leader's beat; the rules
+    are safe without, it only keeps a healthy leader in office. ISR before ELR is the candidate's
+    courtesy: both hold everything that was committed.
+    """
+    entry = record.node(node)
+    if entry is None or entry.incarnation != incarnation:
+        return Rejected(f"incarnation {incarnation} of {node} is not the registered one")
+    if entry.draining:
+        return Rejected(f"{node} is draining")
+    if record.leader == node:
+        return Rejected(f"{node} leads epoch {record.leader_epoch} already")
+    if node not in record.isr and node not in record.elr:
+        return Rejected(f"{node} is in neither ISR nor ELR")
+    stay = tuple(member for member in record.isr if member not in (record.leader, node))
+    grown = _with_isr(_grown(record, attempt), tuple(sorted((*stay, node))), unclean=())
+    return replace(
+        grown,
+        leader=node,
+        leader_incarnation=incarnation,
+        leader_epoch=record.leader_epoch + 1,
+        last_leader=record.last_leader if record.leader is None else record.leader,
+        recovery=RECOVERED,
+    )
+
+
+def alter_isr(
+    record: Record,
+    *,
+    attempt: str,
+    node: NodeId,
+    incarnation: Incarnation,
+    isr: tuple[NodeId, ...],
+    added: tuple[tuple[NodeId, Incarnation], ...],
+) -> Record | Rejected:
+    """T4: the leader changes the ISR (KIP-497).
+
+    ``isr`` ascends. ``added`` names each new member with the incarnation under which it caught up,
+    captured when it did, so a life that was lost since does not join (F20, F21). A draining node is
+    no member (F24), the leader always is (F34), and while recovering it is alone (KIP-704).
+    """
+    assert _is_ascending(isr)
+    if record.leader != node:
+        return Rejected(f"{node} is not the leader")
+    if record.leader_incarnation != incarnation:
+        return Rejected(f"incarnation {incarnation} of {node} is not the one that leads")
+    if node not in isr:
+        return Rejected(f"the leader {node} would leave the ISR")
+    if isr == record.isr:
+        return Rejected("the ISR would stay as it is")
+    if record.recovery == RECOVERING and isr != (node,):
+        return Rejected(f"while recovering, {node} stays alone in the ISR")
+    for member in isr:
+        if member not in record.replicas:
+            return Rejected(f"{member} is not a replica")
+        entry = record.node(member)
+        if entry is not None and entry.draining:
+            return Rejected(f"{member} is draining")
+    joining = tuple(member for member in isr if member not in record.isr)
+    if tuple(sorted(member for member, _ in added)) != joining:
+        return Rejected("the nodes named as added are not those that join")
+    for member, caught_up_as in added:
+        registered = record.incarnation_of(member)
+        if registered == 0 or registered != caught_up_as:
+            return Rejected(f"incarnation {caught_up_as} of {member} is not the registered one")
+    return _with_isr(_grown(record, attempt), isr, unclean=())
+
+
+def elr_after(
+    isr_old: tuple[NodeId, ...],
+    isr_new: tuple[NodeId, ...],
+    elr: tuple[NodeId, ...],
+    min_isr: int,
+    unclean: tuple[NodeId, ...],
+) -> tuple[NodeId, ...]:
+    """The ELR after a change of the ISR (KIP-966); ``min_isr`` is the effective one.
+
+    Below min ISR the HW stands still, so whoever leaves still holds all that was committed, unless
+    it left because it may have lost records. From min ISR on, nobody outside the ISR is eligible.
+    """
+    if len(isr_new) >= min_isr:
+        return ()
+    candidates = dict.fromkeys((*elr, *isr_old))
+    return tuple(sorted(n for n in candidates if n not in isr_new and n not in unclean))
+
+
+def check_record(record: Record) -> tuple[str, ...]:
+    """Names of the shape invariants that ``record`` breaks; empty when it is sound.
+
+    Unlike INV-E4's first wording the ISR may be empty: then the ELR, or the last known eligible,
+    say who held the data (KIP-966).
+    """
+    members = (*record.isr, *record.elr)
+    eligible = (*members, *record.last_known_eligible)
+    tuples = (record.isr, record.elr, record.last_known_eligible, record.replicas)
+    leader_is_none = record.leader is None
+    lineage = (record.stamp, *record.ancestors)
+    lives = tuple(entry.incarnation for _, entry in record.nodes)
+    held = {
+        "S9 sets are ascending": all(_is_ascending(ids) for ids in tuples),
+        "S9 nodes are ascending": _is_ascending(tuple(node for node, _ in record.nodes)),
+        "S9 ISR and ELR are replicas": all(node in record.replicas for node in eligible),
+        "S9 nodes are replicas": all(node in record.replicas for node, _ in record.nodes),
+        "S9 ISR, ELR, last known are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
+        "S9 no ELR at min ISR": len(record.isr) < record.effective_min_isr
+        or (record.elr == () and record.last_known_eligible == ()),
+        "S9 ISR and ELR are registered": all(record.node(node) is not None for node in members),
+        "S9 no draining node in the ISR": not any(
+            entry.draining for node, entry in record.nodes if node in record.isr
+        ),
+        "S9 recovering means alone": record.recovery != RECOVERING or len(record.isr) <= 1,
+        "S15 leader is in the ISR": leader_is_none or record.leader in record.isr,
+        "S15 leader is the registered incarnation": record.leader_incarnation
+        == (0 if record.leader is None else record.incarnation_of(record.leader)),
+        "INV-E4 version and epoch in range": 0 <= record.leader_epoch < record.version,
+        "INV-E4 a leader has an epoch": leader_is_none or record.leader_epoch >= 1,
+        "INV-E4 incarnations are versions": all(1 <= life <= record.version for life in lives)
+        and len(dict.fromkeys(lives)) == len(lives),
+        "INV-E4 lineage has no gap": len(lineage) == min(record.version, ANCESTORS_MAX + 1)
+        and all(
+            stamp[0] == record.version - back and stamp[1] != ""
+            for back, stamp in enumerate(lineage)
+        ),
+    }
+    return tuple(name for name, holds in held.items() if not holds)
+
+
+def check_step(older: Record, newer: Record) -> tuple[str, ...]:
+    """Names of the invariants that break between two records written one right after the other."""
+    same_leader = (older.leader, older.leader_incarnation) == (
+        newer.leader,
+        newer.leader_incarnation,
+    )
+    held = {
+        "INV-E4 same store": older.store_id == newer.store_id,
+        "INV-E4 version grows by one": newer.version == older.version + 1,
+        "INV-E4 epoch never falls": newer.leader_epoch >= older.leader_epoch,
+        "INV-E4 epoch rises with a new leader": same_leader
+        or newer.leader_epoch == older.leader_epoch + 1,
+        "INV-E4 incarnations never fall": all(
+            newer.incarnation_of(node) >= entry.incarnation for node, entry in older.nodes
+        ),
+        "INV-E4 unclean generation never falls": newer.unclean_generation
+        >= older.unclean_generation,
+        "INV-E5 names the version before": newer.ancestors[:1] == (older.stamp,),
+    }
+    return tuple(name for name, holds in held.items() if not holds)
+
+
+def _grown(record: Record, attempt: str) -> Record:
+    assert attempt != ""
+    assert attempt != record.attempt, "an attempt id names one write"
+    ancestors = (record.stamp, *record.ancestors)[:ANCESTORS_MAX]
+    return replace(record, version=record.version + 1, attempt=attempt, ancestors=ancestors)
+
+
+def _with_isr(record: Record, isr: tuple[NodeId, ...], unclean: tuple[NodeId, ...]) -> Record:
+    """Set the ISR and what follows from it: the ELR, and the last known eligible.
+
+    A node that is eligible again is no longer merely the last known to be (as Kafka has it); if it
+    is lost once more, it is added once more.
+    """
+    elr = elr_after(record.isr, isr, record.elr, record.effective_min_isr, unclean)
+    last_known: tuple[NodeId, ...] = ()
+    if len(isr) < record.effective_min_isr:
+        gone = tuple(n for n in unclean if n in record.isr or n in record.elr)
+        pool = dict.fromkeys((*record.last_known_eligible, *gone))
+        last_known = tuple(sorted(n for n in pool if n not in isr and n not in elr))
+    return replace(record, isr=isr, elr=elr, last_known_eligible=last_known)
+
+
+def _node_id(pair: tuple[NodeId, NodeEntry]) -> NodeId:
+    return pair[0]
+
+
+def _is_ascending(ids: tuple[NodeId, ...]) -> bool:
+    return all(ids[i] < ids[i + 1] for i in range(len(ids) - 1))
