@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.tidy.habits import LINES_WARN, is_long
+from tests.tidy.tree import sources
+
 # Set before anything imports matplotlib: no display, and no font cache in the home folder.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix, "matplotlib")))
@@ -49,3 +52,9 @@ def _no_process_left_behind() -> Iterator[None]:
     yield
     left = [child for child in children() if child not in before]
     assert not left, f"still running: {left}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the files that have grown to where they should be split."""
+    for source in filter(is_long, sources()):
+        terminalreporter.write_line(f"warning: {source.name} has over {LINES_WARN} lines")

@@ -1,0 +1,170 @@
+"""Sizes and habits that each file must keep; must never need a file to be imported.
+
+Every rule takes a source and returns its faults as ``path:line: sentence``.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.tidy.tree import PACKAGES, PRODUCT, Source
+
+LINES_WARN = 400
+LINES_MAX = 500
+FUNCTION_LINES_MAX = 70
+COLUMNS_MAX = 100
+
+# Written so that this file itself passes.
+UNFINISHED = re.compile(r"\b(NotImplemented" + r"Error|TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
+HOME = re.compile(r"(?<![\w.])/(home/\w+|ro" + r"ot|Users/\w+)/|[A-Z]:\\\\?Users")
+PRAGMA = re.compile(r"\s+# (type: ignore|noqa).*")
+SKIP_HELPER = "tests/require.py"
+SKIPS = {"skip", "skipif", "importorskip", "skipTest", "SkipTest"}
+# Calls that fail a test by themselves.
+CHECKS = {"fail", "raises", "warns", "run_state_machine_as_test"}
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def sizes(source: Source) -> list[str]:
+    """Files, functions and lines that are too long."""
+    if not source.is_python:
+        return []
+    lines = source.text.splitlines()
+    faults = [
+        f"{source.name}:{number}: {len(line)} columns, more than {COLUMNS_MAX}"
+        for number, line in enumerate(lines, 1)
+        if len(PRAGMA.sub("", line)) > COLUMNS_MAX
+    ]
+    if len(lines) > LINES_MAX:
+        faults.append(f"{source.name}:1: {len(lines)} lines, more than {LINES_MAX}")
+    for function in functions(source.tree):
+        size = (function.end_lineno or function.lineno) - function.lineno + 1
+        if size > FUNCTION_LINES_MAX:
+            faults.append(f"{_at(source, function)}: {function.name} has {size} lines")
+    return faults
+
+
+def is_long(source: Source) -> bool:
+    """Whether a file has grown to where it should be split, though it need not yet."""
+    return source.is_python and source.text.count("\n") > LINES_WARN
+
+
+def opening(source: Source) -> list[str]:
+    """Modules that do not open with what they own; in the packages, with a "must never" too."""
+    if not source.is_python or not source.text.strip():
+        return []
+    words = ast.get_docstring(source.tree) or ""
+    if not words:
+        return [f"{source.name}:1: the module does not open with a sentence"]
+    if source.top in PACKAGES and "never" not in words.lower():
+        return [f"{source.name}:1: the opening does not say what the module must never do"]
+    return []
+
+
+def swallowed(source: Source) -> list[str]:
+    """Exceptions that vanish."""
+    if not source.is_python:
+        return []
+    faults = []
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.ExceptHandler(body=[ast.Pass() | ast.Expr(value=ast.Constant())]):
+                faults.append(f"{_at(source, node)}: an exception is swallowed")
+            case ast.ExceptHandler(type=None):
+                faults.append(f"{_at(source, node)}: a bare except takes everything")
+            case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress"), args=args):
+                if any(ast.unparse(arg) in {"Exception", "BaseException"} for arg in args):
+                    faults.append(f"{_at(source, node)}: every exception is swallowed")
+    return faults
+
+
+def unfinished(source: Source) -> list[str]:
+    """Words in the product that promise work instead of doing it."""
+    if source.top not in PRODUCT or source.name.endswith(".ipynb"):
+        return []
+    return [
+        f"{source.name}:{number}: {line.strip()[:60]}"
+        for number, line in enumerate(source.text.splitlines(), 1)
+        if UNFINISHED.search(line)
+    ]
+
+
+def home_paths(source: Source) -> list[str]:
+    """Paths of somebody's own machine."""
+    return [
+        f"{source.name}:{number}: a path of one machine: {match.group()}"
+        for number, line in enumerate(source.text.splitlines(), 1)
+        if (match := HOME.search(line))
+    ]
+
+
+def skips(source: Source) -> list[str]:
+    """Skips that do not go through the one helper, and expected failures without a reason."""
+    if source.top != "tests" or not source.is_python or source.name == SKIP_HELPER:
+        return []
+    faults = []
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="pytest" | "unittest" | "self"), attr=attr) | (
+                ast.Attribute(value=ast.Attribute(attr="mark"), attr=attr)
+            ) if attr in SKIPS:
+                faults.append(f"{_at(source, node)}: skip through {SKIP_HELPER} only")
+            case ast.Call(func=ast.Attribute(attr="xfail"), keywords=keywords):
+                if not any(keyword.arg == "reason" for keyword in keywords):
+                    faults.append(f"{_at(source, node)}: xfail without a reason")
+            case ast.Attribute(value=ast.Name(id="time"), attr="sleep"):
+                faults.append(f"{_at(source, node)}: a test must not sleep for a result")
+    return faults
+
+
+def checkless(source: Source) -> list[str]:
+    """Tests that can never fail, but by accident."""
+    name = source.name.rsplit("/", 1)[-1]
+    if source.top != "tests" or not re.fullmatch(r"test_\w+\.py", name):
+        return []
+    local = {function.name: function for function in functions(source.tree)}
+    return [
+        f"{_at(source, function)}: {function.name} checks nothing"
+        for function in functions(source.tree)
+        if function.name.startswith("test_") and not _checks(function, local, set())
+    ]
+
+
+def _checks(function: Function, local: dict[str, Function], seen: set[str]) -> bool:
+    """Whether a function asserts something, itself or in a helper of the same file."""
+    seen.add(function.name)
+    for node in ast.walk(function):
+        match node:
+            case ast.Assert(test=test) if not isinstance(test, ast.Constant):
+                return True
+            case ast.Raise():
+                return True
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) as call:
+                if name in CHECKS or name.startswith(("assert_", "check", "expect")):
+                    return True
+                if any(word.arg == "check" and _is_true(word.value) for word in call.keywords):
+                    return True
+                helper = local.get(name)
+                if helper is not None and name not in seen and _checks(helper, local, seen):
+                    return True
+    return False
+
+
+def _is_true(node: ast.expr) -> bool:
+    """Whether an expression is the word True."""
+    return isinstance(node, ast.Constant) and node.value is True
+
+
+def functions(tree: ast.Module) -> Iterator[Function]:
+    """Every function and method, nested ones too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+def _at(source: Source, node: ast.AST) -> str:
+    """Where a node stands."""
+    return f"{source.name}:{getattr(node, 'lineno', 1)}"

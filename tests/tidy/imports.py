@@ -1,0 +1,117 @@
+"""The arrows between the parts of the project and the ban list of the core, read from the AST.
+
+They are drawn in docs/architecture.md; must never import what it judges.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+
+from tests.tidy.tree import PACKAGES, ROOT, Source, public_names
+
+BANNED_IN_CORE = {
+    "asyncio",
+    "datetime",
+    "logging",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "uuid",
+}
+IO_CALLS = {"breakpoint", "exec", "eval", "input", "open", "print", "__import__"}
+# What a part may import of the project. The command line reaches into each world's own cli.py.
+MAY_IMPORT = {
+    "yak_core": {"yak_core"},
+    "yak_sim": {"yak_core", "yak_sim"},
+    "yak_net": {"yak_core", "yak_net"},
+    "yak_cli.py": {"yak_core", "yak_sim", "yak_net"},
+    "scenarios": {"yak_core", "yak_sim", "scenarios"},
+    "notebooks": {"yak_core", "yak_sim", "yak_net", "scenarios"},
+    "yak": set(),
+}
+OURS = {*PACKAGES, "yak_cli", "scenarios", "notebooks", "benchmarks", "tests"}
+READERS_OF_THE_PUBLIC_API = ("scenarios", "notebooks")
+
+
+def imported(source: Source) -> Iterator[tuple[int, str, str]]:
+    """Each import as (line, module, name), wherever in the file; the name is empty for a module."""
+    package = source.name.removesuffix(".py").split("/")
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name, ""
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: -node.level] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                yield node.lineno, module, alias.name
+
+
+def declared() -> set[str]:
+    """The modules of the distributions that an installed YAK always has."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        wanted = tomllib.load(file)["project"]["dependencies"]
+    return {re.split(r"[^\w-]", one)[0].replace("-", "_") for one in wanted}
+
+
+def arrows(source: Source) -> list[str]:
+    """Imports of the project that go against an arrow, and what nobody declared."""
+    allowed = MAY_IMPORT.get(source.top)
+    if allowed is None:
+        return []
+    known = allowed | set(sys.stdlib_module_names) | (declared() if source.top != "yak" else set())
+    return [
+        f"{source.name}:{line}: {source.top} must not import {module}"
+        for line, module, _ in imported(source)
+        if module.split(".")[0] not in known
+    ]
+
+
+def purity(source: Source) -> list[str]:
+    """What the core must not use: third parties but crc32c, the ban list, calls that do I/O."""
+    if source.top != "yak_core":
+        return []
+    allowed = (set(sys.stdlib_module_names) - BANNED_IN_CORE) | {"yak_core", "crc32c"}
+    faults = [
+        f"{source.name}:{line}: the core must not import {module}"
+        for line, module, _ in imported(source)
+        if module.split(".")[0] not in allowed
+    ]
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name)) if name in IO_CALLS:
+                faults.append(f"{source.name}:{node.lineno}: the core must not call {name}()")
+            case ast.AsyncFunctionDef() | ast.Await() | ast.AsyncFor() | ast.AsyncWith():
+                faults.append(f"{source.name}:{node.lineno}: the core must not be async")
+    return faults
+
+
+def public_api(source: Source) -> list[str]:
+    """Scenarios and lessons that reach past ``__init__.__all__`` of the packages."""
+    if source.top not in READERS_OF_THE_PUBLIC_API:
+        return []
+    faults = []
+    for line, module, name in imported(source):
+        package, _, inner = module.partition(".")
+        if package not in PACKAGES:
+            continue
+        if inner or (name and name not in public_names(package)):
+            what = f"{module}.{name}" if name else module
+            faults.append(f"{source.name}:{line}: {what} is not public: {package}.__all__ is")
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=package), attr=name) if package in PACKAGES:
+                if name not in public_names(package):
+                    faults.append(f"{source.name}:{node.lineno}: {package}.{name} is not public")
+    return faults

@@ -1,0 +1,35 @@
+"""The list of the tidy rules; must never hold a rule itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tests.tidy.habits import (
+    checkless,
+    home_paths,
+    opening,
+    sizes,
+    skips,
+    swallowed,
+    unfinished,
+)
+from tests.tidy.imports import arrows, public_api, purity
+from tests.tidy.sets import iterated_sets
+from tests.tidy.tree import Source
+
+Rule: TypeAlias = Callable[[Source], list[str]]
+
+ALL: tuple[Rule, ...] = (
+    arrows,
+    checkless,
+    home_paths,
+    iterated_sets,
+    opening,
+    public_api,
+    purity,
+    sizes,
+    skips,
+    swallowed,
+    unfinished,
+)

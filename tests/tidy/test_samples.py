@@ -1,0 +1,119 @@
+"""Each tidy rule rejects what it is for and accepts what looks like it; must never read the tree.
+
+A sample is (rule, path, bad text, good text). Words that the rules look for in any text are put
+together here, so that this file passes them itself.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tidy import habits, imports, rules, sets
+from tests.tidy.habits import LINES_WARN, is_long
+from tests.tidy.tree import Source
+
+CORE, SIM, NET = "yak_core/a.py", "yak_sim/a.py", "yak_net/a.py"
+STORY, TEST = "scenarios/a.py", "tests/core/test_a.py"
+TO_DO, HOME = "TO" + "DO", "/ho" + "me/ann/yak"
+LONG = "def f() -> None:\n" + "    g()\n" * 70
+CHECKED = "def helper(x):\n    assert x\n\ndef test_a():\n    helper(1)\n"
+
+SAMPLES = [
+    (imports.arrows, CORE, "import yak_sim", "import yak_core.ids"),
+    (imports.arrows, CORE, "def f():\n    from yak_net import a", "from yak_core.log import index"),
+    (imports.arrows, SIM, "from yak_net.storage import log", "from yak_core import batch"),
+    (imports.arrows, SIM, "from scenarios import zombie", "import simpy, prometheus_client"),
+    (imports.arrows, SIM, "import numpy", "import json"),
+    (imports.arrows, SIM, "import tests.tidy", "from .network import Link"),
+    (imports.arrows, NET, "import yak_sim.network", "import aiohttp, redis, yak_core"),
+    (imports.arrows, "yak_cli.py", "import scenarios", "import click, yak_sim"),
+    (imports.arrows, "yak", "import click", "import subprocess"),
+    (imports.purity, CORE, "import random", "import heapq"),
+    (imports.purity, CORE, "from os.path import join", "from posixpath import join"),
+    (imports.purity, CORE, "def f():\n    import time", "from crc32c import crc32c"),
+    (imports.purity, CORE, "import simpy", "from dataclasses import dataclass"),
+    (imports.purity, CORE, "def f():\n    print(1)", "def f(out):\n    out.print(1)"),
+    (imports.purity, CORE, "async def f():\n    pass", "def f():\n    pass"),
+    (imports.purity, CORE, "import datetime as d", "import decimal as d"),
+    (imports.public_api, STORY, "from yak_sim.network import Link", "import heapq"),
+    (imports.public_api, STORY, "import yak_core.replica", "import yak_core"),
+    (imports.public_api, STORY, "from yak_core import no_such_name", "from scenarios import a"),
+    (imports.public_api, STORY, "import yak_sim\nyak_sim.no_such_name()", "import yak_sim"),
+    (imports.public_api, "notebooks/1.py", "from yak_net.server import app", "import matplotlib"),
+    (sets.iterated_sets, CORE, "for x in {1, 2}: f(x)", "for x in sorted({1, 2}): f(x)"),
+    (sets.iterated_sets, CORE, "y = [x for x in set(z)]", "y = [x for x in z if x in set(z)]"),
+    (sets.iterated_sets, CORE, "def f(a: set[int]): return list(a)", "y = len(set(z))"),
+    (sets.iterated_sets, CORE, "a: frozenset[int]\nf(*a)", "a: tuple[frozenset[int]]\nf(*a)"),
+    (sets.iterated_sets, CORE, "self.a = set()\nself.a.pop()", "self.a = []\nself.a.pop()"),
+    (sets.iterated_sets, CORE, "tuple(a.keys() - b)", "tuple(a.keys())"),
+    (sets.iterated_sets, CORE, "def s() -> set[int]: ...\niter(s())", "iter(s())"),
+    (sets.iterated_sets, CORE, "','.join({a} | b)", "','.join(sorted({a} | b))"),
+    (habits.sizes, SIM, "x = '" + "a" * 96 + "'", "x = '" + "a" * 94 + "'"),
+    (habits.sizes, SIM, "x = 1\n" * 501, "x = 1\n" * 500),
+    (habits.sizes, SIM, LONG, LONG[: -len("    g()\n")]),
+    (habits.sizes, "yak", "x = 1\n" * 501, "x = 1  # " + "a" * 90),
+    (habits.opening, CORE, "import heapq", '"""Owns a; must never b."""'),
+    (habits.opening, CORE, '"""Owns a."""', ""),
+    (habits.opening, TEST, "import pytest", '"""Tests a."""'),
+    (habits.swallowed, SIM, "try: f()\nexcept E: pass", "try: f()\nexcept E: g()"),
+    (habits.swallowed, TEST, "try: f()\nexcept E: ...", "try: f()\nexcept E:\n  raise"),
+    (habits.swallowed, SIM, "try: f()\nexcept: g()", "try: f()\nfinally: g()"),
+    (habits.swallowed, SIM, "with suppress(Exception): f()", "with suppress(KeyError): f()"),
+    (habits.unfinished, SIM, f"x = 1  # {TO_DO}: more", "x = 1  # methodology"),
+    (habits.unfinished, NET, "raise NotImplemented" + "Error", "return NotImplemented"),
+    (habits.unfinished, "yak", f"# {TO_DO}", "# done"),
+    (habits.home_paths, "docs/a.md", f"see {HOME}/x", "see /var/lib/yak and https://a.b/home/c/"),
+    (habits.home_paths, TEST, "x = '/ro" + "ot/y'", "x = 'a/root/y'"),
+    (habits.skips, TEST, "import pytest\npytest.skip('no redis')", "log.skip(2)"),
+    (habits.skips, TEST, "@pytest.mark.skipif(a, reason='b')\ndef test_a(): ...", "import pytest"),
+    (habits.skips, TEST, "r = pytest.importorskip('redis')", "missing('redis', 'none here')"),
+    (habits.skips, TEST, "@pytest.mark.xfail()\ndef f(): ...", "pytest.mark.xfail(reason='a')"),
+    (habits.skips, TEST, "import time\ntime.sleep(1)", "import time\ntime.monotonic()"),
+    (habits.checkless, TEST, "def test_a():\n    f()", "def test_a():\n    assert f()"),
+    (habits.checkless, TEST, "def test_a():\n    assert True", CHECKED),
+    (habits.checkless, TEST, "class A:\n    def test_a(self): x = 1", "def build(): f()"),
+    (habits.checkless, TEST, "def test_a(): run(check=False)", "def test_a(): run(check=True)"),
+    (
+        habits.checkless,
+        TEST,
+        "def test_a():\n    with open(x): f()",
+        "def test_a():\n    with pytest.raises(E): f()",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "bad", "good"),
+    SAMPLES,
+    ids=[f"{sample[0].__name__}-{number}" for number, sample in enumerate(SAMPLES)],
+)
+def test_a_rule_tells_bad_from_good(rule: rules.Rule, path: str, bad: str, good: str) -> None:
+    """The rule sees what it is for and nothing else; method: one bad and one good sample."""
+    assert len(rule(Source(path, bad))) >= 1
+    assert rule(Source(path, good)) == []
+
+
+def test_every_rule_has_samples() -> None:
+    """No rule is untested; method: compare the list of rules with the samples."""
+    assert {rule for rule, *_ in SAMPLES} == set(rules.ALL)
+
+
+def test_a_fault_says_where_it_is() -> None:
+    """A fault can be clicked on; method: one on the third line."""
+    [fault] = habits.swallowed(Source(SIM, "\ntry: f()\nexcept E: pass"))
+    assert fault.startswith("yak_sim/a.py:3: ")
+
+
+def test_rules_leave_other_files_alone() -> None:
+    """Rules of the core do not bind the worlds; method: the core's faults elsewhere."""
+    text = "import random, asyncio\nfor x in {1}: print(x)"
+    assert imports.purity(Source(SIM, text)) == []
+    assert sets.iterated_sets(Source(SIM, text)) == []
+    assert habits.unfinished(Source("docs/a.md", TO_DO)) == []
+
+
+def test_a_long_file_warns_before_it_fails() -> None:
+    """The warning comes first; method: a file of the warning's size and one line more."""
+    assert not is_long(Source(SIM, "x = 1\n" * LINES_WARN))
+    assert is_long(Source(SIM, "x = 1\n" * (LINES_WARN + 1)))
+    assert habits.sizes(Source(SIM, "x = 1\n" * (LINES_WARN + 1))) == []

@@ -1,0 +1,69 @@
+"""What a start costs and what a frozen core does; must never measure time.
+
+The modules are looked at in a process of their own, since this one has imported everything.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.tidy.tree import ROOT, sources
+
+HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
+
+
+def python(*words: str) -> subprocess.CompletedProcess[str]:
+    """Run our Python in the project's folder."""
+    return subprocess.run(
+        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def loaded(code: str) -> set[str]:
+    """Which of the heavy modules ``code`` leaves loaded."""
+    report = f"{code}\nimport sys; print('loaded', *(m for m in {HEAVY} if m in sys.modules))"
+    done = python("-c", report)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split()[1:])
+
+
+def test_the_probe_sees_heavy_modules() -> None:
+    """The check below can fail; method: load one."""
+    assert loaded("import simpy") == {"simpy"}
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import yak_cli",
+        "from yak_cli import main; main(['--help'], standalone_mode=False)",
+        "from yak_cli import main; main(['--version'], standalone_mode=False)",
+    ],
+)
+def test_the_command_line_starts_light(code: str) -> None:
+    """`yak --help` stays quick; method: see what it imports."""
+    assert loaded(code) == set()
+
+
+def test_the_core_works_frozen() -> None:
+    """No value of the core is changed once made; method: import it all under -X yak_strict."""
+    modules = [
+        source.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        for source in sources()
+        if source.top == "yak_core" and source.is_python
+    ]
+    assert "yak_core.message" in modules
+    code = f"import {', '.join(modules)}\nassert yak_core.message.STRICT"
+    done = python("-X", "yak_strict", "-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.timeout(300)
+def test_the_golden_scripts_hold_when_frozen() -> None:
+    """The freeze is only declared to the type checker; method: play the scripts frozen for real."""
+    words = ["-m", "pytest", "tests/golden", "-q", "-p", "no:cacheprovider", "-n", "0"]
+    done = python("-X", "yak_strict", *words)
+    assert done.returncode == 0, done.stdout[-4000:]

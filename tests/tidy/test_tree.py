@@ -1,0 +1,43 @@
+"""The whole tree keeps the tidy rules; must never judge by anything but rules that have samples."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from tests.tidy import rules
+from tests.tidy.tree import PACKAGES, ROOT, Source, sources
+
+TREE = tuple(sources())
+
+
+@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: str(rule.__name__))
+def test_the_tree_keeps_the_rule(rule: rules.Rule) -> None:
+    """No file breaks a rule; method: apply it to each file."""
+    faults = [fault for source in TREE for fault in rule(source)]
+    assert not faults, "\n".join(faults)
+
+
+def test_the_tree_is_not_empty() -> None:
+    """The rules saw the files; method: look for a few that must be there."""
+    names = {source.name for source in TREE}
+    assert {"yak", "pyproject.toml", "yak_core/message.py", "tests/conftest.py"} <= names
+    assert not any(name.startswith((".venv", ".git/", "out/")) for name in names)
+
+
+def test_each_part_is_packed_and_typed() -> None:
+    """No top-level package is forgotten; method: compare the folders with the build settings."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        tool = tomllib.load(file)["tool"]
+    tops = {source.top for source in TREE if source.name.endswith("__init__.py")} - {"tests"}
+    assert tops <= {*PACKAGES, "scenarios", "benchmarks", "notebooks"}
+    assert tops - {"benchmarks", "notebooks"} <= set(tool["hatch"]["build"]["packages"])
+    assert tool["mypy"]["strict"] is True
+    assert tool["mypy"]["files"] == ["."]
+
+
+def test_a_source_knows_its_place() -> None:
+    """Rules may rely on `Source.top`; method: one file in a folder, one beside it."""
+    assert Source("yak_core/log/index.py", "").top == "yak_core"
+    assert Source("yak_cli.py", "").top == "yak_cli.py"

@@ -1,0 +1,71 @@
+"""The files of the project as the tidy rules see them; must never judge them."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("yak_core", "yak_sim", "yak_net")
+PRODUCT = (*PACKAGES, "scenarios", "notebooks", "benchmarks", "yak_cli.py", "yak")
+NOT_OURS = {"build", "dist", "node_modules", "out", "vendor", "__pycache__"}
+TEXT = {"", ".cfg", ".ini", ".ipynb", ".json", ".jsonl", ".lua", ".md", ".py", ".sh", ".toml"}
+TEXT |= {".golden", ".html", ".js", ".lock", ".txt", ".yaml", ".yml"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file: its path below the project's folder, with slashes, and what is in it."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The parsed Python."""
+        return ast.parse(self.text, self.name)
+
+    @property
+    def top(self) -> str:
+        """The first part of the path, such as ``yak_core``."""
+        return self.name.split("/")[0]
+
+    @property
+    def is_python(self) -> bool:
+        """Whether the file is Python."""
+        return self.name.endswith(".py") or self.name == "yak"
+
+
+def sources() -> Iterator[Source]:
+    """Every text file of the project, in the order of the names."""
+    for folder, folders, files in os.walk(ROOT):
+        folders[:] = sorted(f for f in folders if f not in NOT_OURS and _is_ours(f))
+        for file in sorted(files):
+            path = Path(folder, file)
+            if path.suffix in TEXT and _is_ours(file) and not path.is_symlink():
+                name = path.relative_to(ROOT).as_posix()
+                yield Source(name, path.read_text(encoding="utf-8"))
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a name is no cache and no tool's private state; ``.ci`` is ours."""
+    return name == ".ci" or not name.startswith(".")
+
+
+def public_names(package: str) -> set[str]:
+    """What ``package`` offers: its ``__init__.__all__``, read without importing it."""
+    path = ROOT / package / "__init__.py"
+    if not path.exists():
+        return set()
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        match node:
+            case (
+                ast.Assign(targets=[ast.Name(id="__all__")], value=ast.expr() as value)
+                | ast.AnnAssign(target=ast.Name(id="__all__"), value=ast.expr() as value)
+            ):
+                return {str(name) for name in ast.literal_eval(value)}
+    return set()
