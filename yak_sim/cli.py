@@ -1,0 +1,264 @@
+"""``yak sim``: list and run scenarios, check digests; must never decide what a run means.
+
+Data goes to standard output, everything else to standard error. Exit codes: 0 valid, 1 not valid,
+2 the command line or an input is wrong, 3 unknown (a limit was reached), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from yak_sim.outcome import RunResult
+    from yak_sim.scenario import Scenario
+    from yak_sim.story import Line
+
+SEED_MAX = (1 << 63) - 1
+EXIT_OF = {True: 0, False: 1, "unknown": 3}
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class Wrong(click.ClickException):
+    """The command line or an input is wrong: one sentence, exit code 2."""
+
+    exit_code = 2
+
+
+class Failed(click.ClickException):
+    """Something that was asked for did not work: one sentence, exit code 1."""
+
+    exit_code = 1
+
+
+def scenario_names() -> list[str]:
+    """The scenarios that come with the project, by file name."""
+    package = importlib.import_module("scenarios")
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def load_scenario(word: str) -> Scenario:
+    """A scenario by name, or by ``path.py[:name]``."""
+    path, _, name = word.partition(":")
+    if path.endswith(".py"):
+        return _from_file(Path(path), name)
+    if word not in scenario_names():
+        known = ", ".join(scenario_names())
+        raise Wrong(f"there is no scenario {word!r}; there are {known}, or give a path.py[:name]")
+    return _pick(importlib.import_module(f"scenarios.{word}"), word, word)
+
+
+def _from_file(path: Path, name: str) -> Scenario:
+    if not path.is_file():
+        raise Wrong(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise Wrong(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return _pick(module, name or path.stem, str(path), named=bool(name))
+
+
+def _pick(module: object, name: str, where: str, *, named: bool = True) -> Scenario:
+    from yak_sim.scenario import Scenario  # noqa: PLC0415 - SimPy is not needed for --help
+
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
+    if name in found:
+        return found[name]
+    if not named and len(found) == 1:
+        return next(iter(found.values()))
+    known = ", ".join(found) or "none: decorate a generator function with @scenario"
+    raise Wrong(f"{where} has no scenario {name!r}; it has {known}")
+
+
+class Seed(click.ParamType):
+    """A whole number from 0 to 2^63 - 1."""
+
+    name = "N"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """The number, or a usage error."""
+        try:
+            seed = int(value)
+        except ValueError:
+            self.fail(f"a seed is a whole number, not {value!r}", param, ctx)
+        if not 0 <= seed <= SEED_MAX:
+            self.fail(f"a seed is from 0 to {SEED_MAX}, not {seed}", param, ctx)
+        return seed
+
+
+def _settings(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{word!r} is not of the form name=value", ctx, param)
+        settings[name] = value
+    return settings
+
+
+def read_lines(path: str) -> tuple[bytes, ...]:
+    """The bytes between newlines; a missing last newline and empty lines count as they are."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise Wrong(f"the input {path} cannot be read: {error.strerror}") from error
+    if not content:
+        raise Wrong(f"the input {path} is empty: give a file with at least one line")
+    lines = content.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    return tuple(lines)
+
+
+@click.group(context_settings=HELP)
+def sim() -> None:
+    """List and run scenarios in the simulator, check digests."""
+
+
+@sim.command("list")
+def list_command() -> None:
+    """Print each scenario with its story."""
+    for name in scenario_names():
+        story = load_scenario(name)
+        click.echo(f"{name:<18}{story.text.splitlines()[0] if story.text else ''}")
+
+
+SEED_OPTION = click.option("--seed", type=Seed(), help="What the run's chances are drawn from.")
+INPUT_OPTION = click.option(
+    "--input", "input_path", metavar="FILE", help="Lines to use as the records."
+)
+OUT_OPTION = click.option(
+    "--out", default="out", show_default=True, metavar="DIR", help="Where the run folder goes."
+)
+SET_OPTION = click.option(
+    "--set", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE",
+    help="A setting of the scenario, the world, or a limit; may be repeated.",
+)
+
+
+@sim.command("run")
+@click.argument("scenario", metavar="SCENARIO")
+@SEED_OPTION
+@INPUT_OPTION
+@OUT_OPTION
+@SET_OPTION
+def run(
+    scenario: str, seed: int | None, input_path: str | None, out: str, settings: dict[str, str]
+) -> None:
+    """Run SCENARIO (a name, or path.py[:name]), print its story, write its run folder."""
+    _run(load_scenario(scenario), scenario, seed, input_path, out, settings)
+
+
+def run_command(story: Scenario) -> None:
+    """The same for a scenario file that is run as a program."""
+
+    @click.command(help=story.text, context_settings=HELP)
+    @SEED_OPTION
+    @INPUT_OPTION
+    @OUT_OPTION
+    @SET_OPTION
+    def command(
+        seed: int | None, input_path: str | None, out: str, settings: dict[str, str]
+    ) -> None:
+        _run(story, story.name, seed, input_path, out, settings)
+
+    command()
+
+
+def _run(
+    story: Scenario,
+    word: str,
+    seed: int | None,
+    input_path: str | None,
+    out: str,
+    settings: dict[str, str],
+) -> NoReturn:
+    values = None if input_path is None else read_lines(input_path)
+    result = carry_out(story, seed, values, settings)
+    number = story.seed if seed is None else seed
+    command = ["yak", "sim", "run", word, "--seed", str(number)]
+    command += [] if input_path is None else ["--input", input_path]
+    for name, value in settings.items():
+        command += ["--set", f"{name}={value}"]
+    folder = keep(result, out, command)
+    click.echo(f"wrote {folder}")
+    conclude(result)
+    sys.exit(EXIT_OF[result.valid])
+
+
+def carry_out(
+    story: Scenario,
+    seed: int | None,
+    values: tuple[bytes, ...] | None,
+    settings: dict[str, str],
+) -> RunResult:
+    """Run with all invariants on, printing the story as it happens."""
+    from yak_core.invariants import Invariants  # noqa: PLC0415
+    from yak_sim.scenario import SettingError, run_scenario  # noqa: PLC0415
+
+    try:
+        return run_scenario(
+            story,
+            seed,
+            settings,
+            values=values,
+            observers=(Invariants(),),
+            on_story=_tell,
+        )
+    except SettingError as error:
+        raise Wrong(str(error).rstrip(".")) from error
+
+
+def _tell(line: Line) -> None:
+    click.echo(str(line))
+
+
+def keep(result: RunResult, out: str, command: list[str]) -> Path:
+    """Write the run folder, whatever the verdict is."""
+    from yak_sim.runfolder import OutputError, write_run  # noqa: PLC0415
+
+    try:
+        return write_run(result, Path(out), command)
+    except OutputError as error:
+        raise Wrong(str(error)) from error
+
+
+def conclude(result: RunResult) -> None:
+    """What the run came to; the digest and the verdict are the last two lines."""
+    from yak_core.tracefile import digest_of  # noqa: PLC0415
+
+    for claim in result.claims:
+        click.echo(f"{'proved' if claim.held else 'FAILED'}: {claim.sentence}")
+    if result.reason:
+        click.echo(f"{'failed' if result.valid is False else 'unknown'}: {result.reason}", err=True)
+    click.echo(f"digest: {digest_of(result.trace)}")
+    click.echo(f"valid: {str(result.valid).lower()}")
+
+
+@sim.command("digest")
+@click.argument("trace", metavar="TRACE")
+def digest(trace: str) -> None:
+    """Recompute the digest of a trace file (trace.jsonl), checking every record."""
+    from yak_core.tracefile import TraceError  # noqa: PLC0415
+    from yak_sim.runfolder import digest_of_path  # noqa: PLC0415
+
+    try:
+        click.echo(f"digest: {digest_of_path(Path(trace))}")
+    except TraceError as error:
+        raise Failed(f"{trace}: {error}") from error
+    except OSError as error:
+        raise Wrong(f"the trace {trace} cannot be read: {error.strerror}") from error
+
