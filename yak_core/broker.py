@@ -21,6 +21,7 @@ from yak_core.events import (
     DiskDone,
     Event,
     MetaReply,
+    NoSpace,
     PeerLost,
     Received,
     Started,
@@ -42,7 +43,7 @@ from yak_core.requests import answer_call
 from yak_core.rules import Rules
 from yak_core.serving import TIMER_READERS, Readers
 from yak_core.shutdown import TIMER_STOP, Shutdown
-from yak_core.startup import CLEAN_KEY, Startup
+from yak_core.startup import Startup
 from yak_core.writing import TIMER_WAITERS, Writers
 
 HW_KEY: Final = "hw"
@@ -148,9 +149,7 @@ class Broker:
         self.follower = Follower(self.desk, self.log)
         self.readers = Readers(self.desk, self.log)
         self.writers = Writers(self.desk, self.log)
-        self.startup = Startup(
-            self.desk, self.log, self.session, event.recovered.intact, saved.get(CLEAN_KEY)
-        )
+        self.startup = Startup(self.desk, self.log, self.session, event.recovered.intact, saved)
         self.shutdown = Shutdown(self.desk, self.log)
         if self.startup.begin():
             self.phase = REGISTERING
@@ -183,7 +182,8 @@ class Broker:
             return
         self.phase = HALTED
         self.leading = None
-        self.writers.fail_all(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self.writers.fail_all(ErrorCode.KAFKA_STORAGE_ERROR)
+        self.readers.turn_away(None, self.epoch)
         self.desk.emit(Halt(reason))
 
     # -- the record -----------------------------------------------------------------------------
@@ -290,6 +290,9 @@ class Broker:
     # -- disk -----------------------------------------------------------------------------------
 
     def _on_disk_done(self, event: DiskDone) -> None:
+        if isinstance(event.result, NoSpace):
+            self._on_no_space()
+            return
         if self.phase == STOPPING:
             self.log.complete(event)
             if self.shutdown.on_disk_done(event.op, self.incarnation):
@@ -299,26 +302,27 @@ class Broker:
             return
         if self.session.on_saved(event.op):
             return
-        if self.startup.on_marker_deleted(event.op):
+        if self.startup.on_saved(event.op, self.view):
             self.phase = REGISTERING
             return
-        failed = self.log.complete(event)
-        if failed is not None:
-            self._on_no_space(failed.base)
-        elif self.leading is not None:
+        self.log.complete(event)
+        if self.leading is not None:
             self.leading.on_log_progress()
             self.writers.on_log_progress()
             self.after_leader_progress()
         else:
             self.follower.on_log_progress(self.epoch, self.incarnation)
 
-    def _on_no_space(self, base: Offset) -> None:
-        if self.leading is None:
-            self.follower.on_no_space(base, self.epoch)
-            return
-        # Followers may hold these records already: this log cannot be the epoch's log any more.
-        self.writers.fail_all(ErrorCode.KAFKA_STORAGE_ERROR)
-        self.halt(f"no space left for the log at offset {base}: free some, then restart")
+    def _on_no_space(self) -> None:
+        """The log on disk ends below what this broker believes, whatever it appends from now on.
+
+        It cannot be mended in place: followers of a leader may hold the records already, and later
+        orders built on the append. The next start recovers what is really there.
+        """
+        if self.phase == STOPPING:
+            self.exit(clean=False)
+        else:
+            self.halt("no space left for the log: free some, then start this broker again")
 
     # -- peers ----------------------------------------------------------------------------------
 

@@ -57,8 +57,12 @@ class StandView:
 
 @message
 class CleanView:
-    """What a restarted broker finds; ``marker`` is 0 when there was no clean marker."""
+    """What a restarted broker finds; ``marker`` is 0 when there was no clean marker.
 
+    ``same_disk``: this disk is the one that the registered incarnation used, as far as it tells.
+    """
+
+    same_disk: bool
     marker: Incarnation
     marker_leo: Offset
     recorded_incarnation: Incarnation
@@ -280,9 +284,10 @@ def is_clean(view: CleanView) -> bool:
     """R17: may this restart keep its ISR membership?
 
     Yes if the clean marker is that of the registered incarnation and the log still ends there, or
-    if acks meant flushed and nothing that had been flushed is missing (F13, F29, KIP-966).
+    if acks meant flushed and nothing that had been flushed is missing (F13, F29, KIP-966). Never on
+    an emptied disk, or an old copy of it.
     """
-    if not view.intact:
+    if not view.intact or not view.same_disk:
         return False
     if view.flush == "batch":
         return True

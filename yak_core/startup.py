@@ -4,15 +4,20 @@ The clean marker is read and deleted durably before anything else, so that a cra
 cannot be taken for a clean stop the next time (F63). Then the record is read, and this life is
 registered as a new incarnation: clean ones keep their place in ISR and ELR, unclean ones leave
 both until they have caught up (R17, KIP-966).
+
+A disk that was emptied, or replaced by an old copy, looks intact. So each registration is claimed
+on the disk before it is sent: a record whose incarnation of this node is neither in the record
+saved last nor among the claims was registered from another disk, and this one is not clean.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from yak_core.desk import Desk
 from yak_core.effects import SaveState
-from yak_core.ids import Incarnation, Offset, OpId
+from yak_core.ids import Incarnation, Offset, OpId, Stamp
 from yak_core.log.index import Log
 from yak_core.metadata.record import Record
 from yak_core.metadata.session import Proposal, Session
@@ -21,6 +26,8 @@ from yak_core.notes import Registered
 from yak_core.rules import CleanView
 
 CLEAN_KEY: Final = "clean"
+CLAIMS_KEY: Final = "claims"
+CLAIMS_MAX: Final = 8
 CREATE: Final = "create"
 REGISTER: Final = "register"
 
@@ -28,10 +35,23 @@ REGISTER: Final = "register"
 class Startup:
     """What is remembered of the last life until this one is registered."""
 
-    __slots__ = ("desk", "log", "session", "intact", "marker", "marker_leo", "marker_op", "clean")
+    __slots__ = (
+        "claim_op",
+        "claimed",
+        "claims",
+        "clean",
+        "desk",
+        "intact",
+        "known_life",
+        "log",
+        "marker",
+        "marker_leo",
+        "marker_op",
+        "session",
+    )
 
     def __init__(
-        self, desk: Desk, log: Log, session: Session, intact: bool, marker: bytes | None
+        self, desk: Desk, log: Log, session: Session, intact: bool, saved: Mapping[str, bytes]
     ) -> None:
         self.desk = desk
         self.log = log
@@ -40,7 +60,12 @@ class Startup:
         self.marker: Incarnation = 0
         self.marker_leo: Offset = 0
         self.marker_op: OpId = 0
+        self.claim_op: OpId = 0
+        self.claimed: tuple[Record | None, Record] | None = None
         self.clean = False
+        self.claims = _read_claims(saved.get(CLAIMS_KEY, b""))
+        self.known_life = 0 if session.seen is None else session.seen.incarnation_of(desk.node)
+        marker = saved.get(CLEAN_KEY)
         if marker is not None:
             incarnation, leo = marker.split()
             self.marker, self.marker_leo = int(incarnation), int(leo)
@@ -55,12 +80,26 @@ class Startup:
         self.session.order_read()
         return True
 
-    def on_marker_deleted(self, op: OpId) -> bool:
-        """True if this completion was the marker's: the record is read now."""
-        if op != self.marker_op or op == 0:
+    def on_saved(self, op: OpId, view: Record | None) -> bool:
+        """A SaveState completed; True if it was this part's.
+
+        The deletion of the marker: the record is read now. A claim: it is sent now, unless a newer
+        record has been seen since, which needs a claim of its own.
+        """
+        if op == self.marker_op != 0:
+            self.marker_op = 0
+            self.session.order_read()
+            return True
+        if op != self.claim_op or self.claimed is None:
             return False
-        self.marker_op = 0
-        self.session.order_read()
+        base, record = self.claimed
+        self.claim_op, self.claimed = 0, None
+        if self.session.proposal is not None:
+            return True
+        if base is view:
+            self.session.propose(CREATE if base is None else REGISTER, base, record, None)
+        elif view is not None:
+            self.on_record(view, None)
         return True
 
     def on_absent(self) -> str | None:
@@ -73,20 +112,19 @@ class Startup:
                 "restore the store, or start this broker on an empty data directory"
             )
         config = self.desk.config
-        if config.creates and self.session.proposal is None:
-            attempt = self.desk.attempt()
+        if not config.creates:
+            self.session.read_again()
+        elif self.session.proposal is None and self.claimed is None:
             self.clean = True
             record = create(
                 store_id=f"{self.desk.nonce:032x}",
-                attempt=attempt,
+                attempt=self.desk.attempt(),
                 node=self.desk.node,
                 url=config.url,
                 replicas=tuple(sorted(config.replicas)),
                 min_isr=config.min_isr,
             )
-            self.session.propose(CREATE, None, record, None)
-        else:
-            self.session.read_again()
+            self._claim(None, record)
         return None
 
     def on_record(
@@ -97,10 +135,11 @@ class Startup:
             incarnation = settled[0].request.record.version
             self.desk.note(Registered(incarnation, self.clean))
             return incarnation
-        if self.session.proposal is not None:
+        if self.session.proposal is not None or self.claimed is not None:
             return None
         self.clean = self.desk.rules.is_clean(
             CleanView(
+                same_disk=self._is_same_disk(record),
                 marker=self.marker,
                 marker_leo=self.marker_leo,
                 recorded_incarnation=record.incarnation_of(self.desk.node),
@@ -118,14 +157,44 @@ class Startup:
         )
         if isinstance(grown, Rejected):
             return f"registration is not possible: {grown.reason}"
-        self.session.propose(REGISTER, record, grown, None)
+        self._claim(record, grown)
         return None
+
+    def _is_same_disk(self, record: Record) -> bool:
+        """Was the registered incarnation of this node registered from this very disk?"""
+        registered = record.incarnation_of(self.desk.node)
+        if registered in (0, self.known_life):
+            return True
+        for stamp in (record.stamp, *record.ancestors):
+            if stamp[0] == registered:
+                return stamp in self.claims
+        return False
+
+    def _claim(self, base: Record | None, record: Record) -> None:
+        """Note on the disk what is about to be asked of the store."""
+        self.claimed = (base, record)
+        self.claims = (*self.claims, record.stamp)[-CLAIMS_MAX:]
+        self.claim_op = self.desk.op()
+        text = "\n".join(f"{version} {attempt}" for version, attempt in self.claims)
+        self.desk.emit(SaveState(self.claim_op, CLAIMS_KEY, text.encode()))
 
     def fork(self, desk: Desk, log: Log, session: Session) -> Startup:
         """A copy on another desk, log and session."""
-        other = Startup(desk, log, session, self.intact, None)
+        other = Startup(desk, log, session, self.intact, {})
         other.marker = self.marker
         other.marker_leo = self.marker_leo
         other.marker_op = self.marker_op
+        other.claim_op = self.claim_op
+        other.claimed = self.claimed
         other.clean = self.clean
+        other.claims = self.claims
+        other.known_life = self.known_life
         return other
+
+
+def _read_claims(value: bytes) -> tuple[Stamp, ...]:
+    claims: list[Stamp] = []
+    for line in value.decode().splitlines():
+        version, attempt = line.split()
+        claims.append((int(version), attempt))
+    return tuple(claims)

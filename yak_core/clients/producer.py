@@ -246,6 +246,9 @@ class Producer:
             return
         if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH):
             self.finder.turned_away(src, response.leader, response.leader_epoch)
+        elif error in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS):
+            # It may lead nobody but itself by now: the others would know.
+            self.finder.turned_away(src, None, response.leader_epoch)
         if error in RETRIABLE or self._may_still_fit(delivery, response):
             self._retry_later(delivery)
         elif error == ErrorCode.INVALID_PRODUCER_EPOCH:

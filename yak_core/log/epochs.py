@@ -30,13 +30,16 @@ class EpochIndex:
         return tuple(zip(self.epochs, self.starts, strict=True))
 
     def note(self, epoch: Epoch, start: Offset) -> None:
-        """``epoch`` begins at ``start``; an older entry without records there is replaced."""
+        """``epoch`` begins at ``start``; other entries there had no records and are dropped.
+
+        Such an entry may even be of a later epoch: one that this node led without writing (F09).
+        """
+        while self.starts and self.starts[-1] >= start and self.epochs[-1] != epoch:
+            self.starts.pop()
+            self.epochs.pop()
         if self.epochs and self.epochs[-1] == epoch:
             return
         assert not self.epochs or self.epochs[-1] < epoch, "epochs never fall along a log"
-        while self.starts and self.starts[-1] >= start:
-            self.starts.pop()
-            self.epochs.pop()
         self.epochs.append(epoch)
         self.starts.append(start)
 

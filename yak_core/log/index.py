@@ -18,7 +18,7 @@ from collections import deque
 from yak_core.batch import Batch
 from yak_core.desk import Desk
 from yak_core.effects import AppendLog, FlushLog, TruncateLog
-from yak_core.events import DiskDone, NoSpace, Recovered
+from yak_core.events import DiskDone, Recovered
 from yak_core.ids import Offset, OpId
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
@@ -41,7 +41,6 @@ class Pending:
     """A disk order that has not completed: ``append`` or ``flush``, up to ``end``."""
 
     kind: str
-    base: Offset
     end: Offset
     size: int
 
@@ -88,7 +87,6 @@ class Log:
     def append(self, batches: tuple[Batch, ...]) -> None:
         """Order the append of placed batches, and their flush if acks mean flushed."""
         assert batches[0].base_offset == self.leo, "a log has no gaps"
-        base = self.leo
         size = 0
         for batch in batches:
             self.epochs.note(batch.epoch, batch.base_offset)
@@ -96,7 +94,7 @@ class Log:
             size += batch.size
         self.leo = batches[-1].end
         op = self.desk.op()
-        self.pending[op] = Pending("append", base, self.leo, size)
+        self.pending[op] = Pending("append", self.leo, size)
         self.pending_bytes += size
         self.desk.emit(AppendLog(op, self.generation, batches))
         if self.flush_each:
@@ -105,7 +103,7 @@ class Log:
     def flush(self) -> OpId:
         """Order a flush of all that was ordered before."""
         op = self.desk.op()
-        self.pending[op] = Pending("flush", self.durable_end, self.leo, 0)
+        self.pending[op] = Pending("flush", self.leo, 0)
         self.desk.emit(FlushLog(op, self.generation))
         return op
 
@@ -134,21 +132,17 @@ class Log:
         self.pending_bytes = 0
         return self.flush()
 
-    def complete(self, event: DiskDone) -> Pending | None:
-        """Take in a completion; returns the append that found no space, if that is what it was."""
+    def complete(self, event: DiskDone) -> None:
+        """Take in a completion; one of an older generation says nothing any more."""
         order = self.pending.get(event.op)
         if order is None or event.generation != self.generation:
-            return None
+            return
         del self.pending[event.op]
+        self.appended_end = max(self.appended_end, order.end)
         if order.kind == "append":
             self.pending_bytes -= order.size
-            if isinstance(event.result, NoSpace):
-                return order
-            self.appended_end = max(self.appended_end, order.end)
         else:
-            self.appended_end = max(self.appended_end, order.end)
             self.durable_end = max(self.durable_end, order.end)
-        return None
 
     def raise_hw(self, hw: Offset) -> bool:
         """Move the high watermark up to ``hw`` (never beyond the end); True if it moved."""

@@ -63,12 +63,6 @@ class Follower:
         if self.owed and self.leader is not None and self._claim() > self.acked:
             self._ack(epoch, incarnation)
 
-    def on_no_space(self, base: Offset, epoch: Epoch) -> None:
-        """An append found no space: give up everything from ``base`` on."""
-        if base < self.log.leo:
-            self._cut(max(base, self.log.hw), epoch)
-        self.verified = min(self.verified, self.log.leo)
-
     def _where_to_cut(self, message: Replicate) -> Offset:
         log = self.log
         return self.desk.rules.truncation_point(
