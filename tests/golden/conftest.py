@@ -1,0 +1,62 @@
+"""Collects the golden scripts as tests; ``--rewrite`` writes down what came out instead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.golden.golden_script import ScriptError, difference, parse, rewritten, run
+from tests.golden.golden_words import Play
+from yak_core.rules import Rules
+
+
+class GoldenMismatch(Exception):
+    """The output is not the one that the script says; the message is a diff."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite",
+        action="store_true",
+        default=False,
+        help="write the output of golden scripts into them; read the diff like code",
+    )
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> GoldenFile | None:
+    if file_path.suffix == ".golden":
+        return GoldenFile.from_parent(parent, path=file_path)
+    return None
+
+
+class GoldenFile(pytest.File):
+    """One script is one test."""
+
+    def collect(self) -> Iterator[GoldenScript]:
+        yield GoldenScript.from_parent(self, name=self.path.stem)
+
+
+class GoldenScript(pytest.Item):
+    """Plays the script under the protocol's own rules and compares, or rewrites."""
+
+    def runtest(self) -> None:
+        script = parse(self.path.read_text(encoding="utf-8"))
+        outputs = run(script, Play(Rules()).execute)
+        if self.config.getoption("--rewrite", default=False):
+            text = rewritten(script, outputs)
+            parse(text)  # too long an output is a mistake of the script's
+            self.path.write_text(text, encoding="utf-8")
+            return
+        diff = difference(self.path, script, outputs)
+        if diff:
+            raise GoldenMismatch(diff)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException]) -> str:  # type: ignore[override]
+        if isinstance(excinfo.value, ScriptError | GoldenMismatch):
+            return f"{self.path.name}: {excinfo.value}"
+        return str(super().repr_failure(excinfo))
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        return self.path, 0, self.name

@@ -1,0 +1,162 @@
+"""Golden words that begin and end nodes, and that let clients ask; must never move a message."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from tests.golden.golden_args import Args
+from tests.golden.golden_moves import await_record
+from tests.golden.golden_stage import Stage
+from yak_core.batch import Batch, Builder
+from yak_core.clients.calls import Poll, Seek, SendBatch
+from yak_core.clients.consumer import Consumer
+from yak_core.clients.producer import Producer
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.manual_disk import ManualDisk
+from yak_core.manual_run import advance, settle
+from yak_core.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
+
+ACKS: Final = {"all": -1, "1": 1, "0": 0}
+
+# Lives.
+
+
+def cluster(stage: Stage, args: Args) -> None:
+    """``cluster 3``: start n1 to n3; n1 leads epoch 1, all are in the ISR, nothing is under way."""
+    count = int(args.next("the number of brokers"))
+    min_isr, flush = args.number("min_isr", 2), args.option("flush", "batch")
+    lag_us = args.duration(args.option("lag", "2s"))
+    args.finish()
+    names = tuple(f"n{i}" for i in range(1, count + 1))
+    config = BrokerConfig(names, min_isr, flush, lag_us=lag_us)
+    for name in names:
+        stage.world.add(name, config, stage.make_broker)
+        stage.world.start(name)
+        settle(stage.world)
+    await_record(stage, args, "isr", ",".join(names))
+    # A few more heartbeats and beats: everybody knows what the record says.
+    advance(stage.world, 1_000_000)
+
+
+def start(stage: Stage, args: Args) -> None:
+    """``start n1``: a new incarnation, with what its disk holds."""
+    node = args.next("the node")
+    args.finish()
+    stage.world.start(node)
+
+
+def crash(stage: Stage, args: Args) -> None:
+    """``crash n1 [keep=K] [after=E]``: lose memory and what is not flushed but K batches.
+
+    With ``after``, the node dies once it has carried out E more effects, in the midst of a step.
+    """
+    node, keep, after = args.next("the node"), args.number("keep", 0), args.number("after", -1)
+    args.finish()
+    if after >= 0:
+        stage.world.crash_within(node, after, keep)
+        stage.fuses[node] = after
+        return
+    stage.world.crash(node, keep)
+    stage.say(stage.status(node))
+
+
+def stop(stage: Stage, args: Args) -> None:
+    """``stop n1``: ask the node to stop in good order."""
+    node = args.next("the node")
+    args.finish()
+    stage.world.ask_stop(node, 10_000_000)
+
+
+def damage(stage: Stage, args: Args) -> None:
+    """``damage n1``: something flushed on the disk of a node that is down no longer reads back."""
+    node = args.next("the node")
+    args.finish()
+    stage.world.nodes[node].disk.image.intact = False
+
+
+def wipe(stage: Stage, args: Args) -> None:
+    """``wipe n1``: a node that is down gets an empty disk in place of its own."""
+    node = args.next("the node")
+    args.finish()
+    stage.world.nodes[node].disk = ManualDisk()
+
+
+# Clients.
+
+
+def produce(stage: Stage, args: Args) -> None:
+    """``produce n1 a b+c [acks=all] [pid=7] [seq=S] [pepoch=P]``: one request a word.
+
+    ``b+c`` is one batch of two records. With ``pid`` the batch is idempotent; its sequence follows
+    the previous one unless it is given.
+    """
+    node, acks = args.next("the broker"), args.choice("acks", "all", ACKS)
+    epoch = args.number("epoch", -1)
+    pid, pepoch, seq = args.number("pid", -1), args.number("pepoch", 0), args.number("seq", -1)
+    words = args.rest()
+    args.finish()
+    for word in words:
+        batch = build(word)
+        if pid >= 0:
+            known = stage.sequences.get((pid, pepoch), 0)
+            first = known if seq < 0 else seq
+            stage.sequences[pid, pepoch] = max(known, first + batch.count)
+            batch = replace(batch, producer_id=pid, producer_epoch=pepoch, base_sequence=first)
+        stage.world.call(node, ProduceRequest(0, epoch, acks, 30_000_000, batch))
+
+
+def fetch(stage: Stage, args: Args) -> None:
+    """``fetch n1 at=0 [last_epoch=E] [epoch=E] [wait=1s]``: read from an offset on."""
+    node, at = args.next("the broker"), args.number("at", 0)
+    last_epoch, epoch = args.number("last_epoch", -1), args.number("epoch", -1)
+    wait = args.duration(args.option("wait", "0s"))
+    args.finish()
+    stage.world.call(node, FetchRequest(0, at, last_epoch, epoch, 1 << 20, wait))
+
+
+def offsets(stage: Stage, args: Args) -> None:
+    """``offsets n1 latest|earliest``: ask for an offset."""
+    node, which = args.next("the broker"), args.next("latest or earliest")
+    args.finish()
+    stage.world.call(node, ListOffsetsRequest(0, {"latest": -1, "earliest": -2}[which]))
+
+
+def client(stage: Stage, args: Args) -> None:
+    """``client p1 [acks=all]`` or ``client c1 [at=0]``: start a producer or a consumer node."""
+    name, acks, at = args.next("its name"), args.choice("acks", "all", ACKS), args.number("at", 0)
+    args.finish()
+    brokers = tuple(node for node in stage.world.nodes if node.startswith("n"))
+    config = ClientConfig(brokers, acks=acks, start_offset=at)
+    stage.world.add(name, config, lambda _: Producer() if name.startswith("p") else Consumer())
+    stage.world.start(name)
+
+
+def send(stage: Stage, args: Args) -> None:
+    """``send p1 a b+c``: give a producer node batches to deliver."""
+    name, words = args.next("the producer"), args.rest()
+    args.finish()
+    for word in words:
+        stage.world.call(name, SendBatch(build(word)))
+
+
+def poll(stage: Stage, args: Args) -> None:
+    """``poll c1``: ask a consumer node for the next records."""
+    name = args.next("the consumer")
+    args.finish()
+    stage.world.call(name, Poll())
+
+
+def seek(stage: Stage, args: Args) -> None:
+    """``seek c1 at=3``: move a consumer node's position."""
+    name, at = args.next("the consumer"), args.number("at", 0)
+    args.finish()
+    stage.world.call(name, Seek(at))
+
+
+def build(word: str) -> Batch:
+    """One batch with a record for each part of ``a+b``."""
+    builder = Builder()
+    for value in word.split("+"):
+        builder.append(value.encode(), timestamp_ms=0)
+    return builder.build()
