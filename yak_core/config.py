@@ -46,7 +46,7 @@ class BrokerConfig:
     waiting_max: int = 4096
     """Produce and fetch requests that may wait at once; beyond it, busy."""
     producers_max: int = 10_000
-    """Producer ids remembered for idempotence; beyond it a new one is refused."""
+    """Producer ids remembered for idempotence; beyond it the longest idle one is forgotten."""
     fetch_wait_us_max: int = 30 * SECOND
     fetch_bytes_max: int = 4 * MIB
 

@@ -21,7 +21,10 @@ from yak_core.messages import Replicate
 
 @message
 class SequenceVerdict:
-    """``accept``, ``duplicate`` (with its place), ``duplicate_old``, ``fenced``, ``gap``."""
+    """``accept``, ``duplicate`` (with its place), ``duplicate_old``, ``fenced``, ``gap``.
+
+    ``base_offset`` is -1 when only the end below which the batch lies is known.
+    """
 
     word: str
     base_offset: Offset = -1
@@ -217,7 +220,8 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceVerdic
         return SequenceVerdict("accept")
     behind = (known.last_sequence - last) % SEQUENCE_MODULUS
     if behind < SEQUENCE_MODULUS // 2:
-        return SequenceVerdict("duplicate_old")
+        # Older than what is remembered: somewhere below the oldest batch that is.
+        return SequenceVerdict("duplicate_old", -1, known.batches[0][2])
     return SequenceVerdict("gap")
 
 

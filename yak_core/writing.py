@@ -51,18 +51,11 @@ class Writers:
         if batch.producer_id >= 0:
             known = self.log.producers.get(batch.producer_id)
             verdict = self.desk.rules.accept_sequence(known, batch)
-            if known is None and len(self.log.producers.entries) >= self._producers_max:
-                detail = "too many producers are remembered: let one finish, or raise the limit"
-                self.refuse(call, request, ErrorCode.THROTTLING_QUOTA_EXCEEDED, detail)
-                return False
         if verdict.word == "accept":
             self._append(call, request, leading.epoch)
             return True
-        if verdict.word == "duplicate":
+        if verdict.word in ("duplicate", "duplicate_old"):
             self._join_original(call, request, leading.epoch, verdict)
-        elif verdict.word == "duplicate_old":
-            # Too old to say where, but it is in the log: success without an offset.
-            self._answer_written(call, request.correlation, -1, -1)
         elif verdict.word == "fenced":
             detail = "another producer with this id has taken over: start a new producer"
             self.refuse(call, request, ErrorCode.INVALID_PRODUCER_EPOCH, detail)
@@ -129,10 +122,6 @@ class Writers:
         self.committed.drop_call(call)
         self.local.drop_call(call)
 
-    @property
-    def _producers_max(self) -> int:
-        return self.desk.config.producers_max
-
     def _refusal(
         self, request: ProduceRequest, view: Record, lease_deadline: int
     ) -> tuple[ErrorCode, str] | None:
@@ -170,7 +159,7 @@ class Writers:
         batch = request.batch
         base, end = verdict.base_offset, verdict.end
         self.desk.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
-        record_epoch = self.log.epochs.before(end)
+        record_epoch = -1 if base < 0 else self.log.epochs.before(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end
         if end <= held or request.acks == 0:
             self._answer_written(call, request.correlation, base, record_epoch)

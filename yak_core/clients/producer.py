@@ -32,6 +32,7 @@ QUEUED: Final = "queued"
 IN_FLIGHT: Final = "in flight"
 WAITING: Final = "waiting"
 
+MISDIRECTED: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
 REFUSED_FOR_GOOD: Final = "another producer with this id has taken over: start a new producer"
 
 
@@ -171,10 +172,15 @@ class Producer:
     # -- sending --------------------------------------------------------------------------------
 
     def _pump(self) -> None:
-        """Send what may go out, in order; nothing overtakes a batch that is to be retried."""
+        """Send what may go out, in order; nothing overtakes a batch that is to be retried.
+
+        A new producer epoch begins only when nothing of the old one is unresolved (F76).
+        """
+        of_old_epoch = False
         for index, delivery in enumerate(self.unresolved[: self.config.in_flight_max]):
-            if delivery.state == WAITING:
+            if delivery.state == WAITING or (of_old_epoch and not delivery.sent):
                 break
+            of_old_epoch |= delivery.sent and delivery.batch.producer_epoch != self.producer_epoch
             if delivery.state == QUEUED:
                 self._send(delivery, as_head=index == 0)
         self._arm()
@@ -230,6 +236,9 @@ class Producer:
     def _on_response(self, src: NodeId, response: ProduceResponse) -> None:
         delivery = self.by_try.get(response.correlation)
         if delivery is None:
+            if self.config.acks == 0 and response.error in MISDIRECTED:
+                # Nobody waits for this answer, but it says where the leader is.
+                self.finder.turned_away(src, response.leader, response.leader_epoch)
             return
         latest = delivery.tries[-1] == response.correlation and delivery.state == IN_FLIGHT
         error = response.error
@@ -244,7 +253,7 @@ class Producer:
             delivery.maybe = True
         if not latest:
             return
-        if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH):
+        if error in MISDIRECTED:
             self.finder.turned_away(src, response.leader, response.leader_epoch)
         elif error in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS):
             # It may lead nobody but itself by now: the others would know.

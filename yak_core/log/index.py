@@ -74,8 +74,8 @@ class Log:
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         self.generation = 0
         self.epochs = EpochIndex(recovered.epochs)
-        self.producers = ProducerTable(recovered.producers)
-        self.stable = ProducerTable(recovered.producers)
+        self.producers = ProducerTable(recovered.producers, desk.config.producers_max)
+        self.stable = self.producers.fork()
         self.tail: deque[TailBatch] = deque()
         self.pending: dict[OpId, Pending] = {}
         self.pending_bytes = 0

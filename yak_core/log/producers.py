@@ -2,7 +2,8 @@
 
 It is a pure fold over the log, so every replica has it and a new leader can recognise retries
 (KIP-98). Five batches a producer are remembered, because five may be in flight (KAFKA-5494).
-Only a leader validates; followers and recovery apply (KAFKA-6003).
+Only a leader validates; followers and recovery apply (KAFKA-6003). Beyond ``limit`` producers the
+one that has not written for longest is forgotten; by the log's order, so all replicas agree.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from yak_core.message import message
 
 SEQUENCE_MODULUS = 1 << 31
 WINDOW = 5
+PRODUCERS_MAX = 10_000
 
 
 @message
@@ -36,12 +38,15 @@ def successor(sequence: int, count: int = 1) -> int:
 
 
 class ProducerTable:
-    """Producer id to entry; entries are immutable, so a copy is cheap."""
+    """Producer id to entry, the longest idle first; entries are immutable, so a copy is cheap."""
 
-    __slots__ = ("entries",)
+    __slots__ = ("entries", "limit")
 
-    def __init__(self, entries: tuple[tuple[int, ProducerEntry], ...] = ()) -> None:
-        self.entries: dict[int, ProducerEntry] = dict(entries)
+    def __init__(
+        self, entries: tuple[tuple[int, ProducerEntry], ...] = (), limit: int = PRODUCERS_MAX
+    ) -> None:
+        self.entries: dict[int, ProducerEntry] = dict(sorted(entries, key=_by_end))
+        self.limit = limit
 
     def get(self, producer_id: int) -> ProducerEntry | None:
         """What is known of this producer, if anything."""
@@ -55,13 +60,15 @@ class ProducerTable:
             return
         last = successor(base_sequence, end - base - 1)
         batch = (base_sequence, last, base, end)
-        known = self.entries.get(producer_id)
+        known = self.entries.pop(producer_id, None)
         if known is None or known.epoch != producer_epoch:
             self.entries[producer_id] = ProducerEntry(producer_epoch, (batch,))
         else:
             self.entries[producer_id] = ProducerEntry(
                 producer_epoch, (*known.batches[-(WINDOW - 1) :], batch)
             )
+        if len(self.entries) > self.limit:
+            del self.entries[next(iter(self.entries))]
 
     def snapshot(self) -> tuple[tuple[int, ProducerEntry], ...]:
         """All entries by producer id."""
@@ -69,10 +76,14 @@ class ProducerTable:
 
     def fork(self) -> ProducerTable:
         """A copy that shares only the immutable entries."""
-        other = ProducerTable()
+        other = ProducerTable((), self.limit)
         other.entries = dict(self.entries)
         return other
 
 
 def _by_id(item: tuple[int, ProducerEntry]) -> int:
     return item[0]
+
+
+def _by_end(item: tuple[int, ProducerEntry]) -> Offset:
+    return item[1].batches[-1][3]

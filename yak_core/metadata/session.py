@@ -77,11 +77,16 @@ class Proposal:
 
 @message
 class OpenCall:
-    """A metadata call without an answer yet; ``floor`` is the newest stamp known when it left."""
+    """A metadata call without an answer yet; ``floor`` is the newest stamp known when it left.
+
+    ``attempt`` names the proposal that it carries, for one proposal may be sent several times and
+    its answers may come when another one is outstanding.
+    """
 
     kind: str
     floor: Stamp | None
     sent_at: Micros
+    attempt: str
 
 
 class Session:
@@ -189,7 +194,7 @@ class Session:
             self.lease_deadline = max(
                 self.lease_deadline, call.sent_at + self.desk.config.lease_us
             )
-        if isinstance(outcome, Refused) and call.kind == "proposal":
+        if isinstance(outcome, Refused) and self._carries_proposal(call):
             self._on_refused(outcome)
         if value.record is not None:
             self._observe(value.record)
@@ -228,14 +233,19 @@ class Session:
         retry = self.desk.config.store_retry_us
         if call.kind == "read":
             self.read_again()
-        elif call.kind == "proposal" and self.proposal is not None:
+        elif self._carries_proposal(call) and self.proposal is not None:
             if self.desk.rules.after_unknown(self.proposal.kind) == "resend":
                 self.desk.emit(SetTimer(TIMER_PROPOSAL, retry // 2, retry))
             else:
                 self._drop_proposal("forgotten")
 
+    def _carries_proposal(self, call: OpenCall) -> bool:
+        """Is this an answer to the proposal that is outstanding now?"""
+        proposal = self.proposal
+        return proposal is not None and call.attempt == proposal.request.record.attempt
+
     def _on_refused(self, outcome: Refused) -> None:
-        if outcome.reason == REFUSED_GUARD and self.proposal is not None:
+        if outcome.reason == REFUSED_GUARD:
             # Beats only grow, so these bytes can never be written any more.
             self._drop_proposal("refused")
 
@@ -288,7 +298,8 @@ class Session:
     def _call(self, kind: str, request: Read | Cas | BeatCall | Publish) -> None:
         call = self.desk.call()
         floor = None if self.seen is None else self.seen.stamp
-        self.open[call] = OpenCall(kind, floor, self.desk.now)
+        attempt = request.record.attempt if isinstance(request, Cas) else ""
+        self.open[call] = OpenCall(kind, floor, self.desk.now, attempt)
         self.desk.emit(CallMeta(call, request))
 
     def fork(self, desk: Desk, owner: Owner) -> Session:

@@ -1,0 +1,192 @@
+"""What the checkers remember of one broker, through all its lives; must never judge.
+
+Also what they read from it: :class:`LiveBroker` names the live attributes of a broker, which are
+read after each step and never written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+from typing import Protocol
+
+from yak_core.config import BrokerConfig
+from yak_core.ids import CallId, Epoch, Incarnation, NodeId, Offset
+from yak_core.invariants.shadow import ShadowLog
+from yak_core.log.epochs import EpochIndex
+from yak_core.log.producers import ProducerTable
+from yak_core.messages import ProduceRequest
+from yak_core.metadata.record import Record
+
+
+class LiveLog(Protocol):
+    """A broker's log, as it sees it itself."""
+
+    leo: Offset
+    appended_end: Offset
+    durable_end: Offset
+    log_start: Offset
+    hw: Offset
+    pending_bytes: int
+    epochs: EpochIndex
+    producers: ProducerTable
+
+
+class LiveProgress(Protocol):
+    """What a leader knows of one follower; ``match`` is -1 while it knows nothing."""
+
+    incarnation: Incarnation
+    match: Offset
+    next: Offset
+
+    @property
+    def inflight(self) -> Sized:
+        """The messages on their way."""
+        ...
+
+
+class LiveLeader(Protocol):
+    """A broker's leadership."""
+
+    epoch: Epoch
+    start: Offset
+    maximal_isr: tuple[NodeId, ...]
+    pending_isr: tuple[NodeId, ...] | None
+
+    @property
+    def progress(self) -> Mapping[NodeId, LiveProgress]:
+        """The followers."""
+        ...
+
+
+class LiveBroker(Protocol):
+    """A broker, as far as the checkers look at it."""
+
+    node_id: NodeId
+    incarnation: Incarnation
+    phase: str
+    epoch: Epoch
+    leader: NodeId | None
+    view: Record | None
+
+    @property
+    def hw(self) -> Offset:
+        """High watermark."""
+        ...
+
+    @property
+    def log(self) -> LiveLog:
+        """The log."""
+        ...
+
+    @property
+    def leading(self) -> LiveLeader | None:
+        """None for a follower."""
+        ...
+
+
+class Replica:
+    """One broker as the checkers know it.
+
+    ``log`` is the shadow of the present life; ``lives`` are the logs with which earlier registered
+    lives ended; ``disk`` is what a crash left, until the next start. ``acked`` is how many batches
+    this life has claimed to hold, in acks and by its own high watermark, and ``claims`` the
+    highest ack by (incarnation, epoch). ``tainted``: the last restart lost something claimed;
+    ``damaged``: the disk lost what was flushed, and this life has not registered yet. ``calls`` are
+    the unanswered produce requests, ``written`` those of them whose batch was appended, ``asking``
+    the one that this step takes in. ``moved`` and ``refold``: the log is to be compared, the folds
+    from the first batch on. ``starved``: the disk was full.
+    """
+
+    __slots__ = (
+        "node_id",
+        "life",
+        "up",
+        "config",
+        "flush_each",
+        "incarnation",
+        "epoch",
+        "registered_epoch",
+        "leading",
+        "hw",
+        "hw_count",
+        "view",
+        "pending",
+        "quorum",
+        "log",
+        "lives",
+        "disk",
+        "damaged",
+        "acked",
+        "claims",
+        "tainted",
+        "calls",
+        "written",
+        "asking",
+        "moved",
+        "refold",
+        "starved",
+    )
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.life = 0
+        self.up = False
+        self.config: BrokerConfig | None = None
+        self.flush_each = True
+        self.incarnation: Incarnation = 0
+        self.epoch: Epoch = 0
+        self.registered_epoch: Epoch = 0
+        self.leading: LiveLeader | None = None
+        self.hw: Offset = 0
+        self.hw_count = 0
+        self.view: Record | None = None
+        self.pending: tuple[NodeId, ...] | None = None
+        self.quorum: list[Replica] = []
+        self.log = ShadowLog()
+        self.lives: dict[Incarnation, ShadowLog] = {}
+        self.disk: ShadowLog | None = None
+        self.damaged = False
+        self.acked = 0
+        self.claims: dict[tuple[Incarnation, Epoch], Offset] = {}
+        self.tainted = False
+        self.calls: dict[CallId, ProduceRequest] = {}
+        self.written: dict[CallId, None] = {}
+        self.asking: CallId | None = None
+        self.moved = False
+        self.refold = False
+        self.starved = False
+
+    def begin_life(self, life: int, config: BrokerConfig, log: ShadowLog) -> None:
+        """A new incarnation starts with what the disk held."""
+        if self.incarnation:
+            self.lives[self.incarnation] = self.log
+        claimed = self.log.link_at(self.acked)
+        if not log.holds(self.acked, claimed):
+            self.tainted = True
+            self.acked = 0
+        self.life = life
+        self.up = True
+        self.config = config
+        self.flush_each = config.flush == "batch"
+        self.incarnation = 0
+        self.epoch = 0
+        self.leading = None
+        self.hw = 0
+        self.hw_count = 0
+        self.view = None
+        self.pending = None
+        self.quorum = []
+        self.log = log
+        self.disk = None
+        self.calls = {}
+        self.written = {}
+        self.asking = None
+        self.moved = True
+        self.refold = True
+        self.starved = False
+
+    def in_life(self, incarnation: Incarnation) -> ShadowLog | None:
+        """The log of a registered life: the present one's, or the one that it ended with."""
+        if incarnation == self.incarnation:
+            return self.log
+        return self.lives.get(incarnation)

@@ -1,0 +1,178 @@
+"""The checkers' own copy of each replica's log, as a chain of hashes; must never judge.
+
+A link of the chain is a hash of the link before it and of (epoch, crc, size, count) of a batch, so
+two logs with equal links at index ``k`` hold the same first ``k`` batches: comparing prefixes of
+any length is one comparison. Links are 64 bits wide and made by Python's tuple hash, which for
+integers does not depend on the hash seed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import Final
+
+from yak_core.batch import Batch
+from yak_core.ids import Epoch, Offset, OpId
+from yak_core.log.producers import WINDOW, ProducerEntry
+
+ALL: Final = 1 << 62
+"""More batches than any log has."""
+
+
+class ShadowLog:
+    """One log. ``ends[i]`` and ``links[i]`` are the end offset and the hash after batch ``i``.
+
+    ``durable`` counts the batches that a reported flush has made safe, ``written`` is how many the
+    disk could have taken: an append that found no space, and all behind it, are not there.
+    ``flushes`` and ``appends`` are the orders under way, with how many batches there were after or
+    before them. ``run_epochs`` and ``run_firsts`` are the epochs along the log and the index of
+    the first batch of each. ``places`` are the indices of each producer's batches.
+    """
+
+    __slots__ = (
+        "batches",
+        "ends",
+        "links",
+        "durable",
+        "written",
+        "flushes",
+        "appends",
+        "run_epochs",
+        "run_firsts",
+        "places",
+    )
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.ends: list[Offset] = []
+        self.links: list[int] = []
+        self.durable = 0
+        self.written = ALL
+        self.flushes: dict[OpId, int] = {}
+        self.appends: dict[OpId, int] = {}
+        self.run_epochs: list[Epoch] = []
+        self.run_firsts: list[int] = []
+        self.places: dict[int, list[int]] = {}
+
+    @property
+    def leo(self) -> Offset:
+        """Log end offset."""
+        return self.ends[-1] if self.ends else 0
+
+    @property
+    def durable_end(self) -> Offset:
+        """End of what is flushed."""
+        return self.ends[self.durable - 1] if self.durable else 0
+
+    def append(self, batch: Batch) -> int:
+        """Put a batch at the end; returns its link."""
+        links = self.links
+        epoch = batch.epoch
+        index = len(links)
+        link = hash((links[-1] if index else 0, epoch, batch.crc, batch.size, batch.count))
+        self.batches.append(batch)
+        self.ends.append(batch.base_offset + batch.count)
+        links.append(link)
+        if not self.run_epochs or self.run_epochs[-1] != epoch:
+            self.run_epochs.append(epoch)
+            self.run_firsts.append(index)
+        producer = batch.producer_id
+        if producer >= 0:
+            places = self.places.get(producer)
+            if places is None:
+                self.places[producer] = [index]
+            else:
+                places.append(index)
+        return link
+
+    def extend(self, batches: Iterable[Batch]) -> None:
+        """Put batches at the end."""
+        for batch in batches:
+            self.append(batch)
+
+    def truncate(self, keep: int) -> None:
+        """Keep the first ``keep`` batches."""
+        for batch in self.batches[keep:]:
+            if batch.producer_id >= 0:
+                self.places[batch.producer_id].pop()
+        del self.batches[keep:]
+        del self.ends[keep:]
+        del self.links[keep:]
+        while self.run_firsts and self.run_firsts[-1] >= keep:
+            self.run_firsts.pop()
+            self.run_epochs.pop()
+        self.durable = min(self.durable, keep)
+        if keep <= self.written:
+            self.written = ALL
+        for op, count in self.flushes.items():
+            self.flushes[op] = min(count, keep)
+
+    def flushed(self, op: OpId) -> None:
+        """A flush has completed: what there was when it was ordered is durable."""
+        self.durable = max(self.durable, min(self.flushes.pop(op), self.written))
+
+    def found_no_space(self, op: OpId) -> None:
+        """An append has failed: its batches and all behind them are not on the disk."""
+        self.written = min(self.written, self.appends.pop(op, ALL))
+        self.durable = min(self.durable, self.written)
+
+    def count_below(self, end: Offset) -> int:
+        """How many batches lie below ``end`` as a whole."""
+        ends = self.ends
+        if ends and ends[-1] == end:
+            return len(ends)
+        return bisect_right(ends, end)
+
+    def holds(self, count: int, link: int) -> bool:
+        """Are the first ``count`` batches those whose chain ends with ``link``?"""
+        return count == 0 or (
+            len(self.links) >= count <= self.written and self.links[count - 1] == link
+        )
+
+    def link_at(self, count: int) -> int:
+        """The link after the first ``count`` batches; 0 for none."""
+        return self.links[count - 1] if count else 0
+
+    def producer_entry(self, producer_id: int) -> ProducerEntry | None:
+        """What a fold over this log says of a producer: its last epoch's last five batches."""
+        places = self.places.get(producer_id)
+        if not places:
+            return None
+        batches = self.batches
+        epoch = batches[places[-1]].producer_epoch
+        window: list[tuple[int, int, Offset, Offset]] = []
+        for index in reversed(places[-WINDOW:]):
+            batch = batches[index]
+            if batch.producer_epoch != epoch:
+                break
+            last = batch.last_sequence
+            window.append((batch.base_sequence, last, batch.base_offset, batch.end))
+        return ProducerEntry(epoch, tuple(reversed(window)))
+
+    def common_with(self, batches: Iterable[Batch]) -> int:
+        """How many of ``batches`` are, from the first on, the same as here."""
+        same = 0
+        for batch in batches:
+            if same == len(self.batches) or not _same(self.batches[same], batch):
+                break
+            same += 1
+        return same
+
+
+def _same(one: Batch, other: Batch) -> bool:
+    return (
+        one.epoch == other.epoch
+        and one.crc == other.crc
+        and one.base_offset == other.base_offset
+        and one.count == other.count
+        and one.size == other.size
+    )
+
+
+def log_of(batches: Iterable[Batch]) -> ShadowLog:
+    """The shadow of a log that was found on a disk: all of it is durable."""
+    log = ShadowLog()
+    log.extend(batches)
+    log.durable = len(log.links)
+    return log
