@@ -143,5 +143,7 @@ def long_trace(steps: int) -> Trace:
     trace = Trace(Header("sim", "long", 1, ""))
     for at in range(steps):
         effects: list[Effect] = [SetTimer("beat", 10, 20)]
-        trace.record(at * 10, BROKERS[at % 3], 1, TimerFired("beat"), effects, at - 3 if at > 2 else -1)
+        trace.record(
+            at * 10, BROKERS[at % 3], 1, TimerFired("beat"), effects, at - 3 if at > 2 else -1
+        )
     return trace

@@ -1,0 +1,160 @@
+"""Made-up runs for the tests of plots and run folders; must never need the simulator."""
+
+from __future__ import annotations
+
+from tests.core.trace_samples import batch, record
+from yak_core.clients.calls import SendBatch, SendResult
+from yak_core.config import MS, SECOND, BrokerConfig, ClientConfig
+from yak_core.effects import Answer, AppendLog, Effect, Observe, TruncateLog
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.events import Called, Event, MetaReply, Recovered, Started, TimerFired
+from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.metadata.calls import Done, MetaValue
+from yak_core.notes import (
+    BecameFollower,
+    BecameLeader,
+    HighWatermarkAdvanced,
+    IsrExpanded,
+    IsrShrunk,
+    Note,
+)
+from yak_core.trace import Fault, Header, Trace
+
+TICK = TimerFired("tick")
+
+
+class Tale:
+    """Writes a trace by hand: things are told in any order and sorted by time at the end."""
+
+    def __init__(self, nodes: int, scenario: str = "made_up", seed: int = 7) -> None:
+        self.header = Header("sim", scenario, seed, "0")
+        self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
+        self._happened: list[tuple[Micros, int, NodeId, Event, list[Effect]]] = []
+        self._faults: list[Fault] = []
+        self._calls = 0
+        self._lives: dict[NodeId, int] = {}
+
+    def step(self, at: Micros, node: NodeId, event: Event, *effects: Effect) -> None:
+        """Any step."""
+        self._happened.append((at, len(self._happened), node, event, list(effects)))
+
+    def start(self, at: Micros, node: NodeId, leo: Offset = 0, hw: Offset = 0) -> None:
+        """A broker starts with a log."""
+        saved = (("hw", str(hw).encode()),)
+        self.step(
+            at, node, Started(node, BrokerConfig(self.nodes), 1, Recovered(leo=leo, saved=saved))
+        )
+
+    def note(self, at: Micros, node: NodeId, *notes: Note) -> None:
+        """A broker remarks on something."""
+        self.step(at, node, TICK, *(Observe(note) for note in notes))
+
+    def append(self, at: Micros, node: NodeId, base: Offset, count: int, epoch: Epoch) -> None:
+        """A broker's log grows."""
+        self.step(at, node, TICK, AppendLog(1, 0, (batch(base, epoch, count, b""),)))
+
+    def cut(self, at: Micros, node: NodeId, end: Offset) -> None:
+        """A broker's log is cut."""
+        self.step(at, node, TICK, TruncateLog(1, 0, end))
+
+    def isr(self, at: Micros, version: int, *members: NodeId) -> None:
+        """A broker learns the record."""
+        value = MetaValue(record(version, members[0], 1, members), False, ())
+        self.step(at, members[0], MetaReply(1, Done(value)))
+
+    def ack(
+        self, sent: Micros, at: Micros, base: Offset, count: int, outcome: Outcome = Outcome.WRITTEN
+    ) -> None:
+        """A producer hands a batch over and is answered."""
+        self._calls += 1
+        call = self._calls
+        self.step(sent, "p1", Called(call, SendBatch(batch(base, 1, count, b"")), 0))
+        error = ErrorCode.NONE if outcome is Outcome.WRITTEN else ErrorCode.REQUEST_TIMED_OUT
+        self.step(at, "p1", TICK, Answer(call, SendResult(error, outcome, base, 1)))
+
+    def fault(self, at: Micros, kind: str, target: str, for_us: Micros | None = None) -> None:
+        """Something is done to the world."""
+        self._faults.append(Fault(at, kind, target, for_us))
+
+    def trace(self) -> Trace:
+        """The trace, in order of time."""
+        trace = Trace(self.header)
+        faults = sorted(self._faults, key=lambda fault: fault.at_us)
+        client = Started("p1", ClientConfig(self.nodes), 2, Recovered())
+        trace.record(0, "p1", 1, client, [], -1)
+        for at, _, node, event, effects in sorted(self._happened, key=lambda told: told[:2]):
+            while faults and faults[0].at_us <= at:
+                trace.fault(faults.pop(0))
+            if isinstance(event, Started):
+                self._lives[node] = self._lives.get(node, 0) + 1
+            trace.record(at, node, self._lives.get(node, 1), event, effects, -1)
+        for fault in faults:
+            trace.fault(fault)
+        return trace
+
+
+def failover(per_second: int = 50, batch_count: int = 1) -> Trace:
+    """Eight seconds: n1 leads, is slow to replicate, crashes; n3 takes over; n1 comes back."""
+    tale = Tale(3, "leader_failover")
+    for node in tale.nodes:
+        tale.start(0, node)
+    tale.note(30 * MS, "n1", BecameLeader(1, 0), IsrExpanded(("n1",), ("n1",), 1))
+    for node in ("n2", "n3"):
+        tale.note(40 * MS, node, BecameFollower(1, "n1"))
+    tale.note(120 * MS, "n1", IsrExpanded(("n1", "n2", "n3"), ("n2", "n3"), 2))
+    gap = SECOND // per_second
+    base = 0
+    at = 150 * MS
+    while at < 2 * SECOND:
+        slow = at > 1_900 * MS
+        _one(tale, at, "n1", base, batch_count, 1, ("n2", "n3"), slow)
+        base += batch_count
+        at += gap
+    tale.fault(1_900 * MS, "slow_link", "n1>n2,n3", 100 * MS)
+    tale.fault(2 * SECOND, "crash", "n1")
+    committed = sum(
+        batch_count for sent in range(150 * MS, 1_900 * MS + 1, gap) if sent <= 1_900 * MS
+    )
+    start = 5_300 * MS
+    tale.note(start, "n3", BecameLeader(2, committed), IsrShrunk(("n2", "n3"), ("n1",), 4))
+    tale.note(start + 20 * MS, "n2", BecameFollower(2, "n3"))
+    tale.fault(6_000 * MS, "restart", "n1")
+    tale.start(6_000 * MS, "n1", base - batch_count, max(0, committed - batch_count))
+    tale.note(6_050 * MS, "n1", BecameFollower(2, "n3"))
+    tale.cut(6_060 * MS, "n1", committed)
+    next_base = committed
+    at = start + 50 * MS
+    while at < 8 * SECOND:
+        followers = ("n2", "n1") if at > 6_400 * MS else ("n2",)
+        _one(tale, at, "n3", next_base, batch_count, 2, followers, False)
+        next_base += batch_count
+        at += gap
+    missing = sum(1 for sent in range(start + 50 * MS, 6_400 * MS + 1, gap) if sent <= 6_400 * MS)
+    for number in range(missing):
+        when = 6_100 * MS + number * 250 * MS // missing
+        tale.append(when, "n1", committed + number * batch_count, batch_count, 2)
+        tale.note(when, "n1", HighWatermarkAdvanced(committed + (number + 1) * batch_count))
+    tale.isr(6_420 * MS, 5, "n1", "n2", "n3")
+    return tale.trace()
+
+
+def _one(
+    tale: Tale,
+    at: Micros,
+    leader: NodeId,
+    base: Offset,
+    count: int,
+    epoch: Epoch,
+    followers: tuple[NodeId, ...],
+    slow: bool,
+) -> None:
+    """One batch on its way: appended, replicated, committed, acknowledged."""
+    tale.append(at, leader, base, count, epoch)
+    if slow:
+        return
+    for number, node in enumerate(followers):
+        tale.append(at + (4 + 3 * number) * MS, node, base, count, epoch)
+    tale.note(at + 10 * MS, leader, HighWatermarkAdvanced(base + count))
+    for number, node in enumerate(followers):
+        tale.note(at + (14 + 3 * number) * MS, node, HighWatermarkAdvanced(base + count))
+    tale.ack(at - 1 * MS, at + 12 * MS, base, count)

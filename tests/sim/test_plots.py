@@ -1,0 +1,277 @@
+"""The pictures: what is in them, that they are the same each time, and that they can be read.
+
+Method: made-up traces; the SVG keeps its text as text, so tests can read what people see.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from hashlib import sha256
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import matplotlib as mpl
+import pytest
+from IPython.core.formatters import DisplayFormatter
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from tests.sim.plot_samples import Tale, failover
+from yak_core.config import MS, SECOND
+from yak_core.errors import Outcome
+from yak_core.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded
+from yak_core.trace import Trace
+from yak_sim.plotcurves import thinned
+from yak_sim.plotdata import Points
+from yak_sim.plots import describe, plot_watermarks, render_watermarks
+from yak_sim.plotstyle import COLOURS, ON_COLOURS
+
+SVG = "{http://www.w3.org/2000/svg}"
+ROOT = Path(__file__).parents[2]
+
+
+def texts_of(svg: bytes) -> list[str]:
+    """Every text of an SVG file."""
+    return ["".join(text.itertext()) for text in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def small(records: int = 1, brokers: int = 3) -> Trace:
+    """Two quiet seconds."""
+    tale = Tale(brokers, "small")
+    for node in tale.nodes:
+        tale.start(0, node)
+    tale.note(10 * MS, "n1", BecameLeader(1, 0), IsrExpanded(tale.nodes, tale.nodes, 1))
+    for node in tale.nodes if records else ():
+        tale.append(500 * MS, node, 0, records, 1)
+        tale.note(510 * MS, node, HighWatermarkAdvanced(records))
+    tale.note(2 * SECOND, "n1")
+    return tale.trace()
+
+
+def test_the_picture_of_a_failover_says_who_led_and_what_went_wrong() -> None:
+    """Goal: a teacher can point at it. Method: the words in the picture."""
+    words = texts_of(render_watermarks(failover()).svg)
+    for expected in (
+        "leader_failover, seed 7",
+        "epoch 1: n1 leads",
+        "no leader",
+        "epoch 2: n3 leads",
+        "leads epoch 2",
+        "n1 crashes, LEO 93",
+        "n1 cuts 92 → 88",
+        "slow link n1→n2,n3",
+        "down",
+        "high watermark (HW)",
+        "log end offset (LEO)",
+        "acks",
+        "faults",
+        "time (s)",
+        "offset",
+        "close-up",
+    ):
+        assert expected in words
+    assert {"n1", "n2", "n3"} <= set(words)
+
+
+def test_the_description_tells_the_numbers() -> None:
+    """Goal: who cannot see the picture knows what is in it. Method: the figures of the tale."""
+    words = describe(failover())
+    for expected in (
+        "3 brokers (n1, n2, n3) over 8.007 s.",
+        "n1 ends with log end offset 221 and high watermark 221.",
+        "Leaders: n1 in epoch 1 from 0.03 s to 2 s; n3 in epoch 2 from 5.3 s to 8.007 s.",
+        "Logs cut: n1 from 92 to 88 at 6.06 s.",
+        "{n2, n3} from 5.3 s",
+        "Acknowledged: 221 records in 221 batches; not or unknown: 0 batches.",
+        "Faults: slow link n1→n2,n3 at 1.9 s for 0.1 s; n1 crashes at 2 s for 4 s.",
+    ):
+        assert expected in words
+    assert describe(Trace()).endswith("the trace has no broker in it.")
+
+
+def test_both_files_carry_title_and_description() -> None:
+    """Goal: alt text travels with the figures. Method: look where screen readers look."""
+    trace = failover()
+    rendered = render_watermarks(trace)
+    root = ET.fromstring(rendered.svg)
+    assert root.get("role") == "img"
+    assert root.get("aria-labelledby") == "yak-title yak-desc"
+    assert [child.tag for child in root][:2] == [f"{SVG}title", f"{SVG}desc"]
+    assert [child.text for child in root][:2] == ["leader_failover, seed 7", describe(trace)]
+    assert len(list(root.iter(f"{SVG}title"))) == 1
+    image = Image.open(BytesIO(rendered.png))
+    assert image.info["Description"] == rendered.description == describe(trace)
+    assert image.info["Title"] == "leader_failover, seed 7"
+    assert image.size[0] == 1920
+
+
+def test_the_same_trace_gives_the_same_bytes_in_another_process() -> None:
+    """Goal: pictures can be compared. Method: other hash seed, other settings of matplotlib."""
+    mine = render_watermarks(failover())
+    code = (
+        "import hashlib, matplotlib\n"
+        "matplotlib.rcParams.update({'lines.linewidth': 9, 'font.size': 30})\n"
+        "from tests.sim.plot_samples import failover\n"
+        "from yak_sim.plots import render_watermarks\n"
+        "r = render_watermarks(failover())\n"
+        "print(hashlib.sha256(r.png + r.svg).hexdigest(), matplotlib.rcParams['font.size'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [sha256(mine.png + mine.svg).hexdigest(), "30.0"]
+
+
+def test_drawing_leaves_pyplot_and_its_backend_alone() -> None:
+    """Goal: a notebook stays as it was. Method: a fresh process, and what it then has loaded."""
+    code = (
+        "import sys, yak_sim.plots\n"
+        "assert not any(name.startswith('matplotlib') for name in sys.modules)\n"
+        "from tests.sim.plot_samples import failover\n"
+        "yak_sim.plots.render_watermarks(failover())\n"
+        "print('matplotlib.pyplot' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_a_notebook_gets_a_figure_that_shows_itself() -> None:
+    """Goal: the last line of a cell is a picture. Method: IPython's protocol, by hand."""
+    figure = plot_watermarks(small())
+    png, metadata = vars(figure)["_repr_png_"]()
+    assert png.startswith(b"\x89PNG")
+    assert metadata == {"alt": describe(small())}
+    assert [axes.get_ylabel() for axes in figure.axes] == ["offset", ""]
+
+
+def test_jupyter_shows_the_figure() -> None:
+    """Goal: the same in IPython itself. Method: its formatter."""
+    formatter: Any = DisplayFormatter()
+    data, metadata = formatter.format(plot_watermarks(small()))
+    assert data["image/png"][:4] == b"\x89PNG"
+    assert "small" not in data["text/plain"]
+    assert metadata["image/png"]["alt"].startswith("High watermark and log end offset of 3 brokers")
+
+
+@pytest.mark.parametrize("records", [0, 1, 2, 100_000])
+@pytest.mark.parametrize("brokers", [1, 3, 9])
+def test_any_size_can_be_drawn(records: int, brokers: int) -> None:
+    """Goal: no size breaks the scales. Method: from nothing to 100,000 records, 1 to 9 brokers."""
+    figure = plot_watermarks(small(records, brokers))
+    low, high = figure.axes[0].get_ylim()
+    assert low < 0
+    assert high > max(records, 1)
+    assert figure.axes[0].get_xlim() == (0, 2)
+    labels = [label.get_text() for label in figure.axes[-1].get_yticklabels()]
+    assert labels == [*(f"n{number}" for number in range(1, brokers + 1)), "acks"]
+
+
+def test_an_empty_trace_says_so() -> None:
+    """Goal: a run that died at once has a picture too."""
+    words = texts_of(render_watermarks(Trace()).svg)
+    assert "no broker in this trace" in words
+    assert "The trace has no broker in it." in words
+
+
+def test_a_window_shows_a_part() -> None:
+    """Goal: lessons can zoom in. Method: the second around the crash."""
+    figure = plot_watermarks(failover(), window_us=(1_500 * MS, 2_500 * MS), title="the crash")
+    assert figure.axes[0].get_xlim() == (1.5, 2.5)
+    low, high = figure.axes[0].get_ylim()
+    assert 50 < low < high < 110
+    assert "the crash" in [text.get_text() for text in figure.texts]
+    with pytest.raises(ValueError, match="no length"):
+        plot_watermarks(failover(), window_us=(5, 5))
+
+
+def test_lines_that_coincide_are_drawn_apart() -> None:
+    """Goal: three equal curves are three curves. Method: where their pixels lie."""
+    figure = plot_watermarks(small(10))
+    axes = figure.axes[0]
+    solid = [line for line in axes.get_lines() if line.get_linestyle() == "-"][-3:]
+    heights = [line.get_transform().transform((1.0, 10.0))[1] for line in solid]
+    apart = [first - second for first, second in pairwise(heights)]
+    points = 72 / figure.dpi
+    assert all(1.5 <= pixels * points <= 3 for pixels in apart)
+    assert len({line.get_color() for line in solid}) == 3
+    markers = {line.get_marker() for line in axes.get_lines()} - {"None", ""}
+    assert len(markers) == 3
+
+
+def test_a_small_tail_is_shown_closer_and_a_large_one_is_not() -> None:
+    """Goal: what a crash costs is seen. Method: the height of the cut against the whole."""
+    assert len(plot_watermarks(failover()).axes) == 3
+    tale = Tale(1)
+    tale.start(0, "n1")
+    tale.append(10, "n1", 0, 10, 1)
+    tale.cut(20, "n1", 5)
+    assert len(plot_watermarks(tale.trace()).axes) == 2
+
+
+def test_a_long_run_stays_small() -> None:
+    """Goal: 100,000 records make no heavy file. Method: the size of the SVG."""
+    trace = failover(per_second=2_500, batch_count=10)
+    rendered = render_watermarks(trace)
+    assert "110,010 records acknowledged" in " ".join(texts_of(rendered.svg))
+    assert len(rendered.svg) < 1_000_000
+    assert len(rendered.png) < 400_000
+
+
+def test_thinning_keeps_the_first_lowest_highest_and_last() -> None:
+    """Goal: no peak and no gap gets lost. Method: many points in few columns."""
+    points: Points = [(at, at % 100) for at in range(1_000)]
+    points[555] = (555, -7)
+    points[556] = (556, None)
+    points[557] = (557, 900)
+    kept = thinned(points, (0, 1_000), columns=10)
+    assert len(kept) <= 5 * 10
+    assert kept[0] == (0, 0)
+    assert kept[-1] == (999, 99)
+    assert {(555, -7), (556, None), (557, 900)} <= set(kept)
+    assert kept == sorted(kept, key=lambda point: point[0])
+    assert thinned(points, (300, 400))[0] == (300, 0)
+    assert thinned([], (0, 10)) == [(0, None)]
+
+
+def test_many_faults_share_the_rows() -> None:
+    """Goal: a swarm run stays readable. Method: forty faults at one time."""
+    tale = Tale(3, "storm")
+    for node in tale.nodes:
+        tale.start(0, node)
+    for number in range(40):
+        tale.fault(number * 10 * MS, "slow_link", "n1>n2", SECOND)
+    tale.ack(10, 500 * MS, -1, 1, Outcome.UNKNOWN)
+    tale.note(2 * SECOND, "n1")
+    figure = plot_watermarks(tale.trace())
+    labels = [label.get_text() for label in figure.axes[-1].get_yticklabels()]
+    assert labels == ["n1", "n2", "n3", "acks", "faults", "", "", "", "more"]
+    legends = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert "not acked" in legends
+
+
+def test_texts_on_bars_can_be_read() -> None:
+    """Goal: enough contrast. Method: WCAG's formula for each colour and the text on it."""
+
+    def luminance(colour: str) -> float:
+        parts = [
+            part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
+            for part in to_rgb(colour)
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    for ground, text in zip(COLOURS, ON_COLOURS, strict=True):
+        low, high = sorted([luminance(ground), luminance(text)])
+        assert (high + 0.05) / (low + 0.05) >= 4.5, (ground, text)
+
+
+def test_settings_of_the_user_survive() -> None:
+    """Goal: drawing changes nothing outside. Method: one odd setting, before and after."""
+    with mpl.rc_context({"lines.linewidth": 9.0}):
+        render_watermarks(small())
+        assert mpl.rcParams["lines.linewidth"] == 9.0

@@ -1,0 +1,350 @@
+"""What a trace says about offsets, leaders, ISR and faults over time; must never draw anything.
+
+One pass over the steps. The log end offset (LEO) is what a broker has ordered to be appended, less
+what it cut; the high watermark (HW) is what it remarked on; both begin with what it recovered.
+Where several brokers tell the same thing (a record of the store, a leader), the first one counts.
+All times are microseconds of the trace.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Final, TypeAlias
+
+from yak_core.clients.calls import SendBatch, SendResult
+from yak_core.config import BrokerConfig
+from yak_core.effects import Answer, AppendLog, Effect, Exit, Halt, Observe, TruncateLog
+from yak_core.errors import Outcome
+from yak_core.events import Called, MetaReply, Started
+from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.messages import ProduceRequest, ProduceResponse
+from yak_core.metadata.calls import Refused, Unknown
+from yak_core.notes import (
+    BecameFollower,
+    BecameLeader,
+    HighWatermarkAdvanced,
+    IsrExpanded,
+    IsrShrunk,
+    Note,
+    SteppedDown,
+)
+from yak_core.trace import Fault, Step, Trace
+
+Points: TypeAlias = list[tuple[Micros, Offset | None]]
+"""(time, value from then on), None while there is no value: the broker is down."""
+
+HW_KEY: Final = "hw"
+"""Under this key a broker saves its high watermark, in decimal digits."""
+
+OPEN: Final[Micros] = sys.maxsize
+"""The end of what has not ended."""
+
+ENDED_BY: Final[dict[str, tuple[str, ...]]] = {
+    "restart": ("crash",),
+    "resume": ("pause",),
+    "store_back": ("store_outage",),
+    "crash": ("pause", "stall_disk"),
+}
+"""Faults that end others of the same target; ``heal`` ends any network fault on its target."""
+
+ENDINGS: Final = ("heal", "restart", "resume", "store_back")
+"""Faults that are nothing but the end of others."""
+
+LOCAL: Final = ("crash", "pause", "store_outage", "stall_disk", "fill_disk")
+"""Faults with a duration that ``heal`` does not end, because they are not on a link."""
+
+MOMENTS: Final = ("reset", "lose_request", "lose_reply", "crash_within_step", "stop")
+"""Faults without duration, unless they say one."""
+
+
+@dataclass(slots=True)
+class Span:
+    """From ``start_us`` up to ``end_us``."""
+
+    start_us: Micros
+    end_us: Micros
+
+
+@dataclass(slots=True)
+class Reign(Span):
+    """How long a broker took itself for the leader of an epoch."""
+
+    node: NodeId
+    epoch: Epoch
+
+
+@dataclass(slots=True)
+class FaultSpan(Span):
+    """A fault and how long it lasted; a moment has no length."""
+
+    kind: str
+    target: str
+
+
+@dataclass(slots=True)
+class Ack(Span):
+    """A batch from its hand-over to the answer. ``offset`` is -1 unless it is known."""
+
+    count: int
+    offset: Offset
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Cut:
+    """A log was cut from ``before`` to ``end``."""
+
+    at_us: Micros
+    before: Offset
+    end: Offset
+
+
+@dataclass(slots=True)
+class Crash:
+    """A broker went down, with a log up to ``leo`` of which it knew ``hw`` to be committed."""
+
+    at_us: Micros
+    leo: Offset
+    hw: Offset
+
+
+@dataclass(slots=True)
+class BrokerPast:
+    """What became of one broker's log."""
+
+    node: NodeId
+    leo: Points = field(default_factory=list)
+    hw: Points = field(default_factory=list)
+    up: list[Span] = field(default_factory=list)
+    reigns: list[Reign] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
+    crashes: list[Crash] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Past:
+    """Everything that a plot shows. ``isr`` are (time, members) from then on.
+
+    ``reigns`` are those of all brokers by epoch, each cut off where the next epoch begins.
+    """
+
+    start_us: Micros
+    end_us: Micros
+    brokers: list[BrokerPast]
+    reigns: list[Reign]
+    isr: list[tuple[Micros, tuple[NodeId, ...]]]
+    faults: list[FaultSpan]
+    acks: list[Ack]
+    dropped: int
+
+    def leaderless(self) -> list[Span]:
+        """When nobody led that had not been overtaken or crashed."""
+        gaps: list[Span] = []
+        free_us = self.start_us
+        for reign in self.reigns:
+            if reign.start_us > free_us:
+                gaps.append(Span(free_us, reign.start_us))
+            free_us = max(free_us, min(reign.end_us, self.end_us))
+        if self.end_us > free_us:
+            gaps.append(Span(free_us, self.end_us))
+        return gaps
+
+
+def value_at(points: Points, at_us: Micros) -> Offset | None:
+    """The value at a time; None before the first point."""
+    found = bisect_right(points, at_us, key=lambda point: point[0])
+    return points[found - 1][1] if found else None
+
+
+def past_of(trace: Trace) -> Past:
+    """Read a trace. Nothing in it is required; an empty one has an empty past."""
+    reader = _Reader()
+    faults = list(zip(trace.fault_positions, trace.faults, strict=True))
+    at = 0
+    for step in trace:
+        while at < len(faults) and faults[at][0] <= step.i:
+            reader.suffer(faults[at][1])
+            at += 1
+        reader.take(step)
+    for _, fault in faults[at:]:
+        reader.suffer(fault)
+    start_us = trace.step(0).t_us if len(trace) and trace.header.world == "net" else 0
+    end_us = max(start_us, reader.now)
+    brokers = sorted(reader.brokers.values(), key=lambda broker: (len(broker.node), broker.node))
+    for broker in brokers:
+        reader.end_life(broker, end_us)
+    return Past(
+        start_us,
+        end_us,
+        brokers,
+        _succession(brokers),
+        reader.isr,
+        _fault_spans(trace.faults, brokers, end_us),
+        reader.acks or reader.broker_acks,
+        trace.dropped,
+    )
+
+
+class _Reader:
+    """Folds the steps and faults of a trace."""
+
+    def __init__(self) -> None:
+        self.now: Micros = 0
+        self.brokers: dict[NodeId, BrokerPast] = {}
+        self.isr: list[tuple[Micros, tuple[NodeId, ...]]] = []
+        self.acks: list[Ack] = []
+        self.broker_acks: list[Ack] = []
+        self._version = -1
+        self._asked: dict[tuple[NodeId, int, int], tuple[Micros, int]] = {}
+        self._last_step: dict[NodeId, Micros] = {}
+        self._alive: dict[NodeId, bool] = {}
+        self._reigning: dict[NodeId, Reign] = {}
+
+    def take(self, step: Step) -> None:
+        """One step, in order."""
+        self.now = max(self.now, step.t_us)
+        event, node = step.event, step.node
+        if isinstance(event, Started):
+            if isinstance(event.config, BrokerConfig):
+                self._on_started(node, event)
+        elif isinstance(event, Called):
+            if isinstance(event.request, SendBatch | ProduceRequest):
+                key = (node, step.life, event.call)
+                self._asked[key] = (step.t_us, event.request.batch.count)
+        elif isinstance(event, MetaReply):
+            self._on_meta_reply(event)
+        self._last_step[node] = step.t_us
+        for effect in step.effects:
+            if isinstance(effect, Answer):
+                self._on_answer(step, effect)
+            elif node in self.brokers:
+                self._on_effect(self.brokers[node], effect)
+
+    def suffer(self, fault: Fault) -> None:
+        """One fault, in order. A crash is not a step of the broker that it ends."""
+        self.now = max(self.now, fault.at_us)
+        broker = self.brokers.get(fault.target)
+        if fault.kind == "crash" and broker is not None and self._alive[broker.node]:
+            leo, hw = broker.leo[-1][1], broker.hw[-1][1]
+            assert leo is not None
+            assert hw is not None
+            broker.crashes.append(Crash(fault.at_us, leo, hw))
+            self.end_life(broker, fault.at_us)
+
+    def end_life(self, broker: BrokerPast, at_us: Micros) -> None:
+        """The present life of a broker ends, if it has one."""
+        if self._alive.get(broker.node):
+            self._alive[broker.node] = False
+            broker.up[-1].end_us = at_us
+            broker.leo.append((at_us, None))
+            broker.hw.append((at_us, None))
+            self._end_reign(broker, at_us)
+
+    def _end_reign(self, broker: BrokerPast, at_us: Micros) -> None:
+        reign = self._reigning.pop(broker.node, None)
+        if reign is not None:
+            reign.end_us = at_us
+
+    def _on_started(self, node: NodeId, event: Started) -> None:
+        broker = self.brokers.setdefault(node, BrokerPast(node))
+        self.end_life(broker, self._last_step.get(node, self.now))
+        self._alive[node] = True
+        recovered = event.recovered
+        saved = dict(recovered.saved).get(HW_KEY, b"")
+        hw = int(saved) if saved.isdigit() else recovered.log_start
+        broker.up.append(Span(self.now, self.now))
+        broker.leo.append((self.now, recovered.leo))
+        broker.hw.append((self.now, min(hw, recovered.leo)))
+
+    def _on_meta_reply(self, event: MetaReply) -> None:
+        outcome = event.outcome
+        if not isinstance(outcome, Unknown):
+            value = outcome.current if isinstance(outcome, Refused) else outcome.value
+            if value.record is not None:
+                self._on_isr(value.record.version, value.record.isr)
+
+    def _on_isr(self, version: int, isr: tuple[NodeId, ...]) -> None:
+        if version > self._version:
+            self._version = version
+            if not self.isr or self.isr[-1][1] != isr:
+                self.isr.append((self.now, isr))
+
+    def _on_answer(self, step: Step, effect: Answer) -> None:
+        result = effect.result
+        if not isinstance(result, SendResult | ProduceResponse):
+            return
+        at_us, count = self._asked.pop((step.node, step.life, effect.call), (step.t_us, 0))
+        ack = Ack(at_us, step.t_us, count, result.base_offset, result.outcome)
+        (self.acks if isinstance(result, SendResult) else self.broker_acks).append(ack)
+
+    def _on_effect(self, broker: BrokerPast, effect: Effect) -> None:
+        if isinstance(effect, AppendLog):
+            if effect.batches:
+                broker.leo.append((self.now, effect.batches[-1].end))
+        elif isinstance(effect, TruncateLog):
+            before = broker.leo[-1][1]
+            if before is not None and before > effect.end:
+                broker.cuts.append(Cut(self.now, before, effect.end))
+                broker.leo.append((self.now, effect.end))
+        elif isinstance(effect, Halt | Exit):
+            self.end_life(broker, self.now)
+        elif isinstance(effect, Observe):
+            self._on_note(broker, effect.note)
+
+    def _on_note(self, broker: BrokerPast, note: Note) -> None:
+        if isinstance(note, HighWatermarkAdvanced):
+            broker.hw.append((self.now, note.hw))
+        elif isinstance(note, BecameLeader):
+            self._end_reign(broker, self.now)
+            reign = Reign(self.now, OPEN, broker.node, note.epoch)
+            self._reigning[broker.node] = reign
+            broker.reigns.append(reign)
+        elif isinstance(note, SteppedDown | BecameFollower):
+            self._end_reign(broker, self.now)
+        elif isinstance(note, IsrShrunk | IsrExpanded):
+            self._on_isr(note.version, note.isr)
+
+
+def _succession(brokers: list[BrokerPast]) -> list[Reign]:
+    """All reigns by epoch, each up to the beginning of the next at most."""
+    reigns = sorted(
+        (reign for broker in brokers for reign in broker.reigns),
+        key=lambda reign: (reign.epoch, reign.start_us),
+    )
+    ends = [reign.start_us for reign in reigns[1:]] + [OPEN] * bool(reigns)
+    return [
+        Reign(reign.start_us, max(reign.start_us, min(reign.end_us, end)), reign.node, reign.epoch)
+        for reign, end in zip(reigns, ends, strict=True)
+    ]
+
+
+def _fault_spans(
+    faults: tuple[Fault, ...], brokers: list[BrokerPast], end_us: Micros
+) -> list[FaultSpan]:
+    """Faults with their ends: as they said, or by what ended them sooner."""
+    spans: list[FaultSpan] = []
+    lives = {broker.node: broker.up for broker in brokers}
+    for fault in faults:
+        _end_spans(spans, fault)
+        if fault.kind in ENDINGS:
+            continue
+        until = end_us
+        if fault.for_us is not None:
+            until = min(until, fault.at_us + fault.for_us)
+        elif fault.kind in MOMENTS:
+            until = fault.at_us
+        if fault.kind == "crash":
+            again = [life.start_us for life in lives.get(fault.target, [])]
+            until = min([until, *(start for start in again if start > fault.at_us)])
+        spans.append(FaultSpan(fault.at_us, until, fault.kind, fault.target))
+    return spans
+
+
+def _end_spans(spans: list[FaultSpan], fault: Fault) -> None:
+    for span in spans:
+        network = span.kind not in LOCAL if fault.kind == "heal" else False
+        ended = network or span.kind in ENDED_BY.get(fault.kind, ())
+        if ended and span.target == fault.target:
+            span.end_us = min(span.end_us, max(fault.at_us, span.start_us))
