@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from yak_core.config import BrokerConfig
+from yak_core.config import BrokerConfig, check_config
 from yak_core.desk import Desk
 from yak_core.effects import Effect, Exit, Halt, SaveState, SetTimer
 from yak_core.errors import ErrorCode
@@ -41,12 +41,12 @@ from yak_core.replica.follower import Follower
 from yak_core.replica.leader import Leader
 from yak_core.requests import answer_call
 from yak_core.rules import Rules
+from yak_core.saved import HW_KEY, Saved, read_saved
 from yak_core.serving import TIMER_READERS, Readers
 from yak_core.shutdown import TIMER_STOP, Shutdown
 from yak_core.startup import Startup
 from yak_core.writing import TIMER_WAITERS, Writers
 
-HW_KEY: Final = "hw"
 TIMER_HEARTBEAT: Final = "heartbeat"
 
 RECOVERING: Final = "recovering"
@@ -138,20 +138,24 @@ class Broker:
 
     def _on_started(self, now: Micros, event: Started) -> None:
         assert isinstance(event.config, BrokerConfig), "a broker is started with a BrokerConfig"
+        check_config(event.node, event.config)
         self.node_id = event.node
         self.config = event.config
         self.desk = Desk(event.node, event.config, self.rules, event.nonce)
         self.desk.now = now
-        saved = dict(event.recovered.saved)
-        self.saved_hw = int(saved.get(HW_KEY, b"0"))
+        found = read_saved(event.recovered.saved)
+        saved = Saved() if isinstance(found, str) else found
+        self.saved_hw = saved.hw
         self.log = Log(self.desk, event.recovered, self.saved_hw)
-        self.session = Session(self.desk, self, saved.get("record"))
+        self.session = Session(self.desk, self, saved.record)
         self.follower = Follower(self.desk, self.log)
         self.readers = Readers(self.desk, self.log)
         self.writers = Writers(self.desk, self.log)
         self.startup = Startup(self.desk, self.log, self.session, event.recovered.intact, saved)
         self.shutdown = Shutdown(self.desk, self.log)
-        if self.startup.begin():
+        if isinstance(found, str):
+            self.halt(found)
+        elif self.startup.begin():
             self.phase = REGISTERING
 
     def on_absent(self) -> None:
@@ -167,6 +171,7 @@ class Broker:
             return
         self.phase = STOPPING
         self.leading = None
+        self.leader = self.writers.leader = None
         self.writers.fail_all(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self.readers.turn_away(None, self.epoch)
         self.shutdown.begin(event.deadline_us)
@@ -235,14 +240,14 @@ class Broker:
 
     def _enter_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
         """A new epoch, or the leader of this one: whatever was known of the old one is over."""
-        if self.leading is not None:
-            if not self.rules.must_step_down(self.leading.epoch, epoch):
-                return
-            self._step_down(epoch)
+        if self.leading is not None and not self.rules.must_step_down(self.leading.epoch, epoch):
+            return
         changed = (epoch, leader) != (self.epoch, self.leader)
         self.epoch = epoch
         self.leader = leader
         self.writers.leader, self.writers.epoch = leader, epoch
+        if self.leading is not None:
+            self._step_down(epoch)
         self.follower.begin(leader)
         if changed and leader != self.node_id:
             self.desk.note(BecameFollower(epoch, leader))

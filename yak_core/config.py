@@ -13,6 +13,7 @@ MS = 1_000
 SECOND = 1_000_000
 KIB = 1024
 MIB = 1024 * KIB
+FLUSH_MODES = ("batch", "os")
 
 
 @message
@@ -24,7 +25,7 @@ class BrokerConfig:
     min_isr: int = 2
     """Kafka's ``min.insync.replicas``; used only to create the record, which then owns it (F27)."""
     flush: str = "batch"
-    """``batch``: an ack means flushed. ``os``: an ack means written, and a crash is unclean."""
+    """``batch``: acks=all means flushed by the ISR. ``os``: written; a crash is then unclean."""
     creates: bool = True
     """May create the metadata record when the store is empty."""
     url: str = ""
@@ -35,6 +36,8 @@ class BrokerConfig:
     stagger_us: int = 200 * MS
     lag_us: int = 2 * SECOND
     store_retry_us: int = 100 * MS
+    store_timeout_us: int = 500 * MS
+    """After which the world ends a metadata call without an answer as unknown."""
     window_messages: int = 16
     window_bytes: int = 1 * MIB
     message_bytes_max: int = 256 * KIB
@@ -43,6 +46,8 @@ class BrokerConfig:
     """Largest batch that a producer may send."""
     append_bytes_max: int = 16 * MIB
     """Unfinished append bytes above which produce requests are answered busy (R9)."""
+    uncommitted_max: int = 65_536
+    """Batches above the high watermark beyond which produce requests are answered busy."""
     waiting_max: int = 4096
     """Produce and fetch requests that may wait at once; beyond it, busy."""
     producers_max: int = 10_000
@@ -71,5 +76,21 @@ class ClientConfig:
     retry_backoff_us: int = 100 * MS
     fetch_wait_us: int = 500 * MS
     fetch_bytes_max: int = 1 * MIB
+    metadata_max_age_us: int = 5 * SECOND
+    """How long a consumer that reads nothing believes in its leader before it asks elsewhere."""
     start_offset: int = 0
     """Where a consumer begins; -1 is the latest offset, -2 the earliest (Kafka's ListOffsets)."""
+
+
+def check_config(node: NodeId, config: BrokerConfig) -> None:
+    """ValueError, with a sentence, for a configuration that a broker cannot run with."""
+    if node not in config.replicas:
+        raise ValueError(f"{node} is not one of the replicas {', '.join(config.replicas)}")
+    if len(dict.fromkeys(config.replicas)) != len(config.replicas):
+        raise ValueError(f"a replica is named twice in {', '.join(config.replicas)}")
+    if config.flush not in FLUSH_MODES:
+        raise ValueError(f"flush is one of {', '.join(FLUSH_MODES)}, not {config.flush!r}")
+    if config.min_isr < 1:
+        raise ValueError(f"min_isr is at least 1, not {config.min_isr}")
+    if not config.heartbeat_us < config.beat_us < config.lease_us:
+        raise ValueError("the heartbeat must be shorter than the beat, and the beat than the lease")

@@ -1,8 +1,9 @@
 """Error codes that a client can see, and what each says about the write; must never hold logic.
 
 Numbers and names are Kafka's (org.apache.kafka.common.protocol.Errors). Every error of a produce
-request is definite (``not_written``: it never had and never will have an effect) or ambiguous
-(``unknown``); the answer carries the outcome next to the code, because one code can mean either.
+request is definite (``not_written``: this request had no effect) or ambiguous (``unknown``); the
+answer carries the outcome next to the code, because one code can mean either. A producer that has
+tried more than once passes ``not_written`` on only if no attempt can have been written.
 """
 
 from __future__ import annotations

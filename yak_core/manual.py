@@ -131,7 +131,7 @@ class Manual:
         assert host is not None
         return host
 
-    def isup(self, node_id: NodeId) -> bool:
+    def is_up(self, node_id: NodeId) -> bool:
         """Whether the node has an incarnation running."""
         return self.place(node_id).host is not None
 

@@ -12,7 +12,7 @@ from yak_core.desk import Desk
 from yak_core.effects import SaveState, SetTimer
 from yak_core.ids import Incarnation, Micros, OpId
 from yak_core.log.index import Log
-from yak_core.startup import CLEAN_KEY
+from yak_core.saved import CLEAN_KEY, marker_value
 
 TIMER_STOP: Final = "stop"
 
@@ -37,7 +37,7 @@ class Shutdown:
         """A disk operation completed; True once the marker is durable."""
         if op == self.flush_op and self.marker_op == 0:
             self.marker_op = self.desk.op()
-            value = f"{incarnation} {self.log.leo}".encode()
+            value = marker_value(incarnation, self.log.leo)
             self.desk.emit(SaveState(self.marker_op, CLEAN_KEY, value))
         return op == self.marker_op != 0
 

@@ -12,21 +12,19 @@ saved last nor among the claims was registered from another disk, and this one i
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from yak_core.desk import Desk
 from yak_core.effects import SaveState
-from yak_core.ids import Incarnation, Offset, OpId, Stamp
+from yak_core.ids import Incarnation, Offset, OpId
 from yak_core.log.index import Log
 from yak_core.metadata.record import Record
 from yak_core.metadata.session import Proposal, Session
 from yak_core.metadata.transitions import Rejected, create, register
 from yak_core.notes import Registered
 from yak_core.rules import CleanView
+from yak_core.saved import CLAIMS_KEY, CLEAN_KEY, Saved, claims_value
 
-CLEAN_KEY: Final = "clean"
-CLAIMS_KEY: Final = "claims"
 CLAIMS_MAX: Final = 8
 CREATE: Final = "create"
 REGISTER: Final = "register"
@@ -41,6 +39,7 @@ class Startup:
         "claims",
         "clean",
         "desk",
+        "flush",
         "intact",
         "known_life",
         "log",
@@ -51,7 +50,7 @@ class Startup:
     )
 
     def __init__(
-        self, desk: Desk, log: Log, session: Session, intact: bool, saved: Mapping[str, bytes]
+        self, desk: Desk, log: Log, session: Session, intact: bool, saved: Saved
     ) -> None:
         self.desk = desk
         self.log = log
@@ -63,12 +62,12 @@ class Startup:
         self.claim_op: OpId = 0
         self.claimed: tuple[Record | None, Record] | None = None
         self.clean = False
-        self.claims = _read_claims(saved.get(CLAIMS_KEY, b""))
+        self.claims = saved.claims
         self.known_life = 0 if session.seen is None else session.seen.incarnation_of(desk.node)
-        marker = saved.get(CLEAN_KEY)
-        if marker is not None:
-            incarnation, leo = marker.split()
-            self.marker, self.marker_leo = int(incarnation), int(leo)
+        # What the last life acknowledged was flushed only if that life flushed, too.
+        self.flush = desk.config.flush if saved.flush in ("", desk.config.flush) else "os"
+        if saved.marker is not None:
+            self.marker, self.marker_leo = saved.marker
             self.marker_op = -1
 
     def begin(self) -> bool:
@@ -134,6 +133,9 @@ class Startup:
         if settled is not None and settled[1]:
             incarnation = settled[0].request.record.version
             self.desk.note(Registered(incarnation, self.clean))
+            # The saved record names this life now, so the claims have done their work.
+            value = claims_value(self.desk.config.flush, ())
+            self.desk.emit(SaveState(self.desk.op(), CLAIMS_KEY, value))
             return incarnation
         if self.session.proposal is not None or self.claimed is not None:
             return None
@@ -144,7 +146,7 @@ class Startup:
                 marker_leo=self.marker_leo,
                 recorded_incarnation=record.incarnation_of(self.desk.node),
                 leo=self.log.leo,
-                flush=self.desk.config.flush,
+                flush=self.flush,
                 intact=self.intact,
             )
         )
@@ -175,12 +177,14 @@ class Startup:
         self.claimed = (base, record)
         self.claims = (*self.claims, record.stamp)[-CLAIMS_MAX:]
         self.claim_op = self.desk.op()
-        text = "\n".join(f"{version} {attempt}" for version, attempt in self.claims)
-        self.desk.emit(SaveState(self.claim_op, CLAIMS_KEY, text.encode()))
+        # The mode of the weaker life counts until this one is registered.
+        value = claims_value(self.flush, self.claims)
+        self.desk.emit(SaveState(self.claim_op, CLAIMS_KEY, value))
 
     def fork(self, desk: Desk, log: Log, session: Session) -> Startup:
         """A copy on another desk, log and session."""
-        other = Startup(desk, log, session, self.intact, {})
+        other = Startup(desk, log, session, self.intact, Saved())
+        other.flush = self.flush
         other.marker = self.marker
         other.marker_leo = self.marker_leo
         other.marker_op = self.marker_op
@@ -190,11 +194,3 @@ class Startup:
         other.claims = self.claims
         other.known_life = self.known_life
         return other
-
-
-def _read_claims(value: bytes) -> tuple[Stamp, ...]:
-    claims: list[Stamp] = []
-    for line in value.decode().splitlines():
-        version, attempt = line.split()
-        claims.append((int(version), attempt))
-    return tuple(claims)

@@ -140,7 +140,11 @@ class Writers:
             detail = "the lease of this leader is over: only acks=all is taken"
             return ErrorCode.NOT_LEADER_OR_FOLLOWER, detail
         waiting = len(self.committed) + len(self.local)
-        if waiting >= config.waiting_max or self.log.pending_bytes + size > config.append_bytes_max:
+        if (
+            waiting >= config.waiting_max
+            or len(self.log.tail) >= config.uncommitted_max
+            or self.log.pending_bytes + size > config.append_bytes_max
+        ):
             return ErrorCode.THROTTLING_QUOTA_EXCEEDED, "this broker is busy: try again later"
         return None
 

@@ -35,6 +35,7 @@ class Consumer:
 
     __slots__ = (
         "call",
+        "checked_at",
         "config",
         "correlation",
         "finder",
@@ -56,6 +57,7 @@ class Consumer:
         self.last_epoch: Epoch = -1
         self.call: CallId | None = None
         self.correlation = 0
+        self.checked_at: Micros = 0
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
         """Take in one event; see docs/contract.md."""
@@ -110,6 +112,10 @@ class Consumer:
         assert isinstance(request, Poll), "a consumer is asked to Poll or to Seek"
         assert self.call is None, "one poll at a time"
         self.call = event.call
+        if self.now - self.checked_at > self.config.metadata_max_age_us:
+            # A leader that nobody else can hear has nothing new for ever: others would know.
+            self.checked_at = self.now
+            self.finder.next()
         self._ask()
 
     def _ask(self) -> None:
@@ -175,6 +181,7 @@ class Consumer:
             batches = self._from_position(response.batches)
             start = self.position
             if batches:
+                self.checked_at = self.now
                 self.position = batches[-1].end
                 self.last_epoch = batches[-1].epoch
             self._finish(ErrorCode.NONE, batches, response.hw, "", start)
@@ -239,6 +246,7 @@ class Consumer:
         other.last_epoch = self.last_epoch
         other.call = self.call
         other.correlation = self.correlation
+        other.checked_at = self.checked_at
         if self.node_id:
             other.config = self.config
             other.finder = self.finder.fork()

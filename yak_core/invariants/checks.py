@@ -135,6 +135,8 @@ class Invariants:
             node.view is not replica.view or leading.pending_isr != replica.pending
         ):
             self._commits.on_isr(replica, node, leading)
+            for peer in leading.progress:
+                self._logs.check_evidence(replica, leading, peer)
         if effects:
             checks = self._checks
             for effect in effects:

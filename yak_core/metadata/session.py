@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from yak_core.desk import Desk
-from yak_core.effects import CallMeta, SaveState, SetTimer
+from yak_core.effects import CallMeta, CancelTimer, SaveState, SetTimer
 from yak_core.ids import CallId, Incarnation, Micros, OpId, Stamp
 from yak_core.message import message
 from yak_core.metadata.calls import (
@@ -28,14 +28,14 @@ from yak_core.metadata.calls import (
     Refused,
     Unknown,
 )
-from yak_core.metadata.record import Record, decode_record, encode_record, follows
+from yak_core.metadata.record import Record, encode_record, follows
 from yak_core.metadata.watch import LeaseWatch
 from yak_core.notes import ProposalEnded, StoreUnknown
+from yak_core.saved import RECORD_KEY
 
 TIMER_BEAT = "beat"
 TIMER_READ = "read-again"
 TIMER_PROPOSAL = "proposal"
-RECORD_KEY = "record"
 
 
 class Owner(Protocol):
@@ -104,10 +104,10 @@ class Session:
         "incarnation",
     )
 
-    def __init__(self, desk: Desk, owner: Owner, saved: bytes | None) -> None:
+    def __init__(self, desk: Desk, owner: Owner, saved: Record | None) -> None:
         self.desk = desk
         self.owner = owner
-        self.seen: Record | None = None if saved is None else decode_record(saved)
+        self.seen = saved
         self.saving: dict[OpId, Record] = {}
         self.open: dict[CallId, OpenCall] = {}
         self.proposal: Proposal | None = None
@@ -171,6 +171,7 @@ class Session:
         if proposal is None or record.version <= proposal.base_version:
             return None
         self.proposal = None
+        self.desk.emit(CancelTimer(TIMER_PROPOSAL))
         applied = follows(record, proposal.request.record.stamp) is True
         self.desk.note(ProposalEnded(proposal.kind, "applied" if applied else "overtaken"))
         return (proposal, applied)
@@ -217,8 +218,11 @@ class Session:
 
     @property
     def gap_us(self) -> Micros:
-        """Silence of the store after which the watch over the leader begins anew: two beats."""
-        return 2 * self.desk.config.beat_us
+        """Silence of the store after which the watch over the leader begins anew.
+
+        Two beats and a call that got no answer: one lost reply is not an outage.
+        """
+        return 2 * self.desk.config.beat_us + self.desk.config.store_timeout_us
 
     def on_saved(self, op: OpId) -> bool:
         """A SaveState completed; True if it was this session's. The record is acted on now."""
@@ -253,6 +257,7 @@ class Session:
         assert self.proposal is not None
         self.desk.note(ProposalEnded(self.proposal.kind, result))
         self.proposal = None
+        self.desk.emit(CancelTimer(TIMER_PROPOSAL))
         self.owner.on_proposal_dropped()
 
     def _lineage_holds(self, call: OpenCall, value: MetaValue) -> bool:

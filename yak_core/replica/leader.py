@@ -40,6 +40,7 @@ class Leader:
         "maximal_isr",
         "shipping",
         "seq",
+        "ticked_at",
     )
 
     def __init__(
@@ -62,6 +63,7 @@ class Leader:
         self.maximal_isr = view.isr
         self.shipping: dict[OpId, NodeId] = {}
         self.seq = 0
+        self.ticked_at = desk.now
         # Members of the ISR start as caught up, or the first write would throw them out (F33).
         self.progress: dict[NodeId, Progress] = {
             node: Progress(
@@ -76,12 +78,17 @@ class Leader:
 
     def on_heartbeat(self) -> None:
         """Tell every follower where the log and the high watermark are; look after the ISR."""
-        due = self.desk.now - self.desk.config.heartbeat_us // 2
+        config = self.desk.config
+        due = self.desk.now - config.heartbeat_us // 2
+        # After a stall of its own a leader hears the acks that waited before it blames (KIP-501).
+        stalled = self.desk.now - self.ticked_at > config.lag_us // 2
+        self.ticked_at = self.desk.now
         for node, progress in self.progress.items():
             progress.paused = False
             if progress.state == PROBE or progress.sent_at <= due:
                 self._send_empty(node, progress)
-        self.maybe_shrink()
+        if not stalled:
+            self.maybe_shrink()
 
     def pump(self, node: NodeId) -> None:
         """Send this follower what it lacks, as far as the window allows."""
@@ -323,6 +330,7 @@ class Leader:
         other.maximal_isr = self.maximal_isr
         other.shipping = dict(self.shipping)
         other.seq = self.seq
+        other.ticked_at = self.ticked_at
         return other
 
 

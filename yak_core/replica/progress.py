@@ -101,12 +101,15 @@ class Progress:
     def track_lag(self, now: Micros, leo: Offset) -> None:
         """Note when the follower last had all that the leader had (KIP-16).
 
-        Either it has all of it now, or it has what the leader had at the previous ack: then it was
-        caught up at that time.
+        Either it has all of it now, or it has what the leader had at an earlier ack: then it was
+        caught up at that time. That mark stays until it is reached, because with several messages
+        in flight the acks are closer together than a round trip.
         """
         if self.match >= leo:
             self.caught_up_at = now
-        elif self.acked_at >= 0 and self.match >= self.leo_at_ack:
+        elif self.acked_at >= 0:
+            if self.match < self.leo_at_ack:
+                return
             self.caught_up_at = max(self.caught_up_at, self.acked_at)
         self.acked_at = now
         self.leo_at_ack = leo
