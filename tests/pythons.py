@@ -13,23 +13,25 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
 NEEDED_BY_THE_SIMULATOR = ("simpy", "crc32c", "click")
-PROBE = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+PROBE = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
 
 
 @functools.cache
 def other_pythons() -> dict[str, str]:
-    """Version to path of each Python that really runs, but for our own version.
+    """Version to path of each Python that YAK supports and that really runs, but for our own."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    found = {version: find_python(version) for version in VERSIONS if version != own}
+    return {version: path for version, path in found.items() if path}
+
+
+def find_python(version: str) -> str:
+    """The path of a Python of this version, such as ``3.13`` or ``2.7``; empty if there is none.
 
     Shims of version managers may be on the PATH for versions that they do not run: each candidate
     is run before it is believed.
     """
-    found: dict[str, str] = {}
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    for version in VERSIONS:
-        for path in _candidates(f"python{version}"):
-            if version != own and version not in found and _version(path) == version:
-                found[version] = str(path)
-    return found
+    paths = (path for path in _candidates(f"python{version}") if _version(path) == version)
+    return str(next(paths, ""))
 
 
 def _candidates(name: str) -> list[Path]:
@@ -46,7 +48,7 @@ def _version(path: Path) -> str:
         probe = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=False)
     except OSError:
         return ""
-    return probe.stdout.split(" ")[0] if probe.returncode == 0 else ""
+    return probe.stdout if probe.returncode == 0 else ""
 
 
 def simulator_python(python: str) -> str:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.pythons import other_pythons
+from tests.pythons import find_python
 
 
 def missing(requirement: str, reason: str) -> NoReturn:
@@ -41,9 +41,9 @@ def module(requirement: str, name: str = "") -> None:
 
 
 def python(version: str) -> str:
-    """The path of another Python that runs, such as ``3.13``."""
-    path = other_pythons().get(version)
-    if path is None:
+    """The path of a Python that runs, such as ``3.13`` or ``2.7``."""
+    path = find_python(version)
+    if not path:
         missing(f"python{version}", f"no Python {version} runs here")
     return path
 
