@@ -1,0 +1,113 @@
+"""The bench of the world by hand: its driver settles everything, unless a check holds it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.conformance.bench import Monitor
+from yak_core.config import BrokerConfig
+from yak_core.host import Node
+from yak_core.ids import Micros, NodeId
+from yak_core.manual import DISK, STORE, Manual
+from yak_core.manual_backend import ManualBackend
+from yak_core.manual_run import advance, settle
+from yak_core.messages import Request
+
+CONFIG = BrokerConfig(("n1", "n2"))
+STEP: Micros = 1_000
+
+
+class ManualBench:
+    """A Manual world with two places; see :class:`tests.conformance.bench.Bench`."""
+
+    def __init__(self, stormy: bool, backend_type: type[ManualBackend] = ManualBackend) -> None:
+        self.monitor = Monitor()
+        self.answers: list[object] = []
+        self.world = Manual(self.monitor, (self.monitor,), backend_type)
+        self.nodes: dict[NodeId, Node] = {}
+        self.stormy = stormy
+        self.full: dict[NodeId, None] = {}
+        self._weathered = 0
+        for node_id in CONFIG.replicas:
+            self.world.add(node_id, CONFIG, lambda name: self.nodes[name])
+
+    def start(self, node_id: NodeId, node: Node) -> None:
+        self.nodes[node_id] = node
+        self.world.start(node_id)
+
+    def crash(self, node_id: NodeId) -> None:
+        self.world.crash(node_id)
+
+    def is_up(self, node_id: NodeId) -> bool:
+        return self.world.is_up(node_id)
+
+    def call(self, node_id: NodeId, request: Request) -> None:
+        self.world.call(node_id, request)
+        self._collect()
+
+    def run_until(self, condition: Callable[[], bool], within_us: Micros) -> bool:
+        """Advances in small steps, so that weather and full disks get their turn."""
+        for _ in range(0, within_us, STEP):
+            if condition():
+                return True
+            self._move()
+            if advance(self.world, STEP, condition):
+                return True
+            self._collect()
+        return condition()
+
+    def stall_disk(self, node_id: NodeId) -> None:
+        self.world.held[node_id, DISK] = None
+
+    def release_disk(self, node_id: NodeId) -> None:
+        del self.world.held[node_id, DISK]
+
+    def fill_disk(self, node_id: NodeId) -> None:
+        self.full[node_id] = None
+
+    def cut_store(self) -> None:
+        for node_id in self.world.nodes:
+            self.world.transit.cut[node_id, STORE] = None
+
+    def lose_replies(self, node_id: NodeId) -> None:
+        self.world.transit.cut[STORE, node_id] = None
+
+    def heal_store(self) -> None:
+        self.world.transit.cut.clear()
+
+    def heal_network(self) -> None:
+        self.stormy = False
+
+    def _move(self) -> None:
+        for node_id in self.full:
+            while self._has_orders(node_id):
+                self.world.disk_complete(node_id, no_space=True)
+        if self.stormy:
+            self._rain()
+        settle(self.world)
+        self._collect()
+
+    def _has_orders(self, node_id: NodeId) -> bool:
+        if not self.world.is_up(node_id) or (node_id, DISK) in self.world.held:
+            return False
+        return bool(self.world.nodes[node_id].disk.queue)
+
+    def _rain(self) -> None:
+        """Every third new message is lost, every fourth comes twice, and the last come first."""
+        flights = self.world.transit.flights
+        for number in list(flights):
+            if number <= self._weathered:
+                continue
+            if number % 3 == 0:
+                self.world.drop(number)
+            elif number % 4 == 0:
+                self.world.duplicate(number)
+        self._weathered = self.world.transit.last_number
+        for number in sorted(flights, reverse=True):
+            self.world.deliver(number)
+
+    def _collect(self) -> None:
+        """Calls by hand are answered under their handles, which ascend."""
+        answers = self.world.transit.answers
+        while answers:
+            self.answers.append(answers.pop(min(answers)))

@@ -1,0 +1,81 @@
+"""The bench of the simulator: one engine with two machines and no story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.conformance.bench import Monitor
+from yak_core.config import BrokerConfig
+from yak_core.host import Node
+from yak_core.ids import Micros, NodeId
+from yak_core.messages import Request
+from yak_sim.choices import RandomChoices
+from yak_sim.disk import UNSYNCED
+from yak_sim.engine import Engine
+from yak_sim.network import NetworkFault
+from yak_sim.topology import BROKERS, LinkSpec, Topology
+
+CONFIG = BrokerConfig(("n1", "n2"))
+FOR_EVER: Micros = 1 << 40
+MANY = 1 << 20
+
+
+class SimBench:
+    """A simulated world with two places; see :class:`tests.conformance.bench.Bench`."""
+
+    def __init__(self, stormy: bool) -> None:
+        self.monitor = Monitor()
+        self.answers: list[object] = []
+        topology = Topology(brokers=CONFIG.replicas, peer_link=LinkSpec(fifo=not stormy))
+        self.engine = Engine(topology, RandomChoices(seed=1), self.monitor, (self.monitor,))
+        self.nodes: dict[NodeId, Node] = {}
+        for node_id in CONFIG.replicas:
+            self.engine.add_broker(node_id, lambda name: self.nodes[name], CONFIG)
+        self.storm = NetworkFault("storm", (BROKERS,), (BROKERS,), loss=(1, 3), duplicate=(1, 4))
+        if stormy:
+            self.engine.network.add(self.storm)
+
+    def start(self, node_id: NodeId, node: Node) -> None:
+        self.nodes[node_id] = node
+        self.engine.machines[node_id].start()
+
+    def crash(self, node_id: NodeId) -> None:
+        self.engine.machines[node_id].crash(UNSYNCED)
+
+    def is_up(self, node_id: NodeId) -> bool:
+        return self.engine.machines[node_id].up
+
+    def call(self, node_id: NodeId, request: Request) -> None:
+        self.engine.machines[node_id].ask(request, lambda answer, _: self.answers.append(answer))
+
+    def run_until(self, condition: Callable[[], bool], within_us: Micros) -> bool:
+        clock = self.engine.clock
+        until = clock.now() + within_us
+        clock.after(within_us, lambda: None)  # so that the agenda reaches that far
+        while not condition() and clock.now() < until:
+            clock.step()
+        return condition()
+
+    def stall_disk(self, node_id: NodeId) -> None:
+        self.engine.machines[node_id].disk.stall(FOR_EVER)
+
+    def release_disk(self, node_id: NodeId) -> None:
+        disk = self.engine.machines[node_id].disk
+        full = disk.full
+        disk.revive()  # which also gives it space
+        disk.full = full
+
+    def fill_disk(self, node_id: NodeId) -> None:
+        self.engine.machines[node_id].disk.full = True
+
+    def cut_store(self) -> None:
+        self.engine.store.down = True
+
+    def lose_replies(self, node_id: NodeId) -> None:
+        self.engine.store.lose_replies(node_id, MANY)
+
+    def heal_store(self) -> None:
+        self.engine.store.recover()
+
+    def heal_network(self) -> None:
+        self.engine.network.remove(self.storm)

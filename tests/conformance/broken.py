@@ -1,0 +1,227 @@
+"""Backends that break the contract, each in one way; must never be used but to be rejected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from tests.conformance import checks, checks_disk
+from tests.conformance.bench import numbered
+from tests.conformance.checks import Check
+from yak_core.effects import (
+    AppendLog,
+    CancelTimer,
+    FlushLog,
+    Send,
+    SendLog,
+    SetTimer,
+)
+from yak_core.events import DiskDone, Done, Event, MetaReply, TimerFired
+from yak_core.ids import Micros
+from yak_core.manual_backend import ManualBackend
+from yak_core.metadata.calls import NOTHING_SAID, REFUSED_STAMP, Refused, Unknown
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A backend and the checks that must reject it."""
+
+    backend: type[ManualBackend]
+    rejected_by: tuple[Check, ...]
+
+
+class StepsPastItsHost(ManualBackend):
+    """Clause 1: calls the node itself, as soon as it knows a result."""
+
+    def flush_log(self, effect: FlushLog) -> None:
+        assert self.host is not None
+        self.host.node.step(self.clock, DiskDone(effect.op, effect.generation, Done()))
+
+
+class StepsAtOnce(ManualBackend):
+    """Clause 2: completes a flush at once, amid the effects of the step that ordered it."""
+
+    def flush_log(self, effect: FlushLog) -> None:
+        assert self.host is not None
+        self.host._step(DiskDone(effect.op, effect.generation, Done()), -1)
+
+
+class ReadsLast(ManualBackend):
+    """Clause 2: starts a SendLog when the next message leaves, behind whatever was ordered."""
+
+    def send_log(self, effect: SendLog) -> None:
+        late = [read.order for read in self.disk.reads]
+        self.disk.reads = []
+        for order in (*late, effect):
+            self.disk.issue_read(order, -1)
+        if late:
+            self.ship()
+            self.ship()
+
+    def append_log(self, effect: AppendLog) -> None:
+        super().append_log(effect)
+        for read in self.disk.reads:
+            batches = self.disk.read(read.order.start, read.order.end_max, read.order.bytes_max)
+            self.disk.reads = [replace(read, batches=batches)]
+
+
+class ClockJumpsBack(ManualBackend):
+    """Clause 3: its clock is set back by a tenth of a second every second."""
+
+    def now(self) -> Micros:
+        return self.clock - 2 * (self.clock % 7_000)
+
+
+class ClockOfFractions(ManualBackend):
+    """Clause 3: tells the time in halves of microseconds."""
+
+    def now(self) -> Micros:
+        return self.clock + 0.5  # type: ignore[return-value]
+
+
+class FiresEarly(ManualBackend):
+    """Clause 4: rounds a timer down to tens of milliseconds."""
+
+    def set_timer(self, effect: SetTimer) -> None:
+        super().set_timer(replace(effect, lo_us=effect.lo_us // 50_000 * 50_000))
+
+
+class KeepsReplacedTimers(ManualBackend):
+    """Clause 4: a timer that is set again fires for the first setting as well."""
+
+    def set_timer(self, effect: SetTimer) -> None:
+        known = self.timers.get(effect.key)
+        super().set_timer(effect)
+        if known is not None:
+            self.timers[f"{effect.key} again"] = known
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if isinstance(event, TimerFired):
+            event = TimerFired(event.key.removesuffix(" again"))
+        super().deliver(event, cause)
+
+
+class IgnoresReplacements(ManualBackend):
+    """Clause 4: a timer that runs is not set again."""
+
+    def set_timer(self, effect: SetTimer) -> None:
+        if effect.key not in self.timers:
+            super().set_timer(effect)
+
+
+class NeverCancels(ManualBackend):
+    """Clause 4: a timer that was set will fire."""
+
+    def cancel_timer(self, effect: CancelTimer) -> None:
+        """Forgotten."""
+
+
+class FiresTwice(ManualBackend):
+    """Clause 4: a timer fires and fires again."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        super().deliver(event, cause)
+        if isinstance(event, TimerFired) and event.key not in self.timers:
+            super().deliver(event, cause)
+
+
+class ChangesMessages(ManualBackend):
+    """Clause 5: one message in ten arrives as another."""
+
+    def send(self, effect: Send) -> None:
+        number = getattr(effect.message, "match", 0)
+        if number % 10 == 7:
+            effect = Send(effect.dst, numbered(number + 5_000))
+        super().send(effect)
+
+
+class LosesUnderAFairSky(ManualBackend):
+    """Clause 5: one message in ten is lost although nothing is wrong."""
+
+    def send(self, effect: Send) -> None:
+        if getattr(effect.message, "match", 0) % 10 != 7:
+            super().send(effect)
+
+
+class AnswersCallsTwice(ManualBackend):
+    """Clause 7: the store's reply arrives twice."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        super().deliver(event, cause)
+        if isinstance(event, MetaReply) and not isinstance(event.outcome, Unknown):
+            super().deliver(event, cause)
+
+
+class TakesSilenceForNo(ManualBackend):
+    """Clause 7: a call without an answer is reported as refused."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if isinstance(event, MetaReply) and isinstance(event.outcome, Unknown):
+            event = MetaReply(event.call, Refused(REFUSED_STAMP, NOTHING_SAID))
+        super().deliver(event, cause)
+
+
+class NeverAnswersWhatIsLost(ManualBackend):
+    """Clause 7: a call whose reply is lost is never answered at all."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if not (isinstance(event, MetaReply) and isinstance(event.outcome, Unknown)):
+            super().deliver(event, cause)
+
+
+class SwallowsExceptions(ManualBackend):
+    """Clause 10: what a step raises goes nowhere."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        try:
+            super().deliver(event, cause)
+        except checks.Unheard:
+            self.hold_reads = False
+
+
+class GoesOnAfterAFailure(ManualBackend):
+    """Clause 10: a node whose step raised is kept running."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        host = self.host
+        try:
+            super().deliver(event, cause)
+        finally:
+            if self.host is None and host is not None:
+                self.host = host
+                host.alive = True
+
+
+BROKEN = (
+    Broken(StepsPastItsHost, (checks.one_step_at_a_time,)),
+    Broken(StepsAtOnce, (checks.one_step_at_a_time, checks.effects_start_before_the_next_event)),
+    Broken(ReadsLast, (checks_disk.order_of_effects_decides_what_is_read,)),
+    Broken(ClockJumpsBack, (checks.time_is_whole_and_never_goes_back,)),
+    Broken(ClockOfFractions, (checks.time_is_whole_and_never_goes_back,)),
+    Broken(FiresEarly, (checks.timer_fires_once_and_never_early,)),
+    Broken(FiresTwice, (checks.timer_fires_once_and_never_early,)),
+    Broken(KeepsReplacedTimers, (checks.replaced_timer_does_not_fire,)),
+    Broken(IgnoresReplacements, (checks.replaced_timer_does_not_fire,)),
+    Broken(NeverCancels, (checks.cancelled_timer_does_not_fire,)),
+    Broken(
+        ChangesMessages,
+        (checks.fair_network_delivers_what_was_sent, checks.stormy_network_invents_nothing),
+    ),
+    Broken(LosesUnderAFairSky, (checks.fair_network_delivers_what_was_sent,)),
+    Broken(AnswersCallsTwice, (checks.store_answers_each_call_once,)),
+    Broken(
+        TakesSilenceForNo,
+        (
+            checks.store_out_of_reach_answers_unknown,
+            checks.lost_reply_is_unknown_and_may_have_happened,
+        ),
+    ),
+    Broken(
+        NeverAnswersWhatIsLost,
+        (
+            checks.store_out_of_reach_answers_unknown,
+            checks.lost_reply_is_unknown_and_may_have_happened,
+        ),
+    ),
+    Broken(SwallowsExceptions, (checks.exception_of_a_step_halts_and_is_heard,)),
+    Broken(GoesOnAfterAFailure, (checks.exception_of_a_step_halts_and_is_heard,)),
+)

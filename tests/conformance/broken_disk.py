@@ -1,0 +1,240 @@
+"""Backends that break the clauses about disk, restarts and bytes, one way each; see broken.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.conformance import checks_disk
+from tests.conformance.bench import numbered
+from tests.conformance.broken import Broken
+from yak_core.batch import Batch
+from yak_core.effects import (
+    AnswerLog,
+    AppendLog,
+    SendLog,
+)
+from yak_core.events import DiskDone, Done, Event, NoSpace, Shipped, Started
+from yak_core.manual_backend import ManualBackend
+from yak_core.manual_disk import Pending
+from yak_core.messages import with_batches, with_records
+
+
+class CompletesLastFirst(ManualBackend):
+    """Clause 6: the newest order is done first."""
+
+    def perform(self, no_space: bool = False) -> bool:
+        self.disk.queue.reverse()
+        return super().perform(no_space)
+
+
+class ReportsTwice(ManualBackend):
+    """Clause 6: an order completes once more."""
+
+    def report(self) -> bool:
+        head = self.disk.queue[0] if self.disk.queue else None
+        found = super().report()
+        if found and head is not None and self.host is not None and head.order.op == 2:
+            self.disk.queue.insert(0, head)
+            super().report()
+        return found
+
+
+class ForgetsGenerations(ManualBackend):
+    """Clause 6: completions do not say which generation ordered them."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if isinstance(event, DiskDone):
+            event = replace(event, generation=0)
+        super().deliver(event, cause)
+
+
+class ReadsBehindWrites(ManualBackend):
+    """Clause 6: a SendLog waits until the disk has nothing to write."""
+
+    def send_log(self, effect: SendLog) -> None:
+        self.disk.issue_read(effect, -1)
+
+    def ship(self) -> bool:
+        return not self.disk.queue and super().ship()
+
+
+class SplitsBatches(ManualBackend):
+    """Clause 6: ships what fits, even if that is nothing."""
+
+    def send_log(self, effect: SendLog) -> None:
+        found = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
+        if sum(batch.size for batch in found) > effect.bytes_max:
+            effect = replace(effect, end_max=effect.start)
+        super().send_log(effect)
+
+
+class CountsWrong(ManualBackend):
+    """Clause 6: says that it shipped one record more than it did."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if isinstance(event, DiskDone) and isinstance(event.result, Shipped):
+            event = replace(event, result=replace(event.result, end=event.result.end + 1))
+        super().deliver(event, cause)
+
+
+class ShipsWhatIsThereLater(ManualBackend):
+    """Clause 6: reads when the message leaves, whatever the log has become since the order."""
+
+    def send_log(self, effect: SendLog) -> None:
+        self.disk.issue_read(effect, -1)
+
+    def ship(self) -> bool:
+        if not self.disk.reads:
+            return False
+        order = self.disk.reads.pop(0).order
+        batches = self.disk.read(order.start, order.end_max, order.bytes_max)
+        what = with_batches(order.header, batches)
+        self.transit.put(self.node_id, self.life, order.peer, 0, what, -1)
+        result = Shipped(order.end_max, sum(batch.size for batch in batches))
+        self.deliver(DiskDone(order.op, order.generation, result))
+        return True
+
+
+class AnswersFromTheMiddle(ManualBackend):
+    """Clause 6: leaves out the batch that holds the start."""
+
+    def answer_log(self, effect: AnswerLog) -> None:
+        batches = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
+        whole = tuple(batch for batch in batches if batch.base_offset >= effect.start)
+        self._answer(effect.call, with_records(effect.header, whole))
+
+
+class AppendsWithoutSpace(ManualBackend):
+    """Clause 6: says NoSpace and appends all the same."""
+
+    def perform(self, no_space: bool = False) -> bool:
+        if not super().perform():
+            return False
+        for at, pending in enumerate(self.disk.queue):
+            if no_space and isinstance(pending.order, AppendLog):
+                self.disk.queue[at] = Pending(pending.order, pending.cause, NoSpace())
+        return True
+
+
+class SwallowsNoSpace(ManualBackend):
+    """Clause 6: says Done where there was no space."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if isinstance(event, DiskDone) and isinstance(event.result, NoSpace):
+            event = replace(event, result=Done())
+        super().deliver(event, cause)
+
+
+class FlushesInName(ManualBackend):
+    """Clause 8: says that it flushed, and did not."""
+
+    def perform(self, no_space: bool = False) -> bool:
+        durable, ghosts = self.disk.image.durable_count, self.disk.image.ghosts
+        found = super().perform(no_space)
+        self.disk.image.durable_count, self.disk.image.ghosts = durable, ghosts
+        return found
+
+
+class LosesSavedValues(ManualBackend):
+    """Clause 8: keeps saved values in memory."""
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        super().go_down(reason, keep_unsynced)
+        self.disk.image.saved = {}
+
+
+class KeepsTheUnflushed(ManualBackend):
+    """Clause 8: a check's crash loses what was not flushed; this disk keeps it."""
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        super().go_down(reason, self.disk.image.unsynced)
+
+
+class KeepsTimers(ManualBackend):
+    """Clause 8: timers outlive the process."""
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        timers = self.timers
+        super().go_down(reason, keep_unsynced)
+        self.timers = timers
+
+
+class KeepsDiskOrders(ManualBackend):
+    """Clause 8: completions for the old life are reported to the new one."""
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        queue = self.disk.queue
+        super().go_down(reason, keep_unsynced)
+        self.disk.queue = queue
+
+
+class LivesForEver(ManualBackend):
+    """Clause 8: the life never changes, so replies for the old one reach the new one."""
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        super().go_down(reason, keep_unsynced)
+        self.life -= 1
+
+
+class KeepsMail(ManualBackend):
+    """Clause 8: what came while the node was down is delivered after its restart."""
+
+    __slots__ = ("mail",)
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        super().go_down(reason, keep_unsynced)
+        self.mail = True
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        super().deliver(event, cause)
+        if getattr(self, "mail", False):
+            self.mail = False
+            for node in ("n1", "n2"):
+                if node != self.node_id:
+                    message = numbered(1)
+                    self.transit.put(node, 1, self.node_id, 0, message, -1)
+
+
+class Reseals(ManualBackend):
+    """Clause 9: stamps what it ships with another checksum."""
+
+    def send_log(self, effect: SendLog) -> None:
+        self.disk.tail.batches = [_spoilt(batch) for batch in self.disk.tail.batches]
+        super().send_log(effect)
+
+
+class RecoversPayload(ManualBackend):
+    """Clause 9: hands record bytes to the node at its start."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if isinstance(event, Started):
+            batches = tuple(self.disk.image.batches)
+            event = replace(event, recovered=replace(event.recovered, headers=batches))
+        super().deliver(event, cause)
+
+
+def _spoilt(batch: Batch) -> Batch:
+    return replace(batch, crc=batch.crc ^ 1)
+
+
+BROKEN = (
+    Broken(CompletesLastFirst, (checks_disk.writes_complete_once_in_issue_order,)),
+    Broken(ReportsTwice, (checks_disk.writes_complete_once_in_issue_order,)),
+    Broken(ForgetsGenerations, (checks_disk.writes_complete_once_in_issue_order,)),
+    Broken(ReadsBehindWrites, (checks_disk.read_waits_for_no_write,)),
+    Broken(SplitsBatches, (checks_disk.ships_whole_batches_within_bounds,)),
+    Broken(CountsWrong, (checks_disk.ships_whole_batches_within_bounds,)),
+    Broken(ShipsWhatIsThereLater, (checks_disk.shipment_is_of_the_moment_of_the_order,)),
+    Broken(AnswersFromTheMiddle, (checks_disk.answer_carries_whole_batches,)),
+    Broken(AppendsWithoutSpace, (checks_disk.full_disk_appends_nothing,)),
+    Broken(SwallowsNoSpace, (checks_disk.full_disk_appends_nothing,)),
+    Broken(FlushesInName, (checks_disk.only_what_was_flushed_survives,)),
+    Broken(LosesSavedValues, (checks_disk.only_what_was_flushed_survives,)),
+    Broken(KeepsTheUnflushed, (checks_disk.only_what_was_flushed_survives,)),
+    Broken(KeepsTimers, (checks_disk.nothing_of_the_old_life_arrives,)),
+    Broken(KeepsDiskOrders, (checks_disk.nothing_of_the_old_life_arrives,)),
+    Broken(LivesForEver, (checks_disk.nothing_of_the_old_life_arrives,)),
+    Broken(KeepsMail, (checks_disk.node_that_is_down_takes_nothing_in,)),
+    Broken(Reseals, (checks_disk.bytes_stay_as_they_are,)),
+    Broken(RecoversPayload, (checks_disk.bytes_stay_as_they_are,)),
+)

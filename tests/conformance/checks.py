@@ -1,0 +1,331 @@
+"""The contract's clauses as checks, the same for every world; must never know which world it is.
+
+Each check takes a maker of benches and raises Violation, or fails an assertion, when the backend
+breaks the clause. docs/contract.md has a section for each clause, which names its checks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeAlias
+
+from tests.conformance.bench import (
+    SECOND,
+    Maker,
+    Orders,
+    Probe,
+    Violation,
+    arrived,
+    happened,
+    numbered,
+    quiet,
+    start_both,
+)
+from yak_core.effects import (
+    CallMeta,
+    CancelTimer,
+    Effect,
+    FlushLog,
+    SaveState,
+    Send,
+    SetTimer,
+)
+from yak_core.events import Called, DiskDone, MetaReply, Received, TimerFired
+from yak_core.messages import DescribeRequest
+from yak_core.metadata.calls import (
+    REFUSED_STAMP,
+    BeatCall,
+    Cas,
+    Done,
+    MetaOutcome,
+    Read,
+    Refused,
+    Unknown,
+)
+from yak_core.metadata.record import Record
+from yak_core.metadata.transitions import create
+
+Check: TypeAlias = Callable[[Maker], None]
+
+MS = 1_000
+
+
+# Clause 1: serial.
+
+
+def one_step_at_a_time(maker: Maker) -> None:
+    """Order everything that can complete at once: no step within a step, none past the host."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    for round_number in range(1, 6):
+        orders.give(
+            FlushLog(orders.op(), 0),
+            SetTimer(f"t{round_number}", 0, 0),
+            SaveState(orders.op(), "key", b"value"),
+            CallMeta(round_number, Read()),
+        )
+    happened(bench, lambda: len(one.events(MetaReply)) == 5, "five replies of the store")
+    happened(bench, lambda: len(one.events(DiskDone)) == 10, "ten completions of the disk")
+    happened(bench, lambda: len(one.events(TimerFired)) == 5, "five timers")
+    assert [event for _, event in one.seen] == bench.monitor.taken_by("n1")
+
+
+# Clause 2: effects in order.
+
+
+def effects_start_before_the_next_event(maker: Maker) -> None:
+    """Answer each completion with an order: the monitor sees no event amid a step's effects."""
+    bench = maker(False)
+    one, two = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    one.on(
+        lambda event: isinstance(event, DiskDone) and event.op == 1,
+        lambda: [Send("n2", numbered(2)), FlushLog(3, 0)],
+    )
+    orders.give(FlushLog(1, 0), FlushLog(2, 0), Send("n2", numbered(1)))
+    happened(bench, lambda: sorted(arrived(two)) == [1, 2], "both messages")
+    happened(bench, lambda: len(one.events(DiskDone)) == 3, "three flushes")
+    assert [event.op for event in one.events(DiskDone) if isinstance(event, DiskDone)] == [1, 2, 3]
+
+
+# Clause 3: time.
+
+
+def time_is_whole_and_never_goes_back(maker: Maker) -> None:
+    """Watch the clock of a node through timers, messages and disk operations."""
+    bench = maker(False)
+    one, two = start_both(bench)
+    two.on(lambda event: isinstance(event, Received), lambda: [Send("n1", numbered(0))])
+    orders = Orders(bench, "n1", one)
+    for number in range(1, 11):
+        orders.give(
+            SetTimer("tick", MS, 3 * MS), Send("n2", numbered(number)), FlushLog(orders.op(), 0)
+        )
+        happened(bench, lambda n=number: len(one.times("tick")) == n, "the timer")  # type: ignore[misc]
+    happened(bench, lambda: len(arrived(one)) == 10, "ten messages")
+    for probe in (one, two):
+        times = [now for now, _ in probe.seen]
+        assert all(type(now) is int for now in times)
+        assert times == sorted(times)
+    first, last = one.times("tick")[0], one.times("tick")[-1]
+    assert last - first >= 9 * MS, "ten timers of a millisecond, one after the other"
+
+
+# Clause 4: timers.
+
+
+def timer_fires_once_and_never_early(maker: Maker) -> None:
+    """Set timers with a range and without: each fires once, at its lower bound or later."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    wanted = {"exact": (20 * MS, 20 * MS), "range": (5 * MS, 40 * MS), "now": (0, 0)}
+    orders.give(*(SetTimer(key, low, high) for key, (low, high) in wanted.items()))
+    set_at = one.now
+    happened(bench, lambda: all(one.times(key) for key in wanted), "all timers")
+    quiet(bench)
+    for key, (low, _) in wanted.items():
+        assert len(one.times(key)) == 1, f"{key} fired more than once"
+        assert one.times(key)[0] - set_at >= low, f"{key} fired early"
+
+
+def replaced_timer_does_not_fire(maker: Maker) -> None:
+    """Replace a timer by a later and by an earlier one: only the replacement fires."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    orders.give(
+        SetTimer("later", 10 * MS, 10 * MS),
+        SetTimer("sooner", SECOND, SECOND),
+        SetTimer("other", 10 * MS, 10 * MS),
+    )
+    orders.give(SetTimer("later", 300 * MS, 300 * MS), SetTimer("sooner", 10 * MS, 10 * MS))
+    set_at = one.now
+    happened(bench, lambda: bool(one.times("sooner")), "the sooner timer")
+    assert one.times("sooner")[0] - set_at < SECOND // 2
+    happened(bench, lambda: bool(one.times("later")), "the later timer")
+    assert one.times("later")[0] - set_at >= 300 * MS
+    quiet(bench)
+    fired = Counter(event.key for event in one.events(TimerFired) if isinstance(event, TimerFired))
+    assert fired == {"later": 1, "sooner": 1, "other": 1}
+
+
+def cancelled_timer_does_not_fire(maker: Maker) -> None:
+    """Cancel timers, in a later step and in the same one; a cancelled key can be set anew."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    orders.give(
+        SetTimer("kept", 50 * MS, 50 * MS),
+        SetTimer("gone", 50 * MS, 50 * MS),
+        SetTimer("brief", 50 * MS, 50 * MS),
+        CancelTimer("brief"),
+        CancelTimer("never set"),
+    )
+    orders.give(CancelTimer("gone"))
+    happened(bench, lambda: bool(one.times("kept")), "the timer that was kept")
+    quiet(bench)
+    assert one.times("gone") == []
+    assert one.times("brief") == []
+    orders.give(SetTimer("gone", MS, MS))
+    happened(bench, lambda: len(one.times("gone")) == 1, "the timer that was set anew")
+
+
+# Clause 5: the network.
+
+
+def fair_network_delivers_what_was_sent(maker: Maker) -> None:
+    """Send numbered messages both ways: each arrives, as it was, from whoever sent it."""
+    bench = maker(False)
+    one, two = start_both(bench)
+    Orders(bench, "n1", one).give(*(Send("n2", numbered(n)) for n in range(1, 21)))
+    Orders(bench, "n2", two).give(*(Send("n1", numbered(n)) for n in range(21, 31)))
+    happened(bench, lambda: sorted(arrived(two)) == list(range(1, 21)), "n1's messages")
+    happened(bench, lambda: sorted(arrived(one)) == list(range(21, 31)), "n2's messages")
+    for probe, peer in ((one, "n2"), (two, "n1")):
+        for event in probe.events(Received):
+            assert isinstance(event, Received)
+            assert event.src == peer
+    assert all(
+        event.message == numbered(event.message.match)  # type: ignore[union-attr]
+        for event in two.events(Received)
+        if isinstance(event, Received)
+    )
+
+
+def stormy_network_invents_nothing(maker: Maker) -> None:
+    """Send much through a storm: some is lost, some repeated, some overtaken, nothing made up."""
+    bench = maker(True)
+    one, two = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    sent = range(1, 201)
+    for number in sent[::10]:
+        orders.give(*(Send("n2", numbered(n)) for n in range(number, number + 10)))
+    quiet(bench)
+    bench.heal_network()
+    orders.give(Send("n2", numbered(1000)))
+    happened(bench, lambda: 1000 in arrived(two), "a message after the storm")
+    quiet(bench)
+    came = [number for number in arrived(two) if number != 1000]
+    counts = Counter(came)
+    assert set(counts) <= set(sent), "a message came that nobody sent"
+    assert len(counts) < len(sent), "this storm lost nothing"
+    assert max(counts.values()) > 1, "this storm repeated nothing"
+    assert came != sorted(came), "this storm reordered nothing"
+    if any(event.src != "n1" for event in two.events(Received) if isinstance(event, Received)):
+        raise Violation("a message came from somebody else")
+
+
+# Clause 7: the metadata store.
+
+
+def store_answers_each_call_once(maker: Maker) -> None:
+    """Create, read, beat and compare-and-set: one reply a call, with what the store holds."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    first = _first("a1")
+    orders.give(CallMeta(1, Cas(None, first, None)))
+    happened(bench, lambda: len(one.events(MetaReply)) == 1, "the record is created")
+    orders.give(
+        CallMeta(2, Read()),
+        CallMeta(3, Cas(None, _first("a2"), None)),
+        CallMeta(4, BeatCall("n1", 1, None)),
+    )
+    happened(bench, lambda: len(one.events(MetaReply)) == 4, "three more replies")
+    quiet(bench)
+    outcomes = _outcomes(one)
+    assert sorted(outcomes) == [1, 2, 3, 4]
+    assert all(len(replies) == 1 for replies in outcomes.values()), "a call was answered twice"
+    for call in (1, 2, 4):
+        done = outcomes[call][0]
+        assert isinstance(done, Done)
+        assert done.value.record == first
+    refused = outcomes[3][0]
+    assert isinstance(refused, Refused)
+    assert refused.reason == REFUSED_STAMP
+    assert refused.current.record == first
+
+
+def store_out_of_reach_answers_unknown(maker: Maker) -> None:
+    """Cut the store off: each call ends as Unknown, once; afterwards it is as if never called."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    bench.cut_store()
+    orders.give(CallMeta(1, Cas(None, _first("a1"), None)), CallMeta(2, Read()))
+    happened(bench, lambda: len(one.events(MetaReply)) == 2, "two calls timed out")
+    bench.heal_store()
+    quiet(bench)
+    assert _outcomes(one) == {1: [Unknown()], 2: [Unknown()]}
+    orders.give(CallMeta(3, Read()))
+    happened(bench, lambda: len(one.events(MetaReply)) == 3, "the store is back")
+    done = _outcomes(one)[3][0]
+    assert isinstance(done, Done)
+    assert done.value.record is None
+
+
+def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
+    """Lose the reply of a write: it ends as Unknown, never as refused, and it has happened."""
+    bench = maker(False)
+    one, _ = start_both(bench)
+    orders = Orders(bench, "n1", one)
+    bench.lose_replies("n1")
+    orders.give(CallMeta(1, Cas(None, _first("a1"), None)))
+    happened(bench, lambda: len(one.events(MetaReply)) == 1, "the call timed out")
+    assert _outcomes(one) == {1: [Unknown()]}
+    bench.heal_store()
+    orders.give(CallMeta(2, Read()))
+    happened(bench, lambda: len(one.events(MetaReply)) == 2, "the record is read")
+    quiet(bench)
+    assert len(one.events(MetaReply)) == 2
+    done = _outcomes(one)[2][0]
+    assert isinstance(done, Done)
+    assert done.value.record == _first("a1")
+
+
+# Clause 10: failure.
+
+
+class Unheard(Exception):
+    """What the failing node raises."""
+
+
+def exception_of_a_step_halts_and_is_heard(maker: Maker) -> None:
+    """Let a step raise: the driver gets the exception, the node is down and takes nothing in."""
+    bench = maker(False)
+    one, two = start_both(bench)
+
+    def fail() -> list[Effect]:
+        raise Unheard("on purpose")
+
+    one.on(lambda event: isinstance(event, Called), fail)
+    heard = False
+    try:
+        bench.call("n1", DescribeRequest(1))
+        bench.run_until(lambda: False, SECOND)
+    except Unheard:
+        heard = True
+    if not heard:
+        raise Violation("the exception was swallowed")
+    assert not bench.is_up("n1")
+    before = len(one.seen)
+    Orders(bench, "n2", two).give(Send("n1", numbered(1)))
+    quiet(bench)
+    assert len(one.seen) == before, "a halted node took something in"
+
+
+def _first(attempt: str) -> Record:
+    return create(
+        store_id="s", attempt=attempt, node="n1", url="", replicas=("n1", "n2"), min_isr=1
+    )
+
+
+def _outcomes(probe: Probe) -> dict[int, list[MetaOutcome]]:
+    outcomes: dict[int, list[MetaOutcome]] = {}
+    for event in probe.events(MetaReply):
+        assert isinstance(event, MetaReply)
+        outcomes.setdefault(event.call, []).append(event.outcome)
+    return outcomes
