@@ -1,0 +1,200 @@
+"""How fast record batches are made, checked and taken apart; must never touch a log.
+
+    python -m benchmarks.batch [--quick] [--rounds N] [--records N]
+
+Batches of at most 64 KiB, records without key or headers, all of one timestamp, as a producer that
+batches makes them. ``encode`` is Builder.append for each record, build and seal (with the CRC);
+``decode`` takes the records out again, offset, timestamp and value; ``parse`` is what a broker
+does with a batch that comes in: it checks the header and the CRC and looks at no record. Beside
+them stand the record classes of kafka-python, an independent library in pure Python, and for parse
+the CRC alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from typing import Final
+
+from crc32c import crc32c
+
+from benchmarks.common import (
+    QUICK_ROUNDS,
+    ROUNDS,
+    Measured,
+    Row,
+    Work,
+    interleaved,
+    rate,
+    show,
+    timed,
+)
+from yak_core.batch import Builder, parse, placed, records, seal, stamped
+
+BATCH_BYTES: Final = 64 * 1024
+RECORDS: Final = 300_000
+QUICK_RECORDS: Final = 30_000
+VALUE_BYTES: Final = (100, 1024)
+WALL_MS: Final = 1_700_000_000_000
+PEER: Final = "kafka-python"
+
+
+def encoded(value: bytes, count: int) -> list[bytes]:
+    """``count`` records in batches as they are sent."""
+    batches: list[bytes] = []
+    builder = Builder(bytes_max=BATCH_BYTES)
+    sequence = 0
+    for _ in range(count):
+        if builder.append(value, timestamp_ms=WALL_MS) is None:
+            batches.append(_finished(builder, sequence))
+            sequence += builder.count
+            builder = Builder(bytes_max=BATCH_BYTES)
+            builder.append(value, timestamp_ms=WALL_MS)
+    batches.append(_finished(builder, sequence))
+    return batches
+
+
+def _finished(builder: Builder, sequence: int) -> bytes:
+    sealed = seal(builder.build(), producer_id=1, producer_epoch=0, base_sequence=sequence)
+    return stamped(placed(sealed, sequence, 1))
+
+
+def encode(value: bytes, count: int) -> Measured:
+    """Records per CPU second."""
+
+    def work() -> int:
+        encoded(value, count)
+        return count
+
+    return timed(work)
+
+
+def decode(batches: list[bytes]) -> Measured:
+    """Records per CPU second, each looked at."""
+    parsed = [parse(data) for data in batches]
+
+    def work() -> int:
+        taken = 0
+        for batch in parsed:
+            for record in records(batch):
+                assert record.value is not None
+                taken += 1
+        return taken
+
+    return timed(work)
+
+
+def each_batch(act: Callable[[bytes], object], batches: list[bytes], times: int) -> Measured:
+    """Bytes per CPU second of ``act`` on every batch, ``times`` times over."""
+    size = sum(len(data) for data in batches)
+
+    def work() -> int:
+        for _ in range(times):
+            for data in batches:
+                act(data)
+        return size * times
+
+    return timed(work)
+
+
+def peer_works(value: bytes, count: int, batches: list[bytes]) -> dict[str, Work]:
+    """The same work by kafka-python; nothing if it is not installed."""
+    if find_spec("kafka") is None:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+    def builder(sequence: int) -> DefaultRecordBatchBuilder:
+        return DefaultRecordBatchBuilder(
+            magic=2,
+            compression_type=0,
+            is_transactional=False,
+            producer_id=1,
+            producer_epoch=0,
+            base_sequence=sequence,
+            batch_size=BATCH_BYTES,
+        )
+
+    def encode_work() -> int:
+        making = builder(0)
+        index = 0
+        for sequence in range(count):
+            if making.append(index, WALL_MS, None, value, []) is None:
+                making.build()
+                making = builder(sequence)
+                index = 0
+                making.append(index, WALL_MS, None, value, [])
+            index += 1
+        making.build()
+        return count
+
+    def decode_work() -> int:
+        taken = 0
+        for data in batches:
+            for record in DefaultRecordBatch(data):
+                assert record.value is not None
+                taken += 1
+        return taken
+
+    return {"peer_encode": partial(timed, encode_work), "peer_decode": partial(timed, decode_work)}
+
+
+def measure(count: int, rounds: int) -> list[Row]:
+    """All rows."""
+    rows: list[Row] = []
+    for size in VALUE_BYTES:
+        value = b"x" * size
+        number = max(1, count * VALUE_BYTES[0] // size)
+        batches = encoded(value, number)
+        encode(value, min(number, 1000))  # Warm up.
+        peers = peer_works(value, max(1, number // 10), batches[: max(1, len(batches) // 10)])
+        found = interleaved(
+            {
+                "encode": partial(encode, value, number),
+                "decode": partial(decode, batches),
+                "parse": partial(each_batch, parse, batches, 10),
+                "crc": partial(each_batch, crc32c, batches, 10),
+                **peers,
+            },
+            rounds,
+        )
+        rates = {name: rate(measured) for name, measured in found.items()}
+        words = f"{size} B values, batches of {len(batches[0]) / 1024:.0f} KiB"
+        for name in ("encode", "decode"):
+            figure = f"{name}_records_per_cpu_s"
+            theirs = rates.get(f"peer_{name}")
+            rows.append(Row(figure, None, words, rates[name]))
+            if theirs is None:
+                rows.append(Row(figure, PEER, words, skipped=f"{PEER} is not installed"))
+            else:
+                rows.append(Row(figure, PEER, words, rates[name], theirs))
+        rows.append(
+            Row(
+                "parse_mb_per_cpu_s",
+                "CRC-32C alone",
+                words,
+                rates["parse"] / 1e6,
+                rates["crc"] / 1e6,
+            )
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="How fast record batches are; see the module.")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the records, one round")
+    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts")
+    parser.add_argument("--records", type=int, help="records of 100 bytes a round")
+    args = parser.parse_args()
+    count = args.records or (QUICK_RECORDS if args.quick else RECORDS)
+    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
+    show("Record batches", measure(count, rounds))
+
+
+if __name__ == "__main__":
+    main()

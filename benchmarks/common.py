@@ -1,0 +1,144 @@
+"""What all benchmarks share: interleaved rounds, medians, lines and a table; must never judge.
+
+A machine that does other things as well makes every figure wrong, but what is compared is wrong by
+about the same: all subjects of a benchmark run in one process, one after the other, round by round,
+and the medians of the rounds are set against each other. Times are CPU seconds of the process.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Final, TypeAlias
+
+ROUNDS: Final = 3
+QUICK_ROUNDS: Final = 1
+
+Work: TypeAlias = Callable[[], "Measured"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What one piece of work came to: so many units in so many CPU seconds."""
+
+    units: int
+    cpu_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Units per CPU second."""
+        return self.units / self.cpu_s
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One bench line (docs/formats.md): ``ratio`` is ours / theirs.
+
+    ``theirs`` and ``ratio`` are None for a figure that stands for itself. ``skipped`` says why a
+    peer is missing; then there is no ``ours`` either.
+    """
+
+    figure: str
+    peer: str | None
+    size: str
+    ours: float | None = None
+    theirs: float | None = None
+    skipped: str | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours over theirs."""
+        if self.ours is None or not self.theirs:
+            return None
+        return self.ours / self.theirs
+
+    def line(self) -> str:
+        """The row as one JSON object."""
+        fields: dict[str, object] = asdict(self)
+        for name in ("ours", "theirs"):
+            fields[name] = _rounded(getattr(self, name))
+        ratio = self.ratio
+        fields["ratio"] = None if ratio is None else round(ratio, 4)
+        if fields.pop("skipped") is not None:
+            fields["skipped"] = self.skipped
+        return json.dumps(fields)
+
+
+def timed(work: Callable[[], int]) -> Measured:
+    """Do ``work``, which returns how many units it did, with the garbage collector off."""
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        began = time.process_time()
+        units = work()
+        # The clock of a process may stand still for a piece of work that is very small.
+        return Measured(units, max(time.process_time() - began, 1e-9))
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def interleaved(subjects: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
+    """Measure all subjects once a round, in turn; no round is thrown away."""
+    found: dict[str, list[Measured]] = {name: [] for name in subjects}
+    for _ in range(rounds):
+        for name, work in subjects.items():
+            found[name].append(work())
+    return found
+
+
+def rate(measured: Iterable[Measured]) -> float:
+    """Median of the units per CPU second."""
+    return median(each.per_s for each in measured)
+
+
+def show(title: str, rows: Iterable[Row]) -> None:
+    """Print the lines; on a terminal, a table after them."""
+    listed = list(rows)
+    for row in listed:
+        print(row.line(), flush=True)
+    if sys.stdout.isatty():
+        _table(title, listed)
+
+
+def _table(title: str, rows: list[Row]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    system = f"Python {platform.python_version()}, {platform.machine()}"
+    table = Table(title=f"{title} ({system})")
+    table.add_column("figure")
+    table.add_column("size")
+    table.add_column("ours", justify="right")
+    table.add_column("beside")
+    table.add_column("theirs", justify="right")
+    table.add_column("ratio", justify="right")
+    for row in rows:
+        ratio = row.ratio
+        table.add_row(
+            row.figure,
+            row.size,
+            row.skipped if row.skipped is not None else _text(row.ours),
+            row.peer or "",
+            _text(row.theirs),
+            "" if ratio is None else f"{ratio:.3g}",
+        )
+    Console().print(table)
+
+
+def _rounded(value: float | None) -> float | None:
+    """Four significant digits are more than any of these figures is worth."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+def _text(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
