@@ -34,11 +34,31 @@ FILES: Final = (TRACE, HISTORY, VERDICT, PNG, SVG, REPLAY)
 PART: Final = ".part"
 LATEST: Final = "latest"
 
+HISTORY_FIELDS: Final = (
+    "i",
+    "t_us",
+    "client",
+    "process",
+    "type",
+    "f",
+    "value",
+    "offset",
+    "broker",
+    "epoch",
+    "hw",
+    "error",
+)
+VERDICT_FIELDS: Final = ("scenario", "seed", "valid", "digest", "violations", "goals", "figures")
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class OutputError(Exception):
     """Something could not be written. One sentence, without a full stop."""
+
+
+class FormatError(ValueError):
+    """A file is not what it should be. One sentence, without a full stop."""
 
 
 class Rows(Protocol):
@@ -123,8 +143,50 @@ def read_trace(path: Path, *, cut_short: bool = False) -> Trace:
 
     Raises TraceError for what is not an intact trace, OSError for what cannot be read.
     """
-    with _trace_file(path).open("rb") as lines, _collector_off():
+    with _file(path, TRACE).open("rb") as lines, _collector_off():
         return decode_trace(lines, cut_short=cut_short)
+
+
+def read_history(path: Path) -> list[dict[str, object]]:
+    """The rows of a history file, or of the one in the folder of a run.
+
+    Raises FormatError for what is no history, OSError for what cannot be read.
+    """
+    rows: list[dict[str, object]] = []
+    with _file(path, HISTORY).open("rb") as lines:
+        for number, line in enumerate(lines):
+            row = _parsed(line, f"line {number + 1} of the history")
+            missing = [name for name in HISTORY_FIELDS if name not in row]
+            if missing or row["i"] != number:
+                lacks = f"lacks {missing[0]!r}" if missing else f"is not row {number}"
+                raise FormatError(f"line {number + 1} of the history {lacks}")
+            rows.append(row)
+    return rows
+
+
+def read_verdict(path: Path) -> dict[str, object]:
+    """A verdict file, or the one in the folder of a run.
+
+    Raises FormatError for what is no verdict of this schema, OSError for what cannot be read.
+    """
+    verdict = _parsed(_file(path, VERDICT).read_bytes(), "the verdict")
+    if verdict.get("schema") != SCHEMA:
+        found = verdict.get("schema")
+        raise FormatError(f"the verdict has schema {found!r}; this version reads {SCHEMA}")
+    missing = [name for name in VERDICT_FIELDS if name not in verdict]
+    if missing:
+        raise FormatError(f"the verdict lacks {missing[0]!r}")
+    return verdict
+
+
+def _parsed(text: bytes, what: str) -> dict[str, object]:
+    try:
+        value: object = json.loads(text.decode())
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{what} is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise FormatError(f"{what} is not a JSON object")
+    return value
 
 
 def digest_of_path(path: Path) -> str:
@@ -132,12 +194,12 @@ def digest_of_path(path: Path) -> str:
 
     Raises TraceError for what is not an intact trace, OSError for what cannot be read.
     """
-    with _trace_file(path).open("rb") as lines:
+    with _file(path, TRACE).open("rb") as lines:
         return digest_of_file(lines)
 
 
-def _trace_file(path: Path) -> Path:
-    return path / TRACE if path.is_dir() else path
+def _file(path: Path, name: str) -> Path:
+    return path / name if path.is_dir() else path
 
 
 def _write_files(

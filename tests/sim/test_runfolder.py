@@ -1,0 +1,239 @@
+"""The folder of a run: complete, repeatable, honest about what could not be written.
+
+Method: made-up results; disks that are full or in the way are made with what the system has.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.sim.plot_samples import Tale, failover
+from yak_core.events import PeerLost, TimerFired
+from yak_core.trace import Trace
+from yak_core.tracefile import TraceError, digest_of, encode_trace
+from yak_sim import runfolder
+from yak_sim.expect import Claim
+from yak_sim.runfolder import (
+    FILES,
+    OutputError,
+    digest_of_path,
+    read_history,
+    read_trace,
+    read_verdict,
+    write_run,
+)
+
+ROOT = Path(__file__).parents[2]
+COMMAND = ["yak", "sim", "run", "made_up", "--seed", "7", "--input", "two words.txt"]
+
+
+class Rows:
+    """A history of one row."""
+
+    def objects(self) -> Iterator[Mapping[str, object]]:
+        """One invocation."""
+        names = ("i", "t_us", "client", "process", "type", "f", "value")
+        values = (0, 5, "p1", 0, "invoke", "send", ["é"])
+        rest = ("offset", "broker", "epoch", "hw", "error")
+        yield {**dict(zip(names, values, strict=True)), **dict.fromkeys(rest)}
+
+
+@dataclass
+class Result:
+    """A run that is good, unless a test says otherwise."""
+
+    scenario: str = "made_up"
+    seed: int = 7
+    valid: bool | str = True
+    reason: str = ""
+    violations: Sequence[Mapping[str, str | int]] = ()
+    goals: Mapping[str, int] = field(default_factory=lambda: {"suffix cut": 1})
+    claims: Sequence[Claim] = (Claim("Order is kept", True),)
+    figures: Mapping[str, int] = field(default_factory=lambda: {"steps": 3})
+    trace: Trace = field(default_factory=lambda: Tale(1).trace())
+    history: Rows = field(default_factory=Rows)
+
+
+def names_in(folder: Path) -> list[str]:
+    """What lies in a folder, hidden files too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
+    """Goal: everything about a run in one place. Method: write one and read all of it."""
+    result = Result(trace=failover(), valid="unknown", reason="It never ended.")
+    folder = write_run(result, tmp_path / "out", COMMAND)
+    assert folder == tmp_path / "out" / "made_up" / "7"
+    assert names_in(folder) == sorted(FILES)
+    digest = digest_of(result.trace)
+    assert digest_of_path(folder / "trace.jsonl") == digest_of_path(folder) == digest
+    assert digest_of(read_trace(folder)) == digest
+    verdict = read_verdict(folder)
+    assert verdict["digest"] == digest
+    assert verdict["valid"] == "unknown"
+    assert verdict["reason"] == "It never ended."
+    claim = {"sentence": "Order is kept", "held": True, "expected": "", "happened": ""}
+    assert verdict["claims"] == [claim]
+    assert [row["value"] for row in read_history(folder)] == [["é"]]
+    assert (folder / "replay.txt").read_text(encoding="utf-8").splitlines() == [
+        "yak sim run made_up --seed 7 --input 'two words.txt'",
+        f"# digest: {digest}",
+        "# valid: unknown",
+    ]
+    assert (folder / "watermarks.png").read_bytes().startswith(b"\x89PNG")
+    assert "<svg" in (folder / "watermarks.svg").read_text(encoding="utf-8")
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
+    """Goal: folders can be compared. Method: two writes, all files."""
+    first = write_run(Result(), tmp_path / "a", COMMAND)
+    second = write_run(Result(), tmp_path / "b", COMMAND)
+    for name in FILES:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_latest_leads_to_the_run_written_last(tmp_path: Path) -> None:
+    """Goal: nobody has to look for the last run. Method: two seeds and one again."""
+    for seed in (7, 8, 7):
+        folder = write_run(Result(seed=seed), tmp_path, COMMAND)
+        link = tmp_path / "made_up" / "latest"
+        assert link.is_symlink()
+        assert link.readlink() == Path(str(seed))
+        assert link.resolve() == folder.resolve()
+    assert names_in(tmp_path / "made_up") == ["7", "8", "latest"]
+
+
+def test_where_no_link_can_be_made_the_run_is_written_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Goal: a file system without links is no obstacle. Method: a folder in the link's place."""
+    (tmp_path / "made_up" / "latest").mkdir(parents=True)
+    (tmp_path / "made_up" / "latest" / "mine").write_text("keep")
+    notes: list[str] = []
+    folder = write_run(Result(), tmp_path, COMMAND, notes.append)
+    assert names_in(folder) == sorted(FILES)
+    assert len(notes) == 1
+    assert notes[0].startswith(f"no link {tmp_path / 'made_up' / 'latest'} could be made (")
+    assert notes[0].endswith(f"this run is in {folder}")
+    assert names_in(tmp_path / "made_up") == ["7", "latest"]
+    assert names_in(tmp_path / "made_up" / "latest") == ["mine"]
+    write_run(Result(), tmp_path, COMMAND)
+    assert capsys.readouterr().err.strip() == notes[0]
+
+
+def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -> None:
+    """Goal: broken surroundings are told plainly. Method: a file where the folder should be."""
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(OutputError) as caught:
+        write_run(Result(), tmp_path / "out", COMMAND)
+    sentence = str(caught.value)
+    assert sentence.startswith(f"the output folder {tmp_path / 'out' / 'made_up' / '7'} cannot be")
+    assert "\n" not in sentence
+    assert (tmp_path / "out").read_text() == "in the way"
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", ".hidden"])
+def test_a_scenario_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
+    """Goal: nothing is written elsewhere. Method: names that would lead out or hide."""
+    with pytest.raises(OutputError, match="cannot name a folder"):
+        write_run(Result(scenario=name), tmp_path / "out", COMMAND)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
+    """Goal: partial output survives. Method: a process that may write files of 20 kB only."""
+    code = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from tests.sim.test_runfolder import COMMAND, Result\n"
+        "from tests.sim.plot_samples import failover\n"
+        "from yak_sim.runfolder import OutputError, write_run\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
+        "try:\n"
+        "    write_run(Result(trace=failover()), Path(sys.argv[1]), COMMAND)\n"
+        "except OutputError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    folder = tmp_path / "made_up" / "7"
+    assert done.stdout == f"the output folder {folder} cannot be written: File too large\n"
+    assert names_in(folder) == ["trace.jsonl.part"]
+    part = (folder / "trace.jsonl.part").read_bytes()
+    assert len(part) == 20_000
+    with pytest.raises(TraceError):
+        read_trace(folder / "trace.jsonl.part")
+    steps = part.count(b'\n{"i":') - (not part.endswith(b"\n"))
+    assert len(read_trace(folder / "trace.jsonl.part", cut_short=True)) == steps
+
+
+def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
+    """Goal: the run that needs looking at most has a folder. Method: an event among effects."""
+    trace = failover()
+    trace.record(9_000_000, "n1", 2, TimerFired("x"), [PeerLost("n2")], -1)  # type: ignore[list-item]
+    with pytest.raises(OutputError) as caught:
+        write_run(Result(trace=trace), tmp_path, COMMAND)
+    folder = tmp_path / "made_up" / "7"
+    assert "the trace cannot be written: step" in str(caught.value)
+    assert str(caught.value).endswith(f"; the rest of the run is in {folder}")
+    expected = sorted({*FILES} - {"trace.jsonl"} | {"trace.jsonl.part"})
+    assert names_in(folder) == expected
+    assert read_verdict(folder)["digest"] is None
+    assert len(read_trace(folder / "trace.jsonl.part", cut_short=True)) == len(trace) - 1
+    assert (tmp_path / "made_up" / "latest").is_symlink()
+
+
+def test_nothing_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a picture belongs to its trace. Method: a second run whose picture fails."""
+    folder = write_run(Result(), tmp_path, COMMAND)
+    (folder / "trace.jsonl.part").write_text("old")
+    (folder / "notes.txt").write_text("mine")
+    monkeypatch.setitem(sys.modules, "yak_sim.plots", None)
+    with pytest.raises(OutputError, match=r"the plots cannot be drawn: .*; the rest of the run"):
+        write_run(Result(), tmp_path, COMMAND)
+    left = sorted({*FILES, "notes.txt"} - {"watermarks.png", "watermarks.svg"})
+    assert names_in(folder) == left
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    """Goal: a reader never sees half a file. Method: look between two chunks, then interrupt."""
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"first"
+        assert path.read_text() == "old"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runfolder._write(path, chunks())
+    assert names_in(tmp_path) == ["file", "file.part"]
+    assert path.read_text() == "old"
+    assert (tmp_path / "file.part").read_bytes() == b"first"
+    assert runfolder._write(path, [b"one", b"two"]) == b"two"
+    assert path.read_bytes() == b"onetwo"
+
+
+def test_damage_to_a_trace_file_is_told_with_its_line(tmp_path: Path) -> None:
+    """Goal: a changed byte is found where it is. Method: one byte in the third line."""
+    lines = list(encode_trace(failover()))
+    lines[2] = lines[2].replace(b'"i":1', b'"i":7', 1)
+    path = tmp_path / "trace.jsonl"
+    path.write_bytes(b"".join(lines))
+    for read in (read_trace, digest_of_path):
+        with pytest.raises(TraceError, match=r"Line 3 of the trace .* is damaged"):
+            read(path)
+        with pytest.raises(FileNotFoundError):
+            read(tmp_path / "none.jsonl")

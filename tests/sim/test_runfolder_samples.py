@@ -1,0 +1,106 @@
+"""Old files of run folders stay readable, and docs/formats.md says what is in new ones."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from yak_sim.plan import _ACTS
+from yak_sim.plotwords import VERBS
+from yak_sim.runfolder import FormatError, read_history, read_verdict
+
+ROOT = Path(__file__).parents[2]
+SAMPLES = ROOT / "tests" / "golden_formats"
+PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """A part of the page."""
+    return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def documented(text: str) -> list[str]:
+    """The names in the first column of the tables, in order."""
+    cells = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
+    return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+
+
+def test_version_1_of_the_history_is_read() -> None:
+    """Goal: yesterday's histories open tomorrow. Method: the kept sample."""
+    rows = read_history(SAMPLES / "history_1.jsonl")
+    assert [row["type"] for row in rows] == ["invoke", "invoke", "ok", "ok", "invoke", "info"]
+    assert rows[3]["value"] == ["line 0", "", "ünï", {"b64": "/w=="}]
+    assert rows[5]["error"] == "REQUEST_TIMED_OUT"
+    assert documented(section("History")) == list(rows[0])
+
+
+def test_version_1_of_the_verdict_is_read() -> None:
+    """Goal: yesterday's verdicts open tomorrow. Method: the kept sample."""
+    verdict = read_verdict(SAMPLES / "verdict_1.json")
+    assert (verdict["scenario"], verdict["seed"], verdict["valid"]) == ("leader_failover", 7, False)
+    assert documented(section("Verdict")) == list(verdict)
+
+
+def test_the_page_has_the_fields_of_a_trace() -> None:
+    """Goal: the page is true. Method: its tables against the kept sample."""
+    lines = [json.loads(line) for line in (SAMPLES / "trace_1.jsonl").read_bytes().splitlines()]
+    text = section("Trace")
+    fields = documented(text)
+    header, step = list(lines[0]), list(lines[1])
+    assert fields[: len(header) + len(step)] == header + step
+    fault = next(line["fault"] for line in lines if "fault" in line)
+    assert documented(section("Faults"))[:4] == list(fault)[:4]
+    for name in lines[-1]["end"]:
+        assert f'"{name}"' in text
+
+
+def test_every_kind_of_fault_has_a_row_and_words() -> None:
+    """Goal: no fault without a description. Method: what a plan can name."""
+    rows = documented(section("Faults").partition("| kind | target |")[2])
+    kinds = [name for name in rows if name in _ACTS]
+    assert sorted(kinds) == sorted(_ACTS)
+    ends = {"restart", "resume", "heal", "store_back"}
+    assert sorted({*VERBS, *ends}) == sorted(_ACTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (b"", "the verdict is not JSON"),
+        (b"\xff", "the verdict is not JSON"),
+        (b"[]", "the verdict is not a JSON object"),
+        (b"{}", "the verdict has schema None; this version reads 1"),
+        (b'{"schema":2}', "the verdict has schema 2; this version reads 1"),
+        (b'{"schema":1}', "the verdict lacks 'scenario'"),
+    ],
+)
+def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
+    """One sentence each."""
+    path = tmp_path / "verdict.json"
+    path.write_bytes(text)
+    with pytest.raises(FormatError) as caught:
+        read_verdict(path)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ((b'"i":1', b'"i":2'), "line 2 of the history is not row 1"),
+        ((b'"hw":4,', b""), "line 4 of the history lacks 'hw'"),
+        ((b'{"i":4', b'"i":4'), "line 5 of the history is not JSON"),
+    ],
+)
+def test_a_damaged_history_is_refused(
+    tmp_path: Path, change: tuple[bytes, bytes], reason: str
+) -> None:
+    """One sentence each, with the line."""
+    text = (SAMPLES / "history_1.jsonl").read_bytes()
+    assert change[0] in text
+    (tmp_path / "history.jsonl").write_bytes(text.replace(*change, 1))
+    with pytest.raises(FormatError) as caught:
+        read_history(tmp_path)
+    assert reason in str(caught.value)
