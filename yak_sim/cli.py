@@ -206,7 +206,6 @@ def carry_out(
     settings: dict[str, str],
 ) -> RunResult:
     """Run with all invariants on, printing the story as it happens."""
-    from yak_core.invariants import Invariants  # noqa: PLC0415
     from yak_sim.scenario import SettingError, run_scenario  # noqa: PLC0415
 
     try:
@@ -215,7 +214,6 @@ def carry_out(
             seed,
             settings,
             values=values,
-            observers=(Invariants(),),
             on_story=_tell,
         )
     except SettingError as error:

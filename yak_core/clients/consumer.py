@@ -77,7 +77,7 @@ class Consumer:
             self.position = config.start_offset
         elif isinstance(event, PeerLost):
             if event.peer == self.finder.target and self.call is not None:
-                self.finder.next()
+                self.finder.gave_nothing(event.peer)
                 self._retry_later()
         elif isinstance(event, Cancelled):
             if event.call == self.call:
@@ -203,7 +203,7 @@ class Consumer:
         if self.call is None:
             return
         if event.key == TIMER_OVERDUE:
-            self.finder.next()
+            self.finder.gave_nothing(self.finder.target)
         self._ask()
 
     def _retry_later(self) -> None:

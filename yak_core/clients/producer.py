@@ -257,7 +257,7 @@ class Producer:
             self.finder.turned_away(src, response.leader, response.leader_epoch)
         elif error in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS):
             # It may lead nobody but itself by now: the others would know.
-            self.finder.turned_away(src, None, response.leader_epoch)
+            self.finder.gave_nothing(src)
         if error in RETRIABLE or self._may_still_fit(delivery, response):
             self._retry_later(delivery)
         elif error == ErrorCode.INVALID_PRODUCER_EPOCH:
@@ -282,7 +282,7 @@ class Producer:
 
     def _on_peer_lost(self, peer: NodeId) -> None:
         if peer == self.finder.target:
-            self.finder.next()
+            self.finder.gave_nothing(peer)
             for delivery in self.unresolved:
                 if delivery.state == IN_FLIGHT:
                     delivery.maybe = True
@@ -310,7 +310,7 @@ class Producer:
                 overdue = True
                 self._retry_later(delivery)
         if overdue:
-            self.finder.next()
+            self.finder.gave_nothing(self.finder.target)
         while self.unresolved and self.unresolved[0].deadline <= self.now:
             head = self.unresolved[0]
             head.maybe = head.maybe or head.sent
