@@ -1,0 +1,170 @@
+"""Lesson 1 teaches what is true, and its grader can be neither fooled nor crashed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.notebooks.lessons import FOLDER, played
+from yak_sim import run_scenario
+
+LESSON = FOLDER / "01_first_plot.py"
+STUB = "return min(leos.values())"
+SOLUTION = "return max(hw, min(leos[node] for node in isr))"
+
+Rule = Callable[[dict[str, int], tuple[str, ...], int], Any]
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The names of the lesson as it is handed out."""
+    return played(LESSON, {}, tmp_path_factory.mktemp("lesson"))[0]
+
+
+@pytest.mark.parametrize("delay_ms", [0, 50, 100, 250, 400, 500, 700])
+def test_the_gap_is_rate_times_delay(lesson: dict[str, Any], delay_ms: int) -> None:
+    """What is to be predicted follows from what is told; method: the figures of runs."""
+    result = run_scenario(lesson["first_plot"], settings={"delay_ms": delay_ms})
+    assert result.valid is True, result.reason
+    gap = result.figures["gap"]
+    assert abs(gap - lesson["RATE_PER_S"] * delay_ms / 1000) <= 1
+    assert result.figures["read"] == result.figures[f"HW of {result.world.leader}"]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 7, 11, 2**63 - 1])
+def test_the_story_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> None:
+    """A student may change the seed; method: what the text says of the run, checked on others."""
+    result = run_scenario(lesson["first_plot"], seed)
+    assert result.valid is True, result.reason
+    brokers = result.world.brokers
+    leader = result.world.leader
+    assert leader is not None
+    late = [node for node in brokers if node != leader][-1]
+    leo = {node: result.figures[f"LEO of {node}"] for node in brokers}
+    hw = {node: result.figures[f"HW of {node}"] for node in brokers}
+    assert abs(result.figures["gap"] - 10) <= 1
+    assert hw[leader] == leo[late] == min(leo.values())
+    assert 8 <= leo[late] - hw[late] <= 12
+    assert all(hw[node] <= leo[node] for node in brokers)
+    assert result.goals["leaders elected"] == 1
+    assert result.goals["isr shrunk"] == 0
+
+
+def test_the_first_try_is_wrong_and_says_why(tmp_path: Path) -> None:
+    """The notebook shows a grade that helps; method: the lesson as it is handed out."""
+    names, said = played(LESSON, {}, tmp_path)
+    assert names["passed"] is False
+    assert (
+        "of 2003 answers are wrong. The first: With the LEOs n1=9 n2=9 n3=4, the ISR n1 n2" in said
+    )
+    assert "you say 4, the protocol 9: n3 is not in the ISR, so nobody waits for it." in said
+    assert "valid: False - The high watermark is at least" in said
+    assert "The same decisions: False" in said
+
+
+def test_the_solution_passes_and_runs_the_cluster(tmp_path: Path) -> None:
+    """The exercise can be solved; method: the lesson of a student who did, with a right guess."""
+    changes = {STUB: SOLUTION, "my_guess = 4": "my_guess = 10"}
+    names, said = played(LESSON, changes, tmp_path)
+    assert names["passed"] is True
+    assert "All 2003 answers are right: your rule is the protocol's." in said
+    assert "You said 10, it was 10: well done!" in said
+    assert "valid: True - nothing was wrong.\nThe same decisions: True\n" in said
+
+
+def test_a_bold_rule_breaks_a_named_promise(tmp_path: Path) -> None:
+    """The stretch shows what checkers are for; method: the rule that the text proposes to try."""
+    _, said = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
+    assert "valid: False - HwJustified was broken by" in said
+    assert "The same decisions: False" in said
+
+
+def test_the_solution_is_not_in_the_lesson() -> None:
+    """Students find it, not read it; method: look for its parts in both files."""
+    for path in (LESSON, LESSON.with_suffix(".ipynb")):
+        text = path.read_text(encoding="utf-8").replace(" ", "")
+        assert "max(hw" not in text
+        assert "foroneinisr" not in text
+        assert "min(leos[" not in text
+
+
+def raising(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
+    """Wrong from the first question on."""
+    return leos["n9"]
+
+
+WRONG: dict[str, tuple[Rule, str]] = {
+    "the boldest": (
+        lambda leos, isr, hw: max(leos.values()),
+        "you say 5, the protocol 3: n2 is in the ISR and has only what is below 3, so more is",
+    ),
+    "the second of the ISR": (
+        lambda leos, isr, hw: max(hw, sorted(leos[n] for n in isr)[-min(2, len(isr))]),
+        "you say 4, the protocol 3: n2 is in the ISR and has only what is below 3, so more is",
+    ),
+    "all replicas": (
+        lambda leos, isr, hw: max(hw, min(leos.values())),
+        "you say 4, the protocol 9: n3 is not in the ISR, so nobody waits for it.",
+    ),
+    "back": (
+        lambda leos, isr, hw: min(leos[n] for n in isr),
+        "you say 4, the protocol 5: it went back: what was committed once is committed for good.",
+    ),
+    "never": (
+        lambda leos, isr, hw: hw,
+        "you say 0, the protocol 3: every replica in the ISR has all records below 3, so more is",
+    ),
+    "one too few": (
+        lambda leos, isr, hw: max(hw, min(leos[n] for n in isr) - 1),
+        "you say 2, the protocol 3: every replica in the ISR has all records below 3",
+    ),
+    "the first of the ISR": (
+        lambda leos, isr, hw: max(hw, leos[isr[0]]),
+        "you say 5, the protocol 3: n2 is in the ISR and has only what is below 3",
+    ),
+    "nothing": (
+        lambda leos, isr, hw: None,
+        "your rule returned None; an offset is a whole number.",
+    ),
+    "half": (lambda leos, isr, hw: hw / 2, "your rule returned 0.0; an offset is a whole number."),
+    "truth": (lambda leos, isr, hw: True, "your rule returned True; an offset is a whole number."),
+    "text": (lambda leos, isr, hw: "3", "your rule returned '3'; an offset is a whole number."),
+    "raises": (raising, "your rule raised KeyError: 'n9'."),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_rule_is_told_so_in_a_sentence(
+    lesson: dict[str, Any], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """Each likely mistake has its reason; method: grade rules that make it."""
+    rule, sentence = WRONG[name]
+    assert lesson["grade"](rule) is False
+    said = capsys.readouterr().out
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+def test_a_rule_may_spoil_what_it_is_given(lesson: dict[str, Any]) -> None:
+    """The grader's own numbers are safe; method: a right rule that empties its arguments."""
+
+    def greedy(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
+        lowest = min(leos[node] for node in isr)
+        leos.clear()
+        return max(hw, lowest)
+
+    assert lesson["grade"](greedy) is True
+
+
+def test_the_questions_tell_rules_apart(lesson: dict[str, Any]) -> None:
+    """No mistake slips through by luck; method: count the questions that each one meets."""
+    asked = list(lesson["questions"]())
+    assert asked == list(lesson["questions"]())
+    assert len(asked) == 2003
+    outside = [q for q in asked if min(q[0].values()) < min(q[0][node] for node in q[1])]
+    back = [q for q in asked if q[2] > min(q[0][node] for node in q[1])]
+    alone = [q for q in asked if len(q[1]) == 1]
+    assert min(len(outside), len(back), len(alone)) > 300

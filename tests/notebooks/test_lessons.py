@@ -1,0 +1,214 @@
+"""Each lesson keeps its promises: script and notebook agree, it runs both ways, it stays small."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from notebooks import build
+from tests import require
+from tests.notebooks.lessons import (
+    FOLDER,
+    SCRIPTS,
+    SECONDS_MAX,
+    code_cells,
+    notebook_of,
+    outputs,
+    printed,
+    python,
+)
+
+CODE_CELLS_MAX = 15
+each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.stem))
+
+
+def jupyter() -> None:
+    """What running a notebook needs."""
+    for name in ("jupytext", "nbclient", "ipykernel"):
+        require.module("jupyter", name)
+
+
+def test_there_are_lessons() -> None:
+    """The tests below are about something; method: look for the first one."""
+    assert "01_first_plot" in [script.stem for script in SCRIPTS]
+    assert [path.stem for path in build.lessons()] == [script.stem for script in SCRIPTS]
+
+
+@each
+def test_the_notebook_is_made_from_the_script(script: Path) -> None:
+    """Nobody edits one of the two alone; method: compare cell by cell, as jupytext reads it."""
+    jupyter()
+    import jupytext
+
+    source = [(cell.cell_type, cell.source) for cell in jupytext.read(script).cells]
+    kept = [(c["cell_type"], "".join(c["source"])) for c in notebook_of(script)["cells"]]
+    assert kept == source
+
+
+@each
+def test_the_notebook_is_well_formed(script: Path) -> None:
+    """Any notebook editor opens it; method: nbformat's own validation."""
+    require.module("jupyter", "nbformat")
+    nbformat: Any = importlib.import_module("nbformat")
+    notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+    assert nbformat.validator.isvalid(notebook)
+
+
+@each
+def test_the_notebook_shows_its_outputs(script: Path) -> None:
+    """It opens with what it gives, and without errors; method: look at the outputs."""
+    notebook = notebook_of(script)
+    cells = code_cells(notebook)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    kinds = [output["output_type"] for output in outputs(notebook)]
+    assert kinds
+    assert "error" not in kinds
+    assert "stderr" not in [output.get("name") for output in outputs(notebook)]
+
+
+@each
+def test_the_notebook_keeps_nothing_that_changes(script: Path) -> None:
+    """A second build gives no difference; method: ids that count, no times, no versions."""
+    notebook = notebook_of(script)
+    cells = notebook["cells"]
+    assert [cell["id"] for cell in cells] == [f"cell-{i:02d}" for i in range(len(cells))]
+    assert all(cell["metadata"] == {} for cell in cells)
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert "version" not in notebook["metadata"]["language_info"]
+
+
+@each
+def test_a_lesson_is_small(script: Path) -> None:
+    """One sitting: at most 15 code cells; one figure, told in words too; method: count them."""
+    notebook = notebook_of(script)
+    assert len(code_cells(notebook)) <= CODE_CELLS_MAX
+    pictures = [o for o in outputs(notebook) if "image/png" in o.get("data", {})]
+    assert len(pictures) == 1
+    assert len(pictures[0]["metadata"]["image/png"]["alt"]) > 100
+    png = base64.b64decode("".join(pictures[0]["data"]["image/png"]))
+    assert png.startswith(b"\x89PNG")
+    words = "".join("".join(cell["source"]) for cell in notebook["cells"]).lower()
+    for part in ("predict", "run", "explain", "modify", "exercise", "stretch", "kafka differs"):
+        assert f"## {part}" in words or f" {part}" in words
+
+
+@each
+def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
+    """No Jupyter is needed, nor 45 s; method: run it elsewhere, compare with what cells print."""
+    before = os.times()
+    done = python(script, folder=tmp_path)
+    after = os.times()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed(notebook_of(script))
+    assert list(tmp_path.iterdir()) == []
+    computed = after.children_user + after.children_system
+    assert computed - before.children_user - before.children_system < SECONDS_MAX
+
+
+@each
+def test_a_lesson_runs_in_a_jupyter_kernel(script: Path) -> None:
+    """The notebook is what a kernel gives today; method: build it, compare all but the pixels."""
+    jupyter()
+    done = python(FOLDER / "build.py", "--check", script, folder=FOLDER)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert done.stdout == f"{script.stem}.ipynb: it is up to date\n"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+@each
+def test_two_builds_give_the_same_bytes(script: Path, tmp_path: Path) -> None:
+    """The build is deterministic, pixels and all; method: build twice, elsewhere."""
+    jupyter()
+    made = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        python(FOLDER / "build.py", "--out", tmp_path / name, script, folder=FOLDER)
+        made.append((tmp_path / name / f"{script.stem}.ipynb").read_bytes())
+    assert made[0] == made[1]
+
+
+def sample() -> dict[str, Any]:
+    """A small notebook with a printed line and a picture."""
+    png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x07pixels"
+    picture = {"output_type": "display_data", "data": {"image/png": base64.b64encode(png).decode()}}
+    text = {"output_type": "stream", "name": "stdout", "text": ["a\n"]}
+    cell = {"cell_type": "code", "source": ["f()"], "outputs": [text, picture]}
+    return {"cells": [cell], "metadata": {}}
+
+
+def test_the_comparison_sees_what_matters() -> None:
+    """The check can fail; method: a notebook against copies of it with one change each."""
+    old = sample()
+    assert build.differences(old, sample()) == []
+    for key, value in (("source", ["g()"]), ("outputs", []), ("cell_type", "raw")):
+        changed = sample()
+        changed["cells"][0][key] = value
+        assert build.differences(old, changed) == [f"cell 0 differs in {key}"]
+    longer = sample()
+    longer["cells"].append(longer["cells"][0])
+    assert build.differences(old, longer) == ["it has 1 cells, and the lesson 2"]
+    assert build.differences(old, {**sample(), "metadata": {"a": 1}}) == ["its metadata differs"]
+
+
+def test_the_comparison_overlooks_pixels_only() -> None:
+    """Another matplotlib is no reason to fail; method: other pixels, then another size."""
+    picture = base64.b64decode(sample()["cells"][0]["outputs"][1]["data"]["image/png"])
+    for old, new, faults in (
+        (b"pixels", b"PIXELS", []),
+        (b"\x05", b"\x06", ["cell 0 differs in outputs"]),
+    ):
+        changed = sample()
+        data = changed["cells"][0]["outputs"][1]["data"]
+        data["image/png"] = base64.b64encode(picture.replace(old, new)).decode()
+        assert build.differences(sample(), changed) == faults
+
+
+def test_a_build_joins_what_was_printed_and_drops_ids() -> None:
+    """How a kernel cuts its output does not matter; method: a text in three pieces, two streams."""
+    cell = {
+        "id": "3f2a",
+        "metadata": {"execution": {"started": "now"}},
+        "outputs": [
+            {"output_type": "stream", "name": "stdout", "text": ["a\nb"]},
+            {"output_type": "stream", "name": "stdout", "text": "c\n"},
+            {"output_type": "stream", "name": "stderr", "text": "d\n"},
+            {"output_type": "display_data", "data": {}},
+            {"output_type": "display_data", "data": {}},
+        ],
+    }
+    [settled] = build.settled({"cells": [cell], "metadata": {"x": 1}})["cells"]
+    assert (settled["id"], settled["metadata"]) == ("cell-00", {})
+    texts = [output.get("text") for output in settled["outputs"]]
+    assert texts == [["a\n", "bc\n"], "d\n", None, None]
+
+
+def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
+    """A broken lesson never becomes a notebook; method: one with a cell that raises."""
+    jupyter()
+    lesson = tmp_path / "99_broken.py"
+    lesson.write_text('# %%\nraise ValueError("no such day")\n', encoding="utf-8")
+    done: subprocess.CompletedProcess[str] = python(
+        FOLDER / "build.py", "--out", tmp_path, lesson, folder=tmp_path
+    )
+    assert done.returncode == 1
+    assert "99_broken.py cannot be built" in done.stderr
+    assert "no such day" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["99_broken.py"]
+
+
+def test_a_missing_notebook_is_noticed(tmp_path: Path) -> None:
+    """The check can fail from end to end; method: a lesson without a notebook."""
+    jupyter()
+    lesson = tmp_path / "99_new.py"
+    lesson.write_text("# %%\nprint(6 * 7)\n", encoding="utf-8")
+    words = (FOLDER / "build.py", "--check", "--out", tmp_path, lesson)
+    done = python(*words, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "99_new.ipynb: it is missing\n"), done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["99_new.py"]
