@@ -87,10 +87,11 @@ def sent(what: msg.Message) -> str:
 
 def answered(what: object) -> str:
     """One answer to a client's request or to an application's call."""
-    if isinstance(what, msg.ProduceResponse):
-        if what.outcome == Outcome.WRITTEN:
-            return f"written base={what.base_offset} e{what.epoch}"
-        return f"{what.outcome.name.lower()} {what.error.name}"
+    if isinstance(what, msg.ProduceResponse | SendResult):
+        if what.outcome != Outcome.WRITTEN:
+            return f"{what.outcome.name.lower()} {what.error.name}"
+        known = what.base_offset >= 0
+        return f"written base={what.base_offset} e{what.epoch}" if known else "written somewhere"
     if isinstance(what, msg.FetchResponse):
         text = f"records {batches(what.batches)} hw={what.hw}"
         if what.diverging_end >= 0:
@@ -100,10 +101,6 @@ def answered(what: object) -> str:
         return f"{what.error.name}" if what.error else f"offset {what.offset}"
     if isinstance(what, msg.DescribeResponse):
         return f"{what.role} of e{what.leader_epoch} leader={what.leader or '-'}"
-    if isinstance(what, SendResult):
-        if what.outcome == Outcome.WRITTEN:
-            return f"written base={what.base_offset} e{what.epoch}"
-        return f"{what.outcome.name.lower()} {what.error.name}"
     if isinstance(what, PollResult):
         text = f"records {batches(what.batches)} next={what.next_offset} hw={what.hw}"
         return text if not what.error else f"{what.error.name} {text}"

@@ -24,12 +24,14 @@ ACKS: Final = {"all": -1, "1": 1, "0": 0}
 
 def cluster(stage: Stage, args: Args) -> None:
     """``cluster 3``: start n1 to n3; n1 leads epoch 1, all are in the ISR, nothing is under way."""
-    count = int(args.next("the number of brokers"))
+    word = args.next("the number of brokers")
+    if word not in tuple("123456789"):
+        raise args.error(f"a cluster has 1 to 9 brokers, not {word}")
     min_isr, flush = args.number("min_isr", 2), args.option("flush", "batch")
-    lag_us = args.duration(args.option("lag", "2s"))
+    batch_bytes_max = args.number("batch_max", 1 << 20)
     args.finish()
-    names = tuple(f"n{i}" for i in range(1, count + 1))
-    config = BrokerConfig(names, min_isr, flush, lag_us=lag_us)
+    names = tuple(f"n{i}" for i in range(1, int(word) + 1))
+    config = BrokerConfig(names, min_isr, flush, batch_bytes_max=batch_bytes_max)
     for name in names:
         stage.world.add(name, config, stage.make_broker)
         stage.world.start(name)
@@ -40,8 +42,11 @@ def cluster(stage: Stage, args: Args) -> None:
 
 
 def start(stage: Stage, args: Args) -> None:
-    """``start n1``: a new incarnation, with what its disk holds."""
+    """``start n1 [flush=batch]``: a new incarnation, with what its disk holds."""
     node = args.next("the node")
+    config = stage.world.place(node).config
+    if isinstance(config, BrokerConfig):
+        stage.world.place(node).config = replace(config, flush=args.option("flush", config.flush))
     args.finish()
     stage.world.start(node)
 

@@ -102,6 +102,13 @@ def fire(stage: Stage, args: Args) -> None:
     stage.world.fire(node, key)
 
 
+def stall(stage: Stage, args: Args) -> None:
+    """``stall n1 3s``: its process stands still; its clock moves on and its timers are overdue."""
+    node, word = args.next("the node"), args.next("how long")
+    args.finish()
+    stage.world.up(node).clock += args.duration(word)
+
+
 def run(stage: Stage, args: Args) -> None:
     """``run 3s [n1 n2]`` or ``run until isr=n1,n2 [n1 n2]``: let time pass, timers fire.
 
@@ -159,14 +166,21 @@ def disk(stage: Stage, args: Args) -> None:
 
 
 def store(stage: Stage, args: Args) -> None:
-    """``store n1 happen|reply|answer|unknown|lose|repeat [cas|read|beat|publish] [nth=K]``.
+    """``store n1 happen|reply|answer|unknown|lose|repeat|aside [cas|read|beat|publish] [nth=K]``.
 
     Moves the node's metadata call: let it happen, let its reply arrive, both; or tell the node that
-    it timed out, while the request is still under way or lost; or let a copy of it happen.
+    it timed out, while the request is still under way or lost; or let a copy of it happen. What is
+    put aside goes on with ``store n1 late``.
     """
     node, move = args.next("the node"), args.next("the move")
-    call = _call(stage, args, node)
     world = stage.world
+    if move == "late":
+        args.finish()
+        for known in stage.aside_calls.pop(node, ()):
+            world.transit.calls[known.number] = known
+            world.meta_complete(known.number)
+        return
+    call = _call(stage, args, node)
     if move == "happen":
         world.meta_execute(call.number)
     elif move == "reply":
@@ -177,6 +191,11 @@ def store(stage: Stage, args: Args) -> None:
         world.meta_unknown(call.number)
     elif move == "lose":
         world.meta_unknown(call.number, lose_request=True)
+    elif move == "aside":
+        del world.transit.calls[call.number]
+        stage.aside_calls[node] = (*stage.aside_calls.get(node, ()), call)
+        reply = "" if call.outcome is None else f": {golden_lines.replied(call.outcome)}"
+        stage.say(f"aside: {node} -> store {golden_lines.called(call.request)}{reply}")
     elif move == "repeat":
         world.meta_execute(world.meta_repeat(call.number))
     else:

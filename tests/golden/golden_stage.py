@@ -18,7 +18,7 @@ from yak_core.events import Event
 from yak_core.host import Host, Node
 from yak_core.ids import Micros, NodeId
 from yak_core.manual import Manual
-from yak_core.manual_backend import Config, Flight, Make, ManualBackend, Transit
+from yak_core.manual_backend import Config, Flight, Make, ManualBackend, MetaCall, Transit
 from yak_core.messages import with_batches, with_records
 from yak_core.metadata.calls import BeatCall, Publish
 from yak_core.notes import Note
@@ -66,6 +66,7 @@ class Stage:
     lines: list[str] = field(default_factory=list)
     show_all: bool = False
     aside: dict[str, tuple[Flight, ...]] = field(default_factory=dict)
+    aside_calls: dict[NodeId, tuple[MetaCall, ...]] = field(default_factory=dict)
     orders: dict[tuple[NodeId, int, int], str] = field(default_factory=dict)
     fuses: dict[NodeId, int] = field(default_factory=dict)
     labels: dict[tuple[NodeId, int, int], str] = field(default_factory=dict)

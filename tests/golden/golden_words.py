@@ -87,6 +87,7 @@ WORDS: Final[dict[str, Word]] = {
     "cut": moves.cut,
     "heal": moves.heal,
     "fire": moves.fire,
+    "stall": moves.stall,
     "run": moves.run,
     "elect": moves.elect,
     "settle": moves.settle_all,

@@ -71,6 +71,7 @@ def test_malformed_script_is_refused_with_its_line(text: str, line: int, reason:
     ("command", "reason"),
     [
         ("dance", "no word 'dance'; there are cluster, start"),
+        ("cluster many", "a cluster has 1 to 9 brokers, not many"),
         ("start", "the node is missing"),
         ("start n9", "there is no node n9"),
         ("start n1", "n1 is up already"),

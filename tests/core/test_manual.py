@@ -1,0 +1,272 @@
+"""The world by hand: moves are exact, worlds can be forked, and the driver's mistakes are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from yak_core.batch import Builder
+from yak_core.broker import Broker
+from yak_core.clients.calls import SendBatch, SendResult
+from yak_core.clients.producer import Producer
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.errors import Outcome
+from yak_core.manual import DISK, STORE, Manual, nonce_of
+from yak_core.manual_backend import ManualError
+from yak_core.manual_run import advance, settle
+from yak_core.messages import ProduceRequest, ProduceResponse
+from yak_core.metadata.calls import Cas, Read
+
+SECOND = 1_000_000
+NODES = ("n1", "n2", "n3")
+
+
+def cluster() -> Manual:
+    """Three brokers, n1 leading, all in the ISR."""
+    world = Manual()
+    for node_id in NODES:
+        world.add(node_id, BrokerConfig(NODES), lambda _: Broker())
+        world.start(node_id)
+        settle(world)
+    assert advance(world, 10 * SECOND, lambda: isr(world) == NODES)
+    return world
+
+
+def isr(world: Manual) -> tuple[str, ...]:
+    return () if world.store.record is None else world.store.record.isr
+
+
+def produce(world: Manual, node_id: str, value: bytes) -> int:
+    builder = Builder()
+    builder.append(value, timestamp_ms=0)
+    return world.call(node_id, ProduceRequest(0, -1, -1, 30 * SECOND, builder.build()))
+
+
+def picture(world: Manual) -> list[object]:
+    """Everything that a fork must not disturb."""
+    shown: list[object] = [world.store.record, dict(world.store.beats)]
+    shown += [tuple(world.transit.flights.values()), tuple(world.transit.calls.values())]
+    for place in world.nodes.values():
+        shown += [place.clock, place.life, tuple(place.timers.values()), tuple(place.disk.queue)]
+        shown += [tuple(place.disk.image.batches), tuple(place.disk.tail.batches)]
+        shown.append(None if place.host is None else place.host.node.snapshot())
+    return shown
+
+
+def test_a_fork_goes_its_own_way_and_the_same_way() -> None:
+    """Fork amid traffic: the original stands still, and both, moved alike, become equal."""
+    world = cluster()
+    produce(world, "n1", b"a")
+    world.crash_within("n3", 1)
+    world.deliver(next(iter(world.transit.flights)))
+    before = picture(world)
+    fork = world.fork()
+    assert picture(fork) == before
+
+    def go_on(one: Manual) -> None:
+        advance(one, SECOND)
+        one.crash("n1")
+        one.start("n1")
+        advance(one, 5 * SECOND)
+
+    go_on(fork)
+    assert picture(fork) != before
+    assert picture(world) == before
+    assert not fork.is_up("n3"), "the fuse was forked too"
+    go_on(world)
+    assert picture(world) == picture(fork)
+
+
+def test_a_crash_can_fall_between_doing_and_telling() -> None:
+    """Perform an append and its flush, crash before the node hears of it: they have happened."""
+    world = cluster()
+    produce(world, "n1", b"a")
+    world.disk_perform("n1")
+    world.disk_perform("n1")
+    world.crash("n1")
+    assert world.nodes["n1"].disk.image.leo == 1
+    world.start("n1")
+    assert world.nodes["n1"].disk.queue == []
+
+
+@pytest.mark.parametrize(
+    ("performed", "kept", "left"), [(0, 0, 0), (2, 0, 0), (2, 1, 1), (2, 9, 2)]
+)
+def test_a_crash_keeps_a_prefix_of_what_was_written(performed: int, kept: int, left: int) -> None:
+    """Write two batches without a flush and crash: so many are left as the driver wants."""
+    world = Manual()
+    world.add("n1", BrokerConfig(("n1",), 1, flush="os"), lambda _: Broker())
+    world.start("n1")
+    advance(world, SECOND)
+    produce(world, "n1", b"a")
+    produce(world, "n1", b"b")
+    for _ in range(performed):
+        world.disk_perform("n1")
+    world.crash("n1", kept)
+    assert world.nodes["n1"].disk.image.leo == left
+
+
+def test_an_unknown_call_may_still_happen_or_not() -> None:
+    """Time out a registration in each way: the node asks again, and the record shows which."""
+    for lost in (False, True):
+        world = cluster()
+        world.crash("n2")
+        world.start("n2")
+        world.held["n2", STORE] = None
+        world.meta_complete(call_of(world, "n2", Read))
+        settle(world, ("n2",))
+        world.held.clear()
+        number = call_of(world, "n2", Cas)
+        assert world.store.record is not None
+        version = world.store.record.version
+        world.meta_unknown(number, lose_request=lost)
+        if not lost:
+            world.meta_execute(number)
+        assert world.store.record.version == (version if lost else version + 1)
+        assert number not in world.transit.calls
+        advance(world, SECOND)
+        assert isr(world) == NODES
+        assert world.store.record.version == version + 1, "the registration happened once"
+
+
+def call_of(world: Manual, node_id: str, kind: type) -> int:
+    return next(
+        number
+        for number, call in world.transit.calls.items()
+        if call.node == node_id and isinstance(call.request, kind)
+    )
+
+
+def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
+    """Cut one link, hold another, hold a disk and a store link: settle leaves exactly these."""
+    world = cluster()
+    world.transit.cut["n1", "n2"] = None
+    world.held["n1", "n3"] = None
+    world.held["n1", DISK] = None
+    world.held["n1", STORE] = None
+    produce(world, "n1", b"a")
+    world.fire("n1", "beat")
+    lost = world.transit.lost
+    settle(world)
+    assert [(f.src, f.dst) for f in world.transit.flights.values()] == [("n1", "n3")]
+    assert [call.node for call in world.transit.calls.values()][:1] == ["n1"]
+    assert len(world.nodes["n1"].disk.queue) >= 2
+    assert lost == 1
+    world.held.clear()
+    settle(world)
+    assert world.transit.flights == {}
+    assert world.transit.calls == {}
+
+
+def test_a_response_reaches_only_the_life_that_asked() -> None:
+    """Restart a producer while its answer is on the wire: the new life does not get it."""
+    world = cluster()
+    world.add("p1", ClientConfig(NODES), lambda _: Producer())
+    world.start("p1")
+    builder = Builder()
+    builder.append(b"a", timestamp_ms=0)
+    first = world.call("p1", SendBatch(builder.build()))
+    settle(world, ("p1", "n1"))
+    settle(world, NODES)
+    answers = [f for f in world.transit.flights.values() if f.dst == "p1"]
+    assert [type(f.message) for f in answers] == [ProduceResponse]
+    late = world.duplicate(answers[0].number)
+    world.deliver(answers[0].number)
+    result = world.transit.answers[first]
+    assert isinstance(result, SendResult)
+    assert result.outcome == Outcome.WRITTEN
+    world.crash("p1")
+    world.start("p1")
+    lost = world.transit.lost
+    world.deliver(late)
+    assert world.transit.lost == lost + 1
+
+
+def test_clocks_run_apart() -> None:
+    """Let time pass for one node, then for all: only its clock moves, then all by as much."""
+    world = cluster()
+    clocks = {node_id: place.clock for node_id, place in world.nodes.items()}
+    advance(world, SECOND, among=("n2",))
+    assert world.nodes["n2"].clock == clocks["n2"] + SECOND
+    assert world.nodes["n1"].clock == clocks["n1"]
+    advance(world, SECOND)
+    assert world.nodes["n1"].clock == clocks["n1"] + SECOND
+    assert world.nodes["n2"].clock == clocks["n2"] + 2 * SECOND
+
+
+def test_endless_talk_is_noticed() -> None:
+    """Settle with fewer moves than there are to make: it says so instead of going on."""
+    world = cluster()
+    produce(world, "n1", b"a")
+    with pytest.raises(ManualError, match="not quiet after"):
+        settle(world, moves_max=2)
+
+
+def test_nonces_differ_where_ids_are_taken_from_them() -> None:
+    """Nonces of nodes and lives differ in their upper 62 bits, which become producer ids."""
+    names = ("n1", "n2", "n11", "p1", "a-long-name-of-a-producer-1", "a-long-name-of-a-producer-2")
+    nonces = [nonce_of(name, life) for name in names for life in range(1, 20)]
+    assert len({nonce >> 66 for nonce in nonces}) == len(nonces)
+    assert all(0 <= nonce < 1 << 128 for nonce in nonces)
+
+
+MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
+    (lambda w: w.add("n1", BrokerConfig(NODES), lambda _: Broker()), "n1 is there already"),
+    (lambda w: w.start("n1"), "n1 is up already"),
+    (lambda w: w.start("n9"), "there is no node n9; there are n1, n2, n3, p1"),
+    (lambda w: w.deliver(999), "message 999 is not on the wire"),
+    (lambda w: w.drop(999), "message 999 is not on the wire"),
+    (lambda w: w.fire("n1", "alarm"), "n1 has no timer 'alarm'"),
+    (lambda w: w.disk_complete("n1"), "n1 has no disk order waiting"),
+    (lambda w: w.disk_perform("n1"), "n1 has no disk order waiting"),
+    (lambda w: w.disk_report("n1"), "n1 has no performed disk order waiting"),
+    (lambda w: w.ship("n1"), "n1 has no SendLog waiting"),
+    (lambda w: w.meta_execute(999), "there is no metadata call 999"),
+    (lambda w: w.crash("p1"), "p1 is down"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
+def test_a_move_that_is_not_there_is_an_error(
+    mistake: Callable[[Manual], object], said: str
+) -> None:
+    """Ask for a move that cannot be made: ManualError says which and why."""
+    world = cluster()
+    world.add("p1", ClientConfig(NODES), lambda _: Producer())
+    with pytest.raises(ManualError, match=said):
+        mistake(world)
+
+
+def test_store_moves_are_made_in_order() -> None:
+    """Ask for store moves out of order: each is refused with its reason."""
+    world = cluster()
+    world.fire("n1", "beat")
+    number = next(iter(world.transit.calls))
+    with pytest.raises(ManualError, match="has not happened"):
+        world.meta_reply(number)
+    world.meta_execute(number)
+    with pytest.raises(ManualError, match="has happened already"):
+        world.meta_execute(number)
+    with pytest.raises(ManualError, match="is waited for"):
+        world.meta_drop(number)
+    copy = world.meta_repeat(number)
+    with pytest.raises(ManualError, match="nobody waits"):
+        world.meta_unknown(copy)
+    world.meta_drop(copy)
+    world.meta_reply(number)
+    assert number not in world.transit.calls
+
+
+def test_a_cancelled_call_gets_no_answer() -> None:
+    """Cancel a produce that waits: it commits, and no answer is kept for it."""
+    world = cluster()
+    kept, gone = produce(world, "n1", b"a"), produce(world, "n1", b"b")
+    world.cancel(gone)
+    settle(world)
+    assert list(world.transit.answers) == [kept]
+    node = world.host("n1").node
+    assert isinstance(node, Broker)
+    assert node.hw == 2
+    with pytest.raises(ManualError, match="is not waiting"):
+        world.cancel(kept)
