@@ -1,0 +1,42 @@
+"""The simulated world: a cluster, a seed, all that can go wrong; must never meet the real one.
+
+What is listed in ``__all__`` is what scenarios and notebooks use, and they must never use anything
+else of it.
+"""
+
+from yak_sim.choices import RandomChoices, ReplayChoices
+from yak_sim.disk import LOSSES
+from yak_sim.expect import Claim, ExpectationFailed
+from yak_sim.loop import Limits, Script
+from yak_sim.outcome import RunResult
+from yak_sim.plots import describe, plot_watermarks
+from yak_sim.scenario import Scenario, SettingError, run_scenario, scenario
+from yak_sim.script import run_as_script
+from yak_sim.story import Line
+from yak_sim.topology import DiskSpec, LinkSpec, Topology, millis, seconds
+from yak_sim.world import World
+
+__all__ = [
+    "LOSSES",
+    "Claim",
+    "DiskSpec",
+    "ExpectationFailed",
+    "Limits",
+    "Line",
+    "LinkSpec",
+    "RandomChoices",
+    "ReplayChoices",
+    "RunResult",
+    "Scenario",
+    "Script",
+    "SettingError",
+    "Topology",
+    "World",
+    "describe",
+    "millis",
+    "plot_watermarks",
+    "run_as_script",
+    "run_scenario",
+    "scenario",
+    "seconds",
+]

@@ -1,0 +1,139 @@
+"""Tiny nodes and worlds for the simulator's own tests; must never hold a rule of replication."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from yak_core.batch import Batch, Builder, placed, seal
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.effects import Effect
+from yak_core.events import Event, Received, Started
+from yak_core.host import Host, Snapshot
+from yak_core.ids import Micros, NodeId
+from yak_core.messages import Fenced
+from yak_sim.choices import Choices, RandomChoices
+from yak_sim.engine import Engine, Listener
+from yak_sim.topology import DiskSpec, LinkSpec, Topology
+
+INSTANT = LinkSpec(delay_min_us=10, delay_mean_us=0)
+"""A link without any chance in it."""
+
+SURE = Topology(
+    brokers=("n1", "n2"),
+    peer_link=INSTANT,
+    client_link=INSTANT,
+    store_link=INSTANT,
+    disk=DiskSpec(append_us=40, flush_us=500, flush_mean_us=0, save_us=500, save_mean_us=0),
+)
+"""A world in which every time is fixed."""
+
+Answering = Callable[[Micros, Event], list[Effect]]
+
+
+@dataclass
+class Puppet:
+    """A node that notes what it is told and does what its function says."""
+
+    acts: Answering
+    seen: list[tuple[Micros, Event]] = field(default_factory=list)
+
+    def step(self, now: Micros, event: Event) -> list[Effect]:
+        self.seen.append((now, event))
+        return self.acts(now, event)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot("puppet", (("seen", len(self.seen)),))
+
+    def fork(self) -> Puppet:
+        return Puppet(self.acts, list(self.seen))
+
+    def told(self, kind: type) -> list[tuple[Micros, Event]]:
+        """What it was told of one kind of event."""
+        return [(now, event) for now, event in self.seen if type(event) is kind]
+
+
+def idle(_now: Micros, _event: Event) -> list[Effect]:
+    """Does nothing."""
+    return []
+
+
+def at_start(*effects: Effect) -> Answering:
+    """Orders these when it is started, and nothing later."""
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        return list(effects) if isinstance(event, Started) else []
+
+    return act
+
+
+@dataclass
+class Stage:
+    """An engine and the puppets that were started in it, by node and then by life."""
+
+    engine: Engine
+    puppets: dict[NodeId, list[Puppet]]
+
+    def puppet(self, node: NodeId) -> Puppet:
+        """The puppet that runs, or ran last."""
+        return self.puppets[node][-1]
+
+
+def stage(
+    acts: dict[NodeId, Answering],
+    *,
+    topology: Topology = SURE,
+    choices: Choices | None = None,
+    listener: Listener | None = None,
+    watch: Callable[[Host, Micros, Event, list[Effect]], None] | None = None,
+    start: bool = True,
+) -> Stage:
+    """An engine with a puppet a node; ids that begin with ``c`` or ``p`` are clients."""
+    observers = () if watch is None else (_Watcher(watch),)
+    engine = Engine(topology, choices or RandomChoices(1), None, observers, listener)
+    puppets: dict[NodeId, list[Puppet]] = {node: [] for node in acts}
+
+    def make(node: NodeId) -> Puppet:
+        puppets[node].append(Puppet(acts[node]))
+        return puppets[node][-1]
+
+    brokers = tuple(node for node in acts if node.startswith("n"))
+    for node in acts:
+        if node.startswith("n"):
+            engine.add_broker(node, make, BrokerConfig(replicas=brokers))
+        else:
+            engine.add_client(node, make, ClientConfig(brokers=brokers))
+    if start:
+        for machine in engine.machines.values():
+            machine.start()
+    return Stage(engine, puppets)
+
+
+@dataclass
+class _Watcher:
+    watch: Callable[[Host, Micros, Event, list[Effect]], None]
+
+    def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
+        self.watch(host, now, event, effects)
+
+
+def say(number: int) -> Fenced:
+    """A message with a number in it."""
+    return Fenced(number, None)
+
+
+def heard(puppet: Puppet) -> list[int]:
+    """The numbers of the messages that a puppet got, in order."""
+    return [
+        event.message.epoch
+        for _, event in puppet.seen
+        if isinstance(event, Received) and isinstance(event.message, Fenced)
+    ]
+
+
+def batch_at(offset: int, *values: bytes, epoch: int = 1) -> Batch:
+    """A sealed batch of these values at a place in the log."""
+    builder = Builder()
+    for value in values:
+        builder.append(value, timestamp_ms=0)
+    return placed(seal(builder.build()), offset, epoch)

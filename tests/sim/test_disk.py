@@ -1,0 +1,222 @@
+"""The simulated disk: order, what a flush covers, what a crash takes, stalls, no space.
+
+Method: a disk alone, with fixed latencies and a list of what it reported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from tests.sim.echo_nodes import batch_at
+from yak_core.disk import DiskImage
+from yak_core.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.events import DiskDone, Done, NoSpace
+from yak_sim.choices import RandomChoices, ReplayChoices
+from yak_sim.clock import Clock
+from yak_sim.disk import LOSSES, NOTHING, SOME, TORN, UNSYNCED, SimDisk
+from yak_sim.topology import DiskSpec
+
+SPEC = DiskSpec(append_us=10, flush_us=100, flush_mean_us=0, save_us=50, save_mean_us=0)
+
+
+@dataclass
+class Bench:
+    clock: Clock
+    disk: SimDisk
+    done: list[tuple[int, DiskDone]]
+
+    def run(self, until_us: int) -> None:
+        self.clock.run_until(until_us)
+
+    def append(self, op: int, *batches_of: int) -> None:
+        """Batches of one record at these offsets."""
+        batches = tuple(batch_at(offset, b"v%d" % offset) for offset in batches_of)
+        self.disk.append(AppendLog(op, 0, batches), -1)
+
+    def ops(self) -> list[tuple[int, int]]:
+        return [(now, done.op) for now, done in self.done]
+
+
+def bench(spec: DiskSpec = SPEC) -> Bench:
+    clock, done = Clock(), list[tuple[int, DiskDone]]()
+
+    def report(event: DiskDone, _cause: int) -> None:
+        done.append((clock.now(), event))
+
+    return Bench(clock, SimDisk(clock, spec, RandomChoices(1).at("disk", "n1"), report), done)
+
+
+def test_operations_take_their_time_one_after_the_other() -> None:
+    """Goal: completion in issue order. Method: fixed times; an operation issued while idle."""
+    it = bench()
+    it.append(1, 0)
+    it.disk.flush(FlushLog(2, 0), -1)
+    it.append(3, 1)
+    it.disk.save(SaveState(4, "k", b"v"), -1)
+    it.disk.truncate(TruncateLog(5, 0, 1), -1)
+    it.run(1_000)
+    it.append(6, 1)
+    it.run(2_000)
+    assert it.ops() == [(10, 1), (110, 2), (120, 3), (170, 4), (180, 5), (1_010, 6)]
+    assert {type(done.result) for _, done in it.done} == {Done}
+    assert it.disk.image.saved == {"k": b"v"}
+
+
+def test_order_holds_when_times_are_drawn() -> None:
+    """Goal: a short operation does not overtake a long one. Method: large random latencies."""
+    it = bench(DiskSpec(append_us=1, append_mean_us=5_000, flush_us=1, flush_mean_us=5_000))
+    for number in range(100):
+        it.append(2 * number, number)
+        it.disk.flush(FlushLog(2 * number + 1, 0), -1)
+    it.run(10_000_000)
+    assert [op for _, op in it.ops()] == list(range(200))
+
+
+def test_a_read_sees_what_is_issued_and_the_image_what_is_done() -> None:
+    """Goal: the tail cache. Method: look between issue and completion, of appends and of a cut."""
+    it = bench()
+    it.append(1, 0, 1)
+    assert [b.base_offset for b in it.disk.read(0, 9, 1 << 20)] == [0, 1]
+    assert it.disk.image.leo == 0
+    it.run(50)
+    it.disk.truncate(TruncateLog(2, 1, 1), -1)
+    assert [b.base_offset for b in it.disk.read(0, 9, 1 << 20)] == [0]
+    assert it.disk.image.leo == 2
+    assert it.disk.generation == 1
+
+
+def test_a_flush_covers_what_was_issued_before_it_and_nothing_later() -> None:
+    """Goal: no batch is durable by luck. Method: an append issued while the flush is under way."""
+    it = bench()
+    it.append(1, 0)
+    it.disk.flush(FlushLog(2, 0), -1)
+    it.append(3, 1)
+    it.run(115)
+    assert it.disk.image.durable_end == 1
+    it.run(500)
+    assert (it.disk.image.leo, it.disk.image.durable_end) == (2, 1)
+    assert it.disk.unflushed == 1
+
+
+def crashed(lose: str) -> DiskImage:
+    """Offset 0 flushed, 1 and 2 written, 3 under way, and then a crash."""
+    it = bench()
+    it.append(1, 0)
+    it.disk.flush(FlushLog(2, 0), -1)
+    it.append(3, 1, 2)
+    it.run(150)
+    it.append(4, 3)
+    assert it.disk.unflushed == 3
+    it.disk.crash(lose)
+    assert it.disk.tail.leo == it.disk.image.leo
+    before = len(it.done)
+    it.run(10_000)
+    assert len(it.done) == before, "a crash ends what was under way"
+    return it.disk.image
+
+
+@pytest.mark.parametrize(("lose", "end"), [(NOTHING, 4), (UNSYNCED, 1), (TORN, 3)])
+def test_a_crash_takes_what_it_was_told_to(lose: str, end: int) -> None:
+    """Goal: each word means one thing. Method: the same crash with each."""
+    image = crashed(lose)
+    assert image.leo == end
+    assert image.durable_end == end, "what a restart finds is on the disk"
+
+
+def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
+    """Goal: every end between flushed and written comes up. Method: every decision there is."""
+    ends = set()
+    for carried_out in range(2):
+        for lost in range(4):
+            it = bench()
+            it.append(1, 0)
+            it.disk.flush(FlushLog(2, 0), -1)
+            it.append(3, 1, 2)
+            it.run(150)
+            it.append(4, 3)
+            driver = ReplayChoices(1, [("d", "n1", 0, carried_out), ("d", "n1", 1, lost)])
+            it.disk._point = driver.at("d", "n1")
+            it.disk.crash(SOME)
+            ends.add(it.disk.image.leo)
+            assert it.disk.image.leo >= 1, "what was flushed is there"
+    assert ends == {1, 2, 3, 4}
+
+
+def test_a_cut_that_was_not_flushed_may_come_undone() -> None:
+    """Goal: file systems do that. Method: cut, crash; cut, flush, crash; cut, lose nothing."""
+    for flushed, lose, end in ((False, UNSYNCED, 2), (True, UNSYNCED, 1), (False, NOTHING, 1)):
+        it = bench()
+        it.append(1, 0, 1)
+        it.disk.flush(FlushLog(2, 0), -1)
+        it.disk.truncate(TruncateLog(3, 1, 1), -1)
+        if flushed:
+            it.disk.flush(FlushLog(4, 1), -1)
+        it.run(1_000)
+        it.disk.crash(lose)
+        assert it.disk.image.leo == end
+
+
+def test_a_process_that_ends_in_order_loses_nothing() -> None:
+    """Goal: what was ordered takes place. Method: settle with operations under way."""
+    it = bench()
+    it.append(1, 0)
+    it.disk.save(SaveState(2, "clean", b"1"), -1)
+    it.disk.settle()
+    it.run(1_000)
+    assert it.disk.image.leo == 1
+    assert it.disk.image.saved == {"clean": b"1"}
+    assert it.done == []
+
+
+def test_a_stall_delays_everything_and_keeps_the_order() -> None:
+    """Goal: nothing completes meanwhile. Method: stall with work under way and work to come."""
+    it = bench()
+    it.append(1, 0)
+    it.disk.stall(5_000)
+    it.run(1_000)
+    it.append(2, 1)
+    it.disk.flush(FlushLog(3, 0), -1)
+    it.run(10_000)
+    assert it.ops() == [(5_000, 1), (5_010, 2), (5_110, 3)]
+
+
+def test_ending_a_stall_early_keeps_the_order_too() -> None:
+    """Goal: no operation overtakes one that waits. Method: end the stall, issue more."""
+    it = bench()
+    it.append(1, 0)
+    it.disk.flush(FlushLog(2, 0), -1)
+    it.disk.stall(5_000)
+    it.run(1_000)
+    it.disk.revive()
+    it.append(3, 1)
+    it.run(20_000)
+    assert it.ops() == [(1_010, 1), (1_110, 2), (1_120, 3)]
+    it.disk.revive()
+    assert it.disk.image.leo == 2
+
+
+def test_a_full_disk_refuses_and_leaves_no_gap() -> None:
+    """Goal: an append that was issued behind a refused one is refused too.
+
+    Method: two appends in a row on a full disk, then one at the place of the first.
+    """
+    it = bench()
+    it.disk.full = True
+    it.append(1, 0)
+    it.append(2, 1)
+    it.run(10)
+    it.disk.revive()
+    assert it.disk.tail.leo == 0
+    it.append(3, 0)
+    it.run(1_000)
+    assert [type(done.result) for _, done in it.done] == [NoSpace, NoSpace, Done]
+    assert it.disk.image.leo == it.disk.tail.leo == 1
+
+
+def test_losses_have_names() -> None:
+    """Goal: a misspelt word is noticed. Method: crash with one."""
+    assert LOSSES == ("nothing", "unsynced", "some", "torn")
+    with pytest.raises(AssertionError, match="loses one of"):
+        bench().disk.crash("everything")

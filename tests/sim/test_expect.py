@@ -1,0 +1,177 @@
+"""Claims about a run: each holds for a good run and fails for a damaged one, saying what and where.
+
+Method: one short run; then its logs and what its clients kept are damaged by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.sim.echo_nodes import batch_at
+from yak_sim import ExpectationFailed, Script, World, run_scenario, scenario, seconds
+
+VALUES = [b"a", b"b", b"b", b"", b"e", b"f"]
+
+
+@scenario(seed=7)
+def calm(world: World) -> Script:
+    """Six records, read and replicated."""
+    producer = world.producer(values=VALUES, batch=2)
+    consumer = world.consumer()
+    yield world.until(lambda: producer.finished, within=seconds(10))
+    yield world.until(lambda: len(consumer.reads) == len(VALUES), within=seconds(10))
+    yield world.until_converged(within=seconds(10))
+
+
+@pytest.fixture
+def world() -> World:
+    """A world after the run."""
+    result = run_scenario(calm)
+    assert result.valid is True, result.reason
+    return result.world
+
+
+CLAIMS: dict[str, Callable[[World], None]] = {
+    "nothing_acked_is_lost": lambda world: world.expect.nothing_acked_is_lost(),
+    "no_duplicates": lambda world: world.expect.no_duplicates(),
+    "order_kept": lambda world: world.expect.order_kept(),
+    "consumer_read_exactly": lambda world: world.expect.consumer_read_exactly(VALUES),
+    "logs_converge": lambda world: world.expect.logs_converge(),
+    "leader_is": lambda world: world.expect.leader_is(str(world.leader)),
+    "isr_is": lambda world: world.expect.isr_is(reversed(world.brokers)),
+    "hw_at_least": lambda world: world.expect.hw_at_least(6),
+}
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> None:
+    """Goal: no false alarm, and a sentence for the reader. Method: every claim once."""
+    CLAIMS[name](world)
+    (claim,) = world.claims
+    assert claim.held
+    assert claim.sentence
+    assert (claim.expected, claim.happened) == ("", "")
+
+
+def log(world: World) -> list[object]:
+    """The leader's log, to be damaged."""
+    batches: list[object] = world.log_of(str(world.leader))  # type: ignore[assignment]
+    return batches
+
+
+def lose_a_batch(world: World) -> None:
+    del log(world)[1]
+
+
+def alter_a_record(world: World) -> None:
+    log(world)[1] = batch_at(2, b"b", b"altered")
+
+
+def double_a_batch(world: World) -> None:
+    batches = world.log_of(str(world.leader))
+    batches.append(replace(batches[0], base_offset=0))
+
+
+def swap_two_batches(world: World) -> None:
+    batches = world.log_of(str(world.leader))
+    batches[0], batches[1] = batches[1], batches[0]
+
+
+def forget_one_read(world: World) -> None:
+    del world.consumers[0].reads[3]
+
+
+def double_a_read(world: World) -> None:
+    reads = world.consumers[0].reads
+    reads.insert(2, reads[1])
+
+
+def swap_two_reads(world: World) -> None:
+    reads = world.consumers[0].reads
+    reads[0], reads[1] = reads[1], reads[0]
+
+
+def alter_a_read(world: World) -> None:
+    world.consumers[0].reads[5] = world.consumers[0].reads[5]._replace(value=b"g")
+
+
+def crash_the_leader(world: World) -> None:
+    world.crash(str(world.leader))
+
+
+DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
+    (lose_a_batch, "nothing_acked_is_lost", "b'b' at offset 2"),
+    (alter_a_record, "nothing_acked_is_lost", "there is b'altered'"),
+    (lose_a_batch, "logs_converge", "they differ at offset 2"),
+    (alter_a_record, "logs_converge", "they differ at offset 2"),
+    (double_a_batch, "no_duplicates", "offsets 0 and 0"),
+    (double_a_batch, "logs_converge", "differ"),
+    (swap_two_batches, "order_kept", "comes after"),
+    (swap_two_reads, "order_kept", "it read offset 0 after 1"),
+    (double_a_read, "order_kept", "it read offset 1 after 1"),
+    (forget_one_read, "consumer_read_exactly", "b'' as number 4; but it read b'e'"),
+    (double_a_read, "consumer_read_exactly", "b'' as number 4"),
+    (swap_two_reads, "consumer_read_exactly", "b'a' as number 1; but it read b'b'"),
+    (alter_a_read, "consumer_read_exactly", "b'f' as number 6; but it read b'g'"),
+    (crash_the_leader, "nothing_acked_is_lost", "nobody leads"),
+    (crash_the_leader, "hw_at_least", "nobody leads"),
+]
+
+
+@pytest.mark.parametrize(
+    ("damage", "claim", "said"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
+)
+def test_a_claim_about_a_damaged_run_fails_and_says_where(
+    damage: Callable[[World], None], claim: str, said: str, world: World
+) -> None:
+    """Goal: the net has no hole. Method: damage first, then the claim that must notice it."""
+    damage(world)
+    with pytest.raises(ExpectationFailed) as failure:
+        CLAIMS[claim](world)
+    assert said in str(failure.value)
+    kept = world.claims[-1]
+    assert not kept.held
+    assert kept.expected
+    assert kept.happened
+
+
+def test_one_record_too_many_or_too_few_is_counted(world: World) -> None:
+    """Goal: a common prefix is not enough. Method: a shorter and a longer list."""
+    with pytest.raises(ExpectationFailed, match="expected 5 records; but it read 6"):
+        world.expect.consumer_read_exactly(VALUES[:-1])
+    with pytest.raises(ExpectationFailed, match="expected 7 records; but it read 6"):
+        world.expect.consumer_read_exactly([*VALUES, b"g"])
+
+
+def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: World) -> None:
+    """Goal: a retry that is answered without a place counts too. Method: such an answer."""
+    sent = world.producers[0].sent[1]
+    sent.base_offset = -1
+    world.expect.nothing_acked_is_lost()
+    sent.values = (b"never seen",)
+    with pytest.raises(ExpectationFailed, match="nowhere"):
+        world.expect.nothing_acked_is_lost()
+
+
+@pytest.mark.parametrize(
+    ("claim", "said"),
+    [
+        (lambda world: world.expect.leader_is("n9"), "expected n9 to lead"),
+        (lambda world: world.expect.isr_is(["n1"]), "it is n1, n2, n3"),
+        (lambda world: world.expect.hw_at_least(7), "it is 6 on n"),
+        (
+            lambda world: world.expect.that("Ice is hot", False, expected="heat", happened="cold"),
+            "Ice is hot: expected heat; but cold.",
+        ),
+    ],
+)
+def test_a_wrong_claim_says_what_is_the_case(
+    claim: Callable[[World], None], said: str, world: World
+) -> None:
+    """Goal: a sentence, not a traceback. Method: claims that are wrong about a good run."""
+    with pytest.raises(ExpectationFailed) as failure:
+        claim(world)
+    assert said in str(failure.value)

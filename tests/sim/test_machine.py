@@ -1,0 +1,330 @@
+"""Processes on a machine: start, crash (also in the middle of a step), pause, stop, calls.
+
+Method: puppets; what they were told and what came of their orders.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.sim.echo_nodes import Puppet, at_start, batch_at, heard, idle, say, stage
+from yak_core.clients.calls import Poll
+from yak_core.effects import (
+    Answer,
+    AnswerLog,
+    AppendLog,
+    Effect,
+    Exit,
+    FlushLog,
+    Halt,
+    SaveState,
+    Send,
+    SendLog,
+    SetTimer,
+    TruncateLog,
+)
+from yak_core.errors import ErrorCode
+from yak_core.events import (
+    Called,
+    DiskDone,
+    Event,
+    NotShipped,
+    PeerLost,
+    Received,
+    Shipped,
+    Started,
+    StopAsked,
+    TimerFired,
+)
+from yak_core.ids import Micros
+from yak_core.messages import (
+    DescribeRequest,
+    FetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ProduceRequest,
+    Replicate,
+)
+from yak_sim.engine import Listener
+
+APPEND = AppendLog(1, 0, (batch_at(0, b"a"),))
+HEADER = Replicate(1, "n1", 0, 0, -1, (), 0, 0, 1)
+NOTHING_FOUND = FetchResponse(1, ErrorCode.NONE, (), 1, 0, "n1", 1)
+
+
+def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
+    """Goal: a new process knows what its disk kept. Method: crash, start, compare."""
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        if isinstance(event, Started) and event.recovered.leo == 0:
+            return [APPEND, FlushLog(2, 0), SaveState(3, "k", b"v")]
+        return []
+
+    world = stage({"n1": act})
+    machine = world.engine.machines["n1"]
+    world.engine.run_for(10_000)
+    assert machine.crash("unsynced") == 0
+    assert not machine.up
+    assert machine.node is None
+    machine.start()
+    first, second = (puppet.seen[0][1] for puppet in world.puppets["n1"])
+    assert isinstance(first, Started)
+    assert isinstance(second, Started)
+    assert first.nonce != second.nonce
+    assert second.nonce < 1 << 128
+    assert (first.recovered.leo, second.recovered.leo) == (0, 1)
+    assert second.recovered.saved == (("k", b"v"),)
+    assert machine.life == 2
+
+
+def test_nothing_reaches_a_machine_without_a_process() -> None:
+    """Goal: what arrives meanwhile is lost, what arrives later is not. Method: send at both."""
+    world = stage({"n1": idle, "n2": idle})
+    machine, link = world.engine.machines["n2"], world.engine.network.link("n1", "n2")
+    link.send(Received("n1", say(1)), -1)
+    machine.crash("nothing")
+    machine.ask(DescribeRequest(1), lambda _result, _step: None)
+    world.engine.run_for(1_000)
+    link.send(Received("n1", say(2)), -1)
+    machine.start()
+    world.engine.run_for(1_000)
+    first, second = world.puppets["n2"]
+    assert heard(first) == []
+    assert heard(second) == [2]
+
+
+def test_a_pause_holds_messages_and_disk_back_in_their_order() -> None:
+    """Goal: no events, then all at once. Method: messages and a completion during a pause."""
+    world = stage({"n1": idle, "n2": at_start(APPEND)})
+    machine, link = world.engine.machines["n2"], world.engine.network.link("n1", "n2")
+    machine.pause()
+    link.send(Received("n1", say(1)), -1)
+    world.engine.run_for(1_000)
+    link.send(Received("n1", say(2)), -1)
+    machine.ask(DescribeRequest(7), lambda _result, _step: None)
+    world.engine.run_for(1_000)
+    puppet = world.puppet("n2")
+    assert len(puppet.seen) == 1
+    machine.resume()
+    kinds = [type(event) for _, event in puppet.seen[1:]]
+    assert kinds == [Received, DiskDone, Called, Received]
+    assert {now for now, _ in puppet.seen[1:]} == {2_000}
+
+
+def test_a_crash_drops_what_a_pause_held() -> None:
+    """Goal: held events are of that process. Method: crash a paused machine, start, resume."""
+    world = stage({"n1": idle, "n2": idle})
+    machine = world.engine.machines["n2"]
+    machine.pause()
+    world.engine.network.link("n1", "n2").send(Received("n1", say(1)), -1)
+    world.engine.run_for(1_000)
+    machine.crash("nothing")
+    machine.start()
+    machine.resume()
+    assert not machine.paused
+    assert [heard(puppet) for puppet in world.puppets["n2"]] == [[], []]
+
+
+@pytest.mark.parametrize("effects", range(5))
+def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
+    """Goal: effects before the cut are started, those behind it never are. Method: all cuts."""
+    ended: list[tuple[str, str, str]] = []
+    listener = Listener()
+    listener.on_ended = lambda node, how, reason: ended.append((node, how, reason))
+    orders = (Send("n2", say(1)), Send("n2", say(2)), SaveState(1, "k", b"v"), Send("n2", say(3)))
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        if isinstance(event, Started):
+            return [SetTimer("go", 50, 50)]
+        return list(orders) if isinstance(event, TimerFired) else []
+
+    world = stage({"n1": act, "n2": idle}, listener=listener)
+    machine = world.engine.machines["n1"]
+    machine.light_fuse(effects, "nothing")
+    world.engine.run_for(10_000)
+    sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
+    assert heard(world.puppet("n2")) == sent
+    assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
+    assert ended == ([("n1", "fuse", "0")] if effects < 4 else [])
+    assert machine.up == (effects == 4)
+
+
+def test_a_fuse_that_is_put_out_does_no_harm() -> None:
+    """Goal: healing ends what was prepared. Method: put it out before the step."""
+    world = stage({"n1": at_start(SetTimer("go", 50, 50))})
+    machine = world.engine.machines["n1"]
+    machine.light_fuse(0, "nothing")
+    machine.put_out_fuse()
+    world.engine.run_for(1_000)
+    assert machine.up
+    assert world.puppet("n1").told(TimerFired)
+
+
+@pytest.mark.parametrize(
+    ("order", "how", "reason"),
+    [(Exit(True), "exit", "clean"), (Exit(False), "exit", "not clean"), (Halt("no"), "halt", "no")],
+)
+def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
+    order: Effect, how: str, reason: str
+) -> None:
+    """Goal: nothing is delivered any more, nothing is lost. Method: end with work under way."""
+    ended: list[tuple[str, str, str]] = []
+    listener = Listener()
+    listener.on_ended = lambda node, word, why: ended.append((node, word, why))
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        return [APPEND, order, Send("n2", say(1))] if isinstance(event, StopAsked) else []
+
+    world = stage({"n1": act, "n2": idle}, listener=listener)
+    machine = world.engine.machines["n1"]
+    machine.ask_to_stop(1_000_000)
+    assert not machine.up
+    world.engine.run_for(10_000)
+    assert ended == [("n1", how, reason)]
+    assert machine.disk.image.leo == 1
+    assert not world.puppet("n1").told(DiskDone)
+    assert heard(world.puppet("n2")) == []
+
+
+def test_an_exception_out_of_a_step_halts_the_node_and_comes_out() -> None:
+    """Goal: never swallowed. Method: a step that raises."""
+    ended: list[tuple[str, str, str]] = []
+    listener = Listener()
+    listener.on_ended = lambda node, how, reason: ended.append((node, how, reason))
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        if isinstance(event, TimerFired):
+            raise KeyError("broken")
+        return [SetTimer("go", 5, 5)]
+
+    world = stage({"n1": act}, listener=listener)
+    with pytest.raises(KeyError, match="broken"):
+        world.engine.run_for(1_000)
+    assert ended == [("n1", "halt", "step raised KeyError: 'broken'")]
+
+
+def test_shipping_reads_as_of_the_order_and_tells_what_went_out() -> None:
+    """Goal: SendLog sends whole batches, also of an append under way; not after a cut.
+
+    Method: ship, then order a ship and a cut in one step.
+    """
+    two = AppendLog(1, 0, (batch_at(0, b"a"), batch_at(1, b"b")))
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        if isinstance(event, Started):
+            return [two, SendLog(2, 0, "n2", HEADER, 0, 2, 1 << 20), SetTimer("cut", 900, 900)]
+        if isinstance(event, TimerFired):
+            return [
+                SendLog(3, 0, "n2", HEADER, 0, 2, 1 << 20),
+                TruncateLog(4, 1, 1),
+                SendLog(5, 1, "n2", HEADER, 0, 2, 1 << 20),
+                SendLog(6, 1, "n9", HEADER, 0, 1, 1 << 20),
+            ]
+        return []
+
+    world = stage({"n1": act, "n2": idle})
+    world.engine.run_for(10_000)
+    results = {
+        event.op: event.result
+        for _, event in world.puppet("n1").seen
+        if isinstance(event, DiskDone) and event.op != 1
+    }
+    first, second = two.batches
+    assert results[2] == Shipped(2, first.size + second.size)
+    assert isinstance(results[3], NotShipped)
+    assert results[5] == Shipped(1, first.size)
+    assert isinstance(results[6], NotShipped)
+    got = [
+        event.message.batches
+        for _, event in world.puppet("n2").seen
+        if isinstance(event, Received) and isinstance(event.message, Replicate)
+    ]
+    assert got == [(first, second), (first,)]
+
+
+def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
+    """Goal: Send becomes Called with a fresh id, Answer and AnswerLog become Received."""
+
+    def broker(_now: Micros, event: Event) -> list[Effect]:
+        if isinstance(event, Started):
+            return [APPEND]
+        if isinstance(event, Called) and isinstance(event.request, ListOffsetsRequest):
+            answer = ListOffsetsResponse(event.request.correlation, ErrorCode.NONE, 5, 1, "n1", 1)
+            return [Answer(event.call, answer)]
+        if isinstance(event, Called):
+            return [AnswerLog(event.call, NOTHING_FOUND, 0, 1, 100)]
+        return []
+
+    asking = at_start(
+        Send("n1", ListOffsetsRequest(41, -1)),
+        Send("n1", ListOffsetsRequest(42, -1)),
+        Send("n1", DescribeRequest(43)),
+    )
+    world = stage({"n1": broker, "c1": asking})
+    world.engine.run_for(10_000)
+    calls = [event for _, event in world.puppet("n1").seen if isinstance(event, Called)]
+    assert [call.call for call in calls] == [1, 2, 3]
+    assert {type(call.wall_ms) for call in calls} == {int}
+    answers: list[Any] = [
+        event.message for _, event in world.puppet("c1").seen if isinstance(event, Received)
+    ]
+    assert [answer.correlation for answer in answers] == [41, 42, 1]
+    assert answers[2].batches == APPEND.batches
+    assert world.engine.machines["c1"].last_src == "n1"
+
+
+def test_a_batch_is_sealed_when_it_leaves_its_client() -> None:
+    """Goal: producer fields and CRC are in the bytes on the wire. Method: an unsealed handle."""
+    unsealed = batch_at(0, b"a")
+    unsealed = type(unsealed)(0, -1, 1, 77, 3, 5, 0, unsealed.size, 0, unsealed.data)
+    asking = at_start(Send("n1", ProduceRequest(1, 1, -1, 1_000, unsealed)))
+    world = stage({"n1": idle, "p1": asking})
+    world.engine.run_for(1_000)
+    ((_, called),) = world.puppet("n1").told(Called)
+    assert isinstance(called, Called)
+    assert isinstance(called.request, ProduceRequest)
+    batch = called.request.batch
+    assert batch.crc != 0
+    assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (77, 3, 5)
+
+
+def test_a_call_from_outside_is_answered_to_whoever_made_it() -> None:
+    """Goal: an application gets its own answer. Method: two calls, answered in reverse."""
+    waiting: list[int] = []
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        if isinstance(event, Called):
+            waiting.append(event.call)
+            if len(waiting) == 2:
+                listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, 0, None, 0)
+                return [Answer(call, listed) for call in reversed(waiting)]
+        return []
+
+    world = stage({"c1": act})
+    got: list[str] = []
+    machine = world.engine.machines["c1"]
+    machine.ask(Poll(), lambda _result, _step: got.append("first"))
+    machine.ask(Poll(), lambda _result, _step: got.append("second"))
+    assert got == ["second", "first"]
+
+
+def test_answering_a_call_that_is_not_open_is_a_mistake() -> None:
+    """Goal: two answers to one call do not pass. Method: a node that gives both."""
+    listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, 0, None, 0)
+
+    def act(_now: Micros, event: Event) -> list[Effect]:
+        return [Answer(event.call, listed)] * 2 if isinstance(event, Called) else []
+
+    world = stage({"c1": act})
+    with pytest.raises(AssertionError, match="not open"):
+        world.engine.machines["c1"].ask(Poll(), lambda _result, _step: None)
+
+
+def test_a_lost_peer_is_told() -> None:
+    """Goal: a broken connection can be noticed. Method: tell a puppet."""
+    world = stage({"n1": idle})
+    world.engine.machines["n1"].lose_peer("n2")
+    assert world.puppet("n1").told(PeerLost) == [(0, PeerLost("n2"))]
+    assert isinstance(world.engine.machines["n1"].node, Puppet)

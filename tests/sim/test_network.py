@@ -1,0 +1,188 @@
+"""Links: delay, loss, repeats, order, cuts in one direction, clogs, slow lines.
+
+Method: two or three puppets that send each other numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.sim.echo_nodes import SURE, Stage, at_start, batch_at, heard, idle, say, stage
+from yak_core.effects import Send
+from yak_core.events import Received
+from yak_core.messages import Replicate
+from yak_sim.network import NetworkFault
+from yak_sim.topology import BROKERS, EVERYONE, STORE, LinkSpec
+
+
+def send(world: Stage, src: str, dst: str, *numbers: int) -> None:
+    """Put numbers on a link, now."""
+    for number in numbers:
+        world.engine.network.link(src, dst).send(Received(src, say(number)), -1)
+
+
+def three(link: LinkSpec = SURE.peer_link) -> Stage:
+    """Three idle brokers; everything is sent by hand."""
+    topology = replace(SURE, peer_link=link)
+    return stage({"n1": idle, "n2": idle, "n3": idle}, topology=topology)
+
+
+def test_a_message_takes_the_least_delay_at_least() -> None:
+    """Goal: delays are the minimum and something drawn. Method: many messages, their times."""
+    world = three(LinkSpec(delay_min_us=500, delay_mean_us=1_000))
+    send(world, "n1", "n2", *range(300))
+    world.engine.run_for(1_000_000)
+    times = [now for now, event in world.puppet("n2").seen if isinstance(event, Received)]
+    assert len(times) == 300
+    assert min(times) >= 500
+    assert max(times) > 2_000
+
+
+def test_fifo_keeps_the_order_and_without_it_messages_overtake() -> None:
+    """Goal: both kinds of link exist. Method: the same draws with and without."""
+    kept = three(LinkSpec(delay_mean_us=1_000))
+    free = three(LinkSpec(delay_mean_us=1_000, fifo=False))
+    for world in (kept, free):
+        send(world, "n1", "n2", *range(50))
+        world.engine.run_for(1_000_000)
+    assert heard(kept.puppet("n2")) == list(range(50))
+    assert sorted(heard(free.puppet("n2"))) == list(range(50))
+    assert heard(free.puppet("n2")) != list(range(50))
+
+
+def test_loss_and_repeats_are_counted() -> None:
+    """Goal: a part is lost, a part comes twice, later. Method: many messages."""
+    world = three(LinkSpec(loss=(1, 4), duplicate=(1, 4)))
+    send(world, "n1", "n2", *range(400))
+    world.engine.run_for(10_000_000)
+    got = heard(world.puppet("n2"))
+    link = world.engine.network.link("n1", "n2")
+    assert 250 < len(set(got)) < 350
+    assert 40 < len(got) - len(set(got)) < 120
+    assert link.sent == 400
+    assert link.lost == 400 - len(set(got))
+    assert world.engine.network.counts() == (400, link.lost, len(got))
+
+
+def test_a_cut_is_one_way_and_takes_what_is_under_way() -> None:
+    """Goal: sent before the cut and not yet there means lost. Method: cut while it flies."""
+    world = three()
+    network = world.engine.network
+    send(world, "n1", "n2", 1)
+    send(world, "n2", "n1", 1)
+    fault = NetworkFault("cut", ("n1",), ("n2",))
+    network.add(fault)
+    send(world, "n1", "n2", 2)
+    send(world, "n1", "n3", 2)
+    send(world, "n2", "n1", 2)
+    world.engine.run_for(1_000)
+    assert network.remove(fault)
+    assert not network.remove(fault)
+    send(world, "n1", "n2", 3)
+    world.engine.run_for(1_000)
+    assert heard(world.puppet("n2")) == [3]
+    assert heard(world.puppet("n3")) == [2]
+    assert heard(world.puppet("n1")) == [1, 2]
+
+
+def test_two_faults_on_a_link_both_have_to_end() -> None:
+    """Goal: healing one leaves the other. Method: overlapping cuts, one of them two ways."""
+    world = three()
+    network = world.engine.network
+    both = NetworkFault("cut", ("n1",), ("n2", "n3"), two_way=True)
+    one = NetworkFault("cut", (BROKERS,), ("n2",))
+    network.add(both)
+    network.add(one)
+    network.remove(both)
+    send(world, "n1", "n2", 1)
+    send(world, "n2", "n1", 2)
+    world.engine.run_for(1_000)
+    network.remove(one)
+    send(world, "n1", "n2", 3)
+    world.engine.run_for(1_000)
+    assert heard(world.puppet("n2")) == [3]
+    assert heard(world.puppet("n1")) == [2]
+
+
+def test_a_fault_holds_for_links_that_are_used_later() -> None:
+    """Goal: no message slips through on a link that nobody had used. Method: a first message."""
+    world = three()
+    world.engine.network.add(NetworkFault("cut", (EVERYONE,), ("n3",)))
+    send(world, "n1", "n3", 1)
+    send(world, "n1", "n2", 1)
+    world.engine.run_for(1_000)
+    assert heard(world.puppet("n3")) == []
+    assert heard(world.puppet("n2")) == [1]
+
+
+def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
+    """Goal: nothing is lost, all is late. Method: clog, unclog; cut a clogged link."""
+    world = three()
+    network = world.engine.network
+    fault = NetworkFault("clog", ("n1",), ("n2",))
+    send(world, "n1", "n2", 1)
+    network.add(fault)
+    send(world, "n1", "n2", 2, 3)
+    world.engine.run_for(1_000)
+    assert heard(world.puppet("n2")) == []
+    network.remove(fault)
+    world.engine.run_for(1)
+    assert heard(world.puppet("n2")) == [1, 2, 3]
+    network.add(fault)
+    send(world, "n1", "n2", 4)
+    world.engine.run_for(1_000)
+    cut = NetworkFault("cut", ("n1",), ("n2",))
+    network.add(cut)
+    network.remove(fault)
+    world.engine.run_for(1_000)
+    assert heard(world.puppet("n2")) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("delay_us", "bytes_per_s"), [(5_000, 0), (0, 100_000), (5_000, 100_000)])
+def test_a_slow_link_adds_a_delay_and_lets_through_only_so_much(
+    delay_us: int, bytes_per_s: int
+) -> None:
+    """Goal: the arrival times follow from delay and bytes. Method: two large messages at once."""
+    batch = batch_at(0, b"x" * 10_000)
+    header = Replicate(1, "n1", 0, 0, -1, (batch,), 0, 0, 1)
+    world = stage({"n1": at_start(Send("n2", header), Send("n2", header)), "n2": idle}, start=False)
+    fault = NetworkFault("slow", ("n1",), ("n2",), delay_us=delay_us, bytes_per_s=bytes_per_s)
+    world.engine.network.add(fault)
+    for machine in reversed(world.engine.machines.values()):
+        machine.start()
+    world.engine.run_for(1_000_000)
+    took = (batch.size + 100) * 1_000_000 // bytes_per_s if bytes_per_s else 0
+    times = [now for now, event in world.puppet("n2").seen if isinstance(event, Received)]
+    assert times == [10 + delay_us + took, 10 + delay_us + 2 * took]
+
+
+def test_a_reset_loses_what_is_under_way_and_nothing_later() -> None:
+    """Goal: a broken connection is replaced by a new one. Method: reset in mid-flight."""
+    world = three()
+    send(world, "n1", "n2", 1)
+    send(world, "n2", "n1", 1)
+    world.engine.network.reset("n1", "n2")
+    send(world, "n1", "n2", 2)
+    world.engine.run_for(1_000)
+    assert heard(world.puppet("n2")) == [2]
+    assert heard(world.puppet("n1")) == []
+
+
+def test_the_store_and_clients_are_ends_of_links_too() -> None:
+    """Goal: a leader can be cut off from the store alone. Method: names that networks know."""
+    network = three().engine.network
+    assert network.knows(STORE)
+    assert network.is_in("n1", BROKERS)
+    assert not network.is_in(STORE, BROKERS)
+    assert not network.knows("n9")
+    with pytest.raises(KeyError):
+        network.link("n1", "n9")
+
+
+def test_a_message_to_nobody_known_is_lost() -> None:
+    """Goal: an address that does not exist is like one that does not answer. Method: send to it."""
+    world = stage({"n1": at_start(Send("n9", say(1)))})
+    world.engine.run_for(1_000)
+    assert world.engine.network.counts() == (0, 0, 0)

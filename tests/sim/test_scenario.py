@@ -1,0 +1,305 @@
+"""A scenario runs to a verdict, whatever it does; settings reach what they name.
+
+Method: scenarios that misbehave in every way that was thought of.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from yak_core.errors import Outcome
+from yak_core.host import Host
+from yak_core.invariants import InvariantViolated
+from yak_core.rules import Rules
+from yak_sim import (
+    ExpectationFailed,
+    Limits,
+    Scenario,
+    Script,
+    SettingError,
+    World,
+    run_scenario,
+    scenario,
+    seconds,
+)
+
+
+@scenario(seed=3, brokers=3, limits={"heartbeat_us": 50_000})
+def plain(world: World, *, records: int = 5, word: str = "x", loud: bool = False) -> Script:
+    """A few records.
+
+    And a second paragraph.
+    """
+    world.tell(f"{word} {records} {loud}")
+    producer = world.producer(values=records)
+    yield world.until(lambda: producer.finished, within=seconds(10))
+
+
+def test_a_scenario_is_described_and_nowhere_registered() -> None:
+    """Goal: the decorator only describes. Method: what it made."""
+    assert isinstance(plain, Scenario)
+    assert plain.name == "plain"
+    assert plain.text.startswith("A few records.\n")
+    assert plain.seed == 3
+    assert plain.parameters == {"records": 5, "word": "x", "loud": False}
+
+
+def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
+    """Goal: everything is in the result. Method: a plain run."""
+    result = run_scenario(plain, 4)
+    assert (result.scenario, result.seed, result.valid, result.reason) == ("plain", 4, True, "")
+    assert result.violations == []
+    assert result.goals["leaders elected"] == 1
+    assert result.figures["records_acked"] == 5
+    assert result.figures["steps"] == len(result.trace) > 0
+    assert result.trace.header.seed == 4
+    assert result.trace.header.scenario == "plain"
+    assert result.history.rows
+    assert result.story[0].text == "x 5 False"
+    assert result.cpu_s > 0
+    assert run_scenario(plain).seed == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "story"),
+    [
+        ({"records": "7", "word": "y", "loud": "true"}, "y 7 True"),
+        ({"records": 7}, "x 7 False"),
+        ({"brokers": "5", "flush": "os", "min_isr": "3", "store": "model"}, "x 5 False"),
+        ({"lease_us": "2000000", "retry_backoff_us": "50000"}, "x 5 False"),
+    ],
+)
+def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> None:
+    """Goal: one flat list of names. Method: the scenario's, the world's, brokers' and clients'."""
+    result = run_scenario(plain, settings=settings)
+    assert result.valid is True, result.reason
+    world = result.world
+    assert result.story[0].text == story
+    assert len(world.brokers) == int(settings.get("brokers", 3))
+    assert world.topology.flush == settings.get("flush", "batch")
+    config = world.broker("n1").config
+    assert config is not None
+    assert config.heartbeat_us == 50_000
+    assert config.lease_us == int(settings.get("lease_us", 3_000_000))
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"speed": "9"}, "plain has no setting 'speed'; it has "),
+        ({"records": "many"}, "records is a whole number, not 'many'"),
+        ({"loud": "perhaps"}, "loud is bool, not 'perhaps'"),
+        ({"lease_us": "long"}, "lease_us is a whole number"),
+    ],
+)
+def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], said: str) -> None:
+    """Goal: nothing runs with a setting that was meant otherwise. Method: wrong ones."""
+    with pytest.raises(SettingError) as failure:
+        run_scenario(plain, settings=settings)
+    assert said in str(failure.value)
+    with pytest.raises(SettingError, match="no setting 'speed'"):
+        scenario(speed=9)
+
+
+def verdict(function: Any, limits: Limits | None = None, **how: Any) -> tuple[Any, str]:
+    """(valid, reason) of a generator function; its trace and history are kept."""
+    result = run_scenario(scenario()(function), limits=limits, **how)
+    assert len(result.trace) > 0
+    assert result.figures["steps"] == len(result.trace)
+    return result.valid, result.reason
+
+
+def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
+    """Goal: one sentence, partial output. Method: an exception with an awkward constructor."""
+
+    class Awkward(Exception):
+        def __init__(self, one: str, two: str) -> None:
+            super().__init__(one)
+            self.two = two
+
+    def story(world: World) -> Script:
+        yield world.at(seconds=1)
+        raise Awkward("on purpose", "two arguments")
+
+    assert verdict(story) == (False, "The scenario raised Awkward: on purpose.")
+
+
+def test_a_claim_that_fails_is_the_reason() -> None:
+    """Goal: the sentence of the claim. Method: claim nonsense; catch one; let one pass."""
+
+    def story(world: World) -> Script:
+        yield from world.until_ready()
+        try:
+            world.expect.leader_is("n9")
+        except ExpectationFailed:
+            world.tell("caught")
+        world.expect.hw_at_least(1)
+
+    valid, reason = verdict(story)
+    assert valid is False
+    assert reason.startswith("The high watermark is at least 1: expected at least 1; but it is 0")
+
+
+def test_a_world_that_does_not_converge_says_why() -> None:
+    """Goal: a reason, not only a time-out. Method: a broker that stays down."""
+
+    def story(world: World) -> Script:
+        yield from world.until_ready()
+        world.crash("n3")
+        yield world.until_converged(within=seconds(10))
+
+    valid, reason = verdict(story)
+    assert valid is False
+    assert "all brokers to agree within 10 s; but n3 is not running" in reason
+
+
+def endless_waits(world: World) -> Script:
+    while True:
+        yield world.sleep(seconds=1)
+
+
+def endless_in_no_time(world: World) -> Script:
+    yield world.at(seconds=1)
+    while True:
+        yield world.at(seconds=0)
+
+
+def endless_without_a_yield(world: World) -> Script:
+    yield world.at(seconds=1)
+    while True:
+        pass
+
+
+def waits_for_ever(world: World) -> Script:
+    yield world.at(seconds=1)
+    yield world.until(lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("function", "limits", "said"),
+    [
+        (endless_waits, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
+        (waits_for_ever, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
+        (endless_in_no_time, Limits(happenings=20_000), "after 20[0-9]{3} happenings, at 1.000"),
+        (endless_in_no_time, Limits(wall_s=0.5), "after 0.5 s of real time, at 1.000"),
+        (endless_without_a_yield, Limits(wall_s=0.5), "does not come back|0.5 s of real time"),
+    ],
+)
+def test_a_scenario_that_never_ends_is_given_up(function: Any, limits: Limits, said: str) -> None:
+    """Goal: unknown, in a sentence, soon. Method: five ways of never ending."""
+    began = time.monotonic()
+    valid, reason = verdict(function, limits)
+    assert valid == "unknown"
+    assert time.monotonic() - began < 30
+    with pytest.raises(AssertionError, match=said):
+        raise AssertionError(reason)
+
+
+def test_a_scenario_without_a_yield_is_one_too() -> None:
+    """Goal: no surprise for who needs no time. Method: a plain function."""
+
+    def story(world: World) -> None:
+        world.tell("done")
+
+    result = run_scenario(scenario()(story))
+    assert result.valid is True
+    assert result.story[0].text == "done"
+
+
+def test_a_violation_ends_the_run_and_names_everything() -> None:
+    """Goal: invariant, event, node, expected, happened, rule. Method: a leader that is hasty.
+
+    The rule that the high watermark is a minimum is replaced: it is the leader's own end.
+    """
+
+    def own_end(hw: int, _isr: object, _all: object, known: Mapping[str, int], _min: int) -> int:
+        return max(hw, *known.values())
+
+    hasty = replace(Rules(), advance_high_watermark=own_end)
+
+    def story(world: World) -> Script:
+        world.producer(values=100)
+        yield world.at(seconds=5)
+
+    result = run_scenario(scenario()(story), rules=hasty)
+    assert result.valid is False
+    (found,) = result.violations
+    assert set(found) == {"invariant", "event", "node", "expected", "happened", "rule"}
+    assert found["invariant"] == "HwJustified"
+    assert found["event"] == len(result.trace) - 1
+    assert found["node"] == result.trace.step(int(found["event"])).node
+    assert result.reason.startswith(f"HwJustified was broken by {found['node']}: expected ")
+    assert result.world.now_us < seconds(5)
+
+
+def test_an_exception_in_a_node_is_a_violation_too() -> None:
+    """Goal: a core that raises fails the run. Method: a rule that raises."""
+
+    def broken(*_arguments: object) -> bool:
+        raise ZeroDivisionError("in a rule")
+
+    def story(world: World) -> Script:
+        yield world.at(seconds=5)
+
+    result = run_scenario(scenario()(story), rules=replace(Rules(), may_stand=broken))
+    assert result.valid is False
+    (found,) = result.violations
+    assert found["invariant"] == "NoException"
+    assert str(found["node"]).startswith("n")
+    assert "ZeroDivisionError: in a rule" in result.reason
+
+
+def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> None:
+    """Goal: a checker that raises inside the script's own call counts. Method: on_crash raises."""
+
+    class Strict:
+        def after_step(self, host: Host, *_step: object) -> None:
+            assert host.life >= 1
+
+        def on_crash(self, node: str, _image: object) -> None:
+            raise InvariantViolated("DurableSurvives", -1, node, "all", "nothing")
+
+    def story(world: World) -> Script:
+        yield from world.until_ready()
+        world.crash("n2")
+
+    result = run_scenario(scenario()(story), observers=[Strict()])
+    assert result.valid is False
+    assert result.violations[0]["invariant"] == "DurableSurvives"
+    assert result.violations[0]["node"] == "n2"
+
+
+def test_the_collector_is_off_during_a_run_and_as_before_afterwards() -> None:
+    """Goal: no pause depends on memory. Method: look inside and outside, also after a failure."""
+    inside = []
+
+    def story(world: World) -> Script:
+        inside.append(gc.isenabled())
+        yield world.at(seconds=1)
+        raise ValueError("x")
+
+    assert gc.isenabled()
+    verdict(story)
+    assert gc.isenabled()
+    assert inside == [False]
+
+
+def test_input_records_reach_the_scenario() -> None:
+    """Goal: the demo's lines are the scenario's values. Method: pass some through."""
+
+    def story(world: World) -> Script:
+        assert world.values == (b"one", b"", b"two")
+        producer = world.producer(values=world.values)
+        consumer = world.consumer()
+        yield world.until(lambda: len(consumer.reads) == 3, within=seconds(10))
+        world.expect.consumer_read_exactly(world.values)
+        assert [sent.outcome for sent in producer.sent] == [Outcome.WRITTEN] * 3
+
+    result = run_scenario(scenario()(story), values=[b"one", b"", b"two"])
+    assert result.valid is True, result.reason

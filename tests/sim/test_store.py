@@ -1,0 +1,151 @@
+"""The way to the metadata store: there and back, out of reach, answers lost, one ending each.
+
+Method: puppets that call the store and note what they are told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.sim.echo_nodes import SURE, Stage, at_start, idle, stage
+from yak_core.effects import CallMeta, Effect
+from yak_core.events import MetaReply
+from yak_core.ids import Micros
+from yak_core.metadata.calls import BeatCall, Cas, Done, MetaRequest, Read, Refused, Unknown
+from yak_core.metadata.record import Record
+from yak_core.metadata.transitions import create, register
+from yak_sim.engine import Listener
+from yak_sim.network import NetworkFault
+from yak_sim.store import CAS, executor_of
+from yak_sim.topology import STORE
+
+FIRST = create(store_id="s", attempt="a", node="n1", url="", replicas=("n1", "n2"), min_isr=2)
+CREATE = Cas(None, FIRST, None)
+
+
+def replies(world: Stage, node: str) -> list[tuple[Micros, int, type]]:
+    """(time, call, kind of outcome) of what a puppet was told."""
+    return [
+        (now, event.call, type(event.outcome))
+        for now, event in world.puppet(node).seen
+        if isinstance(event, MetaReply)
+    ]
+
+
+def calls(*requests: MetaRequest) -> list[Effect]:
+    return [CallMeta(number, request) for number, request in enumerate(requests)]
+
+
+@pytest.mark.parametrize("kind", ["model", "lua"])
+def test_a_call_is_carried_out_and_answered(kind: str) -> None:
+    """Goal: both executors do the same. Method: create twice, read, beat; look at the store."""
+    heard: list[Record] = []
+    listener = Listener()
+    listener.on_record = heard.append
+    act = at_start(*calls(CREATE, CREATE, Read(), BeatCall("n1", 1, FIRST.stamp)))
+    world = stage({"n1": act}, topology=replace(SURE, store=kind), listener=listener)
+    world.engine.run_for(5_000)
+    assert replies(world, "n1") == [
+        (20, 0, Done),
+        (20, 1, Refused),
+        (20, 2, Done),
+        (20, 3, Done),
+    ]
+    assert heard == [FIRST]
+    assert world.engine.store.record == FIRST
+    assert world.engine.store.carried_out == 4
+
+
+def test_without_an_answer_a_call_ends_as_unknown_once() -> None:
+    """Goal: 500 ms, one ending. Method: the store is out of reach for the call."""
+    world = stage({"n1": at_start(*calls(CREATE))})
+    world.engine.store.down = True
+    world.engine.run_for(5_000_000)
+    assert replies(world, "n1") == [(500_000, 0, Unknown)]
+    assert world.engine.store.record is None
+    assert world.engine.store.requests_lost == 1
+
+
+def test_a_late_answer_is_dropped() -> None:
+    """Goal: Unknown is final for the call. Method: an answer that takes longer than that."""
+    world = stage({"n1": at_start(*calls(CREATE))})
+    slow = NetworkFault("slow", (STORE,), ("n1",), delay_us=600_000)
+    world.engine.network.add(slow)
+    world.engine.run_for(5_000_000)
+    assert replies(world, "n1") == [(500_000, 0, Unknown)]
+    assert world.engine.store.record == FIRST, "it happened all the same"
+
+
+def test_a_call_may_take_effect_after_it_ended_as_unknown() -> None:
+    """Goal: unknown includes later. Method: a request that is under way for a second."""
+    world = stage({"n1": at_start(*calls(CREATE))}, start=False)
+    world.engine.network.add(NetworkFault("slow", ("n1",), (STORE,), delay_us=1_000_000))
+    world.engine.machines["n1"].start()
+    world.engine.run_for(600_000)
+    assert replies(world, "n1") == [(500_000, 0, Unknown)]
+    assert world.engine.store.record is None
+    world.engine.run_for(600_000)
+    assert len(replies(world, "n1")) == 1
+    assert world.engine.store.record == FIRST
+
+
+@pytest.mark.parametrize("lost", ["request", "reply"])
+def test_a_request_or_a_reply_is_lost_on_demand(lost: str) -> None:
+    """Goal: the two kinds of unknown that look alike. Method: one lost, the next is not."""
+    world = stage({"n1": at_start(*calls(CREATE, Read())), "n2": idle}, start=False)
+    store = world.engine.store
+    if lost == "request":
+        store.lose_requests("n1", 1)
+    else:
+        store.lose_replies("n1", 1)
+    world.engine.machines["n1"].start()
+    world.engine.run_for(5_000_000)
+    assert replies(world, "n1") == [(20, 1, Done), (500_000, 0, Unknown)]
+    assert store.record == (None if lost == "request" else FIRST)
+    assert (store.requests_lost, store.replies_lost) == ((1, 0) if lost == "request" else (0, 1))
+
+
+def test_a_fault_may_be_about_writes_only() -> None:
+    """Goal: beats do not use up the fault that was meant for a cas. Method: reads before it."""
+    world = stage({"n1": at_start(*calls(Read(), Read(), CREATE))}, start=False)
+    world.engine.store.lose_replies("n1", 1, CAS)
+    world.engine.machines["n1"].start()
+    world.engine.run_for(5_000_000)
+    assert replies(world, "n1") == [(20, 0, Done), (20, 1, Done), (500_000, 2, Unknown)]
+
+
+def test_no_answer_reaches_the_next_process() -> None:
+    """Goal: call ids are of one incarnation. Method: both lives make a call of the same id."""
+    world = stage({"n1": at_start(*calls(Read()))})
+    machine = world.engine.machines["n1"]
+    machine.crash("nothing")
+    machine.start()
+    world.engine.run_for(5_000_000)
+    assert world.engine.store.carried_out == 2
+    assert [len(puppet.told(MetaReply)) for puppet in world.puppets["n1"]] == [0, 1]
+
+
+def test_records_are_told_in_order_before_anybody_is_answered() -> None:
+    """Goal: checkers see each accepted record first. Method: note both in one list."""
+    order: list[object] = []
+    listener = Listener()
+    listener.on_record = lambda record: order.append(record.version)
+    second = register(FIRST, attempt="b", node="n2", clean=True, url="")
+    assert isinstance(second, Record)
+
+    def watch(*step: object) -> None:
+        if isinstance(step[2], MetaReply):
+            order.append(step[2].call)
+
+    act = at_start(*calls(CREATE, Cas(FIRST.stamp, second, None)))
+    world = stage({"n1": act}, listener=listener, watch=watch)
+    world.engine.run_for(1_000)
+    assert order == [1, 2, 0, 1]
+
+
+def test_a_store_is_one_of_two() -> None:
+    """Goal: a misspelt word is noticed. Method: ask for another."""
+    with pytest.raises(ValueError, match="'model' or 'lua'"):
+        executor_of("redis")

@@ -1,0 +1,148 @@
+"""The story of a run, line by line as it happens; must never decide what happens.
+
+Lines come from the notes of the brokers and from what scripts do to the world. High watermarks move
+with nearly every record and are told only as part of other lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from yak_core import notes
+from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.notes import Note
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line; leader, epoch and high watermark are those of the cluster's leader at that time.
+
+    ``leader`` is None, ``epoch`` and ``hw`` -1, while nobody leads.
+    """
+
+    at_us: Micros
+    text: str
+    leader: NodeId | None
+    epoch: Epoch
+    hw: Offset
+
+    def __str__(self) -> str:
+        at = f"t={self.at_us / 1_000_000:.3f}s"
+        if self.leader is None:
+            return f"{at} {self.text} [no leader]"
+        return f"{at} {self.text} [leader {self.leader}, epoch {self.epoch}, HW {self.hw}]"
+
+
+OnStory: TypeAlias = Callable[[Line], None]
+
+View: TypeAlias = Callable[[], tuple[NodeId | None, Epoch, Offset]]
+
+
+class Story:
+    """Keeps the lines of a run and passes each on as it is told."""
+
+    def __init__(self, now: Callable[[], Micros], view: View, on_story: OnStory | None) -> None:
+        self.lines: list[Line] = []
+        self._now = now
+        self._view = view
+        self._on_story = on_story
+        self._told: dict[tuple[object, ...], None] = {}
+
+    def tell(self, text: str) -> None:
+        """Add a line."""
+        line = Line(self._now(), text, *self._view())
+        self.lines.append(line)
+        if self._on_story is not None:
+            self._on_story(line)
+
+    def on_note(self, node: NodeId, note: Note) -> None:
+        """Tell a broker's remark, if it is one for the story and news."""
+        say = _SAY.get(type(note))
+        if say is not None:
+            text = say(node, note)
+            if text is not None and self._is_news(node, note):
+                self.tell(text)
+
+    def _is_news(self, node: NodeId, note: Note) -> bool:
+        """Whether it has not been told: brokers repeat themselves, and each other."""
+        key = _key(node, note)
+        if key is None:
+            return True
+        if key in self._told:
+            return False
+        self._told[key] = None
+        return True
+
+
+def _key(node: NodeId, note: Note) -> tuple[object, ...] | None:
+    if isinstance(note, notes.IsrShrunk | notes.IsrExpanded):
+        return ("isr", note.version)
+    if isinstance(note, notes.FencedPeer):
+        return ("fenced", note.peer, note.epoch)
+    if isinstance(note, notes.StoodForElection):
+        return ("stood", node, note.epoch)
+    return None
+
+
+def _names(nodes: tuple[NodeId, ...]) -> str:
+    return ", ".join(nodes)
+
+
+def _registered(node: NodeId, note: notes.Registered) -> str:
+    how = "its log complete" if note.clean else "its log perhaps not complete"
+    return f"{node} registered, {how}"
+
+
+def _became_leader(node: NodeId, note: notes.BecameLeader) -> str:
+    return f"{node} elected, epoch {note.epoch}, its log ends at {note.epoch_start}"
+
+
+def _became_follower(node: NodeId, note: notes.BecameFollower) -> str | None:
+    return None if note.leader is None else f"{node} follows {note.leader}, epoch {note.epoch}"
+
+
+def _stepped_down(node: NodeId, note: notes.SteppedDown) -> str:
+    left = f", {note.unknown} answers end as unknown" if note.unknown else ""
+    return f"{node} stepped down from epoch {note.epoch}{left}"
+
+
+def _stood(node: NodeId, note: notes.StoodForElection) -> str:
+    return f"{node} stands for election, epoch {note.epoch}"
+
+
+def _truncated(node: NodeId, note: notes.Truncated) -> str | None:
+    if note.end >= note.end_before:
+        return None
+    return f"{node} cut its log from {note.end_before} to {note.end}"
+
+
+def _fenced(node: NodeId, note: notes.FencedPeer) -> str:
+    return f"{node} fenced {note.peer}, whose epoch {note.epoch} is over"
+
+
+def _shrunk(_node: NodeId, note: notes.IsrShrunk) -> str:
+    return f"{_names(note.removed)} left the ISR, which is now {_names(note.isr)}"
+
+
+def _expanded(_node: NodeId, note: notes.IsrExpanded) -> str:
+    return f"{_names(note.added)} joined the ISR, which is now {_names(note.isr)}"
+
+
+def _reset(node: NodeId, note: notes.ProducerReset) -> str:
+    return f"{node} gave up on {note.abandoned} batches, producer epoch {note.producer_epoch}"
+
+
+_SAY: dict[type, Callable[[NodeId, Any], str | None]] = {
+    notes.Registered: _registered,
+    notes.BecameLeader: _became_leader,
+    notes.BecameFollower: _became_follower,
+    notes.SteppedDown: _stepped_down,
+    notes.StoodForElection: _stood,
+    notes.Truncated: _truncated,
+    notes.FencedPeer: _fenced,
+    notes.IsrShrunk: _shrunk,
+    notes.IsrExpanded: _expanded,
+    notes.ProducerReset: _reset,
+}
