@@ -307,7 +307,11 @@ class Broker:
             return
         if self.session.on_saved(event.op):
             return
-        if self.startup.on_saved(event.op, self.view):
+        started = self.startup.on_saved(event.op, self.view)
+        if isinstance(started, str):
+            self.halt(started)
+            return
+        if started:
             self.phase = REGISTERING
             return
         self.log.complete(event)

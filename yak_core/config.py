@@ -94,3 +94,5 @@ def check_config(node: NodeId, config: BrokerConfig) -> None:
         raise ValueError(f"min_isr is at least 1, not {config.min_isr}")
     if not config.heartbeat_us < config.beat_us < config.lease_us:
         raise ValueError("the heartbeat must be shorter than the beat, and the beat than the lease")
+    if config.lag_us < 4 * config.heartbeat_us:
+        raise ValueError("the lag must be at least four heartbeats, or no ack can come in time")

@@ -6,8 +6,8 @@ registered as a new incarnation: clean ones keep their place in ISR and ELR, unc
 both until they have caught up (R17, KIP-966).
 
 A disk that was emptied, or replaced by an old copy, looks intact. So each registration is claimed
-on the disk before it is sent: a record whose incarnation of this node is neither in the record
-saved last nor among the claims was registered from another disk, and this one is not clean.
+on the disk before it is sent: if the registered incarnation of this node is not among the claims,
+it was registered from another disk, and this one is not clean.
 """
 
 from __future__ import annotations
@@ -41,7 +41,6 @@ class Startup:
         "desk",
         "flush",
         "intact",
-        "known_life",
         "log",
         "marker",
         "marker_leo",
@@ -63,7 +62,6 @@ class Startup:
         self.claimed: tuple[Record | None, Record] | None = None
         self.clean = False
         self.claims = saved.claims
-        self.known_life = 0 if session.seen is None else session.seen.incarnation_of(desk.node)
         # What the last life acknowledged was flushed only if that life flushed, too.
         self.flush = desk.config.flush if saved.flush in ("", desk.config.flush) else "os"
         if saved.marker is not None:
@@ -79,8 +77,8 @@ class Startup:
         self.session.order_read()
         return True
 
-    def on_saved(self, op: OpId, view: Record | None) -> bool:
-        """A SaveState completed; True if it was this part's.
+    def on_saved(self, op: OpId, view: Record | None) -> bool | str:
+        """A SaveState completed; True if it was this part's, or a reason to halt.
 
         The deletion of the marker: the record is read now. A claim: it is sent now, unless a newer
         record has been seen since, which needs a claim of its own.
@@ -98,7 +96,8 @@ class Startup:
         if base is view:
             self.session.propose(CREATE if base is None else REGISTER, base, record, None)
         elif view is not None:
-            self.on_record(view, None)
+            outcome = self.on_record(view, None)
+            return outcome if isinstance(outcome, str) else True
         return True
 
     def on_absent(self) -> str | None:
@@ -133,8 +132,8 @@ class Startup:
         if settled is not None and settled[1]:
             incarnation = settled[0].request.record.version
             self.desk.note(Registered(incarnation, self.clean))
-            # The saved record names this life now, so the claims have done their work.
-            value = claims_value(self.desk.config.flush, ())
+            self.claims = (settled[0].request.record.stamp,)
+            value = claims_value(self.desk.config.flush, self.claims)
             self.desk.emit(SaveState(self.desk.op(), CLAIMS_KEY, value))
             return incarnation
         if self.session.proposal is not None or self.claimed is not None:
@@ -165,17 +164,21 @@ class Startup:
     def _is_same_disk(self, record: Record) -> bool:
         """Was the registered incarnation of this node registered from this very disk?"""
         registered = record.incarnation_of(self.desk.node)
-        if registered in (0, self.known_life):
+        if registered == 0:
             return True
         for stamp in (record.stamp, *record.ancestors):
             if stamp[0] == registered:
                 return stamp in self.claims
-        return False
+        return any(version == registered for version, _ in self.claims)
 
     def _claim(self, base: Record | None, record: Record) -> None:
         """Note on the disk what is about to be asked of the store."""
         self.claimed = (base, record)
-        self.claims = (*self.claims, record.stamp)[-CLAIMS_MAX:]
+        registered = 0 if base is None else base.incarnation_of(self.desk.node)
+        proven = tuple(claim for claim in self.claims if claim[0] == registered)
+        others = tuple(claim for claim in self.claims if claim[0] != registered)
+        # The claim that was granted is never the one that is forgotten.
+        self.claims = (*proven, *others[-CLAIMS_MAX:], record.stamp)
         self.claim_op = self.desk.op()
         # The mode of the weaker life counts until this one is registered.
         value = claims_value(self.flush, self.claims)
@@ -192,5 +195,4 @@ class Startup:
         other.claimed = self.claimed
         other.clean = self.clean
         other.claims = self.claims
-        other.known_life = self.known_life
         return other
