@@ -1,0 +1,225 @@
+"""The pages in docs/ say what the code says: generated tables, links, files, flaws.
+
+The last tests show that the first ones would notice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docs import generate
+from docs.words import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from tests.tidy.tree import ROOT, sources
+from yak_core import config, rules
+
+PAGES = [*generate.pages(), *ROOT.glob("README.md")]
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+SPOKEN_OF = re.compile(
+    r"`((?:yak_core|yak_sim|docs|scenarios|tests)/[\w/.-]+\.(?:py|md|golden|txt))`"
+)
+DECISION_PARTS = ["## Context", "## Decision", "## Consequences"]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def slug(heading: str) -> str:
+    """The anchor that a heading gets on the usual sites."""
+    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower()
+    return re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+
+
+def anchors(text: str) -> set[str]:
+    return {slug(line.lstrip("#")) for line in FENCE.sub("", text).splitlines() if line[:1] == "#"}
+
+
+def broken_links(folder: Path, text: str) -> Iterator[str]:
+    """The relative links of a page that lead nowhere, or out of the project."""
+    for link in LINK.findall(FENCE.sub("", text)):
+        path, _, anchor = link.partition("#")
+        if not re.match(r"[a-z]+:", link) and not _leads_to(folder, path, anchor, text):
+            yield link
+
+
+def _leads_to(folder: Path, path: str, anchor: str, text: str) -> bool:
+    target = (folder / path).resolve()
+    if path and not (target.exists() and target.is_relative_to(ROOT)):
+        return False
+    return not anchor or anchor in anchors(target.read_text("utf-8") if path else text)
+
+
+def missing_files(text: str) -> list[str]:
+    """The files of the project that a page speaks of and that are not there."""
+    return [path for path in SPOKEN_OF.findall(text) if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("page", generate.pages(), ids=name)
+def test_generated_tables_are_what_the_code_says(page: Path) -> None:
+    """No table is stale; method: write each anew and compare."""
+    stale = generate.stale(name(page), page.read_text("utf-8"))
+    assert not stale, f"run `python docs/generate.py`: {stale}"
+
+
+def test_every_table_is_shown_once() -> None:
+    """No generator is forgotten, no table is unknown; method: count the markers of all pages."""
+    shown = [n for page in generate.pages() for n in generate.names_in(page.read_text("utf-8"))]
+    assert sorted(shown) == sorted(generate.TABLES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_links_and_files_exist(page: Path) -> None:
+    """Whoever follows a page gets somewhere; method: resolve links, anchors and file names."""
+    text = page.read_text("utf-8")
+    assert list(broken_links(page.parent, text)) == []
+    assert missing_files(text) == []
+
+
+def test_every_decision_has_its_parts_and_is_listed() -> None:
+    """A decision's page has context, decision, consequences; method: read all of them."""
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text("utf-8")
+    found = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert len(found) >= 8
+    for path in found:
+        lines = path.read_text("utf-8").splitlines()
+        assert [line for line in lines if line.startswith("## ")] == DECISION_PARTS, path.name
+        assert f"[{lines[0].removeprefix('# ')}]({path.name})" in index
+
+
+def test_every_named_flaw_has_its_schedule() -> None:
+    """A number in a comment means something; method: look up each number in the tree."""
+    places = {
+        number: source.name
+        for source in sources()
+        if source.top in {"yak_core", "yak_sim", "scenarios", "docs", "tests"}
+        and source.name.endswith((".py", ".golden", ".md"))
+        for number in generate.NUMBER.findall(source.text)
+    }
+    known = generate.flaws()
+    assert list(known) == sorted(known)
+    unknown = {number: place for number, place in places.items() if number not in known}
+    assert unknown == {}
+    assert len(places) > 40
+
+
+def test_every_rule_says_what_it_stops() -> None:
+    """The table of rules has no hole; method: each entry names a flaw, each rule has a line."""
+    decisions = generate.decisions()
+    assert sorted(entry for _, entry, _ in decisions) == sorted(
+        field.name for field in dataclasses.fields(rules.Rules)
+    )
+    for _, entry, doc in decisions:
+        assert generate.stopped(entry, doc), entry
+    table = generate.rule_table()
+    for number in range(18):
+        assert f"| **R{number}** {RULE_TITLES[f'R{number}']} |" in table
+    entries = {entry for _, entry, _ in decisions}
+    assert set(BY_ENTRY) | set(UNNUMBERED) <= entries
+
+
+def test_every_golden_script_is_in_the_table() -> None:
+    """A script about a rule can be found from the rule; method: look for each name."""
+    table = generate.rule_table()
+    ours = [golden for golden in generate.goldens() if golden.rule in RULE_TITLES]
+    assert ours
+    assert [golden.name for golden in ours if f"scripts/{golden.name}.golden)" not in table] == []
+
+
+def test_no_word_is_left_of_what_the_code_no_longer_has() -> None:
+    """Hand-written words fit the settings; method: compare their names, and look for doubles."""
+    settings = {f.name for c in (config.BrokerConfig, config.ClientConfig) for f in _fields(c)}
+    assert settings >= set(KAFKA_NAMES)
+    assert settings >= set(UNDOCUMENTED)
+    documented = [
+        generate.attribute_docs(config.BrokerConfig),
+        generate.attribute_docs(config.ClientConfig),
+    ]
+    for setting in UNDOCUMENTED:
+        owners = [c for c in (config.BrokerConfig, config.ClientConfig) if _has(c, setting)]
+        assert len(owners) > sum(setting in docs for docs in documented), setting
+
+
+def _fields(cls: type) -> tuple[dataclasses.Field[object], ...]:
+    assert dataclasses.is_dataclass(cls)
+    return dataclasses.fields(cls)
+
+
+def _has(cls: type, setting: str) -> bool:
+    return setting in {field.name for field in _fields(cls)}
+
+
+# That the tests above would notice.
+
+
+def test_a_changed_table_is_stale() -> None:
+    """One changed figure is enough; method: change the lease on a copy of the page."""
+    page = ROOT / "docs" / "protocol.md"
+    text = page.read_text("utf-8")
+    changed = text.replace("| `lease_us` | 3 s |", "| `lease_us` | 4 s |")
+    assert changed != text
+    assert generate.stale("protocol.md", changed) == [("protocol.md", "broker-settings")]
+    assert generate.regenerated(changed) == text
+
+
+def test_words_around_a_table_stay() -> None:
+    """Only tables are written; method: regenerate a page of one emptied table and prose."""
+    before = "Above.\n\n<!-- generated: fixed-limits -->\n<!-- end: fixed-limits -->\n\nBelow.\n"
+    after = generate.regenerated(before)
+    assert after.startswith("Above.\n\n<!-- generated: fixed-limits -->\n")
+    assert after.endswith("<!-- end: fixed-limits -->\n\nBelow.\n")
+    assert generate.fixed() in after
+
+
+def test_a_lost_marker_is_noticed() -> None:
+    """A table without its end would never be compared; method: take one marker away."""
+    with pytest.raises(ValueError, match="one lacks its partner"):
+        generate.names_in("<!-- generated: rules -->\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("[a](protocol.md)", []),
+        ("[a](protocol.md#the-rules)", []),
+        ("## A `b` c\n[a](#a-b-c)", []),
+        ("[a](https://example.org/none)", []),
+        ("```\n[a](none.md)\n```", []),
+        ("[a](none.md)", ["none.md"]),
+        ("[a](protocol.md#none)", ["protocol.md#none"]),
+        ("[a](#none)", ["#none"]),
+        ("[a](../../outside.md)", ["../../outside.md"]),
+    ],
+)
+def test_a_broken_link_is_noticed(text: str, broken: list[str]) -> None:
+    """Links into nothing are found and others are not; method: one sample each."""
+    assert list(broken_links(ROOT / "docs", text)) == broken
+
+
+def test_a_missing_file_is_noticed() -> None:
+    """A page cannot speak of a file that is gone; method: one that is there, one that is not."""
+    assert missing_files("`yak_core/rules.py` and `yak_core/none.py`") == ["yak_core/none.py"]
+
+
+def test_the_command_writes_nothing_when_it_checks() -> None:
+    """``--check`` tells by its exit code; method: run it, and once with a wrong word."""
+    before = {page: page.read_bytes() for page in generate.pages()}
+    checked = run("--check")
+    assert (checked.returncode, checked.stdout) == (0, "")
+    assert {page: page.read_bytes() for page in generate.pages()} == before
+    wrong = run("--chekc")
+    assert wrong.returncode == 2
+    assert wrong.stderr.startswith("usage: ")
+
+
+def run(word: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), word]
+    return subprocess.run(command, check=False, capture_output=True, text=True)
