@@ -213,7 +213,9 @@ def _fields_encoder(kind: str, names: tuple[str, ...], codecs: list[Codec]) -> E
 
     def encode(value: object) -> str:
         try:
-            values: list[object] = [*get(value)] if get else [getattr(value, only)]
+            if get is not None and not texts:
+                return write(*get(value))
+            values: list[object] = [getattr(value, only)] if get is None else [*get(value)]
             for at, encode_field in texts:
                 values[at] = encode_field(values[at])
             return write(*values)

@@ -6,7 +6,7 @@ returns. Text, vector clocks and the digest are made afterwards, in :mod:`yak_co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 from yak_core.effects import Effect
@@ -106,6 +106,11 @@ class Trace:
         """All steps kept, in order."""
         for i, (t_us, node, life, event, effects, cause) in enumerate(self._steps):
             yield Step(i, t_us, node, life, event, effects, cause)
+
+    @property
+    def kept(self) -> Sequence[Kept]:
+        """All steps kept as they are, for those who go through them more than once."""
+        return self._steps
 
     def step(self, i: int) -> Step:
         """The step with number ``i``; IndexError when it was not kept."""

@@ -104,7 +104,7 @@ def _bodies(trace: Trace) -> Iterator[tuple[int, bytes]]:
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
     encode_event, encode_effect = EVENT.encode, EFFECT.encode
     at = 0
-    for i, t_us, node, life, event, effects, cause in trace:
+    for i, (t_us, node, life, event, effects, cause) in enumerate(trace.kept):
         while at < len(faults) and faults[at][0] <= i:
             yield (0, _fault_body(faults[at][1]))
             at += 1
@@ -142,17 +142,17 @@ class _Clocks:
     __slots__ = ("_clocks", "_index", "_kept", "_last_use", "_names", "_nodes")
 
     def __init__(self, trace: Trace) -> None:
-        self._nodes = [step.node for step in trace]
+        self._nodes = [kept[1] for kept in trace.kept]
         names = sorted(dict.fromkeys(self._nodes))
         self._names = [f"{quoted(name)}:" for name in names]
         self._index = {name: at for at, name in enumerate(names)}
         self._clocks = {name: [0] * len(names) for name in names}
         self._kept: dict[int, list[int]] = {}
         self._last_use: dict[int, int] = {}
-        for step in trace:
-            assert -1 <= step.cause < step.i, "a step is caused by an earlier one"
-            if step.cause >= 0 and self._nodes[step.cause] != step.node:
-                self._last_use[step.cause] = step.i
+        for i, (_, node, _, _, _, cause) in enumerate(trace.kept):
+            assert -1 <= cause < i, "a step is caused by an earlier one"
+            if cause >= 0 and self._nodes[cause] != node:
+                self._last_use[cause] = i
 
     def advance(self, i: int, node: NodeId, cause: int) -> str:
         """The clock of step ``i``, as the inside of a JSON object; steps must come in order."""
