@@ -81,7 +81,7 @@ def _pick(module: object, name: str, where: str, *, named: bool = True) -> Scena
     raise Wrong(f"{where} has no scenario {name!r}; it has {known}")
 
 
-class Seed(click.ParamType):
+class Seed(click.ParamType[int]):
     """A whole number from 0 to 2^63 - 1."""
 
     name = "N"

@@ -54,7 +54,8 @@ def demo(input_path: str | None, out: str, seed: int | None, tamper: str | None)
     lines = default_lines() if input_path is None else read_lines(input_path)
     click.echo(f"{len(lines)} lines, 3 simulated brokers, one failover")
     result = carry_out(load_scenario(SCENARIO), seed, lines, {})
-    read = [] if result.world is None else list(result.world.consumers[0].values)
+    readers = result.world.consumers
+    read = list(readers[0].values) if readers else []
     if tamper is not None:
         read = tampered(read, tamper)
     words = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
