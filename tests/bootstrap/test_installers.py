@@ -69,6 +69,7 @@ def test_a_host_without_ensurepip(tmp_path: Path) -> None:
     assert project.report()["prefix"] == str(project.venv)
 
 
+@pytest.mark.long
 def test_a_host_without_pip(tmp_path: Path) -> None:
     """ensurepip serves where pip is missing; method: a host without pip."""
     project = Project(tmp_path / "p", make_host(tmp_path / "host", without=("pip",)))

@@ -9,7 +9,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.tidy.tree import PACKAGES, PRODUCT, Source
+from tests.tidy.tree import PACKAGES, PRODUCT, ROOT, Source
 
 LINES_WARN = 400
 LINES_MAX = 500
@@ -125,7 +125,7 @@ def checkless(source: Source) -> list[str]:
     name = source.name.rsplit("/", 1)[-1]
     if source.top != "tests" or not re.fullmatch(r"test_\w+\.py", name):
         return []
-    local = {function.name: function for function in functions(source.tree)}
+    local = helpers(source)
     return [
         f"{_at(source, function)}: {function.name} checks nothing"
         for function in functions(source.tree)
@@ -133,8 +133,20 @@ def checkless(source: Source) -> list[str]:
     ]
 
 
+def helpers(source: Source) -> dict[str, Function]:
+    """The functions of a test file and those that it imports from other test files, by name."""
+    found: dict[str, Function] = {}
+    for node in source.tree.body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+            path = ROOT / f"{(node.module or '').replace('.', '/')}.py"
+            if path.is_file():
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+                found |= {function.name: function for function in functions(tree)}
+    return found | {function.name: function for function in functions(source.tree)}
+
+
 def _checks(function: Function, local: dict[str, Function], seen: set[str]) -> bool:
-    """Whether a function asserts something, itself or in a helper of the same file."""
+    """Whether a function asserts something, itself or in a helper that it calls."""
     seen.add(function.name)
     for node in ast.walk(function):
         match node:

@@ -68,7 +68,7 @@ def declared() -> set[str]:
 def arrows(source: Source) -> list[str]:
     """Imports of the project that go against an arrow, and what nobody declared."""
     allowed = MAY_IMPORT.get(source.top)
-    if allowed is None:
+    if allowed is None or not source.is_python:
         return []
     known = allowed | set(sys.stdlib_module_names) | (declared() if source.top != "yak" else set())
     return [
@@ -80,7 +80,7 @@ def arrows(source: Source) -> list[str]:
 
 def purity(source: Source) -> list[str]:
     """What the core must not use: third parties but crc32c, the ban list, calls that do I/O."""
-    if source.top != "yak_core":
+    if source.top != "yak_core" or not source.is_python:
         return []
     allowed = (set(sys.stdlib_module_names) - BANNED_IN_CORE) | {"yak_core", "crc32c"}
     faults = [
@@ -99,7 +99,7 @@ def purity(source: Source) -> list[str]:
 
 def public_api(source: Source) -> list[str]:
     """Scenarios and lessons that reach past ``__init__.__all__`` of the packages."""
-    if source.top not in READERS_OF_THE_PUBLIC_API:
+    if source.top not in READERS_OF_THE_PUBLIC_API or not source.is_python:
         return []
     faults = []
     for line, module, name in imported(source):

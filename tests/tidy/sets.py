@@ -21,7 +21,7 @@ ORDERED_METHODS = {"extend", "fromkeys", "join"}
 
 def iterated_sets(source: Source) -> list[str]:
     """Every place of the core that depends on the order of a set."""
-    if source.top != "yak_core":
+    if source.top != "yak_core" or not source.is_python:
         return []
     names = set(_set_names(source.tree))
     return [

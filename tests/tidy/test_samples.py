@@ -76,6 +76,12 @@ SAMPLES = [
     (
         habits.checkless,
         TEST,
+        "from tests.tidy.tree import sources\ndef test_a(): sources()",
+        "from tests.require import missing\ndef test_a(): missing('a', 'b')",
+    ),
+    (
+        habits.checkless,
+        TEST,
         "def test_a():\n    with open(x): f()",
         "def test_a():\n    with pytest.raises(E): f()",
     ),
@@ -110,6 +116,12 @@ def test_rules_leave_other_files_alone() -> None:
     assert imports.purity(Source(SIM, text)) == []
     assert sets.iterated_sets(Source(SIM, text)) == []
     assert habits.unfinished(Source("docs/a.md", TO_DO)) == []
+
+
+@pytest.mark.parametrize("name", ["scenarios/a.txt", "yak_core/a.lua", "notebooks/1.ipynb"])
+def test_text_is_not_read_as_python(name: str) -> None:
+    """Data beside the code is left alone; method: text that no parser takes, for each rule."""
+    assert [fault for rule in rules.ALL for fault in rule(Source(name, "a log is: a list"))] == []
 
 
 def test_a_long_file_warns_before_it_fails() -> None:
