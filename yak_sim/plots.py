@@ -47,6 +47,7 @@ LEGEND_IN: Final = 0.24
 FOOT_IN: Final = 0.55
 LEFT: Final = 0.085
 RIGHT: Final = 0.975
+FONTS: Final = "'DejaVu Sans', Verdana, sans-serif"
 PNG_DPI: Final = 150
 NOTEBOOK_DPI: Final = 90
 
@@ -170,8 +171,8 @@ def _figure(past: Past, window: Window, title: str) -> Figure:
 
 
 def _accessible(svg: bytes, title: str, words: str) -> bytes:
-    """The SVG with a title and a description that screen readers speak."""
-    text = svg.decode("utf-8")
+    """The SVG with title and description for screen readers, and fonts for where ours is not."""
+    text = svg.decode("utf-8").replace("'DejaVu Sans'", FONTS)
     start = text.index("<svg")
     end = text.index(">", start)
     labels = ' role="img" aria-labelledby="yak-title yak-desc"'

@@ -103,6 +103,10 @@ def test_both_files_carry_title_and_description() -> None:
     assert [child.tag for child in root][:2] == [f"{SVG}title", f"{SVG}desc"]
     assert [child.text for child in root][:2] == ["leader_failover, seed 7", describe(trace)]
     assert len(list(root.iter(f"{SVG}title"))) == 1
+    families = {
+        text.get("style", "").partition("font-family: ")[2] for text in root.iter(f"{SVG}text")
+    }
+    assert all(family.startswith("'DejaVu Sans', Verdana, sans-serif") for family in families)
     image = Image.open(BytesIO(rendered.png))
     assert image.info["Description"] == rendered.description == describe(trace)
     assert image.info["Title"] == "leader_failover, seed 7"
