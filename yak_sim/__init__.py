@@ -5,6 +5,7 @@ else of it.
 """
 
 from yak_sim.choices import RandomChoices, ReplayChoices
+from yak_sim.clients import SimConsumer, SimProducer
 from yak_sim.disk import LOSSES
 from yak_sim.expect import Claim, ExpectationFailed
 from yak_sim.loop import Limits, Script
@@ -30,6 +31,8 @@ __all__ = [
     "Scenario",
     "Script",
     "SettingError",
+    "SimConsumer",
+    "SimProducer",
     "Topology",
     "World",
     "describe",

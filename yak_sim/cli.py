@@ -70,7 +70,7 @@ def _from_file(path: Path, name: str) -> Scenario:
 
 
 def _pick(module: object, name: str, where: str, *, named: bool = True) -> Scenario:
-    from yak_sim.scenario import Scenario  # noqa: PLC0415 - SimPy is not needed for --help
+    from yak_sim.scenario import Scenario
 
     found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
     if name in found:
@@ -206,7 +206,7 @@ def carry_out(
     settings: dict[str, str],
 ) -> RunResult:
     """Run with all invariants on, printing the story as it happens."""
-    from yak_sim.scenario import SettingError, run_scenario  # noqa: PLC0415
+    from yak_sim.scenario import SettingError, run_scenario
 
     try:
         return run_scenario(
@@ -226,7 +226,7 @@ def _tell(line: Line) -> None:
 
 def keep(result: RunResult, out: str, command: list[str]) -> Path:
     """Write the run folder, whatever the verdict is."""
-    from yak_sim.runfolder import OutputError, write_run  # noqa: PLC0415
+    from yak_sim.runfolder import OutputError, write_run
 
     try:
         return write_run(result, Path(out), command)
@@ -236,7 +236,7 @@ def keep(result: RunResult, out: str, command: list[str]) -> Path:
 
 def conclude(result: RunResult) -> None:
     """What the run came to; the digest and the verdict are the last two lines."""
-    from yak_core.tracefile import digest_of  # noqa: PLC0415
+    from yak_core.tracefile import digest_of
 
     for claim in result.claims:
         click.echo(f"{'proved' if claim.held else 'FAILED'}: {claim.sentence}")
@@ -250,8 +250,8 @@ def conclude(result: RunResult) -> None:
 @click.argument("trace", metavar="TRACE")
 def digest(trace: str) -> None:
     """Recompute the digest of a trace file (trace.jsonl), checking every record."""
-    from yak_core.tracefile import TraceError  # noqa: PLC0415
-    from yak_sim.runfolder import digest_of_path  # noqa: PLC0415
+    from yak_core.tracefile import TraceError
+    from yak_sim.runfolder import digest_of_path
 
     try:
         click.echo(f"digest: {digest_of_path(Path(trace))}")

@@ -1,4 +1,4 @@
-"""``yak demo``: the main job from end to end; must claim nothing that it has not compared.
+"""``yak demo``: the main job from end to end; must never claim what it has not compared.
 
 The lines of a file become records, a leader fails half-way, and what a consumer reads in the end is
 compared with the lines, as lists of values.
@@ -52,7 +52,7 @@ def demo(input_path: str | None, out: str, seed: int | None, tamper: str | None)
     and unflushed records in its hands. Every line must come out once, in order.
     """
     lines = default_lines() if input_path is None else read_lines(input_path)
-    click.echo(f"{len(lines)} lines, 3 simulated brokers, one failover")
+    click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
     result = carry_out(load_scenario(SCENARIO), seed, lines, {})
     readers = result.world.consumers
     read = list(readers[0].values) if readers else []
@@ -72,6 +72,11 @@ def default_lines() -> tuple[bytes, ...]:
     source = resources.files("scenarios") / "demo_lines.txt"
     with resources.as_file(source) as path:
         return read_lines(str(path))
+
+
+def counted(number: int, word: str) -> str:
+    """``1 line``, ``2 lines``."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str:
@@ -111,6 +116,7 @@ def _explain(result: RunResult, count: int, difference: str, folder: Path) -> No
     if difference:
         click.echo(f"NOT EQUAL: {difference}", err=True)
     else:
-        click.echo(f"equal: {count} lines went in, {count} records came out, the same, in order")
+        said = f"{counted(count, 'line')} went in, {counted(count, 'record')} came out"
+        click.echo(f"equal: {said}, the same, in order")
     click.echo(f"plot: {folder / 'watermarks.png'}")
     click.echo(f"trace, history, verdict: {folder}")

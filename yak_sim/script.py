@@ -1,4 +1,4 @@
-"""Runs one scenario file as a program, the same way as ``yak sim run``; must not add options."""
+"""Runs one scenario file as a program, as ``yak sim run`` does; must never add options."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
 
 def run_as_script(story: Scenario) -> None:
     """``python scenarios/NAME.py [--seed N] ...`` is ``yak sim run NAME [--seed N] ...``."""
-    from yak_sim.cli import run_command  # noqa: PLC0415 - click is not needed before
+    from yak_sim.cli import run_command
 
     run_command(story)

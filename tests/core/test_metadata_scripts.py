@@ -37,8 +37,8 @@ KEYS = keys_of("c1")
 VALUE = encode_record(first())
 
 BANNED = re.compile(
-    r"\b(time|p?ttl|p?expire\w*|p?setex|getex|setnx|px|ex|math|\w*random\w*|\w*randmember|next|pairs"
-    r"|cjson|cmsgpack|os|io|load\w*|require|_G|eval\w*|flush\w*)\b",
+    r"\b(time|p?ttl|p?expire\w*|p?setex|getex|setnx|px|ex|math|\w*random\w*|\w*randmember|next"
+    r"|pairs|cjson|cmsgpack|os|io|load\w*|require|_G|eval\w*|flush\w*)\b",
     re.IGNORECASE,
 )
 CALL = re.compile(r"redis\.p?call\s*\(([^,)]*),\s*([^,)]*)")
