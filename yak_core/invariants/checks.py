@@ -1,4 +1,4 @@
-"""The door of the invariants: looks at each step once and calls whoever has to judge it."""
+"""The door of the invariants: who has to judge this step; must never look at a step twice."""
 
 from __future__ import annotations
 

@@ -44,5 +44,5 @@ class Scene:
 
     def fail(self, invariant: str, node: NodeId, expected: str, happened: str) -> NoReturn:
         """Raise InvariantViolated."""
-        event = -1 if self.host is None or node == STORE else self.host.step_number
+        event = -1 if self.host is None else self.host.step_number
         raise InvariantViolated(invariant, event, node, expected, happened)

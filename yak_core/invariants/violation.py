@@ -68,8 +68,9 @@ mutant tables and shrunken traces refer to them."""
 class InvariantViolated(Exception):
     """The history broke a promise.
 
-    ``invariant`` is a key of :data:`RULES`, ``event`` the number of the step in the world's trace
-    (-1 without a recorder, or for a write of the store), ``node`` who stepped (or ``store``).
+    ``invariant`` is a key of :data:`RULES`, ``event`` the number in the world's trace of the step
+    that broke it, or of the last one before the store or a crash did (-1 without a recorder),
+    ``node`` who broke it (or ``store``).
     """
 
     def __init__(

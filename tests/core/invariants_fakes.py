@@ -1,0 +1,111 @@
+"""What brokers look like to the invariants, and how a test says what breaks; must never judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from yak_core.batch import Batch
+from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.invariants import RULES, InvariantViolated
+from yak_core.log.epochs import EpochIndex
+from yak_core.log.producers import ProducerTable
+from yak_core.metadata.record import Record
+
+NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
+
+
+class FakeLog:
+    """A broker's log, as it sees it itself."""
+
+    def __init__(self) -> None:
+        self.leo: Offset = 0
+        self.appended_end: Offset = 0
+        self.durable_end: Offset = 0
+        self.log_start: Offset = 0
+        self.hw: Offset = 0
+        self.pending_bytes = 0
+        self.epochs = EpochIndex()
+        self.producers = ProducerTable()
+        self.batches: list[Batch] = []
+
+
+class FakeProgress:
+    """What a leader knows of a follower."""
+
+    def __init__(self, incarnation: Incarnation) -> None:
+        self.incarnation = incarnation
+        self.match: Offset = -1
+        self.next: Offset = 0
+        self.inflight: list[Offset] = []
+
+
+class FakeLeader:
+    """A leadership."""
+
+    def __init__(self, me: NodeId, epoch: Epoch, start: Offset, view: Record) -> None:
+        self.epoch = epoch
+        self.start = start
+        self.maximal_isr = view.isr
+        self.pending_isr: tuple[NodeId, ...] | None = None
+        self.progress = {n: FakeProgress(view.incarnation_of(n)) for n in NODES if n != me}
+
+
+class FakeBroker:
+    """A broker's live attributes, all to be set by hand."""
+
+    def __init__(self, node_id: NodeId) -> None:
+        self.node_id = node_id
+        self.incarnation: Incarnation = 0
+        self.phase = "running"
+        self.epoch: Epoch = 0
+        self.leader: NodeId | None = None
+        self.view: Record | None = None
+        self.leading: FakeLeader | None = None
+        self.log = FakeLog()
+
+    @property
+    def hw(self) -> Offset:
+        return self.log.hw
+
+
+class FakeHost:
+    """Whose step it is."""
+
+    def __init__(self, node_id: NodeId, life: int) -> None:
+        self.node_id = node_id
+        self.life = life
+        self.node = FakeBroker(node_id)
+        self.step_number = 7
+
+
+def fold(log: FakeLog, batch: Batch) -> None:
+    log.batches.append(batch)
+    log.leo = batch.end
+    log.epochs.note(batch.epoch, batch.base_offset)
+    log.producers.apply(
+        batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, batch.end
+    )
+
+
+@contextmanager
+def broken(invariant: str) -> Iterator[None]:
+    """What is done in here breaks this very invariant, and is told of in words."""
+    with pytest.raises(InvariantViolated) as caught:
+        yield
+    violation = caught.value
+    assert violation.invariant == invariant, str(violation)
+    assert violation.rule == RULES[invariant]
+    assert violation.node in (*NODES, "store", "p1", "c1")
+    assert violation.expected
+    assert violation.happened
+    assert violation.fields()["event"] == violation.event == 7
+
+
+@contextmanager
+def near_miss(invariant: str) -> Iterator[None]:
+    """What is done in here comes close to breaking this invariant, and must not break any."""
+    assert invariant in RULES
+    yield

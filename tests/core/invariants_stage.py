@@ -1,0 +1,361 @@
+"""Three brokers made of nothing but the attributes that the invariants read; must never judge.
+
+A test makes a history step by step and says what each broker is like after it, so it can make any
+history, also one that no broker would. The stage begins with n1 as the leader of epoch 1, all three
+in the ISR, min ISR 2, flush=batch, and empty logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import cast
+
+from tests.core.invariants_fakes import NODES, FakeBroker, FakeHost, FakeLeader, FakeLog, fold
+from yak_core.batch import Batch, Builder, placed, seal
+from yak_core.clients.calls import ClientResult, Poll, SendBatch
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.disk import DiskImage
+from yak_core.effects import Answer, AppendLog, Effect, FlushLog, Send, TruncateLog
+from yak_core.events import (
+    Called,
+    DiskDone,
+    Done,
+    Event,
+    NoSpace,
+    Received,
+    Recovered,
+    Started,
+    TimerFired,
+)
+from yak_core.host import Host
+from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.invariants import Invariants
+from yak_core.log.epochs import EpochIndex
+from yak_core.log.producers import ProducerTable
+from yak_core.messages import ProduceRequest, ReplicateAck, Response
+from yak_core.metadata.record import Record
+from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, register
+
+QUIET = TimerFired("heartbeat")
+
+
+class Stage:
+    """The brokers, the store's record, and the invariants that watch them."""
+
+    def __init__(self, flush: str = "batch", min_isr: int = 2) -> None:
+        self.invariants = Invariants(NODES)
+        self.min_isr = min_isr
+        self.flush_mode = flush
+        self.config = BrokerConfig(replicas=NODES, flush=flush)
+        self.hosts: dict[NodeId, FakeHost] = {}
+        self.ops = 0
+        self.tries = 0
+        self.sequence = 0
+        self.record: Record | None = None
+        for node in NODES:
+            self.start(node)
+            self.register(node)
+        self.lead("n1")
+        for node in ("n2", "n3"):
+            self.follow(node, 1)
+        self.shown("n2", "n3")
+        self.admit("n1", "n2", "n3")
+
+    # -- the store ------------------------------------------------------------------------------
+
+    @property
+    def stored(self) -> Record:
+        assert self.record is not None
+        return self.record
+
+    def accept(self, record: Record | Rejected) -> Record:
+        """The store takes this record."""
+        assert isinstance(record, Record)
+        self.record = record
+        self.invariants.on_record(record)
+        return record
+
+    def write(self, change: Callable[..., Record | Rejected], **fields: object) -> Record:
+        """The store takes the record that a transition makes of the present one."""
+        if change is not register:
+            fields["incarnation"] = self.stored.incarnation_of(cast(NodeId, fields["node"]))
+        return self.accept(change(self.stored, attempt=self.attempt(), **fields))
+
+    def attempt(self) -> str:
+        self.tries += 1
+        return f"try-{self.tries}"
+
+    def lives(self, *nodes: NodeId) -> tuple[tuple[NodeId, Incarnation], ...]:
+        return tuple((node, self.stored.incarnation_of(node)) for node in nodes)
+
+    # -- steps ----------------------------------------------------------------------------------
+
+    def step(self, node: NodeId, event: Event, *effects: Effect) -> None:
+        """The broker, as it is now, has taken in ``event`` and ordered ``effects``."""
+        host = cast(Host, self.hosts[node])
+        self.invariants.after_step(host, 0, event, list(effects))
+
+    def op(self) -> int:
+        self.ops += 1
+        return self.ops
+
+    def node(self, node: NodeId) -> FakeBroker:
+        return self.hosts[node].node
+
+    def leading(self, node: NodeId) -> FakeLeader:
+        leading = self.node(node).leading
+        assert leading is not None
+        return leading
+
+    # -- lives and roles ------------------------------------------------------------------------
+
+    def start(self, node: NodeId, *headers: Batch, intact: bool = True) -> None:
+        """A life begins with ``headers`` on its disk."""
+        life = self.hosts[node].life + 1 if node in self.hosts else 1
+        self.hosts[node] = FakeHost(node, life)
+        log = self.node(node).log
+        for batch in headers:
+            fold(log, batch)
+        log.appended_end = log.durable_end = log.leo
+        recovered = Recovered(leo=log.leo, intact=intact, headers=headers)
+        self.step(node, Started(node, self.config, life, recovered))
+
+    def register(self, node: NodeId, clean: bool = True) -> None:
+        """The life registers, and acts on the record from here on."""
+        if self.record is None:
+            self.accept(
+                create(
+                    store_id="s",
+                    attempt=self.attempt(),
+                    node=node,
+                    url="",
+                    replicas=NODES,
+                    min_isr=self.min_isr,
+                )
+            )
+        else:
+            self.write(register, node=node, clean=clean, url="")
+        broker = self.node(node)
+        broker.incarnation = self.stored.incarnation_of(node)
+        broker.view = self.stored
+        broker.epoch = self.stored.leader_epoch
+        self.step(node, QUIET)
+
+    def lead(self, node: NodeId) -> NodeId:
+        """The node is elected and takes office."""
+        self.write_election(node)
+        self.take_office(node)
+        return node
+
+    def write_election(self, node: NodeId) -> None:
+        """The node is elected, and has not heard of it."""
+        self.write(elect, node=node)
+
+    def elect_uncleanly(self, node: NodeId, *others: NodeId, takes_office: bool = True) -> None:
+        """The node leads, whatever it holds; it and ``others`` are the ISR."""
+        known = self.stored
+        self.accept(
+            replace(
+                known,
+                version=known.version + 1,
+                attempt=self.attempt(),
+                ancestors=(known.stamp, *known.ancestors),
+                leader=node,
+                leader_incarnation=known.incarnation_of(node),
+                leader_epoch=known.leader_epoch + 1,
+                last_leader=known.leader,
+                isr=tuple(sorted((node, *others))),
+                elr=(),
+                unclean_generation=known.unclean_generation + 1,
+            )
+        )
+        if takes_office:
+            self.take_office(node)
+
+    def take_office(self, node: NodeId, view: Record | None = None) -> None:
+        """The node leads by the present record; ``view`` is what it believes to be the record."""
+        broker, record = self.node(node), self.stored
+        broker.view = record if view is None else view
+        broker.epoch = record.leader_epoch
+        broker.leading = FakeLeader(node, record.leader_epoch, broker.log.leo, record)
+        broker.log.epochs.note(record.leader_epoch, broker.log.leo)
+        self.step(node, QUIET)
+
+    def follow(self, node: NodeId, epoch: Epoch) -> None:
+        broker = self.node(node)
+        broker.leading = None
+        broker.epoch = epoch
+        self.step(node, QUIET)
+
+    def admit(self, leader: NodeId, *joining: NodeId) -> None:
+        """The leader lets nodes into the ISR, and has heard that the store agreed."""
+        isr = tuple(sorted({*self.stored.isr, *joining}))
+        self.propose(leader, *isr)
+        self.write(alter_isr, node=leader, isr=isr, added=self.lives(*joining))
+        self.see(leader)
+
+    def shrink(self, leader: NodeId, *leaving: NodeId) -> None:
+        """The leader lets nodes out of the ISR, and has heard that the store agreed."""
+        isr = tuple(node for node in self.stored.isr if node not in leaving)
+        self.write(alter_isr, node=leader, isr=isr, added=())
+        self.see(leader)
+
+    def see(self, node: NodeId) -> None:
+        """A leader acts on the present record; its proposal, if any, is settled."""
+        broker, leading = self.node(node), self.leading(node)
+        broker.view = self.stored
+        leading.pending_isr = None
+        leading.maximal_isr = self.stored.isr
+        self.step(node, QUIET)
+
+    def propose(self, node: NodeId, *isr: NodeId) -> None:
+        broker, leading = self.node(node), self.leading(node)
+        assert broker.view is not None
+        leading.pending_isr = isr
+        leading.maximal_isr = tuple(sorted({*broker.view.isr, *isr}))
+        self.step(node, QUIET)
+
+    def crash(self, node: NodeId, *kept: Batch) -> None:
+        """The node is down; ``kept`` is what its disk holds."""
+        image = DiskImage()
+        image.append(kept)
+        image.flush()
+        self.invariants.on_crash(node, image)
+
+    # -- logs -----------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        base: Offset,
+        epoch: Epoch,
+        producer: int = -1,
+        sequence: int = -1,
+        producer_epoch: int = 0,
+    ) -> Batch:
+        """One record, no other like it."""
+        self.sequence += 1
+        builder = Builder()
+        builder.append(b"%d" % self.sequence, timestamp_ms=0)
+        fields = (producer_epoch, sequence) if producer >= 0 else (-1, -1)
+        sealed = seal(
+            builder.build(),
+            producer_id=producer,
+            producer_epoch=fields[0],
+            base_sequence=fields[1],
+        )
+        return placed(sealed, base, epoch)
+
+    def append(self, node: NodeId, *batches: Batch, event: Event = QUIET) -> None:
+        """The batches join the node's log."""
+        log = self.node(node).log
+        for batch in batches:
+            fold(log, batch)
+        self.step(node, event, AppendLog(self.op(), 0, batches))
+
+    def append_untold(self, node: NodeId, batch: Batch) -> None:
+        """The batch joins the node's log, and its producer table is not told."""
+        log = self.node(node).log
+        kept = log.producers
+        log.producers = kept.fork()
+        fold(log, batch)
+        log.producers = kept
+        self.step(node, QUIET, AppendLog(self.op(), 0, (batch,)))
+
+    def cut(
+        self,
+        node: NodeId,
+        end: Offset,
+        index: EpochIndex | None = None,
+        producers: ProducerTable | None = None,
+    ) -> None:
+        """The node's log is cut, and what it knows of it is folded again, or as given."""
+        broker = self.node(node)
+        kept = [batch for batch in broker.log.batches if batch.end <= end]
+        hw = broker.log.hw
+        broker.log = FakeLog()
+        for batch in kept:
+            fold(broker.log, batch)
+        log = broker.log
+        log.hw, log.durable_end, log.appended_end = hw, 0, log.leo
+        if index is not None:
+            log.epochs = index
+        if producers is not None:
+            log.producers = producers
+        self.step(node, QUIET, TruncateLog(self.op(), 0, end))
+
+    def flush(self, node: NodeId) -> None:
+        """All that the node has is written and flushed."""
+        log, op = self.node(node).log, self.op()
+        self.step(node, QUIET, FlushLog(op, 0))
+        log.appended_end = log.durable_end = log.leo
+        self.step(node, DiskDone(op, 0, Done()))
+
+    def no_space(self, node: NodeId, batch: Batch) -> None:
+        """The batch joins the node's log in memory, and its disk is full."""
+        self.append(node, batch)
+        self.step(node, DiskDone(self.ops, 0, NoSpace()))
+
+    def have(self, node: NodeId, *batches: Batch) -> None:
+        self.append(node, *batches)
+        self.flush(node)
+
+    def ack(self, node: NodeId, leader: NodeId = "n1", match: Offset | None = None) -> ReplicateAck:
+        """The node acknowledges its log to the leader."""
+        broker = self.node(node)
+        end = broker.log.leo if match is None else match
+        ack = ReplicateAck(broker.epoch, broker.incarnation, end, 1)
+        self.step(node, QUIET, Send(leader, ack))
+        return ack
+
+    def hear(self, leader: NodeId, node: NodeId, ack: ReplicateAck) -> None:
+        """The leader takes in an acknowledgement."""
+        progress = self.leading(leader).progress[node]
+        progress.match = max(progress.match, ack.match)
+        self.step(leader, Received(node, ack))
+
+    def shown(self, *nodes: NodeId, leader: NodeId = "n1") -> None:
+        """The nodes acknowledge their logs, and the leader hears it."""
+        for node in nodes:
+            self.hear(leader, node, self.ack(node, leader))
+
+    def raise_hw(self, node: NodeId, hw: Offset) -> None:
+        self.node(node).log.hw = hw
+        self.step(node, QUIET)
+
+    def commit(self, *batches: Batch) -> None:
+        """All three hold the batches, and n1 has committed them."""
+        for node in NODES:
+            self.have(node, *batches)
+        self.shown("n2", "n3")
+        self.raise_hw("n1", batches[-1].end)
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def ask(self, node: NodeId, call: int, batch: Batch, *effects: Effect) -> None:
+        """A producer's request reaches the node."""
+        request = ProduceRequest(call, 0, -1, 1, replace(batch, base_offset=0, epoch=-1))
+        self.step(node, Called(call, request, 0), *effects)
+
+    def answer(self, node: NodeId, call: int, response: Response) -> None:
+        self.step(node, QUIET, Answer(call, response))
+
+    def client(self, client: NodeId, event: Event, *effects: Effect) -> None:
+        if client not in self.hosts:
+            self.hosts[client] = FakeHost(client, 1)
+            config = ClientConfig(brokers=NODES)
+            self.step(client, Started(client, config, 0, Recovered()))
+        self.step(client, event, *effects)
+
+    def send(self, client: NodeId, call: int, batch: Batch) -> None:
+        """A producer node is asked to send a batch, and does."""
+        request = ProduceRequest(call, 0, -1, 1, batch)
+        plain = replace(batch, producer_id=-1, producer_epoch=-1, base_sequence=-1)
+        self.client(client, Called(call, SendBatch(plain), 0), Send("n1", request))
+
+    def tell(self, client: NodeId, call: int, result: ClientResult) -> None:
+        """A client node gives its application a result."""
+        self.client(client, QUIET, Answer(call, result))
+
+    def poll(self, client: NodeId, call: int) -> None:
+        self.client(client, Called(call, Poll(), 0))

@@ -1,0 +1,308 @@
+"""Invariants of one replica's log: each breaks when a history is broken by hand, not before."""
+
+from __future__ import annotations
+
+from tests.core.invariants_fakes import broken, near_miss
+from tests.core.invariants_stage import QUIET, Stage
+from yak_core.effects import AppendLog, FlushLog, SendLog, TruncateLog
+from yak_core.events import DiskDone, Done
+from yak_core.log.epochs import EpochIndex
+from yak_core.messages import Replicate
+
+
+def stale(epoch: int) -> Replicate:
+    return Replicate(epoch, "n1", 0, 0, -1, (), 0, 0, 1)
+
+
+def test_a_log_has_no_gap() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    with broken("LogShape"):
+        stage.append("n1", stage.batch(2, 1))
+
+
+def test_epochs_do_not_fall_along_a_log() -> None:
+    stage = Stage()
+    old, new = stage.batch(0, 1), stage.batch(0, 2)
+    stage.have("n1", old)
+    stage.lead("n2")
+    stage.have("n2", new)
+    stage.follow("n3", 2)
+    stage.have("n3", new)
+    with broken("LogShape"):
+        stage.step("n3", QUIET, AppendLog(stage.op(), 0, (stage.batch(1, 1),)))
+
+
+def test_a_log_may_skip_epochs() -> None:
+    stage = Stage()
+    first = stage.batch(0, 1)
+    stage.commit(first)
+    stage.lead("n2")
+    stage.lead("n3")
+    with near_miss("LogShape"):
+        stage.have("n3", stage.batch(1, 3))
+
+
+def test_an_offset_of_an_epoch_holds_one_record() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    with broken("LogMatching"):
+        stage.append("n2", stage.batch(0, 1))
+
+
+def test_a_follower_cannot_write_in_an_epoch() -> None:
+    stage = Stage()
+    with broken("LogMatching"):
+        stage.append("n2", stage.batch(0, 1))
+
+
+def test_equal_records_need_equal_prefixes() -> None:
+    stage = Stage()
+    tail = stage.batch(0, 1)
+    stage.have("n1", tail)
+    stage.have("n3", tail)
+    stage.lead("n2")
+    stage.have("n2", stage.batch(0, 2))
+    second = stage.batch(1, 2)
+    stage.have("n2", second)
+    stage.follow("n3", 2)
+    with broken("LogMatching"):
+        stage.append("n3", second)
+
+
+def test_logs_of_different_epochs_may_differ() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    stage.lead("n2")
+    with near_miss("LogMatching"):
+        stage.have("n2", stage.batch(0, 2))
+
+
+def test_a_leader_does_not_cut_its_log() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    with broken("LeaderAppendOnly"):
+        stage.cut("n1", 0)
+
+
+def test_a_deposed_leader_cuts_its_tail() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    stage.lead("n2")
+    stage.follow("n1", 2)
+    with near_miss("LeaderAppendOnly"):
+        stage.cut("n1", 0)
+
+
+def test_a_member_does_not_cut_what_is_committed() -> None:
+    stage = Stage()
+    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    stage.commit(first, second)
+    with broken("NoCutBelowCommitted"):
+        stage.cut("n2", 1)
+
+
+def test_a_member_cuts_what_is_not_committed() -> None:
+    stage = Stage()
+    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    stage.commit(first)
+    stage.have("n1", second)
+    stage.have("n2", second)
+    with near_miss("NoCutBelowCommitted"):
+        stage.cut("n2", 1)
+
+
+def test_a_broker_knows_its_log_end() -> None:
+    stage = Stage()
+    batch = stage.batch(0, 1)
+    with broken("ReplicaShape"):
+        stage.step("n1", QUIET, AppendLog(stage.op(), 0, (batch,)))
+
+
+def test_a_broker_believes_nothing_flushed_that_is_not() -> None:
+    stage = Stage()
+    stage.append("n1", stage.batch(0, 1))
+    flush = stage.op()
+    stage.step("n1", QUIET, FlushLog(flush, 0))
+    stage.append("n1", stage.batch(1, 1))
+    log = stage.node("n1").log
+    log.appended_end = log.durable_end = 2
+    with broken("ReplicaShape"):
+        stage.step("n1", DiskDone(flush, 0, Done()))
+
+
+def test_a_leader_starts_its_epoch_at_its_log_end() -> None:
+    stage = Stage()
+    stage.write_election("n2")
+    stage.node("n2").log.leo = 5
+    with broken("ReplicaShape"):
+        stage.take_office("n2")
+
+
+def test_a_leader_is_named_by_its_view() -> None:
+    stage = Stage()
+    stage.write_election("n2")
+    view = stage.node("n2").view
+    with broken("ReplicaShape"):
+        stage.take_office("n2", view=view)
+
+
+def test_a_broker_may_know_less_than_its_disk() -> None:
+    stage = Stage()
+    stage.append("n1", stage.batch(0, 1))
+    flush = stage.op()
+    stage.step("n1", QUIET, FlushLog(flush, 0))
+    with near_miss("ReplicaShape"):
+        stage.step("n1", DiskDone(flush, 0, Done()))
+
+
+def test_the_epoch_index_follows_from_the_log() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    stage.node("n1").log.epochs = EpochIndex(((0, 0), (1, 0)))
+    with broken("EpochIndexIsFold"):
+        stage.append("n1", stage.batch(1, 1))
+
+
+def test_a_cut_takes_its_epochs_out_of_the_index() -> None:
+    stage = Stage()
+    first, second = stage.batch(0, 1), stage.batch(1, 2)
+    stage.commit(first)
+    stage.lead("n2")
+    stage.have("n2", second)
+    stage.follow("n1", 2)
+    stage.have("n1", second)
+    stage.lead("n3")
+    stage.follow("n1", 3)
+    with broken("EpochIndexIsFold"):
+        stage.cut("n1", 1, index=EpochIndex(((1, 0), (2, 0))))
+
+
+def test_an_epoch_without_records_may_be_noted_at_the_end() -> None:
+    stage = Stage()
+    stage.commit(stage.batch(0, 1))
+    with near_miss("EpochIndexIsFold"):
+        stage.lead("n2")
+        assert stage.node("n2").log.epochs.entries() == ((1, 0), (2, 1))
+        stage.have("n2", stage.batch(1, 2))
+
+
+def test_the_producer_table_follows_from_the_log() -> None:
+    stage = Stage()
+    batch = stage.batch(0, 1, producer=5, sequence=0)
+    stage.node("n1").log.producers.apply(5, 0, 3, 0, 1)
+    with broken("ProducerTableIsFold"):
+        stage.append_untold("n1", batch)
+
+
+def test_a_cut_takes_its_batches_out_of_the_producer_table() -> None:
+    stage = Stage()
+    first = stage.batch(0, 1, producer=5, sequence=0)
+    second = stage.batch(1, 1, producer=5, sequence=1)
+    stage.have("n1", first, second)
+    stage.have("n2", first, second)
+    table = stage.node("n2").log.producers
+    with broken("ProducerTableIsFold"):
+        stage.cut("n2", 1, producers=table)
+
+
+def test_the_producer_table_forgets_all_but_five_batches() -> None:
+    stage = Stage()
+    with near_miss("ProducerTableIsFold"):
+        for sequence in range(8):
+            stage.have("n1", stage.batch(sequence, 1, producer=5, sequence=sequence))
+        entry = stage.node("n1").log.producers.get(5)
+        assert entry is not None
+        assert len(entry.batches) == 5
+        stage.see("n1")
+
+
+def test_unfinished_appends_are_bounded() -> None:
+    stage = Stage()
+    stage.node("n1").log.pending_bytes = stage.config.append_bytes_max + 1
+    with broken("QueuesBounded"):
+        stage.append("n1", stage.batch(0, 1))
+
+
+def test_the_window_is_bounded() -> None:
+    stage = Stage()
+    inflight = stage.leading("n1").progress["n2"].inflight
+    inflight.extend(range(stage.config.window_messages + 1))
+    with broken("QueuesBounded"):
+        stage.step("n1", QUIET, SendLog(stage.op(), 0, "n2", stale(1), 0, 1, 1))
+
+
+def test_waiting_produce_requests_are_bounded() -> None:
+    stage = Stage()
+    batch = stage.batch(0, 1)
+    limit = stage.config.waiting_max
+    for call in range(limit):
+        stage.ask("n1", call, batch)
+    with broken("QueuesBounded"):
+        stage.ask("n1", limit, batch)
+
+
+def test_queues_may_be_full() -> None:
+    stage = Stage()
+    with near_miss("QueuesBounded"):
+        stage.node("n1").log.pending_bytes = stage.config.append_bytes_max
+        stage.append("n1", stage.batch(0, 1))
+        inflight = stage.leading("n1").progress["n2"].inflight
+        inflight.extend(range(stage.config.window_messages))
+        stage.step("n1", QUIET, SendLog(stage.op(), 0, "n2", stale(1), 0, 1, 1))
+
+
+def test_what_was_flushed_survives_a_crash() -> None:
+    stage = Stage()
+    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    stage.have("n1", first, second)
+    with broken("DurableSurvives"):
+        stage.crash("n1", first)
+
+
+def test_what_was_flushed_is_found_at_the_next_start() -> None:
+    stage = Stage()
+    first = stage.batch(0, 1)
+    stage.have("n1", first)
+    with broken("DurableSurvives"):
+        stage.start("n1")
+
+
+def test_what_was_not_flushed_may_be_lost_or_not() -> None:
+    stage = Stage()
+    first, second, third = (stage.batch(base, 1) for base in range(3))
+    stage.have("n1", first)
+    stage.append("n1", second, third)
+    with near_miss("DurableSurvives"):
+        stage.crash("n1", first, second)
+        stage.start("n1", first, second)
+
+
+def test_a_damaged_disk_may_have_lost_anything() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    stage.crash("n1", *stage.node("n1").log.batches)
+    stage.invariants.on_damage("n1")
+    with near_miss("DurableSurvives"):
+        stage.start("n1")
+
+
+def test_a_cut_of_durable_records_is_not_a_loss() -> None:
+    stage = Stage()
+    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    stage.commit(first)
+    stage.have("n1", second)
+    stage.have("n2", second)
+    stage.lead("n3")
+    stage.follow("n2", 2)
+    with near_miss("DurableSurvives"):
+        stage.step("n2", QUIET)
+        stage.cut("n2", 1)
+        stage.crash("n2", first)
+
+
+def test_cuts_of_nothing_change_nothing() -> None:
+    stage = Stage()
+    stage.have("n1", stage.batch(0, 1))
+    with near_miss("LeaderAppendOnly"):
+        stage.step("n1", QUIET, TruncateLog(stage.op(), 0, 1))

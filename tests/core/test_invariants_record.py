@@ -1,0 +1,265 @@
+"""Invariants of the metadata record, and of who acts on it: broken by hand, and the near misses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.core.invariants_fakes import NODES, broken, near_miss
+from tests.core.invariants_stage import QUIET, Stage
+from yak_core.effects import Halt
+from yak_core.events import DiskDone, NoSpace
+from yak_core.metadata.transitions import alter_isr
+
+
+def test_an_epoch_has_one_leader() -> None:
+    stage = Stage()
+    stage.write_election("n2")
+    stage.take_office("n2")
+    with broken("OneLeaderPerEpoch"):
+        stage.take_office("n3")
+
+
+def test_a_restarted_leader_has_lost_its_epoch() -> None:
+    stage = Stage()
+    stage.start("n1")
+    stage.node("n1").incarnation = stage.stored.leader_incarnation
+    with broken("OneLeaderPerEpoch"):
+        stage.take_office("n1")
+
+
+def test_a_leader_was_elected() -> None:
+    stage = Stage()
+    stage.write_election("n2")
+    with broken("OneLeaderPerEpoch"):
+        stage.take_office("n3")
+
+
+def test_two_leaders_may_act_in_two_epochs() -> None:
+    stage = Stage()
+    with near_miss("OneLeaderPerEpoch"):
+        stage.lead("n2")
+        stage.step("n1", QUIET)
+        stage.step("n2", QUIET)
+
+
+def test_an_epoch_does_not_fall() -> None:
+    stage = Stage()
+    stage.follow("n3", 2)
+    with broken("EpochNeverFalls"):
+        stage.follow("n3", 1)
+
+
+def test_an_epoch_does_not_fall_in_a_restart() -> None:
+    stage = Stage()
+    stage.lead("n2")
+    stage.follow("n3", 2)
+    stage.start("n3")
+    broker = stage.node("n3")
+    broker.incarnation, broker.epoch = 9, 1
+    with broken("EpochNeverFalls"):
+        stage.step("n3", QUIET)
+
+
+def test_a_broker_that_is_not_registered_need_not_know_its_epoch() -> None:
+    stage = Stage()
+    stage.lead("n2")
+    stage.follow("n3", 2)
+    with near_miss("EpochNeverFalls"):
+        stage.start("n3")
+        stage.step("n3", QUIET)
+        stage.register("n3")
+
+
+def test_a_record_names_the_one_before() -> None:
+    stage = Stage()
+    known = stage.stored
+    with broken("RecordChain"):
+        stage.accept(replace(known, version=known.version + 2, attempt="late"))
+
+
+def test_a_leader_is_in_the_isr() -> None:
+    stage = Stage()
+    grown = alter_isr(
+        stage.stored,
+        attempt="a",
+        node="n1",
+        incarnation=stage.stored.leader_incarnation,
+        isr=("n1", "n2"),
+        added=(),
+    )
+    assert not hasattr(grown, "reason")
+    with broken("RecordChain"):
+        stage.accept(replace(grown, isr=("n2", "n3")))
+
+
+def test_the_first_record_is_the_first_version() -> None:
+    stage = Stage()
+    stage.invariants.scene.record = None
+    with broken("RecordChain"):
+        stage.accept(stage.stored)
+
+
+def test_a_record_may_leave_everything_as_it_is() -> None:
+    stage = Stage()
+    known = stage.stored
+    with near_miss("RecordChain"):
+        stage.accept(
+            replace(
+                known,
+                version=known.version + 1,
+                attempt="again",
+                ancestors=(known.stamp, *known.ancestors),
+            )
+        )
+
+
+def test_who_joins_holds_the_start_of_the_epoch() -> None:
+    stage = Stage()
+    stage.shrink("n1", "n3")
+    batch = stage.batch(0, 1)
+    for node in ("n1", "n2"):
+        stage.have(node, batch)
+    stage.lead("n2")
+    stage.follow("n3", 2)
+    stage.ack("n3", "n2")
+    stage.propose("n2", "n2", "n3")
+    with broken("IsrAdmission"):
+        stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.lives("n3"))
+
+
+def test_who_joins_has_flushed_the_start_of_the_epoch() -> None:
+    stage = Stage()
+    stage.shrink("n1", "n3")
+    batch = stage.batch(0, 1)
+    for node in ("n1", "n2"):
+        stage.have(node, batch)
+    stage.lead("n2")
+    stage.follow("n3", 2)
+    stage.append("n3", batch)
+    stage.ack("n3", "n2", match=0)
+    stage.propose("n2", "n2", "n3")
+    with broken("IsrAdmission"):
+        stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.lives("n3"))
+
+
+def test_who_joins_has_acknowledged_in_this_epoch() -> None:
+    stage = Stage()
+    stage.lead("n2")
+    stage.propose("n2", *NODES)
+    with broken("IsrAdmission"):
+        stage.write(alter_isr, node="n2", isr=NODES, added=stage.lives("n1"))
+
+
+def test_who_is_elected_was_in_isr_or_elr() -> None:
+    stage = Stage()
+    stage.shrink("n1", "n3")
+    known = stage.stored
+    with broken("IsrAdmission"):
+        stage.accept(
+            replace(
+                known,
+                version=known.version + 1,
+                attempt="usurper",
+                ancestors=(known.stamp, *known.ancestors),
+                leader="n3",
+                leader_incarnation=known.incarnation_of("n3"),
+                leader_epoch=known.leader_epoch + 1,
+                isr=("n2", "n3"),
+            )
+        )
+
+
+def test_who_has_caught_up_may_join() -> None:
+    stage = Stage()
+    stage.shrink("n1", "n3")
+    batch = stage.batch(0, 1)
+    for node in ("n1", "n2"):
+        stage.have(node, batch)
+    stage.lead("n2")
+    stage.follow("n3", 2)
+    stage.have("n3", batch)
+    stage.shown("n3", leader="n2")
+    stage.propose("n2", "n2", "n3")
+    with near_miss("IsrAdmission"):
+        stage.admit("n2", "n3")
+
+
+def test_a_member_of_the_elr_may_be_elected() -> None:
+    stage = Stage()
+    stage.shrink("n1", "n2", "n3")
+    assert stage.stored.elr == ("n2", "n3")
+    with near_miss("IsrAdmission"):
+        stage.lead("n2")
+
+
+def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
+    stage = Stage(flush="os")
+    batch = stage.batch(0, 1)
+    stage.have("n1", batch)
+    stage.append("n2", batch)
+    stage.shown("n2")
+    stage.crash("n2")
+    stage.start("n2")
+    with broken("UncleanExclusion"):
+        stage.register("n2", clean=True)
+
+
+def test_an_emptied_disk_is_not_clean() -> None:
+    stage = Stage()
+    batch = stage.batch(0, 1)
+    stage.commit(batch)
+    stage.crash("n2", batch)
+    stage.invariants.on_damage("n2")
+    stage.start("n2")
+    with broken("UncleanExclusion"):
+        stage.register("n2", clean=True)
+
+
+def test_who_lost_what_it_acknowledged_may_register_as_unclean() -> None:
+    stage = Stage(flush="os")
+    batch = stage.batch(0, 1)
+    stage.have("n1", batch)
+    stage.append("n2", batch)
+    stage.shown("n2")
+    stage.crash("n2")
+    stage.start("n2")
+    with near_miss("UncleanExclusion"):
+        stage.register("n2", clean=False)
+
+
+def test_who_lost_what_it_had_not_acknowledged_stays() -> None:
+    stage = Stage()
+    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    stage.commit(first)
+    stage.have("n1", second)
+    stage.append("n2", second)
+    stage.crash("n2", first)
+    stage.start("n2", first)
+    with near_miss("UncleanExclusion"):
+        stage.register("n2", clean=True)
+
+
+def test_a_life_has_one_incarnation() -> None:
+    stage = Stage()
+    stage.node("n2").incarnation += 1
+    with broken("ReplicaShape"):
+        stage.step("n2", QUIET)
+
+
+def test_nobody_halts_without_a_reason() -> None:
+    stage = Stage()
+    with broken("NoHalt"):
+        stage.step("n2", QUIET, Halt("the store was emptied"))
+
+
+def test_a_full_disk_is_a_reason_to_halt() -> None:
+    stage = Stage()
+    with near_miss("NoHalt"):
+        stage.step("n2", DiskDone(1, 0, NoSpace()), Halt("no space"))
+
+
+def test_in_a_world_that_forgets_a_halt_is_right() -> None:
+    stage = Stage()
+    stage.invariants.may_halt = True
+    with near_miss("NoHalt"):
+        stage.step("n2", QUIET, Halt("the store was emptied"))

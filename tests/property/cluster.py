@@ -1,0 +1,311 @@
+"""Three brokers, three producers and a reader in the world by hand, watched; must never judge.
+
+The moves that a search may make are in ``moves.py``; here is what they are made of, the story of
+what was done, and the counts that tell whether a search went anywhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.property.watch import Counts, Tally, WatchedBackend, WatchedStore
+from yak_core.batch import Batch, Builder, seal
+from yak_core.broker import Broker
+from yak_core.clients.calls import Poll, PollResult, SendBatch
+from yak_core.clients.consumer import Consumer
+from yak_core.clients.producer import Producer
+from yak_core.config import MS, BrokerConfig, ClientConfig
+from yak_core.disk import DiskImage
+from yak_core.ids import Incarnation, NodeId
+from yak_core.invariants import Invariants
+from yak_core.manual import Manual
+from yak_core.manual_backend import MetaCall
+from yak_core.manual_run import advance, settle
+from yak_core.messages import ProduceRequest, Replicate, ReplicateAck
+from yak_core.metadata.calls import Cas
+from yak_core.rules import Rules
+
+NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
+PRODUCERS: tuple[NodeId, ...] = ("p1", "p2", "p3")
+"""The third one wants no more than the leader's ack and is not idempotent."""
+READER: NodeId = "c1"
+
+BEAT = 300 * MS
+LEASE = 900 * MS
+LAG = 1_000 * MS
+
+
+class Cluster:
+    """One walk's world. ``story`` is what was done, a line a move."""
+
+    def __init__(
+        self, rules: Rules | None = None, *, flush: str = "batch", min_isr: int = 2
+    ) -> None:
+        self.copies: dict[NodeId, tuple[Incarnation, DiskImage]] = {}
+        self.counts = Counts()
+        self.invariants = Invariants(NODES)
+        self.world = Manual(
+            observers=(self.invariants, Tally(self.counts)), backend_type=WatchedBackend
+        )
+        self.world.store = WatchedStore(self.invariants)
+        self.story: list[str] = [f"flush={flush} min_isr={min_isr}"]
+        self.values = 0
+        self.sent: dict[int, NodeId] = {}
+        config = BrokerConfig(
+            replicas=NODES,
+            min_isr=min_isr,
+            flush=flush,
+            beat_us=BEAT,
+            lease_us=LEASE,
+            lag_us=LAG,
+        )
+        client = ClientConfig(
+            brokers=NODES,
+            request_timeout_us=1_000 * MS,
+            delivery_timeout_us=4_000 * MS,
+            fetch_wait_us=0,
+        )
+        kept = Rules() if rules is None else rules
+        for node_id in NODES:
+            self.world.add(node_id, config, lambda _: Broker(kept))
+        for node_id in PRODUCERS[:2]:
+            self.world.add(node_id, client, lambda _: Producer())
+        hasty = replace(client, acks=1, idempotent=False)
+        self.world.add(PRODUCERS[2], hasty, lambda _: Producer())
+        self.world.add(READER, client, lambda _: Consumer())
+        for place in self.world.nodes.values():
+            assert isinstance(place, WatchedBackend)
+            broker = place.node_id in NODES
+            place.counts = self.counts if broker else None
+            place.invariants = self.invariants if broker else None
+
+    # -- openings -------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """All brokers are in the ISR and follow n1 in epoch 1."""
+        for node_id in (*NODES, *PRODUCERS, READER):
+            self.world.start(node_id)
+            settle(self.world)
+        self.stand("n1")
+        settle(self.world)
+        for node_id in ("n2", "n3", "n1"):
+            self.fire(node_id, "beat")
+            settle(self.world)
+        self.fire("n1", "heartbeat")
+        settle(self.world)
+        for node_id in NODES:
+            life = self.broker(node_id).incarnation
+            self.copies[node_id] = (life, self.world.nodes[node_id].disk.image.fork())
+
+    # -- questions ------------------------------------------------------------------------------
+
+    def up(self, node_id: NodeId) -> bool:
+        return self.world.is_up(node_id)
+
+    def broker(self, node_id: NodeId) -> Broker:
+        node = self.world.host(node_id).node
+        assert isinstance(node, Broker)
+        return node
+
+    def leads(self, node_id: NodeId) -> bool:
+        return self.up(node_id) and self.broker(node_id).leading is not None
+
+    def leader(self) -> NodeId:
+        """The acting leader of the highest epoch, n1 if there is none."""
+        best, found = -1, "n1"
+        for node_id in NODES:
+            if self.leads(node_id) and self.broker(node_id).epoch > best:
+                best, found = self.broker(node_id).epoch, node_id
+        return found
+
+    def followers(self) -> tuple[NodeId, ...]:
+        leader = self.leader()
+        return tuple(node_id for node_id in NODES if node_id != leader)
+
+    # -- the wire -------------------------------------------------------------------------------
+
+    def deliver(self, number: int) -> str:
+        flight = self.world.transit.flights[number]
+        told = f"deliver {flight.src} -> {flight.dst} {_words(flight.message)}"
+        self.world.deliver(number)
+        return told
+
+    def run_link(self, src: NodeId, dst: NodeId) -> int:
+        """Deliver what is on the wire from ``src`` to ``dst`` now, oldest first."""
+        flights = self.world.transit.flights
+        found = [n for n, f in flights.items() if (f.src, f.dst) == (src, dst)]
+        for number in found:
+            self.world.deliver(number)
+        return len(found)
+
+    # -- one node -------------------------------------------------------------------------------
+
+    def fire(self, node_id: NodeId, key: str) -> bool:
+        """Fire the timer if it is set."""
+        if not self.up(node_id) or key not in self.world.nodes[node_id].timers:
+            return False
+        self.world.fire(node_id, key)
+        return True
+
+    def run_disk(self, node_id: NodeId) -> int:
+        """Complete every disk order of the node."""
+        place = self.world.nodes[node_id]
+        done = 0
+        while place.host is not None and place.disk.queue:
+            self.world.disk_complete(node_id)
+            done += 1
+        return done
+
+    def calls_of(self, node_id: NodeId) -> list[MetaCall]:
+        return [call for call in self.world.transit.calls.values() if call.node == node_id]
+
+    def run_store(self, node_id: NodeId) -> int:
+        """Complete every metadata call of the node."""
+        calls = self.calls_of(node_id)
+        for call in calls:
+            if call.number in self.world.transit.calls:
+                self.world.meta_complete(call.number)
+        return len(calls)
+
+    def run_alone(self, node_id: NodeId) -> None:
+        """Let the node's disk and its calls of the store run until both are quiet."""
+        while self.run_disk(node_id) + self.run_store(node_id):
+            pass
+
+    def bring_up(self, node_id: NodeId) -> None:
+        """Start the node and let it register."""
+        if not self.up(node_id):
+            self.world.start(node_id)
+        self.run_alone(node_id)
+
+    def damage(self, node_id: NodeId, found: DiskImage) -> None:
+        """The node is down and comes back with another disk than its own."""
+        if self.up(node_id):
+            self.world.crash(node_id)
+        disk = self.world.nodes[node_id].disk
+        disk.image, disk.tail = found, found.fork()
+        self.counts.damage += 1
+        self.invariants.on_damage(node_id)
+
+    def pass_time(self, node_id: NodeId) -> None:
+        """Fire the node's next timer, and let its disk and calls run."""
+        timers = self.world.nodes[node_id].timers
+        if timers:
+            self.world.fire(node_id, min(timers.values(), key=lambda timer: timer.lo_at).key)
+        self.run_alone(node_id)
+
+    def stand(self, node_id: NodeId) -> bool:
+        """Let the node's own time pass until it leads, or would have to wait for too long."""
+        self.bring_up(node_id)
+        for _ in range(16):
+            if not self.up(node_id) or self.leads(node_id):
+                break
+            self.pass_time(node_id)
+        return self.leads(node_id)
+
+    def forget(self, call: MetaCall, *, lost: bool) -> None:
+        """Time a call out: the node will never hear whether it happened."""
+        self.counts.unknown += 1
+        self.counts.unknown_write += isinstance(call.request, Cas)
+        self.world.meta_unknown(call.number, lose_request=lost)
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def batch(self, records: int) -> Batch:
+        builder = Builder()
+        for _ in range(records):
+            self.values += 1
+            builder.append(b"%d" % self.values, timestamp_ms=self.values)
+        return builder.build()
+
+    def send(self, producer: NodeId, records: int) -> int:
+        handle = self.world.call(producer, SendBatch(self.batch(records)))
+        self.sent[handle] = producer
+        return handle
+
+    def produce_at(self, node_id: NodeId) -> None:
+        """A client without a producer id sends one record to this very broker, if it is up."""
+        if self.up(node_id):
+            batch = seal(self.batch(1))
+            self.world.call(node_id, ProduceRequest(0, 0, -1, 1_000 * MS, batch))
+
+    def poll(self) -> int:
+        return self.world.call(READER, Poll())
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def budget_spent(self) -> bool:
+        """Nobody is left who may be elected: with flush=os that takes min ISR lossy restarts."""
+        record = self.world.store.record
+        return record is not None and not record.isr and not record.elr
+
+    def converged(self) -> bool:
+        """Logs equal, HW = LEO everywhere, ISR = all, nothing pending (Lv8)."""
+        record = self.world.store.record
+        if record is None or record.leader is None or record.isr != NODES:
+            return False
+        brokers = [self.broker(node_id) for node_id in NODES]
+        end = brokers[0].log.leo
+        return (
+            all(b.hw == b.log.leo == end and b.epoch == record.leader_epoch for b in brokers)
+            and self.leads(record.leader)
+            and self.broker(record.leader).pending_isr is None
+            and all(not self.world.nodes[p].callers for p in PRODUCERS)
+        )
+
+    def heal(self) -> None:
+        """Stop all faults and let time pass: within a bound everything must converge (Lv8)."""
+        for place in self.world.nodes.values():
+            if place.host is not None:
+                place.host.fuse = None
+        settle(self.world)  # Some may go down now, for example by learning that a disk was full.
+        for node_id in NODES:
+            if not self.up(node_id):
+                self.world.start(node_id)
+        done = advance(self.world, 20_000 * MS, lambda: self.converged() or self.budget_spent())
+        if self.budget_spent():
+            self.counts.stuck += 1
+            return
+        assert done, f"not converged 20 s after all faults stopped: {self.state()}"
+        self.counts.healed += 1
+        self.read_all()
+
+    def read_all(self) -> None:
+        """A reader gets to the end of what is committed; the invariants look at each record."""
+        reader = self.world.nodes[READER]
+        advance(self.world, 10_000 * MS, lambda: not reader.callers)
+        end = self.invariants.committed_end
+        for _ in range(4 + self.values):
+            handle = self.poll()
+            advance(self.world, 3_000 * MS, lambda: not reader.callers)
+            answer = self.world.transit.answers[handle]
+            assert isinstance(answer, PollResult)
+            if answer.next_offset >= end:
+                return
+        raise AssertionError(f"the reader did not reach {end}")
+
+    def state(self) -> str:
+        lines = [f"record {self.world.store.record}"]
+        for node_id in NODES:
+            place = self.world.nodes[node_id]
+            lines.append(
+                f"{node_id}: {place.host.node.snapshot()}" if place.host else f"{node_id}: down"
+            )
+        return "\n".join(lines)
+
+    def summary(self) -> Counts:
+        """The counts, now that the walk is over."""
+        self.counts.epochs = len(self.invariants.scene.ledger.starts)
+        self.counts.second_leader = self.counts.epochs > 1
+        self.counts.committed = self.invariants.committed_end
+        return self.counts
+
+
+def _words(what: object) -> str:
+    if isinstance(what, Replicate):
+        batches = ", ".join(f"[{b.base_offset}, {b.end})/{b.epoch}" for b in what.batches)
+        at = f"at {what.prev_offset}/{what.prev_epoch}"
+        return f"Replicate(epoch {what.epoch}, {at}, {batches or 'empty'}, hw {what.hw})"
+    if isinstance(what, ReplicateAck):
+        return f"ReplicateAck(epoch {what.epoch}, life {what.incarnation}, match {what.match})"
+    return repr(what)

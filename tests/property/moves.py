@@ -1,0 +1,224 @@
+"""The moves of a walk: each does one thing to the cluster and tells what it did; must never judge.
+
+A move that cannot be made now does something close to it (crashing a node that is down starts it),
+or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.property.cluster import BEAT, LAG, NODES, PRODUCERS, READER, Cluster
+from yak_core.ids import NodeId
+from yak_core.manual import STORE
+from yak_core.manual_run import settle
+
+Move = Callable[[Cluster], str]
+
+NOTHING = "nothing to do"
+
+
+# -- the wire --------------------------------------------------------------------------------------
+
+
+def _flight(cluster: Cluster, at: int) -> int | None:
+    """The number of the ``at``-th oldest message, counted from the newest if negative."""
+    flights = list(cluster.world.transit.flights)
+    if not flights:
+        return None
+    return flights[at % len(flights)] if at >= 0 else flights[max(at, -len(flights))]
+
+
+def deliver(at: int) -> Move:
+    def move(cluster: Cluster) -> str:
+        number = _flight(cluster, at)
+        return NOTHING if number is None else cluster.deliver(number)
+
+    return move
+
+
+def drop(at: int) -> Move:
+    def move(cluster: Cluster) -> str:
+        number = _flight(cluster, at)
+        if number is None:
+            return NOTHING
+        flight = cluster.world.transit.flights[number]
+        cluster.world.drop(number)
+        return f"drop {flight.src} -> {flight.dst} {type(flight.message).__name__}"
+
+    return move
+
+
+def duplicate(at: int) -> Move:
+    def move(cluster: Cluster) -> str:
+        number = _flight(cluster, at)
+        if number is None or len(cluster.world.transit.flights) > 64:
+            return NOTHING
+        flight = cluster.world.transit.flights[number]
+        cluster.world.duplicate(number)
+        return f"duplicate {flight.src} -> {flight.dst} {type(flight.message).__name__}"
+
+    return move
+
+
+def link(src: NodeId, dst: NodeId) -> Move:
+    def move(cluster: Cluster) -> str:
+        return f"deliver all {cluster.run_link(src, dst)} of {src} -> {dst}"
+
+    return move
+
+
+def clients_link(dst: NodeId) -> Move:
+    def move(cluster: Cluster) -> str:
+        count = sum(cluster.run_link(client, dst) for client in (*PRODUCERS, READER))
+        count += sum(cluster.run_link(dst, client) for client in (*PRODUCERS, READER))
+        return f"deliver all {count} between {dst} and clients"
+
+    return move
+
+
+def lose_all(node: NodeId) -> Move:
+    def move(cluster: Cluster) -> str:
+        flights = cluster.world.transit.flights
+        found = [n for n, f in flights.items() if node in (f.src, f.dst)]
+        for number in found:
+            cluster.world.drop(number)
+        return f"drop all {len(found)} from and to {node}"
+
+    return move
+
+
+def break_link(node: NodeId, peer: NodeId) -> Move:
+    def move(cluster: Cluster) -> str:
+        if not cluster.up(node):
+            return NOTHING
+        cluster.world.lose_link(node, peer)
+        return f"{node} is told that its link to {peer} broke"
+
+    return move
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def run_quiet(cluster: Cluster) -> str:
+    return f"run quiet: {settle(cluster.world)} moves"
+
+
+def run_without(node: NodeId) -> Move:
+    """Everything happens at once, but for what concerns ``node``: that waits."""
+
+    def move(cluster: Cluster) -> str:
+        held = cluster.world.held
+        others = [n for n in (*NODES, *PRODUCERS, READER) if n != node]
+        links = [(node, STORE), (node, "disk")]
+        links += [(node, other) for other in others] + [(other, node) for other in others]
+        held.update(dict.fromkeys(links))
+        moves = settle(cluster.world)
+        held.clear()
+        return f"run quiet without {node}: {moves} moves"
+
+    return move
+
+
+def replicate(cluster: Cluster) -> str:
+    """The leader and one follower exchange what they have, disks included."""
+    leader, follower = cluster.leader(), cluster.followers()[0]
+    return _exchange(cluster, leader, follower)
+
+
+def replicate_last(cluster: Cluster) -> str:
+    leader, follower = cluster.leader(), cluster.followers()[-1]
+    return _exchange(cluster, leader, follower)
+
+
+def _exchange(cluster: Cluster, leader: NodeId, follower: NodeId) -> str:
+    for _ in range(3):
+        cluster.run_disk(leader)
+        cluster.run_link(leader, follower)
+        cluster.run_disk(follower)
+        cluster.run_link(follower, leader)
+    return f"{leader} and {follower} replicate"
+
+
+def push_only(cluster: Cluster) -> str:
+    """A follower appends and flushes, but its acks stay on the wire."""
+    leader, follower = cluster.leader(), cluster.followers()[0]
+    cluster.run_disk(leader)
+    for _ in range(2):
+        cluster.run_link(leader, follower)
+        cluster.run_disk(follower)
+    return f"{follower} takes what {leader} sent; its acks wait"
+
+
+# -- time ------------------------------------------------------------------------------------------
+
+
+def fire(node: NodeId, key: str) -> Move:
+    def move(cluster: Cluster) -> str:
+        return f"{node}'s timer {key} fires" if cluster.fire(node, key) else NOTHING
+
+    return move
+
+
+def fire_any(node: NodeId) -> Move:
+    """The next timer of a node, whatever it is."""
+
+    def move(cluster: Cluster) -> str:
+        timers = cluster.world.nodes[node].timers
+        if not cluster.up(node) or not timers:
+            return NOTHING
+        key = min(timers.values(), key=lambda timer: timer.lo_at).key
+        cluster.world.fire(node, key)
+        return f"{node}'s timer {key} fires"
+
+    return move
+
+
+def late_heartbeat(cluster: Cluster) -> str:
+    """The leader's clock runs ahead by the lag time: who is behind leaves the ISR."""
+    leader = cluster.leader()
+    if not cluster.leads(leader):
+        return NOTHING
+    cluster.world.nodes[leader].clock += LAG + 1
+    for _ in range(2):  # It gives a pause of its own the benefit of the doubt once (KIP-501).
+        cluster.fire(leader, "heartbeat")
+    return f"{leader} thinks that the lag time is over"
+
+
+def drift(node: NodeId) -> Move:
+    def move(cluster: Cluster) -> str:
+        cluster.world.nodes[node].clock += BEAT
+        return f"{node}'s clock jumps ahead by a beat"
+
+    return move
+
+
+# -- clients ---------------------------------------------------------------------------------------
+
+
+def send(producer: NodeId, records: int) -> Move:
+    def move(cluster: Cluster) -> str:
+        cluster.send(producer, records)
+        return f"{producer} is asked to send {records} records"
+
+    return move
+
+
+def send_through(producer: NodeId, records: int) -> Move:
+    """A batch is sent and reaches whom the producer takes for the leader."""
+
+    def move(cluster: Cluster) -> str:
+        cluster.send(producer, records)
+        for node in NODES:
+            cluster.run_link(producer, node)
+        return f"{producer} sends {records} records"
+
+    return move
+
+
+def poll(cluster: Cluster) -> str:
+    if cluster.world.nodes[READER].callers:
+        return NOTHING
+    cluster.poll()
+    return f"{READER} is asked to poll"

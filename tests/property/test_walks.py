@@ -1,0 +1,38 @@
+"""Random walks over three brokers: whatever happens in whatever order, no invariant breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import Phase, given, seed, settings
+
+from tests.property.openings import Opening
+from tests.property.walks import Shape, check_goals, moves, openings, run, shapes
+from tests.property.watch import Counts
+
+EXAMPLES = 2_000
+PARTS = 8
+"""So that workers can share the walks."""
+
+
+def part_of_walks(part: int, examples: int, total: Counts) -> Callable[[], None]:
+    """The test of one part, a function to be called. Equal parts draw equal walks, in each run."""
+
+    @settings(max_examples=examples, phases=(Phase.generate, Phase.shrink))
+    @seed(part)
+    @given(shape=shapes, opening=openings, data=moves)
+    def walks(shape: Shape, opening: Opening, data: bytes) -> None:
+        total.walks += 1
+        run(None, shape, opening, data, total)
+
+    return walks
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_no_walk_breaks_an_invariant(part: int) -> None:
+    """Goal: the protocol holds under every order of events. Method: walks of a fixed seed."""
+    total = Counts()
+    part_of_walks(part, EXAMPLES // PARTS, total)()
+    assert total.walks >= EXAMPLES // PARTS
+    check_goals(total, total.walks)

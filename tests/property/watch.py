@@ -1,0 +1,108 @@
+"""What watches a walk: counts of what it met, and the world's hooks for the invariants.
+
+Must never change what happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from yak_core.effects import Effect, FlushLog, Observe
+from yak_core.events import Event
+from yak_core.host import Host
+from yak_core.ids import Micros
+from yak_core.invariants import Invariants
+from yak_core.manual_backend import ManualBackend
+from yak_core.metadata.calls import Done, MetaRequest, Refused
+from yak_core.metadata.model import StoreModel
+from yak_core.notes import DuplicateRecognised, IsrExpanded, IsrShrunk, Truncated
+
+
+@dataclass
+class Counts:
+    """How many walks did what, or how often one walk did it."""
+
+    epochs: int = 0
+    second_leader: int = 0
+    cut: int = 0
+    unknown: int = 0
+    unknown_write: int = 0
+    torn_crash: int = 0
+    crash: int = 0
+    crash_within: int = 0
+    shrunk: int = 0
+    expanded: int = 0
+    duplicate: int = 0
+    no_space: int = 0
+    damage: int = 0
+    committed: int = 0
+    healed: int = 0
+    stuck: int = 0
+    moves: int = 0
+    walks: int = 0
+
+    def add(self, walk: Counts) -> None:
+        """Count a walk's once for each thing that it did at all."""
+        for field in fields(self):
+            value = getattr(walk, field.name)
+            once = field.name not in ("epochs", "moves", "walks")
+            setattr(self, field.name, getattr(self, field.name) + (bool(value) if once else value))
+
+
+class WatchedStore(StoreModel):
+    """The store's model; the invariants see each record before anybody is told of it."""
+
+    def __init__(self, invariants: Invariants) -> None:
+        super().__init__()
+        self.invariants = invariants
+
+    def apply(self, request: MetaRequest) -> Done | Refused:
+        known = len(self.history)
+        outcome = super().apply(request)
+        for record in self.history[known:]:
+            self.invariants.on_record(record)
+        return outcome
+
+
+class Tally:
+    """An observer that counts what the brokers remark on."""
+
+    def __init__(self, counts: Counts) -> None:
+        self.counts = counts
+
+    def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
+        counts = self.counts
+        for effect in effects:
+            if type(effect) is Observe:
+                note = effect.note
+                if type(note) is Truncated:
+                    counts.cut += note.end < note.end_before
+                elif type(note) is IsrShrunk:
+                    counts.shrunk += 1
+                elif type(note) is IsrExpanded:
+                    counts.expanded += 1
+                elif type(note) is DuplicateRecognised:
+                    counts.duplicate += 1
+
+
+class WatchedBackend(ManualBackend):
+    """A broker's place, whose crashes are counted and shown to the invariants."""
+
+    __slots__ = ("counts", "invariants")
+
+    counts: Counts | None
+    invariants: Invariants | None
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        if self.counts is not None and reason == "crash":
+            self.counts.crash += 1
+            self.counts.torn_crash += _between_append_and_flush(self)
+        super().go_down(reason, keep_unsynced)
+        if self.invariants is not None:
+            self.invariants.on_crash(self.node_id, self.disk.image)
+
+
+def _between_append_and_flush(place: ManualBackend) -> bool:
+    """Would a crash now fall between an append that was carried out and its flush?"""
+    orders = [pending.order for pending in place.disk.queue if pending.result is None]
+    return place.disk.image.unsynced > 0 and any(isinstance(order, FlushLog) for order in orders)
