@@ -1,8 +1,8 @@
 """What all replicas together have made true: committed records, epochs; must never judge.
 
-It is ghost state: no node sees it. The committed chain only grows: whatever a leader's high watermark ever covered is
-committed (INV T and C). An epoch's entries are written by its leader alone, so the batch at a given
-(epoch, index) is one and the same for ever.
+It is ghost state: no node sees it. The committed chain only grows: whatever a leader's high
+watermark ever covered is committed (INV T and C). An epoch's entries are written by its leader
+alone, so the batch at a given (epoch, index) is one and the same for ever.
 """
 
 from __future__ import annotations
