@@ -195,7 +195,7 @@ def _run(
         command += ["--set", f"{name}={value}"]
     folder = keep(result, out, command)
     click.echo(f"wrote {folder}")
-    conclude(result)
+    conclude(result, folder)
     sys.exit(EXIT_OF[result.valid])
 
 
@@ -234,15 +234,15 @@ def keep(result: RunResult, out: str, command: list[str]) -> Path:
         raise Wrong(str(error)) from error
 
 
-def conclude(result: RunResult) -> None:
+def conclude(result: RunResult, folder: Path) -> None:
     """What the run came to; the digest and the verdict are the last two lines."""
-    from yak_core.tracefile import digest_of
+    from yak_sim.runfolder import read_verdict
 
     for claim in result.claims:
         click.echo(f"{'proved' if claim.held else 'FAILED'}: {claim.sentence}")
     if result.reason:
         click.echo(f"{'failed' if result.valid is False else 'unknown'}: {result.reason}", err=True)
-    click.echo(f"digest: {digest_of(result.trace)}")
+    click.echo(f"digest: {read_verdict(folder / 'verdict.json')['digest']}")
     click.echo(f"valid: {str(result.valid).lower()}")
 
 

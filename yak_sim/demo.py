@@ -63,7 +63,7 @@ def demo(input_path: str | None, out: str, seed: int | None, tamper: str | None)
     folder = keep(result, out, words)
     difference = first_difference(list(lines), read)
     _explain(result, len(lines), difference, folder)
-    conclude(result)
+    conclude(result, folder)
     sys.exit(1 if difference else EXIT_OF[result.valid])
 
 
