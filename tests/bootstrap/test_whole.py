@@ -84,6 +84,9 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 def test_a_clean_clone_runs_and_stays_clean(clone: Clone) -> None:
     """Two commands are all it takes; method: run them, ask git and the console script."""
     assert clone.git("status", "--porcelain") == ""
+    [site] = (clone.folder / ".venv" / "lib").glob("*/site-packages")
+    assert list(site.glob("click/__pycache__/*.pyc"))
+    assert not list(site.glob("numpy/**/tests/__pycache__/*.pyc"))
     script = clone.folder / ".venv" / "bin" / "yak"
     done = subprocess.run([script, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("yak, version ")
