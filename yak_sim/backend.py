@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from yak_core.batch import Batch, seal
 from yak_core.clients.calls import ClientCall, ClientResult
+from yak_core.config import BrokerConfig
 from yak_core.effects import (
     Answer,
     AnswerLog,
@@ -54,6 +55,9 @@ OnAnswer: TypeAlias = Callable[[Response | ClientResult, int], None]
 
 _NOT_SHIPPED: Final = NotShipped()
 
+STORE_TIMEOUT_US: Final = 500_000
+"""For nodes whose configuration does not say how long a metadata call may take."""
+
 
 class _Read:
     """A SendLog whose bytes were taken when it was ordered, on its way out of the disk."""
@@ -84,6 +88,7 @@ class SimBackend:
         "_machine",
         "_read_us",
         "_reads",
+        "_store_timeout_us",
         "_waiting",
         "host",
         "node_id",
@@ -106,6 +111,10 @@ class SimBackend:
         self._asked: dict[CallId, OnAnswer] = {}
         self._calls = 0
         self._waiting: dict[CallId, int] = {}
+        config = machine.config
+        self._store_timeout_us = (
+            config.store_timeout_us if isinstance(config, BrokerConfig) else STORE_TIMEOUT_US
+        )
         self.timers = Timers(
             hub.clock, hub.choices.at("timer", self.node_id), machine.deliver, machine.hold
         )
@@ -174,7 +183,7 @@ class SimBackend:
         link = self._links.get(STORE) or self._link_to(STORE)
         if link is not None:
             link.send(StoreCall(self, call, effect.request), cause)
-        hub.clock.after(hub.topology.store_timeout_us, partial(self._on_timeout, call))
+        hub.clock.after(self._store_timeout_us, partial(self._on_timeout, call))
 
     def answer(self, effect: Answer) -> None:
         """Answer a call."""

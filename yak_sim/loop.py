@@ -53,6 +53,10 @@ class StopRun(Exception):
         self.cause = cause
 
 
+class _ScriptIsOver(Exception):
+    """The script has ended, and with it the run."""
+
+
 class _Raise:
     """The value of an event that is to be raised in the script, as it is."""
 
@@ -84,7 +88,10 @@ def _give_up(waiter: _Waiter, failure: Callable[[], Exception]) -> None:
 
 
 class Loop:
-    """The run of one world. ``happenings`` counts what the agenda has let happen."""
+    """The run of one world.
+
+    ``happenings`` counts what the agenda has let happen, in blocks.
+    """
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
         self.happenings = 0
@@ -92,7 +99,6 @@ class Loop:
         self._limits = limits
         self._waiters: list[_Waiter] = []
         self._error: BaseException | None = None
-        self._over = False
         self._began_s = 0.0
         self._stop: StopRun | None = None
 
@@ -140,27 +146,24 @@ class Loop:
     def _go(self) -> None:
         step = self._clock.step
         waiters = self._waiters
-        while not self._ended():
-            self._check_limits()
-            try:
+        try:
+            while True:
+                self._check_limits()
                 for _ in range(_BLOCK):
                     step()
-                    self.happenings += 1
                     if waiters:
                         self._look()
-                    if self._ended():
-                        return
-            except EmptySchedule:
-                raise LimitReached(
-                    "Given up: nothing is left to happen, and the scenario still waits."
-                ) from None
-            except (LimitReached, StopRun):
-                raise
-            except Exception as error:
-                raise StopRun(error) from error
-
-    def _ended(self) -> bool:
-        return self._over
+                self.happenings += _BLOCK
+        except _ScriptIsOver:
+            return
+        except EmptySchedule:
+            raise LimitReached(
+                "Given up: nothing is left to happen, and the scenario still waits."
+            ) from None
+        except (LimitReached, StopRun):
+            raise
+        except Exception as error:
+            raise StopRun(error) from error
 
     def _look(self) -> None:
         kept = []
@@ -206,7 +209,7 @@ class Loop:
             self._error = error
 
     def _on_over(self, _process: simpy.Event) -> None:
-        self._over = True
+        raise _ScriptIsOver
 
     def _raise_stop(self) -> None:
         assert self._stop is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from yak_core.clients.calls import ClientCall
 from yak_core.config import BrokerConfig, ClientConfig
@@ -233,11 +233,14 @@ class Machine:
         """Who takes what comes from ``src``."""
         if src == STORE:
             return _on_store_answer
-        if self.group == BROKERS and not self.hub.network.is_in(src, BROKERS):
+        if self.group != BROKERS:
+            return self._on_response
+        if not self.hub.network.is_in(src, BROKERS):
             return partial(self._on_request, self.hub.network.link(self.node_id, src))
-        return self._on_message
+        # Peers send events as they are: nothing stands between the link and the process.
+        return cast(Receive, self.deliver)
 
-    def _on_message(self, payload: object, cause: int) -> None:
+    def _on_response(self, payload: object, cause: int) -> None:
         assert isinstance(payload, Received)
         self.last_src = payload.src
         self.deliver(payload, cause)

@@ -26,7 +26,7 @@ from yak_sim.topology import DiskSpec, LinkSpec, Topology, broker_ids, millis, s
 from yak_sim.world import World
 
 FAULTS_END: Final = seconds(8)
-"""When the last fault begins, at the latest."""
+"""When everything is healed; every fault begins before."""
 
 CONVERGES_WITHIN: Final = seconds(40)
 """After everything is healed: an election, ISR changes and retries, many times over."""
@@ -203,45 +203,47 @@ def _draw_plan(
             for _ in range(1 + point.pick(2)):
                 kind = classes[point.pick(len(classes))]
                 when = at + point.between(0, 500_000)
-                if kind in ("crash", "crash_within_step") and crashes_left is not None:
+                if kind in _CRASHES and crashes_left is not None:
                     if crashes_left == 0:
                         continue
                     crashes_left -= 1
                 target = LEADER if point.happens((1, 2)) else brokers[point.pick(len(brokers))]
-                plan.append(_KINDS[kind](point, when, target, brokers))
+                drawn = _KINDS[kind](point, when, target, brokers)
+                plan += [fault for fault in drawn if fault.at_us < FAULTS_END]
         at += point.between(600_000, 1_600_000)
     return tuple(plan)
 
 
-_Draw = Callable[[Point, Micros, str, tuple[str, ...]], Fault]
+_Drawn = tuple[Fault, ...]
+_Draw = Callable[[Point, Micros, str, tuple[str, ...]], _Drawn]
 
 
-def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
+def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
     lose = LOSSES[point.pick(len(LOSSES))]
     down = point.between(millis(100), millis(3_000))
-    return Fault(at, "crash", target, down, (("lose", lose),))
+    return (Fault(at, "crash", target, down, (("lose", lose),)),)
 
 
-def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
+def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
     lose = (UNSYNCED, SOME, TORN)[point.pick(3)]
     down = point.between(millis(100), millis(3_000))
     details = (("lose", lose), ("effects", point.between(0, 12)))
-    return Fault(at, "crash_within_step", target, down, details)
+    return (Fault(at, "crash_within_step", target, down, details),)
 
 
-def _stop(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
-    return Fault(at, "stop", target, point.between(0, millis(2_000)))
+def _stop(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "stop", target, point.between(0, millis(2_000))),)
 
 
-def _pause(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
-    return Fault(at, "pause", target, point.between(millis(50), millis(4_000)))
+def _pause(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "pause", target, point.between(millis(50), millis(4_000))),)
 
 
-def _isolate(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
-    return Fault(at, "isolate", target, point.between(millis(300), millis(4_000)))
+def _isolate(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "isolate", target, point.between(millis(300), millis(4_000))),)
 
 
-def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> Fault:
+def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
     """Nobody hears the target, or it hears nobody, or one link only."""
     ends = (
         f"{target}>brokers",
@@ -253,45 +255,66 @@ def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) ->
         f"{target}>clients",
     )
     where = ends[point.pick(len(ends))]
-    return Fault(at, "cut", where, point.between(millis(300), millis(4_000)))
+    return (Fault(at, "cut", where, point.between(millis(300), millis(4_000))),)
 
 
-def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> Fault:
+def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
     """The target on one side, one or two other brokers and perhaps the store on the other."""
     other = brokers[point.pick(len(brokers))]
     side = f"{other},store" if point.happens((1, 2)) else other
-    return Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000)))
+    return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
 
 
-def _store_outage(point: Point, at: Micros, _target: str, _brokers: tuple[str, ...]) -> Fault:
-    return Fault(at, "store_outage", "store", point.between(millis(200), millis(2_500)))
+def _store_outage(point: Point, at: Micros, _target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "store_outage", "store", point.between(millis(200), millis(2_500))),)
 
 
-def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
+def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
     calls = ("any", "cas")[point.pick(2)]
-    return Fault(at, "lose_reply", target, None, (("count", 1 + point.pick(3)), ("calls", calls)))
-
-
-def _clog(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> Fault:
-    other = brokers[point.pick(len(brokers))]
-    return Fault(at, "clog", f"{target}>{other}", point.between(millis(200), millis(2_500)))
-
-
-def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> Fault:
-    other = (*brokers, "store")[point.pick(len(brokers) + 1)]
-    details = (("delay_us", point.between(millis(50), millis(2_000))),)
-    return Fault(
-        at, "slow_link", f"{target}>{other}", point.between(millis(300), millis(3_000)), details
+    return (
+        Fault(at, "lose_reply", target, None, (("count", 1 + point.pick(3)), ("calls", calls))),
     )
 
 
-def _stall_disk(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> Fault:
-    return Fault(at, "stall_disk", target, point.between(millis(50), millis(2_000)))
+def _clog(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    other = brokers[point.pick(len(brokers))]
+    return (Fault(at, "clog", f"{target}>{other}", point.between(millis(200), millis(2_500))),)
 
 
-def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> Fault:
-    return Fault(at, "reset", f"{target}|{brokers[point.pick(len(brokers))]}")
+def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    other = (*brokers, "store")[point.pick(len(brokers) + 1)]
+    details = (("delay_us", point.between(millis(50), millis(2_000))),)
+    for_us = point.between(millis(300), millis(3_000))
+    return (Fault(at, "slow_link", f"{target}>{other}", for_us, details),)
 
+
+def _stall_disk(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "stall_disk", target, point.between(millis(50), millis(2_000))),)
+
+
+def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "reset", f"{target}|{brokers[point.pick(len(brokers))]}"),)
+
+
+def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) -> _Drawn:
+    """The leader's disk lags behind its followers', it crashes, and the others part company.
+
+    So the next leader has uncommitted records of the old epoch, and whoever comes back first is
+    behind them: what R7 is about.
+    """
+    crash_at = at + millis(point.between(20, 300))
+    down = millis(point.between(1_000, 4_000))
+    away = point.pick(len(brokers))
+    pair = f"{brokers[away]}|{brokers[(away + 1) % len(brokers)]}"
+    part_at = crash_at + millis(point.between(0, 1_500))
+    return (
+        Fault(at, "stall_disk", LEADER, millis(400)),
+        Fault(crash_at, "crash", LEADER, down, (("lose", UNSYNCED),)),
+        Fault(part_at, "partition", pair, millis(point.between(500, 3_000))),
+    )
+
+
+_CRASHES: Final = ("crash", "crash_within_step", "handover")
 
 _KINDS: Final[dict[str, _Draw]] = {
     "crash": _crash,
@@ -307,5 +330,6 @@ _KINDS: Final[dict[str, _Draw]] = {
     "slow_link": _slow_link,
     "stall_disk": _stall_disk,
     "reset": _reset,
+    "handover": _handover,
 }
 """Class of faults -> how one of it is drawn."""

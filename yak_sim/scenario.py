@@ -134,7 +134,7 @@ def run_scenario(
     error: BaseException | None = None
     try:
         world.loop.run(_script(story, world, own))
-    except Exception as raised:  # whatever it is, it is the result
+    except (Exception, SystemExit) as raised:  # whatever it is, it is the result
         error = raised
     taken = time.process_time() - began
     return _result(story, number, world, error, taken)

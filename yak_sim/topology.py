@@ -77,7 +77,6 @@ class Topology:
     store_link: LinkSpec = LinkSpec(delay_min_us=200, delay_mean_us=200)
     disk: DiskSpec = DiskSpec()
     store: str = "model"
-    store_timeout_us: Micros = 500_000
     min_isr: int = 2
     flush: str = "batch"
     peer_lost: bool = False

@@ -1,0 +1,40 @@
+"""The net of the simulator: each broken rule is caught by a named invariant, in a few seeds.
+
+Method: the mix of faults, seed after seed, with one rule replaced, until an invariant breaks.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.property.mutants import MUTANTS
+from yak_core.invariants import RULES
+from yak_sim import RunResult
+from yak_sim.mix import run_mix
+
+SEEDS_MAX = 200
+
+
+def hunt(name: str) -> tuple[int, RunResult | None, int]:
+    """(seeds run, the first violation of a named invariant, runs that failed otherwise)."""
+    otherwise = 0
+    for seed in range(SEEDS_MAX):
+        result = run_mix(seed, rules=MUTANTS[name])
+        if result.violations and result.violations[0]["invariant"] in RULES:
+            return seed + 1, result, otherwise
+        otherwise += result.valid is not True
+    return SEEDS_MAX, None, otherwise
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", MUTANTS)
+def test_each_broken_rule_is_caught_by_name(name: str) -> None:
+    """Goal: 500 good seeds mean something. Method: as many seeds as it takes; print how many."""
+    seeds, caught, otherwise = hunt(name)
+    assert caught is not None, f"{name}: no invariant broke in {seeds} seeds ({otherwise} failed)"
+    (found,) = caught.violations
+    print(f"\n{name:32} {found['invariant']:22} after {seeds:3} seeds")
+    assert caught.valid is False
+    assert str(found["invariant"]) in caught.reason
+    assert found["node"]
+    assert found["rule"] == RULES[str(found["invariant"])]
