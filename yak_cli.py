@@ -19,8 +19,21 @@ COMMANDS = {
 """Name of a sub-command: its module, its attribute, and the line in ``yak --help``."""
 
 
+class Interrupted(click.ClickException):
+    """Somebody pressed Ctrl-C; by convention 128 and the number of the signal."""
+
+    exit_code = 130
+
+
 class LazyGroup(click.Group):
     """A group that imports a sub-command when it is called for, not for ``--help``."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the sub-command; an interrupt ends it with its own exit code."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """All names, in the order of the table."""

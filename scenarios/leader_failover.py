@@ -7,12 +7,14 @@ once and in order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from yak_sim import Script, SimProducer, World, run_as_script, scenario, seconds
 
 DEFAULT_RECORDS = 60
 BATCHES_MAX = 200
+BATCH_BYTES = 500_000
 BATCHES_PER_S = 50
 
 
@@ -30,7 +32,7 @@ class Held:
 def leader_failover(world: World) -> Script:
     """A leader crashes with committed, unreplicated and unflushed records in its hands."""
     lines = world.values or tuple(b"line %d" % number for number in range(DEFAULT_RECORDS))
-    size = -(-len(lines) // BATCHES_MAX)
+    size = batch_size(lines)
     yield from world.until_ready()
     held = Held(str(world.leader))
     producer = world.producer(rate_per_s=BATCHES_PER_S * size, values=lines, batch=size, hold=True)
@@ -61,6 +63,16 @@ def leader_failover(world: World) -> Script:
     world.figure("committed_at_crash", held.committed)
     world.figure("unreplicated_at_crash", alone)
     world.figure("unflushed_at_crash", held.written - held.flushed)
+
+
+def batch_size(lines: Sequence[bytes]) -> int:
+    """How many lines make a batch: as many as it takes to have few, and as fit into one."""
+    size = -(-len(lines) // BATCHES_MAX)
+    while size > 1 and any(
+        sum(map(len, lines[at : at + size])) > BATCH_BYTES for at in range(0, len(lines), size)
+    ):
+        size = -(-size // 2)
+    return size
 
 
 def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int) -> Script:

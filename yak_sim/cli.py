@@ -9,9 +9,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import signal
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from types import FrameType
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
 
@@ -20,8 +25,17 @@ if TYPE_CHECKING:
     from yak_sim.scenario import Scenario
     from yak_sim.story import Line
 
+    NumberType = click.ParamType[int]
+else:
+    NumberType = click.ParamType  # older ones are not generic
+
 SEED_MAX = (1 << 63) - 1
+LINE_BYTES_MAX: Final = 1_000_000
+"""Longest line of an input: it must fit into a batch of 1 MiB together with its headers."""
+
 EXIT_OF = {True: 0, False: 1, "unknown": 3}
+EXIT_INTERRUPTED: Final = 130
+INTERRUPTED: Final = "Interrupted."
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -64,7 +78,7 @@ def _from_file(path: Path, name: str) -> Scenario:
     sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Wrong(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
     return _pick(module, name or path.stem, str(path), named=bool(name))
 
@@ -81,7 +95,7 @@ def _pick(module: object, name: str, where: str, *, named: bool = True) -> Scena
     raise Wrong(f"{where} has no scenario {name!r}; it has {known}")
 
 
-class Seed(click.ParamType[int]):
+class Seed(NumberType):
     """A whole number from 0 to 2^63 - 1."""
 
     name = "N"
@@ -120,6 +134,10 @@ def read_lines(path: str) -> tuple[bytes, ...]:
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
+    for number, line in enumerate(lines, 1):
+        if len(line) > LINE_BYTES_MAX:
+            what = f"has {len(line)} bytes, and {LINE_BYTES_MAX} is the most"
+            raise Wrong(f"line {number} of the input {path} {what}")
     return tuple(lines)
 
 
@@ -148,6 +166,11 @@ SET_OPTION = click.option(
     help="A setting of the scenario, the world, or a limit; may be repeated.",
 )
 
+TIMEOUT_OPTION = click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=600, show_default=True,
+    metavar="SECONDS", help="Give up after so many real seconds; the verdict is then unknown.",
+)
+
 
 @sim.command("run")
 @click.argument("scenario", metavar="SCENARIO")
@@ -155,11 +178,17 @@ SET_OPTION = click.option(
 @INPUT_OPTION
 @OUT_OPTION
 @SET_OPTION
+@TIMEOUT_OPTION
 def run(
-    scenario: str, seed: int | None, input_path: str | None, out: str, settings: dict[str, str]
+    scenario: str,
+    seed: int | None,
+    input_path: str | None,
+    out: str,
+    settings: dict[str, str],
+    timeout: float,
 ) -> None:
     """Run SCENARIO (a name, or path.py[:name]), print its story, write its run folder."""
-    _run(load_scenario(scenario), scenario, seed, input_path, out, settings)
+    _run(load_scenario(scenario), scenario, seed, input_path, out, settings, timeout)
 
 
 def run_command(story: Scenario) -> None:
@@ -170,10 +199,15 @@ def run_command(story: Scenario) -> None:
     @INPUT_OPTION
     @OUT_OPTION
     @SET_OPTION
+    @TIMEOUT_OPTION
     def command(
-        seed: int | None, input_path: str | None, out: str, settings: dict[str, str]
+        seed: int | None,
+        input_path: str | None,
+        out: str,
+        settings: dict[str, str],
+        timeout: float,
     ) -> None:
-        _run(story, story.name, seed, input_path, out, settings)
+        _run(story, story.name, seed, input_path, out, settings, timeout)
 
     command()
 
@@ -185,10 +219,12 @@ def _run(
     input_path: str | None,
     out: str,
     settings: dict[str, str],
+    timeout: float,
 ) -> NoReturn:
     values = None if input_path is None else read_lines(input_path)
-    result = carry_out(story, seed, values, settings)
     number = story.seed if seed is None else seed
+    make_folder(out, story.name, number)
+    result = carry_out(story, number, values, settings, timeout)
     command = ["yak", "sim", "run", word, "--seed", str(number)]
     command += [] if input_path is None else ["--input", input_path]
     for name, value in settings.items():
@@ -196,7 +232,19 @@ def _run(
     folder = keep(result, out, command)
     click.echo(f"wrote {folder}")
     conclude(result, folder)
-    sys.exit(EXIT_OF[result.valid])
+    sys.exit(exit_code(result))
+
+
+def make_folder(out: str, name: str, seed: int) -> None:
+    """Find out before the run, not after it, that its folder cannot be written."""
+    folder = Path(out, name, str(seed))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise Wrong(f"the output folder {folder} cannot be written: {why}") from error
 
 
 def carry_out(
@@ -204,24 +252,54 @@ def carry_out(
     seed: int | None,
     values: tuple[bytes, ...] | None,
     settings: dict[str, str],
+    timeout: float = 600,
 ) -> RunResult:
     """Run with all invariants on, printing the story as it happens."""
-    from yak_sim.scenario import SettingError, run_scenario
+    from yak_sim.loop import Limits
+    from yak_sim.scenario import run_scenario
 
     try:
-        return run_scenario(
-            story,
-            seed,
-            settings,
-            values=values,
-            on_story=_tell,
-        )
-    except SettingError as error:
+        with _kept_when_interrupted():
+            return run_scenario(
+                story,
+                seed,
+                settings,
+                values=values,
+                on_story=_tell,
+                limits=Limits(wall_s=timeout),
+            )
+    except ValueError as error:
+        # Only settings are refused like this: whatever comes later is in the result.
         raise Wrong(str(error).rstrip(".")) from error
 
 
+@contextmanager
+def _kept_when_interrupted() -> Iterator[None]:
+    """The first interrupt ends the run as a limit does, so that what there is of it is kept."""
+    from yak_sim.loop import LimitReached
+
+    before = signal.getsignal(signal.SIGINT)
+
+    def give_up(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        raise LimitReached(INTERRUPTED)
+
+    signal.signal(signal.SIGINT, give_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def exit_code(result: RunResult) -> int:
+    """What the program says to its caller of a run."""
+    return EXIT_INTERRUPTED if result.reason == INTERRUPTED else EXIT_OF[result.valid]
+
+
 def _tell(line: Line) -> None:
-    click.echo(str(line))
+    # The run must not depend on whether anybody reads its story to the end.
+    with suppress(BrokenPipeError):
+        click.echo(str(line))
 
 
 def keep(result: RunResult, out: str, command: list[str]) -> Path:
@@ -231,18 +309,24 @@ def keep(result: RunResult, out: str, command: list[str]) -> Path:
     try:
         return write_run(result, Path(out), command)
     except OutputError as error:
+        conclude(result, None)
         raise Wrong(str(error)) from error
 
 
-def conclude(result: RunResult, folder: Path) -> None:
-    """What the run came to; the digest and the verdict are the last two lines."""
+def conclude(result: RunResult, folder: Path | None) -> None:
+    """What the run came to; the digest and the verdict are the last two lines.
+
+    The digest is the one in ``folder``; without a folder it is computed here.
+    """
+    from yak_core.tracefile import digest_of
     from yak_sim.runfolder import read_verdict
 
+    digest = read_verdict(folder / "verdict.json")["digest"] if folder else digest_of(result.trace)
     for claim in result.claims:
         click.echo(f"{'proved' if claim.held else 'FAILED'}: {claim.sentence}")
     if result.reason:
         click.echo(f"{'failed' if result.valid is False else 'unknown'}: {result.reason}", err=True)
-    click.echo(f"digest: {read_verdict(folder / 'verdict.json')['digest']}")
+    click.echo(f"digest: {digest}")
     click.echo(f"valid: {str(result.valid).lower()}")
 
 

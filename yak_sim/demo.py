@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from yak_sim.cli import (
-    EXIT_OF,
     HELP,
     INPUT_OPTION,
     OUT_OPTION,
     SEED_OPTION,
     carry_out,
     conclude,
+    exit_code,
     keep,
     load_scenario,
+    make_folder,
     read_lines,
 )
+from yak_sim.expect import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 SCENARIO: Final = "leader_failover"
 TAMPERINGS: Final = ("lost", "doubled", "swapped", "altered")
+
+SHOWN_MAX: Final = 80
+"""So much of a value is shown when it is not what it should be."""
 
 
 @click.command(context_settings=HELP)
@@ -52,19 +57,25 @@ def demo(input_path: str | None, out: str, seed: int | None, tamper: str | None)
     and unflushed records in its hands. Every line must come out once, in order.
     """
     lines = default_lines() if input_path is None else read_lines(input_path)
+    if tamper == "swapped" and len(set(lines)) == 1:
+        raise click.UsageError("all lines are equal: swapping two of them changes nothing")
+    story = load_scenario(SCENARIO)
+    make_folder(out, story.name, story.seed if seed is None else seed)
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
-    result = carry_out(load_scenario(SCENARIO), seed, lines, {})
+    result = carry_out(story, seed, lines, {})
     readers = result.world.consumers
     read = list(readers[0].values) if readers else []
     if tamper is not None:
         read = tampered(read, tamper)
     words = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
     words += [] if seed is None else ["--seed", str(seed)]
-    folder = keep(result, out, words)
     difference = first_difference(list(lines), read)
-    _explain(result, len(lines), difference, folder)
+    if difference:
+        _condemn(result, len(lines), difference)
+    folder = keep(result, out, words)
+    _explain(len(lines), difference, folder)
     conclude(result, folder)
-    sys.exit(1 if difference else EXIT_OF[result.valid])
+    sys.exit(exit_code(result))
 
 
 def default_lines() -> tuple[bytes, ...]:
@@ -87,17 +98,26 @@ def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str
         if wanted == got and wanted is not missing:
             continue
         if got is missing:
-            return f"line {number}, {wanted!r}, did not come out: {len(read)} of {len(sent)} did"
+            line = f"line {number}, {_short(wanted)},"
+            return f"{line} did not come out: {len(read)} of {len(sent)} did"
         if wanted is missing:
-            return f"{len(read)} records came out of {len(sent)} lines; the first extra is {got!r}"
-        return f"line {number} is {wanted!r}, but {got!r} came out"
+            extra = f"the first extra is {_short(got)}"
+            return f"{len(read)} records came out of {len(sent)} lines; {extra}"
+        return f"line {number} is {_short(wanted)}, but {_short(got)} came out"
     return ""
 
 
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX - 3]}..."
+
+
 def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
-    """What was read, with one record lost, doubled, swapped with its successor, or altered."""
+    """What was read, with one record lost, doubled, swapped with another, or altered."""
     damaged = list(read)
     at = len(damaged) // 2
+    if not damaged:
+        return damaged
     if how == "lost":
         del damaged[at]
     elif how == "doubled":
@@ -106,16 +126,23 @@ def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
         damaged[at] = (damaged[at] or b"") + b"?"
     else:
         other = next((i for i, value in enumerate(damaged) if value != damaged[at]), None)
-        if other is None:
-            raise click.UsageError("all lines are equal: swapping two of them changes nothing")
+        assert other is not None, "not all are equal"
         damaged[at], damaged[other] = damaged[other], damaged[at]
     return damaged
 
 
-def _explain(result: RunResult, count: int, difference: str, folder: Path) -> None:
-    if difference:
-        click.echo(f"NOT EQUAL: {difference}", err=True)
-    else:
+def _condemn(result: RunResult, count: int, difference: str) -> None:
+    """A difference fails the run, unless it has failed already or was given up."""
+    sentence = "What came out is what went in"
+    expected = f"{counted(count, 'line')}, each once and in order"
+    result.claims.append(Claim(sentence, False, expected, difference))
+    if result.valid is True:
+        result.valid = False
+        result.reason = f"{sentence}: expected {expected}; but {difference}."
+
+
+def _explain(count: int, difference: str, folder: Path) -> None:
+    if not difference:
         said = f"{counted(count, 'line')} went in, {counted(count, 'record')} came out"
         click.echo(f"equal: {said}, the same, in order")
     click.echo(f"plot: {folder / 'watermarks.png'}")

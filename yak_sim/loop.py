@@ -198,6 +198,11 @@ class Loop:
         try:
             event = next(script)
             while True:
+                if not isinstance(event, simpy.Event):
+                    raise TypeError(
+                        f"it yielded {event!r}, which is nothing to wait for"
+                        " (what is a generator itself needs 'yield from')"
+                    )
                 value = yield event
                 if isinstance(value, _Raise):
                     event = script.throw(value.error)
@@ -205,7 +210,8 @@ class Loop:
                     event = script.send(value)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            # All of them: SimPy would only end the process, and the run would look complete.
             self._error = error
 
     def _on_over(self, _process: simpy.Event) -> None:

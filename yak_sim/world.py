@@ -17,7 +17,7 @@ from yak_core.batch import Batch
 from yak_core.broker import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, ClientConfig, check_config
 from yak_core.disk import DiskImage
 from yak_core.host import Observer
 from yak_core.ids import Micros, NodeId, Offset
@@ -322,6 +322,7 @@ class World:
             flush=topology.flush,
             **_settings(BrokerConfig, topology.limits),
         )
+        check_config(self.brokers[0], config)
         for node in self.brokers:
             machine = self.engine.add_broker(node, lambda _node: Broker(rules), config)
             self.engine.clock.after(0, machine.start)
