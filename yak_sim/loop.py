@@ -168,8 +168,13 @@ class Loop:
     def _look(self) -> None:
         kept = []
         for waiter in self._waiters:
-            if not waiter.over and waiter.holds():
-                waiter.end(None)
+            if not waiter.over:
+                try:
+                    if waiter.holds():
+                        waiter.end(None)
+                except Exception as error:
+                    # The mistake is the script's, and it is told where it waits.
+                    waiter.end(_Raise(error))
             if not waiter.over:
                 kept.append(waiter)
         self._waiters[:] = kept

@@ -6,6 +6,7 @@ a target means whoever leads when the time comes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -28,8 +29,7 @@ class PlanError(ValueError):
 def follow(world: World, plan: Iterable[Fault]) -> None:
     """Carry out each fault at its time; times that are over mean now. Raises PlanError."""
     for fault in plan:
-        if fault.kind not in _ACTS:
-            raise PlanError(f"There is no fault of the kind {fault.kind!r}.")
+        _check(world, fault)
         delay = max(0, fault.at_us - world.now_us)
         world.engine.clock.after(delay, partial(apply, world, fault))
 
@@ -43,6 +43,22 @@ def apply(world: World, fault: Fault) -> None:
             return
         target = target.replace(LEADER, leader)
     _ACTS[fault.kind](world, target, fault, dict(fault.details))
+
+
+def _check(world: World, fault: Fault) -> None:
+    if fault.kind not in _ACTS:
+        raise PlanError(f"There is no fault of the kind {fault.kind!r}.")
+    if fault.kind in _TWO_SIDED:
+        _sides(fault.target)
+    for name in _names(fault.target) if fault.target else ():
+        if not _NAME.fullmatch(name) and name not in world.brokers:
+            raise PlanError(f"{fault.target!r} names {name!r}, which is no part of this cluster.")
+
+
+_TWO_SIDED: Final = ("cut", "partition", "clog", "slow_link", "disturb", "reset")
+
+_NAME: Final = re.compile(r"leader|store|brokers|clients|\*|[pc][1-9][0-9]*")
+"""What a target may name besides the brokers; clients may come later."""
 
 
 def _names(target: str) -> list[str]:

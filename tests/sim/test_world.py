@@ -6,16 +6,14 @@ Method: short scenarios on the real brokers, all invariants on.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from yak_core.trace import Fault
+from tests.sim.short_runs import run
 from yak_sim import (
     ExpectationFailed,
     Line,
-    RunResult,
     Scenario,
     Script,
     World,
@@ -23,14 +21,6 @@ from yak_sim import (
     scenario,
     seconds,
 )
-from yak_sim.plan import PlanError, follow
-
-
-def run(function: Callable[..., Any], seed: int = 7, **settings: int | str) -> RunResult:
-    """Run a generator function as a scenario; it must be valid."""
-    result = run_scenario(scenario(seed=seed)(function), settings=settings)
-    assert result.valid is True, result.reason
-    return result
 
 
 @scenario(seed=7)
@@ -118,6 +108,20 @@ def test_a_condition_that_does_not_come_is_said_in_a_sentence() -> None:
     assert "test_world.py" in said[3]
 
 
+def test_a_condition_that_raises_is_the_mistake_of_the_script() -> None:
+    """Goal: no broker is blamed for it. Method: look at a broker that does not run."""
+
+    def story(world: World) -> Script:
+        yield from world.until_ready()
+        world.crash("n2", for_us=seconds(1))
+        yield world.until(lambda: world.now_us > seconds(1) and world.broker("n9").hw > 0)
+
+    result = run_scenario(scenario()(story))
+    assert result.valid is False
+    assert result.violations == []
+    assert result.reason == "The scenario raised KeyError: 'n9'."
+
+
 def test_time_passes_as_the_script_says() -> None:
     """Goal: at, sleep, and what is over already. Method: the clock after each."""
     times: list[int] = []
@@ -155,111 +159,6 @@ def test_the_story_is_told_as_it_happens() -> None:
     elected = next(line for line in lines if "elected, epoch 2" in line.text)
     assert str(elected).startswith(f"t={elected.at_us / 1e6:.3f}s n")
     assert f"[leader {elected.leader}, epoch 2, HW {elected.hw}]" in str(elected)
-
-
-def test_faults_are_kept_in_the_words_of_a_plan() -> None:
-    """Goal: a run can be told, drawn and repeated. Method: one of each; the words of each."""
-
-    def story(world: World) -> Script:
-        yield from world.until_ready()
-        one, two, three = world.brokers
-        world.crash(one, lose="torn", for_us=300_000)
-        world.pause(two, for_us=200_000)
-        cut = world.cut(two, (three, "store"))
-        world.partition((one, two), three, for_us=100_000)
-        world.slow_link(one, two, delay_us=5_000, bytes_per_s=9)
-        world.clog(one, two, for_us=50_000)
-        world.disturb(loss=(1, 10), for_us=10_000)
-        world.store_outage(for_us=20_000)
-        world.lose_store_replies(two, 2, calls="cas")
-        world.lose_store_requests(three)
-        world.stall_disk(three, for_us=1_000)
-        world.fill_disk(two, for_us=1_000)
-        world.reset(two, three)
-        world.heal(cut)
-        yield world.sleep(seconds=0.4)
-        world.stop(three, for_us=100_000)
-        yield world.sleep(seconds=2)
-        world.heal_everything()
-        yield world.until_converged()
-
-    result = run(story)
-    kept = {(fault.kind, fault.target): fault for fault in result.faults}
-    assert kept["crash", "n1"].for_us == 300_000
-    assert kept["crash", "n1"].details == (("lose", "torn"),)
-    assert ("restart", "n1") in kept
-    assert kept["restart", "n1"].at_us == kept["crash", "n1"].at_us + 300_000
-    assert kept["resume", "n2"].at_us == kept["pause", "n2"].at_us + 200_000
-    assert kept["cut", "n2>n3,store"].for_us is None
-    assert ("heal", "n2>n3,store") in kept
-    assert kept["partition", "n1,n2|n3"].for_us == 100_000
-    assert dict(kept["slow_link", "n1>n2"].details) == {"delay_us": 5_000, "bytes_per_s": 9}
-    assert dict(kept["disturb", "*>*"].details) == {"loss": "1/10", "duplicate": "0/1"}
-    assert ("store_back", "store") in kept
-    assert dict(kept["lose_reply", "n2"].details) == {"count": 2, "calls": "cas"}
-    kinds = {fault.kind for fault in result.faults}
-    assert {"clog", "stall_disk", "fill_disk", "reset", "lose_request", "stop"} <= kinds
-    assert [fault.at_us for fault in result.faults] == sorted(f.at_us for f in result.faults)
-
-
-def test_a_plan_does_what_a_script_would() -> None:
-    """Goal: the same words steer and tell. Method: play the faults of a run as a plan."""
-
-    def story(world: World, *, planned: bool = False) -> Script:
-        world.producer(rate_per_s=20, values=100)
-        if planned:
-            follow(world, PLAN)
-        else:
-            yield world.at(seconds=1)
-            world.crash("n1", lose="some", for_us=seconds(4))
-            yield world.at(seconds=2)
-            world.cut(("n2",), ("n3", "store"), for_us=seconds(1))
-            yield world.at(seconds=2.5)
-            world.pause("n3", for_us=seconds(1))
-        yield world.at(seconds=8)
-        world.heal_everything()
-        yield world.until_converged()
-
-    by_hand, by_plan = run(story), run(story, planned="true")
-    assert by_hand.faults == by_plan.faults
-    assert [line.text for line in by_hand.story] == [line.text for line in by_plan.story]
-
-
-PLAN = (
-    Fault(1_000_000, "crash", "n1", seconds(4), (("lose", "some"),)),
-    Fault(2_000_000, "cut", "n2>n3,store", seconds(1)),
-    Fault(2_500_000, "pause", "n3", seconds(1)),
-)
-
-
-def test_a_plan_may_mean_whoever_leads() -> None:
-    """Goal: aim at the leader without knowing it. Method: crash it, twice, by plan."""
-
-    def story(world: World) -> Script:
-        world.follow([Fault(seconds(at), "crash", "leader", seconds(1)) for at in (1, 6)])
-        yield world.at(seconds=12)
-        yield world.until_converged()
-
-    result = run(story)
-    crashed = [fault.target for fault in result.faults if fault.kind == "crash"]
-    assert crashed == [node for node, _ in result.world.situations.leaders[:2]]
-
-
-@pytest.mark.parametrize(
-    ("fault", "said"),
-    [(Fault(0, "meteor", "n1"), "no fault of the kind 'meteor'"), (Fault(0, "cut", "n1"), "sides")],
-)
-def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(fault: Fault, said: str) -> None:
-    """Goal: a plan's author learns what is wrong. Method: an unknown kind, a missing side."""
-
-    def story(world: World) -> Script:
-        world.follow([fault])
-        yield world.at(seconds=1)
-
-    result = run_scenario(scenario()(story))
-    assert result.valid is False
-    assert said in result.reason
-    assert issubclass(PlanError, ValueError)
 
 
 def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
@@ -343,19 +242,6 @@ def test_clusters_of_other_sizes_work() -> None:
 
     for brokers in (1, 2, 5):
         assert run(story, brokers=brokers).world.expect is not None
-
-
-def test_peers_are_told_of_a_crash_where_the_topology_says_so() -> None:
-    """Goal: broken connections are noticed, or not. Method: both, by the events in the trace."""
-
-    def story(world: World) -> Script:
-        yield from world.until_ready()
-        world.crash("n3", for_us=seconds(1))
-        yield world.sleep(seconds=3)
-
-    for told in ("true", "false"):
-        events = {type(step.event).__name__ for step in run(story, peer_lost=told).trace}
-        assert ("PeerLost" in events) == (told == "true")
 
 
 def test_every_crash_is_shown_to_the_checkers() -> None:
