@@ -173,13 +173,16 @@ class Stage:
         if takes_office:
             self.take_office(node)
 
-    def take_office(self, node: NodeId, view: Record | None = None) -> None:
+    def take_office(
+        self, node: NodeId, view: Record | None = None, notes_epoch: bool = True
+    ) -> None:
         """The node leads by the present record; ``view`` is what it believes to be the record."""
         broker, record = self.node(node), self.stored
         broker.view = record if view is None else view
         broker.epoch = record.leader_epoch
         broker.leading = FakeLeader(node, record.leader_epoch, broker.log.leo, record)
-        broker.log.epochs.note(record.leader_epoch, broker.log.leo)
+        if notes_epoch:
+            broker.log.epochs.note(record.leader_epoch, broker.log.leo)
         self.step(node, QUIET)
 
     def follow(self, node: NodeId, epoch: Epoch) -> None:
@@ -207,6 +210,11 @@ class Stage:
         broker.view = self.stored
         leading.pending_isr = None
         leading.maximal_isr = self.stored.isr
+        self.step(node, QUIET)
+
+    def see_as_follower(self, node: NodeId) -> None:
+        """A follower acts on the present record."""
+        self.node(node).view = self.stored
         self.step(node, QUIET)
 
     def propose(self, node: NodeId, *isr: NodeId) -> None:

@@ -6,11 +6,16 @@ from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.batch import Batch
 from yak_core.clients.calls import PollResult, SendResult
-from yak_core.effects import AnswerLog, AppendLog
+from yak_core.effects import Answer, AnswerLog, AppendLog
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.events import Cancelled
+from yak_core.events import Called, Cancelled
 from yak_core.ids import Offset
-from yak_core.messages import FetchResponse, ListOffsetsResponse, ProduceResponse
+from yak_core.messages import (
+    FetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ProduceResponse,
+)
 
 LATE = ErrorCode.REQUEST_TIMED_OUT
 FEW = ErrorCode.NOT_ENOUGH_REPLICAS
@@ -110,6 +115,24 @@ def test_the_latest_offset_is_committed() -> None:
     stage.have("n1", stage.batch(0, 1))
     with broken("ReadersSeeCommitted"):
         stage.answer("n1", 1, ListOffsetsResponse(1, ErrorCode.NONE, 1, 1, "n1", 1))
+
+
+def test_the_latest_offset_is_not_before_the_start_of_the_epoch() -> None:
+    stage = Stage()
+    stage.commit(stage.batch(0, 1))
+    stage.lead("n2")
+    answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, -1, "n2", 2)
+    with broken("ReadersSeeCommitted"):
+        stage.step("n2", Called(1, ListOffsetsRequest(1, -1), 0), Answer(1, answer))
+
+
+def test_the_earliest_offset_may_be_before_the_start_of_the_epoch() -> None:
+    stage = Stage()
+    stage.commit(stage.batch(0, 1))
+    stage.lead("n2")
+    answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, -1, "n2", 2)
+    with near_miss("ReadersSeeCommitted"):
+        stage.step("n2", Called(1, ListOffsetsRequest(1, -2), 0), Answer(1, answer))
 
 
 def test_a_reader_reads_committed_records() -> None:

@@ -178,6 +178,13 @@ def test_a_cut_takes_its_epochs_out_of_the_index() -> None:
         stage.cut("n1", 1, index=EpochIndex(((1, 0), (2, 0))))
 
 
+def test_a_leader_notes_its_epoch_before_it_writes() -> None:
+    stage = Stage()
+    stage.write_election("n2")
+    with broken("EpochIndexIsFold"):
+        stage.take_office("n2", notes_epoch=False)
+
+
 def test_an_epoch_without_records_may_be_noted_at_the_end() -> None:
     stage = Stage()
     stage.commit(stage.batch(0, 1))

@@ -70,6 +70,23 @@ def test_a_broker_that_is_not_registered_need_not_know_its_epoch() -> None:
         stage.register("n3")
 
 
+def test_a_view_does_not_fall() -> None:
+    stage = Stage()
+    older = stage.node("n2").view
+    stage.see_as_follower("n2")
+    stage.node("n2").view = older
+    with broken("ViewNeverFalls"):
+        stage.step("n2", QUIET)
+
+
+def test_a_view_may_skip_records() -> None:
+    stage = Stage()
+    stage.shrink("n1", "n3")
+    stage.lead("n2")
+    with near_miss("ViewNeverFalls"):
+        stage.see_as_follower("n3")
+
+
 def test_a_record_names_the_one_before() -> None:
     stage = Stage()
     known = stage.stored

@@ -78,6 +78,22 @@ def store_run(node: NodeId) -> Move:
     return move
 
 
+def store_backwards(node: NodeId) -> Move:
+    """The store has carried out all calls of a node; the answer to the last one arrives first."""
+
+    def move(cluster: Cluster) -> str:
+        calls = cluster.calls_of(node)
+        for call in calls:
+            if call.outcome is None:
+                cluster.world.meta_execute(call.number)
+        for call in reversed(calls):
+            if call.number in cluster.world.transit.calls:
+                cluster.world.meta_reply(call.number)
+        return f"the store's answers reach {node} in reverse: {len(calls)}"
+
+    return move
+
+
 def store_execute(at: int) -> Move:
     def move(cluster: Cluster) -> str:
         waiting = [c for c in cluster.world.transit.calls.values() if c.outcome is None]

@@ -24,6 +24,7 @@ from tests.property.faults import (
     stand,
     stand_and_lead,
     stop,
+    store_backwards,
     store_execute,
     store_repeat,
     store_run,
@@ -33,6 +34,7 @@ from tests.property.faults import (
 from tests.property.moves import (
     NOTHING,
     Move,
+    ask_latest,
     break_link,
     clients_link,
     deliver,
@@ -73,7 +75,9 @@ def _menu() -> tuple[Move, ...]:
     menu += [send_through(producer, records) for producer in ("p1", "p2") for records in (1, 2)] * 3
     menu += [send("p1", 1), send("p2", 1), send_through("p3", 1), send_through("p3", 3)]
     menu += [poll] * 3
-    menu += [run_quiet] * 10
+    menu += [ask_latest(node) for node in NODES]
+    menu += [store_backwards(node) for node in NODES]
+    menu += [run_quiet] * 9
     menu += [replicate, replicate_last, push_only] * 4
     menu += [run_without(node) for node in NODES] * 5
     menu += [fire(node, "heartbeat") for node in NODES] * 2

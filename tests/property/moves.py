@@ -12,6 +12,7 @@ from tests.property.cluster import BEAT, LAG, NODES, PRODUCERS, READER, Cluster
 from yak_core.ids import NodeId
 from yak_core.manual import STORE
 from yak_core.manual_run import settle
+from yak_core.messages import ListOffsetsRequest
 
 Move = Callable[[Cluster], str]
 
@@ -222,3 +223,15 @@ def poll(cluster: Cluster) -> str:
         return NOTHING
     cluster.poll()
     return f"{READER} is asked to poll"
+
+
+def ask_latest(node: NodeId) -> Move:
+    """A client asks a broker for the latest offset."""
+
+    def move(cluster: Cluster) -> str:
+        if not cluster.up(node):
+            return NOTHING
+        cluster.world.call(node, ListOffsetsRequest(0, -1))
+        return f"{node} is asked for the latest offset"
+
+    return move

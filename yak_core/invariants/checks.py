@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from yak_core.config import BrokerConfig
 from yak_core.disk import DiskImage
 from yak_core.effects import (
@@ -35,8 +37,11 @@ from yak_core.invariants.records import RecordChecks
 from yak_core.invariants.replica import LiveBroker, Replica
 from yak_core.invariants.scene import Scene
 from yak_core.invariants.shadow import log_of
-from yak_core.messages import ProduceRequest, ReplicateAck
+from yak_core.messages import ListOffsetsRequest, ProduceRequest, ReplicateAck
 from yak_core.metadata.record import Record
+
+LATEST: Final = -1
+"""Kafka's ListOffsets: where the next record will be."""
 
 
 class Invariants:
@@ -124,6 +129,8 @@ class Invariants:
             stale = event.message.epoch < replica.epoch  # type: ignore[union-attr]
         elif kind is not TimerFired and kind is not MetaReply:
             self._on_other(replica, host, event)
+        if node.view is not replica.seen:
+            self._records.on_view(replica, node)
         leading = node.leading
         if (
             leading is not replica.leading
@@ -143,8 +150,8 @@ class Invariants:
                 check = checks.get(type(effect))
                 if check is not None:
                     check(replica, node, effect)  # type: ignore[operator]
-            if replica.moved:
-                self._logs.check_moved(replica, node)
+        if replica.moved:
+            self._logs.check_moved(replica, node)
         if stale:
             self._check_unmoved(replica, node, event, effects)
         if node.log.hw != replica.hw:
@@ -171,9 +178,12 @@ class Invariants:
 
     def _on_other(self, replica: Replica, host: Host, event: Event) -> None:
         if type(event) is Called:
-            if type(event.request) is ProduceRequest:
-                replica.calls[event.call] = event.request
+            request = event.request
+            if type(request) is ProduceRequest:
+                replica.calls[event.call] = request
                 replica.asking = event.call
+            elif type(request) is ListOffsetsRequest and request.at == LATEST:
+                replica.asked_latest = event.call
         elif type(event) is Cancelled:
             replica.calls.pop(event.call, None)
             replica.written.pop(event.call, None)

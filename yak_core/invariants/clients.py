@@ -68,6 +68,8 @@ class ClientChecks:
             self._check_shown(replica, result.hw)
         elif type(result) is ListOffsetsResponse:
             self._check_shown(replica, result.offset)
+            if effect.call == replica.asked_latest and result.error == ErrorCode.NONE:
+                self._check_latest(replica, result.offset)
 
     def on_answer_log(self, replica: Replica, node: LiveBroker, effect: AnswerLog) -> None:
         """A broker answers a fetch with records of its log."""
@@ -78,6 +80,16 @@ class ClientChecks:
                 f"records up to {effect.end_max} were",
             )
         self._check_shown(replica, effect.header.hw)
+
+    def _check_latest(self, replica: Replica, offset: Offset) -> None:
+        """What an earlier leader showed may lie anywhere below the start of the epoch (KIP-207)."""
+        start = self._ledger.starts.get(replica.epoch)
+        if start is not None and offset < start.end:
+            self._unread(
+                replica.node_id,
+                f"no latest offset below {start.end}, where epoch {replica.epoch} starts",
+                f"{offset} was shown",
+            )
 
     def _check_shown(self, replica: Replica, offset: Offset) -> None:
         if offset > self._ledger.end:

@@ -23,6 +23,7 @@ class EpochStart:
     node: NodeId
     life: int
     count: int
+    end: Offset
     link: int
     run_epochs: tuple[Epoch, ...]
     run_firsts: tuple[int, ...]
@@ -69,6 +70,7 @@ class Ledger:
                 node,
                 life,
                 len(log.links),
+                log.leo,
                 log.link_at(len(log.links)),
                 tuple(log.run_epochs),
                 tuple(log.run_firsts),

@@ -173,12 +173,14 @@ class LogChecks:
         extra = len(index.epochs) - count
         # A leader notes its epoch before it writes (R2), so one entry may have no records yet.
         sound = extra == 0 or (extra == 1 and index.starts[-1] == log.leo)
+        if node.leading is not None and (not index.epochs or index.epochs[-1] != node.epoch):
+            sound = False
         if not sound or index.epochs[:count] != log.run_epochs or index.starts[:count] != starts:
             self.scene.fail(
                 "EpochIndexIsFold",
                 replica.node_id,
                 f"the epochs {list(zip(log.run_epochs, starts, strict=True))} of a log that "
-                f"ends at {log.leo}",
+                f"ends at {log.leo}{'' if node.leading is None else ', and the own one'}",
                 f"the index holds {list(index.entries())}",
             )
 

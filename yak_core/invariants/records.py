@@ -68,6 +68,18 @@ class RecordChecks:
         self.commits.check_superset()
         self.commits.check_complete()
 
+    def on_view(self, replica: Replica, node: LiveBroker) -> None:
+        """A broker acts on another record than before."""
+        view, seen = node.view, replica.seen
+        if seen is not None and (view is None or view.version < seen.version):
+            self.scene.fail(
+                "ViewNeverFalls",
+                replica.node_id,
+                f"to act on version {seen.version} of the record, or a later one",
+                "it acts on none" if view is None else f"it acts on version {view.version}",
+            )
+        replica.seen = view
+
     def on_turn(self, replica: Replica, node: LiveBroker) -> None:
         """A broker's epoch, role or incarnation changed."""
         if node.epoch < replica.epoch:

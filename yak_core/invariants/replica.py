@@ -91,10 +91,11 @@ class Replica:
     lives ended; ``disk`` is what a crash left, until the next start. ``acked`` is how many batches
     this life has claimed to hold, in acks and by its own high watermark, and ``claims`` the
     highest ack by (incarnation, epoch). ``tainted``: the last restart lost something claimed;
-    ``damaged``: the disk lost what was flushed, and this life has not registered yet. ``calls`` are
-    the unanswered produce requests, ``written`` those of them whose batch was appended, ``asking``
-    the one that this step takes in. ``moved`` and ``refold``: the log is to be compared, the folds
-    from the first batch on. ``starved``: the disk was full.
+    ``damaged``: the disk lost what was flushed, and this life has not registered yet. ``seen`` is
+    the record that it acts on, ``view`` the one by which it leads, with ``quorum`` as its maximal
+    ISR. ``calls`` are the unanswered produce requests, ``written`` those of them whose batch was
+    appended, ``asking`` the one that this step takes in. ``moved`` and ``refold``: the log is to
+    be compared, the folds from the first batch on. ``starved``: the disk was full.
     """
 
     __slots__ = (
@@ -109,6 +110,7 @@ class Replica:
         "leading",
         "hw",
         "hw_count",
+        "seen",
         "view",
         "pending",
         "quorum",
@@ -122,6 +124,7 @@ class Replica:
         "calls",
         "written",
         "asking",
+        "asked_latest",
         "moved",
         "refold",
         "starved",
@@ -139,6 +142,7 @@ class Replica:
         self.leading: LiveLeader | None = None
         self.hw: Offset = 0
         self.hw_count = 0
+        self.seen: Record | None = None
         self.view: Record | None = None
         self.pending: tuple[NodeId, ...] | None = None
         self.quorum: list[Replica] = []
@@ -152,6 +156,7 @@ class Replica:
         self.calls: dict[CallId, ProduceRequest] = {}
         self.written: dict[CallId, None] = {}
         self.asking: CallId | None = None
+        self.asked_latest: CallId | None = None
         self.moved = False
         self.refold = False
         self.starved = False
@@ -173,6 +178,7 @@ class Replica:
         self.leading = None
         self.hw = 0
         self.hw_count = 0
+        self.seen = None
         self.view = None
         self.pending = None
         self.quorum = []
@@ -181,6 +187,7 @@ class Replica:
         self.calls = {}
         self.written = {}
         self.asking = None
+        self.asked_latest = None
         self.moved = True
         self.refold = True
         self.starved = False

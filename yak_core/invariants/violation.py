@@ -13,6 +13,8 @@ RULES: Final = MappingProxyType(
         "as the leader.",
         "EpochNeverFalls": "R0, INV-E2: a registered broker never goes back to a lower leader "
         "epoch, not even after a restart.",
+        "ViewNeverFalls": "R1: the record that a broker acts on is never older than one that it "
+        "acted on before; a late answer changes nothing (F59).",
         "LeaderAppendOnly": "R2, INV-E3: a leader never cuts its own log within its epoch.",
         "RecordChain": "R8, INV-E4 and E5: every record names the one that it replaces, its "
         "version is one higher, its epoch never falls, and it is well formed.",
@@ -45,8 +47,8 @@ RULES: Final = MappingProxyType(
         "DurableSurvives": "INV-D2: what was flushed is there after a crash.",
         "ConfirmImpliesCommitted": "R10, S19: a write with acks=all is confirmed only when its "
         "records are committed.",
-        "ReadersSeeCommitted": "R11, INV-C2: readers get committed records only, in order and "
-        "without a gap.",
+        "ReadersSeeCommitted": "R11 and R12, INV-C2: readers get committed records only, in order "
+        "and without a gap, and no latest offset that lies before the start of the epoch.",
         "NoDuplicate": "R9, INV-C4: a producer's record is committed once.",
         "ProducerOrder": "R9, INV-C5: a producer's records are committed in the order of their "
         "sequences, without a gap.",
