@@ -27,7 +27,9 @@ def zombie_leader(world: World) -> Script:
         what="the first records are confirmed",
     )
 
-    cut = world.isolate(zombie)
+    others = tuple(node for node in world.brokers if node != zombie)
+    deaf = (world.cut(others, zombie), world.partition(zombie, "store"))
+    mute = world.cut(zombie, others)
     old = world.broker(zombie)
     epoch = old.epoch
     before = old.hw
@@ -54,9 +56,17 @@ def zombie_leader(world: World) -> Script:
         f"{world.acked_in(epoch) - confirmed} were confirmed in epoch {epoch}",
     )
 
-    world.heal(cut)
+    # First they hear it, and refuse it; then it hears them, and knows.
+    world.heal(mute)
     yield world.until(
-        lambda: old.role == "follower", within=seconds(5), what=f"{zombie} is fenced"
+        lambda: world.situations.goals(0)["stale message fenced"] > 0,
+        within=seconds(5),
+        what=f"a message of {zombie} is fenced",
+    )
+    for fault in deaf:
+        world.heal(fault)
+    yield world.until(
+        lambda: old.role == "follower", within=seconds(5), what=f"{zombie} steps down"
     )
     yield world.until(
         lambda: producer.finished and late.finished,
