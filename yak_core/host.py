@@ -171,15 +171,14 @@ class Host:
         """Give the node an event: at once, or after the step that is under way."""
         if not self.alive:
             return
-        self._queue.append((event, cause))
         if self._draining:
+            self._queue.append((event, cause))
             return
         self._draining = True
-        queue = self._queue
         try:
-            while queue and self.alive:
-                event, cause = queue.popleft()
-                self._step(event, cause)
+            self._step(event, cause)
+            while self._queue:  # Which stop() empties.
+                self._step(*self._queue.popleft())
         finally:
             self._draining = False
 
@@ -196,18 +195,17 @@ class Host:
             self.stop()
             self.backend.halt(Halt(f"step raised {type(error).__name__}: {error}"))
             raise
-        if self.recorder is not None:
-            self.step_number = self.recorder.record(
-                now, self.node_id, self.life, event, effects, cause
-            )
-        table = self._table
-        if self.fuse is None:
+        recorder = self.recorder
+        if recorder is not None:
+            self.step_number = recorder.record(now, self.node_id, self.life, event, effects, cause)
+        if self.fuse is not None:
+            self._dispatch_until_fuse(effects)
+        elif effects:
+            table = self._table
             for effect in effects:
                 table[type(effect)](effect)  # type: ignore[operator]
                 if not self.alive:
                     break
-        else:
-            self._dispatch_until_fuse(effects)
         for observer in self.observers:
             observer.after_step(self, now, event, effects)
 
