@@ -55,13 +55,13 @@ class SimDisk:
     """
 
     __slots__ = (
-        "_appended",
         "_clock",
         "_completed",
         "_latency",
         "_point",
         "_queue",
         "_report",
+        "_schedule",
         "_spec",
         "_stalled_until",
         "full",
@@ -83,7 +83,7 @@ class SimDisk:
         self._latency = point.exponential
         self._report = report
         self._queue: deque[_Operation] = deque()
-        self._appended: Callbacks = (self._on_appended,)
+        self._schedule = clock.schedule
         self._completed: Callbacks = (self._on_completed,)
         self._stalled_until: Micros = 0
 
@@ -91,22 +91,22 @@ class SimDisk:
         """Write batches; they can be read at once."""
         self.tail.append(order.batches)
         self.generation = order.generation
-        self._issue(self._appended, order, cause, self._spec.append_us, self._spec.append_mean_us)
+        self._issue(order, cause, self._spec.append_us, self._spec.append_mean_us)
 
     def flush(self, order: FlushLog, cause: int) -> None:
         """Make durable what was issued before."""
         self.generation = order.generation
-        self._issue(self._completed, order, cause, self._spec.flush_us, self._spec.flush_mean_us)
+        self._issue(order, cause, self._spec.flush_us, self._spec.flush_mean_us)
 
     def truncate(self, order: TruncateLog, cause: int) -> None:
         """Cut the log; reads see it at once."""
         self.tail.truncate(order.end)
         self.generation = order.generation
-        self._issue(self._completed, order, cause, self._spec.append_us, self._spec.append_mean_us)
+        self._issue(order, cause, self._spec.append_us, self._spec.append_mean_us)
 
     def save(self, order: SaveState, cause: int) -> None:
         """Keep a named value durably."""
-        self._issue(self._completed, order, cause, self._spec.save_us, self._spec.save_mean_us)
+        self._issue(order, cause, self._spec.save_us, self._spec.save_mean_us)
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
         """Whole batches of [start, end_max), also of appends that are not completed yet."""
@@ -124,9 +124,9 @@ class SimDisk:
             if self._queue:
                 # The one that waits at the head cannot be taken off the agenda: replace it.
                 head = self._queue[0]
-                callbacks = self._appended if isinstance(head.order, AppendLog) else self._completed
-                self._queue[0] = _Operation(callbacks, head.order, head.cause, head.taken_us)
-                self._begin_next()
+                again = _Operation(self._completed, head.order, head.cause, head.taken_us)
+                self._queue[0] = again
+                self._schedule(again, NORMAL, again.taken_us)
 
     @property
     def unflushed(self) -> int:
@@ -177,53 +177,36 @@ class SimDisk:
         self.tail = self.image.fork()
         self.generation = 0
 
-    def _issue(
-        self, callbacks: Callbacks, order: Order, cause: int, taken_us: Micros, mean_us: Micros
-    ) -> None:
+    def _issue(self, order: Order, cause: int, taken_us: Micros, mean_us: Micros) -> None:
         if mean_us:
             taken_us += self._latency(mean_us)
-        self._queue.append(_Operation(callbacks, order, cause, taken_us))
+        operation = _Operation(self._completed, order, cause, taken_us)
+        self._queue.append(operation)
         if len(self._queue) == 1:
-            self._begin_next()
+            self._schedule(operation, NORMAL, taken_us)
 
-    def _begin_next(self) -> None:
-        head = self._queue[0]
-        self._clock.schedule(head, NORMAL, head.taken_us)
+    def _on_completed(self, operation: _Operation) -> None:
+        queue = self._queue
+        if not queue or queue[0] is not operation:
+            return  # A crash or a replacement came between.
+        if self._stalled_until and self._is_stalled(operation):
+            return
+        queue.popleft()
+        order = operation.order
+        result = self._act(order)
+        if queue:
+            self._schedule(queue[0], NORMAL, queue[0].taken_us)
+        generation = 0 if isinstance(order, SaveState) else order.generation
+        self._report(DiskDone(order.op, generation, result), operation.cause)
 
-    def _is_over(self, operation: _Operation, callbacks: Callbacks) -> bool:
-        """Whether this is no completion: a crash or a replacement came between, or a stall."""
-        if not self._queue or self._queue[0] is not operation:
-            return True
-        if not self._stalled_until:
-            return False
+    def _is_stalled(self, operation: _Operation) -> bool:
+        """Whether it completes later; then it is on the agenda again."""
         wait = self._stalled_until - self._clock.now()
         if wait <= 0:
             return False
-        operation.callbacks = callbacks
-        self._clock.schedule(operation, NORMAL, wait)
+        operation.callbacks = self._completed
+        self._schedule(operation, NORMAL, wait)
         return True
-
-    def _on_appended(self, operation: _Operation) -> None:
-        if self._is_over(operation, self._appended):
-            return
-        order = operation.order
-        assert isinstance(order, AppendLog)
-        self._queue.popleft()
-        result = self._act(order)
-        if self._queue:
-            self._begin_next()
-        self._report(DiskDone(order.op, order.generation, result), operation.cause)
-
-    def _on_completed(self, operation: _Operation) -> None:
-        if self._is_over(operation, self._completed):
-            return
-        order = operation.order
-        self._queue.popleft()
-        self._act(order)
-        if self._queue:
-            self._begin_next()
-        generation = 0 if isinstance(order, SaveState) else order.generation
-        self._report(DiskDone(order.op, generation, _DONE), operation.cause)
 
     def _act(self, order: Order) -> DiskResult:
         image = self.image
