@@ -55,6 +55,7 @@ RUNNING: Final = "running"
 STOPPING: Final = "stopping"
 STOPPED: Final = "stopped"
 HALTED: Final = "halted"
+OVER: Final = (STOPPED, HALTED)
 
 
 class Broker:
@@ -106,7 +107,7 @@ class Broker:
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
         """Take in one event; see docs/contract.md."""
-        if self.phase in (STOPPED, HALTED):
+        if self.phase in OVER:
             return []
         if isinstance(event, Started):
             self._on_started(now, event)
@@ -303,16 +304,7 @@ class Broker:
             if self.shutdown.on_disk_done(event.op, self.incarnation):
                 self.exit(clean=True)
             return
-        if self.leading is not None and self.leading.on_shipped(event.op, event.result):
-            return
-        if self.session.on_saved(event.op):
-            return
-        started = self.startup.on_saved(event.op, self.view)
-        if isinstance(started, str):
-            self.halt(started)
-            return
-        if started:
-            self.phase = REGISTERING
+        if event.op not in self.log.pending and self._is_done_elsewhere(event):
             return
         self.log.complete(event)
         if self.leading is not None:
@@ -321,6 +313,19 @@ class Broker:
             self.after_leader_progress()
         else:
             self.follower.on_log_progress(self.epoch, self.incarnation)
+
+    def _is_done_elsewhere(self, event: DiskDone) -> bool:
+        """Take in what was no order of the log: a shipment, a saved value. False for none."""
+        if self.leading is not None and self.leading.on_shipped(event.op, event.result):
+            return True
+        if self.session.on_saved(event.op):
+            return True
+        started = self.startup.on_saved(event.op, self.view)
+        if isinstance(started, str):
+            self.halt(started)
+        elif started:
+            self.phase = REGISTERING
+        return bool(started)
 
     def _on_no_space(self) -> None:
         """The log on disk ends below what this broker believes, whatever it appends from now on.

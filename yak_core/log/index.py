@@ -134,15 +134,17 @@ class Log:
 
     def complete(self, event: DiskDone) -> None:
         """Take in a completion; one of an older generation says nothing any more."""
-        order = self.pending.get(event.op)
-        if order is None or event.generation != self.generation:
+        if event.generation != self.generation:
             return
-        del self.pending[event.op]
-        self.appended_end = max(self.appended_end, order.end)
+        order = self.pending.pop(event.op, None)
+        if order is None:
+            return
+        if order.end > self.appended_end:
+            self.appended_end = order.end
         if order.kind == "append":
             self.pending_bytes -= order.size
-        else:
-            self.durable_end = max(self.durable_end, order.end)
+        elif order.end > self.durable_end:
+            self.durable_end = order.end
 
     def raise_hw(self, hw: Offset) -> bool:
         """Move the high watermark up to ``hw`` (never beyond the end); True if it moved."""

@@ -47,7 +47,9 @@ class Follower:
         self._cut(
             self.desk.rules.conflict_point(self.log.epochs, self.log.leo, message), epoch
         )
-        new = tuple(batch for batch in message.batches if batch.base_offset >= self.log.leo)
+        new = message.batches
+        if new and new[0].base_offset < self.log.leo:
+            new = tuple(batch for batch in new if batch.base_offset >= self.log.leo)
         if new:
             self.log.append(new)
         end = message.batches[-1].end if message.batches else message.prev_offset

@@ -97,26 +97,18 @@ class Leader:
             if not progress.paused:
                 self._send_empty(node, progress)
             return
+        start, end = progress.next, self.log.leo
+        if start >= end or progress.shipping != 0:
+            return
         config = self.desk.config
-        if (
-            progress.shipping == 0
-            and progress.next < self.log.leo
-            and progress.has_room(config.window_messages, config.window_bytes)
-        ):
+        if progress.has_room(config.window_messages, config.window_bytes):
             op = self.desk.op()
             progress.shipping = op
             progress.sent_at = self.desk.now
             self.shipping[op] = node
+            generation, bytes_max = self.log.generation, config.message_bytes_max
             self.desk.emit(
-                SendLog(
-                    op,
-                    self.log.generation,
-                    node,
-                    self._header(progress.next),
-                    progress.next,
-                    self.log.leo,
-                    config.message_bytes_max,
-                )
+                SendLog(op, generation, node, self._header(start), start, end, bytes_max)
             )
 
     def pump_all(self) -> None:
@@ -225,8 +217,10 @@ class Leader:
 
     def on_log_progress(self) -> None:
         """The own position moved: the leader is a follower of itself (F61)."""
-        self.positions[self.desk.node] = self.log.position
-        self.advance()
+        position = self.log.position
+        if position != self.positions[self.desk.node]:
+            self.positions[self.desk.node] = position
+            self.advance()
 
     def advance(self) -> None:
         """Move the high watermark as far as the maximal ISR allows."""
