@@ -1,0 +1,153 @@
+"""Messages to put into frames: one of each kind by hand, and any by Hypothesis."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+from hypothesis import strategies as st
+
+from yak_core.batch import Batch, Builder, placed, seal, stamped
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.frames import (
+    BATCH,
+    BATCHES,
+    ERROR,
+    INT16,
+    INT32,
+    INT64,
+    LAYOUTS,
+    LEADER,
+    NODE,
+    NODES,
+    OUTCOME,
+    REPLICAS,
+    TEXT,
+    Kind,
+    Layout,
+)
+from yak_core.messages import (
+    DescribeRequest,
+    DescribeResponse,
+    Fenced,
+    FetchRequest,
+    FetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    Message,
+    ProduceRequest,
+    ProduceResponse,
+    ReplicaStatus,
+    Replicate,
+    ReplicateAck,
+    ReplicateReject,
+)
+
+T = 1_700_000_000_000
+
+
+def made(*values: bytes, producer: tuple[int, int, int] = (-1, -1, -1)) -> Batch:
+    """A sealed batch at offset 0, as it leaves a producer."""
+    builder = Builder(bytes_max=1 << 20)
+    for value in values:
+        assert builder.append(value, timestamp_ms=T) is not None
+    pid, epoch, sequence = producer
+    return seal(builder.build(), producer_id=pid, producer_epoch=epoch, base_sequence=sequence)
+
+
+def stored(batch: Batch, base: int, epoch: int) -> Batch:
+    """The batch as a log has it: placed and stamped."""
+    there = placed(batch, base, epoch)
+    return replace(there, data=stamped(there))
+
+
+def as_received(message: Message) -> Message:
+    """``message`` with its batches stamped, as whoever decodes it has them."""
+    if isinstance(message, ProduceRequest):
+        return replace(message, batch=replace(message.batch, data=stamped(message.batch)))
+    if isinstance(message, Replicate | FetchResponse):
+        batches = tuple(replace(batch, data=stamped(batch)) for batch in message.batches)
+        return replace(message, batches=batches)
+    return message
+
+
+ONE = made(b"a")
+TWO = made(b"", b"two", producer=(7, 1, 3))
+LARGE = made(*[bytes((number % 256,)) * 999 for number in range(64)], producer=(2**63 - 1, 0, 9))
+LOG = (stored(ONE, 5, 2), stored(TWO, 6, 3))
+
+SAMPLES: tuple[Message, ...] = (
+    Replicate(3, "n1", 6, 5, 2, LOG, 5, 1, 77),
+    Replicate(3, "n1", 6, 8, 3, (), 8, 0, 78),
+    ReplicateAck(3, 12, 8, 77),
+    ReplicateReject(3, 12, 8, 5, -1),
+    Fenced(4, "n2"),
+    Fenced(4, None),
+    ProduceRequest(1, 3, -1, 30_000_000, TWO),
+    ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, 6, 3, 8, "n1", 3),
+    ProduceResponse(
+        2, ErrorCode.NOT_LEADER_OR_FOLLOWER, Outcome.NOT_WRITTEN, -1, -1, 8, None, 3, "nöt here"
+    ),
+    FetchRequest(3, 5, 2, 3, 1_048_576, 500_000),
+    FetchResponse(3, ErrorCode.NONE, LOG, 8, 0, "n1", 3),
+    FetchResponse(4, ErrorCode.OFFSET_OUT_OF_RANGE, (), 8, 1, None, 3, -1, "the log holds [1, 8)"),
+    ListOffsetsRequest(5, -2),
+    ListOffsetsResponse(5, ErrorCode.NONE, 8, 3, "n1", 3),
+    DescribeRequest(6),
+    DescribeResponse(
+        6,
+        "n1",
+        "leader",
+        "n1",
+        3,
+        9,
+        ("n1", "n2"),
+        ("n3",),
+        8,
+        8,
+        0,
+        (
+            ReplicaStatus("n1", "http://127.0.0.1:8080", 7, 8),
+            ReplicaStatus("n3", "", 4, -1),
+        ),
+    ),
+)
+"""Each kind of message and each form of its fields; tests/golden_formats/frames_1.txt has them."""
+
+_epochs = st.integers(-1, 2**31 - 1)
+_nodes = st.text(max_size=8)
+_details = st.text(max_size=40)
+_batches = st.builds(
+    lambda batch, base, epoch, stamp: (stored if stamp else placed)(batch, base, epoch),
+    st.sampled_from((ONE, TWO, LARGE)),
+    st.integers(0, 2**63 - 1 - 64),
+    _epochs,
+    st.booleans(),
+)
+_replicas = st.builds(
+    ReplicaStatus, _nodes, _details, st.integers(0, 2**63 - 1), st.integers(-1, 2**63 - 1)
+)
+FIELDS: dict[Kind, st.SearchStrategy[object]] = {
+    INT16: st.integers(-(2**15), 2**15 - 1),
+    INT32: st.integers(-(2**31), 2**31 - 1),
+    INT64: st.integers(-(2**63), 2**63 - 1),
+    ERROR: st.sampled_from(ErrorCode),
+    OUTCOME: st.sampled_from(Outcome),
+    TEXT: _details,
+    NODE: _nodes,
+    LEADER: st.none() | _nodes,
+    NODES: st.lists(_nodes, max_size=5).map(tuple),
+    REPLICAS: st.lists(_replicas, max_size=4).map(tuple),
+    BATCH: _batches,
+    BATCHES: st.lists(_batches, max_size=4).map(tuple),
+}
+
+
+def messages(layout: Layout) -> st.SearchStrategy[Message]:
+    """Any message of one type; its numbers are of any value that the frame can hold."""
+    return st.tuples(*(FIELDS[kind] for kind in layout.kinds)).map(
+        lambda values: cast(Message, layout.make(*values))
+    )
+
+
+ANY_MESSAGE = st.one_of(*map(messages, LAYOUTS))

@@ -1,0 +1,278 @@
+"""A message comes out of its frame as it went in, and encoding copies no payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.codec_values import (
+    LARGE,
+    LOG,
+    ONE,
+    SAMPLES,
+    TWO,
+    as_received,
+    made,
+    messages,
+    stored,
+)
+from yak_core.batch import Batch, Builder, placed, stamped
+from yak_core.codec import FRAME_BYTES_MAX, CodecError, decode, encode, encode_parts
+from yak_core.errors import ErrorCode
+from yak_core.frames import LAYOUTS, Layout
+from yak_core.header import Buffer
+from yak_core.messages import (
+    DescribeRequest,
+    DescribeResponse,
+    Fenced,
+    FetchRequest,
+    FetchResponse,
+    Message,
+    PeerMessage,
+    ProduceRequest,
+    ReplicaStatus,
+    Replicate,
+    ReplicateAck,
+    Request,
+    Response,
+)
+
+HEADER = Replicate(3, "n1", 6, 5, 2, (), 5, 1, 77)
+ANSWER = FetchResponse(3, ErrorCode.NONE, (), 8, 0, "n1", 3)
+
+
+def names(types: tuple[type, ...]) -> list[str]:
+    return sorted(one.__name__ for one in types)
+
+
+def test_every_message_has_a_frame() -> None:
+    """Goal: no message is forgotten here or in the samples. Method: the unions of the core."""
+    framed = names(tuple(layout.cls for layout in LAYOUTS))
+    assert framed == names(get_args(Message))
+    assert framed == names(get_args(PeerMessage) + get_args(Request) + get_args(Response))
+    assert sorted({type(message).__name__ for message in SAMPLES}) == framed
+    tags = [layout.tag for layout in LAYOUTS]
+    assert len(set(tags)) == len(tags)
+    assert all(0 <= tag < 256 for tag in tags)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.cls.__name__)
+def test_every_message_comes_back_as_it_was(layout: Layout) -> None:
+    """Method: values of every field over all of its range, with and without a look at the CRC."""
+
+    @settings(max_examples=60)
+    @given(messages(layout), st.booleans())
+    def there_and_back(message: Message, check_crc: bool) -> None:
+        frame = encode(message)
+        assert frame[0] == layout.tag
+        assert b"".join(encode_parts(message)) == frame
+        back = decode(frame, check_crc=check_crc)
+        assert type(back) is type(message)
+        assert back == as_received(message)
+        assert encode(back) == frame
+
+    there_and_back()
+
+
+@pytest.mark.parametrize(
+    "make", [bytes, bytearray, memoryview, lambda frame: memoryview(b"..." + frame + b"...")[3:-3]]
+)
+@pytest.mark.parametrize("message", SAMPLES, ids=lambda message: type(message).__name__)
+def test_any_kind_of_buffer_reads_alike(make: Callable[[bytes], Buffer], message: Message) -> None:
+    """Goal: a frame needs no copy before it is decoded. Method: the buffers that a socket gives."""
+    assert decode(make(encode(message))) == message
+    assert decode(make(encode(message)), check_crc=False) == message
+
+
+@pytest.mark.parametrize("check_crc", [True, False])
+def test_batches_outlive_the_frame_that_brought_them(check_crc: bool) -> None:
+    """Goal: a receive buffer can be used again. Method: overwrite it."""
+    frame = bytearray(encode(replace(HEADER, batches=LOG)))
+    message = decode(frame, check_crc=check_crc)
+    frame[:] = bytes(len(frame))
+    assert isinstance(message, Replicate)
+    assert message.batches == LOG
+    assert [type(batch.data) for batch in message.batches] == [bytes, bytes]
+
+
+@given(st.data(), st.sampled_from((HEADER, ANSWER)))
+def test_stored_bytes_are_shipped_unseen(data: st.DataObject, header: Replicate) -> None:
+    """Goal: a world ships what it read from disk. Method: the log's bytes, cut anywhere."""
+    log = b"".join(batch.data for batch in LOG)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=4)))
+    pieces = [
+        memoryview(log)[start:end] for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True)
+    ]
+    parts = encode_parts(header, pieces)
+    assert all(part is piece for part, piece in zip(parts[1:], pieces, strict=True))
+    assert b"".join(parts) == encode(replace(header, batches=LOG))
+
+
+def test_nothing_in_the_payload_is_looked_at_when_it_is_given_as_bytes() -> None:
+    """The receiver finds out: that is what its check is for."""
+    frame = b"".join(encode_parts(HEADER, [b"not a batch" * 10]))
+    with pytest.raises(CodecError, match="batch at byte 57 is damaged"):
+        decode(frame)
+
+
+def test_encoding_copies_no_batch() -> None:
+    """Goal: placing a batch does not cost a copy. Method: whose memory the parts are."""
+    there = stored(LARGE, 9, 4)
+    head, part = encode_parts(replace(HEADER, batches=(there,)))
+    assert part is there.data
+    fresh = placed(LARGE, 9, 4)
+    _, position, rest = encode_parts(replace(HEADER, batches=(fresh,)))
+    assert isinstance(rest, memoryview)
+    assert rest.obj is LARGE.data
+    assert bytes(position) + bytes(rest) == stamped(fresh)
+    assert bytes(head) == encode(replace(HEADER, batches=(there,)))[: len(head)]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [ProduceRequest(8, 1, 1, 1, TWO), replace(HEADER, batches=LOG), replace(ANSWER, batches=LOG)],
+    ids=lambda message: type(message).__name__,
+)
+def test_the_crc_is_checked_by_who_asks_for_it(message: Message) -> None:
+    """Goal: a changed record is found at the next hop. Method: flip the last bit, look, look on."""
+    frame = bytearray(encode(message))
+    frame[-1] ^= 1
+    with pytest.raises(CodecError, match=r"its CRC-32C is [0-9a-f]{8}, sealed was") as caught:
+        decode(frame)
+    assert caught.value.damaged
+    assert caught.value.kind is type(message)
+    assert caught.value.correlation == getattr(message, "correlation", None)
+    seen = decode(frame, check_crc=False)
+    assert seen != message
+    assert encode(seen) == bytes(frame)
+
+
+def unsealed() -> Batch:
+    builder = Builder()
+    builder.append(b"x", timestamp_ms=1)
+    return builder.build()
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (Fenced(2**31, "n1"), "Fenced.epoch is 2147483648, which is not within int32"),
+        (
+            ReplicateAck(1, 2, -(2**63) - 1, 3),
+            "ReplicateAck.match is -9223372036854775809, which is not within int64",
+        ),
+        (
+            FetchRequest(1, 0, -1, 0, 2**31, 0),
+            "FetchRequest.bytes_max is 2147483648, which is not within int32",
+        ),
+        (Fenced(1, "n" * 255), "the id of a node has 254 bytes at most, not 255"),
+        (
+            replace(ANSWER, detail="ä" * 32_768),
+            "FetchResponse.detail is 65536, which is not within the size of text",
+        ),
+        (
+            DescribeResponse(1, "n", "", None, 0, 0, ("n",) * 256, (), 0, 0, 0, ()),
+            "DescribeResponse.isr is 256, which is not within the size of nodes",
+        ),
+        (
+            DescribeResponse(
+                1, "n", "", None, 0, 0, (), (), 0, 0, 0, (ReplicaStatus("n", "", 2**63, 0),)
+            ),
+            "ReplicaStatus.incarnation is 9223372036854775808, which is not within int64",
+        ),
+        (replace(HEADER, batches=(replace(ONE, data=b""),)), "is a header without its bytes"),
+        (
+            ProduceRequest(1, 1, -1, 1, replace(TWO, base_sequence=4)),
+            "is not what its bytes say: seal it first",
+        ),
+        (ProduceRequest(1, 1, -1, 1, unsealed()), "is not sealed: batch at byte 0 is damaged"),
+        (replace(HEADER, batches=(placed(ONE, -1, 0),)), "has no place in a log"),
+        (replace(HEADER, batches=(placed(ONE, 0, 2**31),)), "has no place in a log"),
+    ],
+    ids=str,
+)
+def test_what_fits_into_no_frame_is_refused(message: Message, reason: str) -> None:
+    """Goal: nothing is sent that the other side would have to refuse."""
+    with pytest.raises(ValueError, match=r".") as caught:
+        encode(message)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (replace(HEADER, batches=LOG), "a Replicate that has batches takes no payload"),
+        (ProduceRequest(1, 1, 1, 1, ONE), "a ProduceRequest that has batches takes no payload"),
+        (DescribeRequest(1), "a DescribeRequest carries no batches"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_payload_goes_only_where_batches_are_missing(message: Message, reason: str) -> None:
+    """A world that ships for the wrong header hears of it at once."""
+    with pytest.raises(ValueError, match=reason):
+        encode_parts(message, [ONE.data])
+
+
+def test_the_longest_values_that_fit() -> None:
+    """Goal: limits are where they are said to be. Method: each at its end, and back."""
+    names_254 = ("é" * 127,) * 255
+    rows = (ReplicaStatus("n" * 254, "u" * 65_535, 2**63 - 1, -1),) * 255
+    for message in (
+        Fenced(2**31 - 1, "n" * 254),
+        replace(ANSWER, detail="d" * 65_535),
+        DescribeResponse(1, "", "r", "", 0, 0, names_254, names_254, 0, 0, 0, rows),
+    ):
+        assert decode(encode(message)) == message
+
+
+def test_a_frame_has_a_length_limit() -> None:
+    """Goal: both sides agree on it. Method: as much payload as fits, and a byte more."""
+    payload = memoryview(bytes(FRAME_BYTES_MAX + 1))
+    room = FRAME_BYTES_MAX - len(encode(HEADER))
+    assert len(encode_parts(HEADER, [payload[:room]])) == 2
+    for size in (room + 1, FRAME_BYTES_MAX + 1):
+        with pytest.raises(ValueError, match=r"a frame has (no room for )?\d+ bytes"):
+            encode_parts(HEADER, [payload[:size]])
+    with pytest.raises(CodecError, match="a frame has 33554432 bytes at most, not 33554433"):
+        decode(payload)
+
+
+def test_an_explanation_that_is_no_unicode_is_still_sent() -> None:
+    """Goal: a file name out of another century does not stop an answer about it."""
+    back = decode(encode(replace(ANSWER, detail="cannot read log-\udcff")))
+    assert isinstance(back, FetchResponse)
+    assert back.detail == "cannot read log-\\udcff"
+
+
+def test_a_sealed_batch_whose_crc_is_zero_is_sent() -> None:
+    """Goal: 0 stands for unsealed only if it is wrong. Method: a batch made to have that CRC."""
+    batch = zero_crc()
+    assert batch.crc == 0
+    message = ProduceRequest(1, 1, -1, 1, batch)
+    assert decode(encode(message)) == message
+
+
+def zero_crc() -> Batch:
+    """A sealed batch with CRC 0: its last 32 value bits are solved for, CRC-32C being linear."""
+    front = b"12345678"
+    base = made(front + bytes(4)).crc
+    basis: dict[int, tuple[int, int]] = {}
+    for bit in range(32):
+        change, bits = made(front + (1 << bit).to_bytes(4, "big")).crc ^ base, 1 << bit
+        while change and change.bit_length() in basis:
+            other, others = basis[change.bit_length()]
+            change ^= other
+            bits ^= others
+        if change:
+            basis[change.bit_length()] = (change, bits)
+    rest, solution = base, 0
+    while rest:
+        change, bits = basis[rest.bit_length()]
+        rest ^= change
+        solution ^= bits
+    return made(front + solution.to_bytes(4, "big"))

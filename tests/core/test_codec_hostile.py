@@ -1,0 +1,286 @@
+"""Whatever arrives in a frame is a message or a CodecError with a sentence, and costs no more.
+
+The property of most tests: what decodes is, encoded again, the very same bytes. So nothing in a
+frame is ignored, and no two frames mean the same.
+"""
+
+from __future__ import annotations
+
+import struct
+import tracemalloc
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.core.codec_values import ANY_MESSAGE, LOG, ONE, SAMPLES
+from yak_core.batch import HEADER_BYTES
+from yak_core.codec import CodecError, decode, encode, encode_parts
+from yak_core.errors import ErrorCode
+from yak_core.frames import LAYOUTS, VERSION
+from yak_core.messages import (
+    DescribeRequest,
+    DescribeResponse,
+    Fenced,
+    FetchResponse,
+    Message,
+    ProduceRequest,
+    ProduceResponse,
+    ReplicaStatus,
+    Replicate,
+    ReplicateAck,
+)
+
+FRAMES = [encode(message) for message in SAMPLES]
+ids = [type(message).__name__ for message in SAMPLES]
+HEADER = Replicate(3, "n1", 6, 5, 2, (), 5, 1, 77)
+MEMORY_MAX = 64 * 1024
+each_sample = pytest.mark.parametrize("frame", FRAMES, ids=ids)
+either_way = pytest.mark.parametrize("check_crc", [True, False])
+
+
+def understood(frame: bytes, check_crc: bool = True) -> Message | None:
+    """What the frame is, None if it is refused; every property of a refusal is checked."""
+    try:
+        message = decode(frame, check_crc=check_crc)
+    except CodecError as error:
+        assert str(error)
+        if error.correlation is not None:
+            assert error.kind is not None
+        return None
+    assert encode(message) == frame
+    return message
+
+
+@settings(max_examples=400)
+@given(st.binary(max_size=300), st.booleans())
+def test_noise(noise: bytes, check_crc: bool) -> None:
+    """Goal: anybody may send anything. Method: random bytes."""
+    message = understood(noise, check_crc)
+    assert message is None or len(noise) > 2
+
+
+@settings(max_examples=1000)
+@given(st.sampled_from(LAYOUTS), st.binary(max_size=250), st.booleans())
+def test_noise_behind_a_good_start(layout: object, noise: bytes, check_crc: bool) -> None:
+    """Goal: the same past the first check. Method: each type, then random bytes."""
+    tag = getattr(layout, "tag", -1)
+    message = understood(bytes((tag, VERSION)) + noise, check_crc)
+    assert message is None or type(message) is getattr(layout, "cls", None)
+
+
+@settings(max_examples=1000)
+@given(st.data(), ANY_MESSAGE, st.booleans())
+def test_a_frame_with_a_part_replaced(
+    data: st.DataObject, message: Message, check_crc: bool
+) -> None:
+    """Method: any message, and any bytes in the place of some of its own."""
+    frame = encode(message)
+    start = data.draw(st.integers(0, min(len(frame), 400)))
+    end = data.draw(st.integers(start, min(len(frame), start + 20)))
+    changed = frame[:start] + data.draw(st.binary(max_size=20)) + frame[end:]
+    back = understood(changed, check_crc)
+    assert back is None or (encode(back) == frame) == (changed == frame)
+
+
+@either_way
+@each_sample
+def test_every_truncation_is_refused(frame: bytes, check_crc: bool) -> None:
+    """Goal: half a frame is none, wherever it was cut, between two batches too."""
+    for end in range(len(frame)):
+        with pytest.raises(CodecError):
+            decode(frame[:end], check_crc=check_crc)
+
+
+@either_way
+@each_sample
+def test_bytes_behind_the_end_are_refused(frame: bytes, check_crc: bool) -> None:
+    """Goal: one frame, one message. Method: a byte, a batch, another frame behind it."""
+    for more in (b"\0", ONE.data, frame):
+        with pytest.raises(CodecError, match=r"it announces \d+ bytes and has \d+"):
+            decode(frame + more, check_crc=check_crc)
+
+
+@either_way
+@each_sample
+def test_no_flipped_bit_is_ignored(frame: bytes, check_crc: bool) -> None:
+    """Goal: a flip is refused or seen in the message. Method: every bit of every sample."""
+    refused = 0
+    for bit in range(8 * len(frame)):
+        changed = bytearray(frame)
+        changed[bit // 8] ^= 1 << bit % 8
+        refused += understood(bytes(changed), check_crc) is None
+    assert refused >= 8, "the version at least"
+
+
+@pytest.mark.parametrize("sample", [0, 6, 10], ids=["Replicate", "ProduceRequest", "FetchResponse"])
+def test_no_flipped_bit_in_a_batch_passes_the_check(sample: int) -> None:
+    """Goal: with the check, only what no CRC covers can change. Method: flips in the last batch."""
+    frame, message = FRAMES[sample], SAMPLES[sample]
+    batches = message.batches if isinstance(message, Replicate | FetchResponse) else None
+    last = batches[-1] if batches else getattr(message, "batch", ONE)
+    for byte in range(len(frame) - last.size + 16, len(frame)):
+        for bit in range(8):
+            changed = bytearray(frame)
+            changed[byte] ^= 1 << bit
+            assert understood(bytes(changed)) is None
+
+
+def cost(frame: bytes) -> int:
+    """Bytes allocated at most while ``frame`` is refused."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecError):
+            decode(frame)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", [1, 2**31 - 1, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("sample", [1, 6, 11], ids=["Replicate", "ProduceRequest", "FetchResponse"])
+def test_a_length_of_batches_is_checked_first(sample: int, length: int) -> None:
+    """Goal: no promise is believed. Method: the number in front of the batches, made hostile."""
+    layout = next(one for one in LAYOUTS if one.cls is type(SAMPLES[sample]))
+    front = struct.Struct(f">BB{''.join(kind.code for kind in layout.kinds[: layout.payload])}")
+    frame = bytearray(FRAMES[sample])
+    frame[front.size : front.size + 4] = struct.pack(">I", length)
+    with pytest.raises(CodecError, match=r"it announces \d+ bytes and has \d+"):
+        decode(frame)
+    assert cost(bytes(frame)) < MEMORY_MAX
+
+
+@pytest.mark.parametrize(
+    ("at", "number", "reason"),
+    [
+        (8, 2**31 - 1, "no batch is 2147483659 bytes long"),
+        (8, 16 * 1024 * 1024 - 12, "is torn: 69 of its 16777216 bytes are there"),
+        (8, -1, "no batch is 11 bytes long"),
+        (8, -(2**31), "no batch is -2147483636 bytes long"),
+        (57, 2**31 - 1, "2147483647 records"),
+        (57, -1, "-1 records"),
+        (23, 2**31 - 1, "its last offset delta 2147483647 does not fit"),
+    ],
+)
+@either_way
+def test_the_sizes_in_a_batch_are_checked_first(
+    at: int, number: int, reason: str, check_crc: bool
+) -> None:
+    """Goal: a batch's own numbers are believed no more than the frame's."""
+    data = bytearray(ONE.data)
+    data[at : at + 4] = struct.pack(">i", number)
+    frame = b"".join(encode_parts(HEADER, [data]))
+    with pytest.raises(CodecError) as caught:
+        decode(frame, check_crc=check_crc)
+    assert caught.value.damaged
+    if at == 8 or not check_crc:
+        assert reason in str(caught.value) or "take fewer" in str(caught.value)
+    assert cost(frame) < MEMORY_MAX
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_produce_request_has_one_batch(count: int) -> None:
+    """Goal: what is confirmed is what was sent. Method: a request with none, and with two."""
+    frame = bytearray(encode(ProduceRequest(9, 1, -1, 1, ONE)))
+    del frame[-ONE.size :]
+    frame[-4:] = struct.pack(">I", count * ONE.size)
+    frame += ONE.data * count
+    with pytest.raises(CodecError, match=f"it has {count} batches instead of one") as caught:
+        decode(frame)
+    assert (caught.value.kind, caught.value.correlation) == (ProduceRequest, 9)
+    assert not caught.value.damaged
+
+
+def test_a_batch_without_records_is_damaged() -> None:
+    """A header alone is no batch."""
+    data = bytearray(ONE.data[:HEADER_BYTES])
+    data[8:12] = struct.pack(">i", HEADER_BYTES - 12)
+    frame = b"".join(encode_parts(HEADER, [data]))
+    with pytest.raises(CodecError, match="no batch is 61 bytes long"):
+        decode(frame)
+
+
+DESCRIBED = DescribeResponse(
+    1, "n1", "leader", None, 0, 0, ("n1",), (), 0, 0, 0, (ReplicaStatus("n1", "url", 1, 2),)
+)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"", "a frame of 0 bytes does not say what it is"),
+        (b"\x02", "a frame of 1 bytes does not say what it is"),
+        (b"\xff\x01", "there is no message of type 255"),
+        (b"\x00\x01", "there is no message of type 0"),
+        (b"\x02\x02", "version 2 of ReplicateAck is not known here, only 1 is"),
+        (
+            encode(ReplicateAck(1, 2, 3, 4))[:-1],
+            "a ReplicateAck frame is broken: a fixed part has 30 bytes, 29 are there",
+        ),
+        (
+            encode(Fenced(1, "n1"))[:-1],
+            "a Fenced frame is broken: a text of 2 bytes begins at byte 7 of 8",
+        ),
+        (
+            encode(Fenced(1, "n1"))[:-1] + b"\xff",
+            "a Fenced frame is broken: the text at byte 7 is not UTF-8: invalid start byte",
+        ),
+        (
+            encode(replace(HEADER, leader="")).replace(struct.pack(">iB", 3, 0), b"\0\0\0\3\xff"),
+            "a Replicate frame is broken: the id of a node is missing",
+        ),
+        (
+            encode(ProduceResponse(1, ErrorCode.NONE, 7, 0, 0, 0, None, 0)),  # type: ignore[arg-type]
+            "a ProduceResponse frame is broken: there is no Outcome 7",
+        ),
+        (
+            encode(FetchResponse(1, 3, (), 0, 0, None, 0)),  # type: ignore[arg-type]
+            "a FetchResponse frame is broken: there is no ErrorCode 3",
+        ),
+        (
+            encode(DESCRIBED)[:-10],
+            "a DescribeResponse frame is broken: a fixed part has 19 bytes, 14 are there",
+        ),
+        (
+            encode(Fenced(1, None)) + b"\0",
+            "a Fenced frame is broken: it announces 7 bytes and has 8",
+        ),
+    ],
+    ids=lambda value: value[:60] if isinstance(value, str) else "",
+)
+def test_a_refusal_is_one_sentence(frame: bytes, reason: str) -> None:
+    """Goal: who reads the log of a broker knows what came. Method: one of each reason."""
+    with pytest.raises(CodecError) as caught:
+        decode(frame)
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("count", [0, 2, 255])
+def test_a_count_of_items_is_checked_against_what_is_there(count: int) -> None:
+    """Goal: neither more nor fewer than announced. Method: the numbers of nodes and replicas."""
+    frame = encode(DESCRIBED)
+    layout = next(one for one in LAYOUTS if one.cls is DescribeResponse)
+    for index in (6, 7, 11):
+        at = struct.calcsize(f">BB{''.join(kind.code for kind in layout.kinds[:index])}")
+        if frame[at] == count:
+            continue
+        changed = bytearray(frame)
+        changed[at] = count
+        assert cost(bytes(changed)) < MEMORY_MAX
+
+
+def test_a_request_can_be_refused_by_an_answer() -> None:
+    """Goal: a broken request costs its sender an error and not the connection, where possible."""
+    with pytest.raises(CodecError) as caught:
+        decode(encode(DescribeRequest(-7)) + b"more")
+    assert (caught.value.kind, caught.value.correlation) == (DescribeRequest, -7)
+    with pytest.raises(CodecError) as caught:
+        decode(encode(DescribeRequest(-7))[:-1])
+    assert (caught.value.kind, caught.value.correlation) == (DescribeRequest, None)
+    with pytest.raises(CodecError) as caught:
+        decode(encode(replace(HEADER, batches=LOG))[:-1])
+    assert (caught.value.kind, caught.value.correlation) == (Replicate, None)
+    with pytest.raises(CodecError) as caught:
+        decode(b"\xff\x01")
+    assert (caught.value.kind, caught.value.correlation) == (None, None)
