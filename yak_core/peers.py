@@ -12,7 +12,7 @@ from yak_core.effects import Send
 from yak_core.events import Received
 from yak_core.ids import Epoch, NodeId
 from yak_core.messages import Fenced, Replicate, ReplicateAck, ReplicateReject
-from yak_core.notes import FencedPeer
+from yak_core.notes import FencedPeer, IgnoredMessage
 
 if TYPE_CHECKING:
     from yak_core.broker import Broker
@@ -40,6 +40,9 @@ def take_in(broker: Broker, event: Received) -> None:
 
 
 def _on_replicate(broker: Broker, src: NodeId, message: Replicate) -> None:
+    if message.leader != src:
+        broker.desk.note(IgnoredMessage(src, "Replicate", "another leader's"))
+        return
     verdict = broker.rules.accept_replicate(
         broker.epoch, broker.leader, message.epoch, message.leader
     )

@@ -1,0 +1,33 @@
+"""A broker lets no peer speak for another one."""
+
+from __future__ import annotations
+
+import pytest
+
+from yak_core.broker import Broker
+from yak_core.config import SECOND, BrokerConfig
+from yak_core.effects import Observe
+from yak_core.events import Received
+from yak_core.manual import Manual
+from yak_core.manual_run import advance
+from yak_core.messages import Replicate
+from yak_core.notes import IgnoredMessage
+
+IDS = ("n1", "n2", "n3")
+
+
+@pytest.mark.parametrize("named", ["n1", "n3"])
+def test_a_replicate_counts_only_from_the_leader_that_it_names(named: str) -> None:
+    """Goal: a message of n2 in the name of n1 (the broker itself) or n3 changes nothing."""
+    world = Manual()
+    for node in IDS:
+        world.add(node, BrokerConfig(replicas=IDS), lambda _node: Broker())
+        world.start(node)
+    advance(world, 2 * SECOND)
+    broker = world.host("n1").node
+    assert isinstance(broker, Broker)
+    before = broker.snapshot()
+    forged = Replicate(broker.epoch + 5, named, 0, 0, -1, (), 0, 0, 1)
+    effects = broker.step(3 * SECOND, Received("n2", forged))
+    assert effects == [Observe(IgnoredMessage("n2", "Replicate", "another leader's"))]
+    assert broker.snapshot() == before
