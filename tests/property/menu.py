@@ -53,6 +53,7 @@ from tests.property.moves import (
     run_quiet,
     run_without,
     send,
+    send_again,
     send_through,
 )
 
@@ -74,11 +75,12 @@ def _menu() -> tuple[Move, ...]:
     menu += [store_run(node) for node in NODES] * 2
     menu += [send_through(producer, records) for producer in ("p1", "p2") for records in (1, 2)] * 3
     menu += [send("p1", 1), send("p2", 1), send_through("p3", 1), send_through("p3", 3)]
+    menu += [send_again(producer) for producer in ("p1", "p2")] * 2
     menu += [poll] * 3
     menu += [ask_latest(node) for node in NODES]
     menu += [store_backwards(node) for node in NODES]
-    menu += [run_quiet] * 9
-    menu += [replicate, replicate_last, push_only] * 4
+    menu += [run_quiet] * 8
+    menu += [replicate, replicate_last, push_only] * 3
     menu += [run_without(node) for node in NODES] * 5
     menu += [fire(node, "heartbeat") for node in NODES] * 2
     menu += [fire(node, "beat") for node in NODES]

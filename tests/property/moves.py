@@ -218,6 +218,26 @@ def send_through(producer: NodeId, records: int) -> Move:
     return move
 
 
+def send_again(producer: NodeId) -> Move:
+    """A batch is sent, appended perhaps, not answered, and sent again to the next broker or two."""
+
+    def move(cluster: Cluster) -> str:
+        cluster.send(producer, 1)
+        for node in NODES:
+            cluster.run_link(producer, node)
+        flights = cluster.world.transit.flights
+        for number in [n for n, f in flights.items() if f.dst == producer]:
+            cluster.world.drop(number)
+        for _ in range(3):
+            cluster.fire(producer, "overdue")
+            cluster.fire(producer, "retry")
+            for node in NODES:
+                cluster.run_link(producer, node)
+        return f"{producer} sends a record again and again"
+
+    return move
+
+
 def poll(cluster: Cluster) -> str:
     if cluster.world.nodes[READER].callers:
         return NOTHING

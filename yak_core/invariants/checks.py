@@ -240,12 +240,11 @@ class Invariants:
     def _check_waiting(self, replica: Replica) -> None:
         """Unanswered produce requests are bounded (those of this step are still among them)."""
         replica.asking = None
-        config = replica.config
-        if config is not None and len(replica.calls) > config.waiting_max + len(self._late):
+        if len(replica.calls) > replica.waiting_max + len(self._late):
             self.scene.fail(
                 "QueuesBounded",
                 replica.node_id,
-                f"at most {config.waiting_max} produce requests to wait",
+                f"at most {replica.waiting_max} produce requests to wait",
                 f"{len(replica.calls)} do",
             )
 

@@ -111,6 +111,10 @@ class CommitChecks:
             return
         link = ledger.links[-1]
         for member, incarnation in self.scene.members:
+            if member.up and member.incarnation == incarnation:
+                links = member.log.links
+                if len(links) >= count and links[count - 1] == link:
+                    continue
             log = self._log_that_counts(member, incarnation)
             if log is not None and not log.holds(count, link):
                 self._incomplete(member, log)
@@ -127,22 +131,25 @@ class CommitChecks:
                 replica, f"{view.effective_min_isr} members in the ISR", f"it is {view.isr}"
             )
         hw = replica.hw
+        link = replica.log.links[count - 1]
         for member in replica.quorum:
-            if member is replica:
-                self._check_holds(replica, replica, replica.incarnation, count)
-                continue
-            progress = leading.progress[member.node_id]
-            if progress.match < hw:
-                self._unjustified(
-                    replica,
-                    f"{member.node_id} of the maximal ISR to have shown {hw} in this epoch",
-                    f"it has shown {progress.match}",
-                )
-            # The life that acknowledged: the leader may know of it before the record tells it.
-            self._check_holds(replica, member, progress.incarnation, count)
+            incarnation = member.incarnation
+            if member is not replica:
+                progress = leading.progress[member.node_id]
+                # The life that acknowledged: the leader may know of it before the record does.
+                incarnation = progress.incarnation
+                if progress.match < hw:
+                    self._unjustified(
+                        replica,
+                        f"{member.node_id} of the maximal ISR to have shown {hw} in this epoch",
+                        f"it has shown {progress.match}",
+                    )
+            if incarnation != member.incarnation or not _has(member, count, link):
+                self._check_holds(replica, member, incarnation, count)
         if self.scene.recorded_leader() is replica:
             for member, incarnation in self.scene.members:
-                self._check_holds(replica, member, incarnation, count)
+                if incarnation != member.incarnation or not _has(member, count, link):
+                    self._check_holds(replica, member, incarnation, count)
 
     def _check_holds(
         self, replica: Replica, member: Replica, incarnation: Incarnation, count: int
@@ -171,7 +178,7 @@ class CommitChecks:
             self._disagrees(replica, known)
         for index in range(known, count):
             batch = log.batches[index]
-            if batch.producer_id >= 0:
+            if batch.producer_id >= 0 and (self.failed or not ledger.is_next(batch)):
                 self._check_sequence(replica, batch)
             ledger.commit(batch, log.links[index])
         self.check_complete()
@@ -261,3 +268,14 @@ class CommitChecks:
             f"{end}, which is committed",
             f"its log agrees up to {at} and ends at {log.leo}",
         )
+
+
+def _has(member: Replica, count: int, link: int) -> bool:
+    """Does its present log hold this prefix, flushed where acks mean flushed?"""
+    log = member.log
+    links = log.links
+    return (
+        len(links) >= count <= log.written
+        and links[count - 1] == link
+        and (log.durable >= count or not member.flush_each)
+    )

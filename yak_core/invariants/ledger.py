@@ -109,6 +109,14 @@ class Ledger:
         """The sequence that is to be committed next in this producer epoch."""
         return self.sequences.get((producer_id, producer_epoch), 0)
 
+    def is_next(self, batch: Batch) -> bool:
+        """Is this what its producer is expected to have committed next?"""
+        producer, epoch = batch.producer_id, batch.producer_epoch
+        return (
+            self.sequences.get((producer, epoch), 0) == batch.base_sequence
+            and self.producer_epochs.get(producer, 0) <= epoch
+        )
+
     def is_behind(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
         """Was the record with this sequence committed before?"""
         expected = self.next_sequence(producer_id, producer_epoch)

@@ -43,8 +43,12 @@ class LogChecks:
         self._check_produced(replica, node, effect.batches)
         if replica.asking is not None:
             replica.written[replica.asking] = None
-        if leads:
-            self._check_pending_bytes(replica, node)
+        if leads and node.log.pending_bytes > replica.append_bytes_max:
+            self._overflow(
+                replica,
+                f"{replica.append_bytes_max} bytes of unfinished appends",
+                f"{node.log.pending_bytes} bytes were unfinished",
+            )
 
     def on_truncate(self, replica: Replica, node: LiveBroker, effect: TruncateLog) -> None:
         """Every batch that ends above ``end`` goes."""
@@ -125,13 +129,12 @@ class LogChecks:
     def on_send_log(self, replica: Replica, node: LiveBroker, effect: SendLog) -> None:
         """Another message with batches goes out: the window holds it."""
         leading = node.leading
-        config = replica.config
-        if leading is None or config is None or effect.peer not in leading.progress:
+        if leading is None or effect.peer not in leading.progress:
             return
         waiting = len(leading.progress[effect.peer].inflight)
-        if waiting > config.window_messages:
+        if waiting > replica.window_messages:
             self._overflow(
-                replica, f"{config.window_messages} messages on their way", f"{waiting} were"
+                replica, f"{replica.window_messages} messages on their way", f"{waiting} were"
             )
 
     def check_moved(self, replica: Replica, node: LiveBroker) -> None:
@@ -188,24 +191,22 @@ class LogChecks:
         self, replica: Replica, node: LiveBroker, batches: tuple[Batch, ...]
     ) -> None:
         """The newest batch of each producer is in the table; a cut or a start checks all of it."""
-        log = replica.log
-        at = len(log.links)
-        for batch in reversed(batches):
-            at -= 1
+        places = replica.log.places
+        entries = node.log.producers.entries
+        last = len(replica.log.links) - 1
+        for at, batch in enumerate(batches, last - len(batches) + 1):
             producer = batch.producer_id
-            if producer < 0 or log.places[producer][-1] != at:
+            if producer < 0 or (at != last and places[producer][-1] != at):
                 continue
-            entry = node.log.producers.get(producer)
-            if (
-                entry is None
-                or entry.epoch != batch.producer_epoch
-                or entry.batches[-1][0] != batch.base_sequence
-                or entry.batches[-1][2] != batch.base_offset
-            ):
-                self._check_producer(replica, node, producer)
+            entry = entries.get(producer)
+            if entry is not None and entry.epoch == batch.producer_epoch:
+                newest = entry.batches[-1]
+                if newest[2] == batch.base_offset and newest[0] == batch.base_sequence:
+                    continue
+            self._check_producer(replica, node, producer)
 
     def _check_producers(self, replica: Replica, node: LiveBroker) -> None:
-        if replica.config is not None and len(replica.log.places) > replica.config.producers_max:
+        if len(replica.log.places) > replica.producers_max:
             return  # Some have been forgotten, and may have come back since.
         present = [producer for producer, places in replica.log.places.items() if places]
         for producer in present:
@@ -239,15 +240,6 @@ class LogChecks:
                     f"a member of ISR or ELR to keep what is committed below {self._ledger.end}",
                     f"it cut its log at {end}",
                 )
-
-    def _check_pending_bytes(self, replica: Replica, node: LiveBroker) -> None:
-        config = replica.config
-        if config is not None and node.log.pending_bytes > config.append_bytes_max:
-            self._overflow(
-                replica,
-                f"{config.append_bytes_max} bytes of unfinished appends",
-                f"{node.log.pending_bytes} bytes were unfinished",
-            )
 
     def _mismatch(self, replica: Replica, batch: Batch) -> None:
         start = self._ledger.starts.get(batch.epoch)

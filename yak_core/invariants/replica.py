@@ -102,8 +102,11 @@ class Replica:
         "node_id",
         "life",
         "up",
-        "config",
         "flush_each",
+        "window_messages",
+        "append_bytes_max",
+        "waiting_max",
+        "producers_max",
         "incarnation",
         "epoch",
         "registered_epoch",
@@ -134,8 +137,11 @@ class Replica:
         self.node_id = node_id
         self.life = 0
         self.up = False
-        self.config: BrokerConfig | None = None
         self.flush_each = True
+        self.window_messages = 0
+        self.append_bytes_max = 0
+        self.waiting_max = 0
+        self.producers_max = 0
         self.incarnation: Incarnation = 0
         self.epoch: Epoch = 0
         self.registered_epoch: Epoch = 0
@@ -171,8 +177,11 @@ class Replica:
             self.acked = 0
         self.life = life
         self.up = True
-        self.config = config
         self.flush_each = config.flush == "batch"
+        self.window_messages = config.window_messages
+        self.append_bytes_max = config.append_bytes_max
+        self.waiting_max = config.waiting_max
+        self.producers_max = config.producers_max
         self.incarnation = 0
         self.epoch = 0
         self.leading = None
