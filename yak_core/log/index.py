@@ -21,19 +21,17 @@ from yak_core.effects import AppendLog, FlushLog, TruncateLog
 from yak_core.events import DiskDone, Recovered
 from yak_core.ids import Offset, OpId
 from yak_core.log.epochs import EpochIndex
-from yak_core.log.producers import ProducerTable
+from yak_core.log.producers import ProducerEntry, ProducerTable
 from yak_core.message import message
 
 
 @message
 class TailBatch:
-    """One batch above the high watermark: where it lies and what it did to its producer."""
+    """One batch above the high watermark: its end, and its producer's entry once it counts."""
 
-    base: Offset
     end: Offset
     producer_id: int
-    producer_epoch: int
-    base_sequence: int
+    entry: ProducerEntry | None
 
 
 @message
@@ -161,38 +159,25 @@ class Log:
         return self.durable_end if self.flush_each else self.appended_end
 
     def _remember(self, batch: Batch) -> None:
-        self.tail.append(
-            TailBatch(
-                batch.base_offset,
-                batch.end,
-                batch.producer_id,
-                batch.producer_epoch,
-                batch.base_sequence,
-            )
+        end = batch.end
+        entry = self.producers.apply(
+            batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, end
         )
-        self.producers.apply(
-            batch.producer_id,
-            batch.producer_epoch,
-            batch.base_sequence,
-            batch.base_offset,
-            batch.end,
-        )
+        self.tail.append(TailBatch(end, batch.producer_id, entry))
 
     def _fold_stable(self) -> None:
         """Fold what is now committed into the stable table and forget its batches."""
         tail = self.tail
         while tail and tail[0].end <= self.hw:
             done = tail.popleft()
-            self.stable.apply(
-                done.producer_id, done.producer_epoch, done.base_sequence, done.base, done.end
-            )
+            if done.entry is not None:
+                self.stable.put(done.producer_id, done.entry)
 
     def _rebuilt(self) -> ProducerTable:
         table = self.stable.fork()
         for batch in self.tail:
-            table.apply(
-                batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base, batch.end
-            )
+            if batch.entry is not None:
+                table.put(batch.producer_id, batch.entry)
         return table
 
     def fork(self, desk: Desk) -> Log:

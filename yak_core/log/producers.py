@@ -54,21 +54,29 @@ class ProducerTable:
 
     def apply(
         self, producer_id: int, producer_epoch: int, base_sequence: int, base: Offset, end: Offset
-    ) -> None:
-        """Fold one batch of the log in, without validating it."""
+    ) -> ProducerEntry | None:
+        """Fold one batch of the log in, without validating it.
+
+        Returns what is known of its producer from now on, None for a batch without one.
+        """
         if producer_id < 0:
-            return
-        last = successor(base_sequence, end - base - 1)
-        batch = (base_sequence, last, base, end)
-        known = self.entries.pop(producer_id, None)
+            return None
+        batch = (base_sequence, successor(base_sequence, end - base - 1), base, end)
+        known = self.entries.get(producer_id)
         if known is None or known.epoch != producer_epoch:
-            self.entries[producer_id] = ProducerEntry(producer_epoch, (batch,))
+            entry = ProducerEntry(producer_epoch, (batch,))
         else:
-            self.entries[producer_id] = ProducerEntry(
-                producer_epoch, (*known.batches[-(WINDOW - 1) :], batch)
-            )
-        if len(self.entries) > self.limit:
-            del self.entries[next(iter(self.entries))]
+            entry = ProducerEntry(producer_epoch, (*known.batches[-(WINDOW - 1) :], batch))
+        self.put(producer_id, entry)
+        return entry
+
+    def put(self, producer_id: int, entry: ProducerEntry) -> None:
+        """Its producer has just appended; beyond the limit the longest idle one is forgotten."""
+        entries = self.entries
+        entries.pop(producer_id, None)
+        entries[producer_id] = entry
+        if len(entries) > self.limit:
+            del entries[next(iter(entries))]
 
     def snapshot(self) -> tuple[tuple[int, ProducerEntry], ...]:
         """All entries by producer id."""

@@ -58,12 +58,14 @@ class Follower:
         self.seq = max(self.seq, message.seq)
         self.owed = True
         if not new:
-            self._ack(epoch, incarnation)
+            self._ack(self._claim(), epoch, incarnation)
 
     def on_log_progress(self, epoch: Epoch, incarnation: Incarnation) -> None:
         """A write or flush completed: what is owed may be acknowledged."""
-        if self.owed and self.leader is not None and self._claim() > self.acked:
-            self._ack(epoch, incarnation)
+        if self.owed and self.leader is not None:
+            claim = self._claim()
+            if claim > self.acked:
+                self._ack(claim, epoch, incarnation)
 
     def _where_to_cut(self, message: Replicate) -> Offset:
         log = self.log
@@ -106,10 +108,10 @@ class Follower:
     def _claim(self) -> Offset:
         return min(self.desk.rules.ack_position(self.verified, self.log.leo), self.log.position)
 
-    def _ack(self, epoch: Epoch, incarnation: Incarnation) -> None:
+    def _ack(self, claim: Offset, epoch: Epoch, incarnation: Incarnation) -> None:
         assert self.leader is not None
-        self.acked = self._claim()
-        self.owed = self.acked < self.verified
+        self.acked = claim
+        self.owed = claim < self.verified
         self.desk.emit(
             Send(self.leader, ReplicateAck(epoch, incarnation, self.acked, self.seq))
         )
