@@ -224,7 +224,10 @@ class SimBackend:
 
     def _on_read(self, read: _Read) -> None:
         machine = self._machine
-        if not self.host.alive or machine.hold(partial(self._on_read, read)):
+        if not self.host.alive:
+            return
+        if machine.paused:
+            machine.hold(partial(self._on_read, read))
             return
         order = read.order
         batches = read.batches

@@ -191,7 +191,11 @@ class Machine:
 
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int = -1) -> None:
         """Deliver a client's call; without a process to answer it, there is no answer."""
-        if self.backend is not None and not self.hold(partial(self.ask, request, on_answer, cause)):
+        if self.backend is None:
+            return
+        if self._held is not None:
+            self._held.append(partial(self.ask, request, on_answer, cause))
+        else:
             self.backend.ask(request, on_answer, cause)
 
     def lose_peer(self, peer: NodeId) -> None:
