@@ -199,7 +199,7 @@ class Host:
         if recorder is not None:
             self.step_number = recorder.record(now, self.node_id, self.life, event, effects, cause)
         if self.fuse is not None:
-            self._dispatch_until_fuse(effects)
+            effects = self._dispatch_until_fuse(effects)
         elif effects:
             table = self._table
             for effect in effects:
@@ -209,12 +209,16 @@ class Host:
         for observer in self.observers:
             observer.after_step(self, now, event, effects)
 
-    def _dispatch_until_fuse(self, effects: list[Effect]) -> None:
-        """Carry out effects until the fuse has burnt down: a crash between two effects."""
-        for effect in effects:
+    def _dispatch_until_fuse(self, effects: list[Effect]) -> list[Effect]:
+        """Carry out effects until the fuse has burnt down: a crash between two effects.
+
+        Returns those that were carried out: nobody may be told of the others.
+        """
+        for done, effect in enumerate(effects):
             if self.fuse == 0 or not self.alive:
                 self.stop()
-                return
+                return effects[:done]
             if self.fuse is not None:
                 self.fuse -= 1
             self._table[type(effect)](effect)  # type: ignore[operator]
+        return effects

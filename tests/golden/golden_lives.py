@@ -60,7 +60,6 @@ def crash(stage: Stage, args: Args) -> None:
     args.finish()
     if after >= 0:
         stage.world.crash_within(node, after, keep)
-        stage.fuses[node] = after
         return
     stage.world.crash(node, keep)
     stage.say(stage.status(node))

@@ -68,7 +68,6 @@ class Stage:
     aside: dict[str, tuple[Flight, ...]] = field(default_factory=dict)
     aside_calls: dict[NodeId, tuple[MetaCall, ...]] = field(default_factory=dict)
     orders: dict[tuple[NodeId, int, int], str] = field(default_factory=dict)
-    fuses: dict[NodeId, int] = field(default_factory=dict)
     labels: dict[tuple[NodeId, int, int], str] = field(default_factory=dict)
     sequences: dict[tuple[int, int], int] = field(default_factory=dict)
 
@@ -93,30 +92,18 @@ class Stage:
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         """Print what the step did, if it is worth it."""
         node = host.node_id
-        carried = self._carried(host, effects)
-        for effect in carried:
+        for effect in effects:
             if isinstance(effect, fx.AppendLog | fx.FlushLog | fx.TruncateLog | fx.SaveState):
                 self.orders[node, host.life, effect.op] = golden_lines.EFFECTS[type(effect)](effect)
         if isinstance(event, ev.Called):
             self.labels[node, host.life, event.call] = golden_lines.label(event.request)
-        shown = [line for effect in carried if (line := self._effect(host, effect))]
+        shown = [line for effect in effects if (line := self._effect(host, effect))]
         if not self.show_all and not shown and self._is_dull(event):
             return
         self.lines.append(f"{node} {self._event(host, event)}")
         self.lines += [f"  {node} {line}" for line in shown]
-        if len(carried) < len(effects):
+        if host.fuse == 0 and not host.alive:
             self.lines.append(f"  {node} crashes before the rest of its effects")
-
-    def _carried(self, host: Host, effects: list[Effect]) -> list[Effect]:
-        """The effects that were carried out, less than all when a fuse burnt down in between."""
-        left = self.fuses.get(host.node_id)
-        if left is None:
-            return effects
-        if host.alive:
-            self.fuses[host.node_id] = left - len(effects)
-            return effects
-        del self.fuses[host.node_id]
-        return effects[:left]
 
     def _event(self, host: Host, event: Event) -> str:
         if isinstance(event, ev.DiskDone):
