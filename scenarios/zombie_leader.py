@@ -7,7 +7,9 @@ and truncates what it had appended alone (KIP-101, KIP-320).
 
 from __future__ import annotations
 
-from yak_sim import Script, World, run_as_script, scenario, seconds
+from collections.abc import Iterable
+
+from yak_sim import NetworkFault, Script, World, run_as_script, scenario, seconds
 
 RECORDS = 80
 
@@ -56,18 +58,7 @@ def zombie_leader(world: World) -> Script:
         f"{world.acked_in(epoch) - confirmed} were confirmed in epoch {epoch}",
     )
 
-    # First they hear it, and refuse it; then it hears them, and knows.
-    world.heal(mute)
-    yield world.until(
-        lambda: world.situations.goals(0)["stale message fenced"] > 0,
-        within=seconds(5),
-        what=f"a message of {zombie} is fenced",
-    )
-    for fault in deaf:
-        world.heal(fault)
-    yield world.until(
-        lambda: old.role == "follower", within=seconds(5), what=f"{zombie} steps down"
-    )
+    yield from hear_again(world, zombie, mute, deaf)
     yield world.until(
         lambda: producer.finished and late.finished,
         within=seconds(60),
@@ -92,6 +83,25 @@ def zombie_leader(world: World) -> Script:
     world.expect.order_kept()
     world.expect.logs_converge()
     world.figure("appended_by_the_zombie", alone)
+
+
+def hear_again(
+    world: World, zombie: str, mute: NetworkFault, deaf: Iterable[NetworkFault]
+) -> Script:
+    """First the others hear the zombie, and refuse it; then it hears them, and knows."""
+    world.heal(mute)
+    yield world.until(
+        lambda: world.situations.goals(0)["stale message fenced"] > 0,
+        within=seconds(5),
+        what=f"a message of {zombie} is fenced",
+    )
+    for fault in deaf:
+        world.heal(fault)
+    yield world.until(
+        lambda: world.broker(zombie).role == "follower",
+        within=seconds(5),
+        what=f"{zombie} steps down",
+    )
 
 
 if __name__ == "__main__":

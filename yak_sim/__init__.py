@@ -10,6 +10,7 @@ from yak_sim.clients import SimConsumer, SimProducer
 from yak_sim.disk import LOSSES
 from yak_sim.expect import Claim, ExpectationFailed
 from yak_sim.loop import Limits, Script
+from yak_sim.network import NetworkFault
 from yak_sim.outcome import RunResult
 from yak_sim.plots import describe, plot_watermarks
 from yak_sim.scenario import Scenario, SettingError, run_scenario, scenario
@@ -27,6 +28,7 @@ __all__ = [
     "Limits",
     "Line",
     "LinkSpec",
+    "NetworkFault",
     "RandomChoices",
     "ReplayChoices",
     "RunResult",

@@ -12,6 +12,7 @@ import pkgutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -278,6 +279,9 @@ def _kept_when_interrupted() -> Iterator[None]:
     """The first interrupt ends the run as a limit does, so that what there is of it is kept."""
     from yak_sim.loop import LimitReached
 
+    if threading.current_thread() is not threading.main_thread():
+        yield  # interrupts are the main thread's
+        return
     before = signal.getsignal(signal.SIGINT)
 
     def give_up(_number: int, _frame: FrameType | None) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from tests.golden.golden_script import ScriptError, difference, parse, rewritten, run
 from tests.golden.golden_words import Play
+from tests.rewriting import add_rewrite_option
 from yak_core.rules import Rules
 
 
@@ -17,12 +18,7 @@ class GoldenMismatch(Exception):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--rewrite",
-        action="store_true",
-        default=False,
-        help="write the output of golden scripts into them; read the diff like code",
-    )
+    add_rewrite_option(parser)
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> GoldenFile | None:

@@ -1,0 +1,11 @@
+"""Lets ``pytest tests/scenarios --rewrite`` write down new golden digests."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rewriting import add_rewrite_option
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    add_rewrite_option(parser)

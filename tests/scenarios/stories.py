@@ -1,0 +1,107 @@
+"""What the tests of the scenarios share: runs, what is in them, and the command as a process."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from tests.tidy.tree import ROOT
+from yak_core.batch import records
+from yak_core.effects import Observe
+from yak_core.ids import Micros, NodeId
+from yak_core.notes import Note
+from yak_core.trace import Fault
+from yak_sim import RunResult, Scenario, run_scenario
+
+NAMES = ("leader_failover", "slow_follower", "zombie_leader")
+SEEDS = (7, 0, 1, 2, 3, 42, 2**63 - 1)
+
+NoteType = TypeVar("NoteType", bound=Note)
+
+
+def load(name: str) -> Scenario:
+    """A scenario of the project."""
+    found: Scenario = getattr(importlib.import_module(f"scenarios.{name}"), name)
+    return found
+
+
+@functools.lru_cache(maxsize=2 * len(SEEDS))
+def run(name: str, seed: int) -> RunResult:
+    """A run with the scenario's own settings, made once for all that look at it."""
+    return run_scenario(load(name), seed)
+
+
+def assert_sound(result: RunResult) -> None:
+    """What holds for every valid run: no violation, no failed claim, nothing left over."""
+    assert result.valid is True, result.reason
+    assert result.reason == ""
+    assert result.violations == []
+    assert result.claims
+    assert all(claim.held for claim in result.claims)
+    assert all(producer.outstanding == 0 for producer in result.world.producers)
+    assert result.world.halts == {}
+    assert result.trace.dropped == 0
+
+
+def log_values(result: RunResult, node: NodeId) -> list[bytes | None]:
+    """The records of a broker's log at the end, after checking that offsets have no gap."""
+    found = [record for batch in result.world.log_of(node) for record in records(batch)]
+    assert [record.offset for record in found] == list(range(len(found)))
+    return [record.value for record in found]
+
+
+def notes(
+    result: RunResult, kind: type[NoteType], node: NodeId | None = None
+) -> Iterator[tuple[Micros, NodeId, NoteType]]:
+    """(time, broker, remark) of each remark of a kind, in order, from the trace alone."""
+    for step in result.trace:
+        if node in (None, step.node):
+            for effect in step.effects:
+                if isinstance(effect, Observe) and isinstance(effect.note, kind):
+                    yield step.t_us, step.node, effect.note
+
+
+def fault(result: RunResult, kind: str) -> Fault:
+    """The only fault of its kind."""
+    [found] = [fault for fault in result.faults if fault.kind == kind]
+    return found
+
+
+def command(
+    *words: str | Path,
+    folder: Path,
+    interpreter: str = sys.executable,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a Python program in a folder, with the project on its path."""
+    return subprocess.run(
+        [interpreter, *words],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def yak(
+    *words: str | Path, folder: Path, hash_seed: str = "random"
+) -> subprocess.CompletedProcess[str]:
+    """Run the ``yak`` command in a process of its own."""
+    return command(
+        "-m", "yak_cli", *words, folder=folder, environment={"PYTHONHASHSEED": hash_seed}
+    )
+
+
+def last_lines(stdout: str) -> tuple[str, str]:
+    """The digest and the verdict, from the last two lines of a run."""
+    digest, valid = stdout.splitlines()[-2:]
+    assert digest.startswith("digest: ")
+    assert len(digest) == len("digest: ") + 32
+    return digest.removeprefix("digest: "), valid

@@ -1,0 +1,225 @@
+"""``yak sim``: what it prints, writes and exits with, when all is well."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import threading
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scenarios import leader_failover
+from tests.scenarios.stories import NAMES, command, last_lines, load, run, yak
+from tests.tidy.tree import ROOT
+from yak_cli import main
+from yak_core.tracefile import digest_of
+from yak_sim.runfolder import FILES
+
+SPOTS = 60
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """(the folder of leader_failover's run with seed 7, what the command printed)."""
+    folder = tmp_path_factory.mktemp("seven")
+    done = yak("sim", "run", "leader_failover", "--seed", "7", folder=folder, hash_seed="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "out" / "leader_failover" / "7", done.stdout
+
+
+def test_two_processes_under_two_hash_seeds_print_the_same(
+    seven: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Goal: the same command gives the same run. Method: once more elsewhere, all files too."""
+    folder, printed = seven
+    done = yak("sim", "run", "leader_failover", "--seed", "7", folder=tmp_path, hash_seed="99")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == printed
+    digest, valid = last_lines(done.stdout)
+    assert valid == "valid: true"
+    assert digest == digest_of(run("leader_failover", 7).trace)
+    for name in FILES:
+        again = tmp_path / "out" / "leader_failover" / "7" / name
+        assert again.read_bytes() == (folder / name).read_bytes(), name
+
+
+def test_another_seed_gives_another_run(
+    seven: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: the seed matters. Method: seed 8."""
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(main, ["sim", "run", "leader_failover", "--seed", "8"])
+    assert ran.exit_code == 0, ran.output
+    digest, valid = last_lines(ran.stdout)
+    assert valid == "valid: true"
+    assert digest != last_lines(seven[1])[0]
+
+
+def test_the_digest_of_the_file_is_the_one_printed(seven: tuple[Path, str]) -> None:
+    """Goal: the file proves the run. Method: recompute it from the file, and from the folder."""
+    folder, printed = seven
+    digest, _ = last_lines(printed)
+    for path in (folder / "trace.jsonl", folder, folder.parent / "latest"):
+        ran = CliRunner().invoke(main, ["sim", "digest", str(path)])
+        assert (ran.exit_code, ran.stdout) == (0, f"digest: {digest}\n")
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_one_changed_byte_is_reported_with_its_record(
+    seven: tuple[Path, str], tmp_path: Path, part: int
+) -> None:
+    """Goal: no byte of a trace is unguarded. Method: flip a bit here and there, the ends too."""
+    content = (seven[0] / "trace.jsonl").read_bytes()
+    draw = random.Random(part)
+    spots = [draw.randrange(len(content)) for _ in range(SPOTS // 4)]
+    first, last = content.index(b"\n"), content.rindex(b"\n", 0, -1)
+    spots += [[0, first - 1], [first, first + 1], [last, last + 1], [len(content) - 2, -1]][part]
+    damaged = tmp_path / "damaged.jsonl"
+    for spot in spots:
+        changed = bytearray(content)
+        changed[spot] ^= 1 << draw.randrange(8)
+        damaged.write_bytes(changed)
+        ran = CliRunner().invoke(main, ["sim", "digest", str(damaged)])
+        at = spot % len(content)
+        line = content.count(b"\n", 0, at) + 1
+        assert ran.exit_code == 1, (spot, ran.output)
+        assert ran.stdout == ""
+        assert f"damaged.jsonl: Line {line} " in ran.stderr, (spot, ran.stderr)
+        assert line == 1 or f"(record {line - 1}, after " in ran.stderr
+        assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_scenario_is_a_program_too(name: str, tmp_path: Path) -> None:
+    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, in two processes."""
+    program = command(ROOT / "scenarios" / f"{name}.py", "--seed", "7", folder=tmp_path)
+    assert (program.returncode, program.stderr) == (0, "")
+    kept = (tmp_path / "out" / name / "7" / "trace.jsonl").read_bytes()
+    other = tmp_path / "other"
+    other.mkdir()
+    done = yak("sim", "run", name, "--seed", "7", folder=other)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == program.stdout
+    assert (other / "out" / name / "7" / "trace.jsonl").read_bytes() == kept
+    assert last_lines(done.stdout)[0] == digest_of(run(name, 7).trace)
+
+
+def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
+    """Goal: time, event, leader, epoch, HW in each line. Method: compare with the run's story."""
+    story = [str(line) for line in run("leader_failover", 7).story]
+    lines = seven[1].splitlines()
+    assert lines[: len(story)] == story
+    assert lines[len(story)] == f"wrote {Path('out', 'leader_failover', '7')}"
+    assert all(line.startswith("proved: ") for line in lines[len(story) + 1 : -2])
+    assert any("n1 crashed, 2 batches were not flushed [no leader]" in line for line in story)
+    assert any(" elected, epoch 2, its log ends at 30 [leader " in line for line in story)
+
+
+def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:
+    """Goal: the files that formats.md promises, and nothing else. Method: list and open them."""
+    folder, printed = seven
+    assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    assert (verdict["scenario"], verdict["seed"], verdict["valid"]) == ("leader_failover", 7, True)
+    assert verdict["digest"] == last_lines(printed)[0]
+    assert verdict["violations"] == []
+    assert verdict["figures"]["records_acked"] == 60
+    assert (folder / "watermarks.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (folder / "watermarks.svg").read_bytes()
+    assert (folder.parent / "latest").readlink() == Path("7")
+
+
+def test_the_replay_line_repeats_the_run(
+    seven: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: replay.txt can be pasted. Method: run its first line with settings and an input."""
+    monkeypatch.chdir(tmp_path)
+    Path("my lines.txt").write_bytes(b"a\n\nb'\n")
+    settings = ["--set", "min_isr=1", "--set", "brokers=4", "--input", "my lines.txt"]
+    ran = CliRunner().invoke(main, ["sim", "run", "zombie_leader", "--seed", "5", *settings])
+    assert ran.exit_code == 0, ran.output
+    lines = Path("out/zombie_leader/5/replay.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[1:] == [f"# {line}" for line in ran.stdout.splitlines()[-2:]]
+    again = CliRunner().invoke(main, shlex.split(lines[0])[1:])
+    assert (again.exit_code, again.stdout) == (0, ran.stdout)
+
+
+def test_a_scenario_of_ones_own_is_found_by_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: path.py[:name]. Method: the project's own file, by name, alone, and of two."""
+    monkeypatch.chdir(tmp_path)
+    source = ROOT / "scenarios" / "leader_failover.py"
+    digest = digest_of(run("leader_failover", 7).trace)
+    for word in (str(source), f"{source}:leader_failover"):
+        ran = CliRunner().invoke(main, ["sim", "run", word, "--seed", "7"])
+        assert ran.exit_code == 0, ran.output
+        assert last_lines(ran.stdout)[0] == digest
+    renamed = Path("mine.py")
+    renamed.write_bytes(source.read_bytes())
+    ran = CliRunner().invoke(main, ["sim", "run", "mine.py", "--seed", "7"])
+    assert last_lines(ran.stdout)[0] == digest
+    assert Path("out/leader_failover/7/verdict.json").is_file()
+
+
+def test_settings_reach_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: `--set` for the world and for the limits. Method: five brokers, a shorter lease."""
+    monkeypatch.chdir(tmp_path)
+    settings = ["--set", "brokers=5", "--set", "lease_us=1500000"]
+    ran = CliRunner().invoke(main, ["sim", "run", "leader_failover", *settings])
+    assert ran.exit_code == 0, ran.output
+    assert "proved: The logs converge: n1, n2, n3, n4, n5" in ran.stdout
+    crashed, elected = (
+        next(line for line in ran.stdout.splitlines() if word in line)
+        for word in (" crashed", " elected, epoch 2")
+    )
+    took = float(elected[2:].split("s ")[0]) - float(crashed[2:].split("s ")[0])
+    assert 1.0 < took < 2.5
+
+
+def test_the_list_names_all_with_their_stories() -> None:
+    """Goal: a newcomer sees what there is. Method: compare with the scenarios."""
+    ran = CliRunner().invoke(main, ["sim", "list"])
+    assert ran.exit_code == 0
+    rows = [line.split(None, 1) for line in ran.stdout.splitlines()]
+    assert rows == [[name, load(name).text.splitlines()[0]] for name in NAMES]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--help", "-h", "sim --help", "sim run --help", "sim digest -h", "sim list -h", "demo -h"],
+)
+def test_help_is_there(words: str) -> None:
+    """Goal: each command explains itself. Method: ask it."""
+    ran = CliRunner().invoke(main, words.split())
+    assert ran.exit_code == 0
+    assert ran.stdout.startswith("Usage: ")
+    assert len(ran.stdout.splitlines()) > 4
+
+
+def test_the_version_is_printed() -> None:
+    """Goal: `yak --version`. Method: ask."""
+    ran = CliRunner().invoke(main, ["--version"])
+    assert ran.exit_code == 0
+    assert ran.stdout.startswith("yak, version ")
+
+
+def test_a_run_inside_a_thread_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: whoever embeds the command may call it anywhere. Method: not the main thread."""
+    monkeypatch.chdir(tmp_path)
+    codes: list[int] = []
+    words = ["sim", "run", "leader_failover"]
+    thread = threading.Thread(
+        target=lambda: codes.append(CliRunner().invoke(main, words).exit_code)
+    )
+    thread.start()
+    thread.join()
+    assert codes == [0]
+
+
+def test_importing_a_scenario_runs_nothing() -> None:
+    """Goal: only the program runs. Method: the module has the scenario, not its result."""
+    assert leader_failover.leader_failover.name == "leader_failover"

@@ -1,0 +1,206 @@
+"""``yak demo``: any input comes out once and in order, and a difference is never overlooked."""
+
+from __future__ import annotations
+
+import base64
+import json
+import random
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.scenarios.stories import last_lines, yak
+from yak_cli import main
+from yak_sim.cli import LINE_BYTES_MAX
+from yak_sim.demo import TAMPERINGS, default_lines, first_difference, tampered
+
+FOLDER = Path("out/leader_failover/7")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def demo(content: bytes | None, *words: str) -> Result:
+    """The demo in this process, with these bytes as its input."""
+    if content is not None:
+        Path("input").write_bytes(content)
+        words = ("--input", "input", *words)
+    return CliRunner().invoke(main, ["demo", *words])
+
+
+def read_back() -> list[bytes]:
+    """What the consumer read, from the history file alone."""
+    found: list[bytes] = []
+    with (FOLDER / "history.jsonl").open(encoding="utf-8") as rows:
+        for row in map(json.loads, rows):
+            if row["f"] == "fetch" and row["type"] == "ok":
+                for value in row["value"]:
+                    is_text = isinstance(value, str)
+                    found.append(value.encode() if is_text else base64.b64decode(value["b64"]))
+    return found
+
+
+def assert_all_came_out(ran: Result, lines: list[bytes]) -> None:
+    """The demo proved it, and the history says so too."""
+    assert ran.exit_code == 0, ran.output
+    assert ran.stderr == ""
+    went = "1 line went" if len(lines) == 1 else f"{len(lines)} lines went"
+    assert f"equal: {went} in, " in ran.stdout
+    assert f"proved: c1 read exactly what was sent: {len(lines)} records in order" in ran.stdout
+    assert last_lines(ran.stdout)[1] == "valid: true"
+    assert read_back() == lines
+
+
+RANDOM = random.Random(4).randbytes(20_000)
+
+INPUTS = {
+    "one line": b"a\n",
+    "one line without its newline": b"a",
+    "one empty line": b"\n",
+    "two lines": b"a\nb\n",
+    "three lines": b"a\nb\nc",
+    "empty lines": b"\n\na\n\n\nb\n\n",
+    "equal lines": b"same\n" * 40,
+    "no last newline": b"a\nb\nc\nd\ne",
+    "carriage returns": b"a\r\n\r\nb\rc\r\n",
+    "NUL": b"\x00\n\x00\x00\na\x00b\n\x00",
+    "random bytes": RANDOM,
+    "random bytes without lines": RANDOM.replace(b"\n", b""),
+    "UTF-8": "\u00e9\n\u4f60\u597d\n\U0001f600\n".encode(),
+    "UTF-16": "\u00e9\n\u4f60\u597d\nabc\n".encode("utf-16"),
+    "Latin-1": "\u00e9\n\u00e8\n".encode("latin-1"),
+    "a long line": b"short\n" + b"x" * LINE_BYTES_MAX + b"\nshort\n",
+    "500 lines": b"".join(b"%d\n" % number for number in range(500)),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_any_bytes_between_newlines_come_out(name: str) -> None:
+    """Goal: the bytes between newlines are the records. Method: compare with a plain split."""
+    content = INPUTS[name]
+    lines = content.split(b"\n")
+    assert_all_came_out(demo(content), lines[:-1] if content.endswith(b"\n") else lines)
+
+
+def test_the_default_input_comes_out() -> None:
+    """Goal: `yak demo` alone works. Method: the text of the repository, as a process."""
+    done = yak("demo", folder=Path())
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = list(default_lines())
+    assert len(lines) > 30
+    assert b"" in lines
+    assert read_back() == lines
+    assert f"equal: {len(lines)} lines went in, {len(lines)} records came out" in done.stdout
+    for claim in ("committed records survive", "unflushed records are lost", "are truncated on"):
+        assert f" {claim}" in done.stdout
+    verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
+    assert verdict["valid"] is True
+    figures = verdict["figures"]
+    assert figures["committed_at_crash"] == len(lines) // 2
+    assert figures["unreplicated_at_crash"] == figures["unflushed_at_crash"] == 2
+
+
+def test_a_hundred_thousand_lines_come_out() -> None:
+    """Goal: size is no obstacle. Method: 100,000 lines, compared from the history file."""
+    lines = [b"%d" % number for number in range(100_000)]
+    assert_all_came_out(demo(b"\n".join(lines)), lines)
+
+
+def test_another_seed_is_another_run_with_the_same_lines() -> None:
+    """Goal: `--seed` is taken. Method: the lines come out, from another digest and folder."""
+    first, second = demo(None), demo(None, "--seed", "8", "--out", "elsewhere")
+    assert first.exit_code == second.exit_code == 0
+    assert last_lines(first.stdout)[0] != last_lines(second.stdout)[0]
+    assert Path("elsewhere/leader_failover/8/verdict.json").is_file()
+    replay = Path("elsewhere/leader_failover/8/replay.txt").read_text(encoding="utf-8")
+    assert replay.startswith("yak demo --seed 8\n")
+
+
+@pytest.mark.parametrize("how", TAMPERINGS)
+@pytest.mark.parametrize("content", [None, b"a\nb\n"], ids=["default", "two lines"])
+def test_a_tampered_record_fails_the_demo(how: str, content: bytes | None) -> None:
+    """Goal: the comparison compares. Method: damage what was read before it is compared."""
+    ran = demo(content, "--tamper", how)
+    assert ran.exit_code == 1
+    assert ran.stderr.startswith("failed: What came out is what went in: expected ")
+    assert ran.stderr.count("\n") == 1
+    assert "FAILED: What came out is what went in" in ran.stdout
+    assert "equal: " not in ran.stdout
+    assert last_lines(ran.stdout)[1] == "valid: false"
+    verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
+    assert verdict["valid"] is False
+    assert verdict["claims"][-1]["happened"] in verdict["reason"]
+
+
+def test_one_line_can_be_tampered_with_too() -> None:
+    """Goal: no size is too small to notice. Method: one line; swapping needs two."""
+    for how in ("lost", "doubled", "altered"):
+        assert demo(b"a", "--tamper", how).exit_code == 1
+    for content in (b"a", b"a\na\na\n"):
+        ran = demo(content, "--tamper", "swapped")
+        assert ran.exit_code == 2
+        assert ran.stdout == ""
+        assert "swapping two of them changes nothing" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--input", "empty"), "the input empty is empty: give a file with at least one line"),
+        (("--input", "none"), "the input none cannot be read: No such file or directory"),
+        (("--input", "."), "the input . cannot be read: Is a directory"),
+        (("--input", "big"), "line 2 of the input big has 1000001 bytes, and 1000000 is the most"),
+        (("--seed", "x"), "a seed is a whole number, not 'x'"),
+        (("--tamper", "stolen"), "'stolen' is not one of 'lost', 'doubled', 'swapped', 'altered'"),
+        (("--out", "empty"), "the output folder empty/leader_failover/7 cannot be written: "),
+        (("--out", "none", "surplus"), "Got unexpected extra argument (surplus)"),
+    ],
+)
+def test_a_wrong_input_is_refused(words: tuple[str, ...], sentence: str) -> None:
+    """Goal: exit 2, one sentence, nothing run. Method: each of a list."""
+    Path("empty").write_bytes(b"")
+    Path("big").write_bytes(b"a\n" + b"x" * (LINE_BYTES_MAX + 1))
+    ran = demo(None, *words)
+    assert ran.exit_code == 2
+    assert ran.stdout == ""
+    [said] = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+    assert sentence in said
+    assert not Path("out").exists() or not list(Path("out").rglob("*.jsonl"))
+
+
+VALUES = st.lists(st.binary(max_size=2), max_size=6)
+
+
+@given(VALUES, VALUES)
+def test_a_difference_is_found_if_there_is_one(sent: list[bytes], read: list[bytes]) -> None:
+    """Goal: equal exactly when equal as lists. Method: any two lists, and a list with itself."""
+    assert (first_difference(sent, read) == "") == (sent == read)
+    assert first_difference(sent, list(sent)) == ""
+
+
+@given(st.lists(st.binary(max_size=2), min_size=1, max_size=6), st.sampled_from(TAMPERINGS))
+def test_tampering_always_changes_something(sent: list[bytes], how: str) -> None:
+    """Goal: the demo's own test is one. Method: tamper with any list that can be tampered with."""
+    if how == "swapped" and len(set(sent)) == 1:
+        with pytest.raises(AssertionError, match="not all are equal"):
+            tampered(sent, how)
+        return
+    damaged = tampered(sent, how)
+    assert damaged != sent
+    assert first_difference(sent, damaged) != ""
+    assert len(damaged) - len(sent) == {"lost": -1, "doubled": 1}.get(how, 0)
+
+
+def test_a_difference_is_told_in_few_words() -> None:
+    """Goal: a long line does not flood the screen. Method: long values, and what is missing."""
+    long = b"x" * 5_000
+    assert len(first_difference([long], [b"y" * 5_000])) < 250
+    assert first_difference([b"a", b"b"], [b"a"]) == "line 2, b'b', did not come out: 1 of 2 did"
+    extra = first_difference([b"a"], [b"a", b"b"])
+    assert extra == "2 records came out of 1 lines; the first extra is b'b'"
+    assert first_difference([b"a"], [None]) == "line 1 is b'a', but None came out"

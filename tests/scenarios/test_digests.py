@@ -1,0 +1,115 @@
+"""Golden digests: each scenario's run is the same as yesterday, in any process, on any Python.
+
+A changed digest means that a run changed. If that was meant, write the new ones down with
+``pytest tests/scenarios --rewrite``, and say in the commit what changed and why.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import require
+from tests.pythons import VERSIONS, simulator_python
+from tests.scenarios.stories import NAMES, command, load, run
+from tests.tidy.tree import ROOT
+from yak_core.tracefile import digest_of
+from yak_sim import run_scenario
+
+GOLDEN = Path(__file__).with_name("digests.json")
+GOLDEN_SEEDS = (7, 8)
+
+IN_A_FRESH_PROCESS = f"""
+import importlib
+from yak_core import digest_of
+from yak_sim import run_scenario
+for name in {NAMES}:
+    for seed in {GOLDEN_SEEDS}:
+        story = getattr(importlib.import_module("scenarios." + name), name)
+        result = run_scenario(story, seed)
+        print(name, seed, digest_of(result.trace), result.valid)
+"""
+
+
+def in_a_fresh_process(interpreter: str, hash_seed: str) -> dict[tuple[str, int], str]:
+    """The digests of all golden runs, made elsewhere."""
+    done = command(
+        "-c",
+        IN_A_FRESH_PROCESS,
+        folder=ROOT,
+        interpreter=interpreter,
+        environment={"PYTHONHASHSEED": hash_seed},
+    )
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for line in done.stdout.splitlines():
+        name, seed, digest, valid = line.split()
+        assert valid == "True"
+        found[name, int(seed)] = digest
+    return found
+
+
+def here() -> dict[tuple[str, int], str]:
+    """The digests of all golden runs, made by this process."""
+    return {
+        (name, seed): digest_of(run(name, seed).trace) for name in NAMES for seed in GOLDEN_SEEDS
+    }
+
+
+def test_golden_digests(request: pytest.FixtureRequest) -> None:
+    """Goal: no run changes unnoticed. Method: compare with the file, or write it."""
+    found = here()
+    if request.config.getoption("--rewrite", default=False):
+        table = {name: {str(s): found[name, s] for s in GOLDEN_SEEDS} for name in NAMES}
+        GOLDEN.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    kept = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    golden = {(name, int(seed)): d for name, row in kept.items() for seed, d in row.items()}
+    assert found == golden, "a run changed: see the opening of this file"
+
+
+def test_every_scenario_has_a_golden_digest() -> None:
+    """Goal: none is forgotten. Method: compare with the files of the scenarios."""
+    files = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
+    assert files == set(NAMES)
+
+
+def test_no_two_runs_are_the_same() -> None:
+    """Goal: the seed matters, and the digest sees it. Method: all digests differ."""
+    found = here()
+    assert len(set(found.values())) == len(found)
+
+
+def test_fresh_processes_under_two_hash_seeds_agree() -> None:
+    """Goal: no hash, address or order of sets reaches a run. Method: hash seeds 0 and 4242."""
+    first = in_a_fresh_process(sys.executable, "0")
+    assert first == here()
+    assert first == in_a_fresh_process(sys.executable, "4242")
+
+
+def test_a_second_run_in_the_same_process_agrees() -> None:
+    """Goal: a run leaves nothing behind that changes the next. Method: each once more."""
+    for name in NAMES:
+        assert digest_of(run_scenario(load(name), 7).trace) == here()[name, 7]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_real_stores_scripts_give_the_same_run(name: str) -> None:
+    """Goal: the model of the store is the store. Method: the Lua scripts instead of the model."""
+    result = run_scenario(load(name), 7, {"store": "lua"})
+    assert result.valid is True, result.reason
+    assert digest_of(result.trace) == here()[name, 7]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_python_agrees(version: str) -> None:
+    """Goal: the same run on any Python. Method: the golden runs by each other one that is here."""
+    if version == f"{sys.version_info.major}.{sys.version_info.minor}":
+        interpreter = sys.executable
+    else:
+        interpreter = simulator_python(require.python(version))
+    assert in_a_fresh_process(interpreter, "1") == here()

@@ -1,0 +1,153 @@
+"""leader_failover, looked at from outside: what it claims, and what it does not even say."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from scenarios.leader_failover import BATCH_BYTES, batch_size
+from tests.scenarios.broken import ACK_OWN_END, NO_TRUNCATION
+from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from yak_core.errors import Outcome
+from yak_core.notes import BecameLeader, HighWatermarkAdvanced, Truncated
+from yak_core.rules import Rules
+from yak_sim import run_scenario, seconds
+
+LINES = [b"line %d" % number for number in range(60)]
+each_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+@each_seed
+def test_every_record_is_in_every_log_once_and_in_order(seed: int) -> None:
+    """Goal: retries lose, double and reorder nothing. Method: decode the three disks."""
+    result = run("leader_failover", seed)
+    assert_sound(result)
+    for node in result.world.brokers:
+        assert log_values(result, node) == LINES
+        assert result.world.disk(node).leo == len(LINES)
+    assert [read.value for read in result.world.consumers[0].reads] == LINES
+    assert [read.offset for read in result.world.consumers[0].reads] == list(range(60))
+
+
+@each_seed
+def test_the_crash_finds_records_of_all_three_kinds(seed: int) -> None:
+    """Goal: the story shows what it is for. Method: the figures, and the cut in the trace."""
+    result = run("leader_failover", seed)
+    old = fault(result, "crash").target
+    figures = result.figures
+    assert figures["committed_at_crash"] == 30
+    assert figures["unreplicated_at_crash"] == 2
+    assert figures["unflushed_at_crash"] == 2
+    cuts = [
+        (node, note.end_before, note.end)
+        for _, node, note in notes(result, Truncated)
+        if note.end < note.end_before
+    ]
+    assert cuts == [(old, 32, 30)]
+    assert result.goals["crash between append and flush"] == 1
+
+
+@each_seed
+def test_the_high_watermark_never_passed_what_was_safe(seed: int) -> None:
+    """Goal: nothing of the old leader's own was ever committed. Method: its remarks, the reads."""
+    result = run("leader_failover", seed)
+    crash = fault(result, "crash")
+    before = [hw for at, _, hw in notes(result, HighWatermarkAdvanced) if at <= crash.at_us]
+    assert max(note.hw for note in before) == 30
+    reads = result.world.consumers[0].reads
+    assert [read.offset for read in reads if read.at_us <= crash.at_us] == list(range(30))
+
+
+@each_seed
+def test_one_failover_within_the_lease_and_its_stagger(seed: int) -> None:
+    """Goal: exactly one election follows, in time. Method: when brokers say that they lead."""
+    result = run("leader_failover", seed)
+    crash = fault(result, "crash")
+    led = [(at, node, note) for at, node, note in notes(result, BecameLeader)]
+    assert [note.epoch for _, _, note in led] == [1, 2]
+    assert led[0][1] == crash.target != led[1][1]
+    assert led[1][2].epoch_start == 30
+    # Lease 3 s since the last beat (300 ms apart), then a stagger of 200 ms a rank, store calls.
+    assert seconds(2.5) < led[1][0] - crash.at_us < seconds(4)
+
+
+@each_seed
+def test_the_producer_was_told_the_truth(seed: int) -> None:
+    """Goal: each answer names the offset and the epoch that hold. Method: compare with the log."""
+    result = run("leader_failover", seed)
+    sent = result.world.producers[0].sent
+    assert [batch.outcome for batch in sent] == [Outcome.WRITTEN] * 60
+    assert [batch.base_offset for batch in sent] == list(range(60))
+    assert [batch.epoch for batch in sent] == [1] * 30 + [2] * 30
+    crashed_us = fault(result, "crash").at_us
+    assert all((batch.resolved_us < crashed_us) == (batch.epoch == 1) for batch in sent)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 199, 200, 201, 402, 1000])
+def test_any_number_of_lines_works(count: int) -> None:
+    """Goal: one line is enough, and many go in bigger batches. Method: a run of each size."""
+    lines = [b"%d" % number for number in range(count)]
+    result = run_scenario(load("leader_failover"), values=lines)
+    assert_sound(result)
+    assert log_values(result, "n1") == lines
+    assert len(result.world.producers[0].sent) <= 200
+    figures = result.figures
+    assert figures["unreplicated_at_crash"] >= 1
+    assert (figures["committed_at_crash"] > 0) == (count > 1)
+    assert (figures["unflushed_at_crash"] > 0) == (count > 2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"brokers": 2}, {"brokers": 5}, {"min_isr": 1}, {"min_isr": 3}, {"peer_lost": "true"}],
+    ids=str,
+)
+def test_it_holds_for_other_clusters(settings: dict[str, int | str]) -> None:
+    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
+    assert_sound(run_scenario(load("leader_failover"), 7, settings))
+
+
+def test_long_lines_make_small_batches() -> None:
+    """Goal: what does not fit into one batch is not sent as one. Method: sizes around the bound."""
+    assert batch_size([b"x"] * 200) == 1
+    assert batch_size([b"x"] * 201) == 2
+    assert batch_size([b"x"] * 100_000) == 500
+    assert batch_size([b"x" * BATCH_BYTES] * 201) == 1
+    assert batch_size([b"x" * (BATCH_BYTES // 3)] * 1000) == 3
+    assert batch_size([b"x"] * 300 + [b"x" * 2 * BATCH_BYTES]) == 1
+
+
+def test_long_lines_in_the_critical_place_work() -> None:
+    """Goal: the crash finds two and two batches whatever the lines. Method: big ones half-way."""
+    lines = [b"%d" % number for number in range(300)]
+    lines[149:162] = [b"%d " % number + b"x" * 600_000 for number in range(13)]
+    result = run_scenario(load("leader_failover"), values=lines)
+    assert_sound(result)
+    assert log_values(result, "n2") == lines
+
+
+BROKEN = {
+    "ack own end": (ACK_OWN_END, "Only committed records are confirmed"),
+    "no truncation": (NO_TRUNCATION, "truncated on the return of"),
+    "truncate by high watermark": (
+        replace(
+            Rules(), truncation_point=lambda _epochs, leo, hw, fresh, _message: hw if fresh else leo
+        ),
+        "truncated on the return of",
+    ),
+    "dirty reads": (
+        replace(Rules(), readable_end=lambda _hw, leo: leo),
+        "the consumer has read everything",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_its_claims_catch_broken_rules_by_themselves(name: str) -> None:
+    """Goal: the claims are not idle. Method: break a rule, switch the invariants off."""
+    rules, sentence = BROKEN[name]
+    result = run_scenario(load("leader_failover"), 7, rules=rules, observers=())
+    assert result.valid is False
+    assert sentence in result.reason
+    assert result.violations == []

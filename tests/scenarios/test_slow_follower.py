@@ -1,0 +1,116 @@
+"""slow_follower, looked at from outside: the ISR shrinks once, the HW goes on, the ISR grows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.scenarios.broken import ACK_OWN_END
+from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from yak_core.errors import Outcome
+from yak_core.ids import Micros, NodeId
+from yak_core.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
+from yak_core.rules import Rules, SequenceVerdict
+from yak_sim import RunResult, run_scenario, seconds
+
+each_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+def ends(result: RunResult) -> tuple[NodeId, NodeId, Micros]:
+    """(leader, slow follower, since when its link was slow)."""
+    slow = fault(result, "slow_link")
+    leader, _, follower = slow.target.partition(">")
+    return leader, follower, slow.at_us
+
+
+def hw_at(result: RunResult, leader: NodeId, at_us: Micros) -> int:
+    """The leader's high watermark at a time."""
+    said = [note.hw for at, _, note in notes(result, HighWatermarkAdvanced, leader) if at <= at_us]
+    return max(said, default=0)
+
+
+@each_seed
+def test_the_isr_shrinks_once_by_time_and_grows_back(seed: int) -> None:
+    """Goal: out after a lag of 2 s, in after catching up. Method: the leader's remarks."""
+    result = run("slow_follower", seed)
+    assert_sound(result)
+    leader, slow, slow_us = ends(result)
+    [shrunk] = [
+        (at, note.removed) for at, _, note in notes(result, IsrShrunk, leader) if at > slow_us
+    ]
+    [grown] = [
+        (at, note.added) for at, _, note in notes(result, IsrExpanded, leader) if at > slow_us
+    ]
+    assert shrunk[1] == grown[1] == (slow,)
+    assert seconds(1.9) < shrunk[0] - slow_us < seconds(2.5)
+    assert grown[0] > fault(result, "heal").at_us > shrunk[0]
+    assert abs(result.figures["out_of_isr_us"] - (grown[0] - shrunk[0])) < seconds(0.1)
+    assert result.world.isr == result.world.brokers
+
+
+@each_seed
+def test_the_high_watermark_waits_and_goes_on(seed: int) -> None:
+    """Goal: one slow member holds everybody up until it is out. Method: the HW at four moments."""
+    result = run("slow_follower", seed)
+    leader, _, slow_us = ends(result)
+    [shrunk_us] = [at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us]
+    waiting = hw_at(result, leader, slow_us + seconds(0.5))
+    assert 40 <= waiting <= 45
+    assert hw_at(result, leader, shrunk_us - 1) == waiting
+    assert hw_at(result, leader, shrunk_us + seconds(1)) >= waiting + 40
+    assert hw_at(result, leader, result.world.now_us) == result.figures["records_sent"]
+
+
+@each_seed
+def test_nobody_else_leads_and_nothing_is_lost(seed: int) -> None:
+    """Goal: slowness is no failover. Method: one election; every record confirmed, read, there."""
+    result = run("slow_follower", seed)
+    leader, _, _ = ends(result)
+    assert [(node, note.epoch) for _, node, note in notes(result, BecameLeader)] == [(leader, 1)]
+    [producer] = result.world.producers
+    assert {sent.outcome for sent in producer.sent} == {Outcome.WRITTEN}
+    wanted = [b"p1-%06d" % number for number in range(producer.sent_count)]
+    for node in result.world.brokers:
+        assert log_values(result, node) == wanted
+    assert result.world.consumers[0].values == wanted
+    assert len(wanted) > 200
+
+
+@pytest.mark.parametrize("lag_s", [1, 2, 3])
+def test_the_lag_that_is_set_decides(lag_s: int) -> None:
+    """Goal: `--set lag_us` does what it says. Method: measure how long it takes to shrink."""
+    result = run_scenario(load("slow_follower"), 7, {"lag_us": str(lag_s * 1_000_000)})
+    leader, _, slow_us = ends(result)
+    shrunk_us = next(at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us)
+    assert seconds(lag_s) - seconds(0.1) < shrunk_us - slow_us < seconds(lag_s) + seconds(0.5)
+
+
+@pytest.mark.parametrize("settings", [{"brokers": 5}, {"brokers": 4}, {"flush": "os"}], ids=str)
+def test_it_holds_for_other_clusters(settings: dict[str, int | str]) -> None:
+    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
+    assert_sound(run_scenario(load("slow_follower"), 7, settings))
+
+
+BROKEN = {
+    "ack own end": (ACK_OWN_END, "holds the high watermark up"),
+    "nobody leaves": (replace(Rules(), in_lag=lambda *_: False), "has left the ISR"),
+    "lag by count": (
+        replace(Rules(), in_lag=lambda _now, _since, match, leo, _lag_us: leo - match > 2),
+        "holds the high watermark up",
+    ),
+    "no idempotence": (
+        replace(Rules(), accept_sequence=lambda _known, _batch: SequenceVerdict("accept")),
+        "Nothing is in the log twice",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_its_claims_catch_broken_rules_by_themselves(name: str) -> None:
+    """Goal: the claims are not idle. Method: break a rule, switch the invariants off."""
+    rules, sentence = BROKEN[name]
+    result = run_scenario(load("slow_follower"), 7, rules=rules, observers=())
+    assert result.valid is False
+    assert sentence in result.reason
+    assert result.violations == []
