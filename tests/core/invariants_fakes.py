@@ -79,6 +79,7 @@ class FakeHost:
         self.life = life
         self.node = FakeBroker(node_id)
         self.step_number = 7
+        self.alive = True
 
 
 def fold(log: FakeLog, batch: Batch) -> None:

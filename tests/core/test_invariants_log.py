@@ -119,6 +119,16 @@ def test_a_broker_knows_its_log_end() -> None:
         stage.step("n1", QUIET, AppendLog(stage.op(), 0, (batch,)))
 
 
+def test_a_broker_that_died_may_know_of_orders_that_were_not_given() -> None:
+    stage = Stage()
+    stage.commit(stage.batch(0, 1))
+    stage.hosts["n2"].alive = False
+    log = stage.node("n2").log
+    log.leo, log.hw = 3, 3
+    with near_miss("ReplicaShape"):
+        stage.step("n2", QUIET)
+
+
 def test_a_broker_believes_nothing_flushed_that_is_not() -> None:
     stage = Stage()
     stage.append("n1", stage.batch(0, 1))

@@ -41,6 +41,8 @@ class Cluster:
     def __init__(
         self, rules: Rules | None = None, *, flush: str = "batch", min_isr: int = 2
     ) -> None:
+        self.flush = flush
+        self.min_isr = min_isr
         self.copies: dict[NodeId, tuple[Incarnation, DiskImage]] = {}
         self.counts = Counts()
         self.invariants = Invariants(NODES)
@@ -265,6 +267,8 @@ class Cluster:
         done = advance(self.world, 20_000 * MS, lambda: self.converged() or self.budget_spent())
         if self.budget_spent():
             self.counts.stuck += 1
+            lossy = self.counts.damage if self.flush == "batch" else self.counts.unclean_end
+            assert lossy >= self.min_isr, "nobody may be elected, and not by too many lost disks"
             return
         assert done, f"not converged 20 s after all faults stopped: {self.state()}"
         self.counts.healed += 1

@@ -29,6 +29,7 @@ class Counts:
     unknown_write: int = 0
     torn_crash: int = 0
     crash: int = 0
+    unclean_end: int = 0
     crash_within: int = 0
     shrunk: int = 0
     expanded: int = 0
@@ -97,6 +98,8 @@ class WatchedBackend(ManualBackend):
         if self.counts is not None and reason == "crash":
             self.counts.crash += 1
             self.counts.torn_crash += _between_append_and_flush(self)
+        if self.counts is not None:
+            self.counts.unclean_end += reason != "exit"
         super().go_down(reason, keep_unsynced)
         if self.invariants is not None:
             self.invariants.on_crash(self.node_id, self.disk.image)

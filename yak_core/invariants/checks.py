@@ -150,11 +150,14 @@ class Invariants:
                 check = checks.get(type(effect))
                 if check is not None:
                     check(replica, node, effect)  # type: ignore[operator]
-        if replica.moved:
+        # A node that died within the step knows of orders that were never given; its word to others
+        # was, so what it led and committed still counts.
+        alive = host.alive
+        if replica.moved and alive:
             self._logs.check_moved(replica, node)
         if stale:
             self._check_unmoved(replica, node, event, effects)
-        if node.log.hw != replica.hw:
+        if node.log.hw != replica.hw and (alive or leading is not None):
             self._commits.on_hw(replica, node)
         if kind is Received:
             if leading is not None:
