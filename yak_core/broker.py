@@ -13,7 +13,7 @@ from typing import Final
 
 from yak_core.config import BrokerConfig, check_config
 from yak_core.desk import Desk
-from yak_core.effects import Effect, Exit, Halt, SaveState, SetTimer
+from yak_core.effects import Effect, Exit, Halt
 from yak_core.errors import ErrorCode
 from yak_core.events import (
     Called,
@@ -32,22 +32,21 @@ from yak_core.host import Snapshot
 from yak_core.ids import Epoch, Incarnation, Micros, NodeId, Offset
 from yak_core.log.index import Log
 from yak_core.metadata.record import Record
-from yak_core.metadata.session import TIMER_BEAT, TIMER_PROPOSAL, TIMER_READ, Session
+from yak_core.metadata.session import Session
 from yak_core.notes import BecameFollower, BecameLeader, SteppedDown
 from yak_core.peers import take_in
-from yak_core.picture import advisory_view, note_record, picture
-from yak_core.replica.candidate import TIMER_CANDIDACY, schedule, stand
+from yak_core.picture import note_record, picture
+from yak_core.replica.candidate import schedule
 from yak_core.replica.follower import Follower
 from yak_core.replica.leader import Leader
 from yak_core.requests import answer_call
 from yak_core.rules import Rules
-from yak_core.saved import HW_KEY, Saved, read_saved
-from yak_core.serving import TIMER_READERS, Readers
-from yak_core.shutdown import TIMER_STOP, Shutdown
+from yak_core.saved import Saved, read_saved
+from yak_core.serving import Readers
+from yak_core.shutdown import Shutdown
 from yak_core.startup import Startup
-from yak_core.writing import TIMER_WAITERS, Writers
-
-TIMER_HEARTBEAT: Final = "heartbeat"
+from yak_core.timers import heartbeat, run_out
+from yak_core.writing import Writers
 
 RECOVERING: Final = "recovering"
 REGISTERING: Final = "registering"
@@ -261,7 +260,7 @@ class Broker:
         log.producers = self.rules.producers_of_new_leader(log.producers)
         self.leading = Leader(self.desk, log, self.session, self.epoch, record, self.incarnation)
         self.desk.note(BecameLeader(self.epoch, log.leo))
-        self._on_heartbeat_timer()
+        heartbeat(self)
         self.leading.advance()
         self.after_leader_progress()
 
@@ -340,9 +339,6 @@ class Broker:
 
     # -- peers ----------------------------------------------------------------------------------
 
-    def _on_received(self, event: Received) -> None:
-        take_in(self, event)
-
     def raise_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
         """R1: a message may show a higher epoch before the record does; a read is ordered."""
         if leader != self.node_id:
@@ -353,10 +349,7 @@ class Broker:
         if self.leading is not None:
             self.leading.on_peer_lost(event.peer)
 
-    # -- clients and timers ---------------------------------------------------------------------
-
-    def _on_called(self, event: Called) -> None:
-        answer_call(self, event)
+    # -- clients --------------------------------------------------------------------------------
 
     def _on_cancelled(self, event: Cancelled) -> None:
         self.readers.drop_call(event.call)
@@ -366,45 +359,6 @@ class Broker:
         """The log or its high watermark may have moved: confirm, and answer who waits."""
         self.writers.settle(self.epoch)
         self.readers.wake(self.leader, self.epoch)
-
-    def _on_timer_fired(self, event: TimerFired) -> None:
-        key = event.key
-        if key == TIMER_STOP:
-            self.exit(clean=False)
-        elif self.phase == STOPPING:
-            return
-        elif key == TIMER_HEARTBEAT:
-            self._on_heartbeat_timer()
-        elif key == TIMER_BEAT:
-            self._on_beat_timer()
-        elif key == TIMER_CANDIDACY:
-            if self.leading is None:
-                stand(self.desk, self.session, self.view, self.incarnation)
-        elif key == TIMER_READ:
-            self.session.order_read()
-        elif key == TIMER_PROPOSAL:
-            self.session.resend()
-        elif key == TIMER_READERS:
-            self.readers.expire(self.leader, self.epoch)
-        elif key == TIMER_WAITERS:
-            self.writers.expire()
-        else:
-            raise ValueError(f"nobody sets a timer called {key}")
-
-    def _on_heartbeat_timer(self) -> None:
-        if self.leading is not None:
-            period = self.desk.config.heartbeat_us
-            self.desk.emit(SetTimer(TIMER_HEARTBEAT, period, period))
-            self.leading.on_heartbeat()
-
-    def _on_beat_timer(self) -> None:
-        """Beat; checkpoint the high watermark; publish the advisory view."""
-        self.session.on_beat_timer()
-        if self.log.hw > self.saved_hw:
-            self.saved_hw = self.log.hw
-            self.desk.emit(SaveState(self.desk.op(), HW_KEY, str(self.saved_hw).encode()))
-        if self.leading is not None:
-            self.session.publish(advisory_view(self))
 
     def fork(self) -> Broker:
         """A copy that shares only immutable values."""
@@ -434,11 +388,11 @@ class Broker:
 
 
 _HANDLERS: Final = {
-    Received: Broker._on_received,
-    TimerFired: Broker._on_timer_fired,
+    Received: take_in,
+    TimerFired: run_out,
     DiskDone: Broker._on_disk_done,
     MetaReply: Broker._on_meta_reply,
-    Called: Broker._on_called,
+    Called: answer_call,
     Cancelled: Broker._on_cancelled,
     PeerLost: Broker._on_peer_lost,
     StopAsked: Broker._on_stop_asked,
