@@ -167,7 +167,9 @@ class Broker:
 
     def _on_stop_asked(self, event: StopAsked) -> None:
         if self.incarnation == 0:
-            self.exit(clean=False)
+            self.phase = STOPPING
+            if not self.shutdown.put_back(self.startup, event.deadline_us):
+                self.exit(clean=False)
             return
         self.phase = STOPPING
         self.leading = None

@@ -10,9 +10,10 @@ from typing import Final
 
 from yak_core.desk import Desk
 from yak_core.effects import SaveState, SetTimer
-from yak_core.ids import Incarnation, Micros, OpId
+from yak_core.ids import Incarnation, Micros, Offset, OpId
 from yak_core.log.index import Log
 from yak_core.saved import CLEAN_KEY, marker_value
+from yak_core.startup import Startup
 
 TIMER_STOP: Final = "stop"
 
@@ -33,13 +34,24 @@ class Shutdown:
         self.flush_op = self.log.new_generation()
         self.desk.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
 
+    def put_back(self, startup: Startup, deadline_us: Micros) -> bool:
+        """The stop came before the registration: the last life's marker still holds, if any."""
+        if startup.marker == 0:
+            return False
+        self._mark(startup.marker, startup.marker_leo)
+        self.desk.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
+        return True
+
     def on_disk_done(self, op: OpId, incarnation: Incarnation) -> bool:
         """A disk operation completed; True once the marker is durable."""
         if op == self.flush_op and self.marker_op == 0:
-            self.marker_op = self.desk.op()
-            value = marker_value(incarnation, self.log.leo)
-            self.desk.emit(SaveState(self.marker_op, CLEAN_KEY, value))
+            self._mark(incarnation, self.log.leo)
         return op == self.marker_op != 0
+
+    def _mark(self, incarnation: Incarnation, leo: Offset) -> None:
+        self.marker_op = self.desk.op()
+        value = marker_value(incarnation, leo)
+        self.desk.emit(SaveState(self.marker_op, CLEAN_KEY, value))
 
     def fork(self, desk: Desk, log: Log) -> Shutdown:
         """A copy on another desk and log."""
