@@ -329,10 +329,9 @@ class Broker:
         return bool(started)
 
     def _on_no_space(self) -> None:
-        """The log on disk ends below what this broker believes, whatever it appends from now on.
+        """The log on disk ends below what this broker believes, and no append can mend that.
 
-        It cannot be mended in place: followers of a leader may hold the records already, and later
-        orders built on the append. The next start recovers what is really there.
+        Followers may hold the records already. The next start recovers what is really there.
         """
         if self.phase == STOPPING:
             self.exit(clean=False)
