@@ -1,0 +1,217 @@
+"""What the tests of the storage share: batches that know their place, and a disk that is driven."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from yak_core.batch import Batch, Builder, placed, records, seal, stamped
+from yak_core.disk import DiskImage
+from yak_core.events import DiskResult
+from yak_core.log.producers import ProducerEntry, ProducerTable
+from yak_net.storage import BrokerDisk, Storage, System, open_storage
+from yak_net.storage.recovery import VERIFY_BYTES
+
+PATIENCE_S = 30.0
+NOT_SYNCED = System(sync=lambda fd: None, sync_folder=lambda folder: None)
+"""For tests in which nobody cuts the power, so that they need not wait for the disk."""
+
+
+def path_of(fd: int) -> Path:
+    """The file behind a descriptor."""
+    return Path("/proc/self/fd", str(fd)).readlink()
+
+
+def value_of(offset: int, epoch: int, size: int = 20) -> bytes:
+    """The only value that a record at this place may have."""
+    word = f"{offset}@{epoch}."
+    return (word * (size // len(word) + 1)).encode()[:size]
+
+
+def batch(
+    base: int, epoch: int = 1, count: int = 1, size: int = 20, producer: int = -1, sequence: int = 0
+) -> Batch:
+    """A sealed batch as a leader has placed it; its values say where it belongs."""
+    builder = Builder(bytes_max=1 << 20)
+    for offset in range(base, base + count):
+        assert builder.append(value_of(offset, epoch, size), timestamp_ms=1000 + offset) is not None
+    known = producer >= 0
+    sealed = seal(
+        builder.build(),
+        producer_id=producer if known else -1,
+        producer_epoch=0 if known else -1,
+        base_sequence=sequence if known else -1,
+    )
+    return placed(sealed, base, epoch)
+
+
+def batches(*sizes: int, base: int = 0, epoch: int = 1) -> tuple[Batch, ...]:
+    """Batches of one record each, one behind the other; ``sizes`` are those of the values."""
+    return tuple(batch(base + i, epoch, 1, size) for i, size in enumerate(sizes))
+
+
+def on_disk(parts: Iterable[Batch]) -> tuple[Batch, ...]:
+    """The same batches as reads return them: their bytes say their place, too."""
+    return tuple(replace(part, data=stamped(part)) for part in parts)
+
+
+def content(parts: Iterable[Batch]) -> bytes:
+    """The bytes of a log of these batches."""
+    return b"".join(stamped(part) for part in parts)
+
+
+def is_genuine(part: Batch) -> bool:
+    """Whether every record is the one that belongs to its place."""
+    return all(
+        record.value == value_of(record.offset, part.epoch, len(record.value or b""))
+        for record in records(part)
+    )
+
+
+def fold(parts: Iterable[Batch]) -> tuple[tuple[int, ProducerEntry], ...]:
+    """The idempotence table of a log."""
+    table = ProducerTable()
+    for one in parts:
+        table.apply(
+            one.producer_id, one.producer_epoch, one.base_sequence, one.base_offset, one.end
+        )
+    return table.snapshot()
+
+
+def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None) -> None:
+    """A data directory whose log holds these; all but the last group are flushed and marked."""
+    storage = open_storage(path, "n1", system=system)
+    for group in groups[:-1]:
+        assert storage.log.append([on_disk(group)]) == 1
+        storage.log.flush()
+        storage.log.checkpoint(durably=True)
+    assert storage.log.append([on_disk(groups[-1])]) == 1
+    storage.close()
+
+
+def recovered_from(
+    path: Path, verify_bytes: int = VERIFY_BYTES, system: System | None = None
+) -> Storage:
+    """What a restart finds; closed already."""
+    storage = open_storage(path, "n1", verify_bytes=verify_bytes, system=system)
+    storage.close()
+    return storage
+
+
+def check_same(storage: Storage, image: DiskImage) -> None:
+    """What was recovered is what the image says, bytes included."""
+    wanted, found = image.recovered(), storage.recovered
+    assert found.headers == wanted.headers
+    assert (found.log_start, found.leo, found.intact) == (wanted.log_start, wanted.leo, True)
+    assert (found.epochs, found.saved) == (wanted.epochs, wanted.saved)
+    assert found.producers == ()
+    assert storage.log.path.read_bytes() == content(image.batches)
+
+
+class Driven:
+    """A disk on a running loop that remembers what it was told."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        system: System | None = None,
+        cache_bytes: int = 1 << 20,
+        group_bytes: int = 1 << 20,
+    ) -> None:
+        self.storage = open_storage(path, "n1", system=system)
+        self.disk = BrokerDisk(
+            self.storage,
+            self._on_done,
+            self._on_fatal,
+            cache_bytes=cache_bytes,
+            group_bytes=group_bytes,
+        )
+        self.done: list[tuple[int, int, DiskResult]] = []
+        self.fatal: list[str] = []
+        self._changed = asyncio.Event()
+
+    @property
+    def ops(self) -> list[int]:
+        """The operations that completed."""
+        return [op for op, _, _ in self.done]
+
+    def _on_done(self, op: int, generation: int, result: DiskResult) -> None:
+        self.done.append((op, generation, result))
+        self._changed.set()
+
+    def _on_fatal(self, reason: str) -> None:
+        self.fatal.append(reason)
+        self._changed.set()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for completions until the condition holds."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def complete(self, count: int) -> None:
+        """Wait for so many completions in all."""
+        await self.until(lambda: len(self.done) >= count)
+        assert len(self.done) == count
+
+    async def read(self, start: int, end_max: int, bytes_max: int) -> tuple[Batch, ...]:
+        """From memory if it is there, otherwise from the file."""
+        found = self.disk.read(start, end_max, bytes_max)
+        return await self.read_file(start, end_max, bytes_max) if found is None else found
+
+    async def read_file(self, start: int, end_max: int, bytes_max: int) -> tuple[Batch, ...]:
+        """By the callback."""
+        answer: asyncio.Future[tuple[Batch, ...]] = asyncio.get_running_loop().create_future()
+        self.disk.read_later(start, end_max, bytes_max, answer.set_result)
+        async with asyncio.timeout(PATIENCE_S):
+            return await answer
+
+
+class Gate:
+    """A system whose writes and flushes wait until they are let through; reads do not.
+
+    With a ``suffix`` only those of such files do.
+    """
+
+    def __init__(self, suffix: str = "") -> None:
+        self.suffix = suffix
+        self.open = threading.Event()
+        self.open.set()
+        self.waiting = threading.Event()
+        self.syncs: list[str] = []
+        self.writes: list[tuple[str, int]] = []
+        self.broken = 0
+        self.system = replace(NOT_SYNCED, write=self._write, sync=self._sync, cut=self._cut)
+
+    def _pass(self, fd: int) -> None:
+        if not self.open.is_set() and path_of(fd).name.endswith(self.suffix):
+            self.waiting.set()
+            assert self.open.wait(30), "somebody opens the gate"
+
+    def _write(self, fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
+        self._pass(fd)
+        count = os.pwritev(fd, buffers, at)
+        self.writes.append((path_of(fd).name, count))
+        return count
+
+    def _sync(self, fd: int) -> None:
+        self._pass(fd)
+        self.syncs.append(path_of(fd).name)
+        if self.broken and path_of(fd).suffix == ".log":
+            raise OSError(self.broken, os.strerror(self.broken))
+
+    def _cut(self, fd: int, size: int) -> None:
+        self._pass(fd)
+        os.ftruncate(fd, size)
+
+    async def shut(self, driven: Driven) -> None:
+        """Wait until the disk's thread stands at the gate, with an order that changes nothing."""
+        self.open.clear()
+        driven.disk.save(0, "gate", b"")
+        assert await asyncio.to_thread(self.waiting.wait, 30)

@@ -1,0 +1,193 @@
+"""A disk that is full, refuses to flush or gives back other bytes: nothing is lost unnoticed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.net.storage_tools import (
+    NOT_SYNCED,
+    Driven,
+    Gate,
+    batch,
+    batches,
+    content,
+    on_disk,
+    path_of,
+    recovered_from,
+    written,
+)
+from tests.require import executable, missing
+from yak_core.events import Done, NoSpace
+from yak_net.storage import open_storage
+
+
+def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
+    """Goal: NoSpace, half a batch cut off again, what follows refused, then room again."""
+
+    async def scenario() -> None:
+        room = [1000]
+
+        def write(fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
+            if path_of(fd).suffix != ".log":
+                return os.pwritev(fd, buffers, at)
+            data = b"".join(buffers)[: max(0, room[0] - at)]
+            if not data:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return os.pwrite(fd, data, at)
+
+        driven = Driven(tmp_path, system=replace(NOT_SYNCED, write=write))
+        parts = batches(300, 300, 300, 300)
+        for op, part in enumerate(parts):
+            driven.disk.append(op, 0, (part,))
+        driven.disk.flush(4, 0)
+        await driven.complete(5)
+        results = [result for _, _, result in driven.done]
+        assert results == [Done(), Done(), NoSpace(), NoSpace(), Done()]
+        assert driven.disk.read(0, 9, 1 << 20) == on_disk(parts[:2])
+        assert driven.storage.log.path.read_bytes() == content(parts[:2])
+        room[0] = 1 << 20
+        driven.disk.append(5, 0, (parts[3],))  # ordered by one who does not know yet
+        driven.disk.append(6, 0, (parts[2],))
+        await driven.complete(7)
+        assert [result for _, _, result in driven.done[5:]] == [NoSpace(), Done()]
+        driven.disk.close()
+        assert driven.fatal == []
+        assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 3
+
+    asyncio.run(scenario())
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> str:
+    """A file system of one MiB, where this user may mount one."""
+    mount = executable("mount")
+    path = tmp_path / "small"
+    path.mkdir()
+    command = [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode != 0:
+        missing("mount", f"this user may not mount a tmpfs: {found.stderr.strip()}")
+    return str(path)
+
+
+def test_disk_that_is_really_full(small_disk: str) -> None:
+    """Goal: the same on a real file system: whole orders are kept, and a restart finds them."""
+
+    async def scenario() -> int:
+        driven = Driven(Path(small_disk, "data"), cache_bytes=1000)
+        parts = batches(*[100_000] * 14)
+        for op, part in enumerate(parts):
+            driven.disk.append(2 * op, 0, (part,))
+            driven.disk.flush(2 * op + 1, 0)
+        await driven.complete(28)
+        refused = [op // 2 for op, _, result in driven.done if result == NoSpace()]
+        assert refused == list(range(refused[0], 14))
+        assert 5 <= refused[0] < 11
+        assert await driven.read(0, 14, 1 << 30) == on_disk(parts[: refused[0]])
+        assert driven.fatal == []
+        driven.disk.close()
+        return refused[0]
+
+    try:
+        kept = asyncio.run(scenario())
+        found = recovered_from(Path(small_disk, "data"))
+        assert (found.recovered.leo, found.recovered.intact, found.remarks) == (kept, True, ())
+    finally:
+        subprocess.run([executable("umount"), small_disk], check=True)
+
+
+@pytest.mark.parametrize("order", ["flush", "truncate"])
+def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order: str) -> None:
+    """Goal: one sentence, nothing completes any more, and the next start writes the tail anew."""
+
+    async def scenario() -> None:
+        gate = Gate()
+        driven = Driven(tmp_path, system=gate.system)
+        driven.disk.append(0, 0, batches(50, 50))
+        driven.disk.flush(1, 0)
+        await driven.complete(2)
+        gate.broken = errno.EIO
+        driven.disk.append(2, 0, (batch(2),))
+        if order == "flush":
+            driven.disk.flush(3, 0)
+        else:
+            driven.disk.truncate(3, 1, 1)
+        await driven.until(lambda: bool(driven.fatal))
+        gate.broken = 0
+        gate.syncs.clear()
+        driven.disk.flush(4, 0)
+        driven.disk.close()
+        assert driven.fatal == [f"cannot write to {tmp_path}: Input/output error"]
+        assert 3 not in driven.ops
+        assert gate.syncs == []
+        assert driven.disk.durable_end == 2
+
+    asyncio.run(scenario())
+    rewritten: list[int] = []
+
+    def write(fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
+        if path_of(fd).suffix == ".log":
+            rewritten.append(at)
+        return os.pwritev(fd, buffers, at)
+
+    found = recovered_from(tmp_path, system=replace(NOT_SYNCED, write=write)).recovered
+    assert found.intact
+    assert found.leo == (3 if order == "flush" else 1)
+    assert rewritten == ([len(content(batches(50, 50)))] if order == "flush" else [])
+
+
+@pytest.mark.parametrize("call", ["write", "replace", "sync_folder"])
+def test_saved_value_that_cannot_be_written_is_fatal(tmp_path: Path, call: str) -> None:
+    """Goal: a SaveState has no other result than Done, so the process must stop."""
+
+    async def scenario() -> None:
+        open_storage(tmp_path, "n1").close()
+
+        def fail(*_: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        driven = Driven(tmp_path, system=replace(NOT_SYNCED, **{call: fail}))  # type: ignore[arg-type]
+        driven.disk.save(1, "key", b"value")
+        driven.disk.flush(2, 0)
+        await driven.until(lambda: bool(driven.fatal))
+        driven.disk.close()
+        assert driven.fatal == [f"cannot write to {tmp_path}: No space left on device"]
+        assert driven.done == []
+
+    asyncio.run(scenario())
+    saved = recovered_from(tmp_path).recovered.saved
+    assert saved == ((("key", b"value"),) if call == "sync_folder" else ())
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == [key for key, _ in saved]
+
+
+def test_batch_that_cannot_be_read_back_is_fatal(tmp_path: Path) -> None:
+    """Goal: damaged bytes are never passed on, and the next start checks every byte."""
+
+    async def scenario() -> None:
+        parts = batches(50, 50, 50)
+        written(tmp_path, parts, (), system=NOT_SYNCED)
+        path = tmp_path / "00000000000000000000.log"
+        driven = Driven(tmp_path, system=NOT_SYNCED)
+        data = bytearray(path.read_bytes())
+        data[parts[0].size + 80] ^= 1
+        path.write_bytes(data)
+        assert await driven.read_file(0, 1, 1 << 20) == on_disk(parts[:1])
+        found: list[object] = []
+        driven.disk.read_later(0, 3, 1 << 20, found.append)
+        await driven.until(lambda: bool(driven.fatal))
+        driven.disk.close()
+        assert found == []
+        assert len(driven.fatal) == 1
+        assert driven.fatal[0].startswith(f"cannot read {path}: batch at byte ")
+
+    asyncio.run(scenario())
+    storage = recovered_from(tmp_path, verify_bytes=0, system=NOT_SYNCED)
+    assert (storage.recovered.leo, storage.recovered.intact) == (1, False)

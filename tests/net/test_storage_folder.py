@@ -1,0 +1,177 @@
+"""A wrong, foreign, newer, used or unusable data directory is refused in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, written
+from yak_net.storage import StorageError, open_storage
+from yak_net.storage.folder import DataFolder, open_folder
+
+
+def opened(path: Path, node: str = "n1", cluster: str = "") -> DataFolder:
+    """Open and close."""
+    folder = open_folder(path, node, cluster, NOT_SYNCED)
+    folder.close()
+    return folder
+
+
+def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
+    """Goal: what is in a new directory is what docs/formats.md says."""
+    path = tmp_path / "a" / "b"
+    assert recovered_from(path).recovered.leo == 0
+    names = sorted(one.name for one in path.iterdir())
+    assert names == ["00000000000000000000.log", "durable-end", "identity.json", "lock", "saved"]
+    assert json.loads((path / "identity.json").read_text()) == {
+        "kind": "yak-data",
+        "format": 1,
+        "node": "n1",
+        "cluster": None,
+    }
+    assert recovered_from(path).recovered.intact
+
+
+def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
+    """Goal: identities are compared, and a cluster that was not known is learnt once."""
+    opened(tmp_path)
+    with pytest.raises(StorageError, match=r"is the data directory of n1, not of n2$"):
+        opened(tmp_path, "n2")
+    assert opened(tmp_path, cluster="blue").cluster == "blue"
+    assert opened(tmp_path).cluster == "blue"
+    with pytest.raises(StorageError, match=r"belongs to cluster blue, not to red$"):
+        opened(tmp_path, cluster="red")
+    folder = open_folder(tmp_path, "n1", "", NOT_SYNCED)
+    with pytest.raises(StorageError, match=r"belongs to cluster blue, not to red$"):
+        folder.learn_cluster("red")
+    folder.learn_cluster("blue")
+    folder.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"format": 2}, "newer version of YAK .format 2, this one knows 1"),
+        ({"kind": "other"}, "is not a data directory of YAK: identity.json says 'other'"),
+        ({"format": "x"}, "identity.json is damaged or not YAK's"),
+        ({"node": "n9"}, "is the data directory of n9, not of n1"),
+    ],
+)
+def test_identity_is_checked(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
+    """Goal: each field of identity.json counts."""
+    opened(tmp_path)
+    path = tmp_path / "identity.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(StorageError, match=sentence):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"kind": "yak-data"}', "\udcff"])
+def test_damaged_identity_is_refused(tmp_path: Path, text: str) -> None:
+    """Goal: no traceback for an identity.json that is anything."""
+    opened(tmp_path)
+    (tmp_path / "identity.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(StorageError, match=r"identity\.json is damaged or not YAK's"):
+        opened(tmp_path)
+
+
+def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
+    """Goal: somebody's files are neither taken for a log nor touched."""
+    (tmp_path / "letters.txt").write_text("dear")
+    with pytest.raises(StorageError, match=r"it holds letters\.txt and no identity\.json"):
+        opened(tmp_path)
+    (tmp_path / "letters.txt").unlink()
+    (tmp_path / "00000000000000000000.log").write_bytes(b"somebody's")
+    with pytest.raises(StorageError, match=r"it holds 0+\.log and no identity\.json"):
+        opened(tmp_path)
+    assert (tmp_path / "00000000000000000000.log").read_bytes() == b"somebody's"
+
+
+def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
+    """Goal: a later version's log is not read in part."""
+    written(tmp_path, batches(1), system=NOT_SYNCED)
+    (tmp_path / "00000000000000000001.log").write_bytes(b"")
+    with pytest.raises(StorageError, match="more than one segment"):
+        recovered_from(tmp_path)
+    assert json.loads((tmp_path / "identity.json").read_text())["node"] == "n1"
+
+
+def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
+    """Goal: unusable even for root, and one sentence says why."""
+    (tmp_path / "data").write_text("")
+    with pytest.raises(StorageError, match=r"cannot use .*data as data directory: File exists"):
+        opened(tmp_path / "data")
+    with pytest.raises(StorageError, match=r"cannot use .* as data directory: Not a directory"):
+        opened(tmp_path / "data" / "below")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "lock").mkdir()
+    with pytest.raises(StorageError, match=r"cannot use .* as data directory: Is a directory"):
+        opened(tmp_path / "other")
+
+
+UNPRIVILEGED = """
+import os, sys
+from pathlib import Path
+from yak_net.storage.folder import open_folder
+from yak_net.storage.system import StorageError
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    open_folder(Path(sys.argv[1]), "n1")
+except StorageError as error:
+    print(error)
+"""
+
+
+def test_unwritable_directory_is_refused() -> None:
+    """Goal: one sentence where the right to write is missing. Method: as nobody, if root."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "data")
+        path.mkdir()
+        path.chmod(0o555)
+        Path(folder).chmod(0o755)
+        command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert found.stdout == f"cannot use {path} as data directory: Permission denied\n"
+
+
+def test_directory_is_opened_once(tmp_path: Path) -> None:
+    """Goal: two in one process, and two processes, cannot share a directory; the name is told."""
+    storage = open_storage(tmp_path, "n1", system=NOT_SYNCED)
+    with pytest.raises(StorageError, match=f"is in use by process {os.getpid()}$"):
+        opened(tmp_path)
+    storage.close()
+    opened(tmp_path)
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from yak_net.storage.folder import open_folder
+folder = open_folder(Path(sys.argv[1]), "n1")
+print("open", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_lock_ends_with_the_process(tmp_path: Path) -> None:
+    """Goal: another process is locked out, and after a kill -9 nothing is left of the lock."""
+    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        with pytest.raises(StorageError, match=f"is in use by process {process.pid}$"):
+            opened(tmp_path)
+        process.kill()
+        process.wait()
+    opened(tmp_path)

@@ -1,0 +1,62 @@
+"""kill -9 at any moment, again and again: what was flushed is there, and nothing that was not."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.net.storage_tools import is_genuine, recovered_from
+from yak_core.batch import scan
+
+CHILD = "tests.net.storage_child"
+
+
+def killed_after(path: Path, seed: int, lines: int) -> int:
+    """Run the child until it has said so much, kill it; returns what it must not have lost."""
+    command = [sys.executable, "-m", CHILD, str(path), str(seed)]
+    floor = said = 0
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        for line in child.stdout:
+            word, _, number = line.partition(" ")
+            assert word in ("floor", "cut"), line
+            floor = int(number) if word == "floor" else min(floor, int(number))
+            said += 1
+            if said == lines:
+                child.kill()
+    assert said >= lines, "the child ended by itself"
+    return floor
+
+
+def rounds(path: Path, count: int, seed: int) -> int:
+    """So many lives, one after the other on one directory; returns the records at the end."""
+    draw = random.Random(seed)
+    leo = 0
+    for life in range(count):
+        floor = killed_after(path, draw.randrange(1 << 30), draw.randrange(1, 120))
+        storage = recovered_from(path)
+        assert storage.recovered.intact, storage.remarks
+        leo = storage.recovered.leo
+        assert leo >= floor, f"life {life}: {floor} records were flushed, {leo} are there"
+        kept = list(scan(storage.log.path.read_bytes()))
+        assert all(is_genuine(part) for part in kept)
+        assert (kept[-1].end if kept else 0) == leo
+        assert not list(path.glob("*.damaged"))
+    return leo
+
+
+def test_flushed_records_survive_kill_9(tmp_path: Path) -> None:
+    """Goal: the log outlives its process. Method: a few lives, killed at drawn moments."""
+    assert rounds(tmp_path / "data", 6, seed=1) > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_flushed_records_survive_many_kills(tmp_path: Path, seed: int) -> None:
+    """Goal: the same through many lives."""
+    assert rounds(tmp_path / "data", 40, seed) > 0

@@ -1,0 +1,1 @@
+"""The real world on sockets, disks and Redis; must never decide anything about replication."""
