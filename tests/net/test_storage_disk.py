@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tests.net.storage_tools import (
@@ -202,6 +205,39 @@ def test_read_behind_a_cut_that_waits_sees_what_will_be(tmp_path: Path) -> None:
         assert await driven.read(1, 3, 1 << 20) == on_disk(old[1:2])
         gate.open.set()
         await driven.complete(3)
+        driven.disk.close()
+
+    asyncio.run(scenario())
+
+
+def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
+    """Goal: flushes complete while the loop never idles and never computes for long.
+
+    Method: a callback that is always ready, and a flush that takes its time as a real one does.
+    """
+    never = threading.Event()
+
+    def sync(fd: int) -> None:
+        never.wait(0.0003)
+
+    async def scenario() -> None:
+        driven = Driven(tmp_path, system=replace(NOT_SYNCED, sync=sync))
+        loop = asyncio.get_running_loop()
+        busy = [True]
+
+        def spin() -> None:
+            until = time.perf_counter() + 0.00005
+            while time.perf_counter() < until:
+                pass
+            if busy:
+                loop.call_soon(spin)
+
+        spin()
+        for number in range(20):
+            driven.disk.append(2 * number, 0, (batch(number),))
+            driven.disk.flush(2 * number + 1, 0)
+            await driven.complete(2 * number + 2)
+        busy.clear()
         driven.disk.close()
 
     asyncio.run(scenario())

@@ -7,6 +7,11 @@ wake-up of the loop for all completions. Cuts and saved values stand between gro
 Reads do not queue behind writes. The newest batches are in memory (``Tail``), also those that are
 not written yet; :meth:`BrokerDisk.read` looks there and :meth:`BrokerDisk.read_later` in the file.
 
+A thread that wants the interpreter's lock gets it when another one sleeps or computes for long. A
+busy event loop does neither: it lets go for a microsecond at each call to the system, and a thread
+that has to be woken first comes too late, for minutes if need be. So while an order makes no
+progress the loop itself steps aside now and then, for a tenth of a millisecond.
+
 A flush that failed is never tried again: the system may have thrown the pages away and call them
 clean (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). ``fatal``
 is called once, and the process must stop.
@@ -16,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
@@ -36,8 +42,11 @@ OnFatal: TypeAlias = Callable[[str], None]
 OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
 
 CACHE_BYTES: Final = 16 << 20
-GROUP_BYTES: Final = 4 << 20
+GROUP_BYTES: Final = 1 << 20
 """Of appends between two flushes; what waits longer goes with the next group."""
+PATIENCE_S: Final = 0.001
+"""How long the threads may make no progress before the loop steps aside for them."""
+STEP_ASIDE_S: Final = 0.0001
 
 _DONE: Final = Done()
 _NO_SPACE: Final = NoSpace()
@@ -90,6 +99,8 @@ class BrokerDisk:
         self._over = False
         self._abandoned = False
         self._reading: list[_Read] = []
+        self._watching = False
+        self._progress = 0
         self._orders: SimpleQueue[Order | None] = SimpleQueue()
         # A string is why the log must be condemned.
         self._reads: SimpleQueue[_Read | str | None] = SimpleQueue()
@@ -135,6 +146,7 @@ class BrokerDisk:
     def _issue(self, order: Order) -> None:
         self._pending.append(order)
         self._orders.put(order)
+        self._watch()
 
     # -- reads, on the loop ---------------------------------------------------------------------
 
@@ -167,9 +179,11 @@ class BrokerDisk:
         read.tail = tail.read(tail.start, read.end_max, read.bytes_max)
         read.cuts_done = self._cuts_done
         self._reads.put(read)
+        self._watch()
 
     def _on_read(self, read: _Read, found: tuple[Batch, ...] | str) -> None:
         """The file was read; it says nothing if it was being cut meanwhile."""
+        self._progress += 1
         if self._over:
             return
         reached = found[-1].end if found and not isinstance(found, str) else read.start + 1
@@ -190,6 +204,7 @@ class BrokerDisk:
     # -- completions, on the loop ---------------------------------------------------------------
 
     def _on_done(self, completions: list[Completion]) -> None:
+        self._progress += 1
         pending = self._pending
         for order, result, end in completions:
             if self._over:
@@ -224,6 +239,22 @@ class BrokerDisk:
         if not self._over:
             self._over = True
             self._fatal(reason)
+
+    # -- the lock of the interpreter ------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._loop.call_later(PATIENCE_S, self._step_aside, self._progress)
+
+    def _step_aside(self, progress: int) -> None:
+        """Let the threads have the lock if they made no progress and have something to do."""
+        self._watching = False
+        if self._over or not (self._pending or self._reading):
+            return
+        if progress == self._progress:
+            time.sleep(STEP_ASIDE_S)
+        self._watch()
 
     # -- the end --------------------------------------------------------------------------------
 
