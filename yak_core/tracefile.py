@@ -8,9 +8,7 @@ missing, added or swapped line is found where it is, and a file without a footer
 The digest, 128 bits of BLAKE2b, covers steps and faults, not the header, so runs that did the same
 have the same digest whatever they were called.
 
-A vector clock counts, for each node, its steps that could have caused this one: the node's own and,
-through ``cause``, those of whoever sent what arrived. What nodes learn from one another through the
-metadata store is not in it, because the store is not a node.
+Here a whole trace is written and read; :mod:`yak_core.tracelines` makes the lines one by one.
 """
 
 from __future__ import annotations
@@ -19,22 +17,35 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Final
-
-from crc32c import crc32c
 
 from yak_core.effects import Effect
 from yak_core.encoding import EFFECT, EVENT
 from yak_core.events import Event
-from yak_core.ids import NodeId
-from yak_core.scalars import Misfit, quoted
-from yak_core.trace import LIMIT, Fault, Header, Kept, Trace
+from yak_core.scalars import Misfit
+from yak_core.trace import LIMIT, Fault, Header, Step, Trace
+from yak_core.tracelines import (
+    CHECKPOINT_STEPS,
+    KIND,
+    SCHEMA,
+    SEAL_BYTES,
+    Foreseen,
+    TraceLines,
+    checkpoint_body,
+    sealed,
+)
 
-SCHEMA: Final = 1
-KIND: Final = "yak-trace"
-CHECKPOINT_STEPS: Final = 1_000
-
-_SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
+__all__ = [
+    "CHECKPOINT_STEPS",
+    "KIND",
+    "SCHEMA",
+    "TraceError",
+    "TraceReader",
+    "checkpoints_of",
+    "decode_trace",
+    "digest_of",
+    "digest_of_file",
+    "encode_trace",
+]
 
 
 class TraceError(ValueError):
@@ -47,126 +58,42 @@ class TraceError(ValueError):
 
 def encode_trace(trace: Trace) -> Iterator[bytes]:
     """The lines of the trace file, each with its newline. Misfit for a value that is no message."""
-    header = trace.header
-    crc = 0
-    body = (
-        f'{{"schema":{SCHEMA},"kind":{quoted(KIND)},"world":{quoted(header.world)},'
-        f'"scenario":{quoted(header.scenario)},"seed":{header.seed:d},'
-        f'"version":{quoted(header.version)}'
-    ).encode()
-    line, crc = _sealed(body, crc)
-    yield line
-    sums = blake2b(digest_size=16)
-    for steps, body in _bodies(trace):
-        sums.update(body + b"\n")
-        line, crc = _sealed(body, crc)
-        yield line
-        if steps and steps % CHECKPOINT_STEPS == 0:
-            line, crc = _sealed(_checkpoint(steps, sums.hexdigest()), crc)
-            yield line
-    counts = f'"steps":{len(trace)},"faults":{len(trace.faults)},"dropped":{trace.dropped}'
-    body = f'{{"end":{{{counts},"digest":"{sums.hexdigest()}"}}'.encode()
-    yield _sealed(body, crc)[0]
+    lines = TraceLines(trace.header, Foreseen(trace.kept))
+    yield lines.first
+    for chunk in _chunks(trace, lines):
+        yield from chunk.splitlines(keepends=True)
+    yield lines.footer(trace.dropped)
 
 
 def digest_of(trace: Trace) -> str:
     """The digest of the steps and faults: 32 hexadecimal digits."""
-    sums = blake2b(digest_size=16)
-    for _, body in _bodies(trace):
-        sums.update(body + b"\n")
-    return sums.hexdigest()
+    lines = TraceLines(trace.header, Foreseen(trace.kept))
+    for _ in _chunks(trace, lines):
+        pass
+    return lines.digest
 
 
 def checkpoints_of(trace: Trace) -> tuple[str, ...]:
     """The digest after each 1,000 steps: where two of these first differ, so do their runs."""
-    sums = blake2b(digest_size=16)
+    lines = TraceLines(trace.header, Foreseen(trace.kept))
     found: list[str] = []
-    for steps, body in _bodies(trace):
-        sums.update(body + b"\n")
-        if steps and steps % CHECKPOINT_STEPS == 0:
-            found.append(sums.hexdigest())
+    for _ in _chunks(trace, lines):
+        if lines.steps == (len(found) + 1) * CHECKPOINT_STEPS:
+            found.append(lines.digest)
     return tuple(found)
 
 
-def _sealed(body: bytes, crc: int) -> tuple[bytes, int]:
-    """The line of ``body``, an object without its closing brace, and the chain's next CRC."""
-    crc = crc32c(body, crc)
-    return (b'%b,"crc":"%08x"}\n' % (body, crc), crc)
-
-
-def _checkpoint(steps: int, digest: str) -> bytes:
-    return f'{{"checkpoint":{{"steps":{steps},"digest":"{digest}"}}'.encode()
-
-
-def _bodies(trace: Trace) -> Iterator[tuple[int, bytes]]:
-    """(steps so far, or 0 after a fault; JSON object without its closing brace) of each record."""
-    clocks = _Clocks(trace)
+def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
+    """The lines between header and footer; those of a step and its checkpoint are one chunk."""
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
-    encode_event, encode_effect = EVENT.encode, EFFECT.encode
     at = 0
     for i, (t_us, node, life, event, effects, cause) in enumerate(trace.kept):
         while at < len(faults) and faults[at][0] <= i:
-            yield (0, _fault_body(faults[at][1]))
+            yield lines.fault(faults[at][1])
             at += 1
-        try:
-            ev = encode_event(event)
-            fx = ",".join([encode_effect(effect) for effect in effects])
-        except Misfit as misfit:
-            raise misfit.inside(f"step {i} of {node}, ") from None
-        text = (
-            f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"inc":{life},"cause":{cause},'
-            f'"ev":{ev},"fx":[{fx}],"vc":{{{clocks.advance(i, node, cause)}}}'
-        )
-        yield (i + 1, text.encode("ascii"))
+        yield lines.step(t_us, node, life, event, effects, cause)
     for _, fault in faults[at:]:
-        yield (0, _fault_body(fault))
-
-
-def _fault_body(fault: Fault) -> bytes:
-    for_us = "null" if fault.for_us is None else f"{fault.for_us:d}"
-    parts = [
-        f'"at_us":{fault.at_us:d}',
-        f'"kind":{quoted(fault.kind)}',
-        f'"target":{quoted(fault.target)}',
-        f'"for_us":{for_us}',
-    ]
-    for name, value in fault.details:
-        text = quoted(value) if isinstance(value, str) else f"{value:d}"
-        parts.append(f"{quoted(name)}:{text}")
-    return f'{{"fault":{{{",".join(parts)}}}'.encode("ascii")
-
-
-class _Clocks:
-    """Vector clocks of all steps, made in one pass; keeps only those that a later step needs."""
-
-    __slots__ = ("_clocks", "_index", "_kept", "_last_use", "_names", "_nodes")
-
-    def __init__(self, trace: Trace) -> None:
-        self._nodes = [kept[1] for kept in trace.kept]
-        names = sorted(dict.fromkeys(self._nodes))
-        self._names = [f"{quoted(name)}:" for name in names]
-        self._index = {name: at for at, name in enumerate(names)}
-        self._clocks = {name: [0] * len(names) for name in names}
-        self._kept: dict[int, list[int]] = {}
-        self._last_use: dict[int, int] = {}
-        for i, (_, node, _, _, _, cause) in enumerate(trace.kept):
-            assert -1 <= cause < i, "a step is caused by an earlier one"
-            if cause >= 0 and self._nodes[cause] != node:
-                self._last_use[cause] = i
-
-    def advance(self, i: int, node: NodeId, cause: int) -> str:
-        """The clock of step ``i``, as the inside of a JSON object; steps must come in order."""
-        clock = self._clocks[node]
-        clock[self._index[node]] += 1
-        if cause >= 0 and cause in self._kept and self._nodes[cause] != node:
-            clock[:] = map(max, clock, self._kept[cause])
-            if self._last_use[cause] == i:
-                del self._kept[cause]
-        if i in self._last_use:
-            self._kept[i] = clock.copy()
-        return ",".join(
-            [f"{name}{count}" for name, count in zip(self._names, clock, strict=True) if count]
-        )
+        yield lines.fault(fault)
 
 
 def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
@@ -175,17 +102,13 @@ def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
     ``cut_short`` also takes a file that ends early, up to its last whole line, as a killed process
     leaves it. Raises TraceError, and nothing else, for whatever is not an intact trace.
     """
-    reader = _Reader(lines, cut_short)
+    reader = TraceReader(lines, cut_short=cut_short)
     trace = Trace(reader.header, limit=sys.maxsize)
-    for body in reader.records():
-        value = reader.parsed(body)
-        try:
-            if "fault" in value:
-                trace.fault(_read_fault(value["fault"]))
-            else:
-                trace.record(*_read_step(value, len(trace)))
-        except Misfit as misfit:
-            raise reader.error(f"cannot be read: {misfit}") from None
+    for found in reader:
+        if isinstance(found, Fault):
+            trace.fault(found)
+        else:
+            trace.record(*found[1:])
     trace.dropped = reader.dropped
     trace.limit = max(LIMIT, len(trace))
     return trace
@@ -196,16 +119,22 @@ def digest_of_file(lines: Iterable[bytes]) -> str:
 
     Raises TraceError, which names line and record, for whatever is not a whole, intact trace.
     """
-    reader = _Reader(lines, cut_short=False)
+    reader = TraceReader(lines)
     for _ in reader.records():
         pass
     return reader.digest
 
 
-class _Reader:
-    """Checks the lines of a trace one by one: seals, order, checkpoints and footer."""
+class TraceReader:
+    """Reads a trace line by line, and checks it meanwhile: seals, order, checkpoints and footer.
 
-    def __init__(self, lines: Iterable[bytes], cut_short: bool) -> None:
+    Going through it gives steps and faults in order, and at the end, or wherever the trace is not
+    intact, a TraceError; from the first line that can come when the reader is made. Afterwards
+    ``digest`` and ``dropped`` are known, and whether the file ``was_cut_short``, which must have
+    been allowed by ``cut_short``.
+    """
+
+    def __init__(self, lines: Iterable[bytes], *, cut_short: bool = False) -> None:
         self._lines = iter(lines)
         self._cut_short = cut_short
         self._sums = blake2b(digest_size=16)
@@ -215,9 +144,22 @@ class _Reader:
         self._faults = 0
         self.dropped = 0
         self.digest = ""
+        self.was_cut_short = False
         self.header = self._read_header(next(self._lines, b""))
 
-    def error(self, what: str) -> TraceError:
+    def __iter__(self) -> Iterator[Step | Fault]:
+        """The steps and faults, decoded; payloads come back as Elided."""
+        for body in self.records():
+            value = self._parsed(body)
+            try:
+                if "fault" in value:
+                    yield _read_fault(value["fault"])
+                else:
+                    yield _read_step(value, self._steps)
+            except Misfit as misfit:
+                raise self._error(f"cannot be read: {misfit}") from None
+
+    def _error(self, what: str) -> TraceError:
         """The error that the present line ``what``, for example ``is damaged``."""
         return TraceError(
             f"Line {self._line} of the trace (record {self._line - 1}, "
@@ -225,12 +167,12 @@ class _Reader:
             self._line,
         )
 
-    def parsed(self, body: bytes) -> dict[str, object]:
+    def _parsed(self, body: bytes) -> dict[str, object]:
         """The JSON object whose text is ``body`` and a closing brace."""
         try:
             value: object = json.loads(body + b"}")
         except (ValueError, RecursionError) as wrong:
-            raise self.error(f"is not JSON: {wrong}") from None
+            raise self._error(f"is not JSON: {wrong}") from None
         assert isinstance(value, dict), "a record begins with a brace"
         return value
 
@@ -239,7 +181,7 @@ class _Reader:
         for line in self._lines:
             self._line += 1
             if self.digest:
-                raise self.error("follows the footer, which should be the last line")
+                raise self._error("follows the footer, which should be the last line")
             if self._cut_short and not line.endswith(b"\n"):
                 break
             body = self._unsealed(line)
@@ -252,25 +194,26 @@ class _Reader:
                 yield body
                 self._faults += 1
             elif body.startswith(b'{"checkpoint":'):
-                if body != _checkpoint(self._steps, self._sums.hexdigest()):
-                    raise self.error("is a checkpoint that does not fit the records before it")
+                if body != checkpoint_body(self._steps, self._sums.hexdigest()):
+                    raise self._error("is a checkpoint that does not fit the records before it")
             elif body.startswith(b'{"end":'):
                 self._read_footer(body)
             else:
-                raise self.error("is no step, fault, checkpoint or footer")
+                raise self._error("is no step, fault, checkpoint or footer")
         if not self.digest:
             if not self._cut_short:
                 what = "is the last one and no footer: the file was cut short"
-                raise self.error(what)
+                raise self._error(what)
+            self.was_cut_short = True
             self.digest = self._sums.hexdigest()
 
     def _unsealed(self, line: bytes) -> bytes:
-        body = line[:-_SEAL_BYTES]
-        sealed, self._crc = _sealed(body, self._crc)
-        if sealed != line:
+        body = line[:-SEAL_BYTES]
+        again, self._crc = sealed(body, self._crc)
+        if again != line:
             if not line.endswith(b"\n"):
-                raise self.error("ends early: the file was cut short or its end is damaged")
-            raise self.error("is damaged: its checksum does not fit")
+                raise self._error("ends early: the file was cut short or its end is damaged")
+            raise self._error("is damaged: its checksum does not fit")
         return body
 
     def _read_header(self, line: bytes) -> Header:
@@ -293,25 +236,25 @@ class _Reader:
         world, scenario = value.get("world"), value.get("scenario")
         seed, version = value.get("seed"), value.get("version")
         if not isinstance(world, str) or not isinstance(scenario, str):
-            raise self.error("is a header that lacks world or scenario")
+            raise self._error("is a header that lacks world or scenario")
         if not isinstance(version, str) or type(seed) is not int:
-            raise self.error("is a header that lacks seed or version")
+            raise self._error("is a header that lacks seed or version")
         return Header(world, scenario, seed, version)
 
     def _read_footer(self, body: bytes) -> None:
-        end = self.parsed(body)["end"]
+        end = self._parsed(body)["end"]
         dropped = end.get("dropped") if isinstance(end, dict) else None
         if type(dropped) is not int or dropped < 0:
-            raise self.error("is a footer that does not say how many steps were dropped")
+            raise self._error("is a footer that does not say how many steps were dropped")
         digest = self._sums.hexdigest()
         counted = {"steps": self._steps, "faults": self._faults, "dropped": dropped}
         if end != {**counted, "digest": digest}:
-            raise self.error("is a footer that does not fit the records before it")
+            raise self._error("is a footer that does not fit the records before it")
         self.dropped = dropped
         self.digest = digest
 
 
-def _read_step(value: dict[str, object], number: int) -> Kept:
+def _read_step(value: dict[str, object], number: int) -> Step:
     """One step's line. Misfit when a field is missing or wrong."""
     i, t_us, life, cause = value.get("i"), value.get("t"), value.get("inc"), value.get("cause")
     node, effects = value.get("n"), value.get("fx")
@@ -325,7 +268,7 @@ def _read_step(value: dict[str, object], number: int) -> Kept:
         raise Misfit('"n" is not a string or "fx" not a list')
     event: Event = EVENT.decode(value.get("ev"))  # type: ignore[assignment]
     decoded: list[Effect] = [EFFECT.decode(effect) for effect in effects]  # type: ignore[misc]
-    return (t_us, node, life, event, decoded, cause)
+    return Step(number, t_us, node, life, event, decoded, cause)
 
 
 def _read_fault(value: object) -> Fault:

@@ -348,3 +348,20 @@ def digest(trace: str) -> None:
     except OSError as error:
         raise Wrong(f"the trace {trace} cannot be read: {error.strerror}") from error
 
+
+
+@sim.command("replay")
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.option(
+    "--until", type=click.IntRange(0), metavar="STEP",
+    help="Stop behind this step and print what its node is like then.",
+)
+def replay(traces: tuple[str, ...], until: int | None) -> None:
+    """Give the events of each TRACE to new nodes and compare what they order, byte for byte.
+
+    Traces of real brokers are replayed as well. Exit codes: 0 identical, 1 a difference or a
+    damaged trace, 2 a file cannot be read or has no step STEP.
+    """
+    from yak_sim.replay import replay_command
+
+    sys.exit(replay_command(traces, until))

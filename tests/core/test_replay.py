@@ -1,0 +1,281 @@
+"""The recorded events of a node, given to a new one, yield the recorded effects, or it is told.
+
+Method: traces of simulated runs, as they are and with one thing changed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.core.trace_edits import edited, short_run
+from tests.core.trace_samples import short_trace
+from tests.scenarios.broken import ACK_OWN_END, NO_TRUNCATION
+from tests.scenarios.stories import NAMES, run
+from yak_core.events import Started
+from yak_core.ids import Micros, Offset
+from yak_core.replay import Difference, Replayed, TraceReplay, replay_lines, replay_steps
+from yak_core.rules import Rules
+from yak_core.trace import Fault
+from yak_core.tracefile import TraceReader, decode_trace, encode_trace
+from yak_core.version import core_digest, digest_in, version_text
+
+KINDS = {"n": "broker", "p": "producer", "c": "consumer"}
+SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_1.jsonl"
+
+
+@cache
+def short_lines() -> list[bytes]:
+    """The short story's file."""
+    return list(encode_trace(short_run()))
+
+
+def differing(replay: TraceReplay) -> list[Replayed]:
+    """The lives that did not come out as recorded."""
+    return [life for life in replay.lives if life.difference is not None]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_life_of_a_scenario_comes_out_as_recorded(name: str) -> None:
+    """Goal: nothing but events gets into a node. Method: the whole file of each story."""
+    trace = run(name, 7).trace
+    replay = replay_lines(encode_trace(trace))
+    assert replay.identical
+    assert (replay.damage, replay.cut_short, replay.dropped) == ("", False, 0)
+    assert replay.header == trace.header
+    assert replay.steps == len(trace) == sum(life.steps for life in replay.lives)
+    assert {(step.node, step.life) for step in trace} == {(r.node, r.life) for r in replay.lives}
+    assert all(life.kind == KINDS[life.node[0]] for life in replay.lives)
+    assert len(replay.lives) > 4
+    assert replay_steps(decode_trace(encode_trace(trace))) == replay.lives
+
+
+def numbers_in(value: Any) -> Iterator[tuple[Any, Any]]:
+    """(container, key) of each integer and truth value inside some JSON."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in items:
+        if isinstance(inner, (dict, list)):
+            yield from numbers_in(inner)
+        elif isinstance(inner, int):
+            yield value, key
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_any_altered_effect_is_seen(part: int) -> None:
+    """Goal: no effect goes uncompared. Method: in each step that has any, alter one a little."""
+    draw = random.Random(part)
+
+    def alter(step: dict[str, Any]) -> None:
+        effects = step["fx"]
+        at = draw.randrange(len(effects))
+        numbers = list(numbers_in(effects[at]))
+        how = draw.choice(["drop", "double", "number", "number", "number"])
+        if how == "number" and numbers:
+            holder, key = draw.choice(numbers)
+            old = holder[key]
+            holder[key] = not old if isinstance(old, bool) else old ^ 1
+        elif how == "drop":
+            del effects[at]
+        else:
+            effects.insert(at, effects[at])
+
+    tried = 0
+    for step in short_run():
+        if not step.effects or step.i % 4 != part:
+            continue
+        tried += 1
+        replay = replay_lines(edited(short_lines(), step.i, alter), until=step.i)
+        [life] = differing(replay)
+        assert (life.node, life.life) == (step.node, step.life)
+        assert life.difference is not None
+        assert life.difference.step == step.i
+        assert life.difference.recorded != life.difference.replayed
+        assert f"step {step.i} at {step.t_us} us, " in life.difference.sentence
+        assert not replay.identical
+    assert tried > 20
+
+
+def test_an_effect_that_was_added_or_exchanged_is_seen() -> None:
+    """Goal: number and order count. Method: an effect where none was, and two in other order."""
+    silent = next(step for step in short_run() if not step.effects)
+    lines = edited(short_lines(), silent.i, lambda v: v["fx"].append({"CancelTimer": {"key": "x"}}))
+    [life] = differing(replay_lines(lines))
+    assert life.difference is not None
+    assert life.difference.sentence.endswith(
+        'effect 1 was recorded as {"CancelTimer":{"key":"x"}}, but is replayed as nothing'
+    )
+    busy = next(step for step in short_run() if len(step.effects) > 1)
+    lines = edited(short_lines(), busy.i, lambda v: v["fx"].reverse())
+    [life] = differing(replay_lines(lines))
+    assert life.difference is not None
+    assert life.difference.step == busy.i
+    assert life.difference.replayed == life.difference.recorded[::-1]
+
+
+CHANGED = {
+    "ack own end": ("leader_failover", ACK_OWN_END),
+    "no truncation": ("leader_failover", NO_TRUNCATION),
+    "nobody leaves": ("slow_follower", replace(Rules(), in_lag=lambda *_: False)),
+    "no stepping down": (
+        "zombie_leader",
+        replace(Rules(), must_step_down=lambda _my, _seen: False),
+    ),
+    "reads beyond the high watermark": (
+        "zombie_leader",
+        replace(Rules(), readable_end=lambda _hw, leo: leo),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_changed_rule_is_seen(name: str) -> None:
+    """Goal: other code does not pass for the recorded one. Method: one entry of Rules replaced."""
+    scenario, rules = CHANGED[name]
+    replay = replay_lines(encode_trace(run(scenario, 7).trace), rules)
+    assert not replay.identical
+    assert {life.kind for life in differing(replay)} == {"broker"}
+    for life in differing(replay):
+        assert life.difference is not None
+        assert life.difference.recorded != life.difference.replayed
+
+
+def test_a_step_that_raises_is_a_difference() -> None:
+    """Goal: an exception is told like any other difference. Method: a rule that raises."""
+
+    def never(_now: Micros, _since: Micros, _match: Offset, _leo: Offset, _lag: Micros) -> bool:
+        raise ValueError("nobody knows")
+
+    rules = replace(Rules(), in_lag=never)
+    trace = run("slow_follower", 7).trace
+    [life] = differing(replay_lines(encode_trace(trace), rules))
+    assert life.kind == "broker"
+    assert life.difference is not None
+    assert life.difference.trouble == "it raises ValueError: nobody knows"
+    assert life.difference.replayed == ()
+    assert life.difference.sentence.endswith(": it raises ValueError: nobody knows")
+    stopped = replay_lines(encode_trace(trace), rules, until=life.difference.step)
+    assert stopped.at == trace.step(life.difference.step)
+    assert stopped.snapshot is None, "what it left behind is no state of a node"
+
+
+def test_clients_are_told_apart_by_what_they_are_asked() -> None:
+    """Goal: names mean nothing. Method: the same steps under other names."""
+    other = {"p1": "c", "c1": "p"}
+    steps = [step._replace(node=other.get(step.node, step.node)) for step in short_run()]
+    lives = {life.node: life for life in replay_steps(steps)}
+    assert (lives["c"].kind, lives["p"].kind) == ("producer", "consumer")
+    assert all(life.difference is None for life in lives.values())
+
+
+def test_a_client_that_was_never_asked_anything_comes_out_as_recorded() -> None:
+    """Goal: a life may end before it tells what it is. Method: the first step of each client."""
+    firsts = [step for step in short_run() if isinstance(step.event, Started)]
+    lives = replay_steps(step for step in firsts if step.node in ("p1", "c1"))
+    assert [(life.kind, life.steps, life.difference) for life in lives] == [
+        ("producer", 1, None),
+        ("consumer", 1, None),
+    ]
+
+
+def test_a_life_without_its_beginning_cannot_be_replayed() -> None:
+    """Goal: never a comparison with a node in the wrong state. Method: leave out the start."""
+    steps = [step for step in short_run() if step.node == "n1"]
+    [life] = replay_steps(steps[1:])
+    assert (life.kind, life.steps) == ("", 0)
+    assert life.difference is not None
+    assert life.difference.step == steps[1].i
+    assert life.difference.trouble == "life 1 of n1 does not begin with Started"
+
+
+def test_a_made_up_trace_is_told_and_never_raises() -> None:
+    """Goal: any well-formed file gives a result. Method: samples that no node has made."""
+    with SAMPLE.open("rb") as lines:
+        sample = replay_lines(lines)
+    assert sample == replay_lines(encode_trace(short_trace()))
+    assert [life.node for life in differing(sample)] == ["n1", "n2", "p1"]
+    assert sample.steps == 12
+
+
+def test_a_file_that_was_cut_short_is_replayed_up_to_its_last_whole_line() -> None:
+    """Goal: what a killed process left is of use. Method: cut anywhere behind the header."""
+    data = b"".join(short_lines())
+    first = len(short_lines()[0])
+    for end in [first, *range(first + 1, len(data), 9_973), len(data) - 1]:
+        replay = replay_lines(data[:end].splitlines(keepends=True))
+        assert replay.identical
+        assert replay.cut_short
+        assert replay.steps == data.count(b'\n{"i":', 0, data.rfind(b"\n", 0, end) + 1)
+    assert not replay_lines(short_lines()).cut_short
+
+
+def test_damage_ends_the_replay_where_it_is() -> None:
+    """Goal: a damaged file is not identical. Method: a changed byte, and what is no trace."""
+    lines = short_lines().copy()
+    lines[100] = lines[100].replace(b'"t":', b'"T":', 1)
+    replay = replay_lines(lines)
+    assert replay.damage.startswith("Line 101 of the trace (record 100, after 99 steps) is damaged")
+    assert not replay.identical
+    assert differing(replay) == []
+    assert replay.steps == 99
+    nothing = replay_lines([b"hello\n"])
+    assert nothing.damage == "Line 1 is not a JSON object, so this is not a trace."
+    assert (nothing.header, nothing.lives, nothing.identical) == (None, (), False)
+
+
+def test_the_replayed_node_is_like_the_recorded_one() -> None:
+    """Goal: a snapshot from a trace is the node's. Method: its last step, beside the live one."""
+    result = run("zombie_leader", 7)
+    last = {step.node: step.i for step in result.trace}
+    for node in ("n1", "n2", "n3"):
+        replay = replay_lines(encode_trace(result.trace), until=last[node])
+        assert replay.at is not None
+        assert (replay.at.i, replay.at.node) == (last[node], node)
+        assert replay.snapshot == result.world.broker(node).snapshot()
+        assert replay.steps == last[node] + 1
+    assert replay_lines(short_lines(), until=10**6).at is None
+    first = replay_lines(short_lines(), until=0)
+    assert (first.steps, first.cut_short) == (1, False)
+
+
+def test_a_long_effect_is_shown_where_it_differs() -> None:
+    """Goal: a sentence, not a page. Method: two long texts that differ far behind."""
+    one, other = (f"{'a' * 900}{word}{'z' * 900}" for word in ("X", "Y"))
+    sentence = Difference(1, 2, "e", ("same", one), ("same", other)).sentence
+    assert sentence.startswith("step 1 at 2 us, e: effect 2 was recorded as ...aaa")
+    assert "aXz" in sentence
+    assert "aYz" in sentence
+    assert len(sentence) < 750
+
+
+def test_a_reader_gives_steps_and_faults_in_order() -> None:
+    """Goal: a trace need not be kept to be read. Method: beside the decoded one."""
+    trace = short_trace()
+    found = list(TraceReader(encode_trace(trace)))
+    assert [one for one in found if isinstance(one, Fault)] == list(trace.faults)
+    assert [one.i for one in found if not isinstance(one, Fault)] == list(range(12))
+    assert isinstance(found[7], Fault)
+
+
+def test_the_digest_of_the_core_is_of_its_sources_alone() -> None:
+    """Goal: equal sources have one digest anywhere. Method: order, line ends, other files."""
+    sources = [("a.py", b"one\ntwo\n"), ("b/c.lua", b"three\n")]
+    digest = core_digest(sources)
+    assert len(digest) == 16
+    assert core_digest([*sources[::-1], ("a.pyc", b"x"), ("notes.txt", b"y")]) == digest
+    assert core_digest([("a.py", b"one\r\ntwo\r\n"), sources[1]]) == digest
+    changed = [
+        [("a.py", b"one\ntwo"), sources[1]],
+        [("b.py", b"one\ntwo\n"), sources[1]],
+        sources[:1],
+        [("a.py", b"one\ntwo\nb/c.lua\n6\nthree\n")],
+    ]
+    assert len({digest, *map(core_digest, changed)}) == 5
+    assert version_text("1.2.3", digest) == f"1.2.3+core.{digest}"
+    assert digest_in(f"1.2.3+core.{digest}") == digest
+    assert (digest_in(""), digest_in("1.2.3")) == ("", "")

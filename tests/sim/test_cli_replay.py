@@ -1,0 +1,207 @@
+"""``yak sim replay``: what it prints and exits with.
+
+Method: the command itself on traces that are as they were recorded, and on others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from scenarios.leader_failover import leader_failover
+from tests.core.trace_edits import alone, edited, short_run
+from tests.scenarios.broken import ACK_OWN_END
+from yak_cli import main
+from yak_core.trace import Header, Trace
+from yak_core.tracefile import encode_trace
+from yak_sim import run_scenario
+from yak_sim.replay import own_digest, replay_paths
+from yak_sim.runfolder import write_run
+
+OTHER = "0" * 16
+
+
+def command(*words: str | Path) -> Result:
+    """``yak sim replay`` with some words."""
+    return CliRunner().invoke(main, ["sim", "replay", *map(str, words)])
+
+
+def lines_of(header: Header | None = None, limit: int | None = None) -> list[bytes]:
+    """The trace of the short story, perhaps under another header, perhaps not all of it."""
+    short = short_run()
+    trace = Trace(header or short.header, limit or len(short))
+    for step in short:
+        trace.record(*step[1:])
+    return list(encode_trace(trace))
+
+
+def kept(path: Path, lines: list[bytes]) -> Path:
+    """The lines in a file."""
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+def test_a_run_folder_replays(tmp_path: Path) -> None:
+    """Goal: one line a life. Method: a whole run, by its folder, its link and its file."""
+    result = run_scenario(leader_failover, 7)
+    folder = write_run(result, tmp_path, ["yak"])
+    crashed = next(fault.target for fault in result.faults if fault.kind == "crash")
+    for path in (folder, folder.parent / "latest", folder / "trace.jsonl"):
+        done = command(path)
+        assert (done.exit_code, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        lives = {(step.node, step.life) for step in result.trace}
+        assert len(lines) == len(lives)
+        for node, life in lives:
+            steps = sum((step.node, step.life) == (node, life) for step in result.trace)
+            assert f"{node} life {life}: {steps} steps, effects identical" in lines
+        assert any(line.startswith(f"{crashed} life 2: ") for line in lines)
+
+
+def test_the_trace_of_a_real_broker_replays(tmp_path: Path) -> None:
+    """Goal: both worlds alike. Method: one life in a file of its own, as a broker writes it."""
+    trace = Trace(Header("net", "", 0, f"0.1.0+core.{own_digest()}"))
+    for step in alone(short_run(), "n2"):
+        trace.record(*step[1:])
+    path = kept(tmp_path / "n2.jsonl", list(encode_trace(trace)))
+    done = command(path)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == f"n2 life 1: {len(trace)} steps, effects identical\n"
+
+
+def test_a_difference_is_one_sentence(tmp_path: Path) -> None:
+    """Goal: step, event, recorded, replayed. Method: a timer's time changed in the file."""
+    at, timer = next(
+        (step.i, where)
+        for step in short_run()
+        for where, effect in enumerate(step.effects)
+        if type(effect).__name__ == "SetTimer" and step.node == "n1"
+    )
+
+    def later(step: dict[str, object]) -> None:
+        effects = step["fx"]
+        assert isinstance(effects, list)
+        effects[timer]["SetTimer"]["hi_us"] = 77
+
+    path = kept(tmp_path / "trace.jsonl", edited(lines_of(), at, later))
+    done = command(path)
+    assert (done.exit_code, done.stderr) == (1, "")
+    told = [line for line in done.stdout.splitlines() if "effects identical" not in line]
+    assert len(told) == 1
+    assert told[0].startswith(f"n1 life 1: step {at} at ")
+    assert f'effect {timer + 1} was recorded as {{"SetTimer":{{"key":' in told[0]
+    assert '"hi_us":77}}, but is replayed as {"SetTimer":{"key":' in told[0]
+    assert "step before it" in told[0].replace("steps", "step")
+    assert done.stdout.count("effects identical") == 4
+
+
+def test_a_difference_that_was_there_before_the_step_is_told(tmp_path: Path) -> None:
+    """Goal: a snapshot never passes for another. Method: ``--until`` behind a difference."""
+    steps = [step for step in short_run() if step.node == "n1" and step.effects]
+    path = kept(
+        tmp_path / "trace.jsonl", edited(lines_of(), steps[2].i, lambda step: step["fx"].pop())
+    )
+    done = command(path, "--until", str(steps[9].i))
+    assert done.exit_code == 1
+    assert f"n1 life 1 after step {steps[2].i}, broker:\n" in done.stdout
+    assert "  step: " not in done.stdout
+
+
+def test_until_prints_the_snapshot(tmp_path: Path) -> None:
+    """Goal: look into a node at any step. Method: one step of each kind of node."""
+    path = kept(tmp_path / "trace.jsonl", lines_of())
+    kinds = {"n3": "broker", "p1": "producer", "c1": "consumer"}
+    for node, kind in kinds.items():
+        last = max(step.i for step in short_run() if step.node == node)
+        done = command(path, "--until", str(last))
+        assert (done.exit_code, done.stderr) == (0, "")
+        _, _, told = done.stdout.partition(f"{node} life 1 after step {last}, {kind}:\n")
+        at = short_run().step(last).t_us
+        assert told.startswith(f'  step: at {at} us, {{"')
+        assert f'\n  node: "{node}"\n' in told
+    assert "\n  position: 4\n" in command(path, "--until", str(len(short_run()) - 1)).stdout
+
+
+def test_a_step_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> None:
+    """Goal: no snapshot of nothing. Method: one step too far."""
+    path = kept(tmp_path / "trace.jsonl", lines_of())
+    count = len(short_run())
+    done = command(path, "--until", str(count))
+    assert done.exit_code == 2
+    said = f"{path}: the trace has no step {count}: it has {count} steps, counted from 0\n"
+    assert done.stderr == said
+    assert command(path, "--until", "-1").exit_code == 2
+    assert command().exit_code == 2
+
+
+def test_a_file_that_was_cut_short_is_said_to_be(tmp_path: Path) -> None:
+    """Goal: identical, as far as it goes. Method: cut in the midst of a line."""
+    lines = lines_of()
+    path = kept(tmp_path / "n1.jsonl", [*lines[:51], lines[51][:40]])
+    done = command(path)
+    assert done.exit_code == 0
+    said = f"{path}: the file was cut short: replayed up to its last whole line, 50 steps\n"
+    assert done.stderr == said
+    assert "effects identical" in done.stdout
+
+
+def test_missing_steps_are_said_to_be(tmp_path: Path) -> None:
+    """Goal: a capped trace is not taken for all. Method: a limit of 30 steps."""
+    path = kept(tmp_path / "n1.jsonl", lines_of(limit=30))
+    done = command(path)
+    assert done.exit_code == 0
+    missing = len(short_run()) - 30
+    said = f"{path}: the trace had reached its limit: {missing} later steps are not in it\n"
+    assert done.stderr == said
+
+
+def test_another_core_is_said_to_be(tmp_path: Path) -> None:
+    """Goal: a difference may be the code's. Method: a header with another digest."""
+    path = kept(tmp_path / "n1.jsonl", lines_of(Header("net", "", 0, f"0.1.0+core.{OTHER}")))
+    done = command(path)
+    assert done.exit_code == 0
+    assert done.stderr == (
+        f"{path}: recorded by core {OTHER}, replayed by core {own_digest()}: effects may differ\n"
+    )
+
+
+def test_damage_and_what_cannot_be_read_have_their_exit_codes(tmp_path: Path) -> None:
+    """Goal: 1 for a bad trace, 2 for none. Method: damage, another file, none, some together."""
+    good = kept(tmp_path / "good.jsonl", lines_of())
+    lines = lines_of()
+    lines[60] = lines[60].replace(b'"t":', b'"t":1', 1)
+    damaged = kept(tmp_path / "damaged.jsonl", lines)
+    done = command(damaged)
+    assert done.exit_code == 1
+    assert done.stderr.startswith(f"{damaged}: Line 61 of the trace (record 60, after 59 steps) is")
+    assert "effects identical" in done.stdout
+    text = kept(tmp_path / "text", [b"hello\n"])
+    done = command(text)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == f"{text}: Line 1 is not a JSON object, so this is not a trace.\n"
+    missing = tmp_path / "missing.jsonl"
+    done = command(missing, good, damaged)
+    assert done.exit_code == 2
+    assert f"{missing}: the trace cannot be read: No such file or directory\n" in done.stderr
+    assert done.stdout.count("effects identical") == 10
+    for path in (good, damaged):
+        assert f"{path}: n1 life 1: " in done.stdout
+    assert command(good, damaged).exit_code == 1
+    assert command(damaged, "--until", "70").exit_code == 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_other_programs_get_the_results(tmp_path: Path, broken: bool) -> None:
+    """Goal: `yak demo` can ask, too. Method: the function behind the command, two files."""
+    paths = [kept(tmp_path / name, lines_of()) for name in ("a.jsonl", "b.jsonl")]
+    results = list(replay_paths(paths, ACK_OWN_END if broken else None))
+    assert [result.path for result in results] == paths
+    assert [result.identical for result in results] == [not broken] * 2
+    assert [result.exit_code for result in results] == [int(broken)] * 2
+    for result in results:
+        assert result.remarks == ()
+        assert len(result.lines) == 5
+        assert result.replay is not None
+        assert sum("was recorded as" in line for line in result.lines) == int(broken)
