@@ -15,6 +15,9 @@ import click
 COMMANDS = {
     "demo": ("yak_sim.demo", "demo", "Run the main job: a failover you can replay."),
     "sim": ("yak_sim.cli", "sim", "List and run scenarios in the simulator, check digests."),
+    "broker": ("yak_net.cli", "broker", "Run one broker in this process."),
+    "produce": ("yak_net.client.cli", "produce", "Send messages, or lines, as records."),
+    "consume": ("yak_net.client.cli", "consume", "Print records, from any offset on."),
 }
 """Name of a sub-command: its module, its attribute, and the line in ``yak --help``."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from yak_core.batch import Batch
+from yak_core.batch import Batch, seal
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, Incarnation, NodeId, Offset
 from yak_core.message import message
@@ -209,4 +209,17 @@ def with_records(header: FetchResponse, batches: tuple[Batch, ...]) -> FetchResp
         header.leader_epoch,
         header.diverging_end,
         header.detail,
+    )
+
+
+def sealed(request: PeerMessage | Request) -> Message:
+    """A request as it leaves its client: a batch gets its producer fields and its CRC."""
+    if type(request) is not ProduceRequest or not request.batch.data:
+        return request
+    return ProduceRequest(
+        request.correlation,
+        request.leader_epoch,
+        request.acks,
+        request.timeout_us,
+        seal(request.batch),
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from yak_core.batch import Batch, seal
+from yak_core.batch import Batch
 from yak_core.clients.calls import ClientCall, ClientResult
 from yak_core.config import BrokerConfig
 from yak_core.effects import (
@@ -33,11 +33,9 @@ from yak_core.events import Called, DiskDone, DiskResult, MetaReply, NotShipped,
 from yak_core.host import Host
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.messages import (
-    Message,
-    PeerMessage,
-    ProduceRequest,
     Request,
     Response,
+    sealed,
     with_batches,
     with_records,
 )
@@ -252,16 +250,3 @@ class SimBackend:
             return None
         link = self._links[dst] = network.link(self.node_id, dst)
         return link
-
-
-def sealed(request: PeerMessage | Request) -> Message:
-    """A request as it leaves its client: a batch gets its producer fields and its CRC."""
-    if type(request) is not ProduceRequest or not request.batch.data:
-        return request
-    return ProduceRequest(
-        request.correlation,
-        request.leader_epoch,
-        request.acks,
-        request.timeout_us,
-        seal(request.batch),
-    )

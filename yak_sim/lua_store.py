@@ -6,7 +6,6 @@ fake Redis within the process, or on a real server.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -16,7 +15,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from yak_core.ids import Incarnation, NodeId
 from yak_core.metadata.calls import Cas, Done, MetaOutcome, MetaRequest, MetaValue, Read, Unknown
 from yak_core.metadata.record import Record
-from yak_core.metadata.scripts import SCRIPTS, decode_reply, encode_request, keys_of
+from yak_core.metadata.scripts import SHAS, decode_reply, encode_request, keys_of
 
 
 class RedisClient(Protocol):
@@ -40,16 +39,11 @@ class LuaStore:
     write that ended as Unknown is not in it.
     """
 
-    __slots__ = ("_client", "_keys", "_shas", "history")
+    __slots__ = ("_client", "_keys", "history")
 
     def __init__(self, client: RedisClient, cluster: str) -> None:
         self._client = client
         self._keys = keys_of(cluster)
-        # SHA-1 is the name that Redis gives a script, not a safeguard.
-        self._shas = {
-            script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-            for script in SCRIPTS
-        }
         self.history: list[Record] = []
 
     def apply(self, request: MetaRequest) -> MetaOutcome:
@@ -92,7 +86,7 @@ class LuaStore:
     def _run(self, request: MetaRequest) -> object:
         call = encode_request(self._keys, request)
         try:
-            sha = self._shas[call.script]
+            sha = SHAS[call.script]
             return self._client.evalsha(sha, len(call.keys), *call.keys, *call.args)
         except NoScriptError:
             # The server restarted or was flushed, and has run nothing. EVAL carries the text along,

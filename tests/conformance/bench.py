@@ -8,9 +8,10 @@ world's own time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
-from yak_core.batch import Batch, Builder, placed, seal
+from yak_core.batch import Batch, Builder, placed, seal, stamped
 from yak_core.effects import AppendLog, Effect, SendLog
 from yak_core.events import Called, Event, Received, Started, TimerFired
 from yak_core.host import Host, Node, Snapshot
@@ -265,12 +266,13 @@ def shipped_to(probe: Probe) -> list[tuple[Batch, ...]]:
 
 
 def batch(at: int, epoch: int, *values: bytes) -> Batch:
-    """A sealed batch as a leader has placed it."""
+    """A sealed batch as a leader has placed it; its bytes say so, too, as they do after a hop."""
     builder = Builder()
     for value in values:
         builder.append(value, timestamp_ms=0)
     sealed = seal(builder.build(), producer_id=-1, producer_epoch=-1, base_sequence=-1)
-    return placed(sealed, at, epoch)
+    there = placed(sealed, at, epoch)
+    return replace(there, data=stamped(there))
 
 
 def append(op: OpId, *batches: Batch, generation: int = 0) -> AppendLog:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from types import FunctionType, ModuleType
 
@@ -16,6 +17,7 @@ import pytest
 from tests.conformance import broken, broken_disk, checks, checks_disk
 from tests.conformance.bench import SECOND, Maker, Probe, batch
 from tests.conformance.bench_manual import ManualBench
+from tests.conformance.bench_net import NetBench
 from tests.conformance.bench_sim import SimBench
 from tests.conformance.broken import Broken
 from tests.conformance.checks import Check
@@ -66,13 +68,30 @@ CHECKS = [
     pytest.param(check, id=f"{n}-{check.__name__}") for n, all_ in CLAUSES.items() for check in all_
 ]
 
-MAKERS = [pytest.param(ManualBench, id="manual"), pytest.param(SimBench, id="sim")]
+
+@pytest.fixture(params=["manual", "sim", "net"])
+def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    """Makes benches of one world, and closes what has to be closed."""
+    if request.param != "net":
+        yield {"manual": ManualBench, "sim": SimBench}[request.param]
+        return
+    made: list[NetBench] = []
+
+    def make(stormy: bool) -> NetBench:
+        path = tmp_path / str(len(made))
+        path.mkdir()
+        made.append(NetBench(path, stormy))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.close()
+
 
 BROKEN = (*broken.BROKEN, *broken_disk.BROKEN)
 
 
 @pytest.mark.parametrize("check", CHECKS)
-@pytest.mark.parametrize("maker", MAKERS)
 def test_backend_keeps_the_clause(maker: Maker, check: Check) -> None:
     """Run one check on one world."""
     check(maker)

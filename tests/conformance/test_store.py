@@ -6,16 +6,13 @@ real redis-server of our own (a socket in a temporary folder, so no port is take
 
 from __future__ import annotations
 
-import selectors
-import subprocess
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import fakeredis
 import pytest
@@ -25,9 +22,9 @@ from hypothesis import strategies as st
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests.conformance.store_calls import FIRST, KINDS, OPS, Op, kind_of, request_of
 from tests.core.metadata_records import led, ok
-from tests.require import executable
-from yak_core.ids import Stamp
+from tests.net.redis_server import redis_server
 from yak_core.metadata.calls import (
     BeatCall,
     Cas,
@@ -39,19 +36,10 @@ from yak_core.metadata.calls import (
     Unknown,
 )
 from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import Record, RecordError, encode_record
+from yak_core.metadata.record import RecordError, encode_record
 from yak_core.metadata.scripts import keys_of
-from yak_core.metadata.transitions import create, elect, register
+from yak_core.metadata.transitions import register
 from yak_sim.lua_store import LuaStore
-
-READY = b"ready to accept connections"
-READY_S = 20.0
-
-NODES = ("n1", "n2", "a:1 b", "ñ\U0001f600")
-FIRST = create(
-    store_id="s1", attempt="a0", node="n1", url="http://h1", replicas=("n1", "n2"), min_isr=2
-)
-
 
 # The executors
 
@@ -64,40 +52,11 @@ class Server:
     socket: Path | None
 
 
-def wait_until_ready(output: IO[bytes]) -> None:
-    """Read the server's log until it says so; fail with the log when it ends or takes too long."""
-    deadline, log = time.monotonic() + READY_S, b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(output, selectors.EVENT_READ)
-        while READY not in log.lower():
-            left = deadline - time.monotonic()
-            piece = output.read(4096) if left > 0 and selector.select(left) else b""
-            if not piece:
-                pytest.fail(f"redis-server was not ready in time: {log.decode(errors='replace')}")
-            log += piece
-
-
 @pytest.fixture(scope="module")
 def real_server() -> Iterator[Server]:
     """A redis-server of our own, without persistence."""
-    program = executable("redis-server")
-    with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder:
-        path = Path(folder, "redis.sock")
-        options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", folder]
-        with subprocess.Popen(
-            [program, *options], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
-        ) as process:
-            try:
-                assert process.stdout is not None
-                wait_until_ready(process.stdout)
-                with connect(path) as client:
-                    yield Server(client, path)
-            finally:
-                process.terminate()
-                try:
-                    process.wait(READY_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
+    with redis_server("--appendonly", "no") as running, running.client() as client:
+        yield Server(client, running.socket)
 
 
 def connect(path: Path) -> redis.Redis:
@@ -116,62 +75,6 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     real.client.flushall()
     real.client.script_flush()
     yield real
-
-
-# The calls
-
-OPS = st.tuples(
-    st.sampled_from(["read", "beat", "beat", "cas", "cas", "cas", "publish", "flush"]),
-    st.integers(0, 7),  # which stamp is named
-    st.integers(0, 3),  # which node
-    st.integers(0, 7),  # which guard; which proposal
-    st.text(st.characters(exclude_categories=["Cs"]), max_size=6),
-)
-Op = tuple[str, int, int, int, str]
-
-
-def named_stamp(model: StoreModel, choice: int) -> Stamp | None:
-    """Mostly the stored stamp; else none, an old one, or a forged one."""
-    if choice == 7 or not model.history:
-        return None
-    if choice == 6:
-        return model.history[0].stamp
-    version, attempt = model.history[-1].stamp
-    return {5: (version, attempt + "'"), 4: (version + 1, attempt)}.get(choice, (version, attempt))
-
-
-def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
-    """Turn what was drawn into a call that suits the present state, or just misses it."""
-    kind, stamp_choice, who, choice, text = op
-    node = NODES[who]
-    if kind == "read":
-        return Read()
-    if kind == "beat":
-        return BeatCall(node, 1 + choice, named_stamp(model, stamp_choice))
-    if kind == "publish":
-        return Publish(tuple((f"{text}{i}", text) for i in range(choice)))
-    expected = named_stamp(model, stamp_choice)
-    count = model.beats[node][1] if node in model.beats else 0
-    guards = {
-        7: (node, count + 1),
-        6: (node, max(0, count - 1)),
-        5: (node, count),
-        4: (node, count),
-    }
-    return Cas(expected, proposed(model.record, choice, text, f"a{number}"), guards.get(choice))
-
-
-def proposed(base: Record | None, choice: int, text: str, attempt: str) -> Record:
-    """A record that a node might write; the store itself does not mind which."""
-    if base is None:
-        return replace(FIRST, attempt=attempt, store_id=text or "s1")
-    grown = elect(
-        base, attempt=attempt, node="n1", incarnation=base.incarnation_of("n1") if choice else 0
-    )
-    if not isinstance(grown, Record):
-        node = base.replicas[choice % 2]
-        grown = register(base, attempt=attempt, node=node, clean=choice < 4, url=text)
-    return ok(grown)
 
 
 def assert_same_state(model: StoreModel, store: LuaStore, client: Any, cluster: str) -> None:
@@ -195,17 +98,6 @@ def assert_same_state(model: StoreModel, store: LuaStore, client: Any, cluster: 
     no_expiry, no_key = -1, -2
     for key in (keys.record, keys.beats, keys.view):
         assert client.ttl(key) in (no_expiry, no_key)
-
-
-def kind_of(request: MetaRequest, outcome: object) -> str:
-    """What was exercised, for the count at the end."""
-    if isinstance(outcome, Refused):
-        return f"refused by {outcome.reason}"
-    if isinstance(request, Cas) and request.guard is not None:
-        return "guarded cas"
-    if isinstance(request, BeatCall) and isinstance(outcome, Done) and outcome.value.unchanged:
-        return "beat unchanged"
-    return type(request).__name__
 
 
 def test_model_and_scripts_agree_on_every_answer_and_all_state(server: Server) -> None:
@@ -244,17 +136,7 @@ def test_model_and_scripts_agree_on_every_answer_and_all_state(server: Server) -
     run()
     families = tuple(b"}:" + name for name in (b"record", b"beats", b"view"))
     assert all(key.endswith(families) for key in server.client.scan_iter("*"))
-    for kind in (
-        "flush",
-        "Read",
-        "BeatCall",
-        "beat unchanged",
-        "Cas",
-        "guarded cas",
-        "refused by stamp",
-        "refused by guard",
-        "Publish",
-    ):
+    for kind in KINDS:
         assert seen[kind] >= 20, seen
 
 

@@ -12,6 +12,7 @@ Run them on the primary with ``appendfsync always``: everything else can lose a 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from typing import Final
 
@@ -94,6 +95,12 @@ return {'done'}
 
 SCRIPTS: Final = (READ, CAS, BEAT, PUBLISH)
 """Every script, for loading ahead of use and for tests."""
+
+# SHA-1 is the name that Redis gives a script, not a safeguard.
+SHAS: Final = {
+    script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in SCRIPTS
+}
+"""Script -> its name for EVALSHA."""
 
 _BEAT: Final = re.compile(rb"([0-9]+):([0-9]+)")
 

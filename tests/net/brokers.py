@@ -1,0 +1,131 @@
+"""Broker processes for tests, started as a user would; must never leave one behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PATIENCE_S = 30.0
+ROOT = Path(__file__).parents[2]
+_NEVER = threading.Event()
+_URL = re.compile(r"listening +url=(\S+)")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
+    """Wait for a condition; AssertionError with ``what`` when its time is over."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        _NEVER.wait(0.02)
+
+
+def get(url: str) -> tuple[int, dict[str, Any]]:
+    """Status and JSON body of a GET; (0, {}) when nobody answers."""
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return (answer.status, json.load(answer))
+    except urllib.error.HTTPError as error:
+        with error:
+            return (error.code, json.load(error))
+    except (OSError, ValueError):
+        return (0, {})
+
+
+def post(url: str, body: object) -> tuple[int, dict[str, Any]]:
+    """Status and JSON body of a POST of JSON; it is answered, or the test fails."""
+    data = json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return (answer.status, json.load(answer))
+    except urllib.error.HTTPError as error:
+        with error:
+            return (error.code, json.load(error))
+
+
+class BrokerProcess:
+    """One ``yak broker``. ``url`` is known once it listens."""
+
+    def __init__(self, log: Path, *words: str, env: dict[str, str] | None = None) -> None:
+        self.log = log
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "yak_cli", "broker", *words],
+                cwd=ROOT,
+                env={**clean, **(env or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def said(self) -> str:
+        """All that it has said so far."""
+        return _COLOURS.sub("", self.log.read_text(errors="replace"))
+
+    @property
+    def url(self) -> str:
+        """Where it listens; waits until it does."""
+        until(lambda: _URL.search(self.said) or not self.up, f"a broker listens: {self.said}")
+        found = _URL.findall(self.said)
+        assert found, f"it does not listen: {self.said}"
+        return str(found[-1])
+
+    @property
+    def up(self) -> bool:
+        """Whether the process runs."""
+        return self.process.poll() is None
+
+    def health(self) -> dict[str, Any]:
+        """What it says of itself; empty when it does not answer."""
+        return get(f"{self.url}/health")[1] if self.up else {}
+
+    def serves(self, within_s: float = PATIENCE_S) -> None:
+        """Wait until it serves what its role serves."""
+        until(lambda: not self.up or self.health().get("status") == "ok", self.said, within_s)
+        assert self.up, self.said
+
+    def ends(self, within_s: float = PATIENCE_S) -> int:
+        """Wait for the end of the process; its exit code."""
+        return self.process.wait(within_s)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        """Kill it, if it still runs."""
+        if self.up:
+            self.process.kill()
+        self.process.wait()
+
+
+@contextmanager
+def brokers() -> Iterator[Callable[..., BrokerProcess]]:
+    """Yields a function that starts brokers; all of them are gone afterwards."""
+    started: list[BrokerProcess] = []
+
+    def start(log: Path, *words: str, env: dict[str, str] | None = None) -> BrokerProcess:
+        started.append(BrokerProcess(log, *words, env=env))
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for broker in started:
+            broker.close()

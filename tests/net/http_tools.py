@@ -1,0 +1,198 @@
+"""Brokers in a world by hand behind real HTTP, and a gateway that says what it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from aiohttp import ClientResponse, web
+from aiohttp.test_utils import TestClient, TestServer
+
+from yak_core.broker import Broker
+from yak_core.clients.calls import ClientResult
+from yak_core.config import BrokerConfig
+from yak_core.ids import Micros, NodeId
+from yak_core.manual import Manual
+from yak_core.manual_run import advance, settle
+from yak_core.messages import Request, Response
+from yak_net.server.gateway import Gateway, Gone
+from yak_net.server.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
+
+SECOND = 1_000_000
+NODES = ("n1", "n2", "n3")
+NOW_MS = 1_700_000_000_000
+JSON = {"Content-Type": "application/json"}
+T = TypeVar("T")
+Client = TestClient[web.Request, web.Application]
+
+
+def url(node: NodeId) -> str:
+    """Where a broker would be; nobody listens there."""
+    return f"http://{node}.invalid:8080"
+
+
+def isr(world: Manual) -> tuple[str, ...]:
+    """The recorded ISR."""
+    return () if world.store.record is None else world.store.record.isr
+
+
+def cluster(nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2) -> Manual:
+    """Brokers, the first leading, all in the ISR, and all know it."""
+    world = Manual()
+    for node_id in nodes:
+        config = BrokerConfig(nodes, min_isr, url=url(node_id))
+        world.add(node_id, config, lambda _: Broker())
+        world.start(node_id)
+        settle(world)
+    assert advance(world, 10 * SECOND, lambda: all(_knows(world, one) for one in nodes))
+    return world
+
+
+def _knows(world: Manual, node_id: NodeId) -> bool:
+    node = world.host(node_id).node
+    assert isinstance(node, Broker)
+    assert node.config is not None
+    whole = node.config.replicas
+    leading = node.leading is not None or node_id != whole[0]
+    return leading and node.view is not None and node.view.isr == whole
+
+
+class WorldGateway:
+    """The gateway of one broker of a world that moves only when it is asked, or by ``move``."""
+
+    def __init__(self, world: Manual, node_id: NodeId = "n1") -> None:
+        self.world = world
+        self.node_id = node_id
+        self.cluster = "test"
+        self.phase = "running"
+        self.halted_because = ""
+        self.waits = asyncio.Event()
+        """Set once a request got no answer at once."""
+        self.left = asyncio.Event()
+        """Set once somebody stopped waiting for an answer."""
+        self._waiting: dict[int, asyncio.Future[Response]] = {}
+
+    @property
+    def node(self) -> Broker:
+        """The broker itself."""
+        node = self.world.host(self.node_id).node
+        assert isinstance(node, Broker)
+        return node
+
+    def url_of(self, node: NodeId | None) -> str:
+        return "" if node is None else url(node)
+
+    def wall_ms(self) -> int:
+        return NOW_MS
+
+    def move(self, us: Micros = 0, until: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass in the world, and give those who wait their answers."""
+        advance(self.world, us, until)
+        for handle, future in self._waiting.items():
+            answer = self.world.transit.answers.get(handle)
+            if answer is not None and not future.done():
+                assert not isinstance(answer, ClientResult)
+                future.set_result(answer)
+            elif not self.world.is_up(self.node_id) and not future.done():
+                future.set_exception(Gone(sent=True))
+
+    async def ask(self, request: Request) -> Response:
+        if not self.world.is_up(self.node_id):
+            raise Gone(sent=False)
+        handle = self.world.call(self.node_id, request)
+        future = self._waiting[handle] = asyncio.get_running_loop().create_future()
+        self.move()
+        if not future.done():
+            self.waits.set()
+        try:
+            answer: Response = await future
+            return answer
+        finally:
+            del self._waiting[handle]
+            if future.cancelled():
+                self.world.cancel(handle)
+                self.left.set()
+
+
+class ScriptedGateway:
+    """Answers what ``answer`` makes of a request, or raises it."""
+
+    def __init__(self, answer: Callable[[Request], Response | BaseException]) -> None:
+        self.answer = answer
+        self.node_id = "n1"
+        self.cluster = "test"
+        self.phase = "running"
+        self.halted_because = ""
+        self.urls = {node: url(node) for node in NODES}
+        self.asked: list[Request] = []
+
+    def url_of(self, node: NodeId | None) -> str:
+        return "" if node is None else self.urls.get(node, "")
+
+    def wall_ms(self) -> int:
+        return NOW_MS
+
+    async def ask(self, request: Request) -> Response:
+        self.asked.append(request)
+        answer = self.answer(request)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+@asynccontextmanager
+async def serving(
+    gateway: Gateway,
+    batch_bytes_max: int = BATCH_BYTES_MAX,
+    body_bytes_max: int = BODY_BYTES_MAX,
+    **runner: Any,
+) -> AsyncIterator[Client]:
+    """A client of a server on a free port of loopback, set up as a broker process does it.
+
+    ``runner`` are options of aiohttp's AppRunner; the test server sets ``handler_cancellation``.
+    """
+    app = web.Application(client_max_size=body_bytes_max, middlewares=middlewares())
+    app.add_routes(routes(gateway, batch_bytes_max))
+    server = TestServer(app, host="127.0.0.1")
+    await server.start_server(**{"auto_decompress": False, **runner})
+    async with TestClient(server, auto_decompress=False) as client:
+        yield client
+
+
+async def problem(answer: ClientResponse, status: int, error: str) -> dict[str, Any]:
+    """The body of an answer that must be this problem, with all its usual members."""
+    assert answer.content_type == "application/problem+json", await answer.text()
+    body: dict[str, Any] = await answer.json(content_type=None)
+    assert (body["status"], body["error"]) == (status, error), body
+    assert answer.status == status
+    assert body["type"] == f"urn:yak:error:{error}"
+    assert body["instance"] == answer.url.raw_path
+    assert isinstance(body["error_code"], int)
+    assert isinstance(body["retriable"], bool)
+    assert body["title"]
+    assert body["detail"]
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    return body
+
+
+async def raw(client: Client, sent: bytes) -> bytes:
+    """Everything that the server answers to these bytes, until it closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
+    writer.write(sent)
+    await writer.drain()
+    answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a test's own coroutine."""
+    return asyncio.run(work)
+
+
+def records_of(*values: str) -> dict[str, Any]:
+    """The body that writes these values."""
+    return {"records": [{"value": value} for value in values]}

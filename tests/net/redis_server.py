@@ -1,0 +1,162 @@
+"""A real redis-server for a test: started, paused, killed, restarted with its data, and ended.
+
+It lies in a temporary folder, listens on a socket in it (``tcp=True``: on a free port as well) and
+writes every change to its disk (appendonly, appendfsync always), unless ``options`` say otherwise.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.require import executable
+
+READY = "ready to accept connections"
+IN_USE = "address already in use"
+PATIENCE_S = 30.0
+PORTS_TRIED = 5
+
+
+def free_port() -> int:
+    """A port that was free a moment ago; redis-server cannot take one by itself."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+class RedisServer:
+    """One server; ``url`` is its socket's, or its port's with ``tcp``. Stays where it is.
+
+    ``options`` are redis-server's own, such as ``("--requirepass", "secret")``.
+    """
+
+    def __init__(self, folder: Path, options: tuple[str, ...] = (), tcp: bool = False) -> None:
+        self.program = executable("redis-server")
+        self.folder = folder
+        self.options = options
+        self.tcp = tcp
+        self.port = 0
+        self.socket = folder / "redis.sock"
+        self.lines: deque[str] = deque(maxlen=200)
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: threading.Thread | None = None
+        self._told = threading.Event()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0" if self.tcp else f"unix://{self.socket}"
+
+    def start(self) -> None:
+        """Start, or start again on the data that is there; returns when it takes connections."""
+        assert self._process is None
+        wanted = self.port
+        for _ in range(PORTS_TRIED):
+            self.port = wanted or (free_port() if self.tcp else 0)
+            if self._launch():
+                return
+            self._end(signal.SIGKILL)
+            if not any(IN_USE in line.lower() for line in self.lines):
+                break
+        pytest.fail(f"redis-server did not start: {' '.join(self.lines)}")
+
+    def pause(self) -> None:
+        """SIGSTOP: it keeps its connections and answers nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """SIGKILL, paused or not; the data stays, and ``start`` continues on it."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL if that is not enough."""
+        self._end(signal.SIGTERM)
+
+    def wipe(self) -> None:
+        """Lose all data; only while it does not run."""
+        assert self._process is None
+        for path in sorted(self.folder.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+
+    @contextmanager
+    def client(self) -> Iterator[redis.Redis]:
+        """A client that repeats nothing by itself; on the socket, without a login."""
+        client = redis.Redis(
+            unix_socket_path=str(self.socket),
+            retry=Retry(NoBackoff(), 0),
+            socket_timeout=PATIENCE_S,
+            protocol=2,
+        )
+        with client:
+            yield client
+
+    def _launch(self) -> bool:
+        self._told.clear()
+        self.lines.clear()
+        command = [self.program, "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--unixsocket", str(self.socket), "--dir", str(self.folder), "--save", ""]
+        command += ["--appendonly", "yes", "--appendfsync", "always", *self.options]
+        self._process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert self._process.stdout is not None
+        self._reader = threading.Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
+        self._told.wait(PATIENCE_S)
+        return any(READY in line.lower() for line in self.lines)
+
+    def _read(self, output: IO[str]) -> None:
+        """Keep the newest lines, and the pipe from filling up; ends with the process."""
+        for line in output:
+            self.lines.append(line.rstrip())
+            if READY in line.lower():
+                self._told.set()
+        self._told.set()
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        if self._process is None:
+            return
+        assert self._reader is not None
+        self._process.send_signal(number)
+        try:
+            self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(PATIENCE_S)
+        self._reader.join(PATIENCE_S)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        self._process = None
+
+
+@contextmanager
+def redis_server(*options: str, tcp: bool = False) -> Iterator[RedisServer]:
+    """A started server in a folder of its own; killed at the end, whatever state it is in."""
+    with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder:
+        server = RedisServer(Path(folder), options, tcp)
+        try:
+            server.start()
+            yield server
+        finally:
+            server.kill()

@@ -1,0 +1,269 @@
+"""The metadata server within a process: speaks Redis, goes away and comes back, leaves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from tests.core.metadata_records import first
+from yak_core.metadata.calls import BeatCall, Cas, Done, MetaValue, Read, Unknown
+from yak_net.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
+from yak_net.redis_store import RedisStore
+
+LONG_US = 30_000_000
+PATIENCE_S = 20.0
+RECORD = first()
+
+
+@pytest.fixture
+def embedded() -> Iterator[EmbeddedMetadata]:
+    with EmbeddedMetadata() as server:
+        yield server
+
+
+def port_of(server: EmbeddedMetadata) -> int:
+    return int(server.url.removesuffix("/0").rpartition(":")[2])
+
+
+def connect(server: EmbeddedMetadata, protocol: int = 2) -> redis.Redis:
+    """A client of one connection that repeats nothing by itself."""
+    return redis.Redis(
+        port=port_of(server),
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=PATIENCE_S,
+        protocol=protocol,
+    )
+
+
+def dial(server: EmbeddedMetadata) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port_of(server)), PATIENCE_S)
+
+
+def read_until_end(line: socket.socket) -> bytes:
+    """All that comes until the server closes or resets the connection."""
+    found = b""
+    try:
+        while data := line.recv(1 << 16):
+            found += data
+    except ConnectionResetError:
+        return found
+    return found
+
+
+# Redis' protocol
+
+
+def test_an_error_does_not_cost_the_connection(embedded: EmbeddedMetadata) -> None:
+    """Goal: the EVAL after a NOSCRIPT goes through; method: errors, then a command, on one line."""
+    with dial(embedded) as line:
+        line.sendall(b"*3\r\n$7\r\nEVALSHA\r\n$40\r\n" + b"0" * 40 + b"\r\n$1\r\n0\r\n")
+        line.sendall(b"*1\r\n$5\r\nLPUSH\r\n*2\r\n$6\r\nSELECT\r\n$1\r\nx\r\n*1\r\n$4\r\nPING\r\n")
+        line.shutdown(socket.SHUT_WR)
+        noscript, unknown, select, pong = read_until_end(line).split(b"\r\n", 3)
+    assert noscript.startswith(b"-NOSCRIPT ")
+    assert unknown.startswith(b"-ERR unknown command 'LPUSH'")
+    assert select.startswith(b"-ERR ")
+    assert pong == b"$4\r\nPONG\r\n"
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_values_are_binary_and_may_be_large(embedded: EmbeddedMetadata, protocol: int) -> None:
+    """Method: all bytes, and more than the buffers of a socket hold, there and back."""
+    with connect(embedded, protocol) as client:
+        for value in (bytes(range(256)) + b"\r\n\0", b"", bytes(8 << 20)):
+            client.hset("h", "field", value)
+            assert client.hgetall("h") == {b"field": value}
+            assert client.eval("return {ARGV[1], 7, false, {}}", 0, value) == [value, 7, None, []]
+        assert client.get("nothing") is None
+        assert client.ping()
+
+
+def test_a_type_error_has_redis_own_word(embedded: EmbeddedMetadata) -> None:
+    with connect(embedded) as client:
+        client.set("k", "v")
+        with pytest.raises(redis.ResponseError, match=r"^WRONGTYPE "):
+            client.hgetall("k")
+
+
+def test_what_would_block_everybody_is_refused(embedded: EmbeddedMetadata) -> None:
+    with connect(embedded) as client:
+        with pytest.raises(redis.ResponseError, match="unknown command 'BLPOP'"):
+            client.blpop(["list"], 0)
+        assert client.ping()
+
+
+def test_a_client_that_wants_no_replies_gets_none(embedded: EmbeddedMetadata) -> None:
+    with dial(embedded) as line:
+        line.sendall(b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$3\r\nOFF\r\n*1\r\n$4\r\nPING\r\n")
+        line.sendall(b"*3\r\n$6\r\nCLIENT\r\n$5\r\nREPLY\r\n$2\r\nON\r\n")
+        line.shutdown(socket.SHUT_WR)
+        assert read_until_end(line) == b"$2\r\nOK\r\n"
+
+
+@pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\0", b"*1\r\n$-5\r\n"])
+def test_who_does_not_speak_redis_is_cut_off(embedded: EmbeddedMetadata, words: bytes) -> None:
+    with dial(embedded) as line:
+        line.sendall(words)
+        assert b"PONG" not in read_until_end(line)
+    with connect(embedded) as client:
+        assert client.ping()
+
+
+def test_a_request_without_end_is_cut_off(embedded: EmbeddedMetadata) -> None:
+    with dial(embedded) as line:
+        line.sendall(b"*1\r\n$999999999\r\n")
+        with pytest.raises(ConnectionError):
+            line.sendall(bytes(16 * REQUEST_BYTES_MAX))
+
+
+def test_clients_that_vanish_are_forgotten_in_silence(
+    embedded: EmbeddedMetadata, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Method: many leave in the middle of a request or before their reply; nothing is printed."""
+    for turn in range(60):
+        with dial(embedded) as line:
+            if turn % 3 == 0:
+                line.sendall(b"*2\r\n$4\r\nEV")
+            if turn % 3 == 1:
+                line.sendall(b"*1\r\n$4\r\nPING\r\n" * 500)
+            # With this option closing resets the connection.
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    with connect(embedded) as client:
+        assert client.ping()
+    embedded.stop()
+    assert capfd.readouterr() == ("", "")
+
+
+# Life and death
+
+
+def test_a_stopped_server_leaves_no_thread_and_no_connection() -> None:
+    """Method: stop with connections open, some of them just accepted."""
+    before = threading.active_count()
+    for _ in range(5):
+        embedded = EmbeddedMetadata()
+        embedded.start()
+        lines = [dial(embedded) for _ in range(20)]
+        lines[0].sendall(b"*1\r\n$4\r\nPING\r\n")
+        assert lines[0].recv(100) == b"$4\r\nPONG\r\n"
+        embedded.stop()
+        assert threading.active_count() == before
+        for line in lines:
+            assert read_until_end(line) == b""
+            line.close()
+        with pytest.raises(ConnectionRefusedError):
+            dial(embedded)
+        embedded.stop()
+
+
+def test_a_given_port_is_taken_and_a_used_one_is_an_error(embedded: EmbeddedMetadata) -> None:
+    before = threading.active_count()
+    second = EmbeddedMetadata(port_of(embedded))
+    with pytest.raises(OSError, match="in use"):
+        second.start()
+    assert threading.active_count() == before
+    embedded.stop()
+    with EmbeddedMetadata(port_of(embedded)) as third:
+        assert third.url == embedded.url
+
+
+def test_down_cuts_and_refuses_and_up_goes_on_with_the_data(embedded: EmbeddedMetadata) -> None:
+    async def main() -> None:
+        store = RedisStore(embedded.url, "c", LONG_US)
+        held = Done(MetaValue(RECORD, False, ()))
+        assert await store.call(Cas(None, RECORD, None)) == held
+        for _ in range(3):
+            embedded.down()
+            embedded.down()
+            assert await store.call(Read()) == Unknown()
+            assert await store.call(Read()) == Unknown()
+            assert "cannot be reached" in store.problem
+            embedded.up()
+            embedded.up()
+            assert await store.call(Read()) == held
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> None:
+    """Method: with the server up, and while it is down."""
+
+    async def main() -> None:
+        store = RedisStore(embedded.url, "c", LONG_US)
+        for down in (False, True):
+            assert isinstance(await store.call(Cas(None, RECORD, None)), Done)
+            if down:
+                embedded.down()
+            embedded.forget()
+            if down:
+                embedded.up()
+            outcome = await store.call(Read())
+            if outcome == Unknown():  # The end of the connection had not arrived here yet.
+                outcome = await store.call(Read())
+            assert outcome == Done(MetaValue(None, False, ()))
+        await store.close()
+
+    asyncio.run(main())
+    with connect(embedded) as client:
+        embedded.forget()
+        with pytest.raises(redis.exceptions.NoScriptError):
+            client.evalsha("0" * 40, 0)
+
+
+# Long runs
+
+
+def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
+    embedded: EmbeddedMetadata,
+) -> None:
+    """Method: what is allocated after minutes' worth of beats, against after the first second's."""
+
+    async def beats(store: RedisStore, count: int) -> None:
+        for _ in range(count):
+            outcome = await store.call(BeatCall("n1", 1, None))
+            assert isinstance(outcome, Done), store.problem
+
+    async def rounds(count: int) -> int:
+        store = RedisStore(embedded.url, "c", LONG_US)
+        await beats(store, 10 * count)
+        await store.close()
+        for _ in range(count):
+            brief = RedisStore(embedded.url, "c", LONG_US)
+            await beats(brief, 1)
+            await brief.close()
+        gc.collect()
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        first_bytes = asyncio.run(rounds(50))
+        last_bytes = asyncio.run(rounds(150))
+    finally:
+        tracemalloc.stop()
+    assert last_bytes - first_bytes < 100_000
+
+
+def test_many_connections_at_once_are_served(embedded: EmbeddedMetadata) -> None:
+    """Method: 150 clients keep their connections and all ask; each beat is counted once."""
+
+    async def main() -> None:
+        stores = [RedisStore(embedded.url, "c", LONG_US) for _ in range(150)]
+        start = time.monotonic()
+        outcomes = await asyncio.gather(*(store.call(BeatCall("n1", 1, None)) for store in stores))
+        assert time.monotonic() - start < PATIENCE_S
+        counts = [one.value.beat_of("n1") for one in outcomes if isinstance(one, Done)]
+        assert sorted(counts) == list(range(1, 151))
+        await asyncio.gather(*(store.close() for store in stores))
+
+    asyncio.run(main())

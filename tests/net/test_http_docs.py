@@ -1,0 +1,73 @@
+"""docs/http.md says what the code does: its endpoints, statuses, members and limits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from tests.net.http_tools import ScriptedGateway
+from tests.tidy.tree import ROOT
+from yak_core.errors import RETRIABLE
+from yak_net.server import asking, bodies, records
+from yak_net.server.gateway import Gone
+from yak_net.server.problems import KINDS, TYPE_PREFIX
+from yak_net.server.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, routes
+
+PAGE = (ROOT / "docs" / "http.md").read_text("utf-8")
+
+
+def rows(heading: str) -> Iterator[list[str]]:
+    """The cells of each row of the table that begins with this line."""
+    after = PAGE.split(heading + "\n", 1)[1].splitlines()[1:]
+    for line in after:
+        if not line.startswith("|"):
+            return
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_the_table_of_statuses_is_the_one_of_the_code() -> None:
+    """Compare each row with the code's table, and the number of rows."""
+    assert list(rows("| code | error | status | retriable | title |")) == [
+        [
+            str(int(code)),
+            f"`{code.name}`",
+            str(kind.status),
+            "yes" if code in RETRIABLE else "no",
+            kind.title,
+        ]
+        for code, kind in KINDS.items()
+    ]
+
+
+def test_every_endpoint_is_documented() -> None:
+    """Compare the endpoints of the page with the routes, both ways."""
+    documented = {
+        tuple(words.split())
+        for cells in rows("| endpoint | what it does |")
+        for words in re.findall(r"`([A-Z]+ /[^`]*)`", cells[0])
+    }
+    table = routes(ScriptedGateway(lambda _: Gone(sent=False)))
+    assert documented == {(route.method, route.path) for route in table}
+
+
+def test_members_and_defaults_are_those_of_the_code() -> None:
+    """Compare the page's members of a body, and its defaults and limits, with the code's."""
+    table = rows("| member | type | default | meaning |")
+    members = {cells[0].strip("`"): cells for cells in table}
+    assert tuple(members) == bodies.ProduceBody.__struct_fields__
+    assert members["timeout_ms"][1:3] == [f"0 to {bodies.TIMEOUT_MS_MAX}", str(bodies.TIMEOUT_MS)]
+    for acks in bodies.ACKS:
+        assert (f'"{acks}"' if acks == "all" else str(acks)) in members["acks"][1]
+    parameters = {cells[0]: cells[1] for cells in rows("| parameter | default | meaning |")}
+    assert parameters["`max_bytes`"] == str(records.FETCH_BYTES)
+    for field in (*bodies.JsonRecord.__struct_fields__, *bodies.ReadRecord.__struct_fields__):
+        assert re.search(rf'[`"]{field}[`"]', PAGE), field
+
+
+def test_limits_are_those_of_the_code() -> None:
+    """Look for each limit of the code in the page."""
+    assert f"at most {BODY_BYTES_MAX >> 20} MiB" in PAGE
+    assert f"at most {bodies.BATCH_RECORDS_MAX}, and {BATCH_BYTES_MAX >> 20} MiB" in PAGE
+    assert f"at most {bodies.RECORDS_MAX} records" in PAGE
+    assert f"more than {asking.BODY_S:g} s" in PAGE
+    assert f"`{TYPE_PREFIX}`" in PAGE

@@ -1,0 +1,328 @@
+"""What nobody sends by mistake: each gets a problem, the log stays, and the server goes on."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from io import BytesIO
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.net.http_tools import (
+    JSON,
+    Client,
+    WorldGateway,
+    cluster,
+    problem,
+    raw,
+    records_of,
+    run,
+    serving,
+)
+from yak_net.server import asking
+
+RECORD = b'{"records": [{"value": "a"}]'
+BODIES: dict[str, tuple[bytes, str]] = {
+    "nothing": (b"", "truncated"),
+    "not_json": (b"hello", "malformed"),
+    "cut": (b'{"records": [', "truncated"),
+    "trailing": (RECORD + b"}}", "trailing characters"),
+    "mark_of_byte_order": (b"\xef\xbb\xbf" + RECORD + b"}", "malformed"),
+    "utf16": ((RECORD + b"}").decode().encode("utf-16"), "malformed"),
+    "latin1": (b'{"records": [{"value": "\xe9"}]}', "utf-8"),
+    "nul": (b'{"records": [{"value": "\0"}]}', "malformed"),
+    "lone_surrogate": (b'{"records": [{"value": "\\ud800, or so"}]}', "surrogate"),
+    "swapped_surrogates": (b'{"records": [{"value": "\\udc00\\ud800"}]}', "surrogate"),
+    "nan": (b'{"records": [{"value": NaN}]}', "malformed"),
+    "infinity": (RECORD + b', "timeout_ms": Infinity}', "malformed"),
+    "huge_float": (RECORD + b', "timeout_ms": 1e999}', "out of range"),
+    "float": (RECORD + b', "timeout_ms": 1.5}', "Expected `int`"),
+    "huge_number": (RECORD + b', "timeout_ms": ' + b"9" * 100_000 + b"}", "out of range"),
+    "long_timeout": (RECORD + b', "timeout_ms": 600001}', "<= 600000"),
+    "negative_timeout": (RECORD + b', "timeout_ms": -1}', ">= 0"),
+    "bool": (RECORD + b', "timeout_ms": true}', "Expected `int`"),
+    "null_acks": (RECORD + b', "acks": null}', "Expected `int | str`"),
+    "array": (b"[]", "Expected `object`"),
+    "null": (b"null", "Expected `object`"),
+    "no_records": (b'{"acks": 1}', "missing required field `records`"),
+    "empty_records": (b'{"records": []}', "length >= 1"),
+    "records_object": (b'{"records": {}}', "Expected `array`"),
+    "record_string": (b'{"records": ["a"]}', "Expected `object`"),
+    "record_without_value": (b'{"records": [{"key": "a"}]}', "value or value_b64 is missing"),
+    "number_value": (b'{"records": [{"value": 1}]}', "Expected `str | null`"),
+    "null_b64": (b'{"records": [{"value_b64": null}]}', "Expected `str`"),
+    "unknown_member": (RECORD + b', "ack": 1}', "unknown field `ack`"),
+    "unknown_member_of_a_record": (b'{"records": [{"value": "a", "offset": 5}]}', "`offset`"),
+    "both_values": (b'{"records": [{"value": "a", "value_b64": "YQ=="}]}', "both as text"),
+    "null_and_b64": (b'{"records": [{"value": null, "value_b64": "YQ=="}]}', "both as text"),
+    "both_keys": (b'{"records": [{"value": "a", "key": "a", "key_b64": ""}]}', "both as text"),
+    "bad_base64": (b'{"records": [{"value_b64": "YQ="}]}', "not base64"),
+    "spaced_base64": (b'{"records": [{"value_b64": "YQ ==" }]}', "not base64"),
+    "foreign_base64": ('{"records": [{"value_b64": "é"}]}'.encode(), "not base64"),
+    "url_base64": (b'{"records": [{"key_b64": "_w==", "value": "a"}]}', "records[0].key_b64"),
+    "header_object": (b'{"records": [{"value": "a", "headers": {"a": "b"}}]}', "Expected `array`"),
+    "header_without_key": (b'{"records": [{"value": "a", "headers": [{}]}]}', "`key`"),
+    "header_base64": (
+        b'{"records": [{"value": "a", "headers": [{"key": "a", "value_b64": "."}]}]}',
+        "records[0].headers[0].value_b64",
+    ),
+    "early_timestamp": (b'{"records": [{"value": "a", "timestamp_ms": -2}]}', ">= -1"),
+    "late_timestamp": (
+        b'{"records": [{"value": "a", "timestamp_ms": 9223372036854775808}]}',
+        "<= 9223372036854775807",
+    ),
+    "twice_the_same_member": (RECORD + b', "acks": 0, "acks": "all"}', "stands twice"),
+    "twice_the_same_value": (b'{"records": [{"value": "a", "value": "a"}]}', "stands twice"),
+    "twice_in_disguise": (b'{"records": [{"value": "a", "\\u0076alue": "b"}]}', "stands twice"),
+    "twice_records": (RECORD + b', "records": [{"value": ":"}]}', "stands twice"),
+    "twice_in_a_header": (
+        b'{"records": [{"value": "a", "headers": [{"key": "a", "key": "b"}]}]}',
+        "stands twice",
+    ),
+    "deep_arrays": (b"[" * 1_000_000, "Expected `object`"),
+    "deep_objects": (b'{"records":' * 100_000, "Expected `array`"),
+    "deep_records": (b'{"records": [' + b'{"headers": [' * 100_000, "unknown field"),
+    "long_name": (b'{"' + b"x" * 1_000_000 + b'": 1}', "unknown field"),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_hostile_body_is_a_bad_request(name: str) -> None:
+    """Post each body: 400 says what is wrong, in few words; nothing is written; the next one is."""
+    body, said = BODIES[name]
+    gateway = WorldGateway(cluster(("n1",), 1))
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
+            found = await problem(answer, 400, "INVALID_REQUEST")
+            assert said in found["detail"]
+            assert len(found["detail"]) <= 400
+            assert found["outcome"] == "not_written"
+            assert found["retriable"] is False
+            assert gateway.node.log.leo == 0
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+async def check_it_goes_on(client: Client) -> None:
+    answer = await client.post("/v1/records", json=records_of("still here"))
+    assert (await answer.json())["base_offset"] == 0
+
+
+@pytest.mark.parametrize(
+    "value", [":", '":"', '\\":', '\\\\":"', "\\", '"', '","value":"', "\\u0022:", '{"a": "b"}' * 9]
+)
+def test_structure_within_a_text_is_text(value: str) -> None:
+    """Post texts that look like members, as value, key and header: no member is found twice."""
+    gateway = WorldGateway(cluster(("n1",), 1))
+    record = {"value": value, "key": value, "headers": [{"key": value, "value": value}]}
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            answer = await client.post("/v1/records", json={"records": [record]})
+            assert answer.status == 200, await answer.text()
+            found = (await (await client.get("/fetch")).json())["records"]
+            assert {name: found[0][name] for name in record} == record
+
+    run(test())
+
+
+@pytest.mark.parametrize("acks", [2, -2, "1", "ALL", "", 10**400, 2**64])
+def test_no_such_acks(acks: object) -> None:
+    """Ask for acks that there are not: Kafka's own error, nothing is written."""
+    gateway = WorldGateway(cluster(("n1",), 1))
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
+            body = await problem(answer, 400, "INVALID_REQUIRED_ACKS")
+            assert body["error_code"] == 21
+            assert body["outcome"] == "not_written"
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=a",
+        "application/json; charset=utf-16",
+        "application/jsonp",
+        "nonsense",
+    ],
+)
+def test_only_json_is_taken(kind: str | None) -> None:
+    """Post JSON under another name: 415 says what to send."""
+    gateway = WorldGateway(cluster(("n1",), 1))
+    sent = (
+        b"POST /produce HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 29\r\n"
+        + (b"" if kind is None else f"Content-Type: {kind}\r\n".encode())
+        + b"\r\n"
+        + RECORD
+        + b"}"
+    )
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 415 ")
+            assert b"\r\nAccept: application/json" in head
+            found = json.loads(body)
+            assert "Content-Type: application/json" in found["detail"]
+            assert found["outcome"] == "not_written"
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("encoding", "automatic"),
+    [
+        *((encoding, False) for encoding in ("gzip", "deflate", "br", "zstd", "gzip, gzip", "x")),
+        ("gzip", True),
+        ("deflate", True),
+    ],
+)
+def test_packed_bodies_are_refused_unread(encoding: str, automatic: bool) -> None:
+    """Post a bomb with each encoding, whether or not aiohttp would unpack it: 415, not written."""
+    plain = RECORD + b"}" + b" " * 10_000_000
+    bomb = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
+    gateway = WorldGateway(cluster(("n1",), 1))
+
+    async def test() -> None:
+        async with serving(gateway, auto_decompress=automatic) as client:
+            headers = {**JSON, "Content-Encoding": encoding}
+            async with ClientSession() as session:
+                url = client.make_url("/v1/records")
+                answer = await session.post(url, data=BytesIO(bomb), headers=headers)
+                body = await problem(answer, 415, "INVALID_REQUEST")
+                assert "without Content-Encoding" in body["detail"]
+                assert body["outcome"] == "not_written"
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
+    """Post one byte more than a body may have, announced and not: 413, not written."""
+    gateway = WorldGateway(cluster(("n1",), 1))
+    body = RECORD + b"}" + b" " * (1000 - len(RECORD))
+    assert len(body) == 1001
+
+    async def test() -> None:
+        async with serving(gateway, body_bytes_max=1000) as client:
+            answer = await client.post(
+                "/v1/records", data=BytesIO(body), headers=JSON, chunked=chunked or None
+            )
+            found = await problem(answer, 413, "MESSAGE_TOO_LARGE")
+            assert found["outcome"] == "not_written"
+            whole = BytesIO(body[:1000])
+            answer = await client.post("/v1/records", data=whole, headers=JSON)
+            assert (await answer.json())["base_offset"] == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"rec\r\nZZ\r\n', b"400"),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", b"400"),
+        (b"Content-Length: -1\r\n\r\n", b"400"),
+        (b"Content-Length: 5\r\nContent-Length: 6\r\n\r\n", b"400"),
+        (b"Content-Length: 99999999999999999999\r\n\r\n", b"4"),
+    ],
+)
+def test_garbled_framing_is_refused(body: bytes, status: bytes) -> None:
+    """Post bodies whose length is a lie: an error, nothing written, the server goes on."""
+    gateway = WorldGateway(cluster(("n1",), 1))
+    sent = b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + body
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            answer = await raw(client, sent)
+            assert answer.startswith((b"HTTP/1.1 " + status, b"HTTP/1.0 " + status))
+            assert b"Traceback" not in answer
+            assert gateway.node.log.leo == 0
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Announce a body and send half of it: 408 after a while, not written, connection closed."""
+    monkeypatch.setattr(asking, "BODY_S", 0.05)
+    gateway = WorldGateway(cluster(("n1",), 1))
+    sent = (
+        b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nContent-Length: 100\r\n\r\n" + RECORD
+    )
+
+    async def test() -> None:
+        async with serving(gateway, lingering_time=0) as client:
+            head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 408 ")
+            found = json.loads(body)
+            assert (found["status"], found["outcome"]) == (408, "not_written")
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/\xff\xfe",
+        b"/%ff%00",
+        b"/..%2f..%2fetc/passwd",
+        b"/%0d%0aX-Evil:1",
+        b"//evil.example/v1/records",
+        b"/v1/records/%7b%7b",
+        b"http://evil.example/nothing",
+        b"/" + b"a" * 4000,
+    ],
+)
+def test_strange_paths_lead_nowhere(target: bytes) -> None:
+    """Ask for paths that are no paths: 4xx, and no control character comes back in a header."""
+    gateway = WorldGateway(cluster(("n1",), 1))
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            sent = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            answer = await raw(client, sent)
+            head, _, body = answer.partition(b"\r\n\r\n")
+            assert head[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 400", b"HTTP/1.0 400")
+            assert b"X-Evil" not in head
+            assert b"Traceback" not in body
+            if b"404" in head[:12]:
+                assert json.loads(body)["error"] == "INVALID_REQUEST"
+            await check_it_goes_on(client)
+
+    run(test())
+
+
+def test_a_redirect_stays_on_the_path_that_was_asked_for() -> None:
+    """Ask a follower for a redirect by an absolute target elsewhere: Location is the leader."""
+    gateway = WorldGateway(cluster(), "n2")
+
+    async def test() -> None:
+        async with serving(gateway) as client:
+            sent = (
+                b"GET http://evil.example/fetch?offset=%30&redirect=1 HTTP/1.1\r\n"
+                b"Host: evil.example\r\nConnection: close\r\n\r\n"
+            )
+            head = (await raw(client, sent)).partition(b"\r\n\r\n")[0]
+            assert head.startswith(b"HTTP/1.1 307 ")
+            assert b"\r\nLocation: http://n1.invalid:8080/fetch?offset=%30&redirect=1" in head
+
+    run(test())

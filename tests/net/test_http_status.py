@@ -1,0 +1,171 @@
+"""/health, /v1/cluster and / around real brokers, in every state that they can be in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.net.http_tools import (
+    NODES,
+    ScriptedGateway,
+    WorldGateway,
+    cluster,
+    problem,
+    records_of,
+    run,
+    serving,
+    url,
+)
+from yak_core.events import Received
+from yak_core.manual import STORE
+from yak_core.messages import Fenced
+from yak_net.server.gateway import Gateway, Gone
+
+
+async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:
+    async with serving(gateway) as client:
+        answer = await client.get("/health")
+        assert answer.content_type == "application/json"
+        assert answer.headers["Cache-Control"] == "no-store"
+        return answer.status, await answer.json()
+
+
+@pytest.mark.parametrize("node", ["n1", "n2"])
+def test_brokers_that_serve_are_healthy(node: str) -> None:
+    """Ask the leader and a follower: 200, each with its role and its own view."""
+    gateway = WorldGateway(cluster(), node)
+    assert run(health(gateway)) == (
+        200,
+        {
+            "status": "ok",
+            "node": node,
+            "role": "leader" if node == "n1" else "follower",
+            "leader": "n1",
+            "epoch": 1,
+            "leo": 0,
+            "hw": 0,
+            "isr": list(NODES),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "why", "status", "reason"),
+    [
+        ("starting", "", "starting", "the broker is starting"),
+        ("stopping", "", "stopping", "the broker is stopping"),
+        ("halted", "no space", "degraded", "halted: no space"),
+        ("running", "", "degraded", "the broker has just stopped"),
+    ],
+)
+def test_a_process_without_a_node_is_not_healthy(
+    phase: str, why: str, status: str, reason: str
+) -> None:
+    """Ask in each phase without a node: 503, the rest is null."""
+    gateway = WorldGateway(cluster())
+    gateway.world.crash("n1")
+    gateway.phase, gateway.halted_because = phase, why
+    unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
+    expected = {"status": status, "node": "n1", **unknown, "reason": reason}
+    assert run(health(gateway)) == (503, expected)
+
+
+def test_a_stopping_broker_is_not_healthy_but_knows_its_log() -> None:
+    """Ask between the request to stop and the end: 503, with the ends of the log."""
+    gateway = WorldGateway(cluster())
+    gateway.phase = "stopping"
+    code, said = run(health(gateway))
+    assert (code, said["status"], said["leo"]) == (503, "stopping", 0)
+
+
+def test_a_broker_that_has_not_registered_is_starting() -> None:
+    """Ask a node that cannot reach the store: 503, it knows neither leader nor ISR."""
+    world = cluster()
+    world.crash("n2")
+    world.held["n2", STORE] = None
+    world.start("n2")
+    code, said = run(health(WorldGateway(world, "n2")))
+    assert (code, said["status"], said["leader"], said["isr"]) == (503, "starting", None, [])
+
+
+def test_a_broker_without_a_leader_is_degraded() -> None:
+    """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
+    gateway = WorldGateway(cluster(), "n2")
+    gateway.world.held["n2", STORE] = None
+    gateway.world.place("n2").deliver(Received("n3", Fenced(9, None)))
+    code, said = run(health(gateway))
+    assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
+    assert said["reason"] == "this broker knows of no leader"
+
+
+def test_a_leader_knows_how_far_the_others_are() -> None:
+    """Write at the leader and ask it: its own ends exactly, the others' logs, not their HW."""
+    gateway = WorldGateway(cluster())
+
+    async def test() -> dict[str, Any]:
+        async with serving(gateway) as client:
+            await client.post("/v1/records", json=records_of("a", "b"))
+            answer = await client.get("/v1/cluster")
+            assert answer.status == 200
+            found: dict[str, Any] = await answer.json()
+            return found
+
+    row = {"role": "follower", "leo": 2, "hw": None, "up": None}
+    said = run(test())
+    assert isinstance(said.pop("version"), int)
+    assert said == {
+        "cluster": "test",
+        "leader": "n1",
+        "epoch": 1,
+        "isr": list(NODES),
+        "elr": [],
+        "hw": 2,
+        "brokers": [
+            {"id": "n1", "url": url("n1"), "role": "leader", "leo": 2, "hw": 2, "up": True},
+            {"id": "n2", "url": url("n2"), **row},
+            {"id": "n3", "url": url("n3"), **row},
+        ],
+    }
+
+
+def test_a_follower_knows_only_itself() -> None:
+    """Ask a follower: what it does not know is null."""
+
+    async def test() -> dict[str, Any]:
+        async with serving(WorldGateway(cluster(), "n2")) as client:
+            found: dict[str, Any] = await (await client.get("/v1/cluster")).json()
+            return found
+
+    rows = {row["id"]: row for row in run(test())["brokers"]}
+    names = ("role", "leo", "hw", "up")
+    assert [rows["n1"][name] for name in names] == ["leader", None, None, None]
+    assert [rows["n2"][name] for name in names] == ["follower", 0, 0, True]
+
+
+def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
+    """Ask for the cluster without a node, and with a parameter: 503, then 400."""
+
+    async def test() -> None:
+        async with serving(ScriptedGateway(lambda _: Gone(sent=False))) as client:
+            await problem(await client.get("/v1/cluster"), 503, "NETWORK_EXCEPTION")
+            body = await problem(await client.get("/v1/cluster?a=1"), 400, "INVALID_REQUEST")
+            assert "there is no parameter 'a' here, nor any other" in body["detail"]
+
+    run(test())
+
+
+def test_the_index_lists_every_endpoint() -> None:
+    """Read /: each route of the application is in it, and the examples name this broker."""
+
+    async def test() -> None:
+        async with serving(WorldGateway(cluster())) as client:
+            text = await (await client.get("/")).text()
+            assert f"curl {url('n1')}/v1/records" in text
+            for route in client.app.router.routes():
+                assert route.resource is not None
+                if route.method != "HEAD":
+                    words = f"{route.method} {route.resource.canonical} "
+                    assert words in " ".join(text.split()) + " "
+
+    run(test())

@@ -1,0 +1,224 @@
+"""The address of the store, its logins and TLS, and its remarks on what the server promises.
+
+No sentence that the store says may hold a password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.net.canned_server import canned_server
+from tests.net.redis_proxy import proxy_to
+from tests.net.redis_server import RedisServer, redis_server
+from tests.require import executable
+from yak_core.metadata.calls import BeatCall, Done, MetaOutcome, Read, Unknown
+from yak_net.embedded import EmbeddedMetadata
+from yak_net.redis_store import RedisStore
+
+LONG_US = 30_000_000
+PASSWORD = "s3cret p/w:@é%#?"
+CODED = quote(PASSWORD, safe="")
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[RedisServer]:
+    """A server on a port and a socket that wants a password of its default user."""
+    with redis_server("--requirepass", PASSWORD, tcp=True) as server:
+        yield server
+
+
+def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
+    """The answer to a beat, the problem and the remarks."""
+
+    async def main() -> tuple[MetaOutcome, str, tuple[str, ...]]:
+        store = RedisStore(url, "c", LONG_US)
+        try:
+            return await store.call(BeatCall("n1", 1, None)), store.problem, await store.remarks()
+        finally:
+            await store.close()
+
+    return asyncio.run(main())
+
+
+def addresses(server: RedisServer, login: str) -> tuple[str, str]:
+    """The server's two addresses with ``user:password`` before them."""
+    user, _, password = login.partition(":")
+    query = f"?username={user}&password={password}" if login else ""
+    login = f"{login}@" if login else ""
+    return (f"redis://{login}127.0.0.1:{server.port}/0", f"unix://{server.socket}{query}")
+
+
+def test_the_right_password_is_taken(guarded: RedisServer) -> None:
+    for login in (f"default:{CODED}", f":{CODED}"):
+        outcome, problem, remarks = asked(addresses(guarded, login)[0])
+        assert (type(outcome), problem, remarks) == (Done, "", ())
+    outcome, problem, _ = asked(addresses(guarded, f"default:{CODED}")[1])
+    assert (type(outcome), problem) == (Done, "")
+
+
+@pytest.mark.parametrize("login", ["default:wr0ng", "", "nobody:wr0ng"])
+def test_a_wrong_or_missing_password_is_unknown_and_not_shown(
+    guarded: RedisServer, login: str
+) -> None:
+    for url in addresses(guarded, login):
+        outcome, problem, remarks = asked(url)
+        assert outcome == Unknown()
+        assert "refuses us: check the user and the password" in problem
+        assert "wr0ng" not in problem
+        assert remarks == (problem,)
+
+
+def test_a_password_that_the_server_echoes_is_not_shown() -> None:
+    """Method: old servers quote the arguments of a command that they do not know."""
+
+    async def main() -> None:
+        echo = f"-ERR unknown command 'AUTH', with args: {PASSWORD}\r\n".encode()
+        async with canned_server(echo) as where:
+            store = RedisStore(f"redis://:{CODED}@{where}", "c", LONG_US)
+            assert await store.call(Read()) == Unknown()
+            assert PASSWORD not in store.problem
+            assert "***" in store.problem
+            await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "127.0.0.1:6379",
+        f"http://:{CODED}@localhost",
+        f"redis://:{PASSWORD}@localhost",
+        "redis://:s3cret/more@localhost:6379",
+        "redis://:s3cret@localhost:port",
+        "redis://:s3cret@[::1",
+        "redis://:s3cret@localhost:99999",
+        "redis://:s3cret@localhost/main",
+        "redis://:s3cret@localhost?retry_on_timeout=yes",
+        "redis://:s3cret@localhost?socket_timeout=s3cret",
+        "redis://:s3cret@localhost?decode_responses=True",
+        "redis://:s3cret@localhost?connection_class=s3cret",
+        "redis://:s3cret@localhost?ssl_ca_certs=/s3cret",
+        "rediss://:s3cret@localhost?ssl_cert_reqs=s3cret",
+        "redis://localhost?s3cret=1",
+        "unix://",
+        "unix://?password=s3cret",
+    ],
+)
+def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^The .*address of Redis.*\.$") as caught:
+        RedisStore(url, "c", LONG_US)
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert "s3cret" not in str(error)
+        error = error.__cause__ or error.__context__
+
+
+def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> None:
+    url = addresses(guarded, f":{CODED}")[0]
+
+    async def main() -> None:
+        one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
+        beats = [await store.call(BeatCall("db", 1, None)) for store in (one, other, other)]
+        counts = [beat.value.beat_of("db") for beat in beats if isinstance(beat, Done)]
+        assert counts == [1, 1, 2]
+        await one.close()
+        await other.close()
+
+    asyncio.run(main())
+
+
+def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_path: Path) -> None:
+    """Method: a proxy that ends the TLS, with a certificate that is known, and one that is not."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = [executable("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
+    command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=yak", "-keyout", str(key)]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(cert)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(cert, key)
+
+    async def main() -> None:
+        async with proxy_to(str(guarded.socket), context) as proxy:
+            url = proxy.url.replace("://", f"://:{CODED}@")
+            known = RedisStore(f"{url}?ssl_ca_certs={cert}", "c", LONG_US)
+            assert isinstance(await known.call(Read()), Done), known.problem
+            await known.close()
+            stranger = RedisStore(url, "c", LONG_US)
+            assert await stranger.call(Read()) == Unknown()
+            assert "certificate" in stranger.problem.lower()
+            assert PASSWORD not in stranger.problem
+            await stranger.close()
+
+    asyncio.run(main())
+
+
+# Remarks
+
+
+def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
+    """Method: each setting made weak by itself, then all."""
+    weak = {"appendonly": "no", "appendfsync": "everysec", "maxmemory-policy": "allkeys-lru"}
+    good = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+    url = addresses(guarded, f":{CODED}")[0]
+    with guarded.client() as client:
+        client.auth(PASSWORD)
+        try:
+            for name, value in weak.items():
+                client.config_set(name, value)
+                (remark,) = asked(url)[2]
+                assert f"has {name} {value}, so " in remark
+                assert remark.endswith(f": set {name} {good[name]}.")
+                client.config_set(name, good[name])
+            for name, value in weak.items():
+                client.config_set(name, value)
+            assert len(asked(url)[2]) == 3
+        finally:
+            for name, value in good.items():
+                client.config_set(name, value)
+    assert asked(url)[2] == ()
+
+
+@pytest.mark.parametrize("forbidden", ["-config", "-config -info"])
+def test_settings_that_may_not_be_read_are_said_to_be_unknown(
+    guarded: RedisServer, forbidden: str
+) -> None:
+    with guarded.client() as client:
+        client.auth(PASSWORD)
+        allowed = ["+@all", *forbidden.split()]
+        client.acl_setuser("yak", True, passwords=["+pw"], keys=["*"], commands=allowed)
+    outcome, problem, remarks = asked(addresses(guarded, "yak:pw")[0])
+    assert (type(outcome), problem) == (Done, "")
+    (remark,) = remarks
+    assert "does not tell its settings" in remark
+    assert "appendonly yes, appendfsync always, maxmemory-policy noeviction" in remark
+
+
+def test_the_embedded_server_says_that_it_is_not_durable() -> None:
+    with EmbeddedMetadata() as embedded:
+        outcome, _, remarks = asked(embedded.url)
+    assert isinstance(outcome, Done)
+    (remark,) = remarks
+    assert "not durable" in remark
+
+
+@pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", b"*0\r\n", b"$-1\r\n", b"-ERR no\r\n"])
+def test_remarks_on_a_server_that_makes_no_sense(reply: bytes) -> None:
+    async def main() -> tuple[str, ...]:
+        async with canned_server(reply) as where:
+            store = RedisStore(f"redis://{where}", "c", LONG_US)
+            try:
+                return await store.remarks()
+            finally:
+                await store.close()
+
+    (remark,) = asyncio.run(main())
+    assert "does not tell its settings" in remark

@@ -1,0 +1,288 @@
+"""The store on a real redis-server through restarts, freezes, refusals, damage and contention."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from redis.asyncio.connection import DefaultParser
+from redis.utils import HIREDIS_AVAILABLE
+
+from tests.core.metadata_records import first, ok
+from tests.net.canned_server import canned_server
+from tests.net.redis_server import RedisServer, redis_server
+from yak_core.metadata.calls import (
+    NOTHING_SAID,
+    REFUSED_STAMP,
+    BeatCall,
+    Cas,
+    Done,
+    MetaRequest,
+    MetaValue,
+    Publish,
+    Read,
+    Refused,
+    Unknown,
+)
+from yak_core.metadata.record import Record
+from yak_core.metadata.scripts import keys_of
+from yak_core.metadata.transitions import register
+from yak_net.redis_store import RedisStore, StoreError
+
+LONG_US = 30_000_000
+SHORT_US = 200_000
+PATIENCE_S = 20.0
+RECORD = first()
+KEYS = keys_of("c")
+WRITE = Cas(None, RECORD, None)
+ALL_CALLS: tuple[MetaRequest, ...] = (Read(), WRITE, BeatCall("n1", 1, None), Publish(()))
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def server(running: RedisServer) -> RedisServer:
+    """The module's server, emptied."""
+    with running.client() as client:
+        client.flushall()
+        client.script_flush()
+    return running
+
+
+def with_store(
+    url: str, timeout_us: int, play: Callable[[RedisStore], Awaitable[None]], cluster: str = "c"
+) -> None:
+    async def main() -> None:
+        store = RedisStore(url, cluster, timeout_us)
+        try:
+            await play(store)
+        finally:
+            await store.close()
+
+    asyncio.run(main())
+
+
+async def done(store: RedisStore, request: MetaRequest) -> MetaValue:
+    outcome = await store.call(request)
+    assert isinstance(outcome, Done), (outcome, store.problem)
+    return outcome.value
+
+
+async def done_in_the_end(store: RedisStore, request: MetaRequest) -> MetaValue:
+    """Repeat a call that may be repeated until it is Done."""
+    deadline = time.monotonic() + PATIENCE_S
+    while (outcome := await store.call(request)) == Unknown():
+        assert time.monotonic() < deadline, store.problem
+    assert isinstance(outcome, Done)
+    return outcome.value
+
+
+def test_the_parser_in_c_is_used_where_it_is_installed() -> None:
+    """Goal: hiredis, which YAK depends on, is what reads replies."""
+    assert HIREDIS_AVAILABLE
+    assert "Hiredis" in DefaultParser.__name__
+
+
+def test_scripts_that_the_server_forgot_cost_no_call(server: RedisServer) -> None:
+    """Method: SCRIPT FLUSH before each call; each must happen exactly once."""
+
+    async def play(store: RedisStore) -> None:
+        with server.client() as client:
+            for turn in range(1, 4):
+                for request in ALL_CALLS:
+                    client.script_flush()
+                    assert await store.call(request) != Unknown(), store.problem
+                assert (await done(store, Read())).beat_of("n1") == turn
+
+    with_store(server.url, LONG_US, play)
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
+    """Method: kill -9 and a start on the same data; the old connections are dead then."""
+
+    async def play(server: RedisServer, store: RedisStore) -> None:
+        held = await done(store, WRITE)
+        for life in range(1, 4):
+            held = await done_in_the_end(store, BeatCall("n1", 1, None))
+            server.kill()
+            assert await store.call(Read()) == Unknown()
+            assert "cannot be reached" in store.problem
+            server.start()
+            assert await done(store, Read()) == held
+            assert held.beat_of("n1") == life
+            assert held.record == RECORD
+        server.kill()
+        server.wipe()
+        server.start()
+        assert (await done_in_the_end(store, Read())).record is None
+
+    with redis_server(tcp=tcp) as server:
+        with_store(server.url, LONG_US, lambda store: play(server, store))
+
+
+def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
+    """Method: SIGSTOP, calls on open and on new connections, SIGCONT; two beats must not be one."""
+
+    async def play(server: RedisServer, store: RedisStore) -> None:
+        await done(store, WRITE)
+        for turn in range(3):
+            server.pause()
+            calls = [store.call(BeatCall(f"{turn}.{i}", 1, None)) for i in range(3)]
+            start = time.monotonic()
+            assert await asyncio.gather(*calls) == [Unknown()] * 3
+            assert time.monotonic() - start < SHORT_US / 1e6 + 5
+            assert "no answer within 0.2 s" in store.problem
+            server.resume()
+            found = await done_in_the_end(store, Read())
+            assert found.record == RECORD
+            found = await done_in_the_end(store, BeatCall(f"{turn}+", 1, None))
+            assert found.beat_of(f"{turn}+") >= 1
+            # What was under way has happened once or not at all.
+            assert all(found.beat_of(f"{turn}.{i}") in (0, 1) for i in range(3))
+
+    with redis_server() as server:
+        with_store(server.url, SHORT_US, lambda store: play(server, store))
+
+
+def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
+    """Method: eight stores propose from one record at once, again and again."""
+    rounds = 20
+
+    async def propose(store: RedisStore, base: Record, attempt: str) -> bool:
+        record = ok(register(base, attempt=attempt, node="n1", clean=True, url=""))
+        outcome = await store.call(Cas(base.stamp, record, None))
+        if isinstance(outcome, Done):
+            return True
+        assert isinstance(outcome, Refused), store.problem
+        assert outcome.reason == REFUSED_STAMP
+        return False
+
+    async def play(store: RedisStore) -> None:
+        base: Record | None = (await done(store, WRITE)).record
+        writers = [RedisStore(server.url, "c", LONG_US) for _ in range(8)]
+        for turn in range(rounds):
+            assert base is not None
+            tries = (propose(one, base, f"{turn}.{i}") for i, one in enumerate(writers))
+            assert sum(await asyncio.gather(*tries)) == 1
+            base = (await done(store, Read())).record
+        assert base is not None
+        assert base.version == 1 + rounds
+        for one in writers:
+            await one.close()
+
+    with_store(server.url, LONG_US, play)
+
+
+@pytest.mark.parametrize("damage", ["value", "version", "beat"])
+def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) -> None:
+    """Method: overwrite a part; every call that looks at it must say so and write nothing."""
+
+    async def play(store: RedisStore) -> None:
+        await done(store, WRITE)
+        await done(store, BeatCall("n1", 1, None))
+        with server.client() as client:
+            if damage == "beat":
+                client.hset(KEYS.beats, "n1", "1:one")
+            else:
+                client.hset(KEYS.record, damage, "9")
+            held = client.hgetall(KEYS.record), client.hgetall(KEYS.beats)
+            for request in (Read(), WRITE):
+                with pytest.raises(StoreError, match=r"cluster c .* damaged"):
+                    await store.call(request)
+            assert (client.hgetall(KEYS.record), client.hgetall(KEYS.beats)) == held
+
+    with_store(server.url, LONG_US, play)
+
+
+def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServer) -> None:
+    """Method: REPLICAOF nobody, then a maxmemory that is long used up; then back."""
+
+    async def play(store: RedisStore) -> None:
+        with server.client() as client:
+            await done(store, WRITE)
+            try:
+                client.replicaof("127.0.0.1", 1)
+                assert await store.call(BeatCall("n1", 1, None)) == Unknown()
+                assert "is a replica: name the primary" in store.problem
+                remark = (await store.remarks())[0]
+                assert "is a replica" in remark
+            finally:
+                client.replicaof("NO", "ONE")
+            try:
+                client.config_set("maxmemory", 1)
+                assert await store.call(BeatCall("n1", 1, None)) == Unknown()
+                assert "out of memory: raise its maxmemory" in store.problem
+            finally:
+                client.config_set("maxmemory", 0)
+            assert (await done(store, BeatCall("n1", 1, None))).beat_of("n1") == 1
+            assert store.problem == ""
+
+    with_store(server.url, LONG_US, play)
+
+
+CANNED = {
+    b"-LOADING Redis is loading the dataset in memory\r\n": "still loading",
+    b"-CLUSTERDOWN The cluster is down\r\n": "Redis Cluster",
+    b"-MOVED 3999 127.0.0.1:6381\r\n": "Redis Cluster",
+    b"-MASTERDOWN Link with MASTER is down\r\n": "replica",
+    b"-NOAUTH Authentication required.\r\n": "refuses us",
+    b"-NOPERM this user has no permissions\r\n": "refuses us",
+    b"-MISCONF Errors writing to the AOF file\r\n": "cannot write to its disk",
+    b"-BUSY Redis is busy running a script\r\n": "SCRIPT KILL",
+    b"-WRONGTYPE Operation against a key\r\n": "something else under our keys",
+    b"-NOSCRIPT No matching script\r\n": "cannot run our scripts",
+    b"-ERR unknown command 'EVALSHA'\r\n": "cannot run our scripts",
+    b"-MOVED somewhere\r\n": "cannot run our scripts",
+    b"-\xff\xfe\r\n": "cannot run our scripts",
+    b"+OK\r\n": "something else than a list",
+    b":1\r\n": "something else than a list",
+    b"$-1\r\n": "something else than a list",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n": "cannot run our scripts",
+}
+
+
+@pytest.mark.parametrize("reply", CANNED)
+def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> None:
+    """Method: a server that says the same to everything."""
+
+    async def main() -> None:
+        async with canned_server(reply) as where:
+            store = RedisStore(f"redis://{where}", "c", LONG_US)
+            for request in ALL_CALLS:
+                assert await store.call(request) == Unknown()
+                assert CANNED[reply] in store.problem
+                assert where in store.problem
+                assert store.problem.endswith(".")
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_malformed_list_is_damage() -> None:
+    async def main() -> None:
+        async with canned_server(b"*1\r\n$4\r\ndone\r\n") as where:
+            store = RedisStore(f"redis://{where}", "c", LONG_US)
+            assert await store.call(Publish(())) == Done(NOTHING_SAID)
+            with pytest.raises(StoreError):
+                await store.call(Read())
+            await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_refused_write_shows_what_is_stored(server: RedisServer) -> None:
+    async def play(store: RedisStore) -> None:
+        await done(store, WRITE)
+        other = replace(RECORD, attempt="other")
+        expected = Refused(REFUSED_STAMP, MetaValue(RECORD, False, ()))
+        assert await store.call(Cas(None, other, None)) == expected
+
+    with_store(server.url, LONG_US, play)

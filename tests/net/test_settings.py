@@ -1,0 +1,138 @@
+"""What a broker is told: words become settings, or a sentence about what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from yak_net import cli
+from yak_net.settings import (
+    BrokerSettings,
+    SettingsError,
+    check,
+    is_loopback,
+    parse_brokers,
+    parse_config,
+    parse_listen,
+    parse_url,
+    parse_urls,
+)
+
+
+@pytest.mark.parametrize(
+    ("word", "url"),
+    [
+        ("127.0.0.1:8081", "http://127.0.0.1:8081"),
+        ("http://n1", "http://n1:8080"),
+        ("https://n1:1/", "https://n1:1"),
+        ("http://[::1]:80", "http://[::1]:80"),
+    ],
+)
+def test_url_short_and_long(word: str, url: str) -> None:
+    """Goal: host:port is enough; the port of a broker is 8080 unless it is given."""
+    assert parse_url(word) == url
+
+
+@pytest.mark.parametrize(
+    "word", ["", "http://", "x:y", "http://n1:99999", "http://n1/path", "ftp://n1"]
+)
+def test_bad_url_is_refused(word: str) -> None:
+    """Goal: what cannot be dialled is refused in a sentence."""
+    with pytest.raises(SettingsError, match="no address of a broker"):
+        parse_url(word)
+
+
+def test_lists_of_brokers_and_followers() -> None:
+    """Goal: commas, spaces and empty parts; a doubled or nameless broker is refused."""
+    assert parse_brokers(" n1=h:1, n2=http://h:2 ,") == (("n1", "http://h:1"), ("n2", "http://h:2"))
+    assert parse_urls("h:1,,http://h:2") == ("http://h:1", "http://h:2")
+    for wrong in ("n1=h:1,n1=h:2", "=h:1", "h:1", "a b=h:1"):
+        with pytest.raises(SettingsError):
+            parse_brokers(wrong)
+
+
+def test_listen_address() -> None:
+    """Goal: host and port, a v6 host, a port alone; nothing else."""
+    assert parse_listen("127.0.0.1:0") == ("127.0.0.1", 0)
+    assert parse_listen("[::1]:80") == ("::1", 80)
+    assert parse_listen(":9") == ("127.0.0.1", 9)
+    for wrong in ("n1", "n1:", "n1:70000", "n1:x"):
+        with pytest.raises(SettingsError):
+            parse_listen(wrong)
+
+
+def test_configuration_numbers() -> None:
+    """Goal: any number of the configuration can be set, and nothing that has its own option."""
+    assert parse_config(("lease_us=1000000", "window_bytes=5")) == (
+        ("lease_us", 1_000_000),
+        ("window_bytes", 5),
+    )
+    for wrong in ("lease_us", "lease_us=-1", "flush=os", "replicas=3", "min_isr=1", "x=1"):
+        with pytest.raises(SettingsError):
+            parse_config((wrong,))
+
+
+def test_loopback_is_known() -> None:
+    """Goal: only addresses of this machine alone need no --insecure."""
+    assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "n1.example")))
+    open_to_all = BrokerSettings("n1", host="10.0.0.1")
+    with pytest.raises(SettingsError, match="--insecure"):
+        check(open_to_all)
+    assert check(replace(open_to_all, insecure=True)).url_at(1) == "http://10.0.0.1:1"
+    with pytest.raises(SettingsError, match="--advertised-url"):
+        check(BrokerSettings("n1", host="0.0.0.0", insecure=True))
+
+
+def test_who_creates_and_with_how_many() -> None:
+    """Goal: the role decides who creates; min ISR is two where there are two."""
+    alone = check(BrokerSettings("n1"))
+    assert (alone.knows_replicas, alone.creates) == (True, True)
+    assert alone.broker_config("u", ("n1",)).min_isr == 1
+    follower = check(BrokerSettings("n1", role="follower"))
+    assert (follower.knows_replicas, follower.creates) == (False, False)
+    leader = check(BrokerSettings("n1", role="leader", followers=("http://h:1",)))
+    assert (leader.knows_replicas, leader.creates) == (False, True)
+    assert leader.broker_config("u", ("n1", "n2")).min_isr == 2
+    with pytest.raises(SettingsError, match="no followers"):
+        check(BrokerSettings("n1", role="follower", followers=("http://h:1",)))
+    with pytest.raises(SettingsError, match="not both"):
+        check(
+            BrokerSettings("n1", brokers=(("n1", "http://h:1"),), followers=("http://h:2",))
+        )
+
+
+def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: the seed's names work, and an option wins over its variable."""
+    seen: list[BrokerSettings] = []
+
+    def run(settings: BrokerSettings, *, verbose: bool) -> int:
+        seen.append(settings)
+        return 0
+
+    monkeypatch.setattr("yak_net.server.process.run", run)
+    env = {
+        "YAK_ROLE": "leader",
+        "YAK_NODE_ID": "one",
+        "YAK_HOST": "127.0.0.1",
+        "YAK_PORT": "8081",
+        "YAK_FOLLOWERS": "http://127.0.0.1:8082",
+        "YAK_REDIS_URL": "redis://127.0.0.1:7000/1",
+        "YAK_DATA_DIR": "here",
+    }
+    assert CliRunner().invoke(cli.broker, [], env=env).exit_code == 0
+    words = ["--port", "9", "--node-id", "two"]
+    assert CliRunner().invoke(cli.broker, words, env=env).exit_code == 0
+    first, second = seen
+    assert first == BrokerSettings(
+        "one",
+        port=8081,
+        followers=("http://127.0.0.1:8082",),
+        role="leader",
+        redis_url="redis://127.0.0.1:7000/1",
+        data_dir=Path("here"),
+    )
+    assert (second.node_id, second.port, second.host) == ("two", 9, "127.0.0.1")

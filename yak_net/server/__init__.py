@@ -1,0 +1,1 @@
+"""One broker on sockets; must never decide what the core decides."""

@@ -1,0 +1,63 @@
+"""The node's remarks as lines of the log; must never steer anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from typing import Final
+
+import structlog
+
+from yak_core.notes import (
+    DuplicateRecognised,
+    HighWatermarkAdvanced,
+    IgnoredMessage,
+    LogDiverged,
+    Note,
+    ProduceRefused,
+    RecordObserved,
+    StoreUnknown,
+)
+
+QUIET: Final = (
+    HighWatermarkAdvanced,
+    IgnoredMessage,
+    RecordObserved,
+    ProduceRefused,
+    DuplicateRecognised,
+    LogDiverged,
+    StoreUnknown,
+)
+"""Told only with ``--verbose``: they come by the thousand, or say what another line says."""
+
+log = structlog.get_logger("yak.node")
+
+
+def configure(*, verbose: bool) -> None:
+    """Log to standard error: lines for people on a terminal and in files, one JSON object never."""
+    level = logging.DEBUG if verbose else logging.INFO
+    colours = sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+            structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, sort_keys=False),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def tell(note: Note) -> None:
+    """Log one remark."""
+    say = log.debug if isinstance(note, QUIET) else log.info
+    fields = {
+        field.name: _word(getattr(note, field.name)) for field in dataclasses.fields(note)
+    }
+    say(type(note).__name__, **fields)
+
+
+def _word(value: object) -> object:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value

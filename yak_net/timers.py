@@ -1,0 +1,69 @@
+"""The timers of one node on the event loop; must never fire one early, or twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from typing import Final
+
+from yak_core.ids import Micros
+
+MICRO: Final = 1_000_000
+
+
+def now_us() -> Micros:
+    """Microseconds of the machine's monotonic clock; they never go back."""
+    return time.monotonic_ns() // 1_000
+
+
+class Timers:
+    """One timer a key. ``fire(key, cause)`` is called on the loop, never from :meth:`set`.
+
+    ``draw(lo, hi)`` picks the instant; it is a test's to replace.
+    """
+
+    __slots__ = ("_draw", "_fire", "_handles", "_loop")
+
+    def __init__(
+        self,
+        fire: Callable[[str, int], None],
+        draw: Callable[[Micros, Micros], Micros] = random.randint,
+    ) -> None:
+        self._fire = fire
+        self._draw = draw
+        self._loop = asyncio.get_running_loop()
+        self._handles: dict[str, asyncio.Handle] = {}
+
+    def set(self, key: str, lo_us: Micros, hi_us: Micros, cause: int) -> None:
+        """Set the timer of ``key``, or replace it; it fires between the two from now."""
+        wait = lo_us if lo_us >= hi_us else self._draw(lo_us, hi_us)
+        self.cancel(key)
+        self._arm(key, now_us() + wait, cause, wait)
+
+    def cancel(self, key: str) -> None:
+        """The timer of ``key``, if any, must not fire."""
+        handle = self._handles.pop(key, None)
+        if handle is not None:
+            handle.cancel()
+
+    def clear(self) -> None:
+        """None of the timers must fire."""
+        for handle in self._handles.values():
+            handle.cancel()
+        self._handles.clear()
+
+    def _arm(self, key: str, due: Micros, cause: int, wait: Micros) -> None:
+        # Rounded up: the loop wakes at a float, and one microsecond early is too early.
+        self._handles[key] = self._loop.call_later(
+            (wait + 1) / MICRO, self._on_due, key, due, cause
+        )
+
+    def _on_due(self, key: str, due: Micros, cause: int) -> None:
+        left = due - now_us()
+        if left > 0:
+            self._arm(key, due, cause, left)
+            return
+        del self._handles[key]
+        self._fire(key, cause)
