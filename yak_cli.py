@@ -1,21 +1,25 @@
 """The one ``yak`` command; must import nothing heavy before a sub-command needs it.
 
-Sub-commands live in the package that they drive; this file only knows where. Exit codes of all of
-them: 0 it worked and what was claimed held, 1 something failed, 2 the command line or an input is
-wrong, 3 the verdict is unknown, 130 interrupted.
+Sub-commands live in the package that they drive; this file only knows where. The demo alone is put
+together here, because it shows both worlds, and those never import each other. Exit codes of all:
+0 it worked and what was claimed held, 1 something failed, 2 the command line or an input is wrong,
+3 the verdict is unknown, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib import metadata
+from pathlib import Path
 
 import click
 
 COMMANDS = {
-    "demo": ("yak_sim.demo", "demo", "Run the main job: a failover you can replay."),
+    "demo": ("", "", "Run the main job: a failover, simulated and then real."),
     "sim": ("yak_sim.cli", "sim", "List and run scenarios in the simulator, check digests."),
     "broker": ("yak_net.cli", "broker", "Run one broker in this process."),
+    "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
     "produce": ("yak_net.client.cli", "produce", "Send messages, or lines, as records."),
     "consume": ("yak_net.client.cli", "consume", "Print records, from any offset on."),
 }
@@ -47,6 +51,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
+        if cmd_name == "demo":
+            return demo_command()
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
@@ -55,6 +61,85 @@ class LazyGroup(click.Group):
         """The table of sub-commands, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+def demo_command() -> click.Command:
+    """``yak demo``: the same lines through a simulated failover and through a real one."""
+    from yak_sim import cli
+    from yak_sim.demo import TAMPERINGS, lines_of, run_simulated
+
+    @click.command("demo", context_settings=cli.HELP)
+    @cli.INPUT_OPTION
+    @cli.OUT_OPTION
+    @cli.SEED_OPTION
+    @click.option(
+        "--only", type=click.Choice(["simulated", "real"]), help="One of the two halves."
+    )
+    @click.option(
+        "--tamper",
+        type=click.Choice(TAMPERINGS),
+        help="Damage what was read before it is compared, to see the demo fail.",
+    )
+    def demo(
+        input_path: str | None, out: str, seed: int | None, only: str | None, tamper: str | None
+    ) -> None:
+        """Replicate the lines of FILE through two failovers, and compare what comes out with them.
+
+        First three simulated brokers, whose leader crashes at the worst moment; then three real
+        processes, whose leader is killed by SIGKILL. Every line must come out once, in order, and
+        what each real broker did is replayed through the core.
+        """
+        lines = lines_of(input_path, tamper)
+        words = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
+        words += [] if seed is None else ["--seed", str(seed)]
+        code = 0
+        if only != "real":
+            code = run_simulated(lines, out, seed, tamper, words)
+        if only != "simulated" and code in (0, 1):
+            code = max(code, _run_real(lines, out, tamper))
+        sys.exit(code)
+
+    return demo
+
+
+def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
+    """The real half, and what it proves; returns the exit code."""
+    from yak_net.demo import DemoFailed, make_folder, run_real
+    from yak_net.running import run as run_until_interrupted
+    from yak_sim.demo import counted, first_difference, tampered, tell_comparison
+    from yak_sim.replay import replay_paths
+
+    folder = make_folder(Path(out))
+    click.echo(f"{counted(len(lines), 'line')}, 3 real brokers, one SIGKILL")
+    try:
+        run = run_until_interrupted(run_real(lines, folder, click.echo))
+    except DemoFailed as failed:
+        click.echo(f"failed: {failed}", err=True)
+        click.echo("valid: false")
+        return 1
+    read = run.read if tamper is None else tampered(run.read, tamper)
+    difference = first_difference(lines, read)
+    tell_comparison(len(lines), difference)
+    for epoch, leader, first, end in run.led:
+        click.echo(f"epoch {epoch}: led by {leader}, offsets {first} to {end - 1}")
+    identical = True
+    for replay in replay_paths(run.traces):
+        identical &= replay.identical
+        for line in replay.lines:
+            click.echo(f"replayed: {replay.path.name}, {line}")
+    wanted = "Every line came out once, in order"
+    claims = [
+        (f"The leader died with {counted(run.unconfirmed, 'record')} unconfirmed", True),
+        (f"{wanted}: {difference}" if difference else wanted, not difference),
+        ("What the brokers did is what the core does, byte for byte", identical),
+        ("No process is left behind", not run.left_behind),
+    ]
+    for sentence, held in claims:
+        click.echo(f"{'proved' if held else 'FAILED'}: {sentence}")
+    valid = all(held for _, held in claims)
+    click.echo(f"traces, logs: {folder}")
+    click.echo(f"valid: {str(valid).lower()}")
+    return 0 if valid else 1
 
 
 def _version() -> str:

@@ -60,10 +60,9 @@ from yak_net.timers import Timers, now_us
 OnAnswer: TypeAlias = Callable[[Response | ClientResult], None]
 OnNote: TypeAlias = Callable[[Note], None]
 OnOver: TypeAlias = Callable[[str, str], None]
-"""How it ended (HALTED, FAILED, or EXITED and whether it was clean), and why."""
+"""How it ended, HALTED or EXITED, and why; after a stop in good order there is no why."""
 
 HALTED: Final = "halted"
-FAILED: Final = "failed"
 EXITED: Final = "exited"
 
 _NOT_SHIPPED: Final = NotShipped()
@@ -122,7 +121,7 @@ class NetBackend:
         try:
             self.host.deliver(event, cause)
         except Exception as error:
-            self._end(FAILED, f"{type(error).__name__}: {error}")
+            self._end(HALTED, f"{type(error).__name__}: {error}")
             raise
 
     def receive(self, src: NodeId, message: PeerMessage) -> None:

@@ -33,6 +33,7 @@ from yak_net.wire import (
     NotYak,
     greeting,
     read_greeting,
+    refuse_pages,
 )
 
 Receive: TypeAlias = Callable[[NodeId, PeerMessage], None]
@@ -114,6 +115,7 @@ class Peers:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """The other end of a dial: a peer wants to hear this broker."""
+        refuse_pages(request)
         node = request.headers.get(NODE_HEADER, "")
         cluster = request.headers.get(CLUSTER_HEADER, "")
         if cluster != self.cluster:

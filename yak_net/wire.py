@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from aiohttp import web
+
 from yak_core.ids import NodeId
 from yak_core.message import message
 
@@ -35,6 +37,15 @@ class Greeting:
 
     node: NodeId
     cluster: str
+
+
+def refuse_pages(request: web.BaseRequest) -> None:
+    """Turn away what a browser sends on behalf of a page: no rule keeps pages from this machine.
+
+    Raises HTTPForbidden. Browsers always name the page's origin, and nobody else has one.
+    """
+    if "Origin" in request.headers:
+        raise web.HTTPForbidden(text="a web page may not connect here\n")
 
 
 def greeting(node: NodeId, cluster: str) -> str:

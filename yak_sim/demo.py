@@ -1,4 +1,4 @@
-"""``yak demo``: the main job from end to end; must never claim what it has not compared.
+"""The simulated half of ``yak demo``; must never claim what it has not compared.
 
 The lines of a file become records, a leader fails half-way, and what a consumer reads in the end is
 compared with the lines, as lists of values.
@@ -7,18 +7,12 @@ compared with the lines, as lists of values.
 from __future__ import annotations
 
 import itertools
-import sys
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from yak_sim.cli import (
-    HELP,
-    INPUT_OPTION,
-    OUT_OPTION,
-    SEED_OPTION,
     carry_out,
     conclude,
     exit_code,
@@ -41,24 +35,22 @@ SHOWN_MAX: Final = 80
 """So much of a value is shown when it is not what it should be."""
 
 
-@click.command(context_settings=HELP)
-@INPUT_OPTION
-@OUT_OPTION
-@SEED_OPTION
-@click.option(
-    "--tamper",
-    type=click.Choice(TAMPERINGS),
-    help="Damage what was read before it is compared, to see the demo fail.",
-)
-def demo(input_path: str | None, out: str, seed: int | None, tamper: str | None) -> None:
-    """Replicate the lines of FILE through a failover, and compare what comes out with them.
-
-    Three simulated brokers. At half of the lines the leader crashes, with committed, unreplicated
-    and unflushed records in its hands. Every line must come out once, in order.
-    """
+def lines_of(input_path: str | None, tamper: str | None) -> tuple[bytes, ...]:
+    """The lines of the input, or of the project's own text. Raises click's errors."""
     lines = default_lines() if input_path is None else read_lines(input_path)
     if tamper == "swapped" and len(set(lines)) == 1:
         raise click.UsageError("all lines are equal: swapping two of them changes nothing")
+    return lines
+
+
+def run_simulated(
+    lines: tuple[bytes, ...], out: str, seed: int | None, tamper: str | None, words: list[str]
+) -> int:
+    """The simulated half: tells its story, keeps its run folder, returns the exit code.
+
+    At half of the lines the leader crashes, with committed, unreplicated and unflushed records in
+    its hands. ``words`` is the command that repeats the run.
+    """
     story = load_scenario(SCENARIO)
     make_folder(out, story.name, story.seed if seed is None else seed)
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
@@ -67,15 +59,15 @@ def demo(input_path: str | None, out: str, seed: int | None, tamper: str | None)
     read = list(readers[0].values) if readers else []
     if tamper is not None:
         read = tampered(read, tamper)
-    words = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
-    words += [] if seed is None else ["--seed", str(seed)]
     difference = first_difference(list(lines), read)
     if difference:
         _condemn(result, len(lines), difference)
     folder = keep(result, out, words)
-    _explain(len(lines), difference, folder)
+    tell_comparison(len(lines), difference)
+    click.echo(f"plot: {folder / 'watermarks.png'}")
+    click.echo(f"trace, history, verdict: {folder}")
     conclude(result, folder)
-    sys.exit(exit_code(result))
+    return exit_code(result)
 
 
 def default_lines() -> tuple[bytes, ...]:
@@ -141,9 +133,8 @@ def _condemn(result: RunResult, count: int, difference: str) -> None:
         result.reason = f"{sentence}: expected {expected}; but {difference}."
 
 
-def _explain(count: int, difference: str, folder: Path) -> None:
+def tell_comparison(count: int, difference: str) -> None:
+    """Say that what came out is what went in, if so."""
     if not difference:
         said = f"{counted(count, 'line')} went in, {counted(count, 'record')} came out"
         click.echo(f"equal: {said}, the same, in order")
-    click.echo(f"plot: {folder / 'watermarks.png'}")
-    click.echo(f"trace, history, verdict: {folder}")

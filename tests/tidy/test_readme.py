@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,8 @@ from yak_cli import main
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"<!-- demo-output -->\n```\n(.*?)```\n", re.DOTALL)
+BLOCKS = re.compile(r"```\n(.*?)```", re.DOTALL)
+REAL_BLOCK = re.compile(r"<!-- demo-real-output -->\n```\n(.*?)```\n", re.DOTALL)
 
 RUN_BY = {
     "./yak demo": "tests/bootstrap",
@@ -21,6 +27,15 @@ RUN_BY = {
     "./yak sim run zombie_leader --seed 7": "test_a_command_of_the_readme_works",
     "./yak sim run slow_follower --seed 7 --set brokers=5": "test_a_command_of_the_readme_works",
     "./yak sim digest out/zombie_leader/7/trace.jsonl": "test_a_command_of_the_readme_works",
+    "./yak cluster up --detach": "test_the_cluster_of_the_readme_works",
+    "./yak cluster status": "test_the_cluster_of_the_readme_works",
+    './yak produce --message "Hello YAK"': "test_the_cluster_of_the_readme_works",
+    "./yak consume --from-beginning -e": "test_the_cluster_of_the_readme_works",
+    '.venv/bin/python -m yak_net.client.producer --message "Hello YAK"': "the same",
+    ".venv/bin/python -m yak_net.client.consumer --from-beginning -e": "the same",
+    "./yak cluster kill n1": "test_the_cluster_of_the_readme_works",
+    "./yak cluster restart n1": "test_the_cluster_of_the_readme_works",
+    "./yak cluster down": "test_the_cluster_of_the_readme_works",
     ".venv/bin/python notebooks/01_first_plot.py": "tests/notebooks",
     'pip install -e ".[dev]"': "tests/bootstrap, which installs as the wrapper does",
     "python -m pytest": "this is it",
@@ -33,16 +48,33 @@ def test_the_output_shown_is_what_the_demo_prints(
 ) -> None:
     """Goal: nobody is shown an output that they will not see; method: run the demo, compare."""
     monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(main, ["demo"])
+    ran = CliRunner().invoke(main, ["demo", "--only", "simulated"])
     assert ran.exit_code == 0, ran.output
     shown = BLOCK.search(README)
     assert shown is not None, "README has no block after <!-- demo-output -->"
     assert shown.group(1) == ran.stdout
 
 
+def test_the_real_output_shown_is_like_what_the_demo_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: the same, of the half that is never the same; method: compare lines without numbers."""
+    monkeypatch.chdir(tmp_path)
+    ran = CliRunner().invoke(main, ["demo", "--only", "real"])
+    assert ran.exit_code == 0, ran.output
+    shown = REAL_BLOCK.search(README)
+    assert shown is not None, "README has no block after <!-- demo-real-output -->"
+    assert kinds_of_lines(shown.group(1)) == kinds_of_lines(ran.stdout)
+
+
+def kinds_of_lines(text: str) -> set[str]:
+    """The lines, with every number alike. Which broker dies decides their order."""
+    return {re.sub(r"\d+(\.\d+)?", "#", line) for line in text.splitlines()}
+
+
 def test_each_command_of_the_readme_is_run_by_a_test() -> None:
     """Goal: no command rots unseen; method: compare the code blocks with the table above."""
-    blocks = re.findall(r"```\n(.*?)```", BLOCK.sub("", README), re.DOTALL)
+    blocks = BLOCKS.findall(REAL_BLOCK.sub("", BLOCK.sub("", README)))
     lines = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
     named = [line for line in lines if line]
     assert named
@@ -56,3 +88,26 @@ def test_a_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.Monke
     for line in mine:
         ran = CliRunner().invoke(main, line.split()[1:])
         assert ran.exit_code == 0, f"{line}: {ran.output}"
+
+
+def test_the_cluster_of_the_readme_works(tmp_path: Path) -> None:
+    """Goal: the block as it stands there, line by line, in an empty folder of its own."""
+    block = next(each for each in BLOCKS.findall(README) if each.startswith("./yak cluster up"))
+    lines = [shlex.split(line) for line in block.splitlines()]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+    said: list[str] = []
+    try:
+        for words in lines:
+            ran = subprocess.run(
+                [sys.executable, "-m", "yak_cli", *words[1:]],
+                cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False,
+            )  # fmt: skip
+            assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
+            said.append(ran.stdout)
+            if words[1] == "produce":
+                module = [sys.executable, "-m", "yak_net.client.producer", *words[2:]]
+                subprocess.run(module, cwd=tmp_path, env=clean, timeout=60, check=True)
+    finally:
+        down = [sys.executable, "-m", "yak_cli", "cluster", "down"]
+        subprocess.run(down, cwd=tmp_path, env=clean, timeout=90, check=True)
+    assert said[3] == "Hello YAK\nHello YAK\n"

@@ -19,9 +19,10 @@ from aiohttp import web
 from yak_core.broker import Broker
 from yak_core.clients.calls import ClientResult
 from yak_core.config import BrokerConfig
-from yak_core.events import Started, StopAsked
+from yak_core.effects import Effect
+from yak_core.events import Event, Started, StopAsked
 from yak_core.host import Host, Recorder
-from yak_core.ids import CallId, NodeId
+from yak_core.ids import CallId, Micros, NodeId
 from yak_core.messages import DescribeRequest, PeerMessage, Request, Response
 from yak_core.metadata.calls import Done, Read
 from yak_core.notes import Note, RecordObserved
@@ -46,13 +47,42 @@ HALTED: Final = "halted"
 STOP_US: Final = 10_000_000
 """A stop that takes longer is not clean."""
 PEER_CHECK_S: Final = 1.0
-TRACE_FLUSH_S: Final = 0.05
 
 log = structlog.get_logger("yak.broker")
 
 
 class Refused(Exception):
     """This broker cannot be started so; one sentence that says what to do."""
+
+
+class PromptRecorder:
+    """Gives what was recorded to the system before the loop sleeps, so that a kill loses little."""
+
+    def __init__(self, file: FileRecorder) -> None:
+        self._file = file
+        self._loop = asyncio.get_running_loop()
+        self._armed = False
+
+    def record(
+        self,
+        t_us: Micros,
+        node: NodeId,
+        incarnation: int,
+        event: Event,
+        effects: list[Effect],
+        cause: int,
+    ) -> int:
+        """Record a step, and see to it that it is written soon."""
+        if not self._armed and not self._file.ended:
+            self._armed = True
+            self._loop.call_soon(self._flush)
+        return self._file.record(t_us, node, incarnation, event, effects, cause)
+
+    def _flush(self) -> None:
+        self._armed = False
+        self._file.flush()
+        if self._file.ended:
+            log.warning("recording is over", reason=self._file.ended)
 
 
 class BrokerServer:
@@ -118,7 +148,8 @@ class BrokerServer:
                 raise Refused(f"cannot write the trace {self.settings.trace}: {why}") from error
             log.info("recording", file=str(self._recorder.path))
         await self.peers.start()
-        self._begin(config, storage, self._recorder)
+        recorder = None if self._recorder is None else PromptRecorder(self._recorder)
+        self._begin(config, storage, recorder)
 
     async def _listen(self) -> None:
         settings = self.settings
@@ -216,7 +247,6 @@ class BrokerServer:
         self._storage = None  # the disk's from now on
         self._backend = backend
         backend.host = Host(self.node_id, 1, self.node, backend, recorder)
-        self._chores.append(asyncio.create_task(self._flush_trace()))
         self.phase = RUNNING
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, config, nonce, storage.recovered))
@@ -322,14 +352,6 @@ class BrokerServer:
             self._urls = {row.node: row.url for row in rows if row.url}
             self.peers.learn(self._urls)
         tell(note)
-
-    async def _flush_trace(self) -> None:
-        recorder = self._recorder
-        while recorder is not None and not recorder.ended:
-            await asyncio.sleep(TRACE_FLUSH_S)
-            recorder.flush()
-        if recorder is not None:
-            log.warning("recording is over", reason=recorder.ended)
 
     async def _watch_store(self, store: RedisStore) -> None:
         said = store.problem

@@ -28,7 +28,7 @@ from yak_core.messages import (
 )
 from yak_net.backend import OnAnswer
 from yak_net.outbox import Outbox
-from yak_net.wire import HEARTBEAT_S, greeting
+from yak_net.wire import HEARTBEAT_S, greeting, refuse_pages
 
 IN_FLIGHT_MAX: Final = 1024
 """Requests of one client that wait for their answers; it is not read from while there are more."""
@@ -65,6 +65,7 @@ class ClientStream:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Handle the connection until it ends."""
+        refuse_pages(request)
         socket = web.WebSocketResponse(
             compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
         )
@@ -76,8 +77,9 @@ class ClientStream:
                 if frame.type is not WSMsgType.BINARY:
                     await socket.close(code=1003, message=b"requests are binary frames")
                     break
-                if not self._take(frame.data):
-                    await socket.close(code=1002, message=b"that was no request")
+                reason = self._take(frame.data)
+                if reason:
+                    await socket.close(code=1002, message=reason)
                     break
                 await self._room.wait()
         finally:
@@ -93,15 +95,15 @@ class ClientStream:
         self._room.set()
         await socket.close()
 
-    def _take(self, frame: bytes) -> bool:
-        """Pass a request on; False if it is none, and the connection is not worth keeping."""
+    def _take(self, frame: bytes) -> bytes:
+        """Pass a request on; a reason if that cannot be, and the connection is to be closed."""
         try:
             request = decode(frame)
         except CodecError as error:
-            return self._refuse(error)
+            return b"" if self._refuse(error) else b"that was no request"
         if not isinstance(request, _REQUESTS):
             log.warning("a client sent what is no request", kind=type(request).__name__)
-            return False
+            return b"that was no request"
         # The answer may come within begin(), before there is an id to remember.
         answered: list[bool] = []
         call_ids: list[CallId] = []
@@ -118,13 +120,13 @@ class ClientStream:
 
         call = self._desk.begin(request, on_answer)
         if call is None:
-            return False
+            return b"this broker is starting or stopping"
         if not answered:
             call_ids.append(call)
             self._open.add(call)
             if len(self._open) >= IN_FLIGHT_MAX:
                 self._room.clear()
-        return True
+        return b""
 
     def _refuse(self, error: CodecError) -> bool:
         """A produce request whose batch was damaged on the way is answered; the rest is not."""

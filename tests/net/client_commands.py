@@ -1,0 +1,71 @@
+"""A broker, and ``yak produce`` and ``yak consume``, as processes; must never leave one behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.net.brokers import ROOT, BrokerProcess, brokers
+from yak_net.embedded import EmbeddedMetadata
+
+PATIENCE_S = 30.0
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+_FIRST = re.compile(r"offsets? (\d+)")
+
+
+@contextmanager
+def one_broker(folder: Path) -> Iterator[BrokerProcess]:
+    """A cluster of one broker that serves, with its metadata in this process."""
+    metadata = EmbeddedMetadata()
+    try:
+        with brokers() as start:
+            words = ("--listen", "127.0.0.1:0", "--redis", metadata.start())
+            broker = start(folder / "log", *words, "--data-dir", str(folder / "data"))
+            broker.serves()
+            yield broker
+    finally:
+        metadata.stop()
+
+
+def yak(
+    *words: str, stdin: bytes = b"", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """A command, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "yak_cli", *words],
+        input=stdin,
+        cwd=ROOT,
+        env={**CLEAN, **(env or {})},
+        capture_output=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+@contextmanager
+def running(*words: str, **given: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that runs meanwhile, with pipes unless told otherwise; it is gone afterwards."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(
+        [sys.executable, "-m", "yak_cli", *words], cwd=ROOT, **{"env": CLEAN, **pipes, **given}
+    ) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:
+    """Where the records of a command begin, as its summary says."""
+    found = _FIRST.search(done.stderr.decode())
+    if found is None:
+        raise AssertionError(f"no offset in {done.stderr!r}")
+    return int(found[1])
+

@@ -1,0 +1,182 @@
+"""A runtime whose answers a test gives by hand; must never answer by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from yak_core.batch import Batch, Builder, placed, records, seal
+from yak_core.clients.calls import ClientCall, ClientResult, Poll, PollResult, SendBatch, SendResult
+from yak_core.config import ClientConfig
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.host import Node
+from yak_core.ids import NodeId
+from yak_net.client.producer import Producer
+
+PATIENCE_S = 20.0
+FOREVER_MS = 3_600_000
+"""A linger that is never over while a test runs."""
+
+LOST = SendResult(ErrorCode.REQUEST_TIMED_OUT, Outcome.UNKNOWN, -1, -1, "the time is over")
+REFUSED = SendResult(ErrorCode.NOT_ENOUGH_REPLICAS, Outcome.NOT_WRITTEN, -1, -1, "1 in sync")
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a test's coroutine; one that hangs fails, even if its clean-up hangs as well.
+
+    So does one during which a callback raised, which asyncio would only log.
+    """
+    raised: list[dict[str, Any]] = []
+
+    async def bounded() -> T:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: raised.append(what))
+        task = asyncio.ensure_future(work)
+        await asyncio.wait((task,), timeout=PATIENCE_S)
+        if task.done():
+            return task.result()
+        frames = task.get_stack()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        raise AssertionError(f"it waits in vain: {frames}")
+
+    result = asyncio.run(bounded())
+    assert not raised, f"a callback raised: {raised}"
+    return result
+
+
+class FakeRuntime:
+    """Keeps what its node would be asked."""
+
+    def __init__(self, made: Made, config: ClientConfig) -> None:
+        self.config = config
+        self.calls: list[tuple[ClientCall, asyncio.Future[ClientResult]]] = []
+        self.failed = ""
+        self.closed = False
+        self.within_s = -1.0
+        self._made = made
+        self._news = asyncio.Event()
+
+    async def start(self, within_s: float) -> None:
+        self.within_s = within_s
+        if self._made.refusal is not None:
+            raise self._made.refusal
+
+    def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
+        future: asyncio.Future[ClientResult] = asyncio.get_running_loop().create_future()
+        self.calls.append((call, future))
+        self._news.set()
+        if self._made.bug is not None:
+            self.fail(str(self._made.bug))
+            raise self._made.bug
+        return future
+
+    def cancel(self, future: asyncio.Future[ClientResult]) -> None:
+        future.cancel()
+
+    async def close(self) -> None:
+        self._cut()
+        await turns(self._made.turns_to_close)
+        self.closed = True
+
+    def fail(self, reason: str) -> None:
+        """What a bug in the node's step does."""
+        self.failed = reason
+        self._cut()
+
+    def _cut(self) -> None:
+        for _, future in self.calls:
+            future.cancel()
+
+    async def asked(self, count: int) -> None:
+        """Wait until it was asked so often."""
+        while len(self.calls) < count:
+            self._news.clear()
+            await self._news.wait()
+
+    def batch(self, index: int) -> Batch:
+        """What a call was to send."""
+        call = self.calls[index][0]
+        assert isinstance(call, SendBatch)
+        return call.batch
+
+    def values(self) -> list[bytes | None]:
+        """All that was to be sent, in order."""
+        return [r.value for index in range(len(self.calls)) for r in records(self.batch(index))]
+
+    def answer(self, index: int, result: ClientResult) -> None:
+        """Let a call end."""
+        self.calls[index][1].set_result(result)
+
+    def confirm(self, index: int, base: int, epoch: int = 1) -> None:
+        """Let a batch be written."""
+        self.answer(index, SendResult(ErrorCode.NONE, Outcome.WRITTEN, base, epoch))
+
+    def deliver(self, index: int, *batches: Batch, position: int, hw: int = 100) -> None:
+        """Let a poll bring batches."""
+        assert isinstance(self.calls[index][0], Poll)
+        end = batches[-1].end if batches else position
+        self.answer(index, PollResult(ErrorCode.NONE, batches, position, end, hw, 1))
+
+
+class Made:
+    """All runtimes that a client made, and how the next one behaves."""
+
+    def __init__(self) -> None:
+        self.runtimes: list[FakeRuntime] = []
+        self.names: list[str] = []
+        self.refusal: Exception | None = None
+        self.bug: Exception | None = None
+        self.turns_to_close = 1
+        self._news = asyncio.Event()
+
+    def __call__(
+        self,
+        name: str,
+        node: Node,
+        config: Callable[[tuple[NodeId, ...]], ClientConfig],
+        servers: tuple[str, ...],
+    ) -> FakeRuntime:
+        runtime = FakeRuntime(self, config(("n1", "n2")))
+        self.names.append(f"{name} of {type(node).__name__} at {','.join(servers)}")
+        self.runtimes.append(runtime)
+        self._news.set()
+        return runtime
+
+    async def number(self, index: int) -> FakeRuntime:
+        """A runtime, as soon as it was made."""
+        while len(self.runtimes) <= index:
+            self._news.clear()
+            await self._news.wait()
+        return self.runtimes[index]
+
+
+def batch_of(base: int, *values: bytes | None, epoch: int = 1, timestamp_ms: int = 7) -> Batch:
+    """A batch as a broker sends it."""
+    builder = Builder()
+    for value in values:
+        assert builder.append(value, timestamp_ms=timestamp_ms) is not None
+    return placed(seal(builder.build()), base, epoch)
+
+
+def producer(made: Made, **words: Any) -> Producer:
+    """One whose batches wait for ever for company, unless the words say otherwise."""
+    return Producer("h:1", runtime=made, **{"linger_ms": FOREVER_MS, **words})
+
+
+async def cancelled(task: asyncio.Task[Any]) -> None:
+    """Cancel a task and see it end so."""
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def turns(count: int = 5) -> None:
+    """Let everything that is ready happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -1,0 +1,234 @@
+"""Real processes, real signals: what was confirmed survives, once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.net.chaos import QUICK, ChaosCluster, Load, read_all, until
+from tests.net.redis_server import redis_server
+from yak_core.replay import replay_lines
+from yak_net.client.errors import NoBrokersAvailable
+from yak_net.client.producer import Producer, Resolved
+from yak_net.embedded import EmbeddedMetadata
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@contextmanager
+def cluster_in(
+    folder: Path, redis_url: str = "", *words: str, config: tuple[str, ...] = QUICK
+) -> Iterator[ChaosCluster]:
+    """A cluster, with a metadata server of its own unless one is named."""
+    with EmbeddedMetadata() as metadata:
+        cluster = ChaosCluster(folder, redis_url or metadata.url, *words, config=config)
+        try:
+            for node in cluster.urls:
+                cluster.start(node)
+            yield cluster
+        finally:
+            cluster.close()
+
+
+def run(
+    cluster: ChaosCluster,
+    story: Callable[[ChaosCluster, Load], Awaitable[None]],
+    rate_per_s: int = 1500,
+) -> Load:
+    """Put the cluster under load, let the story happen, and compare the log with what was told."""
+
+    async def play() -> Load:
+        await cluster.has_leader()
+        await cluster.is_whole()
+        load = Load(cluster.servers, rate_per_s)
+        await load.start()
+        await load.confirms(100)
+        await story(cluster, load)
+        await load.confirms(100)
+        await load.stop()
+        read = await read_all(cluster.servers)
+        load.check(read)
+        assert set(load.outcomes) == {"written"}, "the producer rides through, and knows it"
+        assert len(read) == load.sent
+        return load
+
+    load = asyncio.run(play())
+    cluster.close()
+    replayed(cluster.folder)
+    return load
+
+
+def replayed(folder: Path) -> None:
+    """Every broker's every life, replayed through the pure core, orders the same."""
+    traces = sorted(folder.glob("*.jsonl"))
+    assert len(traces) >= 3
+    for path in traces:
+        with path.open("rb") as lines:
+            result = replay_lines(lines)
+        assert result.identical, (path, result)
+
+
+async def one_round(cluster: ChaosCluster, load: Load) -> tuple[int, float]:
+    """Kill the leader amid its work, see the next one, start it again until all are in sync."""
+    leader = await cluster.has_leader()
+    under_way, moment = await load.kill_under_way(lambda: cluster.kill(leader))
+    assert under_way >= 1
+    gap = await load.gap_after(moment)
+    assert await cluster.has_leader(besides=leader) != leader
+    cluster.start(leader)
+    await cluster.is_whole()
+    return (under_way, gap)
+
+
+def test_killed_leader_loses_nothing(tmp_path: Path) -> None:
+    """Goal: SIGKILL the leader amid its work, twice: nothing is lost, doubled or reordered."""
+
+    async def story(cluster: ChaosCluster, load: Load) -> None:
+        for _ in range(2):
+            await one_round(cluster, load)
+
+    with cluster_in(tmp_path) as cluster:
+        run(cluster, story)
+
+
+@pytest.mark.long
+def test_twenty_rounds_of_sigkill(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    """Goal: the same, twenty times in a row on one log with the usual periods; tells the gaps."""
+    gaps: list[float] = []
+
+    async def story(cluster: ChaosCluster, load: Load) -> None:
+        for _ in range(20):
+            under_way, gap = await one_round(cluster, load)
+            gaps.append(gap)
+            print(f"round {len(gaps)}: {under_way} unconfirmed, gap {gap:.2f} s")
+
+    with cluster_in(tmp_path, config=()) as cluster:
+        load = run(cluster, story)
+    said = f"{load.sent} records; gap p50 {statistics.median(gaps):.2f} s, max {max(gaps):.2f} s"
+    record_property("gaps", said)
+    print(said)
+
+
+def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
+    """Goal: SIGSTOP for two leases, SIGCONT: it is fenced, truncates, and joins again."""
+
+    async def story(cluster: ChaosCluster, load: Load) -> None:
+        leader = await cluster.has_leader()
+        await load.kill_under_way(lambda: cluster.freeze(leader))
+        second = await cluster.has_leader(besides=leader)
+        await load.confirms(500)
+        await asyncio.sleep(2.0)  # two leases: the length of the failure, not a wait for a result
+        cluster.thaw(leader)
+        await cluster.is_whole()
+        assert await cluster.has_leader() == second
+        said = cluster.brokers[leader].said
+        assert "SteppedDown" in said or "BecameFollower" in said.split("BecameLeader")[-1]
+
+    with cluster_in(tmp_path) as cluster:
+        run(cluster, story)
+
+
+def test_all_killed_at_once(tmp_path: Path) -> None:
+    """Goal: three SIGKILLs at one moment, and a restart: nothing confirmed is lost."""
+
+    async def story(cluster: ChaosCluster, load: Load) -> None:
+        nodes = tuple(cluster.urls)
+        await load.kill_under_way(lambda: cluster.kill(*nodes))
+        for node in nodes:
+            cluster.start(node)
+        await cluster.has_leader()
+        await cluster.is_whole()
+
+    with cluster_in(tmp_path) as cluster:
+        run(cluster, story)
+
+
+def test_follower_away_for_a_while(tmp_path: Path) -> None:
+    """Goal: a killed follower leaves the ISR, commits go on, and it catches up when it is back."""
+
+    async def story(cluster: ChaosCluster, load: Load) -> None:
+        leader = await cluster.has_leader()
+        follower = next(node for node in cluster.urls if node != leader)
+        cluster.kill(follower)
+        await until(lambda: follower not in cluster.view(leader)["isr"], "it leaves the ISR")
+        await load.confirms(3000)
+        cluster.start(follower)
+        await cluster.is_whole()
+
+    with cluster_in(tmp_path) as cluster:
+        run(cluster, story)
+
+
+def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
+    """Goal: without Redis writes go on; a leader that dies is replaced once Redis is back."""
+    with redis_server(tcp=True) as server, cluster_in(tmp_path, server.url) as cluster:
+
+        async def story(cluster: ChaosCluster, load: Load) -> None:
+            leader = await cluster.has_leader()
+            server.kill()
+            await load.confirms(3000)
+            assert cluster.leader() == leader
+            await load.kill_under_way(lambda: cluster.kill(leader))
+            server.start()
+            assert await cluster.has_leader(besides=leader) != leader
+            cluster.start(leader)
+            await cluster.is_whole()
+
+        run(cluster, story)
+
+
+def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
+    """Goal: with one of three brokers left, a record ends as not written or unknown, and it is so.
+
+    Method: delivery time-outs that pass before the others are back; then the log is read.
+    """
+
+    async def play(cluster: ChaosCluster) -> list[str]:
+        await cluster.is_whole()
+        leader = await cluster.has_leader()
+        others = tuple(node for node in cluster.urls if node != leader)
+        told: list[Resolved] = []
+        async with Producer(
+            cluster.servers, delivery_timeout_ms=1500, request_timeout_ms=300, on_batch=told.append
+        ) as producer:
+            await producer.send_and_wait(b"r-0000000")
+            cluster.kill(*others)
+            for number in (1, 2):
+                await producer.send(b"r-%07d" % number)
+                await producer.flush()
+        cluster.kill(leader)
+        dead = Producer(cluster.servers, bootstrap_timeout_ms=300)
+        with pytest.raises(NoBrokersAvailable, match="no broker answers at"):
+            await dead.start()
+        for node in cluster.urls:
+            cluster.start(node)
+        await cluster.is_whole()
+        read = await read_all(cluster.servers)
+        held = {int((value or b"").removeprefix(b"r-")) for value in read}
+        assert 0 in held
+        for batch in told:
+            assert batch.first in held or batch.outcome != "written"
+            assert batch.first not in held or batch.outcome != "not_written"
+        return [batch.outcome for batch in told]
+
+    with cluster_in(tmp_path) as cluster:
+        outcomes = asyncio.run(play(cluster))
+    assert outcomes[0] == "written"
+    assert set(outcomes[1:]) <= {"unknown", "not_written"}
+
+
+def test_written_is_enough_where_that_was_asked_for(tmp_path: Path) -> None:
+    """Goal: with flush=os a killed process loses nothing either, for the system has the pages."""
+
+    async def story(cluster: ChaosCluster, load: Load) -> None:
+        await one_round(cluster, load)
+
+    with cluster_in(tmp_path, "", "--flush", "os") as cluster:
+        run(cluster, story)

@@ -1,0 +1,63 @@
+"""Errors of the clients: none is missing, and each says what happened, and what to do."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+
+import pytest
+
+from yak_core.clients.calls import PollResult, SendResult
+from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_net.client.errors import ERRORS, OUTCOMES, YakError, read_error, send_error
+
+with warnings.catch_warnings():  # they read their resources in a way that 3.11 and 3.12 deplore
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import kafka.errors
+
+CODES = [code for code in ErrorCode if code is not ErrorCode.NONE]
+
+
+def test_each_code_has_a_class_and_each_outcome_a_word() -> None:
+    """Goal: nothing that the core can say ends in a KeyError; method: compare with its enums."""
+    assert list(ERRORS) == CODES
+    assert len(set(ERRORS.values())) == len(CODES)
+    assert [OUTCOMES[outcome] for outcome in Outcome] == ["written", "not_written", "unknown"]
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
+    """Goal: who knows Kafka's errors knows these; method: kafka-python's class of the code."""
+    kind = ERRORS[code]
+    assert (kind.code, kind.name, kind.retriable) == (int(code), code.name, code in RETRIABLE)
+    theirs = getattr(kafka.errors, kind.__name__, None)
+    if code is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # they have its older name only
+        theirs = kafka.errors.NotLeaderForPartitionError
+    assert theirs is not None
+    assert (theirs.errno, theirs.retriable) == (kind.code, kind.retriable)
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("outcome", [Outcome.NOT_WRITTEN, Outcome.UNKNOWN])
+def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Outcome) -> None:
+    """Goal: one line: meaning, detail, fate of the records, next step; it survives pickling."""
+    error = send_error(SendResult(code, outcome, -1, -1, "just so"))
+    assert type(error) is ERRORS[code]
+    assert error.outcome == OUTCOMES[outcome]
+    meaning, fate, step = str(error).split("; ")
+    assert meaning.endswith(": just so")
+    assert fate == {
+        Outcome.NOT_WRITTEN: "nothing was written",
+        Outcome.UNKNOWN: "whether the records were written is unknown",
+    }[outcome]
+    assert step
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), again.outcome) == (type(error), str(error), error.outcome)
+
+
+def test_read_error_says_nothing_of_writing() -> None:
+    """Goal: a reader is not told that nothing was written, though that is the outcome."""
+    error = read_error(PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 9, 9, 0, 1))
+    assert isinstance(error, YakError)
+    assert str(error).startswith("the offset asked for is not in the log; go on")
+    assert error.outcome == "not_written"

@@ -1,0 +1,104 @@
+"""A producer and consumers through kill -9 of the leader: nothing lost, doubled or reordered."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.net.brokers import BrokerProcess, brokers, get, until
+from yak_net.client.consumer import Consumer, ConsumerRecord
+from yak_net.client.producer import Producer, Resolved, Sent
+from yak_net.embedded import EmbeddedMetadata
+
+QUICK = ("--config", "lease_us=1200000")
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[dict[str, BrokerProcess]]:
+    """Three brokers in sync, on ports of the system's choice, by node id; ``one`` leads."""
+    metadata = EmbeddedMetadata()
+    try:
+        url = metadata.start()
+        with brokers() as start:
+
+            def seeded(node: str, role: str, followers: str = "") -> BrokerProcess:
+                env = {"YAK_ROLE": role, "YAK_NODE_ID": node, "YAK_REDIS_URL": url}
+                env |= {"YAK_HOST": "127.0.0.1", "YAK_PORT": "0", "YAK_FOLLOWERS": followers}
+                data = str(tmp_path / node)
+                return start(tmp_path / f"{node}.log", *QUICK, "--data-dir", data, env=env)
+
+            found = {node: seeded(node, "follower") for node in ("two", "three")}
+            followers = ",".join(broker.url for broker in found.values())
+            found["one"] = one = seeded("one", "leader", followers)
+            for broker in found.values():
+                broker.serves()
+            until(lambda: len(get(f"{one.url}/v1/cluster")[1].get("isr", ())) == 3, "all in sync")
+            yield found
+    finally:
+        metadata.stop()
+
+
+def test_failover_under_way(cluster: dict[str, BrokerProcess]) -> None:
+    """Goal: sends go on through a failover; each record is confirmed at the offset of its number,
+    and a consumer from before the failover and one from after it read them all in order.
+    """
+    servers = [broker.url for broker in cluster.values()]
+    told: list[Resolved] = []
+
+    async def story() -> None:
+        numbers = iter(range(1_000_000))
+        stop = asyncio.Event()
+        sent: list[Sent] = []
+        async with (
+            Producer(servers, on_batch=told.append) as producer,
+            Consumer(servers, auto_offset_reset="earliest") as follower,
+        ):
+
+            async def send() -> None:
+                while not stop.is_set():
+                    sent.append(await producer.send(b"%d" % next(numbers)))
+                    await asyncio.sleep(0.0005)
+
+            sending = asyncio.create_task(send())
+
+            async def epoch_beyond(epoch: int) -> int:
+                while not told or told[-1].leader_epoch <= epoch:
+                    await asyncio.sleep(0.01)
+                return told[-1].leader_epoch
+
+            first = await epoch_beyond(0)
+            cluster["one"].signal(signal.SIGKILL)
+            await epoch_beyond(first)
+            end_after = await follower.end_offset()
+            stop.set()
+            await sending
+            await producer.flush()
+            assert [(await record).offset for record in sent] == list(range(len(sent)))
+            assert (producer.confirmed, producer.unresolved) == (len(sent), 0)
+            assert sum(batch.count for batch in told if batch.leader_epoch == first) <= end_after
+            got: list[ConsumerRecord] = []
+            while len(got) < len(sent):
+                got += await follower.getmany(timeout_ms=10_000)
+            check(got, len(sent))
+            assert len({record.leader_epoch for record in got}) == 2
+        async with Consumer(servers[:2], auto_offset_reset="earliest") as late:
+            assert await late.end_offset() == len(sent)
+            again = [await anext(late) for _ in range(len(sent))]
+        assert again == got
+
+    async def bounded() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await story()
+
+    asyncio.run(bounded())
+
+
+def check(records: list[ConsumerRecord], count: int) -> None:
+    """Each number once, in order, at its own offset."""
+    assert [record.value for record in records] == [b"%d" % number for number in range(count)]
+    assert [record.offset for record in records] == list(range(count))

@@ -1,0 +1,193 @@
+"""Lines in, records out as text, signals: the parts of the two commands, without any broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.net.client_tools import run
+from yak_net.client.cli_consume import (
+    ConsumeOptions,
+    Reading,
+    formatter,
+    json_line,
+    value_line,
+)
+from yak_net.client.cli_produce import places_of
+from yak_net.client.consumer import ConsumerRecord
+from yak_net.client.terminal import Interrupts, Splitter, lines_of, parse_duration
+
+RECORD = ConsumerRecord(5, 1234, b"k", "vé".encode(), (("h", b"\xff"), ("n", None)), 3)
+NULLS = ConsumerRecord(6, -1, None, None, (), 3)
+
+
+@given(st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"x", b"\n")), max_size=8))
+def test_lines_do_not_depend_on_how_the_bytes_come(chunks: list[bytes]) -> None:
+    """Goal: any cut into chunks gives the bytes between newlines; method: split them at once."""
+    splitter = Splitter(1000)
+    lines = [line for chunk in chunks for line in splitter.feed(chunk)] + splitter.finish()
+    wanted = b"".join(chunks).split(b"\n")
+    assert lines == (wanted if wanted[-1] else wanted[:-1])
+
+
+def test_endless_line_is_not_kept() -> None:
+    """Goal: of a line that no record can hold only so much is kept as shows that it is too long."""
+    splitter = Splitter(10)
+    assert [splitter.feed(b"y" * 100) for _ in range(50)] == [[]] * 50
+    lines = splitter.feed(b"z\nnext\n")
+    assert [line[:11] for line in lines] == [b"y" * 11, b"next"]
+    assert len(lines[0]) <= 12
+
+
+def test_lines_come_as_they_are_typed() -> None:
+    """Goal: a line is there as soon as its newline is, and the last one needs none."""
+
+    async def story() -> None:
+        source, sink = os.pipe()
+        sizes: list[int] = []
+        lines = lines_of(source, 100, sizes.append)
+        os.write(sink, b"one\ntw")
+        assert await anext(lines) == [b"one"]
+        os.write(sink, b"o\n\nthree")
+        assert await anext(lines) == [b"two", b""]
+        os.close(sink)
+        assert await anext(lines) == [b"three"]
+        with pytest.raises(StopAsyncIteration):
+            await anext(lines)
+        os.close(source)
+        assert sum(sizes) == 14
+
+    run(story())
+
+
+def test_files_are_read_like_pipes(tmp_path: Path) -> None:
+    """Goal: whole files, nothing at all, and what cannot be read."""
+    content = b"".join(b"%d\n" % number for number in range(50_000))
+    (tmp_path / "file").write_bytes(content)
+
+    async def lines(path: str) -> list[bytes]:
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            return [line async for some in lines_of(fd, 100) for line in some]
+        finally:
+            os.close(fd)
+
+    assert run(lines(str(tmp_path / "file"))) == content.split(b"\n")[:-1]
+    assert run(lines(os.devnull)) == []
+    with pytest.raises(IsADirectoryError):
+        run(lines(str(tmp_path)))
+
+
+def test_first_signal_is_a_request() -> None:
+    """Goal: work under way is cancelled, and whoever asks learns which signal it was."""
+
+    async def story() -> None:
+        before = signal.getsignal(signal.SIGTERM)
+        cancelled = asyncio.Event()
+
+        async def work() -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        async def failing() -> None:
+            raise ValueError("of the work")
+
+        with Interrupts() as interrupts:
+            assert await interrupts.outlasted_by(asyncio.sleep(0))
+            with pytest.raises(ValueError, match="of the work"):
+                await interrupts.outlasted_by(failing())
+            assert interrupts.number == 0
+            assert not await interrupts.outlasted_by(work())
+            assert cancelled.is_set()
+            assert interrupts.number == signal.SIGTERM
+            assert interrupts.exit_code == 143
+        assert signal.getsignal(signal.SIGTERM) == before
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("word", "seconds"), [("5", 5), ("5s", 5), ("250ms", 0.25), ("1.5 m", 90), (".5h", 1800)]
+)
+def test_durations(word: str, seconds: float) -> None:
+    """Goal: what people write for a time."""
+    assert parse_duration(word) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("word", ["", "s", "-1", "0", "0s", "5 days", "1e3", "s5", "nan"])
+def test_what_is_no_duration(word: str) -> None:
+    """Goal: no time, and no time at all, are refused with an example."""
+    with pytest.raises(ValueError, match="250ms"):
+        parse_duration(word)
+
+
+def test_records_as_lines() -> None:
+    """Goal: the bytes as they are, and JSON that loses nothing."""
+    assert value_line(RECORD) == "vé\n".encode()
+    assert value_line(NULLS) == b"\n"
+    assert json_line(RECORD).endswith(b"}\n")
+    assert json.loads(json_line(RECORD)) == {
+        "offset": 5,
+        "epoch": 3,
+        "timestamp_ms": 1234,
+        "key": "k",
+        "value": "vé",
+        "headers": [{"key": "h", "value_b64": "/w=="}, {"key": "n", "value": None}],
+    }
+    assert json.loads(json_line(NULLS)) == {
+        "offset": 6,
+        "epoch": 3,
+        "timestamp_ms": -1,
+        "key": None,
+        "value": None,
+    }
+    assert json_line(RECORD._replace(key=b"a\nb")).count(b"\n") == 1
+
+
+def test_formats() -> None:
+    """Goal: kcat's words, its escapes, and an error for what neither of us has."""
+    assert formatter(r"%o %k=%s %e %T 100%%\t\n\q\\")(RECORD) == (
+        "5 k=vé 3 1234 100%\t\n\\q\\".encode()
+    )
+    assert formatter("%k%s")(NULLS) == b""
+    assert formatter("é")(NULLS) == "é".encode()
+    for form in ("%x", "50%"):
+        with pytest.raises(ValueError, match="it has %o, %e"):
+            formatter(form)
+
+
+def test_places() -> None:
+    """Goal: a range is given as one only where nothing lies between."""
+    assert places_of(0, None) == ""
+    assert places_of(1, (7, 7)) == "offset 7"
+    assert places_of(51, (0, 50)) == "offsets 0 to 50"
+    assert places_of(51, (0, 60)) == "between offsets 0 and 60"
+
+
+def test_odd_offsets_are_noted_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Goal: the first gap and the first step back are told, on standard error."""
+
+    async def story() -> None:
+        options = ConsumeOptions(("h:1",), "latest", None, False, value_line, None)
+        reading = Reading(options, Interrupts())
+        for offset in (3, 4, 7, 6, 6, 9, 20):
+            reading.note(offset)
+        assert reading.span == (3, 20)
+
+    run(story())
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines() == [
+        "Note: offset 7 follows 4: some are missing.",
+        "Note: offset 6 follows 7: a step back.",
+    ]

@@ -1,0 +1,163 @@
+"""The commands when something is amiss: nobody reads, the log is empty, the broker is gone."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.net.brokers import BrokerProcess, until
+from tests.net.client_commands import one_broker, running, yak
+
+PIPE_BYTES = 4096
+"""The smallest that a pipe can be made; it is full as soon as a command writes more."""
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    """A broker of this test's own, with an empty log."""
+    with one_broker(tmp_path) as broker:
+        yield broker
+
+
+def waiting_in(pipe: int) -> int:
+    """How many bytes nobody has read yet."""
+    found = fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0))
+    return int(struct.unpack("i", found)[0])
+
+
+def narrow(process: subprocess.Popen[bytes]) -> int:
+    """Make the pipe behind a command's output small; its descriptor."""
+    assert process.stdout is not None
+    fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    return process.stdout.fileno()
+
+
+def test_end_of_an_empty_log(broker: BrokerProcess) -> None:
+    """Goal: -e stops where there is nothing, wherever it begins."""
+    for words in (("-e",), ("--from-beginning", "-e"), ("-o", "-5", "-e"), ("-o", "0", "-e")):
+        done = yak("consume", "-b", broker.url, *words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"0 records read\n")
+
+
+def test_nobody_reads_any_more(broker: BrokerProcess) -> None:
+    """Goal: a reader that goes away ends the command quietly, as head does."""
+    assert yak("produce", "-b", broker.url, stdin=b"line\n" * 20_000).returncode == 0
+    with running("consume", "-b", broker.url, "--from-beginning") as process:
+        narrow(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"line\n"
+        process.stdout.close()
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_rows_that_nobody_reads_stop_no_records(broker: BrokerProcess) -> None:
+    """Goal: yak produce --json goes on without its reader; the records matter more."""
+    with running("produce", "-b", broker.url, "--json") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["offset"] == 0
+        process.stdout.close()
+        process.stdin.write(b"two\nthree\n")
+        process.stdin.close()
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert process.stderr.read() == b"3 records confirmed, offsets 0 to 2\n"
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("-e",), 130)])
+def test_interrupt_while_nobody_reads(
+    broker: BrokerProcess, words: tuple[str, ...], code: int
+) -> None:
+    """Goal: Ctrl-C ends a command whose output is stuck; method: a full pipe."""
+    assert yak("produce", "-b", broker.url, stdin=b"line\n" * 20_000).returncode == 0
+    with running("consume", "-b", broker.url, "--from-beginning", *words) as process:
+        pipe = narrow(process)
+        until(lambda: waiting_in(pipe) >= PIPE_BYTES, "the pipe is full")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == code
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        assert len(said.splitlines()) == 1
+        assert "records read" in said
+
+
+def test_disk_that_is_full(broker: BrokerProcess) -> None:
+    """Goal: output that cannot be written is exit code 1 with the reason."""
+    assert yak("produce", "-b", broker.url, "-m", "x").returncode == 0
+    with Path("/dev/full").open("wb") as full:
+        with running("consume", "-b", broker.url, "--from-beginning", "-e", stdout=full) as process:
+            assert process.wait(30) == 1
+            assert process.stderr is not None
+            assert b"output fails: No space left on device" in process.stderr.read()
+
+
+def test_broker_that_is_gone(broker: BrokerProcess) -> None:
+    """Goal: exit code 1 and one sentence that counts; what is unknown is called so."""
+    with running("produce", "-b", broker.url, "--json", "--timeout", "1s") as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"one\ntwo\n")
+        process.stdin.flush()
+        for _ in range(2):
+            assert json.loads(process.stdout.readline())["outcome"] == "written"
+        broker.close()
+        process.stdin.write(b"three\n")
+        process.stdin.flush()
+        # The input stays open: that it failed is said as soon as it is known.
+        row = json.loads(process.stdout.readline())
+        assert row["error"] == "REQUEST_TIMED_OUT"
+        assert row["outcome"] == "unknown"
+        assert process.wait(30) == 1
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        assert said.startswith("Error: 2 records confirmed (offsets 0 to 1), 1 unknown: ")
+        assert said.endswith("; the rest of the input was not sent\n")
+        assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["produce", "consume"])
+def test_interrupt_while_the_broker_stands_still(broker: BrokerProcess, command: str) -> None:
+    """Goal: Ctrl-C does not wait for a broker; method: one that is stopped with SIGSTOP."""
+    assert yak("produce", "-b", broker.url, "-m", "x").returncode == 0
+    words = {"produce": ("--json",), "consume": ("--from-beginning",)}[command]
+    with running(command, "-b", broker.url, *words) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"one\n")
+        process.stdin.flush()
+        assert process.stdout.readline()
+        broker.signal(signal.SIGSTOP)
+        try:
+            process.stdin.write(b"two\n")
+            process.stdin.flush()
+            process.send_signal(signal.SIGINT)
+            # A second for what was sent, and one to close connections that nobody answers.
+            assert process.wait(8) == (130 if command == "produce" else 0)
+        finally:
+            broker.signal(signal.SIGCONT)
+
+
+def test_output_is_whole_when_it_is_slow(broker: BrokerProcess) -> None:
+    """Goal: a reader that lags gets every byte; method: a small pipe, read in small pieces."""
+    content = b"".join(b"%d %s\n" % (number, b"." * 100) for number in range(3000))
+    assert yak("produce", "-b", broker.url, stdin=content).returncode == 0
+    with running("consume", "-b", broker.url, "--from-beginning", "-e") as process:
+        pipe = narrow(process)
+        got = bytearray()
+        while piece := os.read(pipe, 1000):
+            got += piece
+        assert bytes(got) == content
+        assert process.wait(30) == 0

@@ -1,0 +1,103 @@
+"""Ctrl-C ends a command's coroutine cleanly, whenever it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from yak_net.running import run
+
+CHILD = """
+import asyncio, signal, sys
+from yak_net.running import run
+async def work():
+    print("begun", flush=True)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        print("cleaned up", flush=True)
+try:
+    run(work())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def interrupt() -> None:
+    """SIGINT for this process, as soon as it is let through."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_result_and_errors_pass_through() -> None:
+    """Goal: without an interrupt it is asyncio.run."""
+
+    async def fail() -> None:
+        raise ValueError("x")
+
+    assert run(asyncio.sleep(0, "result")) == "result"
+    with pytest.raises(ValueError, match="x"):
+        run(fail())
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_interrupt_cancels_and_is_raised_after_the_clean_up() -> None:
+    """Goal: finally blocks run, with awaits in them, and then the interrupt is heard."""
+    seen: list[str] = []
+
+    async def work() -> None:
+        interrupt()
+        try:
+            await asyncio.sleep(60)
+        finally:
+            await asyncio.sleep(0)
+            seen.append("cleaned up")
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work())
+    assert seen == ["cleaned up"]
+
+
+def test_interrupt_is_heard_even_if_the_work_was_done() -> None:
+    """Goal: none is swallowed, be it after the last await."""
+
+    async def work() -> str:
+        interrupt()
+        return "done"
+
+    with pytest.raises(KeyboardInterrupt):
+        run(work())
+
+
+def test_own_cancellation_is_no_interrupt() -> None:
+    """Goal: what cancels itself raises what it raised."""
+
+    async def work() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(work())
+
+
+def test_works_off_the_main_thread() -> None:
+    """Goal: where signals cannot be taken, it runs all the same."""
+    results: list[str] = []
+    thread = threading.Thread(target=lambda: results.append(run(asyncio.sleep(0, "there"))))
+    thread.start()
+    thread.join(30)
+    assert results == ["there"]
+
+
+def test_a_process_ends_by_a_signal_from_outside() -> None:
+    """Goal: the same in a process of its own, whose loop sleeps."""
+    process = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=30)
+    assert (rest, process.returncode) == ("cleaned up\ninterrupted\n", 0)

@@ -1,0 +1,170 @@
+"""The real half of ``yak demo``: real processes, one of them killed; every line comes out once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.core.trace_edits import edited
+from yak_cli import main
+from yak_sim.demo import default_lines
+
+FOLDER = Path("out/real_failover")
+MARK = "YAK_TEST_MARK"
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def marked(mark: str) -> list[int]:
+    """The processes whose environment has this mark."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes()
+                is_dead = "\nState:\tZ" in (entry / "status").read_text()
+            except OSError:
+                continue
+            if f"{MARK}={mark}".encode() in environment.split(b"\0") and not is_dead:
+                found.append(int(entry.name))
+    return found
+
+
+def begin(*words: str) -> tuple[subprocess.Popen[str], str]:
+    """The demo as a process, whose descendants all carry a mark."""
+    mark = uuid.uuid4().hex
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yak_cli", "demo", *words],
+        env={**os.environ, MARK: mark, "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    return (process, mark)
+
+
+def real(content: bytes, *words: str) -> Result:
+    """The real half in this process, with these bytes as its input."""
+    Path("input").write_bytes(content)
+    return CliRunner().invoke(main, ["demo", "--only", "real", "--input", "input", *words])
+
+
+def with_an_altered_effect(trace: bytes) -> bytes:
+    """The trace with one timer set for a microsecond later, sealed anew."""
+    lines = trace.splitlines(keepends=True)
+    chosen = [json.loads(line)["i"] for line in lines if b'{"SetTimer":' in line]
+
+    def alter(step: dict[str, Any]) -> None:
+        timer = next(effect["SetTimer"] for effect in step["fx"] if "SetTimer" in effect)
+        timer["hi_us"] += 1
+
+    return b"".join(edited(lines, chosen[len(chosen) // 2], alter))
+
+
+def test_both_halves_hold_and_leave_nothing_behind() -> None:
+    """Goal: the whole demo within 30 s, the kill amid the work, the traces the core's own."""
+    began = time.monotonic()
+    process, mark = begin()
+    said, _ = process.communicate(timeout=150)
+    took = time.monotonic() - began
+    assert process.returncode == 0, said
+    assert marked(mark) == []
+    count = len(default_lines())
+    assert said.count(f"equal: {count} lines went in, {count} records came out, the same") == 2
+    killed = re.search(r"SIGKILL for (n\d), process \d+: (\d+) records conf\w+, (\d+) under", said)
+    assert killed, said
+    assert int(killed[2]) >= 1
+    assert int(killed[3]) >= 1
+    led = re.findall(r"epoch (\d+): led by (n\d), offsets (\d+) to (\d+)", said)
+    assert led[0][1] == killed[1]
+    assert led[-1][1] != killed[1]
+    assert (led[0][2], led[-1][3]) == ("0", str(count - 1))
+    assert said.count("effects identical") == 4
+    assert "proved: No process is left behind" in said
+    assert said.splitlines()[-1] == "valid: true"
+    print(f"the whole demo took {took:.1f} s")
+
+    [trace] = FOLDER.glob(f"{killed[1]}.jsonl")
+    altered = Path("altered.jsonl")
+    altered.write_bytes(with_an_altered_effect(trace.read_bytes()))
+    ran = CliRunner().invoke(main, ["sim", "replay", str(trace)])
+    assert ran.exit_code == 0, ran.output
+    ran = CliRunner().invoke(main, ["sim", "replay", str(altered)])
+    assert ran.exit_code == 1
+    assert "is replayed as" in ran.output
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"a", b"\n", b"\x00\n\xff\xfe\n\n\r\n", b"same\n" * 40, b"x" * 900_000 + b"\nshort\n"],
+    ids=["one line", "one empty line", "odd bytes", "equal lines", "a long line"],
+)
+def test_any_lines_come_out(content: bytes) -> None:
+    """Goal: the bytes between newlines are the records, of a real cluster, too."""
+    ran = real(content)
+    assert ran.exit_code == 0, ran.output
+    count = content.count(b"\n") + (not content.endswith(b"\n"))
+    went = "1 line went" if count == 1 else f"{count} lines went"
+    assert f"equal: {went} in" in ran.stdout
+
+
+@pytest.mark.long
+def test_ten_thousand_lines_come_out() -> None:
+    """Goal: size is no obstacle."""
+    ran = real(b"".join(b"line %d\n" % number for number in range(10_000)))
+    assert ran.exit_code == 0, ran.output
+    assert "equal: 10000 lines went in, 10000 records came out, the same" in ran.stdout
+
+
+def test_tampered_record_fails_the_demo() -> None:
+    """Goal: the comparison compares."""
+    ran = real(b"a\nb\nc\n", "--tamper", "lost")
+    assert ran.exit_code == 1
+    said = "FAILED: Every line came out once, in order: line 2 is b'b', but b'c' came out"
+    assert said in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "valid: false"
+
+
+def test_folder_that_cannot_be_written_is_refused() -> None:
+    """Goal: exit 2 and a sentence, before anything is started."""
+    Path("file").write_bytes(b"")
+    ran = real(b"a\n", "--out", "file")
+    assert ran.exit_code == 2
+    assert ran.stdout == ""
+    assert "the output folder file/real_failover cannot be written" in ran.stderr
+
+
+MOMENTS = ("real brokers", "listens at", "leads epoch 1", "SIGKILL", "leads epoch 2", "is back")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_interrupt_at_any_moment_leaves_nothing_behind(moment: str) -> None:
+    """Goal: Ctrl-C ends it with 130 and no process; method: to the whole group, as a terminal."""
+    process, mark = begin("--only", "real")
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if moment in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, said + rest
+    assert "Traceback" not in said + rest
+    assert marked(mark) == []

@@ -1,0 +1,210 @@
+"""``yak produce`` and ``yak consume``: their options; must never import what they need to run.
+
+Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the
+command line is wrong, 124 the time is over, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from yak_net.client.terminal import STDIN, parse_duration
+
+if TYPE_CHECKING:
+    from yak_net.client.cli_consume import Render
+
+    TimeType = click.ParamType[float]
+    OffsetType = click.ParamType[str | int]
+else:
+    TimeType = OffsetType = click.ParamType  # older ones are not generic
+
+HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+BEGINNINGS: Final = {"earliest": "earliest", "beginning": "earliest"}
+ENDS: Final = {"latest": "latest", "end": "latest"}
+
+
+class Time(TimeType):
+    """Seconds, or a number with ms, s, m or h."""
+
+    name = "TIME"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds, or a usage error."""
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Offset(OffsetType):
+    """``earliest``, ``latest``, an offset, or -N for the last N records."""
+
+    name = "OFFSET"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | int:
+        """The word or the number, or a usage error."""
+        word = str(value).strip()
+        if word in BEGINNINGS | ENDS:
+            return (BEGINNINGS | ENDS)[word]
+        try:
+            return int(word)
+        except ValueError:
+            self.fail(f"{word!r} is not earliest, latest, a number N, or -N", param, ctx)
+
+
+def _servers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...]:
+    from yak_net.client.options import servers_of
+
+    try:
+        return servers_of(value)
+    except ValueError as error:
+        if value is None:  # what was found elsewhere is to blame, not an option
+            raise click.UsageError(str(error), ctx) from error
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _format(ctx: click.Context, param: click.Parameter, value: str | None) -> Render | None:
+    from yak_net.client.cli_consume import formatter
+
+    try:
+        return None if value is None else formatter(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+SERVERS: Final = click.option(
+    "-b", "--bootstrap-servers", "--bootstrap-server", "servers", callback=_servers,
+    metavar="HOST:PORT,...",
+    help="Where to ask for the brokers.  [default: the local cluster, or $YAK_BOOTSTRAP_SERVERS, "
+    "or 127.0.0.1:8080]",
+)
+
+
+@click.command(context_settings=HELP)
+@click.option(
+    "-m", "--message", "messages", multiple=True, metavar="TEXT",
+    help="A record; may be repeated. Without it, each line of the input is one.",
+)
+@click.option(
+    "--file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE",
+    help="The input.  [default: standard input]",
+)
+@SERVERS
+@click.option(
+    "--acks", type=click.Choice(["all", "-1", "1", "0"]), default="all", show_default=True,
+    help="Who must have a record before it is confirmed: the ISR, the leader, nobody.",
+)
+@click.option(
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N",
+    help="Records a second, at most.",
+)
+@click.option(
+    "--key-separator", metavar="SEP", help="What stands between key and value.  [default: no keys]"
+)
+@click.option(
+    "--timeout", type=Time(), default="30s", show_default=True,
+    help="How long a record may take to be confirmed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what became of each record.")
+def produce(
+    messages: tuple[str, ...],
+    file: str | None,
+    servers: tuple[str, ...],
+    acks: str,
+    rate: float | None,
+    key_separator: str | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Send messages, or the lines of the input, as records.
+
+    A line is the bytes between two newlines, whatever they are. The exit code is 0 only if every
+    record is confirmed; the summary on standard error says which are not, and what to do.
+    """
+    from yak_net.client import cli_produce
+
+    if messages and file is not None:
+        raise click.UsageError("give either --message or --file, not both")
+    if key_separator == "":
+        raise click.UsageError("--key-separator is at least one character")
+    fd = STDIN if file in (None, "-") else os.open(str(file), os.O_RDONLY)
+    options = cli_produce.ProduceOptions(
+        servers,
+        tuple(os.fsencode(message) for message in messages),
+        fd,
+        acks if acks == "all" else int(acks),
+        rate,
+        None if key_separator is None else os.fsencode(key_separator),
+        timeout,
+        as_json,
+    )
+    sys.exit(asyncio.run(cli_produce.produce(options)))
+
+
+@click.command(context_settings=HELP)
+@click.option("--from-beginning", is_flag=True, help="The same as --offset earliest.")
+@click.option(
+    "-o", "--offset", type=Offset(), metavar="OFFSET",
+    help="Where to begin: earliest, latest, N, or -N for the last N records.  [default: latest]",
+)
+@click.option(
+    "-n", "--max-messages", type=click.IntRange(0), metavar="N", help="Stop after N records."
+)
+@click.option("-e", "--exit-at-end", is_flag=True, help="Stop at the end as it is at the start.")
+@SERVERS
+@click.option("--json", "as_json", is_flag=True, help="Print an object a record.")
+@click.option(
+    "-f", "--format", "render", callback=_format, metavar="FORMAT",
+    help="Print %o offset, %k key, %s value, %e epoch, %T timestamp in ms; \\n is a newline.",
+)
+@click.option("--timeout", type=Time(), help="Give up after so long.")
+def consume(
+    from_beginning: bool,
+    offset: str | int | None,
+    max_messages: int | None,
+    exit_at_end: bool,
+    servers: tuple[str, ...],
+    as_json: bool,
+    render: Render | None,
+    timeout: float | None,
+) -> None:
+    """Print records: the value of each on a line, or as --json or --format say.
+
+    Without -e and -n it follows the log until Ctrl-C.
+    """
+    from yak_net.client import cli_consume
+
+    importlib.import_module("yak_net.client.runtime")  # now, so as not to use up the --timeout
+
+    if from_beginning and offset is not None:
+        raise click.UsageError("give either --from-beginning or --offset, not both")
+    if as_json and render is not None:
+        raise click.UsageError("give either --json or --format, not both")
+    begin = "earliest" if from_beginning else offset
+    options = cli_consume.ConsumeOptions(
+        servers,
+        "latest" if begin is None else begin,
+        max_messages,
+        exit_at_end,
+        cli_consume.json_line if as_json else render or cli_consume.value_line,
+        timeout,
+    )
+    sys.exit(asyncio.run(cli_consume.consume(options)))
+
+
+def run_alone(name: str) -> None:
+    """Run a command as the program that ``python -m yak_net.client.producer`` is."""
+    command: dict[str, Any] = {"produce": produce, "consume": consume}
+    command[name](prog_name=f"yak {name}")

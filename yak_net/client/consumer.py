@@ -1,0 +1,384 @@
+"""A consumer for applications: the records of the log, in order; must never skip one silently.
+
+The core's consumer node fetches whole batches, through time-outs and changes of leader; they are
+decoded here, outside the node, when the application gets to them. One fetch is under way while the
+application works on what the one before it brought.
+
+``python -m yak_net.client.consumer --from-beginning`` is ``yak consume``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from types import TracebackType
+from typing import Final, NamedTuple
+
+from yak_core.batch import Batch, BatchError, Headers, UnsupportedCodec, records
+from yak_core.clients.calls import ClientResult, Poll, PollResult, Seek
+from yak_core.clients.consumer import Consumer as ConsumerNode
+from yak_core.config import ClientConfig
+from yak_core.errors import ErrorCode
+from yak_core.ids import NodeId, Offset
+from yak_net.client.errors import (
+    CorruptRecordError,
+    IllegalStateError,
+    RequestTimedOutError,
+    UnknownError,
+    UnsupportedCompressionTypeError,
+    YakError,
+    read_error,
+)
+from yak_net.client.options import (
+    BOOTSTRAP_TIMEOUT_MS,
+    Runtime,
+    RuntimeFactory,
+    at_least,
+    close_runtime,
+    on_sockets,
+    open_runtime,
+    refuse_unknown,
+    servers_of,
+)
+
+__all__ = ["Consumer", "ConsumerRecord"]
+
+LATEST: Final = -1
+EARLIEST: Final = -2
+RESETS: Final = {"latest": LATEST, "earliest": EARLIEST}
+PAUSE_S: Final = 0.02
+"""Between two polls that bring nothing at once, which a broker with too many readers answers."""
+
+
+class ConsumerRecord(NamedTuple):
+    """One record. ``timestamp`` is in ms, -1 if its producer gave none."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    leader_epoch: int
+
+
+class Consumer:
+    """Reads records: ``async with Consumer() as consumer: async for record in consumer: ...``.
+
+    ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster, else
+    YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080. ``auto_offset_reset``: where to begin: "latest",
+    "earliest", or an offset; it is fixed when :meth:`start` returns, and what is written later is
+    read. ``fetch_max_wait_ms``: how long a broker holds back an empty answer. ``fetch_max_bytes``:
+    of an answer, unless a single batch is larger. ``request_timeout_ms``: until another broker is
+    asked. ``default_api_timeout_ms``: how long the calls that need an answer of the leader wait
+    for one. ``bootstrap_timeout_ms``: until :meth:`start` gives up finding any broker. ``runtime``
+    makes what carries the node.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str | Iterable[str] | None = None,
+        *,
+        client_id: str | None = None,
+        auto_offset_reset: str | int = "latest",
+        fetch_max_wait_ms: int = 500,
+        fetch_max_bytes: int = 1024 * 1024,
+        request_timeout_ms: int = 1_000,
+        retry_backoff_ms: int = 100,
+        metadata_max_age_ms: int = 5_000,
+        default_api_timeout_ms: int = 60_000,
+        bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
+        runtime: RuntimeFactory = on_sockets,
+        **unknown: object,
+    ) -> None:
+        """Raises ValueError or TypeError for what cannot be meant."""
+        refuse_unknown(Consumer, unknown)
+        if isinstance(auto_offset_reset, str):
+            if auto_offset_reset not in RESETS:
+                raise ValueError(
+                    "auto_offset_reset is 'latest', 'earliest' or an offset, "
+                    f"not {auto_offset_reset!r}"
+                )
+            self._begin = RESETS[auto_offset_reset]
+        else:
+            at_least(0, auto_offset_reset=auto_offset_reset)
+            self._begin = auto_offset_reset
+        at_least(0, fetch_max_wait_ms=fetch_max_wait_ms, bootstrap_timeout_ms=bootstrap_timeout_ms)
+        at_least(1, fetch_max_bytes=fetch_max_bytes, request_timeout_ms=request_timeout_ms)
+        at_least(1, retry_backoff_ms=retry_backoff_ms, metadata_max_age_ms=metadata_max_age_ms)
+        at_least(1, default_api_timeout_ms=default_api_timeout_ms)
+        self._servers = servers_of(bootstrap_servers)
+        self._name = client_id or "consumer"
+        self._config = ClientConfig(
+            (),
+            request_timeout_us=request_timeout_ms * 1000,
+            retry_backoff_us=retry_backoff_ms * 1000,
+            metadata_max_age_us=metadata_max_age_ms * 1000,
+            fetch_wait_us=fetch_max_wait_ms * 1000,
+            fetch_bytes_max=fetch_max_bytes,
+        )
+        self._within_ms = bootstrap_timeout_ms
+        self._answer_within_s = default_api_timeout_ms / 1000
+        self._make_runtime = runtime
+        self._runtime: Runtime | None = None
+        self._stopped = False
+        self._position: Offset = -1
+        self._highwater: Offset | None = None
+        self._poll: asyncio.Future[ClientResult] | None = None
+        self._asked_at = 0.0
+        self._batches: deque[Batch] = deque()
+        self._records: deque[ConsumerRecord] = deque()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find the brokers, and where to begin.
+
+        Raises NoBrokersAvailable, and RequestTimedOutError if no leader says where that is; it may
+        be tried again then.
+        """
+        if self._runtime is not None or self._stopped:
+            raise IllegalStateError("a consumer is started once: make a new one")
+        begin = self._begin if self._begin >= 0 else await self._find(self._begin)
+        runtime = self._runtime_for(self._config, begin)
+        await open_runtime(runtime, self._within_ms)
+        self._runtime = runtime
+        self._position = begin
+        self._ask()
+
+    async def stop(self) -> None:
+        """End. Whoever waits for a record is refused."""
+        self._stopped = True
+        self._forget()
+        if self._runtime is not None:
+            await close_runtime(self._runtime)
+
+    async def __aenter__(self) -> Consumer:
+        """Start. Raises what that raises."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End."""
+        await self.stop()
+
+    # -- reading --------------------------------------------------------------------------------
+
+    def __aiter__(self) -> Consumer:
+        """All records from the position on, for ever."""
+        return self
+
+    async def __anext__(self) -> ConsumerRecord:
+        """The next record; the iteration ends when the consumer is stopped."""
+        try:
+            return await self.getone()
+        except IllegalStateError:
+            if not self._stopped:
+                raise
+            raise StopAsyncIteration from None
+
+    async def getone(self) -> ConsumerRecord:
+        """The next record, as soon as there is one. Raises a YakError; then nothing was skipped."""
+        while not self._records:
+            await self._more(None)
+        record = self._records.popleft()
+        self._position = record.offset + 1
+        return record
+
+    async def getmany(
+        self, timeout_ms: int = 0, max_records: int | None = None
+    ) -> list[ConsumerRecord]:
+        """What is there, once there is something or the time is over. Raises a YakError."""
+        at_least(0, timeout_ms=timeout_ms)
+        if max_records is not None:
+            at_least(1, max_records=max_records)
+        until = asyncio.get_running_loop().time() + timeout_ms / 1000
+        while not self._records:
+            if not await self._more(until):
+                return []
+        if max_records is None or max_records >= len(self._records):
+            taken = list(self._records)
+            self._records.clear()
+        else:
+            taken = [self._records.popleft() for _ in range(max_records)]
+        self._position = taken[-1].offset + 1
+        return taken
+
+    # -- positions ------------------------------------------------------------------------------
+
+    async def position(self) -> Offset:
+        """The offset of the record that is returned next."""
+        self._check_running()
+        return self._position
+
+    def highwater(self) -> Offset | None:
+        """The end of what was committed when the latest records came; None before any did."""
+        return self._highwater
+
+    def seek(self, offset: Offset) -> None:
+        """Go on with the record of this offset."""
+        at_least(0, offset=offset)
+        runtime = self._check_running()
+        self._forget()
+        self._position = offset
+        runtime.ask(Seek(offset))
+
+    async def seek_to_beginning(self) -> None:
+        """Go on with the first record that there is. Raises what beginning_offset() raises."""
+        self.seek(await self.beginning_offset())
+
+    async def seek_to_end(self) -> None:
+        """Go on with the next record that is written. Raises what end_offset() raises."""
+        self.seek(await self.end_offset())
+
+    async def beginning_offset(self) -> Offset:
+        """The offset of the first record that there is, as the leader says.
+
+        Raises NoBrokersAvailable, and RequestTimedOutError if there is no leader.
+        """
+        self._check_running()
+        return await self._find(EARLIEST)
+
+    async def end_offset(self) -> Offset:
+        """The offset that follows the last committed record, as the leader vouches for it.
+
+        Raises NoBrokersAvailable, and RequestTimedOutError if there is no leader.
+        """
+        self._check_running()
+        return await self._find(LATEST)
+
+    # -- inside ---------------------------------------------------------------------------------
+
+    def _check_running(self) -> Runtime:
+        runtime = self._runtime
+        if self._stopped:
+            raise IllegalStateError("the consumer was stopped: make a new one")
+        if runtime is None:
+            raise IllegalStateError("the consumer is not started: use async with, or call start()")
+        if runtime.failed:
+            raise UnknownError(f"the consumer is over, which is a bug: {runtime.failed}")
+        return runtime
+
+    def _runtime_for(self, config: ClientConfig, begin: Offset) -> Runtime:
+        def complete(brokers: tuple[NodeId, ...]) -> ClientConfig:
+            return replace(config, brokers=brokers, start_offset=begin)
+
+        return self._make_runtime(self._name, ConsumerNode(), complete, self._servers)
+
+    async def _find(self, at: Offset) -> Offset:
+        """The first (-2) or the committed end (-1), asked by a consumer node of its own.
+
+        The high watermark in any answer to a fetch would be quicker, and wrong: after a failover
+        the new leader's may be behind what the old one confirmed. The leader answers this question
+        only once its high watermark has reached the start of its epoch (rule R12), and the node
+        asks until it does, wherever the leader is by then.
+        """
+        config = replace(self._config, fetch_wait_us=0, fetch_bytes_max=1)
+        runtime = self._runtime_for(config, at)
+        try:
+            async with asyncio.timeout(self._answer_within_s):
+                await open_runtime(runtime, self._within_ms)
+                result = await runtime.ask(Poll())
+        except TimeoutError as error:
+            raise RequestTimedOutError(
+                f"no leader answered within {self._answer_within_s:g} s; "
+                f"{RequestTimedOutError.advice}"
+            ) from error
+        finally:
+            await close_runtime(runtime)
+        assert isinstance(result, PollResult), "that is what answers a Poll"
+        if result.error != ErrorCode.NONE:
+            raise read_error(result)
+        return result.position
+
+    def _forget(self) -> None:
+        """Drop what was fetched and not yet returned, and give up the fetch under way."""
+        self._batches.clear()
+        self._records.clear()
+        poll, self._poll = self._poll, None
+        if poll is not None and self._runtime is not None:
+            self._runtime.cancel(poll)
+
+    def _ask(self) -> asyncio.Future[ClientResult]:
+        """The poll that is under way, begun if there is none."""
+        if self._poll is None:
+            self._poll = self._check_running().ask(Poll())
+            self._asked_at = asyncio.get_running_loop().time()
+        return self._poll
+
+    async def _more(self, until: float | None) -> bool:
+        """Make records available, or try to; False when the time is over, in the loop's seconds."""
+        self._check_running()
+        if self._batches:
+            self._decode(self._batches[0])
+            return True
+        loop = asyncio.get_running_loop()
+        poll = self._ask()
+        if not poll.done():
+            # Not awaited itself: a caller that gives up must not take the answer from the next.
+            left = None if until is None else max(0.0, until - loop.time())
+            await asyncio.wait((poll,), timeout=left)
+        if self._poll is not poll:
+            return True  # somebody sought, stopped, or took the answer meanwhile
+        if not poll.done():
+            return False
+        self._poll = None
+        if poll.cancelled():
+            self._check_running()
+            raise UnknownError("the consumer is over, which is a bug: its runtime was closed")
+        result = poll.result()
+        assert isinstance(result, PollResult), "that is what answers a Poll"
+        if result.error != ErrorCode.NONE:
+            raise read_error(result)
+        self._highwater = result.hw
+        if result.batches:
+            self._batches.extend(result.batches)
+            self._ask()
+        elif loop.time() - self._asked_at < PAUSE_S:
+            await asyncio.sleep(PAUSE_S)
+        return True
+
+    def _decode(self, batch: Batch) -> None:
+        """Make the records of a batch available from the position on.
+
+        A batch that cannot be read stays in front, so that whoever goes on without seeking meets
+        it again.
+        """
+        position, epoch, ready = self._position, batch.epoch, self._records
+        try:
+            for record in records(batch):
+                if record.offset >= position:
+                    ready.append(
+                        ConsumerRecord(
+                            record.offset,
+                            record.timestamp_ms,
+                            record.key,
+                            record.value,
+                            record.headers,
+                            epoch,
+                        )
+                    )
+        except BatchError as error:
+            if not ready:
+                raise _unreadable(error, batch) from error
+            return
+        self._batches.popleft()
+
+
+def _unreadable(error: BatchError, batch: Batch) -> YakError:
+    kind = UnsupportedCompressionTypeError if isinstance(error, UnsupportedCodec) else (
+        CorruptRecordError
+    )
+    return kind(f"{error}; seek to {batch.end} to go on behind it")
+
+
+if __name__ == "__main__":
+    from yak_net.client.cli import run_alone
+
+    run_alone("consume")

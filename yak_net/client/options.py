@@ -1,0 +1,107 @@
+"""What the producer and the consumer share: their words, checked; must never open a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol, TypeAlias
+
+from yak_core.clients.calls import ClientCall, ClientResult
+from yak_core.config import ClientConfig
+from yak_core.host import Node
+from yak_core.ids import NodeId
+from yak_net.client.errors import NoBrokersAvailable
+
+BOOTSTRAP_TIMEOUT_MS: Final = 5_000
+"""How long the bootstrap servers are asked before a client gives up."""
+
+MakeConfig: TypeAlias = Callable[[tuple[NodeId, ...]], ClientConfig]
+
+
+class Runtime(Protocol):
+    """What carries a client node; :class:`yak_net.client.runtime.ClientRuntime` is the real one.
+
+    ``failed`` says why it is over, and is empty as long as it is not.
+    """
+
+    failed: str
+
+    async def start(self, within_s: float) -> None: ...
+    def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]: ...
+    def cancel(self, future: asyncio.Future[ClientResult]) -> None: ...
+    async def close(self) -> None: ...
+
+
+RuntimeFactory: TypeAlias = Callable[[str, Node, MakeConfig, tuple[str, ...]], Runtime]
+"""Makes one of a name, a node, its configuration and the servers to ask first."""
+
+
+def on_sockets(name: str, node: Node, config: MakeConfig, servers: tuple[str, ...]) -> Runtime:
+    """The runtime that everybody uses."""
+    # It brings aiohttp with it, which takes longer to import than all else together.
+    from yak_net.client.runtime import ClientRuntime
+
+    return ClientRuntime(name, node, config, servers)
+
+
+async def open_runtime(runtime: Runtime, within_ms: int) -> None:
+    """Start it, and close it again if that fails. Raises NoBrokersAvailable."""
+    from yak_net.client.runtime import NoBroker
+
+    try:
+        await runtime.start(within_ms / 1000)
+    except NoBroker as error:
+        await close_runtime(runtime)
+        raise NoBrokersAvailable(str(error)) from error
+    except BaseException:
+        await close_runtime(runtime)
+        raise
+
+
+async def close_runtime(runtime: Runtime) -> None:
+    """Close it to the end, even if cancelled meanwhile: half of it would leave sockets open."""
+    closing = asyncio.ensure_future(runtime.close())
+    try:
+        await asyncio.shield(closing)
+    except asyncio.CancelledError:
+        await closing
+        raise
+
+
+def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """URLs of the bootstrap servers: ``"host:port,host:port"``, a list, or where they are found.
+
+    Raises ValueError for what is no address.
+    """
+    from yak_net.settings import parse_url
+
+    if given is None:
+        from yak_net.cluster.statefile import bootstrap_servers
+
+        given = bootstrap_servers()
+    words = given.split(",") if isinstance(given, str) else list(given)
+    servers = tuple(parse_url(word) for word in words if word.strip())
+    if not servers:
+        raise ValueError("no bootstrap server is given; one is 127.0.0.1:8080")
+    return servers
+
+
+def refuse_unknown(client: Callable[..., object], unknown: Iterable[str]) -> None:
+    """TypeError for keywords that ``client`` does not have, with the one that was meant."""
+    for word in unknown:
+        parameters = inspect.signature(client).parameters.values()
+        known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
+        close = difflib.get_close_matches(word, known, 1)
+        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+        raise TypeError(f"{client.__name__} has no keyword {word!r}: {hint}")
+
+
+def at_least(lowest: int, **values: object) -> None:
+    """ValueError for a number that is smaller, TypeError for what is no whole number."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"{name} is a whole number, not {value!r}")
+        if value < lowest:
+            raise ValueError(f"{name} is at least {lowest}, not {value}")

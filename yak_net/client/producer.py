@@ -1,0 +1,380 @@
+"""A producer for applications: records in, their places in the log out; must never retry.
+
+Records are collected into batches here, outside the node; the core's producer node delivers those,
+in order, through time-outs and changes of leader. A record costs an entry in a batch and a small
+handle: futures, timers and calls are one a batch.
+
+``python -m yak_net.client.producer --message "Hello YAK"`` is ``yak produce``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from time import time_ns
+from types import TracebackType
+from typing import Final
+
+from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Builder, Headers, RecordTooLarge
+from yak_core.clients.calls import ClientResult, SendBatch, SendResult
+from yak_core.clients.producer import Producer as ProducerNode
+from yak_core.config import ClientConfig
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import NodeId
+from yak_net.client.batches import ProducerBatch, RecordMetadata, Resolved, Sent
+from yak_net.client.errors import IllegalStateError, MessageSizeTooLargeError, UnknownError
+from yak_net.client.options import (
+    BOOTSTRAP_TIMEOUT_MS,
+    Runtime,
+    RuntimeFactory,
+    at_least,
+    close_runtime,
+    on_sockets,
+    open_runtime,
+    refuse_unknown,
+    servers_of,
+)
+
+__all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
+
+ACKS: Final[dict[str | int, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
+HOLD_S: Final = 0.1
+"""How much longer a batch takes in records while the node could not send it yet anyway."""
+BATCH_BYTES_MIN: Final = HEADER_BYTES + 64
+
+
+class Producer:
+    """Sends records: ``async with Producer() as producer: await producer.send(b"value")``.
+
+    ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster, else
+    YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080. ``acks``: "all", 1 or 0. ``enable_idempotence``: by
+    default wherever acks is "all" (as in Kafka). ``linger_ms``: how long a record waits for
+    company. ``max_batch_size``: bytes; a larger record goes alone, up to ``max_request_size``.
+    ``request_timeout_ms``: until another broker is asked. ``delivery_timeout_ms``: until a record
+    is given up. ``buffer_memory``: bytes unresolved beyond which :meth:`send` waits.
+    ``bootstrap_timeout_ms``: until :meth:`start` gives up. ``on_batch`` is called with each batch
+    that is resolved; ``runtime`` makes what carries the node.
+
+    ``confirmed``, ``not_written`` and ``unknown`` count the records that ended so.
+    """
+
+    def __init__(
+        self,
+        bootstrap_servers: str | Iterable[str] | None = None,
+        *,
+        client_id: str | None = None,
+        acks: str | int = "all",
+        enable_idempotence: bool | None = None,
+        linger_ms: int = 5,
+        max_batch_size: int = 64 * 1024,
+        max_request_size: int = 1024 * 1024,
+        request_timeout_ms: int = 1_000,
+        delivery_timeout_ms: int = 120_000,
+        retry_backoff_ms: int = 100,
+        buffer_memory: int = 32 * 1024 * 1024,
+        compression_type: str | None = None,
+        bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
+        on_batch: Callable[[Resolved], None] | None = None,
+        runtime: RuntimeFactory = on_sockets,
+        **unknown: object,
+    ) -> None:
+        """Raises ValueError or TypeError for what cannot be meant."""
+        refuse_unknown(Producer, unknown)
+        if acks not in ACKS:
+            raise ValueError(f"acks is 'all', 1 or 0, not {acks!r}")
+        if enable_idempotence and ACKS[acks] != -1:
+            raise ValueError("enable_idempotence needs acks='all': leave one of the two out")
+        if compression_type not in (None, "none"):
+            raise ValueError(f"compression_type is None, there is no {compression_type!r} yet")
+        at_least(0, linger_ms=linger_ms, bootstrap_timeout_ms=bootstrap_timeout_ms)
+        at_least(1, request_timeout_ms=request_timeout_ms, delivery_timeout_ms=delivery_timeout_ms)
+        at_least(1, retry_backoff_ms=retry_backoff_ms, buffer_memory=buffer_memory)
+        at_least(BATCH_BYTES_MIN, max_batch_size=max_batch_size, max_request_size=max_request_size)
+        if max_request_size > BATCH_BYTES_MAX:
+            raise ValueError(f"max_request_size is at most {BATCH_BYTES_MAX}")
+        self.confirmed = 0
+        self.not_written = 0
+        self.unknown = 0
+        self._servers = servers_of(bootstrap_servers)
+        self._name = client_id or "producer"
+        self._config = ClientConfig(
+            (),
+            acks=ACKS[acks],
+            idempotent=ACKS[acks] == -1 if enable_idempotence is None else enable_idempotence,
+            request_timeout_us=request_timeout_ms * 1000,
+            delivery_timeout_us=delivery_timeout_ms * 1000,
+            retry_backoff_us=retry_backoff_ms * 1000,
+        )
+        self._linger_s = linger_ms / 1000
+        self._batch_bytes = min(max_batch_size, max_request_size)
+        self._alone_bytes = max_request_size
+        self._memory = buffer_memory
+        self._within_ms = bootstrap_timeout_ms
+        self._on_batch = on_batch
+        self._make_runtime = runtime
+        self._runtime: Runtime | None = None
+        self._stopped = False
+        self._batch: ProducerBatch | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._under_way: dict[int, ProducerBatch] = {}
+        self._bytes = 0
+        self._closed_records = 0
+        self._resolved_records = 0
+        self._queueing = 0
+        self._turn = asyncio.Lock()
+        self._room = asyncio.Event()
+
+    # -- life -----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Find the brokers. Raises NoBrokersAvailable, and may be tried again then."""
+        if self._runtime is not None or self._stopped:
+            raise IllegalStateError("a producer is started once: make a new one")
+
+        def config(brokers: tuple[NodeId, ...]) -> ClientConfig:
+            return replace(self._config, brokers=brokers)
+
+        runtime = self._make_runtime(self._name, ProducerNode(), config, self._servers)
+        await open_runtime(runtime, self._within_ms)
+        self._runtime = runtime
+
+    async def stop(self, timeout_ms: int | None = None) -> None:
+        """Flush, for so long at most, and end; what is unresolved then ends as unknown.
+
+        A record may be unresolved for ``delivery_timeout_ms``, and so long this takes at most.
+        """
+        self._stopped = True
+        self._room.set()  # who waits to send is refused now
+        runtime = self._runtime
+        if runtime is None:
+            return
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
+                    await self.flush()
+        finally:
+            await close_runtime(runtime)
+            for batch in list(self._under_way.values()):
+                self._resolve(batch, _STOPPED)
+
+    async def __aenter__(self) -> Producer:
+        """Start. Raises NoBrokersAvailable."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Flush and end."""
+        await self.stop()
+
+    # -- sending --------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> Sent:
+        """Take a record, and return a handle to await for its place in the log.
+
+        The order of the calls is the order in the log. It waits only while more than
+        ``buffer_memory`` bytes are unresolved. Raises MessageSizeTooLargeError, and TypeError or
+        ValueError for what no record can hold; then, or when it is cancelled, the record was not
+        taken, and no other one is touched.
+        """
+        if timestamp_ms is None:
+            timestamp_ms = time_ns() // 1_000_000
+        batch = self._batch
+        if batch is not None and not self._queueing:
+            index = batch.builder.append(
+                value, key=key, headers=headers, timestamp_ms=timestamp_ms
+            )
+            if index is not None:
+                # Not asked should_close(), which would cost an eighth more: a batch that happens to
+                # be full to the last byte goes with the next record, or when its linger is over.
+                return Sent(batch, index, timestamp_ms)
+            self._close_batch()
+        return await self._send_in_turn(value, key, headers, timestamp_ms)
+
+    async def send_and_wait(
+        self,
+        value: bytes | None,
+        key: bytes | None = None,
+        headers: Headers = (),
+        timestamp_ms: int | None = None,
+    ) -> RecordMetadata:
+        """Send a record and wait until it is confirmed. Raises a YakError."""
+        return await (await self.send(value, key, headers, timestamp_ms))
+
+    async def flush(self) -> None:
+        """Wait until all that was sent so far is confirmed or has failed.
+
+        To cancel it loses nothing.
+        """
+        self._close_batch()
+        waiting = [batch.future for batch in self._under_way.values()]
+        if waiting:
+            await asyncio.wait(waiting)
+
+    @property
+    def unresolved(self) -> int:
+        """How many records were taken and have no fate yet."""
+        building = self._batch.builder.count if self._batch is not None else 0
+        return self._closed_records + building - self._resolved_records
+
+    async def _send_in_turn(
+        self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
+    ) -> Sent:
+        """Send what needs a new batch, or comes behind others that wait for room.
+
+        Between the appending of the record and the end of the call nothing waits, so that a call
+        that is cancelled has sent nothing.
+        """
+        self._check_running()
+        self._queueing += 1
+        try:
+            async with self._turn:
+                batch = self._batch
+                if batch is not None:
+                    index = batch.builder.append(
+                        value, key=key, headers=headers, timestamp_ms=timestamp_ms
+                    )
+                    if index is not None:
+                        return Sent(batch, index, timestamp_ms)
+                    self._close_batch()
+                # The loop gets a turn for each batch: otherwise an application that sends and
+                # sends would fill the buffer before the first byte leaves the process.
+                await asyncio.sleep(0)
+                while self._bytes > self._memory and not self._stopped:
+                    self._room.clear()
+                    await self._room.wait()
+                self._check_running()
+                return self._send_in_new_batch(value, key, headers, timestamp_ms)
+        finally:
+            self._queueing -= 1
+
+    def _send_in_new_batch(
+        self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
+    ) -> Sent:
+        assert self._batch is None, "batches are opened in turn"
+        builder = Builder(self._batch_bytes)
+        try:
+            builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+        except RecordTooLarge:
+            builder = Builder(self._alone_bytes, 1)
+            try:
+                builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+            except RecordTooLarge as error:
+                raise MessageSizeTooLargeError(
+                    f"{error}; nothing was written; {MessageSizeTooLargeError.advice}"
+                ) from error
+        self._batch = batch = ProducerBatch(builder, self._closed_records)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._linger_s, self._on_linger, batch)
+        if builder.should_close(0, 1):
+            self._close_batch()
+        return Sent(batch, 0, timestamp_ms)
+
+    def _check_running(self) -> None:
+        runtime = self._runtime
+        if self._stopped:
+            raise IllegalStateError("the producer was stopped; nothing was written; make a new one")
+        if runtime is None:
+            raise IllegalStateError("the producer is not started: use async with, or call start()")
+        if runtime.failed:
+            raise UnknownError(f"{_bug(runtime.failed)}; nothing was written; make a new one")
+
+    # -- batches --------------------------------------------------------------------------------
+
+    def _on_linger(self, batch: ProducerBatch) -> None:
+        """The batch has waited long enough, unless the node has its hands full anyway.
+
+        Then it is better for it to grow than to be the next of many small ones.
+        """
+        assert batch is self._batch, "its timer is cancelled when it is closed"
+        if batch.held or len(self._under_way) < self._config.in_flight_max:
+            self._close_batch()
+        else:
+            batch.held = True
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(HOLD_S, self._on_linger, batch)
+
+    def _close_batch(self) -> None:
+        """Give the batch that is being built to the node."""
+        batch = self._batch
+        if batch is None:
+            return
+        assert self._timer is not None, "who opens a batch sets its timer"
+        assert self._runtime is not None, "who opens a batch has checked that"
+        self._batch = None
+        self._timer.cancel()
+        built = batch.build()
+        self._closed_records += built.count
+        self._bytes += built.size
+        self._under_way[batch.first] = batch
+        if self._runtime.failed:
+            self._resolve(batch, _NEVER_SENT, _bug(self._runtime.failed))
+            return
+        try:
+            answer = self._runtime.ask(SendBatch(built))
+        except Exception as error:
+            self._resolve(batch, _MAY_BE_SENT, _bug(f"{type(error).__name__}: {error}"))
+            raise
+        answer.add_done_callback(partial(self._on_answer, batch))
+
+    def _on_answer(self, batch: ProducerBatch, answer: asyncio.Future[ClientResult]) -> None:
+        if batch.result is not None:
+            return  # it was told as stopped
+        if answer.cancelled():
+            assert self._runtime is not None, "it was asked"
+            if self._stopped and not self._runtime.failed:
+                self._resolve(batch, _STOPPED)
+            else:
+                self._resolve(batch, _MAY_BE_SENT, _bug(self._runtime.failed))
+            return
+        result = answer.result()
+        assert isinstance(result, SendResult), "that is what answers a SendBatch"
+        self._resolve(batch, result)
+
+    def _resolve(self, batch: ProducerBatch, result: SendResult, over: str = "") -> None:
+        del self._under_way[batch.first]
+        self._bytes -= batch.size
+        self._resolved_records += batch.count
+        if result.outcome == Outcome.WRITTEN:
+            self.confirmed += batch.count
+        elif result.outcome == Outcome.NOT_WRITTEN:
+            self.not_written += batch.count
+        else:
+            self.unknown += batch.count
+        resolved = batch.resolve(result, over)
+        self._room.set()
+        building = self._batch
+        if building is not None and building.held:
+            self._close_batch()
+        if self._on_batch is not None:
+            self._on_batch(resolved)
+
+
+_NEVER_SENT: Final = SendResult(ErrorCode.NONE, Outcome.NOT_WRITTEN, -1, -1)
+_MAY_BE_SENT: Final = SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, -1)
+_STOPPED: Final = SendResult(
+    ErrorCode.NETWORK_EXCEPTION, Outcome.UNKNOWN, -1, -1, "the producer was stopped"
+)
+
+
+def _bug(failed: str) -> str:
+    return f"the producer is over, which is a bug: {failed or 'its runtime was closed'}"
+
+
+if __name__ == "__main__":
+    from yak_net.client.cli import run_alone
+
+    run_alone("produce")

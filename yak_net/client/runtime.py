@@ -1,0 +1,218 @@
+"""A client node of the core on sockets; must never retry, nor decide what an answer means.
+
+The contract of docs/contract.md for a producer or a consumer: messages and timers. It has no disk
+and no metadata store, and its calls come from the application in the same process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from yak_core.clients.calls import ClientCall, ClientResult
+from yak_core.config import ClientConfig
+from yak_core.effects import Answer, CancelTimer, Effect, Exit, Halt, Observe, Send, SetTimer
+from yak_core.events import (
+    Called,
+    Cancelled,
+    Event,
+    PeerLost,
+    Received,
+    Recovered,
+    Started,
+    TimerFired,
+)
+from yak_core.host import Host, Node
+from yak_core.ids import CallId, NodeId
+from yak_core.messages import Response
+from yak_core.notes import Note
+from yak_net.backend import wall_ms
+from yak_net.client.links import Links
+from yak_net.settings import parse_url
+from yak_net.timers import Timers, now_us
+
+ASK_AGAIN_S: Final = 0.1
+
+
+class NoBroker(Exception):
+    """None of the bootstrap servers answered in time; one sentence that says what to do."""
+
+
+class ClientRuntime:
+    """One client node; ``failed`` says why it is over, which is a bug, and is empty else.
+
+    ``config`` is called with the ids of the brokers that were found. ``servers`` are URLs or
+    ``host:port``.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        node: Node,
+        config: Callable[[tuple[NodeId, ...]], ClientConfig],
+        servers: tuple[str, ...],
+        on_note: Callable[[Note], None] | None = None,
+    ) -> None:
+        self.node_id: NodeId = f"{kind}-{secrets.token_hex(4)}"
+        self.failed = ""
+        self._node = node
+        self._config = config
+        self._servers = tuple(parse_url(server) for server in servers)
+        self._on_note = on_note
+        self._links: Links | None = None
+        self._backend: ClientBackend | None = None
+
+    async def start(self, within_s: float) -> None:
+        """Find the brokers and start the node. Raises NoBroker."""
+        links = self._links = Links(self._on_response, self._on_lost)
+        loop = asyncio.get_running_loop()
+        until = loop.time() + within_s
+        while (found := await links.discover(self._servers)) is None:
+            if loop.time() >= until:
+                where = ", ".join(self._servers)
+                raise NoBroker(
+                    f"no broker answers at {where}: start a cluster with yak cluster up, "
+                    "or say where one is with --bootstrap-servers"
+                )
+            await asyncio.sleep(ASK_AGAIN_S)
+        known = sorted(links.urls)
+        if found.leader in known:
+            known.remove(found.leader)
+            known.insert(0, found.leader)
+        backend = self._backend = ClientBackend(links, self._on_note, self._on_failed)
+        backend.host = Host(self.node_id, 1, self._node, backend)
+        nonce = secrets.randbits(128)
+        backend.deliver(Started(self.node_id, self._config(tuple(known)), nonce, Recovered()))
+
+    def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
+        """Give the node a call; the future gets its result, whatever that is."""
+        assert self._backend is not None, "start it first"
+        return self._backend.ask(call)
+
+    def cancel(self, future: asyncio.Future[ClientResult]) -> None:
+        """The caller wants the answer no more."""
+        if self._backend is not None:
+            self._backend.cancel(future)
+
+    async def close(self) -> None:
+        """End the node and its connections; what is open is cancelled."""
+        if self._backend is not None:
+            self._backend.close()
+        if self._links is not None:
+            await self._links.close()
+
+    def _on_response(self, src: NodeId, response: Response) -> None:
+        if self._backend is not None:
+            self._backend.deliver(Received(src, response))
+
+    def _on_lost(self, broker: NodeId, _why: str) -> None:
+        if self._backend is not None:
+            self._backend.deliver(PeerLost(broker))
+
+    def _on_failed(self, reason: str) -> None:
+        self.failed = reason
+
+
+class ClientBackend:
+    """What the node may do; ``host`` is set right after the host was made."""
+
+    host: Host
+    now = staticmethod(now_us)
+
+    def __init__(
+        self,
+        links: Links,
+        on_note: Callable[[Note], None] | None,
+        on_failed: Callable[[str], None],
+    ) -> None:
+        self._links = links
+        self._on_note = on_note
+        self._on_failed = on_failed
+        self._loop = asyncio.get_running_loop()
+        self._timers = Timers(lambda key, cause: self.deliver(TimerFired(key), cause))
+        self._calls = 0
+        self._open: dict[CallId, asyncio.Future[ClientResult]] = {}
+        self._ids: dict[asyncio.Future[ClientResult], CallId] = {}
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        """Give the node an event; if its step raises, it is over."""
+        try:
+            self.host.deliver(event, cause)
+        except Exception as error:
+            self._on_failed(f"{type(error).__name__}: {error}")
+            self.close()
+            raise
+
+    def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
+        """Deliver a call; its answer may be there at once."""
+        future: asyncio.Future[ClientResult] = self._loop.create_future()
+        self._calls += 1
+        number = self._calls
+        self._open[number] = future
+        self._ids[future] = number
+        self.deliver(Called(number, call, wall_ms()))
+        return future
+
+    def cancel(self, future: asyncio.Future[ClientResult]) -> None:
+        """Tell the node that nobody waits any more."""
+        number = self._ids.pop(future, None)
+        if number is not None:
+            del self._open[number]
+            future.cancel()
+            self.deliver(Cancelled(number))
+
+    def close(self) -> None:
+        """End the node; what is open is cancelled."""
+        self.host.stop()
+        self._timers.clear()
+        for future in self._open.values():
+            future.cancel()
+        self._open.clear()
+        self._ids.clear()
+
+    # -- what the node orders -------------------------------------------------------------------
+
+    def send(self, effect: Send) -> None:
+        """Send a request to a broker."""
+        self._links.send(effect.dst, effect.message)  # type: ignore[arg-type]
+
+    def set_timer(self, effect: SetTimer) -> None:
+        """Set or replace a timer."""
+        self._timers.set(effect.key, effect.lo_us, effect.hi_us, self.host.step_number)
+
+    def cancel_timer(self, effect: CancelTimer) -> None:
+        """Cancel a timer."""
+        self._timers.cancel(effect.key)
+
+    def answer(self, effect: Answer) -> None:
+        """Answer a call of the application."""
+        future = self._open.pop(effect.call, None)
+        if future is not None:
+            del self._ids[future]
+            if not future.done():
+                future.set_result(effect.result)  # type: ignore[arg-type]
+
+    def observe(self, effect: Observe) -> None:
+        """Pass a remark on."""
+        if self._on_note is not None:
+            self._on_note(effect.note)
+
+    def halt(self, effect: Halt) -> None:
+        """The node is over, which a client never orders itself."""
+        self._on_failed(effect.reason)
+
+    def exit(self, effect: Exit) -> None:
+        """A client is not asked to stop: it is closed."""
+        _impossible(effect)
+
+    def append_log(self, effect: Effect) -> None:
+        """A client has no disk."""
+        _impossible(effect)
+
+    flush_log = truncate_log = send_log = answer_log = save_state = call_meta = append_log
+
+
+def _impossible(effect: Effect) -> NoReturn:
+    raise TypeError(f"a client orders no {type(effect).__name__}")

@@ -1,0 +1,276 @@
+"""``yak cluster``: brokers as processes on this machine; must never hold what it can ask for.
+
+Exit codes: 0 it worked, 1 it failed or no cluster runs, 2 the command line is wrong or the cluster
+cannot be started so, 10 (status) no leader serves, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote
+
+import click
+
+from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
+from yak_net.cluster.spec import NODES_MAX, ClusterSpec
+from yak_net.cluster.statefile import StateError, lock_path, read_state, state_path
+
+if TYPE_CHECKING:
+    from yak_net.cluster.statefile import ClusterState
+
+HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+EMBEDDED: Final = "embedded"
+DATA_DIR: Final = Path(".yak/data")
+UNHEALTHY: Final = 10
+DOWN_S: Final = 40.0
+LOOK_S: Final = 0.05
+FOLLOWED_LINES: Final = 10
+
+
+class Wrong(click.ClickException):
+    """The command line is wrong: one sentence, exit code 2."""
+
+    exit_code = 2
+
+
+class Failed(click.ClickException):
+    """Something that was asked for did not work: one sentence, exit code 1."""
+
+    exit_code = 1
+
+
+@click.group(context_settings=HELP)
+def cluster() -> None:
+    """Run a cluster of real brokers on this machine.
+
+    The commands find the running cluster by the file .yak/cluster.json of the current folder, or
+    the one that YAK_CLUSTER_FILE names.
+    """
+
+
+@cluster.command("up", context_settings={**HELP, "auto_envvar_prefix": "YAK"})
+@click.option(
+    "--nodes", type=click.IntRange(1, NODES_MAX), metavar="N",
+    help="How many brokers: n1, n2, ...  [default: 3, or as many as the cluster has already]",
+)
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIR,
+    show_default=True, metavar="DIR", help="Where the records lie, and what the brokers print.",
+)
+@click.option(
+    "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"], default=EMBEDDED,
+    show_default=True, metavar="URL",
+    help="Metadata store; embedded needs nothing installed, and is not durable.",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 65535), metavar="BASE",
+    help="The first broker's port, the next one's is one higher.  [default: free ones]",
+)
+@click.option(
+    "--cluster", "cluster_name", envvar="YAK_CLUSTER", default="yak", show_default=True,
+    metavar="NAME", help="Its name.",
+)
+@click.option(
+    "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
+    help="batch: an acknowledged record was flushed by the ISR; os: it was written.",
+)
+@click.option("--min-isr", type=click.IntRange(1), help="For a new cluster.  [default: 2, or 1]")
+@click.option("--trace", "traced", is_flag=True, help="Record every broker in DIR/traces.")
+@click.option("--detach", "-d", is_flag=True, help="Come back when a leader serves.")
+@click.option(
+    "--timeout", type=click.FloatRange(0, min_open=True), default=60, show_default=True,
+    metavar="SECONDS", help="How long it may take until a leader serves.",
+)
+def up(
+    nodes: int | None,
+    data_dir: Path,
+    redis: str,
+    port: int | None,
+    cluster_name: str,
+    flush: str,
+    min_isr: int | None,
+    traced: bool,
+    detach: bool,
+    timeout: float,
+) -> None:
+    """Start a cluster, and stop it at Ctrl-C; with --detach, at `yak cluster down`.
+
+    A broker that dies stays down until `yak cluster restart`. Every option can be given by the
+    environment, too: YAK_ and its name in capitals.
+    """
+    data = data_dir.absolute()
+    spec = ClusterSpec(
+        nodes=nodes,
+        data_dir=data,
+        cluster=cluster_name,
+        redis_url="" if redis == EMBEDDED else redis,
+        port=port or 0,
+        flush=flush,
+        min_isr=min_isr,
+        trace_dir=data / "traces" if traced else None,
+        log_dir=data,
+    )
+    _check(spec)
+    from yak_net.cluster.detached import launch
+    from yak_net.cluster.printing import Printer
+    from yak_net.cluster.service import run_cluster
+
+    run = launch if detach else run_cluster
+    with Printer() as printer:
+        code = asyncio.run(run(spec, state_path(), printer.tell, timeout))
+    if detach and code == 0:
+        click.echo("it runs until yak cluster down", err=True)
+    sys.exit(code)
+
+
+def _check(spec: ClusterSpec) -> None:
+    """Find out before anything is started what the brokers would refuse."""
+    from yak_net.settings import BrokerSettings, SettingsError, check
+
+    names = spec.names(())
+    urls = tuple((node, f"http://127.0.0.1:{number}") for number, node in enumerate(names, 1))
+    try:
+        check(BrokerSettings("n1", brokers=urls, cluster=spec.cluster, min_isr=spec.min_isr))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+
+
+@cluster.command("status", context_settings=HELP)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, as GET /v1/cluster gives.")
+def status(as_json: bool) -> None:
+    """Show who leads and how each broker is; exit code 10 when no leader serves."""
+    from yak_net.cluster.status import ClusterStatus
+
+    found = ClusterStatus.from_dict(_call("GET", "/status"))
+    if as_json:
+        click.echo(json.dumps(found.as_json()))
+    else:
+        from yak_net.cluster.printing import show_status
+
+        show_status(found)
+    sys.exit(0 if found.serves else UNHEALTHY)
+
+
+def _command(verb: str, summary: str, done: str) -> Callable[..., Any]:
+    """A command that does one thing to one broker."""
+
+    @cluster.command(verb, context_settings=HELP, help=summary)
+    @click.argument("node", metavar="NODE")
+    def command(node: str) -> None:
+        pid = _call("POST", f"/nodes/{quote(node, safe='')}/{verb}").get("pid")
+        click.echo(f"{node} {done}, pid {pid}")
+
+    return command
+
+
+kill = _command("kill", "Kill a broker with SIGKILL; it stays down until restart.", "is killed")
+restart = _command("restart", "Start a broker, after stopping it if it runs.", "runs")
+pause = _command("pause", "Stop a broker with SIGSTOP: it stands still, unknowingly.", "is paused")
+resume = _command("resume", "Let a paused broker continue.", "runs on")
+
+
+@cluster.command("logs", context_settings=HELP)
+@click.argument("node", metavar="[NODE]", required=False)
+@click.option(
+    "-n", "--lines", type=click.IntRange(0), metavar="N",
+    help=f"The last N lines of each broker.  [default: all, with -f {FOLLOWED_LINES}]",
+)
+@click.option("-f", "--follow", "following", is_flag=True, help="Go on as lines are added.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Of a cluster that does not run: where its data is.  [default: .yak/data]",
+)
+def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | None) -> None:
+    """Print what the brokers have logged, or the broker NODE alone."""
+    from yak_net.cluster.logs import Log, follow, log_path
+    from yak_net.cluster.printing import show_line
+
+    folder, nodes = _logs(data_dir)
+    if node is not None and node not in nodes:
+        raise Wrong(f"there is no broker {node}; there are {', '.join(nodes)}")
+    found = {each: Log(log_path(folder, each)) for each in ([node] if node else nodes)}
+    if lines is None:
+        lines = FOLLOWED_LINES if following else sys.maxsize
+    for each, log in found.items():
+        for line in log.last(lines):
+            show_line(each if len(found) > 1 else "", line)
+    for each, line in follow(found) if following else ():
+        show_line(each if len(found) > 1 else "", line)
+
+
+def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
+    """The folder of the logs, and whose there are."""
+    state = None if data_dir else _state()
+    if state is not None:
+        return Path(state.log_dir), [node for node, _ in state.brokers]
+    folder = data_dir or DATA_DIR
+    nodes = sorted(path.stem for path in folder.glob("n*.log") if path.stem[1:].isdigit())
+    if not nodes:
+        raise Failed(f"no broker has logged to {folder}: start a cluster with yak cluster up")
+    return folder, nodes
+
+
+@cluster.command("down", context_settings=HELP)
+def down() -> None:
+    """Stop the cluster of this folder, if one runs."""
+    from yak_net.cluster.control import NotRunning, call
+    from yak_net.cluster.locks import holder_of
+
+    path, state = state_path(), _state()
+    if state is None:
+        click.echo("no cluster runs here")
+        return
+    try:
+        call(state, "POST", "/down")
+    except NotRunning:
+        # It may be stopping already; its lock tells that from a supervisor that is gone.
+        if holder_of(lock_path(path)) is None:
+            path.unlink(missing_ok=True)
+            click.echo(
+                f"no cluster runs here: its supervisor, process {state.supervisor}, did not end in "
+                f"good order; {path} is removed"
+            )
+            return
+    except ClusterError as error:
+        raise Failed(str(error)) from error
+    deadline = time.monotonic() + DOWN_S
+    while holder_of(lock_path(path)) is not None:
+        if time.monotonic() > deadline:
+            raise Failed(
+                f"the supervisor, process {state.supervisor}, still runs after {DOWN_S:g} s: kill "
+                "it, and its brokers go as well"
+            )
+        time.sleep(LOOK_S)
+    click.echo(f"cluster {state.cluster} is stopped")
+
+
+def _state() -> ClusterState | None:
+    try:
+        return read_state(state_path())
+    except StateError as error:
+        raise Failed(str(error)) from error
+
+
+def _call(method: str, path: str) -> dict[str, Any]:
+    """Ask the supervisor for something. Raises Failed and Wrong."""
+    from yak_net.cluster.control import NotRunning, call
+
+    state = _state()
+    if state is None:
+        raise Failed(
+            f"no cluster runs here ({state_path()} is not there): start one with yak cluster up"
+        )
+    try:
+        return call(state, method, path)
+    except NotRunning as error:
+        raise Failed(f"no cluster runs here, {error}: start one with yak cluster up") from error
+    except (UnknownNode, CannotStart) as error:
+        raise Wrong(str(error)) from error
+    except ClusterError as error:
+        raise Failed(str(error)) from error

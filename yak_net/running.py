@@ -1,0 +1,52 @@
+"""Runs a command's coroutine so that Ctrl-C ends it at any moment; must never swallow one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """As :func:`asyncio.run`, with SIGINT held back while the loop is made and taken apart.
+
+    An interrupt cancels the work at its next await, also one that came a moment before it began;
+    once it has cleaned up, KeyboardInterrupt is raised. A second interrupt cancels once more.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return asyncio.run(work)  # signals are the main thread's
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    interrupted = False
+
+    async def guarded() -> T:
+        nonlocal interrupted
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work)
+
+        def on_interrupt() -> None:
+            nonlocal interrupted
+            interrupted = True
+            task.cancel()
+
+        loop.add_signal_handler(signal.SIGINT, on_interrupt)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        try:
+            return await task
+        finally:
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    try:
+        result = asyncio.run(guarded())
+    except asyncio.CancelledError:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if interrupted:
+        raise KeyboardInterrupt
+    return result
