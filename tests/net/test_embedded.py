@@ -227,7 +227,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
 def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
     embedded: EmbeddedMetadata,
 ) -> None:
-    """Method: what is allocated after minutes' worth of beats, against after the first second's."""
+    """Method: what is allocated after minutes' worth of beats, against after some seconds'."""
 
     async def beats(store: RedisStore, count: int) -> None:
         for _ in range(count):
@@ -247,6 +247,7 @@ def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
 
     tracemalloc.start()
     try:
+        asyncio.run(rounds(50))  # what is made once and kept, by anybody in this process
         first_bytes = asyncio.run(rounds(50))
         last_bytes = asyncio.run(rounds(150))
     finally:

@@ -75,6 +75,7 @@ class Consumer:
             self.config = config
             self.finder = Finder(config.brokers)
             self.position = config.start_offset
+            self.checked_at = now  # the clock's origin means nothing
         elif isinstance(event, PeerLost):
             if event.peer == self.finder.target and self.call is not None:
                 self.finder.gave_nothing(event.peer)
