@@ -3,40 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from typing import Any
-
-import pytest
 
 from benchmarks.common import Measured, Row, interleaved, rate
-from tests.tidy.tree import ROOT
-
-KEYS = ["figure", "peer", "size", "ours", "theirs", "ratio"]
-
-
-def lines_of(*words: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", *words]
-    done = subprocess.run(
-        command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-def check(line: dict[str, Any]) -> None:
-    """A bench line has the agreed keys, and its ratio is ours / theirs."""
-    assert [key for key in line if key != "skipped"] == KEYS
-    if "skipped" in line:
-        assert line["skipped"]
-        assert line["ours"] is None
-        return
-    assert line["ours"] > 0
-    if line["theirs"] is None:
-        assert line["ratio"] is None
-    else:
-        assert line["ratio"] == pytest.approx(line["ours"] / line["theirs"], rel=0.01, abs=1e-4)
+from tests.benchmarks.running import check, lines_of
 
 
 def test_simulator_prints_all_rows() -> None:

@@ -1,0 +1,178 @@
+"""Where the CPU goes while a real cluster is under load; must never be where figures come from.
+
+    python -m benchmarks.profile_net [--flush os|batch] [--load LOAD] [--seconds S] [--lines N]
+
+Runs a cluster whose brokers profile themselves (cProfile), puts it under one load of
+``benchmarks.net`` with records of ``--size`` bytes, and prints where the leader, a follower and the
+client spent most while it lasted: CPU seconds in a function itself (tottime) come first. Only main
+threads are seen, so not the disk's, and what calls much looks dearer than it is. Above that stands
+the share of each module of ours, and of each package of others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import io
+import os
+import pstats
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.own_cluster import BATCH_BYTES, OwnCluster, own_cluster, produce_alone
+from benchmarks.procs import Flow, Latencies
+
+SECONDS: Final = 4.0
+LINES: Final = 30
+BUILT_IN: Final = "~"
+BULK_BYTES: Final = 256 * 1024
+BYTES_MAX: Final = 512_000_000
+BEGIN: Final = signal.SIGUSR1
+END: Final = signal.SIGUSR2
+LOADS: Final = ("batches", "bulk", "produce", "read", "ack", "alone")
+
+
+def profiler() -> cProfile.Profile:
+    """One that counts the CPU of its thread, for on a busy machine anything takes long."""
+    return cProfile.Profile(time.thread_time)
+
+
+def run_broker(folder: Path, words: list[str]) -> None:
+    """``yak broker WORDS``, profiled from the one signal to the other."""
+    import yak_cli
+
+    node = words[words.index("--node-id") + 1]
+    sys.argv = ["yak", *words]
+    profile = profiler()
+    signal.signal(BEGIN, lambda _, __: profile.enable())
+    signal.signal(END, lambda _, __: profile.disable())
+    try:
+        yak_cli.main()
+    finally:
+        profile.disable()
+        profile.dump_stats(folder / f"{node}.prof")
+
+
+def text_of(source: cProfile.Profile | str, lines: int) -> str:
+    """The parts, and the dearest functions, with paths from the project's or a package's folder."""
+    out = io.StringIO()
+    stats = pstats.Stats(source, stream=out)
+    stats.sort_stats("tottime").print_stats(lines)
+    parts = "\n".join(f"{share:6.1%}  {part}" for part, share in shares(stats).items())
+    return _shortened(f"{parts}\n{out.getvalue()}")
+
+
+def shares(stats: pstats.Stats) -> dict[str, float]:
+    """What each part of the program has of the time, the largest first; at least a hundredth.
+
+    A built-in function's time is that of whoever calls it.
+    """
+    found: dict[str, float] = {}
+    rows: dict[tuple[str, int, str], Any] = stats.stats  # type: ignore[attr-defined]
+    for (file, _, _), (_, _, own_s, _, callers) in rows.items():
+        if file != BUILT_IN or not callers:
+            found[_part(file)] = found.get(_part(file), 0.0) + own_s
+            continue
+        for (caller, _, _), (_, _, share_s, _) in callers.items():
+            found[_part(caller)] = found.get(_part(caller), 0.0) + share_s
+    total = max(sum(found.values()), 1e-9)
+    ordered = sorted(found.items(), key=lambda item: -item[1])
+    return {part: own_s / total for part, own_s in ordered if own_s >= total / 100}
+
+
+def _part(file: str) -> str:
+    """A module of ours; of others the package."""
+    short = _shortened(file)
+    return short if short.startswith(("yak", "bench")) else "/".join(short.split("/")[:2])
+
+
+def _shortened(text: str) -> str:
+    here = str(Path(__file__).parents[1]) + "/"
+    for mark in (here, ".venv/lib/", f"{sys.base_prefix}/lib/", "site-packages/"):
+        text = text.replace(mark, "")
+    return text
+
+
+async def put_under(cluster: OwnCluster, load: str, value: bytes, seconds: float) -> str:
+    """Put the cluster under the load, and say what came of it."""
+    result: Flow | Latencies
+    if load == "batches":
+        result = await cluster.produce_batches(value, BATCH_BYTES, seconds, BYTES_MAX)
+    elif load == "bulk":
+        result = await cluster.produce_batches(value, BULK_BYTES, seconds, BYTES_MAX)
+    elif load == "ack":
+        result = await cluster.latencies(value, seconds)
+    elif load == "read":
+        result = await cluster.read(value, seconds)
+    else:
+        result = await cluster.produce(value, seconds, BYTES_MAX)
+    if isinstance(result, Flow):
+        return f"{result.records_per_s:,.0f} records/s with profiling, {result.cost}"
+    return f"p50 {result.p50_us:,.0f} us with profiling, {result.cost}"
+
+
+async def run_under(
+    folder: str, client: cProfile.Profile, args: argparse.Namespace
+) -> tuple[str, str]:
+    """Run it all; returns who led, and what came of it."""
+    command = (sys.executable, "-P", "-m", "benchmarks.profile_net", "--broker", folder, "broker")
+    value = b"x" * args.size
+    async with own_cluster(args.flush, command) as cluster:
+        leader = await cluster.leader()
+        if args.load == "read":
+            await cluster.produce(value, args.seconds, BYTES_MAX)
+        for pid in cluster.pids:
+            os.kill(pid, BEGIN)
+        client.enable()
+        said = await put_under(cluster, args.load, value, args.seconds)
+        client.disable()
+        for pid in cluster.pids:
+            os.kill(pid, END)
+    return leader, f"{args.load}, {args.size} B, flush={args.flush}: {said}"
+
+
+def profile_cluster(args: argparse.Namespace) -> None:
+    """Run and print all."""
+    client = profiler()
+    with tempfile.TemporaryDirectory(prefix="yak-profile-") as folder:
+        leader, said = asyncio.run(run_under(folder, client, args))
+        print(said)
+        found = {path.stem: str(path) for path in sorted(Path(folder).glob("*.prof"))}
+        print(f"\nleader\n{text_of(found.pop(leader), args.lines)}")
+        print(f"\nfollower\n{text_of(next(iter(found.values())), args.lines)}")
+    print(f"\nclient\n{text_of(client, args.lines)}")
+
+
+def profile_alone(size: int, seconds: float, lines: int) -> None:
+    """The producer on a runtime that confirms at once."""
+    client = profiler()
+    flow = client.runcall(asyncio.run, produce_alone(b"x" * size, seconds))
+    print(f"alone, {size} B: {flow.records_per_s:,.0f} records/s with profiling")
+    print(text_of(client, lines))
+
+
+def main() -> None:
+    """Run and print; as ``--broker FOLDER broker ...``, be one of the brokers."""
+    if sys.argv[1:2] == ["--broker"]:
+        run_broker(Path(sys.argv[2]), sys.argv[3:])
+        return
+    parser = argparse.ArgumentParser(description="Where the CPU goes; see the module.")
+    parser.add_argument("--flush", choices=("os", "batch"), default="os")
+    parser.add_argument("--load", choices=LOADS, default="produce")
+    parser.add_argument("--size", type=int, default=100, help="bytes of a record's value")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--lines", type=int, default=LINES, help="functions shown of each process")
+    args = parser.parse_args()
+    if args.load == "alone":
+        profile_alone(args.size, args.seconds, args.lines)
+        return
+    profile_cluster(args)
+
+
+if __name__ == "__main__":
+    main()

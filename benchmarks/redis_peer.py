@@ -1,0 +1,196 @@
+"""Redis Streams, a primary and two replicas on loopback; must never be more than a peer's figures.
+
+The client is redis-py with hiredis, in this process. A record is confirmed when both replicas have
+acknowledged it (WAIT 2); nothing is written to a disk. Commands go out in pipelines, without
+transactions, the WAIT as the last of each.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.procs import Flow, Latencies, Meter
+from yak_net.cluster.guarding import Guard
+
+PROGRAM: Final = "redis-server"
+HOST: Final = "127.0.0.1"
+REPLICAS: Final = 2
+PIPELINE: Final = 500
+READ_COUNT: Final = 1000
+START_S: Final = 20.0
+END_S: Final = 5.0
+ANSWER_S: Final = 30.0
+WAIT_MS: Final = 10_000
+PORTS_TRIED: Final = 5
+FIELD: Final = b"d"
+_BEGINNING: Final = b"0"
+
+
+class RedisFailed(Exception):
+    """The server does not do what it is here for."""
+
+
+def installed() -> bool:
+    """Whether there is a redis-server on the PATH."""
+    return shutil.which(PROGRAM) is not None
+
+
+@contextmanager
+def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
+    """A server without persistence in a folder of its own: its process id and its socket's URL.
+
+    It also listens on ``port`` of loopback, unless that is 0. Raises RedisFailed.
+    """
+    with tempfile.TemporaryDirectory(prefix="yak-bench-redis-") as folder:
+        path = Path(folder) / "redis.sock"
+        words = [PROGRAM, "--port", str(port), "--bind", HOST, "--unixsocket", str(path)]
+        words += ["--dir", folder, "--save", "", "--appendonly", "no", *options]
+        guard = Guard.start()  # which kills it when this process is killed
+        process = subprocess.Popen(
+            words, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            guard.watch(process.pid)
+            _wait_for(path, process)
+            yield process.pid, f"unix://{path}"
+        finally:
+            _end(process)
+            guard.forget(process.pid)
+            guard.close()
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        # The port is bound before the socket, so one that is taken has ended the server by now.
+        with socket.socket(socket.AF_UNIX) as probe:
+            if path.exists() and probe.connect_ex(str(path)) == 0:
+                return
+        time.sleep(0.02)
+    raise RedisFailed(f"{PROGRAM} did not start")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(END_S)
+
+
+def _free_port() -> int:
+    """One that was free a moment ago, for redis-server cannot take one by itself."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def _started(stack: ExitStack, *options: str) -> tuple[int, int]:
+    """Process id and port of a server on TCP, on another port if somebody was quicker."""
+    for _ in range(PORTS_TRIED - 1):
+        port = _free_port()
+        try:
+            return stack.enter_context(server(port, *options))[0], port
+        except RedisFailed:
+            continue
+    port = _free_port()
+    return stack.enter_context(server(port, *options))[0], port
+
+
+class RedisStreams:
+    """The peer, while :func:`redis_streams` is open."""
+
+    def __init__(self, client: Any, pids: tuple[int, ...]) -> None:
+        self.pids = pids
+        self._client = client
+
+    def wait_for_replicas(self) -> None:
+        """Wait until both replicas follow. Raises RedisFailed."""
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            if self._client.execute_command("WAIT", REPLICAS, 100) == REPLICAS:
+                return
+            time.sleep(0.02)
+        raise RedisFailed(f"{REPLICAS} replicas did not come")
+
+    def produce(self, value: bytes, seconds: float, bytes_max: int) -> Flow:
+        """Confirmed records, for so long or of so many bytes; they stay for :meth:`read`."""
+        key = _key(value)
+        self._send(key, value, 1)
+        sent = 0
+        meter = Meter(self.pids)
+        end = time.perf_counter() + seconds
+        while not sent or (time.perf_counter() < end and sent * len(value) < bytes_max):
+            self._send(key, value, PIPELINE)
+            sent += PIPELINE
+        return Flow(sent, len(value), meter.stop())
+
+    def read(self, value: bytes, seconds: float) -> Flow:
+        """What :meth:`produce` wrote, from its beginning and again."""
+        key, last, taken = _key(value), _BEGINNING, 0
+        meter = Meter(self.pids)
+        end = time.perf_counter() + seconds
+        while not taken or time.perf_counter() < end:
+            found = self._client.xread({key: last}, count=READ_COUNT)
+            if not found:
+                last = _BEGINNING
+                continue
+            entries = found[0][1]
+            assert entries[0][1][FIELD] == value
+            taken += len(entries)
+            last = entries[-1][0]
+        return Flow(taken, len(value), meter.stop())
+
+    def latencies(self, value: bytes, seconds: float) -> Latencies:
+        """One record under way at a time."""
+        self._send("latency", value, 1)
+        took: list[float] = []
+        meter = Meter(self.pids)
+        end = time.perf_counter() + seconds
+        while not took or time.perf_counter() < end:
+            began = time.perf_counter()
+            self._send("latency", value, 1)
+            took.append(time.perf_counter() - began)
+        return Latencies(tuple(took), meter.stop())
+
+    def forget(self, value: bytes) -> None:
+        """Give back the memory of what was produced."""
+        self._client.delete(_key(value))
+
+    def _send(self, key: str, value: bytes, count: int) -> None:
+        pipeline = self._client.pipeline(transaction=False)
+        for _ in range(count):
+            pipeline.xadd(key, {FIELD: value})
+        pipeline.execute_command("WAIT", REPLICAS, WAIT_MS)
+        confirmed = pipeline.execute()[-1]
+        if confirmed < REPLICAS:
+            raise RedisFailed(f"only {confirmed} replicas confirmed within {WAIT_MS} ms")
+
+
+def _key(value: bytes) -> str:
+    return f"stream-{len(value)}"
+
+
+@contextmanager
+def redis_streams() -> Iterator[RedisStreams]:
+    """Three servers, ready. Raises RedisFailed."""
+    import redis
+
+    with ExitStack() as stack:
+        primary, port = _started(stack)
+        follows = ("--replicaof", HOST, str(port), "--repl-diskless-sync-delay", "0")
+        replicas = [_started(stack, *follows)[0] for _ in range(REPLICAS)]
+        client = redis.Redis(HOST, port, protocol=2, socket_timeout=ANSWER_S)
+        peer = RedisStreams(stack.enter_context(client), (primary, *replicas))
+        peer.wait_for_replicas()
+        yield peer

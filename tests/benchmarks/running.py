@@ -1,0 +1,52 @@
+"""Runs benchmarks as a person does and checks their lines; must never ask how fast it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.tidy.tree import ROOT
+
+KEYS = ["figure", "peer", "size", "ours", "theirs", "ratio"]
+MAY_BE_ZERO = "other_load_cores"
+
+
+def text_of(*words: str, **env: str) -> str:
+    """What ``python -m WORDS`` prints, if it ends well and has nothing to complain of."""
+    command = [sys.executable, "-m", *words]
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def lines_of(*words: str, **env: str) -> list[dict[str, Any]]:
+    """The same as lines."""
+    return [json.loads(line) for line in text_of(*words, **env).splitlines()]
+
+
+def check(line: dict[str, Any]) -> None:
+    """A bench line has the agreed keys, and its ratio is ours / theirs."""
+    assert [key for key in line if key != "skipped"] == KEYS
+    if "skipped" in line:
+        assert line["skipped"]
+        assert line["ours"] is None
+        return
+    assert line["ours"] > 0 or line["figure"] == MAY_BE_ZERO
+    if line["theirs"] is None:
+        assert line["ratio"] is None
+    else:
+        assert line["ratio"] == pytest.approx(line["ours"] / line["theirs"], rel=0.01, abs=1e-4)

@@ -1,0 +1,125 @@
+"""Clusters for tests, marked so that leftovers are found; must never leave one itself."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tests.net.brokers import ROOT, until
+from yak_net.cluster.spec import ClusterSpec
+
+FAKE = (sys.executable, "-S", str(Path(__file__).with_name("cluster_broker.py")))
+MARK = "CLUSTER_TEST_MARK"
+PATIENCE_S = 60.0
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a test's coroutine, with a bound."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(PATIENCE_S):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+def spec_of(folder: Path, **fields: Any) -> ClusterSpec:
+    """A cluster of stand-ins with its data in a folder."""
+    return dataclasses.replace(ClusterSpec(data_dir=folder / "data", command=FAKE), **fields)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and is not waited for does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+class Marked:
+    """Processes that inherit a mark in their environment, found by it wherever they are."""
+
+    def __init__(self) -> None:
+        self.mark = uuid.uuid4().hex
+        self.started: list[subprocess.Popen[str]] = []
+
+    def env(self, **extra: str) -> dict[str, str]:
+        """Our environment with the mark, and without what would configure YAK."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+        return {**ours, **extra, MARK: self.mark}
+
+    def start(self, words: list[str], cwd: Path, **env: str) -> subprocess.Popen[str]:
+        """Start a marked process."""
+        process = subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=self.env(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(process)
+        return process
+
+    def yak(self, cwd: Path, *words: str, **env: str) -> subprocess.Popen[str]:
+        """Start a yak command."""
+        return self.start([sys.executable, "-P", "-m", "yak_cli", *words], cwd, **env)
+
+    def done(self, cwd: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a yak command to its end."""
+        process = self.yak(cwd, *words, **env)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def left(self) -> dict[int, str]:
+        """Who runs with the mark: process id and command line."""
+        wanted = f"{MARK}={self.mark}".encode()
+        found: dict[int, str] = {}
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit():
+                with suppress(OSError):
+                    if wanted in (folder / "environ").read_bytes().split(b"\0"):
+                        words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                        found[int(folder.name)] = words.decode()
+        return found
+
+    def all_gone(self, within_s: float = PATIENCE_S) -> None:
+        """Wait until nobody has the mark any more."""
+        until(lambda: not self.left(), f"all are gone, but {self.left()}", within_s)
+
+
+@contextmanager
+def marked() -> Iterator[Marked]:
+    """Marked processes; those that are still there afterwards are killed, one by one."""
+    processes = Marked()
+    try:
+        yield processes
+    finally:
+        for pid in processes.left():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for process in processes.started:
+            process.communicate(timeout=PATIENCE_S)
+
+
+def drive(
+    processes: Marked, cwd: Path, spec: ClusterSpec, detach: bool = False, **env: str
+) -> subprocess.Popen[str]:
+    """Start ``yak cluster up`` with stand-ins for brokers."""
+    plain = dataclasses.asdict(spec) | {"data_dir": str(spec.data_dir)}
+    words = [sys.executable, "-P", str(Path(__file__).with_name("cluster_up.py"))]
+    words += [json.dumps(plain), "detach" if detach else ""]
+    return processes.start(words, cwd, PYTHONPATH=str(ROOT), **env)

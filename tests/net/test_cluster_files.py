@@ -1,0 +1,253 @@
+"""State file, locks, ports and logs of a local cluster, each by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.net.brokers import ROOT, until
+from yak_net.cluster import ports, statefile
+from yak_net.cluster.errors import CannotStart
+from yak_net.cluster.locks import FileLock, InUse, holder_of
+from yak_net.cluster.logs import Log, last_words, tail
+from yak_net.cluster.statefile import ClusterState, StateError, bootstrap_servers
+
+STATE = ClusterState(
+    cluster="yak",
+    supervisor=os.getpid(),
+    control="127.0.0.1:4000",
+    token="secret",
+    brokers=(("n1", "http://127.0.0.1:4001"), ("n2", "http://127.0.0.1:4002")),
+    bootstrap_servers=("127.0.0.1:4001", "127.0.0.1:4002"),
+    redis_url="redis://127.0.0.1:4003/0",
+    data_dir="/data",
+    log_dir="/logs",
+)
+SCHEMA_1 = """
+{"schema": 1, "kind": "yak-cluster", "cluster": "yak", "supervisor": 4711, "token": "secret",
+ "control": "127.0.0.1:4000", "brokers": [{"id": "n1", "url": "http://127.0.0.1:4001"},
+ {"id": "n2", "url": "http://127.0.0.1:4002"}], "redis_url": "redis://127.0.0.1:4003/0",
+ "bootstrap_servers": ["127.0.0.1:4001", "127.0.0.1:4002"], "data_dir": "/data", "log_dir": "/logs"}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The state file of a folder in which nothing is configured."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("YAK_CLUSTER_FILE", "YAK_BOOTSTRAP_SERVERS"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / ".yak" / "cluster.json"
+
+
+def ended_pid() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_state_is_read_as_it_was_written(path: Path) -> None:
+    """Goal: nothing is lost, only the owner may read it, and no other file is left."""
+    assert statefile.state_path() == path
+    assert statefile.read_state(path) is None
+    statefile.write_state(path, STATE)
+    assert statefile.read_state(path) == STATE
+    statefile.write_state(path, replace(STATE, token="other"))
+    assert statefile.read_state(path) == replace(STATE, token="other")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in path.parent.iterdir()] == ["cluster.json"]
+
+
+def test_state_of_schema_1_can_be_read(path: Path) -> None:
+    """Goal: files of the first version stay readable."""
+    path.parent.mkdir()
+    path.write_text(SCHEMA_1)
+    assert statefile.read_state(path) == replace(STATE, supervisor=4711)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "is damaged"),
+        ("[]", "is damaged"),
+        ("{}", "is damaged"),
+        ('{"schema": 2, "kind": "yak-cluster"}', "a newer YAK"),
+        ('{"schema": 1, "kind": "other"}', "no state file"),
+        ('{"schema": 1, "kind": "yak-cluster"}', "is damaged"),
+    ],
+)
+def test_damaged_state_is_said(path: Path, text: str, sentence: str) -> None:
+    """Goal: a sentence that names the file; a client gets it as a ValueError."""
+    path.parent.mkdir()
+    path.write_text(text)
+    for read in (lambda: statefile.read_state(path), bootstrap_servers):
+        with pytest.raises(StateError, match=sentence) as error:
+            read()
+        assert str(path) in str(error.value)
+        assert isinstance(error.value, ValueError)
+
+
+def test_clients_find_the_brokers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: the running cluster first, then the environment, then the usual port."""
+    assert bootstrap_servers() == ("127.0.0.1:8080",)
+    monkeypatch.setenv("YAK_BOOTSTRAP_SERVERS", "a:1, b:2,")
+    assert bootstrap_servers() == ("a:1", "b:2")
+    statefile.write_state(path, STATE)
+    assert bootstrap_servers() == STATE.bootstrap_servers
+    statefile.write_state(path, replace(STATE, supervisor=ended_pid()))
+    assert bootstrap_servers() == ("a:1", "b:2")
+    other = path.parent / "other.json"
+    statefile.write_state(other, replace(STATE, bootstrap_servers=("c:3",)))
+    monkeypatch.setenv("YAK_CLUSTER_FILE", str(other))
+    assert bootstrap_servers() == ("c:3",)
+
+
+def test_lock_is_held_by_one(tmp_path: Path) -> None:
+    """Goal: who holds it is known, and it is free again when it is released."""
+    path = tmp_path / "folder" / "lock"
+    assert holder_of(path) is None
+    lock = FileLock.take(path)
+    assert holder_of(path) == os.getpid()
+    with pytest.raises(InUse) as busy:
+        FileLock.take(path)
+    assert busy.value.holder == os.getpid()
+    lock.release()
+    lock.release()
+    assert holder_of(path) is None
+    FileLock.take(path).release()
+
+
+def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
+    """Goal: SIGKILL frees it, though a child of the holder lives on."""
+    path = tmp_path / "lock"
+    code = (
+        "import subprocess, sys; from pathlib import Path; from yak_net.cluster.locks import *; "
+        "lock = FileLock.take(Path(sys.argv[1])); "
+        "print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        assert holder_of(path) == holder.pid
+        holder.kill()
+        holder.wait()
+        until(lambda: holder_of(path) is None, "the lock is free")
+        os.kill(child, signal.SIGKILL)  # It still ran, or this would raise.
+
+
+def test_lock_that_cannot_be_made(tmp_path: Path) -> None:
+    """Goal: a sentence. Method: a file where a folder should be."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CannotStart, match=r"cannot write .*lock"):
+        FileLock.take(tmp_path / "file" / "lock")
+
+
+def test_port_is_kept_while_its_broker_is_down() -> None:
+    """Goal: a stranger cannot have it, a broker can, who asks a broker that is down is refused."""
+    first, second = ports.reserve(2)
+    with first, second:
+        port = ports.port_of(first)
+        assert port != ports.port_of(second)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((ports.HOST, port), timeout=5)
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind((ports.HOST, port))
+        for _ in range(2):  # the broker and, after its death, its successor
+            with socket.socket() as broker:
+                broker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                broker.bind((ports.HOST, port))
+                broker.listen()
+                # Every one of them reaches the broker, not the socket that keeps the port.
+                for _ in range(20):
+                    with socket.create_connection((ports.HOST, port), timeout=5):
+                        broker.accept()[0].close()
+
+
+def base_of(count: int) -> int:
+    """The first of consecutive ports that are free just now."""
+    for _ in range(100):
+        [held] = ports.reserve(1)
+        base = ports.port_of(held)
+        held.close()
+        try:
+            held_all = ports.reserve(count, base)
+        except CannotStart:
+            continue
+        for each in held_all:
+            each.close()
+        return base
+    raise AssertionError("no ports in a row")
+
+
+def test_explicit_ports_are_consecutive() -> None:
+    """Goal: the ones asked for; one that another program or another cluster has is refused."""
+    base = base_of(3)
+    held = ports.reserve(3, base)
+    try:
+        assert [ports.port_of(each) for each in held] == [base, base + 1, base + 2]
+        with pytest.raises(CannotStart, match=f"port {base} .* give another --port"):
+            ports.reserve(3, base)
+    finally:
+        for each in held:
+            each.close()
+    with socket.create_server((ports.HOST, base + 1)):
+        with pytest.raises(CannotStart, match=f"port {base + 1} "):
+            ports.reserve(3, base)
+    for each in ports.reserve(3, base):  # nothing was kept by the attempts that failed
+        each.close()
+    with pytest.raises(CannotStart, match="beyond 65535"):
+        ports.reserve(3, 65_534)
+
+
+def test_tail_of_a_log(tmp_path: Path) -> None:
+    """Goal: the last lines, whatever the size of the file and however it ends."""
+    path = tmp_path / "log"
+    assert tail(path, 3) == []
+    lines = [f"line {number} {'x' * (number % 1000)}" for number in range(2_000)]
+    path.write_text("\n".join(lines) + "\n")
+    assert tail(path, 3) == lines[-3:]
+    assert tail(path, 1_500) == lines[-1_500:]
+    assert tail(path, sys.maxsize) == lines
+    assert tail(path, 0) == []
+    size = path.stat().st_size
+    path.write_bytes(path.read_bytes() + b"\nlast \xff words\n\n")
+    assert last_words(path) == "last \ufffd words"
+    assert tail(path, 5, since=size) == ["", "last \ufffd words", ""]
+    assert tail(path, 2, until=size) == lines[-2:]
+    path.write_text("no newline")
+    assert tail(path, 5) == ["no newline"]
+
+
+def test_log_gives_each_line_once(tmp_path: Path) -> None:
+    """Goal: what was there, then what is added, whole lines only, also in a file made anew."""
+    path = tmp_path / "log"
+    log = Log(path)
+    assert (log.last(5), log.more()) == ([], [])
+    path.write_text("one\ntwo\n")
+    assert log.more() == ["one", "two"]
+    log = Log(path)
+    with path.open("a") as file:
+        file.write("three\nfo")
+    assert log.last(5) == ["one", "two"]
+    assert log.more() == ["three"]
+    with path.open("a") as file:
+        file.write("ur\n")
+    assert log.more() == ["four"]
+    assert log.more() == []
+    path.write_text("new\n")
+    assert log.more() == ["new"]
