@@ -121,6 +121,7 @@ class OwnCluster:
         async def work() -> Flow:
             taken = 0
             async with Consumer(self.servers, auto_offset_reset=begin) as consumer:
+                assert await consumer.getmany(POLL_MS), "it has found the leader"
                 meter = Meter(self.pids)
                 until = time.perf_counter() + seconds
                 while not taken or time.perf_counter() < until:

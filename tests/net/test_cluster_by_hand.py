@@ -1,0 +1,166 @@
+"""``yak cluster`` as a person uses it: real brokers, commands one after the other, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from tests.net.brokers import until
+
+Done: TypeAlias = subprocess.CompletedProcess[str]
+Yak: TypeAlias = Callable[..., Done]
+pytestmark = pytest.mark.timeout(180)
+
+
+def environment() -> dict[str, str]:
+    """Without what the person who runs the tests may have set."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+
+
+@pytest.fixture
+def yak(tmp_path: Path) -> Iterator[Yak]:
+    """Runs ``yak`` in an empty folder; whatever cluster is there afterwards is taken down."""
+
+    def run(*words: str, stdin: str = "") -> Done:
+        return subprocess.run(
+            [sys.executable, "-m", "yak_cli", *words],
+            cwd=tmp_path, env=environment(), input=stdin, capture_output=True, text=True,
+            timeout=90, check=False,
+        )  # fmt: skip
+
+    yield run
+    assert run("cluster", "down").returncode == 0
+
+
+def state(tmp_path: Path) -> dict[str, Any]:
+    """The state file."""
+    found: dict[str, Any] = json.loads((tmp_path / ".yak/cluster.json").read_text())
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def status(yak: Yak) -> dict[str, Any]:
+    """What ``status --json`` says."""
+    found: dict[str, Any] = json.loads(yak("cluster", "status", "--json").stdout)
+    return found
+
+
+def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
+    """Goal: up, status, kill, restart, pause, resume, logs, down, and up again with its data."""
+    up = yak("cluster", "up", "--detach")
+    assert up.returncode == 0, up.stderr
+    assert "not durable" in up.stderr
+    assert up.stdout.count("http://127.0.0.1:") == 3
+    assert (tmp_path / ".yak/cluster.json").stat().st_mode & 0o777 == 0o600
+    second = yak("cluster", "up", "--detach")
+    assert second.returncode != 0
+    assert "a cluster runs here already" in second.stderr
+
+    seen = status(yak)
+    assert set(seen) == {"cluster", "leader", "epoch", "isr", "elr", "hw", "version", "brokers"}
+    assert set(seen["brokers"][0]) == {"id", "url", "pid", "role", "leo", "hw", "up"}
+    assert [row["id"] for row in seen["brokers"]] == ["n1", "n2", "n3"]
+    lines = "".join(f"line {number}\n" for number in range(100))
+    assert yak("produce", stdin=lines).returncode == 0
+
+    leader = seen["leader"]
+    assert yak("cluster", "kill", leader).returncode == 0
+    again = yak("cluster", "kill", leader)
+    assert (again.returncode, "was killed" in again.stderr) == (1, True)
+    sent = yak("produce", "--message", "after the kill")
+    assert sent.returncode == 0, sent.stderr
+    assert status(yak)["leader"] not in (leader, None)
+    assert yak("cluster", "restart", leader).returncode == 0
+    until(lambda: status(yak)["isr"] == ["n1", "n2", "n3"], "all are in sync")
+    assert "listening" in yak("cluster", "logs", leader, "-n", "50").stdout
+
+    follower = next(row["id"] for row in status(yak)["brokers"] if row["role"] == "follower")
+    assert yak("cluster", "pause", follower).returncode == 0
+    assert "paused" in yak("cluster", "status").stdout
+    assert yak("cluster", "resume", follower).returncode == 0
+    wrong = yak("cluster", "kill", "n9")
+    assert (wrong.returncode, "n1, n2, n3" in wrong.stderr) == (2, True)
+
+    pids = [row["pid"] for row in status(yak)["brokers"]]
+    assert yak("cluster", "down").returncode == 0
+    assert not [pid for pid in pids if runs(pid)]
+    assert not (tmp_path / ".yak/cluster.json").exists()
+    gone = yak("cluster", "status")
+    assert (gone.returncode, "yak cluster up" in gone.stderr) == (1, True)
+
+    assert yak("cluster", "up", "--detach").returncode == 0
+    read = yak("consume", "--from-beginning", "-e")
+    assert read.stdout == lines + "after the kill\n"
+
+
+def test_no_leader_is_exit_code_ten(yak: Yak) -> None:
+    """Goal: a script can tell that nobody serves, and the client says what became of a record."""
+    assert yak("cluster", "up", "--detach").returncode == 0
+    leader = status(yak)["leader"]
+    others = [node for node in ("n1", "n2", "n3") if node != leader]
+    for node in (*others, leader):
+        assert yak("cluster", "kill", node).returncode == 0
+    seen = yak("cluster", "status")
+    assert (seen.returncode, "no leader" in seen.stdout) == (10, True)
+    sent = yak("produce", "--message", "x", "--timeout", "1")
+    assert sent.returncode == 1
+    assert "no broker answers" in sent.stderr
+
+
+def test_killed_supervisor_leaves_no_broker(yak: Yak, tmp_path: Path) -> None:
+    """Goal: SIGKILL of the supervisor ends its brokers, and its state file is not believed."""
+    assert yak("cluster", "up", "--detach").returncode == 0
+    pids = [row["pid"] for row in status(yak)["brokers"]]
+    os.kill(state(tmp_path)["supervisor"], signal.SIGKILL)
+    until(lambda: not [pid for pid in pids if runs(pid)], "the brokers are gone")
+    seen = yak("cluster", "status")
+    assert (seen.returncode, "yak cluster up" in seen.stderr) == (1, True)
+
+
+def test_foreground_cluster_ends_with_ctrl_c(tmp_path: Path) -> None:
+    """Goal: without --detach it stays until Ctrl-C, then stops its brokers and says nothing odd."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yak_cli", "cluster", "up"],
+        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    said = ""
+    for line in process.stdout:
+        said += line
+        if "leader n" in line:
+            break
+    pids = [int(line.split("pid ")[1]) for line in said.splitlines() if " pid " in line]
+    assert len(pids) == 3
+    os.killpg(process.pid, signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert "Traceback" not in rest
+    assert not [pid for pid in pids if runs(pid)]
+    assert not (tmp_path / ".yak/cluster.json").exists()
+
+
+def test_what_cannot_be_started_is_said_and_leaves_nothing(yak: Yak, tmp_path: Path) -> None:
+    """Goal: a dead Redis, a file as data directory, a wrong number: a sentence each."""
+    dead = yak("cluster", "up", "--detach", "--redis", "redis://127.0.0.1:1/0")
+    assert (dead.returncode, "cannot be reached" in dead.stderr) == (1, True)
+    (tmp_path / "file").write_text("")
+    file = yak("cluster", "up", "--detach", "--data-dir", "file")
+    assert (file.returncode, "is a file" in file.stderr) == (2, True)
+    none = yak("cluster", "up", "--nodes", "0")
+    assert none.returncode == 2
+    assert not (tmp_path / ".yak/cluster.json").exists()
