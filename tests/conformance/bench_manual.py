@@ -20,6 +20,8 @@ STEP: Micros = 1_000
 class ManualBench:
     """A Manual world with two places; see :class:`tests.conformance.bench.Bench`."""
 
+    haste = 1
+
     def __init__(self, stormy: bool, backend_type: type[ManualBackend] = ManualBackend) -> None:
         self.monitor = Monitor()
         self.answers: list[object] = []

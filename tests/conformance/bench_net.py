@@ -178,6 +178,8 @@ class Place:
 class NetBench:
     """Two places on this machine; see :class:`tests.conformance.bench.Bench`. To be closed."""
 
+    haste = 3
+
     def __init__(self, path: Path, stormy: bool) -> None:
         self.path = path
         self.stormy = stormy

@@ -23,6 +23,8 @@ MANY = 1 << 20
 class SimBench:
     """A simulated world with two places; see :class:`tests.conformance.bench.Bench`."""
 
+    haste = 1
+
     def __init__(self, stormy: bool) -> None:
         self.monitor = Monitor()
         self.answers: list[object] = []

@@ -112,8 +112,13 @@ def test_both_halves_hold_and_leave_nothing_behind() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"a", b"\n", b"\x00\n\xff\xfe\n\n\r\n", b"same\n" * 40, b"x" * 900_000 + b"\nshort\n"],
-    ids=["one line", "one empty line", "odd bytes", "equal lines", "a long line"],
+    [
+        pytest.param(b"\x00\n\xff\xfe\n\n\r\n", id="odd bytes"),
+        pytest.param(b"a", id="one line", marks=pytest.mark.long),
+        pytest.param(b"\n", id="one empty line", marks=pytest.mark.long),
+        pytest.param(b"same\n" * 40, id="equal lines", marks=pytest.mark.long),
+        pytest.param(b"x" * 900_000 + b"\nshort\n", id="a long line", marks=pytest.mark.long),
+    ],
 )
 def test_any_lines_come_out(content: bytes) -> None:
     """Goal: the bytes between newlines are the records, of a real cluster, too."""
@@ -150,10 +155,13 @@ def test_folder_that_cannot_be_written_is_refused() -> None:
     assert "the output folder file/real_failover cannot be written" in ran.stderr
 
 
-MOMENTS = ("real brokers", "listens at", "leads epoch 1", "SIGKILL", "leads epoch 2", "is back")
+SOON = ("real brokers", "listens at", "SIGKILL")
+LATE = ("leads epoch 1", "leads epoch 2", "is back")
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    "moment", [*SOON, *(pytest.param(each, marks=pytest.mark.long) for each in LATE)]
+)
 def test_interrupt_at_any_moment_leaves_nothing_behind(moment: str) -> None:
     """Goal: Ctrl-C ends it with 130 and no process; method: to the whole group, as a terminal."""
     process, mark = begin("--only", "real")
