@@ -24,8 +24,8 @@ Rows, round by round and in turn, as medians of the rounds. ``flush=os`` is what
 - ``broker_idle_mib``, ``broker_peak_mib``: the largest resident memory that a broker has had
   (VmHWM), before and after all the producing, of the median broker and of the largest;
 - ``send_records_per_s``: ``Producer.send`` alone, on a runtime that confirms each batch at once;
-- ``other_load_cores``: what everything else on the machine used meanwhile (median and most): the
-  nearer to the number of cores, the less the wall-clock rows are worth.
+- ``other_load_cores``: what everything else on the machine used meanwhile, by subject: the nearer
+  to the number of cores, and the more unlike, the less the rows by wall time are worth.
 """
 
 from __future__ import annotations
@@ -54,15 +54,19 @@ SMALL: Final = 100
 SIZES: Final = {SMALL: "100 B", 1024: "1 KiB"}
 BULK_BYTES: Final = 256 * 1024
 FLUSHES: Final = ("os", "batch")
+SUBJECTS: Final = {
+    "send": "the producer alone",
+    "redis": PEER,
+    **{flush: f"flush={flush}" for flush in FLUSHES},
+}
 MIB: Final = 1024 * 1024
 
 
 @dataclass
 class Figures:
-    """Medians of what was measured, by name; the only writer of the rounds."""
+    """What was measured, by name, of which the first word is the subject; gives medians."""
 
     found: dict[str, list[float]] = field(default_factory=dict)
-    others: list[float] = field(default_factory=list)
 
     def add(self, name: str, value: float) -> None:
         """One more value of a figure."""
@@ -70,14 +74,14 @@ class Figures:
 
     def add_flow(self, name: str, flow: Flow) -> None:
         """The three rates of a flow."""
-        self.others.append(flow.cost.others)
+        self.add(f"{name.split(maxsplit=1)[0]} others", flow.cost.others)
         self.add(f"{name} records_per_s", flow.records_per_s)
         self.add(f"{name} mb_per_s", flow.mb_per_s)
         self.add(f"{name} records_per_cpu_s", flow.records_per_cpu_s)
 
     def add_latencies(self, name: str, latencies: Latencies) -> None:
         """The two percentiles."""
-        self.others.append(latencies.cost.others)
+        self.add(f"{name.split(maxsplit=1)[0]} others", latencies.cost.others)
         self.add(f"{name} p50_us", latencies.p50_us)
         self.add(f"{name} p99_us", latencies.p99_us)
 
@@ -138,15 +142,17 @@ def measure(seconds: float, rounds: int) -> Figures:
     def ours(flush: str) -> Callable[[], None]:
         return lambda: asyncio.run(measure_ours(figures, flush, seconds))
 
-    subjects: list[tuple[str, Callable[[], None]]] = [("the producer alone", alone)]
-    if installed():
-        subjects.append((PEER, lambda: measure_redis(figures, seconds)))
-    subjects += [(f"flush={flush}", ours(flush)) for flush in FLUSHES]
+    work = {
+        "send": alone,
+        "redis": lambda: measure_redis(figures, seconds),
+        **{flush: ours(flush) for flush in FLUSHES},
+    }
+    subjects = [subject for subject in SUBJECTS if subject != "redis" or installed()]
     for number in range(rounds):
-        for name, subject in subjects if number % 2 == 0 else reversed(subjects):
+        for subject in subjects if number % 2 == 0 else reversed(subjects):
             if sys.stderr.isatty():
-                print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr)
-            subject()
+                print(f"round {number + 1} of {rounds}: {SUBJECTS[subject]}", file=sys.stderr)
+            work[subject]()
     return figures
 
 
@@ -200,9 +206,10 @@ def own_rows(figures: Figures) -> Iterator[Row]:
                 yield Row(f"broker_{when}_mib", None, f"{which} of 3, flush={flush}", value)
     words = f"{SIZES[SMALL]}, no cluster"
     yield Row("send_records_per_s", None, words, figures.get("send records_per_s"))
-    cores = f"of {os.cpu_count()} cores"
-    yield Row("other_load_cores", None, f"median, {cores}", median(figures.others))
-    yield Row("other_load_cores", None, f"most, {cores}", max(figures.others))
+    for subject, name in SUBJECTS.items():
+        others = figures.get(f"{subject} others")
+        if others is not None:
+            yield Row("other_load_cores", None, f"{name}, of {os.cpu_count()} cores", others)
 
 
 def main() -> None:

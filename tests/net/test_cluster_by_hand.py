@@ -122,6 +122,7 @@ def test_no_leader_is_exit_code_ten(yak: Yak) -> None:
     assert "no broker answers" in sent.stderr
 
 
+@pytest.mark.long
 def test_killed_supervisor_leaves_no_broker(yak: Yak, tmp_path: Path) -> None:
     """Goal: SIGKILL of the supervisor ends its brokers, and its state file is not believed."""
     assert yak("cluster", "up", "--detach").returncode == 0
@@ -132,6 +133,7 @@ def test_killed_supervisor_leaves_no_broker(yak: Yak, tmp_path: Path) -> None:
     assert (seen.returncode, "yak cluster up" in seen.stderr) == (1, True)
 
 
+@pytest.mark.long
 def test_foreground_cluster_ends_with_ctrl_c(tmp_path: Path) -> None:
     """Goal: without --detach it stays until Ctrl-C, then stops its brokers and says nothing odd."""
     process = subprocess.Popen(
@@ -154,6 +156,7 @@ def test_foreground_cluster_ends_with_ctrl_c(tmp_path: Path) -> None:
     assert not (tmp_path / ".yak/cluster.json").exists()
 
 
+@pytest.mark.long
 def test_what_cannot_be_started_is_said_and_leaves_nothing(yak: Yak, tmp_path: Path) -> None:
     """Goal: a dead Redis, a file as data directory, a wrong number: a sentence each."""
     dead = yak("cluster", "up", "--detach", "--redis", "redis://127.0.0.1:1/0")

@@ -38,12 +38,12 @@ async def keep(folder: Path, cluster: str = "yak") -> tuple[KeptMetadata, redis.
     try:
         url = await kept.start()
     except BaseException:
-        await kept.close(used=False)
+        await kept.close(served=False)
         raise
     return kept, redis.Redis.from_url(url, protocol=2)
 
 
-async def store(folder: Path, *, used: bool = True) -> None:
+async def store(folder: Path, *, served: bool = True) -> None:
     """A life in which a record was written."""
     kept, client = await keep(folder)
     client.hset(RECORD, mapping=FIELDS)  # type: ignore[arg-type]
@@ -51,7 +51,7 @@ async def store(folder: Path, *, used: bool = True) -> None:
     client.set("yak:{yak}:word", b"\x00\xff")
     client.set("other", "not ours")
     client.close()
-    await kept.close(used=used)
+    await kept.close(served=served)
 
 
 def test_content_is_there_again(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_content_is_there_again(tmp_path: Path) -> None:
         assert client.get("yak:{yak}:word") == b"\x00\xff"
         assert client.get("other") is None
         client.close()
-        await kept.close(used=True)
+        await kept.close(served=True)
 
     run(story())
 
@@ -94,7 +94,7 @@ def test_changes_are_saved_soon(tmp_path: Path) -> None:
             await asyncio.sleep(LOOK_S / 5)
         assert (tmp_path / "metadata.json").stat().st_ino == before
         client.close()
-        await kept.close(used=True)
+        await kept.close(served=True)
         assert saved(tmp_path)["final"]
         assert BEATS in saved(tmp_path)["keys"]
 
@@ -109,15 +109,15 @@ def test_content_that_may_be_old_is_said_to_be(tmp_path: Path) -> None:
         body = saved(tmp_path) | {"final": False}
         (tmp_path / "metadata.json").write_text(json.dumps(body))
         with_logs(tmp_path)
-        for used in (False, True):  # a start that failed makes nothing better
+        for served in (False, True):  # a start that failed makes nothing better
             kept, client = await keep(tmp_path)
-            assert "a later change of it may be missing" in kept.note
+            assert "did not stop in good order" in kept.note
             client.close()
-            await kept.close(used=used)
+            await kept.close(served=served)
         kept, client = await keep(tmp_path)
         assert kept.note == ""
         client.close()
-        await kept.close(used=True)
+        await kept.close(served=True)
 
     run(story())
 
@@ -165,7 +165,7 @@ def test_content_without_any_data_is_nothing(tmp_path: Path) -> None:
         kept, client = await keep(tmp_path)
         assert client.keys() == []
         client.close()
-        await kept.close(used=True)
+        await kept.close(served=True)
 
     run(story())
 
@@ -194,7 +194,7 @@ def test_trouble_with_saving_is_told_once(tmp_path: Path) -> None:
             while not kept.problem:
                 await asyncio.sleep(LOOK_S / 5)
         kept.server.up()
-        await kept.close(used=True)
+        await kept.close(served=True)
         assert saved(tmp_path)["final"]
 
     run(story())
@@ -209,7 +209,7 @@ def test_members_of_a_cluster(tmp_path: Path) -> None:
         url = kept.server.url
         assert await members(url, "yak") == ()
         client.close()
-        await kept.close(used=False)
+        await kept.close(served=False)
         with pytest.raises(ClusterError, match="cannot be reached"):
             await members(url, "yak")
         with pytest.raises(CannotStart, match="address of Redis"):

@@ -100,8 +100,11 @@ class KeptMetadata:
         self._keeping = asyncio.create_task(self._keep())
         return url
 
-    async def close(self, *, used: bool) -> None:
-        """Save once more and end the server; every broker has ended, if any was started (used)."""
+    async def close(self, *, served: bool) -> None:
+        """Save once more and end the server; every broker has ended.
+
+        ``served`` says that a leader had accepted the content, so that it was not too old.
+        """
         if self._keeping is not None:
             # Not cancelled, for that would leave a write to the same file behind.
             self._enough.set()
@@ -109,7 +112,7 @@ class KeptMetadata:
             self._keeping = None
             content = await self._look()
             if content is not None:
-                await self._save(content, final=used or self._was_final)
+                await self._save(content, final=served or self._was_final)
         if self._client is not None:
             await self._client.aclose()
             self._client = None
@@ -215,10 +218,8 @@ class KeptMetadata:
         if not final:
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(saved_s))
             self.note = (
-                f"The embedded metadata is as it was saved at {at}; the cluster did not stop in "
-                "good order after that, so a later change of it may be missing. If the brokers "
-                f"halt because their logs know more, give another --data-dir, or delete {folder} "
-                "if you need nothing of it."
+                f"the embedded metadata is as it was saved at {at}, and the cluster did not stop "
+                "in good order after that"
             )
         return content
 

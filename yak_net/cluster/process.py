@@ -115,12 +115,11 @@ class BrokerProcess:
         self._send(signal.SIGCONT)
 
     async def stop(self, within_s: float) -> bool:
-        """Stop it gracefully, or kill it when that takes too long (False)."""
+        """Stop it gracefully, or kill it when that takes too long; whether it ended with 0."""
         self.ask_to_stop()
-        if await self._wait(within_s):
-            return True
-        await self.kill()
-        return False
+        if not await self._wait(within_s):
+            await self.kill()
+        return self._process is None or self._process.returncode == 0
 
     def kill_now(self) -> None:
         """Send SIGKILL without waiting for the end; nothing if it is down."""

@@ -92,7 +92,7 @@ class _Run:
             await self.control.close()
             await supervisor.close()
         if not supervisor.stopped_cleanly:
-            self.tell(REMARK, "a broker took too long to stop, or had to be killed")
+            self.tell(REMARK, "a broker did not stop in good order, or had to be killed")
         return code
 
     async def _start(self) -> None:
@@ -148,8 +148,12 @@ class _Run:
         ]
         if said:
             said.append(f"the whole logs are in {self.spec.logs}")
-        if supervisor.ended and supervisor.note:
-            said.append(supervisor.note)
+        if supervisor.note:
+            said.append(
+                f"{supervisor.note}, so a later change of it may be missing: if brokers halt "
+                f"because of that, give another --data-dir, or delete {self.spec.data} if you need "
+                "nothing of it"
+            )
         return "\n".join(said)
 
 

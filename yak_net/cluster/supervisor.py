@@ -66,6 +66,7 @@ class Supervisor:
         self._lifeline: tuple[IO[bytes], IO[bytes]] | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
+        self._served = False
 
     async def __aenter__(self) -> Supervisor:
         """Open it and start all brokers. Raises ClusterError; then nothing is left."""
@@ -173,7 +174,7 @@ class Supervisor:
 
     async def stop_all(self) -> None:
         """Stop every broker gracefully, all at once, and kill those that take too long."""
-        # All are asked before any is waited for: a leader hands over to nobody who is about to go.
+        # All are asked before any is waited for, so that it takes as long as the slowest of them.
         for broker in self._brokers.values():
             broker.ask_to_stop()
         results = await asyncio.gather(*map(self._stop, self._brokers.values()))
@@ -184,7 +185,7 @@ class Supervisor:
         self._closing = True
         await self.stop_all()
         if self._metadata is not None:
-            await self._metadata.close(used=len(self.started_pids) > 1)
+            await self._metadata.close(served=self._served)
         if self._session is not None:
             await self._session.close()
         if self._guard is not None:
@@ -273,7 +274,9 @@ class Supervisor:
         ]
         # One that has been killed or paused meanwhile is not up, whatever it answered before.
         answers = {node: each for node, each in answers.items() if self._is(node, RUNNING)}
-        return merge(self.spec.cluster, rows, answers)
+        status = merge(self.spec.cluster, rows, answers)
+        self._served = self._served or status.serves
+        return status
 
     async def wait_for_leader(self, within_s: float = 30.0) -> ClusterStatus:
         """Wait until a leader serves. Raises ClusterError when all are down, or in vain."""

@@ -1,0 +1,306 @@
+"""``yak cluster up`` comes up whole or leaves nothing, whoever interrupts it and when.
+
+Method: stand-ins for brokers; every process inherits a mark, and a scan of all processes finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.net.brokers import until
+from tests.net.cluster_tools import PATIENCE_S, Marked, drive, is_running, marked, spec_of
+
+MOMENTS = ("supervisor", "lock", "state", "n1.log", "n3.log", "serves", "leader")
+
+
+@pytest.fixture
+def processes() -> Iterator[Marked]:
+    """Marked processes; nobody is left after the test."""
+    with marked() as found:
+        yield found
+
+
+def state_file(folder: Path) -> Path:
+    """Where the state file is."""
+    return folder / ".yak" / "cluster.json"
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """What the state file says."""
+    found: dict[str, Any] = json.loads(state_file(folder).read_text())
+    return found
+
+
+def lines_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
+    """Lines of standard output, up to the one that begins so."""
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        lines.append(line.rstrip())
+        if line.startswith(beginning):
+            return lines
+    raise AssertionError(f"no {beginning}: {lines}")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Exit code and the rest of what it says."""
+    out, err = process.communicate(timeout=PATIENCE_S)
+    return process.returncode, out, err
+
+
+def reached(moment: str, folder: Path, processes: Marked) -> bool:
+    """Whether a start has come to a certain moment."""
+    data = folder / "data"
+    log = data / "n3.log"
+    match moment:
+        case "supervisor":
+            return bool(processes.left())
+        case "lock":
+            return (folder / ".yak" / "cluster.json.lock").exists()
+        case "state":
+            return state_file(folder).exists()
+        case "serves":
+            return log.exists() and "serves" in log.read_text()
+        case "leader":
+            return "leader" in (data / "supervisor.log").read_text() if data.exists() else False
+        case _:
+            return (data / moment).exists()
+
+
+def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Marked) -> None:
+    """Goal: a line a broker, the leader, and after Ctrl-C everything is gone, with exit code 0."""
+    process = drive(processes, tmp_path, spec_of(tmp_path))
+    lines = lines_until(process, "leader")
+    state = state_of(tmp_path)
+    assert state["supervisor"] == process.pid
+    assert state["bootstrap_servers"] == [row["url"][7:] for row in state["brokers"]]
+    for line, row in zip(lines, state["brokers"], strict=False):
+        node, url, _, pid = line.split()
+        assert (node, url) == (row["id"], row["url"])
+        assert is_running(int(pid))
+    assert lines[-1] == "leader n1, epoch 1"
+    process.send_signal(signal.SIGINT)
+    code, _, err = ended(process)
+    assert (code, "not durable" in err) == (0, True)
+    assert not state_file(tmp_path).exists()
+    assert processes.left() == {}
+    assert json.loads((tmp_path / "data" / "metadata.json").read_text())["final"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("moment", [each for each in MOMENTS if each != "leader"])
+def test_interrupted_start_leaves_nothing(
+    tmp_path: Path, processes: Marked, moment: str, number: signal.Signals
+) -> None:
+    """Goal: whatever it has come to, all is gone when the command is."""
+    process = drive(processes, tmp_path, spec_of(tmp_path, env={"FAKE_LEADER": "nobody"}))
+    until(lambda: reached(moment, tmp_path, processes), moment)
+    process.send_signal(number)
+    code, out, err = ended(process)
+    # Before the command has got hold of signals it dies of them, and nothing was started yet.
+    early = -number if moment == "supervisor" else 128 + number
+    assert code in (128 + number, early), (out, err)
+    if code > 0 and "Traceback" in err:
+        raise AssertionError(err)
+    assert processes.left() == {}
+    assert not state_file(tmp_path).exists()
+
+
+def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None:
+    """Goal: who does not want to wait for brokers that do not stop need not."""
+    deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
+    process = drive(processes, tmp_path, spec_of(tmp_path, stop_s=1_000.0, env=deaf))
+    lines_until(process, "leader")
+    process.send_signal(signal.SIGINT)
+    logs = [tmp_path / "data" / f"n{number}.log" for number in (1, 2, 3)]
+    until(lambda: all("asked to stop" in log.read_text() for log in logs), "they are asked")
+    process.send_signal(signal.SIGINT)
+    code, _, err = ended(process)
+    assert (code, "had to be killed" in err) == (0, True)
+    assert processes.left() == {}
+
+
+def test_start_that_fails_says_why(tmp_path: Path, processes: Marked) -> None:
+    """Goal: the broker's own sentence, the end of its log, nothing left; detached or not."""
+    spec = spec_of(tmp_path, env={"FAKE_N2": "refuse"})
+    for detach in (False, True):
+        code, _, err = ended(drive(processes, tmp_path, spec, detach))
+        assert code == 1
+        assert "ended with exit code 2: cannot be started so" in err.splitlines()[-1]
+        assert "n2 | yak broker: cannot be started so" in err
+        assert processes.left() == {}
+        assert not state_file(tmp_path).exists()
+
+
+def test_dead_broker_is_told_of(tmp_path: Path, processes: Marked) -> None:
+    """Goal: a death while the cluster runs is a line on the terminal."""
+    process = drive(processes, tmp_path, spec_of(tmp_path))
+    pid = int(lines_until(process, "leader")[1].split()[-1])
+    os.kill(pid, signal.SIGKILL)
+    assert process.stderr is not None
+    line = next(line for line in process.stderr if "n2" in line)
+    assert f"n2 (process {pid}) ended with SIGKILL" in line
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 0
+
+
+def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) -> None:
+    """Goal: the command ends when a leader serves, inherits nothing to it, and down ends it all."""
+    process = drive(processes, tmp_path, spec_of(tmp_path), detach=True)
+    code, out, err = ended(process)  # ends only if nobody has kept its output open
+    assert (code, out.splitlines()[-1]) == (0, "leader n1, epoch 1"), err
+    state = state_of(tmp_path)
+    left = processes.left()
+    assert len(left) == 5  # the supervisor, its guard, three brokers
+    assert state["supervisor"] in left
+    assert os.getsid(state["supervisor"]) == state["supervisor"]
+    assert not any(state["token"] in words for words in left.values())
+    again = drive(processes, tmp_path, spec_of(tmp_path / "other"))
+    code, _, err = ended(again)
+    assert (code, f"process {state['supervisor']}" in err) == (1, True)
+    assert processes.left() == left
+    done = processes.done(tmp_path, "cluster", "down")
+    assert (done.returncode, done.stdout) == (0, "cluster yak is stopped\n")
+    assert processes.left() == {}
+    assert not state_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize("moment", ["supervisor", "state", "serves"])
+def test_interrupted_detached_start_leaves_nothing(
+    tmp_path: Path, processes: Marked, moment: str
+) -> None:
+    """Goal: Ctrl-C while it waits for a leader ends the supervisor, too, before it returns."""
+    spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
+    process = drive(processes, tmp_path, spec, detach=True)
+    until(lambda: reached(moment, tmp_path, processes), moment)
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] in (130, -signal.SIGINT)
+    assert processes.left() == {}
+    assert not state_file(tmp_path).exists()
+
+
+def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Marked) -> None:
+    """Goal: a launcher that is killed leaves no cluster that nobody was told of."""
+    spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
+    process = drive(processes, tmp_path, spec, detach=True)
+    until(lambda: reached("lock", tmp_path, processes), "it starts")
+    process.kill()
+    processes.all_gone()
+    assert not state_file(tmp_path).exists()
+
+
+def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
+    tmp_path: Path, processes: Marked
+) -> None:
+    """Goal: SIGKILL ends the brokers, the state file is known to be stale, up replaces it."""
+    assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
+    supervisor = state_of(tmp_path)["supervisor"]
+    os.kill(supervisor, signal.SIGKILL)
+    processes.all_gone()
+    status = processes.done(tmp_path, "cluster", "status", "--json")
+    assert (status.returncode, status.stdout) == (1, "")
+    assert "yak cluster up" in status.stderr
+    assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
+    assert state_of(tmp_path)["supervisor"] != supervisor
+    os.kill(state_of(tmp_path)["supervisor"], signal.SIGKILL)
+    processes.all_gone()
+    done = processes.done(tmp_path, "cluster", "down")
+    assert (done.returncode, state_file(tmp_path).exists()) == (0, False)
+    assert "did not end in good order" in done.stdout
+
+
+def test_commands_reach_the_supervisor(tmp_path: Path, processes: Marked) -> None:
+    """Goal: status, kill, restart, pause, resume and logs do what they say, also by exit code."""
+    assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
+
+    def yak(*words: str) -> tuple[int, str, str]:
+        # A proxy that is set for the web must not be asked for 127.0.0.1.
+        done = processes.done(tmp_path, "cluster", *words, http_proxy="http://127.0.0.1:1")
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, _ = yak("status", "--json")
+    status = json.loads(out)
+    assert (code, status["leader"], len(status["brokers"])) == (0, "n1", 3)
+    pid = status["brokers"][1]["pid"]
+    assert yak("kill", "n2") == (0, f"n2 is killed, pid {pid}\n", "")
+    assert not is_running(pid)
+    code, out, err = yak("kill", "n2")
+    assert (code, out, err) == (1, "", "Error: there is nothing to kill: n2 was killed\n")
+    code, out, err = yak("status")
+    assert (code, "n2    down" in out, err) == (0, True, "n2 was killed\n")
+    assert yak("restart", "n2")[0] == 0
+    assert yak("pause", "n1")[0] == 0
+    code, out, err = yak("status")
+    assert (code, "n1    paused" in out, err) == (10, True, "n1 is paused\n")
+    assert yak("resume", "n1")[0] == 0
+    assert yak("status")[0] == 0
+    for words in (("kill", "n9"), ("pause", "a/b"), ("logs", "n9")):
+        code, out, err = yak(*words)
+        assert (code, out) == (2, "")
+        assert f"there is no broker {words[1]}; there are n1, n2, n3" in err
+    code, out, _ = yak("logs", "n3")
+    assert (code, out.startswith("n3 serves")) == (0, True)
+    code, out, _ = yak("logs", "-n", "1")
+    assert [line[:4] for line in out.splitlines()] == ["n1 |", "n2 |", "n3 |"]
+    assert yak("down")[0] == 0
+
+
+def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
+    """Goal: what is added comes as it is added, until Ctrl-C."""
+    (tmp_path / "data").mkdir()
+    log = tmp_path / "data" / "n1.log"
+    log.write_text("one\ntwo\n")
+    words = ("cluster", "logs", "n1", "-f", "-n", "1", "--data-dir", "data")
+    process = processes.yak(tmp_path, *words, PYTHONUNBUFFERED="1")
+    assert lines_until(process, "two") == ["two"]
+    with log.open("a") as file:
+        file.write("three\n")
+    assert lines_until(process, "three") == ["three"]
+    process.send_signal(signal.SIGINT)
+    assert ended(process)[0] == 130
+
+
+def test_output_that_nobody_reads(tmp_path: Path, processes: Marked) -> None:
+    """Goal: `up | head -1` does not end the cluster."""
+    process = drive(processes, tmp_path, spec_of(tmp_path))
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    until(lambda: reached("state", tmp_path, processes), "it goes on")
+    until(lambda: processes.done(tmp_path, "cluster", "status").returncode == 0, "it serves")
+    process.send_signal(signal.SIGINT)
+    process.stdout = None
+    assert process.wait(PATIENCE_S) == 0
+
+
+def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked) -> None:
+    """Goal: brokers that halt because of it are understood, at this start and at the next one."""
+    spec = spec_of(tmp_path)
+    assert ended(drive(processes, tmp_path, spec, detach=True))[0] == 0
+    (tmp_path / "data" / "n1").mkdir()
+    (tmp_path / "data" / "n1" / "identity.json").write_text("{}")
+    os.kill(state_of(tmp_path)["supervisor"], signal.SIGKILL)
+    processes.all_gone()
+    for _ in range(2):
+        halting = spec_of(tmp_path, env={"FAKE_N1": "halt"})
+        code, _, err = ended(drive(processes, tmp_path, halting))
+        assert code == 1
+        assert "did not stop in good order after that, so a later change of it may be miss" in err
+        assert f"--data-dir, or delete {spec.data}" in err
+    process = drive(processes, tmp_path, spec)  # they do not halt: it was not too old
+    lines_until(process, "leader")
+    process.send_signal(signal.SIGINT)
+    assert "did not stop in good order" in ended(process)[2]
+    process = drive(processes, tmp_path, spec)
+    lines_until(process, "leader")
+    process.send_signal(signal.SIGINT)
+    assert "did not stop in good order" not in ended(process)[2]
