@@ -46,6 +46,7 @@ def mentioned_by_processes(folder: Path) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_real_cluster_prints_all_rows_and_leaves_nothing(folder: Path) -> None:
     executable("redis-server")
     lines = lines_of("benchmarks.net", "--quick", "--seconds", "0.05", TMPDIR=str(folder))
@@ -79,6 +80,7 @@ def test_without_the_peer_each_figure_stands_alone_and_a_line_says_so() -> None:
     }
 
 
+@pytest.mark.long
 def test_profile_shows_the_leader_a_follower_and_the_client(folder: Path) -> None:
     words = ("--load", "ack", "--seconds", "0.1", "--lines", "3")
     text = text_of("benchmarks.profile_net", *words, TMPDIR=str(folder))

@@ -60,6 +60,7 @@ def status(yak: Yak) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
     """Goal: up, status, kill, restart, pause, resume, logs, down, and up again with its data."""
     up = yak("cluster", "up", "--detach")
@@ -108,6 +109,7 @@ def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
     assert read.stdout == lines + "after the kill\n"
 
 
+@pytest.mark.long
 def test_no_leader_is_exit_code_ten(yak: Yak) -> None:
     """Goal: a script can tell that nobody serves, and the client says what became of a record."""
     assert yak("cluster", "up", "--detach").returncode == 0

@@ -282,6 +282,7 @@ def test_output_that_nobody_reads(tmp_path: Path, processes: Marked) -> None:
     assert process.wait(PATIENCE_S) == 0
 
 
+@pytest.mark.long
 def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked) -> None:
     """Goal: brokers that halt because of it are understood, at this start and at the next one."""
     spec = spec_of(tmp_path)

@@ -115,11 +115,12 @@ class BrokerProcess:
         self._send(signal.SIGCONT)
 
     async def stop(self, within_s: float) -> bool:
-        """Stop it gracefully, or kill it when that takes too long; whether it ended with 0."""
+        """Stop it gracefully, or kill it when that takes too long; whether it was in good order."""
         self.ask_to_stop()
         if not await self._wait(within_s):
             await self.kill()
-        return self._process is None or self._process.returncode == 0
+        # One that has only just been started dies of SIGTERM, before it has touched anything.
+        return self._process is None or self._process.returncode in (0, -signal.SIGTERM)
 
     def kill_now(self) -> None:
         """Send SIGKILL without waiting for the end; nothing if it is down."""

@@ -91,7 +91,7 @@ class _Run:
         finally:
             await self.control.close()
             await supervisor.close()
-        if not supervisor.stopped_cleanly:
+        if not code and not supervisor.stopped_cleanly:
             self.tell(REMARK, "a broker did not stop in good order, or had to be killed")
         return code
 

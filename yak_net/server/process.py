@@ -56,6 +56,7 @@ async def _run(settings: BrokerSettings) -> int:
     try:
         await starting
         gc.freeze()  # what is there now stays: no collection has to look at it again
+        gc.set_threshold(20_000, 20, 50)  # messages make no cycles
         await server.over.wait()
     except asyncio.CancelledError:
         if not asked:

@@ -32,11 +32,13 @@ QUIET: Final = (
 """Told only with ``--verbose``: they come by the thousand, or say what another line says."""
 
 log = structlog.get_logger("yak.node")
+_verbose = False
 
 
 def configure(*, verbose: bool) -> None:
-    """Log to standard error: lines for people on a terminal and in files, one JSON object never."""
-    level = logging.DEBUG if verbose else logging.INFO
+    """Log to standard error, in lines for people."""
+    global _verbose  # noqa: PLW0603 - a process has one log
+    _verbose = verbose
     colours = sys.stderr.isatty()
     structlog.configure(
         processors=[
@@ -44,7 +46,7 @@ def configure(*, verbose: bool) -> None:
             structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
             structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, sort_keys=False),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
@@ -52,11 +54,12 @@ def configure(*, verbose: bool) -> None:
 
 def tell(note: Note) -> None:
     """Log one remark."""
-    say = log.debug if isinstance(note, QUIET) else log.info
+    if isinstance(note, QUIET) and not _verbose:
+        return  # before its words are made: they come with every batch
     fields = {
         field.name: _word(getattr(note, field.name)) for field in dataclasses.fields(note)
     }
-    say(type(note).__name__, **fields)
+    log.info(type(note).__name__, **fields)
 
 
 def _word(value: object) -> object:
