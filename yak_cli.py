@@ -104,6 +104,7 @@ def demo_command() -> click.Command:
 
 def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     """The real half, and what it proves; returns the exit code."""
+    from yak_net.cluster.errors import ClusterError
     from yak_net.demo import DemoFailed, make_folder, run_real
     from yak_net.running import run as run_until_interrupted
     from yak_sim.demo import counted, first_difference, tampered, tell_comparison
@@ -113,7 +114,7 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     click.echo(f"{counted(len(lines), 'line')}, 3 real brokers, one SIGKILL")
     try:
         run = run_until_interrupted(run_real(lines, folder, click.echo))
-    except DemoFailed as failed:
+    except (DemoFailed, ClusterError) as failed:
         click.echo(f"failed: {failed}", err=True)
         click.echo("valid: false")
         return 1

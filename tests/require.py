@@ -49,9 +49,12 @@ def python(version: str) -> str:
 
 
 def no_network() -> list[str]:
-    """The words that start a command where no network is, not even a loopback."""
+    """The words that start a command where no network is but a loopback of its own."""
     path = executable("netns", "unshare")
+    executable("netns", "ip")
+    loopback = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]
     for words in ([path, "--net"], [path, "--map-root-user", "--net"]):
-        if subprocess.run([*words, "true"], capture_output=True, check=False).returncode == 0:
-            return words
+        command = [*words, *loopback, "true"]
+        if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+            return [*words, *loopback]
     missing("netns", "this user may not make a network namespace")

@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.core.trace_edits import edited
+from tests.require import no_network
 from yak_cli import main
 from yak_sim.demo import default_lines
 
@@ -153,6 +154,20 @@ def test_folder_that_cannot_be_written_is_refused() -> None:
     assert ran.exit_code == 2
     assert ran.stdout == ""
     assert "the output folder file/real_failover cannot be written" in ran.stderr
+
+
+def test_machine_without_a_loopback_is_told_so() -> None:
+    """Goal: what the cluster cannot do is one sentence, with exit 1; method: no network at all."""
+    words = no_network()
+    unshare = words[: words.index("--net") + 1]
+    done = subprocess.run(
+        [*unshare, sys.executable, "-m", "yak_cli", "demo", "--only", "real"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("failed: ")
+    assert done.stdout.splitlines()[-1] == "valid: false"
 
 
 SOON = ("real brokers", "listens at", "SIGKILL")
