@@ -55,7 +55,8 @@ class Tail:
         if end >= self.leo:
             return
         start = self.start
-        keep = max(self._head, bisect_right(self._ends, end))
+        # From the head on: before it are ends of a log that may have been cut since.
+        keep = bisect_right(self._ends, end, self._head)
         for batch in self._batches[keep:]:
             self.size -= batch.size
         del self._batches[keep:]

@@ -1,0 +1,25 @@
+"""The newest batches in memory: where the log ends after cuts, also below what was forgotten."""
+
+from __future__ import annotations
+
+from tests.net.storage_tools import batch, batches
+from yak_net.storage.tail import Tail
+
+
+def test_cut_after_a_cut_below_memory_keeps_what_lies_before_it() -> None:
+    """Goal: what was forgotten says nothing about what came after a cut.
+
+    Method: forget a long log, cut it far below, append anew, and cut once more in between. Seed 3
+    of test_flushed_records_survive_many_kills met it.
+    """
+    for cut in range(1, 6):
+        tail = Tail(0, 0, bytes_max=0)
+        tail.append(batches(*[20] * 60))
+        tail.evict(60)
+        assert tail.start == tail.leo == 60
+        tail.truncate(10)
+        tail.append(tuple(batch(10 + number, epoch=2) for number in range(6)))
+        tail.truncate(10 + cut)
+        assert tail.leo == 10 + cut
+        assert tail.fits(10 + cut)
+        assert [one.base_offset for one in tail.read(10, 99, 1 << 20)] == list(range(10, 10 + cut))
