@@ -7,7 +7,6 @@ caller to say. Every broker records its events and effects, so that the caller c
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ import click
 from yak_core.ids import Epoch, NodeId, Offset
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.producer import Producer, Resolved
+from yak_net.cluster.statefile import is_alive
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
 
 FOLDER: Final = "real_failover"
@@ -62,16 +62,7 @@ class RealRun:
     @property
     def left_behind(self) -> list[int]:
         """Those of the processes that still run."""
-        return [pid for pid in self.pids if is_running(pid)]
-
-
-def is_running(pid: int) -> bool:
-    """Whether there is such a process of this user's."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+        return [pid for pid in self.pids if is_alive(pid)]
 
 
 def make_folder(out: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from typing import Final, Protocol
 
 OUTBOX_BYTES: Final = 32 << 20
@@ -15,6 +16,14 @@ class Sink(Protocol):
 
     async def send_bytes(self, data: bytes) -> None:
         """Send one binary frame, and wait while the peer reads too slowly."""
+        ...
+
+
+class Connection(Sink, Protocol):
+    """A sink that can be closed."""
+
+    async def close(self) -> object:
+        """End the connection."""
         ...
 
 
@@ -66,3 +75,10 @@ class Outbox:
                     await self._waker
         finally:
             self.close()
+
+    async def write_to(self, sink: Connection) -> None:
+        """Send until the link breaks, and then see to it that whoever reads from it ends, too."""
+        # What aiohttp raises for a broken link is an OSError as well.
+        with suppress(OSError, RuntimeError):
+            await self.run(sink)
+        await sink.close()

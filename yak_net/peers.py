@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Final, TypeAlias
 
 import aiohttp
@@ -135,7 +134,7 @@ class Peers:
         if before is not None:
             before.close()
             self._lost(node)
-        writer = asyncio.create_task(_write(outbox, socket))
+        writer = asyncio.create_task(outbox.write_to(socket))
         try:
             async for _ in socket:
                 break  # Nothing is said in this direction; whoever does is no peer.
@@ -199,13 +198,6 @@ class Peers:
         if self._said.get(node) != what:
             self._said[node] = what
             log.warning("no link", peer=node, url=self.url_of(node), reason=what)
-
-
-async def _write(outbox: Outbox, socket: web.WebSocketResponse) -> None:
-    """Send what is put in until the link breaks, and then see to it that the reader ends too."""
-    with suppress(OSError, RuntimeError):
-        await outbox.run(socket)
-    await socket.close()
 
 
 def _reason(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from tests.net.brokers import until
+from tests.net.cluster_tools import is_running
 
 Done: TypeAlias = subprocess.CompletedProcess[str]
 Yak: TypeAlias = Callable[..., Done]
@@ -44,14 +45,6 @@ def state(tmp_path: Path) -> dict[str, Any]:
     """The state file."""
     found: dict[str, Any] = json.loads((tmp_path / ".yak/cluster.json").read_text())
     return found
-
-
-def runs(pid: int) -> bool:
-    """Whether there is such a process, and it is no zombie."""
-    try:
-        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
 
 
 def status(yak: Yak) -> dict[str, Any]:
@@ -99,7 +92,7 @@ def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
 
     pids = [row["pid"] for row in status(yak)["brokers"]]
     assert yak("cluster", "down").returncode == 0
-    assert not [pid for pid in pids if runs(pid)]
+    assert not [pid for pid in pids if is_running(pid)]
     assert not (tmp_path / ".yak/cluster.json").exists()
     gone = yak("cluster", "status")
     assert (gone.returncode, "yak cluster up" in gone.stderr) == (1, True)
@@ -130,7 +123,7 @@ def test_killed_supervisor_leaves_no_broker(yak: Yak, tmp_path: Path) -> None:
     assert yak("cluster", "up", "--detach").returncode == 0
     pids = [row["pid"] for row in status(yak)["brokers"]]
     os.kill(state(tmp_path)["supervisor"], signal.SIGKILL)
-    until(lambda: not [pid for pid in pids if runs(pid)], "the brokers are gone")
+    until(lambda: not [pid for pid in pids if is_running(pid)], "the brokers are gone")
     seen = yak("cluster", "status")
     assert (seen.returncode, "yak cluster up" in seen.stderr) == (1, True)
 
@@ -154,7 +147,7 @@ def test_foreground_cluster_ends_with_ctrl_c(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
     assert "Traceback" not in rest
-    assert not [pid for pid in pids if runs(pid)]
+    assert not [pid for pid in pids if is_running(pid)]
     assert not (tmp_path / ".yak/cluster.json").exists()
 
 

@@ -41,13 +41,13 @@ _BREAKS: Final = (aiohttp.ClientError, OSError, TimeoutError, NotYak, CodecError
 class Links:
     """All connections of one client; ``receive`` and ``lost`` are called on the loop.
 
-    ``lost(broker, why)``: the connection to it broke, or never came about.
+    ``lost(broker)``: the connection to it broke, or never came about.
     """
 
     def __init__(
         self,
         receive: Callable[[NodeId, Response], None],
-        lost: Callable[[NodeId, str], None],
+        lost: Callable[[NodeId], None],
     ) -> None:
         self._receive = receive
         self._lost = lost
@@ -123,24 +123,25 @@ class Links:
 
     async def _keep(self, dst: NodeId, url: str, outbox: Outbox) -> None:
         """One connection, from its making to its end."""
-        why = "the connection ended"
         try:
-            async with self._connect(url) as socket:
-                met = await _greet(socket)
-                if met.node != dst:
-                    raise NotYak(f"{met.node} answers at {url}, not {dst}")
-                writer = asyncio.create_task(_write(outbox, socket))
-                try:
-                    await self._read(dst, socket)
-                finally:
-                    outbox.close()
-                    await writer
-        except _BREAKS as error:
-            why = str(error) or type(error).__name__
+            with suppress(*_BREAKS):  # however it ends, the node is told that it did
+                await self._talk(dst, url, outbox)
         finally:
             outbox.close()
             del self._outboxes[dst]
-        self._lost(dst, why)
+        self._lost(dst)
+
+    async def _talk(self, dst: NodeId, url: str, outbox: Outbox) -> None:
+        async with self._connect(url) as socket:
+            met = await _greet(socket)
+            if met.node != dst:
+                raise NotYak(f"{met.node} answers at {url}, not {dst}")
+            writer = asyncio.create_task(outbox.write_to(socket))
+            try:
+                await self._read(dst, socket)
+            finally:
+                outbox.close()
+                await writer
 
     async def _read(self, src: NodeId, socket: _Socket) -> None:
         async for frame in socket:
@@ -158,9 +159,3 @@ class Links:
 async def _greet(socket: _Socket) -> Greeting:
     first = await socket.receive(DIAL_TIMEOUT_S)
     return read_greeting(first.data)
-
-
-async def _write(outbox: Outbox, socket: _Socket) -> None:
-    with suppress(OSError, RuntimeError, aiohttp.ClientError):
-        await outbox.run(socket)
-    await socket.close()

@@ -107,7 +107,7 @@ class ClientRuntime:
         if self._backend is not None:
             self._backend.deliver(Received(src, response))
 
-    def _on_lost(self, broker: NodeId, _why: str) -> None:
+    def _on_lost(self, broker: NodeId) -> None:
         if self._backend is not None:
             self._backend.deliver(PeerLost(broker))
 
