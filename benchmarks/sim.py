@@ -48,8 +48,8 @@ from benchmarks.common import (
     timed,
 )
 from benchmarks.naive_sim import NaiveSimulator
-from yak_core.trace import Trace
-from yak_core.tracefile import encode_trace
+from yak_core.trace.reader import encode_trace
+from yak_core.trace.recorder import Trace
 from yak_sim import DiskSpec, Limits, Script, Topology, World
 
 RECORD: Final = b"x" * 100

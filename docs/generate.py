@@ -28,9 +28,11 @@ from docs.words import (
     UNDOCUMENTED,
     UNNUMBERED,
 )
-from yak_core import config, errors, header, messages, notes, rules
+from yak_core import config, errors, rules
+from yak_core.batch import header
+from yak_core.contract import messages, notes
 from yak_core.log import producers
-from yak_core.metadata import calls, record, transitions
+from yak_core.metadata import partition_state, store_calls, transitions
 
 ROOT: Final = Path(__file__).parents[1]
 CORE: Final = ROOT / "yak_core"
@@ -286,7 +288,11 @@ def transition_table() -> str:
 def fixed() -> str:
     """Limits that are not settings."""
     values = (
-        ("ANCESTORS_MAX", record.ANCESTORS_MAX, "stamps of earlier records kept in the record"),
+        (
+            "ANCESTORS_MAX",
+            partition_state.ANCESTORS_MAX,
+            "stamps of earlier records kept in the record",
+        ),
         ("WINDOW", producers.WINDOW, "batches remembered for each producer id"),
         ("SEQUENCE_MODULUS", producers.SEQUENCE_MODULUS, "after this many, sequences begin anew"),
         ("BATCH_BYTES_MAX", header.BATCH_BYTES_MAX, "bytes of a batch, whatever its length says"),
@@ -319,8 +325,8 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "responses": lambda: classes(messages.Response),
     "errors": errors_table,
     "notes": lambda: classes(notes.Note),
-    "store-calls": lambda: classes(calls.MetaRequest),
-    "record": lambda: classes(record.Record | record.NodeEntry),
+    "store-calls": lambda: classes(store_calls.MetaRequest),
+    "record": lambda: classes(partition_state.Record | partition_state.NodeEntry),
     "transitions": transition_table,
     "reading-order": reading_order,
 }

@@ -69,13 +69,13 @@ UNDOCUMENTED: Final[dict[str, str]] = {
 """Settings without a line of their own in the code."""
 
 READING: Final[tuple[tuple[str, str], ...]] = (
-    ("yak_core/events.py", "what a node is told"),
-    ("yak_core/effects.py", "what a node orders"),
-    ("yak_core/replica/follower.py", "the smaller role: cut, append, acknowledge"),
-    ("yak_core/replica/progress.py", "what a leader knows of one follower"),
-    ("yak_core/replica/leader.py", "the larger role: push, count, propose"),
+    ("yak_core/contract/events.py", "what a node is told"),
+    ("yak_core/contract/effects.py", "what a node orders"),
+    ("yak_core/broker/follower.py", "the smaller role: cut, append, acknowledge"),
+    ("yak_core/broker/progress.py", "what a leader knows of one follower"),
+    ("yak_core/broker/leader.py", "the larger role: push, count, propose"),
     ("yak_core/rules.py", "every decision that is worth breaking"),
-    ("yak_core/host.py", "the engine that runs a node in any world"),
+    ("yak_core/contract/host.py", "the engine that runs a node in any world"),
     (
         "tests/golden/scripts/hw_moves_when_the_whole_isr_has_acknowledged.golden",
         "one produced record, message by message",

@@ -5,7 +5,7 @@ the tests import the modules themselves.
 """
 
 from yak_core.rules import Rules, advance_high_watermark
-from yak_core.tracefile import digest_of
+from yak_core.trace.reader import digest_of
 
 __all__ = [
     "Rules",

@@ -7,7 +7,7 @@ liveness: heartbeat << beat << lease, and store time-out << lease. Safety rests 
 from __future__ import annotations
 
 from yak_core.ids import NodeId
-from yak_core.message import message
+from yak_core.value import message
 
 MS = 1_000
 SECOND = 1_000_000

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from yak_core.batch import Batch
+from yak_core.contract.messages import Replicate
 from yak_core.ids import Epoch, Incarnation, Micros, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import SEQUENCE_MODULUS, ProducerEntry, ProducerTable, successor
-from yak_core.message import message
-from yak_core.messages import Replicate
+from yak_core.value import message
 
 
 @message

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from yak_core.batch import Batch
-from yak_core.clients.calls import ClientResult
-from yak_core.effects import (
+from yak_core.contract.client_calls import ClientResult
+from yak_core.contract.effects import (
     Answer,
     AnswerLog,
     AppendLog,
@@ -30,7 +30,7 @@ from yak_core.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.events import (
+from yak_core.contract.events import (
     Called,
     Cancelled,
     DiskDone,
@@ -43,17 +43,17 @@ from yak_core.events import (
     Shipped,
     TimerFired,
 )
-from yak_core.host import Host
-from yak_core.ids import CallId, NodeId, OpId
-from yak_core.messages import (
+from yak_core.contract.host import Host
+from yak_core.contract.messages import (
     PeerMessage,
     Request,
     Response,
     with_batches,
     with_records,
 )
-from yak_core.metadata.calls import MetaOutcome, MetaRequest
-from yak_core.notes import Note
+from yak_core.contract.notes import Note
+from yak_core.ids import CallId, NodeId, OpId
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
 from yak_net.storage import BrokerDisk, Storage
 from yak_net.timers import Timers, now_us
 

@@ -20,9 +20,9 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from yak_core.codec import FRAME_BYTES_MAX, CodecError, decode, encode
+from yak_core.contract.messages import Fenced, PeerMessage, Replicate, ReplicateAck, ReplicateReject
 from yak_core.ids import NodeId
-from yak_core.messages import Fenced, PeerMessage, Replicate, ReplicateAck, ReplicateReject
+from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.outbox import Outbox
 from yak_net.wire import (
     CLUSTER_HEADER,

@@ -41,9 +41,9 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from yak_core.ids import Micros
-from yak_core.metadata.calls import MetaOutcome, MetaRequest, Unknown
-from yak_core.metadata.record import RecordError
-from yak_core.metadata.scripts import SHAS, ScriptCall, decode_reply, encode_request, keys_of
+from yak_core.metadata.partition_state import RecordError
+from yak_core.metadata.redis_scripts import SHAS, ScriptCall, decode_reply, encode_request, keys_of
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 
 EMBEDDED_MARK: Final = "yak_embedded"
 """The field of INFO by which the server of :mod:`yak_net.embedded` is known."""

@@ -15,13 +15,13 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from yak_core.effects import Effect
-from yak_core.events import Event
+from yak_core.contract.effects import Effect
+from yak_core.contract.events import Event
 from yak_core.ids import Micros, NodeId
-from yak_core.scalars import Misfit
-from yak_core.trace import Header
-from yak_core.tracelines import END_BYTES_MAX, TraceLines
-from yak_core.version import core_digest, version_text
+from yak_core.trace.json_scalars import Misfit
+from yak_core.trace.recorder import Header
+from yak_core.trace.version import core_digest, version_text
+from yak_core.trace.writer import END_BYTES_MAX, TraceLines
 
 TRACE_BYTES_MAX: Final = 1 << 30
 """The size of a trace at which recording ends, by default."""

@@ -1,7 +1,7 @@
 """What both ends of a WebSocket agree on: paths, headers, the greeting; must never do I/O.
 
 Whoever accepts a connection greets first, with one text frame that says who it is. Everything after
-that is binary, a message a frame (:mod:`yak_core.codec`).
+that is binary, a message a frame (:mod:`yak_core.wire.codec`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from yak_core.ids import NodeId
-from yak_core.message import message
+from yak_core.value import message
 
 PEER_PATH: Final = "/v1/peer"
 """Dialled by a broker that wants to hear another one."""

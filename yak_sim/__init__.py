@@ -4,7 +4,7 @@ What is listed in ``__all__`` is what scenarios and notebooks use, and they must
 else of it.
 """
 
-from yak_core.trace import Fault
+from yak_core.trace.recorder import Fault
 from yak_sim.choices import RandomChoices, ReplayChoices
 from yak_sim.clients import SimConsumer, SimProducer
 from yak_sim.disk import LOSSES

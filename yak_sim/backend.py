@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from yak_core.batch import Batch
-from yak_core.clients.calls import ClientCall, ClientResult
 from yak_core.config import BrokerConfig
-from yak_core.effects import (
+from yak_core.contract.client_calls import ClientCall, ClientResult
+from yak_core.contract.effects import (
     Answer,
     AnswerLog,
     AppendLog,
@@ -29,17 +29,25 @@ from yak_core.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.events import Called, DiskDone, DiskResult, MetaReply, NotShipped, Received, Shipped
-from yak_core.host import Host
-from yak_core.ids import CallId, Micros, NodeId
-from yak_core.messages import (
+from yak_core.contract.events import (
+    Called,
+    DiskDone,
+    DiskResult,
+    MetaReply,
+    NotShipped,
+    Received,
+    Shipped,
+)
+from yak_core.contract.host import Host
+from yak_core.contract.messages import (
     Request,
     Response,
     sealed,
     with_batches,
     with_records,
 )
-from yak_core.metadata.calls import MetaOutcome, Unknown
+from yak_core.ids import CallId, Micros, NodeId
+from yak_core.metadata.store_calls import MetaOutcome, Unknown
 from yak_sim.clock import NORMAL, Callbacks, Timers
 from yak_sim.network import Link
 from yak_sim.store import StoreCall

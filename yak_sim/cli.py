@@ -322,7 +322,7 @@ def conclude(result: RunResult, folder: Path | None) -> None:
 
     The digest is the one in ``folder``; without a folder it is computed here.
     """
-    from yak_core.tracefile import digest_of
+    from yak_core.trace.reader import digest_of
     from yak_sim.runfolder import read_verdict
 
     digest = read_verdict(folder / "verdict.json")["digest"] if folder else digest_of(result.trace)
@@ -338,7 +338,7 @@ def conclude(result: RunResult, folder: Path | None) -> None:
 @click.argument("trace", metavar="TRACE")
 def digest(trace: str) -> None:
     """Recompute the digest of a trace file (trace.jsonl), checking every record."""
-    from yak_core.tracefile import TraceError
+    from yak_core.trace.reader import TraceError
     from yak_sim.runfolder import digest_of_path
 
     try:

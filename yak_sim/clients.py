@@ -11,10 +11,10 @@ from functools import partial
 from typing import NamedTuple
 
 from yak_core.batch import Builder, records
-from yak_core.clients.calls import ClientResult, Poll, PollResult, SendBatch, SendResult
+from yak_core.contract.client_calls import ClientResult, Poll, PollResult, SendBatch, SendResult
+from yak_core.contract.messages import Response
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, Micros, NodeId, Offset
-from yak_core.messages import Response
 from yak_sim.history import History, Row
 from yak_sim.machine import Machine
 

@@ -17,7 +17,7 @@ import simpy
 from simpy.core import EmptySchedule
 from simpy.events import NORMAL, URGENT
 
-from yak_core.events import Event, TimerFired
+from yak_core.contract.events import Event, TimerFired
 from yak_core.ids import Micros
 from yak_sim.choices import Point
 

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from yak_core.batch import Batch
-from yak_core.disk import DiskImage
-from yak_core.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.events import DiskDone, DiskResult, Done, NoSpace
+from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.contract.events import DiskDone, DiskResult, Done, NoSpace
 from yak_core.ids import Micros, Offset
+from yak_core.model.disk import DiskImage
 from yak_sim.choices import Point
 from yak_sim.clock import NORMAL, Callbacks, Clock
 from yak_sim.topology import DiskSpec

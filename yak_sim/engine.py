@@ -1,7 +1,7 @@
 """The simulated world without a story: machines, network, store, agenda; must never know the nodes.
 
-Any :class:`yak_core.host.Node` can be put on a machine here. :class:`yak_sim.world.World` adds what
-scripts want to say about brokers and clients.
+Any :class:`yak_core.contract.host.Node` can be put on a machine here. :class:`yak_sim.world.World`
+adds what scripts want to say about brokers and clients.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.disk import DiskImage
-from yak_core.events import Received
-from yak_core.host import Observer, Recorder
+from yak_core.contract.events import Received
+from yak_core.contract.host import Observer, Recorder
+from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.metadata.record import Record
-from yak_core.notes import Note
+from yak_core.metadata.partition_state import Record
+from yak_core.model.disk import DiskImage
 from yak_sim.choices import Choices
 from yak_sim.clock import Clock
 from yak_sim.machine import Hub, Machine, Make

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeAlias
 
 from yak_core.ids import Micros, NodeId
-from yak_core.trace import Fault
+from yak_core.trace.recorder import Fault
 from yak_sim.choices import NEVER, Ratio
 from yak_sim.disk import LOSSES, UNSYNCED
 from yak_sim.engine import Engine

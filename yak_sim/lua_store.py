@@ -1,6 +1,6 @@
 """The metadata store's scripts run on a Redis client; must never decide or retry.
 
-Stands in for the pure model wherever a :class:`yak_core.metadata.model.StoreModel` is used: on a
+Stands in for the pure model wherever a :class:`yak_core.model.store.StoreModel` is used: on a
 fake Redis within the process, or on a real server.
 """
 
@@ -13,9 +13,17 @@ from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from yak_core.ids import Incarnation, NodeId
-from yak_core.metadata.calls import Cas, Done, MetaOutcome, MetaRequest, MetaValue, Read, Unknown
-from yak_core.metadata.record import Record
-from yak_core.metadata.scripts import SHAS, decode_reply, encode_request, keys_of
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.redis_scripts import SHAS, decode_reply, encode_request, keys_of
+from yak_core.metadata.store_calls import (
+    Cas,
+    Done,
+    MetaOutcome,
+    MetaRequest,
+    MetaValue,
+    Read,
+    Unknown,
+)
 
 
 class RedisClient(Protocol):

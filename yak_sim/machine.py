@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, cast
 
-from yak_core.clients.calls import ClientCall
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.disk import DiskImage
-from yak_core.events import Event, PeerLost, Received, Started, StopAsked
-from yak_core.host import Host, Node, Observer, Recorder
+from yak_core.contract.client_calls import ClientCall
+from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
+from yak_core.contract.host import Host, Node, Observer, Recorder
+from yak_core.contract.messages import Request
+from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.messages import Request
-from yak_core.notes import Note
+from yak_core.model.disk import DiskImage
 from yak_sim.backend import OnAnswer, SimBackend
 from yak_sim.choices import Choices, key_of
 from yak_sim.clock import Clock

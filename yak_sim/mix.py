@@ -15,7 +15,7 @@ from typing import Final
 
 from yak_core.ids import Micros
 from yak_core.rules import Rules
-from yak_core.trace import Fault
+from yak_core.trace.recorder import Fault
 from yak_sim.choices import Choices, Point, RandomChoices
 from yak_sim.disk import LOSSES, SOME, TORN, UNSYNCED
 from yak_sim.loop import Limits, Script

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from yak_core import notes
+from yak_core.contract import notes
+from yak_core.contract.notes import Note
 from yak_core.ids import NodeId, Offset
-from yak_core.notes import Note
 
 if TYPE_CHECKING:
-    from yak_core.trace import Fault, Trace
+    from yak_core.trace.recorder import Fault, Trace
     from yak_sim.expect import Claim
     from yak_sim.history import History
     from yak_sim.story import Line

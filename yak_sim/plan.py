@@ -1,7 +1,7 @@
 """Faults written down beforehand, carried out at their times; must never draw or judge.
 
-A plan is a list of :class:`yak_core.trace.Fault`, the same objects that a run keeps. ``leader`` as
-a target means whoever leads when the time comes.
+A plan is a list of :class:`yak_core.trace.recorder.Fault`, the same objects that a run keeps.
+``leader`` as a target means whoever leads when the time comes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from yak_core.trace import Fault
+from yak_core.trace.recorder import Fault
 from yak_sim.choices import Ratio
 from yak_sim.disk import UNSYNCED
 from yak_sim.store import ANY

@@ -13,15 +13,12 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
-from yak_core.clients.calls import SendBatch, SendResult
 from yak_core.config import BrokerConfig
-from yak_core.effects import Answer, AppendLog, Effect, Exit, Halt, Observe, TruncateLog
-from yak_core.errors import Outcome
-from yak_core.events import Called, MetaReply, Started
-from yak_core.ids import Epoch, Micros, NodeId, Offset
-from yak_core.messages import ProduceRequest, ProduceResponse
-from yak_core.metadata.calls import Refused, Unknown
-from yak_core.notes import (
+from yak_core.contract.client_calls import SendBatch, SendResult
+from yak_core.contract.effects import Answer, AppendLog, Effect, Exit, Halt, Observe, TruncateLog
+from yak_core.contract.events import Called, MetaReply, Started
+from yak_core.contract.messages import ProduceRequest, ProduceResponse
+from yak_core.contract.notes import (
     BecameFollower,
     BecameLeader,
     HighWatermarkAdvanced,
@@ -30,7 +27,10 @@ from yak_core.notes import (
     Note,
     SteppedDown,
 )
-from yak_core.trace import Fault, Step, Trace
+from yak_core.errors import Outcome
+from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.metadata.store_calls import Refused, Unknown
+from yak_core.trace.recorder import Fault, Step, Trace
 
 Points: TypeAlias = list[tuple[Micros, Offset | None]]
 """(time, value from then on), None while there is no value: the broker is down."""

@@ -20,7 +20,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape
 
-from yak_core.trace import Trace
+from yak_core.trace.recorder import Trace
 from yak_sim.plotcurves import (
     close_up_of,
     curves_of,

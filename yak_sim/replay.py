@@ -1,7 +1,7 @@
 """``yak sim replay``: gives recorded events to new nodes again; must never decide what is equal.
 
 Traces of simulated runs and of real brokers are replayed alike, because both worlds run the same
-nodes; :mod:`yak_core.replay` does it, here files are read and results told.
+nodes; :mod:`yak_core.trace.replay` does it, here files are read and results told.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Final
 
 import click
 
-from yak_core.encoding import EVENT
-from yak_core.replay import Replayed, TraceReplay, replay_lines
 from yak_core.rules import Rules
-from yak_core.version import core_digest, digest_in
+from yak_core.trace.json_codec import EVENT
+from yak_core.trace.replay import Replayed, TraceReplay, replay_lines
+from yak_core.trace.version import core_digest, digest_in
 from yak_sim.runfolder import TRACE
 
 IDENTICAL: Final = 0

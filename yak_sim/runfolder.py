@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from yak_core.scalars import Misfit
-from yak_core.trace import Trace
-from yak_core.tracefile import decode_trace, digest_of_file, encode_trace
+from yak_core.trace.json_scalars import Misfit
+from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
+from yak_core.trace.recorder import Trace
 
 SCHEMA: Final = 1
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.host import Observer
+from yak_core.contract.host import Observer
 from yak_core.rules import Rules
 from yak_sim.choices import Choices
 from yak_sim.expect import ExpectationFailed

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from yak_core.ids import CallId, NodeId
-from yak_core.metadata.calls import Cas, MetaOutcome, MetaRequest
-from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.store_calls import Cas, MetaOutcome, MetaRequest
+from yak_core.model.store import StoreModel
 from yak_sim.network import Network, Receive
 from yak_sim.topology import STORE
 

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from yak_core import notes
+from yak_core.contract import notes
+from yak_core.contract.notes import Note
 from yak_core.ids import Epoch, Micros, NodeId, Offset
-from yak_core.notes import Note
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
-from yak_core.broker import Broker
+from yak_core.broker.roles import Broker
 from yak_core.ids import Epoch, NodeId, Offset
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
 from yak_sim.engine import Engine
 from yak_sim.machine import Machine
 

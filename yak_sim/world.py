@@ -14,18 +14,18 @@ from typing import Any, Final
 import simpy
 
 from yak_core.batch import Batch
-from yak_core.broker import Broker
+from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig, ClientConfig, check_config
-from yak_core.disk import DiskImage
-from yak_core.host import Observer
+from yak_core.contract.host import Observer
+from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants import Invariants
-from yak_core.metadata.record import Record
-from yak_core.notes import Note
+from yak_core.metadata.partition_state import Record
+from yak_core.model.disk import DiskImage
 from yak_core.rules import Rules
-from yak_core.trace import Fault, Header, Trace
+from yak_core.trace.recorder import Fault, Header, Trace
 from yak_sim import plan as plans
 from yak_sim.choices import Choices, RandomChoices
 from yak_sim.clients import SimConsumer, SimProducer, numbered

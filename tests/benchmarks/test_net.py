@@ -86,5 +86,5 @@ def test_profile_shows_the_leader_a_follower_and_the_client(folder: Path) -> Non
     text = text_of("benchmarks.profile_net", *words, TMPDIR=str(folder))
     for who in ("leader", "follower", "client"):
         assert f"\n{who}\n" in text
-    assert "yak_core/replica/leader.py" in text
+    assert "yak_core/broker/leader.py" in text
     assert mentioned_by_processes(folder) == []

@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 
 from yak_core.batch import Batch, Builder, placed, seal, stamped
-from yak_core.effects import AppendLog, Effect, SendLog
-from yak_core.events import Called, Event, Received, Started, TimerFired
-from yak_core.host import Host, Node, Snapshot
+from yak_core.contract.effects import AppendLog, Effect, SendLog
+from yak_core.contract.events import Called, Event, Received, Started, TimerFired
+from yak_core.contract.host import Host, Node, Snapshot
+from yak_core.contract.messages import DescribeRequest, Replicate, ReplicateAck, Request
 from yak_core.ids import Micros, NodeId, OpId
-from yak_core.messages import DescribeRequest, Replicate, ReplicateAck, Request
 
 SECOND: Final = 1_000_000
 """In microseconds. Patience of most checks: far more than anything should take."""

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 from tests.conformance.bench import Monitor
 from yak_core.config import BrokerConfig
-from yak_core.host import Node
+from yak_core.contract.host import Node
+from yak_core.contract.messages import Request
 from yak_core.ids import Micros, NodeId
-from yak_core.manual import DISK, STORE, Manual
-from yak_core.manual_backend import ManualBackend
-from yak_core.manual_run import advance, settle
-from yak_core.messages import Request
+from yak_core.manual.backend import ManualBackend
+from yak_core.manual.run import advance, settle
+from yak_core.manual.world import DISK, STORE, Manual
 
 CONFIG = BrokerConfig(("n1", "n2"))
 STEP: Micros = 1_000

@@ -19,11 +19,11 @@ from tests.conformance.bench import Monitor
 from tests.net.power import Power
 from tests.net.storage_tools import path_of
 from yak_core.config import BrokerConfig
-from yak_core.events import Started
-from yak_core.host import Host, Node
+from yak_core.contract.events import Started
+from yak_core.contract.host import Host, Node
+from yak_core.contract.messages import PeerMessage, Request
 from yak_core.ids import Micros, NodeId
-from yak_core.messages import PeerMessage, Request
-from yak_core.metadata.calls import MetaOutcome, MetaRequest, Unknown
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 from yak_net.backend import NetBackend
 from yak_net.embedded import EmbeddedMetadata
 from yak_net.peers import Peers

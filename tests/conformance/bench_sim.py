@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from tests.conformance.bench import Monitor
 from yak_core.config import BrokerConfig
-from yak_core.host import Node
+from yak_core.contract.host import Node
+from yak_core.contract.messages import Request
 from yak_core.ids import Micros, NodeId
-from yak_core.messages import Request
 from yak_sim.choices import RandomChoices
 from yak_sim.disk import UNSYNCED
 from yak_sim.engine import Engine

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tests.conformance import checks, checks_disk
 from tests.conformance.bench import numbered
 from tests.conformance.checks import Check
-from yak_core.effects import (
+from yak_core.contract.effects import (
     AppendLog,
     CancelTimer,
     FlushLog,
@@ -15,10 +15,10 @@ from yak_core.effects import (
     SendLog,
     SetTimer,
 )
-from yak_core.events import DiskDone, Done, Event, MetaReply, TimerFired
+from yak_core.contract.events import DiskDone, Done, Event, MetaReply, TimerFired
 from yak_core.ids import Micros
-from yak_core.manual_backend import ManualBackend
-from yak_core.metadata.calls import NOTHING_SAID, REFUSED_STAMP, Refused, Unknown
+from yak_core.manual.backend import ManualBackend
+from yak_core.metadata.store_calls import NOTHING_SAID, REFUSED_STAMP, Refused, Unknown
 
 
 @dataclass(frozen=True)

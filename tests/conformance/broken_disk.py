@@ -8,15 +8,15 @@ from tests.conformance import checks_disk
 from tests.conformance.bench import numbered
 from tests.conformance.broken import Broken
 from yak_core.batch import Batch
-from yak_core.effects import (
+from yak_core.contract.effects import (
     AnswerLog,
     AppendLog,
     SendLog,
 )
-from yak_core.events import DiskDone, Done, Event, NoSpace, Shipped, Started
-from yak_core.manual_backend import ManualBackend
-from yak_core.manual_disk import Pending
-from yak_core.messages import with_batches, with_records
+from yak_core.contract.events import DiskDone, Done, Event, NoSpace, Shipped, Started
+from yak_core.contract.messages import with_batches, with_records
+from yak_core.manual.backend import ManualBackend
+from yak_core.manual.disk import Pending
 
 
 class CompletesLastFirst(ManualBackend):

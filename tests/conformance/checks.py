@@ -22,7 +22,7 @@ from tests.conformance.bench import (
     quiet,
     start_both,
 )
-from yak_core.effects import (
+from yak_core.contract.effects import (
     CallMeta,
     CancelTimer,
     Effect,
@@ -31,9 +31,10 @@ from yak_core.effects import (
     Send,
     SetTimer,
 )
-from yak_core.events import Called, DiskDone, MetaReply, Received, TimerFired
-from yak_core.messages import DescribeRequest
-from yak_core.metadata.calls import (
+from yak_core.contract.events import Called, DiskDone, MetaReply, Received, TimerFired
+from yak_core.contract.messages import DescribeRequest
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.store_calls import (
     REFUSED_STAMP,
     BeatCall,
     Cas,
@@ -43,7 +44,6 @@ from yak_core.metadata.calls import (
     Refused,
     Unknown,
 )
-from yak_core.metadata.record import Record
 from yak_core.metadata.transitions import create
 
 Check: TypeAlias = Callable[[Maker], None]

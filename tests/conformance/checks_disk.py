@@ -18,7 +18,7 @@ from tests.conformance.bench import (
     start_both,
 )
 from yak_core.batch import records
-from yak_core.effects import (
+from yak_core.contract.effects import (
     AnswerLog,
     CallMeta,
     FlushLog,
@@ -27,8 +27,7 @@ from yak_core.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.errors import ErrorCode
-from yak_core.events import (
+from yak_core.contract.events import (
     Called,
     DiskDone,
     Done,
@@ -39,8 +38,9 @@ from yak_core.events import (
     Shipped,
     TimerFired,
 )
-from yak_core.messages import DescribeRequest, FetchResponse
-from yak_core.metadata.calls import Read
+from yak_core.contract.messages import DescribeRequest, FetchResponse
+from yak_core.errors import ErrorCode
+from yak_core.metadata.store_calls import Read
 
 
 def done(probe: Probe) -> list[tuple[int, int, object]]:

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from tests.core.metadata_records import ok
 from yak_core.ids import Stamp
-from yak_core.metadata.calls import BeatCall, Cas, Done, MetaRequest, Publish, Read, Refused
-from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaRequest, Publish, Read, Refused
 from yak_core.metadata.transitions import create, elect, register
+from yak_core.model.store import StoreModel
 
 NODES = ("n1", "n2", "a:1 b", "ñ\U0001f600")
 FIRST = create(

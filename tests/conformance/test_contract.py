@@ -21,12 +21,12 @@ from tests.conformance.bench_net import NetBench
 from tests.conformance.bench_sim import SimBench
 from tests.conformance.broken import Broken
 from tests.conformance.checks import Check
-from yak_core.broker import Broker
+from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
-from yak_core.events import Received
-from yak_core.manual import Manual
-from yak_core.manual_run import advance, settle
-from yak_core.messages import ProduceRequest, Replicate
+from yak_core.contract.events import Received
+from yak_core.contract.messages import ProduceRequest, Replicate
+from yak_core.manual.run import advance, settle
+from yak_core.manual.world import Manual
 
 CLAUSES: dict[int, tuple[Check, ...]] = {
     1: (checks.one_step_at_a_time,),

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from tests.conformance.store_calls import KINDS, OPS, Op, kind_of, request_of
 from tests.net.redis_server import redis_server
-from yak_core.metadata.calls import Read, Unknown
-from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import encode_record
-from yak_core.metadata.scripts import keys_of
+from yak_core.metadata.partition_state import encode_record
+from yak_core.metadata.redis_scripts import keys_of
+from yak_core.metadata.store_calls import Read, Unknown
+from yak_core.model.store import StoreModel
 from yak_net.embedded import EmbeddedMetadata
 from yak_net.redis_store import RedisStore
 

@@ -25,7 +25,9 @@ from redis.retry import Retry
 from tests.conformance.store_calls import FIRST, KINDS, OPS, Op, kind_of, request_of
 from tests.core.metadata_records import led, ok
 from tests.net.redis_server import redis_server
-from yak_core.metadata.calls import (
+from yak_core.metadata.partition_state import RecordError, encode_record
+from yak_core.metadata.redis_scripts import keys_of
+from yak_core.metadata.store_calls import (
     BeatCall,
     Cas,
     Done,
@@ -35,10 +37,8 @@ from yak_core.metadata.calls import (
     Refused,
     Unknown,
 )
-from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import RecordError, encode_record
-from yak_core.metadata.scripts import keys_of
 from yak_core.metadata.transitions import register
+from yak_core.model.store import StoreModel
 from yak_sim.lua_store import LuaStore
 
 # The executors

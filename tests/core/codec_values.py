@@ -8,8 +8,24 @@ from typing import cast
 from hypothesis import strategies as st
 
 from yak_core.batch import Batch, Builder, placed, seal, stamped
+from yak_core.contract.messages import (
+    DescribeRequest,
+    DescribeResponse,
+    Fenced,
+    FetchRequest,
+    FetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    Message,
+    ProduceRequest,
+    ProduceResponse,
+    ReplicaStatus,
+    Replicate,
+    ReplicateAck,
+    ReplicateReject,
+)
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.frames import (
+from yak_core.wire.layouts import (
     BATCH,
     BATCHES,
     ERROR,
@@ -25,22 +41,6 @@ from yak_core.frames import (
     TEXT,
     Kind,
     Layout,
-)
-from yak_core.messages import (
-    DescribeRequest,
-    DescribeResponse,
-    Fenced,
-    FetchRequest,
-    FetchResponse,
-    ListOffsetsRequest,
-    ListOffsetsResponse,
-    Message,
-    ProduceRequest,
-    ProduceResponse,
-    ReplicaStatus,
-    Replicate,
-    ReplicateAck,
-    ReplicateReject,
 )
 
 T = 1_700_000_000_000

@@ -12,7 +12,7 @@ from yak_core.ids import Epoch, Incarnation, NodeId, Offset
 from yak_core.invariants import RULES, InvariantViolated
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
 

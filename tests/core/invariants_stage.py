@@ -13,11 +13,10 @@ from typing import cast
 
 from tests.core.invariants_fakes import NODES, FakeBroker, FakeHost, FakeLeader, FakeLog, fold
 from yak_core.batch import Batch, Builder, placed, seal
-from yak_core.clients.calls import ClientResult, Poll, SendBatch
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.disk import DiskImage
-from yak_core.effects import Answer, AppendLog, Effect, FlushLog, Send, TruncateLog
-from yak_core.events import (
+from yak_core.contract.client_calls import ClientResult, Poll, SendBatch
+from yak_core.contract.effects import Answer, AppendLog, Effect, FlushLog, Send, TruncateLog
+from yak_core.contract.events import (
     Called,
     DiskDone,
     Done,
@@ -28,14 +27,15 @@ from yak_core.events import (
     Started,
     TimerFired,
 )
-from yak_core.host import Host
+from yak_core.contract.host import Host
+from yak_core.contract.messages import ProduceRequest, ReplicateAck, Response
 from yak_core.ids import Epoch, Incarnation, NodeId, Offset
 from yak_core.invariants import Invariants
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
-from yak_core.messages import ProduceRequest, ReplicateAck, Response
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
 from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, register
+from yak_core.model.disk import DiskImage
 
 QUIET = TimerFired("heartbeat")
 

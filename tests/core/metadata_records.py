@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,

@@ -21,7 +21,7 @@ from yak_core.batch import (
     records,
     seal,
 )
-from yak_core.records import varint
+from yak_core.batch.records import varint
 
 T = 1_700_000_000_000
 Given = tuple[bytes | None, bytes | None, Headers, int]

@@ -22,11 +22,8 @@ from tests.core.codec_values import (
     stored,
 )
 from yak_core.batch import Batch, Builder, placed, stamped
-from yak_core.codec import FRAME_BYTES_MAX, CodecError, decode, encode, encode_parts
-from yak_core.errors import ErrorCode
-from yak_core.frames import LAYOUTS, Layout
-from yak_core.header import Buffer
-from yak_core.messages import (
+from yak_core.batch.header import Buffer
+from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
     Fenced,
@@ -41,6 +38,9 @@ from yak_core.messages import (
     Request,
     Response,
 )
+from yak_core.errors import ErrorCode
+from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode, encode_parts
+from yak_core.wire.layouts import LAYOUTS, Layout
 
 HEADER = Replicate(3, "n1", 6, 5, 2, (), 5, 1, 77)
 ANSWER = FetchResponse(3, ErrorCode.NONE, (), 8, 0, "n1", 3)

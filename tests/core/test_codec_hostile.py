@@ -16,10 +16,7 @@ from hypothesis import strategies as st
 
 from tests.core.codec_values import ANY_MESSAGE, LOG, ONE, SAMPLES
 from yak_core.batch import HEADER_BYTES
-from yak_core.codec import CodecError, decode, encode, encode_parts
-from yak_core.errors import ErrorCode
-from yak_core.frames import LAYOUTS, VERSION
-from yak_core.messages import (
+from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
     Fenced,
@@ -31,6 +28,9 @@ from yak_core.messages import (
     Replicate,
     ReplicateAck,
 )
+from yak_core.errors import ErrorCode
+from yak_core.wire.codec import CodecError, decode, encode, encode_parts
+from yak_core.wire.layouts import LAYOUTS, VERSION
 
 FRAMES = [encode(message) for message in SAMPLES]
 ids = [type(message).__name__ for message in SAMPLES]

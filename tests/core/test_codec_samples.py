@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.core.codec_values import SAMPLES
-from yak_core.codec import decode, encode
-from yak_core.frames import LAYOUTS
+from yak_core.wire.codec import decode, encode
+from yak_core.wire.layouts import LAYOUTS
 
 ROOT = Path(__file__).parents[2]
 LINES = (ROOT / "tests" / "golden_formats" / "frames_1.txt").read_text("ascii").splitlines()

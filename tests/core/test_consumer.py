@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from yak_core.clients.calls import Poll
 from yak_core.clients.consumer import Consumer
 from yak_core.config import ClientConfig
-from yak_core.effects import Send
-from yak_core.events import Called, Received, Recovered, Started
-from yak_core.messages import FetchResponse
+from yak_core.contract.client_calls import Poll
+from yak_core.contract.effects import Send
+from yak_core.contract.events import Called, Received, Recovered, Started
+from yak_core.contract.messages import FetchResponse
 
 BROKERS = ("n1", "n2", "n3")
 MAX_AGE_US = ClientConfig(BROKERS).metadata_max_age_us

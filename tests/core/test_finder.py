@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yak_core.clients.finder import SUSPECT_TURNS, Finder
+from yak_core.clients.leader_finder import SUSPECT_TURNS, Finder
 
 BROKERS = ("n1", "n2", "n3")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from yak_core.config import ClientConfig
-from yak_core.effects import CancelTimer, Effect
-from yak_core.events import Event, TimerFired
-from yak_core.host import Host, Snapshot
+from yak_core.contract.effects import CancelTimer, Effect
+from yak_core.contract.events import Event, TimerFired
+from yak_core.contract.host import Host, Snapshot
 from yak_core.ids import Micros
-from yak_core.manual_backend import ManualBackend, Transit
+from yak_core.manual.backend import ManualBackend, Transit
 
 
 class Two:

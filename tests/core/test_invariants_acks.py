@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
-from yak_core.effects import FlushLog, Send
-from yak_core.events import DiskDone, Done, Received
-from yak_core.messages import Replicate, ReplicateAck
+from yak_core.contract.effects import FlushLog, Send
+from yak_core.contract.events import DiskDone, Done, Received
+from yak_core.contract.messages import Replicate, ReplicateAck
 
 
 def stale(epoch: int) -> Replicate:

@@ -5,17 +5,17 @@ from __future__ import annotations
 from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.batch import Batch
-from yak_core.clients.calls import PollResult, SendResult
-from yak_core.effects import Answer, AnswerLog, AppendLog
-from yak_core.errors import ErrorCode, Outcome
-from yak_core.events import Called, Cancelled
-from yak_core.ids import Offset
-from yak_core.messages import (
+from yak_core.contract.client_calls import PollResult, SendResult
+from yak_core.contract.effects import Answer, AnswerLog, AppendLog
+from yak_core.contract.events import Called, Cancelled
+from yak_core.contract.messages import (
     FetchResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
     ProduceResponse,
 )
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import Offset
 
 LATE = ErrorCode.REQUEST_TIMED_OUT
 FEW = ErrorCode.NOT_ENOUGH_REPLICAS

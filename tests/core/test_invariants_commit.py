@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
-from yak_core.effects import FlushLog
-from yak_core.events import DiskDone, Done
+from yak_core.contract.effects import FlushLog
+from yak_core.contract.events import DiskDone, Done
 from yak_core.metadata.transitions import alter_isr
 
 

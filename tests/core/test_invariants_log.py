@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
-from yak_core.effects import AppendLog, FlushLog, SendLog, TruncateLog
-from yak_core.events import DiskDone, Done
+from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
+from yak_core.contract.events import DiskDone, Done
+from yak_core.contract.messages import Replicate
 from yak_core.log.epochs import EpochIndex
-from yak_core.messages import Replicate
 
 
 def stale(epoch: int) -> Replicate:

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
-from yak_core.effects import Halt
-from yak_core.events import DiskDone, NoSpace
+from yak_core.contract.effects import Halt
+from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.metadata.transitions import alter_isr
 
 

@@ -7,16 +7,16 @@ from collections.abc import Callable
 import pytest
 
 from yak_core.batch import Builder
-from yak_core.broker import Broker
-from yak_core.clients.calls import SendBatch, SendResult
+from yak_core.broker.roles import Broker
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.contract.client_calls import SendBatch, SendResult
+from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.errors import Outcome
-from yak_core.manual import DISK, STORE, Manual, nonce_of
-from yak_core.manual_backend import ManualError
-from yak_core.manual_run import advance, settle
-from yak_core.messages import ProduceRequest, ProduceResponse
-from yak_core.metadata.calls import Cas, Read
+from yak_core.manual.backend import ManualError
+from yak_core.manual.run import advance, settle
+from yak_core.manual.world import DISK, STORE, Manual, nonce_of
+from yak_core.metadata.store_calls import Cas, Read
 
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")

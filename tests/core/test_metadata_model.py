@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from yak_core.metadata.calls import (
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_GUARD,
     REFUSED_STAMP,
@@ -18,9 +19,8 @@ from yak_core.metadata.calls import (
     Read,
     Refused,
 )
-from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import Record
 from yak_core.metadata.transitions import create, register
+from yak_core.model.store import StoreModel
 
 FIRST = create(
     store_id="s1", attempt="a1", node="n1", url="u1", replicas=("n1", "n2", "n3"), min_isr=2

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from yak_core.metadata.record import (
+from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
     RECOVERIES,
     UNCLEAN_POLICIES,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.metadata_records import ALONE, TWO, drained, first, ok
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,

@@ -7,7 +7,19 @@ import re
 import pytest
 
 from tests.core.metadata_records import TWO, first
-from yak_core.metadata.calls import (
+from yak_core.metadata.partition_state import RecordError, encode_record
+from yak_core.metadata.redis_scripts import (
+    BEAT,
+    CAS,
+    PUBLISH,
+    READ,
+    SCRIPTS,
+    ScriptCall,
+    decode_reply,
+    encode_request,
+    keys_of,
+)
+from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_GUARD,
     REFUSED_STAMP,
@@ -19,18 +31,6 @@ from yak_core.metadata.calls import (
     Publish,
     Read,
     Refused,
-)
-from yak_core.metadata.record import RecordError, encode_record
-from yak_core.metadata.scripts import (
-    BEAT,
-    CAS,
-    PUBLISH,
-    READ,
-    SCRIPTS,
-    ScriptCall,
-    decode_reply,
-    encode_request,
-    keys_of,
 )
 
 KEYS = keys_of("c1")

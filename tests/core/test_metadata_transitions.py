@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
-from yak_core.metadata.record import ANCESTORS_MAX, NodeEntry, Record
+from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, Record
 from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
 
 # T0

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.metadata_records import TWO, first, led, ok, shrunk
-from yak_core.metadata.calls import REFUSED_STAMP, BeatCall, Cas, Done, Refused
-from yak_core.metadata.model import StoreModel
-from yak_core.metadata.record import Record, decode_record, encode_record
+from yak_core.metadata.partition_state import Record, decode_record, encode_record
+from yak_core.metadata.store_calls import REFUSED_STAMP, BeatCall, Cas, Done, Refused
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
@@ -20,6 +19,7 @@ from yak_core.metadata.transitions import (
     elect,
     register,
 )
+from yak_core.model.store import StoreModel
 
 NODES = ("n1", "n2", "n3", "n4")
 STEPS = st.tuples(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from yak_core.broker import Broker
+from yak_core.broker.roles import Broker
 from yak_core.config import SECOND, BrokerConfig
-from yak_core.effects import Observe
-from yak_core.events import Received
-from yak_core.manual import Manual
-from yak_core.manual_run import advance
-from yak_core.messages import Replicate
-from yak_core.notes import IgnoredMessage
+from yak_core.contract.effects import Observe
+from yak_core.contract.events import Received
+from yak_core.contract.messages import Replicate
+from yak_core.contract.notes import IgnoredMessage
+from yak_core.manual.run import advance
+from yak_core.manual.world import Manual
 
 IDS = ("n1", "n2", "n3")
 

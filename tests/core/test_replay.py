@@ -18,13 +18,13 @@ from tests.core.trace_edits import edited, short_run
 from tests.core.trace_samples import short_trace
 from tests.scenarios.broken import ACK_OWN_END, NO_TRUNCATION
 from tests.scenarios.stories import NAMES, run
-from yak_core.events import Started
+from yak_core.contract.events import Started
 from yak_core.ids import Micros, Offset
-from yak_core.replay import Difference, Replayed, TraceReplay, replay_lines, replay_steps
 from yak_core.rules import Rules
-from yak_core.trace import Fault
-from yak_core.tracefile import TraceReader, decode_trace, encode_trace
-from yak_core.version import core_digest, digest_in, version_text
+from yak_core.trace.reader import TraceReader, decode_trace, encode_trace
+from yak_core.trace.recorder import Fault
+from yak_core.trace.replay import Difference, Replayed, TraceReplay, replay_lines, replay_steps
+from yak_core.trace.version import core_digest, digest_in, version_text
 
 KINDS = {"n": "broker", "p": "producer", "c": "consumer"}
 SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_1.jsonl"

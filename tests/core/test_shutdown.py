@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from yak_core.broker import Broker
+from yak_core.broker.roles import Broker
 from yak_core.config import SECOND, BrokerConfig
-from yak_core.manual import STORE, Manual
-from yak_core.manual_run import advance, settle
+from yak_core.manual.run import advance, settle
+from yak_core.manual.world import STORE, Manual
 
 IDS = ("n1", "n2", "n3")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.core.trace_samples import long_trace, short_trace
-from yak_core.events import Event, TimerFired
-from yak_core.host import Recorder
-from yak_core.trace import LIMIT, Fault, Header, Trace
+from yak_core.contract.events import Event, TimerFired
+from yak_core.contract.host import Recorder
+from yak_core.trace.recorder import LIMIT, Fault, Header, Trace
 
 
 def test_steps_are_numbered_from_zero_and_come_back_in_order() -> None:

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 
 from tests.core.trace_samples import batch
 from yak_core.batch import Batch
-from yak_core.clients.calls import ClientCall, ClientResult
-from yak_core.effects import Answer, AppendLog, Effect, Observe, SaveState, Send, SetTimer
-from yak_core.encoding import EFFECT, EVENT, codec_of
+from yak_core.contract.client_calls import ClientCall, ClientResult
+from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, SaveState, Send, SetTimer
+from yak_core.contract.events import Cancelled, DiskDone, DiskResult, Done, Event, PeerLost
+from yak_core.contract.messages import Message, ProduceRequest
+from yak_core.contract.notes import HighWatermarkAdvanced, Note
 from yak_core.errors import ErrorCode
-from yak_core.events import Cancelled, DiskDone, DiskResult, Done, Event, PeerLost
-from yak_core.messages import Message, ProduceRequest
-from yak_core.metadata.calls import MetaOutcome, MetaRequest
-from yak_core.notes import HighWatermarkAdvanced, Note
-from yak_core.scalars import Elided, Misfit
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
+from yak_core.trace.json_codec import EFFECT, EVENT, codec_of
+from yak_core.trace.json_scalars import Elided, Misfit
 
 UNIONS = {
     "event": Event,

@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.trace_samples import long_trace, short_trace
-from yak_core.events import PeerLost, TimerFired
-from yak_core.scalars import Misfit
-from yak_core.trace import Fault, Header, Trace
-from yak_core.tracefile import (
+from yak_core.contract.events import PeerLost, TimerFired
+from yak_core.trace.json_scalars import Misfit
+from yak_core.trace.reader import (
     CHECKPOINT_STEPS,
     TraceError,
     checkpoints_of,
@@ -27,6 +26,7 @@ from yak_core.tracefile import (
     digest_of_file,
     encode_trace,
 )
+from yak_core.trace.recorder import Fault, Header, Trace
 
 LINES = list(encode_trace(short_trace()))
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.core.trace_samples import short_trace
-from yak_core.effects import AppendLog
-from yak_core.events import Received, Started
-from yak_core.trace import Fault, Header
-from yak_core.tracefile import decode_trace, digest_of, digest_of_file
+from yak_core.contract.effects import AppendLog
+from yak_core.contract.events import Received, Started
+from yak_core.trace.reader import decode_trace, digest_of, digest_of_file
+from yak_core.trace.recorder import Fault, Header
 
 SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_1.jsonl"
 

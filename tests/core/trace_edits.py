@@ -11,7 +11,7 @@ from typing import Any
 from crc32c import crc32c
 
 from yak_core.ids import NodeId
-from yak_core.trace import Step, Trace
+from yak_core.trace.recorder import Step, Trace
 from yak_sim import Script, World, run_scenario, scenario, seconds
 
 Edit = Callable[[dict[str, Any]], None]

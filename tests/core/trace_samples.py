@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from yak_core.batch import Batch
-from yak_core.clients.calls import SendBatch, SendResult
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.effects import (
+from yak_core.contract.client_calls import SendBatch, SendResult
+from yak_core.contract.effects import (
     Answer,
     AppendLog,
     CallMeta,
@@ -18,8 +18,7 @@ from yak_core.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.errors import ErrorCode, Outcome
-from yak_core.events import (
+from yak_core.contract.events import (
     Called,
     DiskDone,
     Done,
@@ -31,12 +30,13 @@ from yak_core.events import (
     Started,
     TimerFired,
 )
-from yak_core.messages import ProduceRequest, Replicate, ReplicateAck, with_batches
-from yak_core.metadata.calls import Cas, MetaValue
-from yak_core.metadata.calls import Done as StoreDone
-from yak_core.metadata.record import NodeEntry, Record
-from yak_core.notes import BecameLeader, HighWatermarkAdvanced
-from yak_core.trace import Fault, Header, Trace
+from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck, with_batches
+from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.metadata.partition_state import NodeEntry, Record
+from yak_core.metadata.store_calls import Cas, MetaValue
+from yak_core.metadata.store_calls import Done as StoreDone
+from yak_core.trace.recorder import Fault, Header, Trace
 
 BROKERS = ("n1", "n2", "n3")
 

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from yak_core import effects as fx
-from yak_core import events as ev
-from yak_core import messages as msg
 from yak_core.batch import Batch, records
-from yak_core.clients.calls import Poll, PollResult, Seek, SendBatch, SendResult
+from yak_core.contract import effects as fx
+from yak_core.contract import events as ev
+from yak_core.contract import messages as msg
+from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch, SendResult
 from yak_core.errors import Outcome
-from yak_core.metadata import calls as meta
-from yak_core.metadata.record import Record, decode_record
+from yak_core.metadata import store_calls as meta
+from yak_core.metadata.partition_state import Record, decode_record
 
 ACKS = {-1: "all", 0: "0", 1: "1"}
 

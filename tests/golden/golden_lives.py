@@ -9,13 +9,13 @@ from tests.golden.golden_args import Args
 from tests.golden.golden_moves import await_record
 from tests.golden.golden_stage import Stage
 from yak_core.batch import Batch, Builder
-from yak_core.clients.calls import Poll, Seek, SendBatch
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.manual_disk import ManualDisk
-from yak_core.manual_run import advance, settle
-from yak_core.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
+from yak_core.contract.client_calls import Poll, Seek, SendBatch
+from yak_core.contract.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
+from yak_core.manual.disk import ManualDisk
+from yak_core.manual.run import advance, settle
 
 ACKS: Final = {"all": -1, "1": 1, "0": 0}
 

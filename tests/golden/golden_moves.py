@@ -9,12 +9,12 @@ from typing import Final
 from tests.golden import golden_lines
 from tests.golden.golden_args import Args
 from tests.golden.golden_stage import Stage
+from yak_core.contract.messages import Message
 from yak_core.ids import Micros, NodeId
-from yak_core.manual_backend import Flight, MetaCall
-from yak_core.manual_run import advance, settle
-from yak_core.messages import Message
+from yak_core.manual.backend import Flight, MetaCall
+from yak_core.manual.run import advance, settle
 from yak_core.metadata import transitions
-from yak_core.metadata.calls import BeatCall, Cas, Publish, Read
+from yak_core.metadata.store_calls import BeatCall, Cas, Publish, Read
 
 PATIENCE: Final[Micros] = 60_000_000
 """How long ``run until`` and ``elect`` wait for what they are told to wait for."""

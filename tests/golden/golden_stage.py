@@ -9,19 +9,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tests.golden import golden_lines
-from yak_core import effects as fx
-from yak_core import events as ev
 from yak_core.batch import Batch
-from yak_core.broker import Broker
-from yak_core.effects import AnswerLog, Effect, SendLog
-from yak_core.events import Event
-from yak_core.host import Host, Node
+from yak_core.broker.roles import Broker
+from yak_core.contract import effects as fx
+from yak_core.contract import events as ev
+from yak_core.contract.effects import AnswerLog, Effect, SendLog
+from yak_core.contract.events import Event
+from yak_core.contract.host import Host, Node
+from yak_core.contract.messages import with_batches, with_records
+from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.manual import Manual
-from yak_core.manual_backend import Config, Flight, Make, ManualBackend, MetaCall, Transit
-from yak_core.messages import with_batches, with_records
-from yak_core.metadata.calls import BeatCall, Publish
-from yak_core.notes import Note
+from yak_core.manual.backend import Config, Flight, Make, ManualBackend, MetaCall, Transit
+from yak_core.manual.world import Manual
+from yak_core.metadata.store_calls import BeatCall, Publish
 from yak_core.rules import Rules
 
 DULL_NOTES = ("RecordObserved", "ProposalEnded", "StoodForElection")

@@ -15,7 +15,7 @@ from tests.golden import golden_moves as moves
 from tests.golden.golden_args import Args
 from tests.golden.golden_script import Command, ScriptError
 from tests.golden.golden_stage import Stage
-from yak_core.manual_backend import ManualError
+from yak_core.manual.backend import ManualError
 from yak_core.rules import Rules
 
 

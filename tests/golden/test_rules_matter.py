@@ -12,10 +12,10 @@ from tests.golden.golden_script import Script, ScriptError, parse, run
 from tests.golden.golden_words import Play
 from yak_core import rules as correct
 from yak_core.batch import Batch
+from yak_core.contract.messages import Replicate
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
-from yak_core.messages import Replicate
 from yak_core.rules import JoinView, Rules, SequenceVerdict, StandView
 
 SCRIPTS = Path(__file__).parent / "scripts"

@@ -9,10 +9,17 @@ from typing import Any, TypeVar
 import pytest
 
 from yak_core.batch import Batch, Builder, placed, records, seal
-from yak_core.clients.calls import ClientCall, ClientResult, Poll, PollResult, SendBatch, SendResult
 from yak_core.config import ClientConfig
+from yak_core.contract.client_calls import (
+    ClientCall,
+    ClientResult,
+    Poll,
+    PollResult,
+    SendBatch,
+    SendResult,
+)
+from yak_core.contract.host import Node
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.host import Node
 from yak_core.ids import NodeId
 from yak_net.client.producer import Producer
 

@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from yak_core.broker import Broker
-from yak_core.clients.calls import ClientResult
+from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
+from yak_core.contract.client_calls import ClientResult
+from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
-from yak_core.manual import Manual
-from yak_core.manual_run import advance, settle
-from yak_core.messages import Request, Response
+from yak_core.manual.run import advance, settle
+from yak_core.manual.world import Manual
 from yak_net.server.gateway import Gateway, Gone
 from yak_net.server.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 

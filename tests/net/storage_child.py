@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.net.storage_tools import batch
-from yak_core.events import DiskResult, Done
+from yak_core.contract.events import DiskResult, Done
 from yak_net.storage import BrokerDisk, open_storage
 
 IN_FLIGHT = 20

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from yak_core.batch import Batch, Builder, placed, records, seal, stamped
-from yak_core.disk import DiskImage
-from yak_core.events import DiskResult
+from yak_core.contract.events import DiskResult
 from yak_core.log.producers import ProducerEntry, ProducerTable
+from yak_core.model.disk import DiskImage
 from yak_net.storage import BrokerDisk, Storage, System, open_storage
 from yak_net.storage.recovery import VERIFY_BYTES
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.net.chaos import QUICK, ChaosCluster, Load, read_all, until
 from tests.net.redis_server import redis_server
-from yak_core.replay import replay_lines
+from yak_core.trace.replay import replay_lines
 from yak_net.client.errors import NoBrokersAvailable
 from yak_net.client.producer import Producer, Resolved
 from yak_net.embedded import EmbeddedMetadata

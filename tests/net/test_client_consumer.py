@@ -13,7 +13,7 @@ import pytest
 
 from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, run, turns
 from yak_core.batch import Batch, Builder, placed, seal
-from yak_core.clients.calls import Poll, PollResult, Seek
+from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.errors import (

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from yak_core.clients.calls import PollResult, SendResult
+from yak_core.contract.client_calls import PollResult, SendResult
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_net.client.errors import ERRORS, OUTCOMES, YakError, read_error, send_error
 

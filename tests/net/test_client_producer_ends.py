@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.net.client_tools import Made, cancelled, producer, run, turns
-from yak_core.clients.calls import SendResult
+from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_net.client.errors import (
     IllegalStateError,

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.core.metadata_records import first
-from yak_core.metadata.calls import BeatCall, Cas, Done, MetaValue, Read, Unknown
+from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaValue, Read, Unknown
 from yak_net.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
 from yak_net.redis_store import RedisStore
 

@@ -21,7 +21,7 @@ from tests.net.http_tools import (
     url,
 )
 from yak_core.batch import Batch, Builder, Headers, seal
-from yak_core.messages import ProduceRequest
+from yak_core.contract.messages import ProduceRequest
 from yak_net.server import bodies
 
 

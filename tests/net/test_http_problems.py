@@ -12,8 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
 from tests.net.http_tools import ScriptedGateway, problem, records_of, run, serving, url
-from yak_core.errors import RETRIABLE, ErrorCode, Outcome
-from yak_core.messages import (
+from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
     FetchRequest,
@@ -25,6 +24,7 @@ from yak_core.messages import (
     Request,
     Response,
 )
+from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_net.server.gateway import Gone
 from yak_net.server.problems import KINDS
 from yak_net.server.routes import middlewares

@@ -24,7 +24,7 @@ from tests.net.http_tools import (
     url,
 )
 from yak_core.batch import records
-from yak_core.manual import STORE
+from yak_core.manual.world import STORE
 
 FULL = 1000 - 61 - 9
 """Length of the value that fills a batch of 1000 bytes, beside the rest of its record."""

@@ -17,9 +17,9 @@ from tests.net.http_tools import (
     serving,
     url,
 )
-from yak_core.events import Received
-from yak_core.manual import STORE
-from yak_core.messages import Fenced
+from yak_core.contract.events import Received
+from yak_core.contract.messages import Fenced
+from yak_core.manual.world import STORE
 from yak_net.server.gateway import Gateway, Gone
 
 

@@ -18,7 +18,7 @@ from tests.net.canned_server import canned_server
 from tests.net.redis_proxy import proxy_to
 from tests.net.redis_server import RedisServer, redis_server
 from tests.require import executable
-from yak_core.metadata.calls import BeatCall, Done, MetaOutcome, Read, Unknown
+from yak_core.metadata.store_calls import BeatCall, Done, MetaOutcome, Read, Unknown
 from yak_net.embedded import EmbeddedMetadata
 from yak_net.redis_store import RedisStore
 

@@ -16,7 +16,7 @@ import pytest
 from tests.core.metadata_records import first
 from tests.net.redis_proxy import Proxy, proxy_to
 from tests.net.redis_server import RedisServer, redis_server
-from yak_core.metadata.calls import (
+from yak_core.metadata.store_calls import (
     BeatCall,
     Cas,
     Done,

@@ -14,7 +14,9 @@ from redis.utils import HIREDIS_AVAILABLE
 from tests.core.metadata_records import first, ok
 from tests.net.canned_server import canned_server
 from tests.net.redis_server import RedisServer, redis_server
-from yak_core.metadata.calls import (
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.redis_scripts import keys_of
+from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_STAMP,
     BeatCall,
@@ -27,8 +29,6 @@ from yak_core.metadata.calls import (
     Refused,
     Unknown,
 )
-from yak_core.metadata.record import Record
-from yak_core.metadata.scripts import keys_of
 from yak_core.metadata.transitions import register
 from yak_net.redis_store import RedisStore, StoreError
 

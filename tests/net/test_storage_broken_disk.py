@@ -25,7 +25,7 @@ from tests.net.storage_tools import (
     written,
 )
 from tests.require import executable, missing
-from yak_core.events import Done, NoSpace
+from yak_core.contract.events import Done, NoSpace
 from yak_net.storage import open_storage
 
 

@@ -21,7 +21,7 @@ from tests.net.storage_tools import (
     recovered_from,
     written,
 )
-from yak_core.events import Done
+from yak_core.contract.events import Done
 from yak_net.storage import System
 
 

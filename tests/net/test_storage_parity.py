@@ -23,8 +23,8 @@ from tests.net.storage_tools import (
     recovered_from,
 )
 from yak_core.batch import Batch
-from yak_core.disk import DiskImage
-from yak_core.events import DiskResult, Done, NoSpace
+from yak_core.contract.events import DiskResult, Done, NoSpace
+from yak_core.model.disk import DiskImage
 
 Step = tuple[str, int, int, int]
 

@@ -21,7 +21,7 @@ from tests.net.storage_tools import (
     written,
 )
 from yak_core.batch import HEADER_BYTES, Batch, Builder, placed, seal, stamped
-from yak_core.disk import fold_epochs, header_of
+from yak_core.model.disk import fold_epochs, header_of
 from yak_net.storage import Storage, StorageError, System, open_storage
 from yak_net.storage.checkpoints import REWRITE, VERIFY, Mark, MarkFile, save_value
 

@@ -11,9 +11,7 @@ import pytest
 
 from tests.net.brokers import BrokerProcess, brokers
 from tests.net.storage_tools import batch
-from yak_core.codec import decode, encode
-from yak_core.errors import ErrorCode, Outcome
-from yak_core.messages import (
+from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
     FetchRequest,
@@ -22,6 +20,8 @@ from yak_core.messages import (
     ProduceResponse,
     ReplicateAck,
 )
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.wire.codec import decode, encode
 from yak_net.embedded import EmbeddedMetadata
 from yak_net.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
 

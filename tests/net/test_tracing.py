@@ -24,12 +24,12 @@ from tests.core.trace_edits import alone, short_run
 from tests.net.storage_tools import path_of
 from tests.scenarios.stories import run
 from tests.tidy.tree import ROOT
-from yak_core.events import PeerLost, TimerFired
-from yak_core.replay import TraceReplay, replay_lines
-from yak_core.trace import Header, Step, Trace
-from yak_core.tracefile import decode_trace, digest_of_file, encode_trace
-from yak_core.tracelines import TraceLines
-from yak_core.version import digest_in
+from yak_core.contract.events import PeerLost, TimerFired
+from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
+from yak_core.trace.recorder import Header, Step, Trace
+from yak_core.trace.replay import TraceReplay, replay_lines
+from yak_core.trace.version import digest_in
+from yak_core.trace.writer import TraceLines
 from yak_net.tracing import BUFFER_BYTES, FileRecorder, net_header
 from yak_sim.replay import own_digest
 

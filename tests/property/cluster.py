@@ -10,19 +10,19 @@ from dataclasses import replace
 
 from tests.property.watch import Counts, Tally, WatchedBackend, WatchedStore
 from yak_core.batch import Batch, Builder, seal
-from yak_core.broker import Broker
-from yak_core.clients.calls import Poll, PollResult, SendBatch
+from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import MS, BrokerConfig, ClientConfig
-from yak_core.disk import DiskImage
+from yak_core.contract.client_calls import Poll, PollResult, SendBatch
+from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
 from yak_core.ids import Incarnation, NodeId
 from yak_core.invariants import Invariants
-from yak_core.manual import Manual
-from yak_core.manual_backend import MetaCall
-from yak_core.manual_run import advance, settle
-from yak_core.messages import ProduceRequest, Replicate, ReplicateAck
-from yak_core.metadata.calls import Cas
+from yak_core.manual.backend import MetaCall
+from yak_core.manual.run import advance, settle
+from yak_core.manual.world import Manual
+from yak_core.metadata.store_calls import Cas
+from yak_core.model.disk import DiskImage
 from yak_core.rules import Rules
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")

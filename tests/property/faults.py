@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.property.cluster import NODES, Cluster
 from tests.property.moves import NOTHING, Move, run_without
-from yak_core.disk import DiskImage
-from yak_core.effects import AppendLog
+from yak_core.contract.effects import AppendLog
 from yak_core.ids import NodeId
-from yak_core.metadata.calls import Cas
+from yak_core.metadata.store_calls import Cas
+from yak_core.model.disk import DiskImage
 
 # -- disks -----------------------------------------------------------------------------------------
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.property.cluster import BEAT, LAG, NODES, PRODUCERS, READER, Cluster
+from yak_core.contract.messages import ListOffsetsRequest
 from yak_core.ids import NodeId
-from yak_core.manual import STORE
-from yak_core.manual_run import settle
-from yak_core.messages import ListOffsetsRequest
+from yak_core.manual.run import settle
+from yak_core.manual.world import STORE
 
 Move = Callable[[Cluster], str]
 

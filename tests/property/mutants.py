@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from yak_core import rules as right
+from yak_core.contract.messages import Replicate
 from yak_core.ids import Epoch, Incarnation, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
-from yak_core.messages import Replicate
 from yak_core.rules import JoinView, Rules
 
 

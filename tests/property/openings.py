@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from tests.property.cluster import LAG, NODES, Cluster
 from tests.property.moves import run_without
-from yak_core.effects import SaveState
-from yak_core.manual_run import settle
-from yak_core.metadata.calls import Cas
+from yak_core.contract.effects import SaveState
+from yak_core.manual.run import settle
+from yak_core.metadata.store_calls import Cas
 
 Opening = Callable[[Cluster], None]
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from yak_core.effects import Effect, FlushLog, Observe
-from yak_core.events import Event
-from yak_core.host import Host
+from yak_core.contract.effects import Effect, FlushLog, Observe
+from yak_core.contract.events import Event
+from yak_core.contract.host import Host
+from yak_core.contract.notes import DuplicateRecognised, IsrExpanded, IsrShrunk, Truncated
 from yak_core.ids import Micros
 from yak_core.invariants import Invariants
-from yak_core.manual_backend import ManualBackend
-from yak_core.metadata.calls import Done, MetaRequest, Refused
-from yak_core.metadata.model import StoreModel
-from yak_core.notes import DuplicateRecognised, IsrExpanded, IsrShrunk, Truncated
+from yak_core.manual.backend import ManualBackend
+from yak_core.metadata.store_calls import Done, MetaRequest, Refused
+from yak_core.model.store import StoreModel
 
 
 @dataclass

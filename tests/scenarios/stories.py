@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from tests.tidy.tree import ROOT
 from yak_core.batch import records
-from yak_core.effects import Observe
+from yak_core.contract.effects import Observe
+from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.notes import Note
-from yak_core.trace import Fault
+from yak_core.trace.recorder import Fault
 from yak_sim import RunResult, Scenario, run_scenario
 
 NAMES = ("leader_failover", "slow_follower", "zombie_leader")

@@ -15,7 +15,7 @@ from scenarios import leader_failover
 from tests.scenarios.stories import NAMES, command, last_lines, load, run, yak
 from tests.tidy.tree import ROOT
 from yak_cli import main
-from yak_core.tracefile import digest_of
+from yak_core.trace.reader import digest_of
 from yak_sim.runfolder import FILES
 
 SPOTS = 60

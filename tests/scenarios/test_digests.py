@@ -16,7 +16,7 @@ from tests import require
 from tests.pythons import VERSIONS, simulator_python
 from tests.scenarios.stories import NAMES, command, load, run
 from tests.tidy.tree import ROOT
-from yak_core.tracefile import digest_of
+from yak_core.trace.reader import digest_of
 from yak_sim import run_scenario
 
 GOLDEN = Path(__file__).with_name("digests.json")

@@ -9,8 +9,8 @@ import pytest
 from scenarios.leader_failover import BATCH_BYTES, batch_size
 from tests.scenarios.broken import ACK_OWN_END, NO_TRUNCATION
 from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, Truncated
 from yak_core.errors import Outcome
-from yak_core.notes import BecameLeader, HighWatermarkAdvanced, Truncated
 from yak_core.rules import Rules
 from yak_sim import run_scenario, seconds
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.scenarios.broken import ACK_OWN_END
 from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId
-from yak_core.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.rules import Rules, SequenceVerdict
 from yak_sim import RunResult, run_scenario, seconds
 

@@ -8,8 +8,7 @@ import pytest
 
 from tests.scenarios.broken import ACK_OWN_END, NO_TRUNCATION
 from tests.scenarios.stories import SEEDS, assert_sound, load, log_values, notes, run
-from yak_core.ids import Micros, NodeId
-from yak_core.notes import (
+from yak_core.contract.notes import (
     BecameLeader,
     FencedPeer,
     HighWatermarkAdvanced,
@@ -17,6 +16,7 @@ from yak_core.notes import (
     StoreUnknown,
     Truncated,
 )
+from yak_core.ids import Micros, NodeId
 from yak_core.rules import Rules
 from yak_sim import RunResult, run_scenario, seconds
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.effects import Effect
-from yak_core.events import Event, Received, Started
-from yak_core.host import Host, Snapshot
+from yak_core.contract.effects import Effect
+from yak_core.contract.events import Event, Received, Started
+from yak_core.contract.host import Host, Snapshot
+from yak_core.contract.messages import Fenced
 from yak_core.ids import Micros, NodeId
-from yak_core.messages import Fenced
 from yak_sim.choices import Choices, RandomChoices
 from yak_sim.engine import Engine, Listener
 from yak_sim.topology import DiskSpec, LinkSpec, Topology

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from tests.core.trace_samples import batch, record
-from yak_core.clients.calls import SendBatch, SendResult
 from yak_core.config import MS, SECOND, BrokerConfig, ClientConfig
-from yak_core.effects import Answer, AppendLog, Effect, Observe, TruncateLog
-from yak_core.errors import ErrorCode, Outcome
-from yak_core.events import Called, Event, MetaReply, Recovered, Started, TimerFired
-from yak_core.ids import Epoch, Micros, NodeId, Offset
-from yak_core.metadata.calls import Done, MetaValue
-from yak_core.notes import (
+from yak_core.contract.client_calls import SendBatch, SendResult
+from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, TruncateLog
+from yak_core.contract.events import Called, Event, MetaReply, Recovered, Started, TimerFired
+from yak_core.contract.notes import (
     BecameFollower,
     BecameLeader,
     HighWatermarkAdvanced,
@@ -18,7 +15,10 @@ from yak_core.notes import (
     IsrShrunk,
     Note,
 )
-from yak_core.trace import Fault, Header, Trace
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.metadata.store_calls import Done, MetaValue
+from yak_core.trace.recorder import Fault, Header, Trace
 
 TICK = TimerFired("tick")
 

@@ -14,8 +14,8 @@ from scenarios.leader_failover import leader_failover
 from tests.core.trace_edits import alone, edited, short_run
 from tests.scenarios.broken import ACK_OWN_END
 from yak_cli import main
-from yak_core.trace import Header, Trace
-from yak_core.tracefile import encode_trace
+from yak_core.trace.reader import encode_trace
+from yak_core.trace.recorder import Header, Trace
 from yak_sim import run_scenario
 from yak_sim.replay import own_digest, replay_paths
 from yak_sim.runfolder import write_run

@@ -8,8 +8,8 @@ from __future__ import annotations
 from functools import partial
 
 from tests.sim.echo_nodes import at_start, idle, stage
-from yak_core.effects import CancelTimer, Effect, SetTimer
-from yak_core.events import Event, Started, TimerFired
+from yak_core.contract.effects import CancelTimer, Effect, SetTimer
+from yak_core.contract.events import Event, Started, TimerFired
 from yak_core.ids import Micros
 from yak_sim.choices import RandomChoices
 from yak_sim.clock import Clock, Timers

@@ -14,8 +14,8 @@ import pytest
 
 from tests.pythons import ROOT, VERSIONS, simulator_python
 from tests.require import python
-from yak_core.trace import Trace
-from yak_core.tracefile import digest_of, encode_trace
+from yak_core.trace.reader import digest_of, encode_trace
+from yak_core.trace.recorder import Trace
 from yak_sim import RandomChoices, ReplayChoices, Script, World, run_scenario, scenario, seconds
 from yak_sim.mix import run_mix
 
@@ -23,7 +23,7 @@ SEEDS = (7, 31)
 
 IN_ANOTHER_PROCESS = f"""
 from hashlib import sha256
-from yak_core.tracefile import digest_of, encode_trace
+from yak_core.trace.reader import digest_of, encode_trace
 from yak_sim.mix import run_mix
 for seed in {SEEDS}:
     result = run_mix(seed)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.sim.echo_nodes import batch_at
-from yak_core.disk import DiskImage
-from yak_core.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.events import DiskDone, Done, NoSpace
+from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.contract.events import DiskDone, Done, NoSpace
+from yak_core.model.disk import DiskImage
 from yak_sim.choices import RandomChoices, ReplayChoices
 from yak_sim.clock import Clock
 from yak_sim.disk import LOSSES, NOTHING, SOME, TORN, UNSYNCED, SimDisk

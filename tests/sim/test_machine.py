@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.sim.echo_nodes import Puppet, at_start, batch_at, heard, idle, say, stage
-from yak_core.clients.calls import Poll
-from yak_core.effects import (
+from yak_core.contract.client_calls import Poll
+from yak_core.contract.effects import (
     Answer,
     AnswerLog,
     AppendLog,
@@ -25,8 +25,7 @@ from yak_core.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.errors import ErrorCode
-from yak_core.events import (
+from yak_core.contract.events import (
     Called,
     DiskDone,
     Event,
@@ -38,8 +37,7 @@ from yak_core.events import (
     StopAsked,
     TimerFired,
 )
-from yak_core.ids import Micros
-from yak_core.messages import (
+from yak_core.contract.messages import (
     DescribeRequest,
     FetchResponse,
     ListOffsetsRequest,
@@ -47,6 +45,8 @@ from yak_core.messages import (
     ProduceRequest,
     Replicate,
 )
+from yak_core.errors import ErrorCode
+from yak_core.ids import Micros
 from yak_sim.engine import Listener
 
 APPEND = AppendLog(1, 0, (batch_at(0, b"a"),))

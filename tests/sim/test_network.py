@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from tests.sim.echo_nodes import SURE, Stage, at_start, batch_at, heard, idle, say, stage
-from yak_core.effects import Send
-from yak_core.events import Received
-from yak_core.messages import Replicate
+from yak_core.contract.effects import Send
+from yak_core.contract.events import Received
+from yak_core.contract.messages import Replicate
 from yak_sim.network import NetworkFault
 from yak_sim.topology import BROKERS, EVERYONE, STORE, LinkSpec
 

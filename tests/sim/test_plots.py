@@ -23,9 +23,9 @@ from PIL import Image
 
 from tests.sim.plot_samples import Tale, failover
 from yak_core.config import MS, SECOND
+from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded
 from yak_core.errors import Outcome
-from yak_core.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded
-from yak_core.trace import Trace
+from yak_core.trace.recorder import Trace
 from yak_sim.plotcurves import thinned
 from yak_sim.plotdata import Points
 from yak_sim.plots import Rendered, describe, plot_watermarks, render_watermarks

@@ -10,12 +10,18 @@ import pytest
 from tests.sim.plot_samples import Tale, failover
 from yak_core.batch import Batch
 from yak_core.config import MS, SECOND
-from yak_core.effects import Answer, Exit
+from yak_core.contract.effects import Answer, Exit
+from yak_core.contract.events import Called
+from yak_core.contract.messages import ProduceRequest, ProduceResponse
+from yak_core.contract.notes import (
+    BecameFollower,
+    BecameLeader,
+    IsrExpanded,
+    IsrShrunk,
+    SteppedDown,
+)
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.events import Called
-from yak_core.messages import ProduceRequest, ProduceResponse
-from yak_core.notes import BecameFollower, BecameLeader, IsrExpanded, IsrShrunk, SteppedDown
-from yak_core.trace import Header, Trace
+from yak_core.trace.recorder import Header, Trace
 from yak_sim.plotdata import Cut, Past, Points, Span, past_of, value_at
 
 POINTS: Points = [(10, 1), (20, 5), (20, 6), (30, None), (40, 2)]

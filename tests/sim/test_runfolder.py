@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.sim.plot_samples import Tale, failover
-from yak_core.events import PeerLost, TimerFired
-from yak_core.trace import Trace
-from yak_core.tracefile import TraceError, digest_of, encode_trace
+from yak_core.contract.events import PeerLost, TimerFired
+from yak_core.trace.reader import TraceError, digest_of, encode_trace
+from yak_core.trace.recorder import Trace
 from yak_sim import runfolder
 from yak_sim.expect import Claim
 from yak_sim.runfolder import (

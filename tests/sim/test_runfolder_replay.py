@@ -11,14 +11,14 @@ import pytest
 
 from scenarios.leader_failover import leader_failover
 from scenarios.zombie_leader import zombie_leader
-from yak_core.broker import Broker
+from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig
-from yak_core.encoding import EFFECT
-from yak_core.events import Started
-from yak_core.host import Node
-from yak_core.scalars import Elided
+from yak_core.contract.events import Started
+from yak_core.contract.host import Node
+from yak_core.trace.json_codec import EFFECT
+from yak_core.trace.json_scalars import Elided
 from yak_sim import Scenario, run_scenario
 from yak_sim.plotdata import past_of
 from yak_sim.runfolder import read_trace, write_run

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from yak_core.contract.host import Host
 from yak_core.errors import Outcome
-from yak_core.host import Host
 from yak_core.invariants import InvariantViolated
 from yak_core.rules import Rules
 from yak_sim import (

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from tests.sim.echo_nodes import SURE, Stage, at_start, idle, stage
-from yak_core.effects import CallMeta, Effect
-from yak_core.events import MetaReply
+from yak_core.contract.effects import CallMeta, Effect
+from yak_core.contract.events import MetaReply
 from yak_core.ids import Micros
-from yak_core.metadata.calls import BeatCall, Cas, Done, MetaRequest, Read, Refused, Unknown
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaRequest, Read, Refused, Unknown
 from yak_core.metadata.transitions import create, register
 from yak_sim.engine import Listener
 from yak_sim.network import NetworkFault

@@ -55,8 +55,8 @@ def test_the_core_works_frozen() -> None:
         for source in sources()
         if source.top == "yak_core" and source.is_python
     ]
-    assert "yak_core.message" in modules
-    code = f"import {', '.join(modules)}\nassert yak_core.message.STRICT"
+    assert "yak_core.value" in modules
+    code = f"import {', '.join(modules)}\nassert yak_core.value.STRICT"
     done = python("-X", "yak_strict", "-c", code)
     assert done.returncode == 0, done.stderr
 

@@ -11,20 +11,28 @@ from __future__ import annotations
 from typing import Final
 
 from yak_core.batch import Batch
-from yak_core.clients.calls import Poll, PollResult, Seek
-from yak_core.clients.finder import Finder
+from yak_core.clients.leader_finder import Finder
 from yak_core.config import ClientConfig
-from yak_core.effects import Answer, CancelTimer, Effect, Send, SetTimer
-from yak_core.errors import RETRIABLE, ErrorCode
-from yak_core.events import Called, Cancelled, Event, PeerLost, Received, Started, TimerFired
-from yak_core.host import Snapshot
-from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
-from yak_core.messages import (
+from yak_core.contract.client_calls import Poll, PollResult, Seek
+from yak_core.contract.effects import Answer, CancelTimer, Effect, Send, SetTimer
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    Event,
+    PeerLost,
+    Received,
+    Started,
+    TimerFired,
+)
+from yak_core.contract.host import Snapshot
+from yak_core.contract.messages import (
     FetchRequest,
     FetchResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
 )
+from yak_core.errors import RETRIABLE, ErrorCode
+from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
 
 TIMER_RETRY: Final = "retry"
 TIMER_OVERDUE: Final = "overdue"

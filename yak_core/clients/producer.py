@@ -13,17 +13,25 @@ from dataclasses import replace
 from typing import Final
 
 from yak_core.batch import Batch
-from yak_core.clients.calls import SendBatch, SendResult
-from yak_core.clients.finder import Finder
+from yak_core.clients.leader_finder import Finder
 from yak_core.config import ClientConfig
-from yak_core.effects import Answer, Effect, Observe, Send, SetTimer
+from yak_core.contract.client_calls import SendBatch, SendResult
+from yak_core.contract.effects import Answer, Effect, Observe, Send, SetTimer
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    Event,
+    PeerLost,
+    Received,
+    Started,
+    TimerFired,
+)
+from yak_core.contract.host import Snapshot
+from yak_core.contract.messages import ProduceRequest, ProduceResponse
+from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
-from yak_core.events import Called, Cancelled, Event, PeerLost, Received, Started, TimerFired
-from yak_core.host import Snapshot
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.log.producers import successor
-from yak_core.messages import ProduceRequest, ProduceResponse
-from yak_core.notes import ProducerReset
 
 TIMER_RETRY: Final = "retry"
 TIMER_OVERDUE: Final = "overdue"

@@ -9,7 +9,7 @@ was expected, what happened, and the rule. Sources: Kafka's TLA+ specifications 
 KIP-966, Gustafson's of KIP-320) for S1 to S15, and the INV list of this project's checkers.
 """
 
-from yak_core.invariants.checks import Invariants
+from yak_core.invariants.observer import Invariants
 from yak_core.invariants.violation import RULES, InvariantViolated
 
 __all__ = ["RULES", "InvariantViolated", "Invariants"]

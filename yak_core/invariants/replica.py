@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sized
 from typing import Protocol
 
 from yak_core.config import BrokerConfig
+from yak_core.contract.messages import ProduceRequest
 from yak_core.ids import CallId, Epoch, Incarnation, NodeId, Offset
-from yak_core.invariants.shadow import ShadowLog
+from yak_core.invariants.shadow_log import ShadowLog
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
-from yak_core.messages import ProduceRequest
-from yak_core.metadata.record import Record
+from yak_core.metadata.partition_state import Record
 
 
 class LiveLog(Protocol):

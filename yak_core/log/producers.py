@@ -9,7 +9,7 @@ one that has not written for longest is forgotten; by the log's order, so all re
 from __future__ import annotations
 
 from yak_core.ids import Offset
-from yak_core.message import message
+from yak_core.value import message
 
 SEQUENCE_MODULUS = 1 << 31
 WINDOW = 5

@@ -16,8 +16,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from yak_core.ids import Incarnation, NodeId
-from yak_core.message import message
-from yak_core.metadata.record import (
+from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
     RECOVERED,
     RECOVERING,
@@ -26,6 +25,7 @@ from yak_core.metadata.record import (
     NodeEntry,
     Record,
 )
+from yak_core.value import message
 
 
 @message

@@ -7,9 +7,9 @@ from collections.abc import Generator
 from typing import Any, Final, NamedTuple
 
 from yak_core.batch import Batch, Builder
-from yak_core.clients.calls import SendResult
+from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.message import message
+from yak_core.value import message
 from yak_net.client.errors import OUTCOMES, UnknownError, YakError, send_error
 
 

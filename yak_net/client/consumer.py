@@ -17,9 +17,9 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from yak_core.batch import Batch, BatchError, Headers, UnsupportedCodec, records
-from yak_core.clients.calls import ClientResult, Poll, PollResult, Seek
 from yak_core.clients.consumer import Consumer as ConsumerNode
 from yak_core.config import ClientConfig
+from yak_core.contract.client_calls import ClientResult, Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
 from yak_core.ids import NodeId, Offset
 from yak_net.client.errors import (

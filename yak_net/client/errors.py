@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-from yak_core.clients.calls import PollResult, SendResult
+from yak_core.contract.client_calls import PollResult, SendResult
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 
 WRITTEN: Final = "written"

@@ -14,9 +14,7 @@ from typing import Final, TypeAlias
 
 import aiohttp
 
-from yak_core.codec import FRAME_BYTES_MAX, CodecError, decode, encode
-from yak_core.ids import NodeId
-from yak_core.messages import (
+from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
     FetchResponse,
@@ -26,6 +24,8 @@ from yak_core.messages import (
     Response,
     sealed,
 )
+from yak_core.ids import NodeId
+from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.outbox import Outbox
 from yak_net.wire import CLIENT_PATH, HEARTBEAT_S, Greeting, NotYak, read_greeting
 

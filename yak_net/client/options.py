@@ -8,9 +8,9 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 
-from yak_core.clients.calls import ClientCall, ClientResult
 from yak_core.config import ClientConfig
-from yak_core.host import Node
+from yak_core.contract.client_calls import ClientCall, ClientResult
+from yak_core.contract.host import Node
 from yak_core.ids import NodeId
 from yak_net.client.errors import NoBrokersAvailable
 

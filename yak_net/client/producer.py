@@ -19,9 +19,9 @@ from types import TracebackType
 from typing import Final
 
 from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Builder, Headers, RecordTooLarge
-from yak_core.clients.calls import ClientResult, SendBatch, SendResult
 from yak_core.clients.producer import Producer as ProducerNode
 from yak_core.config import ClientConfig
+from yak_core.contract.client_calls import ClientResult, SendBatch, SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NodeId
 from yak_net.client.batches import ProducerBatch, RecordMetadata, Resolved, Sent

@@ -11,10 +11,19 @@ import secrets
 from collections.abc import Callable
 from typing import Final, NoReturn
 
-from yak_core.clients.calls import ClientCall, ClientResult
 from yak_core.config import ClientConfig
-from yak_core.effects import Answer, CancelTimer, Effect, Exit, Halt, Observe, Send, SetTimer
-from yak_core.events import (
+from yak_core.contract.client_calls import ClientCall, ClientResult
+from yak_core.contract.effects import (
+    Answer,
+    CancelTimer,
+    Effect,
+    Exit,
+    Halt,
+    Observe,
+    Send,
+    SetTimer,
+)
+from yak_core.contract.events import (
     Called,
     Cancelled,
     Event,
@@ -24,10 +33,10 @@ from yak_core.events import (
     Started,
     TimerFired,
 )
-from yak_core.host import Host, Node
+from yak_core.contract.host import Host, Node
+from yak_core.contract.messages import Response
+from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
-from yak_core.messages import Response
-from yak_core.notes import Note
 from yak_net.backend import wall_ms
 from yak_net.client.links import Links
 from yak_net.settings import parse_url

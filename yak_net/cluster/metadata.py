@@ -273,7 +273,7 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
 
     Raises CannotStart for an address of no use, ClusterError if the store does not answer.
     """
-    from yak_core.metadata.calls import Done, Read
+    from yak_core.metadata.store_calls import Done, Read
     from yak_net.redis_store import RedisStore, StoreError
 
     try:

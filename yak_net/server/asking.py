@@ -13,8 +13,8 @@ from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
+from yak_core.contract.messages import Request, Response
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.messages import Request, Response
 from yak_net.server.gateway import Gateway, Gone
 from yak_net.server.problems import COMMON_HEADERS, Problem, gone, problem, stage
 

@@ -25,8 +25,8 @@ from yak_core.batch import (
     records,
     seal,
 )
+from yak_core.contract.messages import DescribeResponse, FetchResponse, ProduceResponse
 from yak_core.ids import Epoch, Offset
-from yak_core.messages import DescribeResponse, FetchResponse, ProduceResponse
 
 TIMEOUT_MS: Final = 30_000
 TIMEOUT_MS_MAX: Final = 600_000

@@ -16,17 +16,17 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from yak_core.broker import Broker
-from yak_core.clients.calls import ClientResult
+from yak_core.broker.describe import describe
+from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
-from yak_core.effects import Effect
-from yak_core.events import Event, Started, StopAsked
-from yak_core.host import Host, Recorder
+from yak_core.contract.client_calls import ClientResult
+from yak_core.contract.effects import Effect
+from yak_core.contract.events import Event, Started, StopAsked
+from yak_core.contract.host import Host, Recorder
+from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
+from yak_core.contract.notes import Note, RecordObserved
 from yak_core.ids import CallId, Micros, NodeId
-from yak_core.messages import DescribeRequest, PeerMessage, Request, Response
-from yak_core.metadata.calls import Done, Read
-from yak_core.notes import Note, RecordObserved
-from yak_core.picture import describe
+from yak_core.metadata.store_calls import Done, Read
 from yak_net.backend import EXITED, NetBackend, OnAnswer, wall_ms
 from yak_net.peers import Peers
 from yak_net.redis_store import RedisStore

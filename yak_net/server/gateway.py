@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from yak_core.contract.messages import Request, Response
 from yak_core.ids import NodeId
-from yak_core.messages import Request, Response
 
 
 class Gone(Exception):

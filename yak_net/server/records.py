@@ -10,10 +10,9 @@ from typing import Final
 
 from aiohttp import web
 
+from yak_core.broker.fetch import EARLIEST, LATEST
 from yak_core.config import MIB
-from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import Offset
-from yak_core.messages import (
+from yak_core.contract.messages import (
     FetchRequest,
     FetchResponse,
     ListOffsetsRequest,
@@ -21,7 +20,8 @@ from yak_core.messages import (
     ProduceRequest,
     ProduceResponse,
 )
-from yak_core.serving import EARLIEST, LATEST
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import Offset
 from yak_net.server import bodies
 from yak_net.server.asking import ask_for, bad, beside, check_query, json_answer, json_body, number
 from yak_net.server.gateway import Gateway

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from yak_core.notes import (
+from yak_core.contract.notes import (
     DuplicateRecognised,
     HighWatermarkAdvanced,
     IgnoredMessage,

@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from yak_core.config import MIB
-from yak_core.messages import DescribeRequest, DescribeResponse
+from yak_core.contract.messages import DescribeRequest, DescribeResponse
 from yak_net.server import bodies
 from yak_net.server.asking import ask, ask_for, check_query, json_answer
 from yak_net.server.gateway import Gateway, Gone

@@ -13,11 +13,8 @@ from typing import Final, Protocol
 import structlog
 from aiohttp import WSMsgType, web
 
-from yak_core.clients.calls import ClientResult
-from yak_core.codec import FRAME_BYTES_MAX, CodecError, decode, encode
-from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import CallId, NodeId
-from yak_core.messages import (
+from yak_core.contract.client_calls import ClientResult
+from yak_core.contract.messages import (
     DescribeRequest,
     FetchRequest,
     ListOffsetsRequest,
@@ -26,6 +23,9 @@ from yak_core.messages import (
     Request,
     Response,
 )
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import CallId, NodeId
+from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.backend import OnAnswer
 from yak_net.outbox import Outbox
 from yak_net.wire import HEARTBEAT_S, greeting, refuse_pages

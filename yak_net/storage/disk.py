@@ -28,8 +28,8 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from yak_core.batch import Batch, BatchError
-from yak_core.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.events import DiskResult, Done, NoSpace
+from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.contract.events import DiskResult, Done, NoSpace
 from yak_core.ids import Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage

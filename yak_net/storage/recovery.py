@@ -32,11 +32,11 @@ from yak_core.batch import (
     parse,
     read_header,
 )
-from yak_core.events import Recovered
+from yak_core.broker.saved_state import read_saved
+from yak_core.contract.events import Recovered
 from yak_core.ids import NodeId, Offset
 from yak_core.log.epochs import NO_EPOCH, EpochIndex
 from yak_core.log.producers import PRODUCERS_MAX, ProducerTable
-from yak_core.saved import read_saved
 from yak_net.storage.checkpoints import (
     DAMAGED,
     REWRITE,

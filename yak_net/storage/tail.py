@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 from yak_core.batch import Batch, stamped
-from yak_core.effects import AppendLog, TruncateLog
+from yak_core.contract.effects import AppendLog, TruncateLog
 from yak_core.ids import Offset
 
 _FORGOTTEN = Batch(0, -1, 0, -1, -1, -1, -1, 0, 0, b"")
@@ -108,7 +108,7 @@ class Tail:
         )
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
-        """As :meth:`yak_core.disk.DiskImage.read`, of what is in memory."""
+        """As :meth:`yak_core.model.disk.DiskImage.read`, of what is in memory."""
         if start >= end_max or start >= self.leo or start < self.start:
             return ()
         ends = self._ends

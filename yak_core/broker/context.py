@@ -1,0 +1,69 @@
+"""What the parts of one node share: its rules, the time, and the effects of the step under way.
+
+Must never decide anything. A part writes effects with :meth:`Desk.emit` in the order in which they
+are to be started.
+"""
+
+from __future__ import annotations
+
+from yak_core.config import BrokerConfig
+from yak_core.contract.effects import Effect, Observe
+from yak_core.contract.notes import Note
+from yak_core.ids import CallId, Micros, NodeId, OpId
+from yak_core.rules import Rules
+
+
+class Desk:
+    """One node's shared desk; the node is its only writer."""
+
+    __slots__ = ("node", "config", "rules", "nonce", "now", "out", "next_op", "next_call", "tries")
+
+    def __init__(self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int) -> None:
+        self.node = node
+        self.config = config
+        self.rules = rules
+        self.nonce = nonce
+        self.now: Micros = 0
+        self.out: list[Effect] = []
+        self.next_op: OpId = 0
+        self.next_call: CallId = 0
+        self.tries = 0
+
+    def emit(self, effect: Effect) -> None:
+        """Order something of the world."""
+        self.out.append(effect)
+
+    def note(self, note: Note) -> None:
+        """Remark on something."""
+        self.out.append(Observe(note))
+
+    def op(self) -> OpId:
+        """A fresh name for a disk operation."""
+        self.next_op += 1
+        return self.next_op
+
+    def call(self) -> CallId:
+        """A fresh name for a metadata call."""
+        self.next_call += 1
+        return self.next_call
+
+    def attempt(self) -> str:
+        """A fresh attempt id: the start-up nonce and a counter (never used by anyone else)."""
+        self.tries += 1
+        return f"{self.node}-{self.nonce:032x}-{self.tries}"
+
+    def take(self) -> list[Effect]:
+        """The effects of this step; the desk is empty afterwards."""
+        out = self.out
+        self.out = []
+        return out
+
+    def fork(self) -> Desk:
+        """A copy that shares only immutable things."""
+        other = Desk(self.node, self.config, self.rules, self.nonce)
+        other.now = self.now
+        other.out = list(self.out)
+        other.next_op = self.next_op
+        other.next_call = self.next_call
+        other.tries = self.tries
+        return other

@@ -1,0 +1,108 @@
+"""How a broker looks from outside: snapshots, descriptions, notes; must never change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from yak_core.broker.context import Desk
+from yak_core.contract.host import Snapshot
+from yak_core.contract.messages import DescribeRequest, DescribeResponse, ReplicaStatus
+from yak_core.contract.notes import IsrExpanded, IsrShrunk, RecordObserved
+from yak_core.metadata.partition_state import Record
+
+if TYPE_CHECKING:
+    from yak_core.broker.roles import Broker
+
+
+def picture(broker: Broker) -> Snapshot:
+    """The canonical snapshot of a broker; names as in docs/contract.md."""
+    if not hasattr(broker, "log"):
+        return Snapshot("broker", (("phase", broker.phase),))
+    log = broker.log
+    view = broker.view
+    leading = broker.leading
+    proposal = broker.session.proposal
+    progress: tuple[object, ...] = ()
+    if leading is not None:
+        progress = tuple(
+            (node, p.incarnation, p.state, p.match, p.next, len(p.inflight))
+            for node, p in leading.progress.items()
+        )
+    values: dict[str, object] = {
+        "appended_end": log.appended_end,
+        "durable_end": log.durable_end,
+        "elr": () if view is None else view.elr,
+        "epoch": broker.epoch,
+        "epochs": log.epochs.entries(),
+        "hw": log.hw,
+        "incarnation": broker.incarnation,
+        "isr": () if view is None else view.isr,
+        "leader": broker.leader,
+        "leo": log.leo,
+        "log_start": log.log_start,
+        "node": broker.node_id,
+        "pending_isr": broker.pending_isr,
+        "phase": broker.phase,
+        "producers": tuple((pid, e.epoch, e.batches) for pid, e in log.producers.snapshot()),
+        "progress": progress,
+        "proposal": None if proposal is None else (proposal.kind, proposal.base_version),
+        "reading": len(broker.readers.parked),
+        "role": broker.role,
+        "verified": broker.follower.verified,
+        "version": 0 if view is None else view.version,
+        "waiting": len(broker.writers.committed) + len(broker.writers.local),
+    }
+    return Snapshot("broker", tuple(sorted(values.items())))
+
+
+def describe(broker: Broker, request: DescribeRequest) -> DescribeResponse:
+    """The broker's own view of the cluster, for clients."""
+    view = broker.view
+    log = broker.log
+    positions = {} if broker.leading is None else broker.leading.positions
+    return DescribeResponse(
+        correlation=request.correlation,
+        node=broker.node_id,
+        role=broker.role,
+        leader=broker.leader,
+        leader_epoch=broker.epoch,
+        version=0 if view is None else view.version,
+        isr=() if view is None else view.isr,
+        elr=() if view is None else view.elr,
+        leo=log.leo,
+        hw=log.hw,
+        log_start=log.log_start,
+        replicas=()
+        if view is None
+        else tuple(
+            ReplicaStatus(node, entry.url, entry.incarnation, positions.get(node, -1))
+            for node, entry in view.nodes
+        ),
+    )
+
+
+def advisory_view(broker: Broker) -> tuple[tuple[str, str], ...]:
+    """What a leader publishes next to the record, for people: nobody decides anything by it."""
+    view = broker.view
+    assert view is not None
+    assert broker.leading is not None
+    ends = tuple((f"leo:{n}", str(end)) for n, end in sorted(broker.leading.positions.items()))
+    return (
+        ("epoch", str(broker.epoch)),
+        ("hw", str(broker.log.hw)),
+        ("isr", ",".join(view.isr)),
+        ("leader", broker.node_id),
+        *ends,
+    )
+
+
+def note_record(desk: Desk, known: Record | None, record: Record) -> None:
+    """Remark on what changed between two records."""
+    desk.note(RecordObserved(record.version, record.leader_epoch))
+    before = record.isr if known is None else known.isr
+    removed = tuple(node for node in before if node not in record.isr)
+    added = tuple(node for node in record.isr if node not in before)
+    if removed:
+        desk.note(IsrShrunk(record.isr, removed, record.version))
+    if added:
+        desk.note(IsrExpanded(record.isr, added, record.version))

@@ -1,0 +1,331 @@
+"""What a leader does: push the log, count the acks, move the high watermark, propose the ISR.
+
+Must never count a follower for more than it proved in this epoch and incarnation. The high
+watermark is the minimum over the maximal ISR (what is recorded and what is proposed), so it cannot
+pass anybody whom the store might elect (R5).
+"""
+
+from __future__ import annotations
+
+from yak_core.broker.context import Desk
+from yak_core.broker.progress import PROBE, REPLICATE, UNKNOWN, Progress
+from yak_core.broker.replica_log import Log
+from yak_core.broker.store_session import Proposal, Session
+from yak_core.contract.effects import Send, SendLog
+from yak_core.contract.events import NotShipped, Shipped
+from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
+from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, IsrProposed
+from yak_core.ids import Epoch, Incarnation, NodeId, Offset, OpId
+from yak_core.metadata.partition_state import Record
+from yak_core.metadata.transitions import Rejected, alter_isr
+from yak_core.rules import JoinView
+
+ALTER_ISR = "alter_isr"
+
+
+class Leader:
+    """One leadership: from the election of this incarnation to its end."""
+
+    __slots__ = (
+        "desk",
+        "log",
+        "session",
+        "epoch",
+        "start",
+        "view",
+        "incarnation",
+        "progress",
+        "positions",
+        "pending_isr",
+        "maximal_isr",
+        "shipping",
+        "seq",
+        "ticked_at",
+    )
+
+    def __init__(
+        self,
+        desk: Desk,
+        log: Log,
+        session: Session,
+        epoch: Epoch,
+        view: Record,
+        incarnation: Incarnation,
+    ) -> None:
+        self.desk = desk
+        self.log = log
+        self.session = session
+        self.epoch = epoch
+        self.start: Offset = log.leo
+        self.view = view
+        self.incarnation = incarnation
+        self.pending_isr: tuple[NodeId, ...] | None = None
+        self.maximal_isr = view.isr
+        self.shipping: dict[OpId, NodeId] = {}
+        self.seq = 0
+        self.ticked_at = desk.now
+        # Members of the ISR start as caught up, or the first write would throw them out (F33).
+        self.progress: dict[NodeId, Progress] = {
+            node: Progress(
+                view.incarnation_of(node), log.leo, desk.now if node in view.isr else -(1 << 62)
+            )
+            for node in view.replicas
+            if node != desk.node
+        }
+        self.positions: dict[NodeId, Offset] = {desk.node: log.position}
+
+    # -- sending --------------------------------------------------------------------------------
+
+    def on_heartbeat(self) -> None:
+        """Tell every follower where the log and the high watermark are; look after the ISR."""
+        config = self.desk.config
+        due = self.desk.now - config.heartbeat_us // 2
+        # After a stall of its own a leader hears the acks that waited before it blames (KIP-501).
+        stalled = self.desk.now - self.ticked_at > config.lag_us // 2
+        self.ticked_at = self.desk.now
+        for node, progress in self.progress.items():
+            progress.paused = False
+            if progress.state == PROBE or progress.sent_at <= due:
+                self._send_empty(node, progress)
+        if not stalled:
+            self.maybe_shrink()
+
+    def pump(self, node: NodeId) -> None:
+        """Send this follower what it lacks, as far as the window allows."""
+        progress = self.progress[node]
+        if progress.state == PROBE:
+            if not progress.paused:
+                self._send_empty(node, progress)
+            return
+        start, end = progress.next, self.log.leo
+        if start >= end or progress.shipping != 0:
+            return
+        config = self.desk.config
+        if progress.has_room(config.window_messages, config.window_bytes):
+            op = self.desk.op()
+            progress.shipping = op
+            progress.sent_at = self.desk.now
+            self.shipping[op] = node
+            generation, bytes_max = self.log.generation, config.message_bytes_max
+            self.desk.emit(
+                SendLog(op, generation, node, self._header(start), start, end, bytes_max)
+            )
+
+    def pump_all(self) -> None:
+        """Send every follower what it lacks."""
+        for node in self.progress:
+            self.pump(node)
+
+    def on_shipped(self, op: OpId, result: object) -> bool:
+        """A SendLog completed; True if it was one of this leadership."""
+        node = self.shipping.pop(op, None)
+        if node is None:
+            return False
+        progress = self.progress[node]
+        if progress.shipping != op:
+            return True
+        if isinstance(result, Shipped):
+            progress.shipped(result.end, result.size)
+            self.pump(node)
+        elif isinstance(result, NotShipped):
+            progress.begin_probe(max(progress.match, 0))
+        return True
+
+    def on_peer_lost(self, node: NodeId) -> None:
+        """The link broke: what was in flight may be gone."""
+        progress = self.progress.get(node)
+        if progress is not None:
+            progress.begin_probe(progress.next if progress.match == UNKNOWN else progress.match)
+
+    def _send_empty(self, node: NodeId, progress: Progress) -> None:
+        progress.paused = progress.state == PROBE
+        progress.sent_at = self.desk.now
+        self.desk.emit(Send(node, self._header(progress.next)))
+
+    def _header(self, at: Offset) -> Replicate:
+        self.seq += 1
+        log = self.log
+        return Replicate(
+            self.epoch,
+            self.desk.node,
+            self.start,
+            at,
+            log.epochs.before(at),
+            (),
+            log.hw,
+            log.log_start,
+            self.seq,
+        )
+
+    # -- answers --------------------------------------------------------------------------------
+
+    def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
+        """A follower proved its log up to ``match``."""
+        progress = self._counted(src, message.epoch, message.incarnation, "ReplicateAck")
+        if progress is None:
+            return
+        if message.match > self.log.leo:
+            self.desk.note(IgnoredMessage(src, "ReplicateAck", "beyond the log's end"))
+            return
+        progress.acked(message.match)
+        progress.track_lag(self.desk.now, self.log.leo)
+        self.positions[src] = progress.match
+        self.advance()
+        self._maybe_expand(src, progress)
+        self.pump(src)
+
+    def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
+        """A follower's log does not match: probe where it could."""
+        progress = self._counted(src, message.epoch, message.incarnation, "ReplicateReject")
+        if progress is None:
+            return
+        _, end = self.log.epochs.end_of(message.hint_epoch, self.log.leo)
+        if progress.rejected(message.at, min(message.hint_offset, end)):
+            self.pump(src)
+        else:
+            self.desk.note(IgnoredMessage(src, "ReplicateReject", "stale"))
+
+    def _counted(
+        self, src: NodeId, epoch: Epoch, incarnation: Incarnation, kind: str
+    ) -> Progress | None:
+        """The progress that this answer speaks of, or None if it must not count."""
+        progress = self.progress.get(src)
+        if progress is None:
+            self.desk.note(IgnoredMessage(src, kind, "not a replica"))
+            return None
+        if not self.desk.rules.accept_ack(self.epoch, epoch):
+            self.desk.note(IgnoredMessage(src, kind, "another epoch"))
+            return None
+        if incarnation < progress.incarnation:
+            self.desk.note(IgnoredMessage(src, kind, "an earlier incarnation"))
+            return None
+        self._meet(src, progress, incarnation)
+        return progress
+
+    def _meet(self, node: NodeId, progress: Progress, incarnation: Incarnation) -> None:
+        """An answer or the record shows this incarnation of the follower."""
+        if incarnation == progress.incarnation:
+            return
+        if not self.desk.rules.progress_survives(progress.incarnation, incarnation):
+            progress.begin_probe(self.log.leo)
+            progress.match = UNKNOWN
+            progress.acked_at = -1
+            self.positions.pop(node, None)
+        progress.incarnation = incarnation
+
+    # -- the high watermark ---------------------------------------------------------------------
+
+    def on_log_progress(self) -> None:
+        """The own position moved: the leader is a follower of itself (F61)."""
+        position = self.log.position
+        if position != self.positions[self.desk.node]:
+            self.positions[self.desk.node] = position
+            self.advance()
+
+    def advance(self) -> None:
+        """Move the high watermark as far as the maximal ISR allows."""
+        log = self.log
+        hw = self.desk.rules.advance_high_watermark(
+            log.hw, self.view.isr, self.maximal_isr, self.positions, self.view.effective_min_isr
+        )
+        if hw > log.hw and log.raise_hw(min(hw, log.leo)):
+            self.desk.note(HighWatermarkAdvanced(log.hw))
+
+    # -- the ISR --------------------------------------------------------------------------------
+
+    def on_view(self, record: Record, settled: Proposal | None) -> None:
+        """The record of this epoch moved on; a proposal that it settles no longer counts."""
+        self.view = record
+        if settled is not None or self.session.proposal is None:
+            self.pending_isr = None
+        self._set_maximal()
+        for node, progress in self.progress.items():
+            seen = record.incarnation_of(node)
+            if seen > progress.incarnation:
+                self._meet(node, progress, seen)
+        self.advance()
+        for node, progress in self.progress.items():
+            self._maybe_expand(node, progress)
+
+    def on_proposal_dropped(self) -> None:
+        """The proposal ended without a newer record."""
+        self.pending_isr = None
+        self._set_maximal()
+        self.advance()
+
+    def maybe_shrink(self) -> None:
+        """Propose an ISR without those who have lagged behind for too long."""
+        if not self.session.may_propose(self.view):
+            return
+        lag_us = self.desk.config.lag_us
+        out = tuple(
+            node
+            for node, progress in self.progress.items()
+            if node in self.view.isr
+            and self.desk.rules.in_lag(
+                self.desk.now, progress.caught_up_at, progress.match, self.log.leo, lag_us
+            )
+        )
+        if out:
+            self._propose(tuple(node for node in self.view.isr if node not in out), ())
+
+    def _maybe_expand(self, node: NodeId, progress: Progress) -> None:
+        if node in self.view.isr or not self.session.may_propose(self.view):
+            return
+        entry = self.view.node(node)
+        now = self.desk.now
+        view = JoinView(
+            match=progress.match,
+            hw=self.log.hw,
+            leo=self.log.leo,
+            epoch_start=self.start,
+            progress_incarnation=progress.incarnation,
+            recorded_incarnation=0 if entry is None else entry.incarnation,
+            draining=entry is not None and entry.draining,
+            in_time=progress.match >= self.log.leo
+            or now - progress.caught_up_at <= self.desk.config.lag_us,
+            isr_size=len(self.view.isr),
+            min_isr=self.view.effective_min_isr,
+        )
+        if self.desk.rules.may_join(view):
+            joined = tuple(sorted((*self.view.isr, node)))
+            self._propose(joined, ((node, progress.incarnation),))
+
+    def _propose(
+        self, isr: tuple[NodeId, ...], added: tuple[tuple[NodeId, Incarnation], ...]
+    ) -> None:
+        record = alter_isr(
+            self.view,
+            attempt=self.desk.attempt(),
+            node=self.desk.node,
+            incarnation=self.incarnation,
+            isr=isr,
+            added=added,
+        )
+        if isinstance(record, Rejected):
+            return
+        self.pending_isr = isr
+        self._set_maximal()
+        self.desk.note(IsrProposed(isr, self.view.version))
+        self.session.propose(ALTER_ISR, self.view, record, None)
+
+    def _set_maximal(self) -> None:
+        pending = self.pending_isr or ()
+        extra = tuple(node for node in pending if node not in self.view.isr)
+        self.maximal_isr = tuple(sorted((*self.view.isr, *extra)))
+
+    def fork(self, desk: Desk, log: Log, session: Session) -> Leader:
+        """A copy on another desk, log and session."""
+        other = Leader(desk, log, session, self.epoch, self.view, self.incarnation)
+        other.start = self.start
+        other.progress = {node: p.fork() for node, p in self.progress.items()}
+        other.positions = dict(self.positions)
+        other.pending_isr = self.pending_isr
+        other.maximal_isr = self.maximal_isr
+        other.shipping = dict(self.shipping)
+        other.seq = self.seq
+        other.ticked_at = self.ticked_at
+        return other
+
+
+__all__ = ["ALTER_ISR", "PROBE", "REPLICATE", "Leader"]

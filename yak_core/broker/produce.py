@@ -1,0 +1,247 @@
+"""What a broker answers to producers: refusals, appends, confirmations; must never guess.
+
+Every answer says what became of the records: written, not written, or unknown. Before the append
+all refusals are definite; after it, whatever is not a confirmation is unknown (R9, R10).
+"""
+
+from __future__ import annotations
+
+from yak_core.batch import Batch, placed
+from yak_core.broker.context import Desk
+from yak_core.broker.leader import Leader
+from yak_core.broker.pending_acks import Waiter, Waiters
+from yak_core.broker.replica_log import Log
+from yak_core.contract.effects import Answer, SetTimer
+from yak_core.contract.messages import ProduceRequest, ProduceResponse
+from yak_core.contract.notes import DuplicateRecognised, ProduceRefused
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
+from yak_core.metadata.partition_state import Record
+from yak_core.rules import SequenceVerdict
+
+TIMER_WAITERS = "waiters"
+ACKS = (-1, 0, 1)
+
+
+class Writers:
+    """The write side of one broker."""
+
+    __slots__ = ("desk", "log", "committed", "local", "leader", "epoch", "armed")
+
+    def __init__(self, desk: Desk, log: Log) -> None:
+        self.desk = desk
+        self.log = log
+        self.committed = Waiters()
+        self.local = Waiters()
+        self.leader: NodeId | None = None
+        self.epoch: Epoch = 0
+        self.armed: Micros | None = None
+
+    def produce(
+        self, call: CallId, request: ProduceRequest, leading: Leader, lease_deadline: int
+    ) -> bool:
+        """Answer, append, or both; True if records were appended."""
+        refusal = self._refusal(request, leading.view, lease_deadline)
+        if refusal is not None:
+            error, detail = refusal
+            self.refuse(call, request, error, detail)
+            return False
+        batch = request.batch
+        verdict = SequenceVerdict("accept")
+        if batch.producer_id >= 0:
+            known = self.log.producers.get(batch.producer_id)
+            verdict = self.desk.rules.accept_sequence(known, batch)
+        if verdict.word == "accept":
+            self._append(call, request, leading.epoch)
+            return True
+        if verdict.word in ("duplicate", "duplicate_old"):
+            self._join_original(call, request, leading.epoch, verdict)
+        elif verdict.word == "fenced":
+            detail = "another producer with this id has taken over: start a new producer"
+            self.refuse(call, request, ErrorCode.INVALID_PRODUCER_EPOCH, detail)
+        else:
+            detail = "an earlier batch of this producer is missing: send that one first"
+            self.refuse(call, request, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, detail)
+        return False
+
+    def refuse(
+        self, call: CallId, request: ProduceRequest, error: ErrorCode, detail: str = ""
+    ) -> None:
+        """A definite refusal: nothing of this request was written by this call."""
+        self.desk.note(ProduceRefused(error.name, request.batch.producer_id))
+        self._answer(call, request.correlation, error, Outcome.NOT_WRITTEN, detail=detail)
+
+    def settle(self, epoch: Epoch) -> None:
+        """The high watermark moved: confirm what is committed."""
+        hw = self.log.hw
+        confirm = self.desk.rules.confirm
+        for done in self.committed.take(
+            lambda waiter: confirm(waiter.waiting_epoch, epoch, waiter.end, hw), hw
+        ):
+            self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
+
+    def on_log_progress(self) -> None:
+        """A write completed: answer the acks=1 requests that it covers."""
+        end = self.log.appended_end
+        for done in self.local.take(lambda _: True, end):
+            self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
+
+    def on_view(self, view: Record) -> None:
+        """The recorded ISR fell below min ISR: what waits may or may not commit (R10)."""
+        if len(view.isr) >= view.effective_min_isr:
+            return
+        for waiter in self.committed.take_all(lambda _: True):
+            self._answer_unknown(waiter, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+
+    def step_down(self) -> int:
+        """The leadership is over: fail what waits, as unknown. Returns how many."""
+        survives = self.desk.rules.survives_step_down
+        failed = self.committed.take_all(lambda waiter: not survives(waiter.acks))
+        failed += self.local.take_all(lambda _: True)
+        for waiter in failed:
+            self._answer_unknown(waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        return len(failed)
+
+    def fail_all(self, error: ErrorCode) -> None:
+        """This broker stops: everything that waits ends as unknown."""
+        for waiters in (self.committed, self.local):
+            for waiter in waiters.take_all(lambda _: True):
+                self._answer_unknown(waiter, error)
+
+    def expire(self) -> None:
+        """The waiters' timer fired: who waited too long does not know what became of it."""
+        now = self.desk.now
+        for waiters in (self.committed, self.local):
+            for waiter in waiters.take_all(lambda waiter: waiter.deadline <= now):
+                self._answer_unknown(waiter, ErrorCode.REQUEST_TIMED_OUT)
+        self.armed = None
+        self._arm()
+
+    def drop_call(self, call: CallId) -> None:
+        """The caller went away; its records stay."""
+        self.committed.drop_call(call)
+        self.local.drop_call(call)
+
+    def _refusal(
+        self, request: ProduceRequest, view: Record, lease_deadline: int
+    ) -> tuple[ErrorCode, str] | None:
+        """Why this request cannot be taken now, if so."""
+        config = self.desk.config
+        size = request.batch.size
+        if request.acks not in ACKS:
+            return ErrorCode.INVALID_REQUIRED_ACKS, "acks is all (-1), 1 or 0"
+        if size > config.batch_bytes_max:
+            detail = f"the batch has {size} bytes, at most {config.batch_bytes_max} are taken"
+            return ErrorCode.MESSAGE_TOO_LARGE, detail
+        if request.acks == -1 and len(view.isr) < view.effective_min_isr:
+            detail = f"{len(view.isr)} in sync, {view.effective_min_isr} needed: try again later"
+            return ErrorCode.NOT_ENOUGH_REPLICAS, detail
+        if not self.desk.rules.serves_acks(request.acks, self.desk.now, lease_deadline):
+            detail = "the lease of this leader is over: only acks=all is taken"
+            return ErrorCode.NOT_LEADER_OR_FOLLOWER, detail
+        waiting = len(self.committed) + len(self.local)
+        if (
+            waiting >= config.waiting_max
+            or len(self.log.tail) >= config.uncommitted_max
+            or self.log.pending_bytes + size > config.append_bytes_max
+        ):
+            return ErrorCode.THROTTLING_QUOTA_EXCEEDED, "this broker is busy: try again later"
+        return None
+
+    def _append(self, call: CallId, request: ProduceRequest, epoch: Epoch) -> None:
+        batch: Batch = placed(request.batch, self.log.leo, epoch)
+        self.log.append((batch,))
+        if request.acks == 0:
+            self._answer_written(call, request.correlation, -1, -1)
+            return
+        self._wait(call, request, batch.base_offset, batch.end, epoch, epoch)
+
+    def _join_original(
+        self, call: CallId, request: ProduceRequest, epoch: Epoch, verdict: SequenceVerdict
+    ) -> None:
+        """A retry waits for the commit of what it repeats (F71)."""
+        batch = request.batch
+        base, end = verdict.base_offset, verdict.end
+        self.desk.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
+        record_epoch = -1 if base < 0 else self.log.epochs.before(end)
+        held = self.log.hw if request.acks == -1 else self.log.appended_end
+        if end <= held or request.acks == 0:
+            self._answer_written(call, request.correlation, base, record_epoch)
+        else:
+            self._wait(call, request, base, end, record_epoch, epoch)
+
+    def _wait(
+        self,
+        call: CallId,
+        request: ProduceRequest,
+        base: Offset,
+        end: Offset,
+        record_epoch: Epoch,
+        epoch: Epoch,
+    ) -> None:
+        deadline = self.desk.now + max(0, request.timeout_us)
+        waiter = Waiter(
+            end, call, request.correlation, base, record_epoch, epoch, deadline, request.acks
+        )
+        (self.committed if request.acks == -1 else self.local).add(waiter)
+        if self.armed is None or deadline < self.armed:
+            self._arm_for(deadline)
+
+    def _arm(self) -> None:
+        due = [
+            deadline
+            for deadline in (self.committed.next_deadline(), self.local.next_deadline())
+            if deadline is not None
+        ]
+        if due:
+            self._arm_for(min(due))
+
+    def _arm_for(self, deadline: Micros) -> None:
+        self.armed = deadline
+        wait = max(0, deadline - self.desk.now)
+        self.desk.emit(SetTimer(TIMER_WAITERS, wait, wait))
+
+    def _answer_written(
+        self, call: CallId, correlation: int, base: Offset, record_epoch: Epoch
+    ) -> None:
+        self._answer(call, correlation, ErrorCode.NONE, Outcome.WRITTEN, base, record_epoch)
+
+    def _answer_unknown(self, waiter: Waiter, error: ErrorCode) -> None:
+        self._answer(waiter.call, waiter.correlation, error, Outcome.UNKNOWN)
+
+    def _answer(
+        self,
+        call: CallId,
+        correlation: int,
+        error: ErrorCode,
+        outcome: Outcome,
+        base: Offset = -1,
+        record_epoch: Epoch = -1,
+        detail: str = "",
+    ) -> None:
+        self.desk.emit(
+            Answer(
+                call,
+                ProduceResponse(
+                    correlation,
+                    error,
+                    outcome,
+                    base,
+                    record_epoch,
+                    self.log.hw,
+                    self.leader,
+                    self.epoch,
+                    detail,
+                ),
+            )
+        )
+
+    def fork(self, desk: Desk, log: Log) -> Writers:
+        """A copy on another desk and log."""
+        other = Writers(desk, log)
+        other.committed = self.committed.fork()
+        other.local = self.local.fork()
+        other.leader = self.leader
+        other.epoch = self.epoch
+        other.armed = self.armed
+        return other

@@ -1,0 +1,198 @@
+"""The log as the core sees it: ends, epochs, producers, never a payload; must never decide.
+
+Three ends move on: ``leo`` when an append is ordered, ``appended_end`` when it is written and
+readable, ``durable_end`` when it is flushed. A cut never passes the high watermark, so only the
+tail above it is kept batch by batch; the idempotence table exists twice, folded up to the high
+watermark (``stable``) and up to the end (``producers``), so that a cut can fold it again without
+reading anything.
+
+Every truncation and every change of role begins a new generation: completions of older orders are
+dropped, for what they name may have been overwritten since (F62). A flush is ordered at once in
+the new generation, and its completion stands for all that went before it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from yak_core.batch import Batch
+from yak_core.broker.context import Desk
+from yak_core.contract.effects import AppendLog, FlushLog, TruncateLog
+from yak_core.contract.events import DiskDone, Recovered
+from yak_core.ids import Offset, OpId
+from yak_core.log.epochs import EpochIndex
+from yak_core.log.producers import ProducerEntry, ProducerTable
+from yak_core.value import message
+
+
+@message
+class TailBatch:
+    """One batch above the high watermark: its end, and its producer's entry once it counts."""
+
+    end: Offset
+    producer_id: int
+    entry: ProducerEntry | None
+
+
+@message
+class Pending:
+    """A disk order that has not completed: ``append`` or ``flush``, up to ``end``."""
+
+    kind: str
+    end: Offset
+    size: int
+
+
+class Log:
+    """One replica's log. ``hw`` is the end of what this replica knows to be committed."""
+
+    __slots__ = (
+        "desk",
+        "log_start",
+        "leo",
+        "appended_end",
+        "durable_end",
+        "hw",
+        "generation",
+        "epochs",
+        "producers",
+        "stable",
+        "tail",
+        "pending",
+        "pending_bytes",
+        "flush_each",
+    )
+
+    def __init__(self, desk: Desk, recovered: Recovered, hw: Offset) -> None:
+        self.desk = desk
+        self.log_start = recovered.log_start
+        self.leo = recovered.leo
+        self.appended_end = recovered.leo
+        self.durable_end = recovered.leo
+        self.hw = max(recovered.log_start, min(hw, recovered.leo))
+        self.generation = 0
+        self.epochs = EpochIndex(recovered.epochs)
+        self.producers = ProducerTable(recovered.producers, desk.config.producers_max)
+        self.stable = self.producers.fork()
+        self.tail: deque[TailBatch] = deque()
+        self.pending: dict[OpId, Pending] = {}
+        self.pending_bytes = 0
+        self.flush_each = desk.config.flush == "batch"
+        for header in recovered.headers:
+            self._remember(header)
+        self._fold_stable()
+
+    def append(self, batches: tuple[Batch, ...]) -> None:
+        """Order the append of placed batches, and their flush if acks mean flushed."""
+        assert batches[0].base_offset == self.leo, "a log has no gaps"
+        size = 0
+        for batch in batches:
+            self.epochs.note(batch.epoch, batch.base_offset)
+            self._remember(batch)
+            size += batch.size
+        self.leo = batches[-1].end
+        op = self.desk.op()
+        self.pending[op] = Pending("append", self.leo, size)
+        self.pending_bytes += size
+        self.desk.emit(AppendLog(op, self.generation, batches))
+        if self.flush_each:
+            self.flush()
+
+    def flush(self) -> OpId:
+        """Order a flush of all that was ordered before."""
+        op = self.desk.op()
+        self.pending[op] = Pending("flush", self.leo, 0)
+        self.desk.emit(FlushLog(op, self.generation))
+        return op
+
+    def truncate(self, end: Offset) -> Offset:
+        """Cut every batch that ends above ``end``; returns the new end. Begins a generation."""
+        assert end >= self.hw, "committed records are never cut"
+        while self.tail and self.tail[-1].end > end:
+            self.tail.pop()
+        self.leo = self.tail[-1].end if self.tail else min(self.leo, self.hw)
+        assert self.leo <= end, "a cut leaves nothing above it"
+        self.epochs.truncate(self.leo)
+        self.appended_end = min(self.appended_end, self.leo)
+        self.durable_end = min(self.durable_end, self.leo)
+        self.producers = self.desk.rules.producers_after_cut(self._rebuilt, self.producers)
+        self.generation += 1
+        self.pending.clear()
+        self.pending_bytes = 0
+        self.desk.emit(TruncateLog(self.desk.op(), self.generation, self.leo))
+        self.flush()
+        return self.leo
+
+    def new_generation(self) -> OpId:
+        """A change of role: completions of older orders no longer count; flush at once."""
+        self.generation += 1
+        self.pending.clear()
+        self.pending_bytes = 0
+        return self.flush()
+
+    def complete(self, event: DiskDone) -> None:
+        """Take in a completion; one of an older generation says nothing any more."""
+        if event.generation != self.generation:
+            return
+        order = self.pending.pop(event.op, None)
+        if order is None:
+            return
+        if order.end > self.appended_end:
+            self.appended_end = order.end
+        if order.kind == "append":
+            self.pending_bytes -= order.size
+        elif order.end > self.durable_end:
+            self.durable_end = order.end
+
+    def raise_hw(self, hw: Offset) -> bool:
+        """Move the high watermark up to ``hw`` (never beyond the end); True if it moved."""
+        if hw <= self.hw:
+            return False
+        assert hw <= self.leo, "nothing above the log's end is committed"
+        self.hw = hw
+        self._fold_stable()
+        return True
+
+    @property
+    def position(self) -> Offset:
+        """What this replica may claim to hold: flushed, or written where acks mean written."""
+        return self.durable_end if self.flush_each else self.appended_end
+
+    def _remember(self, batch: Batch) -> None:
+        end = batch.end
+        entry = self.producers.apply(
+            batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, end
+        )
+        self.tail.append(TailBatch(end, batch.producer_id, entry))
+
+    def _fold_stable(self) -> None:
+        """Fold what is now committed into the stable table and forget its batches."""
+        tail = self.tail
+        while tail and tail[0].end <= self.hw:
+            done = tail.popleft()
+            if done.entry is not None:
+                self.stable.put(done.producer_id, done.entry)
+
+    def _rebuilt(self) -> ProducerTable:
+        table = self.stable.fork()
+        for batch in self.tail:
+            if batch.entry is not None:
+                table.put(batch.producer_id, batch.entry)
+        return table
+
+    def fork(self, desk: Desk) -> Log:
+        """A copy on another desk that shares only immutable values."""
+        other = Log(desk, Recovered(), 0)
+        other.log_start = self.log_start
+        other.leo = self.leo
+        other.appended_end = self.appended_end
+        other.durable_end = self.durable_end
+        other.hw = self.hw
+        other.generation = self.generation
+        other.epochs = self.epochs.fork()
+        other.producers = self.producers.fork()
+        other.stable = self.stable.fork()
+        other.tail = deque(self.tail)
+        other.pending = dict(self.pending)
+        other.pending_bytes = self.pending_bytes
+        return other

@@ -1,0 +1,400 @@
+"""One broker: its start, its role, its stop, and who handles what; must never touch a payload.
+
+A broker recovers its log, registers a new incarnation in the metadata record, and from then on
+leads or follows as the record (or a message with a higher epoch) says. The view of the record
+changes in one place only, :meth:`Broker.act_on` (R1). The parts: ``log`` (ends and epochs),
+``session`` (the store), ``follower`` and ``leading`` (the two roles), ``readers`` and ``writers``
+(clients).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from yak_core.broker.context import Desk
+from yak_core.broker.describe import note_record, picture
+from yak_core.broker.election import schedule
+from yak_core.broker.fetch import Readers
+from yak_core.broker.follower import Follower
+from yak_core.broker.leader import Leader
+from yak_core.broker.peers import take_in
+from yak_core.broker.produce import Writers
+from yak_core.broker.replica_log import Log
+from yak_core.broker.requests import answer_call
+from yak_core.broker.saved_state import Saved, read_saved
+from yak_core.broker.shutdown import Shutdown
+from yak_core.broker.startup import Startup
+from yak_core.broker.store_session import Session
+from yak_core.broker.timers import heartbeat, run_out
+from yak_core.config import BrokerConfig, check_config
+from yak_core.contract.effects import Effect, Exit, Halt
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    DiskDone,
+    Event,
+    MetaReply,
+    NoSpace,
+    PeerLost,
+    Received,
+    Started,
+    StopAsked,
+    TimerFired,
+)
+from yak_core.contract.host import Snapshot
+from yak_core.contract.notes import BecameFollower, BecameLeader, SteppedDown
+from yak_core.errors import ErrorCode
+from yak_core.ids import Epoch, Incarnation, Micros, NodeId, Offset
+from yak_core.metadata.partition_state import Record
+from yak_core.rules import Rules
+
+RECOVERING: Final = "recovering"
+REGISTERING: Final = "registering"
+RUNNING: Final = "running"
+STOPPING: Final = "stopping"
+STOPPED: Final = "stopped"
+HALTED: Final = "halted"
+OVER: Final = (STOPPED, HALTED)
+
+
+class Broker:
+    """A replica of the log. Its first event is ``Started``; ``rules`` are its decisions."""
+
+    __slots__ = (
+        "rules",
+        "desk",
+        "node_id",
+        "config",
+        "phase",
+        "incarnation",
+        "epoch",
+        "leader",
+        "view",
+        "log",
+        "session",
+        "startup",
+        "follower",
+        "leading",
+        "readers",
+        "writers",
+        "saved_hw",
+        "shutdown",
+    )
+
+    desk: Desk
+    log: Log
+    session: Session
+    startup: Startup
+    shutdown: Shutdown
+    follower: Follower
+    readers: Readers
+    writers: Writers
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self.rules = Rules() if rules is None else rules
+        self.node_id: NodeId = ""
+        self.config: BrokerConfig | None = None
+        self.phase = RECOVERING
+        self.incarnation: Incarnation = 0
+        self.epoch: Epoch = 0
+        self.leader: NodeId | None = None
+        self.view: Record | None = None
+        self.leading: Leader | None = None
+        self.saved_hw: Offset = 0
+
+    # -- the node contract ----------------------------------------------------------------------
+
+    def step(self, now: Micros, event: Event) -> list[Effect]:
+        """Take in one event; see docs/contract.md."""
+        if self.phase in OVER:
+            return []
+        if isinstance(event, Started):
+            self._on_started(now, event)
+        else:
+            self.desk.now = now
+            _HANDLERS[type(event)](self, event)  # type: ignore[operator]
+        return self.desk.take()
+
+    def snapshot(self) -> Snapshot:
+        """What this broker is like now; see :mod:`yak_core.broker.describe`."""
+        return picture(self)
+
+    @property
+    def role(self) -> str:
+        """``leader`` or ``follower``."""
+        return "follower" if self.leading is None else "leader"
+
+    @property
+    def hw(self) -> Offset:
+        """The high watermark of this replica."""
+        return self.log.hw
+
+    @property
+    def pending_isr(self) -> tuple[NodeId, ...] | None:
+        """The ISR that this leader has proposed and does not know the fate of."""
+        return None if self.leading is None else self.leading.pending_isr
+
+    # -- start and stop -------------------------------------------------------------------------
+
+    def _on_started(self, now: Micros, event: Started) -> None:
+        assert isinstance(event.config, BrokerConfig), "a broker is started with a BrokerConfig"
+        check_config(event.node, event.config)
+        self.node_id = event.node
+        self.config = event.config
+        self.desk = Desk(event.node, event.config, self.rules, event.nonce)
+        self.desk.now = now
+        found = read_saved(event.recovered.saved)
+        saved = Saved() if isinstance(found, str) else found
+        self.saved_hw = saved.hw
+        self.log = Log(self.desk, event.recovered, self.saved_hw)
+        self.session = Session(self.desk, self, saved.record)
+        self.follower = Follower(self.desk, self.log)
+        self.readers = Readers(self.desk, self.log)
+        self.writers = Writers(self.desk, self.log)
+        self.startup = Startup(self.desk, self.log, self.session, event.recovered.intact, saved)
+        self.shutdown = Shutdown(self.desk, self.log)
+        if isinstance(found, str):
+            self.halt(found)
+        elif self.startup.begin():
+            self.phase = REGISTERING
+
+    def on_absent(self) -> None:
+        """The store holds no record."""
+        if self.phase == REGISTERING:
+            reason = self.startup.on_absent()
+            if reason:
+                self.halt(reason)
+
+    def _on_stop_asked(self, event: StopAsked) -> None:
+        if self.incarnation == 0:
+            self.phase = STOPPING
+            if not self.shutdown.put_back(self.startup, event.deadline_us):
+                self.exit(clean=False)
+            return
+        self.phase = STOPPING
+        self.leading = None
+        self.leader = self.writers.leader = None
+        self.writers.fail_all(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self.readers.turn_away(None, self.epoch)
+        self.shutdown.begin(event.deadline_us)
+
+    def exit(self, *, clean: bool) -> None:
+        """The stop is complete, or its time is over."""
+        self.phase = STOPPED
+        self.desk.emit(Exit(clean))
+
+    def halt(self, reason: str) -> None:
+        """Going on could break a promise: stop for good, and say why."""
+        if self.phase == HALTED:
+            return
+        self.phase = HALTED
+        self.leading = None
+        self.writers.fail_all(ErrorCode.KAFKA_STORAGE_ERROR)
+        self.readers.turn_away(None, self.epoch)
+        self.desk.emit(Halt(reason))
+
+    # -- the record -----------------------------------------------------------------------------
+
+    def act_on(self, record: Record) -> None:
+        """The only place where the view of the record changes (R1)."""
+        settled = self.session.end_proposal(record)
+        if self.phase == REGISTERING:
+            self.view = record
+            registered = self.startup.on_record(record, settled)
+            if isinstance(registered, str):
+                self.halt(registered)
+                return
+            if not registered:
+                return
+            self.incarnation = registered
+            self.phase = RUNNING
+            self.epoch = record.leader_epoch
+            self.session.begin_beats(registered)
+        elif self.phase != RUNNING:
+            return
+        if self.rules.is_superseded(record.incarnation_of(self.node_id), self.incarnation):
+            self.halt("another process with this node id has registered: this one is over")
+            return
+        known = self.view
+        self.view = record
+        note_record(self.desk, known, record)
+        self._take_role(record)
+        if self.phase == RUNNING and self.leading is not None and self.leading.view is not record:
+            self.leading.on_view(record, None if settled is None else settled[0])
+            self.after_leader_progress()
+            self.writers.on_view(record)
+        self.on_watch()
+
+    def _take_role(self, record: Record) -> None:
+        """Lead or follow as the record says, if it is not behind what messages have shown."""
+        if record.leader_epoch < self.epoch:
+            return
+        if record.leader_epoch > self.epoch or self.leader is None:
+            self._enter_epoch(record.leader_epoch, record.leader)
+        elif record.leader != self.leader:
+            self.halt(
+                f"two leaders for epoch {self.epoch}: {self.leader} and {record.leader} (F81)"
+            )
+            return
+        mine = record.leader == self.node_id and record.leader_incarnation == self.incarnation
+        if mine and self.leading is None:
+            self._become_leader(record)
+
+    def _enter_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
+        """A new epoch, or the leader of this one: whatever was known of the old one is over."""
+        if self.leading is not None and not self.rules.must_step_down(self.leading.epoch, epoch):
+            return
+        changed = (epoch, leader) != (self.epoch, self.leader)
+        self.epoch = epoch
+        self.leader = leader
+        self.writers.leader, self.writers.epoch = leader, epoch
+        if self.leading is not None:
+            self._step_down(epoch)
+        self.follower.begin(leader)
+        if changed and leader != self.node_id:
+            self.desk.note(BecameFollower(epoch, leader))
+
+    def _become_leader(self, record: Record) -> None:
+        """R2: note the epoch's start, order a flush, forget all positions, keep the HW."""
+        log = self.log
+        log.new_generation()
+        self.rules.note_epoch_start(log.epochs, self.epoch, log.leo)
+        log.producers = self.rules.producers_of_new_leader(log.producers)
+        self.leading = Leader(self.desk, log, self.session, self.epoch, record, self.incarnation)
+        self.desk.note(BecameLeader(self.epoch, log.leo))
+        heartbeat(self)
+        self.leading.advance()
+        self.after_leader_progress()
+
+    def _step_down(self, seen: Epoch) -> None:
+        """R16: another epoch exists; requests that wait end as unknown (R10)."""
+        assert self.leading is not None
+        epoch = self.leading.epoch
+        self.leading = None
+        unknown = self.writers.step_down()
+        self.readers.turn_away(None, seen)
+        self.log.new_generation()
+        self.desk.note(SteppedDown(epoch, seen, unknown))
+
+    # -- the store ------------------------------------------------------------------------------
+
+    def _on_meta_reply(self, event: MetaReply) -> None:
+        self.session.on_reply(event.call, event.outcome)
+
+    def on_watch(self) -> None:
+        """The watch moved: when may this broker stand for election?"""
+        if self.phase == RUNNING and self.leading is None:
+            schedule(self.desk, self.session, self.view)
+
+    def on_proposal_dropped(self) -> None:
+        """The outstanding proposal ended without a newer record."""
+        if self.leading is not None:
+            self.leading.on_proposal_dropped()
+            self.after_leader_progress()
+        elif self.phase == REGISTERING:
+            self.session.read_again()
+
+    # -- disk -----------------------------------------------------------------------------------
+
+    def _on_disk_done(self, event: DiskDone) -> None:
+        if isinstance(event.result, NoSpace):
+            self._on_no_space()
+            return
+        if self.phase == STOPPING:
+            self.log.complete(event)
+            if self.shutdown.on_disk_done(event.op, self.incarnation):
+                self.exit(clean=True)
+            return
+        if event.op not in self.log.pending and self._is_done_elsewhere(event):
+            return
+        self.log.complete(event)
+        if self.leading is not None:
+            self.leading.on_log_progress()
+            self.writers.on_log_progress()
+            self.after_leader_progress()
+        else:
+            self.follower.on_log_progress(self.epoch, self.incarnation)
+
+    def _is_done_elsewhere(self, event: DiskDone) -> bool:
+        """Take in what was no order of the log: a shipment, a saved value. False for none."""
+        if self.leading is not None and self.leading.on_shipped(event.op, event.result):
+            return True
+        if self.session.on_saved(event.op):
+            return True
+        started = self.startup.on_saved(event.op, self.view)
+        if isinstance(started, str):
+            self.halt(started)
+        elif started:
+            self.phase = REGISTERING
+        return bool(started)
+
+    def _on_no_space(self) -> None:
+        """The log on disk ends below what this broker believes, and no append can mend that.
+
+        Followers may hold the records already. The next start recovers what is really there.
+        """
+        if self.phase == STOPPING:
+            self.exit(clean=False)
+        else:
+            self.halt("no space left for the log: free some, then start this broker again")
+
+    # -- peers ----------------------------------------------------------------------------------
+
+    def raise_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
+        """R1: a message may show a higher epoch before the record does; a read is ordered."""
+        if leader != self.node_id:
+            self._enter_epoch(epoch, leader)
+        self.session.order_read()
+
+    def _on_peer_lost(self, event: PeerLost) -> None:
+        if self.leading is not None:
+            self.leading.on_peer_lost(event.peer)
+
+    # -- clients --------------------------------------------------------------------------------
+
+    def _on_cancelled(self, event: Cancelled) -> None:
+        self.readers.drop_call(event.call)
+        self.writers.drop_call(event.call)
+
+    def after_leader_progress(self) -> None:
+        """The log or its high watermark may have moved: confirm, and answer who waits."""
+        self.writers.settle(self.epoch)
+        self.readers.wake(self.leader, self.epoch)
+
+    def fork(self) -> Broker:
+        """A copy that shares only immutable values."""
+        other = Broker(self.rules)
+        other.node_id = self.node_id
+        other.config = self.config
+        other.phase = self.phase
+        other.incarnation = self.incarnation
+        other.epoch = self.epoch
+        other.leader = self.leader
+        other.view = self.view
+        other.saved_hw = self.saved_hw
+        if self.config is None:
+            return other
+        desk = self.desk.fork()
+        log = self.log.fork(desk)
+        session = self.session.fork(desk, other)
+        other.desk, other.log, other.session = desk, log, session
+        other.startup = self.startup.fork(desk, log, session)
+        other.shutdown = self.shutdown.fork(desk, log)
+        other.follower = self.follower.fork(desk, log)
+        other.readers = self.readers.fork(desk, log)
+        other.writers = self.writers.fork(desk, log)
+        if self.leading is not None:
+            other.leading = self.leading.fork(desk, log, session)
+        return other
+
+
+_HANDLERS: Final = {
+    Received: take_in,
+    TimerFired: run_out,
+    DiskDone: Broker._on_disk_done,
+    MetaReply: Broker._on_meta_reply,
+    Called: answer_call,
+    Cancelled: Broker._on_cancelled,
+    PeerLost: Broker._on_peer_lost,
+    StopAsked: Broker._on_stop_asked,
+}

@@ -1,0 +1,80 @@
+"""The named values that a broker keeps on its disk, and how they are read back; never does I/O.
+
+Each is written whole by one SaveState. A value that cannot be read is damage: it is reported as a
+sentence, and the broker halts instead of guessing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from yak_core.ids import Incarnation, Offset, Stamp
+from yak_core.metadata.partition_state import Record, RecordError, decode_record
+from yak_core.value import message
+
+RECORD_KEY: Final = "record"
+"""The newest record that was seen."""
+HW_KEY: Final = "hw"
+"""A lower bound of the high watermark."""
+CLEAN_KEY: Final = "clean"
+"""The clean marker: incarnation and log end of a stop in good order."""
+CLAIMS_KEY: Final = "claims"
+"""The flush mode of this life, and the registrations that this disk has claimed."""
+
+
+@message
+class Saved:
+    """What the last lives left behind. ``flush`` is empty on a new disk."""
+
+    record: Record | None = None
+    hw: Offset = 0
+    marker: tuple[Incarnation, Offset] | None = None
+    flush: str = ""
+    claims: tuple[Stamp, ...] = ()
+
+
+def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
+    """The values, or a sentence about the one that is damaged."""
+    values = dict(pairs)
+    key = RECORD_KEY
+    try:
+        record = values.get(RECORD_KEY)
+        decoded = None if record is None else decode_record(record)
+        key = HW_KEY
+        hw = int(values.get(HW_KEY, b"0"))
+        key = CLEAN_KEY
+        marker = values.get(CLEAN_KEY)
+        stopped = None if marker is None else _two_numbers(marker)
+        key = CLAIMS_KEY
+        flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
+    except (RecordError, ValueError) as error:
+        return (
+            f"the saved value {key!r} is damaged ({error}): "
+            "start this broker on an empty data directory, so that it copies from its peers"
+        )
+    return Saved(decoded, hw, stopped, flush, claims)
+
+
+def claims_value(flush: str, claims: tuple[Stamp, ...]) -> bytes:
+    """The bytes that :func:`read_saved` takes apart again."""
+    lines = (flush, *(f"{version} {attempt}" for version, attempt in claims))
+    return "\n".join(lines).encode()
+
+
+def marker_value(incarnation: Incarnation, leo: Offset) -> bytes:
+    """The bytes of a clean marker."""
+    return f"{incarnation} {leo}".encode()
+
+
+def _two_numbers(value: bytes) -> tuple[int, int]:
+    first, second = value.split()
+    return (int(first), int(second))
+
+
+def _read_claims(value: bytes) -> tuple[str, tuple[Stamp, ...]]:
+    lines = value.decode().split("\n")
+    claims: list[Stamp] = []
+    for line in lines[1:]:
+        version, attempt = line.split()
+        claims.append((int(version), attempt))
+    return (lines[0], tuple(claims))

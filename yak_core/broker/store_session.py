@@ -1,0 +1,320 @@
+"""One broker's dealings with the metadata store; must never decide who leads or who is in sync.
+
+It owns three things. The newest record seen: each reply is checked against the newest stamp that
+was known when the call was made, so a store that lost confirmed writes is noticed (F80), and each
+newer record is saved durably before the broker acts on it. The one outstanding proposal (R8): its
+bytes are frozen, an unknown outcome resends them, and it ends only when a newer record is acted on
+or when its guard is refused. The beats: the own lease, and the watch over the leader's.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from yak_core.broker.context import Desk
+from yak_core.broker.lease_watch import LeaseWatch
+from yak_core.broker.saved_state import RECORD_KEY
+from yak_core.contract.effects import CallMeta, CancelTimer, SaveState, SetTimer
+from yak_core.contract.notes import ProposalEnded, StoreUnknown
+from yak_core.ids import CallId, Incarnation, Micros, OpId, Stamp
+from yak_core.metadata.partition_state import Record, encode_record, follows
+from yak_core.metadata.store_calls import (
+    REFUSED_GUARD,
+    BeatCall,
+    Cas,
+    Done,
+    Guard,
+    MetaOutcome,
+    MetaValue,
+    Publish,
+    Read,
+    Refused,
+    Unknown,
+)
+from yak_core.value import message
+
+TIMER_BEAT = "beat"
+TIMER_READ = "read-again"
+TIMER_PROPOSAL = "proposal"
+
+
+class Owner(Protocol):
+    """The broker, as the session sees it."""
+
+    def act_on(self, record: Record) -> None:
+        """The newest record is saved: take it as the view."""
+        ...
+
+    def on_absent(self) -> None:
+        """The store holds no record, and never held one that this broker knew."""
+        ...
+
+    def on_watch(self) -> None:
+        """The lease watch took in a reply."""
+        ...
+
+    def on_proposal_dropped(self) -> None:
+        """The outstanding proposal ended without a newer record."""
+        ...
+
+    def halt(self, reason: str) -> None:
+        """Stop for good."""
+        ...
+
+
+@message
+class Proposal:
+    """The one outstanding change of the record, frozen as it was first sent."""
+
+    kind: str
+    request: Cas
+
+    @property
+    def base_version(self) -> int:
+        """Version that it would replace; 0 when it would create the record."""
+        return 0 if self.request.expected is None else self.request.expected[0]
+
+
+@message
+class OpenCall:
+    """A metadata call without an answer yet; ``floor`` is the newest stamp known when it left.
+
+    ``attempt`` names the proposal that it carries, for one proposal may be sent several times and
+    its answers may come when another one is outstanding.
+    """
+
+    kind: str
+    floor: Stamp | None
+    sent_at: Micros
+    attempt: str
+
+
+class Session:
+    """The store, as seen by one incarnation."""
+
+    __slots__ = (
+        "desk",
+        "owner",
+        "seen",
+        "saving",
+        "open",
+        "proposal",
+        "watch",
+        "lease_deadline",
+        "incarnation",
+    )
+
+    def __init__(self, desk: Desk, owner: Owner, saved: Record | None) -> None:
+        self.desk = desk
+        self.owner = owner
+        self.seen = saved
+        self.saving: dict[OpId, Record] = {}
+        self.open: dict[CallId, OpenCall] = {}
+        self.proposal: Proposal | None = None
+        self.watch = LeaseWatch()
+        self.lease_deadline: Micros = 0
+        self.incarnation: Incarnation = 0
+
+    # -- what the broker asks for ---------------------------------------------------------------
+
+    def order_read(self) -> None:
+        """Read the record, unless a read is under way."""
+        for call in self.open.values():
+            if call.kind == "read":
+                return
+        self._call("read", Read())
+
+    def begin_beats(self, incarnation: Incarnation) -> None:
+        """Beat from now on: the registration of this incarnation is done."""
+        self.incarnation = incarnation
+        self.lease_deadline = self.desk.now
+        self.on_beat_timer()
+
+    def on_beat_timer(self) -> None:
+        """Beat, and set the timer for the next one."""
+        period = self.desk.config.beat_us
+        self.desk.emit(SetTimer(TIMER_BEAT, period, period))
+        for call in self.open.values():
+            if call.kind == "beat":
+                return
+        known = None if self.seen is None else self.seen.stamp
+        self._call("beat", BeatCall(self.desk.node, self.incarnation, known))
+
+    def read_again(self) -> None:
+        """Read once more after a back-off."""
+        retry = self.desk.config.store_retry_us
+        self.desk.emit(SetTimer(TIMER_READ, retry // 2, retry))
+
+    def may_propose(self, view: Record | None) -> bool:
+        """Is nothing outstanding, and is the view the newest record that was seen?"""
+        return self.proposal is None and not self.saving and self.seen is view
+
+    def propose(self, kind: str, base: Record | None, record: Record, guard: Guard | None) -> None:
+        """Ask the store to replace ``base`` by ``record``."""
+        assert self.proposal is None, "one proposal at a time"
+        expected = None if base is None else base.stamp
+        self.proposal = Proposal(kind, Cas(expected, record, guard))
+        self._call("proposal", self.proposal.request)
+
+    def resend(self) -> None:
+        """The proposal timer ran out: send the same bytes again."""
+        if self.proposal is not None:
+            self._call("proposal", self.proposal.request)
+
+    def publish(self, view: tuple[tuple[str, str], ...]) -> None:
+        """Write the advisory view."""
+        self._call("publish", Publish(view))
+
+    def end_proposal(self, record: Record) -> tuple[Proposal, bool] | None:
+        """The record is acted on: the proposal that it settles, and whether it was applied."""
+        proposal = self.proposal
+        if proposal is None or record.version <= proposal.base_version:
+            return None
+        self.proposal = None
+        self.desk.emit(CancelTimer(TIMER_PROPOSAL))
+        applied = follows(record, proposal.request.record.stamp) is True
+        self.desk.note(ProposalEnded(proposal.kind, "applied" if applied else "overtaken"))
+        return (proposal, applied)
+
+    # -- what comes back ------------------------------------------------------------------------
+
+    def on_reply(self, call_id: CallId, outcome: MetaOutcome) -> None:
+        """A call ended."""
+        call = self.open.pop(call_id, None)
+        if call is None:
+            return
+        if isinstance(outcome, Unknown):
+            self._on_unknown(call)
+            return
+        if call.kind == "publish":
+            return
+        value = outcome.value if isinstance(outcome, Done) else outcome.current
+        if not self._lineage_holds(call, value):
+            return
+        if call.kind == "beat" and isinstance(outcome, Done):
+            self.lease_deadline = max(
+                self.lease_deadline, call.sent_at + self.desk.config.lease_us
+            )
+        if isinstance(outcome, Refused) and self._carries_proposal(call):
+            self._on_refused(outcome)
+        if value.record is not None:
+            self._observe(value.record)
+        elif not value.unchanged:
+            self.owner.on_absent()
+            return
+        self._watch(call, value)
+
+    def _watch(self, call: OpenCall, value: MetaValue) -> None:
+        """Leader, epoch and beat must come out of one reply, and out of the newest record."""
+        stored = self.seen
+        if stored is None:
+            return
+        described = call.floor if value.record is None else value.record.stamp
+        if described != stored.stamp:
+            return
+        beat = 0 if stored.leader is None else value.beat_of(stored.leader)
+        self.watch.saw(self.desk.now, stored.leader, stored.leader_epoch, beat, self.gap_us)
+        self.owner.on_watch()
+
+    @property
+    def gap_us(self) -> Micros:
+        """Silence of the store after which the watch over the leader begins anew.
+
+        Two beats and a call that got no answer: one lost reply is not an outage.
+        """
+        return 2 * self.desk.config.beat_us + self.desk.config.store_timeout_us
+
+    def on_saved(self, op: OpId) -> bool:
+        """A SaveState completed; True if it was this session's. The record is acted on now."""
+        record = self.saving.pop(op, None)
+        if record is None:
+            return False
+        self.owner.act_on(record)
+        return True
+
+    def _on_unknown(self, call: OpenCall) -> None:
+        self.desk.note(StoreUnknown(call.kind))
+        retry = self.desk.config.store_retry_us
+        if call.kind == "read":
+            self.read_again()
+        elif self._carries_proposal(call) and self.proposal is not None:
+            if self.desk.rules.after_unknown(self.proposal.kind) == "resend":
+                self.desk.emit(SetTimer(TIMER_PROPOSAL, retry // 2, retry))
+            else:
+                self._drop_proposal("forgotten")
+
+    def _carries_proposal(self, call: OpenCall) -> bool:
+        """Is this an answer to the proposal that is outstanding now?"""
+        proposal = self.proposal
+        return proposal is not None and call.attempt == proposal.request.record.attempt
+
+    def _on_refused(self, outcome: Refused) -> None:
+        if outcome.reason == REFUSED_GUARD:
+            # Beats only grow, so these bytes can never be written any more.
+            self._drop_proposal("refused")
+
+    def _drop_proposal(self, result: str) -> None:
+        assert self.proposal is not None
+        self.desk.note(ProposalEnded(self.proposal.kind, result))
+        self.proposal = None
+        self.desk.emit(CancelTimer(TIMER_PROPOSAL))
+        self.owner.on_proposal_dropped()
+
+    def _lineage_holds(self, call: OpenCall, value: MetaValue) -> bool:
+        """Does the store still hold everything that it had confirmed when the call was made?"""
+        floor = call.floor
+        if floor is None or value.unchanged:
+            return True
+        record = value.record
+        if record is None:
+            self.owner.halt("the metadata store was emptied: it holds no record any more")
+            return False
+        assert self.seen is not None
+        if record.store_id != self.seen.store_id:
+            self.owner.halt("the metadata store is another one: its store id differs")
+            return False
+        if record.version < floor[0] or follows(record, floor) is False:
+            self.owner.halt(
+                f"the metadata store lost confirmed writes: it holds version {record.version}, "
+                f"this broker has seen version {floor[0]}"
+            )
+            return False
+        return True
+
+    def _observe(self, record: Record) -> None:
+        """Save a newer record; it is acted on once it is durable."""
+        if self.seen is not None:
+            known = (self.seen.leader_epoch, self.seen.version)
+            if record.stamp == self.seen.stamp:
+                self._act_again()
+                return
+            if not self.desk.rules.is_newer(known, (record.leader_epoch, record.version)):
+                return
+        self.seen = record
+        op = self.desk.op()
+        self.saving[op] = record
+        self.desk.emit(SaveState(op, RECORD_KEY, encode_record(record)))
+
+    def _act_again(self) -> None:
+        """The stored record is the one saved in an earlier life: act on it if nobody has yet."""
+        if not self.saving and self.incarnation == 0 and self.seen is not None:
+            self.owner.act_on(self.seen)
+
+    def _call(self, kind: str, request: Read | Cas | BeatCall | Publish) -> None:
+        call = self.desk.call()
+        floor = None if self.seen is None else self.seen.stamp
+        attempt = request.record.attempt if isinstance(request, Cas) else ""
+        self.open[call] = OpenCall(kind, floor, self.desk.now, attempt)
+        self.desk.emit(CallMeta(call, request))
+
+    def fork(self, desk: Desk, owner: Owner) -> Session:
+        """A copy on another desk that shares only immutable values."""
+        other = Session(desk, owner, None)
+        other.seen = self.seen
+        other.saving = dict(self.saving)
+        other.open = dict(self.open)
+        other.proposal = self.proposal
+        other.watch = self.watch.fork()
+        other.lease_deadline = self.lease_deadline
+        other.incarnation = self.incarnation
+        return other

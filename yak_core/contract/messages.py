@@ -1,0 +1,225 @@
+"""What nodes say to each other; must never be changed after it was sent.
+
+Broker to broker: the leader pushes ``Replicate``; the follower answers with ``ReplicateAck``,
+``ReplicateReject`` or ``Fenced``. Client to broker: a request arrives at the broker as the event
+``Called`` and its answer arrives at the client as ``Received``. Requests carry the client's own
+correlation number, so that late and repeated answers are told apart by the core and not by the
+transport.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from yak_core.batch import Batch, seal
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.value import message
+
+
+@message
+class Replicate:
+    """Leader to follower: the batches from ``prev_offset`` on; empty, it is the heartbeat.
+
+    It always carries where it attaches (``prev_offset`` and the epoch of the record before it), so
+    even an empty one re-verifies the follower's log.
+    """
+
+    epoch: Epoch
+    leader: NodeId
+    epoch_start: Offset
+    prev_offset: Offset
+    prev_epoch: Epoch
+    batches: tuple[Batch, ...]
+    hw: Offset
+    log_start: Offset
+    seq: int
+
+
+@message
+class ReplicateAck:
+    """Follower to leader: my log equals yours below ``match``, and (flush=batch) is durable."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    match: Offset
+    seq: int
+
+
+@message
+class ReplicateReject:
+    """Follower to leader: my log does not match at ``at``; it could match up to the hint."""
+
+    epoch: Epoch
+    incarnation: Incarnation
+    at: Offset
+    hint_offset: Offset
+    hint_epoch: Epoch
+
+
+@message
+class Fenced:
+    """Anyone to a stale leader: a higher epoch exists."""
+
+    epoch: Epoch
+    leader: NodeId | None
+
+
+@message
+class ProduceRequest:
+    """One batch to append. ``timeout_us`` bounds the wait for acks (Kafka's Produce)."""
+
+    correlation: int
+    leader_epoch: Epoch
+    acks: int
+    timeout_us: int
+    batch: Batch
+
+
+@message
+class ProduceResponse:
+    """``base_offset`` and ``epoch`` are -1 unless the outcome is WRITTEN with a known place."""
+
+    correlation: int
+    error: ErrorCode
+    outcome: Outcome
+    base_offset: Offset
+    epoch: Epoch
+    hw: Offset
+    leader: NodeId | None
+    leader_epoch: Epoch
+    detail: str = ""
+
+
+@message
+class FetchRequest:
+    """Records from ``offset`` on; ``last_epoch`` is the epoch of the record before it, or -1."""
+
+    correlation: int
+    offset: Offset
+    last_epoch: Epoch
+    leader_epoch: Epoch
+    bytes_max: int
+    wait_us: int
+
+
+@message
+class FetchResponse:
+    """Whole batches; the first may begin below the offset that was asked for (as in Kafka).
+
+    ``diverging_end`` is -1, or the end up to which the reader's log prefix can still be trusted.
+    """
+
+    correlation: int
+    error: ErrorCode
+    batches: tuple[Batch, ...]
+    hw: Offset
+    log_start: Offset
+    leader: NodeId | None
+    leader_epoch: Epoch
+    diverging_end: Offset = -1
+    detail: str = ""
+
+
+@message
+class ListOffsetsRequest:
+    """``at``: -2 asks for the earliest offset, -1 for the latest (Kafka's ListOffsets)."""
+
+    correlation: int
+    at: int
+
+
+@message
+class ListOffsetsResponse:
+    """``epoch`` is the leader epoch of the record before ``offset``, -1 when there is none."""
+
+    correlation: int
+    error: ErrorCode
+    offset: Offset
+    epoch: Epoch
+    leader: NodeId | None
+    leader_epoch: Epoch
+
+
+@message
+class DescribeRequest:
+    """Asks a broker for its view of the cluster."""
+
+    correlation: int
+
+
+@message
+class ReplicaStatus:
+    """One row of a description: ``match`` is -1 where the answering broker does not know it."""
+
+    node: NodeId
+    url: str
+    incarnation: Incarnation
+    match: Offset
+
+
+@message
+class DescribeResponse:
+    """The answering broker's own view; ``leader`` is None while it knows of none."""
+
+    correlation: int
+    node: NodeId
+    role: str
+    leader: NodeId | None
+    leader_epoch: Epoch
+    version: int
+    isr: tuple[NodeId, ...]
+    elr: tuple[NodeId, ...]
+    leo: Offset
+    hw: Offset
+    log_start: Offset
+    replicas: tuple[ReplicaStatus, ...]
+
+
+PeerMessage: TypeAlias = Replicate | ReplicateAck | ReplicateReject | Fenced
+Request: TypeAlias = ProduceRequest | FetchRequest | ListOffsetsRequest | DescribeRequest
+Response: TypeAlias = ProduceResponse | FetchResponse | ListOffsetsResponse | DescribeResponse
+Message: TypeAlias = PeerMessage | Request | Response
+
+
+def with_batches(header: Replicate, batches: tuple[Batch, ...]) -> Replicate:
+    """The Replicate that a world ships for a SendLog: ``header`` with the batches it read."""
+    return Replicate(
+        header.epoch,
+        header.leader,
+        header.epoch_start,
+        header.prev_offset,
+        header.prev_epoch,
+        batches,
+        header.hw,
+        header.log_start,
+        header.seq,
+    )
+
+
+def with_records(header: FetchResponse, batches: tuple[Batch, ...]) -> FetchResponse:
+    """The FetchResponse that a world ships for an AnswerLog."""
+    return FetchResponse(
+        header.correlation,
+        header.error,
+        batches,
+        header.hw,
+        header.log_start,
+        header.leader,
+        header.leader_epoch,
+        header.diverging_end,
+        header.detail,
+    )
+
+
+def sealed(request: PeerMessage | Request) -> Message:
+    """A request as it leaves its client: a batch gets its producer fields and its CRC."""
+    if type(request) is not ProduceRequest or not request.batch.data:
+        return request
+    return ProduceRequest(
+        request.correlation,
+        request.leader_epoch,
+        request.acks,
+        request.timeout_us,
+        seal(request.batch),
+    )

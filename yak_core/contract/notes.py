@@ -1,0 +1,187 @@
+"""What a node remarks on: facts for traces, plots, stories and tests; must never steer anything."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.value import message
+
+
+@message
+class Registered:
+    """This incarnation is in the record; it may take part from here on."""
+
+    incarnation: Incarnation
+    clean: bool
+
+
+@message
+class BecameLeader:
+    """This node leads ``epoch``; its log ended at ``epoch_start`` when it began."""
+
+    epoch: Epoch
+    epoch_start: Offset
+
+
+@message
+class BecameFollower:
+    """This node follows ``leader`` in ``epoch``; None while the epoch has no leader."""
+
+    epoch: Epoch
+    leader: NodeId | None
+
+
+@message
+class SteppedDown:
+    """A leader of ``epoch`` saw ``seen_epoch``; ``unknown`` waiting requests were failed so."""
+
+    epoch: Epoch
+    seen_epoch: Epoch
+    unknown: int
+
+
+@message
+class StoodForElection:
+    """This node proposed itself as the leader of ``epoch``."""
+
+    epoch: Epoch
+
+
+@message
+class HighWatermarkAdvanced:
+    """Records below ``hw`` are committed as far as this node knows."""
+
+    hw: Offset
+
+
+@message
+class Truncated:
+    """The log was cut from ``end_before`` to ``end``."""
+
+    end_before: Offset
+    end: Offset
+    epoch: Epoch
+
+
+@message
+class FencedPeer:
+    """A message of ``peer`` was refused, because its ``epoch`` is over."""
+
+    peer: NodeId
+    epoch: Epoch
+
+
+@message
+class IgnoredMessage:
+    """A message changed nothing; ``reason`` is one of a fixed set of words."""
+
+    peer: NodeId
+    kind: str
+    reason: str
+
+
+@message
+class LogDiverged:
+    """A Replicate did not attach at ``at``; the hint went back to the leader."""
+
+    at: Offset
+    hint_offset: Offset
+    hint_epoch: Epoch
+
+
+@message
+class IsrProposed:
+    """The leader asked the store for this ISR; until it knows, both old and proposed count."""
+
+    isr: tuple[NodeId, ...]
+    base_version: int
+
+
+@message
+class IsrShrunk:
+    """The recorded ISR lost members."""
+
+    isr: tuple[NodeId, ...]
+    removed: tuple[NodeId, ...]
+    version: int
+
+
+@message
+class IsrExpanded:
+    """The recorded ISR gained members."""
+
+    isr: tuple[NodeId, ...]
+    added: tuple[NodeId, ...]
+    version: int
+
+
+@message
+class ProposalEnded:
+    """A metadata proposal of ``kind`` ended: ``applied``, ``overtaken`` or ``refused``."""
+
+    kind: str
+    result: str
+
+
+@message
+class StoreUnknown:
+    """A metadata call of ``kind`` got no answer; it may or may not have happened."""
+
+    kind: str
+
+
+@message
+class RecordObserved:
+    """The view is now the record of this version (and leader epoch)."""
+
+    version: int
+    epoch: Epoch
+
+
+@message
+class ProduceRefused:
+    """A produce request was answered with an error before anything was written."""
+
+    error: str
+    producer_id: int
+
+
+@message
+class DuplicateRecognised:
+    """A retried batch was found in the idempotence table, at ``base_offset``."""
+
+    producer_id: int
+    base_sequence: int
+    base_offset: Offset
+
+
+@message
+class ProducerReset:
+    """A producer node gave up on ``abandoned`` batches and starts a new producer epoch."""
+
+    producer_epoch: int
+    abandoned: int
+
+
+Note: TypeAlias = (
+    Registered
+    | BecameLeader
+    | BecameFollower
+    | SteppedDown
+    | StoodForElection
+    | HighWatermarkAdvanced
+    | Truncated
+    | FencedPeer
+    | IgnoredMessage
+    | LogDiverged
+    | IsrProposed
+    | IsrShrunk
+    | IsrExpanded
+    | ProposalEnded
+    | StoreUnknown
+    | RecordObserved
+    | ProduceRefused
+    | DuplicateRecognised
+    | ProducerReset
+)

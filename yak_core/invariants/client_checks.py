@@ -1,0 +1,226 @@
+"""Checks of what clients are told: confirmations, failures, records (R9, R10, R11).
+
+Must never believe a broker: the committed chain decides.
+"""
+
+from __future__ import annotations
+
+from yak_core.batch import Batch
+from yak_core.config import ClientConfig
+from yak_core.contract.client_calls import PollResult, SendBatch, SendResult
+from yak_core.contract.effects import Answer, AnswerLog, Effect, Send
+from yak_core.contract.events import Called, Event, Started
+from yak_core.contract.messages import (
+    FetchResponse,
+    ListOffsetsResponse,
+    ProduceRequest,
+    ProduceResponse,
+)
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import CallId, NodeId, Offset
+from yak_core.invariants.commit_checks import CommitChecks
+from yak_core.invariants.context import Scene
+from yak_core.invariants.replica import LiveBroker, Replica
+
+Attempt = tuple[int, int, int]
+"""(producer id, producer epoch, base sequence) under which a batch was sent."""
+
+
+class ClientState:
+    """One client node's open calls. Payloads are told apart by identity: a retry keeps its own."""
+
+    __slots__ = ("config", "sends", "attempts")
+
+    def __init__(self) -> None:
+        self.config: ClientConfig | None = None
+        self.sends: dict[CallId, Batch] = {}
+        self.attempts: dict[int, list[Attempt]] = {}
+
+
+class ClientChecks:
+    """Follows what brokers answer and what client nodes report."""
+
+    __slots__ = ("scene", "commits", "_clients", "_ledger")
+
+    def __init__(self, scene: Scene, commits: CommitChecks) -> None:
+        self.scene = scene
+        self.commits = commits
+        self._clients: dict[NodeId, ClientState] = {}
+        self._ledger = scene.ledger
+
+    # -- at a broker ----------------------------------------------------------------------------
+
+    def on_answer(self, replica: Replica, node: LiveBroker, effect: Answer) -> None:
+        """A broker answers a call."""
+        result = effect.result
+        if type(result) is ProduceResponse:
+            request = replica.calls.pop(effect.call, None)
+            written = effect.call in replica.written
+            replica.written.pop(effect.call, None)
+            if request is None:
+                return
+            if result.outcome == Outcome.WRITTEN:
+                if request.acks == -1:
+                    self._check_confirmed(replica.node_id, request.batch, result.base_offset)
+            elif result.outcome == Outcome.NOT_WRITTEN and written and not replica.starved:
+                self.scene.fail(
+                    "HonestFailure",
+                    replica.node_id,
+                    "an answer that leaves the outcome open, for it appended the batch",
+                    f"it answered {result.error.name} and that nothing was written",
+                )
+        elif type(result) is FetchResponse:
+            self._check_shown(replica, result.hw)
+        elif type(result) is ListOffsetsResponse:
+            self._check_shown(replica, result.offset)
+            if effect.call == replica.asked_latest and result.error == ErrorCode.NONE:
+                self._check_latest(replica, result.offset)
+
+    def on_answer_log(self, replica: Replica, node: LiveBroker, effect: AnswerLog) -> None:
+        """A broker answers a fetch with records of its log."""
+        if effect.end_max > replica.hw:
+            self._unread(
+                replica.node_id,
+                f"only records below the high watermark {replica.hw} to be shown",
+                f"records up to {effect.end_max} were",
+            )
+        self._check_shown(replica, effect.header.hw)
+
+    def _check_latest(self, replica: Replica, offset: Offset) -> None:
+        """What an earlier leader showed may lie anywhere below the start of the epoch (KIP-207)."""
+        start = self._ledger.starts.get(replica.epoch)
+        if start is not None and offset < start.end:
+            self._unread(
+                replica.node_id,
+                f"no latest offset below {start.end}, where epoch {replica.epoch} starts",
+                f"{offset} was shown",
+            )
+
+    def _check_shown(self, replica: Replica, offset: Offset) -> None:
+        if offset > self._ledger.end:
+            self._unread(
+                replica.node_id,
+                f"no offset above {self._ledger.end}, the end of what is committed, to be shown",
+                f"{offset} was",
+            )
+
+    # -- at a client ----------------------------------------------------------------------------
+
+    def after_step(self, client: NodeId, event: Event, effects: list[Effect]) -> None:
+        """A client node stepped."""
+        state = self._clients.get(client)
+        if state is None:
+            state = self._clients[client] = ClientState()
+        if type(event) is Called:
+            if type(event.request) is SendBatch:
+                state.sends[event.call] = event.request.batch
+        elif type(event) is Started:
+            state = self._clients[client] = ClientState()
+            if isinstance(event.config, ClientConfig):
+                state.config = event.config
+        for effect in effects:
+            if type(effect) is Send:
+                if type(effect.message) is ProduceRequest:
+                    self._on_attempt(state, effect.message.batch)
+            elif type(effect) is Answer:
+                if type(effect.result) is SendResult:
+                    self._on_send_result(client, state, effect.call, effect.result)
+                elif type(effect.result) is PollResult:
+                    self._on_poll_result(client, state, effect.result)
+
+    def _on_attempt(self, state: ClientState, batch: Batch) -> None:
+        if batch.producer_id < 0:
+            return
+        attempt = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
+        attempts = state.attempts.setdefault(id(batch.data), [])
+        if attempt not in attempts:
+            attempts.append(attempt)
+
+    def _on_send_result(
+        self, client: NodeId, state: ClientState, call: CallId, result: SendResult
+    ) -> None:
+        batch = state.sends.pop(call, None)
+        if batch is None:
+            return
+        attempts = state.attempts.pop(id(batch.data), [])
+        if result.outcome == Outcome.WRITTEN:
+            if state.config is not None and state.config.acks == -1 and result.base_offset >= 0:
+                self._check_place(client, result.base_offset, batch.count)
+            return
+        if result.outcome != Outcome.NOT_WRITTEN:
+            return
+        for attempt in attempts:
+            if self._ledger.is_behind(*attempt):
+                self.scene.fail(
+                    "HonestFailure",
+                    client,
+                    f"a batch reported as not written ({result.error.name}) not to be committed",
+                    f"sequence {attempt[2]} of producer {attempt[0]} (epoch {attempt[1]}) is",
+                )
+            self.commits.failed[attempt] = client
+
+    def _on_poll_result(self, client: NodeId, state: ClientState, result: PollResult) -> None:
+        if result.error != ErrorCode.NONE:
+            return
+        position = result.position
+        at = position
+        for batch in result.batches:
+            committed = self._ledger.at(batch.base_offset)
+            if (
+                committed is None
+                or committed.base_offset != batch.base_offset
+                or (committed.epoch, committed.crc) != (batch.epoch, batch.crc)
+            ):
+                self._unread(
+                    client,
+                    "committed records only"
+                    if committed is None
+                    else f"{committed!r}, which is committed there",
+                    f"it read {batch!r}",
+                )
+            if not batch.base_offset <= at < batch.end:
+                self._unread(client, f"the record at {at} to be read next", f"it read {batch!r}")
+            at = batch.end
+        if result.batches and result.next_offset != at:
+            self._unread(client, f"position {at} after that", f"it is {result.next_offset}")
+
+    # -- both -----------------------------------------------------------------------------------
+
+    def _check_confirmed(self, who: NodeId, batch: Batch, base: Offset) -> None:
+        """Is the confirmed batch committed, at ``base`` unless that is unknown (-1)?"""
+        ledger = self._ledger
+        if base < 0:
+            producer, epoch = batch.producer_id, batch.producer_epoch
+            if not ledger.is_behind(producer, epoch, batch.base_sequence):
+                self._unconfirmed(who, f"{batch!r} to be committed, as confirmed", "it is not")
+            return
+        committed = ledger.at(base)
+        if (
+            committed is None
+            or committed.base_offset != base
+            or (committed.crc, committed.count) != (batch.crc, batch.count)
+        ):
+            self._unconfirmed(
+                who,
+                f"{batch!r} to be committed at {base}, as it was confirmed",
+                f"only what is below {ledger.end} is committed"
+                if committed is None
+                else f"{committed!r} is",
+            )
+
+    def _check_place(self, who: NodeId, base: Offset, count: int) -> None:
+        committed = self._ledger.at(base)
+        if committed is None or (committed.base_offset, committed.count) != (base, count):
+            self._unconfirmed(
+                who,
+                f"{count} records to be committed at {base}, as it reported",
+                f"only what is below {self._ledger.end} is committed"
+                if committed is None
+                else f"{committed!r} is",
+            )
+
+    def _unconfirmed(self, who: NodeId, expected: str, happened: str) -> None:
+        self.scene.fail("ConfirmImpliesCommitted", who, expected, happened)
+
+    def _unread(self, who: NodeId, expected: str, happened: str) -> None:
+        self.scene.fail("ReadersSeeCommitted", who, expected, happened)

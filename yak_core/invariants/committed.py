@@ -1,0 +1,141 @@
+"""What all replicas together have made true: committed records, epochs; must never judge.
+
+It is ghost state: no node sees it. The committed chain only grows: whatever a leader's high
+watermark ever covered is committed (INV T and C). An epoch's entries are written by its leader
+alone, so the batch at a given (epoch, index) is one and the same for ever.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from yak_core.batch import Batch
+from yak_core.ids import Epoch, NodeId, Offset
+from yak_core.invariants.shadow_log import ShadowLog
+from yak_core.log.producers import SEQUENCE_MODULUS
+from yak_core.value import message
+
+
+@message
+class EpochStart:
+    """How an epoch began: its leader's life, and the log that it was elected with."""
+
+    node: NodeId
+    life: int
+    count: int
+    end: Offset
+    link: int
+    run_epochs: tuple[Epoch, ...]
+    run_firsts: tuple[int, ...]
+
+    def epoch_at(self, index: int) -> Epoch:
+        """Epoch of the leader's batch at ``index``, which is below ``count``."""
+        return self.run_epochs[bisect_right(self.run_firsts, index) - 1]
+
+
+class Run:
+    """The links of one epoch's batches, from the log index ``first`` on."""
+
+    __slots__ = ("first", "links")
+
+    def __init__(self, first: int) -> None:
+        self.first = first
+        self.links: list[int] = []
+
+
+class Ledger:
+    """Committed batches, and who led which epoch with what."""
+
+    __slots__ = ("batches", "ends", "links", "sequences", "producer_epochs", "starts", "runs")
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.ends: list[Offset] = []
+        self.links: list[int] = []
+        self.sequences: dict[tuple[int, int], int] = {}
+        self.producer_epochs: dict[int, int] = {}
+        self.starts: dict[Epoch, EpochStart] = {}
+        self.runs: dict[Epoch, Run] = {}
+
+    @property
+    def end(self) -> Offset:
+        """The true high watermark."""
+        return self.ends[-1] if self.ends else 0
+
+    def begin_epoch(self, epoch: Epoch, node: NodeId, life: int, log: ShadowLog) -> EpochStart:
+        """A leader acts in ``epoch`` for the first time; or how it began, if that is known."""
+        start = self.starts.get(epoch)
+        if start is None:
+            start = EpochStart(
+                node,
+                life,
+                len(log.links),
+                log.leo,
+                log.link_at(len(log.links)),
+                tuple(log.run_epochs),
+                tuple(log.run_firsts),
+            )
+            self.starts[epoch] = start
+            self.runs[epoch] = Run(start.count)
+        return start
+
+    def admits(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:
+        """May a log have ``link`` at ``index``, in a batch of ``epoch``?
+
+        Yes if the epoch's leader has put it there, or does so now (``may_write``).
+        """
+        run = self.runs.get(epoch)
+        if run is None:
+            return False
+        at = index - run.first
+        links = run.links
+        if 0 <= at < len(links):
+            return links[at] == link
+        if may_write and at == len(links):
+            links.append(link)
+            return True
+        return False
+
+    def leader_has(self, epoch: Epoch, index: int, batch_epoch: Epoch) -> bool:
+        """Does the log of the leader of ``epoch`` hold a batch of ``batch_epoch`` at ``index``?"""
+        start = self.starts.get(epoch)
+        if start is None:
+            return False
+        if index < start.count:
+            return start.epoch_at(index) == batch_epoch
+        return batch_epoch == epoch
+
+    def next_sequence(self, producer_id: int, producer_epoch: int) -> int:
+        """The sequence that is to be committed next in this producer epoch."""
+        return self.sequences.get((producer_id, producer_epoch), 0)
+
+    def is_next(self, batch: Batch) -> bool:
+        """Is this what its producer is expected to have committed next?"""
+        producer, epoch = batch.producer_id, batch.producer_epoch
+        return (
+            self.sequences.get((producer, epoch), 0) == batch.base_sequence
+            and self.producer_epochs.get(producer, 0) <= epoch
+        )
+
+    def is_behind(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
+        """Was the record with this sequence committed before?"""
+        expected = self.next_sequence(producer_id, producer_epoch)
+        behind = (expected - sequence) % SEQUENCE_MODULUS
+        return 0 < behind < SEQUENCE_MODULUS // 2
+
+    def commit(self, batch: Batch, link: int) -> None:
+        """The batch is committed, at the end of what was committed before."""
+        self.batches.append(batch)
+        self.ends.append(batch.base_offset + batch.count)
+        self.links.append(link)
+        producer = batch.producer_id
+        if producer >= 0:
+            self.sequences[producer, batch.producer_epoch] = (
+                batch.base_sequence + batch.count
+            ) % SEQUENCE_MODULUS
+            self.producer_epochs[producer] = batch.producer_epoch
+
+    def at(self, offset: Offset) -> Batch | None:
+        """The committed batch that holds ``offset``; None when it is not committed."""
+        index = bisect_right(self.ends, offset)
+        return self.batches[index] if offset >= 0 and index < len(self.batches) else None

@@ -1,0 +1,48 @@
+"""What the checkers share: replicas, ledger, record, and where we are; must never judge."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from yak_core.contract.host import Host
+from yak_core.ids import Incarnation, NodeId
+from yak_core.invariants.committed import Ledger
+from yak_core.invariants.replica import Replica
+from yak_core.invariants.violation import InvariantViolated
+from yak_core.metadata.partition_state import Record
+
+STORE: NodeId = "store"
+
+
+class Scene:
+    """``record`` is the newest one that the store accepted, ``members`` its ISR and ELR with their
+    registered incarnations, ``host`` whoever steps."""
+
+    __slots__ = ("replicas", "ledger", "record", "members", "host")
+
+    def __init__(self, brokers: tuple[NodeId, ...]) -> None:
+        self.replicas = {node_id: Replica(node_id) for node_id in brokers}
+        self.ledger = Ledger()
+        self.record: Record | None = None
+        self.members: tuple[tuple[Replica, Incarnation], ...] = ()
+        self.host: Host | None = None
+
+    def recorded_leader(self) -> Replica | None:
+        """The replica that the record names as the leader, if it acts as such."""
+        record = self.record
+        if record is None or record.leader is None:
+            return None
+        replica = self.replicas[record.leader]
+        if (
+            replica.up
+            and replica.leading is not None
+            and replica.epoch == record.leader_epoch
+            and replica.incarnation == record.leader_incarnation
+        ):
+            return replica
+        return None
+
+    def fail(self, invariant: str, node: NodeId, expected: str, happened: str) -> NoReturn:
+        """Raise InvariantViolated."""
+        event = -1 if self.host is None else self.host.step_number
+        raise InvariantViolated(invariant, event, node, expected, happened)

@@ -1,0 +1,267 @@
+"""Checks of one replica's own log: what it appends, cuts, flushes and claims (R2, R3, R4).
+
+Must never compare two whole logs: by LogMatching one batch stands for everything below it.
+"""
+
+from __future__ import annotations
+
+from yak_core.batch import Batch
+from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
+from yak_core.contract.messages import ReplicateAck
+from yak_core.ids import NodeId, OpId
+from yak_core.invariants.context import Scene
+from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
+
+
+class LogChecks:
+    """Follows the disk orders of all replicas."""
+
+    __slots__ = ("scene", "_ledger")
+
+    def __init__(self, scene: Scene) -> None:
+        self.scene = scene
+        self._ledger = scene.ledger
+
+    def on_append(self, replica: Replica, node: LiveBroker, effect: AppendLog) -> None:
+        """Batches join the log."""
+        log, admits = replica.log, self._ledger.admits
+        ends, epochs = log.ends, log.run_epochs
+        leads = node.leading is not None
+        index = len(ends)
+        log.appends[effect.op] = index
+        for batch in effect.batches:
+            if batch.base_offset != (ends[-1] if index else 0):
+                self._misplaced(replica, f"an append at the log's end {log.leo}", batch)
+            epoch = batch.epoch
+            if epochs and epoch < epochs[-1]:
+                self._misplaced(replica, f"no epoch below {epochs[-1]} at the log's end", batch)
+            link = log.append(batch)
+            if not admits(epoch, index, link, leads and epoch == node.epoch):
+                self._mismatch(replica, batch)
+            index += 1
+        replica.moved = True
+        self._check_produced(replica, node, effect.batches)
+        if replica.asking is not None:
+            replica.written[replica.asking] = None
+        if leads and node.log.pending_bytes > replica.append_bytes_max:
+            self._overflow(
+                replica,
+                f"{replica.append_bytes_max} bytes of unfinished appends",
+                f"{node.log.pending_bytes} bytes were unfinished",
+            )
+
+    def on_truncate(self, replica: Replica, node: LiveBroker, effect: TruncateLog) -> None:
+        """Every batch that ends above ``end`` goes."""
+        log = replica.log
+        keep = log.count_below(effect.end)
+        if keep == len(log.links):
+            return
+        if node.leading is not None:
+            self.scene.fail(
+                "LeaderAppendOnly",
+                replica.node_id,
+                f"the leader of epoch {node.epoch} to keep its log up to {log.leo}",
+                f"it cut it at {effect.end}",
+            )
+        committed = self._ledger.links
+        if keep < len(committed) and log.links[keep] == committed[keep]:
+            self._check_may_cut(replica, effect.end)
+        log.truncate(keep)
+        replica.acked = min(replica.acked, keep)
+        replica.moved = True
+        replica.refold = True
+
+    def on_flush(self, replica: Replica, node: LiveBroker, effect: FlushLog) -> None:
+        """When this completes, all that is in the log now is durable."""
+        replica.log.flushes[effect.op] = len(replica.log.links)
+
+    def on_flushed(self, replica: Replica, node: LiveBroker, op: OpId) -> None:
+        """A flush ended: what was in the log when it was ordered is durable."""
+        log = replica.log
+        log.flushed(op)
+        claimed = node.log.durable_end
+        if claimed > (log.ends[log.durable - 1] if log.durable else 0):
+            self._misshapen(
+                replica,
+                f"{log.durable_end} to be the end of what is flushed",
+                f"it believes in {claimed}",
+            )
+
+    def on_ack(self, replica: Replica, ack: ReplicateAck) -> None:
+        """A follower claims to hold the leader's log below ``match``."""
+        log, match = replica.log, ack.match
+        ends = log.ends
+        if ends and ends[-1] == match:
+            count = len(ends)
+        else:
+            count = log.count_below(match)
+            if (ends[count - 1] if count else 0) != match:
+                self._lies(replica, ack, f"its log ends at {log.leo}")
+        if count:
+            epoch = log.batches[count - 1].epoch
+            if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
+                self._lies(replica, ack, f"its record below {match} is of epoch {epoch}")
+            if count > log.durable and replica.flush_each:
+                self._lies(replica, ack, f"only what is below {log.durable_end} is flushed")
+            if count > replica.acked:
+                replica.acked = count
+        key = (ack.incarnation, ack.epoch)
+        claims = replica.claims
+        if key not in claims or match > claims[key]:
+            claims[key] = match
+
+    def check_evidence(self, replica: Replica, leading: LiveLeader, peer: NodeId) -> None:
+        """Does the leader count the follower for more than it said in this epoch and life?"""
+        progress = leading.progress.get(peer)
+        if progress is None or progress.match <= 0:
+            return
+        follower = self.scene.replicas[peer]
+        claimed = follower.claims.get((progress.incarnation, leading.epoch), -1)
+        if progress.match > claimed:
+            self.scene.fail(
+                "ProgressIsEvidence",
+                replica.node_id,
+                f"at most {claimed} to be counted for incarnation {progress.incarnation} of "
+                f"{peer}, as it acknowledged in epoch {leading.epoch}",
+                f"{progress.match} is counted",
+            )
+
+    def on_send_log(self, replica: Replica, node: LiveBroker, effect: SendLog) -> None:
+        """Another message with batches goes out: the window holds it."""
+        leading = node.leading
+        if leading is None or effect.peer not in leading.progress:
+            return
+        waiting = len(leading.progress[effect.peer].inflight)
+        if waiting > replica.window_messages:
+            self._overflow(
+                replica, f"{replica.window_messages} messages on their way", f"{waiting} were"
+            )
+
+    def check_moved(self, replica: Replica, node: LiveBroker) -> None:
+        """The log moved: does the broker's own picture of it agree?"""
+        replica.moved = False
+        log, live = replica.log, node.log
+        leo = log.ends[-1] if log.ends else 0
+        if live.leo != leo:
+            self._misshapen(replica, f"log end {leo}", f"it believes in {live.leo}")
+        if not live.durable_end <= live.appended_end <= leo:
+            self._misshapen(
+                replica,
+                "durable end <= appended end <= log end",
+                f"they are {live.durable_end}, {live.appended_end}, {leo}",
+            )
+        if node.hw > leo:
+            self.scene.fail(
+                "HwSound",
+                replica.node_id,
+                f"no high watermark above the log's end {leo}",
+                f"it is {node.hw}",
+            )
+        if replica.refold:
+            replica.refold = False
+            self._check_epochs(replica, node)
+            self._check_producers(replica, node)
+            return
+        known = live.epochs.epochs
+        if len(known) != len(log.run_epochs) or known[-1] != log.run_epochs[-1]:
+            self._check_epochs(replica, node)
+
+    # -- the folds ------------------------------------------------------------------------------
+
+    def _check_epochs(self, replica: Replica, node: LiveBroker) -> None:
+        """The whole index; an append that opens no epoch needs only its last entry."""
+        log, index = replica.log, node.log.epochs
+        starts = [log.batches[at].base_offset for at in log.run_firsts]
+        count = len(starts)
+        extra = len(index.epochs) - count
+        # A leader notes its epoch before it writes (R2), so one entry may have no records yet.
+        sound = extra == 0 or (extra == 1 and index.starts[-1] == log.leo)
+        if node.leading is not None and (not index.epochs or index.epochs[-1] != node.epoch):
+            sound = False
+        if not sound or index.epochs[:count] != log.run_epochs or index.starts[:count] != starts:
+            self.scene.fail(
+                "EpochIndexIsFold",
+                replica.node_id,
+                f"the epochs {list(zip(log.run_epochs, starts, strict=True))} of a log that "
+                f"ends at {log.leo}{'' if node.leading is None else ', and the own one'}",
+                f"the index holds {list(index.entries())}",
+            )
+
+    def _check_produced(
+        self, replica: Replica, node: LiveBroker, batches: tuple[Batch, ...]
+    ) -> None:
+        """The newest batch of each producer is in the table; a cut or a start checks all of it."""
+        places = replica.log.places
+        entries = node.log.producers.entries
+        last = len(replica.log.links) - 1
+        for at, batch in enumerate(batches, last - len(batches) + 1):
+            producer = batch.producer_id
+            if producer < 0 or (at != last and places[producer][-1] != at):
+                continue
+            entry = entries.get(producer)
+            if entry is not None and entry.epoch == batch.producer_epoch:
+                newest = entry.batches[-1]
+                if newest[2] == batch.base_offset and newest[0] == batch.base_sequence:
+                    continue
+            self._check_producer(replica, node, producer)
+
+    def _check_producers(self, replica: Replica, node: LiveBroker) -> None:
+        if len(replica.log.places) > replica.producers_max:
+            return  # Some have been forgotten, and may have come back since.
+        present = [producer for producer, places in replica.log.places.items() if places]
+        for producer in present:
+            self._check_producer(replica, node, producer)
+        if len(node.log.producers.entries) > len(present):
+            for producer in node.log.producers.entries:
+                self._check_producer(replica, node, producer)
+
+    def _check_producer(self, replica: Replica, node: LiveBroker, producer: int) -> None:
+        expected = replica.log.producer_entry(producer)
+        entry = node.log.producers.get(producer)
+        if entry != expected:
+            self.scene.fail(
+                "ProducerTableIsFold",
+                replica.node_id,
+                f"{expected} for producer {producer}, as its log says",
+                f"the table holds {entry}",
+            )
+
+    # -- sentences ------------------------------------------------------------------------------
+
+    def _misplaced(self, replica: Replica, expected: str, batch: Batch) -> None:
+        self.scene.fail("LogShape", replica.node_id, expected, f"{batch!r} was appended")
+
+    def _check_may_cut(self, replica: Replica, end: int) -> None:
+        for member, incarnation in self.scene.members:
+            if member is replica and incarnation == replica.incarnation:
+                self.scene.fail(
+                    "NoCutBelowCommitted",
+                    replica.node_id,
+                    f"a member of ISR or ELR to keep what is committed below {self._ledger.end}",
+                    f"it cut its log at {end}",
+                )
+
+    def _mismatch(self, replica: Replica, batch: Batch) -> None:
+        start = self._ledger.starts.get(batch.epoch)
+        leader: NodeId | str = "nobody" if start is None else start.node
+        self.scene.fail(
+            "LogMatching",
+            replica.node_id,
+            f"offset {batch.base_offset} of epoch {batch.epoch} to be what {leader}, its leader, "
+            "has written there, with the same records below",
+            f"{batch!r} was appended",
+        )
+
+    def _lies(self, replica: Replica, ack: ReplicateAck, happened: str) -> None:
+        self.scene.fail(
+            "AckIsVerified",
+            replica.node_id,
+            f"the log below {ack.match} to be that of epoch {ack.epoch}'s leader, as it said",
+            happened,
+        )
+
+    def _misshapen(self, replica: Replica, expected: str, happened: str) -> None:
+        self.scene.fail("ReplicaShape", replica.node_id, expected, happened)
+
+    def _overflow(self, replica: Replica, limit: str, happened: str) -> None:
+        self.scene.fail("QueuesBounded", replica.node_id, f"at most {limit}", happened)

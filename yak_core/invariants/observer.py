@@ -1,0 +1,277 @@
+"""The door of the invariants: who has to judge this step; must never look at a step twice."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from yak_core.config import BrokerConfig
+from yak_core.contract.effects import (
+    Answer,
+    AnswerLog,
+    AppendLog,
+    Effect,
+    FlushLog,
+    Halt,
+    Send,
+    SendLog,
+    TruncateLog,
+)
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    DiskDone,
+    Event,
+    MetaReply,
+    NoSpace,
+    Received,
+    Started,
+    TimerFired,
+)
+from yak_core.contract.host import Host
+from yak_core.contract.messages import ListOffsetsRequest, ProduceRequest, ReplicateAck
+from yak_core.ids import Micros, NodeId, Offset
+from yak_core.invariants.client_checks import ClientChecks
+from yak_core.invariants.commit_checks import CommitChecks
+from yak_core.invariants.context import Scene
+from yak_core.invariants.log_checks import LogChecks
+from yak_core.invariants.record_checks import RecordChecks
+from yak_core.invariants.replica import LiveBroker, Replica
+from yak_core.invariants.shadow_log import log_of
+from yak_core.metadata.partition_state import Record
+from yak_core.model.disk import DiskImage
+
+LATEST: Final = -1
+"""Kafka's ListOffsets: where the next record will be."""
+
+
+class Invariants:
+    """Watches one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
+
+    The world calls :meth:`on_record` for each record that the store accepts, before anybody is
+    told of it, and :meth:`on_crash` when a broker's memory is gone. ``may_halt``: the world has
+    faults, such as a store that forgets, after which a halt is what the protocol asks for. Raises
+    InvariantViolated from any of the three.
+    """
+
+    __slots__ = (
+        "scene",
+        "may_halt",
+        "_logs",
+        "_commits",
+        "_records",
+        "_clients",
+        "_checks",
+        "_replicas",
+        "_late",
+    )
+
+    def __init__(self, brokers: tuple[NodeId, ...], *, may_halt: bool = False) -> None:
+        self.scene = Scene(brokers)
+        self.may_halt = may_halt
+        self._logs = LogChecks(self.scene)
+        self._commits = CommitChecks(self.scene)
+        self._records = RecordChecks(self.scene, self._commits)
+        self._clients = ClientChecks(self.scene, self._commits)
+        self._replicas = self.scene.replicas
+        self._late: list[Effect] = []
+        self._checks = {
+            AppendLog: self._logs.on_append,
+            TruncateLog: self._logs.on_truncate,
+            FlushLog: self._logs.on_flush,
+            SendLog: self._logs.on_send_log,
+            Send: self._on_send,
+            Answer: self._put_off,
+            AnswerLog: self._put_off,
+            Halt: self._put_off,
+        }
+
+    @property
+    def committed_end(self) -> Offset:
+        """The true high watermark: end of what any leader ever showed to be committed."""
+        return self.scene.ledger.end
+
+    def on_record(self, record: Record) -> None:
+        """The store accepted ``record``."""
+        self._records.on_record(record)
+
+    def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
+        """The broker is down; ``image`` is what its disk kept, as the next start will find it."""
+        replica = self._replicas[node_id]
+        replica.up = False
+        replica.damaged = replica.damaged or not image.intact
+        replica.disk = log_of(image.batches)
+        if not replica.damaged:
+            self._check_durable(replica)
+        self._commits.check_complete()
+
+    def on_damage(self, node_id: NodeId) -> None:
+        """The broker, which is down, lost flushed records or got an old copy of its disk.
+
+        Nothing is expected of its disk any more, but that it registers as unclean.
+        """
+        replica = self._replicas[node_id]
+        assert not replica.up, "a disk is damaged while its broker is down"
+        replica.damaged = True
+
+    def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
+        """A node stepped: judge what it did and what it is like now."""
+        replica = self._replicas.get(host.node_id)
+        self.scene.host = host
+        if replica is None:
+            self._clients.after_step(host.node_id, event, effects)
+            return
+        node: LiveBroker = host.node  # type: ignore[assignment]
+        kind = type(event)
+        stale = False
+        if kind is DiskDone:
+            self._on_disk_done(replica, node, event)  # type: ignore[arg-type]
+        elif kind is Received:
+            stale = event.message.epoch < replica.epoch  # type: ignore[union-attr]
+        elif kind is not TimerFired and kind is not MetaReply:
+            self._on_other(replica, host, event)
+        if node.view is not replica.seen:
+            self._records.on_view(replica, node)
+        leading = node.leading
+        if (
+            leading is not replica.leading
+            or node.epoch != replica.epoch
+            or node.incarnation != replica.incarnation
+        ):
+            self._records.on_turn(replica, node)
+        if leading is not None and (
+            node.view is not replica.view or leading.pending_isr != replica.pending
+        ):
+            self._commits.on_isr(replica, node, leading)
+            for peer in leading.progress:
+                self._logs.check_evidence(replica, leading, peer)
+        if effects:
+            checks = self._checks
+            for effect in effects:
+                check = checks.get(type(effect))
+                if check is not None:
+                    check(replica, node, effect)  # type: ignore[operator]
+        # A node that died within the step knows of orders that were never given; its word to others
+        # was, so what it led and committed still counts.
+        alive = host.alive
+        if replica.moved and alive:
+            self._logs.check_moved(replica, node)
+        if stale:
+            self._check_unmoved(replica, node, event, effects)
+        if node.log.hw != replica.hw and (alive or leading is not None):
+            self._commits.on_hw(replica, node)
+        if kind is Received:
+            if leading is not None:
+                self._logs.check_evidence(replica, leading, event.src)  # type: ignore[union-attr]
+        elif kind is Called:
+            self._check_waiting(replica)
+        if self._late:
+            self._on_late(replica, node)
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def _on_disk_done(self, replica: Replica, node: LiveBroker, event: DiskDone) -> None:
+        log, op = replica.log, event.op
+        if op in log.flushes:
+            self._logs.on_flushed(replica, node, op)
+        elif type(event.result) is NoSpace:
+            replica.starved = True
+            log.found_no_space(op)
+        elif op in log.appends:
+            del log.appends[op]
+
+    def _on_other(self, replica: Replica, host: Host, event: Event) -> None:
+        if type(event) is Called:
+            request = event.request
+            if type(request) is ProduceRequest:
+                replica.calls[event.call] = request
+                replica.asking = event.call
+            elif type(request) is ListOffsetsRequest and request.at == LATEST:
+                replica.asked_latest = event.call
+        elif type(event) is Cancelled:
+            replica.calls.pop(event.call, None)
+            replica.written.pop(event.call, None)
+        elif type(event) is Started:
+            self._on_started(replica, host, event)
+
+    def _on_started(self, replica: Replica, host: Host, event: Started) -> None:
+        recovered = event.recovered
+        log = log_of(replica.log.batches[: self._known_below(replica, event)])
+        log.extend(recovered.headers)
+        log.durable = len(log.links)
+        assert isinstance(event.config, BrokerConfig), "a broker is started as a broker"
+        replica.disk = log
+        replica.damaged = replica.damaged or not recovered.intact
+        if not replica.damaged:
+            self._check_durable(replica)
+        replica.begin_life(host.life, event.config, log)
+
+    def _known_below(self, replica: Replica, event: Started) -> int:
+        """How many batches lie below the first header; a real world names only the tail."""
+        headers = event.recovered.headers
+        first = headers[0].base_offset if headers else event.recovered.leo
+        return replica.log.count_below(first)
+
+    def _check_durable(self, replica: Replica) -> None:
+        """What was flushed is still there (``disk`` is what was found)."""
+        log, found = replica.log, replica.disk
+        assert found is not None
+        if not found.holds(log.durable, log.link_at(log.durable)):
+            self.scene.fail(
+                "DurableSurvives",
+                replica.node_id,
+                f"all records below {log.durable_end} on its disk, for they were flushed",
+                f"the log ends at {found.leo} or differs below that",
+            )
+
+    def _check_unmoved(
+        self, replica: Replica, node: LiveBroker, event: Event, effects: list[Effect]
+    ) -> None:
+        """A message of an older epoch must not have moved anything."""
+        assert isinstance(event, Received)
+        touched = node.hw != replica.hw or any(
+            type(effect) in (AppendLog, TruncateLog) for effect in effects
+        )
+        if touched:
+            self.scene.fail(
+                "StaleMessageIgnored",
+                replica.node_id,
+                f"nothing to change by a message of an epoch before {replica.epoch}",
+                f"a {type(event.message).__name__} of {event.src} changed its log or its high "
+                "watermark",
+            )
+
+    def _check_waiting(self, replica: Replica) -> None:
+        """Unanswered produce requests are bounded (those of this step are still among them)."""
+        replica.asking = None
+        if len(replica.calls) > replica.waiting_max + len(self._late):
+            self.scene.fail(
+                "QueuesBounded",
+                replica.node_id,
+                f"at most {replica.waiting_max} produce requests to wait",
+                f"{len(replica.calls)} do",
+            )
+
+    # -- effects --------------------------------------------------------------------------------
+
+    def _on_send(self, replica: Replica, node: LiveBroker, effect: Send) -> None:
+        if type(effect.message) is ReplicateAck:
+            self._logs.on_ack(replica, effect.message)
+
+    def _put_off(self, replica: Replica, node: LiveBroker, effect: Effect) -> None:
+        """Answers are judged by what is committed after the whole step."""
+        self._late.append(effect)
+
+    def _on_late(self, replica: Replica, node: LiveBroker) -> None:
+        late, self._late = self._late, []
+        for effect in late:
+            if type(effect) is Answer:
+                self._clients.on_answer(replica, node, effect)
+            elif type(effect) is AnswerLog:
+                self._clients.on_answer_log(replica, node, effect)
+            elif type(effect) is Halt and not self.may_halt and not replica.starved:
+                self.scene.fail(
+                    "NoHalt",
+                    replica.node_id,
+                    "no reason to halt in a world that kept its promises",
+                    f"it halted: {effect.reason}",
+                )

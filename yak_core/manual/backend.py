@@ -1,0 +1,345 @@
+"""One node's place in the world by hand, and the queues all places share; must never act unasked.
+
+A :class:`ManualBackend` outlives the incarnations of its node: it keeps the disk and the clock, and
+loses timers and callers when the node goes down. Whatever leaves the node goes to the shared
+:class:`Transit`, where it waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeAlias
+
+from yak_core.batch import Batch, seal
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.contract.client_calls import ClientCall, ClientResult
+from yak_core.contract.effects import (
+    Answer,
+    AnswerLog,
+    AppendLog,
+    CallMeta,
+    CancelTimer,
+    Exit,
+    FlushLog,
+    Halt,
+    Observe,
+    SaveState,
+    Send,
+    SendLog,
+    SetTimer,
+    TruncateLog,
+)
+from yak_core.contract.events import Called, DiskDone, DiskResult, Event, NotShipped, Shipped
+from yak_core.contract.host import Host, Node
+from yak_core.contract.messages import (
+    Message,
+    ProduceRequest,
+    Request,
+    Response,
+    with_batches,
+    with_records,
+)
+from yak_core.ids import CallId, Micros, NodeId
+from yak_core.manual.disk import ManualDisk
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
+from yak_core.value import message
+
+Make: TypeAlias = Callable[[NodeId], Node]
+"""Makes the node object of a new incarnation."""
+
+Config: TypeAlias = BrokerConfig | ClientConfig
+
+NOBODY: NodeId = ""
+"""Asks in a client's place: calls made by hand, whose answers are kept by their handle."""
+
+
+class ManualError(Exception):
+    """The driver asked for a move that is not there to be made."""
+
+
+@message
+class Flight:
+    """A message on the wire. ``to_life``: the only life of ``dst`` that may get it, 0 for any."""
+
+    number: int
+    src: NodeId
+    src_life: int
+    dst: NodeId
+    to_life: int
+    message: Message
+    cause: int
+
+
+@message
+class MetaCall:
+    """A call on its way to the store; ``outcome`` is None until the store has executed it.
+
+    ``waiting`` is False when nobody waits any more: the node was told Unknown, or this is a repeat.
+    """
+
+    number: int
+    node: NodeId
+    life: int
+    call: CallId
+    request: MetaRequest
+    outcome: MetaOutcome | None
+    waiting: bool
+    cause: int
+
+
+@message
+class Timer:
+    """Fires between ``lo_at`` and ``hi_at`` on its node's clock."""
+
+    key: str
+    lo_at: Micros
+    hi_at: Micros
+    cause: int
+
+
+class Transit:
+    """What is between the nodes: flights, metadata calls, answers to calls made by hand.
+
+    ``flights`` and ``calls`` are by number, oldest first. ``cut`` holds the (src, dst) pairs over
+    which everything is lost, ``lost`` counts what was.
+    """
+
+    __slots__ = ("flights", "calls", "answers", "cut", "lost", "last_number")
+
+    def __init__(self) -> None:
+        self.flights: dict[int, Flight] = {}
+        self.calls: dict[int, MetaCall] = {}
+        self.answers: dict[int, Response | ClientResult] = {}
+        self.cut: dict[tuple[NodeId, NodeId], None] = {}
+        self.lost = 0
+        self.last_number = 0
+
+    def number(self) -> int:
+        """The next number for a flight, a metadata call or a call by hand."""
+        self.last_number += 1
+        return self.last_number
+
+    def put(
+        self, src: NodeId, src_life: int, dst: NodeId, to_life: int, what: Message, cause: int
+    ) -> None:
+        """Put a message on the wire, unless the link is cut."""
+        if (src, dst) in self.cut:
+            self.lost += 1
+            return
+        number = self.number()
+        self.flights[number] = Flight(number, src, src_life, dst, to_life, what, cause)
+
+    def fork(self) -> Transit:
+        """A copy that shares only immutable values."""
+        other = Transit()
+        other.flights = dict(self.flights)
+        other.calls = dict(self.calls)
+        other.answers = dict(self.answers)
+        other.cut = dict(self.cut)
+        other.lost = self.lost
+        other.last_number = self.last_number
+        return other
+
+
+class ManualBackend:
+    """The contract's backend of one node id, through all its lives.
+
+    ``clock`` is the node's own. ``timers`` are by key. ``host`` is None while the node is down, and
+    ``reason`` then says why: ``crash``, ``exit`` or the reason of its Halt.
+    """
+
+    __slots__ = (
+        "node_id",
+        "config",
+        "make",
+        "transit",
+        "host",
+        "life",
+        "clock",
+        "timers",
+        "disk",
+        "callers",
+        "next_call",
+        "reason",
+        "exited_clean",
+        "hold_reads",
+        "fuse_keep",
+    )
+
+    def __init__(self, node_id: NodeId, config: Config, make: Make, transit: Transit) -> None:
+        self.node_id = node_id
+        self.config = config
+        self.make = make
+        self.transit = transit
+        self.host: Host | None = None
+        self.life = 0
+        self.clock: Micros = 0
+        self.timers: dict[str, Timer] = {}
+        self.disk = ManualDisk()
+        self.callers: dict[CallId, tuple[NodeId, int]] = {}
+        self.next_call: CallId = 0
+        self.reason = ""
+        self.exited_clean: bool | None = None
+        self.hold_reads = False
+        self.fuse_keep = 0
+
+    # What the host asks for, clause by clause of the contract.
+
+    def now(self) -> Micros:
+        return self.clock
+
+    def send(self, effect: Send) -> None:
+        what = effect.message
+        if isinstance(what, ProduceRequest):
+            what = replace(what, batch=_sealed(what.batch))
+        self._put(effect.dst, 0, what, self._cause())
+
+    def set_timer(self, effect: SetTimer) -> None:
+        assert 0 <= effect.lo_us <= effect.hi_us, "a timer's range is not a range"
+        lo_at, hi_at = self.clock + effect.lo_us, self.clock + effect.hi_us
+        self.timers.pop(effect.key, None)
+        self.timers[effect.key] = Timer(effect.key, lo_at, hi_at, self._cause())
+
+    def cancel_timer(self, effect: CancelTimer) -> None:
+        self.timers.pop(effect.key, None)
+
+    def append_log(self, effect: AppendLog) -> None:
+        self.disk.issue(effect, self._cause())
+
+    def flush_log(self, effect: FlushLog) -> None:
+        self.disk.issue(effect, self._cause())
+
+    def truncate_log(self, effect: TruncateLog) -> None:
+        self.disk.issue(effect, self._cause())
+
+    def save_state(self, effect: SaveState) -> None:
+        self.disk.issue(effect, self._cause())
+
+    def send_log(self, effect: SendLog) -> None:
+        self.disk.issue_read(effect, self._cause())
+        if not self.hold_reads:
+            self.ship()
+
+    def answer_log(self, effect: AnswerLog) -> None:
+        batches = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
+        self._answer(effect.call, with_records(effect.header, batches))
+
+    def call_meta(self, effect: CallMeta) -> None:
+        number = self.transit.number()
+        self.transit.calls[number] = MetaCall(
+            number, self.node_id, self.life, effect.call, effect.request, None, True, self._cause()
+        )
+
+    def answer(self, effect: Answer) -> None:
+        self._answer(effect.call, effect.result)
+
+    def observe(self, effect: Observe) -> None:
+        """Notes are for the recorder, which has them already."""
+
+    def halt(self, effect: Halt) -> None:
+        # The process ends but the machine does not, so what was written stays.
+        self.go_down(effect.reason, self.disk.image.unsynced)
+
+    def exit(self, effect: Exit) -> None:
+        self.go_down("exit", self.disk.image.unsynced)
+        self.exited_clean = effect.clean
+
+    # What the driver does to the node.
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        """Give the running node an event, and bury it if a fuse ended it between two effects."""
+        host = self.host
+        assert host is not None, f"{self.node_id} is down"
+        host.deliver(event, cause)
+        if not host.alive and self.host is host:
+            self.go_down("crash", self.fuse_keep)
+
+    def ask(
+        self, request: Request | ClientCall, who: NodeId, tag: int, wall_ms: int, cause: int = -1
+    ) -> None:
+        """Deliver a client's request; ``tag`` is the asking node's life, or a handle."""
+        self.next_call += 1
+        self.callers[self.next_call] = (who, tag)
+        self.deliver(Called(self.next_call, request, wall_ms), cause)
+
+    def perform(self, no_space: bool = False) -> bool:
+        """Carry out the first disk order that is not performed; False when there is none."""
+        return self.disk.perform(no_space) is not None
+
+    def report(self) -> bool:
+        """Tell the node of the first disk order, if it is performed."""
+        pending = self.disk.take()
+        if pending is None:
+            return False
+        order = pending.order
+        generation = 0 if isinstance(order, SaveState) else order.generation
+        assert pending.result is not None
+        self.deliver(DiskDone(order.op, generation, pending.result), pending.cause)
+        return True
+
+    def ship(self) -> bool:
+        """Send the oldest waiting SendLog, unless the log's generation has moved since."""
+        if not self.disk.reads:
+            return False
+        read = self.disk.reads.pop(0)
+        order = read.order
+        result: DiskResult = NotShipped()
+        if read.batches and order.generation == self.disk.generation:
+            what = with_batches(order.header, read.batches)
+            self._put(order.peer, 0, what, read.cause)
+            result = Shipped(read.batches[-1].end, sum(batch.size for batch in read.batches))
+        self.deliver(DiskDone(order.op, order.generation, result), read.cause)
+        return True
+
+    def go_down(self, reason: str, keep_unsynced: int) -> None:
+        """End the incarnation: its memory is gone, its disk keeps what was durable and a prefix."""
+        if self.host is not None:
+            self.host.stop()
+        self.host = None
+        self.reason = reason
+        self.exited_clean = None
+        self.timers = {}
+        self.callers = {}
+        self.next_call = 0
+        self.disk.crash(keep_unsynced)
+
+    def fork(self, transit: Transit) -> ManualBackend:
+        """A copy in another world; the caller gives it a host."""
+        other = type(self)(self.node_id, self.config, self.make, transit)
+        other.life = self.life
+        other.clock = self.clock
+        other.timers = dict(self.timers)
+        other.disk = self.disk.fork()
+        other.callers = dict(self.callers)
+        other.next_call = self.next_call
+        other.reason = self.reason
+        other.exited_clean = self.exited_clean
+        other.hold_reads = self.hold_reads
+        other.fuse_keep = self.fuse_keep
+        return other
+
+    def _put(self, dst: NodeId, to_life: int, what: Message, cause: int) -> None:
+        self.transit.put(self.node_id, self.life, dst, to_life, what, cause)
+
+    def _cause(self) -> int:
+        return -1 if self.host is None else self.host.step_number
+
+    def _answer(self, call: CallId, result: Response | ClientResult) -> None:
+        assert call in self.callers, "a call is answered once"
+        who, tag = self.callers.pop(call)
+        if who == NOBODY:
+            self.transit.answers[tag] = result
+        else:
+            assert not isinstance(result, ClientResult), "a client's request gets a response"
+            self._put(who, tag, result, self._cause())
+
+
+def _sealed(batch: Batch) -> Batch:
+    """What leaves a client carries its producer fields inside the CRC."""
+    return seal(
+        batch,
+        producer_id=batch.producer_id,
+        producer_epoch=batch.producer_epoch,
+        base_sequence=batch.base_sequence,
+    )

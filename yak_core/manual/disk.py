@@ -1,0 +1,141 @@
+"""A broker's disk moved by hand: operations wait in order; must never act before it is told to.
+
+Two images are kept. ``image`` is what the disk holds: it changes when an operation is performed.
+``tail`` is what the node has ordered: it changes when an operation is issued, and reads are served
+from it, as a page cache would. Performing an operation and reporting it are two moves, so a crash
+can fall between them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from yak_core.batch import Batch
+from yak_core.contract.effects import AppendLog, FlushLog, SaveState, SendLog, TruncateLog
+from yak_core.contract.events import DiskResult, Done, NoSpace
+from yak_core.ids import Offset
+from yak_core.model.disk import DiskImage
+from yak_core.value import message
+
+DiskOrder: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
+
+
+@message
+class Pending:
+    """An order and the number of the step that gave it; ``result`` None until it is performed."""
+
+    order: DiskOrder
+    cause: int
+    result: DiskResult | None
+
+
+@message
+class PendingRead:
+    """A SendLog whose bytes were taken at the moment of the order and which is not yet shipped."""
+
+    order: SendLog
+    cause: int
+    batches: tuple[Batch, ...]
+
+
+class ManualDisk:
+    """One broker's disk: the two images, and the orders that are not yet performed or reported."""
+
+    __slots__ = ("image", "tail", "queue", "reads", "generation")
+
+    def __init__(self) -> None:
+        self.image = DiskImage()
+        self.tail = DiskImage()
+        self.queue: list[Pending] = []
+        self.reads: list[PendingRead] = []
+        self.generation = 0
+
+    def issue(self, order: DiskOrder, cause: int) -> None:
+        """Put an order at the end of the queue; reads see its effect from now on."""
+        if not isinstance(order, SaveState):
+            self.generation = max(self.generation, order.generation)
+        if isinstance(order, AppendLog):
+            if order.batches[0].base_offset == self.tail.leo or not self._doomed():
+                self.tail.append(order.batches)
+        elif isinstance(order, TruncateLog):
+            self.tail.truncate(order.end)
+        self.queue.append(Pending(order, cause, None))
+
+    def issue_read(self, order: SendLog, cause: int) -> None:
+        """Take the bytes that a SendLog names; they wait until they are shipped."""
+        self.generation = max(self.generation, order.generation)
+        batches = self.read(order.start, order.end_max, order.bytes_max)
+        self.reads.append(PendingRead(order, cause, batches))
+
+    def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
+        """Whole batches of [start, end_max), also of appends that are issued and not yet done."""
+        return self.tail.read(start, end_max, bytes_max)
+
+    def perform(self, no_space: bool = False) -> Pending | None:
+        """Carry out the first order that is not yet performed; None when there is none.
+
+        With ``no_space`` an append does nothing and ends as NoSpace, and so does every append that
+        was issued behind it and would leave a gap.
+        """
+        for at, pending in enumerate(self.queue):
+            if pending.result is None:
+                done = Pending(pending.order, pending.cause, self._act(pending.order, no_space))
+                self.queue[at] = done
+                if isinstance(done.result, NoSpace):
+                    self._rebuild_tail()
+                return done
+        return None
+
+    def take(self) -> Pending | None:
+        """Remove the first order if it is performed; it is now to be reported."""
+        if self.queue and self.queue[0].result is not None:
+            return self.queue.pop(0)
+        return None
+
+    def crash(self, keep_unsynced: int) -> None:
+        """Forget what was not performed, and what was not flushed but its first batches."""
+        self.image.crash(keep_unsynced)
+        self.tail = self.image.fork()
+        self.queue = []
+        self.reads = []
+        self.generation = 0
+
+    def fork(self) -> ManualDisk:
+        """A copy that shares only immutable values."""
+        other = ManualDisk()
+        other.image = self.image.fork()
+        other.tail = self.tail.fork()
+        other.queue = list(self.queue)
+        other.reads = list(self.reads)
+        other.generation = self.generation
+        return other
+
+    def _act(self, order: DiskOrder, no_space: bool) -> DiskResult:
+        if isinstance(order, AppendLog):
+            if no_space or order.batches[0].base_offset != self.image.leo:
+                return NoSpace()
+            self.image.append(order.batches)
+        elif isinstance(order, TruncateLog):
+            self.image.truncate(order.end)
+        elif isinstance(order, FlushLog):
+            self.image.flush()
+        else:
+            self.image.save(order.key, order.value)
+        return Done()
+
+    def _doomed(self) -> bool:
+        """Whether the node does not know yet that an append failed, so that its end is not ours."""
+        return any(isinstance(pending.result, NoSpace) for pending in self.queue)
+
+    def _rebuild_tail(self) -> None:
+        """What the disk will hold once the queue is done, now that an append has failed."""
+        tail = self.image.fork()
+        for pending in self.queue:
+            if pending.result is not None:
+                continue
+            order = pending.order
+            if isinstance(order, AppendLog) and order.batches[0].base_offset == tail.leo:
+                tail.append(order.batches)
+            elif isinstance(order, TruncateLog):
+                tail.truncate(order.end)
+        self.tail = tail

@@ -1,0 +1,130 @@
+"""Longer runs of the world by hand, in a fixed order; must never do what its moves do not allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from yak_core.ids import Micros, NodeId
+from yak_core.manual.backend import ManualError
+from yak_core.manual.world import DISK, STORE, Manual
+
+SETTLE_MAX: Final = 100_000
+"""Moves after which :func:`settle` gives up: the nodes talk without end."""
+
+
+def settle(
+    world: Manual, among: tuple[NodeId, ...] | None = None, moves_max: int = SETTLE_MAX
+) -> int:
+    """Deliver, complete and answer, oldest first, until nothing waits; no timer fires.
+
+    What waits on a held link stays. A metadata call over a cut link ends as Unknown: not executed
+    if (node, STORE) is cut, executed if only (STORE, node) is. With ``among``, only what is between
+    these nodes moves, and their disk orders and metadata calls. Returns the moves made.
+    """
+    moves = 0
+    while True:
+        before = moves
+        moves += _settle_wire(world, among)
+        moves += _settle_disks(world, among) + _settle_store(world, among)
+        if moves == before:
+            return moves
+        if moves > moves_max:
+            raise ManualError(f"the nodes are not quiet after {moves} moves")
+
+
+def advance(
+    world: Manual,
+    us: Micros,
+    until: Callable[[], bool] = lambda: False,
+    among: tuple[NodeId, ...] | None = None,
+    settling: bool = True,
+) -> bool:
+    """Let ``us`` pass on all clocks alike, firing timers at their earliest instants.
+
+    While ``settling``, everything else happens at once in between. With ``among``, time passes for
+    these nodes only: a clock may run as fast as it likes. Ends early, and returns True, as soon as
+    ``until`` holds.
+    """
+    names = tuple(world.nodes) if among is None else among
+    origin = {node_id: world.place(node_id).clock for node_id in names}
+    if settling:
+        settle(world, among)
+    while not until():
+        due = _next_due(world, origin, us)
+        if due is None:
+            _pass(world, origin, us)
+            return until()
+        due_in, node_id, key = due
+        _pass(world, origin, due_in)
+        world.fire(node_id, key)
+        if settling:
+            settle(world, among)
+    return True
+
+
+def _settle_wire(world: Manual, among: tuple[NodeId, ...] | None) -> int:
+    moves = 0
+    for number, flight in list(world.transit.flights.items()):
+        if among is not None and (flight.src not in among or flight.dst not in among):
+            continue
+        if (flight.src, flight.dst) not in world.held:
+            world.deliver(number)
+            moves += 1
+    return moves
+
+
+def _settle_disks(world: Manual, among: tuple[NodeId, ...] | None) -> int:
+    moves = 0
+    for node_id, place in world.nodes.items():
+        if (node_id, DISK) in world.held or (among is not None and node_id not in among):
+            continue
+        for _ in range(len(place.disk.reads)):
+            moves += place.host is not None and place.ship()
+        for _ in range(len(place.disk.queue)):
+            if place.host is not None:
+                world.disk_complete(node_id)
+                moves += 1
+    return moves
+
+
+def _settle_store(world: Manual, among: tuple[NodeId, ...] | None) -> int:
+    moves = 0
+    cut = world.transit.cut
+    for number, call in list(world.transit.calls.items()):
+        if (call.node, STORE) in world.held or (among is not None and call.node not in among):
+            continue
+        moves += 1
+        if (call.node, STORE) in cut and call.outcome is None:
+            if call.waiting:
+                world.meta_unknown(number, lose_request=True)
+            else:
+                world.meta_drop(number)
+        elif (STORE, call.node) in cut and call.waiting:
+            if call.outcome is None:
+                world.meta_execute(number)
+            world.meta_unknown(number)
+        else:
+            world.meta_complete(number)
+    return moves
+
+
+def _next_due(
+    world: Manual, origin: dict[NodeId, Micros], us: Micros
+) -> tuple[Micros, NodeId, str] | None:
+    """The timer that is due first within ``us`` of the origins: (after how long, node, key)."""
+    best: tuple[Micros, NodeId, str] | None = None
+    for node_id in origin:
+        place = world.nodes[node_id]
+        for key, timer in place.timers.items():
+            due_in = max(timer.lo_at, place.clock) - origin[node_id]
+            if due_in <= us and (best is None or due_in < best[0]):
+                best = (due_in, node_id, key)
+    return best
+
+
+def _pass(world: Manual, origin: dict[NodeId, Micros], us: Micros) -> None:
+    """Move these clocks to ``us`` after their origins."""
+    for node_id, at in origin.items():
+        place = world.nodes[node_id]
+        place.clock = max(place.clock, at + us)

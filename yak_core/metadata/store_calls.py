@@ -1,0 +1,108 @@
+"""What a node asks of the metadata store and what it may be told; must never hold a decision.
+
+Four requests travel in the ``CallMeta`` effect and three outcomes come back in ``MetaReply``. Each
+call ends as Done, as Refused with what the store now holds, or as Unknown: it may or may not have
+happened (F18, F85). There is no fourth ending; a time-out is Unknown, never a refusal.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from yak_core.ids import Incarnation, NodeId, Stamp
+from yak_core.metadata.partition_state import Record
+from yak_core.value import message
+
+Guard: TypeAlias = tuple[NodeId, int]
+"""(node, beat count): the write counts only while that node's beat has not moved."""
+
+REFUSED_STAMP: Final = "stamp"
+"""The stored stamp is not the expected one. The same bytes may already have been written."""
+
+REFUSED_GUARD: Final = "guard"
+"""The guarded node has beaten since. Beats only grow, so for these bytes it is final."""
+
+
+@message
+class Read:
+    """Ask for the record and all beats."""
+
+
+@message
+class Cas:
+    """Replace the record if its stamp is ``expected`` and the guard, if any, still holds.
+
+    ``expected`` None means that no record exists yet. ``record`` carries its own new stamp.
+    """
+
+    expected: Stamp | None
+    record: Record
+    guard: Guard | None
+
+
+@message
+class BeatCall:
+    """Add one to the node's beat counter; ``known`` is the newest stamp that the node has seen."""
+
+    node: NodeId
+    incarnation: Incarnation
+    known: Stamp | None
+
+
+@message
+class Publish:
+    """Replace the advisory view by these (field, value) pairs. Nobody decides anything by it."""
+
+    view: tuple[tuple[str, str], ...]
+
+
+MetaRequest: TypeAlias = Read | Cas | BeatCall | Publish
+
+
+@message
+class MetaValue:
+    """What the store held when it answered.
+
+    ``record`` None with ``unchanged`` False: no record exists. ``unchanged`` True: the record is
+    left out, because the stored stamp is the one that the caller named as known. ``beats`` are
+    (node, incarnation, count), ascending by node. The answer to a Publish is
+    :data:`NOTHING_SAID`.
+    """
+
+    record: Record | None
+    unchanged: bool
+    beats: tuple[tuple[NodeId, Incarnation, int], ...]
+
+    def beat_of(self, node: NodeId) -> int:
+        """The beat count of ``node``; 0 when it has never beaten."""
+        for known, _, count in self.beats:
+            if known == node:
+                return count
+        return 0
+
+
+NOTHING_SAID: Final = MetaValue(None, True, ())
+"""What a Publish is answered with: not a look at the record, and not one at the beats either."""
+
+
+@message
+class Done:
+    """It happened, and this is what the store held right after."""
+
+    value: MetaValue
+
+
+@message
+class Refused:
+    """Nothing was changed, for ``reason`` (REFUSED_STAMP or REFUSED_GUARD)."""
+
+    reason: str
+    current: MetaValue
+
+
+@message
+class Unknown:
+    """It may or may not have happened, or may still happen later."""
+
+
+MetaOutcome: TypeAlias = Done | Refused | Unknown

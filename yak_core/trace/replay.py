@@ -1,0 +1,302 @@
+"""Gives the recorded events to new nodes and compares what they order; must never do I/O.
+
+A step is a function of the node's state, the time and the event, so the events of one life, given
+to a new node of the same code at the recorded times, yield the recorded effects, byte for byte.
+Where they do not, the code has changed since, its rules are others, or something got into a node
+that is no event; the first such step of a life is told, and the rest of that life is left alone.
+
+Payloads are not in a trace and not missed: they come back as
+:class:`~yak_core.trace.json_scalars.Elided`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from yak_core.broker.roles import Broker
+from yak_core.clients.consumer import Consumer
+from yak_core.clients.producer import Producer
+from yak_core.config import BrokerConfig
+from yak_core.contract.client_calls import Poll, Seek, SendBatch
+from yak_core.contract.events import Called, Event, Received, Started
+from yak_core.contract.host import Node, Snapshot
+from yak_core.contract.messages import FetchResponse, ListOffsetsResponse, ProduceResponse
+from yak_core.ids import Micros, NodeId
+from yak_core.rules import Rules
+from yak_core.trace.json_codec import EFFECT, EVENT
+from yak_core.trace.reader import TraceError, TraceReader
+from yak_core.trace.recorder import Fault, Header, Step
+from yak_core.value import message
+
+SHOWN_MAX: Final = 300
+"""So much of an event or an effect is shown, around the place that matters."""
+SHOWN_BEFORE: Final = 60
+
+_ASKED_OF: Final[dict[type, str]] = {SendBatch: "producer", Poll: "consumer", Seek: "consumer"}
+_ANSWERED_TO: Final[dict[type, str]] = {
+    ProduceResponse: "producer",
+    FetchResponse: "consumer",
+    ListOffsetsResponse: "consumer",
+}
+
+
+@message
+class Difference:
+    """The first step of a life that did not come out as recorded.
+
+    Events and effects are as in a trace file. ``trouble`` says why there are no replayed effects.
+    """
+
+    step: int
+    t_us: Micros
+    event: str
+    recorded: tuple[str, ...]
+    replayed: tuple[str, ...]
+    trouble: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Step, event, what was recorded, what was replayed; shortened to the first difference."""
+        where = f"step {self.step} at {self.t_us} us, {_shown(self.event)}"
+        if self.trouble:
+            return f"{where}: {self.trouble}"
+        at = 0
+        while self.recorded[at : at + 1] == self.replayed[at : at + 1]:
+            at += 1
+        recorded = self.recorded[at] if at < len(self.recorded) else ""
+        replayed = self.replayed[at] if at < len(self.replayed) else ""
+        apart = _apart(recorded, replayed) if recorded and replayed else 0
+        return (
+            f"{where}: effect {at + 1} was recorded as {_shown(recorded, apart)}, "
+            f"but is replayed as {_shown(replayed, apart)}"
+        )
+
+
+@message
+class Replayed:
+    """One life of a node: how many of its steps came out as recorded, and the first that did not.
+
+    ``kind`` is broker, producer or consumer; empty when the life does not begin with ``Started``.
+    """
+
+    node: NodeId
+    life: int
+    kind: str
+    steps: int
+    difference: Difference | None
+
+
+@message
+class TraceReplay:
+    """What the replay of one trace came to; everything is about what was read of it.
+
+    ``damage`` is a sentence on why it ended early, empty for a trace that is intact. A trace that
+    was cut short is intact up to its last whole line. ``header`` is None when there is none.
+    ``at`` is the step that was asked for (None: no such step), ``snapshot`` its node behind it, or
+    at its first difference before it.
+    """
+
+    header: Header | None
+    lives: tuple[Replayed, ...]
+    steps: int
+    dropped: int
+    cut_short: bool
+    damage: str = ""
+    at: Step | None = None
+    snapshot: Snapshot | None = None
+
+    @property
+    def identical(self) -> bool:
+        """Whether the trace is intact and every step of it came out as recorded."""
+        return not self.damage and all(life.difference is None for life in self.lives)
+
+
+class Replay:
+    """Replays steps as they are given, in the order of the trace; ``rules`` are the brokers'."""
+
+    __slots__ = ("_lives", "_rules")
+
+    def __init__(self, rules: Rules | None = None) -> None:
+        self._rules = Rules() if rules is None else rules
+        self._lives: dict[tuple[NodeId, int], _Life] = {}
+
+    def take(self, step: Step) -> None:
+        """Replay one step in the life that it belongs to."""
+        key = (step.node, step.life)
+        life = self._lives.get(key)
+        if life is None:
+            life = self._lives[key] = _Life(step.node, step.life, self._rules)
+        life.take(step)
+
+    def results(self) -> tuple[Replayed, ...]:
+        """What came of each life so far, in the order of their first steps."""
+        return tuple([life.result() for life in self._lives.values()])
+
+    def snapshot(self, node: NodeId, life: int) -> Snapshot | None:
+        """What a node is like now, or at its first difference; None when one of its steps raised.
+
+        What a step leaves behind that raised is no state of a node.
+        """
+        found = self._lives[node, life]
+        found.settle()
+        if found.made is None or (found.difference is not None and found.difference.trouble):
+            return None
+        return found.made.snapshot()
+
+
+def replay_steps(steps: Iterable[Step], rules: Rules | None = None) -> tuple[Replayed, ...]:
+    """Replay all lives in a decoded ``Trace``, or any of its steps."""
+    replay = Replay(rules)
+    for step in steps:
+        replay.take(step)
+    return replay.results()
+
+
+def replay_lines(
+    lines: Iterable[bytes], rules: Rules | None = None, until: int | None = None
+) -> TraceReplay:
+    """Replay the lines of a trace file, whole or cut short, without keeping them.
+
+    With ``until``, stop behind the step of that number and take the snapshot of its node. What is
+    no intact trace is in the result; nothing is raised but what ``lines`` raises.
+    """
+    try:
+        reader = TraceReader(lines, cut_short=True)
+    except TraceError as error:
+        return TraceReplay(None, (), 0, 0, cut_short=False, damage=str(error))
+    replay = Replay(rules)
+    damage = ""
+    steps = 0
+    at: Step | None = None
+    try:
+        for found in reader:
+            if isinstance(found, Fault):
+                continue
+            replay.take(found)
+            steps += 1
+            if found.i == until:
+                at = found
+                break
+    except TraceError as error:
+        damage = str(error)
+    snapshot = None if at is None else replay.snapshot(at.node, at.life)
+    return TraceReplay(
+        reader.header,
+        replay.results(),
+        steps,
+        reader.dropped,
+        reader.was_cut_short,
+        damage,
+        at,
+        snapshot,
+    )
+
+
+class _Life:
+    """One life of a node. A client's first steps are held until one tells which client it is."""
+
+    __slots__ = ("_held", "_rules", "difference", "kind", "life", "made", "node", "steps")
+
+    def __init__(self, node: NodeId, life: int, rules: Rules) -> None:
+        self.node = node
+        self.life = life
+        self.kind = ""
+        self.steps = 0
+        self.difference: Difference | None = None
+        self.made: Node | None = None
+        self._rules = rules
+        self._held: list[Step] = []
+
+    def take(self, step: Step) -> None:
+        """Compare one more step, unless there was a difference already."""
+        if self.difference is not None:
+            return
+        if self.made is not None:
+            self._compare(self.made, step)
+            return
+        event = step.event
+        if not self._held and not isinstance(event, Started):
+            trouble = f"life {self.life} of {self.node} does not begin with Started"
+            self.difference = _difference(step, (), trouble)
+            return
+        self._held.append(step)
+        if isinstance(event, Started) and isinstance(event.config, BrokerConfig):
+            self._begin("broker", Broker(self._rules))
+        else:
+            self._begin_client(_client_of(event))
+
+    def settle(self) -> None:
+        """Replay what is held: nothing told which client it is, so it had nothing to do yet."""
+        if self._held:
+            self._begin_client("consumer" if self.node.startswith("c") else "producer")
+
+    def result(self) -> Replayed:
+        """What came of it so far."""
+        self.settle()
+        return Replayed(self.node, self.life, self.kind, self.steps, self.difference)
+
+    def _begin_client(self, kind: str) -> None:
+        if kind:
+            self._begin(kind, Producer() if kind == "producer" else Consumer())
+
+    def _begin(self, kind: str, node: Node) -> None:
+        self.kind = kind
+        self.made = node
+        held, self._held = self._held, []
+        for step in held:
+            if self.difference is None:
+                self._compare(node, step)
+
+    def _compare(self, node: Node, step: Step) -> None:
+        try:
+            effects = node.step(step.t_us, step.event)
+            replayed = tuple([EFFECT.encode(effect) for effect in effects])
+        except Exception as error:  # A step that raised was never recorded.
+            trouble = f"it raises {type(error).__name__}: {error}"
+            self.difference = _difference(step, (), trouble)
+            return
+        recorded = tuple([EFFECT.encode(effect) for effect in step.effects])
+        if recorded == replayed:
+            self.steps += 1
+        else:
+            self.difference = _difference(step, replayed, "")
+
+
+def _client_of(event: Event) -> str:
+    """``producer`` or ``consumer``, if the event is one that only one of them is told."""
+    if isinstance(event, Called):
+        kinds = _ASKED_OF
+        what: object = event.request
+    elif isinstance(event, Received):
+        kinds = _ANSWERED_TO
+        what = event.message
+    else:
+        return ""
+    return kinds.get(type(what), "")
+
+
+def _difference(step: Step, replayed: tuple[str, ...], trouble: str) -> Difference:
+    recorded = tuple([EFFECT.encode(effect) for effect in step.effects])
+    return Difference(step.i, step.t_us, EVENT.encode(step.event), recorded, replayed, trouble)
+
+
+def _apart(one: str, other: str) -> int:
+    """Where two different texts begin to differ."""
+    at = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        at += 1
+    return at
+
+
+def _shown(text: str, at: int = 0) -> str:
+    """A part of ``text`` around ``at``, or all of it when it is short."""
+    if not text:
+        return "nothing"
+    if len(text) <= SHOWN_MAX:
+        return text
+    start = max(0, min(at - SHOWN_BEFORE, len(text) - SHOWN_MAX))
+    end = start + SHOWN_MAX
+    return f"{'...' if start else ''}{text[start:end]}{'...' if end < len(text) else ''}"
