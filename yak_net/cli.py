@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 if TYPE_CHECKING:
-    from yak_net.settings import BrokerSettings
+    from yak_net.runtime.settings import BrokerSettings
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -65,8 +65,8 @@ def broker(**options: Any) -> None:
 
     Exit codes: 0 stopped in good order, 1 halted, 2 it cannot be started so.
     """
-    from yak_net.server.process import run
-    from yak_net.settings import SettingsError
+    from yak_net.broker.process import run
+    from yak_net.runtime.settings import SettingsError
 
     verbose = bool(options.pop("verbose"))
     try:
@@ -78,7 +78,7 @@ def broker(**options: Any) -> None:
 
 def _settings(options: dict[str, Any]) -> BrokerSettings:
     """The options as settings. Raises SettingsError."""
-    from yak_net import settings as words
+    from yak_net.runtime import settings as words
 
     host, port = options["host"] or words.HOST, options["port"]
     port = words.PORT if port is None else port

@@ -5,19 +5,19 @@ else of it.
 """
 
 from yak_core.trace.recorder import Fault
-from yak_sim.choices import RandomChoices, ReplayChoices
-from yak_sim.clients import SimConsumer, SimProducer
-from yak_sim.disk import LOSSES
-from yak_sim.expect import Claim, ExpectationFailed
-from yak_sim.loop import Limits, Script
-from yak_sim.network import NetworkFault
-from yak_sim.outcome import RunResult
-from yak_sim.plots import describe, plot_watermarks
-from yak_sim.scenario import Scenario, SettingError, run_scenario, scenario
+from yak_sim.physics.choices import RandomChoices, ReplayChoices
+from yak_sim.physics.disk import LOSSES
+from yak_sim.physics.network import NetworkFault
+from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, millis, seconds
+from yak_sim.plot.watermarks import describe, plot_watermarks
+from yak_sim.run.scenario import Scenario, SettingError, run_scenario, scenario
+from yak_sim.run.verdict import RunResult
 from yak_sim.script import run_as_script
-from yak_sim.story import Line
-from yak_sim.topology import DiskSpec, LinkSpec, Topology, millis, seconds
-from yak_sim.world import World
+from yak_sim.world.clients import SimConsumer, SimProducer
+from yak_sim.world.expect import Claim, ExpectationFailed
+from yak_sim.world.loop import Limits, Script
+from yak_sim.world.narrative import Line
+from yak_sim.world.world import World
 
 __all__ = [
     "LOSSES",

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 import click
 
 if TYPE_CHECKING:
-    from yak_sim.outcome import RunResult
-    from yak_sim.scenario import Scenario
-    from yak_sim.story import Line
+    from yak_sim.run.scenario import Scenario
+    from yak_sim.run.verdict import RunResult
+    from yak_sim.world.narrative import Line
 
     NumberType = click.ParamType[int]
 else:
@@ -85,7 +85,7 @@ def _from_file(path: Path, name: str) -> Scenario:
 
 
 def _pick(module: object, name: str, where: str, *, named: bool = True) -> Scenario:
-    from yak_sim.scenario import Scenario
+    from yak_sim.run.scenario import Scenario
 
     found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
     if name in found:
@@ -256,8 +256,8 @@ def carry_out(
     timeout: float = 600,
 ) -> RunResult:
     """Run with all invariants on, printing the story as it happens."""
-    from yak_sim.loop import Limits
-    from yak_sim.scenario import run_scenario
+    from yak_sim.run.scenario import run_scenario
+    from yak_sim.world.loop import Limits
 
     try:
         with _kept_when_interrupted():
@@ -277,7 +277,7 @@ def carry_out(
 @contextmanager
 def _kept_when_interrupted() -> Iterator[None]:
     """The first interrupt ends the run as a limit does, so that what there is of it is kept."""
-    from yak_sim.loop import LimitReached
+    from yak_sim.world.loop import LimitReached
 
     if threading.current_thread() is not threading.main_thread():
         yield  # interrupts are the main thread's
@@ -308,7 +308,7 @@ def _tell(line: Line) -> None:
 
 def keep(result: RunResult, out: str, command: list[str]) -> Path:
     """Write the run folder, whatever the verdict is."""
-    from yak_sim.runfolder import OutputError, write_run
+    from yak_sim.run.run_folder import OutputError, write_run
 
     try:
         return write_run(result, Path(out), command)
@@ -323,7 +323,7 @@ def conclude(result: RunResult, folder: Path | None) -> None:
     The digest is the one in ``folder``; without a folder it is computed here.
     """
     from yak_core.trace.reader import digest_of
-    from yak_sim.runfolder import read_verdict
+    from yak_sim.run.run_folder import read_verdict
 
     digest = read_verdict(folder / "verdict.json")["digest"] if folder else digest_of(result.trace)
     for claim in result.claims:
@@ -339,7 +339,7 @@ def conclude(result: RunResult, folder: Path | None) -> None:
 def digest(trace: str) -> None:
     """Recompute the digest of a trace file (trace.jsonl), checking every record."""
     from yak_core.trace.reader import TraceError
-    from yak_sim.runfolder import digest_of_path
+    from yak_sim.run.run_folder import digest_of_path
 
     try:
         click.echo(f"digest: {digest_of_path(Path(trace))}")
@@ -362,6 +362,6 @@ def replay(traces: tuple[str, ...], until: int | None) -> None:
     Traces of real brokers are replayed as well. Exit codes: 0 identical, 1 a difference or a
     damaged trace, 2 a file cannot be read or has no step STEP.
     """
-    from yak_sim.replay import replay_command
+    from yak_sim.run.replay import replay_command
 
     sys.exit(replay_command(traces, until))

@@ -21,12 +21,12 @@ from yak_sim.cli import (
     make_folder,
     read_lines,
 )
-from yak_sim.expect import Claim
+from yak_sim.world.expect import Claim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yak_sim.outcome import RunResult
+    from yak_sim.run.verdict import RunResult
 
 SCENARIO: Final = "leader_failover"
 TAMPERINGS: Final = ("lost", "doubled", "swapped", "altered")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from yak_sim.scenario import Scenario
+    from yak_sim.run.scenario import Scenario
 
 
 def run_as_script(story: Scenario) -> None:

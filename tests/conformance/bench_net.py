@@ -24,12 +24,12 @@ from yak_core.contract.host import Host, Node
 from yak_core.contract.messages import PeerMessage, Request
 from yak_core.ids import Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
-from yak_net.backend import NetBackend
-from yak_net.embedded import EmbeddedMetadata
-from yak_net.peers import Peers
-from yak_net.redis_store import RedisStore
+from yak_net.broker.peers import Peers
+from yak_net.metadata.embedded import EmbeddedMetadata
+from yak_net.metadata.redis_store import RedisStore
+from yak_net.runtime.backend import NetBackend
+from yak_net.runtime.wire import PEER_PATH
 from yak_net.storage import System, open_storage
-from yak_net.wire import PEER_PATH
 
 CONFIG = BrokerConfig(("n1", "n2"))
 SECOND = 1_000_000

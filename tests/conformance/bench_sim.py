@@ -9,11 +9,11 @@ from yak_core.config import BrokerConfig
 from yak_core.contract.host import Node
 from yak_core.contract.messages import Request
 from yak_core.ids import Micros, NodeId
-from yak_sim.choices import RandomChoices
-from yak_sim.disk import UNSYNCED
-from yak_sim.engine import Engine
-from yak_sim.network import NetworkFault
-from yak_sim.topology import BROKERS, LinkSpec, Topology
+from yak_sim.physics.choices import RandomChoices
+from yak_sim.physics.disk import UNSYNCED
+from yak_sim.physics.engine import Engine
+from yak_sim.physics.network import NetworkFault
+from yak_sim.physics.topology import BROKERS, LinkSpec, Topology
 
 CONFIG = BrokerConfig(("n1", "n2"))
 FOR_EVER: Micros = 1 << 40

@@ -21,8 +21,8 @@ from yak_core.metadata.partition_state import encode_record
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import Read, Unknown
 from yak_core.model.store import StoreModel
-from yak_net.embedded import EmbeddedMetadata
-from yak_net.redis_store import RedisStore
+from yak_net.metadata.embedded import EmbeddedMetadata
+from yak_net.metadata.redis_store import RedisStore
 
 LONG_US = 30_000_000
 

@@ -39,7 +39,7 @@ from yak_core.metadata.store_calls import (
 )
 from yak_core.metadata.transitions import register
 from yak_core.model.store import StoreModel
-from yak_sim.lua_store import LuaStore
+from yak_sim.physics.lua_store import LuaStore
 
 # The executors
 

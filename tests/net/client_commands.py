@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.net.brokers import ROOT, BrokerProcess, brokers
-from yak_net.embedded import EmbeddedMetadata
+from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 30.0
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}

@@ -17,8 +17,8 @@ from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
-from yak_net.server.gateway import Gateway, Gone
-from yak_net.server.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
+from yak_net.http.gateway import Gateway, Gone
+from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")

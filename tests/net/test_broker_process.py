@@ -13,7 +13,7 @@ from typing import TypeAlias
 import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, get, post, until
-from yak_net.embedded import EmbeddedMetadata
+from yak_net.metadata.embedded import EmbeddedMetadata
 
 Start: TypeAlias = Callable[..., BrokerProcess]
 NOBODY = "redis://127.0.0.1:1/0"

@@ -15,7 +15,7 @@ from tests.net.redis_server import redis_server
 from yak_core.trace.replay import replay_lines
 from yak_net.client.errors import NoBrokersAvailable
 from yak_net.client.producer import Producer, Resolved
-from yak_net.embedded import EmbeddedMetadata
+from yak_net.metadata.embedded import EmbeddedMetadata
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.net.brokers import BrokerProcess, brokers, get, until
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.producer import Producer, Resolved, Sent
-from yak_net.embedded import EmbeddedMetadata
+from yak_net.metadata.embedded import EmbeddedMetadata
 
 QUICK = ("--config", "lease_us=1200000")
 PATIENCE_S = 60.0

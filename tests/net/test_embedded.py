@@ -17,8 +17,8 @@ from redis.retry import Retry
 
 from tests.core.metadata_records import first
 from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaValue, Read, Unknown
-from yak_net.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
-from yak_net.redis_store import RedisStore
+from yak_net.metadata.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
+from yak_net.metadata.redis_store import RedisStore
 
 LONG_US = 30_000_000
 PATIENCE_S = 20.0

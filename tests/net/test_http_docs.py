@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from tests.net.http_tools import ScriptedGateway
 from tests.tidy.tree import ROOT
 from yak_core.errors import RETRIABLE
-from yak_net.server import asking, bodies, records
-from yak_net.server.gateway import Gone
-from yak_net.server.problems import KINDS, TYPE_PREFIX
-from yak_net.server.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, routes
+from yak_net.http import json_bodies as bodies
+from yak_net.http import records
+from yak_net.http import request_parsing as asking
+from yak_net.http.gateway import Gone
+from yak_net.http.problems import KINDS, TYPE_PREFIX
+from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, routes
 
 PAGE = (ROOT / "docs" / "http.md").read_text("utf-8")
 

@@ -22,7 +22,7 @@ from tests.net.http_tools import (
 )
 from yak_core.batch import Batch, Builder, Headers, seal
 from yak_core.contract.messages import ProduceRequest
-from yak_net.server import bodies
+from yak_net.http import json_bodies as bodies
 
 
 def write(gateway: WorldGateway, *values: bytes | None, headers: Headers = ()) -> None:

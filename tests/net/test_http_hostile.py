@@ -21,7 +21,7 @@ from tests.net.http_tools import (
     run,
     serving,
 )
-from yak_net.server import asking
+from yak_net.http import request_parsing as asking
 
 RECORD = b'{"records": [{"value": "a"}]'
 BODIES: dict[str, tuple[bytes, str]] = {

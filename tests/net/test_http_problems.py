@@ -25,9 +25,9 @@ from yak_core.contract.messages import (
     Response,
 )
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
-from yak_net.server.gateway import Gone
-from yak_net.server.problems import KINDS
-from yak_net.server.routes import middlewares
+from yak_net.http.gateway import Gone
+from yak_net.http.problems import KINDS
+from yak_net.http.routes import middlewares
 
 REFUSALS = [code for code in ErrorCode if KINDS[code].status != 200]
 PRODUCED = ProduceResponse(0, ErrorCode.NONE, Outcome.WRITTEN, 4, 2, 5, "n2", 3)

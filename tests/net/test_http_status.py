@@ -20,7 +20,7 @@ from tests.net.http_tools import (
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Fenced
 from yak_core.manual.world import STORE
-from yak_net.server.gateway import Gateway, Gone
+from yak_net.http.gateway import Gateway, Gone
 
 
 async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:

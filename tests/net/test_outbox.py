@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from yak_net.outbox import Outbox
+from yak_net.runtime.outbox import Outbox
 
 
 class Reader:

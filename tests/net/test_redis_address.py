@@ -19,8 +19,8 @@ from tests.net.redis_proxy import proxy_to
 from tests.net.redis_server import RedisServer, redis_server
 from tests.require import executable
 from yak_core.metadata.store_calls import BeatCall, Done, MetaOutcome, Read, Unknown
-from yak_net.embedded import EmbeddedMetadata
-from yak_net.redis_store import RedisStore
+from yak_net.metadata.embedded import EmbeddedMetadata
+from yak_net.metadata.redis_store import RedisStore
 
 LONG_US = 30_000_000
 PASSWORD = "s3cret p/w:@é%#?"

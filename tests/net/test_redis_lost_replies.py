@@ -26,7 +26,7 @@ from yak_core.metadata.store_calls import (
     Read,
     Unknown,
 )
-from yak_net.redis_store import RedisStore
+from yak_net.metadata.redis_store import RedisStore
 
 SHORT_US = 500_000
 LONG_US = 30_000_000

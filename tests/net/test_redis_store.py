@@ -30,7 +30,7 @@ from yak_core.metadata.store_calls import (
     Unknown,
 )
 from yak_core.metadata.transitions import register
-from yak_net.redis_store import RedisStore, StoreError
+from yak_net.metadata.redis_store import RedisStore, StoreError
 
 LONG_US = 30_000_000
 SHORT_US = 200_000

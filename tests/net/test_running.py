@@ -11,11 +11,11 @@ import threading
 
 import pytest
 
-from yak_net.running import run
+from yak_net.runtime.interruptible import run
 
 CHILD = """
 import asyncio, signal, sys
-from yak_net.running import run
+from yak_net.runtime.interruptible import run
 async def work():
     print("begun", flush=True)
     try:

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from yak_net import cli
-from yak_net.settings import (
+from yak_net.runtime.settings import (
     BrokerSettings,
     SettingsError,
     check,
@@ -113,7 +113,7 @@ def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         seen.append(settings)
         return 0
 
-    monkeypatch.setattr("yak_net.server.process.run", run)
+    monkeypatch.setattr("yak_net.broker.process.run", run)
     env = {
         "YAK_ROLE": "leader",
         "YAK_NODE_ID": "one",

@@ -22,8 +22,8 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.wire.codec import decode, encode
-from yak_net.embedded import EmbeddedMetadata
-from yak_net.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
+from yak_net.metadata.embedded import EmbeddedMetadata
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
 
 SECOND = 1_000_000
 Socket = aiohttp.ClientWebSocketResponse

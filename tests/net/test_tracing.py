@@ -30,8 +30,8 @@ from yak_core.trace.recorder import Header, Step, Trace
 from yak_core.trace.replay import TraceReplay, replay_lines
 from yak_core.trace.version import digest_in
 from yak_core.trace.writer import TraceLines
-from yak_net.tracing import BUFFER_BYTES, FileRecorder, net_header
-from yak_sim.replay import own_digest
+from yak_net.runtime.tracing import BUFFER_BYTES, FileRecorder, net_header
+from yak_sim.run.replay import own_digest
 
 HEADER = Header("net", "", 0, "0.1.0+core.0123456789abcdef")
 
@@ -228,7 +228,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from tests.net.test_tracing import HEADER, short_steps
-from yak_net.tracing import FileRecorder
+from yak_net.runtime.tracing import FileRecorder
 recorder = FileRecorder(Path(sys.argv[1]), HEADER)
 for step in short_steps():
     recorder.record(*step[1:])

@@ -16,7 +16,7 @@ from tests.scenarios.stories import NAMES, command, last_lines, load, run, yak
 from tests.tidy.tree import ROOT
 from yak_cli import main
 from yak_core.trace.reader import digest_of
-from yak_sim.runfolder import FILES
+from yak_sim.run.run_folder import FILES
 
 SPOTS = 60
 

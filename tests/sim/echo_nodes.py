@@ -12,9 +12,9 @@ from yak_core.contract.events import Event, Received, Started
 from yak_core.contract.host import Host, Snapshot
 from yak_core.contract.messages import Fenced
 from yak_core.ids import Micros, NodeId
-from yak_sim.choices import Choices, RandomChoices
-from yak_sim.engine import Engine, Listener
-from yak_sim.topology import DiskSpec, LinkSpec, Topology
+from yak_sim.physics.choices import Choices, RandomChoices
+from yak_sim.physics.engine import Engine, Listener
+from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology
 
 INSTANT = LinkSpec(delay_min_us=10, delay_mean_us=0)
 """A link without any chance in it."""

@@ -13,7 +13,7 @@ import pytest
 
 from tests.pythons import ROOT, VERSIONS
 from tests.require import python
-from yak_sim.choices import EXPONENTIAL, RandomChoices, ReplayChoices, key_of
+from yak_sim.physics.choices import EXPONENTIAL, RandomChoices, ReplayChoices, key_of
 
 DRAWS = """
 import importlib.util, sys
@@ -41,7 +41,7 @@ DRAWN = """\
 
 def run_draws(interpreter: str) -> str:
     """What the draws above give on another interpreter; only the standard library is needed."""
-    command = [interpreter, "-c", DRAWS, str(ROOT / "yak_sim" / "choices.py")]
+    command = [interpreter, "-c", DRAWS, str(ROOT / "yak_sim" / "physics" / "choices.py")]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

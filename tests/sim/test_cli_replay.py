@@ -17,8 +17,8 @@ from yak_cli import main
 from yak_core.trace.reader import encode_trace
 from yak_core.trace.recorder import Header, Trace
 from yak_sim import run_scenario
-from yak_sim.replay import own_digest, replay_paths
-from yak_sim.runfolder import write_run
+from yak_sim.run.replay import own_digest, replay_paths
+from yak_sim.run.run_folder import write_run
 
 OTHER = "0" * 16
 

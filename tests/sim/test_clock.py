@@ -11,8 +11,8 @@ from tests.sim.echo_nodes import at_start, idle, stage
 from yak_core.contract.effects import CancelTimer, Effect, SetTimer
 from yak_core.contract.events import Event, Started, TimerFired
 from yak_core.ids import Micros
-from yak_sim.choices import RandomChoices
-from yak_sim.clock import Clock, Timers
+from yak_sim.physics.choices import RandomChoices
+from yak_sim.physics.clock import Clock, Timers
 
 
 def fired(seen: list[tuple[Micros, Event]]) -> list[tuple[Micros, str]]:

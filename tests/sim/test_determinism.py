@@ -17,14 +17,14 @@ from tests.require import python
 from yak_core.trace.reader import digest_of, encode_trace
 from yak_core.trace.recorder import Trace
 from yak_sim import RandomChoices, ReplayChoices, Script, World, run_scenario, scenario, seconds
-from yak_sim.mix import run_mix
+from yak_sim.search.swarm import run_mix
 
 SEEDS = (7, 31)
 
 IN_ANOTHER_PROCESS = f"""
 from hashlib import sha256
 from yak_core.trace.reader import digest_of, encode_trace
-from yak_sim.mix import run_mix
+from yak_sim.search.swarm import run_mix
 for seed in {SEEDS}:
     result = run_mix(seed)
     assert result.valid is True, result.reason

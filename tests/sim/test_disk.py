@@ -13,10 +13,10 @@ from tests.sim.echo_nodes import batch_at
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, Done, NoSpace
 from yak_core.model.disk import DiskImage
-from yak_sim.choices import RandomChoices, ReplayChoices
-from yak_sim.clock import Clock
-from yak_sim.disk import LOSSES, NOTHING, SOME, TORN, UNSYNCED, SimDisk
-from yak_sim.topology import DiskSpec
+from yak_sim.physics.choices import RandomChoices, ReplayChoices
+from yak_sim.physics.clock import Clock
+from yak_sim.physics.disk import LOSSES, NOTHING, SOME, TORN, UNSYNCED, SimDisk
+from yak_sim.physics.topology import DiskSpec
 
 SPEC = DiskSpec(append_us=10, flush_us=100, flush_mean_us=0, save_us=50, save_mean_us=0)
 

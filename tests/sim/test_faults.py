@@ -9,7 +9,7 @@ import pytest
 
 from tests.sim.short_runs import run
 from yak_sim import Fault, Script, World, run_scenario, scenario, seconds
-from yak_sim.plan import PlanError, follow
+from yak_sim.world.plan import PlanError, follow
 
 
 def test_faults_are_kept_in_the_words_of_a_plan() -> None:

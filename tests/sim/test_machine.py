@@ -47,7 +47,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode
 from yak_core.ids import Micros
-from yak_sim.engine import Listener
+from yak_sim.physics.engine import Listener
 
 APPEND = AppendLog(1, 0, (batch_at(0, b"a"),))
 HEADER = Replicate(1, "n1", 0, 0, -1, (), 0, 0, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from yak_sim import RandomChoices
-from yak_sim.mix import FAULTS_END, WATCHED, draw_mix, run_mixes
+from yak_sim.search.swarm import FAULTS_END, WATCHED, draw_mix, run_mixes
 
 SEEDS = 500
 

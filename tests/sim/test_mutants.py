@@ -10,7 +10,7 @@ import pytest
 from tests.property.mutants import MUTANTS
 from yak_core.invariants import RULES
 from yak_sim import RunResult
-from yak_sim.mix import run_mix
+from yak_sim.search.swarm import run_mix
 
 SEEDS_MAX = 200
 

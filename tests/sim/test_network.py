@@ -13,8 +13,8 @@ from tests.sim.echo_nodes import SURE, Stage, at_start, batch_at, heard, idle, s
 from yak_core.contract.effects import Send
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Replicate
-from yak_sim.network import NetworkFault
-from yak_sim.topology import BROKERS, EVERYONE, STORE, LinkSpec
+from yak_sim.physics.network import NetworkFault
+from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, LinkSpec
 
 
 def send(world: Stage, src: str, dst: str, *numbers: int) -> None:

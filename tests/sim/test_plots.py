@@ -26,10 +26,10 @@ from yak_core.config import MS, SECOND
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded
 from yak_core.errors import Outcome
 from yak_core.trace.recorder import Trace
-from yak_sim.plotcurves import thinned
-from yak_sim.plotdata import Points
-from yak_sim.plots import Rendered, describe, plot_watermarks, render_watermarks
-from yak_sim.plotstyle import COLOURS, ON_COLOURS
+from yak_sim.plot.curves import thinned
+from yak_sim.plot.data import Points
+from yak_sim.plot.style import COLOURS, ON_COLOURS
+from yak_sim.plot.watermarks import Rendered, describe, plot_watermarks, render_watermarks
 
 SVG = "{http://www.w3.org/2000/svg}"
 ROOT = Path(__file__).parents[2]
@@ -126,12 +126,12 @@ def test_another_process_draws_the_same_bytes_and_leaves_pyplot_alone() -> None:
     Method: a fresh process with another hash seed and odd settings of matplotlib.
     """
     code = (
-        "import hashlib, sys, yak_sim.plots\n"
+        "import hashlib, sys, yak_sim.plot.watermarks\n"
         "assert not any(name.startswith('matplotlib') for name in sys.modules)\n"
         "import matplotlib\n"
         "matplotlib.rcParams.update({'lines.linewidth': 9, 'font.size': 30})\n"
         "from tests.sim.plot_samples import failover\n"
-        "r = yak_sim.plots.render_watermarks(failover())\n"
+        "r = yak_sim.plot.watermarks.render_watermarks(failover())\n"
         "print(hashlib.sha256(r.png + r.svg).hexdigest(), matplotlib.rcParams['font.size'])\n"
         "print('matplotlib.pyplot' in sys.modules)\n"
     )

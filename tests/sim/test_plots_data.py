@@ -22,7 +22,7 @@ from yak_core.contract.notes import (
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.trace.recorder import Header, Trace
-from yak_sim.plotdata import Cut, Past, Points, Span, past_of, value_at
+from yak_sim.plot.data import Cut, Past, Points, Span, past_of, value_at
 
 POINTS: Points = [(10, 1), (20, 5), (20, 6), (30, None), (40, 2)]
 

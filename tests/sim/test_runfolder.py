@@ -17,9 +17,8 @@ from tests.sim.plot_samples import Tale, failover
 from yak_core.contract.events import PeerLost, TimerFired
 from yak_core.trace.reader import TraceError, digest_of, encode_trace
 from yak_core.trace.recorder import Trace
-from yak_sim import runfolder
-from yak_sim.expect import Claim
-from yak_sim.runfolder import (
+from yak_sim.run import run_folder as runfolder
+from yak_sim.run.run_folder import (
     FILES,
     OutputError,
     digest_of_path,
@@ -28,6 +27,7 @@ from yak_sim.runfolder import (
     read_verdict,
     write_run,
 )
+from yak_sim.world.expect import Claim
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ["yak", "sim", "run", "made_up", "--seed", "7", "--input", "two words.txt"]
@@ -153,7 +153,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
         "from pathlib import Path\n"
         "from tests.sim.test_runfolder import COMMAND, Result\n"
         "from tests.sim.plot_samples import failover\n"
-        "from yak_sim.runfolder import OutputError, write_run\n"
+        "from yak_sim.run.run_folder import OutputError, write_run\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n"
@@ -200,7 +200,7 @@ def test_nothing_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.Mon
     folder = write_run(Result(), tmp_path, COMMAND)
     (folder / "trace.jsonl.part").write_text("old")
     (folder / "notes.txt").write_text("mine")
-    monkeypatch.setitem(sys.modules, "yak_sim.plots", None)
+    monkeypatch.setitem(sys.modules, "yak_sim.plot.watermarks", None)
     with pytest.raises(OutputError, match=r"the plots cannot be drawn: .*; the rest of the run"):
         write_run(Result(), tmp_path, COMMAND)
     left = sorted({*FILES, "notes.txt"} - {"watermarks.png", "watermarks.svg"})

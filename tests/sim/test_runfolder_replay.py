@@ -20,8 +20,8 @@ from yak_core.contract.host import Node
 from yak_core.trace.json_codec import EFFECT
 from yak_core.trace.json_scalars import Elided
 from yak_sim import Scenario, run_scenario
-from yak_sim.plotdata import past_of
-from yak_sim.runfolder import read_trace, write_run
+from yak_sim.plot.data import past_of
+from yak_sim.run.run_folder import read_trace, write_run
 
 
 def new_node(name: str, event: Started) -> Node:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from yak_sim.plan import _ACTS
-from yak_sim.plotwords import VERBS
-from yak_sim.runfolder import FormatError, read_history, read_verdict
+from yak_sim.plot.captions import VERBS
+from yak_sim.run.run_folder import FormatError, read_history, read_verdict
+from yak_sim.world.plan import _ACTS
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "golden_formats"

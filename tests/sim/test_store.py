@@ -16,10 +16,10 @@ from yak_core.ids import Micros
 from yak_core.metadata.partition_state import Record
 from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaRequest, Read, Refused, Unknown
 from yak_core.metadata.transitions import create, register
-from yak_sim.engine import Listener
-from yak_sim.network import NetworkFault
-from yak_sim.store import CAS, executor_of
-from yak_sim.topology import STORE
+from yak_sim.physics.engine import Listener
+from yak_sim.physics.network import NetworkFault
+from yak_sim.physics.store import CAS, executor_of
+from yak_sim.physics.topology import STORE
 
 FIRST = create(store_id="s", attempt="a", node="n1", url="", replicas=("n1", "n2"), min_isr=2)
 CREATE = Cas(None, FIRST, None)

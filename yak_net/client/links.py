@@ -26,8 +26,8 @@ from yak_core.contract.messages import (
 )
 from yak_core.ids import NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
-from yak_net.outbox import Outbox
-from yak_net.wire import CLIENT_PATH, HEARTBEAT_S, Greeting, NotYak, read_greeting
+from yak_net.runtime.outbox import Outbox
+from yak_net.runtime.wire import CLIENT_PATH, HEARTBEAT_S, Greeting, NotYak, read_greeting
 
 DIAL_TIMEOUT_S: Final = 2.0
 WHERE: Final = -1

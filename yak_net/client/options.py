@@ -75,7 +75,7 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
 
     Raises ValueError for what is no address.
     """
-    from yak_net.settings import parse_url
+    from yak_net.runtime.settings import parse_url
 
     if given is None:
         from yak_net.cluster.statefile import bootstrap_servers

@@ -37,10 +37,10 @@ from yak_core.contract.host import Host, Node
 from yak_core.contract.messages import Response
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
-from yak_net.backend import wall_ms
 from yak_net.client.links import Links
-from yak_net.settings import parse_url
-from yak_net.timers import Timers, now_us
+from yak_net.runtime.backend import wall_ms
+from yak_net.runtime.settings import parse_url
+from yak_net.runtime.timers import Timers, now_us
 
 ASK_AGAIN_S: Final = 0.1
 

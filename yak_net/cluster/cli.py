@@ -131,7 +131,7 @@ def up(
 
 def _check(spec: ClusterSpec) -> None:
     """Find out before anything is started what the brokers would refuse."""
-    from yak_net.settings import BrokerSettings, SettingsError, check
+    from yak_net.runtime.settings import BrokerSettings, SettingsError, check
 
     names = spec.names(())
     urls = tuple((node, f"http://127.0.0.1:{number}") for number, node in enumerate(names, 1))

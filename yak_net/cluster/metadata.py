@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from yak_net.cluster.errors import CannotStart, ClusterError
 
 if TYPE_CHECKING:
-    from yak_net.embedded import EmbeddedMetadata
+    from yak_net.metadata.embedded import EmbeddedMetadata
 
 SCHEMA: Final = 1
 KIND: Final = "yak-embedded-metadata"
@@ -75,7 +75,7 @@ class KeptMetadata:
         """Serve what was saved, and return the redis:// URL. Raises CannotStart."""
         from redis.asyncio import Redis
 
-        from yak_net.embedded import EmbeddedMetadata
+        from yak_net.metadata.embedded import EmbeddedMetadata
 
         content = self._load()
         self.server = EmbeddedMetadata()
@@ -259,7 +259,7 @@ def _bytes(text: str) -> bytes:
 
 async def remarks(redis_url: str, cluster: str) -> tuple[str, ...]:
     """What a Redis promises less of than is needed, each a sentence; best none."""
-    from yak_net.redis_store import RedisStore
+    from yak_net.metadata.redis_store import RedisStore
 
     store = RedisStore(redis_url, cluster, int(ANSWER_S * 1_000_000))
     try:
@@ -274,7 +274,7 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
     Raises CannotStart for an address of no use, ClusterError if the store does not answer.
     """
     from yak_core.metadata.store_calls import Done, Read
-    from yak_net.redis_store import RedisStore, StoreError
+    from yak_net.metadata.redis_store import RedisStore, StoreError
 
     try:
         store = RedisStore(redis_url, cluster, int(ANSWER_S * 1_000_000))

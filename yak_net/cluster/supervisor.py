@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-    from yak_net.embedded import EmbeddedMetadata
+    from yak_net.metadata.embedded import EmbeddedMetadata
 
 __all__ = ["ClusterSpec", "Supervisor"]
 

@@ -1,0 +1,87 @@
+"""The process of one broker: signals, the lifeline, the exit code; must never know the protocol.
+
+Exit codes: 0 stopped in good order, 1 halted or stopped in a hurry, 2 it could not be started so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from yak_net.broker.server import BrokerServer, Refused
+from yak_net.runtime.note_log import configure
+from yak_net.runtime.settings import BrokerSettings
+
+STOPPED: Final = 0
+HALTED: Final = 1
+REFUSED: Final = 2
+
+log = structlog.get_logger("yak.process")
+
+
+def run(settings: BrokerSettings, *, verbose: bool = False) -> int:
+    """Run a broker until it is over, and return the exit code. The reason is on standard error."""
+    configure(verbose=verbose)
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: BrokerSettings) -> int:
+    loop = asyncio.get_running_loop()
+    server = BrokerServer(settings)
+    starting = asyncio.create_task(server.start())
+    asked = 0
+
+    def on_signal(name: str) -> None:
+        nonlocal asked
+        asked += 1
+        log.info("asked to stop", by=name)
+        if asked > 1:
+            # Somebody is in a hurry: as good as a kill, which the log on disk survives.
+            os._exit(HALTED)
+        if not starting.done():
+            starting.cancel()
+        server.ask_to_stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal, signal.Signals(number).name)
+    if settings.lifeline is not None:
+        _hold(loop, settings.lifeline, on_signal)
+    try:
+        await starting
+        gc.freeze()  # what is there now stays: no collection has to look at it again
+        gc.set_threshold(20_000, 20, 50)  # messages make no cycles
+        await server.over.wait()
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        return STOPPED
+    except Refused as refused:
+        print(f"yak broker: {refused}", file=sys.stderr)
+        return REFUSED
+    finally:
+        await server.close()
+    if server.halted_because:
+        print(f"yak broker: halted: {server.halted_because}", file=sys.stderr)
+        return HALTED
+    log.info("stopped", clean=server.clean)
+    return STOPPED if server.clean else HALTED
+
+
+def _hold(loop: asyncio.AbstractEventLoop, fd: int, on_signal: object) -> None:
+    """Stop when whoever started this process is gone: the pipe's other end is closed then."""
+
+    def on_end() -> None:
+        with suppress(BlockingIOError):
+            if not os.read(fd, 1):
+                loop.remove_reader(fd)
+                on_signal("the end of its supervisor")  # type: ignore[operator]
+
+    os.set_blocking(fd, False)
+    loop.add_reader(fd, on_end)

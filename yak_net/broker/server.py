@@ -1,0 +1,377 @@
+"""One broker in this process: its parts, put together, from start to stop; must never decide.
+
+The parts are the node in its host, the backend with its disk, the links to peers, the store, and
+the listening socket. The socket is first: a port that is taken must be known before the data
+directory is touched, and who asks meanwhile is told that the broker is starting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from contextlib import suppress
+from typing import Final
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from yak_core.broker.describe import describe
+from yak_core.broker.roles import Broker
+from yak_core.config import BrokerConfig
+from yak_core.contract.client_calls import ClientResult
+from yak_core.contract.effects import Effect
+from yak_core.contract.events import Event, Started, StopAsked
+from yak_core.contract.host import Host, Recorder
+from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
+from yak_core.contract.notes import Note, RecordObserved
+from yak_core.ids import CallId, Micros, NodeId
+from yak_core.metadata.store_calls import Done, Read
+from yak_net.broker.peers import Peers
+from yak_net.http.gateway import Gone
+from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
+from yak_net.http.streams import ClientStream
+from yak_net.metadata.redis_store import RedisStore
+from yak_net.runtime.backend import EXITED, NetBackend, OnAnswer, wall_ms
+from yak_net.runtime.note_log import tell
+from yak_net.runtime.settings import BrokerSettings, SettingsError
+from yak_net.runtime.tracing import FileRecorder
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
+from yak_net.storage import Storage, StorageError, open_storage
+
+STARTING: Final = "starting"
+RUNNING: Final = "running"
+STOPPING: Final = "stopping"
+HALTED: Final = "halted"
+
+STOP_US: Final = 10_000_000
+"""A stop that takes longer is not clean."""
+PEER_CHECK_S: Final = 1.0
+
+log = structlog.get_logger("yak.broker")
+
+
+class Refused(Exception):
+    """This broker cannot be started so; one sentence that says what to do."""
+
+
+class PromptRecorder:
+    """Gives what was recorded to the system before the loop sleeps, so that a kill loses little."""
+
+    def __init__(self, file: FileRecorder) -> None:
+        self._file = file
+        self._loop = asyncio.get_running_loop()
+        self._armed = False
+
+    def record(
+        self,
+        t_us: Micros,
+        node: NodeId,
+        incarnation: int,
+        event: Event,
+        effects: list[Effect],
+        cause: int,
+    ) -> int:
+        """Record a step, and see to it that it is written soon."""
+        if not self._armed and not self._file.ended:
+            self._armed = True
+            self._loop.call_soon(self._flush)
+        return self._file.record(t_us, node, incarnation, event, effects, cause)
+
+    def _flush(self) -> None:
+        self._armed = False
+        self._file.flush()
+        if self._file.ended:
+            log.warning("recording is over", reason=self._file.ended)
+
+
+class BrokerServer:
+    """A broker that serves until it is over; the gateway of its routes.
+
+    ``over`` is set when the incarnation has ended: then ``halted_because`` says why, or is empty
+    after a stop in good order; ``clean`` whether that stop was complete.
+    """
+
+    def __init__(self, settings: BrokerSettings) -> None:
+        self.settings = settings
+        self.node_id: NodeId = settings.node_id
+        self.cluster = settings.cluster
+        self.phase = STARTING
+        self.halted_because = ""
+        self.clean = False
+        self.over = asyncio.Event()
+        self.url = ""
+        self.peers = Peers(self.node_id, self.cluster, self._receive, self._lost)
+        self.peers.learn(dict(settings.brokers))
+        self.store: RedisStore | None = None
+        self.node: Broker | None = None
+        self._backend: NetBackend | None = None
+        self._recorder: FileRecorder | None = None
+        self._runner: web.AppRunner | None = None
+        self._storage: Storage | None = None
+        self._waiting: set[asyncio.Future[Response]] = set()
+        self._chores: list[asyncio.Task[None]] = []
+        self._urls: dict[NodeId, str] = {}
+
+    # -- start ----------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, recover the log, and begin the incarnation. Raises Refused; then close it."""
+        settings = self.settings
+        usual = BrokerConfig((self.node_id,)).store_timeout_us
+        timeout_us = dict(settings.config).get("store_timeout_us", usual)
+        try:
+            self.store = RedisStore(settings.redis_url, self.cluster, timeout_us)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        await self._listen()
+        try:
+            self._storage = storage = await asyncio.to_thread(
+                open_storage, settings.data_dir, self.node_id, self.cluster
+            )
+        except StorageError as error:
+            raise Refused(str(error)) from error
+        for remark in storage.remarks:
+            log.warning("recovery", remark=remark)
+        recovered = storage.recovered
+        log.info("recovered", leo=recovered.leo, intact=recovered.intact)
+        await self._refuse_foreign_peers()
+        try:
+            config = await self._config(self.store)
+        except SettingsError as error:
+            raise Refused(str(error)) from error
+        if self.settings.trace is not None:
+            try:
+                self._recorder = FileRecorder(self.settings.trace)
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise Refused(f"cannot write the trace {self.settings.trace}: {why}") from error
+            log.info("recording", file=str(self._recorder.path))
+        await self.peers.start()
+        recorder = None if self._recorder is None else PromptRecorder(self._recorder)
+        self._begin(config, storage, recorder)
+
+    async def _listen(self) -> None:
+        settings = self.settings
+        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares())
+        app.add_routes(routes(self))
+        app.router.add_get(PEER_PATH, self.peers.serve)
+        app.router.add_get(CLIENT_PATH, self._serve_client)
+        app.on_response_prepare.append(self._sign)
+        self._runner = web.AppRunner(
+            app,
+            access_log=None,
+            shutdown_timeout=1.0,
+            handler_cancellation=True,  # a reader that goes away leaves no poll behind
+            auto_decompress=False,  # a small body must not become a large one
+        )
+        await self._runner.setup()
+        site = web.TCPSite(
+            self._runner,
+            settings.host,
+            settings.port,
+            reuse_address=True,
+            reuse_port=settings.reuse_port or None,
+        )
+        try:
+            await site.start()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise Refused(
+                f"cannot listen on {settings.host}:{settings.port}: {why}; "
+                "stop what uses the port, or choose another one with --listen"
+            ) from error
+        self.url = settings.url_at(self._runner.addresses[0][1])
+        log.info("listening", url=self.url, node=self.node_id, cluster=self.cluster)
+
+    async def _serve_client(self, request: web.Request) -> web.StreamResponse:
+        return await ClientStream(self).serve(request)
+
+    async def _sign(self, _: web.Request, response: web.StreamResponse) -> None:
+        response.headers[NODE_HEADER] = self.node_id
+        response.headers[CLUSTER_HEADER] = self.cluster
+
+    async def _refuse_foreign_peers(self) -> None:
+        """A broker of another cluster under a peer's URL is a mistake that must not be built on."""
+        others = [(node, url) for node, url in self.settings.brokers if node != self.node_id]
+        found = await asyncio.gather(*(_who_is_at(url) for _, url in others))
+        for (node, url), (name, cluster) in zip(others, found, strict=True):
+            if cluster and cluster != self.cluster:
+                raise Refused(
+                    f"{name} at {url} is of cluster {cluster}, and this broker was started for "
+                    f"cluster {self.cluster}: correct --cluster, or the list of brokers"
+                )
+            if name and name != node:
+                raise Refused(f"{name} answers at {url}, not {node}: correct the list of brokers")
+
+    async def _config(self, store: RedisStore) -> BrokerConfig:
+        """What the node is started with, for which a leader may have to meet its followers."""
+        settings = self.settings
+        for remark in await store.remarks():
+            log.warning("metadata store", remark=remark)
+        if store.problem:
+            log.warning("metadata store", problem=store.problem)
+        self._chores.append(asyncio.create_task(self._watch_store(store)))
+        replicas = tuple(sorted(node for node, _ in settings.brokers)) or (self.node_id,)
+        if not settings.knows_replicas and settings.creates:
+            replicas = await self._meet_followers(store)
+        return settings.broker_config(self.url, replicas)
+
+    async def _meet_followers(self, store: RedisStore) -> tuple[NodeId, ...]:
+        """The ids of all brokers, unless the cluster exists already, when its record has them."""
+        met: dict[str, NodeId] = {}
+        told: set[str] = set()
+        while True:
+            outcome = await store.call(Read())
+            if isinstance(outcome, Done) and outcome.value.record is not None:
+                return outcome.value.record.replicas
+            for url in self.settings.followers:
+                name, _ = await _who_is_at(url)
+                if name:
+                    met[url] = name
+                elif url not in told:
+                    told.add(url)
+                    log.info("waits for a follower", url=url)
+            if len(met) == len(self.settings.followers):
+                ids = (self.node_id, *met.values())
+                if len(set(ids)) != len(ids):
+                    raise Refused(f"two brokers have the same id: {', '.join(sorted(ids))}")
+                self.peers.learn({node: url for url, node in met.items()})
+                return tuple(sorted(ids))
+            await asyncio.sleep(0.1)
+
+    def _begin(self, config: BrokerConfig, storage: Storage, recorder: Recorder | None) -> None:
+        assert self.store is not None
+        self.node = Broker()
+        backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_over)
+        self._storage = None  # the disk's from now on
+        self._backend = backend
+        backend.host = Host(self.node_id, 1, self.node, backend, recorder)
+        self.phase = RUNNING
+        nonce = secrets.randbits(128)
+        backend.deliver(Started(self.node_id, config, nonce, storage.recovered))
+
+    # -- stop -----------------------------------------------------------------------------------
+
+    def ask_to_stop(self) -> None:
+        """Stop in good order; ``over`` is set when that is done."""
+        if self.phase == RUNNING and self._backend is not None:
+            self.phase = STOPPING
+            self._backend.deliver(StopAsked(STOP_US))
+        elif self._backend is None:
+            self._on_over(EXITED, "")
+
+    async def close(self) -> None:
+        """Give everything back: links, socket, disk, trace."""
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
+        for waiting in tuple(self._waiting):
+            waiting.cancel()
+        await self.peers.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._backend is not None:
+            await self._backend.close()
+        elif self._storage is not None:
+            self._storage.close()
+        if self.store is not None:
+            await self.store.close()
+        if self._recorder is not None:
+            self._recorder.close()
+
+    def _on_over(self, how: str, reason: str) -> None:
+        if how == EXITED:
+            self.phase = STOPPING
+            self.clean = not reason
+        else:
+            self.phase = HALTED
+            self.halted_because = reason
+        for waiting in tuple(self._waiting):
+            if not waiting.done():
+                waiting.set_exception(Gone(sent=True))
+        self.over.set()
+
+    # -- the gateway ----------------------------------------------------------------------------
+
+    def url_of(self, node: NodeId | None) -> str:
+        """Where clients reach a broker, as the record says."""
+        if node == self.node_id:
+            return self.url
+        return "" if node is None else self._urls.get(node) or self.peers.url_of(node)
+
+    def wall_ms(self) -> int:
+        """The wall clock, as data for records."""
+        return wall_ms()
+
+    def begin(self, request: Request, on_answer: OnAnswer) -> CallId | None:
+        """Give a request to the node; None while there is none that takes any."""
+        backend = self._backend
+        if backend is None or not backend.host.alive:
+            return None
+        return backend.ask(request, on_answer)
+
+    def cancel(self, call: CallId) -> None:
+        """Whoever asked went away."""
+        if self._backend is not None:
+            self._backend.cancel(call)
+
+    async def ask(self, request: Request) -> Response:
+        """Ask the node and wait for its answer. Raises Gone; cancelling it cancels the call."""
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+        def on_answer(result: Response | ClientResult) -> None:
+            if not answer.done():
+                answer.set_result(result)  # type: ignore[arg-type]
+
+        call = self.begin(request, on_answer)
+        if call is None:
+            raise Gone(sent=False)
+        self._waiting.add(answer)
+        try:
+            return await answer
+        finally:
+            self._waiting.discard(answer)
+            if not answer.done() or answer.cancelled():
+                self.cancel(call)
+
+    # -- what the node remarks on, and chores ---------------------------------------------------
+
+    def _receive(self, src: NodeId, message: PeerMessage) -> None:
+        if self._backend is not None:
+            self._backend.receive(src, message)
+
+    def _lost(self, peer: NodeId) -> None:
+        if self._backend is not None:
+            self._backend.lost(peer)
+
+    def _on_note(self, note: Note) -> None:
+        if isinstance(note, RecordObserved):
+            assert self.node is not None
+            rows = describe(self.node, DescribeRequest(0)).replicas
+            self._urls = {row.node: row.url for row in rows if row.url}
+            self.peers.learn(self._urls)
+        tell(note)
+
+    async def _watch_store(self, store: RedisStore) -> None:
+        said = store.problem
+        while True:
+            await asyncio.sleep(0.2)
+            if store.problem != said:
+                said = store.problem
+                if said:
+                    log.warning("metadata store", problem=said)
+                else:
+                    log.info("metadata store", problem="is over")
+
+
+async def _who_is_at(url: str) -> tuple[NodeId, str]:
+    """Id and cluster of the broker that answers there; empty words when none does in time."""
+    with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        timeout = aiohttp.ClientTimeout(total=PEER_CHECK_S)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(f"{url}/health") as answer,
+        ):
+            return (answer.headers.get(NODE_HEADER, ""), answer.headers.get(CLUSTER_HEADER, ""))
+    return ("", "")

@@ -1,0 +1,115 @@
+"""The HTTP endpoints of a broker; must never hold state or decide about replication.
+
+Everything that an endpoint knows comes from the gateway. The application that has these routes
+needs :func:`middlewares`, too, for errors are problems only with them, and BODY_BYTES_MAX as its
+``client_max_size``. Its runner should have ``handler_cancellation=True``, so that a reader who goes
+away is not waited for, and ``auto_decompress=False``.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from yak_core.config import MIB
+from yak_core.contract.messages import DescribeRequest, DescribeResponse
+from yak_net.http import json_bodies as bodies
+from yak_net.http.gateway import Gateway, Gone
+from yak_net.http.problems import COMMON_HEADERS, as_problems
+from yak_net.http.records import fetch, produce
+from yak_net.http.request_parsing import ask, ask_for, check_query, json_answer
+
+BATCH_BYTES_MAX: Final = 1 * MIB
+"""As in BrokerConfig."""
+BODY_BYTES_MAX: Final = 8 * BATCH_BYTES_MAX
+"""Largest body: a full batch takes up to six times as much in JSON, where each byte is escaped."""
+
+RUNNING: Final = "running"
+
+INDEX: Final = """\
+YAK broker {node} of cluster {cluster}
+
+POST /v1/records   write records: {{"records": [{{"value": "a"}}], "acks": "all"}}
+GET  /v1/records   read records: ?offset=N|earliest|latest &max_bytes=N &wait_ms=N
+POST /produce      the same as POST /v1/records
+GET  /fetch        the same as GET /v1/records
+GET  /v1/cluster   the cluster as this broker sees it
+GET  /health       200 while this broker serves, 503 otherwise
+GET  /             this list
+
+  curl {url}/v1/records --json '{{"records": [{{"value": "hello"}}]}}'
+  curl '{url}/v1/records?offset=earliest'
+"""
+
+
+def routes(gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX) -> list[web.RouteDef]:
+    """The endpoints of the broker behind ``gateway``, for ``Application.add_routes``."""
+
+    async def on_produce(request: web.Request) -> web.Response:
+        return await produce(gateway, request, batch_bytes_max)
+
+    async def on_fetch(request: web.Request) -> web.Response:
+        return await fetch(gateway, request)
+
+    async def on_health(request: web.Request) -> web.Response:
+        return await _health(gateway)
+
+    async def on_cluster(request: web.Request) -> web.Response:
+        return await _cluster(gateway, request)
+
+    async def on_index(request: web.Request) -> web.Response:
+        text = INDEX.format(
+            node=gateway.node_id, cluster=gateway.cluster, url=gateway.url_of(gateway.node_id)
+        )
+        return web.Response(text=text, headers=COMMON_HEADERS)
+
+    return [
+        web.post("/v1/records", on_produce),
+        web.post("/produce", on_produce),
+        web.get("/v1/records", on_fetch),
+        web.get("/fetch", on_fetch),
+        web.get("/health", on_health),
+        web.get("/v1/cluster", on_cluster),
+        web.get("/", on_index),
+    ]
+
+
+def middlewares() -> list[Middleware]:
+    """What the application needs for its errors to be problems."""
+    return [as_problems]
+
+
+async def _health(gateway: Gateway) -> web.Response:
+    """How the broker is. It is asked even while it stops: it may still know where its log ends."""
+    try:
+        view = await ask(gateway, DescribeRequest(0), DescribeResponse)
+    except Gone:
+        view = None
+    status, reason = _state(gateway, view)
+    body = bodies.health(status, reason, gateway.node_id, view)
+    return json_answer(body, 200 if status == "ok" else 503)
+
+
+def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[str, str]:
+    """The word for the broker's state, and why it is not ok."""
+    if gateway.phase in ("starting", "stopping"):
+        return gateway.phase, f"the broker is {gateway.phase}"
+    if gateway.phase != RUNNING:
+        return "degraded", f"halted: {gateway.halted_because}"
+    if view is None:
+        return "degraded", "the broker has just stopped"
+    if not view.version:
+        return "starting", "the broker has not registered yet"
+    if view.leader is None:
+        return "degraded", "this broker knows of no leader"
+    return "ok", ""
+
+
+async def _cluster(gateway: Gateway, request: web.Request) -> web.Response:
+    check_query(request)
+    view = await ask_for(gateway, request, DescribeRequest(0), DescribeResponse, produce=False)
+    nodes = (view.node, *(replica.node for replica in view.replicas))
+    urls = {node: gateway.url_of(node) for node in nodes}
+    return json_answer(bodies.cluster(gateway.cluster, view, urls))

@@ -1,0 +1,225 @@
+"""A metadata server in this process, for clusters on one machine; must never be called durable.
+
+The data and the Lua are fakeredis'. Its own TCP server (TcpFakeServer, 2.40) is not used: it closes
+a connection after every error, so a NOSCRIPT costs the call that follows; it wakes each connection
+a hundred times a second, one thread for each; a reply that does not fit into the socket's buffer
+breaks off; and it prints a traceback when a client goes away. Here one thread runs an event loop.
+Each connection gets a fakeredis connection of its own, driven through redis-py's public interface.
+
+Only what a metadata store and a person looking at it need is served: a command that blocks would
+hold up everybody, as fakeredis blocks the thread that asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from collections.abc import Coroutine, Iterator
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import hiredis
+from fakeredis import FakeServer, FakeStrictRedis
+from redis.exceptions import NoScriptError, ResponseError
+
+from yak_net.metadata.redis_store import EMBEDDED_MARK
+
+HOST: Final = "127.0.0.1"
+REQUEST_BYTES_MAX: Final = 16 << 20
+READ_BYTES: Final = 1 << 16
+
+_SERVED: Final = frozenset(
+    b"PING ECHO SELECT HELLO CLIENT EVAL EVALSHA SCRIPT GET SET DEL EXISTS KEYS SCAN TYPE TTL"
+    b" HGET HSET HDEL HMGET HGETALL DBSIZE FLUSHALL FLUSHDB".split()
+)
+
+_INFO: Final = f"# Server\r\nredis_mode:standalone\r\nrole:master\r\n{EMBEDDED_MARK}:1\r\n"
+_MORE: Final = object()
+_T = TypeVar("_T")
+
+
+class EmbeddedMetadata:
+    """A Redis for metadata on 127.0.0.1, in memory; ``port`` 0 takes a free one.
+
+    All methods may be called from any thread but the server's own. A server that was stopped cannot
+    be started again.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self._port = port
+        self._fake = FakeServer()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="yak-embedded-metadata", daemon=True
+        )
+        self._listener: asyncio.Server | None = None
+        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+
+    def start(self) -> str:
+        """Serve; returns the redis:// URL. Raises OSError when the port is not to be had."""
+        assert not self._thread.is_alive()
+        assert not self._loop.is_closed()
+        self._thread.start()
+        try:
+            self._run(self._open())
+        except OSError:
+            self.stop()
+            raise
+        return self.url
+
+    @property
+    def url(self) -> str:
+        """Where it serves, or will again after :meth:`up`; known once it was started."""
+        assert self._port
+        return f"redis://{HOST}:{self._port}/0"
+
+    def stop(self) -> None:
+        """Cut all connections, end the thread, forget the data. May be repeated."""
+        if self._loop.is_closed():
+            return
+        if self._thread.is_alive():
+            self._run(self._end())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+        self._loop.close()
+        self.forget()
+
+    def down(self) -> None:
+        """Refuse and cut connections, as a server does that has crashed; the data stays."""
+        self._run(self._close())
+
+    def up(self) -> None:
+        """Serve again on the same port after :meth:`down`. Raises OSError if it was taken."""
+        self._run(self._open())
+
+    def forget(self) -> None:
+        """Lose all data and scripts, as a server does that restarts without persistence."""
+        with _client_of(self._fake) as client:
+            client.flushall()
+            client.script_flush()
+
+    def __enter__(self) -> EmbeddedMetadata:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _run(self, work: Coroutine[None, None, _T]) -> _T:
+        assert threading.current_thread() is not self._thread
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self) -> None:
+        if self._listener is None:
+            self._listener = await asyncio.start_server(self._accept, HOST, self._port)
+            self._port = self._listener.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        tasks = list(self._serving)
+        for task in tasks:
+            self._serving[task].transport.abort()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _end(self) -> None:
+        await self._close()
+        # Connections that were accepted just now and have not come to their handler yet.
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving[task] = writer
+        try:
+            if self._listener is not None:
+                await self._serve(reader, writer)
+        except (OSError, hiredis.HiredisError):
+            writer.transport.abort()  # The client went away, or does not speak Redis.
+        finally:
+            del self._serving[task]
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A request is an array of bulk strings, so a parser of replies reads it.
+        parser = hiredis.Reader(notEnoughData=_MORE)
+        protocol, unread = 2, 0
+        with _client_of(self._fake) as client:
+            fake = client.connection_pool.get_connection()
+            while data := await reader.read(READ_BYTES):
+                parser.feed(data)
+                unread += len(data)
+                while (words := parser.gets()) is not _MORE:
+                    unread = 0
+                    for reply in _replies(fake, words):
+                        if _name_of(words) == b"HELLO" and not isinstance(reply, Exception):
+                            protocol = 3 if words[1:2] == [b"3"] else 2
+                        writer.write(_encode(reply, protocol))
+                    await writer.drain()
+                if unread > REQUEST_BYTES_MAX:
+                    return
+
+
+def _client_of(fake: FakeServer) -> FakeStrictRedis:
+    """A client of the data, in RESP2 until it says HELLO 3, as on a real server."""
+    return FakeStrictRedis(server=fake, protocol=2)
+
+
+def _name_of(words: object) -> bytes:
+    """The command in capitals; empty when it is none."""
+    if isinstance(words, list) and words and all(isinstance(word, bytes) for word in words):
+        name: bytes = words[0]
+        return name.upper()
+    return b""
+
+
+def _replies(fake: Any, words: list[bytes]) -> Iterator[object]:
+    """Run one command. No reply when the client wants none (CLIENT REPLY), else one."""
+    name = _name_of(words)
+    if name == b"INFO":
+        yield _INFO
+    elif name not in _SERVED:
+        shown = name[:30].decode("ascii", "backslashreplace")
+        yield ResponseError(f"unknown command {shown!r} on the embedded metadata server")
+    else:
+        fake.send_command(*words)
+        while fake.can_read():
+            try:
+                reply = fake.read_response()
+            except ResponseError as error:
+                reply = error
+            yield reply
+
+
+def _encode(reply: object, protocol: int) -> bytes:
+    """``reply`` as the wire has it; what RESP2 has no type for, fakeredis has turned already."""
+    if reply is None:
+        return b"_\r\n" if protocol == 3 else b"$-1\r\n"
+    if isinstance(reply, bytes | str):
+        data = reply.encode() if isinstance(reply, str) else reply
+        return b"$%d\r\n%s\r\n" % (len(data), data)
+    if isinstance(reply, int):
+        return b":%d\r\n" % reply
+    if isinstance(reply, list | tuple):
+        return b"*%d\r\n" % len(reply) + b"".join(_encode(part, protocol) for part in reply)
+    if isinstance(reply, dict):
+        parts = [part for pair in reply.items() for part in pair]
+        head = b"%%%d\r\n" % len(reply) if protocol == 3 else b"*%d\r\n" % len(parts)
+        return head + b"".join(_encode(part, protocol) for part in parts)
+    text = " ".join(str(reply).split())
+    # redis-py takes the first word away where it has a class or a meaning of its own for it.
+    if isinstance(reply, NoScriptError):
+        text = f"NOSCRIPT {text}"
+    elif not re.match("[A-Z]{4,} ", text):
+        text = f"ERR {text}"
+    return f"-{text}\r\n".encode()

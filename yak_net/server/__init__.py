@@ -1,1 +1,0 @@
-"""One broker on sockets; must never decide what the core decides."""

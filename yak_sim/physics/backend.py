@@ -1,0 +1,260 @@
+"""The contract between a node and its world, in simulated time; must never decide for the node.
+
+One backend serves one incarnation. Nothing here calls the node: whatever comes of an effect comes
+back through the agenda, so the host delivers it after the step that is under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from yak_core.batch import Batch
+from yak_core.config import BrokerConfig
+from yak_core.contract.client_calls import ClientCall, ClientResult
+from yak_core.contract.effects import (
+    Answer,
+    AnswerLog,
+    AppendLog,
+    CallMeta,
+    CancelTimer,
+    Exit,
+    FlushLog,
+    Halt,
+    Observe,
+    SaveState,
+    Send,
+    SendLog,
+    SetTimer,
+    TruncateLog,
+)
+from yak_core.contract.events import (
+    Called,
+    DiskDone,
+    DiskResult,
+    MetaReply,
+    NotShipped,
+    Received,
+    Shipped,
+)
+from yak_core.contract.host import Host
+from yak_core.contract.messages import (
+    Request,
+    Response,
+    sealed,
+    with_batches,
+    with_records,
+)
+from yak_core.ids import CallId, Micros, NodeId
+from yak_core.metadata.store_calls import MetaOutcome, Unknown
+from yak_sim.physics.clock import NORMAL, Callbacks, Timers
+from yak_sim.physics.network import Link
+from yak_sim.physics.store import StoreCall
+from yak_sim.physics.topology import BROKERS, STORE
+
+if TYPE_CHECKING:
+    from yak_sim.physics.machine import Machine
+
+OnAnswer: TypeAlias = Callable[[Response | ClientResult, int], None]
+"""Takes the answer to a call and the number of the step that gave it."""
+
+_NOT_SHIPPED: Final = NotShipped()
+
+STORE_TIMEOUT_US: Final = 500_000
+"""For nodes whose configuration does not say how long a metadata call may take."""
+
+
+class _Read:
+    """A SendLog whose bytes were taken when it was ordered, on its way out of the disk."""
+
+    __slots__ = ("batches", "callbacks", "cause", "order")
+    _ok = True
+
+    def __init__(
+        self, callbacks: Callbacks, order: SendLog, batches: tuple[Batch, ...], cause: int
+    ) -> None:
+        self.callbacks: Callbacks | None = callbacks
+        self.order = order
+        self.batches = batches
+        self.cause = cause
+
+
+class SimBackend:
+    """What one incarnation of a node may do to the simulated world.
+
+    ``host`` is set right after the host was made, which needs its backend first.
+    """
+
+    __slots__ = (
+        "_asked",
+        "_calls",
+        "_is_broker",
+        "_links",
+        "_machine",
+        "_read_us",
+        "_reads",
+        "_store_timeout_us",
+        "_waiting",
+        "host",
+        "node_id",
+        "now",
+        "timers",
+    )
+
+    host: Host
+    now: Callable[[], Micros]
+
+    def __init__(self, machine: Machine) -> None:
+        hub = machine.hub
+        self._machine = machine
+        self.node_id: NodeId = machine.node_id
+        self.now = hub.clock.now
+        self._is_broker = machine.group == BROKERS
+        self._links: dict[NodeId, Link] = {}
+        self._reads: Callbacks = (self._on_read,)
+        self._read_us = hub.topology.disk.read_us
+        self._asked: dict[CallId, OnAnswer] = {}
+        self._calls = 0
+        self._waiting: dict[CallId, int] = {}
+        config = machine.config
+        self._store_timeout_us = (
+            config.store_timeout_us if isinstance(config, BrokerConfig) else STORE_TIMEOUT_US
+        )
+        self.timers = Timers(
+            hub.clock, hub.choices.at("timer", self.node_id), machine.deliver, machine.hold
+        )
+
+    # What the node orders: one method an effect family.
+
+    def send(self, effect: Send) -> None:
+        """Put a message on the link; to nobody known, it is lost."""
+        link = self._links.get(effect.dst) or self._link_to(effect.dst)
+        if link is None:
+            return
+        message = effect.message
+        # A broker sends to peers and a client to brokers, so a client's message is a request.
+        payload = (
+            Received(self.node_id, message)  # type: ignore[arg-type]
+            if self._is_broker
+            else sealed(message)
+        )
+        link.send(payload, self.host.step_number)
+
+    def set_timer(self, effect: SetTimer) -> None:
+        """Set or replace a timer."""
+        self.timers.set(effect.key, effect.lo_us, effect.hi_us, self.host.step_number)
+
+    def cancel_timer(self, effect: CancelTimer) -> None:
+        """Cancel a timer."""
+        self.timers.cancel(effect.key)
+
+    def append_log(self, effect: AppendLog) -> None:
+        """Order an append."""
+        self._machine.disk.append(effect, self.host.step_number)
+
+    def flush_log(self, effect: FlushLog) -> None:
+        """Order a flush."""
+        self._machine.disk.flush(effect, self.host.step_number)
+
+    def truncate_log(self, effect: TruncateLog) -> None:
+        """Order a cut."""
+        self._machine.disk.truncate(effect, self.host.step_number)
+
+    def save_state(self, effect: SaveState) -> None:
+        """Order a named value to be kept."""
+        self._machine.disk.save(effect, self.host.step_number)
+
+    def send_log(self, effect: SendLog) -> None:
+        """Read now, and ship once the disk has delivered."""
+        machine = self._machine
+        disk = machine.disk
+        disk.generation = max(disk.generation, effect.generation)
+        batches = disk.read(effect.start, effect.end_max, effect.bytes_max)
+        read = _Read(self._reads, effect, batches, self.host.step_number)
+        machine.hub.clock.schedule(read, NORMAL, self._read_us)
+
+    def answer_log(self, effect: AnswerLog) -> None:
+        """Answer a call with bytes of the log as they are now."""
+        batches = self._machine.disk.read(effect.start, effect.end_max, effect.bytes_max)
+        self._reply(effect.call, with_records(effect.header, batches))
+
+    def call_meta(self, effect: CallMeta) -> None:
+        """Send a call to the store, and give up on it after a time."""
+        hub = self._machine.hub
+        call = effect.call
+        assert call not in self._waiting, "a call id is used once"
+        cause = self.host.step_number
+        self._waiting[call] = cause
+        link = self._links.get(STORE) or self._link_to(STORE)
+        if link is not None:
+            link.send(StoreCall(self, call, effect.request), cause)
+        hub.clock.after(self._store_timeout_us, partial(self._on_timeout, call))
+
+    def answer(self, effect: Answer) -> None:
+        """Answer a call."""
+        self._reply(effect.call, effect.result)
+
+    def observe(self, effect: Observe) -> None:
+        """Pass a remark on."""
+        self._machine.hub.on_note(self.node_id, effect.note)
+
+    def halt(self, effect: Halt) -> None:
+        """The node stops for good."""
+        self._machine.on_halt(effect.reason)
+
+    def exit(self, effect: Exit) -> None:
+        """The node has stopped as it was asked."""
+        self._machine.on_exit(effect.clean)
+
+    # What the world does to the node.
+
+    def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int) -> CallId:
+        """Deliver a call under an id that is fresh in this incarnation."""
+        self._calls += 1
+        call = self._calls
+        self._asked[call] = on_answer
+        machine = self._machine
+        machine.deliver(Called(call, request, machine.hub.clock.wall_ms()), cause)
+        return call
+
+    def on_outcome(self, call: CallId, outcome: MetaOutcome, cause: int) -> None:
+        """The store answered; too late if the call has ended as Unknown."""
+        if self.host.alive and self._waiting.pop(call, None) is not None:
+            self._machine.deliver(MetaReply(call, outcome), cause)
+
+    def _on_timeout(self, call: CallId) -> None:
+        cause = self._waiting.pop(call, None)
+        if cause is not None and self.host.alive:
+            self._machine.deliver(MetaReply(call, Unknown()), cause)
+
+    def _on_read(self, read: _Read) -> None:
+        machine = self._machine
+        if not self.host.alive:
+            return
+        if machine.paused:
+            machine.hold(partial(self._on_read, read))
+            return
+        order = read.order
+        batches = read.batches
+        result: DiskResult = _NOT_SHIPPED
+        link = self._links.get(order.peer) or self._link_to(order.peer)
+        if link is not None and batches and order.generation == machine.disk.generation:
+            link.send(Received(self.node_id, with_batches(order.header, batches)), read.cause)
+            size = 0
+            for batch in batches:
+                size += batch.size
+            result = Shipped(batches[-1].end, size)
+        machine.deliver(DiskDone(order.op, order.generation, result), read.cause)
+
+    def _reply(self, call: CallId, result: Response | ClientResult) -> None:
+        on_answer = self._asked.pop(call, None)
+        assert on_answer is not None, f"{self.node_id} answered call {call}, which is not open"
+        on_answer(result, self.host.step_number)
+
+    def _link_to(self, dst: str) -> Link | None:
+        network = self._machine.hub.network
+        if not network.knows(dst):
+            return None
+        link = self._links[dst] = network.link(self.node_id, dst)
+        return link

@@ -1,0 +1,235 @@
+"""A broker's disk in simulated time; must never lose what was flushed.
+
+Two images are kept. ``image`` is what the disk holds and changes when an operation completes;
+``tail`` is what has been ordered and changes when an operation is issued, and reads are served from
+it, as from a page cache. Operations that write complete in issue order, one after the other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from yak_core.batch import Batch
+from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.contract.events import DiskDone, DiskResult, Done, NoSpace
+from yak_core.ids import Micros, Offset
+from yak_core.model.disk import DiskImage
+from yak_sim.physics.choices import Point
+from yak_sim.physics.clock import NORMAL, Callbacks, Clock
+from yak_sim.physics.topology import DiskSpec
+
+Order: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
+
+NOTHING: Final = "nothing"
+UNSYNCED: Final = "unsynced"
+SOME: Final = "some"
+TORN: Final = "torn"
+LOSSES: Final = (NOTHING, UNSYNCED, SOME, TORN)
+"""What a crash takes away: nothing that was ordered; everything that was not flushed; some of it
+from the end, by the draw; or the last batch only, torn in the middle of its write."""
+
+_DONE: Final = Done()
+_NO_SPACE: Final = NoSpace()
+
+
+class _Operation:
+    """One order; it takes ``taken_us`` from when the one before it is complete."""
+
+    __slots__ = ("callbacks", "cause", "order", "taken_us")
+    _ok = True
+
+    def __init__(self, callbacks: Callbacks, order: Order, cause: int, taken_us: Micros) -> None:
+        self.callbacks: Callbacks | None = callbacks
+        self.order = order
+        self.cause = cause
+        self.taken_us = taken_us
+
+
+class SimDisk:
+    """One broker's disk; it outlives the broker's processes.
+
+    ``report`` gets the completions and the number of the step that gave the order. ``generation``
+    is the newest log generation that the present process has named. ``full`` refuses appends.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_completed",
+        "_latency",
+        "_point",
+        "_queue",
+        "_report",
+        "_schedule",
+        "_spec",
+        "_stalled_until",
+        "full",
+        "generation",
+        "image",
+        "tail",
+    )
+
+    def __init__(
+        self, clock: Clock, spec: DiskSpec, point: Point, report: Callable[[DiskDone, int], None]
+    ) -> None:
+        self.image = DiskImage()
+        self.tail = DiskImage()
+        self.generation = 0
+        self.full = False
+        self._clock = clock
+        self._spec = spec
+        self._point = point
+        self._latency = point.exponential
+        self._report = report
+        self._queue: deque[_Operation] = deque()
+        self._schedule = clock.schedule
+        self._completed: Callbacks = (self._on_completed,)
+        self._stalled_until: Micros = 0
+
+    def append(self, order: AppendLog, cause: int) -> None:
+        """Write batches; they can be read at once."""
+        self.tail.append(order.batches)
+        self.generation = order.generation
+        self._issue(order, cause, self._spec.append_us, self._spec.append_mean_us)
+
+    def flush(self, order: FlushLog, cause: int) -> None:
+        """Make durable what was issued before."""
+        self.generation = order.generation
+        self._issue(order, cause, self._spec.flush_us, self._spec.flush_mean_us)
+
+    def truncate(self, order: TruncateLog, cause: int) -> None:
+        """Cut the log; reads see it at once."""
+        self.tail.truncate(order.end)
+        self.generation = order.generation
+        self._issue(order, cause, self._spec.append_us, self._spec.append_mean_us)
+
+    def save(self, order: SaveState, cause: int) -> None:
+        """Keep a named value durably."""
+        self._issue(order, cause, self._spec.save_us, self._spec.save_mean_us)
+
+    def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
+        """Whole batches of [start, end_max), also of appends that are not completed yet."""
+        return self.tail.read(start, end_max, bytes_max)
+
+    def stall(self, for_us: Micros) -> None:
+        """Complete nothing for so long; what is under way waits. A crash ends it."""
+        self._stalled_until = max(self._stalled_until, self._clock.now() + for_us)
+
+    def revive(self) -> None:
+        """End a stall, and let a full disk have space again."""
+        self.full = False
+        if self._stalled_until > self._clock.now():
+            self._stalled_until = 0
+            if self._queue:
+                # The one that waits at the head cannot be taken off the agenda: replace it.
+                head = self._queue[0]
+                again = _Operation(self._completed, head.order, head.cause, head.taken_us)
+                self._queue[0] = again
+                self._schedule(again, NORMAL, again.taken_us)
+
+    @property
+    def unflushed(self) -> int:
+        """How many batches have been ordered to be written and would not survive a power cut."""
+        in_queue = sum(
+            len(operation.order.batches)
+            for operation in self._queue
+            if isinstance(operation.order, AppendLog)
+        )
+        return self.image.unsynced + in_queue
+
+    def crash(self, lose: str) -> None:
+        """The process ends without warning, and this is lost: one of LOSSES.
+
+        Orders that were under way took place or did not, in order. A cut that was not flushed may
+        be undone, and then the cut batches are there again.
+        """
+        queue = self._queue
+        carried_out = len(queue)
+        if lose == UNSYNCED:
+            carried_out = 0
+        elif lose == SOME:
+            carried_out -= self._point.pick(len(queue) + 1)
+        for _ in range(carried_out):
+            self._act(queue.popleft().order)
+        unsynced = self.image.unsynced
+        if lose == UNSYNCED:
+            self.image.crash(0)
+        elif lose == SOME:
+            self.image.crash(unsynced - self._point.pick(unsynced + 1))
+        elif lose == TORN and unsynced > 0:
+            self.image.crash(unsynced - 1)
+        else:
+            assert lose in LOSSES, f"a crash loses one of {LOSSES}, not {lose!r}"
+            self.image.flush()
+        self._forget()
+
+    def settle(self) -> None:
+        """The process ended in good order: what it had ordered takes place."""
+        for operation in self._queue:
+            self._act(operation.order)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Begin a new life: no completion of the old one is reported."""
+        self._queue.clear()
+        self._stalled_until = 0
+        self.tail = self.image.fork()
+        self.generation = 0
+
+    def _issue(self, order: Order, cause: int, taken_us: Micros, mean_us: Micros) -> None:
+        if mean_us:
+            taken_us += self._latency(mean_us)
+        operation = _Operation(self._completed, order, cause, taken_us)
+        self._queue.append(operation)
+        if len(self._queue) == 1:
+            self._schedule(operation, NORMAL, taken_us)
+
+    def _on_completed(self, operation: _Operation) -> None:
+        queue = self._queue
+        if not queue or queue[0] is not operation:
+            return  # A crash or a replacement came between.
+        if self._stalled_until and self._is_stalled(operation):
+            return
+        queue.popleft()
+        order = operation.order
+        result = self._act(order)
+        if queue:
+            self._schedule(queue[0], NORMAL, queue[0].taken_us)
+        generation = 0 if isinstance(order, SaveState) else order.generation
+        self._report(DiskDone(order.op, generation, result), operation.cause)
+
+    def _is_stalled(self, operation: _Operation) -> bool:
+        """Whether it completes later; then it is on the agenda again."""
+        wait = self._stalled_until - self._clock.now()
+        if wait <= 0:
+            return False
+        operation.callbacks = self._completed
+        self._schedule(operation, NORMAL, wait)
+        return True
+
+    def _act(self, order: Order) -> DiskResult:
+        image = self.image
+        if isinstance(order, AppendLog):
+            if self.full or order.batches[0].base_offset != image.leo:
+                self._refuse()
+                return _NO_SPACE
+            image.append(order.batches)
+        elif isinstance(order, FlushLog):
+            image.flush()
+        elif isinstance(order, TruncateLog):
+            image.truncate(order.end)
+        else:
+            image.save(order.key, order.value)
+        return _DONE
+
+    def _refuse(self) -> None:
+        """An append failed: what is queued behind it and would leave a gap is not there either."""
+        tail = self.image.fork()
+        for operation in self._queue:
+            order = operation.order
+            if isinstance(order, AppendLog) and order.batches[0].base_offset == tail.leo:
+                tail.append(order.batches)
+            elif isinstance(order, TruncateLog):
+                tail.truncate(order.end)
+        self.tail = tail

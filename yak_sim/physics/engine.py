@@ -1,0 +1,119 @@
+"""The simulated world without a story: machines, network, store, agenda; must never know the nodes.
+
+Any :class:`yak_core.contract.host.Node` can be put on a machine here.
+:class:`yak_sim.world.world.World` adds what scripts want to say about brokers and clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.contract.events import Received
+from yak_core.contract.host import Observer, Recorder
+from yak_core.contract.notes import Note
+from yak_core.ids import Micros, NodeId
+from yak_core.metadata.partition_state import Record
+from yak_core.model.disk import DiskImage
+from yak_sim.physics.choices import Choices
+from yak_sim.physics.clock import Clock
+from yak_sim.physics.machine import Hub, Machine, Make
+from yak_sim.physics.network import Network
+from yak_sim.physics.store import SimStore, executor_of
+from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
+
+
+class Listener:
+    """Whom the engine tells what happened; each entry may be replaced before the run."""
+
+    __slots__ = ("on_crash", "on_ended", "on_note", "on_record")
+
+    def __init__(self) -> None:
+        self.on_note: Callable[[NodeId, Note], None] = _ignore_note
+        self.on_crash: Callable[[NodeId, DiskImage], None] = _ignore_crash
+        self.on_ended: Callable[[NodeId, str, str], None] = _ignore_end
+        self.on_record: Callable[[Record], None] = _ignore_record
+
+
+class Engine:
+    """Machines on one agenda, with a network and a metadata store between them.
+
+    ``recorder`` and ``observers`` are given to every host. Nothing starts by itself.
+    """
+
+    __slots__ = ("choices", "clock", "hub", "machines", "network", "store", "topology")
+
+    def __init__(
+        self,
+        topology: Topology,
+        choices: Choices,
+        recorder: Recorder | None = None,
+        observers: tuple[Observer, ...] = (),
+        listener: Listener | None = None,
+    ) -> None:
+        told = listener or Listener()
+        self.topology = topology
+        self.choices = choices
+        self.clock = Clock()
+        self.network = Network(self.clock, choices, payload_bytes)
+        self.store = SimStore(self.network, executor_of(topology.store), told.on_record)
+        self.network.join(STORE, STORE, topology.store_link, self.store.inlet)
+        self.machines: dict[NodeId, Machine] = {}
+        self.hub = Hub(
+            self.clock,
+            self.network,
+            choices,
+            topology,
+            recorder,
+            observers,
+            told.on_note,
+            told.on_crash,
+            told.on_ended,
+        )
+
+    def add_broker(self, node_id: NodeId, make: Make, config: BrokerConfig) -> Machine:
+        """A machine for a broker; it is not started yet."""
+        return self._add(node_id, BROKERS, make, config)
+
+    def add_client(self, node_id: NodeId, make: Make, config: ClientConfig) -> Machine:
+        """A machine for a producer or a consumer; it is not started yet."""
+        return self._add(node_id, CLIENTS, make, config)
+
+    def run_for(self, duration_us: Micros) -> None:
+        """Let everything happen that is due within ``duration_us`` from now."""
+        self.clock.run_until(self.clock.now() + duration_us)
+
+    def _add(
+        self, node_id: NodeId, group: str, make: Make, config: BrokerConfig | ClientConfig
+    ) -> Machine:
+        topology = self.topology
+        link = topology.peer_link if group == BROKERS else topology.client_link
+        machine = Machine(self.hub, node_id, group, make, config, link)
+        self.machines[node_id] = machine
+        return machine
+
+
+def payload_bytes(payload: object) -> int:
+    """About how many bytes a payload takes on the wire; batches count, the rest is small."""
+    message = payload.message if isinstance(payload, Received) else payload
+    size = 100
+    for batch in getattr(message, "batches", ()):
+        size += batch.size
+    single = getattr(message, "batch", None)
+    return size if single is None else size + single.size
+
+
+def _ignore_note(node: NodeId, note: Note) -> None:
+    """Nobody listens."""
+
+
+def _ignore_crash(node: NodeId, image: DiskImage) -> None:
+    """Nobody listens."""
+
+
+def _ignore_end(node: NodeId, how: str, reason: str) -> None:
+    """Nobody listens."""
+
+
+def _ignore_record(record: Record) -> None:
+    """Nobody listens."""

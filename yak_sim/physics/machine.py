@@ -1,0 +1,261 @@
+"""One machine: a node id's disk and whatever runs there now; must never read what the node knows.
+
+Processes come and go, each of them a new node object, host and backend; the disk stays. A paused
+machine takes nothing in; what should have reached it waits and comes all at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias, cast
+
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.contract.client_calls import ClientCall
+from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
+from yak_core.contract.host import Host, Node, Observer, Recorder
+from yak_core.contract.messages import Request
+from yak_core.contract.notes import Note
+from yak_core.ids import Micros, NodeId
+from yak_core.model.disk import DiskImage
+from yak_sim.physics.backend import OnAnswer, SimBackend
+from yak_sim.physics.choices import Choices, key_of
+from yak_sim.physics.clock import Clock
+from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.network import Link, Network, Receive
+from yak_sim.physics.store import StoreAnswer
+from yak_sim.physics.topology import BROKERS, STORE, LinkSpec, Topology
+
+Make: TypeAlias = Callable[[NodeId], Node]
+"""Makes a fresh node object for one process."""
+
+
+@dataclass(slots=True)
+class Hub:
+    """What all machines of a world share, and whom they tell.
+
+    ``on_ended(node, how, reason)``: a process ended by itself, ``how`` is halt, exit, or fuse (it
+    crashed between two effects, as it had been set to).
+    """
+
+    clock: Clock
+    network: Network
+    choices: Choices
+    topology: Topology
+    recorder: Recorder | None
+    observers: tuple[Observer, ...]
+    on_note: Callable[[NodeId, Note], None]
+    on_crash: Callable[[NodeId, DiskImage], None]
+    on_ended: Callable[[NodeId, str, str], None]
+
+
+class Machine:
+    """The machine of ``node_id``. ``life`` counts the processes started here; ``host`` is the one
+    that runs, None when none does; ``stopping`` that it was asked to stop. ``last_src`` is who sent
+    the last message that came in.
+    """
+
+    __slots__ = (
+        "_fuse_loses",
+        "_held",
+        "_make",
+        "backend",
+        "config",
+        "disk",
+        "group",
+        "host",
+        "hub",
+        "last_src",
+        "life",
+        "node_id",
+        "stopping",
+    )
+
+    def __init__(
+        self,
+        hub: Hub,
+        node_id: NodeId,
+        group: str,
+        make: Make,
+        config: BrokerConfig | ClientConfig,
+        link: LinkSpec,
+    ) -> None:
+        self.hub = hub
+        self.node_id = node_id
+        self.group = group
+        self.config = config
+        self.life = 0
+        self.host: Host | None = None
+        self.backend: SimBackend | None = None
+        self.last_src: NodeId | None = None
+        self.stopping = False
+        self.disk = SimDisk(
+            hub.clock, hub.topology.disk, hub.choices.at("disk", node_id), self.deliver
+        )
+        self._make = make
+        self._held: list[Callable[[], None]] | None = None
+        self._fuse_loses: str | None = None
+        hub.network.join(node_id, group, link, self._inlet)
+
+    @property
+    def node(self) -> Node | None:
+        """The node object of the process that runs, None when none does."""
+        return None if self.host is None else self.host.node
+
+    @property
+    def up(self) -> bool:
+        """Whether a process runs here, paused or not."""
+        return self.host is not None
+
+    @property
+    def paused(self) -> bool:
+        """Whether the process takes nothing in."""
+        return self._held is not None
+
+    def start(self) -> None:
+        """Start a process on what the disk holds."""
+        assert self.host is None, f"{self.node_id} is running"
+        hub = self.hub
+        self.life += 1
+        hub.network.reconnect(self.node_id)
+        self.backend = SimBackend(self)
+        self.host = Host(
+            self.node_id,
+            self.life,
+            self._make(self.node_id),
+            self.backend,
+            hub.recorder,
+            hub.observers,
+        )
+        self.backend.host = self.host
+        nonce = key_of(hub.choices.seed, "nonce", self.node_id, str(self.life))
+        recovered = self.disk.image.recovered()
+        self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
+
+    def crash(self, lose: str) -> int:
+        """End the process between two steps and lose something; return how much was unflushed."""
+        assert self.host is not None, f"{self.node_id} is not running"
+        unflushed = self.disk.unflushed
+        self._end()
+        self.disk.crash(lose)
+        self.hub.on_crash(self.node_id, self.disk.image)
+        return unflushed
+
+    def light_fuse(self, effects: int, lose: str) -> None:
+        """Crash after so many more effects, which may be in the middle of a step."""
+        assert self.host is not None, f"{self.node_id} is not running"
+        self.host.fuse = effects
+        self._fuse_loses = lose
+
+    def put_out_fuse(self) -> None:
+        """Do without the crash that was prepared."""
+        self._fuse_loses = None
+        if self.host is not None:
+            self.host.fuse = None
+
+    def ask_to_stop(self, deadline_us: Micros) -> None:
+        """Ask the process to stop in good order."""
+        self.stopping = True
+        self.deliver(StopAsked(deadline_us), -1)
+
+    def pause(self) -> None:
+        """Take nothing in from now on."""
+        if self._held is None:
+            self._held = []
+
+    def resume(self) -> None:
+        """Take in what has waited, in the order in which it came, and go on."""
+        held, self._held = self._held or [], None
+        for act in held:
+            act()
+
+    def deliver(self, event: Event, cause: int) -> None:
+        """Give the process an event; lost when there is none."""
+        host = self.host
+        if host is None:
+            return
+        if self._held is not None:
+            self._held.append(partial(self._deliver_to, host, event, cause))
+            return
+        host.deliver(event, cause)
+        if self._fuse_loses is not None and not host.alive and self.host is host:
+            self._burn_down(self._fuse_loses)
+
+    def hold(self, act: Callable[[], None]) -> bool:
+        """Keep ``act`` for later if the machine is paused, and say whether it is."""
+        if self._held is None:
+            return False
+        self._held.append(act)
+        return True
+
+    def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int = -1) -> None:
+        """Deliver a client's call; without a process to answer it, there is no answer."""
+        if self.backend is None:
+            return
+        if self._held is not None:
+            self._held.append(partial(self.ask, request, on_answer, cause))
+        else:
+            self.backend.ask(request, on_answer, cause)
+
+    def lose_peer(self, peer: NodeId) -> None:
+        """Tell the process that its connection to a peer broke."""
+        self.deliver(PeerLost(peer), -1)
+
+    def on_halt(self, reason: str) -> None:
+        """The node stops for good, because going on could break a promise."""
+        self._end()
+        self.disk.settle()
+        self.hub.on_ended(self.node_id, "halt", reason)
+
+    def on_exit(self, clean: bool) -> None:
+        """The node has stopped as it was asked."""
+        self._end()
+        self.disk.settle()
+        self.hub.on_ended(self.node_id, "exit", "clean" if clean else "not clean")
+
+    def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
+        if self.host is host:
+            self.deliver(event, cause)
+
+    def _end(self) -> None:
+        if self.host is not None:
+            self.host.stop()
+        if self.backend is not None:
+            self.backend.timers.stop()
+        self.host = None
+        self.backend = None
+        self._held = None
+        self._fuse_loses = None
+        self.stopping = False
+
+    def _burn_down(self, lose: str) -> None:
+        unflushed = self.crash(lose)
+        self.hub.on_ended(self.node_id, "fuse", str(unflushed))
+
+    def _inlet(self, src: str) -> Receive:
+        """Who takes what comes from ``src``."""
+        if src == STORE:
+            return _on_store_answer
+        if self.group != BROKERS:
+            return self._on_response
+        if not self.hub.network.is_in(src, BROKERS):
+            return partial(self._on_request, self.hub.network.link(self.node_id, src))
+        # Peers send events as they are: nothing stands between the link and the process.
+        return cast(Receive, self.deliver)
+
+    def _on_response(self, payload: object, cause: int) -> None:
+        assert isinstance(payload, Received)
+        self.last_src = payload.src
+        self.deliver(payload, cause)
+
+    def _on_request(self, back: Link, payload: object, cause: int) -> None:
+        def reply(result: object, step: int) -> None:
+            back.send(Received(self.node_id, result), step)  # type: ignore[arg-type]
+
+        self.ask(payload, reply, cause)  # type: ignore[arg-type]
+
+
+def _on_store_answer(payload: object, cause: int) -> None:
+    assert isinstance(payload, StoreAnswer)
+    payload.caller.on_outcome(payload.call, payload.outcome, cause)

@@ -1,0 +1,139 @@
+"""What a plot shows, said in words; must never draw or read a trace itself."""
+
+from __future__ import annotations
+
+from yak_core.errors import Outcome
+from yak_core.ids import Micros, Offset
+from yak_sim.plot.data import BrokerPast, Past, Points
+
+LISTED_MAX = 12
+"""So many leaders, cuts, faults are told one by one; of more, only the number."""
+
+VERBS = {
+    "crash": "{} crashes",
+    "crash_within_step": "{} is to crash within a step",
+    "pause": "{} paused",
+    "stop": "{} is asked to stop",
+    "cut": "link cut {}",
+    "partition": "partition {}",
+    "isolate": "isolated {}",
+    "clog": "clogged link {}",
+    "slow_link": "slow link {}",
+    "disturb": "lossy link {}",
+    "reset": "connection reset {}",
+    "store_outage": "store unreachable",
+    "stall_disk": "disk of {} stalls",
+    "fill_disk": "disk of {} full",
+    "lose_request": "store request of {} lost",
+    "lose_reply": "store reply to {} lost",
+}
+
+
+def fault_words(kind: str, target: str) -> str:
+    """A fault in a few words. A kind that is not known here is named as it is."""
+    words = VERBS.get(kind, f"{kind.replace('_', ' ')} {{}}")
+    return words.format(target.replace(">", "→").replace("|", " | ")).strip()
+
+
+def seconds(us: Micros) -> str:
+    """A time as people read it."""
+    return f"{us / 1_000_000:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+def last_value(points: Points) -> Offset | None:
+    """The last value of a curve; None when it never had one."""
+    return next((value for _, value in reversed(points) if value is not None), None)
+
+
+def headline(past: Past) -> str:
+    """One line: how much was acknowledged, who led, how long nobody did."""
+    if not past.brokers:
+        return "The trace has no broker in it."
+    acked = sum(ack.count for ack in past.acks if ack.outcome is Outcome.WRITTEN)
+    parts = [_many(acked, "record") + " acknowledged"]
+    if len(past.reigns) == 1:
+        parts.append(f"one leader, {past.reigns[0].node}")
+    elif past.reigns:
+        parts.append(f"{len(past.reigns)} leader epochs")
+    else:
+        parts.append("no leader")
+    gaps = [gap for gap in past.leaderless() if gap.start_us > past.start_us and past.reigns]
+    if gaps:
+        longest = max(gap.end_us - gap.start_us for gap in gaps)
+        parts.append(f"longest time without a leader {seconds(longest)}")
+    cuts = sum(cut.before - cut.end for broker in past.brokers for cut in broker.cuts)
+    if cuts:
+        parts.append(f"{_many(cuts, 'record')} cut from logs")
+    if past.dropped:
+        parts.append(f"the trace lacks the last {_many(past.dropped, 'step')}")
+    return " · ".join(parts)
+
+
+def describe_past(past: Past) -> str:
+    """The whole plot in sentences, with its numbers."""
+    if not past.brokers:
+        return "High watermark and log end offset over time: the trace has no broker in it."
+    names = ", ".join(broker.node for broker in past.brokers)
+    length = seconds(past.end_us - past.start_us)
+    many = _many(len(past.brokers), "broker")
+    told = [
+        f"High watermark and log end offset of {many} ({names}) over {length}.",
+        *(_broker_words(broker) for broker in past.brokers),
+        *_leader_words(past),
+    ]
+    shown = [f"{{{', '.join(isr)}}} from {_at(past, at)}" for at, isr in past.isr]
+    told += _listed("ISR", "changes of the ISR", shown)
+    written = [ack for ack in past.acks if ack.outcome is Outcome.WRITTEN]
+    failed = len(past.acks) - len(written)
+    told.append(
+        f"Acknowledged: {_many(sum(ack.count for ack in written), 'record')} in "
+        f"{_many(len(written), 'batch', 'batches')}; not or unknown: "
+        f"{_many(failed, 'batch', 'batches')}."
+    )
+    faults = [
+        f"{fault_words(fault.kind, fault.target)} at {_at(past, fault.start_us)}"
+        + (
+            f" for {seconds(fault.end_us - fault.start_us)}"
+            if fault.end_us > fault.start_us
+            else ""
+        )
+        for fault in past.faults
+    ]
+    told += _listed("Faults", "faults", faults) or ["No faults."]
+    if past.dropped:
+        told.append(f"The trace lacks the last {_many(past.dropped, 'step')}.")
+    return " ".join(told)
+
+
+def _broker_words(broker: BrokerPast) -> str:
+    leo, hw = last_value(broker.leo), last_value(broker.hw)
+    return f"{broker.node} ends with log end offset {leo} and high watermark {hw}."
+
+
+def _leader_words(past: Past) -> list[str]:
+    reigns = [
+        f"{reign.node} in epoch {reign.epoch} from {_at(past, reign.start_us)} "
+        f"to {_at(past, min(reign.end_us, past.end_us))}"
+        for reign in past.reigns
+    ]
+    cuts = [
+        f"{broker.node} from {cut.before} to {cut.end} at {_at(past, cut.at_us)}"
+        for broker in past.brokers
+        for cut in broker.cuts
+    ]
+    told = _listed("Leaders", "leader epochs", reigns) or ["No leader."]
+    return told + _listed("Logs cut", "cuts of logs", cuts)
+
+
+def _listed(what: str, many: str, items: list[str]) -> list[str]:
+    if len(items) > LISTED_MAX:
+        return [f"{len(items)} {many}, the last: {items[-1]}."]
+    return [f"{what}: {'; '.join(items)}."] if items else []
+
+
+def _at(past: Past, us: Micros) -> str:
+    return seconds(us - past.start_us)
+
+
+def _many(count: int, one: str, more: str = "") -> str:
+    return f"{count:,} {one if count == 1 else more or one + 's'}"

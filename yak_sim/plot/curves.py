@@ -1,0 +1,323 @@
+"""Offsets over time, drawn on axes that are given; must never read a trace."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from yak_core.errors import Outcome
+from yak_core.ids import Micros, NodeId, Offset
+from yak_sim.plot.data import Past, Points, value_at
+from yak_sim.plot.style import (
+    COLUMNS,
+    DASHES,
+    DOWN,
+    FAILED,
+    INK,
+    Window,
+    clipped,
+    colour_of,
+    joined,
+    marker_of,
+    width_of,
+    x_of,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MARKS: Final = 9
+"""Markers on each high watermark."""
+
+APART_PT: Final = 1.9
+BAND_PT: Final = 9.5
+"""Lines of neighbouring brokers are drawn so far apart, all of them within the band."""
+
+NOTES_MAX: Final = 8
+"""So many crashes and cuts are written at the curves; of more, only the marks are drawn."""
+
+CLOSE_UP_PART: Final = 0.12
+"""A cut that takes up less than this part of the height is shown again, closer."""
+
+BOLD: Final = 1.15
+"""How much wider the labels at the top are than those in the rows."""
+
+LABEL_X: Final = -0.064
+
+LEGEND_BROKERS: Final = 4
+"""So many brokers have room in one line with the other keys."""
+
+
+Curves: TypeAlias = list[tuple[Points, Points]]
+"""(LEO, HW) of each broker as they are drawn."""
+
+
+def thinned(points: Points, window: Window, columns: int = COLUMNS) -> Points:
+    """The curve within the window: first, lowest, highest and last value of each column at most."""
+    start, end = window
+    kept: Points = []
+    column = 0
+    group: Points = [(start, value_at(points, start))]
+    for at, value in points:
+        if start < at <= end:
+            here = (at - start) * columns // (end - start)
+            if here != column:
+                kept += _extremes(group)
+                column, group = here, []
+            group.append((at, value))
+    return kept + _extremes(group)
+
+
+def _extremes(group: Points) -> Points:
+    if len(group) <= 4:
+        return group
+    numbers = [(value, at) for at, (_, value) in enumerate(group) if value is not None]
+    gaps = [at for at, (_, value) in enumerate(group) if value is None]
+    picked = [0, len(group) - 1, *gaps]
+    if numbers:
+        picked += [min(numbers)[1], max(numbers)[1]]
+    return [group[at] for at in sorted(set(picked))]
+
+
+def curves_of(past: Past, window: Window) -> Curves:
+    """The curves of each broker, thinned."""
+    return [(thinned(each.leo, window), thinned(each.hw, window)) for each in past.brokers]
+
+
+def close_up_of(past: Past, window: Window, curves: Curves) -> tuple[Offset, Offset] | None:
+    """Offsets around the largest cut, if it is too small to be seen; None when it is not.
+
+    Without a cut, those around the largest tail that a crashed broker had not committed.
+    """
+    cuts = [cut for broker in past.brokers for cut in broker.cuts]
+    crashes = [crash for broker in past.brokers for crash in broker.crashes if crash.leo > crash.hw]
+    spans = [(cut.end, cut.before) for cut in cuts if window[0] <= cut.at_us <= window[1]] or [
+        (crash.hw, crash.leo) for crash in crashes if window[0] <= crash.at_us <= window[1]
+    ]
+    if not spans:
+        return None
+    low, high = max(spans, key=lambda span: span[1] - span[0])
+    bottom, top = _range(curves)
+    if high - low >= CLOSE_UP_PART * (top - bottom):
+        return None
+    room = 2 * (high - low) + 1
+    return (low - room, high + room)
+
+
+def _range(curves: Curves) -> tuple[Offset, Offset]:
+    values = [
+        value for pair in curves for points in pair for _, value in points if value is not None
+    ]
+    return (min(values, default=0), max(values, default=0))
+
+
+def draw_offsets(
+    axes: Axes,
+    past: Past,
+    window: Window,
+    curves: Curves,
+    close_up: tuple[Offset, Offset] | None,
+) -> None:
+    """All offsets over time: leaders as the ground, faults shaded, LEO and HW of each broker."""
+    low, high = _range(curves)
+    room = max(high - low, 1)
+    axes.set_ylim(low - 0.05 * room, low + 1.16 * room)
+    axes.set_xlim(x_of(past, window[0]), x_of(past, window[1]))
+    _draw_ground(axes, past, window, labels=True)
+    for number in range(len(past.brokers)):
+        _draw_curves(axes, past, window, number, curves[number])
+    _draw_ends(axes, past, window, words=close_up is None)
+    axes.set_ylabel("offset")
+    if close_up is not None:
+        axes.axhspan(*close_up, facecolor="none", edgecolor=INK, lw=0.9, ls=":", zorder=2.5)
+    if not past.brokers:
+        axes.text(0.5, 0.5, "no broker in this trace", transform=axes.transAxes, ha="center")
+
+
+def draw_close_up(
+    axes: Axes, past: Past, window: Window, curves: Curves, close_up: tuple[Offset, Offset]
+) -> None:
+    """The same curves, of the offsets in ``close_up`` only."""
+    axes.set_ylim(*close_up)
+    _draw_ground(axes, past, window, labels=False)
+    for number in range(len(past.brokers)):
+        _draw_curves(axes, past, window, number, curves[number])
+    _draw_ends(axes, past, window, words=True)
+    axes.set_ylabel("close-up")
+    for spine in axes.spines.values():
+        spine.set(visible=True, linestyle=":", linewidth=0.9, color=INK)
+
+
+def _draw_ground(axes: Axes, past: Past, window: Window, *, labels: bool) -> None:
+    """Who led, what was wrong, and lines to read offsets by."""
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=7 if labels else 4, integer=True))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_label_coords(LABEL_X, 0.5)
+    axes.grid(axis="y", color="0.85", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelbottom=False)
+    numbers = {broker.node: number for number, broker in enumerate(past.brokers)}
+    for reign in past.reigns:
+        shown = clipped(reign.start_us, reign.end_us, window)
+        if shown is not None:
+            colour = colour_of(numbers[reign.node])
+            left, right = x_of(past, shown[0]), x_of(past, shown[1])
+            axes.axvspan(left, right, color=colour, alpha=0.11, lw=0, zorder=0)
+            axes.axvline(left, color=colour, lw=1.0, alpha=0.7, zorder=0.6)
+            if labels:
+                words = (f"epoch {reign.epoch}: {reign.node} leads", f"epoch {reign.epoch}")
+                _label(axes, past, window, shown, (*words, f"{reign.epoch}"), "bold")
+    for gap in past.leaderless() if past.brokers and labels else []:
+        shown = clipped(gap.start_us, gap.end_us, window)
+        if shown is not None:
+            _label(axes, past, window, shown, ("no leader",), "normal")
+    spans = [clipped(fault.start_us, fault.end_us, window) for fault in past.faults]
+    for left_us, right_us in joined([span for span in spans if span is not None]):
+        left, right = x_of(past, left_us), x_of(past, right_us)
+        axes.axvspan(left, right, color="0.5", alpha=0.16, lw=0, zorder=0.5)
+
+
+def _label(
+    axes: Axes, past: Past, window: Window, span: Window, words: tuple[str, ...], weight: str
+) -> None:
+    """The first of ``words`` that fits into the span, at the top."""
+    text = next((each for each in words if width_of(each, window) * BOLD <= span[1] - span[0]), "")
+    axes.text(
+        x_of(past, (span[0] + span[1]) // 2),
+        0.955,
+        text,
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="center",
+        color=INK,
+        fontweight=weight,
+        fontstyle="normal" if weight == "bold" else "italic",
+    )
+
+
+def _draw_curves(
+    axes: Axes, past: Past, window: Window, number: int, curves: tuple[Points, Points]
+) -> None:
+    """LEO and HW of one broker, a little below those of the one before it."""
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    count = len(past.brokers)
+    apart = min(APART_PT, BAND_PT / max(count - 1, 1))
+    down = (number - (count - 1) / 2) * apart / 72
+    place = axes.transData + ScaledTranslation(0, -down, figure.dpi_scale_trans)
+    colour = colour_of(number)
+    leo: dict[str, Any] = {"lw": 1.3, "ls": DASHES, "zorder": 3}
+    hw: dict[str, Any] = {"lw": 2.0, "ls": "-", "zorder": 3.2}
+    for shown, style in zip(curves, (leo, hw), strict=True):
+        xs = [x_of(past, at) for at, _ in shown]
+        ys = [math.nan if value is None else float(value) for _, value in shown]
+        axes.step(xs, ys, where="post", color=colour, transform=place, **style)
+    marks = _marks(curves[1], window, number, count)
+    axes.plot(
+        [x_of(past, at) for at, _ in marks],
+        [value for _, value in marks],
+        ls="",
+        marker=marker_of(number),
+        ms=7,
+        color=colour,
+        mec="white",
+        mew=0.8,
+        transform=place,
+        zorder=4,
+    )
+
+
+def _marks(points: Points, window: Window, number: int, count: int) -> list[tuple[Micros, Offset]]:
+    """Where the markers of a curve go: evenly in time, each broker at moments of its own."""
+    start, end = window
+    marks = []
+    for mark in range(MARKS):
+        at = start + (end - start) * (mark * count + number + 1) // (MARKS * count + 1)
+        value = value_at(points, at)
+        if value is not None:
+            marks.append((at, value))
+    return marks
+
+
+def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
+    """Crosses where a log ended in a crash, triangles where it was cut."""
+    numbers: dict[NodeId, int] = {}
+    ends: list[tuple[Micros, Offset, NodeId, str, str]] = []
+    for number, broker in enumerate(past.brokers):
+        numbers[broker.node] = number
+        for crash in broker.crashes:
+            text = f"{broker.node} crashes, LEO {crash.leo:,}"
+            ends.append((crash.at_us, crash.leo, broker.node, "X", text))
+        for cut in broker.cuts:
+            text = f"{broker.node} cuts {cut.before:,} → {cut.end:,}"
+            ends.append((cut.at_us, cut.before, broker.node, "v", text))
+    ends = sorted(end for end in ends if window[0] <= end[0] <= window[1])
+    for at, offset, node, marker, text in ends:
+        late = at > window[0] + (window[1] - window[0]) * 0.8
+        axes.plot(
+            x_of(past, at),
+            offset,
+            marker=marker,
+            ms=11,
+            color=colour_of(numbers[node]),
+            mec="black",
+            mew=1.0,
+            zorder=6,
+        )
+        if words and len(ends) <= NOTES_MAX:
+            axes.annotate(
+                text,
+                (x_of(past, at), offset),
+                xytext=(-9 if late else 9, 9),
+                textcoords="offset points",
+                ha="right" if late else "left",
+                color="black",
+                zorder=7,
+                annotation_clip=True,
+                bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.8},
+            )
+
+
+def legend_rows(past: Past) -> int:
+    """How many lines :func:`draw_legend` needs."""
+    return 1 if len(past.brokers) <= LEGEND_BROKERS else 2
+
+
+def draw_legend(figure: Figure, past: Past, x: float, y: float, row: float) -> None:
+    """What lines, markers and rows mean, above the axes; ``row`` is the height of a line."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    brokers: list[Line2D | Patch] = []
+    for number, broker in enumerate(past.brokers):
+        colour, marker = colour_of(number), marker_of(number)
+        look: dict[str, Any] = {"color": colour, "marker": marker, "mec": "white", "ms": 7}
+        brokers.append(Line2D([], [], lw=2.0, label=broker.node, **look))
+    keys: list[Line2D | Patch] = [
+        Line2D([], [], color=INK, lw=2.0, label="high watermark (HW)"),
+        Line2D([], [], color=INK, lw=1.3, ls=DASHES, label="log end offset (LEO)"),
+        Patch(facecolor="0.5", alpha=0.45, label="in ISR"),
+        Patch(**DOWN, label="down"),
+        Patch(facecolor="0.5", alpha=0.2, label="fault"),
+    ]
+    if any(ack.outcome is not Outcome.WRITTEN for ack in past.acks):
+        keys.append(Line2D([], [], label="not acked", **FAILED))
+    rows = [brokers + keys] if legend_rows(past) == 1 else [brokers, keys]
+    for number, handles in enumerate(rows):
+        figure.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(x, y - number * row),
+            ncol=len(handles),
+            frameon=False,
+            fontsize=10.5,
+            handlelength=2.0,
+            columnspacing=1.4,
+            borderaxespad=0,
+            borderpad=0,
+        )

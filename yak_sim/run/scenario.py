@@ -1,0 +1,260 @@
+"""Scenarios and how one is run to a verdict; must never keep a list of scenarios.
+
+A scenario is a generator function that takes a :class:`World` and says what happens to it, step by
+step. The decorator only describes it: nothing is registered by importing a module.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.contract.host import Observer
+from yak_core.rules import Rules
+from yak_sim.physics.choices import Choices
+from yak_sim.physics.topology import Topology
+from yak_sim.run.verdict import RunResult, Valid, Violation, violation_of
+from yak_sim.world.expect import ExpectationFailed
+from yak_sim.world.loop import LimitReached, Limits, Script, StopRun
+from yak_sim.world.narrative import OnStory
+from yak_sim.world.world import World
+
+Setting = int | str | bool
+"""What ``--set name=value`` can say."""
+
+
+class SettingError(ValueError):
+    """A setting that the scenario and the world do not have, or with a wrong value; a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One story: its name, what it tells, and the function that carries it out.
+
+    ``settings`` are those of the world, and ``parameters`` the scenario's own keyword arguments
+    with their defaults.
+    """
+
+    name: str
+    text: str
+    seed: int
+    settings: Mapping[str, Setting]
+    parameters: Mapping[str, Setting]
+    function: Callable[..., Any]
+    topology: Topology | None = None
+    world_limits: Mapping[str, int] = field(default_factory=dict)
+
+
+_WORLD_SETTINGS: Final[Mapping[str, type]] = {
+    "brokers": int,
+    "flush": str,
+    "min_isr": int,
+    "store": str,
+    "peer_lost": bool,
+}
+
+
+def scenario(
+    *,
+    seed: int = 7,
+    topology: Topology | None = None,
+    limits: Mapping[str, int] | None = None,
+    **settings: Setting,
+) -> Callable[[Callable[..., Any]], Scenario]:
+    """Make a generator function a Scenario; its name and docstring are the scenario's.
+
+    ``settings`` are ``brokers``, ``flush``, ``min_isr``, ``store``, ``peer_lost``; ``limits`` are
+    fields of BrokerConfig and ClientConfig. Keyword-only arguments of the function can be set when
+    the scenario is run.
+    """
+    for name in settings:
+        if name not in _WORLD_SETTINGS:
+            raise SettingError(f"A world has no setting {name!r}.")
+
+    def make(function: Callable[..., Any]) -> Scenario:
+        signature = inspect.signature(function)
+        own = {
+            name: parameter.default
+            for name, parameter in signature.parameters.items()
+            if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        return Scenario(
+            function.__name__,
+            inspect.getdoc(function) or "",
+            seed,
+            settings,
+            own,
+            function,
+            topology,
+            dict(limits or {}),
+        )
+
+    return make
+
+
+def run_scenario(
+    story: Scenario,
+    seed: int | None = None,
+    settings: Mapping[str, Setting] | None = None,
+    *,
+    observers: Iterable[Observer] | None = None,
+    rules: Rules | None = None,
+    values: Iterable[bytes] | None = None,
+    on_story: OnStory | None = None,
+    limits: Limits | None = None,
+    choices: Choices | None = None,
+) -> RunResult:
+    """Run a scenario to its end and judge it. Raises SettingError before it begins, nothing after.
+
+    What the scenario raises, what a checker finds and a limit that is reached end the run and are
+    in the result, next to the trace and the history up to there. The checkers are the invariants of
+    the protocol, unless ``observers`` are given.
+    """
+    number = story.seed if seed is None else seed
+    world_settings, world_limits, client_limits, own = _sorted_settings(story, settings or {})
+    world = World(
+        seed=number,
+        rules=rules,
+        limits=world_limits,
+        client_limits=client_limits,
+        topology=story.topology,
+        choices=choices,
+        observers=observers,
+        on_story=on_story,
+        values=None if values is None else tuple(values),
+        scenario=story.name,
+        run_limits=limits,
+        **world_settings,
+    )
+    began = time.process_time()
+    error: BaseException | None = None
+    try:
+        world.loop.run(_script(story, world, own))
+    except (Exception, SystemExit) as raised:  # whatever it is, it is the result
+        error = raised
+    taken = time.process_time() - began
+    return _result(story, number, world, error, taken)
+
+
+def _script(story: Scenario, world: World, own: Mapping[str, Setting]) -> Script:
+    """The scenario as a generator, also if it has no ``yield`` in it."""
+    made = story.function(world, **own)
+    if inspect.isgenerator(made):
+        yield from made
+
+
+def _result(
+    story: Scenario, seed: int, world: World, error: BaseException | None, cpu_s: float
+) -> RunResult:
+    violations: list[Violation] = []
+    valid: Valid = True
+    reason = ""
+    if isinstance(error, LimitReached):
+        valid, reason = "unknown", str(error) or "Given up: the scenario does not come back."
+    elif isinstance(error, StopRun) or callable(getattr(error, "fields", None)):
+        cause = error.cause if isinstance(error, StopRun) else error
+        assert cause is not None
+        found = violation_of(cause, world)
+        violations.append(found)
+        valid = False
+        reason = (
+            f"{found['invariant']} was broken{_by(found)}: expected {found['expected']}; "
+            f"but {found['happened']}."
+        )
+    elif isinstance(error, ExpectationFailed):
+        valid, reason = False, str(error)
+    elif error is not None:
+        valid, reason = False, f"The scenario raised {type(error).__name__}: {error}."
+    return RunResult(
+        scenario=story.name,
+        seed=seed,
+        valid=valid,
+        reason=reason,
+        violations=violations,
+        goals=world.situations.goals(world.faults.unflushed_crashes),
+        claims=world.claims,
+        figures=_figures(world),
+        trace=world.trace,
+        history=world.history,
+        faults=world.trace.faults,
+        story=world.story.lines,
+        world=world,
+        cpu_s=cpu_s,
+        error=error,
+    )
+
+
+def _by(found: Violation) -> str:
+    return f" by {found['node']}" if found["node"] else ""
+
+
+def _figures(world: World) -> dict[str, int]:
+    sent, lost, delivered = world.engine.network.counts()
+    return {
+        "simulated_us": world.now_us,
+        "steps": len(world.trace) + world.trace.dropped,
+        "messages_sent": sent,
+        "messages_lost": lost,
+        "messages_delivered": delivered,
+        "records_sent": sum(producer.sent_count for producer in world.producers),
+        "records_acked": sum(producer.acked_count for producer in world.producers),
+        "records_read": sum(len(consumer.reads) for consumer in world.consumers),
+        "store_calls": world.engine.store.carried_out,
+        **world.own_figures,
+    }
+
+
+def _sorted_settings(
+    story: Scenario, given: Mapping[str, Setting]
+) -> tuple[dict[str, Any], dict[str, int], dict[str, int], dict[str, Setting]]:
+    """(for the world, for brokers, for clients, for the scenario), each name where it belongs."""
+    world: dict[str, Any] = dict(story.settings)
+    brokers: dict[str, int] = {}
+    clients: dict[str, int] = {}
+    own = dict(story.parameters)
+    for name, value in {**story.world_limits, **given}.items():
+        if name in own:
+            own[name] = _as(type(own[name]), name, value)
+        elif name in _WORLD_SETTINGS:
+            world[name] = _as(_WORLD_SETTINGS[name], name, value)
+        elif name in _BROKER_LIMITS:
+            brokers[name] = _as(int, name, value)
+        elif name in _CLIENT_LIMITS:
+            clients[name] = _as(int, name, value)
+        else:
+            known = sorted([*own, *_WORLD_SETTINGS, *_BROKER_LIMITS, *_CLIENT_LIMITS])
+            raise SettingError(f"{story.name} has no setting {name!r}; it has {', '.join(known)}.")
+    return world, brokers, clients, own
+
+
+def _whole_numbers(config: type) -> tuple[str, ...]:
+    return tuple(f.name for f in fields(config) if f.type in ("int", "Micros", int))
+
+
+_BROKER_LIMITS: Final = tuple(n for n in _whole_numbers(BrokerConfig) if n != "min_isr")
+_CLIENT_LIMITS: Final = tuple(
+    n
+    for n in _whole_numbers(ClientConfig)
+    if n not in ("acks", "start_offset", "in_flight_max", *_BROKER_LIMITS)
+)
+
+
+def _as(wanted: type, name: str, value: Setting) -> Any:
+    """The value as the wanted type; text is read as a command line would have it."""
+    if wanted is bool:
+        if str(value).lower() in ("true", "false"):
+            return str(value).lower() == "true"
+    elif wanted is int:
+        try:
+            return int(value)
+        except ValueError:
+            raise SettingError(f"{name} is a whole number, not {value!r}.") from None
+    elif wanted is str:
+        return str(value)
+    elif isinstance(value, wanted):
+        return value
+    raise SettingError(f"{name} is {wanted.__name__}, not {value!r}.")

@@ -1,0 +1,335 @@
+"""The crash-and-partition mix: a seed draws a cluster, its load and a plan of faults.
+
+Must never judge by itself: the invariants watch every step, and after the faults everything is
+healed and the cluster must agree, with nothing acknowledged lost. In the manner of swarm testing
+(Groce and others, ISSTA 2012) each seed leaves half of the fault classes out, and a quarter of the
+windows have no fault at all, so that rare combinations come up. All faults stay within what the
+promise covers: with flush=batch any crash, with flush=os one that loses something or is unclean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from yak_core.ids import Micros
+from yak_core.rules import Rules
+from yak_core.trace.recorder import Fault
+from yak_sim.physics.choices import Choices, Point, RandomChoices
+from yak_sim.physics.disk import LOSSES, SOME, TORN, UNSYNCED
+from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, broker_ids, millis, seconds
+from yak_sim.run.scenario import Scenario, run_scenario
+from yak_sim.run.verdict import RunResult
+from yak_sim.world.loop import Limits, Script
+from yak_sim.world.plan import LEADER
+from yak_sim.world.world import World
+
+FAULTS_END: Final = seconds(8)
+"""When everything is healed; every fault begins before."""
+
+CONVERGES_WITHIN: Final = seconds(40)
+"""After everything is healed: an election, ISR changes and retries, many times over."""
+
+WATCHED: Final = (
+    "second leader elected",
+    "suffix cut",
+    "unknown metadata outcome",
+    "crash between append and flush",
+)
+"""Situations that a campaign must reach to mean anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What a seed has drawn. ``classes`` are the kinds of faults that are on."""
+
+    seed: int
+    flush: str
+    limits: tuple[tuple[str, int], ...]
+    topology: Topology
+    peer_lost: bool
+    producers: int
+    rate_per_s: int
+    batch: int
+    classes: tuple[str, ...]
+    plan: tuple[Fault, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What many seeds came to: how many reached each situation, and those that were not valid."""
+
+    seeds: int
+    reached: dict[str, int]
+    failed: tuple[RunResult, ...]
+    messages: int
+    cpu_s: float
+
+    def share(self, situation: str) -> float:
+        """The part of the seeds that reached it at least once."""
+        return self.reached[situation] / self.seeds
+
+
+def draw_mix(choices: Choices) -> Mix:
+    """Everything that a run of the mix depends on; a function of the choices alone."""
+    knob = choices.at("mix.knobs", "cluster")
+    flush = ("batch", "batch", "batch", "os")[knob.pick(4)]
+    brokers = broker_ids(3)
+    link = LinkSpec(
+        delay_min_us=knob.between(100, 3_000),
+        delay_mean_us=knob.between(0, 4_000),
+        loss=(knob.between(1, 60), 1_000) if knob.happens((1, 4)) else (0, 1),
+        duplicate=(knob.between(1, 100), 1_000) if knob.happens((1, 4)) else (0, 1),
+        fifo=not knob.happens((1, 4)),
+    )
+    topology = Topology(
+        peer_link=link,
+        client_link=LinkSpec(delay_mean_us=link.delay_mean_us, fifo=link.fifo),
+        store_link=LinkSpec(
+            delay_mean_us=link.delay_mean_us,
+            loss=(knob.between(1, 40), 1_000) if knob.happens((1, 4)) else (0, 1),
+        ),
+        disk=DiskSpec(
+            flush_us=knob.between(100, 3_000),
+            flush_mean_us=knob.between(0, 8_000),
+            append_mean_us=knob.between(0, 200),
+        ),
+    )
+    limits = (
+        ("beat_us", millis(200)),
+        ("lease_us", millis(1_200)),
+        ("stagger_us", millis(100)),
+        ("lag_us", millis(1_000)),
+    )
+    classes = tuple(kind for kind in _KINDS if knob.happens((1, 2)))
+    return Mix(
+        seed=choices.seed,
+        flush=flush,
+        limits=limits if knob.happens((3, 4)) else (),
+        topology=topology,
+        peer_lost=knob.happens((1, 2)),
+        producers=1 + knob.pick(2),
+        rate_per_s=knob.between(3, 15),
+        batch=1 + knob.pick(3),
+        classes=classes,
+        plan=_draw_plan(choices, brokers, flush, classes),
+    )
+
+
+def run_mix(
+    seed: int, *, rules: Rules | None = None, choices: Choices | None = None, store: str = "model"
+) -> RunResult:
+    """Run one seed of the mix to a verdict."""
+    deciding = choices or RandomChoices(seed)
+    mix = draw_mix(deciding)
+
+    def crash_and_partition_mix(world: World) -> Script:
+        yield from _play(world, mix)
+
+    story = Scenario(
+        name="crash_and_partition_mix",
+        text=__doc__ or "",
+        seed=seed,
+        settings={"flush": mix.flush, "peer_lost": mix.peer_lost, "store": store},
+        parameters={},
+        function=crash_and_partition_mix,
+        topology=mix.topology,
+        world_limits=dict(mix.limits),
+    )
+    limits = Limits(simulated_us=seconds(300), wall_s=120, watch=False)
+    return run_scenario(story, seed, rules=rules, choices=deciding, limits=limits)
+
+
+def run_mixes(
+    seeds: Iterable[int],
+    *,
+    rules: Rules | None = None,
+    on_result: Callable[[RunResult], None] | None = None,
+) -> Tally:
+    """Run many seeds one after the other, and keep those that were not valid."""
+    reached = dict.fromkeys(WATCHED, 0)
+    failed: list[RunResult] = []
+    count = messages = 0
+    cpu_s = 0.0
+    for seed in seeds:
+        result = run_mix(seed, rules=rules)
+        count += 1
+        messages += result.figures["messages_delivered"]
+        cpu_s += result.cpu_s
+        for situation in WATCHED:
+            reached[situation] += result.goals[situation] > 0
+        if result.valid is not True:
+            failed.append(result)
+        if on_result is not None:
+            on_result(result)
+    return Tally(count, reached, tuple(failed), messages, cpu_s)
+
+
+def _play(world: World, mix: Mix) -> Script:
+    """Load and faults, then heal, converge and check."""
+    producers = [
+        world.producer(rate_per_s=mix.rate_per_s * mix.batch, batch=mix.batch)
+        for _ in range(mix.producers)
+    ]
+    consumer = world.consumer()
+    world.follow(mix.plan)
+    yield world.at(seconds=FAULTS_END / 1e6)
+    for producer in producers:
+        producer.stop()
+    world.heal_everything()
+    yield world.until_converged(within=CONVERGES_WITHIN)
+    world.expect.nothing_acked_is_lost()
+    world.expect.no_duplicates()
+    world.expect.order_kept()
+    world.expect.logs_converge()
+    end = world.broker(str(world.leader)).hw
+    yield world.until(
+        lambda: consumer.position >= end, within=seconds(10), what="the consumer reads everything"
+    )
+
+
+def _draw_plan(
+    choices: Choices, brokers: tuple[str, ...], flush: str, classes: tuple[str, ...]
+) -> tuple[Fault, ...]:
+    """Windows of a second or so; each takes one or two of the active classes, or none."""
+    point = choices.at("mix.plan", "cluster")
+    plan: list[Fault] = []
+    # With flush=os every crash is unclean, and the promise covers min ISR - 1 of them.
+    crashes_left = Topology().min_isr - 1 if flush == "os" else None
+    at = seconds(1)
+    while at < FAULTS_END and classes:
+        if not point.happens((1, 4)):
+            for _ in range(1 + point.pick(2)):
+                kind = classes[point.pick(len(classes))]
+                when = at + point.between(0, 500_000)
+                if kind in _CRASHES and crashes_left is not None:
+                    if crashes_left == 0:
+                        continue
+                    crashes_left -= 1
+                target = LEADER if point.happens((1, 2)) else brokers[point.pick(len(brokers))]
+                drawn = _KINDS[kind](point, when, target, brokers)
+                plan += [fault for fault in drawn if fault.at_us < FAULTS_END]
+        at += point.between(600_000, 1_600_000)
+    return tuple(plan)
+
+
+_Drawn = tuple[Fault, ...]
+_Draw = Callable[[Point, Micros, str, tuple[str, ...]], _Drawn]
+
+
+def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    lose = LOSSES[point.pick(len(LOSSES))]
+    down = point.between(millis(100), millis(3_000))
+    return (Fault(at, "crash", target, down, (("lose", lose),)),)
+
+
+def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    lose = (UNSYNCED, SOME, TORN)[point.pick(3)]
+    down = point.between(millis(100), millis(3_000))
+    details = (("lose", lose), ("effects", point.between(0, 12)))
+    return (Fault(at, "crash_within_step", target, down, details),)
+
+
+def _stop(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "stop", target, point.between(0, millis(2_000))),)
+
+
+def _pause(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "pause", target, point.between(millis(50), millis(4_000))),)
+
+
+def _isolate(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "isolate", target, point.between(millis(300), millis(4_000))),)
+
+
+def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    """Nobody hears the target, or it hears nobody, or one link only."""
+    ends = (
+        f"{target}>brokers",
+        f"brokers>{target}",
+        f"{target}>store",
+        f"store>{target}",
+        f"{target}>{brokers[point.pick(len(brokers))]}",
+        f"clients>{target}",
+        f"{target}>clients",
+    )
+    where = ends[point.pick(len(ends))]
+    return (Fault(at, "cut", where, point.between(millis(300), millis(4_000))),)
+
+
+def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    """The target on one side, one or two other brokers and perhaps the store on the other."""
+    other = brokers[point.pick(len(brokers))]
+    side = f"{other},store" if point.happens((1, 2)) else other
+    return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
+
+
+def _store_outage(point: Point, at: Micros, _target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "store_outage", "store", point.between(millis(200), millis(2_500))),)
+
+
+def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    calls = ("any", "cas")[point.pick(2)]
+    return (
+        Fault(at, "lose_reply", target, None, (("count", 1 + point.pick(3)), ("calls", calls))),
+    )
+
+
+def _clog(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    other = brokers[point.pick(len(brokers))]
+    return (Fault(at, "clog", f"{target}>{other}", point.between(millis(200), millis(2_500))),)
+
+
+def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    other = (*brokers, "store")[point.pick(len(brokers) + 1)]
+    details = (("delay_us", point.between(millis(50), millis(2_000))),)
+    for_us = point.between(millis(300), millis(3_000))
+    return (Fault(at, "slow_link", f"{target}>{other}", for_us, details),)
+
+
+def _stall_disk(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "stall_disk", target, point.between(millis(50), millis(2_000))),)
+
+
+def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+    return (Fault(at, "reset", f"{target}|{brokers[point.pick(len(brokers))]}"),)
+
+
+def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) -> _Drawn:
+    """The leader's disk lags behind its followers', it crashes, and the others part company.
+
+    So the next leader has uncommitted records of the old epoch, and whoever comes back first is
+    behind them: what R7 is about.
+    """
+    crash_at = at + millis(point.between(20, 300))
+    down = millis(point.between(1_000, 4_000))
+    away = point.pick(len(brokers))
+    pair = f"{brokers[away]}|{brokers[(away + 1) % len(brokers)]}"
+    part_at = crash_at + millis(point.between(0, 1_500))
+    return (
+        Fault(at, "stall_disk", LEADER, millis(400)),
+        Fault(crash_at, "crash", LEADER, down, (("lose", UNSYNCED),)),
+        Fault(part_at, "partition", pair, millis(point.between(500, 3_000))),
+    )
+
+
+_CRASHES: Final = ("crash", "crash_within_step", "handover")
+
+_KINDS: Final[dict[str, _Draw]] = {
+    "crash": _crash,
+    "crash_within_step": _crash_within_step,
+    "stop": _stop,
+    "pause": _pause,
+    "isolate": _isolate,
+    "one_way": _one_way,
+    "partition": _partition,
+    "store_outage": _store_outage,
+    "lose_reply": _lose_reply,
+    "clog": _clog,
+    "slow_link": _slow_link,
+    "stall_disk": _stall_disk,
+    "reset": _reset,
+    "handover": _handover,
+}
+"""Class of faults -> how one of it is drawn."""

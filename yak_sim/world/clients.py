@@ -1,0 +1,302 @@
+"""Applications that use a producer or a consumer node; must never speak to a broker themselves.
+
+An application asks its node, waits for the answers, and keeps what it was told. Nothing here knows
+how a batch travels. Times are simulated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from yak_core.batch import Builder, records
+from yak_core.contract.client_calls import ClientResult, Poll, PollResult, SendBatch, SendResult
+from yak_core.contract.messages import Response
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_sim.physics.machine import Machine
+from yak_sim.world.history import History, Row
+
+BATCH_BYTES_MAX = 1 << 20
+"""Largest batch that an application builds."""
+
+POLL_AGAIN_US: Micros = 20_000
+"""Pause after a poll that failed or gave nothing at once."""
+
+
+class Sent:
+    """One batch that a producer was given, and what became of it.
+
+    ``outcome`` None while it is under way; ``base_offset`` and ``epoch`` are -1 unless known.
+    """
+
+    __slots__ = ("at_us", "base_offset", "epoch", "error", "outcome", "resolved_us", "values")
+
+    def __init__(self, values: tuple[bytes, ...], at_us: Micros) -> None:
+        self.values = values
+        self.at_us = at_us
+        self.outcome: Outcome | None = None
+        self.base_offset: Offset = -1
+        self.epoch: Epoch = -1
+        self.error = ""
+        self.resolved_us: Micros = -1
+
+
+class SimProducer:
+    """An application that sends records.
+
+    With a rate it sends a batch at fixed intervals, whatever the answers; without one it keeps
+    ``in_flight`` batches under way. ``sent`` are its batches in order; it ends when its values do.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        history: History,
+        values: Iterator[bytes],
+        batch: int,
+        interval_us: Micros | None,
+        in_flight: int,
+        hold: bool,
+    ) -> None:
+        assert batch >= 1
+        assert in_flight >= 1
+        self.node_id: NodeId = machine.node_id
+        self.sent: list[Sent] = []
+        self.exhausted = False
+        self.outstanding = 0
+        self._machine = machine
+        self._clock = machine.hub.clock
+        self._history = history
+        self._values = values
+        self._batch = batch
+        self._interval_us = interval_us
+        self._in_flight = in_flight
+        self._allowed: int | None = 0 if hold else None
+
+    def begin(self) -> None:
+        """Start sending, unless it is held."""
+        if self._allowed == 0:
+            return
+        if self._interval_us is None:
+            self._fill()
+        else:
+            self._tick()
+
+    def send(self, batches: int) -> None:
+        """Let a producer that is held send so many more batches."""
+        assert self._allowed is not None, "only a producer that is held is told how much to send"
+        resting = self._allowed == 0
+        self._allowed += batches
+        if resting and batches:
+            self.begin()
+
+    def release(self) -> None:
+        """Hold a producer no longer: it sends the rest of its values."""
+        resting = self._allowed == 0
+        self._allowed = None
+        if resting:
+            self.begin()
+
+    def stop(self) -> None:
+        """Send nothing more; what is under way goes on."""
+        self.exhausted = True
+
+    @property
+    def held(self) -> bool:
+        """Whether it has sent all that it was let send."""
+        return self._allowed == 0
+
+    @property
+    def finished(self) -> bool:
+        """Whether everything was sent and has an answer."""
+        return self.exhausted and self.outstanding == 0
+
+    @property
+    def acked(self) -> list[Sent]:
+        """The batches that were confirmed."""
+        return [sent for sent in self.sent if sent.outcome == Outcome.WRITTEN]
+
+    @property
+    def acked_count(self) -> int:
+        """How many records were confirmed."""
+        return sum(len(sent.values) for sent in self.sent if sent.outcome == Outcome.WRITTEN)
+
+    @property
+    def sent_count(self) -> int:
+        """How many records were sent, confirmed or not."""
+        return sum(len(sent.values) for sent in self.sent)
+
+    def _tick(self) -> None:
+        self._send_next()
+        if not self.exhausted and self._allowed != 0:
+            assert self._interval_us is not None
+            self._clock.after(self._interval_us, self._tick)
+
+    def _fill(self) -> None:
+        while not self.exhausted and self._allowed != 0 and self.outstanding < self._in_flight:
+            self._send_next()
+
+    def _send_next(self) -> None:
+        if self.exhausted:
+            return
+        taken: list[bytes] = []
+        for value in self._values:
+            taken.append(value)
+            if len(taken) == self._batch:
+                break
+        else:
+            self.exhausted = True
+        if self._allowed is not None:
+            self._allowed -= 1
+        if taken:
+            self._send(tuple(taken))
+
+    def _send(self, values: tuple[bytes, ...]) -> None:
+        builder = Builder(bytes_max=BATCH_BYTES_MAX)
+        wall_ms = self._clock.wall_ms()
+        for number, value in enumerate(values):
+            if builder.append(value, timestamp_ms=wall_ms) is None:
+                # The batch is full of bytes: the rest goes in batches of its own.
+                self._send(values[:number])
+                self._send(values[number:])
+                return
+        now = self._clock.now()
+        sent = Sent(values, now)
+        number = len(self.sent)
+        self.sent.append(sent)
+        self.outstanding += 1
+        self._history.rows.append(
+            Row(now, self.node_id, number, "invoke", "send", values, -1, None, -1, -1, "")
+        )
+        self._machine.ask(SendBatch(builder.build()), partial(self._on_answer, number, sent))
+
+    def _on_answer(
+        self, number: int, sent: Sent, result: Response | ClientResult, _step: int
+    ) -> None:
+        assert isinstance(result, SendResult)
+        assert sent.outcome is None, "a batch is answered once"
+        now = self._clock.now()
+        sent.outcome = result.outcome
+        sent.base_offset = result.base_offset
+        sent.epoch = result.epoch
+        sent.error = "" if result.error == ErrorCode.NONE else result.error.name
+        sent.resolved_us = now
+        self.outstanding -= 1
+        self._history.rows.append(
+            Row(
+                now,
+                self.node_id,
+                number,
+                _TYPES[result.outcome],
+                "send",
+                sent.values,
+                result.base_offset,
+                self._machine.last_src,
+                result.epoch,
+                -1,
+                sent.error,
+            )
+        )
+        if self._interval_us is None and not self.exhausted:
+            # Not from here: the node is in the middle of the step that answered.
+            self._clock.after(0, self._fill)
+
+
+_TYPES = {Outcome.WRITTEN: "ok", Outcome.NOT_WRITTEN: "fail", Outcome.UNKNOWN: "info"}
+
+
+class Read(NamedTuple):
+    """One record as a consumer got it."""
+
+    offset: Offset
+    value: bytes | None
+    at_us: Micros
+
+
+class SimConsumer:
+    """An application that reads from its start offset on and keeps what it read.
+
+    ``reads`` are the records in the order in which they came; ``position`` the offset of the next
+    one; ``hw`` the newest high watermark that a broker told it; ``errors`` what polls failed with.
+    """
+
+    def __init__(self, machine: Machine, history: History) -> None:
+        self.node_id: NodeId = machine.node_id
+        self.reads: list[Read] = []
+        self.hw: Offset = 0
+        self.errors: list[str] = []
+        self.position: Offset = 0
+        self.stopped = False
+        self._machine = machine
+        self._clock = machine.hub.clock
+        self._history = history
+        self._polls = 0
+
+    @property
+    def values(self) -> list[bytes | None]:
+        """The values read so far."""
+        return [read.value for read in self.reads]
+
+    def begin(self) -> None:
+        """Start polling."""
+        self._poll()
+
+    def stop(self) -> None:
+        """Poll no more."""
+        self.stopped = True
+
+    def _poll(self) -> None:
+        if self.stopped:
+            return
+        number = self._polls
+        self._polls += 1
+        now = self._clock.now()
+        self._history.rows.append(
+            Row(now, self.node_id, number, "invoke", "fetch", (), -1, None, -1, -1, "")
+        )
+        self._machine.ask(Poll(), partial(self._on_answer, number, now))
+
+    def _on_answer(
+        self, number: int, asked_us: Micros, result: Response | ClientResult, _step: int
+    ) -> None:
+        assert isinstance(result, PollResult)
+        now = self._clock.now()
+        values: list[bytes | None] = []
+        for batch in result.batches:
+            for record in records(batch):
+                if record.offset >= result.position:
+                    self.reads.append(Read(record.offset, record.value, now))
+                    values.append(record.value)
+        failed = result.error != ErrorCode.NONE
+        if failed:
+            self.errors.append(result.error.name)
+        else:
+            self.hw = max(self.hw, result.hw)
+            self.position = result.next_offset
+        self._history.rows.append(
+            Row(
+                now,
+                self.node_id,
+                number,
+                "fail" if failed else "ok",
+                "fetch",
+                tuple(values),
+                result.position,
+                self._machine.last_src,
+                result.epoch,
+                result.hw,
+                result.error.name if failed else "",
+            )
+        )
+        at_once = now == asked_us and not values
+        self._clock.after(POLL_AGAIN_US if failed or at_once else 0, self._poll)
+
+
+def numbered(prefix: str, count: int | None) -> Iterator[bytes]:
+    """``prefix-000000``, ``prefix-000001`` and so on, endless without a count."""
+    number = 0
+    while count is None or number < count:
+        yield b"%s-%06d" % (prefix.encode(), number)
+        number += 1

@@ -1,0 +1,253 @@
+"""What a scenario claims, checked and kept as sentences; must never change the world.
+
+Each claim is checked when it is made. One that does not hold raises ExpectationFailed, which ends
+the scenario unless it is caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, NoReturn
+
+from yak_core.batch import Batch, records
+from yak_core.errors import Outcome
+from yak_core.ids import NodeId, Offset
+from yak_sim.world.clients import SimConsumer
+from yak_sim.world.probes import leader_among
+
+if TYPE_CHECKING:
+    from yak_sim.world.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sentence about a run, and whether it held; the other two are empty when it did."""
+
+    sentence: str
+    held: bool
+    expected: str = ""
+    happened: str = ""
+
+
+class ExpectationFailed(Exception):
+    """A claim did not hold."""
+
+    def __init__(self, sentence: str, expected: str, happened: str) -> None:
+        self.sentence = sentence
+        self.expected = expected
+        self.happened = happened
+        super().__init__(f"{sentence}: expected {expected}; but {happened}.")
+
+
+class Expect:
+    """Claims about one world. ``claims`` are those made so far, in order."""
+
+    def __init__(self, world: World) -> None:
+        self.claims: list[Claim] = []
+        self._world = world
+
+    def that(self, sentence: str, held: bool, *, expected: str, happened: str) -> None:
+        """Claim anything."""
+        if not held:
+            self._fail(sentence, expected, happened)
+        self._hold(sentence)
+
+    def nothing_acked_is_lost(self) -> None:
+        """Every record that a producer was told is written is in the leader's committed log.
+
+        At the offset that the producer was told, where it was told one.
+        """
+        log = _by_offset(self._committed())
+        everything = None
+        count = 0
+        for producer in self._world.producers:
+            for sent in producer.sent:
+                if sent.outcome != Outcome.WRITTEN:
+                    continue
+                count += len(sent.values)
+                base = sent.base_offset
+                if base < 0:
+                    everything = set(log.values()) if everything is None else everything
+                    missing = next((v for v in sent.values if v not in everything), None)
+                    if missing is not None:
+                        self._fail(
+                            "Nothing acknowledged is lost",
+                            f"{missing!r} in the log",
+                            f"{producer.node_id} was told that it is written, and it is nowhere",
+                        )
+                for index, value in enumerate(sent.values if base >= 0 else ()):
+                    if log.get(base + index, _ABSENT) != value:
+                        there = _short(log.get(base + index, _ABSENT))
+                        self._fail(
+                            "Nothing acknowledged is lost",
+                            f"{value!r} at offset {base + index}, as {producer.node_id} was told",
+                            f"there is {there}",
+                        )
+        self._hold(f"Nothing acknowledged is lost: {count} records")
+
+    def no_duplicates(self) -> None:
+        """No batch of an idempotent producer is twice in the leader's committed log."""
+        seen: dict[tuple[int, int, int], Offset] = {}
+        for batch in self._committed():
+            if batch.producer_id < 0:
+                continue
+            key = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
+            if key in seen:
+                self._fail(
+                    "Nothing is in the log twice",
+                    f"sequence {batch.base_sequence} of producer {batch.producer_id} once",
+                    f"it is at offsets {seen[key]} and {batch.base_offset}",
+                )
+            seen[key] = batch.base_offset
+        self._hold(f"Nothing is in the log twice: {len(seen)} batches")
+
+    def order_kept(self) -> None:
+        """Each producer's records are in the log in the order in which they were sent.
+
+        And each consumer read them in the order of the log.
+        """
+        last: dict[int, tuple[int, int]] = {}
+        for batch in self._committed():
+            if batch.producer_id < 0:
+                continue
+            at = (batch.producer_epoch, batch.base_sequence)
+            if at < last.get(batch.producer_id, (-1, -1)):
+                self._fail(
+                    "Order is kept",
+                    f"(epoch, sequence) of producer {batch.producer_id} growing along the log",
+                    f"{at} at offset {batch.base_offset} comes after {last[batch.producer_id]}",
+                )
+            last[batch.producer_id] = at
+        for consumer in self._world.consumers:
+            offsets = [read.offset for read in consumer.reads]
+            for before, after in pairwise(offsets):
+                if after <= before:
+                    self._fail(
+                        "Order is kept",
+                        f"growing offsets at {consumer.node_id}",
+                        f"it read offset {after} after {before}",
+                    )
+        self._hold("Order is kept")
+
+    def consumer_read_exactly(
+        self, values: Sequence[bytes], consumer: SimConsumer | None = None
+    ) -> None:
+        """A consumer (the first one, unless named) read these values, in this order, once each."""
+        reader = consumer if consumer is not None else self._world.consumers[0]
+        read = reader.values
+        for number, (wanted, got) in enumerate(zip(values, read, strict=False)):
+            if wanted != got:
+                self._fail(
+                    f"{reader.node_id} read exactly what was sent",
+                    f"{_short(wanted)} as number {number + 1}",
+                    f"it read {_short(got)}",
+                )
+        if len(read) != len(values):
+            self._fail(
+                f"{reader.node_id} read exactly what was sent",
+                f"{len(values)} records",
+                f"it read {len(read)}",
+            )
+        self._hold(f"{reader.node_id} read exactly what was sent: {len(values)} records in order")
+
+    def logs_converge(self) -> None:
+        """All running brokers hold the same log, with the same end and high watermark."""
+        world = self._world
+        first: tuple[NodeId, list[Batch], Offset] | None = None
+        for node in world.running:
+            broker = world.broker(node)
+            batches = world.log_of(node)
+            if first is None:
+                first = (node, batches, broker.hw)
+                continue
+            difference = _difference(first[1], batches)
+            if difference is not None:
+                self._fail(
+                    "The logs converge",
+                    f"the same log on {first[0]} and {node}",
+                    f"they differ at offset {difference}",
+                )
+            if broker.hw != first[2]:
+                self._fail(
+                    "The logs converge",
+                    "the same high watermark everywhere",
+                    f"it is {first[2]} on {first[0]} and {broker.hw} on {node}",
+                )
+        self._hold(f"The logs converge: {', '.join(world.running)}")
+
+    def leader_is(self, node: NodeId) -> None:
+        """This broker leads."""
+        happened = self._world.leader
+        self.that(
+            f"{node} leads",
+            happened == node,
+            expected=f"{node} to lead",
+            happened=f"{happened or 'nobody'} does",
+        )
+
+    def isr_is(self, nodes: Iterable[NodeId]) -> None:
+        """The recorded ISR is exactly these."""
+        wanted = tuple(sorted(nodes))
+        record = self._world.record
+        isr = () if record is None else record.isr
+        self.that(
+            f"The ISR is {', '.join(wanted)}",
+            isr == wanted,
+            expected=", ".join(wanted) or "nobody",
+            happened=f"it is {', '.join(isr) or 'empty'}",
+        )
+
+    def hw_at_least(self, offset: Offset) -> None:
+        """The leader has committed everything below this offset."""
+        leader = leader_among(self._world.machines)
+        hw = -1 if leader is None else leader.hw
+        self.that(
+            f"The high watermark is at least {offset}",
+            hw >= offset,
+            expected=f"at least {offset}",
+            happened="nobody leads" if leader is None else f"it is {hw} on {leader.node_id}",
+        )
+
+    def _committed(self) -> list[Batch]:
+        """The batches of the leader's log below its high watermark."""
+        leader = leader_among(self._world.machines)
+        if leader is None:
+            self._fail("The log can be looked at", "a leader", "nobody leads")
+        return [b for b in self._world.log_of(leader.node_id) if b.end <= leader.hw]
+
+    def _hold(self, sentence: str) -> None:
+        self.claims.append(Claim(sentence, True))
+
+    def _fail(self, sentence: str, expected: str, happened: str) -> NoReturn:
+        self.claims.append(Claim(sentence, False, expected, happened))
+        raise ExpectationFailed(sentence, expected, happened)
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_ABSENT = _Absent()
+
+
+def _by_offset(batches: list[Batch]) -> dict[Offset, object]:
+    return {record.offset: record.value for batch in batches for record in records(batch)}
+
+
+def _difference(one: list[Batch], other: list[Batch]) -> Offset | None:
+    """The first offset at which two logs differ, None when they are equal."""
+    for mine, theirs in zip(one, other, strict=False):
+        if mine is not theirs and mine != theirs:
+            return min(mine.base_offset, theirs.base_offset)
+    if len(one) == len(other):
+        return None
+    longer = one if len(one) > len(other) else other
+    return longer[min(len(one), len(other))].base_offset
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,75 @@
+"""What scripts, stories and checks see of the brokers; must never change anything.
+
+The only place of the simulator, besides checks and plots, that reads epochs and high watermarks.
+Everything is read from the live nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from yak_core.broker.roles import Broker
+from yak_core.ids import Epoch, NodeId, Offset
+from yak_core.metadata.partition_state import Record
+from yak_sim.physics.engine import Engine
+from yak_sim.physics.machine import Machine
+
+
+def broker_on(machine: Machine) -> Broker | None:
+    """The broker that runs on a machine, None when none does."""
+    return cast("Broker | None", machine.node)
+
+
+def is_ready(broker: Broker) -> bool:
+    """Whether it has registered and is not stopping."""
+    return broker.phase == "running"
+
+
+def leader_among(machines: Iterable[Machine]) -> Broker | None:
+    """The running broker that leads the highest epoch, None when none leads."""
+    best: Broker | None = None
+    for machine in machines:
+        broker = broker_on(machine)
+        if (
+            broker is not None
+            and broker.leading is not None
+            and (best is None or broker.epoch > best.epoch)
+        ):
+            best = broker
+    return best
+
+
+def headline(machines: Iterable[Machine]) -> tuple[NodeId | None, Epoch, Offset]:
+    """(leader, epoch, high watermark), (None, -1, -1) while nobody leads."""
+    leader = leader_among(machines)
+    return (None, -1, -1) if leader is None else (leader.node_id, leader.epoch, leader.hw)
+
+
+def unconverged(engine: Engine, brokers: tuple[NodeId, ...], outstanding: int) -> str | None:
+    """Why the cluster has not converged, None when it has.
+
+    It has when every broker runs and has registered, one of them leads, the recorded ISR is all of
+    them, their logs end where the leader's does, everything is committed everywhere, and no client
+    waits for an answer (``outstanding``).
+    """
+    if outstanding:
+        return f"{outstanding} batches of producers have no answer"
+    machines = [engine.machines[node] for node in brokers]
+    leader = leader_among(machines)
+    if leader is None:
+        return "nobody leads"
+    record: Record | None = engine.store.record
+    if record is None or record.isr != brokers:
+        return f"the ISR is {'empty' if record is None else ', '.join(record.isr)}"
+    if leader.view is None or leader.view.stamp != record.stamp:
+        return f"{leader.node_id} has not heard of the newest record"
+    for machine in machines:
+        broker = broker_on(machine)
+        if broker is None or machine.paused or not is_ready(broker):
+            return f"{machine.node_id} is not running"
+        if broker.epoch != leader.epoch or broker.log.leo != leader.log.leo:
+            return f"{machine.node_id} has not caught up with {leader.node_id}"
+        if broker.hw != leader.log.leo:
+            return f"{machine.node_id} knows of commits up to {broker.hw} of {leader.log.leo}"
+    return None

@@ -1,0 +1,398 @@
+"""A simulated cluster as scripts see it: brokers, clients, faults, expectations.
+
+Must never decide anything about replication. Everything here is one line that says what is meant;
+the work is done by the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import fields, replace
+from functools import partial
+from typing import Any, Final
+
+import simpy
+
+from yak_core.batch import Batch
+from yak_core.broker.roles import Broker
+from yak_core.clients.consumer import Consumer
+from yak_core.clients.producer import Producer
+from yak_core.config import BrokerConfig, ClientConfig, check_config
+from yak_core.contract.host import Observer
+from yak_core.contract.notes import Note
+from yak_core.ids import Micros, NodeId, Offset
+from yak_core.invariants import Invariants
+from yak_core.metadata.partition_state import Record
+from yak_core.model.disk import DiskImage
+from yak_core.rules import Rules
+from yak_core.trace.recorder import Fault, Header, Trace
+from yak_sim.physics.choices import Choices, RandomChoices
+from yak_sim.physics.engine import Engine, Listener
+from yak_sim.physics.machine import Machine
+from yak_sim.physics.topology import Topology, broker_ids
+from yak_sim.run.verdict import Halted, Situations
+from yak_sim.world import plan as plans
+from yak_sim.world.clients import SimConsumer, SimProducer, numbered
+from yak_sim.world.expect import Claim, Expect, ExpectationFailed
+from yak_sim.world.faults import Faults
+from yak_sim.world.history import History
+from yak_sim.world.loop import Limits, Loop
+from yak_sim.world.narrative import OnStory, Story
+from yak_sim.world.probes import broker_on, headline, leader_among, unconverged
+
+ACKS: Final[Mapping[str, int]] = {"all": -1, "1": 1, "0": 0}
+
+
+class World:
+    """A cluster of ``brokers``, a metadata store and no clients yet, at time 0.
+
+    ``limits`` and ``client_limits`` are fields of BrokerConfig and ClientConfig by name.
+    ``topology`` replaces everything physical; the other arguments then change fields of it.
+    ``values`` are the records that the scenario was given, for its own use. ``observers`` look at
+    every step, and are told of records and crashes if they have ``on_record`` and ``on_crash``;
+    unless others are given, the invariants of the protocol do.
+    """
+
+    def __init__(
+        self,
+        brokers: int = 3,
+        seed: int = 7,
+        *,
+        rules: Rules | None = None,
+        flush: str = "batch",
+        min_isr: int = 2,
+        store: str = "model",
+        peer_lost: bool = False,
+        limits: Mapping[str, int] | None = None,
+        client_limits: Mapping[str, int] | None = None,
+        topology: Topology | None = None,
+        choices: Choices | None = None,
+        observers: Iterable[Observer] | None = None,
+        on_story: OnStory | None = None,
+        values: tuple[bytes, ...] | None = None,
+        scenario: str = "",
+        run_limits: Limits | None = None,
+    ) -> None:
+        ids = broker_ids(brokers)
+        watching = (Invariants(ids),) if observers is None else tuple(observers)
+        self.topology = replace(
+            topology or Topology(),
+            brokers=ids,
+            flush=flush,
+            min_isr=min(min_isr, brokers),
+            store=store,
+            peer_lost=peer_lost,
+            limits=tuple((limits or {}).items()),
+            client_limits=tuple((client_limits or {}).items()),
+        )
+        self.brokers = ids
+        self._observers: tuple[Observer, ...] = watching
+        self.values = values
+        self.trace = Trace(Header("sim", scenario, seed))
+        self.history = History()
+        self.situations = Situations()
+        self.producers: list[SimProducer] = []
+        self.consumers: list[SimConsumer] = []
+        self.engine = Engine(
+            self.topology,
+            choices or RandomChoices(seed),
+            self.trace,
+            watching,
+            self._listener(watching),
+        )
+        self.loop = Loop(self.engine.clock, run_limits or Limits())
+        self.story = Story(self.engine.clock.now, lambda: headline(self.machines), on_story)
+        self.expect = Expect(self)
+        self.faults: Faults = Faults(self.engine, self.trace.fault, self.story.tell)
+        self._offer(self.faults)
+        self._halts_expected: dict[NodeId, None] = {}
+        self.halts: dict[NodeId, str] = {}
+        self.own_figures: dict[str, int] = {}
+        self._add_brokers(rules or Rules())
+
+    # What can be seen.
+
+    @property
+    def now_us(self) -> Micros:
+        """Simulated microseconds since the start."""
+        return self.engine.clock.now()
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The running broker that leads the highest epoch, None while none leads."""
+        broker = leader_among(self.machines)
+        return None if broker is None else broker.node_id
+
+    @property
+    def machines(self) -> list[Machine]:
+        """The machines of the brokers."""
+        return [self.engine.machines[node] for node in self.brokers]
+
+    @property
+    def running(self) -> tuple[NodeId, ...]:
+        """The brokers whose process runs, paused or not."""
+        return tuple(machine.node_id for machine in self.machines if machine.up)
+
+    @property
+    def record(self) -> Record | None:
+        """The metadata record as the store holds it now."""
+        return self.engine.store.record
+
+    @property
+    def claims(self) -> list[Claim]:
+        """What was expected so far."""
+        return self.expect.claims
+
+    @property
+    def isr(self) -> tuple[NodeId, ...]:
+        """The recorded ISR."""
+        return () if self.record is None else self.record.isr
+
+    @property
+    def leader_from(self) -> Offset | None:
+        """Where the log of the leader ended when its epoch began, None while none leads."""
+        broker = leader_among(self.machines)
+        return None if broker is None or broker.leading is None else broker.leading.start
+
+    def broker(self, node: NodeId) -> Broker:
+        """The live broker, to look at; ValueError while it does not run."""
+        broker = broker_on(self.engine.machines[node])
+        if broker is None:
+            raise ValueError(f"{node} is not running")
+        return broker
+
+    def disk(self, node: NodeId) -> DiskImage:
+        """What a broker's disk holds now."""
+        return self.engine.machines[node].disk.image
+
+    def log_of(self, node: NodeId) -> list[Batch]:
+        """The batches of a broker's log, also those that are being written."""
+        return self.engine.machines[node].disk.tail.batches
+
+    def tell(self, text: str) -> None:
+        """Add a line to the story."""
+        self.story.tell(text)
+
+    def figure(self, name: str, value: int) -> None:
+        """Keep a number for the verdict."""
+        self.own_figures[name] = value
+
+    def acked_in(self, epoch: int) -> int:
+        """How many records were confirmed so far in this leader epoch, to all producers."""
+        return sum(
+            len(sent.values)
+            for producer in self.producers
+            for sent in producer.acked
+            if sent.epoch == epoch
+        )
+
+    def cuts_of(self, node: NodeId) -> tuple[tuple[Offset, Offset], ...]:
+        """What a broker cut from its log so far: (end before, end after), in order."""
+        return tuple(self.situations.cuts_by_node.get(node, ()))
+
+    # Clients.
+
+    def producer(
+        self,
+        *,
+        acks: str = "all",
+        rate_per_s: int | None = None,
+        values: int | Iterable[bytes] | None = None,
+        batch: int = 1,
+        in_flight: int = 5,
+        hold: bool = False,
+        first: NodeId | None = None,
+    ) -> SimProducer:
+        """A producer that begins to send now, or with ``hold`` as much as its ``send`` says.
+
+        It looks for the leader at ``first``, if named.
+
+        ``values`` are the records, or how many to make up, or None for no end of them. With
+        ``rate_per_s`` (records) it sends at that rate whatever happens, else as fast as answers
+        come. Idempotent with acks=all.
+        """
+        if acks not in ACKS:
+            raise ValueError(f"acks is one of {', '.join(ACKS)}, not {acks!r}")
+        name = f"p{len(self.producers) + 1}"
+        machine = self._client(
+            name,
+            Producer,
+            acks=ACKS[acks],
+            idempotent=acks == "all",
+            in_flight_max=min(in_flight, 5),
+            brokers=self.brokers if first is None else first_of(self.brokers, first),
+        )
+        source = (
+            iter(values)
+            if values is not None and not isinstance(values, int)
+            else numbered(name, values)
+        )
+        interval = None if rate_per_s is None else max(1, batch * 1_000_000 // rate_per_s)
+        client = SimProducer(machine, self.history, source, batch, interval, in_flight, hold)
+        self.producers.append(client)
+        client.begin()
+        return client
+
+    def consumer(self, *, start_offset: int = -2) -> SimConsumer:
+        """A consumer that begins to poll now; -2 is the earliest offset, -1 the latest."""
+        name = f"c{len(self.consumers) + 1}"
+        machine = self._client(name, Consumer, start_offset=start_offset)
+        client = SimConsumer(machine, self.history)
+        self.consumers.append(client)
+        client.begin()
+        return client
+
+    # Time.
+
+    def at(self, *, seconds: float) -> simpy.Event:
+        """To be yielded: go on at this time since the start; at once if it is over."""
+        return self.engine.clock.env.timeout(max(0, round(seconds * 1_000_000) - self.now_us))
+
+    def sleep(self, *, seconds: float) -> simpy.Event:
+        """To be yielded: go on after so long."""
+        return self.engine.clock.env.timeout(round(seconds * 1_000_000))
+
+    def until(
+        self, holds: Callable[[], bool], *, within: Micros | None = None, what: str = ""
+    ) -> simpy.Event:
+        """To be yielded: go on when ``holds()`` is true, which is looked at after every event.
+
+        Raises ExpectationFailed in the script if it takes longer than ``within`` microseconds.
+        """
+        sentence = what or _named(holds)
+        return self.loop.until(holds, within, lambda: _too_late(sentence, within))
+
+    def until_ready(self, *, within: Micros = 10_000_000) -> Iterator[simpy.Event]:
+        """To be yielded from: go on when somebody leads and all brokers are in the ISR."""
+        yield self.until(
+            lambda: self.leader is not None and self.isr == self.brokers,
+            within=within,
+            what="somebody leads, and all brokers are in the ISR",
+        )
+
+    def until_converged(self, *, within: Micros = 30_000_000) -> simpy.Event:
+        """To be yielded: go on when all brokers hold the same committed log and are in the ISR."""
+
+        def reason() -> str | None:
+            outstanding = sum(producer.outstanding for producer in self.producers)
+            return unconverged(self.engine, self.brokers, outstanding)
+
+        def failure() -> Exception:
+            return ExpectationFailed(
+                "The cluster converges",
+                f"all brokers to agree within {within / 1e6:g} s",
+                reason() or "they agreed just now",
+            )
+
+        return self.loop.until(lambda: reason() is None, within, failure)
+
+    def follow(self, plan: Iterable[Fault]) -> None:
+        """Carry out a plan: each fault at its time."""
+        plans.follow(self, plan)
+
+    def expect_halt(self, node: NodeId) -> None:
+        """This broker may halt; otherwise a halt ends the run and fails it."""
+        self._halts_expected[node] = None
+        for observer in self._observers:
+            if isinstance(observer, Invariants):
+                observer.may_halt = True
+
+    # How it is put together.
+
+    def _offer(self, faults: Faults) -> None:
+        """Let a script say ``world.crash("n1")``; see yak_sim.world.faults."""
+        self.crash, self.crash_within_step = faults.crash, faults.crash_within_step
+        self.restart, self.stop = faults.restart, faults.stop
+        self.pause, self.resume = faults.pause, faults.resume
+        self.cut, self.partition, self.isolate = faults.cut, faults.partition, faults.isolate
+        self.slow_link, self.clog, self.disturb = faults.slow_link, faults.clog, faults.disturb
+        self.reset, self.heal = faults.reset, faults.heal
+        self.heal_everything = faults.heal_everything
+        self.store_outage, self.end_store_outage = faults.store_outage, faults.end_store_outage
+        self.lose_store_requests = faults.lose_store_requests
+        self.lose_store_replies = faults.lose_store_replies
+        self.stall_disk, self.fill_disk = faults.stall_disk, faults.fill_disk
+
+    def _add_brokers(self, rules: Rules) -> None:
+        """A machine for each broker; all of them start at time 0."""
+        topology = self.topology
+        config = BrokerConfig(
+            replicas=self.brokers,
+            min_isr=topology.min_isr,
+            flush=topology.flush,
+            **_settings(BrokerConfig, topology.limits),
+        )
+        check_config(self.brokers[0], config)
+        for node in self.brokers:
+            machine = self.engine.add_broker(node, lambda _node: Broker(rules), config)
+            self.engine.clock.after(0, machine.start)
+
+    def _listener(self, observers: tuple[Observer, ...]) -> Listener:
+        on_record = [o.on_record for o in observers if hasattr(o, "on_record")]
+        on_crash = [o.on_crash for o in observers if hasattr(o, "on_crash")]
+        listener = Listener()
+        listener.on_note = self._on_note
+        listener.on_ended = self._on_ended
+        listener.on_record = partial(_tell_all, on_record)
+        listener.on_crash = partial(_tell_all, on_crash)
+        return listener
+
+    def _on_note(self, node: NodeId, note: Note) -> None:
+        self.situations.on_note(node, note)
+        self.story.on_note(node, note)
+
+    def _on_ended(self, node: NodeId, how: str, reason: str) -> None:
+        if how == "fuse":
+            self.faults.on_fuse_burnt(node, int(reason))
+        elif how == "exit":
+            self.tell(f"{node} stopped, {reason}")
+            self.faults.on_exit(node)
+        else:
+            self.halts[node] = reason
+            self.tell(f"{node} halted: {reason}")
+            if node not in self._halts_expected:
+                self.loop.stop(Halted(node, reason, len(self.trace) - 1))
+
+    def _client(
+        self, name: NodeId, make: Callable[[], Producer] | Callable[[], Consumer], **settings: Any
+    ) -> Machine:
+        limits = _settings(ClientConfig, self.topology.client_limits)
+        config = ClientConfig(**{"brokers": self.brokers, **limits, **settings})
+        machine = self.engine.add_client(name, lambda _node: make(), config)
+        machine.start()
+        return machine
+
+
+def _tell_all(listeners: list[Callable[..., None]], *news: object) -> None:
+    for tell in listeners:
+        tell(*news)
+
+
+def _settings(config: type, pairs: tuple[tuple[str, int], ...]) -> dict[str, Any]:
+    """Checked fields of a config; ValueError for one that it does not have."""
+    known = {field.name for field in fields(config)}
+    for name, _ in pairs:
+        if name not in known:
+            raise ValueError(f"{config.__name__} has no {name!r}")
+    return dict(pairs)
+
+
+def first_of(nodes: tuple[NodeId, ...], first: NodeId) -> tuple[NodeId, ...]:
+    """The same nodes, beginning with ``first``; ValueError if it is not one of them."""
+    at = nodes.index(first)
+    return (*nodes[at:], *nodes[:at])
+
+
+def _named(holds: Callable[[], bool]) -> str:
+    """What a condition is called: the function, or the place of the lambda in its file."""
+    if holds.__name__ != "<lambda>":
+        return holds.__name__.replace("_", " ")
+    code = holds.__code__
+    return f"the condition in line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
+
+
+def _too_late(what: str, within: Micros | None) -> ExpectationFailed:
+    limit = 0 if within is None else within / 1e6
+    return ExpectationFailed(
+        f"Within {limit:g} s: {what}", f"it within {limit:g} s", "it did not come"
+    )
