@@ -24,7 +24,7 @@ from yak_core.batch import HEADER_BYTES, Builder
 from yak_core.clients.producer import Producer as ProducerNode
 from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult, SendBatch, SendResult
-from yak_core.contract.host import Node
+from yak_core.contract.node import Node
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NodeId
 from yak_net.client.consumer import Consumer

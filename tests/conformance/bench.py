@@ -14,8 +14,9 @@ from typing import Final, Protocol, TypeAlias
 from yak_core.batch import Batch, Builder, placed, seal, stamped
 from yak_core.contract.effects import AppendLog, Effect, SendLog
 from yak_core.contract.events import Called, Event, Received, Started, TimerFired
-from yak_core.contract.host import Host, Node, Snapshot
+from yak_core.contract.host import Host
 from yak_core.contract.messages import DescribeRequest, Replicate, ReplicateAck, Request
+from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import Micros, NodeId, OpId
 
 SECOND: Final = 1_000_000

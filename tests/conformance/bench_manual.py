@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from tests.conformance.bench import Monitor
 from yak_core.config import BrokerConfig
-from yak_core.contract.host import Node
 from yak_core.contract.messages import Request
+from yak_core.contract.node import Node
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.backend import ManualBackend
 from yak_core.manual.run import advance, settle

@@ -20,8 +20,9 @@ from tests.net.power import Power
 from tests.net.storage_tools import path_of
 from yak_core.config import BrokerConfig
 from yak_core.contract.events import Started
-from yak_core.contract.host import Host, Node
+from yak_core.contract.host import Host
 from yak_core.contract.messages import PeerMessage, Request
+from yak_core.contract.node import Node
 from yak_core.ids import Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 from yak_net.broker.peers import Peers

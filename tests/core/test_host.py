@@ -5,7 +5,8 @@ from __future__ import annotations
 from yak_core.config import ClientConfig
 from yak_core.contract.effects import CancelTimer, Effect
 from yak_core.contract.events import Event, TimerFired
-from yak_core.contract.host import Host, Snapshot
+from yak_core.contract.host import Host
+from yak_core.contract.node import Snapshot
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend, Transit
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from yak_core.batch import Builder
+from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig, ClientConfig
@@ -26,7 +27,7 @@ def cluster() -> Manual:
     """Three brokers, n1 leading, all in the ISR."""
     world = Manual()
     for node_id in NODES:
-        world.add(node_id, BrokerConfig(NODES), lambda _: Broker())
+        world.add(node_id, BrokerConfig(NODES), lambda _: new_broker())
         world.start(node_id)
         settle(world)
     assert advance(world, 10 * SECOND, lambda: isr(world) == NODES)
@@ -96,7 +97,7 @@ def test_a_crash_can_fall_between_doing_and_telling() -> None:
 def test_a_crash_keeps_a_prefix_of_what_was_written(performed: int, kept: int, left: int) -> None:
     """Write two batches without a flush and crash: so many are left as the driver wants."""
     world = Manual()
-    world.add("n1", BrokerConfig(("n1",), 1, flush="os"), lambda _: Broker())
+    world.add("n1", BrokerConfig(("n1",), 1, flush="os"), lambda _: new_broker())
     world.start("n1")
     advance(world, SECOND)
     produce(world, "n1", b"a")
@@ -212,7 +213,7 @@ def test_nonces_differ_where_ids_are_taken_from_them() -> None:
 
 
 MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
-    (lambda w: w.add("n1", BrokerConfig(NODES), lambda _: Broker()), "n1 is there already"),
+    (lambda w: w.add("n1", BrokerConfig(NODES), lambda _: new_broker()), "n1 is there already"),
     (lambda w: w.start("n1"), "n1 is up already"),
     (lambda w: w.start("n9"), "there is no node n9; there are n1, n2, n3, p1"),
     (lambda w: w.deliver(999), "message 999 is not on the wire"),

@@ -10,13 +10,15 @@ from dataclasses import dataclass, field
 
 from tests.golden import golden_lines
 from yak_core.batch import Batch
+from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.contract import effects as fx
 from yak_core.contract import events as ev
 from yak_core.contract.effects import AnswerLog, Effect, SendLog
 from yak_core.contract.events import Event
-from yak_core.contract.host import Host, Node
+from yak_core.contract.host import Host
 from yak_core.contract.messages import with_batches, with_records
+from yak_core.contract.node import Node
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.backend import Config, Flight, Make, ManualBackend, MetaCall, Transit
@@ -76,7 +78,7 @@ class Stage:
 
     def make_broker(self, _: NodeId) -> Node:
         """A broker under this stage's rules."""
-        return Broker(self.rules)
+        return new_broker(self.rules)
 
     def say(self, line: str) -> None:
         """Print a line that no step made."""

@@ -18,7 +18,7 @@ from yak_core.contract.client_calls import (
     SendBatch,
     SendResult,
 )
-from yak_core.contract.host import Node
+from yak_core.contract.node import Node
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NodeId
 from yak_net.client.producer import Producer

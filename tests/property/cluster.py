@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from tests.property.watch import Counts, Tally, WatchedBackend, WatchedStore
 from yak_core.batch import Batch, Builder, seal
+from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
@@ -69,7 +70,7 @@ class Cluster:
         )
         kept = Rules() if rules is None else rules
         for node_id in NODES:
-            self.world.add(node_id, config, lambda _: Broker(kept))
+            self.world.add(node_id, config, lambda _: new_broker(kept))
         for node_id in PRODUCERS[:2]:
             self.world.add(node_id, client, lambda _: Producer())
         hasty = replace(client, acks=1, idempotent=False)

@@ -9,8 +9,9 @@ from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event, Received, Started
-from yak_core.contract.host import Host, Snapshot
+from yak_core.contract.host import Host
 from yak_core.contract.messages import Fenced
+from yak_core.contract.node import Snapshot
 from yak_core.ids import Micros, NodeId
 from yak_sim.physics.choices import Choices, RandomChoices
 from yak_sim.physics.engine import Engine, Listener

@@ -11,12 +11,12 @@ import pytest
 
 from scenarios.leader_failover import leader_failover
 from scenarios.zombie_leader import zombie_leader
-from yak_core.broker.roles import Broker
+from yak_core.broker.node import new_broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig
 from yak_core.contract.events import Started
-from yak_core.contract.host import Node
+from yak_core.contract.node import Node
 from yak_core.trace.json_codec import EFFECT
 from yak_core.trace.json_scalars import Elided
 from yak_sim import Scenario, run_scenario
@@ -27,7 +27,7 @@ from yak_sim.run.run_folder import read_trace, write_run
 def new_node(name: str, event: Started) -> Node:
     """The node that such a start made."""
     if isinstance(event.config, BrokerConfig):
-        return Broker()
+        return new_broker()
     return Producer() if name.startswith("p") else Consumer()
 
 

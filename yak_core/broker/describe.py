@@ -1,20 +1,44 @@
-"""How a broker looks from outside: snapshots, descriptions, notes; must never change it."""
+"""How a broker looks from outside: snapshots and descriptions; must never change it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from yak_core.broker.context import Desk
-from yak_core.contract.host import Snapshot
+from yak_core.broker.fetch import Readers
+from yak_core.broker.follower import Follower
+from yak_core.broker.leader import Leader
+from yak_core.broker.produce import Writers
+from yak_core.broker.replica_log import Log
+from yak_core.broker.store_session import Session
 from yak_core.contract.messages import DescribeRequest, DescribeResponse, ReplicaStatus
-from yak_core.contract.notes import IsrExpanded, IsrShrunk, RecordObserved
+from yak_core.contract.node import Snapshot
+from yak_core.ids import Epoch, Incarnation, NodeId
 from yak_core.metadata.partition_state import Record
 
-if TYPE_CHECKING:
-    from yak_core.broker.roles import Broker
+
+class Described(Protocol):
+    """What a description needs of a broker."""
+
+    node_id: NodeId
+    phase: str
+    incarnation: Incarnation
+    epoch: Epoch
+    leader: NodeId | None
+    view: Record | None
+    log: Log
+    session: Session
+    follower: Follower
+    leading: Leader | None
+    readers: Readers
+    writers: Writers
+
+    @property
+    def role(self) -> str: ...
+    @property
+    def pending_isr(self) -> tuple[NodeId, ...] | None: ...
 
 
-def picture(broker: Broker) -> Snapshot:
+def picture(broker: Described) -> Snapshot:
     """The canonical snapshot of a broker; names as in docs/contract.md."""
     if not hasattr(broker, "log"):
         return Snapshot("broker", (("phase", broker.phase),))
@@ -55,7 +79,7 @@ def picture(broker: Broker) -> Snapshot:
     return Snapshot("broker", tuple(sorted(values.items())))
 
 
-def describe(broker: Broker, request: DescribeRequest) -> DescribeResponse:
+def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
     """The broker's own view of the cluster, for clients."""
     view = broker.view
     log = broker.log
@@ -81,7 +105,7 @@ def describe(broker: Broker, request: DescribeRequest) -> DescribeResponse:
     )
 
 
-def advisory_view(broker: Broker) -> tuple[tuple[str, str], ...]:
+def advisory_view(broker: Described) -> tuple[tuple[str, str], ...]:
     """What a leader publishes next to the record, for people: nobody decides anything by it."""
     view = broker.view
     assert view is not None
@@ -94,15 +118,3 @@ def advisory_view(broker: Broker) -> tuple[tuple[str, str], ...]:
         ("leader", broker.node_id),
         *ends,
     )
-
-
-def note_record(desk: Desk, known: Record | None, record: Record) -> None:
-    """Remark on what changed between two records."""
-    desk.note(RecordObserved(record.version, record.leader_epoch))
-    before = record.isr if known is None else known.isr
-    removed = tuple(node for node in before if node not in record.isr)
-    added = tuple(node for node in record.isr if node not in before)
-    if removed:
-        desk.note(IsrShrunk(record.isr, removed, record.version))
-    if added:
-        desk.note(IsrExpanded(record.isr, added, record.version))

@@ -9,40 +9,42 @@ changes in one place only, :meth:`Broker.act_on` (R1). The parts: ``log`` (ends 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Final, Never, TypeAlias
 
 from yak_core.broker.context import Desk
-from yak_core.broker.describe import note_record, picture
+from yak_core.broker.describe import picture
 from yak_core.broker.election import schedule
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
-from yak_core.broker.peers import take_in
 from yak_core.broker.produce import Writers
 from yak_core.broker.replica_log import Log
-from yak_core.broker.requests import answer_call
 from yak_core.broker.saved_state import Saved, read_saved
 from yak_core.broker.shutdown import Shutdown
 from yak_core.broker.startup import Startup
 from yak_core.broker.store_session import Session
-from yak_core.broker.timers import heartbeat, run_out
 from yak_core.config import BrokerConfig, check_config
-from yak_core.contract.effects import Effect, Exit, Halt
+from yak_core.contract.effects import Effect, Exit, Halt, SetTimer
 from yak_core.contract.events import (
-    Called,
     Cancelled,
     DiskDone,
     Event,
     MetaReply,
     NoSpace,
     PeerLost,
-    Received,
     Started,
     StopAsked,
-    TimerFired,
 )
-from yak_core.contract.host import Snapshot
-from yak_core.contract.notes import BecameFollower, BecameLeader, SteppedDown
+from yak_core.contract.node import Snapshot
+from yak_core.contract.notes import (
+    BecameFollower,
+    BecameLeader,
+    IsrExpanded,
+    IsrShrunk,
+    RecordObserved,
+    SteppedDown,
+)
 from yak_core.errors import ErrorCode
 from yak_core.ids import Epoch, Incarnation, Micros, NodeId, Offset
 from yak_core.metadata.partition_state import Record
@@ -56,11 +58,17 @@ STOPPED: Final = "stopped"
 HALTED: Final = "halted"
 OVER: Final = (STOPPED, HALTED)
 
+TIMER_HEARTBEAT: Final = "heartbeat"
+
+Handlers: TypeAlias = Mapping[type, Callable[["Broker", Never], None]]
+"""What a broker makes of each type of event but ``Started``."""
+
 
 class Broker:
     """A replica of the log. Its first event is ``Started``; ``rules`` are its decisions."""
 
     __slots__ = (
+        "handlers",
         "rules",
         "desk",
         "node_id",
@@ -90,7 +98,8 @@ class Broker:
     readers: Readers
     writers: Writers
 
-    def __init__(self, rules: Rules | None = None) -> None:
+    def __init__(self, handlers: Handlers, rules: Rules | None = None) -> None:
+        self.handlers = handlers
         self.rules = Rules() if rules is None else rules
         self.node_id: NodeId = ""
         self.config: BrokerConfig | None = None
@@ -112,7 +121,7 @@ class Broker:
             self._on_started(now, event)
         else:
             self.desk.now = now
-            _HANDLERS[type(event)](self, event)  # type: ignore[operator]
+            self.handlers[type(event)](self, event)  # type: ignore[arg-type]
         return self.desk.take()
 
     def snapshot(self) -> Snapshot:
@@ -165,7 +174,7 @@ class Broker:
             if reason:
                 self.halt(reason)
 
-    def _on_stop_asked(self, event: StopAsked) -> None:
+    def on_stop_asked(self, event: StopAsked) -> None:
         if self.incarnation == 0:
             self.phase = STOPPING
             if not self.shutdown.put_back(self.startup, event.deadline_us):
@@ -217,7 +226,7 @@ class Broker:
             return
         known = self.view
         self.view = record
-        note_record(self.desk, known, record)
+        _note_record(self.desk, known, record)
         self._take_role(record)
         if self.phase == RUNNING and self.leading is not None and self.leading.view is not record:
             self.leading.on_view(record, None if settled is None else settled[0])
@@ -262,7 +271,7 @@ class Broker:
         log.producers = self.rules.producers_of_new_leader(log.producers)
         self.leading = Leader(self.desk, log, self.session, self.epoch, record, self.incarnation)
         self.desk.note(BecameLeader(self.epoch, log.leo))
-        heartbeat(self)
+        self.heartbeat()
         self.leading.advance()
         self.after_leader_progress()
 
@@ -278,7 +287,7 @@ class Broker:
 
     # -- the store ------------------------------------------------------------------------------
 
-    def _on_meta_reply(self, event: MetaReply) -> None:
+    def on_meta_reply(self, event: MetaReply) -> None:
         self.session.on_reply(event.call, event.outcome)
 
     def on_watch(self) -> None:
@@ -296,7 +305,7 @@ class Broker:
 
     # -- disk -----------------------------------------------------------------------------------
 
-    def _on_disk_done(self, event: DiskDone) -> None:
+    def on_disk_done(self, event: DiskDone) -> None:
         if isinstance(event.result, NoSpace):
             self._on_no_space()
             return
@@ -346,13 +355,20 @@ class Broker:
             self._enter_epoch(epoch, leader)
         self.session.order_read()
 
-    def _on_peer_lost(self, event: PeerLost) -> None:
+    def on_peer_lost(self, event: PeerLost) -> None:
         if self.leading is not None:
             self.leading.on_peer_lost(event.peer)
 
+    def heartbeat(self) -> None:
+        """A leader speaks to its followers, and sets the timer for the next time."""
+        if self.leading is not None:
+            period = self.desk.config.heartbeat_us
+            self.desk.emit(SetTimer(TIMER_HEARTBEAT, period, period))
+            self.leading.on_heartbeat()
+
     # -- clients --------------------------------------------------------------------------------
 
-    def _on_cancelled(self, event: Cancelled) -> None:
+    def on_cancelled(self, event: Cancelled) -> None:
         self.readers.drop_call(event.call)
         self.writers.drop_call(event.call)
 
@@ -363,7 +379,7 @@ class Broker:
 
     def fork(self) -> Broker:
         """A copy that shares only immutable values."""
-        other = Broker(self.rules)
+        other = Broker(self.handlers, self.rules)
         other.node_id = self.node_id
         other.config = self.config
         other.phase = self.phase
@@ -388,13 +404,13 @@ class Broker:
         return other
 
 
-_HANDLERS: Final = {
-    Received: take_in,
-    TimerFired: run_out,
-    DiskDone: Broker._on_disk_done,
-    MetaReply: Broker._on_meta_reply,
-    Called: answer_call,
-    Cancelled: Broker._on_cancelled,
-    PeerLost: Broker._on_peer_lost,
-    StopAsked: Broker._on_stop_asked,
-}
+def _note_record(desk: Desk, known: Record | None, record: Record) -> None:
+    """Remark on what changed between two records."""
+    desk.note(RecordObserved(record.version, record.leader_epoch))
+    before = record.isr if known is None else known.isr
+    removed = tuple(node for node in before if node not in record.isr)
+    added = tuple(node for node in record.isr if node not in before)
+    if removed:
+        desk.note(IsrShrunk(record.isr, removed, record.version))
+    if added:
+        desk.note(IsrExpanded(record.isr, added, record.version))

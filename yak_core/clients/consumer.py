@@ -24,13 +24,13 @@ from yak_core.contract.events import (
     Started,
     TimerFired,
 )
-from yak_core.contract.host import Snapshot
 from yak_core.contract.messages import (
     FetchRequest,
     FetchResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
 )
+from yak_core.contract.node import Snapshot
 from yak_core.errors import RETRIABLE, ErrorCode
 from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
 

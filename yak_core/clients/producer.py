@@ -26,8 +26,8 @@ from yak_core.contract.events import (
     Started,
     TimerFired,
 )
-from yak_core.contract.host import Snapshot
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
+from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import CallId, Micros, NodeId

@@ -31,7 +31,7 @@ from yak_core.contract.effects import (
     TruncateLog,
 )
 from yak_core.contract.events import Called, DiskDone, DiskResult, Event, NotShipped, Shipped
-from yak_core.contract.host import Host, Node
+from yak_core.contract.host import Host
 from yak_core.contract.messages import (
     Message,
     ProduceRequest,
@@ -40,6 +40,7 @@ from yak_core.contract.messages import (
     with_batches,
     with_records,
 )
+from yak_core.contract.node import Node
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest

@@ -14,14 +14,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from yak_core.broker.roles import Broker
+from yak_core.broker.node import new_broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import Poll, Seek, SendBatch
 from yak_core.contract.events import Called, Event, Received, Started
-from yak_core.contract.host import Node, Snapshot
 from yak_core.contract.messages import FetchResponse, ListOffsetsResponse, ProduceResponse
+from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import Micros, NodeId
 from yak_core.rules import Rules
 from yak_core.trace.json_codec import EFFECT, EVENT
@@ -222,7 +222,7 @@ class _Life:
             return
         self._held.append(step)
         if isinstance(event, Started) and isinstance(event.config, BrokerConfig):
-            self._begin("broker", Broker(self._rules))
+            self._begin("broker", new_broker(self._rules))
         else:
             self._begin_client(_client_of(event))
 

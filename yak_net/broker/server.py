@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from yak_core.broker.describe import describe
+from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
@@ -242,7 +243,7 @@ class BrokerServer:
 
     def _begin(self, config: BrokerConfig, storage: Storage, recorder: Recorder | None) -> None:
         assert self.store is not None
-        self.node = Broker()
+        self.node = new_broker()
         backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_over)
         self._storage = None  # the disk's from now on
         self._backend = backend

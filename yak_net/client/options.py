@@ -10,7 +10,7 @@ from typing import Final, Protocol, TypeAlias
 
 from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult
-from yak_core.contract.host import Node
+from yak_core.contract.node import Node
 from yak_core.ids import NodeId
 from yak_net.client.errors import NoBrokersAvailable
 

@@ -33,8 +33,9 @@ from yak_core.contract.events import (
     Started,
     TimerFired,
 )
-from yak_core.contract.host import Host, Node
+from yak_core.contract.host import Host
 from yak_core.contract.messages import Response
+from yak_core.contract.node import Node
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
 from yak_net.client.links import Links

@@ -14,8 +14,9 @@ from typing import TypeAlias, cast
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall
 from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
-from yak_core.contract.host import Host, Node, Observer, Recorder
+from yak_core.contract.host import Host, Observer, Recorder
 from yak_core.contract.messages import Request
+from yak_core.contract.node import Node
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
 from yak_core.model.disk import DiskImage

@@ -14,6 +14,7 @@ from typing import Any, Final
 import simpy
 
 from yak_core.batch import Batch
+from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
@@ -324,7 +325,7 @@ class World:
         )
         check_config(self.brokers[0], config)
         for node in self.brokers:
-            machine = self.engine.add_broker(node, lambda _node: Broker(rules), config)
+            machine = self.engine.add_broker(node, lambda _node: new_broker(rules), config)
             self.engine.clock.after(0, machine.start)
 
     def _listener(self, observers: tuple[Observer, ...]) -> Listener:

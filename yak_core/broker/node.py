@@ -1,0 +1,38 @@
+"""The broker as a node: what it makes of each event; must never be imported by its parts."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from yak_core.broker.handlers import answer_call, run_out, take_in
+from yak_core.broker.roles import Broker, Handlers
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    DiskDone,
+    MetaReply,
+    PeerLost,
+    Received,
+    StopAsked,
+    TimerFired,
+)
+from yak_core.rules import Rules
+
+HANDLERS: Final[Handlers] = MappingProxyType(
+    {
+        Received: take_in,
+        TimerFired: run_out,
+        DiskDone: Broker.on_disk_done,
+        MetaReply: Broker.on_meta_reply,
+        Called: answer_call,
+        Cancelled: Broker.on_cancelled,
+        PeerLost: Broker.on_peer_lost,
+        StopAsked: Broker.on_stop_asked,
+    }
+)
+
+
+def new_broker(rules: Rules | None = None) -> Broker:
+    """A broker before its first event, with ``rules`` as its decisions."""
+    return Broker(HANDLERS, rules)
