@@ -12,8 +12,12 @@ import importlib
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from yak_sim.run.catalog import Catalog
 
 COMMANDS = {
     "demo": ("", "", "Run the main job: a failover, simulated and then real."),
@@ -89,17 +93,26 @@ def demo_command() -> click.Command:
         processes, whose leader is killed by SIGKILL. Every line must come out once, in order, and
         what each real broker did is replayed through the core.
         """
-        lines = lines_of(input_path, tamper)
+        catalog = scenario_catalog()
+        lines = lines_of(catalog, input_path, tamper)
         words = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
         words += [] if seed is None else ["--seed", str(seed)]
         code = 0
         if only != "real":
-            code = run_simulated(lines, out, seed, tamper, words)
+            code = run_simulated(catalog, lines, out, seed, tamper, words)
         if only != "simulated" and code in (0, 1):
             code = max(code, _run_real(lines, out, tamper))
         sys.exit(code)
 
     return demo
+
+
+def scenario_catalog() -> Catalog:
+    """The scenarios that come with the project; the simulator itself knows of none."""
+    import scenarios
+    from yak_sim.run.catalog import Catalog
+
+    return Catalog(Path(scenarios.__path__[0]))
 
 
 def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
@@ -152,11 +165,14 @@ def _version() -> str:
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version=_version(), prog_name="yak")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """YAK: Kafka-style log replication, to learn, to break and to trust.
 
     Exit codes: 0 fine, 1 failed, 2 usage or input, 3 unknown, 130 interrupted.
     """
+    if ctx.invoked_subcommand == "sim":
+        ctx.obj = scenario_catalog()
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ Data goes to standard output, everything else to standard error. Exit codes: 0 v
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
 import signal
 import sys
 import tempfile
@@ -20,6 +17,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import click
+
+from yak_sim.run.catalog import Catalog, Failed, Wrong
 
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
@@ -38,62 +37,6 @@ EXIT_OF = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
 INTERRUPTED: Final = "Interrupted."
 HELP = {"help_option_names": ["-h", "--help"]}
-
-
-class Wrong(click.ClickException):
-    """The command line or an input is wrong: one sentence, exit code 2."""
-
-    exit_code = 2
-
-
-class Failed(click.ClickException):
-    """Something that was asked for did not work: one sentence, exit code 1."""
-
-    exit_code = 1
-
-
-def scenario_names() -> list[str]:
-    """The scenarios that come with the project, by file name."""
-    package = importlib.import_module("scenarios")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-
-
-def load_scenario(word: str) -> Scenario:
-    """A scenario by name, or by ``path.py[:name]``."""
-    path, _, name = word.partition(":")
-    if path.endswith(".py"):
-        return _from_file(Path(path), name)
-    if word not in scenario_names():
-        known = ", ".join(scenario_names())
-        raise Wrong(f"there is no scenario {word!r}; there are {known}, or give a path.py[:name]")
-    return _pick(importlib.import_module(f"scenarios.{word}"), word, word)
-
-
-def _from_file(path: Path, name: str) -> Scenario:
-    if not path.is_file():
-        raise Wrong(f"there is no file {path}")
-    spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise Wrong(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
-    return _pick(module, name or path.stem, str(path), named=bool(name))
-
-
-def _pick(module: object, name: str, where: str, *, named: bool = True) -> Scenario:
-    from yak_sim.run.scenario import Scenario
-
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
-    if name in found:
-        return found[name]
-    if not named and len(found) == 1:
-        return next(iter(found.values()))
-    known = ", ".join(found) or "none: decorate a generator function with @scenario"
-    raise Wrong(f"{where} has no scenario {name!r}; it has {known}")
 
 
 class Seed(NumberType):
@@ -148,10 +91,11 @@ def sim() -> None:
 
 
 @sim.command("list")
-def list_command() -> None:
+@click.pass_obj
+def list_command(catalog: Catalog) -> None:
     """Print each scenario with its story."""
-    for name in scenario_names():
-        story = load_scenario(name)
+    for name in catalog.names():
+        story = catalog.load(name)
         click.echo(f"{name:<18}{story.text.splitlines()[0] if story.text else ''}")
 
 
@@ -180,7 +124,9 @@ TIMEOUT_OPTION = click.option(
 @OUT_OPTION
 @SET_OPTION
 @TIMEOUT_OPTION
+@click.pass_obj
 def run(
+    catalog: Catalog,
     scenario: str,
     seed: int | None,
     input_path: str | None,
@@ -189,7 +135,7 @@ def run(
     timeout: float,
 ) -> None:
     """Run SCENARIO (a name, or path.py[:name]), print its story, write its run folder."""
-    _run(load_scenario(scenario), scenario, seed, input_path, out, settings, timeout)
+    _run(catalog.load(scenario), scenario, seed, input_path, out, settings, timeout)
 
 
 def run_command(story: Scenario) -> None:

@@ -7,7 +7,6 @@ compared with the lines, as lists of values.
 from __future__ import annotations
 
 import itertools
-from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -17,10 +16,10 @@ from yak_sim.cli import (
     conclude,
     exit_code,
     keep,
-    load_scenario,
     make_folder,
     read_lines,
 )
+from yak_sim.run.catalog import Catalog
 from yak_sim.world.expect import Claim
 
 if TYPE_CHECKING:
@@ -29,29 +28,35 @@ if TYPE_CHECKING:
     from yak_sim.run.verdict import RunResult
 
 SCENARIO: Final = "leader_failover"
+LINES: Final = "demo_lines.txt"
 TAMPERINGS: Final = ("lost", "doubled", "swapped", "altered")
 
 SHOWN_MAX: Final = 80
 """So much of a value is shown when it is not what it should be."""
 
 
-def lines_of(input_path: str | None, tamper: str | None) -> tuple[bytes, ...]:
-    """The lines of the input, or of the project's own text. Raises click's errors."""
-    lines = default_lines() if input_path is None else read_lines(input_path)
+def lines_of(catalog: Catalog, input_path: str | None, tamper: str | None) -> tuple[bytes, ...]:
+    """The lines of the input, or of the text beside the scenarios. Raises click's errors."""
+    lines = read_lines(input_path or str(catalog.folder / LINES))
     if tamper == "swapped" and len(set(lines)) == 1:
         raise click.UsageError("all lines are equal: swapping two of them changes nothing")
     return lines
 
 
 def run_simulated(
-    lines: tuple[bytes, ...], out: str, seed: int | None, tamper: str | None, words: list[str]
+    catalog: Catalog,
+    lines: tuple[bytes, ...],
+    out: str,
+    seed: int | None,
+    tamper: str | None,
+    words: list[str],
 ) -> int:
     """The simulated half: tells its story, keeps its run folder, returns the exit code.
 
     At half of the lines the leader crashes, with committed, unreplicated and unflushed records in
     its hands. ``words`` is the command that repeats the run.
     """
-    story = load_scenario(SCENARIO)
+    story = catalog.load(SCENARIO)
     make_folder(out, story.name, story.seed if seed is None else seed)
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
     result = carry_out(story, seed, lines, {})
@@ -68,13 +73,6 @@ def run_simulated(
     click.echo(f"trace, history, verdict: {folder}")
     conclude(result, folder)
     return exit_code(result)
-
-
-def default_lines() -> tuple[bytes, ...]:
-    """The lines of the text that comes with the project."""
-    source = resources.files("scenarios") / "demo_lines.txt"
-    with resources.as_file(source) as path:
-        return read_lines(str(path))
 
 
 def counted(number: int, word: str) -> str:

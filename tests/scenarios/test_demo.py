@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scenarios.stories import last_lines, yak
-from yak_cli import main
+from yak_cli import main, scenario_catalog
 from yak_sim.cli import LINE_BYTES_MAX
-from yak_sim.demo import TAMPERINGS, default_lines, first_difference, tampered
+from yak_sim.demo import TAMPERINGS, first_difference, lines_of, tampered
 
 FOLDER = Path("out/leader_failover/7")
 
@@ -91,7 +91,7 @@ def test_the_default_input_comes_out() -> None:
     """Goal: `yak demo` alone works. Method: the text of the repository, as a process."""
     done = yak("demo", "--only", "simulated", folder=Path())
     assert (done.returncode, done.stderr) == (0, "")
-    lines = list(default_lines())
+    lines = list(lines_of(scenario_catalog(), None, None))
     assert len(lines) > 30
     assert b"" in lines
     assert read_back() == lines

@@ -18,8 +18,8 @@ from click.testing import CliRunner, Result
 
 from tests.core.trace_edits import edited
 from tests.require import no_network
-from yak_cli import main
-from yak_sim.demo import default_lines
+from yak_cli import main, scenario_catalog
+from yak_sim.demo import lines_of
 
 FOLDER = Path("out/real_failover")
 MARK = "YAK_TEST_MARK"
@@ -86,7 +86,7 @@ def test_both_halves_hold_and_leave_nothing_behind() -> None:
     took = time.monotonic() - began
     assert process.returncode == 0, said
     assert marked(mark) == []
-    count = len(default_lines())
+    count = len(lines_of(scenario_catalog(), None, None))
     assert said.count(f"equal: {count} lines went in, {count} records came out, the same") == 2
     killed = re.search(r"SIGKILL for (n\d), process \d+: (\d+) records conf\w+, (\d+) under", said)
     assert killed, said

@@ -9,7 +9,7 @@ import pytest
 
 from tests.sim.short_runs import run
 from yak_sim import Fault, Script, World, run_scenario, scenario, seconds
-from yak_sim.world.plan import PlanError, follow
+from yak_sim.world.plan import PlanError
 
 
 def test_faults_are_kept_in_the_words_of_a_plan() -> None:
@@ -63,7 +63,7 @@ def test_a_plan_does_what_a_script_would() -> None:
     def story(world: World, *, planned: bool = False) -> Script:
         world.producer(rate_per_s=20, values=100)
         if planned:
-            follow(world, PLAN)
+            world.follow(PLAN)
         else:
             yield world.at(seconds=1)
             world.crash("n1", lose="some", for_us=seconds(4))

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "yak_core": {"yak_core"},
     "yak_sim": {"yak_core", "yak_sim"},
     "yak_net": {"yak_core", "yak_net"},
-    "yak_cli.py": {"yak_core", "yak_sim", "yak_net"},
+    "yak_cli.py": {"yak_core", "yak_sim", "yak_net", "scenarios"},
     "scenarios": {"yak_core", "yak_sim", "scenarios"},
     "notebooks": {"yak_core", "yak_sim", "yak_net", "scenarios"},
     "yak": set(),

@@ -15,6 +15,7 @@ from tests.tidy.habits import (
     unfinished,
 )
 from tests.tidy.imports import arrows, public_api, purity
+from tests.tidy.rooms import own_front_doors, upward_arrows
 from tests.tidy.sets import iterated_sets
 from tests.tidy.tree import Source
 
@@ -26,10 +27,12 @@ ALL: tuple[Rule, ...] = (
     home_paths,
     iterated_sets,
     opening,
+    own_front_doors,
     public_api,
     purity,
     sizes,
     skips,
     swallowed,
     unfinished,
+    upward_arrows,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tidy import habits, imports, rules, sets
+from tests.tidy import habits, imports, rooms, rules, sets
 from tests.tidy.habits import LINES_WARN, is_long
 from tests.tidy.tree import Source
 
@@ -26,7 +26,7 @@ SAMPLES = [
     (imports.arrows, SIM, "import numpy", "import json"),
     (imports.arrows, SIM, "import tests.tidy", "from .network import Link"),
     (imports.arrows, NET, "import yak_sim.physics.network", "import aiohttp, redis, yak_core"),
-    (imports.arrows, "yak_cli.py", "import scenarios", "import click, yak_sim"),
+    (imports.arrows, "yak_cli.py", "import notebooks", "import click, yak_sim"),
     (imports.arrows, "yak", "import click", "import subprocess"),
     (imports.purity, CORE, "import random", "import heapq"),
     (imports.purity, CORE, "from os.path import join", "from posixpath import join"),
@@ -40,6 +40,36 @@ SAMPLES = [
     (imports.public_api, STORY, "from yak_core import no_such_name", "from scenarios import a"),
     (imports.public_api, STORY, "import yak_sim\nyak_sim.no_such_name()", "import yak_sim"),
     (imports.public_api, "notebooks/1.py", "from yak_net.server import app", "import matplotlib"),
+    (
+        rooms.upward_arrows,
+        "yak_core/log/a.py",
+        "from yak_core.broker import roles",
+        "from yak_core.ids import Epoch",
+    ),
+    (
+        rooms.upward_arrows,
+        "yak_core/rules.py",
+        "if TYPE_CHECKING:\n    from yak_core.broker.roles import Broker",
+        "from yak_core.contract.messages import Replicate",
+    ),
+    (
+        rooms.upward_arrows,
+        "yak_sim/physics/a.py",
+        "def f():\n    import_module('yak_sim.run.replay')",
+        "def f():\n    import_module('json')",
+    ),
+    (
+        rooms.own_front_doors,
+        "yak_core/batch/header.py",
+        "from yak_core.batch import Record",
+        "from yak_core.batch import records",
+    ),
+    (
+        rooms.own_front_doors,
+        "yak_core/log/a.py",
+        "import yak_core",
+        "from yak_core.batch import Batch",
+    ),
     (sets.iterated_sets, CORE, "for x in {1, 2}: f(x)", "for x in sorted({1, 2}): f(x)"),
     (sets.iterated_sets, CORE, "y = [x for x in set(z)]", "y = [x for x in z if x in set(z)]"),
     (sets.iterated_sets, CORE, "def f(a: set[int]): return list(a)", "y = len(set(z))"),
@@ -52,8 +82,7 @@ SAMPLES = [
     (habits.sizes, SIM, "x = 1\n" * 501, "x = 1\n" * 500),
     (habits.sizes, SIM, LONG, LONG[: -len("    g()\n")]),
     (habits.sizes, "yak", "x = 1\n" * 501, "x = 1  # " + "a" * 90),
-    (habits.opening, CORE, "import heapq", '"""Owns a; must never b."""'),
-    (habits.opening, CORE, '"""Owns a."""', ""),
+    (habits.opening, CORE, "import heapq", '"""Owns a."""'),
     (habits.opening, TEST, "import pytest", '"""Tests a."""'),
     (habits.swallowed, SIM, "try: f()\nexcept E: pass", "try: f()\nexcept E: g()"),
     (habits.swallowed, TEST, "try: f()\nexcept E: ...", "try: f()\nexcept E:\n  raise"),
@@ -122,6 +151,40 @@ def test_rules_leave_other_files_alone() -> None:
 def test_text_is_not_read_as_python(name: str) -> None:
     """Data beside the code is left alone; method: text that no parser takes, for each rule."""
     assert [fault for rule in rules.ALL for fault in rule(Source(name, "a log is: a list"))] == []
+
+
+CIRCLES = [
+    ("import yak_sim.b", "import yak_sim.a", "import yak_sim.c"),
+    ("from yak_sim import b", "def f():\n    from yak_sim.a import g", "from yak_sim import c"),
+    ("import_module('yak_sim.b')", "from yak_sim.a import x", "x = 'yak_sim.a'"),
+]
+
+
+@pytest.mark.parametrize(("one", "circular", "straight"), CIRCLES)
+def test_a_circle_of_imports_is_found(one: str, circular: str, straight: str) -> None:
+    """Each way to import counts; method: two modules that do and do not import each other."""
+
+    def found(other: str) -> list[str]:
+        files = {"yak_sim/a.py": one, "yak_sim/b.py": other, "yak_sim/c.py": ""}
+        return rooms.circles([Source(name, text) for name, text in files.items()])
+
+    assert len(found(circular)) == 1
+    assert found(straight) == []
+
+
+@pytest.mark.parametrize("name", ["yak_sim/attic/a.py", "yak_net/attic.py", "yak_core/b/c.py"])
+def test_an_unknown_room_is_a_fault(name: str) -> None:
+    """Rooms are listed before they are built; method: files in folders that nobody listed."""
+    [fault] = rooms.upward_arrows(Source(name, "import json"))
+    assert fault.startswith(f"{name}:1: ")
+
+
+def test_a_longer_circle_is_one_fault() -> None:
+    """A circle names its members once; method: three modules in a ring, one beside it."""
+    ring = {"a": "b", "b": "c", "c": "a", "d": "a"}
+    sources = [Source(f"yak_net/{one}.py", f"import yak_net.{two}") for one, two in ring.items()]
+    [fault] = rooms.circles(sources)
+    assert "yak_net.d" not in fault
 
 
 def test_a_long_file_warns_before_it_fails() -> None:

@@ -6,7 +6,7 @@ import tomllib
 
 import pytest
 
-from tests.tidy import rules
+from tests.tidy import rooms, rules
 from tests.tidy.tree import PACKAGES, ROOT, Source, sources
 
 TREE = tuple(sources())
@@ -17,6 +17,11 @@ def test_the_tree_keeps_the_rule(rule: rules.Rule) -> None:
     """No file breaks a rule; method: apply it to each file."""
     faults = [fault for source in TREE for fault in rule(source)]
     assert not faults, "\n".join(faults)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """No circle between modules; method: the graph of all imports."""
+    assert rooms.circles(TREE) == []
 
 
 def test_the_tree_is_not_empty() -> None:

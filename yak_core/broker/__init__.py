@@ -1,0 +1,1 @@
+"""The broker: replication roles, clients' requests, own log and store."""

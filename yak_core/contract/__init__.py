@@ -1,0 +1,1 @@
+"""The contract between a node and its world."""

@@ -1,0 +1,1 @@
+"""Pure tables over a log: epochs and producers."""

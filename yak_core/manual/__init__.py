@@ -1,0 +1,1 @@
+"""The world by hand: everything waits until it is moved."""

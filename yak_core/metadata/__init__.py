@@ -1,0 +1,1 @@
+"""The metadata record: its transitions, its store's calls and scripts."""

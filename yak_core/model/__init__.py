@@ -1,0 +1,1 @@
+"""Reference models of disk and store, for the worlds that need no real ones."""

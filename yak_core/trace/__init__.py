@@ -1,0 +1,1 @@
+"""Traces: recorded, written, read, replayed."""

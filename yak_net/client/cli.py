@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -202,9 +202,3 @@ def consume(
         timeout,
     )
     sys.exit(asyncio.run(cli_consume.consume(options)))
-
-
-def run_alone(name: str) -> None:
-    """Run a command as the program that ``python -m yak_net.client.producer`` is."""
-    command: dict[str, Any] = {"produce": produce, "consume": consume}
-    command[name](prog_name=f"yak {name}")

@@ -1,0 +1,1 @@
+"""What broker and clients share: backend, links, settings, traces."""

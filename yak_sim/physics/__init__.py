@@ -1,0 +1,1 @@
+"""Everything physical: clock, network, disks, store, machines."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from yak_core.batch import Batch
-from yak_core.config import BrokerConfig
+from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult
 from yak_core.contract.effects import (
     Answer,
@@ -33,6 +33,7 @@ from yak_core.contract.events import (
     Called,
     DiskDone,
     DiskResult,
+    Event,
     MetaReply,
     NotShipped,
     Received,
@@ -49,12 +50,11 @@ from yak_core.contract.messages import (
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, Unknown
 from yak_sim.physics.clock import NORMAL, Callbacks, Timers
+from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.machine_shared import Hub
 from yak_sim.physics.network import Link
 from yak_sim.physics.store import StoreCall
 from yak_sim.physics.topology import BROKERS, STORE
-
-if TYPE_CHECKING:
-    from yak_sim.physics.machine import Machine
 
 OnAnswer: TypeAlias = Callable[[Response | ClientResult, int], None]
 """Takes the answer to a call and the number of the step that gave it."""
@@ -78,6 +78,23 @@ class _Read:
         self.order = order
         self.batches = batches
         self.cause = cause
+
+
+class Place(Protocol):
+    """What a backend needs of the machine on which its node runs."""
+
+    node_id: NodeId
+    group: str
+    config: BrokerConfig | ClientConfig
+    hub: Hub
+    disk: SimDisk
+
+    @property
+    def paused(self) -> bool: ...
+    def deliver(self, event: Event, cause: int) -> None: ...
+    def hold(self, act: Callable[[], None]) -> bool: ...
+    def on_halt(self, reason: str) -> None: ...
+    def on_exit(self, clean: bool) -> None: ...
 
 
 class SimBackend:
@@ -105,7 +122,7 @@ class SimBackend:
     host: Host
     now: Callable[[], Micros]
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Place) -> None:
         hub = machine.hub
         self._machine = machine
         self.node_id: NodeId = machine.node_id

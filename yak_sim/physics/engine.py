@@ -17,7 +17,8 @@ from yak_core.metadata.partition_state import Record
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.clock import Clock
-from yak_sim.physics.machine import Hub, Machine, Make
+from yak_sim.physics.machine import Machine, Make
+from yak_sim.physics.machine_shared import Hub
 from yak_sim.physics.network import Network
 from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology

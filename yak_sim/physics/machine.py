@@ -7,48 +7,26 @@ machine takes nothing in; what should have reached it waits and comes all at onc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, cast
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall
 from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
-from yak_core.contract.host import Host, Observer, Recorder
+from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
-from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.model.disk import DiskImage
 from yak_sim.physics.backend import OnAnswer, SimBackend
-from yak_sim.physics.choices import Choices, key_of
-from yak_sim.physics.clock import Clock
+from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
-from yak_sim.physics.network import Link, Network, Receive
+from yak_sim.physics.machine_shared import Hub
+from yak_sim.physics.network import Link, Receive
 from yak_sim.physics.store import StoreAnswer
-from yak_sim.physics.topology import BROKERS, STORE, LinkSpec, Topology
+from yak_sim.physics.topology import BROKERS, STORE, LinkSpec
 
 Make: TypeAlias = Callable[[NodeId], Node]
 """Makes a fresh node object for one process."""
-
-
-@dataclass(slots=True)
-class Hub:
-    """What all machines of a world share, and whom they tell.
-
-    ``on_ended(node, how, reason)``: a process ended by itself, ``how`` is halt, exit, or fuse (it
-    crashed between two effects, as it had been set to).
-    """
-
-    clock: Clock
-    network: Network
-    choices: Choices
-    topology: Topology
-    recorder: Recorder | None
-    observers: tuple[Observer, ...]
-    on_note: Callable[[NodeId, Note], None]
-    on_crash: Callable[[NodeId, DiskImage], None]
-    on_ended: Callable[[NodeId, str, str], None]
 
 
 class Machine:

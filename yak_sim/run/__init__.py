@@ -1,0 +1,1 @@
+"""Runs of scenarios: verdicts, folders, replays."""

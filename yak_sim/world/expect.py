@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn, Protocol
 
 from yak_core.batch import Batch, records
+from yak_core.broker.roles import Broker
 from yak_core.errors import Outcome
 from yak_core.ids import NodeId, Offset
-from yak_sim.world.clients import SimConsumer
+from yak_core.metadata.partition_state import Record
+from yak_sim.physics.machine import Machine
+from yak_sim.world.clients import SimConsumer, SimProducer
 from yak_sim.world.probes import leader_among
-
-if TYPE_CHECKING:
-    from yak_sim.world.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +41,28 @@ class ExpectationFailed(Exception):
         super().__init__(f"{sentence}: expected {expected}; but {happened}.")
 
 
+class Judged(Protocol):
+    """What expectations look at."""
+
+    producers: list[SimProducer]
+    consumers: list[SimConsumer]
+
+    @property
+    def leader(self) -> NodeId | None: ...
+    @property
+    def machines(self) -> list[Machine]: ...
+    @property
+    def running(self) -> tuple[NodeId, ...]: ...
+    @property
+    def record(self) -> Record | None: ...
+    def broker(self, node: NodeId) -> Broker: ...
+    def log_of(self, node: NodeId) -> list[Batch]: ...
+
+
 class Expect:
     """Claims about one world. ``claims`` are those made so far, in order."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: Judged) -> None:
         self.claims: list[Claim] = []
         self._world = world
 

@@ -43,6 +43,11 @@ class Faults:
         self._burnt: dict[NodeId, Micros | None] = {}
         self._after_exit: dict[NodeId, Micros | None] = {}
 
+    def at(self, at_us: Micros, act: Callable[[], None]) -> None:
+        """Do something at this time; a time that is over means now."""
+        clock = self._engine.clock
+        clock.after(max(0, at_us - clock.now()), act)
+
     # Processes.
 
     def crash(self, node: NodeId, lose: str = UNSYNCED, *, for_us: Micros | None = None) -> None:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from yak_core.ids import NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import Ratio
 from yak_sim.physics.disk import UNSYNCED
 from yak_sim.physics.store import ANY
-
-if TYPE_CHECKING:
-    from yak_sim.world.world import World
+from yak_sim.world.faults import Faults
 
 LEADER: Final = "leader"
 
@@ -26,32 +25,36 @@ class PlanError(ValueError):
     """A plan names a kind or a target that does not exist; one sentence."""
 
 
-def follow(world: World, plan: Iterable[Fault]) -> None:
+def follow(
+    faults: Faults,
+    plan: Iterable[Fault],
+    brokers: tuple[NodeId, ...],
+    leader: Callable[[], NodeId | None],
+) -> None:
     """Carry out each fault at its time; times that are over mean now. Raises PlanError."""
     for fault in plan:
-        _check(world, fault)
-        delay = max(0, fault.at_us - world.now_us)
-        world.engine.clock.after(delay, partial(apply, world, fault))
+        _check(brokers, fault)
+        faults.at(fault.at_us, partial(apply, faults, fault, leader))
 
 
-def apply(world: World, fault: Fault) -> None:
+def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> None:
     """Carry out one fault now. Without a leader, what is meant for the leader does not happen."""
     target = fault.target
     if LEADER in _names(target):
-        leader = world.leader
-        if leader is None:
+        leading = leader()
+        if leading is None:
             return
-        target = target.replace(LEADER, leader)
-    _ACTS[fault.kind](world, target, fault, dict(fault.details))
+        target = target.replace(LEADER, leading)
+    _ACTS[fault.kind](faults, target, fault, dict(fault.details))
 
 
-def _check(world: World, fault: Fault) -> None:
+def _check(brokers: tuple[NodeId, ...], fault: Fault) -> None:
     if fault.kind not in _ACTS:
         raise PlanError(f"There is no fault of the kind {fault.kind!r}.")
     if fault.kind in _TWO_SIDED:
         _sides(fault.target)
     for name in _names(fault.target) if fault.target else ():
-        if not _NAME.fullmatch(name) and name not in world.brokers:
+        if not _NAME.fullmatch(name) and name not in brokers:
             raise PlanError(f"{fault.target!r} names {name!r}, which is no part of this cluster.")
 
 
@@ -86,12 +89,12 @@ def _ratio(details: _Details, name: str) -> Ratio:
     return (int(part), int(whole))
 
 
-def _crash(world: World, target: str, fault: Fault, details: _Details) -> None:
-    world.faults.crash(target, str(details.get("lose", UNSYNCED)), for_us=fault.for_us)
+def _crash(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
+    faults.crash(target, str(details.get("lose", UNSYNCED)), for_us=fault.for_us)
 
 
-def _crash_within_step(world: World, target: str, fault: Fault, details: _Details) -> None:
-    world.faults.crash_within_step(
+def _crash_within_step(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
+    faults.crash_within_step(
         target,
         _number(details, "effects", 1),
         str(details.get("lose", UNSYNCED)),
@@ -99,15 +102,15 @@ def _crash_within_step(world: World, target: str, fault: Fault, details: _Detail
     )
 
 
-def _cut(world: World, target: str, fault: Fault, _details: _Details) -> None:
+def _cut(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    act = world.faults.partition if two_way else world.faults.cut
+    act = faults.partition if two_way else faults.cut
     act(sources, targets, for_us=fault.for_us)
 
 
-def _slow_link(world: World, target: str, fault: Fault, details: _Details) -> None:
+def _slow_link(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    world.faults.slow_link(
+    faults.slow_link(
         sources,
         targets,
         delay_us=_number(details, "delay_us", 0),
@@ -117,9 +120,9 @@ def _slow_link(world: World, target: str, fault: Fault, details: _Details) -> No
     )
 
 
-def _disturb(world: World, target: str, fault: Fault, details: _Details) -> None:
+def _disturb(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    world.faults.disturb(
+    faults.disturb(
         sources,
         targets,
         loss=_ratio(details, "loss"),
@@ -129,74 +132,74 @@ def _disturb(world: World, target: str, fault: Fault, details: _Details) -> None
     )
 
 
-def _reset(world: World, target: str, _fault: Fault, _details: _Details) -> None:
+def _reset(faults: Faults, target: str, _fault: Fault, _details: _Details) -> None:
     (one, *_), (other, *_), _ = _sides(target)
-    world.faults.reset(one, other)
+    faults.reset(one, other)
 
 
-def _lose_request(world: World, target: str, _fault: Fault, details: _Details) -> None:
-    world.faults.lose_store_requests(
+def _lose_request(faults: Faults, target: str, _fault: Fault, details: _Details) -> None:
+    faults.lose_store_requests(
         target, _number(details, "count", 1), calls=str(details.get("calls", ANY))
     )
 
 
-def _lose_reply(world: World, target: str, _fault: Fault, details: _Details) -> None:
-    world.faults.lose_store_replies(
+def _lose_reply(faults: Faults, target: str, _fault: Fault, details: _Details) -> None:
+    faults.lose_store_replies(
         target, _number(details, "count", 1), calls=str(details.get("calls", ANY))
     )
 
 
-def _isolate(world: World, target: str, fault: Fault, _details: _Details) -> None:
+def _isolate(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
     """``n1`` from its peers and the store, or ``n1|n2,store`` as a run has kept it."""
     if "|" in target:
         one, other, _ = _sides(target)
-        world.faults.partition(one, other, for_us=fault.for_us)
+        faults.partition(one, other, for_us=fault.for_us)
     else:
-        world.faults.isolate(target, for_us=fault.for_us)
+        faults.isolate(target, for_us=fault.for_us)
 
 
-def _clog(world: World, target: str, fault: Fault, _details: _Details) -> None:
+def _clog(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    world.faults.clog(sources, targets, two_way=two_way, for_us=fault.for_us)
+    faults.clog(sources, targets, two_way=two_way, for_us=fault.for_us)
 
 
-def _pause(world: World, target: str, fault: Fault, _details: _Details) -> None:
-    world.faults.pause(target, for_us=fault.for_us)
+def _pause(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
+    faults.pause(target, for_us=fault.for_us)
 
 
-def _store_outage(world: World, _target: str, fault: Fault, _details: _Details) -> None:
-    world.faults.store_outage(for_us=fault.for_us)
+def _store_outage(faults: Faults, _target: str, fault: Fault, _details: _Details) -> None:
+    faults.store_outage(for_us=fault.for_us)
 
 
-def _stall_disk(world: World, target: str, fault: Fault, _details: _Details) -> None:
-    world.faults.stall_disk(target, for_us=fault.for_us or 0)
+def _stall_disk(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
+    faults.stall_disk(target, for_us=fault.for_us or 0)
 
 
-def _fill_disk(world: World, target: str, fault: Fault, _details: _Details) -> None:
-    world.faults.fill_disk(target, for_us=fault.for_us)
+def _fill_disk(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
+    faults.fill_disk(target, for_us=fault.for_us)
 
 
-def _restart(world: World, target: str, _fault: Fault, _details: _Details) -> None:
-    world.faults.restart(target)
+def _restart(faults: Faults, target: str, _fault: Fault, _details: _Details) -> None:
+    faults.restart(target)
 
 
-def _stop(world: World, target: str, fault: Fault, _details: _Details) -> None:
-    world.faults.stop(target, for_us=fault.for_us)
+def _stop(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
+    faults.stop(target, for_us=fault.for_us)
 
 
-def _resume(world: World, target: str, _fault: Fault, _details: _Details) -> None:
-    world.faults.resume(target)
+def _resume(faults: Faults, target: str, _fault: Fault, _details: _Details) -> None:
+    faults.resume(target)
 
 
-def _heal(world: World, _target: str, _fault: Fault, _details: _Details) -> None:
-    world.faults.heal()
+def _heal(faults: Faults, _target: str, _fault: Fault, _details: _Details) -> None:
+    faults.heal()
 
 
-def _store_back(world: World, _target: str, _fault: Fault, _details: _Details) -> None:
-    world.faults.end_store_outage()
+def _store_back(faults: Faults, _target: str, _fault: Fault, _details: _Details) -> None:
+    faults.end_store_outage()
 
 
-_Act = Callable[["World", str, Fault, _Details], None]
+_Act = Callable[[Faults, str, Fault, _Details], None]
 
 _ACTS: Final[Mapping[str, _Act]] = {
     "crash": _crash,
@@ -220,4 +223,4 @@ _ACTS: Final[Mapping[str, _Act]] = {
     "stall_disk": _stall_disk,
     "fill_disk": _fill_disk,
 }
-"""Kind -> how it is done. The kinds are those that :class:`yak_sim.world.faults.Faults` keeps."""
+"""Kind -> how it is done. The kinds are those that :class:`yak_sim.faults.Faults` keeps."""

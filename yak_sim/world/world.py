@@ -31,7 +31,6 @@ from yak_sim.physics.choices import Choices, RandomChoices
 from yak_sim.physics.engine import Engine, Listener
 from yak_sim.physics.machine import Machine
 from yak_sim.physics.topology import Topology, broker_ids
-from yak_sim.run.verdict import Halted, Situations
 from yak_sim.world import plan as plans
 from yak_sim.world.clients import SimConsumer, SimProducer, numbered
 from yak_sim.world.expect import Claim, Expect, ExpectationFailed
@@ -40,6 +39,7 @@ from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop
 from yak_sim.world.narrative import OnStory, Story
 from yak_sim.world.probes import broker_on, headline, leader_among, unconverged
+from yak_sim.world.situations import Halted, Situations
 
 ACKS: Final[Mapping[str, int]] = {"all": -1, "1": 1, "0": 0}
 
@@ -289,7 +289,7 @@ class World:
 
     def follow(self, plan: Iterable[Fault]) -> None:
         """Carry out a plan: each fault at its time."""
-        plans.follow(self, plan)
+        plans.follow(self.faults, plan, self.brokers, lambda: self.leader)
 
     def expect_halt(self, node: NodeId) -> None:
         """This broker may halt; otherwise a halt ends the run and fails it."""

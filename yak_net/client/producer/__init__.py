@@ -372,9 +372,3 @@ _STOPPED: Final = SendResult(
 
 def _bug(failed: str) -> str:
     return f"the producer is over, which is a bug: {failed or 'its runtime was closed'}"
-
-
-if __name__ == "__main__":
-    from yak_net.client.cli import run_alone
-
-    run_alone("produce")

@@ -376,9 +376,3 @@ def _unreadable(error: BatchError, batch: Batch) -> YakError:
         CorruptRecordError
     )
     return kind(f"{error}; seek to {batch.end} to go on behind it")
-
-
-if __name__ == "__main__":
-    from yak_net.client.cli import run_alone
-
-    run_alone("consume")

@@ -1,0 +1,150 @@
+"""The rooms of the packages: arrows between folders, circles between modules, front doors.
+
+All three read imports from the source, also those for type checking only, those inside functions,
+and those by name (``import_module("yak_sim.cli")``).
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+from tests.tidy.imports import imported
+from tests.tidy.tree import PACKAGES, Source
+
+ROOMS: Mapping[str, tuple[str, ...]] = {
+    "yak_core": (
+        *("ids", "value", "errors", "config"),
+        *("batch", "log", "metadata", "contract", "rules", "model", "wire", "clients", "broker"),
+        *("invariants", "trace", "manual", "__init__"),
+    ),
+    "yak_sim": (
+        *("physics", "world", "plot", "run", "search"),
+        *("cli", "demo", "script", "__init__"),
+    ),
+    "yak_net": (
+        *("storage", "metadata", "runtime", "http", "client", "broker", "cluster"),
+        *("cli", "demo", "__init__"),
+    ),
+}
+"""The folders and modules of each package; each imports only from those before it."""
+
+
+def module_of(name: str) -> str:
+    """The dotted name of a source file; that of a package for its ``__init__.py``."""
+    return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def imports_of(source: Source) -> Iterator[tuple[int, str]]:
+    """Each import as (line, dotted name of a module or of something in it)."""
+    for line, module, name in imported(source):
+        yield line, f"{module}.{name}" if name else module
+    for node in ast.walk(source.tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                yield node.lineno, name
+
+
+def upward_arrows(source: Source) -> list[str]:
+    """Imports from a room that comes later, and files in no known room."""
+    if source.top not in PACKAGES or not source.is_python:
+        return []
+    order = ROOMS[source.top]
+    room = _room(module_of(source.name))
+    if room not in order:
+        return [f"{source.name}:1: {room} is not a known room of {source.top}"]
+    faults = []
+    for line, name in imports_of(source):
+        if name.split(".")[0] != source.top:
+            continue
+        other = _room(name)
+        if other in order and order.index(other) > order.index(room):
+            faults.append(f"{source.name}:{line}: {room} must not import from {other}")
+    return faults
+
+
+def own_front_doors(source: Source) -> list[str]:
+    """Modules that import from the ``__init__`` of a package which they belong to."""
+    if source.top not in PACKAGES or not source.is_python:
+        return []
+    inside = module_of(source.name).split(".")
+    packages = {".".join(inside[:depth]) for depth in range(1, len(inside))}
+    return [
+        f"{source.name}:{line}: {module} is the front door of its own package"
+        for line, module, name in imported(source)
+        if (module in packages and name and not _is_submodule(source, module, name))
+        or (module in packages and not name)
+    ]
+
+
+def circles(sources: Iterable[Source]) -> list[str]:
+    """Modules that import each other, one fault a circle. ``a.b.c`` is no edge to ``a.b``."""
+    modules = {
+        module_of(source.name): source
+        for source in sources
+        if source.is_python and source.top in {*PACKAGES, "scenarios", "yak_cli.py"}
+    }
+    edges = {
+        module: dict.fromkeys(
+            target
+            for _, name in imports_of(source)
+            if (target := _target(name, modules)) and target != module
+        )
+        for module, source in modules.items()
+    }
+    return [
+        f"{modules[circle[0]].name}:1: imports in a circle: {' -> '.join((*circle, circle[0]))}"
+        for circle in _strongly_connected(edges)
+    ]
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def _is_submodule(source: Source, package: str, name: str) -> bool:
+    from tests.tidy.tree import ROOT
+
+    base = ROOT / package.replace(".", "/")
+    return (base / f"{name}.py").is_file() or (base / name).is_dir()
+
+
+def _target(name: str, modules: Mapping[str, Source]) -> str:
+    """The module that an imported name means, empty for one that is not ours."""
+    if name in modules:
+        return name
+    parent = name.rpartition(".")[0]
+    return parent if parent in modules else ""
+
+
+def _strongly_connected(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
+    """Tarjan's components of more than one module, each in the order of its search."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(module: str) -> None:
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in edges[module]:
+            if target not in index:
+                visit(target)
+                low[module] = min(low[module], low[target])
+            elif target in stack:
+                low[module] = min(low[module], index[target])
+        if low[module] == index[module]:
+            at = stack.index(module)
+            component = stack[at:]
+            del stack[at:]
+            if len(component) > 1:
+                found.append(component)
+
+    for module in edges:
+        if module not in index:
+            visit(module)
+    return found

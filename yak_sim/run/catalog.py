@@ -1,0 +1,74 @@
+"""Finds scenarios by name or path, and loads them."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from yak_sim.run.scenario import Scenario
+
+
+class Wrong(click.ClickException):
+    """The command line or an input is wrong: one sentence, exit code 2."""
+
+    exit_code = 2
+
+
+class Failed(click.ClickException):
+    """Something that was asked for did not work: one sentence, exit code 1."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The scenarios of one folder, by file name; each file has a scenario of its own name."""
+
+    folder: Path
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(path.stem for path in self.folder.glob("*.py") if path.stem != "__init__")
+
+    def load(self, word: str) -> Scenario:
+        """Load a scenario by name, or by ``path.py[:name]``. Raises Wrong."""
+        path, _, name = word.partition(":")
+        if path.endswith(".py"):
+            return _from_file(Path(path), name)
+        if word not in self.names():
+            known = f"there are {', '.join(self.names())}, or give a path.py[:name]"
+            raise Wrong(f"there is no scenario {word!r}; {known}")
+        return _from_file(self.folder / f"{word}.py", word)
+
+
+def _from_file(path: Path, name: str) -> Scenario:
+    if not path.is_file():
+        raise Wrong(f"there is no file {path}")
+    spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        raise Wrong(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+    return _pick(module, name or path.stem, str(path), named=bool(name))
+
+
+def _pick(module: object, name: str, where: str, *, named: bool) -> Scenario:
+    from yak_sim.run.scenario import Scenario
+
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
+    if name in found:
+        return found[name]
+    if not named and len(found) == 1:
+        return next(iter(found.values()))
+    known = ", ".join(found) or "none: decorate a generator function with @scenario"
+    raise Wrong(f"{where} has no scenario {name!r}; it has {known}")
