@@ -91,7 +91,7 @@ def run(setup: Setup) -> World:
         run_limits=UNLIMITED,
     )
     if not setup.trace:
-        world.engine.hub.recorder = None
+        world.engine.shared.recorder = None
 
     def story() -> Script:
         yield from world.until_ready()

@@ -326,7 +326,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "errors": errors_table,
     "notes": lambda: classes(notes.Note),
     "store-calls": lambda: classes(store_calls.MetaRequest),
-    "record": lambda: classes(partition_state.Record | partition_state.NodeEntry),
+    "record": lambda: classes(partition_state.PartitionState | partition_state.NodeEntry),
     "transitions": transition_table,
     "reading-order": reading_order,
 }

@@ -105,10 +105,10 @@ have been, lesson 5) and its HW.
 """
 
 # %%
-result = run_scenario(first_plot, on_story=print)
+result = run_scenario(first_plot, on_line=print)
 print("valid:", result.valid)
-for claim in result.claims:
-    print("proved:", claim.sentence)
+for expectation in result.expectations:
+    print("proved:", expectation.sentence)
 
 # %% [markdown]
 """

@@ -47,7 +47,7 @@ def leader_failover(world: World) -> Script:
         what="the consumer has read everything",
     )
 
-    cuts = world.cuts_of(held.node)
+    cuts = world.truncations_of(held.node)
     alone = held.flushed - held.committed
     world.expect.that(
         f"The {alone} unreplicated records are truncated on the return of {held.node}",

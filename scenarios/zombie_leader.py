@@ -70,7 +70,7 @@ def zombie_leader(world: World) -> Script:
         within=seconds(30),
         what="the consumer has read everything",
     )
-    cuts = world.cuts_of(zombie)
+    cuts = world.truncations_of(zombie)
     world.expect.that(
         f"{zombie} truncated what it had appended alone",
         len(cuts) == 1 and cuts[0][0] - cuts[0][1] == alone,

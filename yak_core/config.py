@@ -7,7 +7,7 @@ liveness: heartbeat << beat << lease, and store time-out << lease. Safety rests 
 from __future__ import annotations
 
 from yak_core.ids import NodeId
-from yak_core.value import message
+from yak_core.value import value
 
 MS = 1_000
 SECOND = 1_000_000
@@ -16,7 +16,7 @@ MIB = 1024 * KIB
 FLUSH_MODES = ("batch", "os")
 
 
-@message
+@value
 class BrokerConfig:
     """What a broker is told at its start, the same for all brokers of a cluster but ``url``."""
 
@@ -30,11 +30,11 @@ class BrokerConfig:
     """May create the metadata record when the store is empty."""
     url: str = ""
     """Where clients and peers reach this broker; opaque to the core."""
-    heartbeat_us: int = 100 * MS
-    beat_us: int = 300 * MS
+    replicate_heartbeat_us: int = 100 * MS
+    lease_renew_us: int = 300 * MS
     lease_us: int = 3 * SECOND
-    stagger_us: int = 200 * MS
-    lag_us: int = 2 * SECOND
+    election_stagger_us: int = 200 * MS
+    replica_lag_us: int = 2 * SECOND
     store_retry_us: int = 100 * MS
     store_timeout_us: int = 500 * MS
     """After which the world ends a metadata call without an answer as unknown."""
@@ -56,7 +56,7 @@ class BrokerConfig:
     fetch_bytes_max: int = 4 * MIB
 
 
-@message
+@value
 class ClientConfig:
     """What a producer or consumer node is told at its start."""
 
@@ -92,7 +92,7 @@ def check_config(node: NodeId, config: BrokerConfig) -> None:
         raise ValueError(f"flush is one of {', '.join(FLUSH_MODES)}, not {config.flush!r}")
     if config.min_isr < 1:
         raise ValueError(f"min_isr is at least 1, not {config.min_isr}")
-    if not config.heartbeat_us < config.beat_us < config.lease_us:
+    if not config.replicate_heartbeat_us < config.lease_renew_us < config.lease_us:
         raise ValueError("the heartbeat must be shorter than the beat, and the beat than the lease")
-    if config.lag_us < 4 * config.heartbeat_us:
+    if config.replica_lag_us < 4 * config.replicate_heartbeat_us:
         raise ValueError("the lag must be at least four heartbeats, or no ack can come in time")

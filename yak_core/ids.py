@@ -16,8 +16,8 @@ Offset: TypeAlias = int
 Epoch: TypeAlias = int
 """Leader epoch: grows by one with every gain or loss of leadership (Kafka's term)."""
 
-Incarnation: TypeAlias = int
-"""One registered life of a broker: the version of the record that its registration wrote."""
+BrokerEpoch: TypeAlias = int
+"""One registered start of a broker: the version of the record that its registration wrote."""
 
 OpId: TypeAlias = int
 """Names a disk operation within an incarnation."""

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from yak_core.batch import Batch
 from yak_core.contract.messages import Replicate
-from yak_core.ids import Epoch, Incarnation, Micros, NodeId, Offset
+from yak_core.ids import BrokerEpoch, Epoch, Micros, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import SEQUENCE_MODULUS, ProducerEntry, ProducerTable, successor
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
-class SequenceVerdict:
+@value
+class SequenceCheck:
     """``accept``, ``duplicate`` (with its place), ``duplicate_old``, ``fenced``, ``gap``.
 
     ``base_offset`` is -1 when only the end below which the batch lies is known.
@@ -31,24 +31,24 @@ class SequenceVerdict:
     end: Offset = -1
 
 
-@message
-class JoinView:
+@value
+class JoinFacts:
     """What a leader knows of a follower that might enter the ISR. ``match`` is -1 if unknown."""
 
     match: Offset
     hw: Offset
     leo: Offset
     epoch_start: Offset
-    progress_incarnation: Incarnation
-    recorded_incarnation: Incarnation
+    progress_broker_epoch: BrokerEpoch
+    recorded_broker_epoch: BrokerEpoch
     draining: bool
     in_time: bool
     isr_size: int
     min_isr: int
 
 
-@message
-class StandView:
+@value
+class ElectionFacts:
     """What a broker knows when it considers to stand for election."""
 
     in_isr: bool
@@ -58,17 +58,17 @@ class StandView:
     lease_over: bool
 
 
-@message
-class CleanView:
+@value
+class RestartFacts:
     """What a restarted broker finds; ``marker`` is 0 when there was no clean marker.
 
     ``same_disk``: this disk is the one that the registered incarnation used, as far as it tells.
     """
 
     same_disk: bool
-    marker: Incarnation
-    marker_leo: Offset
-    recorded_incarnation: Incarnation
+    marker: BrokerEpoch
+    clean_shutdown_leo: Offset
+    recorded_broker_epoch: BrokerEpoch
     leo: Offset
     flush: str
     intact: bool
@@ -79,7 +79,7 @@ def is_newer(known: tuple[Epoch, int], seen: tuple[Epoch, int]) -> bool:
     return seen > known
 
 
-def is_superseded(recorded: Incarnation, mine: Incarnation) -> bool:
+def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
     """R1: another incarnation of this node id is registered: this one is over."""
     return recorded != mine
 
@@ -104,13 +104,13 @@ def accept_replicate(
 
 
 def truncation_point(
-    epochs: EpochIndex, leo: Offset, hw: Offset, fresh: bool, message: Replicate
+    epochs: EpochIndex, leo: Offset, hw: Offset, first_of_epoch: bool, message: Replicate
 ) -> Offset:
     """R3: where a follower must cut before it compares: ``leo`` for nowhere.
 
     Below its epoch's start the leader's log was frozen at its election, from there on it has only
     its own epoch; so an older record at or above the start cannot be the leader's. Never by high
-    watermark (F01, KIP-101). ``fresh``: first message of this epoch.
+    watermark (F01, KIP-101). ``first_of_epoch``: first message of this epoch.
     """
     start = message.epoch_start
     if leo > start and epochs.before(start + 1) < message.epoch:
@@ -146,7 +146,7 @@ def accept_ack(leader_epoch: Epoch, ack_epoch: Epoch) -> bool:
     return ack_epoch == leader_epoch
 
 
-def progress_survives(known: Incarnation, seen: Incarnation) -> bool:
+def progress_survives(known: BrokerEpoch, seen: BrokerEpoch) -> bool:
     """R4: what one incarnation acknowledged says nothing about the next (F22, KIP-903)."""
     return known == seen
 
@@ -175,12 +175,14 @@ def advance_high_watermark(
     return hw if lowest is None or lowest < hw else lowest
 
 
-def in_lag(now: Micros, caught_up_at: Micros, match: Offset, leo: Offset, lag_us: Micros) -> bool:
+def in_lag(
+    now: Micros, caught_up_at: Micros, match: Offset, leo: Offset, replica_lag_us: Micros
+) -> bool:
     """R6: a member is out of sync by time, never by count (F32, KIP-16)."""
-    return match < leo and now - caught_up_at > lag_us
+    return match < leo and now - caught_up_at > replica_lag_us
 
 
-def may_join(view: JoinView) -> bool:
+def may_join(view: JoinFacts) -> bool:
     """R7: a follower may enter the ISR once it has all that a leader of it would need.
 
     It holds everything committed and everything below this epoch's start (F14, KAFKA-7128), as
@@ -189,7 +191,7 @@ def may_join(view: JoinView) -> bool:
     """
     if view.match < 0 or view.draining:
         return False
-    if view.progress_incarnation != view.recorded_incarnation or view.recorded_incarnation == 0:
+    if view.progress_broker_epoch != view.recorded_broker_epoch or view.recorded_broker_epoch == 0:
         return False
     if view.match < view.hw or view.match < view.epoch_start:
         return False
@@ -201,7 +203,7 @@ def after_unknown(kind: str) -> str:
     return "resend"
 
 
-def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceVerdict:
+def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
     """R9: is this batch the producer's next one, a retry, or neither (KIP-98, KIP-360)?
 
     An unknown producer begins at sequence 0: messages may overtake each other, so accepting any
@@ -209,23 +211,23 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceVerdic
     """
     first = batch.base_sequence
     if known is None or batch.producer_epoch > known.epoch:
-        return SequenceVerdict("accept" if first == 0 else "gap")
+        return SequenceCheck("accept" if first == 0 else "gap")
     if batch.producer_epoch < known.epoch:
-        return SequenceVerdict("fenced")
+        return SequenceCheck("fenced")
     last = successor(first, batch.count - 1)
     for known_first, known_last, base, end in known.batches:
         if (known_first, known_last) == (first, last):
-            return SequenceVerdict("duplicate", base, end)
+            return SequenceCheck("duplicate", base, end)
     if first == successor(known.last_sequence):
-        return SequenceVerdict("accept")
+        return SequenceCheck("accept")
     behind = (known.last_sequence - last) % SEQUENCE_MODULUS
     if behind < SEQUENCE_MODULUS // 2:
         # Older than what is remembered: somewhere below the oldest batch that is.
-        return SequenceVerdict("duplicate_old", -1, known.batches[0][2])
-    return SequenceVerdict("gap")
+        return SequenceCheck("duplicate_old", -1, known.batches[0][2])
+    return SequenceCheck("gap")
 
 
-def producers_after_cut(
+def producers_after_truncation(
     rebuilt: Callable[[], ProducerTable], current: ProducerTable
 ) -> ProducerTable:
     """R9: after a cut the table is folded again up to the cut (F70, KAFKA-12153)."""
@@ -267,7 +269,7 @@ def latest_offset(hw: Offset, epoch_start: Offset) -> Offset | None:
     return hw if hw >= epoch_start else None
 
 
-def may_stand(view: StandView) -> bool:
+def may_campaign(view: ElectionFacts) -> bool:
     """R14: stand when nobody leads, or the leader's beat has not moved for a lease (F49)."""
     if view.draining or not (view.in_isr or view.in_elr):
         return False
@@ -284,7 +286,7 @@ def must_step_down(my_epoch: Epoch, seen_epoch: Epoch) -> bool:
     return seen_epoch > my_epoch
 
 
-def is_clean(view: CleanView) -> bool:
+def is_clean(view: RestartFacts) -> bool:
     """R17: may this restart keep its ISR membership?
 
     Yes if the clean marker is that of the registered incarnation and the log still ends there, or
@@ -295,7 +297,7 @@ def is_clean(view: CleanView) -> bool:
         return False
     if view.flush == "batch":
         return True
-    return view.marker == view.recorded_incarnation > 0 and view.leo >= view.marker_leo
+    return view.marker == view.recorded_broker_epoch > 0 and view.leo >= view.clean_shutdown_leo
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,7 +305,7 @@ class Rules:
     """One entry a decision; ``Rules()`` is the protocol, a variant replaces entries."""
 
     is_newer: Callable[[tuple[Epoch, int], tuple[Epoch, int]], bool] = is_newer
-    is_superseded: Callable[[Incarnation, Incarnation], bool] = is_superseded
+    is_superseded: Callable[[BrokerEpoch, BrokerEpoch], bool] = is_superseded
     note_epoch_start: Callable[[EpochIndex, Epoch, Offset], None] = note_epoch_start
     accept_replicate: Callable[[Epoch, NodeId | None, Epoch, NodeId], str] = accept_replicate
     truncation_point: Callable[[EpochIndex, Offset, Offset, bool, Replicate], Offset] = (
@@ -315,24 +317,24 @@ class Rules:
         follower_high_watermark
     )
     accept_ack: Callable[[Epoch, Epoch], bool] = accept_ack
-    progress_survives: Callable[[Incarnation, Incarnation], bool] = progress_survives
+    progress_survives: Callable[[BrokerEpoch, BrokerEpoch], bool] = progress_survives
     advance_high_watermark: Callable[
         [Offset, tuple[NodeId, ...], tuple[NodeId, ...], Mapping[NodeId, Offset], int], Offset
     ] = advance_high_watermark
     in_lag: Callable[[Micros, Micros, Offset, Offset, Micros], bool] = in_lag
-    may_join: Callable[[JoinView], bool] = may_join
+    may_join: Callable[[JoinFacts], bool] = may_join
     after_unknown: Callable[[str], str] = after_unknown
-    accept_sequence: Callable[[ProducerEntry | None, Batch], SequenceVerdict] = accept_sequence
-    producers_after_cut: Callable[[Callable[[], ProducerTable], ProducerTable], ProducerTable] = (
-        producers_after_cut
-    )
+    accept_sequence: Callable[[ProducerEntry | None, Batch], SequenceCheck] = accept_sequence
+    producers_after_truncation: Callable[
+        [Callable[[], ProducerTable], ProducerTable], ProducerTable
+    ] = producers_after_truncation
     producers_of_new_leader: Callable[[ProducerTable], ProducerTable] = producers_of_new_leader
     confirm: Callable[[Epoch, Epoch, Offset, Offset], bool] = confirm
     survives_step_down: Callable[[int], bool] = survives_step_down
     readable_end: Callable[[Offset, Offset], Offset] = readable_end
     diverged: Callable[[EpochIndex, Offset, Offset, Epoch], Offset] = diverged
     latest_offset: Callable[[Offset, Offset], Offset | None] = latest_offset
-    may_stand: Callable[[StandView], bool] = may_stand
+    may_campaign: Callable[[ElectionFacts], bool] = may_campaign
     serves_acks: Callable[[int, Micros, Micros], bool] = serves_acks
     must_step_down: Callable[[Epoch, Epoch], bool] = must_step_down
-    is_clean: Callable[[CleanView], bool] = is_clean
+    is_clean: Callable[[RestartFacts], bool] = is_clean

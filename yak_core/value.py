@@ -18,6 +18,6 @@ STRICT = "yak_strict" in sys._xoptions
 
 
 @dataclass_transform(frozen_default=True)
-def message(cls: type[T]) -> type[T]:
+def value(cls: type[T]) -> type[T]:
     """Make ``cls`` an immutable value: slots, equality by fields, hashable."""
     return dataclass(slots=True, frozen=STRICT, unsafe_hash=not STRICT)(cls)

@@ -14,15 +14,15 @@ from yak_sim.run.scenario import Scenario, SettingError, run_scenario, scenario
 from yak_sim.run.verdict import RunResult
 from yak_sim.script import run_as_script
 from yak_sim.world.clients import SimConsumer, SimProducer
-from yak_sim.world.expect import Claim, ExpectationFailed
+from yak_sim.world.expect import Expectation, ExpectationFailed
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.narrative import Line
 from yak_sim.world.world import World
 
 __all__ = [
     "LOSSES",
-    "Claim",
     "DiskSpec",
+    "Expectation",
     "ExpectationFailed",
     "Fault",
     "Limits",

@@ -212,7 +212,7 @@ def carry_out(
                 seed,
                 settings,
                 values=values,
-                on_story=_tell,
+                on_line=_tell,
                 limits=Limits(wall_s=timeout),
             )
     except ValueError as error:
@@ -272,8 +272,8 @@ def conclude(result: RunResult, folder: Path | None) -> None:
     from yak_sim.run.run_folder import read_verdict
 
     digest = read_verdict(folder / "verdict.json")["digest"] if folder else digest_of(result.trace)
-    for claim in result.claims:
-        click.echo(f"{'proved' if claim.held else 'FAILED'}: {claim.sentence}")
+    for expectation in result.expectations:
+        click.echo(f"{'proved' if expectation.held else 'FAILED'}: {expectation.sentence}")
     if result.reason:
         click.echo(f"{'failed' if result.valid is False else 'unknown'}: {result.reason}", err=True)
     click.echo(f"digest: {digest}")

@@ -20,7 +20,7 @@ from yak_sim.cli import (
     read_lines,
 )
 from yak_sim.run.catalog import Catalog
-from yak_sim.world.expect import Claim
+from yak_sim.world.expect import Expectation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -125,7 +125,7 @@ def _condemn(result: RunResult, count: int, difference: str) -> None:
     """A difference fails the run, unless it has failed already or was given up."""
     sentence = "What came out is what went in"
     expected = f"{counted(count, 'line')}, each once and in order"
-    result.claims.append(Claim(sentence, False, expected, difference))
+    result.expectations.append(Expectation(sentence, False, expected, difference))
     if result.valid is True:
         result.valid = False
         result.reason = f"{sentence}: expected {expected}; but {difference}."

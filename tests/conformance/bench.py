@@ -92,7 +92,7 @@ class Monitor:
         self,
         t_us: Micros,
         node: NodeId,
-        incarnation: int,
+        start: int,
         event: Event,
         effects: list[Effect],
         cause: int,
@@ -100,14 +100,14 @@ class Monitor:
         if node in self._open:
             self.broken.append(f"{event} came amid the effects of {self._open[node]}")
         self._open[node] = event
-        self.steps.append((node, incarnation, t_us, event))
+        self.steps.append((node, start, t_us, event))
         return len(self.steps) - 1
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         self._open.pop(host.node_id, None)
 
     def taken_by(self, node: NodeId) -> list[Event]:
-        """The events that the node's hosts gave it, through all lives."""
+        """The events that the node's hosts gave it, through all starts."""
         return [event for name, _, _, event in self.steps if name == node]
 
 

@@ -103,7 +103,7 @@ class Place:
     def __init__(self, bench: NetBench, node_id: NodeId) -> None:
         self.bench = bench
         self.node_id = node_id
-        self.life = 0
+        self.starts = 0
         self.disk = FaultyDisk(bench.path / f"{node_id}-0")
         self.store = FaultyStore(RedisStore(bench.store_url, "bench", STORE_US))
         self.backend: NetBackend | None = None
@@ -114,7 +114,7 @@ class Place:
         self.dead: list[tuple[NetBackend, FaultyDisk]] = []
 
     async def start(self, node: Node) -> None:
-        self.life += 1
+        self.starts += 1
         peers = self.peers = Peers(self.node_id, "bench", self._receive, self._lost)
         if self.bench.stormy:
             self.storm = Storm(self._receive)
@@ -130,7 +130,7 @@ class Place:
         backend = NetBackend(storage, peers, self.store, lambda note: None, lambda how, why: None)
         self.backend = backend
         monitor = self.bench.monitor
-        backend.host = Host(self.node_id, self.life, node, backend, monitor, (monitor,))
+        backend.host = Host(self.node_id, self.starts, node, backend, monitor, (monitor,))
         nonce = random.SystemRandom().getrandbits(128)
         await self.bench.connect()
         backend.deliver(Started(self.node_id, CONFIG, nonce, storage.recovered))
@@ -141,7 +141,7 @@ class Place:
         self.dead.append((self.backend, self.disk))
         self.backend = None
         power = self.disk.power
-        after = self.bench.path / f"{self.node_id}-{self.life}"
+        after = self.bench.path / f"{self.node_id}-{self.start}"
         power.after(after, lose_bytes=True, lose_names=True)
         # A disk that hangs does not hang any more after a restart: else it could not be recovered.
         full = self.disk.full

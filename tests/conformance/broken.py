@@ -15,7 +15,7 @@ from yak_core.contract.effects import (
     SendLog,
     SetTimer,
 )
-from yak_core.contract.events import DiskDone, Done, Event, MetaReply, TimerFired
+from yak_core.contract.events import DiskDone, DiskOk, Event, MetaReply, TimerFired
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend
 from yak_core.metadata.store_calls import NOTHING_SAID, REFUSED_STAMP, Refused, Unknown
@@ -34,7 +34,7 @@ class StepsPastItsHost(ManualBackend):
 
     def flush_log(self, effect: FlushLog) -> None:
         assert self.host is not None
-        self.host.node.step(self.clock, DiskDone(effect.op, effect.generation, Done()))
+        self.host.node.step(self.clock, DiskDone(effect.op, effect.generation, DiskOk()))
 
 
 class StepsAtOnce(ManualBackend):
@@ -42,7 +42,7 @@ class StepsAtOnce(ManualBackend):
 
     def flush_log(self, effect: FlushLog) -> None:
         assert self.host is not None
-        self.host._step(DiskDone(effect.op, effect.generation, Done()), -1)
+        self.host._step(DiskDone(effect.op, effect.generation, DiskOk()), -1)
 
 
 class ReadsLast(ManualBackend):

@@ -13,10 +13,10 @@ from yak_core.contract.effects import (
     AppendLog,
     SendLog,
 )
-from yak_core.contract.events import DiskDone, Done, Event, NoSpace, Shipped, Started
+from yak_core.contract.events import DiskDone, DiskOk, Event, NoSpace, Shipped, Started
 from yak_core.contract.messages import with_batches, with_records
 from yak_core.manual.backend import ManualBackend
-from yak_core.manual.disk import Pending
+from yak_core.manual.disk import PendingOrder
 
 
 class CompletesLastFirst(ManualBackend):
@@ -89,7 +89,7 @@ class ShipsWhatIsThereLater(ManualBackend):
         order = self.disk.reads.pop(0).order
         batches = self.disk.read(order.start, order.end_max, order.bytes_max)
         what = with_batches(order.header, batches)
-        self.transit.put(self.node_id, self.life, order.peer, 0, what, -1)
+        self.transit.put(self.node_id, self.starts, order.peer, 0, what, -1)
         result = Shipped(order.end_max, sum(batch.size for batch in batches))
         self.deliver(DiskDone(order.op, order.generation, result))
         return True
@@ -112,7 +112,7 @@ class AppendsWithoutSpace(ManualBackend):
             return False
         for at, pending in enumerate(self.disk.queue):
             if no_space and isinstance(pending.order, AppendLog):
-                self.disk.queue[at] = Pending(pending.order, pending.cause, NoSpace())
+                self.disk.queue[at] = PendingOrder(pending.order, pending.cause, NoSpace())
         return True
 
 
@@ -121,7 +121,7 @@ class SwallowsNoSpace(ManualBackend):
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, DiskDone) and isinstance(event.result, NoSpace):
-            event = replace(event, result=Done())
+            event = replace(event, result=DiskOk())
         super().deliver(event, cause)
 
 
@@ -160,7 +160,7 @@ class KeepsTimers(ManualBackend):
 
 
 class KeepsDiskOrders(ManualBackend):
-    """Clause 8: completions for the old life are reported to the new one."""
+    """Clause 8: completions for the old start are reported to the new one."""
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
         queue = self.disk.queue
@@ -169,11 +169,11 @@ class KeepsDiskOrders(ManualBackend):
 
 
 class LivesForEver(ManualBackend):
-    """Clause 8: the life never changes, so replies for the old one reach the new one."""
+    """Clause 8: the start never changes, so replies for the old one reach the new one."""
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
         super().go_down(reason, keep_unsynced)
-        self.life -= 1
+        self.starts -= 1
 
 
 class KeepsMail(ManualBackend):

@@ -33,15 +33,15 @@ from yak_core.contract.effects import (
 )
 from yak_core.contract.events import Called, DiskDone, MetaReply, Received, TimerFired
 from yak_core.contract.messages import DescribeRequest
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     REFUSED_STAMP,
-    BeatCall,
     Cas,
-    Done,
     MetaOutcome,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
     Unknown,
 )
 from yak_core.metadata.transitions import create
@@ -232,7 +232,7 @@ def store_answers_each_call_once(maker: Maker) -> None:
     orders.give(
         CallMeta(2, Read()),
         CallMeta(3, Cas(None, _first("a2"), None)),
-        CallMeta(4, BeatCall("n1", 1, None)),
+        CallMeta(4, RenewLease("n1", 1, None)),
     )
     happened(bench, lambda: len(one.events(MetaReply)) == 4, "three more replies")
     quiet(bench)
@@ -241,7 +241,7 @@ def store_answers_each_call_once(maker: Maker) -> None:
     assert all(len(replies) == 1 for replies in outcomes.values()), "a call was answered twice"
     for call in (1, 2, 4):
         done = outcomes[call][0]
-        assert isinstance(done, Done)
+        assert isinstance(done, StoreOk)
         assert done.value.record == first
     refused = outcomes[3][0]
     assert isinstance(refused, Refused)
@@ -263,7 +263,7 @@ def store_out_of_reach_answers_unknown(maker: Maker) -> None:
     orders.give(CallMeta(3, Read()))
     happened(bench, lambda: len(one.events(MetaReply)) == 3, "the store is back")
     done = _outcomes(one)[3][0]
-    assert isinstance(done, Done)
+    assert isinstance(done, StoreOk)
     assert done.value.record is None
 
 
@@ -282,7 +282,7 @@ def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
     quiet(bench)
     assert len(one.events(MetaReply)) == 2
     done = _outcomes(one)[2][0]
-    assert isinstance(done, Done)
+    assert isinstance(done, StoreOk)
     assert done.value.record == _first("a1")
 
 
@@ -317,7 +317,7 @@ def exception_of_a_step_halts_and_is_heard(maker: Maker) -> None:
     assert len(one.seen) == before, "a halted node took something in"
 
 
-def _first(attempt: str) -> Record:
+def _first(attempt: str) -> PartitionState:
     return create(
         store_id="s", attempt=attempt, node="n1", url="", replicas=("n1", "n2"), min_isr=1
     )

@@ -30,7 +30,7 @@ from yak_core.contract.effects import (
 from yak_core.contract.events import (
     Called,
     DiskDone,
-    Done,
+    DiskOk,
     MetaReply,
     NoSpace,
     NotShipped,
@@ -79,7 +79,7 @@ def writes_complete_once_in_issue_order(maker: Maker) -> None:
     happened(bench, lambda: 9 in ops(one), "the last flush")
     quiet(bench)
     generations = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1, 7: 1, 8: 0, 9: 1}
-    assert done(one) == [(op, generations[op], Done()) for op in range(1, 10)]
+    assert done(one) == [(op, generations[op], DiskOk()) for op in range(1, 10)]
 
 
 def read_waits_for_no_write(maker: Maker) -> None:
@@ -254,11 +254,11 @@ def nothing_of_the_old_life_arrives(maker: Maker) -> None:
     quiet(bench, 3 * SECOND)
     assert again.started().recovered.leo == 0
     for kind in (TimerFired, DiskDone, MetaReply, Called):
-        assert again.events(kind) == [], f"{kind.__name__} of the old life arrived"
+        assert again.events(kind) == [], f"{kind.__name__} of the old start arrived"
     Orders(bench, "n1", again).give(SetTimer("new", 0, 0), FlushLog(1, 0), CallMeta(1, Read()))
-    happened(bench, lambda: bool(again.events(MetaReply)), "a reply in the new life")
-    happened(bench, lambda: ops(again) == [1], "a flush in the new life")
-    happened(bench, lambda: len(again.times("new")) == 1, "a timer in the new life")
+    happened(bench, lambda: bool(again.events(MetaReply)), "a reply in the new start")
+    happened(bench, lambda: ops(again) == [1], "a flush in the new start")
+    happened(bench, lambda: len(again.times("new")) == 1, "a timer in the new start")
     assert again.times("old") == []
 
 

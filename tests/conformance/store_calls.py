@@ -8,8 +8,16 @@ from hypothesis import strategies as st
 
 from tests.core.metadata_records import ok
 from yak_core.ids import Stamp
-from yak_core.metadata.partition_state import Record
-from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaRequest, Publish, Read, Refused
+from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.store_calls import (
+    Cas,
+    MetaRequest,
+    Publish,
+    Read,
+    Refused,
+    RenewLease,
+    StoreOk,
+)
 from yak_core.metadata.transitions import create, elect, register
 from yak_core.model.store import StoreModel
 
@@ -21,7 +29,7 @@ FIRST = create(
 KINDS = (
     "flush",
     "Read",
-    "BeatCall",
+    "RenewLease",
     "beat unchanged",
     "Cas",
     "guarded cas",
@@ -58,7 +66,7 @@ def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
     if kind == "read":
         return Read()
     if kind == "beat":
-        return BeatCall(node, 1 + choice, named_stamp(model, stamp_choice))
+        return RenewLease(node, 1 + choice, named_stamp(model, stamp_choice))
     if kind == "publish":
         return Publish(tuple((f"{text}{i}", text) for i in range(choice)))
     expected = named_stamp(model, stamp_choice)
@@ -72,14 +80,14 @@ def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
     return Cas(expected, proposed(model.record, choice, text, f"a{number}"), guards.get(choice))
 
 
-def proposed(base: Record | None, choice: int, text: str, attempt: str) -> Record:
+def proposed(base: PartitionState | None, choice: int, text: str, attempt: str) -> PartitionState:
     """A record that a node might write; the store itself does not mind which."""
     if base is None:
         return replace(FIRST, attempt=attempt, store_id=text or "s1")
     grown = elect(
-        base, attempt=attempt, node="n1", incarnation=base.incarnation_of("n1") if choice else 0
+        base, attempt=attempt, node="n1", broker_epoch=base.broker_epoch_of("n1") if choice else 0
     )
-    if not isinstance(grown, Record):
+    if not isinstance(grown, PartitionState):
         node = base.replicas[choice % 2]
         grown = register(base, attempt=attempt, node=node, clean=choice < 4, url=text)
     return ok(grown)
@@ -91,6 +99,6 @@ def kind_of(request: MetaRequest, outcome: object) -> str:
         return f"refused by {outcome.reason}"
     if isinstance(request, Cas) and request.guard is not None:
         return "guarded cas"
-    if isinstance(request, BeatCall) and isinstance(outcome, Done) and outcome.value.unchanged:
+    if isinstance(request, RenewLease) and isinstance(outcome, StoreOk) and outcome.value.unchanged:
         return "beat unchanged"
     return type(request).__name__

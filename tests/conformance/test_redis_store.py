@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.store_calls import KINDS, OPS, Op, kind_of, request_of
 from tests.net.redis_server import redis_server
-from yak_core.metadata.partition_state import encode_record
+from yak_core.metadata.partition_state import encode_partition_state
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import Read, Unknown
 from yak_core.model.store import StoreModel
@@ -45,11 +45,11 @@ def assert_same_state(model: StoreModel, client: redis.Redis, cluster: str) -> N
         stored = {
             b"version": str(model.record.version).encode(),
             b"attempt": model.record.attempt.encode(),
-            b"value": encode_record(model.record),
+            b"value": encode_partition_state(model.record),
         }
     assert client.hgetall(keys.record) == stored
     assert client.hgetall(keys.beats) == {
-        node.encode(): f"{life}:{count}".encode() for node, (life, count) in model.beats.items()
+        node.encode(): f"{start}:{count}".encode() for node, (start, count) in model.beats.items()
     }
     assert client.hgetall(keys.view) == {
         name.encode(): value.encode() for name, value in model.view.items()

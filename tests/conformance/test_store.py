@@ -25,16 +25,16 @@ from redis.retry import Retry
 from tests.conformance.store_calls import FIRST, KINDS, OPS, Op, kind_of, request_of
 from tests.core.metadata_records import led, ok
 from tests.net.redis_server import redis_server
-from yak_core.metadata.partition_state import RecordError, encode_record
+from yak_core.metadata.partition_state import PartitionStateError, encode_partition_state
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import (
-    BeatCall,
     Cas,
-    Done,
     MetaRequest,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
     Unknown,
 )
 from yak_core.metadata.transitions import register
@@ -89,11 +89,11 @@ def assert_same_state(model: StoreModel, store: LuaStore, client: Any, cluster: 
         stored = {
             b"version": str(model.record.version).encode(),
             b"attempt": model.record.attempt.encode(),
-            b"value": encode_record(model.record),
+            b"value": encode_partition_state(model.record),
         }
     assert client.hgetall(keys.record) == stored
     assert client.hgetall(keys.beats) == {
-        node.encode(): f"{life}:{count}".encode() for node, (life, count) in model.beats.items()
+        node.encode(): f"{start}:{count}".encode() for node, (start, count) in model.beats.items()
     }
     no_expiry, no_key = -1, -2
     for key in (keys.record, keys.beats, keys.view):
@@ -147,8 +147,8 @@ def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
     calls: list[MetaRequest] = [
         Read(),
         Cas(None, record, None),
-        BeatCall("n1", 1, record.stamp),
-        BeatCall("n1", 1, None),
+        RenewLease("n1", 1, record.stamp),
+        RenewLease("n1", 1, None),
         Publish((("leader", "n1"),)),
     ]
     for call in calls:
@@ -162,7 +162,7 @@ def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
 def test_clusters_on_one_server_do_not_see_each_other(server: Server) -> None:
     one, other = LuaStore(server.client, "one"), LuaStore(server.client, "other")
     one.apply(Cas(None, FIRST, None))
-    one.apply(BeatCall("n1", 1, None))
+    one.apply(RenewLease("n1", 1, None))
     one.apply(Publish((("leader", "n1"),)))
     assert (other.record, other.beats, other.view) == (None, {}, {})
 
@@ -171,7 +171,7 @@ def test_beats_are_exact_far_beyond_any_run(server: Server) -> None:
     """Lua counts in floating point and by itself prints from 10**14 on with an exponent."""
     store = LuaStore(server.client, "c")
     server.client.hset(keys_of("c").beats, "n1", f"4:{2**53 - 2}")
-    assert store.apply(BeatCall("n1", 5, None)) == store.apply(Read())
+    assert store.apply(RenewLease("n1", 5, None)) == store.apply(Read())
     assert store.beats == {"n1": (5, 2**53 - 1)}
 
 
@@ -179,7 +179,7 @@ def test_beats_are_exact_far_beyond_any_run(server: Server) -> None:
 def test_damaged_store_is_reported_and_not_written_to(server: Server, damage: str) -> None:
     store, keys = LuaStore(server.client, "c"), keys_of("c")
     store.apply(Cas(None, FIRST, None))
-    store.apply(BeatCall("n1", 1, None))
+    store.apply(RenewLease("n1", 1, None))
     if damage == "no value":
         server.client.hdel(keys.record, "value")
     elif damage == "no stamp":
@@ -190,9 +190,9 @@ def test_damaged_store_is_reported_and_not_written_to(server: Server, damage: st
         server.client.hset(keys.record, damage, "9")
     held = server.client.hgetall(keys.record), server.client.hgetall(keys.beats)
     calls: list[MetaRequest] = [Read(), Cas(None, FIRST, None), Cas(FIRST.stamp, FIRST, ("n1", 1))]
-    calls += [BeatCall("n1", 1, None)] if damage == "beat" else []
+    calls += [RenewLease("n1", 1, None)] if damage == "beat" else []
     for call in calls if damage in ("beat", "version", "attempt") else calls[:2]:
-        with pytest.raises(RecordError):
+        with pytest.raises(PartitionStateError):
             store.apply(call)
     assert (server.client.hgetall(keys.record), server.client.hgetall(keys.beats)) == held
 
@@ -216,7 +216,7 @@ def test_one_of_many_contending_writers_wins(real_server: Server) -> None:
                 assert record is not None
                 grown = register(record, attempt=f"{writer}.{turn}", node="n1", clean=True, url="")
                 start.wait(60)
-                if isinstance(store.apply(Cas(record.stamp, ok(grown), None)), Done):
+                if isinstance(store.apply(Cas(record.stamp, ok(grown), None)), StoreOk):
                     wins.append((turn, writer))
 
     threads = [threading.Thread(target=contend, args=(writer,)) for writer in range(writers)]

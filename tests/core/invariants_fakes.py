@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import pytest
 
 from yak_core.batch import Batch
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.invariants import RULES, InvariantViolated
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
 
@@ -35,8 +35,8 @@ class FakeLog:
 class FakeProgress:
     """What a leader knows of a follower."""
 
-    def __init__(self, incarnation: Incarnation) -> None:
-        self.incarnation = incarnation
+    def __init__(self, broker_epoch: BrokerEpoch) -> None:
+        self.broker_epoch = broker_epoch
         self.match: Offset = -1
         self.next: Offset = 0
         self.inflight: list[Offset] = []
@@ -45,12 +45,12 @@ class FakeProgress:
 class FakeLeader:
     """A leadership."""
 
-    def __init__(self, me: NodeId, epoch: Epoch, start: Offset, view: Record) -> None:
+    def __init__(self, me: NodeId, epoch: Epoch, start: Offset, view: PartitionState) -> None:
         self.epoch = epoch
         self.start = start
         self.maximal_isr = view.isr
         self.pending_isr: tuple[NodeId, ...] | None = None
-        self.progress = {n: FakeProgress(view.incarnation_of(n)) for n in NODES if n != me}
+        self.progress = {n: FakeProgress(view.broker_epoch_of(n)) for n in NODES if n != me}
 
 
 class FakeBroker:
@@ -58,11 +58,11 @@ class FakeBroker:
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
-        self.incarnation: Incarnation = 0
+        self.broker_epoch: BrokerEpoch = 0
         self.phase = "running"
         self.epoch: Epoch = 0
         self.leader: NodeId | None = None
-        self.view: Record | None = None
+        self.view: PartitionState | None = None
         self.leading: FakeLeader | None = None
         self.log = FakeLog()
 
@@ -74,9 +74,9 @@ class FakeBroker:
 class FakeHost:
     """Whose step it is."""
 
-    def __init__(self, node_id: NodeId, life: int) -> None:
+    def __init__(self, node_id: NodeId, start: int) -> None:
         self.node_id = node_id
-        self.life = life
+        self.start = start
         self.node = FakeBroker(node_id)
         self.step_number = 7
         self.alive = True

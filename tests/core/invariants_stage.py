@@ -19,7 +19,7 @@ from yak_core.contract.effects import Answer, AppendLog, Effect, FlushLog, Send,
 from yak_core.contract.events import (
     Called,
     DiskDone,
-    Done,
+    DiskOk,
     Event,
     NoSpace,
     Received,
@@ -29,11 +29,11 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.host import Host
 from yak_core.contract.messages import ProduceRequest, ReplicateAck, Response
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.invariants import Invariants
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, register
 from yak_core.model.disk import DiskImage
 
@@ -52,7 +52,7 @@ class Stage:
         self.ops = 0
         self.tries = 0
         self.sequence = 0
-        self.record: Record | None = None
+        self.record: PartitionState | None = None
         for node in NODES:
             self.start(node)
             self.register(node)
@@ -65,29 +65,29 @@ class Stage:
     # -- the store ------------------------------------------------------------------------------
 
     @property
-    def stored(self) -> Record:
+    def stored(self) -> PartitionState:
         assert self.record is not None
         return self.record
 
-    def accept(self, record: Record | Rejected) -> Record:
+    def accept(self, record: PartitionState | Rejected) -> PartitionState:
         """The store takes this record."""
-        assert isinstance(record, Record)
+        assert isinstance(record, PartitionState)
         self.record = record
         self.invariants.on_record(record)
         return record
 
-    def write(self, change: Callable[..., Record | Rejected], **fields: object) -> Record:
+    def write(self, change: Callable[..., PartitionState | Rejected], **fields: object) -> PartitionState:
         """The store takes the record that a transition makes of the present one."""
         if change is not register:
-            fields["incarnation"] = self.stored.incarnation_of(cast(NodeId, fields["node"]))
+            fields["incarnation"] = self.stored.broker_epoch_of(cast(NodeId, fields["node"]))
         return self.accept(change(self.stored, attempt=self.attempt(), **fields))
 
     def attempt(self) -> str:
         self.tries += 1
         return f"try-{self.tries}"
 
-    def lives(self, *nodes: NodeId) -> tuple[tuple[NodeId, Incarnation], ...]:
-        return tuple((node, self.stored.incarnation_of(node)) for node in nodes)
+    def starts(self, *nodes: NodeId) -> tuple[tuple[NodeId, BrokerEpoch], ...]:
+        return tuple((node, self.stored.broker_epoch_of(node)) for node in nodes)
 
     # -- steps ----------------------------------------------------------------------------------
 
@@ -111,18 +111,18 @@ class Stage:
     # -- lives and roles ------------------------------------------------------------------------
 
     def start(self, node: NodeId, *headers: Batch, intact: bool = True) -> None:
-        """A life begins with ``headers`` on its disk."""
-        life = self.hosts[node].life + 1 if node in self.hosts else 1
-        self.hosts[node] = FakeHost(node, life)
+        """A start begins with ``headers`` on its disk."""
+        start = self.hosts[node].start + 1 if node in self.hosts else 1
+        self.hosts[node] = FakeHost(node, start)
         log = self.node(node).log
         for batch in headers:
             fold(log, batch)
         log.appended_end = log.durable_end = log.leo
         recovered = Recovered(leo=log.leo, intact=intact, headers=headers)
-        self.step(node, Started(node, self.config, life, recovered))
+        self.step(node, Started(node, self.config, start, recovered))
 
     def register(self, node: NodeId, clean: bool = True) -> None:
-        """The life registers, and acts on the record from here on."""
+        """The start registers, and acts on the record from here on."""
         if self.record is None:
             self.accept(
                 create(
@@ -137,7 +137,7 @@ class Stage:
         else:
             self.write(register, node=node, clean=clean, url="")
         broker = self.node(node)
-        broker.incarnation = self.stored.incarnation_of(node)
+        broker.broker_epoch = self.stored.broker_epoch_of(node)
         broker.view = self.stored
         broker.epoch = self.stored.leader_epoch
         self.step(node, QUIET)
@@ -162,7 +162,7 @@ class Stage:
                 attempt=self.attempt(),
                 ancestors=(known.stamp, *known.ancestors),
                 leader=node,
-                leader_incarnation=known.incarnation_of(node),
+                leader_broker_epoch=known.broker_epoch_of(node),
                 leader_epoch=known.leader_epoch + 1,
                 last_leader=known.leader,
                 isr=tuple(sorted((node, *others))),
@@ -174,7 +174,7 @@ class Stage:
             self.take_office(node)
 
     def take_office(
-        self, node: NodeId, view: Record | None = None, notes_epoch: bool = True
+        self, node: NodeId, view: PartitionState | None = None, notes_epoch: bool = True
     ) -> None:
         """The node leads by the present record; ``view`` is what it believes to be the record."""
         broker, record = self.node(node), self.stored
@@ -195,7 +195,7 @@ class Stage:
         """The leader lets nodes into the ISR, and has heard that the store agreed."""
         isr = tuple(sorted({*self.stored.isr, *joining}))
         self.propose(leader, *isr)
-        self.write(alter_isr, node=leader, isr=isr, added=self.lives(*joining))
+        self.write(alter_isr, node=leader, isr=isr, added=self.starts(*joining))
         self.see(leader)
 
     def shrink(self, leader: NodeId, *leaving: NodeId) -> None:
@@ -297,7 +297,7 @@ class Stage:
         log, op = self.node(node).log, self.op()
         self.step(node, QUIET, FlushLog(op, 0))
         log.appended_end = log.durable_end = log.leo
-        self.step(node, DiskDone(op, 0, Done()))
+        self.step(node, DiskDone(op, 0, DiskOk()))
 
     def no_space(self, node: NodeId, batch: Batch) -> None:
         """The batch joins the node's log in memory, and its disk is full."""
@@ -312,7 +312,7 @@ class Stage:
         """The node acknowledges its log to the leader."""
         broker = self.node(node)
         end = broker.log.leo if match is None else match
-        ack = ReplicateAck(broker.epoch, broker.incarnation, end, 1)
+        ack = ReplicateAck(broker.epoch, broker.broker_epoch, end, 1)
         self.step(node, QUIET, Send(leader, ack))
         return ack
 

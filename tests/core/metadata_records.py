@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
-    check_record,
+    check_partition_state,
     create,
     elect,
     elr_after,
@@ -16,14 +16,14 @@ from yak_core.metadata.transitions import (
 )
 
 
-def ok(outcome: Record | Rejected) -> Record:
+def ok(outcome: PartitionState | Rejected) -> PartitionState:
     """The record, which must be sound."""
-    assert isinstance(outcome, Record), outcome
-    assert check_record(outcome) == ()
+    assert isinstance(outcome, PartitionState), outcome
+    assert check_partition_state(outcome) == ()
     return outcome
 
 
-def first(min_isr: int = 2) -> Record:
+def first(min_isr: int = 2) -> PartitionState:
     """Version 1 by n1, three replicas."""
     return ok(
         create(
@@ -37,25 +37,27 @@ def first(min_isr: int = 2) -> Record:
     )
 
 
-def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> Record:
+def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> PartitionState:
     """n1 (incarnation 1) leads epoch 1; n2 is incarnation 2, n3 is 3; version 4 or 5."""
     record = ok(register(first(min_isr), attempt="a2", node="n2", clean=True, url="u2"))
     record = ok(register(record, attempt="a3", node="n3", clean=True, url="u3"))
-    record = ok(elect(record, attempt="a4", node="n1", incarnation=1))
+    record = ok(elect(record, attempt="a4", node="n1", broker_epoch=1))
     if isr == ("n1",):
         return record
-    added = tuple((node, record.incarnation_of(node)) for node in isr if node != "n1")
-    return ok(alter_isr(record, attempt="a5", node="n1", incarnation=1, isr=isr, added=added))
+    added = tuple((node, record.broker_epoch_of(node)) for node in isr if node != "n1")
+    return ok(alter_isr(record, attempt="a5", node="n1", broker_epoch=1, isr=isr, added=added))
 
 
-def shrunk(record: Record, isr: tuple[str, ...]) -> Record:
+def shrunk(record: PartitionState, isr: tuple[str, ...]) -> PartitionState:
     """n1 takes members out of the ISR."""
     return ok(
-        alter_isr(record, attempt=f"s{record.version}", node="n1", incarnation=1, isr=isr, added=())
+        alter_isr(
+            record, attempt=f"s{record.version}", node="n1", broker_epoch=1, isr=isr, added=()
+        )
     )
 
 
-def drained(record: Record, node: str) -> Record:
+def drained(record: PartitionState, node: str) -> PartitionState:
     """``node`` is draining and out of the ISR, as a drain leaves it."""
     nodes = tuple(
         (known, replace(entry, draining=True) if known == node else entry)
@@ -66,7 +68,7 @@ def drained(record: Record, node: str) -> Record:
     return ok(replace(record, nodes=nodes, isr=isr, elr=elr))
 
 
-def sets(record: Record) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def sets(record: PartitionState) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """ISR, ELR, last known eligible."""
     return (record.isr, record.elr, record.last_known_eligible)
 

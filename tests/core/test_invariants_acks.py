@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import FlushLog, Send
-from yak_core.contract.events import DiskDone, Done, Received
+from yak_core.contract.events import DiskDone, DiskOk, Received
 from yak_core.contract.messages import Replicate, ReplicateAck
 
 
@@ -47,7 +47,7 @@ def test_a_batch_that_found_no_space_is_not_flushed() -> None:
     stage.no_space("n2", batch)
     with broken("AckIsVerified"):
         stage.step("n2", QUIET, FlushLog(9_000, 0))
-        stage.step("n2", DiskDone(9_000, 0, Done()))
+        stage.step("n2", DiskDone(9_000, 0, DiskOk()))
         stage.ack("n2")
 
 
@@ -87,7 +87,7 @@ def test_what_an_earlier_life_acknowledged_does_not_count() -> None:
     stage.commit(batch)
     stage.start("n2", batch)
     stage.register("n2")
-    stage.leading("n1").progress["n2"].incarnation = stage.node("n2").incarnation
+    stage.leading("n1").progress["n2"].broker_epoch = stage.node("n2").broker_epoch
     with broken("ProgressIsEvidence"):
         stage.see("n1")
 

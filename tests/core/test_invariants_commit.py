@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import FlushLog
-from yak_core.contract.events import DiskDone, Done
+from yak_core.contract.events import DiskDone, DiskOk
 from yak_core.metadata.transitions import alter_isr
 
 
@@ -172,7 +172,7 @@ def test_who_may_be_elected_is_in_the_maximal_isr() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
     with broken("QuorumSuperset"):
-        stage.write(alter_isr, node="n1", isr=NODES, added=stage.lives("n3"))
+        stage.write(alter_isr, node="n1", isr=NODES, added=stage.starts("n3"))
 
 
 def test_the_maximal_isr_has_what_is_recorded_and_what_is_proposed() -> None:
@@ -189,7 +189,7 @@ def test_a_proposal_may_be_accepted_before_anybody_is_told() -> None:
     stage.shrink("n1", "n3")
     stage.propose("n1", *NODES)
     with near_miss("QuorumSuperset"):
-        stage.write(alter_isr, node="n1", isr=NODES, added=stage.lives("n3"))
+        stage.write(alter_isr, node="n1", isr=NODES, added=stage.starts("n3"))
         stage.see("n1")
 
 
@@ -328,7 +328,7 @@ def test_a_flush_of_less_may_end_late() -> None:
     stage.step("n1", QUIET, FlushLog(early, 0))
     stage.append("n1", second)
     with near_miss("HwJustified"):
-        stage.step("n1", DiskDone(early, 0, Done()))
+        stage.step("n1", DiskDone(early, 0, DiskOk()))
         for node in ("n2", "n3"):
             stage.have(node, first)
         stage.shown("n2", "n3")

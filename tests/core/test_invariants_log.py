@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
-from yak_core.contract.events import DiskDone, Done
+from yak_core.contract.events import DiskDone, DiskOk
 from yak_core.contract.messages import Replicate
 from yak_core.log.epochs import EpochIndex
 
@@ -138,7 +138,7 @@ def test_a_broker_believes_nothing_flushed_that_is_not() -> None:
     log = stage.node("n1").log
     log.appended_end = log.durable_end = 2
     with broken("ReplicaShape"):
-        stage.step("n1", DiskDone(flush, 0, Done()))
+        stage.step("n1", DiskDone(flush, 0, DiskOk()))
 
 
 def test_a_leader_starts_its_epoch_at_its_log_end() -> None:
@@ -163,7 +163,7 @@ def test_a_broker_may_know_less_than_its_disk() -> None:
     flush = stage.op()
     stage.step("n1", QUIET, FlushLog(flush, 0))
     with near_miss("ReplicaShape"):
-        stage.step("n1", DiskDone(flush, 0, Done()))
+        stage.step("n1", DiskDone(flush, 0, DiskOk()))
 
 
 def test_the_epoch_index_follows_from_the_log() -> None:

@@ -22,7 +22,7 @@ def test_an_epoch_has_one_leader() -> None:
 def test_a_restarted_leader_has_lost_its_epoch() -> None:
     stage = Stage()
     stage.start("n1")
-    stage.node("n1").incarnation = stage.stored.leader_incarnation
+    stage.node("n1").broker_epoch = stage.stored.leader_broker_epoch
     with broken("OneLeaderPerEpoch"):
         stage.take_office("n1")
 
@@ -55,7 +55,7 @@ def test_an_epoch_does_not_fall_in_a_restart() -> None:
     stage.follow("n3", 2)
     stage.start("n3")
     broker = stage.node("n3")
-    broker.incarnation, broker.epoch = 9, 1
+    broker.broker_epoch, broker.epoch = 9, 1
     with broken("EpochNeverFalls"):
         stage.step("n3", QUIET)
 
@@ -100,7 +100,7 @@ def test_a_leader_is_in_the_isr() -> None:
         stage.stored,
         attempt="a",
         node="n1",
-        incarnation=stage.stored.leader_incarnation,
+        broker_epoch=stage.stored.leader_broker_epoch,
         isr=("n1", "n2"),
         added=(),
     )
@@ -111,7 +111,7 @@ def test_a_leader_is_in_the_isr() -> None:
 
 def test_the_first_record_is_the_first_version() -> None:
     stage = Stage()
-    stage.invariants.scene.record = None
+    stage.invariants.context.record = None
     with broken("RecordChain"):
         stage.accept(stage.stored)
 
@@ -141,7 +141,7 @@ def test_who_joins_holds_the_start_of_the_epoch() -> None:
     stage.ack("n3", "n2")
     stage.propose("n2", "n2", "n3")
     with broken("IsrAdmission"):
-        stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.lives("n3"))
+        stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.starts("n3"))
 
 
 def test_who_joins_has_flushed_the_start_of_the_epoch() -> None:
@@ -156,7 +156,7 @@ def test_who_joins_has_flushed_the_start_of_the_epoch() -> None:
     stage.ack("n3", "n2", match=0)
     stage.propose("n2", "n2", "n3")
     with broken("IsrAdmission"):
-        stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.lives("n3"))
+        stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.starts("n3"))
 
 
 def test_who_joins_has_acknowledged_in_this_epoch() -> None:
@@ -164,7 +164,7 @@ def test_who_joins_has_acknowledged_in_this_epoch() -> None:
     stage.lead("n2")
     stage.propose("n2", *NODES)
     with broken("IsrAdmission"):
-        stage.write(alter_isr, node="n2", isr=NODES, added=stage.lives("n1"))
+        stage.write(alter_isr, node="n2", isr=NODES, added=stage.starts("n1"))
 
 
 def test_who_is_elected_was_in_isr_or_elr() -> None:
@@ -179,7 +179,7 @@ def test_who_is_elected_was_in_isr_or_elr() -> None:
                 attempt="usurper",
                 ancestors=(known.stamp, *known.ancestors),
                 leader="n3",
-                leader_incarnation=known.incarnation_of("n3"),
+                leader_broker_epoch=known.broker_epoch_of("n3"),
                 leader_epoch=known.leader_epoch + 1,
                 isr=("n2", "n3"),
             )
@@ -258,7 +258,7 @@ def test_who_lost_what_it_had_not_acknowledged_stays() -> None:
 
 def test_a_life_has_one_incarnation() -> None:
     stage = Stage()
-    stage.node("n2").incarnation += 1
+    stage.node("n2").broker_epoch += 1
     with broken("ReplicaShape"):
         stage.step("n2", QUIET)
 

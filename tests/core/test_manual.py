@@ -49,7 +49,7 @@ def picture(world: Manual) -> list[object]:
     shown: list[object] = [world.store.record, dict(world.store.beats)]
     shown += [tuple(world.transit.flights.values()), tuple(world.transit.calls.values())]
     for place in world.nodes.values():
-        shown += [place.clock, place.life, tuple(place.timers.values()), tuple(place.disk.queue)]
+        shown += [place.clock, place.starts, tuple(place.timers.values()), tuple(place.disk.queue)]
         shown += [tuple(place.disk.image.batches), tuple(place.disk.tail.batches)]
         shown.append(None if place.host is None else place.host.node.snapshot())
     return shown
@@ -161,7 +161,7 @@ def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
 
 
 def test_a_response_reaches_only_the_life_that_asked() -> None:
-    """Restart a producer while its answer is on the wire: the new life does not get it."""
+    """Restart a producer while its answer is on the wire: the new start does not get it."""
     world = cluster()
     world.add("p1", ClientConfig(NODES), lambda _: Producer())
     world.start("p1")
@@ -205,9 +205,9 @@ def test_endless_talk_is_noticed() -> None:
 
 
 def test_nonces_differ_where_ids_are_taken_from_them() -> None:
-    """Nonces of nodes and lives differ in their upper 62 bits, which become producer ids."""
+    """Nonces of nodes and starts differ in their upper 62 bits, which become producer ids."""
     names = ("n1", "n2", "n11", "p1", "a-long-name-of-a-producer-1", "a-long-name-of-a-producer-2")
-    nonces = [nonce_of(name, life) for name in names for life in range(1, 20)]
+    nonces = [nonce_of(name, start) for name in names for start in range(1, 20)]
     assert len({nonce >> 66 for nonce in nonces}) == len(nonces)
     assert all(0 <= nonce < 1 << 128 for nonce in nonces)
 

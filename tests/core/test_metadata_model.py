@@ -6,18 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_GUARD,
     REFUSED_STAMP,
-    BeatCall,
     Cas,
-    Done,
     MetaValue,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
 )
 from yak_core.metadata.transitions import create, register
 from yak_core.model.store import StoreModel
@@ -27,22 +27,22 @@ FIRST = create(
 )
 
 
-def second(attempt: str = "a2", node: str = "n2") -> Record:
+def second(attempt: str = "a2", node: str = "n2") -> PartitionState:
     """A record that may follow FIRST."""
     grown = register(FIRST, attempt=attempt, node=node, clean=False, url="u")
-    assert isinstance(grown, Record)
+    assert isinstance(grown, PartitionState)
     return grown
 
 
 def created() -> StoreModel:
     """A store that holds FIRST."""
     store = StoreModel()
-    assert store.apply(Cas(None, FIRST, None)) == Done(MetaValue(FIRST, False, ()))
+    assert store.apply(Cas(None, FIRST, None)) == StoreOk(MetaValue(FIRST, False, ()))
     return store
 
 
 def test_empty_store_answers_with_nothing() -> None:
-    assert StoreModel().apply(Read()) == Done(MetaValue(None, False, ()))
+    assert StoreModel().apply(Read()) == StoreOk(MetaValue(None, False, ()))
 
 
 def test_record_is_created_once() -> None:
@@ -59,7 +59,7 @@ def test_write_needs_the_stored_version_and_attempt() -> None:
     assert isinstance(store.apply(Cas((1, "b1"), second(), None)), Refused)
     assert isinstance(store.apply(Cas((2, "a1"), second(), None)), Refused)
     assert store.record == FIRST
-    assert store.apply(Cas((1, "a1"), second(), None)) == Done(MetaValue(second(), False, ()))
+    assert store.apply(Cas((1, "a1"), second(), None)) == StoreOk(MetaValue(second(), False, ()))
     late = store.apply(Cas((1, "a1"), second("b2", "n3"), None))
     assert late == Refused(REFUSED_STAMP, MetaValue(second(), False, ()))
     assert store.history == [FIRST, second()]
@@ -87,15 +87,15 @@ def test_guard_holds_only_while_the_beat_stands_still() -> None:
     """F49 and F84: a leader whose beat moves cannot be deposed."""
     store = created()
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Refused)
-    store.apply(BeatCall("n1", 1, None))
+    store.apply(RenewLease("n1", 1, None))
     refused = store.apply(Cas((1, "a1"), second(), ("n1", 0)))
     assert refused == Refused(REFUSED_GUARD, MetaValue(FIRST, False, (("n1", 1, 1),)))
     assert store.record == FIRST
-    assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Done)
+    assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), StoreOk)
 
 
 def test_guard_of_a_node_that_never_beat_is_zero() -> None:
-    assert isinstance(created().apply(Cas((1, "a1"), second(), ("n9", 0))), Done)
+    assert isinstance(created().apply(Cas((1, "a1"), second(), ("n9", 0))), StoreOk)
 
 
 def test_stamp_is_named_before_guard() -> None:
@@ -106,12 +106,12 @@ def test_stamp_is_named_before_guard() -> None:
 
 def test_beats_only_grow_and_show_the_incarnation_given() -> None:
     store = created()
-    store.apply(BeatCall("n2", 4, None))
-    store.apply(BeatCall("n1", 1, None))
-    answer = store.apply(BeatCall("n2", 9, None))
-    assert answer == Done(MetaValue(FIRST, False, (("n1", 1, 1), ("n2", 9, 2))))
-    assert answer.value.beat_of("n2") == 2
-    assert answer.value.beat_of("n3") == 0
+    store.apply(RenewLease("n2", 4, None))
+    store.apply(RenewLease("n1", 1, None))
+    answer = store.apply(RenewLease("n2", 9, None))
+    assert answer == StoreOk(MetaValue(FIRST, False, (("n1", 1, 1), ("n2", 9, 2))))
+    assert answer.value.renewals_of("n2") == 2
+    assert answer.value.renewals_of("n3") == 0
 
 
 @pytest.mark.parametrize(
@@ -121,35 +121,35 @@ def test_beats_only_grow_and_show_the_incarnation_given() -> None:
 def test_beat_leaves_out_a_record_that_is_known(
     known: tuple[int, str] | None, unchanged: bool
 ) -> None:
-    answer = created().apply(BeatCall("n1", 1, known))
+    answer = created().apply(RenewLease("n1", 1, known))
     record = None if unchanged else FIRST
-    assert answer == Done(MetaValue(record, unchanged, (("n1", 1, 1),)))
+    assert answer == StoreOk(MetaValue(record, unchanged, (("n1", 1, 1),)))
 
 
 @pytest.mark.parametrize("known", [None, (1, "a1")])
 def test_beat_tells_that_the_record_is_gone(known: tuple[int, str] | None) -> None:
     """F80: a node that knows a record must see that the store has none."""
-    assert StoreModel().apply(BeatCall("n1", 1, known)) == Done(
+    assert StoreModel().apply(RenewLease("n1", 1, known)) == StoreOk(
         MetaValue(None, False, (("n1", 1, 1),))
     )
 
 
 def test_beat_needs_a_registration() -> None:
     with pytest.raises(AssertionError):
-        created().apply(BeatCall("n1", 0, None))
+        created().apply(RenewLease("n1", 0, None))
 
 
 def test_view_is_replaced_and_touches_nothing_else() -> None:
     store = created()
-    assert store.apply(Publish((("leader", "n1"), ("leo:n2", "4")))) == Done(NOTHING_SAID)
-    assert store.apply(Publish((("leader", "n2"),))) == Done(NOTHING_SAID)
+    assert store.apply(Publish((("leader", "n1"), ("leo:n2", "4")))) == StoreOk(NOTHING_SAID)
+    assert store.apply(Publish((("leader", "n2"),))) == StoreOk(NOTHING_SAID)
     assert store.view == {"leader": "n2"}
     assert (store.record, store.beats, store.history) == (FIRST, {}, [FIRST])
 
 
 def test_fork_shares_nothing_mutable() -> None:
     store = created()
-    store.apply(BeatCall("n1", 1, None))
+    store.apply(RenewLease("n1", 1, None))
     copy = store.fork()
     assert (copy.record, copy.beats, copy.view, copy.history) == (
         store.record,
@@ -158,7 +158,7 @@ def test_fork_shares_nothing_mutable() -> None:
         store.history,
     )
     copy.apply(Cas((1, "a1"), second(), None))
-    copy.apply(BeatCall("n1", 1, None))
+    copy.apply(RenewLease("n1", 1, None))
     copy.apply(Publish((("leader", "n1"),)))
     assert (store.record, store.beats, store.view) == (FIRST, {"n1": (1, 1)}, {})
     assert store.history == [FIRST]

@@ -14,21 +14,21 @@ from yak_core.metadata.partition_state import (
     RECOVERIES,
     UNCLEAN_POLICIES,
     NodeEntry,
-    Record,
-    RecordError,
-    decode_record,
-    encode_record,
+    PartitionState,
+    PartitionStateError,
+    decode_partition_state,
+    encode_partition_state,
     follows,
 )
 
-SAMPLE = Record(
+SAMPLE = PartitionState(
     store_id="s1",
     version=3,
     attempt="a-3",
     ancestors=((2, "a-2"), (1, "a-1")),
     leader_epoch=1,
     leader="n1",
-    leader_incarnation=1,
+    leader_broker_epoch=1,
     isr=("n1",),
     elr=("n2",),
     last_known_eligible=(),
@@ -63,14 +63,14 @@ ENTRIES = st.builds(
     NodeEntry, LIVES, st.booleans(), st.booleans(), WORDS, st.integers(-1, 9), st.integers(-1, 9)
 )
 RECORDS = st.builds(
-    Record,
+    PartitionState,
     store_id=IDS,
     version=LIVES,
     attempt=IDS,
     ancestors=st.lists(st.tuples(LIVES, IDS), max_size=ANCESTORS_MAX).map(tuple),
     leader_epoch=COUNTS,
     leader=st.none() | IDS,
-    leader_incarnation=COUNTS,
+    leader_broker_epoch=COUNTS,
     isr=ID_TUPLES,
     elr=ID_TUPLES,
     last_known_eligible=ID_TUPLES,
@@ -85,34 +85,34 @@ RECORDS = st.builds(
 
 
 def test_sample_of_schema_1_is_read_and_written_unchanged() -> None:
-    assert decode_record(SAMPLE_BYTES) == SAMPLE
-    assert encode_record(SAMPLE) == SAMPLE_BYTES
+    assert decode_partition_state(SAMPLE_BYTES) == SAMPLE
+    assert encode_partition_state(SAMPLE) == SAMPLE_BYTES
 
 
 @given(RECORDS)
-def test_any_record_survives_the_round_trip(record: Record) -> None:
-    data = encode_record(record)
-    assert decode_record(data) == record
-    assert encode_record(decode_record(data)) == data
+def test_any_record_survives_the_round_trip(record: PartitionState) -> None:
+    data = encode_partition_state(record)
+    assert decode_partition_state(data) == record
+    assert encode_partition_state(decode_partition_state(data)) == data
 
 
 @given(RECORDS, RECORDS)
 @example(SAMPLE, replace(SAMPLE))
 @example(SAMPLE, replace(SAMPLE, leader="None"))
 @example(replace(SAMPLE, leader=None), replace(SAMPLE, leader="null"))
-def test_equal_records_and_only_those_have_equal_bytes(one: Record, other: Record) -> None:
-    assert (one == other) == (encode_record(one) == encode_record(other))
+def test_equal_records_and_only_those_have_equal_bytes(one: PartitionState, other: PartitionState) -> None:
+    assert (one == other) == (encode_partition_state(one) == encode_partition_state(other))
 
 
 def read_or_refuse(data: bytes) -> bool:
     """True when refused. Anything but a RecordError, or a record of other bytes, fails the test."""
     try:
-        record = decode_record(data)
-    except RecordError as error:
+        record = decode_partition_state(data)
+    except PartitionStateError as error:
         assert str(error).startswith("The metadata record ")
         assert str(error).endswith(".")
         return True
-    assert encode_record(record) == data
+    assert encode_partition_state(record) == data
     return False
 
 
@@ -123,9 +123,9 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 
 @given(RECORDS, st.data())
 def test_damage_is_refused_or_spells_another_record_exactly(
-    record: Record, data: st.DataObject
+    record: PartitionState, data: st.DataObject
 ) -> None:
-    intact = encode_record(record)
+    intact = encode_partition_state(record)
     at = data.draw(st.integers(0, len(intact) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda value: value != intact[at]))
     read_or_refuse(intact[:at] + bytes([byte]) + intact[at + 1 :])
@@ -197,32 +197,32 @@ def test_field_of_the_wrong_kind_is_refused_by_name(name: str) -> None:
         if value in RIGHT.get(name, []):
             assert not read_or_refuse(data)
         else:
-            with pytest.raises(RecordError, match=name):
-                decode_record(data)
+            with pytest.raises(PartitionStateError, match=name):
+                decode_partition_state(data)
     del loaded[name]
-    with pytest.raises(RecordError, match=f"lacks '{name}'"):
-        decode_record(json.dumps(loaded).encode())
+    with pytest.raises(PartitionStateError, match=f"lacks '{name}'"):
+        decode_partition_state(json.dumps(loaded).encode())
 
 
 @pytest.mark.parametrize("name", ["incarnation", "clean", "draining", "url", "last_epoch", "leo"])
 def test_damaged_node_entry_is_refused_by_name(name: str) -> None:
     loaded = json.loads(SAMPLE_BYTES)
     loaded["nodes"]["n2"][name] = None
-    with pytest.raises(RecordError, match=f"'{name}' of node 'n2'"):
-        decode_record(json.dumps(loaded).encode())
+    with pytest.raises(PartitionStateError, match=f"'{name}' of node 'n2'"):
+        decode_partition_state(json.dumps(loaded).encode())
 
 
 def test_too_many_ancestors_are_refused() -> None:
     lineage = tuple((version, "a") for version in range(60, 60 - ANCESTORS_MAX, -1))
     kept = replace(SAMPLE, version=61, ancestors=lineage)
-    assert decode_record(encode_record(kept)) == kept
-    with pytest.raises(RecordError, match="at most 32 stamps"):
-        decode_record(encode_record(replace(kept, ancestors=(*lineage, (28, "a")))))
+    assert decode_partition_state(encode_partition_state(kept)) == kept
+    with pytest.raises(PartitionStateError, match="at most 32 stamps"):
+        decode_partition_state(encode_partition_state(replace(kept, ancestors=(*lineage, (28, "a")))))
 
 
 def test_text_outside_unicode_cannot_be_encoded() -> None:
     with pytest.raises(UnicodeEncodeError):
-        encode_record(replace(SAMPLE, store_id="\ud800"))
+        encode_partition_state(replace(SAMPLE, store_id="\ud800"))
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_follows_cannot_tell_beyond_the_oldest_kept_ancestor() -> None:
 def test_nodes_are_found_and_unknown_ones_have_incarnation_zero() -> None:
     assert SAMPLE.node("n2") == SAMPLE.nodes[1][1]
     assert SAMPLE.node("n3") is None
-    assert (SAMPLE.incarnation_of("n2"), SAMPLE.incarnation_of("n3")) == (2, 0)
+    assert (SAMPLE.broker_epoch_of("n2"), SAMPLE.broker_epoch_of("n3")) == (2, 0)
 
 
 def test_min_isr_is_bounded_by_the_number_of_replicas() -> None:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from tests.core.metadata_records import ALONE, TWO, drained, first, ok
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
-    check_record,
+    check_partition_state,
     check_step,
     elect,
     register,
@@ -21,26 +21,26 @@ from yak_core.metadata.transitions import (
 RECOVERING = replace(ALONE, recovery="recovering")
 
 
-def try_elect(record: Record, node: str, incarnation: int) -> Record | Rejected:
-    return elect(record, attempt="try", node=node, incarnation=incarnation)
+def try_elect(record: PartitionState, node: str, broker_epoch: int) -> PartitionState | Rejected:
+    return elect(record, attempt="try", node=node, broker_epoch=broker_epoch)
 
 
 def try_alter(
-    record: Record, isr: str, *added: tuple[str, int], node: str = "n1", incarnation: int = 1
-) -> Record | Rejected:
+    record: PartitionState, isr: str, *added: tuple[str, int], node: str = "n1", broker_epoch: int = 1
+) -> PartitionState | Rejected:
     return alter_isr(
         record,
         attempt="try",
         node=node,
-        incarnation=incarnation,
+        broker_epoch=broker_epoch,
         isr=tuple(isr.split()),
         added=added,
     )
 
 
-REFUSALS: list[tuple[str, Callable[[], Record | Rejected], str]] = [
-    ("F22 elected as an earlier life", lambda: try_elect(TWO, "n2", 1), "incarnation 1 of n2"),
-    ("F22 elected as a life to come", lambda: try_elect(TWO, "n2", 99), "incarnation 99 of n2"),
+REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
+    ("F22 elected as an earlier start", lambda: try_elect(TWO, "n2", 1), "incarnation 1 of n2"),
+    ("F22 elected as a start to come", lambda: try_elect(TWO, "n2", 99), "incarnation 99 of n2"),
     ("F22 elected unregistered", lambda: try_elect(first(), "n2", 0), "incarnation 0 of n2"),
     ("F43 elected from no set", lambda: try_elect(TWO, "n3", 3), "in neither ISR nor ELR"),
     (
@@ -51,12 +51,12 @@ REFUSALS: list[tuple[str, Callable[[], Record | Rejected], str]] = [
     ("elected again", lambda: try_elect(TWO, "n1", 1), "leads epoch 1 already"),
     (
         "F59 altered by another",
-        lambda: try_alter(TWO, "n2", node="n2", incarnation=2),
+        lambda: try_alter(TWO, "n2", node="n2", broker_epoch=2),
         "not the leader",
     ),
     (
-        "F41 altered by a leader's earlier life",
-        lambda: try_alter(TWO, "n1", incarnation=9),
+        "F41 altered by a leader's earlier start",
+        lambda: try_alter(TWO, "n1", broker_epoch=9),
         "not the one that leads",
     ),
     (
@@ -69,19 +69,19 @@ REFUSALS: list[tuple[str, Callable[[], Record | Rejected], str]] = [
     ("nothing to change", lambda: try_alter(TWO, "n1 n2"), "stay as it is"),
     ("S9 stranger joins", lambda: try_alter(TWO, "n1 n2 n9", ("n9", 0)), "n9 is not a replica"),
     (
-        "F21 joins as an earlier life",
+        "F21 joins as an earlier start",
         lambda: try_alter(TWO, "n1 n2 n3", ("n3", 2)),
         "incarnation 2 of n3",
     ),
     (
-        "F20 joins as a life to come",
+        "F20 joins as a start to come",
         lambda: try_alter(TWO, "n1 n2 n3", ("n3", 9)),
         "incarnation 9 of n3",
     ),
     (
         "F21 joins unregistered",
         lambda: try_alter(
-            ok(elect(first(), attempt="e", node="n1", incarnation=1)), "n1 n2", ("n2", 0)
+            ok(elect(first(), attempt="e", node="n1", broker_epoch=1)), "n1 n2", ("n2", 0)
         ),
         "incarnation 0 of n2",
     ),
@@ -107,7 +107,7 @@ REFUSALS: list[tuple[str, Callable[[], Record | Rejected], str]] = [
 
 @pytest.mark.parametrize(("flaw", "attempt", "reason"), REFUSALS, ids=[row[0] for row in REFUSALS])
 def test_precondition_refuses(
-    flaw: str, attempt: Callable[[], Record | Rejected], reason: str
+    flaw: str, attempt: Callable[[], PartitionState | Rejected], reason: str
 ) -> None:
     outcome = attempt()
     assert isinstance(outcome, Rejected), flaw
@@ -129,14 +129,14 @@ BROKEN = [
         replace(drained(TWO, "n2"), isr=("n1", "n2"), elr=()),
     ),
     ("S9 recovering means alone", replace(TWO, recovery="recovering")),
-    ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_incarnation=3)),
-    ("S15 leader is the registered incarnation", replace(TWO, leader_incarnation=2)),
+    ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=3)),
+    ("S15 leader is the registered incarnation", replace(TWO, leader_broker_epoch=2)),
     ("S15 leader is the registered incarnation", replace(TWO, leader=None)),
     ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=TWO.version)),
     ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=0)),
     (
         "INV-E4 incarnations are versions",
-        replace(TWO, nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], incarnation=2)))),
+        replace(TWO, nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], broker_epoch=2)))),
     ),
     ("INV-E4 lineage has no gap", replace(TWO, ancestors=TWO.ancestors[1:])),
     ("INV-E4 lineage has no gap", replace(TWO, version=TWO.version + 1)),
@@ -144,8 +144,8 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("name", "record"), BROKEN, ids=[row[0] for row in BROKEN])
-def test_broken_shape_is_named(name: str, record: Record) -> None:
-    assert name in check_record(record)
+def test_broken_shape_is_named(name: str, record: PartitionState) -> None:
+    assert name in check_partition_state(record)
 
 
 STEP = ok(register(TWO, attempt="r", node="n3", clean=True, url=""))
@@ -153,8 +153,8 @@ BROKEN_STEPS = [
     ("INV-E4 same store", replace(STEP, store_id="s2")),
     ("INV-E4 version grows by one", replace(STEP, version=STEP.version + 1)),
     ("INV-E4 epoch never falls", replace(STEP, leader_epoch=0)),
-    ("INV-E4 epoch rises with a new leader", replace(STEP, leader="n2", leader_incarnation=2)),
-    ("INV-E4 epoch rises with a new leader", replace(STEP, leader_incarnation=2)),
+    ("INV-E4 epoch rises with a new leader", replace(STEP, leader="n2", leader_broker_epoch=2)),
+    ("INV-E4 epoch rises with a new leader", replace(STEP, leader_broker_epoch=2)),
     ("INV-E4 incarnations never fall", replace(STEP, nodes=TWO.nodes[:2])),
     ("INV-E4 unclean generation never falls", replace(STEP, unclean_generation=-1)),
     ("INV-E5 names the version before", replace(STEP, ancestors=STEP.ancestors[1:])),
@@ -162,6 +162,6 @@ BROKEN_STEPS = [
 
 
 @pytest.mark.parametrize(("name", "newer"), BROKEN_STEPS, ids=[row[0] for row in BROKEN_STEPS])
-def test_broken_step_is_named(name: str, newer: Record) -> None:
+def test_broken_step_is_named(name: str, newer: PartitionState) -> None:
     assert check_step(TWO, STEP) == ()
     assert name in check_step(TWO, newer)

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.core.metadata_records import TWO, first
-from yak_core.metadata.partition_state import RecordError, encode_record
+from yak_core.metadata.partition_state import PartitionStateError, encode_partition_state
 from yak_core.metadata.redis_scripts import (
     BEAT,
     CAS,
@@ -23,18 +23,18 @@ from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_GUARD,
     REFUSED_STAMP,
-    BeatCall,
     Cas,
-    Done,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
 )
 
 KEYS = keys_of("c1")
-VALUE = encode_record(first())
+VALUE = encode_partition_state(first())
 
 BANNED = re.compile(
     r"\b(time|p?ttl|p?expire\w*|p?setex|getex|setnx|px|ex|math|\w*random\w*|\w*randmember|next"
@@ -113,8 +113,8 @@ BOTH = ("yak:{c1}:record", "yak:{c1}:beats")
     ("request_", "call"),
     [
         (Read(), ScriptCall(READ, BOTH, ())),
-        (BeatCall("ñ", 7, None), ScriptCall(BEAT, BOTH, ("ñ".encode(), b"7", b"", b""))),
-        (BeatCall("n1", 7, (3, "a")), ScriptCall(BEAT, BOTH, (b"n1", b"7", b"3", b"a"))),
+        (RenewLease("ñ", 7, None), ScriptCall(BEAT, BOTH, ("ñ".encode(), b"7", b"", b""))),
+        (RenewLease("n1", 7, (3, "a")), ScriptCall(BEAT, BOTH, (b"n1", b"7", b"3", b"a"))),
         (
             Cas(None, first(), None),
             ScriptCall(CAS, BOTH, (b"", b"", b"1", b"a1", VALUE, b"", b"")),
@@ -141,19 +141,19 @@ SHOWN = MetaValue(first(), False, (("n1", 1, 30), ("n2", 2, 9)))
 @pytest.mark.parametrize(
     ("request_", "reply", "outcome"),
     [
-        (Read(), [b"done", b"1", b"a1", VALUE, BEATS], Done(SHOWN)),
-        (Read(), [b"done", b"", b"", b"", []], Done(MetaValue(None, False, ()))),
+        (Read(), [b"done", b"1", b"a1", VALUE, BEATS], StoreOk(SHOWN)),
+        (Read(), [b"done", b"", b"", b"", []], StoreOk(MetaValue(None, False, ()))),
         (CAS_REQUEST, [b"stamp", b"1", b"a1", VALUE, BEATS], Refused(REFUSED_STAMP, SHOWN)),
         (CAS_REQUEST, [b"guard", b"1", b"a1", VALUE, BEATS], Refused(REFUSED_GUARD, SHOWN)),
         (
-            BeatCall("n1", 1, (1, "a1")),
+            RenewLease("n1", 1, (1, "a1")),
             (b"same", b"", b"", b"", tuple(BEATS)),
-            Done(MetaValue(None, True, SHOWN.beats)),
+            StoreOk(MetaValue(None, True, SHOWN.beats)),
         ),
-        (Publish(()), [b"done"], Done(NOTHING_SAID)),
+        (Publish(()), [b"done"], StoreOk(NOTHING_SAID)),
     ],
 )
-def test_reply_is_read(request_: MetaRequest, reply: object, outcome: Done | Refused) -> None:
+def test_reply_is_read(request_: MetaRequest, reply: object, outcome: StoreOk | Refused) -> None:
     assert decode_reply(request_, reply) == outcome
 
 
@@ -171,7 +171,7 @@ def test_reply_is_read(request_: MetaRequest, reply: object, outcome: Done | Ref
         (Read(), [b"guard", b"1", b"a1", VALUE, []]),
         (Read(), [b"same", b"", b"", b"", []]),
         (CAS_REQUEST, [b"same", b"", b"", b"", []]),
-        (BeatCall("n1", 1, None), [b"damaged", b"1", b"a1", VALUE, BEATS]),
+        (RenewLease("n1", 1, None), [b"damaged", b"1", b"a1", VALUE, BEATS]),
         (Read(), [b"done", b"2", b"a1", VALUE, []]),
         (Read(), [b"done", b"1", b"a2", VALUE, []]),
         (Read(), [b"done", b"", b"", VALUE, []]),
@@ -189,5 +189,5 @@ def test_reply_is_read(request_: MetaRequest, reply: object, outcome: Done | Ref
     ],
 )
 def test_damaged_reply_is_a_record_error(request_: MetaRequest, reply: object) -> None:
-    with pytest.raises(RecordError, match="metadata"):
+    with pytest.raises(PartitionStateError, match="metadata"):
         decode_reply(request_, reply)

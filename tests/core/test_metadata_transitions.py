@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
-from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, Record
+from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState
 from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
 
 # T0
@@ -20,7 +20,7 @@ def test_creator_is_registered_and_alone_in_the_isr() -> None:
     assert record.ancestors == ()
     assert sets(record) == (("n1",), (), ())
     assert record.nodes == (("n1", NodeEntry(1, True, False, "u1", -1, -1)),)
-    assert (record.leader, record.leader_incarnation, record.leader_epoch) == (None, 0, 0)
+    assert (record.leader, record.leader_broker_epoch, record.leader_epoch) == (None, 0, 0)
     assert (record.recovery, record.unclean_policy, record.last_leader) == (
         "recovered",
         "never",
@@ -50,8 +50,8 @@ def test_create_asserts_its_arguments(mistake: dict[str, object]) -> None:
         "replicas": ("n1", "n2"),
         "min_isr": 1,
     }
-    make: Callable[..., Record] = create
-    assert isinstance(make(**arguments), Record)
+    make: Callable[..., PartitionState] = create
+    assert isinstance(make(**arguments), PartitionState)
     with pytest.raises(AssertionError):
         make(**{**arguments, **mistake})
 
@@ -104,9 +104,9 @@ def test_last_replica_standing_is_removed_when_unclean() -> None:
     record = shrunk(shrunk(led(), ("n1", "n2")), ("n1",))
     record = ok(register(record, attempt="r", node="n1", clean=False, url="u1"))
     assert sets(record) == ((), ("n2",), ("n1",))
-    back = elect(record, attempt="e", node="n1", incarnation=record.incarnation_of("n1"))
+    back = elect(record, attempt="e", node="n1", broker_epoch=record.broker_epoch_of("n1"))
     assert back == Rejected("n1 is in neither ISR nor ELR")
-    assert sets(ok(elect(record, attempt="e", node="n2", incarnation=2))) == (("n2",), (), ("n1",))
+    assert sets(ok(elect(record, attempt="e", node="n2", broker_epoch=2))) == (("n2",), (), ("n1",))
 
 
 def test_unclean_registration_of_an_outsider_changes_no_set() -> None:
@@ -118,7 +118,7 @@ def test_unclean_registration_of_an_outsider_changes_no_set() -> None:
 def test_registration_ends_the_own_leadership(clean: bool) -> None:
     """F41: else a restarted leader gives two records one epoch and one offset."""
     record = ok(register(led(), attempt="r", node="n1", clean=clean, url="u1"))
-    assert (record.leader, record.leader_incarnation, record.leader_epoch) == (None, 0, 2)
+    assert (record.leader, record.leader_broker_epoch, record.leader_epoch) == (None, 0, 2)
     assert record.last_leader == "n1"
 
 
@@ -146,21 +146,21 @@ def test_stranger_cannot_register() -> None:
 
 
 def test_elected_from_the_isr_deposes_the_leader() -> None:
-    record = ok(elect(led(), attempt="e", node="n2", incarnation=2))
-    assert (record.leader, record.leader_incarnation, record.leader_epoch) == ("n2", 2, 2)
+    record = ok(elect(led(), attempt="e", node="n2", broker_epoch=2))
+    assert (record.leader, record.leader_broker_epoch, record.leader_epoch) == ("n2", 2, 2)
     assert record.last_leader == "n1"
     assert sets(record) == (("n2", "n3"), (), ())
 
 
 def test_deposed_leader_stays_eligible_below_min_isr() -> None:
-    record = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", incarnation=2))
+    record = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", broker_epoch=2))
     assert sets(record) == (("n2",), ("n1",), ())
 
 
 def test_elected_from_the_elr_joins_the_isr() -> None:
     record = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n1", clean=True, url="u1"))
     assert sets(record) == (("n1",), ("n2", "n3"), ())
-    record = ok(elect(record, attempt="e", node="n3", incarnation=3))
+    record = ok(elect(record, attempt="e", node="n3", broker_epoch=3))
     assert sets(record) == (("n1", "n3"), (), ())
     assert (record.leader, record.leader_epoch, record.last_leader) == ("n3", 3, "n1")
 
@@ -168,7 +168,7 @@ def test_elected_from_the_elr_joins_the_isr() -> None:
 def test_election_ends_recovery() -> None:
     record = replace(led(isr=("n1",)), recovery="recovering")
     record = ok(register(record, attempt="r", node="n1", clean=True, url="u1"))
-    elected = ok(elect(record, attempt="e", node="n1", incarnation=record.version))
+    elected = ok(elect(record, attempt="e", node="n1", broker_epoch=record.version))
     assert elected.recovery == "recovered"
 
 
@@ -177,7 +177,7 @@ def test_full_clean_restart_needs_one_node_back() -> None:
     for node in record.replicas:
         record = ok(register(record, attempt=f"r{node}", node=node, clean=True, url=""))
     assert sets(record) == (("n1", "n2", "n3"), (), ())
-    record = ok(elect(record, attempt="e", node="n3", incarnation=record.incarnation_of("n3")))
+    record = ok(elect(record, attempt="e", node="n3", broker_epoch=record.broker_epoch_of("n3")))
     assert sets(record) == (("n1", "n2", "n3"), (), ())
 
 
@@ -200,9 +200,9 @@ def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
             record,
             attempt="x",
             node="n1",
-            incarnation=1,
+            broker_epoch=1,
             isr=("n1", "n2"),
-            added=(("n2", record.incarnation_of("n2")),),
+            added=(("n2", record.broker_epoch_of("n2")),),
         )
     )
     assert sets(record) == (("n1", "n2"), (), ())
@@ -217,7 +217,7 @@ def test_member_that_is_back_is_no_longer_last_known() -> None:
             record,
             attempt="x",
             node="n1",
-            incarnation=1,
+            broker_epoch=1,
             isr=("n1", "n2"),
             added=(("n2", record.version),),
         )
@@ -235,7 +235,7 @@ def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
 @pytest.mark.parametrize("isr", [("n2", "n1"), ("n1", "n1")])
 def test_isr_out_of_order_is_the_callers_mistake(isr: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
-        alter_isr(TWO, attempt="x", node="n1", incarnation=1, isr=isr, added=())
+        alter_isr(TWO, attempt="x", node="n1", broker_epoch=1, isr=isr, added=())
 
 
 @pytest.mark.parametrize("attempt", ["", TWO.attempt])
@@ -247,8 +247,8 @@ def test_attempt_id_names_one_write(attempt: str) -> None:
 def test_ancestors_are_the_last_32_stamps_newest_first() -> None:
     record = first()
     stamps = [record.stamp]
-    for life in range(40):
-        record = ok(register(record, attempt=f"r{life}", node="n1", clean=True, url=""))
+    for start in range(40):
+        record = ok(register(record, attempt=f"r{start}", node="n1", clean=True, url=""))
         stamps.insert(0, record.stamp)
     assert (record.stamp, *record.ancestors) == tuple(stamps[: ANCESTORS_MAX + 1])
 

@@ -8,12 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.metadata_records import TWO, first, led, ok, shrunk
-from yak_core.metadata.partition_state import Record, decode_record, encode_record
-from yak_core.metadata.store_calls import REFUSED_STAMP, BeatCall, Cas, Done, Refused
+from yak_core.metadata.partition_state import (
+    PartitionState,
+    decode_partition_state,
+    encode_partition_state,
+)
+from yak_core.metadata.store_calls import REFUSED_STAMP, Cas, Refused, RenewLease, StoreOk
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
-    check_record,
+    check_partition_state,
     check_step,
     create,
     elect,
@@ -32,7 +36,7 @@ STEPS = st.tuples(
 Step = tuple[str, int, int, int, int]
 
 
-def proposal(base: Record, step: Step, attempt: str) -> Record | Rejected:
+def proposal(base: PartitionState, step: Step, attempt: str) -> PartitionState | Rejected:
     """What the step's node would write, judging by ``base``."""
     kind, who, bits, _, skew = step
     node = NODES[who]
@@ -41,17 +45,17 @@ def proposal(base: Record, step: Step, attempt: str) -> Record | Rejected:
     if kind == "elect":
         able = tuple(n for n in (*base.isr, *base.elr) if n != base.leader)
         node = able[who % len(able)] if able and bits > 1 else node
-        incarnation = base.incarnation_of(node) + skew
-        return elect(base, attempt=attempt, node=node, incarnation=incarnation)
+        broker_epoch = base.broker_epoch_of(node) + skew
+        return elect(base, attempt=attempt, node=node, broker_epoch=broker_epoch)
     if base.leader is not None and bits > 1:
         node = base.leader
     # Mostly members that may join, so that the walk goes on; with 15 anybody.
     known = tuple(n for n in NODES if base.node(n) is not None or bits == 15)
     isr = tuple(n for i, n in enumerate(known) if bits >> i & 1 or n == node)
-    added = tuple((n, base.incarnation_of(n) + skew) for n in isr if n not in base.isr)
-    incarnation = base.incarnation_of(node)
+    added = tuple((n, base.broker_epoch_of(n) + skew) for n in isr if n not in base.isr)
+    broker_epoch = base.broker_epoch_of(node)
     return alter_isr(
-        base, attempt=attempt, node=node, incarnation=incarnation, isr=isr, added=added
+        base, attempt=attempt, node=node, broker_epoch=broker_epoch, isr=isr, added=added
     )
 
 
@@ -61,24 +65,24 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
     start = create(
         store_id="s", attempt="0", node="n1", url="", replicas=NODES[:replicas], min_isr=min_isr
     )
-    assert isinstance(store.apply(Cas(None, start, None)), Done)
+    assert isinstance(store.apply(Cas(None, start, None)), StoreOk)
     had_min_isr = False
     for number, step in enumerate(steps, start=1):
         if step[0] == "beat":
-            store.apply(BeatCall(NODES[step[1]], 1, None))
+            store.apply(RenewLease(NODES[step[1]], 1, None))
             continue
         assert store.record is not None
         had_min_isr = had_min_isr or len(store.record.isr) >= store.record.effective_min_isr
         base = store.history[max(0, len(store.history) - 1 - step[3])]
-        before, bytes_before = store.fork(), encode_record(base)
+        before, bytes_before = store.fork(), encode_partition_state(base)
         proposed = proposal(base, step, str(number))
-        assert encode_record(base) == bytes_before
+        assert encode_partition_state(base) == bytes_before
         if isinstance(proposed, Rejected):
             seen["rejected"] += 1
             continue
-        assert check_record(proposed) == ()
+        assert check_partition_state(proposed) == ()
         assert check_step(base, proposed) == ()
-        assert decode_record(encode_record(proposed)) == proposed
+        assert decode_partition_state(encode_partition_state(proposed)) == proposed
         guard = None if base.leader is None else (base.leader, step[2] % 2)
         outcome = store.apply(Cas(base.stamp, proposed, guard if step[0] == "elect" else None))
         if isinstance(outcome, Refused):
@@ -117,16 +121,16 @@ def test_any_sequence_of_calls_keeps_the_record_sound() -> None:
         assert seen[kind] >= 10, seen
 
 
-def stored(record: Record) -> StoreModel:
+def stored(record: PartitionState) -> StoreModel:
     """A store that holds ``record``."""
     store = StoreModel()
     store.record = record
     return store
 
 
-def altered(record: Record, isr: tuple[str, ...], *added: tuple[str, int]) -> Record:
+def altered(record: PartitionState, isr: tuple[str, ...], *added: tuple[str, int]) -> PartitionState:
     """What n1 (incarnation 1) proposes."""
-    return ok(alter_isr(record, attempt="p", node="n1", incarnation=1, isr=isr, added=added))
+    return ok(alter_isr(record, attempt="p", node="n1", broker_epoch=1, isr=isr, added=added))
 
 
 def test_old_isr_request_does_not_undo_a_registration() -> None:
@@ -147,7 +151,7 @@ def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     assert isinstance(stored(now).apply(late), Refused)
     again = alter_isr(
-        now, attempt="q", node="n1", incarnation=1, isr=("n1", "n2", "n3"), added=(("n3", 3),)
+        now, attempt="q", node="n1", broker_epoch=1, isr=("n1", "n2", "n3"), added=(("n3", 3),)
     )
     assert isinstance(again, Rejected)
 
@@ -159,7 +163,7 @@ def test_late_copy_of_a_refused_proposal_stays_refused() -> None:
     store = stored(now)
     first_answer = store.apply(request)
     newer = altered(now, ("n1", "n2", "n3"), ("n3", now.version))
-    assert isinstance(store.apply(Cas(now.stamp, newer, None)), Done)
+    assert isinstance(store.apply(Cas(now.stamp, newer, None)), StoreOk)
     second_answer = store.apply(request)
     assert isinstance(first_answer, Refused)
     assert isinstance(second_answer, Refused)
@@ -171,10 +175,10 @@ def test_two_candidates_cannot_both_win() -> None:
     base = led()
     store = stored(base)
     one, two = (
-        ok(elect(base, attempt=f"e{node}", node=node, incarnation=base.incarnation_of(node)))
+        ok(elect(base, attempt=f"e{node}", node=node, broker_epoch=base.broker_epoch_of(node)))
         for node in ("n2", "n3")
     )
-    assert isinstance(store.apply(Cas(base.stamp, one, ("n1", 0))), Done)
+    assert isinstance(store.apply(Cas(base.stamp, one, ("n1", 0))), StoreOk)
     assert isinstance(store.apply(Cas(base.stamp, two, ("n1", 0))), Refused)
     assert store.record == one
 
@@ -182,8 +186,8 @@ def test_two_candidates_cannot_both_win() -> None:
 def test_eligible_replica_takes_over_from_a_last_replica_that_lost_its_log() -> None:
     """F28 and F29 as one story: shrink to the leader, power loss, the ELR leads on."""
     record = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
-    assert isinstance(elect(record, attempt="e", node="n1", incarnation=record.version), Rejected)
-    record = ok(elect(record, attempt="e", node="n2", incarnation=2))
+    assert isinstance(elect(record, attempt="e", node="n1", broker_epoch=record.version), Rejected)
+    record = ok(elect(record, attempt="e", node="n2", broker_epoch=2))
     assert (record.leader, record.isr, record.elr) == ("n2", ("n2",), ("n3",))
     assert record.last_known_eligible == ("n1",)
 

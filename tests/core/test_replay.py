@@ -37,8 +37,8 @@ def short_lines() -> list[bytes]:
 
 
 def differing(replay: TraceReplay) -> list[Replayed]:
-    """The lives that did not come out as recorded."""
-    return [life for life in replay.lives if life.difference is not None]
+    """The starts that did not come out as recorded."""
+    return [start for start in replay.starts if start.difference is not None]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,11 +49,11 @@ def test_every_life_of_a_scenario_comes_out_as_recorded(name: str) -> None:
     assert replay.identical
     assert (replay.damage, replay.cut_short, replay.dropped) == ("", False, 0)
     assert replay.header == trace.header
-    assert replay.steps == len(trace) == sum(life.steps for life in replay.lives)
-    assert {(step.node, step.life) for step in trace} == {(r.node, r.life) for r in replay.lives}
-    assert all(life.kind == KINDS[life.node[0]] for life in replay.lives)
-    assert len(replay.lives) > 4
-    assert replay_steps(decode_trace(encode_trace(trace))) == replay.lives
+    assert replay.steps == len(trace) == sum(start.steps for start in replay.starts)
+    assert {(step.node, step.start) for step in trace} == {(r.node, r.start) for r in replay.starts}
+    assert all(start.kind == KINDS[start.node[0]] for start in replay.starts)
+    assert len(replay.starts) > 4
+    assert replay_steps(decode_trace(encode_trace(trace))) == replay.starts
 
 
 def numbers_in(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -91,12 +91,12 @@ def test_any_altered_effect_is_seen(part: int) -> None:
             continue
         tried += 1
         replay = replay_lines(edited(short_lines(), step.i, alter), until=step.i)
-        [life] = differing(replay)
-        assert (life.node, life.life) == (step.node, step.life)
-        assert life.difference is not None
-        assert life.difference.step == step.i
-        assert life.difference.recorded != life.difference.replayed
-        assert f"step {step.i} at {step.t_us} us, " in life.difference.sentence
+        [start] = differing(replay)
+        assert (start.node, start.start) == (step.node, step.start)
+        assert start.difference is not None
+        assert start.difference.step == step.i
+        assert start.difference.recorded != start.difference.replayed
+        assert f"step {step.i} at {step.t_us} us, " in start.difference.sentence
         assert not replay.identical
     assert tried > 20
 
@@ -105,17 +105,17 @@ def test_an_effect_that_was_added_or_exchanged_is_seen() -> None:
     """Goal: number and order count. Method: an effect where none was, and two in other order."""
     silent = next(step for step in short_run() if not step.effects)
     lines = edited(short_lines(), silent.i, lambda v: v["fx"].append({"CancelTimer": {"key": "x"}}))
-    [life] = differing(replay_lines(lines))
-    assert life.difference is not None
-    assert life.difference.sentence.endswith(
+    [start] = differing(replay_lines(lines))
+    assert start.difference is not None
+    assert start.difference.sentence.endswith(
         'effect 1 was recorded as {"CancelTimer":{"key":"x"}}, but is replayed as nothing'
     )
     busy = next(step for step in short_run() if len(step.effects) > 1)
     lines = edited(short_lines(), busy.i, lambda v: v["fx"].reverse())
-    [life] = differing(replay_lines(lines))
-    assert life.difference is not None
-    assert life.difference.step == busy.i
-    assert life.difference.replayed == life.difference.recorded[::-1]
+    [start] = differing(replay_lines(lines))
+    assert start.difference is not None
+    assert start.difference.step == busy.i
+    assert start.difference.replayed == start.difference.recorded[::-1]
 
 
 CHANGED = {
@@ -139,10 +139,10 @@ def test_a_changed_rule_is_seen(name: str) -> None:
     scenario, rules = CHANGED[name]
     replay = replay_lines(encode_trace(run(scenario, 7).trace), rules)
     assert not replay.identical
-    assert {life.kind for life in differing(replay)} == {"broker"}
-    for life in differing(replay):
-        assert life.difference is not None
-        assert life.difference.recorded != life.difference.replayed
+    assert {start.kind for start in differing(replay)} == {"broker"}
+    for start in differing(replay):
+        assert start.difference is not None
+        assert start.difference.recorded != start.difference.replayed
 
 
 def test_a_step_that_raises_is_a_difference() -> None:
@@ -153,14 +153,14 @@ def test_a_step_that_raises_is_a_difference() -> None:
 
     rules = replace(Rules(), in_lag=never)
     trace = run("slow_follower", 7).trace
-    [life] = differing(replay_lines(encode_trace(trace), rules))
-    assert life.kind == "broker"
-    assert life.difference is not None
-    assert life.difference.trouble == "it raises ValueError: nobody knows"
-    assert life.difference.replayed == ()
-    assert life.difference.sentence.endswith(": it raises ValueError: nobody knows")
-    stopped = replay_lines(encode_trace(trace), rules, until=life.difference.step)
-    assert stopped.at == trace.step(life.difference.step)
+    [start] = differing(replay_lines(encode_trace(trace), rules))
+    assert start.kind == "broker"
+    assert start.difference is not None
+    assert start.difference.trouble == "it raises ValueError: nobody knows"
+    assert start.difference.replayed == ()
+    assert start.difference.sentence.endswith(": it raises ValueError: nobody knows")
+    stopped = replay_lines(encode_trace(trace), rules, until=start.difference.step)
+    assert stopped.at == trace.step(start.difference.step)
     assert stopped.snapshot is None, "what it left behind is no state of a node"
 
 
@@ -168,16 +168,16 @@ def test_clients_are_told_apart_by_what_they_are_asked() -> None:
     """Goal: names mean nothing. Method: the same steps under other names."""
     other = {"p1": "c", "c1": "p"}
     steps = [step._replace(node=other.get(step.node, step.node)) for step in short_run()]
-    lives = {life.node: life for life in replay_steps(steps)}
-    assert (lives["c"].kind, lives["p"].kind) == ("producer", "consumer")
-    assert all(life.difference is None for life in lives.values())
+    starts = {start.node: start for start in replay_steps(steps)}
+    assert (starts["c"].kind, starts["p"].kind) == ("producer", "consumer")
+    assert all(start.difference is None for start in starts.values())
 
 
 def test_a_client_that_was_never_asked_anything_comes_out_as_recorded() -> None:
-    """Goal: a life may end before it tells what it is. Method: the first step of each client."""
+    """Goal: a start may end before it tells what it is. Method: the first step of each client."""
     firsts = [step for step in short_run() if isinstance(step.event, Started)]
-    lives = replay_steps(step for step in firsts if step.node in ("p1", "c1"))
-    assert [(life.kind, life.steps, life.difference) for life in lives] == [
+    starts = replay_steps(step for step in firsts if step.node in ("p1", "c1"))
+    assert [(start.kind, start.steps, start.difference) for start in starts] == [
         ("producer", 1, None),
         ("consumer", 1, None),
     ]
@@ -186,11 +186,11 @@ def test_a_client_that_was_never_asked_anything_comes_out_as_recorded() -> None:
 def test_a_life_without_its_beginning_cannot_be_replayed() -> None:
     """Goal: never a comparison with a node in the wrong state. Method: leave out the start."""
     steps = [step for step in short_run() if step.node == "n1"]
-    [life] = replay_steps(steps[1:])
-    assert (life.kind, life.steps) == ("", 0)
-    assert life.difference is not None
-    assert life.difference.step == steps[1].i
-    assert life.difference.trouble == "life 1 of n1 does not begin with Started"
+    [start] = replay_steps(steps[1:])
+    assert (start.kind, start.steps) == ("", 0)
+    assert start.difference is not None
+    assert start.difference.step == steps[1].i
+    assert start.difference.trouble == "start 1 of n1 does not begin with Started"
 
 
 def test_a_made_up_trace_is_told_and_never_raises() -> None:
@@ -198,7 +198,7 @@ def test_a_made_up_trace_is_told_and_never_raises() -> None:
     with SAMPLE.open("rb") as lines:
         sample = replay_lines(lines)
     assert sample == replay_lines(encode_trace(short_trace()))
-    assert [life.node for life in differing(sample)] == ["n1", "n2", "p1"]
+    assert [start.node for start in differing(sample)] == ["n1", "n2", "p1"]
     assert sample.steps == 12
 
 
@@ -225,7 +225,7 @@ def test_damage_ends_the_replay_where_it_is() -> None:
     assert replay.steps == 99
     nothing = replay_lines([b"hello\n"])
     assert nothing.damage == "Line 1 is not a JSON object, so this is not a trace."
-    assert (nothing.header, nothing.lives, nothing.identical) == (None, (), False)
+    assert (nothing.header, nothing.starts, nothing.identical) == (None, (), False)
 
 
 def test_the_replayed_node_is_like_the_recorded_one() -> None:

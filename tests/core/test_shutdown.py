@@ -24,7 +24,7 @@ def stopped_cleanly() -> Manual:
 
 
 def test_a_stop_before_the_registration_puts_the_clean_marker_back() -> None:
-    """Goal: the life after next is a clean one; method: stop n2 while it waits for the store."""
+    """Goal: the start after next is a clean one; method: stop n2 while it waits for the store."""
     world = stopped_cleanly()
     world.held[("n2", STORE)] = None
     world.start("n2")

@@ -18,7 +18,7 @@ from tests.core.trace_samples import batch
 from yak_core.batch import Batch
 from yak_core.contract.client_calls import ClientCall, ClientResult
 from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, SaveState, Send, SetTimer
-from yak_core.contract.events import Cancelled, DiskDone, DiskResult, Done, Event, PeerLost
+from yak_core.contract.events import Cancelled, DiskDone, DiskOk, DiskResult, Event, PeerLost
 from yak_core.contract.messages import Message, ProduceRequest
 from yak_core.contract.notes import HighWatermarkAdvanced, Note
 from yak_core.errors import ErrorCode
@@ -105,7 +105,7 @@ def test_every_type_comes_back_as_it_was(union: str, member: type) -> None:
 def test_the_two_kinds_of_done_keep_apart() -> None:
     """A disk's Done and the store's Done share a name but never a union."""
     disk = codec_of(DiskDone).decode(json.loads('{"op":1,"generation":2,"result":{"Done":{}}}'))
-    assert disk == DiskDone(1, 2, Done())
+    assert disk == DiskDone(1, 2, DiskOk())
 
 
 def test_text_is_canonical() -> None:

@@ -32,7 +32,7 @@ def test_schema_1_is_read() -> None:
     assert first.config == short_trace().step(0).event.config  # type: ignore[union-attr]
     assert first.recovered.saved == (("clean", b"\x00\xff\n"),)
     received = trace.step(8)
-    assert (received.t_us, received.node, received.life, received.cause) == (55, "n2", 1, 6)
+    assert (received.t_us, received.node, received.start, received.cause) == (55, "n2", 1, 6)
     assert isinstance(received.event, Received)
     append = received.effects[0]
     assert isinstance(append, AppendLog)

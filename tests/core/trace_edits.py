@@ -59,11 +59,11 @@ def edited(lines: list[bytes], i: int, edit: Edit) -> list[bytes]:
     return out
 
 
-def alone(trace: Trace, node: NodeId, life: int = 1) -> Iterator[Step]:
-    """The steps of one life as its own process would record them: other nodes are no causes."""
+def alone(trace: Trace, node: NodeId, start: int = 1) -> Iterator[Step]:
+    """The steps of one start as its own process would record them: other nodes are no causes."""
     numbers: dict[int, int] = {}
     for step in trace:
-        if (step.node, step.life) == (node, life):
+        if (step.node, step.start) == (node, start):
             cause = numbers.get(step.cause, -1)
             numbers[step.i] = len(numbers)
             yield step._replace(i=numbers[step.i], cause=cause)

@@ -21,7 +21,7 @@ from yak_core.contract.effects import (
 from yak_core.contract.events import (
     Called,
     DiskDone,
-    Done,
+    DiskOk,
     Event,
     MetaReply,
     Received,
@@ -33,9 +33,8 @@ from yak_core.contract.events import (
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck, with_batches
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.metadata.partition_state import NodeEntry, Record
-from yak_core.metadata.store_calls import Cas, MetaValue
-from yak_core.metadata.store_calls import Done as StoreDone
+from yak_core.metadata.partition_state import NodeEntry, PartitionState
+from yak_core.metadata.store_calls import Cas, MetaValue, StoreOk
 from yak_core.trace.recorder import Fault, Header, Trace
 
 BROKERS = ("n1", "n2", "n3")
@@ -46,16 +45,16 @@ def batch(base: int, epoch: int = 1, count: int = 1, data: bytes = b"payload") -
     return Batch(base, epoch, count, 7, 0, base, 1_000, 61 + len(data), 0xDEADBEEF, data)
 
 
-def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> Record:
+def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> PartitionState:
     """The metadata record of three brokers."""
-    return Record(
+    return PartitionState(
         store_id="s1",
         version=version,
         attempt=f"a{version}",
         ancestors=(),
         leader_epoch=epoch,
         leader=leader,
-        leader_incarnation=0 if leader is None else 1,
+        leader_broker_epoch=0 if leader is None else 1,
         isr=isr,
         elr=(),
         last_known_eligible=(),
@@ -86,11 +85,11 @@ def short_trace() -> Trace:
         (0, "n1", started("n1", saved), [SaveState(1, "clean", None)], -1),
         (0, "n2", started("n2"), [SetTimer("beat", 300, 400)], -1),
         (5, "p1", Started("p1", ClientConfig(("n1",)), 3, Recovered()), [], -1),
-        (9, "n1", DiskDone(1, 0, Done()), [CallMeta(1, Cas(None, meta, None))], 0),
+        (9, "n1", DiskDone(1, 0, DiskOk()), [CallMeta(1, Cas(None, meta, None))], 0),
         (
             20,
             "n1",
-            MetaReply(1, StoreDone(MetaValue(meta, False, (("n1", 1, 1),)))),
+            MetaReply(1, StoreOk(MetaValue(meta, False, (("n1", 1, 1),)))),
             [Observe(BecameLeader(1, 0)), Observe(HighWatermarkAdvanced(0))],
             3,
         ),

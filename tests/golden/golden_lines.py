@@ -18,7 +18,7 @@ from yak_core.contract import messages as msg
 from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch, SendResult
 from yak_core.errors import Outcome
 from yak_core.metadata import store_calls as meta
-from yak_core.metadata.partition_state import Record, decode_record
+from yak_core.metadata.partition_state import PartitionState, decode_partition_state
 
 ACKS = {-1: "all", 0: "0", 1: "1"}
 
@@ -43,7 +43,7 @@ def nodes(ids: tuple[str, ...]) -> str:
     return ",".join(ids) or "-"
 
 
-def record(value: Record) -> str:
+def record(value: PartitionState) -> str:
     """The metadata record, as far as a story needs it."""
     text = f"v{value.version} e{value.leader_epoch} leader={value.leader or '-'}"
     text += f" isr={nodes(value.isr)}"
@@ -68,10 +68,10 @@ def sent(what: msg.Message) -> str:
         head = f"Replicate e{what.epoch} start={what.epoch_start} prev={prev}"
         return f"{head} {batches(what.batches)} hw={what.hw}"
     if isinstance(what, msg.ReplicateAck):
-        return f"Ack e{what.epoch} inc={what.incarnation} match={what.match}"
+        return f"Ack e{what.epoch} inc={what.broker_epoch} match={what.match}"
     if isinstance(what, msg.ReplicateReject):
         hint = f"{what.hint_offset}/{_epoch(what.hint_epoch)}"
-        return f"Reject e{what.epoch} inc={what.incarnation} at={what.at} hint={hint}"
+        return f"Reject e{what.epoch} inc={what.broker_epoch} at={what.at} hint={hint}"
     if isinstance(what, msg.Fenced):
         return f"Fenced e{what.epoch} leader={what.leader or '-'}"
     if isinstance(what, msg.ProduceRequest):
@@ -133,7 +133,7 @@ def called(request: meta.MetaRequest) -> str:
     """One call of the metadata store."""
     if isinstance(request, meta.Read):
         return "read"
-    if isinstance(request, meta.BeatCall):
+    if isinstance(request, meta.RenewLease):
         return "beat"
     if isinstance(request, meta.Publish):
         return "publish"
@@ -145,7 +145,7 @@ def replied(outcome: meta.MetaOutcome) -> str:
     """One reply of the metadata store."""
     if isinstance(outcome, meta.Unknown):
         return "unknown"
-    if isinstance(outcome, meta.Done):
+    if isinstance(outcome, meta.StoreOk):
         word, value = "done", outcome.value
     else:
         word, value = f"refused ({outcome.reason})", outcome.current
@@ -166,7 +166,7 @@ def saved(key: str, value: bytes | None) -> str:
     """What is saved under a key; the record by its version."""
     if value is None:
         return f"delete {key}"
-    return f"save {key} v{decode_record(value).version}" if key == "record" else f"save {key}"
+    return f"save {key} v{decode_partition_state(value).version}" if key == "record" else f"save {key}"
 
 
 def _word(value: object) -> str:

@@ -14,12 +14,12 @@ from yak_core.ids import Micros, NodeId
 from yak_core.manual.backend import Flight, MetaCall
 from yak_core.manual.run import advance, settle
 from yak_core.metadata import transitions
-from yak_core.metadata.store_calls import BeatCall, Cas, Publish, Read
+from yak_core.metadata.store_calls import Cas, Publish, Read, RenewLease
 
 PATIENCE: Final[Micros] = 60_000_000
 """How long ``run until`` and ``elect`` wait for what they are told to wait for."""
 
-CALLS: Final = {"read": Read, "cas": Cas, "beat": BeatCall, "publish": Publish}
+CALLS: Final = {"read": Read, "cas": Cas, "beat": RenewLease, "publish": Publish}
 
 
 # Messages.

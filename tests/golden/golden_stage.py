@@ -23,10 +23,10 @@ from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.backend import Config, Flight, Make, ManualBackend, MetaCall, Transit
 from yak_core.manual.world import Manual
-from yak_core.metadata.store_calls import BeatCall, Publish
+from yak_core.metadata.store_calls import Publish, RenewLease
 from yak_core.rules import Rules
 
-DULL_NOTES = ("RecordObserved", "ProposalEnded", "StoodForElection")
+DULL_NOTES = ("RecordObserved", "ProposalEnded", "Campaigned")
 """Notes that repeat what the lines around them say."""
 
 
@@ -96,9 +96,11 @@ class Stage:
         node = host.node_id
         for effect in effects:
             if isinstance(effect, fx.AppendLog | fx.FlushLog | fx.TruncateLog | fx.SaveState):
-                self.orders[node, host.life, effect.op] = golden_lines.EFFECTS[type(effect)](effect)
+                self.orders[node, host.start, effect.op] = golden_lines.EFFECTS[type(effect)](
+                    effect
+                )
         if isinstance(event, ev.Called):
-            self.labels[node, host.life, event.call] = golden_lines.label(event.request)
+            self.labels[node, host.start, event.call] = golden_lines.label(event.request)
         shown = [line for effect in effects if (line := self._effect(host, effect))]
         if not self.show_all and not shown and self._is_dull(event):
             return
@@ -113,7 +115,7 @@ class Stage:
                 return f"shipped up to {event.result.end}"
             if isinstance(event.result, ev.NotShipped):
                 return "did not ship"
-            order = self.orders[host.node_id, host.life, event.op]
+            order = self.orders[host.node_id, host.start, event.op]
             return f"{order}: {'no space' if isinstance(event.result, ev.NoSpace) else 'done'}"
         return golden_lines.EVENTS[type(event)](event)
 
@@ -123,7 +125,7 @@ class Stage:
             what = with_batches(effect.header, self._taken(host, effect))
             return f"-> {effect.peer} {golden_lines.sent(what)}"
         if isinstance(effect, fx.Answer | AnswerLog):
-            label = self.labels[host.node_id, host.life, effect.call]
+            label = self.labels[host.node_id, host.start, effect.call]
             if isinstance(effect, fx.Answer):
                 return f"answers {label}: {golden_lines.answered(effect.result)}"
             found = with_records(effect.header, self._taken(host, effect))
@@ -131,7 +133,7 @@ class Stage:
         if not self.show_all:
             if isinstance(effect, fx.SetTimer | fx.CancelTimer):
                 return ""
-            if isinstance(effect, fx.CallMeta) and isinstance(effect.request, BeatCall | Publish):
+            if isinstance(effect, fx.CallMeta) and isinstance(effect.request, RenewLease | Publish):
                 return ""
             if isinstance(effect, fx.Observe) and _is_dull_note(effect.note):
                 return ""
@@ -154,7 +156,7 @@ class Stage:
         place = self.world.nodes[node]
         if place.host is None:
             disk = place.disk.image
-            why = "not started" if place.life == 0 else place.reason
+            why = "not started" if place.starts == 0 else place.reason
             if why not in ("not started", "crash", "exit"):
                 why = "halted"
             return f"{node} down ({why}) disk={disk.log_start}..{disk.leo}"

@@ -16,7 +16,7 @@ from yak_core.contract.messages import Replicate
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
-from yak_core.rules import JoinView, Rules, SequenceVerdict, StandView
+from yak_core.rules import ElectionFacts, JoinFacts, Rules, SequenceCheck
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -25,9 +25,9 @@ PROMISED = tuple(f"R{i}" for i in (*range(13), 14, 15, 16, 17))
 
 
 def cut_at_high_watermark(
-    epochs: EpochIndex, leo: Offset, hw: Offset, fresh: bool, message: Replicate
+    epochs: EpochIndex, leo: Offset, hw: Offset, first_of_epoch: bool, message: Replicate
 ) -> Offset:
-    return hw if fresh else leo
+    return hw if first_of_epoch else leo
 
 
 def cut_before_comparing(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offset:
@@ -60,29 +60,29 @@ def lag_by_count(
     return leo - match > 10
 
 
-def join_at_high_watermark(view: JoinView) -> bool:
+def join_at_high_watermark(view: JoinFacts) -> bool:
     return correct.may_join(replace(view, epoch_start=0))
 
 
-def join_below_min_isr(view: JoinView) -> bool:
+def join_below_min_isr(view: JoinFacts) -> bool:
     return correct.may_join(replace(view, in_time=True))
 
 
-def remember_one_batch(known: ProducerEntry | None, batch: Batch) -> SequenceVerdict:
+def remember_one_batch(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
     if known is not None:
         known = ProducerEntry(known.epoch, known.batches[-1:])
     return correct.accept_sequence(known, batch)
 
 
-def accept_any_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceVerdict:
-    return SequenceVerdict("accept")
+def accept_any_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
+    return SequenceCheck("accept")
 
 
 def keep_after_cut(rebuilt: Callable[[], ProducerTable], current: ProducerTable) -> ProducerTable:
     return current
 
 
-def stand_when_silent(view: StandView) -> bool:
+def stand_when_silent(view: ElectionFacts) -> bool:
     return view.in_isr or view.in_elr
 
 
@@ -157,7 +157,7 @@ NAIVE = (
     Naive("R9", "accept_sequence", accept_any_sequence, "batch_that_overtook_another_is_refused"),
     Naive(
         "R9",
-        "producers_after_cut",
+        "producers_after_truncation",
         keep_after_cut,
         "cut_batch_is_forgotten_by_its_producer_table",
     ),
@@ -183,7 +183,7 @@ NAIVE = (
         lambda hw, epoch_start: hw,
         "latest_offset_waits_for_the_epochs_start",
     ),
-    Naive("R14", "may_stand", stand_when_silent, "outage_of_the_store_deposes_nobody"),
+    Naive("R14", "may_campaign", stand_when_silent, "outage_of_the_store_deposes_nobody"),
     Naive(
         "R15",
         "serves_acks",

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from tests.net.storage_tools import batch
-from yak_core.contract.events import DiskResult, Done
+from yak_core.contract.events import DiskOk, DiskResult
 from yak_net.storage import BrokerDisk, open_storage
 
 IN_FLIGHT = 20
@@ -38,7 +38,7 @@ class Writer:
         self.disk = BrokerDisk(storage, self.on_done, self.on_fatal, cache_bytes=1 << 16)
 
     def on_done(self, op: int, generation: int, result: DiskResult) -> None:
-        assert result == Done()
+        assert result == DiskOk()
         of, end = self.ends.pop(op, (-1, 0))
         if of == self.generation:
             self.flushed = end

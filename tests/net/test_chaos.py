@@ -64,7 +64,7 @@ def run(
 
 
 def replayed(folder: Path) -> None:
-    """Every broker's every life, replayed through the pure core, orders the same."""
+    """Every broker's every start, replayed through the pure core, orders the same."""
     traces = sorted(folder.glob("*.jsonl"))
     assert len(traces) >= 3
     for path in traces:

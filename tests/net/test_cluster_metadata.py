@@ -44,7 +44,7 @@ async def keep(folder: Path, cluster: str = "yak") -> tuple[KeptMetadata, redis.
 
 
 async def store(folder: Path, *, served: bool = True) -> None:
-    """A life in which a record was written."""
+    """A start in which a record was written."""
     kept, client = await keep(folder)
     client.hset(RECORD, mapping=FIELDS)  # type: ignore[arg-type]
     client.hset(BEATS, "n1", "1:2")

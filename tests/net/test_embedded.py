@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.core.metadata_records import first
-from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaValue, Read, Unknown
+from yak_core.metadata.store_calls import Cas, MetaValue, Read, RenewLease, StoreOk, Unknown
 from yak_net.metadata.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
 
@@ -180,7 +180,7 @@ def test_a_given_port_is_taken_and_a_used_one_is_an_error(embedded: EmbeddedMeta
 def test_down_cuts_and_refuses_and_up_goes_on_with_the_data(embedded: EmbeddedMetadata) -> None:
     async def main() -> None:
         store = RedisStore(embedded.url, "c", LONG_US)
-        held = Done(MetaValue(RECORD, False, ()))
+        held = StoreOk(MetaValue(RECORD, False, ()))
         assert await store.call(Cas(None, RECORD, None)) == held
         for _ in range(3):
             embedded.down()
@@ -202,7 +202,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
     async def main() -> None:
         store = RedisStore(embedded.url, "c", LONG_US)
         for down in (False, True):
-            assert isinstance(await store.call(Cas(None, RECORD, None)), Done)
+            assert isinstance(await store.call(Cas(None, RECORD, None)), StoreOk)
             if down:
                 embedded.down()
             embedded.forget()
@@ -211,7 +211,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
             outcome = await store.call(Read())
             if outcome == Unknown():  # The end of the connection had not arrived here yet.
                 outcome = await store.call(Read())
-            assert outcome == Done(MetaValue(None, False, ()))
+            assert outcome == StoreOk(MetaValue(None, False, ()))
         await store.close()
 
     asyncio.run(main())
@@ -231,8 +231,8 @@ def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
 
     async def beats(store: RedisStore, count: int) -> None:
         for _ in range(count):
-            outcome = await store.call(BeatCall("n1", 1, None))
-            assert isinstance(outcome, Done), store.problem
+            outcome = await store.call(RenewLease("n1", 1, None))
+            assert isinstance(outcome, StoreOk), store.problem
 
     async def rounds(count: int) -> int:
         store = RedisStore(embedded.url, "c", LONG_US)
@@ -261,9 +261,11 @@ def test_many_connections_at_once_are_served(embedded: EmbeddedMetadata) -> None
     async def main() -> None:
         stores = [RedisStore(embedded.url, "c", LONG_US) for _ in range(150)]
         start = time.monotonic()
-        outcomes = await asyncio.gather(*(store.call(BeatCall("n1", 1, None)) for store in stores))
+        outcomes = await asyncio.gather(
+            *(store.call(RenewLease("n1", 1, None)) for store in stores)
+        )
         assert time.monotonic() - start < PATIENCE_S
-        counts = [one.value.beat_of("n1") for one in outcomes if isinstance(one, Done)]
+        counts = [one.value.renewals_of("n1") for one in outcomes if isinstance(one, StoreOk)]
         assert sorted(counts) == list(range(1, 151))
         await asyncio.gather(*(store.close() for store in stores))
 

@@ -18,7 +18,7 @@ from tests.net.canned_server import canned_server
 from tests.net.redis_proxy import proxy_to
 from tests.net.redis_server import RedisServer, redis_server
 from tests.require import executable
-from yak_core.metadata.store_calls import BeatCall, Done, MetaOutcome, Read, Unknown
+from yak_core.metadata.store_calls import MetaOutcome, Read, RenewLease, StoreOk, Unknown
 from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
 
@@ -40,7 +40,7 @@ def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
     async def main() -> tuple[MetaOutcome, str, tuple[str, ...]]:
         store = RedisStore(url, "c", LONG_US)
         try:
-            return await store.call(BeatCall("n1", 1, None)), store.problem, await store.remarks()
+            return await store.call(RenewLease("n1", 1, None)), store.problem, await store.remarks()
         finally:
             await store.close()
 
@@ -58,9 +58,9 @@ def addresses(server: RedisServer, login: str) -> tuple[str, str]:
 def test_the_right_password_is_taken(guarded: RedisServer) -> None:
     for login in (f"default:{CODED}", f":{CODED}"):
         outcome, problem, remarks = asked(addresses(guarded, login)[0])
-        assert (type(outcome), problem, remarks) == (Done, "", ())
+        assert (type(outcome), problem, remarks) == (StoreOk, "", ())
     outcome, problem, _ = asked(addresses(guarded, f"default:{CODED}")[1])
-    assert (type(outcome), problem) == (Done, "")
+    assert (type(outcome), problem) == (StoreOk, "")
 
 
 @pytest.mark.parametrize("login", ["default:wr0ng", "", "nobody:wr0ng"])
@@ -127,8 +127,8 @@ def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> None:
 
     async def main() -> None:
         one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
-        beats = [await store.call(BeatCall("db", 1, None)) for store in (one, other, other)]
-        counts = [beat.value.beat_of("db") for beat in beats if isinstance(beat, Done)]
+        beats = [await store.call(RenewLease("db", 1, None)) for store in (one, other, other)]
+        counts = [beat.value.renewals_of("db") for beat in beats if isinstance(beat, StoreOk)]
         assert counts == [1, 1, 2]
         await one.close()
         await other.close()
@@ -150,7 +150,7 @@ def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_path: Pa
         async with proxy_to(str(guarded.socket), context) as proxy:
             url = proxy.url.replace("://", f"://:{CODED}@")
             known = RedisStore(f"{url}?ssl_ca_certs={cert}", "c", LONG_US)
-            assert isinstance(await known.call(Read()), Done), known.problem
+            assert isinstance(await known.call(Read()), StoreOk), known.problem
             await known.close()
             stranger = RedisStore(url, "c", LONG_US)
             assert await stranger.call(Read()) == Unknown()
@@ -196,7 +196,7 @@ def test_settings_that_may_not_be_read_are_said_to_be_unknown(
         allowed = ["+@all", *forbidden.split()]
         client.acl_setuser("yak", True, passwords=["+pw"], keys=["*"], commands=allowed)
     outcome, problem, remarks = asked(addresses(guarded, "yak:pw")[0])
-    assert (type(outcome), problem) == (Done, "")
+    assert (type(outcome), problem) == (StoreOk, "")
     (remark,) = remarks
     assert "does not tell its settings" in remark
     assert "appendonly yes, appendfsync always, maxmemory-policy noeviction" in remark
@@ -205,7 +205,7 @@ def test_settings_that_may_not_be_read_are_said_to_be_unknown(
 def test_the_embedded_server_says_that_it_is_not_durable() -> None:
     with EmbeddedMetadata() as embedded:
         outcome, _, remarks = asked(embedded.url)
-    assert isinstance(outcome, Done)
+    assert isinstance(outcome, StoreOk)
     (remark,) = remarks
     assert "not durable" in remark
 

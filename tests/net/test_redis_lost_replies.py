@@ -17,13 +17,13 @@ from tests.core.metadata_records import first
 from tests.net.redis_proxy import Proxy, proxy_to
 from tests.net.redis_server import RedisServer, redis_server
 from yak_core.metadata.store_calls import (
-    BeatCall,
     Cas,
-    Done,
     MetaOutcome,
     MetaValue,
     Publish,
     Read,
+    RenewLease,
+    StoreOk,
     Unknown,
 )
 from yak_net.metadata.redis_store import RedisStore
@@ -40,12 +40,12 @@ def server() -> Iterator[RedisServer]:
         yield running
 
 
-def beat(node: str) -> BeatCall:
-    return BeatCall(node, 1, None)
+def beat(node: str) -> RenewLease:
+    return RenewLease(node, 1, None)
 
 
 def value_of(outcome: MetaOutcome) -> MetaValue:
-    assert isinstance(outcome, Done), outcome
+    assert isinstance(outcome, StoreOk), outcome
     return outcome.value
 
 
@@ -58,7 +58,7 @@ def scene(
 
     async def main() -> None:
         near = RedisStore(server.url, "c", LONG_US)
-        assert await near.call(Cas(None, RECORD, None)) == Done(MetaValue(RECORD, False, ()))
+        assert await near.call(Cas(None, RECORD, None)) == StoreOk(MetaValue(RECORD, False, ()))
         value_of(await near.call(beat("before")))
         await near.close()
         async with proxy_to(str(server.socket)) as proxy:
@@ -82,9 +82,9 @@ def test_a_late_reply_does_not_answer_the_next_call(server: RedisServer) -> None
             assert await store.call(beat(f"late{turn}")) == Unknown()
             assert "no answer within 0.5 s" in store.problem
             assert proxy.release() > 0
-            assert await store.call(Publish((("leader", "n1"),))) == Done(MetaValue(None, True, ()))
+            assert await store.call(Publish((("leader", "n1"),))) == StoreOk(MetaValue(None, True, ()))
             found = value_of(await store.call(beat(f"next{turn}")))
-            assert (found.beat_of(f"next{turn}"), found.beat_of(f"late{turn}")) == (1, 1)
+            assert (found.renewals_of(f"next{turn}"), found.renewals_of(f"late{turn}")) == (1, 1)
             assert store.problem == ""
 
     scene(server, SHORT_US, play)
@@ -107,7 +107,7 @@ def test_a_cancelled_call_leaves_no_reply_behind(server: RedisServer) -> None:
             proxy.release()
             after = await asyncio.gather(*(store.call(beat(f"{turn}+{i}")) for i in range(4)))
             for i, outcome in enumerate(after):
-                assert value_of(outcome).beat_of(f"{turn}+{i}") == 1
+                assert value_of(outcome).renewals_of(f"{turn}+{i}") == 1
 
     scene(server, LONG_US, play)
 
@@ -132,7 +132,7 @@ def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: Redi
         seen["unknown" if outcome == Unknown() else "done"] += 1
         if outcome != Unknown():
             found = value_of(outcome)
-            assert found.beat_of(node) == 1
+            assert found.renewals_of(node) == 1
             assert found.record == RECORD
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
@@ -168,7 +168,7 @@ def test_a_cut_connection_is_unknown_and_the_next_call_goes_through(server: Redi
             assert await call == Unknown()
             assert "cannot be reached" in store.problem
             proxy.release()
-            assert value_of(await store.call(Read())).beat_of(f"cut{turn}") == 1
+            assert value_of(await store.call(Read())).renewals_of(f"cut{turn}") == 1
 
     scene(server, LONG_US, play)
 
@@ -180,7 +180,7 @@ def test_an_idle_connection_that_was_cut_costs_no_call(server: RedisServer) -> N
         value_of(await store.call(Read()))
         proxy.cut()
         await proxy.until_left()
-        assert value_of(await store.call(beat("n1"))).beat_of("n1") == 1
+        assert value_of(await store.call(beat("n1"))).renewals_of("n1") == 1
         assert proxy.connections_seen == 2
 
     scene(server, LONG_US, play)
@@ -205,7 +205,7 @@ def test_calls_under_way_when_the_store_is_closed_are_unknown_at_once(server: Re
 def test_many_calls_at_once_all_happen_once(server: RedisServer) -> None:
     async def play(proxy: Proxy, store: RedisStore) -> None:
         outcomes = await asyncio.gather(*(store.call(beat("n1")) for _ in range(30)))
-        counts = [value_of(outcome).beat_of("n1") for outcome in outcomes]
+        counts = [value_of(outcome).renewals_of("n1") for outcome in outcomes]
         assert sorted(counts) == list(range(1, 31))
         assert proxy.connections_seen > 1
 

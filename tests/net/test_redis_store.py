@@ -14,19 +14,19 @@ from redis.utils import HIREDIS_AVAILABLE
 from tests.core.metadata_records import first, ok
 from tests.net.canned_server import canned_server
 from tests.net.redis_server import RedisServer, redis_server
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_STAMP,
-    BeatCall,
     Cas,
-    Done,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
     Unknown,
 )
 from yak_core.metadata.transitions import register
@@ -38,7 +38,7 @@ PATIENCE_S = 20.0
 RECORD = first()
 KEYS = keys_of("c")
 WRITE = Cas(None, RECORD, None)
-ALL_CALLS: tuple[MetaRequest, ...] = (Read(), WRITE, BeatCall("n1", 1, None), Publish(()))
+ALL_CALLS: tuple[MetaRequest, ...] = (Read(), WRITE, RenewLease("n1", 1, None), Publish(()))
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def with_store(
 
 async def done(store: RedisStore, request: MetaRequest) -> MetaValue:
     outcome = await store.call(request)
-    assert isinstance(outcome, Done), (outcome, store.problem)
+    assert isinstance(outcome, StoreOk), (outcome, store.problem)
     return outcome.value
 
 
@@ -80,7 +80,7 @@ async def done_in_the_end(store: RedisStore, request: MetaRequest) -> MetaValue:
     deadline = time.monotonic() + PATIENCE_S
     while (outcome := await store.call(request)) == Unknown():
         assert time.monotonic() < deadline, store.problem
-    assert isinstance(outcome, Done)
+    assert isinstance(outcome, StoreOk)
     return outcome.value
 
 
@@ -99,7 +99,7 @@ def test_scripts_that_the_server_forgot_cost_no_call(server: RedisServer) -> Non
                 for request in ALL_CALLS:
                     client.script_flush()
                     assert await store.call(request) != Unknown(), store.problem
-                assert (await done(store, Read())).beat_of("n1") == turn
+                assert (await done(store, Read())).renewals_of("n1") == turn
 
     with_store(server.url, LONG_US, play)
 
@@ -110,14 +110,14 @@ def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
 
     async def play(server: RedisServer, store: RedisStore) -> None:
         held = await done(store, WRITE)
-        for life in range(1, 4):
-            held = await done_in_the_end(store, BeatCall("n1", 1, None))
+        for start in range(1, 4):
+            held = await done_in_the_end(store, RenewLease("n1", 1, None))
             server.kill()
             assert await store.call(Read()) == Unknown()
             assert "cannot be reached" in store.problem
             server.start()
             assert await done(store, Read()) == held
-            assert held.beat_of("n1") == life
+            assert held.renewals_of("n1") == start
             assert held.record == RECORD
         server.kill()
         server.wipe()
@@ -135,7 +135,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
         await done(store, WRITE)
         for turn in range(3):
             server.pause()
-            calls = [store.call(BeatCall(f"{turn}.{i}", 1, None)) for i in range(3)]
+            calls = [store.call(RenewLease(f"{turn}.{i}", 1, None)) for i in range(3)]
             start = time.monotonic()
             assert await asyncio.gather(*calls) == [Unknown()] * 3
             assert time.monotonic() - start < SHORT_US / 1e6 + 5
@@ -143,10 +143,10 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             server.resume()
             found = await done_in_the_end(store, Read())
             assert found.record == RECORD
-            found = await done_in_the_end(store, BeatCall(f"{turn}+", 1, None))
-            assert found.beat_of(f"{turn}+") >= 1
+            found = await done_in_the_end(store, RenewLease(f"{turn}+", 1, None))
+            assert found.renewals_of(f"{turn}+") >= 1
             # What was under way has happened once or not at all.
-            assert all(found.beat_of(f"{turn}.{i}") in (0, 1) for i in range(3))
+            assert all(found.renewals_of(f"{turn}.{i}") in (0, 1) for i in range(3))
 
     with redis_server() as server:
         with_store(server.url, SHORT_US, lambda store: play(server, store))
@@ -156,17 +156,17 @@ def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
     """Method: eight stores propose from one record at once, again and again."""
     rounds = 20
 
-    async def propose(store: RedisStore, base: Record, attempt: str) -> bool:
+    async def propose(store: RedisStore, base: PartitionState, attempt: str) -> bool:
         record = ok(register(base, attempt=attempt, node="n1", clean=True, url=""))
         outcome = await store.call(Cas(base.stamp, record, None))
-        if isinstance(outcome, Done):
+        if isinstance(outcome, StoreOk):
             return True
         assert isinstance(outcome, Refused), store.problem
         assert outcome.reason == REFUSED_STAMP
         return False
 
     async def play(store: RedisStore) -> None:
-        base: Record | None = (await done(store, WRITE)).record
+        base: PartitionState | None = (await done(store, WRITE)).record
         writers = [RedisStore(server.url, "c", LONG_US) for _ in range(8)]
         for turn in range(rounds):
             assert base is not None
@@ -187,7 +187,7 @@ def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) ->
 
     async def play(store: RedisStore) -> None:
         await done(store, WRITE)
-        await done(store, BeatCall("n1", 1, None))
+        await done(store, RenewLease("n1", 1, None))
         with server.client() as client:
             if damage == "beat":
                 client.hset(KEYS.beats, "n1", "1:one")
@@ -210,7 +210,7 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
             await done(store, WRITE)
             try:
                 client.replicaof("127.0.0.1", 1)
-                assert await store.call(BeatCall("n1", 1, None)) == Unknown()
+                assert await store.call(RenewLease("n1", 1, None)) == Unknown()
                 assert "is a replica: name the primary" in store.problem
                 remark = (await store.remarks())[0]
                 assert "is a replica" in remark
@@ -218,11 +218,11 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
                 client.replicaof("NO", "ONE")
             try:
                 client.config_set("maxmemory", 1)
-                assert await store.call(BeatCall("n1", 1, None)) == Unknown()
+                assert await store.call(RenewLease("n1", 1, None)) == Unknown()
                 assert "out of memory: raise its maxmemory" in store.problem
             finally:
                 client.config_set("maxmemory", 0)
-            assert (await done(store, BeatCall("n1", 1, None))).beat_of("n1") == 1
+            assert (await done(store, RenewLease("n1", 1, None))).renewals_of("n1") == 1
             assert store.problem == ""
 
     with_store(server.url, LONG_US, play)
@@ -270,7 +270,7 @@ def test_a_malformed_list_is_damage() -> None:
     async def main() -> None:
         async with canned_server(b"*1\r\n$4\r\ndone\r\n") as where:
             store = RedisStore(f"redis://{where}", "c", LONG_US)
-            assert await store.call(Publish(())) == Done(NOTHING_SAID)
+            assert await store.call(Publish(())) == StoreOk(NOTHING_SAID)
             with pytest.raises(StoreError):
                 await store.call(Read())
             await store.close()

@@ -25,7 +25,7 @@ from tests.net.storage_tools import (
     written,
 )
 from tests.require import executable, missing
-from yak_core.contract.events import Done, NoSpace
+from yak_core.contract.events import DiskOk, NoSpace
 from yak_net.storage import open_storage
 
 
@@ -50,14 +50,14 @@ def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
         driven.disk.flush(4, 0)
         await driven.complete(5)
         results = [result for _, _, result in driven.done]
-        assert results == [Done(), Done(), NoSpace(), NoSpace(), Done()]
+        assert results == [DiskOk(), DiskOk(), NoSpace(), NoSpace(), DiskOk()]
         assert driven.disk.read(0, 9, 1 << 20) == on_disk(parts[:2])
         assert driven.storage.log.path.read_bytes() == content(parts[:2])
         room[0] = 1 << 20
         driven.disk.append(5, 0, (parts[3],))  # ordered by one who does not know yet
         driven.disk.append(6, 0, (parts[2],))
         await driven.complete(7)
-        assert [result for _, _, result in driven.done[5:]] == [NoSpace(), Done()]
+        assert [result for _, _, result in driven.done[5:]] == [NoSpace(), DiskOk()]
         driven.disk.close()
         assert driven.fatal == []
         assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 3

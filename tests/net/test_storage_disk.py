@@ -21,7 +21,7 @@ from tests.net.storage_tools import (
     recovered_from,
     written,
 )
-from yak_core.contract.events import Done
+from yak_core.contract.events import DiskOk
 from yak_net.storage import System
 
 
@@ -42,7 +42,7 @@ def test_everything_completes_once_in_issue_order(tmp_path: Path) -> None:
         disk.flush(9, 1)
         await driven.complete(9)
         generations = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1, 7: 1, 8: 0, 9: 1}
-        assert driven.done == [(op, generations[op], Done()) for op in range(1, 10)]
+        assert driven.done == [(op, generations[op], DiskOk()) for op in range(1, 10)]
         assert disk.durable_end == 2
         disk.close()
         assert driven.fatal == []

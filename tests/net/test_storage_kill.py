@@ -33,15 +33,15 @@ def killed_after(path: Path, seed: int, lines: int) -> int:
 
 
 def rounds(path: Path, count: int, seed: int) -> int:
-    """So many lives, one after the other on one directory; returns the records at the end."""
+    """So many starts, one after the other on one directory; returns the records at the end."""
     draw = random.Random(seed)
     leo = 0
-    for life in range(count):
+    for start in range(count):
         floor = killed_after(path, draw.randrange(1 << 30), draw.randrange(1, 120))
         storage = recovered_from(path)
         assert storage.recovered.intact, storage.remarks
         leo = storage.recovered.leo
-        assert leo >= floor, f"life {life}: {floor} records were flushed, {leo} are there"
+        assert leo >= floor, f"start {start}: {floor} records were flushed, {leo} are there"
         kept = list(scan(storage.log.path.read_bytes()))
         assert all(is_genuine(part) for part in kept)
         assert (kept[-1].end if kept else 0) == leo
@@ -58,5 +58,5 @@ def test_flushed_records_survive_kill_9(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_flushed_records_survive_many_kills(tmp_path: Path, seed: int) -> None:
-    """Goal: the same through many lives."""
+    """Goal: the same through many starts."""
     assert rounds(tmp_path / "data", 40, seed) > 0

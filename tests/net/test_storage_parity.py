@@ -23,7 +23,7 @@ from tests.net.storage_tools import (
     recovered_from,
 )
 from yak_core.batch import Batch
-from yak_core.contract.events import DiskResult, Done, NoSpace
+from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.model.disk import DiskImage
 
 Step = tuple[str, int, int, int]
@@ -87,7 +87,7 @@ async def run(path: Path, steps: Sequence[Step]) -> DiskImage:
         else:
             await driven.complete(len(expected))
             continue
-        expected.append((op, generation, Done()))
+        expected.append((op, generation, DiskOk()))
     await driven.complete(len(expected))
     assert driven.done == expected
     assert await driven.read(0, image.leo, 1 << 30) == on_disk(image.batches)
@@ -151,7 +151,7 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
     for op, _, result in driven.done:
         if op in cuts:
             image.truncate(cuts[op])
-        elif op in appends and isinstance(result, Done):
+        elif op in appends and isinstance(result, DiskOk):
             image.append(appends[op])
         elif op in appends:
             assert result == NoSpace()

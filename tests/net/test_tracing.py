@@ -89,7 +89,7 @@ def test_the_header_names_the_core_that_recorded(tmp_path: Path) -> None:
 
 
 def test_a_taken_name_gets_a_number(tmp_path: Path) -> None:
-    """Goal: one file an incarnation, none overwritten. Method: three lives under one name."""
+    """Goal: one file an incarnation, none overwritten. Method: three starts under one name."""
     paths = []
     for _ in range(3):
         recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)

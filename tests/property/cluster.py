@@ -17,7 +17,7 @@ from yak_core.clients.producer import Producer
 from yak_core.config import MS, BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import Poll, PollResult, SendBatch
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
-from yak_core.ids import Incarnation, NodeId
+from yak_core.ids import BrokerEpoch, NodeId
 from yak_core.invariants import Invariants
 from yak_core.manual.backend import MetaCall
 from yak_core.manual.run import advance, settle
@@ -44,7 +44,7 @@ class Cluster:
     ) -> None:
         self.flush = flush
         self.min_isr = min_isr
-        self.copies: dict[NodeId, tuple[Incarnation, DiskImage]] = {}
+        self.copies: dict[NodeId, tuple[BrokerEpoch, DiskImage]] = {}
         self.counts = Counts()
         self.invariants = Invariants(NODES)
         self.world = Manual(
@@ -58,9 +58,9 @@ class Cluster:
             replicas=NODES,
             min_isr=min_isr,
             flush=flush,
-            beat_us=BEAT,
+            lease_renew_us=BEAT,
             lease_us=LEASE,
-            lag_us=LAG,
+            replica_lag_us=LAG,
         )
         client = ClientConfig(
             brokers=NODES,
@@ -97,8 +97,8 @@ class Cluster:
         self.fire("n1", "heartbeat")
         settle(self.world)
         for node_id in NODES:
-            life = self.broker(node_id).incarnation
-            self.copies[node_id] = (life, self.world.nodes[node_id].disk.image.fork())
+            start = self.broker(node_id).broker_epoch
+            self.copies[node_id] = (start, self.world.nodes[node_id].disk.image.fork())
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class Cluster:
 
     def summary(self) -> Counts:
         """The counts, now that the walk is over."""
-        self.counts.epochs = len(self.invariants.scene.ledger.starts)
+        self.counts.epochs = len(self.invariants.context.ledger.starts)
         self.counts.second_leader = self.counts.epochs > 1
         self.counts.committed = self.invariants.committed_end
         return self.counts
@@ -312,5 +312,5 @@ def _words(what: object) -> str:
         at = f"at {what.prev_offset}/{what.prev_epoch}"
         return f"Replicate(epoch {what.epoch}, {at}, {batches or 'empty'}, hw {what.hw})"
     if isinstance(what, ReplicateAck):
-        return f"ReplicateAck(epoch {what.epoch}, life {what.incarnation}, match {what.match})"
+        return f"ReplicateAck(epoch {what.epoch}, start {what.broker_epoch}, match {what.match})"
     return repr(what)

@@ -222,12 +222,12 @@ def wipe(node: NodeId) -> Move:
 
 
 def old_copy(node: NodeId) -> Move:
-    """The disk of an earlier life. An old copy of the same life's disk nobody could tell."""
+    """The disk of an earlier start. An old copy of the same start's disk nobody could tell."""
 
     def move(cluster: Cluster) -> str:
         record = cluster.world.store.record
-        life, copy = cluster.copies[node]
-        if record is None or record.incarnation_of(node) == life:
+        start, copy = cluster.copies[node]
+        if record is None or record.broker_epoch_of(node) == start:
             return NOTHING
         cluster.damage(node, copy.fork())
         return f"{node} goes down and its disk is replaced by an old copy"

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from yak_core import rules as right
 from yak_core.contract.messages import Replicate
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
-from yak_core.rules import JoinView, Rules
+from yak_core.rules import JoinFacts, Rules
 
 
 def _any_epoch(my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId) -> str:
@@ -23,9 +23,11 @@ def _any_epoch(my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: 
 
 
 def _cut_at_hw(
-    epochs: EpochIndex, leo: Offset, hw: Offset, fresh: bool, message: Replicate
+    epochs: EpochIndex, leo: Offset, hw: Offset, first_of_epoch: bool, message: Replicate
 ) -> Offset:
-    return hw if fresh else right.truncation_point(epochs, leo, hw, fresh, message)
+    return (
+        hw if first_of_epoch else right.truncation_point(epochs, leo, hw, first_of_epoch, message)
+    )
 
 
 def _committed_only(
@@ -38,11 +40,11 @@ def _committed_only(
     return right.advance_high_watermark(hw, committed, committed, positions, min_isr)
 
 
-def _join_early(view: JoinView) -> bool:
+def _join_early(view: JoinFacts) -> bool:
     return right.may_join(replace(view, epoch_start=0))
 
 
-def _survives(known: Incarnation, seen: Incarnation) -> bool:
+def _survives(known: BrokerEpoch, seen: BrokerEpoch) -> bool:
     return True
 
 
@@ -61,12 +63,12 @@ MUTANTS: dict[str, Rules] = {
     "committed ISR only": replace(PROTOCOL, advance_high_watermark=_committed_only),
     # F14: the high watermark is enough to join the ISR (before KAFKA-7128).
     "expand before the epoch's start": replace(PROTOCOL, may_join=_join_early),
-    # F22: what an earlier life acknowledged counts for the next one.
+    # F22: what an earlier start acknowledged counts for the next one.
     "progress across incarnations": replace(PROTOCOL, progress_survives=_survives),
     # F18: a call of the store that timed out is taken for refused.
     "time-out treated as failure": replace(PROTOCOL, after_unknown=lambda kind: "forget"),
     # F70: a cut leaves the idempotence table alone.
     "producer table not rebuilt": replace(
-        PROTOCOL, producers_after_cut=lambda rebuilt, current: current
+        PROTOCOL, producers_after_truncation=lambda rebuilt, current: current
     ),
 }

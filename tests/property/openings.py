@@ -115,7 +115,7 @@ def tail_behind_election(cluster: Cluster) -> None:
 
 
 def forgetful(cluster: Cluster) -> None:
-    """n2 acknowledged a record and restarts; the leader has not heard of its new life (F22)."""
+    """n2 acknowledged a record and restarts; the leader has not heard of its new start (F22)."""
     together(cluster)
     cluster.produce_at("n1")
     cluster.run_disk("n1")

@@ -14,7 +14,7 @@ from yak_core.contract.notes import DuplicateRecognised, IsrExpanded, IsrShrunk,
 from yak_core.ids import Micros
 from yak_core.invariants import Invariants
 from yak_core.manual.backend import ManualBackend
-from yak_core.metadata.store_calls import Done, MetaRequest, Refused
+from yak_core.metadata.store_calls import MetaRequest, Refused, StoreOk
 from yak_core.model.store import StoreModel
 
 
@@ -57,7 +57,7 @@ class WatchedStore(StoreModel):
         super().__init__()
         self.invariants = invariants
 
-    def apply(self, request: MetaRequest) -> Done | Refused:
+    def apply(self, request: MetaRequest) -> StoreOk | Refused:
         known = len(self.history)
         outcome = super().apply(request)
         for record in self.history[known:]:

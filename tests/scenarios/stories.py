@@ -42,8 +42,8 @@ def assert_sound(result: RunResult) -> None:
     assert result.valid is True, result.reason
     assert result.reason == ""
     assert result.violations == []
-    assert result.claims
-    assert all(claim.held for claim in result.claims)
+    assert result.expectations
+    assert all(expectation.held for expectation in result.expectations)
     assert all(producer.outstanding == 0 for producer in result.world.producers)
     assert result.world.halts == {}
     assert result.trace.dropped == 0

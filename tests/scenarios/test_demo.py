@@ -96,8 +96,12 @@ def test_the_default_input_comes_out() -> None:
     assert b"" in lines
     assert read_back() == lines
     assert f"equal: {len(lines)} lines went in, {len(lines)} records came out" in done.stdout
-    for claim in ("committed records survive", "unflushed records are lost", "are truncated on"):
-        assert f" {claim}" in done.stdout
+    for expectation in (
+        "committed records survive",
+        "unflushed records are lost",
+        "are truncated on",
+    ):
+        assert f" {expectation}" in done.stdout
     verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["valid"] is True
     figures = verdict["figures"]

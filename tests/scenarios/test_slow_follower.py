@@ -11,7 +11,7 @@ from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId
-from yak_core.rules import Rules, SequenceVerdict
+from yak_core.rules import Rules, SequenceCheck
 from yak_sim import RunResult, run_scenario, seconds
 
 each_seed = pytest.mark.parametrize("seed", SEEDS)
@@ -79,8 +79,8 @@ def test_nobody_else_leads_and_nothing_is_lost(seed: int) -> None:
 
 @pytest.mark.parametrize("lag_s", [1, 2, 3])
 def test_the_lag_that_is_set_decides(lag_s: int) -> None:
-    """Goal: `--set lag_us` does what it says. Method: measure how long it takes to shrink."""
-    result = run_scenario(load("slow_follower"), 7, {"lag_us": str(lag_s * 1_000_000)})
+    """Goal: `--set replica_lag_us` does what it says. Method: measure how long it takes to shrink."""
+    result = run_scenario(load("slow_follower"), 7, {"replica_lag_us": str(lag_s * 1_000_000)})
     leader, _, slow_us = ends(result)
     shrunk_us = next(at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us)
     assert seconds(lag_s) - seconds(0.1) < shrunk_us - slow_us < seconds(lag_s) + seconds(0.5)
@@ -100,7 +100,7 @@ BROKEN = {
         "holds the high watermark up",
     ),
     "no idempotence": (
-        replace(Rules(), accept_sequence=lambda _known, _batch: SequenceVerdict("accept")),
+        replace(Rules(), accept_sequence=lambda _known, _batch: SequenceCheck("accept")),
         "Nothing is in the log twice",
     ),
 }

@@ -70,7 +70,7 @@ def at_start(*effects: Effect) -> Answering:
 
 @dataclass
 class Stage:
-    """An engine and the puppets that were started in it, by node and then by life."""
+    """An engine and the puppets that were started in it, by node and then by start."""
 
     engine: Engine
     puppets: dict[NodeId, list[Puppet]]

@@ -17,7 +17,7 @@ from yak_core.contract.notes import (
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, Micros, NodeId, Offset
-from yak_core.metadata.store_calls import Done, MetaValue
+from yak_core.metadata.store_calls import MetaValue, StoreOk
 from yak_core.trace.recorder import Fault, Header, Trace
 
 TICK = TimerFired("tick")
@@ -32,7 +32,7 @@ class Tale:
         self._happened: list[tuple[Micros, int, NodeId, Event, list[Effect]]] = []
         self._faults: list[Fault] = []
         self._calls = 0
-        self._lives: dict[NodeId, int] = {}
+        self._starts: dict[NodeId, int] = {}
 
     def step(self, at: Micros, node: NodeId, event: Event, *effects: Effect) -> None:
         """Any step."""
@@ -60,7 +60,7 @@ class Tale:
     def isr(self, at: Micros, version: int, *members: NodeId) -> None:
         """A broker learns the record."""
         value = MetaValue(record(version, members[0], 1, members), False, ())
-        self.step(at, members[0], MetaReply(1, Done(value)))
+        self.step(at, members[0], MetaReply(1, StoreOk(value)))
 
     def ack(
         self, sent: Micros, at: Micros, base: Offset, count: int, outcome: Outcome = Outcome.WRITTEN
@@ -86,8 +86,8 @@ class Tale:
             while faults and faults[0].at_us <= at:
                 trace.fault(faults.pop(0))
             if isinstance(event, Started):
-                self._lives[node] = self._lives.get(node, 0) + 1
-            trace.record(at, node, self._lives.get(node, 1), event, effects, -1)
+                self._starts[node] = self._starts.get(node, 0) + 1
+            trace.record(at, node, self._starts.get(node, 1), event, effects, -1)
         for fault in faults:
             trace.fault(fault)
         return trace

@@ -44,7 +44,7 @@ def kept(path: Path, lines: list[bytes]) -> Path:
 
 
 def test_a_run_folder_replays(tmp_path: Path) -> None:
-    """Goal: one line a life. Method: a whole run, by its folder, its link and its file."""
+    """Goal: one line a start. Method: a whole run, by its folder, its link and its file."""
     result = run_scenario(leader_failover, 7)
     folder = write_run(result, tmp_path, ["yak"])
     crashed = next(fault.target for fault in result.faults if fault.kind == "crash")
@@ -52,23 +52,23 @@ def test_a_run_folder_replays(tmp_path: Path) -> None:
         done = command(path)
         assert (done.exit_code, done.stderr) == (0, "")
         lines = done.stdout.splitlines()
-        lives = {(step.node, step.life) for step in result.trace}
-        assert len(lines) == len(lives)
-        for node, life in lives:
-            steps = sum((step.node, step.life) == (node, life) for step in result.trace)
-            assert f"{node} life {life}: {steps} steps, effects identical" in lines
-        assert any(line.startswith(f"{crashed} life 2: ") for line in lines)
+        starts = {(step.node, step.start) for step in result.trace}
+        assert len(lines) == len(starts)
+        for node, start in starts:
+            steps = sum((step.node, step.start) == (node, start) for step in result.trace)
+            assert f"{node} start {start}: {steps} steps, effects identical" in lines
+        assert any(line.startswith(f"{crashed} start 2: ") for line in lines)
 
 
 def test_the_trace_of_a_real_broker_replays(tmp_path: Path) -> None:
-    """Goal: both worlds alike. Method: one life in a file of its own, as a broker writes it."""
+    """Goal: both worlds alike. Method: one start in a file of its own, as a broker writes it."""
     trace = Trace(Header("net", "", 0, f"0.1.0+core.{own_digest()}"))
     for step in alone(short_run(), "n2"):
         trace.record(*step[1:])
     path = kept(tmp_path / "n2.jsonl", list(encode_trace(trace)))
     done = command(path)
     assert (done.exit_code, done.stderr) == (0, "")
-    assert done.stdout == f"n2 life 1: {len(trace)} steps, effects identical\n"
+    assert done.stdout == f"n2 start 1: {len(trace)} steps, effects identical\n"
 
 
 def test_a_difference_is_one_sentence(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_difference_is_one_sentence(tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (1, "")
     told = [line for line in done.stdout.splitlines() if "effects identical" not in line]
     assert len(told) == 1
-    assert told[0].startswith(f"n1 life 1: step {at} at ")
+    assert told[0].startswith(f"n1 start 1: step {at} at ")
     assert f'effect {timer + 1} was recorded as {{"SetTimer":{{"key":' in told[0]
     assert '"hi_us":77}}, but is replayed as {"SetTimer":{"key":' in told[0]
     assert "step before it" in told[0].replace("steps", "step")
@@ -105,7 +105,7 @@ def test_a_difference_that_was_there_before_the_step_is_told(tmp_path: Path) -> 
     )
     done = command(path, "--until", str(steps[9].i))
     assert done.exit_code == 1
-    assert f"n1 life 1 after step {steps[2].i}, broker:\n" in done.stdout
+    assert f"n1 start 1 after step {steps[2].i}, broker:\n" in done.stdout
     assert "  step: " not in done.stdout
 
 
@@ -117,7 +117,7 @@ def test_until_prints_the_snapshot(tmp_path: Path) -> None:
         last = max(step.i for step in short_run() if step.node == node)
         done = command(path, "--until", str(last))
         assert (done.exit_code, done.stderr) == (0, "")
-        _, _, told = done.stdout.partition(f"{node} life 1 after step {last}, {kind}:\n")
+        _, _, told = done.stdout.partition(f"{node} start 1 after step {last}, {kind}:\n")
         at = short_run().step(last).t_us
         assert told.startswith(f'  step: at {at} us, {{"')
         assert f'\n  node: "{node}"\n' in told
@@ -187,7 +187,7 @@ def test_damage_and_what_cannot_be_read_have_their_exit_codes(tmp_path: Path) ->
     assert f"{missing}: the trace cannot be read: No such file or directory\n" in done.stderr
     assert done.stdout.count("effects identical") == 10
     for path in (good, damaged):
-        assert f"{path}: n1 life 1: " in done.stdout
+        assert f"{path}: n1 start 1: " in done.stdout
     assert command(good, damaged).exit_code == 1
     assert command(damaged, "--until", "70").exit_code == 1
 

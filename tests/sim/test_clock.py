@@ -72,10 +72,10 @@ def test_a_timer_that_is_set_again_and_again_leaves_nothing_behind() -> None:
 
 def test_no_timer_outlives_its_process() -> None:
     """Goal: a crash ends the timers. Method: crash before one is due, and start again."""
-    lives = iter([at_start(SetTimer("a", 1_000, 1_000)), idle])
+    starts = iter([at_start(SetTimer("a", 1_000, 1_000)), idle])
 
     def act(now: Micros, event: Event) -> list[Effect]:
-        return next(lives)(now, event) if isinstance(event, Started) else []
+        return next(starts)(now, event) if isinstance(event, Started) else []
 
     world = stage({"n1": act})
     machine = world.engine.machines["n1"]

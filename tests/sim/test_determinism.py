@@ -17,7 +17,7 @@ from tests.require import python
 from yak_core.trace.reader import digest_of, encode_trace
 from yak_core.trace.recorder import Trace
 from yak_sim import RandomChoices, ReplayChoices, Script, World, run_scenario, scenario, seconds
-from yak_sim.search.swarm import run_mix
+from yak_sim.search.swarm import run_swarm
 
 SEEDS = (7, 31)
 
@@ -66,22 +66,22 @@ def test_every_python_agrees(version: str) -> None:
 
 def test_seeds_differ() -> None:
     """Goal: a seed steers the run. Method: neighbours."""
-    digests = {digest_of(run_mix(seed).trace) for seed in range(40, 44)}
+    digests = {digest_of(run_swarm(seed).trace) for seed in range(40, 44)}
     assert len(digests) == 4
 
 
 def test_a_recorded_run_replays_from_its_decisions() -> None:
     """Goal: the sparse trace of a run is enough to repeat it. Method: record one, replay it."""
     recording = RandomChoices(12, record=True)
-    recorded = run_mix(12, choices=recording)
-    replayed = run_mix(12, choices=ReplayChoices(12, recording.decisions()))
+    recorded = run_swarm(12, choices=recording)
+    replayed = run_swarm(12, choices=ReplayChoices(12, recording.decisions()))
     assert recorded.goals["leaders elected"] > 0
-    assert digest_of(recorded.trace) == digest_of(replayed.trace) == digest_of(run_mix(12).trace)
+    assert digest_of(recorded.trace) == digest_of(replayed.trace) == digest_of(run_swarm(12).trace)
 
 
 def test_without_a_decision_a_run_is_benign() -> None:
     """Goal: what is missing in a trace does no harm. Method: an empty one."""
-    result = run_mix(12, choices=ReplayChoices(12, []))
+    result = run_swarm(12, choices=ReplayChoices(12, []))
     assert result.valid is True, result.reason
     assert result.faults == ()
     assert result.goals["leaders elected"] == 1
@@ -111,7 +111,7 @@ def test_model_and_scripts_give_the_same_run() -> None:
     assert by_model.goals["unknown metadata outcome"] > 0
     assert digest_of(by_model.trace) == digest_of(by_lua.trace)
     for seed in (2, 3):
-        assert digest_of(run_mix(seed).trace) == digest_of(run_mix(seed, store="lua").trace)
+        assert digest_of(run_swarm(seed).trace) == digest_of(run_swarm(seed, store="lua").trace)
 
 
 def test_observers_do_not_change_a_run() -> None:

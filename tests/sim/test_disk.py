@@ -11,7 +11,7 @@ import pytest
 
 from tests.sim.echo_nodes import batch_at
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.contract.events import DiskDone, Done, NoSpace
+from yak_core.contract.events import DiskDone, DiskOk, NoSpace
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import RandomChoices, ReplayChoices
 from yak_sim.physics.clock import Clock
@@ -60,7 +60,7 @@ def test_operations_take_their_time_one_after_the_other() -> None:
     it.append(6, 1)
     it.run(2_000)
     assert it.ops() == [(10, 1), (110, 2), (120, 3), (170, 4), (180, 5), (1_010, 6)]
-    assert {type(done.result) for _, done in it.done} == {Done}
+    assert {type(done.result) for _, done in it.done} == {DiskOk}
     assert it.disk.image.saved == {"k": b"v"}
 
 
@@ -211,7 +211,7 @@ def test_a_full_disk_refuses_and_leaves_no_gap() -> None:
     assert it.disk.tail.leo == 0
     it.append(3, 0)
     it.run(1_000)
-    assert [type(done.result) for _, done in it.done] == [NoSpace, NoSpace, Done]
+    assert [type(done.result) for _, done in it.done] == [NoSpace, NoSpace, DiskOk]
     assert it.disk.image.leo == it.disk.tail.leo == 1
 
 

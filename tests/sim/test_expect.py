@@ -50,10 +50,10 @@ CLAIMS: dict[str, Callable[[World], None]] = {
 def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> None:
     """Goal: no false alarm, and a sentence for the reader. Method: every claim once."""
     CLAIMS[name](world)
-    (claim,) = world.claims
-    assert claim.held
-    assert claim.sentence
-    assert (claim.expected, claim.happened) == ("", "")
+    (expectation,) = world.expectations
+    assert expectation.held
+    assert expectation.sentence
+    assert (expectation.expected, expectation.happened) == ("", "")
 
 
 def log(world: World) -> list[object]:
@@ -125,14 +125,14 @@ DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
     ("damage", "claim", "said"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
 )
 def test_a_claim_about_a_damaged_run_fails_and_says_where(
-    damage: Callable[[World], None], claim: str, said: str, world: World
+    damage: Callable[[World], None], expectation: str, said: str, world: World
 ) -> None:
     """Goal: the net has no hole. Method: damage first, then the claim that must notice it."""
     damage(world)
     with pytest.raises(ExpectationFailed) as failure:
-        CLAIMS[claim](world)
+        CLAIMS[expectation](world)
     assert said in str(failure.value)
-    kept = world.claims[-1]
+    kept = world.expectations[-1]
     assert not kept.held
     assert kept.expected
     assert kept.happened
@@ -169,9 +169,9 @@ def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: Wo
     ],
 )
 def test_a_wrong_claim_says_what_is_the_case(
-    claim: Callable[[World], None], said: str, world: World
+    expectation: Callable[[World], None], said: str, world: World
 ) -> None:
     """Goal: a sentence, not a traceback. Method: claims that are wrong about a good run."""
     with pytest.raises(ExpectationFailed) as failure:
-        claim(world)
+        expectation(world)
     assert said in str(failure.value)

@@ -76,7 +76,7 @@ def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
     assert second.nonce < 1 << 128
     assert (first.recovered.leo, second.recovered.leo) == (0, 1)
     assert second.recovered.saved == (("k", b"v"),)
-    assert machine.life == 2
+    assert machine.starts == 2
 
 
 def test_nothing_reaches_a_machine_without_a_process() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from yak_sim import RandomChoices
-from yak_sim.search.swarm import FAULTS_END, WATCHED, draw_mix, run_mixes
+from yak_sim.search.swarm import FAULTS_END, WATCHED, draw_swarm, run_swarms
 
 SEEDS = 500
 
@@ -20,7 +20,7 @@ LEAST = dict(zip(WATCHED, (0.30, 0.10, 0.10, 0.05), strict=True))
 @pytest.mark.timeout(900)
 def test_many_seeds_hold_and_reach_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
     """Goal: no violation, no vacuity. Method: SEEDS runs; the counts are printed."""
-    tally = run_mixes(range(SEEDS))
+    tally = run_swarms(range(SEEDS))
     with capsys.disabled():
         print(f"\n{tally.seeds} seeds of the mix in {tally.cpu_s:.0f} CPU s:", end="")
         for situation, least in LEAST.items():
@@ -38,7 +38,7 @@ def test_plans_stay_within_the_promise() -> None:
     seen: set[str] = set()
     flush: set[str] = set()
     for seed in range(300):
-        mix = draw_mix(RandomChoices(seed))
+        mix = draw_swarm(RandomChoices(seed))
         kinds = [fault.kind for fault in mix.plan]
         seen.update(kinds)
         flush.add(mix.flush)
@@ -52,6 +52,6 @@ def test_plans_stay_within_the_promise() -> None:
 
 def test_a_seed_draws_the_same_mix_each_time() -> None:
     """Goal: seeds can be named in a report. Method: draw twice; neighbours differ."""
-    mixes = [draw_mix(RandomChoices(seed)) for seed in range(20)]
-    assert mixes == [draw_mix(RandomChoices(seed)) for seed in range(20)]
+    mixes = [draw_swarm(RandomChoices(seed)) for seed in range(20)]
+    assert mixes == [draw_swarm(RandomChoices(seed)) for seed in range(20)]
     assert len({mix.plan for mix in mixes if mix.plan}) > 15

@@ -10,7 +10,7 @@ import pytest
 from tests.property.mutants import MUTANTS
 from yak_core.invariants import RULES
 from yak_sim import RunResult
-from yak_sim.search.swarm import run_mix
+from yak_sim.search.swarm import run_swarm
 
 SEEDS_MAX = 200
 
@@ -19,7 +19,7 @@ def hunt(name: str) -> tuple[int, RunResult | None, int]:
     """(seeds run, the first violation of a named invariant, runs that failed otherwise)."""
     otherwise = 0
     for seed in range(SEEDS_MAX):
-        result = run_mix(seed, rules=MUTANTS[name])
+        result = run_swarm(seed, rules=MUTANTS[name])
         if result.violations and result.violations[0]["invariant"] in RULES:
             return seed + 1, result, otherwise
         otherwise += result.valid is not True

@@ -50,7 +50,7 @@ def test_the_ends_of_a_failover_are_read() -> None:
     assert [(crash.at_us, crash.leo, crash.hw) for crash in n1.crashes] == [(2 * SECOND, 93, 88)]
     assert value_at(n1.leo, 3 * SECOND) is None, "a broker that is down has no log end"
     assert value_at(n1.leo, 6_010 * MS) == 92, "what the crash left"
-    assert n1.cuts == [Cut(6_060 * MS, 92, 88)]
+    assert n1.truncations == [Cut(6_060 * MS, 92, 88)]
     assert value_at(n1.leo, 6_070 * MS) == 88
     assert value_at(n2.hw, 4 * SECOND) == value_at(n3.hw, 4 * SECOND) == 88
     assert n1.up == [Span(0, 2 * SECOND), Span(6 * SECOND, past.end_us)]

@@ -27,7 +27,7 @@ from yak_sim.run.run_folder import (
     read_verdict,
     write_run,
 )
-from yak_sim.world.expect import Claim
+from yak_sim.world.expect import Expectation
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ["yak", "sim", "run", "made_up", "--seed", "7", "--input", "two words.txt"]
@@ -54,7 +54,7 @@ class Result:
     reason: str = ""
     violations: Sequence[Mapping[str, str | int]] = ()
     goals: Mapping[str, int] = field(default_factory=lambda: {"suffix cut": 1})
-    claims: Sequence[Claim] = (Claim("Order is kept", True),)
+    expectations: Sequence[Expectation] = (Expectation("Order is kept", True),)
     figures: Mapping[str, int] = field(default_factory=lambda: {"steps": 3})
     trace: Trace = field(default_factory=lambda: Tale(1).trace())
     history: Rows = field(default_factory=Rows)
@@ -78,8 +78,8 @@ def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
     assert verdict["digest"] == digest
     assert verdict["valid"] == "unknown"
     assert verdict["reason"] == "It never ended."
-    claim = {"sentence": "Order is kept", "held": True, "expected": "", "happened": ""}
-    assert verdict["claims"] == [claim]
+    expectation = {"sentence": "Order is kept", "held": True, "expected": "", "happened": ""}
+    assert verdict["claims"] == [expectation]
     assert [row["value"] for row in read_history(folder)] == [["é"]]
     assert (folder / "replay.txt").read_text(encoding="utf-8").splitlines() == [
         "yak sim run made_up --seed 7 --input 'two words.txt'",

@@ -1,6 +1,6 @@
 """A trace file is enough to replay every node, byte for byte, though it has no payloads.
 
-Method: run each story, read its trace back from the file, give each life's events to a new node.
+Method: run each story, read its trace back from the file, give each start's events to a new node.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def test_a_trace_file_replays_every_node(story: Scenario, tmp_path: Path) -> Non
     nodes: dict[tuple[str, int], Node] = {}
     elided = 0
     for step in trace:
-        life = (step.node, step.life)
+        start = (step.node, step.start)
         if isinstance(step.event, Started):
-            nodes[life] = new_node(step.node, step.event)
-        effects = nodes[life].step(step.t_us, step.event)
+            nodes[start] = new_node(step.node, step.event)
+        effects = nodes[start].step(step.t_us, step.event)
         again = [EFFECT.encode(effect) for effect in effects]
         assert again == [EFFECT.encode(effect) for effect in step.effects], f"step {step.i}"
         for effect in effects:
@@ -64,4 +64,4 @@ def test_the_plot_of_a_story_shows_what_its_brokers_know() -> None:
     assert past.isr[-1][1] == ("n1", "n2", "n3")
     crashed = [broker for broker in past.brokers if broker.crashes]
     assert [broker.node for broker in crashed] == [past.reigns[0].node]
-    assert crashed[0].cuts[0].before - crashed[0].cuts[0].end == 2
+    assert crashed[0].truncations[0].before - crashed[0].truncations[0].end == 2

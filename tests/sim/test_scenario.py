@@ -30,7 +30,7 @@ from yak_sim import (
 )
 
 
-@scenario(seed=3, brokers=3, limits={"heartbeat_us": 50_000})
+@scenario(seed=3, brokers=3, limits={"replicate_heartbeat_us": 50_000})
 def plain(world: World, *, records: int = 5, word: str = "x", loud: bool = False) -> Script:
     """A few records.
 
@@ -85,7 +85,7 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
     assert world.topology.flush == settings.get("flush", "batch")
     config = world.broker("n1").config
     assert config is not None
-    assert config.heartbeat_us == 50_000
+    assert config.replicate_heartbeat_us == 50_000
     assert config.lease_us == int(settings.get("lease_us", 3_000_000))
 
 
@@ -186,7 +186,7 @@ def waits_for_ever(world: World) -> Script:
     [
         (endless_waits, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
         (waits_for_ever, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
-        (endless_in_no_time, Limits(happenings=20_000), "after 20[0-9]{3} happenings, at 1.000"),
+        (endless_in_no_time, Limits(events=20_000), "after 20[0-9]{3} happenings, at 1.000"),
         (endless_in_no_time, Limits(wall_s=0.5), "after 0.5 s of real time, at 1.000"),
         (endless_without_a_yield, Limits(wall_s=0.5), "does not come back|0.5 s of real time"),
     ],
@@ -247,7 +247,7 @@ def test_an_exception_in_a_node_is_a_violation_too() -> None:
     def story(world: World) -> Script:
         yield world.at(seconds=5)
 
-    result = run_scenario(scenario()(story), rules=replace(Rules(), may_stand=broken))
+    result = run_scenario(scenario()(story), rules=replace(Rules(), may_campaign=broken))
     assert result.valid is False
     (found,) = result.violations
     assert found["invariant"] == "NoException"
@@ -260,7 +260,7 @@ def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> N
 
     class Strict:
         def after_step(self, host: Host, *_step: object) -> None:
-            assert host.life >= 1
+            assert host.start >= 1
 
         def on_crash(self, node: str, _image: object) -> None:
             raise InvariantViolated("DurableSurvives", -1, node, "all", "nothing")

@@ -13,8 +13,16 @@ from tests.sim.echo_nodes import SURE, Stage, at_start, idle, stage
 from yak_core.contract.effects import CallMeta, Effect
 from yak_core.contract.events import MetaReply
 from yak_core.ids import Micros
-from yak_core.metadata.partition_state import Record
-from yak_core.metadata.store_calls import BeatCall, Cas, Done, MetaRequest, Read, Refused, Unknown
+from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.store_calls import (
+    Cas,
+    MetaRequest,
+    Read,
+    Refused,
+    RenewLease,
+    StoreOk,
+    Unknown,
+)
 from yak_core.metadata.transitions import create, register
 from yak_sim.physics.engine import Listener
 from yak_sim.physics.network import NetworkFault
@@ -41,17 +49,17 @@ def calls(*requests: MetaRequest) -> list[Effect]:
 @pytest.mark.parametrize("kind", ["model", "lua"])
 def test_a_call_is_carried_out_and_answered(kind: str) -> None:
     """Goal: both executors do the same. Method: create twice, read, beat; look at the store."""
-    heard: list[Record] = []
+    heard: list[PartitionState] = []
     listener = Listener()
     listener.on_record = heard.append
-    act = at_start(*calls(CREATE, CREATE, Read(), BeatCall("n1", 1, FIRST.stamp)))
+    act = at_start(*calls(CREATE, CREATE, Read(), RenewLease("n1", 1, FIRST.stamp)))
     world = stage({"n1": act}, topology=replace(SURE, store=kind), listener=listener)
     world.engine.run_for(5_000)
     assert replies(world, "n1") == [
-        (20, 0, Done),
+        (20, 0, StoreOk),
         (20, 1, Refused),
-        (20, 2, Done),
-        (20, 3, Done),
+        (20, 2, StoreOk),
+        (20, 3, StoreOk),
     ]
     assert heard == [FIRST]
     assert world.engine.store.record == FIRST
@@ -102,7 +110,7 @@ def test_a_request_or_a_reply_is_lost_on_demand(lost: str) -> None:
         store.lose_replies("n1", 1)
     world.engine.machines["n1"].start()
     world.engine.run_for(5_000_000)
-    assert replies(world, "n1") == [(20, 1, Done), (500_000, 0, Unknown)]
+    assert replies(world, "n1") == [(20, 1, StoreOk), (500_000, 0, Unknown)]
     assert store.record == (None if lost == "request" else FIRST)
     assert (store.requests_lost, store.replies_lost) == ((1, 0) if lost == "request" else (0, 1))
 
@@ -113,11 +121,11 @@ def test_a_fault_may_be_about_writes_only() -> None:
     world.engine.store.lose_replies("n1", 1, CAS)
     world.engine.machines["n1"].start()
     world.engine.run_for(5_000_000)
-    assert replies(world, "n1") == [(20, 0, Done), (20, 1, Done), (500_000, 2, Unknown)]
+    assert replies(world, "n1") == [(20, 0, StoreOk), (20, 1, StoreOk), (500_000, 2, Unknown)]
 
 
 def test_no_answer_reaches_the_next_process() -> None:
-    """Goal: call ids are of one incarnation. Method: both lives make a call of the same id."""
+    """Goal: call ids are of one incarnation. Method: both starts make a call of the same id."""
     world = stage({"n1": at_start(*calls(Read()))})
     machine = world.engine.machines["n1"]
     machine.crash("nothing")
@@ -133,7 +141,7 @@ def test_records_are_told_in_order_before_anybody_is_answered() -> None:
     listener = Listener()
     listener.on_record = lambda record: order.append(record.version)
     second = register(FIRST, attempt="b", node="n2", clean=True, url="")
-    assert isinstance(second, Record)
+    assert isinstance(second, PartitionState)
 
     def watch(*step: object) -> None:
         if isinstance(step[2], MetaReply):

@@ -151,7 +151,7 @@ def test_the_story_is_told_as_it_happens() -> None:
         world.restart(old)
         yield world.until_converged()
 
-    result = run_scenario(scenario()(story), on_story=lines.append)
+    result = run_scenario(scenario()(story), on_line=lines.append)
     assert result.valid is True, result.reason
     assert result.story == lines
     text = [str(line) for line in lines]

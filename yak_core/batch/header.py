@@ -37,7 +37,7 @@ from yak_core.batch.records import (
     Torn,
     ends_early,
 )
-from yak_core.value import message
+from yak_core.value import value
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 Fields: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int, int, int]
@@ -64,7 +64,7 @@ CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
 CODEC_BITS, APPEND_TIME_BIT, _TRANSACTIONAL_BIT, _CONTROL_BIT = 7, 8, 16, 32
 
 
-@message
+@value
 class Batch:
     """A handle: the header's fields next to the opaque bytes of the whole batch.
 

@@ -22,7 +22,7 @@ from itertools import chain
 from itertools import count as counter
 from typing import TypeAlias
 
-from yak_core.value import message
+from yak_core.value import value
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
@@ -64,7 +64,7 @@ class RecordTooLarge(ValueError):
     """A record that does not fit even into an empty batch; it was not added."""
 
 
-@message
+@value
 class Record:
     """One decoded record; ``offset`` is absolute, ``timestamp_ms`` -1 if the producer gave none."""
 

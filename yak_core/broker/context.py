@@ -1,7 +1,7 @@
 """What the parts of one node share: its rules, the time, and the effects of the step under way.
 
-Must never decide anything. A part writes effects with :meth:`Desk.emit` in the order in which they
-are to be started.
+Must never decide anything. A part writes effects with :meth:`Context.emit` in the order in which
+they are to be started.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from yak_core.ids import CallId, Micros, NodeId, OpId
 from yak_core.rules import Rules
 
 
-class Desk:
+class Context:
     """One node's shared desk; the node is its only writer."""
 
     __slots__ = ("node", "config", "rules", "nonce", "now", "out", "next_op", "next_call", "tries")
@@ -58,9 +58,9 @@ class Desk:
         self.out = []
         return out
 
-    def fork(self) -> Desk:
+    def fork(self) -> Context:
         """A copy that shares only immutable things."""
-        other = Desk(self.node, self.config, self.rules, self.nonce)
+        other = Context(self.node, self.config, self.rules, self.nonce)
         other.now = self.now
         other.out = list(self.out)
         other.next_op = self.next_op

@@ -9,11 +9,11 @@ from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
 from yak_core.broker.produce import Writers
 from yak_core.broker.replica_log import Log
-from yak_core.broker.store_session import Session
+from yak_core.broker.store_session import StoreSession
 from yak_core.contract.messages import DescribeRequest, DescribeResponse, ReplicaStatus
 from yak_core.contract.node import Snapshot
-from yak_core.ids import Epoch, Incarnation, NodeId
-from yak_core.metadata.partition_state import Record
+from yak_core.ids import BrokerEpoch, Epoch, NodeId
+from yak_core.metadata.partition_state import PartitionState
 
 
 class Described(Protocol):
@@ -21,12 +21,12 @@ class Described(Protocol):
 
     node_id: NodeId
     phase: str
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     epoch: Epoch
     leader: NodeId | None
-    view: Record | None
+    view: PartitionState | None
     log: Log
-    session: Session
+    session: StoreSession
     follower: Follower
     leading: Leader | None
     readers: Readers
@@ -38,7 +38,7 @@ class Described(Protocol):
     def pending_isr(self) -> tuple[NodeId, ...] | None: ...
 
 
-def picture(broker: Described) -> Snapshot:
+def snapshot_of(broker: Described) -> Snapshot:
     """The canonical snapshot of a broker; names as in docs/contract.md."""
     if not hasattr(broker, "log"):
         return Snapshot("broker", (("phase", broker.phase),))
@@ -49,7 +49,7 @@ def picture(broker: Described) -> Snapshot:
     progress: tuple[object, ...] = ()
     if leading is not None:
         progress = tuple(
-            (node, p.incarnation, p.state, p.match, p.next, len(p.inflight))
+            (node, p.broker_epoch, p.state, p.match, p.next, len(p.inflight))
             for node, p in leading.progress.items()
         )
     values: dict[str, object] = {
@@ -59,7 +59,7 @@ def picture(broker: Described) -> Snapshot:
         "epoch": broker.epoch,
         "epochs": log.epochs.entries(),
         "hw": log.hw,
-        "incarnation": broker.incarnation,
+        "incarnation": broker.broker_epoch,
         "isr": () if view is None else view.isr,
         "leader": broker.leader,
         "leo": log.leo,
@@ -99,13 +99,13 @@ def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
         replicas=()
         if view is None
         else tuple(
-            ReplicaStatus(node, entry.url, entry.incarnation, positions.get(node, -1))
+            ReplicaStatus(node, entry.url, entry.broker_epoch, positions.get(node, -1))
             for node, entry in view.nodes
         ),
     )
 
 
-def advisory_view(broker: Described) -> tuple[tuple[str, str], ...]:
+def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
     """What a leader publishes next to the record, for people: nobody decides anything by it."""
     view = broker.view
     assert view is not None

@@ -6,7 +6,7 @@ before the high watermark has reached the epoch's start (R12).
 
 from __future__ import annotations
 
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
 from yak_core.contract.effects import Answer, AnswerLog, SetTimer
 from yak_core.contract.messages import (
@@ -17,14 +17,14 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
-from yak_core.value import message
+from yak_core.value import value
 
 TIMER_READERS = "readers"
 LATEST = -1
 EARLIEST = -2
 
 
-@message
+@value
 class Parked:
     """A long poll: a fetch that waits for records until ``deadline``."""
 
@@ -36,10 +36,10 @@ class Parked:
 class Readers:
     """The read side of one broker. ``leader`` and ``epoch`` are told with every question."""
 
-    __slots__ = ("desk", "log", "parked")
+    __slots__ = ("context", "log", "parked")
 
-    def __init__(self, desk: Desk, log: Log) -> None:
-        self.desk = desk
+    def __init__(self, context: Context, log: Log) -> None:
+        self.context = context
         self.log = log
         self.parked: list[Parked] = []
 
@@ -48,7 +48,7 @@ class Readers:
     ) -> None:
         """Answer a fetch at the leader: records, a divergence, an error, or later."""
         log = self.log
-        rules = self.desk.rules
+        rules = self.context.rules
         if request.offset < log.log_start or request.offset > log.leo:
             detail = f"the log holds [{log.log_start}, {log.leo})"
             self.refuse(call, request, ErrorCode.OFFSET_OUT_OF_RANGE, leader, epoch, detail)
@@ -59,9 +59,9 @@ class Readers:
             return
         if request.offset < rules.readable_end(log.hw, log.leo):
             self._ship(call, request, leader, epoch)
-        elif request.wait_us > 0 and len(self.parked) < self.desk.config.waiting_max:
-            wait = min(request.wait_us, self.desk.config.fetch_wait_us_max)
-            self.parked.append(Parked(call, request, self.desk.now + wait))
+        elif request.wait_us > 0 and len(self.parked) < self.context.config.waiting_max:
+            wait = min(request.wait_us, self.context.config.fetch_wait_us_max)
+            self.parked.append(Parked(call, request, self.context.now + wait))
             self.arm()
         else:
             self._answer(call, request, ErrorCode.NONE, leader, epoch)
@@ -79,14 +79,14 @@ class Readers:
         offset: Offset | None = log.log_start
         error = ErrorCode.NONE
         if request.at == LATEST:
-            offset = self.desk.rules.latest_offset(log.hw, epoch_start)
+            offset = self.context.rules.latest_offset(log.hw, epoch_start)
             if offset is None:
                 error = ErrorCode.OFFSET_NOT_AVAILABLE
         elif request.at != EARLIEST:
             offset, error = None, ErrorCode.INVALID_REQUEST
         found = -1 if offset is None else offset
         before = -1 if offset is None else log.epochs.before(offset)
-        self.desk.emit(
+        self.context.emit(
             Answer(
                 call,
                 ListOffsetsResponse(request.correlation, error, found, before, leader, epoch),
@@ -97,7 +97,7 @@ class Readers:
         """The high watermark moved: answer the polls that have something to read now."""
         if not self.parked:
             return
-        end = self.desk.rules.readable_end(self.log.hw, self.log.leo)
+        end = self.context.rules.readable_end(self.log.hw, self.log.leo)
         ready = [poll for poll in self.parked if poll.request.offset < end]
         if ready:
             self.parked = [poll for poll in self.parked if poll.request.offset >= end]
@@ -106,14 +106,14 @@ class Readers:
 
     def expire(self, leader: NodeId | None, epoch: Epoch) -> None:
         """The readers' timer fired: polls that have waited long enough get an empty answer."""
-        now = self.desk.now
+        now = self.context.now
         over = [poll for poll in self.parked if poll.deadline <= now]
         self.parked = [poll for poll in self.parked if poll.deadline > now]
         for poll in over:
             self._answer(poll.call, poll.request, ErrorCode.NONE, leader, epoch)
         self.arm()
 
-    def turn_away(self, leader: NodeId | None, epoch: Epoch) -> None:
+    def redirect(self, leader: NodeId | None, epoch: Epoch) -> None:
         """This broker leads no more: the polls must go elsewhere."""
         polls, self.parked = self.parked, []
         for poll in polls:
@@ -128,8 +128,8 @@ class Readers:
     def arm(self) -> None:
         """Wake up when the first poll runs out of time."""
         if self.parked:
-            wait = max(0, min(poll.deadline for poll in self.parked) - self.desk.now)
-            self.desk.emit(SetTimer(TIMER_READERS, wait, wait))
+            wait = max(0, min(poll.deadline for poll in self.parked) - self.context.now)
+            self.context.emit(SetTimer(TIMER_READERS, wait, wait))
 
     def refuse(
         self,
@@ -147,14 +147,14 @@ class Readers:
         self, call: CallId, request: FetchRequest, leader: NodeId | None, epoch: Epoch
     ) -> None:
         log = self.log
-        config = self.desk.config
+        config = self.context.config
         header = self._header(request, ErrorCode.NONE, leader, epoch, -1, "")
-        self.desk.emit(
+        self.context.emit(
             AnswerLog(
                 call,
                 header,
                 request.offset,
-                self.desk.rules.readable_end(log.hw, log.leo),
+                self.context.rules.readable_end(log.hw, log.leo),
                 max(1, min(request.bytes_max, config.fetch_bytes_max)),
             )
         )
@@ -171,7 +171,7 @@ class Readers:
         detail: str = "",
     ) -> None:
         header = self._header(request, error, leader, epoch, diverging_end, detail)
-        self.desk.emit(Answer(call, header))
+        self.context.emit(Answer(call, header))
 
     def _header(
         self,
@@ -195,8 +195,8 @@ class Readers:
             detail,
         )
 
-    def fork(self, desk: Desk, log: Log) -> Readers:
+    def fork(self, context: Context, log: Log) -> Readers:
         """A copy on another desk and log."""
-        other = Readers(desk, log)
+        other = Readers(context, log)
         other.parked = list(self.parked)
         return other

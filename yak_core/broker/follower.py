@@ -7,45 +7,54 @@ flush of what it names.
 
 from __future__ import annotations
 
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
 from yak_core.contract.effects import Send
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
 from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, LogDiverged, Truncated
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 
 
 class Follower:
     """A follower's state in one epoch; ``verified`` is what it proved equal to the leader's log."""
 
-    __slots__ = ("desk", "log", "verified", "fresh", "leader", "owed", "seq", "acked")
+    __slots__ = (
+        "context",
+        "log",
+        "verified",
+        "first_of_epoch",
+        "leader",
+        "ack_owed",
+        "seq",
+        "acked",
+    )
 
-    def __init__(self, desk: Desk, log: Log) -> None:
-        self.desk = desk
+    def __init__(self, context: Context, log: Log) -> None:
+        self.context = context
         self.log = log
         self.begin(None)
 
     def begin(self, leader: NodeId | None) -> None:
         """A new epoch: nothing is verified, nothing is owed."""
         self.verified: Offset = 0
-        self.fresh = True
+        self.first_of_epoch = True
         self.leader = leader
-        self.owed = False
+        self.ack_owed = False
         self.seq = 0
         self.acked: Offset = -1
 
-    def on_replicate(self, message: Replicate, epoch: Epoch, incarnation: Incarnation) -> None:
+    def on_replicate(self, message: Replicate, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         """A message of this epoch's leader."""
-        self._cut(self._where_to_cut(message), epoch)
-        self.fresh = False
+        self._truncate(self._truncation_point(message), epoch)
+        self.first_of_epoch = False
         if not self._attaches(message):
-            self._reject(message, epoch, incarnation)
+            self._reject(message, epoch, broker_epoch)
             return
         if not _is_well_formed(message):
-            self.desk.note(IgnoredMessage(message.leader, "Replicate", "batches do not fit"))
+            self.context.note(IgnoredMessage(message.leader, "Replicate", "batches do not fit"))
             return
-        self._cut(
-            self.desk.rules.conflict_point(self.log.epochs, self.log.leo, message), epoch
+        self._truncate(
+            self.context.rules.conflict_point(self.log.epochs, self.log.leo, message), epoch
         )
         new = message.batches
         if new and new[0].base_offset < self.log.leo:
@@ -56,73 +65,73 @@ class Follower:
         self.verified = max(self.verified, end)
         self._raise_hw(message)
         self.seq = max(self.seq, message.seq)
-        self.owed = True
+        self.ack_owed = True
         if not new:
-            self._ack(self._claim(), epoch, incarnation)
+            self._ack(self._claim(), epoch, broker_epoch)
 
-    def on_log_progress(self, epoch: Epoch, incarnation: Incarnation) -> None:
+    def on_log_progress(self, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         """A write or flush completed: what is owed may be acknowledged."""
-        if self.owed and self.leader is not None:
+        if self.ack_owed and self.leader is not None:
             claim = self._claim()
             if claim > self.acked:
-                self._ack(claim, epoch, incarnation)
+                self._ack(claim, epoch, broker_epoch)
 
-    def _where_to_cut(self, message: Replicate) -> Offset:
+    def _truncation_point(self, message: Replicate) -> Offset:
         log = self.log
-        return self.desk.rules.truncation_point(
-            log.epochs, log.leo, log.hw, self.fresh, message
+        return self.context.rules.truncation_point(
+            log.epochs, log.leo, log.hw, self.first_of_epoch, message
         )
 
-    def _cut(self, point: Offset, epoch: Epoch) -> None:
+    def _truncate(self, point: Offset, epoch: Epoch) -> None:
         before = self.log.leo
         if point < before:
             end = self.log.truncate(point)
             self.verified = min(self.verified, end)
-            self.desk.note(Truncated(before, end, epoch))
+            self.context.note(Truncated(before, end, epoch))
 
     def _attaches(self, message: Replicate) -> bool:
         """Does the log have the record that the message builds on?"""
         at = message.prev_offset
         return at <= self.log.leo and self.log.epochs.before(at) == message.prev_epoch
 
-    def _reject(self, message: Replicate, epoch: Epoch, incarnation: Incarnation) -> None:
+    def _reject(self, message: Replicate, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         """Say how far this log could match: its end of the largest epoch not above theirs."""
         log = self.log
         known, end = log.epochs.end_of(message.prev_epoch, log.leo)
         hint = min(end, log.leo, message.prev_offset)
         hint_epoch = log.epochs.before(hint) if known >= 0 else -1
-        self.desk.note(LogDiverged(message.prev_offset, hint, hint_epoch))
-        self.desk.emit(
+        self.context.note(LogDiverged(message.prev_offset, hint, hint_epoch))
+        self.context.emit(
             Send(
                 message.leader,
-                ReplicateReject(epoch, incarnation, message.prev_offset, hint, hint_epoch),
+                ReplicateReject(epoch, broker_epoch, message.prev_offset, hint, hint_epoch),
             )
         )
 
     def _raise_hw(self, message: Replicate) -> None:
         log = self.log
-        hw = self.desk.rules.follower_high_watermark(log.hw, message.hw, self.verified, log.leo)
+        hw = self.context.rules.follower_high_watermark(log.hw, message.hw, self.verified, log.leo)
         if log.raise_hw(hw):
-            self.desk.note(HighWatermarkAdvanced(hw))
+            self.context.note(HighWatermarkAdvanced(hw))
 
     def _claim(self) -> Offset:
-        return min(self.desk.rules.ack_position(self.verified, self.log.leo), self.log.position)
+        return min(self.context.rules.ack_position(self.verified, self.log.leo), self.log.position)
 
-    def _ack(self, claim: Offset, epoch: Epoch, incarnation: Incarnation) -> None:
+    def _ack(self, claim: Offset, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         assert self.leader is not None
         self.acked = claim
-        self.owed = claim < self.verified
-        self.desk.emit(
-            Send(self.leader, ReplicateAck(epoch, incarnation, self.acked, self.seq))
+        self.ack_owed = claim < self.verified
+        self.context.emit(
+            Send(self.leader, ReplicateAck(epoch, broker_epoch, self.acked, self.seq))
         )
 
-    def fork(self, desk: Desk, log: Log) -> Follower:
+    def fork(self, context: Context, log: Log) -> Follower:
         """A copy on another desk and log."""
-        other = Follower(desk, log)
+        other = Follower(context, log)
         other.verified = self.verified
-        other.fresh = self.fresh
+        other.first_of_epoch = self.first_of_epoch
         other.leader = self.leader
-        other.owed = self.owed
+        other.ack_owed = self.ack_owed
         other.seq = self.seq
         other.acked = self.acked
         return other

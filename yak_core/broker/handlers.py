@@ -7,14 +7,14 @@ role decides.
 
 from __future__ import annotations
 
-from yak_core.broker.describe import advisory_view, describe
-from yak_core.broker.election import TIMER_CANDIDACY, stand
+from yak_core.broker.describe import describe, status_hash
+from yak_core.broker.election import TIMER_CAMPAIGN, campaign
 from yak_core.broker.fetch import TIMER_READERS
 from yak_core.broker.produce import TIMER_WAITERS
 from yak_core.broker.roles import TIMER_HEARTBEAT, Broker
 from yak_core.broker.saved_state import HW_KEY
 from yak_core.broker.shutdown import TIMER_STOP
-from yak_core.broker.store_session import TIMER_BEAT, TIMER_PROPOSAL, TIMER_READ
+from yak_core.broker.store_session import TIMER_PROPOSAL, TIMER_READ, TIMER_RENEW
 from yak_core.contract.effects import Answer, SaveState, Send
 from yak_core.contract.events import Called, Received, TimerFired
 from yak_core.contract.messages import (
@@ -35,7 +35,7 @@ from yak_core.ids import CallId, Epoch, NodeId
 # -- peers --------------------------------------------------------------------------------------
 
 
-def take_in(broker: Broker, event: Received) -> None:
+def on_peer_message(broker: Broker, event: Received) -> None:
     """Messages before registration or after a stop say nothing to this incarnation (F42)."""
     if broker.phase != "running":
         return
@@ -58,14 +58,14 @@ def take_in(broker: Broker, event: Received) -> None:
 
 def _on_replicate(broker: Broker, src: NodeId, message: Replicate) -> None:
     if message.leader != src:
-        broker.desk.note(IgnoredMessage(src, "Replicate", "another leader's"))
+        broker.context.note(IgnoredMessage(src, "Replicate", "another leader's"))
         return
     verdict = broker.rules.accept_replicate(
         broker.epoch, broker.leader, message.epoch, message.leader
     )
     if verdict == "fenced":
-        broker.desk.note(FencedPeer(src, message.epoch))
-        broker.desk.emit(Send(src, Fenced(broker.epoch, broker.leader)))
+        broker.context.note(FencedPeer(src, message.epoch))
+        broker.context.emit(Send(src, Fenced(broker.epoch, broker.leader)))
         return
     if verdict == "conflict":
         broker.halt(
@@ -75,7 +75,7 @@ def _on_replicate(broker: Broker, src: NodeId, message: Replicate) -> None:
     if verdict == "adopt":
         broker.raise_epoch(message.epoch, message.leader)
     if broker.leading is None:
-        broker.follower.on_replicate(message, broker.epoch, broker.incarnation)
+        broker.follower.on_replicate(message, broker.epoch, broker.broker_epoch)
 
 
 def _leads(broker: Broker, seen: Epoch) -> bool:
@@ -93,7 +93,7 @@ def answer_call(broker: Broker, event: Called) -> None:
     request = event.request
     leading = broker.leading
     if isinstance(request, DescribeRequest):
-        broker.desk.emit(Answer(event.call, describe(broker, request)))
+        broker.context.emit(Answer(event.call, describe(broker, request)))
         return
     if not isinstance(request, (ProduceRequest, FetchRequest, ListOffsetsRequest)):
         raise TypeError(f"a broker does not answer {type(request).__name__}")
@@ -105,7 +105,7 @@ def answer_call(broker: Broker, event: Called) -> None:
         _turn_away(broker, event.call, request, ErrorCode.UNKNOWN_LEADER_EPOCH)
     elif isinstance(request, ProduceRequest):
         if broker.writers.produce(event.call, request, leading, broker.session.lease_deadline):
-            leading.pump_all()
+            leading.send_pending_all()
     elif isinstance(request, FetchRequest):
         broker.readers.fetch(event.call, request, broker.leader, broker.epoch)
     else:
@@ -127,7 +127,7 @@ def _turn_away(
     elif isinstance(request, FetchRequest):
         broker.readers.refuse(call, request, error, leader, broker.epoch, "")
     else:
-        broker.desk.emit(
+        broker.context.emit(
             Answer(
                 call,
                 ListOffsetsResponse(request.correlation, error, -1, -1, leader, broker.epoch),
@@ -138,7 +138,7 @@ def _turn_away(
 # -- timers -------------------------------------------------------------------------------------
 
 
-def run_out(broker: Broker, event: TimerFired) -> None:
+def on_timer(broker: Broker, event: TimerFired) -> None:
     """A timer fired; while stopping, only the stop's own counts."""
     key = event.key
     if key == TIMER_STOP:
@@ -147,11 +147,11 @@ def run_out(broker: Broker, event: TimerFired) -> None:
         return
     elif key == TIMER_HEARTBEAT:
         broker.heartbeat()
-    elif key == TIMER_BEAT:
+    elif key == TIMER_RENEW:
         _beat(broker)
-    elif key == TIMER_CANDIDACY:
+    elif key == TIMER_CAMPAIGN:
         if broker.leading is None:
-            stand(broker.desk, broker.session, broker.view, broker.incarnation)
+            campaign(broker.context, broker.session, broker.view, broker.broker_epoch)
     elif key == TIMER_READ:
         broker.session.order_read()
     elif key == TIMER_PROPOSAL:
@@ -166,10 +166,10 @@ def run_out(broker: Broker, event: TimerFired) -> None:
 
 def _beat(broker: Broker) -> None:
     """Beat; checkpoint the high watermark; publish the advisory view."""
-    broker.session.on_beat_timer()
+    broker.session.on_renewal_due()
     if broker.log.hw > broker.saved_hw:
         broker.saved_hw = broker.log.hw
         value = str(broker.saved_hw).encode()
-        broker.desk.emit(SaveState(broker.desk.op(), HW_KEY, value))
+        broker.context.emit(SaveState(broker.context.op(), HW_KEY, value))
     if broker.leading is not None:
-        broker.session.publish(advisory_view(broker))
+        broker.session.publish(status_hash(broker))

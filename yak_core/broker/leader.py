@@ -7,18 +7,18 @@ pass anybody whom the store might elect (R5).
 
 from __future__ import annotations
 
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.broker.progress import PROBE, REPLICATE, UNKNOWN, Progress
 from yak_core.broker.replica_log import Log
-from yak_core.broker.store_session import Proposal, Session
+from yak_core.broker.store_session import Proposal, StoreSession
 from yak_core.contract.effects import Send, SendLog
 from yak_core.contract.events import NotShipped, Shipped
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
 from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, IsrProposed
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset, OpId
-from yak_core.metadata.partition_state import Record
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset, OpId
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import Rejected, alter_isr
-from yak_core.rules import JoinView
+from yak_core.rules import JoinFacts
 
 ALTER_ISR = "alter_isr"
 
@@ -27,13 +27,13 @@ class Leader:
     """One leadership: from the election of this incarnation to its end."""
 
     __slots__ = (
-        "desk",
+        "context",
         "log",
         "session",
         "epoch",
         "start",
         "view",
-        "incarnation",
+        "broker_epoch",
         "progress",
         "positions",
         "pending_isr",
@@ -45,44 +45,44 @@ class Leader:
 
     def __init__(
         self,
-        desk: Desk,
+        context: Context,
         log: Log,
-        session: Session,
+        session: StoreSession,
         epoch: Epoch,
-        view: Record,
-        incarnation: Incarnation,
+        view: PartitionState,
+        broker_epoch: BrokerEpoch,
     ) -> None:
-        self.desk = desk
+        self.context = context
         self.log = log
         self.session = session
         self.epoch = epoch
         self.start: Offset = log.leo
         self.view = view
-        self.incarnation = incarnation
+        self.broker_epoch = broker_epoch
         self.pending_isr: tuple[NodeId, ...] | None = None
         self.maximal_isr = view.isr
         self.shipping: dict[OpId, NodeId] = {}
         self.seq = 0
-        self.ticked_at = desk.now
+        self.ticked_at = context.now
         # Members of the ISR start as caught up, or the first write would throw them out (F33).
         self.progress: dict[NodeId, Progress] = {
             node: Progress(
-                view.incarnation_of(node), log.leo, desk.now if node in view.isr else -(1 << 62)
+                view.broker_epoch_of(node), log.leo, context.now if node in view.isr else -(1 << 62)
             )
             for node in view.replicas
-            if node != desk.node
+            if node != context.node
         }
-        self.positions: dict[NodeId, Offset] = {desk.node: log.position}
+        self.positions: dict[NodeId, Offset] = {context.node: log.position}
 
     # -- sending --------------------------------------------------------------------------------
 
     def on_heartbeat(self) -> None:
         """Tell every follower where the log and the high watermark are; look after the ISR."""
-        config = self.desk.config
-        due = self.desk.now - config.heartbeat_us // 2
+        config = self.context.config
+        due = self.context.now - config.replicate_heartbeat_us // 2
         # After a stall of its own a leader hears the acks that waited before it blames (KIP-501).
-        stalled = self.desk.now - self.ticked_at > config.lag_us // 2
-        self.ticked_at = self.desk.now
+        stalled = self.context.now - self.ticked_at > config.replica_lag_us // 2
+        self.ticked_at = self.context.now
         for node, progress in self.progress.items():
             progress.paused = False
             if progress.state == PROBE or progress.sent_at <= due:
@@ -90,7 +90,7 @@ class Leader:
         if not stalled:
             self.maybe_shrink()
 
-    def pump(self, node: NodeId) -> None:
+    def send_pending(self, node: NodeId) -> None:
         """Send this follower what it lacks, as far as the window allows."""
         progress = self.progress[node]
         if progress.state == PROBE:
@@ -100,21 +100,21 @@ class Leader:
         start, end = progress.next, self.log.leo
         if start >= end or progress.shipping != 0:
             return
-        config = self.desk.config
+        config = self.context.config
         if progress.has_room(config.window_messages, config.window_bytes):
-            op = self.desk.op()
+            op = self.context.op()
             progress.shipping = op
-            progress.sent_at = self.desk.now
+            progress.sent_at = self.context.now
             self.shipping[op] = node
             generation, bytes_max = self.log.generation, config.message_bytes_max
-            self.desk.emit(
+            self.context.emit(
                 SendLog(op, generation, node, self._header(start), start, end, bytes_max)
             )
 
-    def pump_all(self) -> None:
+    def send_pending_all(self) -> None:
         """Send every follower what it lacks."""
         for node in self.progress:
-            self.pump(node)
+            self.send_pending(node)
 
     def on_shipped(self, op: OpId, result: object) -> bool:
         """A SendLog completed; True if it was one of this leadership."""
@@ -126,7 +126,7 @@ class Leader:
             return True
         if isinstance(result, Shipped):
             progress.shipped(result.end, result.size)
-            self.pump(node)
+            self.send_pending(node)
         elif isinstance(result, NotShipped):
             progress.begin_probe(max(progress.match, 0))
         return True
@@ -139,15 +139,15 @@ class Leader:
 
     def _send_empty(self, node: NodeId, progress: Progress) -> None:
         progress.paused = progress.state == PROBE
-        progress.sent_at = self.desk.now
-        self.desk.emit(Send(node, self._header(progress.next)))
+        progress.sent_at = self.context.now
+        self.context.emit(Send(node, self._header(progress.next)))
 
     def _header(self, at: Offset) -> Replicate:
         self.seq += 1
         log = self.log
         return Replicate(
             self.epoch,
-            self.desk.node,
+            self.context.node,
             self.start,
             at,
             log.epochs.before(at),
@@ -161,87 +161,87 @@ class Leader:
 
     def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
         """A follower proved its log up to ``match``."""
-        progress = self._counted(src, message.epoch, message.incarnation, "ReplicateAck")
+        progress = self._counted(src, message.epoch, message.broker_epoch, "ReplicateAck")
         if progress is None:
             return
         if message.match > self.log.leo:
-            self.desk.note(IgnoredMessage(src, "ReplicateAck", "beyond the log's end"))
+            self.context.note(IgnoredMessage(src, "ReplicateAck", "beyond the log's end"))
             return
         progress.acked(message.match)
-        progress.track_lag(self.desk.now, self.log.leo)
+        progress.track_lag(self.context.now, self.log.leo)
         self.positions[src] = progress.match
         self.advance()
         self._maybe_expand(src, progress)
-        self.pump(src)
+        self.send_pending(src)
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
         """A follower's log does not match: probe where it could."""
-        progress = self._counted(src, message.epoch, message.incarnation, "ReplicateReject")
+        progress = self._counted(src, message.epoch, message.broker_epoch, "ReplicateReject")
         if progress is None:
             return
         _, end = self.log.epochs.end_of(message.hint_epoch, self.log.leo)
         if progress.rejected(message.at, min(message.hint_offset, end)):
-            self.pump(src)
+            self.send_pending(src)
         else:
-            self.desk.note(IgnoredMessage(src, "ReplicateReject", "stale"))
+            self.context.note(IgnoredMessage(src, "ReplicateReject", "stale"))
 
     def _counted(
-        self, src: NodeId, epoch: Epoch, incarnation: Incarnation, kind: str
+        self, src: NodeId, epoch: Epoch, broker_epoch: BrokerEpoch, kind: str
     ) -> Progress | None:
         """The progress that this answer speaks of, or None if it must not count."""
         progress = self.progress.get(src)
         if progress is None:
-            self.desk.note(IgnoredMessage(src, kind, "not a replica"))
+            self.context.note(IgnoredMessage(src, kind, "not a replica"))
             return None
-        if not self.desk.rules.accept_ack(self.epoch, epoch):
-            self.desk.note(IgnoredMessage(src, kind, "another epoch"))
+        if not self.context.rules.accept_ack(self.epoch, epoch):
+            self.context.note(IgnoredMessage(src, kind, "another epoch"))
             return None
-        if incarnation < progress.incarnation:
-            self.desk.note(IgnoredMessage(src, kind, "an earlier incarnation"))
+        if broker_epoch < progress.broker_epoch:
+            self.context.note(IgnoredMessage(src, kind, "an earlier incarnation"))
             return None
-        self._meet(src, progress, incarnation)
+        self._meet(src, progress, broker_epoch)
         return progress
 
-    def _meet(self, node: NodeId, progress: Progress, incarnation: Incarnation) -> None:
+    def _meet(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
         """An answer or the record shows this incarnation of the follower."""
-        if incarnation == progress.incarnation:
+        if broker_epoch == progress.broker_epoch:
             return
-        if not self.desk.rules.progress_survives(progress.incarnation, incarnation):
+        if not self.context.rules.progress_survives(progress.broker_epoch, broker_epoch):
             progress.begin_probe(self.log.leo)
             progress.match = UNKNOWN
             progress.acked_at = -1
             self.positions.pop(node, None)
-        progress.incarnation = incarnation
+        progress.broker_epoch = broker_epoch
 
     # -- the high watermark ---------------------------------------------------------------------
 
     def on_log_progress(self) -> None:
         """The own position moved: the leader is a follower of itself (F61)."""
         position = self.log.position
-        if position != self.positions[self.desk.node]:
-            self.positions[self.desk.node] = position
+        if position != self.positions[self.context.node]:
+            self.positions[self.context.node] = position
             self.advance()
 
     def advance(self) -> None:
         """Move the high watermark as far as the maximal ISR allows."""
         log = self.log
-        hw = self.desk.rules.advance_high_watermark(
+        hw = self.context.rules.advance_high_watermark(
             log.hw, self.view.isr, self.maximal_isr, self.positions, self.view.effective_min_isr
         )
         if hw > log.hw and log.raise_hw(min(hw, log.leo)):
-            self.desk.note(HighWatermarkAdvanced(log.hw))
+            self.context.note(HighWatermarkAdvanced(log.hw))
 
     # -- the ISR --------------------------------------------------------------------------------
 
-    def on_view(self, record: Record, settled: Proposal | None) -> None:
+    def on_view(self, record: PartitionState, settled: Proposal | None) -> None:
         """The record of this epoch moved on; a proposal that it settles no longer counts."""
         self.view = record
         if settled is not None or self.session.proposal is None:
             self.pending_isr = None
         self._set_maximal()
         for node, progress in self.progress.items():
-            seen = record.incarnation_of(node)
-            if seen > progress.incarnation:
+            seen = record.broker_epoch_of(node)
+            if seen > progress.broker_epoch:
                 self._meet(node, progress, seen)
         self.advance()
         for node, progress in self.progress.items():
@@ -257,13 +257,17 @@ class Leader:
         """Propose an ISR without those who have lagged behind for too long."""
         if not self.session.may_propose(self.view):
             return
-        lag_us = self.desk.config.lag_us
+        replica_lag_us = self.context.config.replica_lag_us
         out = tuple(
             node
             for node, progress in self.progress.items()
             if node in self.view.isr
-            and self.desk.rules.in_lag(
-                self.desk.now, progress.caught_up_at, progress.match, self.log.leo, lag_us
+            and self.context.rules.in_lag(
+                self.context.now,
+                progress.caught_up_at,
+                progress.match,
+                self.log.leo,
+                replica_lag_us,
             )
         )
         if out:
@@ -273,32 +277,32 @@ class Leader:
         if node in self.view.isr or not self.session.may_propose(self.view):
             return
         entry = self.view.node(node)
-        now = self.desk.now
-        view = JoinView(
+        now = self.context.now
+        view = JoinFacts(
             match=progress.match,
             hw=self.log.hw,
             leo=self.log.leo,
             epoch_start=self.start,
-            progress_incarnation=progress.incarnation,
-            recorded_incarnation=0 if entry is None else entry.incarnation,
+            progress_broker_epoch=progress.broker_epoch,
+            recorded_broker_epoch=0 if entry is None else entry.broker_epoch,
             draining=entry is not None and entry.draining,
             in_time=progress.match >= self.log.leo
-            or now - progress.caught_up_at <= self.desk.config.lag_us,
+            or now - progress.caught_up_at <= self.context.config.replica_lag_us,
             isr_size=len(self.view.isr),
             min_isr=self.view.effective_min_isr,
         )
-        if self.desk.rules.may_join(view):
+        if self.context.rules.may_join(view):
             joined = tuple(sorted((*self.view.isr, node)))
-            self._propose(joined, ((node, progress.incarnation),))
+            self._propose(joined, ((node, progress.broker_epoch),))
 
     def _propose(
-        self, isr: tuple[NodeId, ...], added: tuple[tuple[NodeId, Incarnation], ...]
+        self, isr: tuple[NodeId, ...], added: tuple[tuple[NodeId, BrokerEpoch], ...]
     ) -> None:
         record = alter_isr(
             self.view,
-            attempt=self.desk.attempt(),
-            node=self.desk.node,
-            incarnation=self.incarnation,
+            attempt=self.context.attempt(),
+            node=self.context.node,
+            broker_epoch=self.broker_epoch,
             isr=isr,
             added=added,
         )
@@ -306,7 +310,7 @@ class Leader:
             return
         self.pending_isr = isr
         self._set_maximal()
-        self.desk.note(IsrProposed(isr, self.view.version))
+        self.context.note(IsrProposed(isr, self.view.version))
         self.session.propose(ALTER_ISR, self.view, record, None)
 
     def _set_maximal(self) -> None:
@@ -314,9 +318,9 @@ class Leader:
         extra = tuple(node for node in pending if node not in self.view.isr)
         self.maximal_isr = tuple(sorted((*self.view.isr, *extra)))
 
-    def fork(self, desk: Desk, log: Log, session: Session) -> Leader:
+    def fork(self, context: Context, log: Log, session: StoreSession) -> Leader:
         """A copy on another desk, log and session."""
-        other = Leader(desk, log, session, self.epoch, self.view, self.incarnation)
+        other = Leader(context, log, session, self.epoch, self.view, self.broker_epoch)
         other.start = self.start
         other.progress = {node: p.fork() for node, p in self.progress.items()}
         other.positions = dict(self.positions)

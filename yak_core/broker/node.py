@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from yak_core.broker.handlers import answer_call, run_out, take_in
+from yak_core.broker.handlers import answer_call, on_peer_message, on_timer
 from yak_core.broker.roles import Broker, Handlers
 from yak_core.contract.events import (
     Called,
@@ -21,8 +21,8 @@ from yak_core.rules import Rules
 
 HANDLERS: Final[Handlers] = MappingProxyType(
     {
-        Received: take_in,
-        TimerFired: run_out,
+        Received: on_peer_message,
+        TimerFired: on_timer,
         DiskDone: Broker.on_disk_done,
         MetaReply: Broker.on_meta_reply,
         Called: answer_call,

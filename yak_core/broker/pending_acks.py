@@ -10,10 +10,10 @@ from bisect import insort
 from collections.abc import Callable
 
 from yak_core.ids import CallId, Epoch, Micros, Offset
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class Waiter:
     """One unanswered produce request for the records of [base, end)."""
 

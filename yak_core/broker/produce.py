@@ -7,7 +7,7 @@ all refusals are definite; after it, whatever is not a confirmation is unknown (
 from __future__ import annotations
 
 from yak_core.batch import Batch, placed
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.broker.leader import Leader
 from yak_core.broker.pending_acks import Waiter, Waiters
 from yak_core.broker.replica_log import Log
@@ -16,8 +16,8 @@ from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.notes import DuplicateRecognised, ProduceRefused
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
-from yak_core.metadata.partition_state import Record
-from yak_core.rules import SequenceVerdict
+from yak_core.metadata.partition_state import PartitionState
+from yak_core.rules import SequenceCheck
 
 TIMER_WAITERS = "waiters"
 ACKS = (-1, 0, 1)
@@ -26,10 +26,10 @@ ACKS = (-1, 0, 1)
 class Writers:
     """The write side of one broker."""
 
-    __slots__ = ("desk", "log", "committed", "local", "leader", "epoch", "armed")
+    __slots__ = ("context", "log", "committed", "local", "leader", "epoch", "armed")
 
-    def __init__(self, desk: Desk, log: Log) -> None:
-        self.desk = desk
+    def __init__(self, context: Context, log: Log) -> None:
+        self.context = context
         self.log = log
         self.committed = Waiters()
         self.local = Waiters()
@@ -47,10 +47,10 @@ class Writers:
             self.refuse(call, request, error, detail)
             return False
         batch = request.batch
-        verdict = SequenceVerdict("accept")
+        verdict = SequenceCheck("accept")
         if batch.producer_id >= 0:
             known = self.log.producers.get(batch.producer_id)
-            verdict = self.desk.rules.accept_sequence(known, batch)
+            verdict = self.context.rules.accept_sequence(known, batch)
         if verdict.word == "accept":
             self._append(call, request, leading.epoch)
             return True
@@ -68,13 +68,13 @@ class Writers:
         self, call: CallId, request: ProduceRequest, error: ErrorCode, detail: str = ""
     ) -> None:
         """A definite refusal: nothing of this request was written by this call."""
-        self.desk.note(ProduceRefused(error.name, request.batch.producer_id))
+        self.context.note(ProduceRefused(error.name, request.batch.producer_id))
         self._answer(call, request.correlation, error, Outcome.NOT_WRITTEN, detail=detail)
 
     def settle(self, epoch: Epoch) -> None:
         """The high watermark moved: confirm what is committed."""
         hw = self.log.hw
-        confirm = self.desk.rules.confirm
+        confirm = self.context.rules.confirm
         for done in self.committed.take(
             lambda waiter: confirm(waiter.waiting_epoch, epoch, waiter.end, hw), hw
         ):
@@ -86,7 +86,7 @@ class Writers:
         for done in self.local.take(lambda _: True, end):
             self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
 
-    def on_view(self, view: Record) -> None:
+    def on_view(self, view: PartitionState) -> None:
         """The recorded ISR fell below min ISR: what waits may or may not commit (R10)."""
         if len(view.isr) >= view.effective_min_isr:
             return
@@ -95,7 +95,7 @@ class Writers:
 
     def step_down(self) -> int:
         """The leadership is over: fail what waits, as unknown. Returns how many."""
-        survives = self.desk.rules.survives_step_down
+        survives = self.context.rules.survives_step_down
         failed = self.committed.take_all(lambda waiter: not survives(waiter.acks))
         failed += self.local.take_all(lambda _: True)
         for waiter in failed:
@@ -110,7 +110,7 @@ class Writers:
 
     def expire(self) -> None:
         """The waiters' timer fired: who waited too long does not know what became of it."""
-        now = self.desk.now
+        now = self.context.now
         for waiters in (self.committed, self.local):
             for waiter in waiters.take_all(lambda waiter: waiter.deadline <= now):
                 self._answer_unknown(waiter, ErrorCode.REQUEST_TIMED_OUT)
@@ -123,10 +123,10 @@ class Writers:
         self.local.drop_call(call)
 
     def _refusal(
-        self, request: ProduceRequest, view: Record, lease_deadline: int
+        self, request: ProduceRequest, view: PartitionState, lease_deadline: int
     ) -> tuple[ErrorCode, str] | None:
         """Why this request cannot be taken now, if so."""
-        config = self.desk.config
+        config = self.context.config
         size = request.batch.size
         if request.acks not in ACKS:
             return ErrorCode.INVALID_REQUIRED_ACKS, "acks is all (-1), 1 or 0"
@@ -136,7 +136,7 @@ class Writers:
         if request.acks == -1 and len(view.isr) < view.effective_min_isr:
             detail = f"{len(view.isr)} in sync, {view.effective_min_isr} needed: try again later"
             return ErrorCode.NOT_ENOUGH_REPLICAS, detail
-        if not self.desk.rules.serves_acks(request.acks, self.desk.now, lease_deadline):
+        if not self.context.rules.serves_acks(request.acks, self.context.now, lease_deadline):
             detail = "the lease of this leader is over: only acks=all is taken"
             return ErrorCode.NOT_LEADER_OR_FOLLOWER, detail
         waiting = len(self.committed) + len(self.local)
@@ -157,12 +157,12 @@ class Writers:
         self._wait(call, request, batch.base_offset, batch.end, epoch, epoch)
 
     def _join_original(
-        self, call: CallId, request: ProduceRequest, epoch: Epoch, verdict: SequenceVerdict
+        self, call: CallId, request: ProduceRequest, epoch: Epoch, verdict: SequenceCheck
     ) -> None:
         """A retry waits for the commit of what it repeats (F71)."""
         batch = request.batch
         base, end = verdict.base_offset, verdict.end
-        self.desk.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
+        self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
         record_epoch = -1 if base < 0 else self.log.epochs.before(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end
         if end <= held or request.acks == 0:
@@ -179,7 +179,7 @@ class Writers:
         record_epoch: Epoch,
         epoch: Epoch,
     ) -> None:
-        deadline = self.desk.now + max(0, request.timeout_us)
+        deadline = self.context.now + max(0, request.timeout_us)
         waiter = Waiter(
             end, call, request.correlation, base, record_epoch, epoch, deadline, request.acks
         )
@@ -198,8 +198,8 @@ class Writers:
 
     def _arm_for(self, deadline: Micros) -> None:
         self.armed = deadline
-        wait = max(0, deadline - self.desk.now)
-        self.desk.emit(SetTimer(TIMER_WAITERS, wait, wait))
+        wait = max(0, deadline - self.context.now)
+        self.context.emit(SetTimer(TIMER_WAITERS, wait, wait))
 
     def _answer_written(
         self, call: CallId, correlation: int, base: Offset, record_epoch: Epoch
@@ -219,7 +219,7 @@ class Writers:
         record_epoch: Epoch = -1,
         detail: str = "",
     ) -> None:
-        self.desk.emit(
+        self.context.emit(
             Answer(
                 call,
                 ProduceResponse(
@@ -236,9 +236,9 @@ class Writers:
             )
         )
 
-    def fork(self, desk: Desk, log: Log) -> Writers:
+    def fork(self, context: Context, log: Log) -> Writers:
         """A copy on another desk and log."""
-        other = Writers(desk, log)
+        other = Writers(context, log)
         other.committed = self.committed.fork()
         other.local = self.local.fork()
         other.leader = self.leader

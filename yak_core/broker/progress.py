@@ -7,7 +7,7 @@ ours; -1 while nothing is proved), ``next`` (where the next message attaches) an
   heartbeat. Entered at the beginning of an epoch or incarnation, after a reject, after a lost link.
 - replicate: messages are sent ahead of the acks, within a window of messages and bytes.
 
-Kept per incarnation of the follower: what an earlier life acknowledged may be gone (F22). The
+Kept per incarnation of the follower: what an earlier start acknowledged may be gone (F22). The
 shape is etcd-io/raft's, less its assumption that a peer never loses its log.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from yak_core.ids import Incarnation, Micros, Offset, OpId
+from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
 
 PROBE = "probe"
 REPLICATE = "replicate"
@@ -26,7 +26,7 @@ class Progress:
     """One follower, in one epoch, in one incarnation."""
 
     __slots__ = (
-        "incarnation",
+        "broker_epoch",
         "state",
         "match",
         "next",
@@ -40,8 +40,8 @@ class Progress:
         "leo_at_ack",
     )
 
-    def __init__(self, incarnation: Incarnation, at: Offset, caught_up_at: Micros) -> None:
-        self.incarnation = incarnation
+    def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
+        self.broker_epoch = broker_epoch
         self.state = PROBE
         self.match: Offset = UNKNOWN
         self.next = at
@@ -116,7 +116,7 @@ class Progress:
 
     def fork(self) -> Progress:
         """A copy that shares nothing."""
-        other = Progress(self.incarnation, self.next, self.caught_up_at)
+        other = Progress(self.broker_epoch, self.next, self.caught_up_at)
         other.state = self.state
         other.match = self.match
         other.paused = self.paused

@@ -16,16 +16,16 @@ from __future__ import annotations
 from collections import deque
 
 from yak_core.batch import Batch
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.contract.effects import AppendLog, FlushLog, TruncateLog
 from yak_core.contract.events import DiskDone, Recovered
 from yak_core.ids import Offset, OpId
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class TailBatch:
     """One batch above the high watermark: its end, and its producer's entry once it counts."""
 
@@ -34,7 +34,7 @@ class TailBatch:
     entry: ProducerEntry | None
 
 
-@message
+@value
 class Pending:
     """A disk order that has not completed: ``append`` or ``flush``, up to ``end``."""
 
@@ -47,7 +47,7 @@ class Log:
     """One replica's log. ``hw`` is the end of what this replica knows to be committed."""
 
     __slots__ = (
-        "desk",
+        "context",
         "log_start",
         "leo",
         "appended_end",
@@ -63,8 +63,8 @@ class Log:
         "flush_each",
     )
 
-    def __init__(self, desk: Desk, recovered: Recovered, hw: Offset) -> None:
-        self.desk = desk
+    def __init__(self, context: Context, recovered: Recovered, hw: Offset) -> None:
+        self.context = context
         self.log_start = recovered.log_start
         self.leo = recovered.leo
         self.appended_end = recovered.leo
@@ -72,12 +72,12 @@ class Log:
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         self.generation = 0
         self.epochs = EpochIndex(recovered.epochs)
-        self.producers = ProducerTable(recovered.producers, desk.config.producers_max)
+        self.producers = ProducerTable(recovered.producers, context.config.producers_max)
         self.stable = self.producers.fork()
         self.tail: deque[TailBatch] = deque()
         self.pending: dict[OpId, Pending] = {}
         self.pending_bytes = 0
-        self.flush_each = desk.config.flush == "batch"
+        self.flush_each = context.config.flush == "batch"
         for header in recovered.headers:
             self._remember(header)
         self._fold_stable()
@@ -91,18 +91,18 @@ class Log:
             self._remember(batch)
             size += batch.size
         self.leo = batches[-1].end
-        op = self.desk.op()
+        op = self.context.op()
         self.pending[op] = Pending("append", self.leo, size)
         self.pending_bytes += size
-        self.desk.emit(AppendLog(op, self.generation, batches))
+        self.context.emit(AppendLog(op, self.generation, batches))
         if self.flush_each:
             self.flush()
 
     def flush(self) -> OpId:
         """Order a flush of all that was ordered before."""
-        op = self.desk.op()
+        op = self.context.op()
         self.pending[op] = Pending("flush", self.leo, 0)
-        self.desk.emit(FlushLog(op, self.generation))
+        self.context.emit(FlushLog(op, self.generation))
         return op
 
     def truncate(self, end: Offset) -> Offset:
@@ -115,11 +115,13 @@ class Log:
         self.epochs.truncate(self.leo)
         self.appended_end = min(self.appended_end, self.leo)
         self.durable_end = min(self.durable_end, self.leo)
-        self.producers = self.desk.rules.producers_after_cut(self._rebuilt, self.producers)
+        self.producers = self.context.rules.producers_after_truncation(
+            self._rebuilt, self.producers
+        )
         self.generation += 1
         self.pending.clear()
         self.pending_bytes = 0
-        self.desk.emit(TruncateLog(self.desk.op(), self.generation, self.leo))
+        self.context.emit(TruncateLog(self.context.op(), self.generation, self.leo))
         self.flush()
         return self.leo
 
@@ -180,9 +182,9 @@ class Log:
                 table.put(batch.producer_id, batch.entry)
         return table
 
-    def fork(self, desk: Desk) -> Log:
+    def fork(self, context: Context) -> Log:
         """A copy on another desk that shares only immutable values."""
-        other = Log(desk, Recovered(), 0)
+        other = Log(context, Recovered(), 0)
         other.log_start = self.log_start
         other.leo = self.leo
         other.appended_end = self.appended_end

@@ -2,7 +2,7 @@
 
 A broker recovers its log, registers a new incarnation in the metadata record, and from then on
 leads or follows as the record (or a message with a higher epoch) says. The view of the record
-changes in one place only, :meth:`Broker.act_on` (R1). The parts: ``log`` (ends and epochs),
+changes in one place only, :meth:`Broker.apply_state` (R1). The parts: ``log`` (ends and epochs),
 ``session`` (the store), ``follower`` and ``leading`` (the two roles), ``readers`` and ``writers``
 (clients).
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Never, TypeAlias
 
-from yak_core.broker.context import Desk
-from yak_core.broker.describe import picture
+from yak_core.broker.context import Context
+from yak_core.broker.describe import snapshot_of
 from yak_core.broker.election import schedule
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
@@ -23,7 +23,7 @@ from yak_core.broker.replica_log import Log
 from yak_core.broker.saved_state import Saved, read_saved
 from yak_core.broker.shutdown import Shutdown
 from yak_core.broker.startup import Startup
-from yak_core.broker.store_session import Session
+from yak_core.broker.store_session import StoreSession
 from yak_core.config import BrokerConfig, check_config
 from yak_core.contract.effects import Effect, Exit, Halt, SetTimer
 from yak_core.contract.events import (
@@ -46,8 +46,8 @@ from yak_core.contract.notes import (
     SteppedDown,
 )
 from yak_core.errors import ErrorCode
-from yak_core.ids import Epoch, Incarnation, Micros, NodeId, Offset
-from yak_core.metadata.partition_state import Record
+from yak_core.ids import BrokerEpoch, Epoch, Micros, NodeId, Offset
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import Rules
 
 RECOVERING: Final = "recovering"
@@ -70,11 +70,11 @@ class Broker:
     __slots__ = (
         "handlers",
         "rules",
-        "desk",
+        "context",
         "node_id",
         "config",
         "phase",
-        "incarnation",
+        "broker_epoch",
         "epoch",
         "leader",
         "view",
@@ -89,9 +89,9 @@ class Broker:
         "shutdown",
     )
 
-    desk: Desk
+    context: Context
     log: Log
-    session: Session
+    session: StoreSession
     startup: Startup
     shutdown: Shutdown
     follower: Follower
@@ -104,10 +104,10 @@ class Broker:
         self.node_id: NodeId = ""
         self.config: BrokerConfig | None = None
         self.phase = RECOVERING
-        self.incarnation: Incarnation = 0
+        self.broker_epoch: BrokerEpoch = 0
         self.epoch: Epoch = 0
         self.leader: NodeId | None = None
-        self.view: Record | None = None
+        self.view: PartitionState | None = None
         self.leading: Leader | None = None
         self.saved_hw: Offset = 0
 
@@ -120,13 +120,13 @@ class Broker:
         if isinstance(event, Started):
             self._on_started(now, event)
         else:
-            self.desk.now = now
+            self.context.now = now
             self.handlers[type(event)](self, event)  # type: ignore[arg-type]
-        return self.desk.take()
+        return self.context.take()
 
     def snapshot(self) -> Snapshot:
         """What this broker is like now; see :mod:`yak_core.broker.describe`."""
-        return picture(self)
+        return snapshot_of(self)
 
     @property
     def role(self) -> str:
@@ -150,18 +150,18 @@ class Broker:
         check_config(event.node, event.config)
         self.node_id = event.node
         self.config = event.config
-        self.desk = Desk(event.node, event.config, self.rules, event.nonce)
-        self.desk.now = now
+        self.context = Context(event.node, event.config, self.rules, event.nonce)
+        self.context.now = now
         found = read_saved(event.recovered.saved)
         saved = Saved() if isinstance(found, str) else found
         self.saved_hw = saved.hw
-        self.log = Log(self.desk, event.recovered, self.saved_hw)
-        self.session = Session(self.desk, self, saved.record)
-        self.follower = Follower(self.desk, self.log)
-        self.readers = Readers(self.desk, self.log)
-        self.writers = Writers(self.desk, self.log)
-        self.startup = Startup(self.desk, self.log, self.session, event.recovered.intact, saved)
-        self.shutdown = Shutdown(self.desk, self.log)
+        self.log = Log(self.context, event.recovered, self.saved_hw)
+        self.session = StoreSession(self.context, self, saved.record)
+        self.follower = Follower(self.context, self.log)
+        self.readers = Readers(self.context, self.log)
+        self.writers = Writers(self.context, self.log)
+        self.startup = Startup(self.context, self.log, self.session, event.recovered.intact, saved)
+        self.shutdown = Shutdown(self.context, self.log)
         if isinstance(found, str):
             self.halt(found)
         elif self.startup.begin():
@@ -175,7 +175,7 @@ class Broker:
                 self.halt(reason)
 
     def on_stop_asked(self, event: StopAsked) -> None:
-        if self.incarnation == 0:
+        if self.broker_epoch == 0:
             self.phase = STOPPING
             if not self.shutdown.put_back(self.startup, event.deadline_us):
                 self.exit(clean=False)
@@ -184,13 +184,13 @@ class Broker:
         self.leading = None
         self.leader = self.writers.leader = None
         self.writers.fail_all(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        self.readers.turn_away(None, self.epoch)
+        self.readers.redirect(None, self.epoch)
         self.shutdown.begin(event.deadline_us)
 
     def exit(self, *, clean: bool) -> None:
         """The stop is complete, or its time is over."""
         self.phase = STOPPED
-        self.desk.emit(Exit(clean))
+        self.context.emit(Exit(clean))
 
     def halt(self, reason: str) -> None:
         """Going on could break a promise: stop for good, and say why."""
@@ -199,12 +199,12 @@ class Broker:
         self.phase = HALTED
         self.leading = None
         self.writers.fail_all(ErrorCode.KAFKA_STORAGE_ERROR)
-        self.readers.turn_away(None, self.epoch)
-        self.desk.emit(Halt(reason))
+        self.readers.redirect(None, self.epoch)
+        self.context.emit(Halt(reason))
 
     # -- the record -----------------------------------------------------------------------------
 
-    def act_on(self, record: Record) -> None:
+    def apply_state(self, record: PartitionState) -> None:
         """The only place where the view of the record changes (R1)."""
         settled = self.session.end_proposal(record)
         if self.phase == REGISTERING:
@@ -215,18 +215,18 @@ class Broker:
                 return
             if not registered:
                 return
-            self.incarnation = registered
+            self.broker_epoch = registered
             self.phase = RUNNING
             self.epoch = record.leader_epoch
-            self.session.begin_beats(registered)
+            self.session.begin_renewals(registered)
         elif self.phase != RUNNING:
             return
-        if self.rules.is_superseded(record.incarnation_of(self.node_id), self.incarnation):
+        if self.rules.is_superseded(record.broker_epoch_of(self.node_id), self.broker_epoch):
             self.halt("another process with this node id has registered: this one is over")
             return
         known = self.view
         self.view = record
-        _note_record(self.desk, known, record)
+        _note_record(self.context, known, record)
         self._take_role(record)
         if self.phase == RUNNING and self.leading is not None and self.leading.view is not record:
             self.leading.on_view(record, None if settled is None else settled[0])
@@ -234,7 +234,7 @@ class Broker:
             self.writers.on_view(record)
         self.on_watch()
 
-    def _take_role(self, record: Record) -> None:
+    def _take_role(self, record: PartitionState) -> None:
         """Lead or follow as the record says, if it is not behind what messages have shown."""
         if record.leader_epoch < self.epoch:
             return
@@ -245,7 +245,7 @@ class Broker:
                 f"two leaders for epoch {self.epoch}: {self.leader} and {record.leader} (F81)"
             )
             return
-        mine = record.leader == self.node_id and record.leader_incarnation == self.incarnation
+        mine = record.leader == self.node_id and record.leader_broker_epoch == self.broker_epoch
         if mine and self.leading is None:
             self._become_leader(record)
 
@@ -261,16 +261,18 @@ class Broker:
             self._step_down(epoch)
         self.follower.begin(leader)
         if changed and leader != self.node_id:
-            self.desk.note(BecameFollower(epoch, leader))
+            self.context.note(BecameFollower(epoch, leader))
 
-    def _become_leader(self, record: Record) -> None:
+    def _become_leader(self, record: PartitionState) -> None:
         """R2: note the epoch's start, order a flush, forget all positions, keep the HW."""
         log = self.log
         log.new_generation()
         self.rules.note_epoch_start(log.epochs, self.epoch, log.leo)
         log.producers = self.rules.producers_of_new_leader(log.producers)
-        self.leading = Leader(self.desk, log, self.session, self.epoch, record, self.incarnation)
-        self.desk.note(BecameLeader(self.epoch, log.leo))
+        self.leading = Leader(
+            self.context, log, self.session, self.epoch, record, self.broker_epoch
+        )
+        self.context.note(BecameLeader(self.epoch, log.leo))
         self.heartbeat()
         self.leading.advance()
         self.after_leader_progress()
@@ -281,9 +283,9 @@ class Broker:
         epoch = self.leading.epoch
         self.leading = None
         unknown = self.writers.step_down()
-        self.readers.turn_away(None, seen)
+        self.readers.redirect(None, seen)
         self.log.new_generation()
-        self.desk.note(SteppedDown(epoch, seen, unknown))
+        self.context.note(SteppedDown(epoch, seen, unknown))
 
     # -- the store ------------------------------------------------------------------------------
 
@@ -293,7 +295,7 @@ class Broker:
     def on_watch(self) -> None:
         """The watch moved: when may this broker stand for election?"""
         if self.phase == RUNNING and self.leading is None:
-            schedule(self.desk, self.session, self.view)
+            schedule(self.context, self.session, self.view)
 
     def on_proposal_dropped(self) -> None:
         """The outstanding proposal ended without a newer record."""
@@ -311,7 +313,7 @@ class Broker:
             return
         if self.phase == STOPPING:
             self.log.complete(event)
-            if self.shutdown.on_disk_done(event.op, self.incarnation):
+            if self.shutdown.on_disk_done(event.op, self.broker_epoch):
                 self.exit(clean=True)
             return
         if event.op not in self.log.pending and self._is_done_elsewhere(event):
@@ -322,7 +324,7 @@ class Broker:
             self.writers.on_log_progress()
             self.after_leader_progress()
         else:
-            self.follower.on_log_progress(self.epoch, self.incarnation)
+            self.follower.on_log_progress(self.epoch, self.broker_epoch)
 
     def _is_done_elsewhere(self, event: DiskDone) -> bool:
         """Take in what was no order of the log: a shipment, a saved value. False for none."""
@@ -362,8 +364,8 @@ class Broker:
     def heartbeat(self) -> None:
         """A leader speaks to its followers, and sets the timer for the next time."""
         if self.leading is not None:
-            period = self.desk.config.heartbeat_us
-            self.desk.emit(SetTimer(TIMER_HEARTBEAT, period, period))
+            period = self.context.config.replicate_heartbeat_us
+            self.context.emit(SetTimer(TIMER_HEARTBEAT, period, period))
             self.leading.on_heartbeat()
 
     # -- clients --------------------------------------------------------------------------------
@@ -383,34 +385,34 @@ class Broker:
         other.node_id = self.node_id
         other.config = self.config
         other.phase = self.phase
-        other.incarnation = self.incarnation
+        other.broker_epoch = self.broker_epoch
         other.epoch = self.epoch
         other.leader = self.leader
         other.view = self.view
         other.saved_hw = self.saved_hw
         if self.config is None:
             return other
-        desk = self.desk.fork()
-        log = self.log.fork(desk)
-        session = self.session.fork(desk, other)
-        other.desk, other.log, other.session = desk, log, session
-        other.startup = self.startup.fork(desk, log, session)
-        other.shutdown = self.shutdown.fork(desk, log)
-        other.follower = self.follower.fork(desk, log)
-        other.readers = self.readers.fork(desk, log)
-        other.writers = self.writers.fork(desk, log)
+        context = self.context.fork()
+        log = self.log.fork(context)
+        session = self.session.fork(context, other)
+        other.context, other.log, other.session = context, log, session
+        other.startup = self.startup.fork(context, log, session)
+        other.shutdown = self.shutdown.fork(context, log)
+        other.follower = self.follower.fork(context, log)
+        other.readers = self.readers.fork(context, log)
+        other.writers = self.writers.fork(context, log)
         if self.leading is not None:
-            other.leading = self.leading.fork(desk, log, session)
+            other.leading = self.leading.fork(context, log, session)
         return other
 
 
-def _note_record(desk: Desk, known: Record | None, record: Record) -> None:
+def _note_record(context: Context, known: PartitionState | None, record: PartitionState) -> None:
     """Remark on what changed between two records."""
-    desk.note(RecordObserved(record.version, record.leader_epoch))
+    context.note(RecordObserved(record.version, record.leader_epoch))
     before = record.isr if known is None else known.isr
     removed = tuple(node for node in before if node not in record.isr)
     added = tuple(node for node in record.isr if node not in before)
     if removed:
-        desk.note(IsrShrunk(record.isr, removed, record.version))
+        context.note(IsrShrunk(record.isr, removed, record.version))
     if added:
-        desk.note(IsrExpanded(record.isr, added, record.version))
+        context.note(IsrExpanded(record.isr, added, record.version))

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from yak_core.ids import Incarnation, Offset, Stamp
-from yak_core.metadata.partition_state import Record, RecordError, decode_record
-from yak_core.value import message
+from yak_core.ids import BrokerEpoch, Offset, Stamp
+from yak_core.metadata.partition_state import (
+    PartitionState,
+    PartitionStateError,
+    decode_partition_state,
+)
+from yak_core.value import value
 
 RECORD_KEY: Final = "record"
 """The newest record that was seen."""
@@ -19,16 +23,16 @@ HW_KEY: Final = "hw"
 CLEAN_KEY: Final = "clean"
 """The clean marker: incarnation and log end of a stop in good order."""
 CLAIMS_KEY: Final = "claims"
-"""The flush mode of this life, and the registrations that this disk has claimed."""
+"""The flush mode of this start, and the registrations that this disk has claimed."""
 
 
-@message
+@value
 class Saved:
-    """What the last lives left behind. ``flush`` is empty on a new disk."""
+    """What the last starts left behind. ``flush`` is empty on a new disk."""
 
-    record: Record | None = None
+    record: PartitionState | None = None
     hw: Offset = 0
-    marker: tuple[Incarnation, Offset] | None = None
+    marker: tuple[BrokerEpoch, Offset] | None = None
     flush: str = ""
     claims: tuple[Stamp, ...] = ()
 
@@ -39,7 +43,7 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
     key = RECORD_KEY
     try:
         record = values.get(RECORD_KEY)
-        decoded = None if record is None else decode_record(record)
+        decoded = None if record is None else decode_partition_state(record)
         key = HW_KEY
         hw = int(values.get(HW_KEY, b"0"))
         key = CLEAN_KEY
@@ -47,7 +51,7 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
         stopped = None if marker is None else _two_numbers(marker)
         key = CLAIMS_KEY
         flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
-    except (RecordError, ValueError) as error:
+    except (PartitionStateError, ValueError) as error:
         return (
             f"the saved value {key!r} is damaged ({error}): "
             "start this broker on an empty data directory, so that it copies from its peers"
@@ -61,9 +65,9 @@ def claims_value(flush: str, claims: tuple[Stamp, ...]) -> bytes:
     return "\n".join(lines).encode()
 
 
-def marker_value(incarnation: Incarnation, leo: Offset) -> bytes:
+def clean_shutdown_value(broker_epoch: BrokerEpoch, leo: Offset) -> bytes:
     """The bytes of a clean marker."""
-    return f"{incarnation} {leo}".encode()
+    return f"{broker_epoch} {leo}".encode()
 
 
 def _two_numbers(value: bytes) -> tuple[int, int]:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
-from yak_core.broker.saved_state import CLEAN_KEY, marker_value
+from yak_core.broker.saved_state import CLEAN_KEY, clean_shutdown_value
 from yak_core.broker.startup import Startup
 from yak_core.contract.effects import SaveState, SetTimer
-from yak_core.ids import Incarnation, Micros, Offset, OpId
+from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
 
 TIMER_STOP: Final = "stop"
 
@@ -21,41 +21,41 @@ TIMER_STOP: Final = "stop"
 class Shutdown:
     """How far the stop has come."""
 
-    __slots__ = ("desk", "flush_op", "log", "marker_op")
+    __slots__ = ("context", "flush_op", "log", "clean_shutdown_op")
 
-    def __init__(self, desk: Desk, log: Log) -> None:
-        self.desk = desk
+    def __init__(self, context: Context, log: Log) -> None:
+        self.context = context
         self.log = log
         self.flush_op: OpId = 0
-        self.marker_op: OpId = 0
+        self.clean_shutdown_op: OpId = 0
 
     def begin(self, deadline_us: Micros) -> None:
         """Order the last flush; give up, without a marker, when the time is over."""
         self.flush_op = self.log.new_generation()
-        self.desk.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
+        self.context.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
 
     def put_back(self, startup: Startup, deadline_us: Micros) -> bool:
-        """The stop came before the registration: the last life's marker still holds, if any."""
+        """The stop came before the registration: the last start's marker still holds, if any."""
         if startup.marker == 0:
             return False
-        self._mark(startup.marker, startup.marker_leo)
-        self.desk.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
+        self._mark(startup.marker, startup.clean_shutdown_leo)
+        self.context.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
         return True
 
-    def on_disk_done(self, op: OpId, incarnation: Incarnation) -> bool:
+    def on_disk_done(self, op: OpId, broker_epoch: BrokerEpoch) -> bool:
         """A disk operation completed; True once the marker is durable."""
-        if op == self.flush_op and self.marker_op == 0:
-            self._mark(incarnation, self.log.leo)
-        return op == self.marker_op != 0
+        if op == self.flush_op and self.clean_shutdown_op == 0:
+            self._mark(broker_epoch, self.log.leo)
+        return op == self.clean_shutdown_op != 0
 
-    def _mark(self, incarnation: Incarnation, leo: Offset) -> None:
-        self.marker_op = self.desk.op()
-        value = marker_value(incarnation, leo)
-        self.desk.emit(SaveState(self.marker_op, CLEAN_KEY, value))
+    def _mark(self, broker_epoch: BrokerEpoch, leo: Offset) -> None:
+        self.clean_shutdown_op = self.context.op()
+        value = clean_shutdown_value(broker_epoch, leo)
+        self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_KEY, value))
 
-    def fork(self, desk: Desk, log: Log) -> Shutdown:
+    def fork(self, context: Context, log: Log) -> Shutdown:
         """A copy on another desk and log."""
-        other = Shutdown(desk, log)
+        other = Shutdown(context, log)
         other.flush_op = self.flush_op
-        other.marker_op = self.marker_op
+        other.clean_shutdown_op = self.clean_shutdown_op
         return other

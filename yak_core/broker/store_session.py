@@ -11,29 +11,29 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from yak_core.broker.context import Desk
+from yak_core.broker.context import Context
 from yak_core.broker.lease_watch import LeaseWatch
 from yak_core.broker.saved_state import RECORD_KEY
 from yak_core.contract.effects import CallMeta, CancelTimer, SaveState, SetTimer
 from yak_core.contract.notes import ProposalEnded, StoreUnknown
-from yak_core.ids import CallId, Incarnation, Micros, OpId, Stamp
-from yak_core.metadata.partition_state import Record, encode_record, follows
+from yak_core.ids import BrokerEpoch, CallId, Micros, OpId, Stamp
+from yak_core.metadata.partition_state import PartitionState, encode_partition_state, follows
 from yak_core.metadata.store_calls import (
     REFUSED_GUARD,
-    BeatCall,
     Cas,
-    Done,
     Guard,
     MetaOutcome,
     MetaValue,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
     Unknown,
 )
-from yak_core.value import message
+from yak_core.value import value
 
-TIMER_BEAT = "beat"
+TIMER_RENEW = "beat"
 TIMER_READ = "read-again"
 TIMER_PROPOSAL = "proposal"
 
@@ -41,7 +41,7 @@ TIMER_PROPOSAL = "proposal"
 class Owner(Protocol):
     """The broker, as the session sees it."""
 
-    def act_on(self, record: Record) -> None:
+    def apply_state(self, record: PartitionState) -> None:
         """The newest record is saved: take it as the view."""
         ...
 
@@ -62,7 +62,7 @@ class Owner(Protocol):
         ...
 
 
-@message
+@value
 class Proposal:
     """The one outstanding change of the record, frozen as it was first sent."""
 
@@ -75,7 +75,7 @@ class Proposal:
         return 0 if self.request.expected is None else self.request.expected[0]
 
 
-@message
+@value
 class OpenCall:
     """A metadata call without an answer yet; ``floor`` is the newest stamp known when it left.
 
@@ -89,11 +89,11 @@ class OpenCall:
     attempt: str
 
 
-class Session:
+class StoreSession:
     """The store, as seen by one incarnation."""
 
     __slots__ = (
-        "desk",
+        "context",
         "owner",
         "seen",
         "saving",
@@ -101,19 +101,19 @@ class Session:
         "proposal",
         "watch",
         "lease_deadline",
-        "incarnation",
+        "broker_epoch",
     )
 
-    def __init__(self, desk: Desk, owner: Owner, saved: Record | None) -> None:
-        self.desk = desk
+    def __init__(self, context: Context, owner: Owner, saved: PartitionState | None) -> None:
+        self.context = context
         self.owner = owner
         self.seen = saved
-        self.saving: dict[OpId, Record] = {}
+        self.saving: dict[OpId, PartitionState] = {}
         self.open: dict[CallId, OpenCall] = {}
         self.proposal: Proposal | None = None
         self.watch = LeaseWatch()
         self.lease_deadline: Micros = 0
-        self.incarnation: Incarnation = 0
+        self.broker_epoch: BrokerEpoch = 0
 
     # -- what the broker asks for ---------------------------------------------------------------
 
@@ -124,32 +124,32 @@ class Session:
                 return
         self._call("read", Read())
 
-    def begin_beats(self, incarnation: Incarnation) -> None:
+    def begin_renewals(self, broker_epoch: BrokerEpoch) -> None:
         """Beat from now on: the registration of this incarnation is done."""
-        self.incarnation = incarnation
-        self.lease_deadline = self.desk.now
-        self.on_beat_timer()
+        self.broker_epoch = broker_epoch
+        self.lease_deadline = self.context.now
+        self.on_renewal_due()
 
-    def on_beat_timer(self) -> None:
+    def on_renewal_due(self) -> None:
         """Beat, and set the timer for the next one."""
-        period = self.desk.config.beat_us
-        self.desk.emit(SetTimer(TIMER_BEAT, period, period))
+        period = self.context.config.lease_renew_us
+        self.context.emit(SetTimer(TIMER_RENEW, period, period))
         for call in self.open.values():
             if call.kind == "beat":
                 return
         known = None if self.seen is None else self.seen.stamp
-        self._call("beat", BeatCall(self.desk.node, self.incarnation, known))
+        self._call("beat", RenewLease(self.context.node, self.broker_epoch, known))
 
     def read_again(self) -> None:
         """Read once more after a back-off."""
-        retry = self.desk.config.store_retry_us
-        self.desk.emit(SetTimer(TIMER_READ, retry // 2, retry))
+        retry = self.context.config.store_retry_us
+        self.context.emit(SetTimer(TIMER_READ, retry // 2, retry))
 
-    def may_propose(self, view: Record | None) -> bool:
+    def may_propose(self, view: PartitionState | None) -> bool:
         """Is nothing outstanding, and is the view the newest record that was seen?"""
         return self.proposal is None and not self.saving and self.seen is view
 
-    def propose(self, kind: str, base: Record | None, record: Record, guard: Guard | None) -> None:
+    def propose(self, kind: str, base: PartitionState | None, record: PartitionState, guard: Guard | None) -> None:
         """Ask the store to replace ``base`` by ``record``."""
         assert self.proposal is None, "one proposal at a time"
         expected = None if base is None else base.stamp
@@ -165,15 +165,15 @@ class Session:
         """Write the advisory view."""
         self._call("publish", Publish(view))
 
-    def end_proposal(self, record: Record) -> tuple[Proposal, bool] | None:
+    def end_proposal(self, record: PartitionState) -> tuple[Proposal, bool] | None:
         """The record is acted on: the proposal that it settles, and whether it was applied."""
         proposal = self.proposal
         if proposal is None or record.version <= proposal.base_version:
             return None
         self.proposal = None
-        self.desk.emit(CancelTimer(TIMER_PROPOSAL))
+        self.context.emit(CancelTimer(TIMER_PROPOSAL))
         applied = follows(record, proposal.request.record.stamp) is True
-        self.desk.note(ProposalEnded(proposal.kind, "applied" if applied else "overtaken"))
+        self.context.note(ProposalEnded(proposal.kind, "applied" if applied else "overtaken"))
         return (proposal, applied)
 
     # -- what comes back ------------------------------------------------------------------------
@@ -188,12 +188,12 @@ class Session:
             return
         if call.kind == "publish":
             return
-        value = outcome.value if isinstance(outcome, Done) else outcome.current
+        value = outcome.value if isinstance(outcome, StoreOk) else outcome.current
         if not self._lineage_holds(call, value):
             return
-        if call.kind == "beat" and isinstance(outcome, Done):
+        if call.kind == "beat" and isinstance(outcome, StoreOk):
             self.lease_deadline = max(
-                self.lease_deadline, call.sent_at + self.desk.config.lease_us
+                self.lease_deadline, call.sent_at + self.context.config.lease_us
             )
         if isinstance(outcome, Refused) and self._carries_proposal(call):
             self._on_refused(outcome)
@@ -212,8 +212,8 @@ class Session:
         described = call.floor if value.record is None else value.record.stamp
         if described != stored.stamp:
             return
-        beat = 0 if stored.leader is None else value.beat_of(stored.leader)
-        self.watch.saw(self.desk.now, stored.leader, stored.leader_epoch, beat, self.gap_us)
+        beat = 0 if stored.leader is None else value.renewals_of(stored.leader)
+        self.watch.saw(self.context.now, stored.leader, stored.leader_epoch, beat, self.gap_us)
         self.owner.on_watch()
 
     @property
@@ -222,24 +222,24 @@ class Session:
 
         Two beats and a call that got no answer: one lost reply is not an outage.
         """
-        return 2 * self.desk.config.beat_us + self.desk.config.store_timeout_us
+        return 2 * self.context.config.lease_renew_us + self.context.config.store_timeout_us
 
     def on_saved(self, op: OpId) -> bool:
         """A SaveState completed; True if it was this session's. The record is acted on now."""
         record = self.saving.pop(op, None)
         if record is None:
             return False
-        self.owner.act_on(record)
+        self.owner.apply_state(record)
         return True
 
     def _on_unknown(self, call: OpenCall) -> None:
-        self.desk.note(StoreUnknown(call.kind))
-        retry = self.desk.config.store_retry_us
+        self.context.note(StoreUnknown(call.kind))
+        retry = self.context.config.store_retry_us
         if call.kind == "read":
             self.read_again()
         elif self._carries_proposal(call) and self.proposal is not None:
-            if self.desk.rules.after_unknown(self.proposal.kind) == "resend":
-                self.desk.emit(SetTimer(TIMER_PROPOSAL, retry // 2, retry))
+            if self.context.rules.after_unknown(self.proposal.kind) == "resend":
+                self.context.emit(SetTimer(TIMER_PROPOSAL, retry // 2, retry))
             else:
                 self._drop_proposal("forgotten")
 
@@ -255,9 +255,9 @@ class Session:
 
     def _drop_proposal(self, result: str) -> None:
         assert self.proposal is not None
-        self.desk.note(ProposalEnded(self.proposal.kind, result))
+        self.context.note(ProposalEnded(self.proposal.kind, result))
         self.proposal = None
-        self.desk.emit(CancelTimer(TIMER_PROPOSAL))
+        self.context.emit(CancelTimer(TIMER_PROPOSAL))
         self.owner.on_proposal_dropped()
 
     def _lineage_holds(self, call: OpenCall, value: MetaValue) -> bool:
@@ -281,40 +281,40 @@ class Session:
             return False
         return True
 
-    def _observe(self, record: Record) -> None:
+    def _observe(self, record: PartitionState) -> None:
         """Save a newer record; it is acted on once it is durable."""
         if self.seen is not None:
             known = (self.seen.leader_epoch, self.seen.version)
             if record.stamp == self.seen.stamp:
                 self._act_again()
                 return
-            if not self.desk.rules.is_newer(known, (record.leader_epoch, record.version)):
+            if not self.context.rules.is_newer(known, (record.leader_epoch, record.version)):
                 return
         self.seen = record
-        op = self.desk.op()
+        op = self.context.op()
         self.saving[op] = record
-        self.desk.emit(SaveState(op, RECORD_KEY, encode_record(record)))
+        self.context.emit(SaveState(op, RECORD_KEY, encode_partition_state(record)))
 
     def _act_again(self) -> None:
-        """The stored record is the one saved in an earlier life: act on it if nobody has yet."""
-        if not self.saving and self.incarnation == 0 and self.seen is not None:
-            self.owner.act_on(self.seen)
+        """The stored record is the one saved in an earlier start: act on it if nobody has yet."""
+        if not self.saving and self.broker_epoch == 0 and self.seen is not None:
+            self.owner.apply_state(self.seen)
 
-    def _call(self, kind: str, request: Read | Cas | BeatCall | Publish) -> None:
-        call = self.desk.call()
+    def _call(self, kind: str, request: Read | Cas | RenewLease | Publish) -> None:
+        call = self.context.call()
         floor = None if self.seen is None else self.seen.stamp
         attempt = request.record.attempt if isinstance(request, Cas) else ""
-        self.open[call] = OpenCall(kind, floor, self.desk.now, attempt)
-        self.desk.emit(CallMeta(call, request))
+        self.open[call] = OpenCall(kind, floor, self.context.now, attempt)
+        self.context.emit(CallMeta(call, request))
 
-    def fork(self, desk: Desk, owner: Owner) -> Session:
+    def fork(self, context: Context, owner: Owner) -> StoreSession:
         """A copy on another desk that shares only immutable values."""
-        other = Session(desk, owner, None)
+        other = StoreSession(context, owner, None)
         other.seen = self.seen
         other.saving = dict(self.saving)
         other.open = dict(self.open)
         other.proposal = self.proposal
         other.watch = self.watch.fork()
         other.lease_deadline = self.lease_deadline
-        other.incarnation = self.incarnation
+        other.broker_epoch = self.broker_epoch
         return other

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from yak_core.batch import Batch
-from yak_core.clients.leader_finder import Finder
+from yak_core.clients.leader_finder import LeaderFinder
 from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.contract.effects import Answer, CancelTimer, Effect, Send, SetTimer
@@ -55,7 +55,7 @@ class Consumer:
     )
 
     config: ClientConfig
-    finder: Finder
+    finder: LeaderFinder
 
     def __init__(self) -> None:
         self.node_id: NodeId = ""
@@ -81,12 +81,12 @@ class Consumer:
             assert isinstance(config, ClientConfig), "a consumer is started with a ClientConfig"
             self.node_id = event.node
             self.config = config
-            self.finder = Finder(config.brokers)
+            self.finder = LeaderFinder(config.brokers)
             self.position = config.start_offset
             self.checked_at = now  # the clock's origin means nothing
         elif isinstance(event, PeerLost):
             if event.peer == self.finder.target and self.call is not None:
-                self.finder.gave_nothing(event.peer)
+                self.finder.on_no_answer(event.peer)
                 self._retry_later()
         elif isinstance(event, Cancelled):
             if event.call == self.call:
@@ -158,7 +158,7 @@ class Consumer:
         self.out.append(CancelTimer(TIMER_OVERDUE))
         error = message.error
         if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH):
-            self.finder.turned_away(event.src, message.leader, message.leader_epoch)
+            self.finder.redirected(event.src, message.leader, message.leader_epoch)
         if error in RETRIABLE:
             self._retry_later()
             return
@@ -212,7 +212,7 @@ class Consumer:
         if self.call is None:
             return
         if event.key == TIMER_OVERDUE:
-            self.finder.gave_nothing(self.finder.target)
+            self.finder.on_no_answer(self.finder.target)
         self._ask()
 
     def _retry_later(self) -> None:

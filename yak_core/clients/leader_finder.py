@@ -15,7 +15,7 @@ SUSPECT_TURNS: Final = 20
 """How many brokers are asked before a suspect gets another chance."""
 
 
-class Finder:
+class LeaderFinder:
     """The broker to ask next, and the highest leader epoch that any broker has named."""
 
     __slots__ = ("brokers", "epoch", "suspect", "target", "turns")
@@ -35,7 +35,7 @@ class Finder:
             self.target = src
             self.suspect = None
 
-    def turned_away(self, src: NodeId, leader: NodeId | None, epoch: Epoch) -> None:
+    def redirected(self, src: NodeId, leader: NodeId | None, epoch: Epoch) -> None:
         """``src`` does not lead; it named ``leader`` in ``epoch``, if it knows of one."""
         news = epoch > self.epoch
         if leader is not None and leader != src and (
@@ -46,7 +46,7 @@ class Finder:
         elif src == self.target:
             self._advance()
 
-    def gave_nothing(self, src: NodeId) -> None:
+    def on_no_answer(self, src: NodeId) -> None:
         """``src`` did not answer in time, or could not commit what it was given."""
         if src == self.target:
             self.suspect = src
@@ -67,9 +67,9 @@ class Finder:
             if self.target != self.suspect:
                 return
 
-    def fork(self) -> Finder:
+    def fork(self) -> LeaderFinder:
         """A copy that shares nothing."""
-        other = Finder(self.brokers)
+        other = LeaderFinder(self.brokers)
         other.target = self.target
         other.epoch = self.epoch
         other.suspect = self.suspect

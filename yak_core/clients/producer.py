@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from yak_core.batch import Batch
-from yak_core.clients.leader_finder import Finder
+from yak_core.clients.leader_finder import LeaderFinder
 from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.effects import Answer, Effect, Observe, Send, SetTimer
@@ -96,7 +96,7 @@ class Producer:
     )
 
     config: ClientConfig
-    finder: Finder
+    finder: LeaderFinder
 
     def __init__(self) -> None:
         self.node_id: NodeId = ""
@@ -156,7 +156,7 @@ class Producer:
             self.producer_epoch = 0
         self.node_id = event.node
         self.config = config
-        self.finder = Finder(config.brokers)
+        self.finder = LeaderFinder(config.brokers)
 
     def _on_called(self, event: Called) -> None:
         request = event.request
@@ -175,11 +175,11 @@ class Producer:
         else:
             deadline = self.now + self.config.delivery_timeout_us
             self.unresolved.append(Delivery(event.call, request.batch, deadline))
-            self._pump()
+            self._send_pending()
 
     # -- sending --------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
+    def _send_pending(self) -> None:
         """Send what may go out, in order; nothing overtakes a batch that is to be retried.
 
         A new producer epoch begins only when nothing of the old one is unresolved (F76).
@@ -246,7 +246,7 @@ class Producer:
         if delivery is None:
             if self.config.acks == 0 and response.error in MISDIRECTED:
                 # Nobody waits for this answer, but it says where the leader is.
-                self.finder.turned_away(src, response.leader, response.leader_epoch)
+                self.finder.redirected(src, response.leader, response.leader_epoch)
             return
         latest = delivery.tries[-1] == response.correlation and delivery.state == IN_FLIGHT
         error = response.error
@@ -255,17 +255,17 @@ class Producer:
             self._resolve(
                 delivery, error, Outcome.WRITTEN, response.base_offset, response.epoch
             )
-            self._pump()
+            self._send_pending()
             return
         if response.outcome == Outcome.UNKNOWN:
             delivery.maybe = True
         if not latest:
             return
         if error in MISDIRECTED:
-            self.finder.turned_away(src, response.leader, response.leader_epoch)
+            self.finder.redirected(src, response.leader, response.leader_epoch)
         elif error in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS):
             # It may lead nobody but itself by now: the others would know.
-            self.finder.gave_nothing(src)
+            self.finder.on_no_answer(src)
         if error in RETRIABLE or self._may_still_fit(delivery, response):
             self._retry_later(delivery)
         elif error == ErrorCode.INVALID_PRODUCER_EPOCH:
@@ -290,7 +290,7 @@ class Producer:
 
     def _on_peer_lost(self, peer: NodeId) -> None:
         if peer == self.finder.target:
-            self.finder.gave_nothing(peer)
+            self.finder.on_no_answer(peer)
             for delivery in self.unresolved:
                 if delivery.state == IN_FLIGHT:
                     delivery.maybe = True
@@ -307,7 +307,7 @@ class Producer:
             self._on_overdue()
         else:
             raise ValueError(f"nobody sets a timer called {event.key}")
-        self._pump()
+        self._send_pending()
 
     def _on_overdue(self) -> None:
         """Ask elsewhere what was not answered; give up on a batch whose time is used up."""
@@ -318,7 +318,7 @@ class Producer:
                 overdue = True
                 self._retry_later(delivery)
         if overdue:
-            self.finder.gave_nothing(self.finder.target)
+            self.finder.on_no_answer(self.finder.target)
         while self.unresolved and self.unresolved[0].deadline <= self.now:
             head = self.unresolved[0]
             head.maybe = head.maybe or head.sent
@@ -341,7 +341,7 @@ class Producer:
             self.producer_epoch += 1
             self.next_sequence = 0
             self.out.append(Observe(ProducerReset(self.producer_epoch, len(lost))))
-        self._pump()
+        self._send_pending()
 
     def _resolve(
         self,

@@ -7,17 +7,17 @@ from typing import TypeAlias
 from yak_core.batch import Batch
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, Offset
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class SendBatch:
     """Asks a producer to deliver one built batch, in the order of the calls."""
 
     batch: Batch
 
 
-@message
+@value
 class SendResult:
     """How the delivery of a batch ended; ``base_offset`` is -1 unless it is known."""
 
@@ -28,19 +28,19 @@ class SendResult:
     detail: str = ""
 
 
-@message
+@value
 class Poll:
     """Asks a consumer for the next records from its position on."""
 
 
-@message
+@value
 class Seek:
     """Moves a consumer's position; answered at once with an empty PollResult."""
 
     offset: Offset
 
 
-@message
+@value
 class PollResult:
     """Whole batches; records below ``position`` (as it was asked) in the first are to be skipped.
 

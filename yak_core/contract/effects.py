@@ -10,10 +10,10 @@ from yak_core.contract.messages import FetchResponse, PeerMessage, Replicate, Re
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, Micros, NodeId, Offset, OpId
 from yak_core.metadata.store_calls import MetaRequest
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class Send:
     """Send ``message`` to ``dst``; it may be lost, repeated, delayed or overtaken."""
 
@@ -21,7 +21,7 @@ class Send:
     message: PeerMessage | Request
 
 
-@message
+@value
 class SetTimer:
     """Wake me once, between ``lo_us`` and ``hi_us`` from now; replaces a timer of the same key."""
 
@@ -30,14 +30,14 @@ class SetTimer:
     hi_us: Micros
 
 
-@message
+@value
 class CancelTimer:
     """The timer with this key must not fire."""
 
     key: str
 
 
-@message
+@value
 class AppendLog:
     """Write these batches at the end of the log, stamped with their offsets and epoch."""
 
@@ -46,7 +46,7 @@ class AppendLog:
     batches: tuple[Batch, ...]
 
 
-@message
+@value
 class FlushLog:
     """Make durable whatever was appended or cut before."""
 
@@ -54,7 +54,7 @@ class FlushLog:
     generation: int
 
 
-@message
+@value
 class TruncateLog:
     """Remove every batch that ends above ``end``."""
 
@@ -63,7 +63,7 @@ class TruncateLog:
     end: Offset
 
 
-@message
+@value
 class SendLog:
     """Send ``header`` to ``peer`` with whole batches of [start, end_max), at least one.
 
@@ -80,7 +80,7 @@ class SendLog:
     bytes_max: int
 
 
-@message
+@value
 class AnswerLog:
     """Answer ``call`` with ``header`` and whole batches of [start, end_max), at least one.
 
@@ -94,7 +94,7 @@ class AnswerLog:
     bytes_max: int
 
 
-@message
+@value
 class SaveState:
     """Keep ``value`` under ``key``, durable when it completes; None deletes the key."""
 
@@ -103,7 +103,7 @@ class SaveState:
     value: bytes | None
 
 
-@message
+@value
 class CallMeta:
     """Call the metadata store; answered once by MetaReply."""
 
@@ -111,7 +111,7 @@ class CallMeta:
     request: MetaRequest
 
 
-@message
+@value
 class Answer:
     """The answer to a client's call; the call is over."""
 
@@ -119,21 +119,21 @@ class Answer:
     result: Response | ClientResult
 
 
-@message
+@value
 class Observe:
     """A remark for traces, plots and tests; changes nothing."""
 
     note: Note
 
 
-@message
+@value
 class Halt:
     """Stop this node for good; going on could break a promise. A person must look."""
 
     reason: str
 
 
-@message
+@value
 class Exit:
     """The stop that was asked for is complete."""
 

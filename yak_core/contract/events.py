@@ -11,10 +11,10 @@ from yak_core.contract.messages import PeerMessage, Request, Response
 from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset, OpId
 from yak_core.log.producers import ProducerEntry
 from yak_core.metadata.store_calls import MetaOutcome
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class Recovered:
     """What a restarted node finds on its disk: what was durable, and nothing else.
 
@@ -33,7 +33,7 @@ class Recovered:
     saved: tuple[tuple[str, bytes], ...] = ()
 
 
-@message
+@value
 class Started:
     """First event of an incarnation. ``nonce``: 128 random bits, never used twice."""
 
@@ -43,7 +43,7 @@ class Started:
     recovered: Recovered
 
 
-@message
+@value
 class Received:
     """A message arrived; it may be late, repeated, or out of order."""
 
@@ -51,24 +51,24 @@ class Received:
     message: PeerMessage | Response
 
 
-@message
+@value
 class TimerFired:
     """The timer with this key ran out; never early, never after it was replaced or cancelled."""
 
     key: str
 
 
-@message
-class Done:
+@value
+class DiskOk:
     """The disk operation was carried out."""
 
 
-@message
+@value
 class NoSpace:
     """Nothing was appended: the disk is full."""
 
 
-@message
+@value
 class Shipped:
     """A SendLog went out: whole batches up to ``end`` of ``size`` bytes in all."""
 
@@ -76,15 +76,15 @@ class Shipped:
     size: int
 
 
-@message
+@value
 class NotShipped:
     """A SendLog sent nothing: the generation had moved, or the peer is out of reach."""
 
 
-DiskResult: TypeAlias = Done | NoSpace | Shipped | NotShipped
+DiskResult: TypeAlias = DiskOk | NoSpace | Shipped | NotShipped
 
 
-@message
+@value
 class DiskDone:
     """A disk operation ended; ``generation`` is the one that the order carried (R3, F62)."""
 
@@ -93,7 +93,7 @@ class DiskDone:
     result: DiskResult
 
 
-@message
+@value
 class MetaReply:
     """A metadata call ended: Done, Refused with what is stored, or Unknown."""
 
@@ -101,7 +101,7 @@ class MetaReply:
     outcome: MetaOutcome
 
 
-@message
+@value
 class Called:
     """A client asks. ``wall_ms`` is the wall clock, as data; no replication rule reads it."""
 
@@ -110,21 +110,21 @@ class Called:
     wall_ms: int
 
 
-@message
+@value
 class Cancelled:
     """The caller went away; no answer is wanted any more."""
 
     call: CallId
 
 
-@message
+@value
 class PeerLost:
     """The link to a peer broke: whatever was in flight to it may be lost."""
 
     peer: NodeId
 
 
-@message
+@value
 class StopAsked:
     """Stop in good order before ``deadline_us`` from now."""
 

@@ -40,7 +40,7 @@ class Recorder(Protocol):
         self,
         t_us: Micros,
         node: NodeId,
-        incarnation: int,
+        start: int,
         event: Event,
         effects: list[Effect],
         cause: int,
@@ -56,14 +56,14 @@ class Observer(Protocol):
 class Host:
     """One incarnation of ``node`` in its world.
 
-    ``life`` counts the starts of this node id, from 1. ``cause`` in :meth:`deliver` is the number
+    ``start`` counts the starts of this node id, from 1. ``cause`` in :meth:`deliver` is the number
     of the step whose effect brought the event about, -1 when there is none; vector clocks are
     computed from it afterwards, so that messages need not carry them.
     """
 
     __slots__ = (
         "node_id",
-        "life",
+        "start",
         "node",
         "backend",
         "recorder",
@@ -79,14 +79,14 @@ class Host:
     def __init__(
         self,
         node_id: NodeId,
-        life: int,
+        start: int,
         node: Node,
         backend: Backend,
         recorder: Recorder | None = None,
         observers: tuple[Observer, ...] = (),
     ) -> None:
         self.node_id = node_id
-        self.life = life
+        self.start = start
         self.node = node
         self.backend = backend
         self.recorder = recorder
@@ -143,7 +143,7 @@ class Host:
             raise
         recorder = self.recorder
         if recorder is not None:
-            self.step_number = recorder.record(now, self.node_id, self.life, event, effects, cause)
+            self.step_number = recorder.record(now, self.node_id, self.start, event, effects, cause)
         if self.fuse is not None:
             effects = self._dispatch_until_fuse(effects)
         elif effects:

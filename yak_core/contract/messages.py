@@ -13,11 +13,11 @@ from typing import TypeAlias
 
 from yak_core.batch import Batch, seal
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset
-from yak_core.value import message
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
+from yak_core.value import value
 
 
-@message
+@value
 class Replicate:
     """Leader to follower: the batches from ``prev_offset`` on; empty, it is the heartbeat.
 
@@ -36,28 +36,28 @@ class Replicate:
     seq: int
 
 
-@message
+@value
 class ReplicateAck:
     """Follower to leader: my log equals yours below ``match``, and (flush=batch) is durable."""
 
     epoch: Epoch
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     match: Offset
     seq: int
 
 
-@message
+@value
 class ReplicateReject:
     """Follower to leader: my log does not match at ``at``; it could match up to the hint."""
 
     epoch: Epoch
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     at: Offset
     hint_offset: Offset
     hint_epoch: Epoch
 
 
-@message
+@value
 class Fenced:
     """Anyone to a stale leader: a higher epoch exists."""
 
@@ -65,7 +65,7 @@ class Fenced:
     leader: NodeId | None
 
 
-@message
+@value
 class ProduceRequest:
     """One batch to append. ``timeout_us`` bounds the wait for acks (Kafka's Produce)."""
 
@@ -76,7 +76,7 @@ class ProduceRequest:
     batch: Batch
 
 
-@message
+@value
 class ProduceResponse:
     """``base_offset`` and ``epoch`` are -1 unless the outcome is WRITTEN with a known place."""
 
@@ -91,7 +91,7 @@ class ProduceResponse:
     detail: str = ""
 
 
-@message
+@value
 class FetchRequest:
     """Records from ``offset`` on; ``last_epoch`` is the epoch of the record before it, or -1."""
 
@@ -103,7 +103,7 @@ class FetchRequest:
     wait_us: int
 
 
-@message
+@value
 class FetchResponse:
     """Whole batches; the first may begin below the offset that was asked for (as in Kafka).
 
@@ -121,7 +121,7 @@ class FetchResponse:
     detail: str = ""
 
 
-@message
+@value
 class ListOffsetsRequest:
     """``at``: -2 asks for the earliest offset, -1 for the latest (Kafka's ListOffsets)."""
 
@@ -129,7 +129,7 @@ class ListOffsetsRequest:
     at: int
 
 
-@message
+@value
 class ListOffsetsResponse:
     """``epoch`` is the leader epoch of the record before ``offset``, -1 when there is none."""
 
@@ -141,24 +141,24 @@ class ListOffsetsResponse:
     leader_epoch: Epoch
 
 
-@message
+@value
 class DescribeRequest:
     """Asks a broker for its view of the cluster."""
 
     correlation: int
 
 
-@message
+@value
 class ReplicaStatus:
     """One row of a description: ``match`` is -1 where the answering broker does not know it."""
 
     node: NodeId
     url: str
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     match: Offset
 
 
-@message
+@value
 class DescribeResponse:
     """The answering broker's own view; ``leader`` is None while it knows of none."""
 

@@ -26,10 +26,10 @@ from yak_core.contract.effects import (
 )
 from yak_core.contract.events import Event
 from yak_core.ids import Micros
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class Snapshot:
     """Canonical, immutable, comparable picture of a node: its kind and its named values.
 

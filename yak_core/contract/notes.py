@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset
-from yak_core.value import message
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
+from yak_core.value import value
 
 
-@message
+@value
 class Registered:
     """This incarnation is in the record; it may take part from here on."""
 
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     clean: bool
 
 
-@message
+@value
 class BecameLeader:
     """This node leads ``epoch``; its log ended at ``epoch_start`` when it began."""
 
@@ -24,7 +24,7 @@ class BecameLeader:
     epoch_start: Offset
 
 
-@message
+@value
 class BecameFollower:
     """This node follows ``leader`` in ``epoch``; None while the epoch has no leader."""
 
@@ -32,7 +32,7 @@ class BecameFollower:
     leader: NodeId | None
 
 
-@message
+@value
 class SteppedDown:
     """A leader of ``epoch`` saw ``seen_epoch``; ``unknown`` waiting requests were failed so."""
 
@@ -41,21 +41,21 @@ class SteppedDown:
     unknown: int
 
 
-@message
-class StoodForElection:
+@value
+class Campaigned:
     """This node proposed itself as the leader of ``epoch``."""
 
     epoch: Epoch
 
 
-@message
+@value
 class HighWatermarkAdvanced:
     """Records below ``hw`` are committed as far as this node knows."""
 
     hw: Offset
 
 
-@message
+@value
 class Truncated:
     """The log was cut from ``end_before`` to ``end``."""
 
@@ -64,7 +64,7 @@ class Truncated:
     epoch: Epoch
 
 
-@message
+@value
 class FencedPeer:
     """A message of ``peer`` was refused, because its ``epoch`` is over."""
 
@@ -72,7 +72,7 @@ class FencedPeer:
     epoch: Epoch
 
 
-@message
+@value
 class IgnoredMessage:
     """A message changed nothing; ``reason`` is one of a fixed set of words."""
 
@@ -81,7 +81,7 @@ class IgnoredMessage:
     reason: str
 
 
-@message
+@value
 class LogDiverged:
     """A Replicate did not attach at ``at``; the hint went back to the leader."""
 
@@ -90,7 +90,7 @@ class LogDiverged:
     hint_epoch: Epoch
 
 
-@message
+@value
 class IsrProposed:
     """The leader asked the store for this ISR; until it knows, both old and proposed count."""
 
@@ -98,7 +98,7 @@ class IsrProposed:
     base_version: int
 
 
-@message
+@value
 class IsrShrunk:
     """The recorded ISR lost members."""
 
@@ -107,7 +107,7 @@ class IsrShrunk:
     version: int
 
 
-@message
+@value
 class IsrExpanded:
     """The recorded ISR gained members."""
 
@@ -116,7 +116,7 @@ class IsrExpanded:
     version: int
 
 
-@message
+@value
 class ProposalEnded:
     """A metadata proposal of ``kind`` ended: ``applied``, ``overtaken`` or ``refused``."""
 
@@ -124,14 +124,14 @@ class ProposalEnded:
     result: str
 
 
-@message
+@value
 class StoreUnknown:
     """A metadata call of ``kind`` got no answer; it may or may not have happened."""
 
     kind: str
 
 
-@message
+@value
 class RecordObserved:
     """The view is now the record of this version (and leader epoch)."""
 
@@ -139,7 +139,7 @@ class RecordObserved:
     epoch: Epoch
 
 
-@message
+@value
 class ProduceRefused:
     """A produce request was answered with an error before anything was written."""
 
@@ -147,7 +147,7 @@ class ProduceRefused:
     producer_id: int
 
 
-@message
+@value
 class DuplicateRecognised:
     """A retried batch was found in the idempotence table, at ``base_offset``."""
 
@@ -156,7 +156,7 @@ class DuplicateRecognised:
     base_offset: Offset
 
 
-@message
+@value
 class ProducerReset:
     """A producer node gave up on ``abandoned`` batches and starts a new producer epoch."""
 
@@ -169,7 +169,7 @@ Note: TypeAlias = (
     | BecameLeader
     | BecameFollower
     | SteppedDown
-    | StoodForElection
+    | Campaigned
     | HighWatermarkAdvanced
     | Truncated
     | FencedPeer

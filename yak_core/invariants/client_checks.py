@@ -19,7 +19,7 @@ from yak_core.contract.messages import (
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import CallId, NodeId, Offset
 from yak_core.invariants.commit_checks import CommitChecks
-from yak_core.invariants.context import Scene
+from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import LiveBroker, Replica
 
 Attempt = tuple[int, int, int]
@@ -40,13 +40,13 @@ class ClientState:
 class ClientChecks:
     """Follows what brokers answer and what client nodes report."""
 
-    __slots__ = ("scene", "commits", "_clients", "_ledger")
+    __slots__ = ("context", "commits", "_clients", "_ledger")
 
-    def __init__(self, scene: Scene, commits: CommitChecks) -> None:
-        self.scene = scene
+    def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
+        self.context = context
         self.commits = commits
         self._clients: dict[NodeId, ClientState] = {}
-        self._ledger = scene.ledger
+        self._ledger = context.ledger
 
     # -- at a broker ----------------------------------------------------------------------------
 
@@ -63,7 +63,7 @@ class ClientChecks:
                 if request.acks == -1:
                     self._check_confirmed(replica.node_id, request.batch, result.base_offset)
             elif result.outcome == Outcome.NOT_WRITTEN and written and not replica.starved:
-                self.scene.fail(
+                self.context.fail(
                     "HonestFailure",
                     replica.node_id,
                     "an answer that leaves the outcome open, for it appended the batch",
@@ -151,7 +151,7 @@ class ClientChecks:
             return
         for attempt in attempts:
             if self._ledger.is_behind(*attempt):
-                self.scene.fail(
+                self.context.fail(
                     "HonestFailure",
                     client,
                     f"a batch reported as not written ({result.error.name}) not to be committed",
@@ -220,7 +220,7 @@ class ClientChecks:
             )
 
     def _unconfirmed(self, who: NodeId, expected: str, happened: str) -> None:
-        self.scene.fail("ConfirmImpliesCommitted", who, expected, happened)
+        self.context.fail("ConfirmImpliesCommitted", who, expected, happened)
 
     def _unread(self, who: NodeId, expected: str, happened: str) -> None:
-        self.scene.fail("ReadersSeeCommitted", who, expected, happened)
+        self.context.fail("ReadersSeeCommitted", who, expected, happened)

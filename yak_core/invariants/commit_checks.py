@@ -6,8 +6,8 @@ Must never take a reported position for a held record: the shadow logs decide.
 from __future__ import annotations
 
 from yak_core.batch import Batch
-from yak_core.ids import Incarnation
-from yak_core.invariants.context import Scene
+from yak_core.ids import BrokerEpoch
+from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
 from yak_core.invariants.shadow_log import ShadowLog
 
@@ -15,13 +15,13 @@ from yak_core.invariants.shadow_log import ShadowLog
 class CommitChecks:
     """Owns the growth of the committed chain."""
 
-    __slots__ = ("scene", "failed", "_ledger")
+    __slots__ = ("context", "failed", "_ledger")
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
+    def __init__(self, context: CheckContext) -> None:
+        self.context = context
         self.failed: dict[tuple[int, int, int], str] = {}
         """(producer id, producer epoch, sequence) reported as never written, to who said so."""
-        self._ledger = scene.ledger
+        self._ledger = context.ledger
 
     def on_hw(self, replica: Replica, node: LiveBroker) -> None:
         """A high watermark moved."""
@@ -62,7 +62,7 @@ class CommitChecks:
             and pending != replica.pending
             and view.version <= known.version
         ):
-            self.scene.fail(
+            self.context.fail(
                 "PendingKept",
                 replica.node_id,
                 f"the proposed ISR {replica.pending} to count until a record newer than version "
@@ -74,31 +74,31 @@ class CommitChecks:
         members = view.isr if pending is None else (*view.isr, *pending)
         maximal = tuple(sorted(dict.fromkeys(members)))
         if tuple(sorted(leading.maximal_isr)) != maximal:
-            self.scene.fail(
+            self.context.fail(
                 "QuorumSuperset",
                 replica.node_id,
                 f"{maximal}, the recorded and the proposed ISR, as the maximal ISR",
                 f"it is {leading.maximal_isr}",
             )
-        replica.quorum = [self.scene.replicas[member] for member in maximal]
+        replica.quorum = [self.context.replicas[member] for member in maximal]
         self.check_superset()
 
     def check_superset(self) -> None:
         """Whom the store could elect is in the maximal ISR of the leader that it names."""
-        leader = self.scene.recorded_leader()
+        leader = self.context.recorded_leader()
         if leader is None or leader.view is None:
             return
         view = leader.view
         if len(view.isr) < view.effective_min_isr:
             return
         quorum = leader.quorum
-        for member, _ in self.scene.members:
+        for member, _ in self.context.members:
             if member not in quorum:
-                self.scene.fail(
+                self.context.fail(
                     "QuorumSuperset",
                     leader.node_id,
                     f"{member.node_id}, who could be elected by version "
-                    f"{'?' if self.scene.record is None else self.scene.record.version}, to be in "
+                    f"{'?' if self.context.record is None else self.context.record.version}, to be in "
                     "its maximal ISR",
                     f"that is {tuple(each.node_id for each in quorum)}",
                 )
@@ -110,12 +110,12 @@ class CommitChecks:
         if not count:
             return
         link = ledger.links[-1]
-        for member, incarnation in self.scene.members:
-            if member.up and member.incarnation == incarnation:
+        for member, broker_epoch in self.context.members:
+            if member.up and member.broker_epoch == broker_epoch:
                 links = member.log.links
                 if len(links) >= count and links[count - 1] == link:
                     continue
-            log = self._log_that_counts(member, incarnation)
+            log = self._log_that_counts(member, broker_epoch)
             if log is not None and not log.holds(count, link):
                 self._incomplete(member, log)
 
@@ -133,28 +133,28 @@ class CommitChecks:
         hw = replica.hw
         link = replica.log.links[count - 1]
         for member in replica.quorum:
-            incarnation = member.incarnation
+            broker_epoch = member.broker_epoch
             if member is not replica:
                 progress = leading.progress[member.node_id]
-                # The life that acknowledged: the leader may know of it before the record does.
-                incarnation = progress.incarnation
+                # The start that acknowledged: the leader may know of it before the record does.
+                broker_epoch = progress.broker_epoch
                 if progress.match < hw:
                     self._unjustified(
                         replica,
                         f"{member.node_id} of the maximal ISR to have shown {hw} in this epoch",
                         f"it has shown {progress.match}",
                     )
-            if incarnation != member.incarnation or not _has(member, count, link):
-                self._check_holds(replica, member, incarnation, count)
-        if self.scene.recorded_leader() is replica:
-            for member, incarnation in self.scene.members:
-                if incarnation != member.incarnation or not _has(member, count, link):
-                    self._check_holds(replica, member, incarnation, count)
+            if broker_epoch != member.broker_epoch or not _has(member, count, link):
+                self._check_holds(replica, member, broker_epoch, count)
+        if self.context.recorded_leader() is replica:
+            for member, broker_epoch in self.context.members:
+                if broker_epoch != member.broker_epoch or not _has(member, count, link):
+                    self._check_holds(replica, member, broker_epoch, count)
 
     def _check_holds(
-        self, replica: Replica, member: Replica, incarnation: Incarnation, count: int
+        self, replica: Replica, member: Replica, broker_epoch: BrokerEpoch, count: int
     ) -> None:
-        log = member.in_life(incarnation)
+        log = member.log_of_epoch(broker_epoch)
         if log is None:
             return
         if not log.holds(count, replica.log.links[count - 1]):
@@ -187,7 +187,7 @@ class CommitChecks:
         ledger = self._ledger
         producer, epoch, sequence = batch.producer_id, batch.producer_epoch, batch.base_sequence
         if ledger.is_behind(producer, epoch, sequence):
-            self.scene.fail(
+            self.context.fail(
                 "NoDuplicate",
                 replica.node_id,
                 f"sequence {sequence} of producer {producer} (epoch {epoch}) to be committed once",
@@ -195,14 +195,14 @@ class CommitChecks:
             )
         expected = ledger.next_sequence(producer, epoch)
         if sequence != expected:
-            self.scene.fail(
+            self.context.fail(
                 "ProducerOrder",
                 replica.node_id,
                 f"sequence {expected} of producer {producer} (epoch {epoch}) to be committed next",
                 f"{batch!r} was committed",
             )
         if epoch < ledger.producer_epochs.get(producer, -1):
-            self.scene.fail(
+            self.context.fail(
                 "ProducerOrder",
                 replica.node_id,
                 f"producer {producer} to be in epoch {ledger.producer_epochs[producer]}",
@@ -211,7 +211,7 @@ class CommitChecks:
         if self.failed:
             said = self.failed.get((producer, epoch, sequence))
             if said is not None:
-                self.scene.fail(
+                self.context.fail(
                     "HonestFailure",
                     replica.node_id,
                     f"sequence {sequence} of producer {producer} never to be committed, because "
@@ -219,13 +219,13 @@ class CommitChecks:
                     f"{batch!r} was committed",
                 )
 
-    def _log_that_counts(self, member: Replica, incarnation: Incarnation) -> ShadowLog | None:
+    def _log_that_counts(self, member: Replica, broker_epoch: BrokerEpoch) -> ShadowLog | None:
         """The log by which a member of ISR or ELR is judged, None while nobody can tell.
 
-        A registered life is judged by its log. A life that has ended, or has not registered yet, is
-        judged by what it flushed where acks mean flushed; elsewhere its registration decides.
+        A registered start is judged by its log. A start that has ended, or has not registered yet,
+        is judged by what it flushed where acks mean flushed; elsewhere its registration decides.
         """
-        if member.up and member.incarnation == incarnation:
+        if member.up and member.broker_epoch == broker_epoch:
             return member.log
         if not member.flush_each or member.damaged:
             return None
@@ -234,12 +234,12 @@ class CommitChecks:
     # -- sentences ------------------------------------------------------------------------------
 
     def _unsound(self, replica: Replica, expected: str, hw: int) -> None:
-        self.scene.fail(
+        self.context.fail(
             "HwSound", replica.node_id, f"a high watermark of {expected}", f"it is {hw}"
         )
 
     def _unjustified(self, replica: Replica, expected: str, happened: str) -> None:
-        self.scene.fail(
+        self.context.fail(
             "HwJustified",
             replica.node_id,
             f"{expected} before the high watermark reaches {replica.hw}",
@@ -249,7 +249,7 @@ class CommitChecks:
     def _disagrees(self, replica: Replica, count: int) -> None:
         ledger = self._ledger
         at = next(i for i in range(count) if replica.log.links[i] != ledger.links[i])
-        self.scene.fail(
+        self.context.fail(
             "CommittedAgreement",
             replica.node_id,
             f"{ledger.batches[at]!r}, as committed, below its high watermark {replica.hw}",
@@ -257,11 +257,11 @@ class CommitChecks:
         )
 
     def _incomplete(self, member: Replica, log: ShadowLog) -> None:
-        leads = self.scene.recorded_leader() is member
+        leads = self.context.recorded_leader() is member
         end = self._ledger.end
         same = log.common_with(self._ledger.batches)
         at = log.ends[same - 1] if same else 0
-        self.scene.fail(
+        self.context.fail(
             "LeaderCompleteness" if leads else "CandidateCompleteness",
             member.node_id,
             f"{'the leader' if leads else 'a member of ISR or ELR'} to hold every record below "

@@ -13,15 +13,15 @@ from yak_core.batch import Batch
 from yak_core.ids import Epoch, NodeId, Offset
 from yak_core.invariants.shadow_log import ShadowLog
 from yak_core.log.producers import SEQUENCE_MODULUS
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class EpochStart:
-    """How an epoch began: its leader's life, and the log that it was elected with."""
+    """How an epoch began: its leader's start, and the log that it was elected with."""
 
     node: NodeId
-    life: int
+    node_start: int
     count: int
     end: Offset
     link: int
@@ -62,13 +62,15 @@ class Ledger:
         """The true high watermark."""
         return self.ends[-1] if self.ends else 0
 
-    def begin_epoch(self, epoch: Epoch, node: NodeId, life: int, log: ShadowLog) -> EpochStart:
+    def begin_epoch(
+        self, epoch: Epoch, node: NodeId, node_start: int, log: ShadowLog
+    ) -> EpochStart:
         """A leader acts in ``epoch`` for the first time; or how it began, if that is known."""
         start = self.starts.get(epoch)
         if start is None:
             start = EpochStart(
                 node,
-                life,
+                node_start,
                 len(log.links),
                 log.leo,
                 log.link_at(len(log.links)),

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import NoReturn
 
 from yak_core.contract.host import Host
-from yak_core.ids import Incarnation, NodeId
+from yak_core.ids import BrokerEpoch, NodeId
 from yak_core.invariants.committed import Ledger
 from yak_core.invariants.replica import Replica
 from yak_core.invariants.violation import InvariantViolated
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 
 STORE: NodeId = "store"
 
 
-class Scene:
+class CheckContext:
     """``record`` is the newest one that the store accepted, ``members`` its ISR and ELR with their
     registered incarnations, ``host`` whoever steps."""
 
@@ -23,8 +23,8 @@ class Scene:
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.replicas = {node_id: Replica(node_id) for node_id in brokers}
         self.ledger = Ledger()
-        self.record: Record | None = None
-        self.members: tuple[tuple[Replica, Incarnation], ...] = ()
+        self.record: PartitionState | None = None
+        self.members: tuple[tuple[Replica, BrokerEpoch], ...] = ()
         self.host: Host | None = None
 
     def recorded_leader(self) -> Replica | None:
@@ -37,7 +37,7 @@ class Scene:
             replica.up
             and replica.leading is not None
             and replica.epoch == record.leader_epoch
-            and replica.incarnation == record.leader_incarnation
+            and replica.broker_epoch == record.leader_broker_epoch
         ):
             return replica
         return None

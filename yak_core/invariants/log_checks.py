@@ -9,18 +9,18 @@ from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
 from yak_core.contract.messages import ReplicateAck
 from yak_core.ids import NodeId, OpId
-from yak_core.invariants.context import Scene
+from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
 
 
 class LogChecks:
     """Follows the disk orders of all replicas."""
 
-    __slots__ = ("scene", "_ledger")
+    __slots__ = ("context", "_ledger")
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self._ledger = scene.ledger
+    def __init__(self, context: CheckContext) -> None:
+        self.context = context
+        self._ledger = context.ledger
 
     def on_append(self, replica: Replica, node: LiveBroker, effect: AppendLog) -> None:
         """Batches join the log."""
@@ -57,7 +57,7 @@ class LogChecks:
         if keep == len(log.links):
             return
         if node.leading is not None:
-            self.scene.fail(
+            self.context.fail(
                 "LeaderAppendOnly",
                 replica.node_id,
                 f"the leader of epoch {node.epoch} to keep its log up to {log.leo}",
@@ -105,23 +105,23 @@ class LogChecks:
                 self._lies(replica, ack, f"only what is below {log.durable_end} is flushed")
             if count > replica.acked:
                 replica.acked = count
-        key = (ack.incarnation, ack.epoch)
-        claims = replica.claims
-        if key not in claims or match > claims[key]:
-            claims[key] = match
+        key = (ack.broker_epoch, ack.epoch)
+        acked_ends = replica.acked_ends
+        if key not in acked_ends or match > acked_ends[key]:
+            acked_ends[key] = match
 
     def check_evidence(self, replica: Replica, leading: LiveLeader, peer: NodeId) -> None:
-        """Does the leader count the follower for more than it said in this epoch and life?"""
+        """Does the leader count the follower for more than it said in this epoch and start?"""
         progress = leading.progress.get(peer)
         if progress is None or progress.match <= 0:
             return
-        follower = self.scene.replicas[peer]
-        claimed = follower.claims.get((progress.incarnation, leading.epoch), -1)
+        follower = self.context.replicas[peer]
+        claimed = follower.acked_ends.get((progress.broker_epoch, leading.epoch), -1)
         if progress.match > claimed:
-            self.scene.fail(
+            self.context.fail(
                 "ProgressIsEvidence",
                 replica.node_id,
-                f"at most {claimed} to be counted for incarnation {progress.incarnation} of "
+                f"at most {claimed} to be counted for incarnation {progress.broker_epoch} of "
                 f"{peer}, as it acknowledged in epoch {leading.epoch}",
                 f"{progress.match} is counted",
             )
@@ -151,7 +151,7 @@ class LogChecks:
                 f"they are {live.durable_end}, {live.appended_end}, {leo}",
             )
         if node.hw > leo:
-            self.scene.fail(
+            self.context.fail(
                 "HwSound",
                 replica.node_id,
                 f"no high watermark above the log's end {leo}",
@@ -179,7 +179,7 @@ class LogChecks:
         if node.leading is not None and (not index.epochs or index.epochs[-1] != node.epoch):
             sound = False
         if not sound or index.epochs[:count] != log.run_epochs or index.starts[:count] != starts:
-            self.scene.fail(
+            self.context.fail(
                 "EpochIndexIsFold",
                 replica.node_id,
                 f"the epochs {list(zip(log.run_epochs, starts, strict=True))} of a log that "
@@ -219,7 +219,7 @@ class LogChecks:
         expected = replica.log.producer_entry(producer)
         entry = node.log.producers.get(producer)
         if entry != expected:
-            self.scene.fail(
+            self.context.fail(
                 "ProducerTableIsFold",
                 replica.node_id,
                 f"{expected} for producer {producer}, as its log says",
@@ -229,12 +229,12 @@ class LogChecks:
     # -- sentences ------------------------------------------------------------------------------
 
     def _misplaced(self, replica: Replica, expected: str, batch: Batch) -> None:
-        self.scene.fail("LogShape", replica.node_id, expected, f"{batch!r} was appended")
+        self.context.fail("LogShape", replica.node_id, expected, f"{batch!r} was appended")
 
     def _check_may_cut(self, replica: Replica, end: int) -> None:
-        for member, incarnation in self.scene.members:
-            if member is replica and incarnation == replica.incarnation:
-                self.scene.fail(
+        for member, broker_epoch in self.context.members:
+            if member is replica and broker_epoch == replica.broker_epoch:
+                self.context.fail(
                     "NoCutBelowCommitted",
                     replica.node_id,
                     f"a member of ISR or ELR to keep what is committed below {self._ledger.end}",
@@ -244,7 +244,7 @@ class LogChecks:
     def _mismatch(self, replica: Replica, batch: Batch) -> None:
         start = self._ledger.starts.get(batch.epoch)
         leader: NodeId | str = "nobody" if start is None else start.node
-        self.scene.fail(
+        self.context.fail(
             "LogMatching",
             replica.node_id,
             f"offset {batch.base_offset} of epoch {batch.epoch} to be what {leader}, its leader, "
@@ -253,7 +253,7 @@ class LogChecks:
         )
 
     def _lies(self, replica: Replica, ack: ReplicateAck, happened: str) -> None:
-        self.scene.fail(
+        self.context.fail(
             "AckIsVerified",
             replica.node_id,
             f"the log below {ack.match} to be that of epoch {ack.epoch}'s leader, as it said",
@@ -261,7 +261,7 @@ class LogChecks:
         )
 
     def _misshapen(self, replica: Replica, expected: str, happened: str) -> None:
-        self.scene.fail("ReplicaShape", replica.node_id, expected, happened)
+        self.context.fail("ReplicaShape", replica.node_id, expected, happened)
 
     def _overflow(self, replica: Replica, limit: str, happened: str) -> None:
-        self.scene.fail("QueuesBounded", replica.node_id, f"at most {limit}", happened)
+        self.context.fail("QueuesBounded", replica.node_id, f"at most {limit}", happened)

@@ -32,12 +32,12 @@ from yak_core.contract.messages import ListOffsetsRequest, ProduceRequest, Repli
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants.client_checks import ClientChecks
 from yak_core.invariants.commit_checks import CommitChecks
-from yak_core.invariants.context import Scene
+from yak_core.invariants.context import CheckContext
 from yak_core.invariants.log_checks import LogChecks
 from yak_core.invariants.record_checks import RecordChecks
 from yak_core.invariants.replica import LiveBroker, Replica
 from yak_core.invariants.shadow_log import log_of
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 
 LATEST: Final = -1
@@ -54,7 +54,7 @@ class Invariants:
     """
 
     __slots__ = (
-        "scene",
+        "context",
         "may_halt",
         "_logs",
         "_commits",
@@ -66,13 +66,13 @@ class Invariants:
     )
 
     def __init__(self, brokers: tuple[NodeId, ...], *, may_halt: bool = False) -> None:
-        self.scene = Scene(brokers)
+        self.context = CheckContext(brokers)
         self.may_halt = may_halt
-        self._logs = LogChecks(self.scene)
-        self._commits = CommitChecks(self.scene)
-        self._records = RecordChecks(self.scene, self._commits)
-        self._clients = ClientChecks(self.scene, self._commits)
-        self._replicas = self.scene.replicas
+        self._logs = LogChecks(self.context)
+        self._commits = CommitChecks(self.context)
+        self._records = RecordChecks(self.context, self._commits)
+        self._clients = ClientChecks(self.context, self._commits)
+        self._replicas = self.context.replicas
         self._late: list[Effect] = []
         self._checks = {
             AppendLog: self._logs.on_append,
@@ -88,9 +88,9 @@ class Invariants:
     @property
     def committed_end(self) -> Offset:
         """The true high watermark: end of what any leader ever showed to be committed."""
-        return self.scene.ledger.end
+        return self.context.ledger.end
 
-    def on_record(self, record: Record) -> None:
+    def on_record(self, record: PartitionState) -> None:
         """The store accepted ``record``."""
         self._records.on_record(record)
 
@@ -116,7 +116,7 @@ class Invariants:
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         """A node stepped: judge what it did and what it is like now."""
         replica = self._replicas.get(host.node_id)
-        self.scene.host = host
+        self.context.host = host
         if replica is None:
             self._clients.after_step(host.node_id, event, effects)
             return
@@ -135,7 +135,7 @@ class Invariants:
         if (
             leading is not replica.leading
             or node.epoch != replica.epoch
-            or node.incarnation != replica.incarnation
+            or node.broker_epoch != replica.broker_epoch
         ):
             self._records.on_turn(replica, node)
         if leading is not None and (
@@ -203,7 +203,7 @@ class Invariants:
         replica.damaged = replica.damaged or not recovered.intact
         if not replica.damaged:
             self._check_durable(replica)
-        replica.begin_life(host.life, event.config, log)
+        replica.begin(host.start, event.config, log)
 
     def _known_below(self, replica: Replica, event: Started) -> int:
         """How many batches lie below the first header; a real world names only the tail."""
@@ -216,7 +216,7 @@ class Invariants:
         log, found = replica.log, replica.disk
         assert found is not None
         if not found.holds(log.durable, log.link_at(log.durable)):
-            self.scene.fail(
+            self.context.fail(
                 "DurableSurvives",
                 replica.node_id,
                 f"all records below {log.durable_end} on its disk, for they were flushed",
@@ -232,7 +232,7 @@ class Invariants:
             type(effect) in (AppendLog, TruncateLog) for effect in effects
         )
         if touched:
-            self.scene.fail(
+            self.context.fail(
                 "StaleMessageIgnored",
                 replica.node_id,
                 f"nothing to change by a message of an epoch before {replica.epoch}",
@@ -244,7 +244,7 @@ class Invariants:
         """Unanswered produce requests are bounded (those of this step are still among them)."""
         replica.asking = None
         if len(replica.calls) > replica.waiting_max + len(self._late):
-            self.scene.fail(
+            self.context.fail(
                 "QueuesBounded",
                 replica.node_id,
                 f"at most {replica.waiting_max} produce requests to wait",
@@ -269,7 +269,7 @@ class Invariants:
             elif type(effect) is AnswerLog:
                 self._clients.on_answer_log(replica, node, effect)
             elif type(effect) is Halt and not self.may_halt and not replica.starved:
-                self.scene.fail(
+                self.context.fail(
                     "NoHalt",
                     replica.node_id,
                     "no reason to halt in a world that kept its promises",

@@ -5,16 +5,16 @@ Must never ask whether a lease held: no safety rests on one (INV-E7).
 
 from __future__ import annotations
 
-from yak_core.ids import Epoch, Incarnation, NodeId
+from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.invariants.commit_checks import CommitChecks
-from yak_core.invariants.context import STORE, Scene
+from yak_core.invariants.context import STORE, CheckContext
 from yak_core.invariants.replica import LiveBroker, Replica
-from yak_core.metadata.partition_state import Record
-from yak_core.metadata.transitions import check_record, check_step
-from yak_core.value import message
+from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.transitions import check_partition_state, check_step
+from yak_core.value import value
 
 
-@message
+@value
 class Place:
     """The sets of the record that a registration wrote."""
 
@@ -26,45 +26,45 @@ class Place:
 class RecordChecks:
     """Follows the store's record and the roles that brokers take by it."""
 
-    __slots__ = ("scene", "commits", "_elected", "_registered", "_ledger")
+    __slots__ = ("context", "commits", "_elected", "_registered", "_ledger")
 
-    def __init__(self, scene: Scene, commits: CommitChecks) -> None:
-        self.scene = scene
+    def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
+        self.context = context
         self.commits = commits
-        self._elected: dict[Epoch, tuple[NodeId, Incarnation]] = {}
-        self._registered: dict[tuple[NodeId, Incarnation], Place] = {}
-        self._ledger = scene.ledger
+        self._elected: dict[Epoch, tuple[NodeId, BrokerEpoch]] = {}
+        self._registered: dict[tuple[NodeId, BrokerEpoch], Place] = {}
+        self._ledger = context.ledger
 
-    def on_record(self, record: Record) -> None:
+    def on_record(self, record: PartitionState) -> None:
         """The store accepted a record."""
-        scene = self.scene
-        older = scene.record
-        broken = check_record(record)
+        context = self.context
+        older = context.record
+        broken = check_partition_state(record)
         if older is not None:
             broken = (*broken, *check_step(older, record))
         elif record.version != 1:
             broken = (*broken, "INV-E4 the first version is 1")
         if broken:
-            scene.fail(
+            context.fail(
                 "RecordChain",
                 STORE,
                 "a well-formed successor of "
                 f"{'nothing' if older is None else f'version {older.version}'}",
                 f"version {record.version} breaks {'; '.join(broken)}",
             )
-        scene.record = record
-        scene.members = tuple(
-            (scene.replicas[node], record.incarnation_of(node))
+        context.record = record
+        context.members = tuple(
+            (context.replicas[node], record.broker_epoch_of(node))
             for node in (*record.isr, *record.elr)
         )
         for node, entry in record.nodes:
-            if older is None or older.incarnation_of(node) != entry.incarnation:
+            if older is None or older.broker_epoch_of(node) != entry.broker_epoch:
                 place = Place(record.isr, record.elr, record.leader)
-                self._registered[node, entry.incarnation] = place
+                self._registered[node, entry.broker_epoch] = place
         if older is not None:
             self._check_admissions(older, record)
         if record.leader is not None:
-            self._elected[record.leader_epoch] = (record.leader, record.leader_incarnation)
+            self._elected[record.leader_epoch] = (record.leader, record.leader_broker_epoch)
         self.commits.check_superset()
         self.commits.check_complete()
 
@@ -72,7 +72,7 @@ class RecordChecks:
         """A broker acts on another record than before."""
         view, seen = node.view, replica.seen
         if seen is not None and (view is None or view.version < seen.version):
-            self.scene.fail(
+            self.context.fail(
                 "ViewNeverFalls",
                 replica.node_id,
                 f"to act on version {seen.version} of the record, or a later one",
@@ -84,10 +84,10 @@ class RecordChecks:
         """A broker's epoch, role or incarnation changed."""
         if node.epoch < replica.epoch:
             self._fell(replica, node.epoch, replica.epoch)
-        if node.incarnation != replica.incarnation:
+        if node.broker_epoch != replica.broker_epoch:
             self._on_registered(replica, node)
         replica.epoch = node.epoch
-        if node.incarnation:
+        if node.broker_epoch:
             if node.epoch < replica.registered_epoch:
                 self._fell(replica, node.epoch, replica.registered_epoch)
             replica.registered_epoch = node.epoch
@@ -100,7 +100,7 @@ class RecordChecks:
             if node.leading is not None:
                 self._on_leader(replica, node)
         if node.leading is not None and node.leading.epoch != node.epoch:
-            self.scene.fail(
+            self.context.fail(
                 "ReplicaShape",
                 replica.node_id,
                 f"the leader of epoch {node.leading.epoch} to be in that epoch",
@@ -109,7 +109,7 @@ class RecordChecks:
 
     # -- parts ----------------------------------------------------------------------------------
 
-    def _check_admissions(self, older: Record, record: Record) -> None:
+    def _check_admissions(self, older: PartitionState, record: PartitionState) -> None:
         if record.unclean_generation != older.unclean_generation:
             return
         if record.leader is not None and record.leader_epoch != older.leader_epoch:
@@ -124,17 +124,17 @@ class RecordChecks:
             if node not in older.isr:
                 self._check_joined(node, record)
 
-    def _check_joined(self, node: NodeId, record: Record) -> None:
-        """Did the newcomer show, in this epoch and life, all that the leader was elected with?"""
-        replica = self.scene.replicas[node]
-        incarnation = record.incarnation_of(node)
+    def _check_joined(self, node: NodeId, record: PartitionState) -> None:
+        """Did the newcomer show, in this epoch and start, all that the leader was elected with?"""
+        replica = self.context.replicas[node]
+        broker_epoch = record.broker_epoch_of(node)
         start = self._ledger.starts.get(record.leader_epoch)
-        log = replica.in_life(incarnation)
+        log = replica.log_of_epoch(broker_epoch)
         if start is None or log is None:
             self._not_admitted(
                 node,
                 f"a newcomer that was led in epoch {record.leader_epoch}",
-                f"incarnation {incarnation} of {node} never was",
+                f"incarnation {broker_epoch} of {node} never was",
             )
             return
         if not log.holds(start.count, start.link) or (
@@ -147,81 +147,81 @@ class RecordChecks:
                 f"{node} joined by version {record.version} with a log of {len(log.links)} batches "
                 f"that ends at {log.leo}, durable to {log.durable_end}",
             )
-        if (incarnation, record.leader_epoch) not in replica.claims:
+        if (broker_epoch, record.leader_epoch) not in replica.acked_ends:
             self._not_admitted(
                 node,
                 f"a newcomer that acknowledged something in epoch {record.leader_epoch}",
-                f"incarnation {incarnation} of {node} joined by version {record.version}",
+                f"incarnation {broker_epoch} of {node} joined by version {record.version}",
             )
 
     def _on_registered(self, replica: Replica, node: LiveBroker) -> None:
-        if replica.incarnation != 0 or node.incarnation == 0:
-            self.scene.fail(
+        if replica.broker_epoch != 0 or node.broker_epoch == 0:
+            self.context.fail(
                 "ReplicaShape",
                 replica.node_id,
-                "one incarnation a life",
-                f"it went from {replica.incarnation} to {node.incarnation}",
+                "one incarnation a start",
+                f"it went from {replica.broker_epoch} to {node.broker_epoch}",
             )
-        replica.incarnation = node.incarnation
+        replica.broker_epoch = node.broker_epoch
         replica.damaged = False
-        place = self._registered.get((replica.node_id, node.incarnation))
+        place = self._registered.get((replica.node_id, node.broker_epoch))
         if place is None or not replica.tainted:
             return
         me = replica.node_id
         if me == place.leader or me in place.isr or me in place.elr:
-            self.scene.fail(
+            self.context.fail(
                 "UncleanExclusion",
                 me,
                 "a replica that lost what it had acknowledged to leave ISR and ELR when it "
                 "registers",
-                f"incarnation {node.incarnation} registered into ISR {place.isr}, ELR "
+                f"incarnation {node.broker_epoch} registered into ISR {place.isr}, ELR "
                 f"{place.elr}, leader {place.leader}",
             )
         replica.tainted = False
 
     def _on_leader(self, replica: Replica, node: LiveBroker) -> None:
         me, epoch = replica.node_id, node.epoch
-        start = self._ledger.begin_epoch(epoch, me, replica.life, replica.log)
-        if (start.node, start.life) != (me, replica.life):
-            self.scene.fail(
+        start = self._ledger.begin_epoch(epoch, me, replica.start, replica.log)
+        if (start.node, start.node_start) != (me, replica.start):
+            self.context.fail(
                 "OneLeaderPerEpoch",
                 me,
-                f"epoch {epoch} to be led by {start.node} in its life {start.life} only",
-                f"{me} leads it in its life {replica.life}",
+                f"epoch {epoch} to be led by {start.node} in its start {start.node_start} only",
+                f"{me} leads it in its start {replica.start}",
             )
         elected = self._elected.get(epoch)
-        if elected is not None and elected != (me, node.incarnation):
-            self.scene.fail(
+        if elected is not None and elected != (me, node.broker_epoch):
+            self.context.fail(
                 "OneLeaderPerEpoch",
                 me,
                 f"epoch {epoch} to be led by {elected[0]} in incarnation {elected[1]}, as recorded",
-                f"{me} leads it in incarnation {node.incarnation}",
+                f"{me} leads it in incarnation {node.broker_epoch}",
             )
         view = node.view
-        named = view is not None and (view.leader, view.leader_epoch, view.leader_incarnation)
-        if named != (me, epoch, node.incarnation):
-            self.scene.fail(
+        named = view is not None and (view.leader, view.leader_epoch, view.leader_broker_epoch)
+        if named != (me, epoch, node.broker_epoch):
+            self.context.fail(
                 "ReplicaShape",
                 me,
                 f"a leader that its view of the record names, in epoch {epoch} and incarnation "
-                f"{node.incarnation}",
+                f"{node.broker_epoch}",
                 "its view has no record" if view is None else f"its view names {named}",
             )
         assert node.leading is not None
         if node.leading.start != replica.log.leo:
-            self.scene.fail(
+            self.context.fail(
                 "ReplicaShape",
                 me,
                 f"epoch {epoch} to start at the end of its log, {replica.log.leo}",
                 f"it says {node.leading.start}",
             )
-        if self.scene.recorded_leader() is replica:
+        if self.context.recorded_leader() is replica:
             self.commits.check_complete()
 
     # -- sentences ------------------------------------------------------------------------------
 
     def _fell(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
-        self.scene.fail(
+        self.context.fail(
             "EpochNeverFalls",
             replica.node_id,
             f"epoch {known} or a higher one",
@@ -229,4 +229,4 @@ class RecordChecks:
         )
 
     def _not_admitted(self, node: NodeId, expected: str, happened: str) -> None:
-        self.scene.fail("IsrAdmission", node, expected, happened)
+        self.context.fail("IsrAdmission", node, expected, happened)

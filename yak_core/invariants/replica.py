@@ -1,4 +1,4 @@
-"""What the checkers remember of one broker, through all its lives; must never judge.
+"""What the checkers remember of one broker, through all its starts; must never judge.
 
 Also what they read from it: :class:`LiveBroker` names the live attributes of a broker, which are
 read after each step and never written.
@@ -11,11 +11,11 @@ from typing import Protocol
 
 from yak_core.config import BrokerConfig
 from yak_core.contract.messages import ProduceRequest
-from yak_core.ids import CallId, Epoch, Incarnation, NodeId, Offset
+from yak_core.ids import BrokerEpoch, CallId, Epoch, NodeId, Offset
 from yak_core.invariants.shadow_log import ShadowLog
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 
 
 class LiveLog(Protocol):
@@ -34,7 +34,7 @@ class LiveLog(Protocol):
 class LiveProgress(Protocol):
     """What a leader knows of one follower; ``match`` is -1 while it knows nothing."""
 
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     match: Offset
     next: Offset
 
@@ -62,11 +62,11 @@ class LiveBroker(Protocol):
     """A broker, as far as the checkers look at it."""
 
     node_id: NodeId
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     phase: str
     epoch: Epoch
     leader: NodeId | None
-    view: Record | None
+    view: PartitionState | None
 
     @property
     def hw(self) -> Offset:
@@ -87,27 +87,28 @@ class LiveBroker(Protocol):
 class Replica:
     """One broker as the checkers know it.
 
-    ``log`` is the shadow of the present life; ``lives`` are the logs with which earlier registered
-    lives ended; ``disk`` is what a crash left, until the next start. ``acked`` is how many batches
-    this life has claimed to hold, in acks and by its own high watermark, and ``claims`` the
-    highest ack by (incarnation, epoch). ``tainted``: the last restart lost something claimed;
-    ``damaged``: the disk lost what was flushed, and this life has not registered yet. ``seen`` is
-    the record that it acts on, ``view`` the one by which it leads, with ``quorum`` as its maximal
-    ISR. ``calls`` are the unanswered produce requests, ``written`` those of them whose batch was
-    appended, ``asking`` the one that this step takes in. ``moved`` and ``refold``: the log is to
-    be compared, the folds from the first batch on. ``starved``: the disk was full.
+    ``log`` is the shadow of the present start; ``ended_logs`` are the logs with which earlier
+    registered starts ended; ``disk`` is what a crash left, until the next start. ``acked`` is how
+    many batches this start has claimed to hold, in acks and by its own high watermark, and
+    ``acked_ends`` the highest ack by (incarnation, epoch). ``tainted``: the last restart lost
+    something claimed; ``damaged``: the disk lost what was flushed, and this start has not
+    registered yet. ``seen`` is the record that it acts on, ``view`` the one by which it leads, with
+    ``quorum`` as its maximal ISR. ``calls`` are the unanswered produce requests, ``written`` those
+    of them whose batch was appended, ``asking`` the one that this step takes in. ``moved`` and
+    ``refold``: the log is to be compared, the folds from the first batch on. ``starved``: the disk
+    was full.
     """
 
     __slots__ = (
         "node_id",
-        "life",
+        "start",
         "up",
         "flush_each",
         "window_messages",
         "append_bytes_max",
         "waiting_max",
         "producers_max",
-        "incarnation",
+        "broker_epoch",
         "epoch",
         "registered_epoch",
         "leading",
@@ -118,11 +119,11 @@ class Replica:
         "pending",
         "quorum",
         "log",
-        "lives",
+        "ended_logs",
         "disk",
         "damaged",
         "acked",
-        "claims",
+        "acked_ends",
         "tainted",
         "calls",
         "written",
@@ -135,29 +136,29 @@ class Replica:
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
-        self.life = 0
+        self.start = 0
         self.up = False
         self.flush_each = True
         self.window_messages = 0
         self.append_bytes_max = 0
         self.waiting_max = 0
         self.producers_max = 0
-        self.incarnation: Incarnation = 0
+        self.broker_epoch: BrokerEpoch = 0
         self.epoch: Epoch = 0
         self.registered_epoch: Epoch = 0
         self.leading: LiveLeader | None = None
         self.hw: Offset = 0
         self.hw_count = 0
-        self.seen: Record | None = None
-        self.view: Record | None = None
+        self.seen: PartitionState | None = None
+        self.view: PartitionState | None = None
         self.pending: tuple[NodeId, ...] | None = None
         self.quorum: list[Replica] = []
         self.log = ShadowLog()
-        self.lives: dict[Incarnation, ShadowLog] = {}
+        self.ended_logs: dict[BrokerEpoch, ShadowLog] = {}
         self.disk: ShadowLog | None = None
         self.damaged = False
         self.acked = 0
-        self.claims: dict[tuple[Incarnation, Epoch], Offset] = {}
+        self.acked_ends: dict[tuple[BrokerEpoch, Epoch], Offset] = {}
         self.tainted = False
         self.calls: dict[CallId, ProduceRequest] = {}
         self.written: dict[CallId, None] = {}
@@ -167,22 +168,22 @@ class Replica:
         self.refold = False
         self.starved = False
 
-    def begin_life(self, life: int, config: BrokerConfig, log: ShadowLog) -> None:
+    def begin(self, start: int, config: BrokerConfig, log: ShadowLog) -> None:
         """A new incarnation starts with what the disk held."""
-        if self.incarnation:
-            self.lives[self.incarnation] = self.log
+        if self.broker_epoch:
+            self.ended_logs[self.broker_epoch] = self.log
         claimed = self.log.link_at(self.acked)
         if not log.holds(self.acked, claimed):
             self.tainted = True
             self.acked = 0
-        self.life = life
+        self.start = start
         self.up = True
         self.flush_each = config.flush == "batch"
         self.window_messages = config.window_messages
         self.append_bytes_max = config.append_bytes_max
         self.waiting_max = config.waiting_max
         self.producers_max = config.producers_max
-        self.incarnation = 0
+        self.broker_epoch = 0
         self.epoch = 0
         self.leading = None
         self.hw = 0
@@ -201,8 +202,8 @@ class Replica:
         self.refold = True
         self.starved = False
 
-    def in_life(self, incarnation: Incarnation) -> ShadowLog | None:
-        """The log of a registered life: the present one's, or the one that it ended with."""
-        if incarnation == self.incarnation:
+    def log_of_epoch(self, broker_epoch: BrokerEpoch) -> ShadowLog | None:
+        """The log of a registered start: the present one's, or the one that it ended with."""
+        if broker_epoch == self.broker_epoch:
             return self.log
-        return self.lives.get(incarnation)
+        return self.ended_logs.get(broker_epoch)

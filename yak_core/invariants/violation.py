@@ -9,7 +9,7 @@ from yak_core.ids import NodeId
 
 RULES: Final = MappingProxyType(
     {
-        "OneLeaderPerEpoch": "R0, INV-E1: in one leader epoch at most one life of one broker acts "
+        "OneLeaderPerEpoch": "R0, INV-E1: in one leader epoch at most one start of one broker acts "
         "as the leader.",
         "EpochNeverFalls": "R0, INV-E2: a registered broker never goes back to a lower leader "
         "epoch, not even after a restart.",

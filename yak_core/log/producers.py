@@ -9,14 +9,14 @@ one that has not written for longest is forgotten; by the log's order, so all re
 from __future__ import annotations
 
 from yak_core.ids import Offset
-from yak_core.value import message
+from yak_core.value import value
 
 SEQUENCE_MODULUS = 1 << 31
 WINDOW = 5
 PRODUCERS_MAX = 10_000
 
 
-@message
+@value
 class ProducerEntry:
     """One producer id: its epoch and its last batches.
 

@@ -44,7 +44,7 @@ from yak_core.contract.node import Node
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
-from yak_core.value import message
+from yak_core.value import value
 
 Make: TypeAlias = Callable[[NodeId], Node]
 """Makes the node object of a new incarnation."""
@@ -59,20 +59,20 @@ class ManualError(Exception):
     """The driver asked for a move that is not there to be made."""
 
 
-@message
+@value
 class Flight:
-    """A message on the wire. ``to_life``: the only life of ``dst`` that may get it, 0 for any."""
+    """A message on the wire. ``to_start``: the only start of ``dst`` that may get it, 0 for any."""
 
     number: int
     src: NodeId
-    src_life: int
+    src_start: int
     dst: NodeId
-    to_life: int
+    to_start: int
     message: Message
     cause: int
 
 
-@message
+@value
 class MetaCall:
     """A call on its way to the store; ``outcome`` is None until the store has executed it.
 
@@ -81,7 +81,7 @@ class MetaCall:
 
     number: int
     node: NodeId
-    life: int
+    start: int
     call: CallId
     request: MetaRequest
     outcome: MetaOutcome | None
@@ -89,7 +89,7 @@ class MetaCall:
     cause: int
 
 
-@message
+@value
 class Timer:
     """Fires between ``lo_at`` and ``hi_at`` on its node's clock."""
 
@@ -122,14 +122,14 @@ class Transit:
         return self.last_number
 
     def put(
-        self, src: NodeId, src_life: int, dst: NodeId, to_life: int, what: Message, cause: int
+        self, src: NodeId, src_start: int, dst: NodeId, to_start: int, what: Message, cause: int
     ) -> None:
         """Put a message on the wire, unless the link is cut."""
         if (src, dst) in self.cut:
             self.lost += 1
             return
         number = self.number()
-        self.flights[number] = Flight(number, src, src_life, dst, to_life, what, cause)
+        self.flights[number] = Flight(number, src, src_start, dst, to_start, what, cause)
 
     def fork(self) -> Transit:
         """A copy that shares only immutable values."""
@@ -144,7 +144,7 @@ class Transit:
 
 
 class ManualBackend:
-    """The contract's backend of one node id, through all its lives.
+    """The contract's backend of one node id, through all its starts.
 
     ``clock`` is the node's own. ``timers`` are by key. ``host`` is None while the node is down, and
     ``reason`` then says why: ``crash``, ``exit`` or the reason of its Halt.
@@ -156,7 +156,7 @@ class ManualBackend:
         "make",
         "transit",
         "host",
-        "life",
+        "starts",
         "clock",
         "timers",
         "disk",
@@ -174,7 +174,7 @@ class ManualBackend:
         self.make = make
         self.transit = transit
         self.host: Host | None = None
-        self.life = 0
+        self.starts = 0
         self.clock: Micros = 0
         self.timers: dict[str, Timer] = {}
         self.disk = ManualDisk()
@@ -229,7 +229,14 @@ class ManualBackend:
     def call_meta(self, effect: CallMeta) -> None:
         number = self.transit.number()
         self.transit.calls[number] = MetaCall(
-            number, self.node_id, self.life, effect.call, effect.request, None, True, self._cause()
+            number,
+            self.node_id,
+            self.starts,
+            effect.call,
+            effect.request,
+            None,
+            True,
+            self._cause(),
         )
 
     def answer(self, effect: Answer) -> None:
@@ -259,7 +266,7 @@ class ManualBackend:
     def ask(
         self, request: Request | ClientCall, who: NodeId, tag: int, wall_ms: int, cause: int = -1
     ) -> None:
-        """Deliver a client's request; ``tag`` is the asking node's life, or a handle."""
+        """Deliver a client's request; ``tag`` is the asking node's start, or a handle."""
         self.next_call += 1
         self.callers[self.next_call] = (who, tag)
         self.deliver(Called(self.next_call, request, wall_ms), cause)
@@ -308,7 +315,7 @@ class ManualBackend:
     def fork(self, transit: Transit) -> ManualBackend:
         """A copy in another world; the caller gives it a host."""
         other = type(self)(self.node_id, self.config, self.make, transit)
-        other.life = self.life
+        other.starts = self.starts
         other.clock = self.clock
         other.timers = dict(self.timers)
         other.disk = self.disk.fork()
@@ -320,8 +327,8 @@ class ManualBackend:
         other.fuse_keep = self.fuse_keep
         return other
 
-    def _put(self, dst: NodeId, to_life: int, what: Message, cause: int) -> None:
-        self.transit.put(self.node_id, self.life, dst, to_life, what, cause)
+    def _put(self, dst: NodeId, to_start: int, what: Message, cause: int) -> None:
+        self.transit.put(self.node_id, self.starts, dst, to_start, what, cause)
 
     def _cause(self) -> int:
         return -1 if self.host is None else self.host.step_number

@@ -12,16 +12,16 @@ from typing import TypeAlias
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, SendLog, TruncateLog
-from yak_core.contract.events import DiskResult, Done, NoSpace
+from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.ids import Offset
 from yak_core.model.disk import DiskImage
-from yak_core.value import message
+from yak_core.value import value
 
 DiskOrder: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
 
 
-@message
-class Pending:
+@value
+class PendingOrder:
     """An order and the number of the step that gave it; ``result`` None until it is performed."""
 
     order: DiskOrder
@@ -29,7 +29,7 @@ class Pending:
     result: DiskResult | None
 
 
-@message
+@value
 class PendingRead:
     """A SendLog whose bytes were taken at the moment of the order and which is not yet shipped."""
 
@@ -46,7 +46,7 @@ class ManualDisk:
     def __init__(self) -> None:
         self.image = DiskImage()
         self.tail = DiskImage()
-        self.queue: list[Pending] = []
+        self.queue: list[PendingOrder] = []
         self.reads: list[PendingRead] = []
         self.generation = 0
 
@@ -59,7 +59,7 @@ class ManualDisk:
                 self.tail.append(order.batches)
         elif isinstance(order, TruncateLog):
             self.tail.truncate(order.end)
-        self.queue.append(Pending(order, cause, None))
+        self.queue.append(PendingOrder(order, cause, None))
 
     def issue_read(self, order: SendLog, cause: int) -> None:
         """Take the bytes that a SendLog names; they wait until they are shipped."""
@@ -71,7 +71,7 @@ class ManualDisk:
         """Whole batches of [start, end_max), also of appends that are issued and not yet done."""
         return self.tail.read(start, end_max, bytes_max)
 
-    def perform(self, no_space: bool = False) -> Pending | None:
+    def perform(self, no_space: bool = False) -> PendingOrder | None:
         """Carry out the first order that is not yet performed; None when there is none.
 
         With ``no_space`` an append does nothing and ends as NoSpace, and so does every append that
@@ -79,14 +79,16 @@ class ManualDisk:
         """
         for at, pending in enumerate(self.queue):
             if pending.result is None:
-                done = Pending(pending.order, pending.cause, self._act(pending.order, no_space))
+                done = PendingOrder(
+                    pending.order, pending.cause, self._act(pending.order, no_space)
+                )
                 self.queue[at] = done
                 if isinstance(done.result, NoSpace):
                     self._rebuild_tail()
                 return done
         return None
 
-    def take(self) -> Pending | None:
+    def take(self) -> PendingOrder | None:
         """Remove the first order if it is performed; it is now to be reported."""
         if self.queue and self.queue[0].result is not None:
             return self.queue.pop(0)
@@ -121,7 +123,7 @@ class ManualDisk:
             self.image.flush()
         else:
             self.image.save(order.key, order.value)
-        return Done()
+        return DiskOk()
 
     def _doomed(self) -> bool:
         """Whether the node does not know yet that an append failed, so that its end is not ours."""

@@ -101,14 +101,14 @@ class Manual:
         place = self.place(node_id)
         if place.host is not None:
             raise ManualError(f"{node_id} is up already")
-        place.life += 1
+        place.starts += 1
         place.reason = ""
         place.exited_clean = None
         place.host = Host(
-            node_id, place.life, place.make(node_id), place, self.recorder, self.observers
+            node_id, place.starts, place.make(node_id), place, self.recorder, self.observers
         )
         recovered = place.disk.image.recovered()
-        place.deliver(Started(node_id, place.config, nonce_of(node_id, place.life), recovered))
+        place.deliver(Started(node_id, place.config, nonce_of(node_id, place.starts), recovered))
 
     def crash(self, node_id: NodeId, keep_unsynced: int = 0) -> None:
         """Lose the node's memory, and what it has not flushed but its first batches."""
@@ -142,12 +142,12 @@ class Manual:
         flight = self.flight(number)
         del self.transit.flights[number]
         place = self.place(flight.dst)
-        if place.host is None or flight.to_life not in (0, place.life):
+        if place.host is None or flight.to_start not in (0, place.starts):
             self.transit.lost += 1
             return
         what = flight.message
         if isinstance(what, ProduceRequest | FetchRequest | ListOffsetsRequest | DescribeRequest):
-            place.ask(what, flight.src, flight.src_life, self.wall_ms, flight.cause)
+            place.ask(what, flight.src, flight.src_start, self.wall_ms, flight.cause)
         else:
             place.deliver(Received(flight.src, what), flight.cause)
 
@@ -174,15 +174,15 @@ class Manual:
         place = self.up(node_id)
         handle = self.transit.number()
         call = place.next_call + 1
-        self._asked[handle] = (node_id, place.life, call)
+        self._asked[handle] = (node_id, place.starts, call)
         place.ask(request, NOBODY, handle, self.wall_ms)
         return handle
 
     def cancel(self, handle: int) -> None:
         """The caller goes away; no answer will be kept."""
-        node_id, life, call = self._asked[handle]
+        node_id, start, call = self._asked[handle]
         place = self.place(node_id)
-        if place.host is None or place.life != life or call not in place.callers:
+        if place.host is None or place.starts != start or call not in place.callers:
             raise ManualError(f"call {handle} is not waiting")
         place.callers[call] = (NOBODY, 0)
         place.deliver(Cancelled(call))
@@ -277,7 +277,7 @@ class Manual:
 
     def _tell(self, call: MetaCall, reply: MetaReply) -> None:
         place = self.place(call.node)
-        if place.host is not None and place.life == call.life:
+        if place.host is not None and place.starts == call.start:
             place.deliver(reply, call.cause)
 
     def fork(
@@ -295,7 +295,7 @@ class Manual:
             other.nodes[node_id] = copy
             if place.host is not None:
                 node = place.host.node.fork()
-                copy.host = Host(node_id, place.life, node, copy, recorder, observers)
+                copy.host = Host(node_id, place.starts, node, copy, recorder, observers)
                 copy.host.fuse = place.host.fuse
         return other
 
@@ -321,7 +321,7 @@ class Manual:
         return self.transit.calls[number]
 
 
-def nonce_of(node_id: NodeId, life: int) -> int:
-    """128 bits that no other (node, life) has, spread as random ones are, and always the same."""
-    name = f"{node_id}.{life}".encode()
+def nonce_of(node_id: NodeId, start: int) -> int:
+    """128 bits that no other (node, start) has, spread as random ones are, and always the same."""
+    name = f"{node_id}.{start}".encode()
     return int.from_bytes(blake2b(name, digest_size=16).digest(), "big")

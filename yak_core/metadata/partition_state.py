@@ -1,7 +1,7 @@
 """The one stamped metadata record and its bytes; must never decide who may change it.
 
 Everything that the cluster has to agree on lies in this record: who leads in which epoch, who is in
-sync, who may be elected, and which life of each broker is the present one. The store keeps it as
+sync, who may be elected, and which start of each broker is the present one. The store keeps it as
 opaque bytes under a stamp (version, attempt id) and replaces it by compare-and-set, so two records
 with the same stamp are the same record. ``version`` is Kafka's partition epoch: it grows by one
 with every change (F23). ``attempt`` names the write, because a store that lost a confirmed write
@@ -18,8 +18,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from yak_core.ids import Epoch, Incarnation, NodeId, Offset, Stamp
-from yak_core.value import message
+from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset, Stamp
+from yak_core.value import value
 
 ANCESTORS_MAX: Final = 32
 """Stamps of earlier records kept in the record."""
@@ -41,20 +41,20 @@ UNREPORTED: Final = -1
 _INTEGER_END: Final = 2**63
 
 
-class RecordError(ValueError):
+class PartitionStateError(ValueError):
     """What the store holds is not a record that this version can read. One clear sentence."""
 
 
-@message
+@value
 class NodeEntry:
     """One broker as it last registered.
 
-    ``incarnation`` is the version that its registration wrote; ``clean`` says that it promised its
+    ``broker_epoch`` is the version that its registration wrote; ``clean`` says that it promised its
     log to be complete; ``last_epoch`` and ``leo`` are its evidence for an unclean election, or
     :data:`UNREPORTED`.
     """
 
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     clean: bool
     draining: bool
     url: str
@@ -62,11 +62,11 @@ class NodeEntry:
     leo: Offset
 
 
-@message
-class Record:
+@value
+class PartitionState:
     """The stamped record. Every tuple of ids, and ``nodes``, ascends by id without repeats.
 
-    ``ancestors`` are newest first, at most :data:`ANCESTORS_MAX`. ``leader_incarnation`` is 0
+    ``ancestors`` are newest first, at most :data:`ANCESTORS_MAX`. ``leader_broker_epoch`` is 0
     exactly when ``leader`` is None. ``last_leader`` is the last node that lost leadership.
     ``elr`` and ``last_known_eligible`` are KIP-966's eligible leader replicas and last known ELR.
     """
@@ -77,7 +77,7 @@ class Record:
     ancestors: tuple[Stamp, ...]
     leader_epoch: Epoch
     leader: NodeId | None
-    leader_incarnation: Incarnation
+    leader_broker_epoch: BrokerEpoch
     isr: tuple[NodeId, ...]
     elr: tuple[NodeId, ...]
     last_known_eligible: tuple[NodeId, ...]
@@ -106,13 +106,13 @@ class Record:
                 return entry
         return None
 
-    def incarnation_of(self, node_id: NodeId) -> Incarnation:
+    def broker_epoch_of(self, node_id: NodeId) -> BrokerEpoch:
         """The registered incarnation of ``node_id``; 0 when it has never registered."""
         entry = self.node(node_id)
-        return 0 if entry is None else entry.incarnation
+        return 0 if entry is None else entry.broker_epoch
 
 
-def follows(newer: Record, stamp: Stamp) -> bool | None:
+def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
     """Tell whether ``newer`` grew out of the record that carried ``stamp`` (or is that record).
 
     True: the stamp is its own or among its ancestors. False: it contradicts them, so the store lost
@@ -126,7 +126,7 @@ def follows(newer: Record, stamp: Stamp) -> bool | None:
     return False
 
 
-def encode_record(record: Record) -> bytes:
+def encode_partition_state(record: PartitionState) -> bytes:
     """Canonical JSON of ``record``: equal records and only those have equal bytes.
 
     Raises UnicodeEncodeError for text that UTF-8 cannot hold: that is the caller's mistake.
@@ -139,7 +139,7 @@ def encode_record(record: Record) -> bytes:
         "ancestors": record.ancestors,
         "leader_epoch": record.leader_epoch,
         "leader": record.leader,
-        "leader_incarnation": record.leader_incarnation,
+        "leader_incarnation": record.leader_broker_epoch,
         "isr": record.isr,
         "elr": record.elr,
         "last_known_eligible": record.last_known_eligible,
@@ -151,7 +151,7 @@ def encode_record(record: Record) -> bytes:
         "unclean_generation": record.unclean_generation,
         "nodes": {
             node_id: {
-                "incarnation": entry.incarnation,
+                "incarnation": entry.broker_epoch,
                 "clean": entry.clean,
                 "draining": entry.draining,
                 "url": entry.url,
@@ -165,24 +165,24 @@ def encode_record(record: Record) -> bytes:
     return text.encode("utf-8")
 
 
-def decode_record(data: bytes) -> Record:
-    """Read what :func:`encode_record` wrote. Raises RecordError, and nothing else, on damage."""
+def decode_partition_state(data: bytes) -> PartitionState:
+    """Read what :func:`encode_partition_state` wrote. Raises RecordError, and nothing else, on damage."""
     try:
         loaded: object = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as damage:
-        raise RecordError(f"The metadata record is not JSON: {damage}.") from damage
+        raise PartitionStateError(f"The metadata record is not JSON: {damage}.") from damage
     fields = _Fields(loaded, "the record")
     schema = fields.integer("schema", 0)
     if schema != SCHEMA:
-        raise RecordError(f"The metadata record has schema {schema}; this version reads {SCHEMA}.")
-    record = Record(
+        raise PartitionStateError(f"The metadata record has schema {schema}; this version reads {SCHEMA}.")
+    record = PartitionState(
         store_id=fields.text("store_id"),
         version=fields.integer("version", 1),
         attempt=fields.text("attempt"),
         ancestors=fields.stamps("ancestors"),
         leader_epoch=fields.integer("leader_epoch", 0),
         leader=fields.node_or_none("leader"),
-        leader_incarnation=fields.integer("leader_incarnation", 0),
+        leader_broker_epoch=fields.integer("leader_incarnation", 0),
         isr=fields.node_ids("isr"),
         elr=fields.node_ids("elr"),
         last_known_eligible=fields.node_ids("last_known_eligible"),
@@ -195,11 +195,11 @@ def decode_record(data: bytes) -> Record:
         nodes=fields.entries("nodes"),
     )
     try:
-        canonical = encode_record(record)
+        canonical = encode_partition_state(record)
     except UnicodeEncodeError as damage:
-        raise RecordError(f"The metadata record holds text outside Unicode: {damage}.") from damage
+        raise PartitionStateError(f"The metadata record holds text outside Unicode: {damage}.") from damage
     if canonical != data:
-        raise RecordError("The metadata record is damaged: it is not in its canonical form.")
+        raise PartitionStateError("The metadata record is damaged: it is not in its canonical form.")
     return record
 
 
@@ -210,18 +210,18 @@ class _Fields:
 
     def __init__(self, value: object, whole: str) -> None:
         if not isinstance(value, dict):
-            raise RecordError(f"The metadata record is damaged: {whole} is not a JSON object.")
+            raise PartitionStateError(f"The metadata record is damaged: {whole} is not a JSON object.")
         self._fields: dict[str, object] = value
         self._whole = whole
 
-    def _wrong(self, name: str, wanted: str) -> RecordError:
-        return RecordError(
+    def _wrong(self, name: str, wanted: str) -> PartitionStateError:
+        return PartitionStateError(
             f"The metadata record is damaged: {name!r} of {self._whole} is not {wanted}."
         )
 
     def _get(self, name: str) -> object:
         if name not in self._fields:
-            raise RecordError(f"The metadata record is damaged: {self._whole} lacks {name!r}.")
+            raise PartitionStateError(f"The metadata record is damaged: {self._whole} lacks {name!r}.")
         return self._fields[name]
 
     def integer(self, name: str, least: int) -> int:
@@ -301,7 +301,7 @@ class _Fields:
                 raise self._wrong(name, "an object keyed by node ids")
             fields = _Fields(value[node_id], f"node {node_id!r}")
             entry = NodeEntry(
-                incarnation=fields.integer("incarnation", 1),
+                broker_epoch=fields.integer("incarnation", 1),
                 clean=fields.flag("clean"),
                 draining=fields.flag("draining"),
                 url=fields.any_text("url"),

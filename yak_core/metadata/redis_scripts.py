@@ -3,7 +3,7 @@
 Each call is one Lua script on one key family, so it is atomic, and its answer shows the store as it
 was right then. The scripts compare and write; they read no clock, set no expiry and draw nothing,
 so a copy of the store that replays them ends up equal (F50, F86). The record is opaque to them: its
-stamp lies beside it in the hash. A beat counter is held as ``incarnation:count``; the script adds
+stamp lies beside it in the hash. A beat counter is held as ``broker_epoch:count``; the script adds
 one in floating point, which is exact up to 2**53 beats.
 
 Run them on the primary with ``appendfsync always``: everything else can lose a confirmed write
@@ -16,22 +16,27 @@ import hashlib
 import re
 from typing import Final
 
-from yak_core.ids import Incarnation, NodeId, Stamp
-from yak_core.metadata.partition_state import Record, RecordError, decode_record, encode_record
+from yak_core.ids import BrokerEpoch, NodeId, Stamp
+from yak_core.metadata.partition_state import (
+    PartitionState,
+    PartitionStateError,
+    decode_partition_state,
+    encode_partition_state,
+)
 from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_GUARD,
     REFUSED_STAMP,
-    BeatCall,
     Cas,
-    Done,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
 )
-from yak_core.value import message
+from yak_core.value import value
 
 _ANSWER: Final = """
 local function answer(status)
@@ -105,7 +110,7 @@ SHAS: Final = {
 _BEAT: Final = re.compile(rb"([0-9]+):([0-9]+)")
 
 
-@message
+@value
 class Keys:
     """The keys of one cluster. They share a hash tag, so one shard of a Redis Cluster has all."""
 
@@ -114,7 +119,7 @@ class Keys:
     view: str
 
 
-@message
+@value
 class ScriptCall:
     """One run of ``script`` with KEYS ``keys`` and ARGV ``args``."""
 
@@ -137,15 +142,17 @@ def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
     both = (keys.record, keys.beats)
     if isinstance(request, Read):
         return ScriptCall(READ, both, ())
-    if isinstance(request, BeatCall):
-        assert request.incarnation >= 1, "a node beats only after its registration"
-        life = b"%d" % request.incarnation
-        return ScriptCall(BEAT, both, (request.node.encode(), life, *_stamp_words(request.known)))
+    if isinstance(request, RenewLease):
+        assert request.broker_epoch >= 1, "a node beats only after its registration"
+        broker_epoch = b"%d" % request.broker_epoch
+        return ScriptCall(
+            BEAT, both, (request.node.encode(), broker_epoch, *_stamp_words(request.known))
+        )
     if isinstance(request, Cas):
         words = (
             *_stamp_words(request.expected),
             *_stamp_words(request.record.stamp),
-            encode_record(request.record),
+            encode_partition_state(request.record),
         )
         if request.guard is None:
             return ScriptCall(CAS, both, (*words, b"", b""))
@@ -156,32 +163,32 @@ def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
     return ScriptCall(PUBLISH, (keys.view,), flat)
 
 
-def decode_reply(request: MetaRequest, reply: object) -> Done | Refused:
+def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     """Read the reply of the script that :func:`encode_request` chose for ``request``.
 
     Words are bytes, as a client gives them without decoding. Raises RecordError when what the store
     holds, or the reply, is damaged; nothing of the record's meaning is checked.
     """
     if not isinstance(reply, list | tuple) or not reply:
-        raise RecordError(f"The metadata store's reply is not a list but {reply!r:.80}.")
+        raise PartitionStateError(f"The metadata store's reply is not a list but {reply!r:.80}.")
     status = _word(reply[0])
     if isinstance(request, Publish):
         if status != b"done":
-            raise RecordError(f"The metadata store answered a publish with {status!r}.")
-        return Done(NOTHING_SAID)
+            raise PartitionStateError(f"The metadata store answered a publish with {status!r}.")
+        return StoreOk(NOTHING_SAID)
     if len(reply) != 5:
-        raise RecordError(f"The metadata store's reply has {len(reply)} parts instead of 5.")
+        raise PartitionStateError(f"The metadata store's reply has {len(reply)} parts instead of 5.")
     beats = _beats_of(reply[4])
-    if status == b"same" and isinstance(request, BeatCall):
-        return Done(MetaValue(None, True, beats))
+    if status == b"same" and isinstance(request, RenewLease):
+        return StoreOk(MetaValue(None, True, beats))
     value = MetaValue(_record_of(reply[1], reply[2], reply[3]), False, beats)
     if status == b"done":
-        return Done(value)
+        return StoreOk(value)
     if status == b"stamp" and isinstance(request, Cas):
         return Refused(REFUSED_STAMP, value)
     if status == b"guard" and isinstance(request, Cas):
         return Refused(REFUSED_GUARD, value)
-    raise RecordError(f"The metadata store answered {status!r}, which this version does not know.")
+    raise PartitionStateError(f"The metadata store answered {status!r}, which this version does not know.")
 
 
 def _stamp_words(stamp: Stamp | None) -> tuple[bytes, bytes]:
@@ -190,34 +197,34 @@ def _stamp_words(stamp: Stamp | None) -> tuple[bytes, bytes]:
 
 def _word(value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise RecordError(f"The metadata store's reply holds {value!r:.80} where bytes belong.")
+        raise PartitionStateError(f"The metadata store's reply holds {value!r:.80} where bytes belong.")
     return value
 
 
-def _record_of(version: object, attempt: object, value: object) -> Record | None:
+def _record_of(version: object, attempt: object, value: object) -> PartitionState | None:
     words = (_word(version), _word(attempt), _word(value))
     if words == (b"", b"", b""):
         return None
-    record = decode_record(words[2])
+    record = decode_partition_state(words[2])
     if _stamp_words(record.stamp) != words[:2]:
-        raise RecordError(
+        raise PartitionStateError(
             f"The stamp beside the metadata record is {words[0]!r}, {words[1]!r}, but the record's "
             f"own is {record.stamp!r}."
         )
     return record
 
 
-def _beats_of(flat: object) -> tuple[tuple[NodeId, Incarnation, int], ...]:
+def _beats_of(flat: object) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
     if not isinstance(flat, list | tuple) or len(flat) % 2:
-        raise RecordError("The metadata store's beats are not a list of pairs.")
-    beats: list[tuple[NodeId, Incarnation, int]] = []
+        raise PartitionStateError("The metadata store's beats are not a list of pairs.")
+    beats: list[tuple[NodeId, BrokerEpoch, int]] = []
     for i in range(0, len(flat), 2):
         node, beat = _word(flat[i]), _word(flat[i + 1])
         found = _BEAT.fullmatch(beat)
         if found is None:
-            raise RecordError(f"The beat of {node!r} in the metadata store is damaged: {beat!r}.")
+            raise PartitionStateError(f"The beat of {node!r} in the metadata store is damaged: {beat!r}.")
         try:
             beats.append((node.decode("utf-8"), int(found[1]), int(found[2])))
         except ValueError as damage:
-            raise RecordError(f"A beat in the metadata store is damaged: {damage}.") from damage
+            raise PartitionStateError(f"A beat in the metadata store is damaged: {damage}.") from damage
     return tuple(sorted(beats))

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
-from yak_core.ids import Incarnation, NodeId, Stamp
-from yak_core.metadata.partition_state import Record
-from yak_core.value import message
+from yak_core.ids import BrokerEpoch, NodeId, Stamp
+from yak_core.metadata.partition_state import PartitionState
+from yak_core.value import value
 
 Guard: TypeAlias = tuple[NodeId, int]
 """(node, beat count): the write counts only while that node's beat has not moved."""
@@ -23,12 +23,12 @@ REFUSED_GUARD: Final = "guard"
 """The guarded node has beaten since. Beats only grow, so for these bytes it is final."""
 
 
-@message
+@value
 class Read:
     """Ask for the record and all beats."""
 
 
-@message
+@value
 class Cas:
     """Replace the record if its stamp is ``expected`` and the guard, if any, still holds.
 
@@ -36,30 +36,30 @@ class Cas:
     """
 
     expected: Stamp | None
-    record: Record
+    record: PartitionState
     guard: Guard | None
 
 
-@message
-class BeatCall:
+@value
+class RenewLease:
     """Add one to the node's beat counter; ``known`` is the newest stamp that the node has seen."""
 
     node: NodeId
-    incarnation: Incarnation
+    broker_epoch: BrokerEpoch
     known: Stamp | None
 
 
-@message
+@value
 class Publish:
     """Replace the advisory view by these (field, value) pairs. Nobody decides anything by it."""
 
     view: tuple[tuple[str, str], ...]
 
 
-MetaRequest: TypeAlias = Read | Cas | BeatCall | Publish
+MetaRequest: TypeAlias = Read | Cas | RenewLease | Publish
 
 
-@message
+@value
 class MetaValue:
     """What the store held when it answered.
 
@@ -69,11 +69,11 @@ class MetaValue:
     :data:`NOTHING_SAID`.
     """
 
-    record: Record | None
+    record: PartitionState | None
     unchanged: bool
-    beats: tuple[tuple[NodeId, Incarnation, int], ...]
+    beats: tuple[tuple[NodeId, BrokerEpoch, int], ...]
 
-    def beat_of(self, node: NodeId) -> int:
+    def renewals_of(self, node: NodeId) -> int:
         """The beat count of ``node``; 0 when it has never beaten."""
         for known, _, count in self.beats:
             if known == node:
@@ -85,14 +85,14 @@ NOTHING_SAID: Final = MetaValue(None, True, ())
 """What a Publish is answered with: not a look at the record, and not one at the beats either."""
 
 
-@message
-class Done:
+@value
+class StoreOk:
     """It happened, and this is what the store held right after."""
 
     value: MetaValue
 
 
-@message
+@value
 class Refused:
     """Nothing was changed, for ``reason`` (REFUSED_STAMP or REFUSED_GUARD)."""
 
@@ -100,9 +100,9 @@ class Refused:
     current: MetaValue
 
 
-@message
+@value
 class Unknown:
     """It may or may not have happened, or may still happen later."""
 
 
-MetaOutcome: TypeAlias = Done | Refused | Unknown
+MetaOutcome: TypeAlias = StoreOk | Refused | Unknown

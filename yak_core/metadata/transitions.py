@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from yak_core.ids import Incarnation, NodeId
+from yak_core.ids import BrokerEpoch, NodeId
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
     RECOVERED,
@@ -23,12 +23,12 @@ from yak_core.metadata.partition_state import (
     UNCLEAN_POLICIES,
     UNREPORTED,
     NodeEntry,
-    Record,
+    PartitionState,
 )
-from yak_core.value import message
+from yak_core.value import value
 
 
-@message
+@value
 class Rejected:
     """The rules forbid this change of this record; nothing was asked of the store."""
 
@@ -45,7 +45,7 @@ def create(
     replicas: tuple[NodeId, ...],
     min_isr: int,
     unclean_policy: str = "never",
-) -> Record:
+) -> PartitionState:
     """T0: the first record, to be written where none exists, by a node whose log is empty.
 
     The creator is registered by the same write and is alone in the ISR; the others join by catching
@@ -57,14 +57,14 @@ def create(
     assert node in replicas
     assert min_isr >= 1
     assert unclean_policy in UNCLEAN_POLICIES
-    return Record(
+    return PartitionState(
         store_id=store_id,
         version=1,
         attempt=attempt,
         ancestors=(),
         leader_epoch=0,
         leader=None,
-        leader_incarnation=0,
+        leader_broker_epoch=0,
         isr=(node,),
         elr=(),
         last_known_eligible=(),
@@ -79,9 +79,9 @@ def create(
 
 
 def register(
-    record: Record, *, attempt: str, node: NodeId, clean: bool, url: str
-) -> Record | Rejected:
-    """T1: a new life of ``node``; its incarnation is the version that this writes.
+    record: PartitionState, *, attempt: str, node: NodeId, clean: bool, url: str
+) -> PartitionState | Rejected:
+    """T1: a new start of ``node``; its incarnation is the version that this writes.
 
     A clean one changes no set. An unclean one may have lost records: it leaves ISR and ELR for the
     last known eligible (F28, F29). Either way its own leadership ends, because a restarted leader
@@ -100,7 +100,7 @@ def register(
         grown = replace(
             grown,
             leader=None,
-            leader_incarnation=0,
+            leader_broker_epoch=0,
             leader_epoch=record.leader_epoch + 1,
             last_leader=node,
         )
@@ -108,8 +108,8 @@ def register(
 
 
 def elect(
-    record: Record, *, attempt: str, node: NodeId, incarnation: Incarnation
-) -> Record | Rejected:
+    record: PartitionState, *, attempt: str, node: NodeId, broker_epoch: BrokerEpoch
+) -> PartitionState | Rejected:
     """T3: ``node`` makes itself the leader of the next epoch.
 
     While another leader is recorded, the caller guards the write by that leader's beat; the rules
@@ -117,8 +117,8 @@ def elect(
     courtesy: both hold everything that was committed.
     """
     entry = record.node(node)
-    if entry is None or entry.incarnation != incarnation:
-        return Rejected(f"incarnation {incarnation} of {node} is not the registered one")
+    if entry is None or entry.broker_epoch != broker_epoch:
+        return Rejected(f"incarnation {broker_epoch} of {node} is not the registered one")
     if entry.draining:
         return Rejected(f"{node} is draining")
     if record.leader == node:
@@ -130,7 +130,7 @@ def elect(
     return replace(
         grown,
         leader=node,
-        leader_incarnation=incarnation,
+        leader_broker_epoch=broker_epoch,
         leader_epoch=record.leader_epoch + 1,
         last_leader=record.last_leader if record.leader is None else record.leader,
         recovery=RECOVERED,
@@ -138,25 +138,25 @@ def elect(
 
 
 def alter_isr(
-    record: Record,
+    record: PartitionState,
     *,
     attempt: str,
     node: NodeId,
-    incarnation: Incarnation,
+    broker_epoch: BrokerEpoch,
     isr: tuple[NodeId, ...],
-    added: tuple[tuple[NodeId, Incarnation], ...],
-) -> Record | Rejected:
+    added: tuple[tuple[NodeId, BrokerEpoch], ...],
+) -> PartitionState | Rejected:
     """T4: the leader changes the ISR (KIP-497).
 
     ``isr`` ascends. ``added`` names each new member with the incarnation under which it caught up,
-    captured when it did, so a life that was lost since does not join (F20, F21). A draining node is
-    no member (F24), the leader always is (F34), and while recovering it is alone (KIP-704).
+    captured when it did, so a start that was lost since does not join (F20, F21). A draining node
+    is no member (F24), the leader always is (F34), and while recovering it is alone (KIP-704).
     """
     assert _is_ascending(isr)
     if record.leader != node:
         return Rejected(f"{node} is not the leader")
-    if record.leader_incarnation != incarnation:
-        return Rejected(f"incarnation {incarnation} of {node} is not the one that leads")
+    if record.leader_broker_epoch != broker_epoch:
+        return Rejected(f"incarnation {broker_epoch} of {node} is not the one that leads")
     if node not in isr:
         return Rejected(f"the leader {node} would leave the ISR")
     if isr == record.isr:
@@ -173,7 +173,7 @@ def alter_isr(
     if tuple(sorted(member for member, _ in added)) != joining:
         return Rejected("the nodes named as added are not those that join")
     for member, caught_up_as in added:
-        registered = record.incarnation_of(member)
+        registered = record.broker_epoch_of(member)
         if registered == 0 or registered != caught_up_as:
             return Rejected(f"incarnation {caught_up_as} of {member} is not the registered one")
     return _with_isr(_grown(record, attempt), isr, unclean=())
@@ -197,7 +197,7 @@ def elr_after(
     return tuple(sorted(n for n in candidates if n not in isr_new and n not in unclean))
 
 
-def check_record(record: Record) -> tuple[str, ...]:
+def check_partition_state(record: PartitionState) -> tuple[str, ...]:
     """Names of the shape invariants that ``record`` breaks; empty when it is sound.
 
     Unlike INV-E4's first wording the ISR may be empty: then the ELR, or the last known eligible,
@@ -208,7 +208,7 @@ def check_record(record: Record) -> tuple[str, ...]:
     tuples = (record.isr, record.elr, record.last_known_eligible, record.replicas)
     leader_is_none = record.leader is None
     lineage = (record.stamp, *record.ancestors)
-    lives = tuple(entry.incarnation for _, entry in record.nodes)
+    broker_epochs = tuple(entry.broker_epoch for _, entry in record.nodes)
     held = {
         "S9 sets are ascending": all(_is_ascending(ids) for ids in tuples),
         "S9 nodes are ascending": _is_ascending(tuple(node for node, _ in record.nodes)),
@@ -223,12 +223,14 @@ def check_record(record: Record) -> tuple[str, ...]:
         ),
         "S9 recovering means alone": record.recovery != RECOVERING or len(record.isr) <= 1,
         "S15 leader is in the ISR": leader_is_none or record.leader in record.isr,
-        "S15 leader is the registered incarnation": record.leader_incarnation
-        == (0 if record.leader is None else record.incarnation_of(record.leader)),
+        "S15 leader is the registered incarnation": record.leader_broker_epoch
+        == (0 if record.leader is None else record.broker_epoch_of(record.leader)),
         "INV-E4 version and epoch in range": 0 <= record.leader_epoch < record.version,
         "INV-E4 a leader has an epoch": leader_is_none or record.leader_epoch >= 1,
-        "INV-E4 incarnations are versions": all(1 <= life <= record.version for life in lives)
-        and len(dict.fromkeys(lives)) == len(lives),
+        "INV-E4 incarnations are versions": all(
+            1 <= epoch <= record.version for epoch in broker_epochs
+        )
+        and len(dict.fromkeys(broker_epochs)) == len(broker_epochs),
         "INV-E4 lineage has no gap": len(lineage) == min(record.version, ANCESTORS_MAX + 1)
         and all(
             stamp[0] == record.version - back and stamp[1] != ""
@@ -238,11 +240,11 @@ def check_record(record: Record) -> tuple[str, ...]:
     return tuple(name for name, holds in held.items() if not holds)
 
 
-def check_step(older: Record, newer: Record) -> tuple[str, ...]:
+def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
     """Names of the invariants that break between two records written one right after the other."""
-    same_leader = (older.leader, older.leader_incarnation) == (
+    same_leader = (older.leader, older.leader_broker_epoch) == (
         newer.leader,
-        newer.leader_incarnation,
+        newer.leader_broker_epoch,
     )
     held = {
         "INV-E4 same store": older.store_id == newer.store_id,
@@ -251,7 +253,7 @@ def check_step(older: Record, newer: Record) -> tuple[str, ...]:
         "INV-E4 epoch rises with a new leader": same_leader
         or newer.leader_epoch == older.leader_epoch + 1,
         "INV-E4 incarnations never fall": all(
-            newer.incarnation_of(node) >= entry.incarnation for node, entry in older.nodes
+            newer.broker_epoch_of(node) >= entry.broker_epoch for node, entry in older.nodes
         ),
         "INV-E4 unclean generation never falls": newer.unclean_generation
         >= older.unclean_generation,
@@ -260,14 +262,14 @@ def check_step(older: Record, newer: Record) -> tuple[str, ...]:
     return tuple(name for name, holds in held.items() if not holds)
 
 
-def _grown(record: Record, attempt: str) -> Record:
+def _grown(record: PartitionState, attempt: str) -> PartitionState:
     assert attempt != ""
     assert attempt != record.attempt, "an attempt id names one write"
     ancestors = (record.stamp, *record.ancestors)[:ANCESTORS_MAX]
     return replace(record, version=record.version + 1, attempt=attempt, ancestors=ancestors)
 
 
-def _with_isr(record: Record, isr: tuple[NodeId, ...], unclean: tuple[NodeId, ...]) -> Record:
+def _with_isr(record: PartitionState, isr: tuple[NodeId, ...], unclean: tuple[NodeId, ...]) -> PartitionState:
     """Set the ISR and what follows from it: the ELR, and the last known eligible.
 
     A node that is eligible again is no longer merely the last known to be (as Kafka has it); if it

@@ -7,20 +7,20 @@ perhaps a beat, and then writes what it was given. Whether the record makes sens
 
 from __future__ import annotations
 
-from yak_core.ids import Incarnation, NodeId
-from yak_core.metadata.partition_state import Record
+from yak_core.ids import BrokerEpoch, NodeId
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     NOTHING_SAID,
     REFUSED_GUARD,
     REFUSED_STAMP,
-    BeatCall,
     Cas,
-    Done,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
     Refused,
+    RenewLease,
+    StoreOk,
 )
 
 
@@ -34,22 +34,22 @@ class StoreModel:
     __slots__ = ("beats", "history", "record", "view")
 
     def __init__(self) -> None:
-        self.record: Record | None = None
-        self.beats: dict[NodeId, tuple[Incarnation, int]] = {}
+        self.record: PartitionState | None = None
+        self.beats: dict[NodeId, tuple[BrokerEpoch, int]] = {}
         self.view: dict[str, str] = {}
-        self.history: list[Record] = []
+        self.history: list[PartitionState] = []
 
-    def apply(self, request: MetaRequest) -> Done | Refused:
+    def apply(self, request: MetaRequest) -> StoreOk | Refused:
         """Carry out one call at once. A model is never out of reach, so never Unknown."""
         if isinstance(request, Read):
-            return Done(self._value())
-        if isinstance(request, BeatCall):
+            return StoreOk(self._value())
+        if isinstance(request, RenewLease):
             return self._on_beat(request)
         if isinstance(request, Cas):
             return self._on_cas(request)
         assert isinstance(request, Publish)
         self.view = dict(request.view)
-        return Done(NOTHING_SAID)
+        return StoreOk(NOTHING_SAID)
 
     def fork(self) -> StoreModel:
         """An independent copy that shares nothing mutable."""
@@ -60,7 +60,7 @@ class StoreModel:
         copy.history = list(self.history)
         return copy
 
-    def _on_cas(self, request: Cas) -> Done | Refused:
+    def _on_cas(self, request: Cas) -> StoreOk | Refused:
         stored = None if self.record is None else self.record.stamp
         if stored != request.expected:
             return Refused(REFUSED_STAMP, self._value())
@@ -70,19 +70,19 @@ class StoreModel:
                 return Refused(REFUSED_GUARD, self._value())
         self.record = request.record
         self.history.append(request.record)
-        return Done(self._value())
+        return StoreOk(self._value())
 
-    def _on_beat(self, request: BeatCall) -> Done:
-        assert request.incarnation >= 1, "a node beats only after its registration"
-        self.beats[request.node] = (request.incarnation, self._count(request.node) + 1)
+    def _on_beat(self, request: RenewLease) -> StoreOk:
+        assert request.broker_epoch >= 1, "a node beats only after its registration"
+        self.beats[request.node] = (request.broker_epoch, self._count(request.node) + 1)
         if self.record is not None and self.record.stamp == request.known:
-            return Done(MetaValue(None, True, self._beats()))
-        return Done(self._value())
+            return StoreOk(MetaValue(None, True, self._beats()))
+        return StoreOk(self._value())
 
     def _count(self, node: NodeId) -> int:
         return self.beats[node][1] if node in self.beats else 0
 
-    def _beats(self) -> tuple[tuple[NodeId, Incarnation, int], ...]:
+    def _beats(self) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
         return tuple((node, *self.beats[node]) for node in sorted(self.beats))
 
     def _value(self) -> MetaValue:

@@ -87,11 +87,11 @@ def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
     """The lines between header and footer; those of a step and its checkpoint are one chunk."""
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
     at = 0
-    for i, (t_us, node, life, event, effects, cause) in enumerate(trace.kept):
+    for i, (t_us, node, start, event, effects, cause) in enumerate(trace.kept):
         while at < len(faults) and faults[at][0] <= i:
             yield lines.fault(faults[at][1])
             at += 1
-        yield lines.step(t_us, node, life, event, effects, cause)
+        yield lines.step(t_us, node, start, event, effects, cause)
     for _, fault in faults[at:]:
         yield lines.fault(fault)
 
@@ -256,11 +256,11 @@ class TraceReader:
 
 def _read_step(value: dict[str, object], number: int) -> Step:
     """One step's line. Misfit when a field is missing or wrong."""
-    i, t_us, life, cause = value.get("i"), value.get("t"), value.get("inc"), value.get("cause")
+    i, t_us, start, cause = value.get("i"), value.get("t"), value.get("inc"), value.get("cause")
     node, effects = value.get("n"), value.get("fx")
     if i != number:
         raise Misfit(f"its number is {i!r} where {number} comes next")
-    if type(t_us) is not int or type(life) is not int or type(cause) is not int:
+    if type(t_us) is not int or type(start) is not int or type(cause) is not int:
         raise Misfit('"t", "inc" and "cause" are not all integers')
     if not -1 <= cause < number:
         raise Misfit(f"its cause {cause} is not an earlier step")
@@ -268,7 +268,7 @@ def _read_step(value: dict[str, object], number: int) -> Step:
         raise Misfit('"n" is not a string or "fx" not a list')
     event: Event = EVENT.decode(value.get("ev"))  # type: ignore[assignment]
     decoded: list[Effect] = [EFFECT.decode(effect) for effect in effects]  # type: ignore[misc]
-    return Step(number, t_us, node, life, event, decoded, cause)
+    return Step(number, t_us, node, start, event, decoded, cause)
 
 
 def _read_fault(value: object) -> Fault:

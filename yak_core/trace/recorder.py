@@ -12,16 +12,16 @@ from typing import Final, NamedTuple, TypeAlias
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
 from yak_core.ids import Micros, NodeId
-from yak_core.value import message
+from yak_core.value import value
 
 LIMIT: Final = 1_000_000
 """Steps kept by default; one takes about half a kilobyte of memory."""
 
 Kept: TypeAlias = tuple[Micros, NodeId, int, Event, list[Effect], int]
-"""(time, node, life, event, effects, cause) of one step."""
+"""(time, node, start, event, effects, cause) of one step."""
 
 
-@message
+@value
 class Header:
     """Where a trace comes from; no part of the digest. ``world`` is ``sim`` or ``net``."""
 
@@ -31,7 +31,7 @@ class Header:
     version: str = ""
 
 
-@message
+@value
 class Fault:
     """Something that was done to the world at ``at_us``, in the words of a plan (docs/formats.md).
 
@@ -46,7 +46,7 @@ class Fault:
 
 
 class Step(NamedTuple):
-    """One step of one node. ``life`` counts the starts of the node id, from 1.
+    """One step of one node. ``start`` counts the starts of the node id, from 1.
 
     ``cause`` is the step whose effect brought the event about, or -1.
     """
@@ -54,7 +54,7 @@ class Step(NamedTuple):
     i: int
     t_us: Micros
     node: NodeId
-    life: int
+    start: int
     event: Event
     effects: list[Effect]
     cause: int
@@ -79,7 +79,7 @@ class Trace:
         self,
         t_us: Micros,
         node: NodeId,
-        incarnation: int,
+        start: int,
         event: Event,
         effects: list[Effect],
         cause: int,
@@ -90,7 +90,7 @@ class Trace:
         if number >= self.limit:
             self.dropped += 1
             return number + self.dropped - 1
-        steps.append((t_us, node, incarnation, event, effects, cause))
+        steps.append((t_us, node, start, event, effects, cause))
         return number
 
     def fault(self, fault: Fault) -> None:
@@ -104,8 +104,8 @@ class Trace:
 
     def __iter__(self) -> Iterator[Step]:
         """All steps kept, in order."""
-        for i, (t_us, node, life, event, effects, cause) in enumerate(self._steps):
-            yield Step(i, t_us, node, life, event, effects, cause)
+        for i, (t_us, node, start, event, effects, cause) in enumerate(self._steps):
+            yield Step(i, t_us, node, start, event, effects, cause)
 
     @property
     def kept(self) -> Sequence[Kept]:
@@ -116,8 +116,8 @@ class Trace:
         """The step with number ``i``; IndexError when it was not kept."""
         if i < 0:
             raise IndexError(i)
-        t_us, node, life, event, effects, cause = self._steps[i]
-        return Step(i, t_us, node, life, event, effects, cause)
+        t_us, node, start, event, effects, cause = self._steps[i]
+        return Step(i, t_us, node, start, event, effects, cause)
 
     @property
     def faults(self) -> tuple[Fault, ...]:

@@ -1,9 +1,9 @@
 """Gives the recorded events to new nodes and compares what they order; must never do I/O.
 
-A step is a function of the node's state, the time and the event, so the events of one life, given
+A step is a function of the node's state, the time and the event, so the events of one start, given
 to a new node of the same code at the recorded times, yield the recorded effects, byte for byte.
 Where they do not, the code has changed since, its rules are others, or something got into a node
-that is no event; the first such step of a life is told, and the rest of that life is left alone.
+that is no event; the first such step of a start is told, and the rest of that start is left alone.
 
 Payloads are not in a trace and not missed: they come back as
 :class:`~yak_core.trace.json_scalars.Elided`.
@@ -27,7 +27,7 @@ from yak_core.rules import Rules
 from yak_core.trace.json_codec import EFFECT, EVENT
 from yak_core.trace.reader import TraceError, TraceReader
 from yak_core.trace.recorder import Fault, Header, Step
-from yak_core.value import message
+from yak_core.value import value
 
 SHOWN_MAX: Final = 300
 """So much of an event or an effect is shown, around the place that matters."""
@@ -41,9 +41,9 @@ _ANSWERED_TO: Final[dict[type, str]] = {
 }
 
 
-@message
+@value
 class Difference:
-    """The first step of a life that did not come out as recorded.
+    """The first step of a start that did not come out as recorded.
 
     Events and effects are as in a trace file. ``trouble`` says why there are no replayed effects.
     """
@@ -73,21 +73,21 @@ class Difference:
         )
 
 
-@message
+@value
 class Replayed:
-    """One life of a node: how many of its steps came out as recorded, and the first that did not.
+    """One start of a node: how many of its steps came out as recorded, and the first that did not.
 
-    ``kind`` is broker, producer or consumer; empty when the life does not begin with ``Started``.
+    ``kind`` is broker, producer or consumer; empty when the start does not begin with ``Started``.
     """
 
     node: NodeId
-    life: int
+    start: int
     kind: str
     steps: int
     difference: Difference | None
 
 
-@message
+@value
 class TraceReplay:
     """What the replay of one trace came to; everything is about what was read of it.
 
@@ -98,7 +98,7 @@ class TraceReplay:
     """
 
     header: Header | None
-    lives: tuple[Replayed, ...]
+    starts: tuple[Replayed, ...]
     steps: int
     dropped: int
     cut_short: bool
@@ -109,36 +109,36 @@ class TraceReplay:
     @property
     def identical(self) -> bool:
         """Whether the trace is intact and every step of it came out as recorded."""
-        return not self.damage and all(life.difference is None for life in self.lives)
+        return not self.damage and all(start.difference is None for start in self.starts)
 
 
 class Replay:
     """Replays steps as they are given, in the order of the trace; ``rules`` are the brokers'."""
 
-    __slots__ = ("_lives", "_rules")
+    __slots__ = ("_starts", "_rules")
 
     def __init__(self, rules: Rules | None = None) -> None:
         self._rules = Rules() if rules is None else rules
-        self._lives: dict[tuple[NodeId, int], _Life] = {}
+        self._starts: dict[tuple[NodeId, int], _Start] = {}
 
     def take(self, step: Step) -> None:
-        """Replay one step in the life that it belongs to."""
-        key = (step.node, step.life)
-        life = self._lives.get(key)
-        if life is None:
-            life = self._lives[key] = _Life(step.node, step.life, self._rules)
-        life.take(step)
+        """Replay one step in the start that it belongs to."""
+        key = (step.node, step.start)
+        start = self._starts.get(key)
+        if start is None:
+            start = self._starts[key] = _Start(step.node, step.start, self._rules)
+        start.take(step)
 
     def results(self) -> tuple[Replayed, ...]:
-        """What came of each life so far, in the order of their first steps."""
-        return tuple([life.result() for life in self._lives.values()])
+        """What came of each start so far, in the order of their first steps."""
+        return tuple([start.result() for start in self._starts.values()])
 
-    def snapshot(self, node: NodeId, life: int) -> Snapshot | None:
+    def snapshot(self, node: NodeId, start: int) -> Snapshot | None:
         """What a node is like now, or at its first difference; None when one of its steps raised.
 
         What a step leaves behind that raised is no state of a node.
         """
-        found = self._lives[node, life]
+        found = self._starts[node, start]
         found.settle()
         if found.made is None or (found.difference is not None and found.difference.trouble):
             return None
@@ -146,7 +146,7 @@ class Replay:
 
 
 def replay_steps(steps: Iterable[Step], rules: Rules | None = None) -> tuple[Replayed, ...]:
-    """Replay all lives in a decoded ``Trace``, or any of its steps."""
+    """Replay all starts in a decoded ``Trace``, or any of its steps."""
     replay = Replay(rules)
     for step in steps:
         replay.take(step)
@@ -180,7 +180,7 @@ def replay_lines(
                 break
     except TraceError as error:
         damage = str(error)
-    snapshot = None if at is None else replay.snapshot(at.node, at.life)
+    snapshot = None if at is None else replay.snapshot(at.node, at.start)
     return TraceReplay(
         reader.header,
         replay.results(),
@@ -193,14 +193,14 @@ def replay_lines(
     )
 
 
-class _Life:
-    """One life of a node. A client's first steps are held until one tells which client it is."""
+class _Start:
+    """One start of a node. A client's first steps are held until one tells which client it is."""
 
-    __slots__ = ("_held", "_rules", "difference", "kind", "life", "made", "node", "steps")
+    __slots__ = ("_held", "_rules", "difference", "kind", "start", "made", "node", "steps")
 
-    def __init__(self, node: NodeId, life: int, rules: Rules) -> None:
+    def __init__(self, node: NodeId, start: int, rules: Rules) -> None:
         self.node = node
-        self.life = life
+        self.start = start
         self.kind = ""
         self.steps = 0
         self.difference: Difference | None = None
@@ -217,7 +217,7 @@ class _Life:
             return
         event = step.event
         if not self._held and not isinstance(event, Started):
-            trouble = f"life {self.life} of {self.node} does not begin with Started"
+            trouble = f"start {self.start} of {self.node} does not begin with Started"
             self.difference = _difference(step, (), trouble)
             return
         self._held.append(step)
@@ -234,7 +234,7 @@ class _Life:
     def result(self) -> Replayed:
         """What came of it so far."""
         self.settle()
-        return Replayed(self.node, self.life, self.kind, self.steps, self.difference)
+        return Replayed(self.node, self.start, self.kind, self.steps, self.difference)
 
     def _begin_client(self, kind: str) -> None:
         if kind:

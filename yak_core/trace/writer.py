@@ -124,7 +124,7 @@ class TraceLines:
         self,
         t_us: Micros,
         node: NodeId,
-        life: int,
+        start: int,
         event: Event,
         effects: Sequence[Effect],
         cause: int,
@@ -142,7 +142,7 @@ class TraceLines:
         except Misfit as misfit:
             raise misfit.inside(f"step {i} of {node}, ") from None
         body = (
-            f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"inc":{life},"cause":{cause},'
+            f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"inc":{start},"cause":{cause},'
             f'"ev":{ev},"fx":[{fx}],"vc":{{{self._clocks.advance(i, node, cause)}}}'
         ).encode("ascii")
         at_checkpoint = (i + 1) % CHECKPOINT_STEPS == 0

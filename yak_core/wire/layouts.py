@@ -266,7 +266,7 @@ class Layout:
         return values, end
 
 
-_REPLICA: Final = Layout(-1, ReplicaStatus, node=NODE, url=TEXT, incarnation=INT64, match=INT64)
+_REPLICA: Final = Layout(-1, ReplicaStatus, node=NODE, url=TEXT, broker_epoch=INT64, match=INT64)
 
 
 def _put_replicas(value: object, parts: list[bytes]) -> int:
@@ -299,12 +299,12 @@ LAYOUTS: Final = (
         log_start=INT64,
         seq=INT64,
     ),
-    Layout(2, ReplicateAck, epoch=INT32, incarnation=INT64, match=INT64, seq=INT64),
+    Layout(2, ReplicateAck, epoch=INT32, broker_epoch=INT64, match=INT64, seq=INT64),
     Layout(
         3,
         ReplicateReject,
         epoch=INT32,
-        incarnation=INT64,
+        broker_epoch=INT64,
         at=INT64,
         hint_offset=INT64,
         hint_epoch=INT32,

@@ -27,7 +27,7 @@ from yak_core.contract.host import Host, Recorder
 from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
 from yak_core.contract.notes import Note, RecordObserved
 from yak_core.ids import CallId, Micros, NodeId
-from yak_core.metadata.store_calls import Done, Read
+from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
 from yak_net.http.gateway import Gone
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
@@ -68,7 +68,7 @@ class PromptRecorder:
         self,
         t_us: Micros,
         node: NodeId,
-        incarnation: int,
+        start: int,
         event: Event,
         effects: list[Effect],
         cause: int,
@@ -77,7 +77,7 @@ class PromptRecorder:
         if not self._armed and not self._file.ended:
             self._armed = True
             self._loop.call_soon(self._flush)
-        return self._file.record(t_us, node, incarnation, event, effects, cause)
+        return self._file.record(t_us, node, start, event, effects, cause)
 
     def _flush(self) -> None:
         self._armed = False
@@ -224,7 +224,7 @@ class BrokerServer:
         told: set[str] = set()
         while True:
             outcome = await store.call(Read())
-            if isinstance(outcome, Done) and outcome.value.record is not None:
+            if isinstance(outcome, StoreOk) and outcome.value.record is not None:
                 return outcome.value.record.replicas
             for url in self.settings.followers:
                 name, _ = await _who_is_at(url)

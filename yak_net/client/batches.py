@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from yak_core.batch import Batch, Builder
 from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.value import message
+from yak_core.value import value
 from yak_net.client.errors import OUTCOMES, UnknownError, YakError, send_error
 
 
@@ -24,7 +24,7 @@ class RecordMetadata(NamedTuple):
     leader_epoch: int
 
 
-@message
+@value
 class Resolved:
     """What became of a batch: of ``count`` records from number ``first`` on.
 

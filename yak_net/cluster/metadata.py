@@ -273,7 +273,7 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
 
     Raises CannotStart for an address of no use, ClusterError if the store does not answer.
     """
-    from yak_core.metadata.store_calls import Done, Read
+    from yak_core.metadata.store_calls import Read, StoreOk
     from yak_net.metadata.redis_store import RedisStore, StoreError
 
     try:
@@ -286,7 +286,7 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
         raise ClusterError(str(error)) from error
     finally:
         await store.close()
-    if not isinstance(outcome, Done):
+    if not isinstance(outcome, StoreOk):
         raise ClusterError(store.problem or "the metadata store does not answer")
     record = outcome.value.record
     return () if record is None else tuple(record.replicas)

@@ -41,7 +41,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from yak_core.ids import Micros
-from yak_core.metadata.partition_state import RecordError
+from yak_core.metadata.partition_state import PartitionStateError
 from yak_core.metadata.redis_scripts import SHAS, ScriptCall, decode_reply, encode_request, keys_of
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 
@@ -154,7 +154,7 @@ class RedisStore:
             return Unknown()
         try:
             outcome = decode_reply(request, reply)
-        except RecordError as damage:
+        except PartitionStateError as damage:
             raise StoreError(
                 f"The metadata of cluster {self._cluster} on the Redis at {self._where} is "
                 f"damaged, so no broker can go on with it: {damage}"

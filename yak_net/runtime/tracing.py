@@ -73,7 +73,7 @@ class FileRecorder:
         self,
         t_us: Micros,
         node: NodeId,
-        incarnation: int,
+        start: int,
         event: Event,
         effects: list[Effect],
         cause: int,
@@ -84,7 +84,7 @@ class FileRecorder:
             self.dropped += 1
             return number
         try:
-            chunk = self._lines.step(t_us, node, incarnation, event, effects, cause, self._room)
+            chunk = self._lines.step(t_us, node, start, event, effects, cause, self._room)
         except Misfit as misfit:
             self._end(f"a step cannot be written: {misfit}")
             return number

@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import web
 
 from yak_core.ids import NodeId
-from yak_core.value import message
+from yak_core.value import value
 
 PEER_PATH: Final = "/v1/peer"
 """Dialled by a broker that wants to hear another one."""
@@ -31,7 +31,7 @@ class NotYak(Exception):
     """Whoever answered is no broker of this version; one sentence."""
 
 
-@message
+@value
 class Greeting:
     """Who answered. ``cluster`` is its name, not its store's id."""
 

@@ -29,7 +29,7 @@ from typing import Final, TypeAlias
 
 from yak_core.batch import Batch, BatchError
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.contract.events import DiskResult, Done, NoSpace
+from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.ids import Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage
@@ -48,7 +48,7 @@ PATIENCE_S: Final = 0.001
 """How long the threads may make no progress before the loop steps aside for them."""
 STEP_ASIDE_S: Final = 0.0001
 
-_DONE: Final = Done()
+_DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
 
 

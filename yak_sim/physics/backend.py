@@ -51,7 +51,7 @@ from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, Unknown
 from yak_sim.physics.clock import NORMAL, Callbacks, Timers
 from yak_sim.physics.disk import SimDisk
-from yak_sim.physics.machine_shared import Hub
+from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link
 from yak_sim.physics.store import StoreCall
 from yak_sim.physics.topology import BROKERS, STORE
@@ -86,7 +86,7 @@ class Place(Protocol):
     node_id: NodeId
     group: str
     config: BrokerConfig | ClientConfig
-    hub: Hub
+    shared: MachineShared
     disk: SimDisk
 
     @property
@@ -123,14 +123,14 @@ class SimBackend:
     now: Callable[[], Micros]
 
     def __init__(self, machine: Place) -> None:
-        hub = machine.hub
+        shared = machine.shared
         self._machine = machine
         self.node_id: NodeId = machine.node_id
-        self.now = hub.clock.now
+        self.now = shared.clock.now
         self._is_broker = machine.group == BROKERS
         self._links: dict[NodeId, Link] = {}
         self._reads: Callbacks = (self._on_read,)
-        self._read_us = hub.topology.disk.read_us
+        self._read_us = shared.topology.disk.read_us
         self._asked: dict[CallId, OnAnswer] = {}
         self._calls = 0
         self._waiting: dict[CallId, int] = {}
@@ -139,7 +139,7 @@ class SimBackend:
             config.store_timeout_us if isinstance(config, BrokerConfig) else STORE_TIMEOUT_US
         )
         self.timers = Timers(
-            hub.clock, hub.choices.at("timer", self.node_id), machine.deliver, machine.hold
+            shared.clock, shared.choices.at("timer", self.node_id), machine.deliver, machine.hold
         )
 
     # What the node orders: one method an effect family.
@@ -189,7 +189,7 @@ class SimBackend:
         disk.generation = max(disk.generation, effect.generation)
         batches = disk.read(effect.start, effect.end_max, effect.bytes_max)
         read = _Read(self._reads, effect, batches, self.host.step_number)
-        machine.hub.clock.schedule(read, NORMAL, self._read_us)
+        machine.shared.clock.schedule(read, NORMAL, self._read_us)
 
     def answer_log(self, effect: AnswerLog) -> None:
         """Answer a call with bytes of the log as they are now."""
@@ -198,7 +198,7 @@ class SimBackend:
 
     def call_meta(self, effect: CallMeta) -> None:
         """Send a call to the store, and give up on it after a time."""
-        hub = self._machine.hub
+        shared = self._machine.shared
         call = effect.call
         assert call not in self._waiting, "a call id is used once"
         cause = self.host.step_number
@@ -206,7 +206,7 @@ class SimBackend:
         link = self._links.get(STORE) or self._link_to(STORE)
         if link is not None:
             link.send(StoreCall(self, call, effect.request), cause)
-        hub.clock.after(self._store_timeout_us, partial(self._on_timeout, call))
+        shared.clock.after(self._store_timeout_us, partial(self._on_timeout, call))
 
     def answer(self, effect: Answer) -> None:
         """Answer a call."""
@@ -214,7 +214,7 @@ class SimBackend:
 
     def observe(self, effect: Observe) -> None:
         """Pass a remark on."""
-        self._machine.hub.on_note(self.node_id, effect.note)
+        self._machine.shared.on_note(self.node_id, effect.note)
 
     def halt(self, effect: Halt) -> None:
         """The node stops for good."""
@@ -232,7 +232,7 @@ class SimBackend:
         call = self._calls
         self._asked[call] = on_answer
         machine = self._machine
-        machine.deliver(Called(call, request, machine.hub.clock.wall_ms()), cause)
+        machine.deliver(Called(call, request, machine.shared.clock.wall_ms()), cause)
         return call
 
     def on_outcome(self, call: CallId, outcome: MetaOutcome, cause: int) -> None:
@@ -270,7 +270,7 @@ class SimBackend:
         on_answer(result, self.host.step_number)
 
     def _link_to(self, dst: str) -> Link | None:
-        network = self._machine.hub.network
+        network = self._machine.shared.network
         if not network.knows(dst):
             return None
         link = self._links[dst] = network.link(self.node_id, dst)

@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.contract.events import DiskDone, DiskResult, Done, NoSpace
+from yak_core.contract.events import DiskDone, DiskOk, DiskResult, NoSpace
 from yak_core.ids import Micros, Offset
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Point
@@ -30,7 +30,7 @@ LOSSES: Final = (NOTHING, UNSYNCED, SOME, TORN)
 """What a crash takes away: nothing that was ordered; everything that was not flushed; some of it
 from the end, by the draw; or the last batch only, torn in the middle of its write."""
 
-_DONE: Final = Done()
+_DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
 
 
@@ -171,7 +171,7 @@ class SimDisk:
         self._forget()
 
     def _forget(self) -> None:
-        """Begin a new life: no completion of the old one is reported."""
+        """Begin a new start: no completion of the old one is reported."""
         self._queue.clear()
         self._stalled_until = 0
         self.tail = self.image.fork()

@@ -13,12 +13,12 @@ from yak_core.contract.events import Received
 from yak_core.contract.host import Observer, Recorder
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.clock import Clock
 from yak_sim.physics.machine import Machine, Make
-from yak_sim.physics.machine_shared import Hub
+from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Network
 from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
@@ -33,7 +33,7 @@ class Listener:
         self.on_note: Callable[[NodeId, Note], None] = _ignore_note
         self.on_crash: Callable[[NodeId, DiskImage], None] = _ignore_crash
         self.on_ended: Callable[[NodeId, str, str], None] = _ignore_end
-        self.on_record: Callable[[Record], None] = _ignore_record
+        self.on_record: Callable[[PartitionState], None] = _ignore_record
 
 
 class Engine:
@@ -42,7 +42,7 @@ class Engine:
     ``recorder`` and ``observers`` are given to every host. Nothing starts by itself.
     """
 
-    __slots__ = ("choices", "clock", "hub", "machines", "network", "store", "topology")
+    __slots__ = ("choices", "clock", "shared", "machines", "network", "store", "topology")
 
     def __init__(
         self,
@@ -60,7 +60,7 @@ class Engine:
         self.store = SimStore(self.network, executor_of(topology.store), told.on_record)
         self.network.join(STORE, STORE, topology.store_link, self.store.inlet)
         self.machines: dict[NodeId, Machine] = {}
-        self.hub = Hub(
+        self.shared = MachineShared(
             self.clock,
             self.network,
             choices,
@@ -89,7 +89,7 @@ class Engine:
     ) -> Machine:
         topology = self.topology
         link = topology.peer_link if group == BROKERS else topology.client_link
-        machine = Machine(self.hub, node_id, group, make, config, link)
+        machine = Machine(self.shared, node_id, group, make, config, link)
         self.machines[node_id] = machine
         return machine
 
@@ -116,5 +116,5 @@ def _ignore_end(node: NodeId, how: str, reason: str) -> None:
     """Nobody listens."""
 
 
-def _ignore_record(record: Record) -> None:
+def _ignore_record(record: PartitionState) -> None:
     """Nobody listens."""

@@ -12,16 +12,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from yak_core.ids import Incarnation, NodeId
-from yak_core.metadata.partition_state import Record
+from yak_core.ids import BrokerEpoch, NodeId
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.redis_scripts import SHAS, decode_reply, encode_request, keys_of
 from yak_core.metadata.store_calls import (
     Cas,
-    Done,
     MetaOutcome,
     MetaRequest,
     MetaValue,
     Read,
+    StoreOk,
     Unknown,
 )
 
@@ -52,7 +52,7 @@ class LuaStore:
     def __init__(self, client: RedisClient, cluster: str) -> None:
         self._client = client
         self._keys = keys_of(cluster)
-        self.history: list[Record] = []
+        self.history: list[PartitionState] = []
 
     def apply(self, request: MetaRequest) -> MetaOutcome:
         """Carry out one call. Unknown when the connection failed or timed out.
@@ -65,19 +65,19 @@ class LuaStore:
         except (RedisConnectionError, RedisTimeoutError):
             return Unknown()
         outcome = decode_reply(request, reply)
-        if isinstance(request, Cas) and isinstance(outcome, Done):
+        if isinstance(request, Cas) and isinstance(outcome, StoreOk):
             self.history.append(request.record)
         return outcome
 
     @property
-    def record(self) -> Record | None:
+    def record(self) -> PartitionState | None:
         """The record stored now."""
         return self._read().record
 
     @property
-    def beats(self) -> dict[NodeId, tuple[Incarnation, int]]:
+    def beats(self) -> dict[NodeId, tuple[BrokerEpoch, int]]:
         """The beats stored now: node -> (incarnation, count)."""
-        return {node: (life, count) for node, life, count in self._read().beats}
+        return {node: (broker_epoch, count) for node, broker_epoch, count in self._read().beats}
 
     @property
     def view(self) -> dict[str, str]:
@@ -88,7 +88,7 @@ class LuaStore:
 
     def _read(self) -> MetaValue:
         outcome = decode_reply(Read(), self._run(Read()))
-        assert isinstance(outcome, Done)
+        assert isinstance(outcome, StoreOk)
         return outcome.value
 
     def _run(self, request: MetaRequest) -> object:

@@ -20,7 +20,7 @@ from yak_core.ids import Micros, NodeId
 from yak_sim.physics.backend import OnAnswer, SimBackend
 from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
-from yak_sim.physics.machine_shared import Hub
+from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link, Receive
 from yak_sim.physics.store import StoreAnswer
 from yak_sim.physics.topology import BROKERS, STORE, LinkSpec
@@ -30,7 +30,7 @@ Make: TypeAlias = Callable[[NodeId], Node]
 
 
 class Machine:
-    """The machine of ``node_id``. ``life`` counts the processes started here; ``host`` is the one
+    """The machine of ``node_id``. ``starts`` counts the processes started here; ``host`` is the one
     that runs, None when none does; ``stopping`` that it was asked to stop. ``last_src`` is who sent
     the last message that came in.
     """
@@ -44,38 +44,38 @@ class Machine:
         "disk",
         "group",
         "host",
-        "hub",
+        "shared",
         "last_src",
-        "life",
+        "starts",
         "node_id",
         "stopping",
     )
 
     def __init__(
         self,
-        hub: Hub,
+        shared: MachineShared,
         node_id: NodeId,
         group: str,
         make: Make,
         config: BrokerConfig | ClientConfig,
         link: LinkSpec,
     ) -> None:
-        self.hub = hub
+        self.shared = shared
         self.node_id = node_id
         self.group = group
         self.config = config
-        self.life = 0
+        self.starts = 0
         self.host: Host | None = None
         self.backend: SimBackend | None = None
         self.last_src: NodeId | None = None
         self.stopping = False
         self.disk = SimDisk(
-            hub.clock, hub.topology.disk, hub.choices.at("disk", node_id), self.deliver
+            shared.clock, shared.topology.disk, shared.choices.at("disk", node_id), self.deliver
         )
         self._make = make
         self._held: list[Callable[[], None]] | None = None
         self._fuse_loses: str | None = None
-        hub.network.join(node_id, group, link, self._inlet)
+        shared.network.join(node_id, group, link, self._inlet)
 
     @property
     def node(self) -> Node | None:
@@ -95,20 +95,20 @@ class Machine:
     def start(self) -> None:
         """Start a process on what the disk holds."""
         assert self.host is None, f"{self.node_id} is running"
-        hub = self.hub
-        self.life += 1
-        hub.network.reconnect(self.node_id)
+        shared = self.shared
+        self.starts += 1
+        shared.network.reconnect(self.node_id)
         self.backend = SimBackend(self)
         self.host = Host(
             self.node_id,
-            self.life,
+            self.starts,
             self._make(self.node_id),
             self.backend,
-            hub.recorder,
-            hub.observers,
+            shared.recorder,
+            shared.observers,
         )
         self.backend.host = self.host
-        nonce = key_of(hub.choices.seed, "nonce", self.node_id, str(self.life))
+        nonce = key_of(shared.choices.seed, "nonce", self.node_id, str(self.starts))
         recovered = self.disk.image.recovered()
         self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
 
@@ -118,7 +118,7 @@ class Machine:
         unflushed = self.disk.unflushed
         self._end()
         self.disk.crash(lose)
-        self.hub.on_crash(self.node_id, self.disk.image)
+        self.shared.on_crash(self.node_id, self.disk.image)
         return unflushed
 
     def light_fuse(self, effects: int, lose: str) -> None:
@@ -185,13 +185,13 @@ class Machine:
         """The node stops for good, because going on could break a promise."""
         self._end()
         self.disk.settle()
-        self.hub.on_ended(self.node_id, "halt", reason)
+        self.shared.on_ended(self.node_id, "halt", reason)
 
     def on_exit(self, clean: bool) -> None:
         """The node has stopped as it was asked."""
         self._end()
         self.disk.settle()
-        self.hub.on_ended(self.node_id, "exit", "clean" if clean else "not clean")
+        self.shared.on_ended(self.node_id, "exit", "clean" if clean else "not clean")
 
     def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
         if self.host is host:
@@ -210,7 +210,7 @@ class Machine:
 
     def _burn_down(self, lose: str) -> None:
         unflushed = self.crash(lose)
-        self.hub.on_ended(self.node_id, "fuse", str(unflushed))
+        self.shared.on_ended(self.node_id, "fuse", str(unflushed))
 
     def _inlet(self, src: str) -> Receive:
         """Who takes what comes from ``src``."""
@@ -218,8 +218,8 @@ class Machine:
             return _on_store_answer
         if self.group != BROKERS:
             return self._on_response
-        if not self.hub.network.is_in(src, BROKERS):
-            return partial(self._on_request, self.hub.network.link(self.node_id, src))
+        if not self.shared.network.is_in(src, BROKERS):
+            return partial(self._on_request, self.shared.network.link(self.node_id, src))
         # Peers send events as they are: nothing stands between the link and the process.
         return cast(Receive, self.deliver)
 

@@ -16,7 +16,7 @@ from yak_sim.physics.topology import Topology
 
 
 @dataclass(slots=True)
-class Hub:
+class MachineShared:
     """What all machines of a world share, and whom they tell.
 
     ``on_ended(node, how, reason)``: a process ended by itself, ``how`` is halt, exit, or fuse (it

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final, Protocol, TypeAlias
 
 from yak_core.ids import CallId, NodeId
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import Cas, MetaOutcome, MetaRequest
 from yak_core.model.store import StoreModel
 from yak_sim.physics.network import Network, Receive
@@ -30,7 +30,7 @@ _Doomed: TypeAlias = dict[tuple[NodeId, str], int]
 class Executor(Protocol):
     """What carries out a call at once; ``history`` are the records that were accepted."""
 
-    history: list[Record]
+    history: list[PartitionState]
 
     def apply(self, request: MetaRequest) -> MetaOutcome:
         """Carry out one call."""
@@ -91,7 +91,7 @@ class SimStore:
     """
 
     def __init__(
-        self, network: Network, executor: Executor, on_record: Callable[[Record], None]
+        self, network: Network, executor: Executor, on_record: Callable[[PartitionState], None]
     ) -> None:
         self.executor = executor
         self.down = False
@@ -105,7 +105,7 @@ class SimStore:
         self.replies_lost = 0
 
     @property
-    def record(self) -> Record | None:
+    def record(self) -> PartitionState | None:
         """The record stored now."""
         history = self.executor.history
         return history[-1] if history else None

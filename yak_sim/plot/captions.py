@@ -61,9 +61,9 @@ def headline(past: Past) -> str:
     if gaps:
         longest = max(gap.end_us - gap.start_us for gap in gaps)
         parts.append(f"longest time without a leader {seconds(longest)}")
-    cuts = sum(cut.before - cut.end for broker in past.brokers for cut in broker.cuts)
-    if cuts:
-        parts.append(f"{_many(cuts, 'record')} cut from logs")
+    truncations = sum(cut.before - cut.end for broker in past.brokers for cut in broker.truncations)
+    if truncations:
+        parts.append(f"{_many(truncations, 'record')} cut from logs")
     if past.dropped:
         parts.append(f"the trace lacks the last {_many(past.dropped, 'step')}")
     return " · ".join(parts)
@@ -116,13 +116,13 @@ def _leader_words(past: Past) -> list[str]:
         f"to {_at(past, min(reign.end_us, past.end_us))}"
         for reign in past.reigns
     ]
-    cuts = [
+    truncations = [
         f"{broker.node} from {cut.before} to {cut.end} at {_at(past, cut.at_us)}"
         for broker in past.brokers
-        for cut in broker.cuts
+        for cut in broker.truncations
     ]
     told = _listed("Leaders", "leader epochs", reigns) or ["No leader."]
-    return told + _listed("Logs cut", "cuts of logs", cuts)
+    return told + _listed("Logs cut", "cuts of logs", truncations)
 
 
 def _listed(what: str, many: str, items: list[str]) -> list[str]:

@@ -119,7 +119,7 @@ class BrokerPast:
     hw: Points = field(default_factory=list)
     up: list[Span] = field(default_factory=list)
     reigns: list[Reign] = field(default_factory=list)
-    cuts: list[Cut] = field(default_factory=list)
+    truncations: list[Cut] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
 
 
@@ -211,7 +211,7 @@ class _Reader:
                 self._on_started(node, event)
         elif isinstance(event, Called):
             if isinstance(event.request, SendBatch | ProduceRequest):
-                key = (node, step.life, event.call)
+                key = (node, step.start, event.call)
                 self._asked[key] = (step.t_us, event.request.batch.count)
         elif isinstance(event, MetaReply):
             self._on_meta_reply(event)
@@ -234,7 +234,7 @@ class _Reader:
             self.end_life(broker, fault.at_us)
 
     def end_life(self, broker: BrokerPast, at_us: Micros) -> None:
-        """The present life of a broker ends, if it has one."""
+        """The present start of a broker ends, if it has one."""
         if self._alive.get(broker.node):
             self._alive[broker.node] = False
             broker.up[-1].end_us = at_us
@@ -275,7 +275,7 @@ class _Reader:
         result = effect.result
         if not isinstance(result, SendResult | ProduceResponse):
             return
-        at_us, count = self._asked.pop((step.node, step.life, effect.call), (step.t_us, 0))
+        at_us, count = self._asked.pop((step.node, step.start, effect.call), (step.t_us, 0))
         ack = Ack(at_us, step.t_us, count, result.base_offset, result.outcome)
         (self.acks if isinstance(result, SendResult) else self.broker_acks).append(ack)
 
@@ -286,7 +286,7 @@ class _Reader:
         elif isinstance(effect, TruncateLog):
             before = broker.leo[-1][1]
             if before is not None and before > effect.end:
-                broker.cuts.append(Cut(self.now, before, effect.end))
+                broker.truncations.append(Cut(self.now, before, effect.end))
                 broker.leo.append((self.now, effect.end))
         elif isinstance(effect, Halt | Exit):
             self.end_life(broker, self.now)
@@ -325,7 +325,7 @@ def _fault_spans(
 ) -> list[FaultSpan]:
     """Faults with their ends: as they said, or by what ended them sooner."""
     spans: list[FaultSpan] = []
-    lives = {broker.node: broker.up for broker in brokers}
+    up_spans = {broker.node: broker.up for broker in brokers}
     for fault in faults:
         _end_spans(spans, fault)
         if fault.kind in ENDINGS:
@@ -336,7 +336,7 @@ def _fault_spans(
         elif fault.kind in MOMENTS:
             until = fault.at_us
         if fault.kind == "crash":
-            again = [life.start_us for life in lives.get(fault.target, [])]
+            again = [span.start_us for span in up_spans.get(fault.target, [])]
             until = min([until, *(start for start in again if start > fault.at_us)])
         spans.append(FaultSpan(fault.at_us, until, fault.kind, fault.target))
     return spans

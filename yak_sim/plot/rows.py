@@ -101,8 +101,8 @@ def _isr_spans(past: Past, node: NodeId) -> list[Window]:
 
 def _down_spans(past: Past, broker: BrokerPast) -> list[Window]:
     """When no process of this broker ran."""
-    ends = [past.start_us, *(life.end_us for life in broker.up)]
-    starts = [*(life.start_us for life in broker.up), past.end_us]
+    ends = [past.start_us, *(span.end_us for span in broker.up)]
+    starts = [*(span.start_us for span in broker.up), past.end_us]
     return [(end, start) for end, start in zip(ends, starts, strict=True) if start > end]
 
 

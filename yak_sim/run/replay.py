@@ -50,8 +50,8 @@ class FileReplay:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line a life."""
-        return () if self.replay is None else tuple([life_line(one) for one in self.replay.lives])
+        """One line a start."""
+        return () if self.replay is None else tuple([start_line(one) for one in self.replay.starts])
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -90,12 +90,12 @@ def replay_command(traces: tuple[str, ...], until: int | None) -> int:
     return worst
 
 
-def life_line(one: Replayed) -> str:
-    """``n1 life 1: 1234 steps, effects identical``, or what is not."""
+def start_line(one: Replayed) -> str:
+    """``n1 start 1: 1234 steps, effects identical``, or what is not."""
     steps = f"{one.steps} step{'' if one.steps == 1 else 's'}"
     if one.difference is None:
-        return f"{one.node} life {one.life}: {steps}, effects identical"
-    return f"{one.node} life {one.life}: {one.difference.sentence} (the {steps} before it agree)"
+        return f"{one.node} start {one.start}: {steps}, effects identical"
+    return f"{one.node} start {one.start}: {one.difference.sentence} (the {steps} before it agree)"
 
 
 def _remarks(replay: TraceReplay) -> Iterator[str]:
@@ -118,11 +118,11 @@ def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
         has = f"it has {replay.steps} steps, counted from 0"
         click.echo(f"{path}: the trace has no step {until}: {has}", err=True)
         return UNREADABLE
-    [life] = [one for one in replay.lives if (one.node, one.life) == (at.node, at.life)]
+    [start] = [one for one in replay.starts if (one.node, one.start) == (at.node, at.start)]
     if snapshot is None:
         return DIFFERENT
-    last = at.i if life.difference is None else life.difference.step
-    click.echo(f"{at.node} life {at.life} after step {last}, {snapshot.kind}:")
+    last = at.i if start.difference is None else start.difference.step
+    click.echo(f"{at.node} start {at.start} after step {last}, {snapshot.kind}:")
     if last == at.i:
         click.echo(f"  step: at {at.t_us} us, {EVENT.encode(at.event)}")
     for name, value in snapshot.values:

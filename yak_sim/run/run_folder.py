@@ -96,7 +96,7 @@ class Result(Protocol):
     @property
     def goals(self) -> Mapping[str, int]: ...
     @property
-    def claims(self) -> Sequence[Told]: ...
+    def expectations(self) -> Sequence[Told]: ...
     @property
     def figures(self) -> Mapping[str, int]: ...
     @property
@@ -270,12 +270,12 @@ def _verdict(result: Result, digest: str | None) -> bytes:
         "violations": [dict(violation) for violation in result.violations],
         "claims": [
             {
-                "sentence": claim.sentence,
-                "held": claim.held,
-                "expected": claim.expected,
-                "happened": claim.happened,
+                "sentence": expectation.sentence,
+                "held": expectation.held,
+                "expected": expectation.expected,
+                "happened": expectation.happened,
             }
-            for claim in result.claims
+            for expectation in result.expectations
         ],
         "goals": dict(result.goals),
         "figures": dict(result.figures),

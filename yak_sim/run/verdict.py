@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from yak_core.trace.recorder import Fault, Trace
-from yak_sim.world.expect import Claim
+from yak_sim.world.expect import Expectation
 from yak_sim.world.history import History
 from yak_sim.world.narrative import Line
 from yak_sim.world.situations import Halted
@@ -32,7 +32,7 @@ class RunResult:
     reason: str
     violations: list[Violation]
     goals: dict[str, int]
-    claims: list[Claim]
+    expectations: list[Expectation]
     figures: dict[str, int]
     trace: Trace
     history: History

@@ -41,7 +41,7 @@ WATCHED: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Mix:
+class Swarm:
     """What a seed has drawn. ``classes`` are the kinds of faults that are on."""
 
     seed: int
@@ -71,7 +71,7 @@ class Tally:
         return self.reached[situation] / self.seeds
 
 
-def draw_mix(choices: Choices) -> Mix:
+def draw_swarm(choices: Choices) -> Swarm:
     """Everything that a run of the mix depends on; a function of the choices alone."""
     knob = choices.at("mix.knobs", "cluster")
     flush = ("batch", "batch", "batch", "os")[knob.pick(4)]
@@ -97,13 +97,13 @@ def draw_mix(choices: Choices) -> Mix:
         ),
     )
     limits = (
-        ("beat_us", millis(200)),
+        ("lease_renew_us", millis(200)),
         ("lease_us", millis(1_200)),
-        ("stagger_us", millis(100)),
-        ("lag_us", millis(1_000)),
+        ("election_stagger_us", millis(100)),
+        ("replica_lag_us", millis(1_000)),
     )
     classes = tuple(kind for kind in _KINDS if knob.happens((1, 2)))
-    return Mix(
+    return Swarm(
         seed=choices.seed,
         flush=flush,
         limits=limits if knob.happens((3, 4)) else (),
@@ -117,31 +117,31 @@ def draw_mix(choices: Choices) -> Mix:
     )
 
 
-def run_mix(
+def run_swarm(
     seed: int, *, rules: Rules | None = None, choices: Choices | None = None, store: str = "model"
 ) -> RunResult:
     """Run one seed of the mix to a verdict."""
     deciding = choices or RandomChoices(seed)
-    mix = draw_mix(deciding)
+    swarm = draw_swarm(deciding)
 
     def crash_and_partition_mix(world: World) -> Script:
-        yield from _play(world, mix)
+        yield from _play(world, swarm)
 
     story = Scenario(
         name="crash_and_partition_mix",
         text=__doc__ or "",
         seed=seed,
-        settings={"flush": mix.flush, "peer_lost": mix.peer_lost, "store": store},
+        settings={"flush": swarm.flush, "peer_lost": swarm.peer_lost, "store": store},
         parameters={},
         function=crash_and_partition_mix,
-        topology=mix.topology,
-        world_limits=dict(mix.limits),
+        topology=swarm.topology,
+        world_limits=dict(swarm.limits),
     )
     limits = Limits(simulated_us=seconds(300), wall_s=120, watch=False)
     return run_scenario(story, seed, rules=rules, choices=deciding, limits=limits)
 
 
-def run_mixes(
+def run_swarms(
     seeds: Iterable[int],
     *,
     rules: Rules | None = None,
@@ -153,7 +153,7 @@ def run_mixes(
     count = messages = 0
     cpu_s = 0.0
     for seed in seeds:
-        result = run_mix(seed, rules=rules)
+        result = run_swarm(seed, rules=rules)
         count += 1
         messages += result.figures["messages_delivered"]
         cpu_s += result.cpu_s
@@ -166,14 +166,14 @@ def run_mixes(
     return Tally(count, reached, tuple(failed), messages, cpu_s)
 
 
-def _play(world: World, mix: Mix) -> Script:
+def _play(world: World, swarm: Swarm) -> Script:
     """Load and faults, then heal, converge and check."""
     producers = [
-        world.producer(rate_per_s=mix.rate_per_s * mix.batch, batch=mix.batch)
-        for _ in range(mix.producers)
+        world.producer(rate_per_s=swarm.rate_per_s * swarm.batch, batch=swarm.batch)
+        for _ in range(swarm.producers)
     ]
     consumer = world.consumer()
-    world.follow(mix.plan)
+    world.follow(swarm.plan)
     yield world.at(seconds=FAULTS_END / 1e6)
     for producer in producers:
         producer.stop()

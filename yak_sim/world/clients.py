@@ -67,7 +67,7 @@ class SimProducer:
         self.exhausted = False
         self.outstanding = 0
         self._machine = machine
-        self._clock = machine.hub.clock
+        self._clock = machine.shared.clock
         self._history = history
         self._values = values
         self._batch = batch
@@ -230,7 +230,7 @@ class SimConsumer:
         self.position: Offset = 0
         self.stopped = False
         self._machine = machine
-        self._clock = machine.hub.clock
+        self._clock = machine.shared.clock
         self._history = history
         self._polls = 0
 

@@ -15,14 +15,14 @@ from yak_core.batch import Batch, records
 from yak_core.broker.roles import Broker
 from yak_core.errors import Outcome
 from yak_core.ids import NodeId, Offset
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_sim.physics.machine import Machine
 from yak_sim.world.clients import SimConsumer, SimProducer
 from yak_sim.world.probes import leader_among
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Expectation:
     """One sentence about a run, and whether it held; the other two are empty when it did."""
 
     sentence: str
@@ -54,16 +54,16 @@ class Judged(Protocol):
     @property
     def running(self) -> tuple[NodeId, ...]: ...
     @property
-    def record(self) -> Record | None: ...
+    def record(self) -> PartitionState | None: ...
     def broker(self, node: NodeId) -> Broker: ...
     def log_of(self, node: NodeId) -> list[Batch]: ...
 
 
 class Expect:
-    """Claims about one world. ``claims`` are those made so far, in order."""
+    """Claims about one world. ``expectations`` are those made so far, in order."""
 
     def __init__(self, world: Judged) -> None:
-        self.claims: list[Claim] = []
+        self.expectations: list[Expectation] = []
         self._world = world
 
     def that(self, sentence: str, held: bool, *, expected: str, happened: str) -> None:
@@ -236,10 +236,10 @@ class Expect:
         return [b for b in self._world.log_of(leader.node_id) if b.end <= leader.hw]
 
     def _hold(self, sentence: str) -> None:
-        self.claims.append(Claim(sentence, True))
+        self.expectations.append(Expectation(sentence, True))
 
     def _fail(self, sentence: str, expected: str, happened: str) -> NoReturn:
-        self.claims.append(Claim(sentence, False, expected, happened))
+        self.expectations.append(Expectation(sentence, False, expected, happened))
         raise ExpectationFailed(sentence, expected, happened)
 
 

@@ -97,8 +97,10 @@ class Faults:
 
     def on_exit(self, node: NodeId) -> None:
         """The process has stopped as it was asked."""
-        life = self._engine.machines[node].life
-        self._later(self._after_exit.pop(node, None), partial(self._restart_life, node, life))
+        starts = self._engine.machines[node].starts
+        self._later(
+            self._after_exit.pop(node, None), partial(self._restart_if_still_down, node, starts)
+        )
 
     def pause(self, node: NodeId, *, for_us: Micros | None = None) -> None:
         """Let a process take nothing in, and then everything at once."""
@@ -254,11 +256,13 @@ class Faults:
             for other, machine in self._engine.machines.items():
                 if machine.group == BROKERS and other != node:
                     self._engine.clock.after(1_000, partial(machine.lose_peer, node))
-        self._later(for_us, partial(self._restart_life, node, self._engine.machines[node].life))
+        self._later(
+            for_us, partial(self._restart_if_still_down, node, self._engine.machines[node].starts)
+        )
 
-    def _restart_life(self, node: NodeId, crashed_life: int) -> None:
+    def _restart_if_still_down(self, node: NodeId, starts: int) -> None:
         """Restart, unless somebody else did so in the meantime."""
-        if self._engine.machines[node].life == crashed_life:
+        if self._engine.machines[node].starts == starts:
             self.restart(node)
 
     def _on_links(

@@ -36,7 +36,7 @@ class Limits:
     """
 
     simulated_us: Micros = 24 * 3600 * 1_000_000
-    happenings: int = 200_000_000
+    events: int = 200_000_000
     wall_s: float = 600.0
     watch: bool = True
 
@@ -90,11 +90,11 @@ def _give_up(waiter: _Waiter, failure: Callable[[], Exception]) -> None:
 class Loop:
     """The run of one world.
 
-    ``happenings`` counts what the agenda has let happen, in blocks.
+    ``events`` counts what the agenda has let happen, in blocks.
     """
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
-        self.happenings = 0
+        self.events = 0
         self._clock = clock
         self._limits = limits
         self._waiters: list[_Waiter] = []
@@ -133,7 +133,7 @@ class Loop:
         self._began_s = time.monotonic()
         try:
             if self._limits.watch:
-                with _Watchdog(self._limits.wall_s, lambda: self.happenings):
+                with _Watchdog(self._limits.wall_s, lambda: self.events):
                     self._go()
             else:
                 self._go()
@@ -153,7 +153,7 @@ class Loop:
                     step()
                     if waiters:
                         self._look()
-                self.happenings += _BLOCK
+                self.events += _BLOCK
         except _ScriptIsOver:
             return
         except EmptySchedule:
@@ -187,9 +187,9 @@ class Loop:
                 "Given up: the scenario was not over after "
                 f"{limits.simulated_us / 1e6:g} simulated seconds."
             )
-        if self.happenings > limits.happenings:
+        if self.events > limits.events:
             raise LimitReached(
-                f"Given up: the scenario was not over after {self.happenings} happenings, "
+                f"Given up: the scenario was not over after {self.events} happenings, "
                 f"at {now / 1e6:.3f} simulated seconds."
             )
         if time.monotonic() - self._began_s > limits.wall_s:

@@ -40,14 +40,14 @@ OnStory: TypeAlias = Callable[[Line], None]
 View: TypeAlias = Callable[[], tuple[NodeId | None, Epoch, Offset]]
 
 
-class Story:
+class Narrative:
     """Keeps the lines of a run and passes each on as it is told."""
 
-    def __init__(self, now: Callable[[], Micros], view: View, on_story: OnStory | None) -> None:
+    def __init__(self, now: Callable[[], Micros], view: View, on_line: OnStory | None) -> None:
         self.lines: list[Line] = []
         self._now = now
         self._view = view
-        self._on_story = on_story
+        self._on_story = on_line
         self._told: dict[tuple[object, ...], None] = {}
 
     def tell(self, text: str) -> None:
@@ -81,7 +81,7 @@ def _key(node: NodeId, note: Note) -> tuple[object, ...] | None:
         return ("isr", note.version)
     if isinstance(note, notes.FencedPeer):
         return ("fenced", note.peer, note.epoch)
-    if isinstance(note, notes.StoodForElection):
+    if isinstance(note, notes.Campaigned):
         return ("stood", node, note.epoch)
     return None
 
@@ -108,7 +108,7 @@ def _stepped_down(node: NodeId, note: notes.SteppedDown) -> str:
     return f"{node} stepped down from epoch {note.epoch}{left}"
 
 
-def _stood(node: NodeId, note: notes.StoodForElection) -> str:
+def _stood(node: NodeId, note: notes.Campaigned) -> str:
     return f"{node} stands for election, epoch {note.epoch}"
 
 
@@ -139,7 +139,7 @@ _SAY: dict[type, Callable[[NodeId, Any], str | None]] = {
     notes.BecameLeader: _became_leader,
     notes.BecameFollower: _became_follower,
     notes.SteppedDown: _stepped_down,
-    notes.StoodForElection: _stood,
+    notes.Campaigned: _stood,
     notes.Truncated: _truncated,
     notes.FencedPeer: _fenced,
     notes.IsrShrunk: _shrunk,

@@ -11,7 +11,7 @@ from typing import cast
 
 from yak_core.broker.roles import Broker
 from yak_core.ids import Epoch, NodeId, Offset
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_sim.physics.engine import Engine
 from yak_sim.physics.machine import Machine
 
@@ -59,7 +59,7 @@ def unconverged(engine: Engine, brokers: tuple[NodeId, ...], outstanding: int) -
     leader = leader_among(machines)
     if leader is None:
         return "nobody leads"
-    record: Record | None = engine.store.record
+    record: PartitionState | None = engine.store.record
     if record is None or record.isr != brokers:
         return f"the ISR is {'empty' if record is None else ', '.join(record.isr)}"
     if leader.view is None or leader.view.stamp != record.stamp:

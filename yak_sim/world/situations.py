@@ -20,13 +20,13 @@ class Halted(Exception):
 class Situations:
     """Counts what happened in a run, by kind of note."""
 
-    __slots__ = ("_counts", "cuts", "cuts_by_node", "leaders")
+    __slots__ = ("_counts", "truncations", "truncations_by_node", "leaders")
 
     def __init__(self) -> None:
         self._counts: dict[type, int] = {}
         self.leaders: list[tuple[NodeId, int]] = []
-        self.cuts = 0
-        self.cuts_by_node: dict[NodeId, list[tuple[Offset, Offset]]] = {}
+        self.truncations = 0
+        self.truncations_by_node: dict[NodeId, list[tuple[Offset, Offset]]] = {}
 
     def on_note(self, node: NodeId, note: Note) -> None:
         """Count one remark."""
@@ -38,8 +38,8 @@ class Situations:
         elif kind is notes.Truncated:
             assert isinstance(note, notes.Truncated)
             if note.end < note.end_before:
-                self.cuts += 1
-                self.cuts_by_node.setdefault(node, []).append((note.end_before, note.end))
+                self.truncations += 1
+                self.truncations_by_node.setdefault(node, []).append((note.end_before, note.end))
 
     def goals(self, unflushed_crashes: int) -> dict[str, int]:
         """How often each situation worth reaching was reached."""
@@ -47,7 +47,7 @@ class Situations:
         return {
             "leaders elected": len(self.leaders),
             "second leader elected": max(0, len(self.leaders) - 1),
-            "suffix cut": self.cuts,
+            "suffix cut": self.truncations,
             "unknown metadata outcome": count(notes.StoreUnknown, 0),
             "crash between append and flush": unflushed_crashes,
             "leader stepped down": count(notes.SteppedDown, 0),

@@ -23,7 +23,7 @@ from yak_core.contract.host import Observer
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants import Invariants
-from yak_core.metadata.partition_state import Record
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault, Header, Trace
@@ -33,11 +33,11 @@ from yak_sim.physics.machine import Machine
 from yak_sim.physics.topology import Topology, broker_ids
 from yak_sim.world import plan as plans
 from yak_sim.world.clients import SimConsumer, SimProducer, numbered
-from yak_sim.world.expect import Claim, Expect, ExpectationFailed
+from yak_sim.world.expect import Expect, Expectation, ExpectationFailed
 from yak_sim.world.faults import Faults
 from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop
-from yak_sim.world.narrative import OnStory, Story
+from yak_sim.world.narrative import Narrative, OnStory
 from yak_sim.world.probes import broker_on, headline, leader_among, unconverged
 from yak_sim.world.situations import Halted, Situations
 
@@ -69,7 +69,7 @@ class World:
         topology: Topology | None = None,
         choices: Choices | None = None,
         observers: Iterable[Observer] | None = None,
-        on_story: OnStory | None = None,
+        on_line: OnStory | None = None,
         values: tuple[bytes, ...] | None = None,
         scenario: str = "",
         run_limits: Limits | None = None,
@@ -102,7 +102,7 @@ class World:
             self._listener(watching),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
-        self.story = Story(self.engine.clock.now, lambda: headline(self.machines), on_story)
+        self.story = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
         self.expect = Expect(self)
         self.faults: Faults = Faults(self.engine, self.trace.fault, self.story.tell)
         self._offer(self.faults)
@@ -135,14 +135,14 @@ class World:
         return tuple(machine.node_id for machine in self.machines if machine.up)
 
     @property
-    def record(self) -> Record | None:
+    def record(self) -> PartitionState | None:
         """The metadata record as the store holds it now."""
         return self.engine.store.record
 
     @property
-    def claims(self) -> list[Claim]:
+    def expectations(self) -> list[Expectation]:
         """What was expected so far."""
-        return self.expect.claims
+        return self.expect.expectations
 
     @property
     def isr(self) -> tuple[NodeId, ...]:
@@ -187,9 +187,9 @@ class World:
             if sent.epoch == epoch
         )
 
-    def cuts_of(self, node: NodeId) -> tuple[tuple[Offset, Offset], ...]:
+    def truncations_of(self, node: NodeId) -> tuple[tuple[Offset, Offset], ...]:
         """What a broker cut from its log so far: (end before, end after), in order."""
-        return tuple(self.situations.cuts_by_node.get(node, ()))
+        return tuple(self.situations.truncations_by_node.get(node, ()))
 
     # Clients.
 
