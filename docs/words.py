@@ -52,7 +52,7 @@ KAFKA_NAMES: Final[dict[str, str]] = {
 """The nearest setting of Kafka's, for readers who know that one."""
 
 UNDOCUMENTED: Final[dict[str, str]] = {
-    "replicate_heartbeat_us": "How often a leader speaks to a follower that it has nothing to send to.",
+    "replicate_heartbeat_us": "How often a leader sends an empty message to an idle follower.",
     "lease_renew_us": "How often a broker tells the store that it lives.",
     "lease_us": "A leader whose beat has not moved for so long may be replaced.",
     "election_stagger_us": "How long each candidate waits behind the one before it.",

@@ -52,7 +52,7 @@ def leader_failover(world: World) -> Script:
     world.expect.that(
         f"The {alone} unreplicated records are truncated on the return of {held.node}",
         cuts == ((held.flushed, held.committed),),
-        expected=f"{held.node} to cut its log from {held.flushed} to {held.committed}, once",
+        expected=f"{held.node} to truncate its log from {held.flushed} to {held.committed}, once",
         happened=f"its cuts are {cuts}",
     )
     world.expect.nothing_acked_is_lost()

@@ -30,8 +30,8 @@ def zombie_leader(world: World) -> Script:
     )
 
     others = tuple(node for node in world.brokers if node != zombie)
-    deaf = (world.cut(others, zombie), world.partition(zombie, "store"))
-    mute = world.cut(zombie, others)
+    deaf = (world.disconnect(others, zombie), world.partition(zombie, "store"))
+    mute = world.disconnect(zombie, others)
     old = world.broker(zombie)
     epoch = old.epoch
     before = old.hw

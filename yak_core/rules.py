@@ -60,13 +60,13 @@ class ElectionFacts:
 
 @value
 class RestartFacts:
-    """What a restarted broker finds; ``marker`` is 0 when there was no clean marker.
+    """What a restarted broker finds; ``clean_shutdown_epoch`` is 0 when there was no clean marker.
 
     ``same_disk``: this disk is the one that the registered incarnation used, as far as it tells.
     """
 
     same_disk: bool
-    marker: BrokerEpoch
+    clean_shutdown_epoch: BrokerEpoch
     clean_shutdown_leo: Offset
     recorded_broker_epoch: BrokerEpoch
     leo: Offset
@@ -297,7 +297,10 @@ def is_clean(view: RestartFacts) -> bool:
         return False
     if view.flush == "batch":
         return True
-    return view.marker == view.recorded_broker_epoch > 0 and view.leo >= view.clean_shutdown_leo
+    return (
+        view.clean_shutdown_epoch == view.recorded_broker_epoch > 0
+        and view.leo >= view.clean_shutdown_leo
+    )
 
 
 @dataclass(frozen=True, slots=True)

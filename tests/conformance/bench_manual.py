@@ -69,13 +69,13 @@ class ManualBench:
 
     def cut_store(self) -> None:
         for node_id in self.world.nodes:
-            self.world.transit.cut[node_id, STORE] = None
+            self.world.transit.disconnected[node_id, STORE] = None
 
     def lose_replies(self, node_id: NodeId) -> None:
-        self.world.transit.cut[STORE, node_id] = None
+        self.world.transit.disconnected[STORE, node_id] = None
 
     def heal_store(self) -> None:
-        self.world.transit.cut.clear()
+        self.world.transit.disconnected.clear()
 
     def heal_network(self) -> None:
         self.stormy = False

@@ -242,11 +242,11 @@ def store_answers_each_call_once(maker: Maker) -> None:
     for call in (1, 2, 4):
         done = outcomes[call][0]
         assert isinstance(done, StoreOk)
-        assert done.value.record == first
+        assert done.value.state == first
     refused = outcomes[3][0]
     assert isinstance(refused, Refused)
     assert refused.reason == REFUSED_STAMP
-    assert refused.current.record == first
+    assert refused.current.state == first
 
 
 def store_out_of_reach_answers_unknown(maker: Maker) -> None:
@@ -264,7 +264,7 @@ def store_out_of_reach_answers_unknown(maker: Maker) -> None:
     happened(bench, lambda: len(one.events(MetaReply)) == 3, "the store is back")
     done = _outcomes(one)[3][0]
     assert isinstance(done, StoreOk)
-    assert done.value.record is None
+    assert done.value.state is None
 
 
 def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
@@ -283,7 +283,7 @@ def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
     assert len(one.events(MetaReply)) == 2
     done = _outcomes(one)[2][0]
     assert isinstance(done, StoreOk)
-    assert done.value.record == _first("a1")
+    assert done.value.state == _first("a1")
 
 
 # Clause 10: failure.

@@ -70,14 +70,14 @@ def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
     if kind == "publish":
         return Publish(tuple((f"{text}{i}", text) for i in range(choice)))
     expected = named_stamp(model, stamp_choice)
-    count = model.beats[node][1] if node in model.beats else 0
+    count = model.renewals[node][1] if node in model.renewals else 0
     guards = {
         7: (node, count + 1),
         6: (node, max(0, count - 1)),
         5: (node, count),
         4: (node, count),
     }
-    return Cas(expected, proposed(model.record, choice, text, f"a{number}"), guards.get(choice))
+    return Cas(expected, proposed(model.state, choice, text, f"a{number}"), guards.get(choice))
 
 
 def proposed(base: PartitionState | None, choice: int, text: str, attempt: str) -> PartitionState:

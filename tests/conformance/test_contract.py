@@ -171,4 +171,4 @@ def payloads_in(root: object) -> int:
 
 
 def _isr(world: Manual) -> tuple[str, ...]:
-    return () if world.store.record is None else world.store.record.isr
+    return () if world.store.state is None else world.store.state.isr

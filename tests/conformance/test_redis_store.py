@@ -41,18 +41,19 @@ def assert_same_state(model: StoreModel, client: redis.Redis, cluster: str) -> N
     """Equal byte by byte as it lies in Redis."""
     keys = keys_of(cluster)
     stored: dict[bytes, bytes] = {}
-    if model.record is not None:
+    if model.state is not None:
         stored = {
-            b"version": str(model.record.version).encode(),
-            b"attempt": model.record.attempt.encode(),
-            b"value": encode_partition_state(model.record),
+            b"version": str(model.state.partition_epoch).encode(),
+            b"attempt": model.state.attempt.encode(),
+            b"value": encode_partition_state(model.state),
         }
-    assert client.hgetall(keys.record) == stored
-    assert client.hgetall(keys.beats) == {
-        node.encode(): f"{start}:{count}".encode() for node, (start, count) in model.beats.items()
+    assert client.hgetall(keys.state) == stored
+    assert client.hgetall(keys.renewals) == {
+        node.encode(): f"{start}:{count}".encode()
+        for node, (start, count) in model.renewals.items()
     }
-    assert client.hgetall(keys.view) == {
-        name.encode(): value.encode() for name, value in model.view.items()
+    assert client.hgetall(keys.status) == {
+        name.encode(): value.encode() for name, value in model.status.items()
     }
 
 

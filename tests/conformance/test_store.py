@@ -79,24 +79,25 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 
 def assert_same_state(model: StoreModel, store: LuaStore, client: Any, cluster: str) -> None:
     """Equal as read through the API, and equal byte by byte as it lies in Redis."""
-    assert store.record == model.record
-    assert store.beats == model.beats
-    assert store.view == model.view
+    assert store.state == model.state
+    assert store.renewals == model.renewals
+    assert store.status == model.status
     assert store.history == model.history
     keys = keys_of(cluster)
     stored: dict[bytes, bytes] = {}
-    if model.record is not None:
+    if model.state is not None:
         stored = {
-            b"version": str(model.record.version).encode(),
-            b"attempt": model.record.attempt.encode(),
-            b"value": encode_partition_state(model.record),
+            b"version": str(model.state.partition_epoch).encode(),
+            b"attempt": model.state.attempt.encode(),
+            b"value": encode_partition_state(model.state),
         }
-    assert client.hgetall(keys.record) == stored
-    assert client.hgetall(keys.beats) == {
-        node.encode(): f"{start}:{count}".encode() for node, (start, count) in model.beats.items()
+    assert client.hgetall(keys.state) == stored
+    assert client.hgetall(keys.renewals) == {
+        node.encode(): f"{start}:{count}".encode()
+        for node, (start, count) in model.renewals.items()
     }
     no_expiry, no_key = -1, -2
-    for key in (keys.record, keys.beats, keys.view):
+    for key in (keys.state, keys.renewals, keys.status):
         assert client.ttl(key) in (no_expiry, no_key)
 
 
@@ -126,10 +127,10 @@ def test_model_and_scripts_agree_on_every_answer_and_all_state(server: Server) -
             assert store.apply(request) == answer
             seen[kind_of(request, answer)] += 1
             if isinstance(answer, Refused):
-                assert (model.record, model.beats, model.view) == (
-                    before.record,
-                    before.beats,
-                    before.view,
+                assert (model.state, model.renewals, model.status) == (
+                    before.state,
+                    before.renewals,
+                    before.status,
                 )
         assert_same_state(model, store, server.client, cluster)
 
@@ -143,11 +144,11 @@ def test_model_and_scripts_agree_on_every_answer_and_all_state(server: Server) -
 def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
     """A restarted server knows no script (NOSCRIPT); each call must still happen exactly once."""
     store, model = LuaStore(server.client, "c"), StoreModel()
-    record = led()
+    state = led()
     calls: list[MetaRequest] = [
         Read(),
-        Cas(None, record, None),
-        RenewLease("n1", 1, record.stamp),
+        Cas(None, state, None),
+        RenewLease("n1", 1, state.stamp),
         RenewLease("n1", 1, None),
         Publish((("leader", "n1"),)),
     ]
@@ -156,7 +157,7 @@ def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
         assert store.apply(call) == model.apply(call)
         assert store.apply(call) == model.apply(call)
     assert_same_state(model, store, server.client, "c")
-    assert store.beats == {"n1": (1, 4)}
+    assert store.renewals == {"n1": (1, 4)}
 
 
 def test_clusters_on_one_server_do_not_see_each_other(server: Server) -> None:
@@ -164,15 +165,15 @@ def test_clusters_on_one_server_do_not_see_each_other(server: Server) -> None:
     one.apply(Cas(None, FIRST, None))
     one.apply(RenewLease("n1", 1, None))
     one.apply(Publish((("leader", "n1"),)))
-    assert (other.record, other.beats, other.view) == (None, {}, {})
+    assert (other.state, other.renewals, other.status) == (None, {}, {})
 
 
 def test_beats_are_exact_far_beyond_any_run(server: Server) -> None:
     """Lua counts in floating point and by itself prints from 10**14 on with an exponent."""
     store = LuaStore(server.client, "c")
-    server.client.hset(keys_of("c").beats, "n1", f"4:{2**53 - 2}")
+    server.client.hset(keys_of("c").renewals, "n1", f"4:{2**53 - 2}")
     assert store.apply(RenewLease("n1", 5, None)) == store.apply(Read())
-    assert store.beats == {"n1": (5, 2**53 - 1)}
+    assert store.renewals == {"n1": (5, 2**53 - 1)}
 
 
 @pytest.mark.parametrize("damage", ["version", "attempt", "value", "no value", "no stamp", "beat"])
@@ -181,20 +182,20 @@ def test_damaged_store_is_reported_and_not_written_to(server: Server, damage: st
     store.apply(Cas(None, FIRST, None))
     store.apply(RenewLease("n1", 1, None))
     if damage == "no value":
-        server.client.hdel(keys.record, "value")
+        server.client.hdel(keys.state, "value")
     elif damage == "no stamp":
-        server.client.hdel(keys.record, "version", "attempt")
+        server.client.hdel(keys.state, "version", "attempt")
     elif damage == "beat":
-        server.client.hset(keys.beats, "n1", "1:one")
+        server.client.hset(keys.renewals, "n1", "1:one")
     else:
-        server.client.hset(keys.record, damage, "9")
-    held = server.client.hgetall(keys.record), server.client.hgetall(keys.beats)
+        server.client.hset(keys.state, damage, "9")
+    held = server.client.hgetall(keys.state), server.client.hgetall(keys.renewals)
     calls: list[MetaRequest] = [Read(), Cas(None, FIRST, None), Cas(FIRST.stamp, FIRST, ("n1", 1))]
     calls += [RenewLease("n1", 1, None)] if damage == "beat" else []
     for call in calls if damage in ("beat", "version", "attempt") else calls[:2]:
         with pytest.raises(PartitionStateError):
             store.apply(call)
-    assert (server.client.hgetall(keys.record), server.client.hgetall(keys.beats)) == held
+    assert (server.client.hgetall(keys.state), server.client.hgetall(keys.renewals)) == held
 
 
 def test_one_of_many_contending_writers_wins(real_server: Server) -> None:
@@ -212,11 +213,11 @@ def test_one_of_many_contending_writers_wins(real_server: Server) -> None:
             store = LuaStore(client, "c")
             for turn in range(rounds):
                 start.wait(60)
-                record = store.record
-                assert record is not None
-                grown = register(record, attempt=f"{writer}.{turn}", node="n1", clean=True, url="")
+                state = store.state
+                assert state is not None
+                grown = register(state, attempt=f"{writer}.{turn}", node="n1", clean=True, url="")
                 start.wait(60)
-                if isinstance(store.apply(Cas(record.stamp, ok(grown), None)), StoreOk):
+                if isinstance(store.apply(Cas(state.stamp, ok(grown), None)), StoreOk):
                     wins.append((turn, writer))
 
     threads = [threading.Thread(target=contend, args=(writer,)) for writer in range(writers)]
@@ -225,9 +226,9 @@ def test_one_of_many_contending_writers_wins(real_server: Server) -> None:
     for thread in threads:
         thread.join(120)
     assert sorted(turn for turn, _ in wins) == list(range(rounds))
-    final = base.record
+    final = base.state
     assert final is not None
-    assert final.version == 1 + rounds
+    assert final.partition_epoch == 1 + rounds
 
 
 def test_lost_connection_is_unknown() -> None:

@@ -45,12 +45,12 @@ class FakeProgress:
 class FakeLeader:
     """A leadership."""
 
-    def __init__(self, me: NodeId, epoch: Epoch, start: Offset, view: PartitionState) -> None:
+    def __init__(self, me: NodeId, epoch: Epoch, start: Offset, partition: PartitionState) -> None:
         self.epoch = epoch
         self.start = start
-        self.maximal_isr = view.isr
+        self.maximal_isr = partition.isr
         self.pending_isr: tuple[NodeId, ...] | None = None
-        self.progress = {n: FakeProgress(view.broker_epoch_of(n)) for n in NODES if n != me}
+        self.progress = {n: FakeProgress(partition.broker_epoch_of(n)) for n in NODES if n != me}
 
 
 class FakeBroker:
@@ -62,7 +62,7 @@ class FakeBroker:
         self.phase = "running"
         self.epoch: Epoch = 0
         self.leader: NodeId | None = None
-        self.view: PartitionState | None = None
+        self.partition: PartitionState | None = None
         self.leading: FakeLeader | None = None
         self.log = FakeLog()
 

@@ -73,13 +73,15 @@ class Stage:
         """The store takes this record."""
         assert isinstance(record, PartitionState)
         self.record = record
-        self.invariants.on_record(record)
+        self.invariants.on_state(record)
         return record
 
-    def write(self, change: Callable[..., PartitionState | Rejected], **fields: object) -> PartitionState:
+    def write(
+        self, change: Callable[..., PartitionState | Rejected], **fields: object
+    ) -> PartitionState:
         """The store takes the record that a transition makes of the present one."""
         if change is not register:
-            fields["incarnation"] = self.stored.broker_epoch_of(cast(NodeId, fields["node"]))
+            fields["broker_epoch"] = self.stored.broker_epoch_of(cast(NodeId, fields["node"]))
         return self.accept(change(self.stored, attempt=self.attempt(), **fields))
 
     def attempt(self) -> str:
@@ -138,7 +140,7 @@ class Stage:
             self.write(register, node=node, clean=clean, url="")
         broker = self.node(node)
         broker.broker_epoch = self.stored.broker_epoch_of(node)
-        broker.view = self.stored
+        broker.partition = self.stored
         broker.epoch = self.stored.leader_epoch
         self.step(node, QUIET)
 
@@ -158,7 +160,7 @@ class Stage:
         self.accept(
             replace(
                 known,
-                version=known.version + 1,
+                partition_epoch=known.partition_epoch + 1,
                 attempt=self.attempt(),
                 ancestors=(known.stamp, *known.ancestors),
                 leader=node,
@@ -178,7 +180,7 @@ class Stage:
     ) -> None:
         """The node leads by the present record; ``view`` is what it believes to be the record."""
         broker, record = self.node(node), self.stored
-        broker.view = record if view is None else view
+        broker.partition = record if view is None else view
         broker.epoch = record.leader_epoch
         broker.leading = FakeLeader(node, record.leader_epoch, broker.log.leo, record)
         if notes_epoch:
@@ -207,21 +209,21 @@ class Stage:
     def see(self, node: NodeId) -> None:
         """A leader acts on the present record; its proposal, if any, is settled."""
         broker, leading = self.node(node), self.leading(node)
-        broker.view = self.stored
+        broker.partition = self.stored
         leading.pending_isr = None
         leading.maximal_isr = self.stored.isr
         self.step(node, QUIET)
 
     def see_as_follower(self, node: NodeId) -> None:
         """A follower acts on the present record."""
-        self.node(node).view = self.stored
+        self.node(node).partition = self.stored
         self.step(node, QUIET)
 
     def propose(self, node: NodeId, *isr: NodeId) -> None:
         broker, leading = self.node(node), self.leading(node)
-        assert broker.view is not None
+        assert broker.partition is not None
         leading.pending_isr = isr
-        leading.maximal_isr = tuple(sorted({*broker.view.isr, *isr}))
+        leading.maximal_isr = tuple(sorted({*broker.partition.isr, *isr}))
         self.step(node, QUIET)
 
     def crash(self, node: NodeId, *kept: Batch) -> None:

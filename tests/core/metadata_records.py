@@ -39,38 +39,38 @@ def first(min_isr: int = 2) -> PartitionState:
 
 def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> PartitionState:
     """n1 (incarnation 1) leads epoch 1; n2 is incarnation 2, n3 is 3; version 4 or 5."""
-    record = ok(register(first(min_isr), attempt="a2", node="n2", clean=True, url="u2"))
-    record = ok(register(record, attempt="a3", node="n3", clean=True, url="u3"))
-    record = ok(elect(record, attempt="a4", node="n1", broker_epoch=1))
+    state = ok(register(first(min_isr), attempt="a2", node="n2", clean=True, url="u2"))
+    state = ok(register(state, attempt="a3", node="n3", clean=True, url="u3"))
+    state = ok(elect(state, attempt="a4", node="n1", broker_epoch=1))
     if isr == ("n1",):
-        return record
-    added = tuple((node, record.broker_epoch_of(node)) for node in isr if node != "n1")
-    return ok(alter_isr(record, attempt="a5", node="n1", broker_epoch=1, isr=isr, added=added))
+        return state
+    added = tuple((node, state.broker_epoch_of(node)) for node in isr if node != "n1")
+    return ok(alter_isr(state, attempt="a5", node="n1", broker_epoch=1, isr=isr, added=added))
 
 
-def shrunk(record: PartitionState, isr: tuple[str, ...]) -> PartitionState:
+def shrunk(state: PartitionState, isr: tuple[str, ...]) -> PartitionState:
     """n1 takes members out of the ISR."""
     return ok(
         alter_isr(
-            record, attempt=f"s{record.version}", node="n1", broker_epoch=1, isr=isr, added=()
+            state, attempt=f"s{state.partition_epoch}", node="n1", broker_epoch=1, isr=isr, added=()
         )
     )
 
 
-def drained(record: PartitionState, node: str) -> PartitionState:
+def drained(state: PartitionState, node: str) -> PartitionState:
     """``node`` is draining and out of the ISR, as a drain leaves it."""
     nodes = tuple(
         (known, replace(entry, draining=True) if known == node else entry)
-        for known, entry in record.nodes
+        for known, entry in state.nodes
     )
-    isr = tuple(member for member in record.isr if member != node)
-    elr = elr_after(record.isr, isr, record.elr, record.effective_min_isr, ())
-    return ok(replace(record, nodes=nodes, isr=isr, elr=elr))
+    isr = tuple(member for member in state.isr if member != node)
+    elr = elr_after(state.isr, isr, state.elr, state.effective_min_isr, ())
+    return ok(replace(state, nodes=nodes, isr=isr, elr=elr))
 
 
-def sets(record: PartitionState) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def sets(state: PartitionState) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """ISR, ELR, last known eligible."""
-    return (record.isr, record.elr, record.last_known_eligible)
+    return (state.isr, state.elr, state.last_known_eligible)
 
 
 ALONE = led(isr=("n1",))

@@ -183,7 +183,7 @@ def unsealed() -> Batch:
             DescribeResponse(
                 1, "n", "", None, 0, 0, (), (), 0, 0, 0, (ReplicaStatus("n", "", 2**63, 0),)
             ),
-            "ReplicaStatus.incarnation is 9223372036854775808, which is not within int64",
+            "ReplicaStatus.broker_epoch is 9223372036854775808, which is not within int64",
         ),
         (replace(HEADER, batches=(replace(ONE, data=b""),)), "is a header without its bytes"),
         (

@@ -152,7 +152,7 @@ def test_a_leader_starts_its_epoch_at_its_log_end() -> None:
 def test_a_leader_is_named_by_its_view() -> None:
     stage = Stage()
     stage.write_election("n2")
-    view = stage.node("n2").view
+    view = stage.node("n2").partition
     with broken("ReplicaShape"):
         stage.take_office("n2", view=view)
 

@@ -72,9 +72,9 @@ def test_a_broker_that_is_not_registered_need_not_know_its_epoch() -> None:
 
 def test_a_view_does_not_fall() -> None:
     stage = Stage()
-    older = stage.node("n2").view
+    older = stage.node("n2").partition
     stage.see_as_follower("n2")
-    stage.node("n2").view = older
+    stage.node("n2").partition = older
     with broken("ViewNeverFalls"):
         stage.step("n2", QUIET)
 
@@ -91,7 +91,7 @@ def test_a_record_names_the_one_before() -> None:
     stage = Stage()
     known = stage.stored
     with broken("RecordChain"):
-        stage.accept(replace(known, version=known.version + 2, attempt="late"))
+        stage.accept(replace(known, partition_epoch=known.partition_epoch + 2, attempt="late"))
 
 
 def test_a_leader_is_in_the_isr() -> None:
@@ -111,7 +111,7 @@ def test_a_leader_is_in_the_isr() -> None:
 
 def test_the_first_record_is_the_first_version() -> None:
     stage = Stage()
-    stage.invariants.context.record = None
+    stage.invariants.context.state = None
     with broken("RecordChain"):
         stage.accept(stage.stored)
 
@@ -123,7 +123,7 @@ def test_a_record_may_leave_everything_as_it_is() -> None:
         stage.accept(
             replace(
                 known,
-                version=known.version + 1,
+                partition_epoch=known.partition_epoch + 1,
                 attempt="again",
                 ancestors=(known.stamp, *known.ancestors),
             )
@@ -175,7 +175,7 @@ def test_who_is_elected_was_in_isr_or_elr() -> None:
         stage.accept(
             replace(
                 known,
-                version=known.version + 1,
+                partition_epoch=known.partition_epoch + 1,
                 attempt="usurper",
                 ancestors=(known.stamp, *known.ancestors),
                 leader="n3",

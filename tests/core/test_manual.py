@@ -35,7 +35,7 @@ def cluster() -> Manual:
 
 
 def isr(world: Manual) -> tuple[str, ...]:
-    return () if world.store.record is None else world.store.record.isr
+    return () if world.store.state is None else world.store.state.isr
 
 
 def produce(world: Manual, node_id: str, value: bytes) -> int:
@@ -46,7 +46,7 @@ def produce(world: Manual, node_id: str, value: bytes) -> int:
 
 def picture(world: Manual) -> list[object]:
     """Everything that a fork must not disturb."""
-    shown: list[object] = [world.store.record, dict(world.store.beats)]
+    shown: list[object] = [world.store.state, dict(world.store.renewals)]
     shown += [tuple(world.transit.flights.values()), tuple(world.transit.calls.values())]
     for place in world.nodes.values():
         shown += [place.clock, place.starts, tuple(place.timers.values()), tuple(place.disk.queue)]
@@ -119,16 +119,20 @@ def test_an_unknown_call_may_still_happen_or_not() -> None:
         settle(world, ("n2",))
         world.held.clear()
         number = call_of(world, "n2", Cas)
-        assert world.store.record is not None
-        version = world.store.record.version
+        assert world.store.state is not None
+        partition_epoch = world.store.state.partition_epoch
         world.meta_unknown(number, lose_request=lost)
         if not lost:
             world.meta_execute(number)
-        assert world.store.record.version == (version if lost else version + 1)
+        assert world.store.state.partition_epoch == (
+            partition_epoch if lost else partition_epoch + 1
+        )
         assert number not in world.transit.calls
         advance(world, SECOND)
         assert isr(world) == NODES
-        assert world.store.record.version == version + 1, "the registration happened once"
+        assert world.store.state.partition_epoch == partition_epoch + 1, (
+            "the registration happened once"
+        )
 
 
 def call_of(world: Manual, node_id: str, kind: type) -> int:
@@ -142,12 +146,12 @@ def call_of(world: Manual, node_id: str, kind: type) -> int:
 def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
     """Cut one link, hold another, hold a disk and a store link: settle leaves exactly these."""
     world = cluster()
-    world.transit.cut["n1", "n2"] = None
+    world.transit.disconnected["n1", "n2"] = None
     world.held["n1", "n3"] = None
     world.held["n1", DISK] = None
     world.held["n1", STORE] = None
     produce(world, "n1", b"a")
-    world.fire("n1", "beat")
+    world.fire("n1", "lease-renewal")
     lost = world.transit.lost
     settle(world)
     assert [(f.src, f.dst) for f in world.transit.flights.values()] == [("n1", "n3")]
@@ -242,7 +246,7 @@ def test_a_move_that_is_not_there_is_an_error(
 def test_store_moves_are_made_in_order() -> None:
     """Ask for store moves out of order: each is refused with its reason."""
     world = cluster()
-    world.fire("n1", "beat")
+    world.fire("n1", "lease-renewal")
     number = next(iter(world.transit.calls))
     with pytest.raises(ManualError, match="has not happened"):
         world.meta_reply(number)

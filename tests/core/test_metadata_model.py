@@ -8,7 +8,7 @@ import pytest
 
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
-    NOTHING_SAID,
+    NO_VALUE,
     REFUSED_GUARD,
     REFUSED_STAMP,
     Cas,
@@ -58,7 +58,7 @@ def test_write_needs_the_stored_version_and_attempt() -> None:
     store = created()
     assert isinstance(store.apply(Cas((1, "b1"), second(), None)), Refused)
     assert isinstance(store.apply(Cas((2, "a1"), second(), None)), Refused)
-    assert store.record == FIRST
+    assert store.state == FIRST
     assert store.apply(Cas((1, "a1"), second(), None)) == StoreOk(MetaValue(second(), False, ()))
     late = store.apply(Cas((1, "a1"), second("b2", "n3"), None))
     assert late == Refused(REFUSED_STAMP, MetaValue(second(), False, ()))
@@ -72,7 +72,7 @@ def test_same_bytes_again_are_refused_and_show_that_they_are_in() -> None:
     store.apply(request)
     again = store.apply(request)
     assert isinstance(again, Refused)
-    assert again.current.record == request.record
+    assert again.current.state == request.state
     assert store.history == [FIRST, second()]
 
 
@@ -80,7 +80,7 @@ def test_write_on_an_empty_store_needs_expected_none() -> None:
     store = StoreModel()
     refused = store.apply(Cas((1, "a1"), second(), None))
     assert refused == Refused(REFUSED_STAMP, MetaValue(None, False, ()))
-    assert store.record is None
+    assert store.state is None
 
 
 def test_guard_holds_only_while_the_beat_stands_still() -> None:
@@ -90,7 +90,7 @@ def test_guard_holds_only_while_the_beat_stands_still() -> None:
     store.apply(RenewLease("n1", 1, None))
     refused = store.apply(Cas((1, "a1"), second(), ("n1", 0)))
     assert refused == Refused(REFUSED_GUARD, MetaValue(FIRST, False, (("n1", 1, 1),)))
-    assert store.record == FIRST
+    assert store.state == FIRST
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), StoreOk)
 
 
@@ -122,8 +122,8 @@ def test_beat_leaves_out_a_record_that_is_known(
     known: tuple[int, str] | None, unchanged: bool
 ) -> None:
     answer = created().apply(RenewLease("n1", 1, known))
-    record = None if unchanged else FIRST
-    assert answer == StoreOk(MetaValue(record, unchanged, (("n1", 1, 1),)))
+    state = None if unchanged else FIRST
+    assert answer == StoreOk(MetaValue(state, unchanged, (("n1", 1, 1),)))
 
 
 @pytest.mark.parametrize("known", [None, (1, "a1")])
@@ -141,24 +141,24 @@ def test_beat_needs_a_registration() -> None:
 
 def test_view_is_replaced_and_touches_nothing_else() -> None:
     store = created()
-    assert store.apply(Publish((("leader", "n1"), ("leo:n2", "4")))) == StoreOk(NOTHING_SAID)
-    assert store.apply(Publish((("leader", "n2"),))) == StoreOk(NOTHING_SAID)
-    assert store.view == {"leader": "n2"}
-    assert (store.record, store.beats, store.history) == (FIRST, {}, [FIRST])
+    assert store.apply(Publish((("leader", "n1"), ("leo:n2", "4")))) == StoreOk(NO_VALUE)
+    assert store.apply(Publish((("leader", "n2"),))) == StoreOk(NO_VALUE)
+    assert store.status == {"leader": "n2"}
+    assert (store.state, store.renewals, store.history) == (FIRST, {}, [FIRST])
 
 
 def test_fork_shares_nothing_mutable() -> None:
     store = created()
     store.apply(RenewLease("n1", 1, None))
     copy = store.fork()
-    assert (copy.record, copy.beats, copy.view, copy.history) == (
-        store.record,
-        store.beats,
-        store.view,
+    assert (copy.state, copy.renewals, copy.status, copy.history) == (
+        store.state,
+        store.renewals,
+        store.status,
         store.history,
     )
     copy.apply(Cas((1, "a1"), second(), None))
     copy.apply(RenewLease("n1", 1, None))
     copy.apply(Publish((("leader", "n1"),)))
-    assert (store.record, store.beats, store.view) == (FIRST, {"n1": (1, 1)}, {})
+    assert (store.state, store.renewals, store.status) == (FIRST, {"n1": (1, 1)}, {})
     assert store.history == [FIRST]

@@ -23,7 +23,7 @@ from yak_core.metadata.partition_state import (
 
 SAMPLE = PartitionState(
     store_id="s1",
-    version=3,
+    partition_epoch=3,
     attempt="a-3",
     ancestors=((2, "a-2"), (1, "a-1")),
     leader_epoch=1,
@@ -65,7 +65,7 @@ ENTRIES = st.builds(
 RECORDS = st.builds(
     PartitionState,
     store_id=IDS,
-    version=LIVES,
+    partition_epoch=LIVES,
     attempt=IDS,
     ancestors=st.lists(st.tuples(LIVES, IDS), max_size=ANCESTORS_MAX).map(tuple),
     leader_epoch=COUNTS,
@@ -90,9 +90,9 @@ def test_sample_of_schema_1_is_read_and_written_unchanged() -> None:
 
 
 @given(RECORDS)
-def test_any_record_survives_the_round_trip(record: PartitionState) -> None:
-    data = encode_partition_state(record)
-    assert decode_partition_state(data) == record
+def test_any_record_survives_the_round_trip(state: PartitionState) -> None:
+    data = encode_partition_state(state)
+    assert decode_partition_state(data) == state
     assert encode_partition_state(decode_partition_state(data)) == data
 
 
@@ -100,19 +100,21 @@ def test_any_record_survives_the_round_trip(record: PartitionState) -> None:
 @example(SAMPLE, replace(SAMPLE))
 @example(SAMPLE, replace(SAMPLE, leader="None"))
 @example(replace(SAMPLE, leader=None), replace(SAMPLE, leader="null"))
-def test_equal_records_and_only_those_have_equal_bytes(one: PartitionState, other: PartitionState) -> None:
+def test_equal_records_and_only_those_have_equal_bytes(
+    one: PartitionState, other: PartitionState
+) -> None:
     assert (one == other) == (encode_partition_state(one) == encode_partition_state(other))
 
 
 def read_or_refuse(data: bytes) -> bool:
     """True when refused. Anything but a RecordError, or a record of other bytes, fails the test."""
     try:
-        record = decode_partition_state(data)
+        state = decode_partition_state(data)
     except PartitionStateError as error:
         assert str(error).startswith("The metadata record ")
         assert str(error).endswith(".")
         return True
-    assert encode_partition_state(record) == data
+    assert encode_partition_state(state) == data
     return False
 
 
@@ -123,9 +125,9 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 
 @given(RECORDS, st.data())
 def test_damage_is_refused_or_spells_another_record_exactly(
-    record: PartitionState, data: st.DataObject
+    state: PartitionState, data: st.DataObject
 ) -> None:
-    intact = encode_partition_state(record)
+    intact = encode_partition_state(state)
     at = data.draw(st.integers(0, len(intact) - 1))
     byte = data.draw(st.integers(0, 255).filter(lambda value: value != intact[at]))
     read_or_refuse(intact[:at] + bytes([byte]) + intact[at + 1 :])
@@ -213,11 +215,13 @@ def test_damaged_node_entry_is_refused_by_name(name: str) -> None:
 
 
 def test_too_many_ancestors_are_refused() -> None:
-    lineage = tuple((version, "a") for version in range(60, 60 - ANCESTORS_MAX, -1))
-    kept = replace(SAMPLE, version=61, ancestors=lineage)
+    lineage = tuple((partition_epoch, "a") for partition_epoch in range(60, 60 - ANCESTORS_MAX, -1))
+    kept = replace(SAMPLE, partition_epoch=61, ancestors=lineage)
     assert decode_partition_state(encode_partition_state(kept)) == kept
     with pytest.raises(PartitionStateError, match="at most 32 stamps"):
-        decode_partition_state(encode_partition_state(replace(kept, ancestors=(*lineage, (28, "a")))))
+        decode_partition_state(
+            encode_partition_state(replace(kept, ancestors=(*lineage, (28, "a"))))
+        )
 
 
 def test_text_outside_unicode_cannot_be_encoded() -> None:
@@ -243,7 +247,7 @@ def test_follows_tells_ancestor_from_contradiction(stamp: tuple[int, str], expec
 
 
 def test_follows_cannot_tell_beyond_the_oldest_kept_ancestor() -> None:
-    cut = replace(SAMPLE, version=9, ancestors=((8, "a-8"), (7, "a-7")))
+    cut = replace(SAMPLE, partition_epoch=9, ancestors=((8, "a-8"), (7, "a-7")))
     assert follows(cut, (7, "a-7")) is True
     assert follows(cut, (7, "b-7")) is False
     assert follows(cut, (6, "a-6")) is None

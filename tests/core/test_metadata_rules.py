@@ -21,15 +21,19 @@ from yak_core.metadata.transitions import (
 RECOVERING = replace(ALONE, recovery="recovering")
 
 
-def try_elect(record: PartitionState, node: str, broker_epoch: int) -> PartitionState | Rejected:
-    return elect(record, attempt="try", node=node, broker_epoch=broker_epoch)
+def try_elect(state: PartitionState, node: str, broker_epoch: int) -> PartitionState | Rejected:
+    return elect(state, attempt="try", node=node, broker_epoch=broker_epoch)
 
 
 def try_alter(
-    record: PartitionState, isr: str, *added: tuple[str, int], node: str = "n1", broker_epoch: int = 1
+    state: PartitionState,
+    isr: str,
+    *added: tuple[str, int],
+    node: str = "n1",
+    broker_epoch: int = 1,
 ) -> PartitionState | Rejected:
     return alter_isr(
-        record,
+        state,
         attempt="try",
         node=node,
         broker_epoch=broker_epoch,
@@ -132,26 +136,26 @@ BROKEN = [
     ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=3)),
     ("S15 leader is the registered incarnation", replace(TWO, leader_broker_epoch=2)),
     ("S15 leader is the registered incarnation", replace(TWO, leader=None)),
-    ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=TWO.version)),
+    ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=TWO.partition_epoch)),
     ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=0)),
     (
         "INV-E4 incarnations are versions",
         replace(TWO, nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], broker_epoch=2)))),
     ),
     ("INV-E4 lineage has no gap", replace(TWO, ancestors=TWO.ancestors[1:])),
-    ("INV-E4 lineage has no gap", replace(TWO, version=TWO.version + 1)),
+    ("INV-E4 lineage has no gap", replace(TWO, partition_epoch=TWO.partition_epoch + 1)),
 ]
 
 
-@pytest.mark.parametrize(("name", "record"), BROKEN, ids=[row[0] for row in BROKEN])
-def test_broken_shape_is_named(name: str, record: PartitionState) -> None:
-    assert name in check_partition_state(record)
+@pytest.mark.parametrize(("name", "state"), BROKEN, ids=[row[0] for row in BROKEN])
+def test_broken_shape_is_named(name: str, state: PartitionState) -> None:
+    assert name in check_partition_state(state)
 
 
 STEP = ok(register(TWO, attempt="r", node="n3", clean=True, url=""))
 BROKEN_STEPS = [
     ("INV-E4 same store", replace(STEP, store_id="s2")),
-    ("INV-E4 version grows by one", replace(STEP, version=STEP.version + 1)),
+    ("INV-E4 version grows by one", replace(STEP, partition_epoch=STEP.partition_epoch + 1)),
     ("INV-E4 epoch never falls", replace(STEP, leader_epoch=0)),
     ("INV-E4 epoch rises with a new leader", replace(STEP, leader="n2", leader_broker_epoch=2)),
     ("INV-E4 epoch rises with a new leader", replace(STEP, leader_broker_epoch=2)),

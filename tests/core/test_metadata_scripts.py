@@ -20,7 +20,7 @@ from yak_core.metadata.redis_scripts import (
     keys_of,
 )
 from yak_core.metadata.store_calls import (
-    NOTHING_SAID,
+    NO_VALUE,
     REFUSED_GUARD,
     REFUSED_STAMP,
     Cas,
@@ -93,7 +93,7 @@ def test_the_search_for_banned_words_lets_others_pass() -> None:
 
 
 def test_keys_share_the_clusters_hash_tag() -> None:
-    assert (KEYS.record, KEYS.beats, KEYS.view) == (
+    assert (KEYS.state, KEYS.renewals, KEYS.status) == (
         "yak:{c1}:record",
         "yak:{c1}:beats",
         "yak:{c1}:view",
@@ -148,9 +148,9 @@ SHOWN = MetaValue(first(), False, (("n1", 1, 30), ("n2", 2, 9)))
         (
             RenewLease("n1", 1, (1, "a1")),
             (b"same", b"", b"", b"", tuple(BEATS)),
-            StoreOk(MetaValue(None, True, SHOWN.beats)),
+            StoreOk(MetaValue(None, True, SHOWN.renewals)),
         ),
-        (Publish(()), [b"done"], StoreOk(NOTHING_SAID)),
+        (Publish(()), [b"done"], StoreOk(NO_VALUE)),
     ],
 )
 def test_reply_is_read(request_: MetaRequest, reply: object, outcome: StoreOk | Refused) -> None:

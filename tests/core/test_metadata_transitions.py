@@ -15,13 +15,13 @@ from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, el
 
 
 def test_creator_is_registered_and_alone_in_the_isr() -> None:
-    record = first()
-    assert record.stamp == (1, "a1")
-    assert record.ancestors == ()
-    assert sets(record) == (("n1",), (), ())
-    assert record.nodes == (("n1", NodeEntry(1, True, False, "u1", -1, -1)),)
-    assert (record.leader, record.leader_broker_epoch, record.leader_epoch) == (None, 0, 0)
-    assert (record.recovery, record.unclean_policy, record.last_leader) == (
+    state = first()
+    assert state.stamp == (1, "a1")
+    assert state.ancestors == ()
+    assert sets(state) == (("n1",), (), ())
+    assert state.nodes == (("n1", NodeEntry(1, True, False, "u1", -1, -1)),)
+    assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == (None, 0, 0)
+    assert (state.recovery, state.unclean_policy, state.last_leader) == (
         "recovered",
         "never",
         None,
@@ -60,81 +60,81 @@ def test_create_asserts_its_arguments(mistake: dict[str, object]) -> None:
 
 
 def test_incarnation_is_the_version_that_the_registration_writes() -> None:
-    record = ok(register(led(), attempt="r", node="n2", clean=True, url="new"))
-    assert record.version == 6
-    assert record.node("n2") == NodeEntry(6, True, False, "new", -1, -1)
+    state = ok(register(led(), attempt="r", node="n2", clean=True, url="new"))
+    assert state.partition_epoch == 6
+    assert state.node("n2") == NodeEntry(6, True, False, "new", -1, -1)
 
 
 def test_clean_registration_changes_no_set() -> None:
-    record = shrunk(led(), ("n1",))
-    assert sets(record) == (("n1",), ("n2", "n3"), ())
-    for node in record.replicas:
-        assert sets(ok(register(record, attempt="r", node=node, clean=True, url=""))) == sets(
-            record
+    state = shrunk(led(), ("n1",))
+    assert sets(state) == (("n1",), ("n2", "n3"), ())
+    for node in state.replicas:
+        assert sets(ok(register(state, attempt="r", node=node, clean=True, url=""))) == sets(
+            state
         )
 
 
 def test_registration_bumps_the_version_of_a_node_in_no_set() -> None:
     """F23 and F21: a proposal made before it no longer matches."""
-    record = led(isr=("n1", "n2"))
-    grown = ok(register(record, attempt="r", node="n3", clean=True, url="u3"))
-    assert grown.version == record.version + 1
-    assert grown.ancestors == (record.stamp, *record.ancestors)
-    assert sets(grown) == sets(record)
+    state = led(isr=("n1", "n2"))
+    grown = ok(register(state, attempt="r", node="n3", clean=True, url="u3"))
+    assert grown.partition_epoch == state.partition_epoch + 1
+    assert grown.ancestors == (state.stamp, *state.ancestors)
+    assert sets(grown) == sets(state)
 
 
 def test_unclean_registration_leaves_the_isr() -> None:
     """F29: it may have lost what it acknowledged."""
-    record = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
-    assert sets(record) == (("n1", "n3"), (), ())
-    assert record.node("n2") == NodeEntry(record.version, False, False, "u2", -1, -1)
+    state = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
+    assert sets(state) == (("n1", "n3"), (), ())
+    assert state.node("n2") == NodeEntry(state.partition_epoch, False, False, "u2", -1, -1)
 
 
 def test_unclean_registration_below_min_isr_becomes_last_known() -> None:
     """F29 from the ISR, then from the ELR."""
-    record = shrunk(led(), ("n1", "n2"))
-    record = ok(register(record, attempt="r1", node="n2", clean=False, url="u2"))
-    assert sets(record) == (("n1",), (), ("n2",))
-    record = ok(register(shrunk(led(), ("n1",)), attempt="r2", node="n2", clean=False, url="u2"))
-    assert sets(record) == (("n1",), ("n3",), ("n2",))
+    state = shrunk(led(), ("n1", "n2"))
+    state = ok(register(state, attempt="r1", node="n2", clean=False, url="u2"))
+    assert sets(state) == (("n1",), (), ("n2",))
+    state = ok(register(shrunk(led(), ("n1",)), attempt="r2", node="n2", clean=False, url="u2"))
+    assert sets(state) == (("n1",), ("n3",), ("n2",))
 
 
 def test_last_replica_standing_is_removed_when_unclean() -> None:
     """F28: the ELR takes over instead of a leader that lost committed records."""
-    record = shrunk(shrunk(led(), ("n1", "n2")), ("n1",))
-    record = ok(register(record, attempt="r", node="n1", clean=False, url="u1"))
-    assert sets(record) == ((), ("n2",), ("n1",))
-    back = elect(record, attempt="e", node="n1", broker_epoch=record.broker_epoch_of("n1"))
+    state = shrunk(shrunk(led(), ("n1", "n2")), ("n1",))
+    state = ok(register(state, attempt="r", node="n1", clean=False, url="u1"))
+    assert sets(state) == ((), ("n2",), ("n1",))
+    back = elect(state, attempt="e", node="n1", broker_epoch=state.broker_epoch_of("n1"))
     assert back == Rejected("n1 is in neither ISR nor ELR")
-    assert sets(ok(elect(record, attempt="e", node="n2", broker_epoch=2))) == (("n2",), (), ("n1",))
+    assert sets(ok(elect(state, attempt="e", node="n2", broker_epoch=2))) == (("n2",), (), ("n1",))
 
 
 def test_unclean_registration_of_an_outsider_changes_no_set() -> None:
-    record = shrunk(led(isr=("n1", "n2")), ("n1",))
-    assert sets(ok(register(record, attempt="r", node="n3", clean=False, url=""))) == sets(record)
+    state = shrunk(led(isr=("n1", "n2")), ("n1",))
+    assert sets(ok(register(state, attempt="r", node="n3", clean=False, url=""))) == sets(state)
 
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_registration_ends_the_own_leadership(clean: bool) -> None:
     """F41: else a restarted leader gives two records one epoch and one offset."""
-    record = ok(register(led(), attempt="r", node="n1", clean=clean, url="u1"))
-    assert (record.leader, record.leader_broker_epoch, record.leader_epoch) == (None, 0, 2)
-    assert record.last_leader == "n1"
+    state = ok(register(led(), attempt="r", node="n1", clean=clean, url="u1"))
+    assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == (None, 0, 2)
+    assert state.last_leader == "n1"
 
 
 def test_registration_of_another_leaves_the_leader_in_office() -> None:
-    record = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
-    assert (record.leader, record.leader_epoch, record.last_leader) == ("n1", 1, None)
+    state = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
+    assert (state.leader, state.leader_epoch, state.last_leader) == ("n1", 1, None)
 
 
 def test_registration_ends_draining_and_forgets_evidence() -> None:
-    record = drained(led(), "n2")
+    state = drained(led(), "n2")
     nodes = tuple(
         (node, replace(entry, last_epoch=1, leo=5) if node == "n2" else entry)
-        for node, entry in record.nodes
+        for node, entry in state.nodes
     )
-    record = ok(register(replace(record, nodes=nodes), attempt="r", node="n2", clean=True, url="u"))
-    assert record.node("n2") == NodeEntry(record.version, True, False, "u", -1, -1)
+    state = ok(register(replace(state, nodes=nodes), attempt="r", node="n2", clean=True, url="u"))
+    assert state.node("n2") == NodeEntry(state.partition_epoch, True, False, "u", -1, -1)
 
 
 def test_stranger_cannot_register() -> None:
@@ -146,39 +146,39 @@ def test_stranger_cannot_register() -> None:
 
 
 def test_elected_from_the_isr_deposes_the_leader() -> None:
-    record = ok(elect(led(), attempt="e", node="n2", broker_epoch=2))
-    assert (record.leader, record.leader_broker_epoch, record.leader_epoch) == ("n2", 2, 2)
-    assert record.last_leader == "n1"
-    assert sets(record) == (("n2", "n3"), (), ())
+    state = ok(elect(led(), attempt="e", node="n2", broker_epoch=2))
+    assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == ("n2", 2, 2)
+    assert state.last_leader == "n1"
+    assert sets(state) == (("n2", "n3"), (), ())
 
 
 def test_deposed_leader_stays_eligible_below_min_isr() -> None:
-    record = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", broker_epoch=2))
-    assert sets(record) == (("n2",), ("n1",), ())
+    state = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", broker_epoch=2))
+    assert sets(state) == (("n2",), ("n1",), ())
 
 
 def test_elected_from_the_elr_joins_the_isr() -> None:
-    record = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n1", clean=True, url="u1"))
-    assert sets(record) == (("n1",), ("n2", "n3"), ())
-    record = ok(elect(record, attempt="e", node="n3", broker_epoch=3))
-    assert sets(record) == (("n1", "n3"), (), ())
-    assert (record.leader, record.leader_epoch, record.last_leader) == ("n3", 3, "n1")
+    state = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n1", clean=True, url="u1"))
+    assert sets(state) == (("n1",), ("n2", "n3"), ())
+    state = ok(elect(state, attempt="e", node="n3", broker_epoch=3))
+    assert sets(state) == (("n1", "n3"), (), ())
+    assert (state.leader, state.leader_epoch, state.last_leader) == ("n3", 3, "n1")
 
 
 def test_election_ends_recovery() -> None:
-    record = replace(led(isr=("n1",)), recovery="recovering")
-    record = ok(register(record, attempt="r", node="n1", clean=True, url="u1"))
-    elected = ok(elect(record, attempt="e", node="n1", broker_epoch=record.version))
+    state = replace(led(isr=("n1",)), recovery="recovering")
+    state = ok(register(state, attempt="r", node="n1", clean=True, url="u1"))
+    elected = ok(elect(state, attempt="e", node="n1", broker_epoch=state.partition_epoch))
     assert elected.recovery == "recovered"
 
 
 def test_full_clean_restart_needs_one_node_back() -> None:
-    record = led()
-    for node in record.replicas:
-        record = ok(register(record, attempt=f"r{node}", node=node, clean=True, url=""))
-    assert sets(record) == (("n1", "n2", "n3"), (), ())
-    record = ok(elect(record, attempt="e", node="n3", broker_epoch=record.broker_epoch_of("n3")))
-    assert sets(record) == (("n1", "n2", "n3"), (), ())
+    state = led()
+    for node in state.replicas:
+        state = ok(register(state, attempt=f"r{node}", node=node, clean=True, url=""))
+    assert sets(state) == (("n1", "n2", "n3"), (), ())
+    state = ok(elect(state, attempt="e", node="n3", broker_epoch=state.broker_epoch_of("n3")))
+    assert sets(state) == (("n1", "n2", "n3"), (), ())
 
 
 # T4
@@ -193,36 +193,36 @@ def test_leavers_stay_eligible_below_min_isr() -> None:
 
 
 def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
-    record = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n2", clean=False, url=""))
-    assert sets(record) == (("n1",), ("n3",), ("n2",))
-    record = ok(
+    state = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n2", clean=False, url=""))
+    assert sets(state) == (("n1",), ("n3",), ("n2",))
+    state = ok(
         alter_isr(
-            record,
+            state,
             attempt="x",
             node="n1",
             broker_epoch=1,
             isr=("n1", "n2"),
-            added=(("n2", record.broker_epoch_of("n2")),),
+            added=(("n2", state.broker_epoch_of("n2")),),
         )
     )
-    assert sets(record) == (("n1", "n2"), (), ())
+    assert sets(state) == (("n1", "n2"), (), ())
 
 
 def test_member_that_is_back_is_no_longer_last_known() -> None:
-    record = ok(
+    state = ok(
         register(shrunk(led(min_isr=3), ("n1",)), attempt="r", node="n2", clean=False, url="")
     )
-    record = ok(
+    state = ok(
         alter_isr(
-            record,
+            state,
             attempt="x",
             node="n1",
             broker_epoch=1,
             isr=("n1", "n2"),
-            added=(("n2", record.version),),
+            added=(("n2", state.partition_epoch),),
         )
     )
-    assert sets(record) == (("n1", "n2"), ("n3",), ())
+    assert sets(state) == (("n1", "n2"), ("n3",), ())
 
 
 def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
@@ -245,12 +245,12 @@ def test_attempt_id_names_one_write(attempt: str) -> None:
 
 
 def test_ancestors_are_the_last_32_stamps_newest_first() -> None:
-    record = first()
-    stamps = [record.stamp]
+    state = first()
+    stamps = [state.stamp]
     for start in range(40):
-        record = ok(register(record, attempt=f"r{start}", node="n1", clean=True, url=""))
-        stamps.insert(0, record.stamp)
-    assert (record.stamp, *record.ancestors) == tuple(stamps[: ANCESTORS_MAX + 1])
+        state = ok(register(state, attempt=f"r{start}", node="n1", clean=True, url=""))
+        stamps.insert(0, state.stamp)
+    assert (state.stamp, *state.ancestors) == tuple(stamps[: ANCESTORS_MAX + 1])
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
         if step[0] == "beat":
             store.apply(RenewLease(NODES[step[1]], 1, None))
             continue
-        assert store.record is not None
-        had_min_isr = had_min_isr or len(store.record.isr) >= store.record.effective_min_isr
+        assert store.state is not None
+        had_min_isr = had_min_isr or len(store.state.isr) >= store.state.effective_min_isr
         base = store.history[max(0, len(store.history) - 1 - step[3])]
         before, bytes_before = store.fork(), encode_partition_state(base)
         proposed = proposal(base, step, str(number))
@@ -87,16 +87,16 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
         outcome = store.apply(Cas(base.stamp, proposed, guard if step[0] == "elect" else None))
         if isinstance(outcome, Refused):
             seen[f"refused by {outcome.reason}"] += 1
-            assert (store.record, store.history) == (before.record, before.history)
-            assert (store.beats, store.view) == (before.beats, before.view)
-            assert (outcome.reason == REFUSED_STAMP) == (base != store.record)
+            assert (store.state, store.history) == (before.state, before.history)
+            assert (store.renewals, store.status) == (before.renewals, before.status)
+            assert (outcome.reason == REFUSED_STAMP) == (base != store.state)
         else:
             seen[step[0]] += 1
-            assert store.record == proposed
-        if had_min_isr and not store.record.isr and not store.record.elr:
+            assert store.state == proposed
+        if had_min_isr and not store.state.isr and not store.state.elr:
             # S7: whoever may still hold what was committed is on record.
             seen["nobody eligible"] += 1
-            assert len(store.record.last_known_eligible) >= store.record.effective_min_isr
+            assert len(store.state.last_known_eligible) >= store.state.effective_min_isr
 
 
 def test_any_sequence_of_calls_keeps_the_record_sound() -> None:
@@ -121,16 +121,16 @@ def test_any_sequence_of_calls_keeps_the_record_sound() -> None:
         assert seen[kind] >= 10, seen
 
 
-def stored(record: PartitionState) -> StoreModel:
-    """A store that holds ``record``."""
+def stored(state: PartitionState) -> StoreModel:
+    """A store that holds ``state``."""
     store = StoreModel()
-    store.record = record
+    store.state = state
     return store
 
 
-def altered(record: PartitionState, isr: tuple[str, ...], *added: tuple[str, int]) -> PartitionState:
+def altered(state: PartitionState, isr: tuple[str, ...], *added: tuple[str, int]) -> PartitionState:
     """What n1 (incarnation 1) proposes."""
-    return ok(alter_isr(record, attempt="p", node="n1", broker_epoch=1, isr=isr, added=added))
+    return ok(alter_isr(state, attempt="p", node="n1", broker_epoch=1, isr=isr, added=added))
 
 
 def test_old_isr_request_does_not_undo_a_registration() -> None:
@@ -142,7 +142,7 @@ def test_old_isr_request_does_not_undo_a_registration() -> None:
     outcome = store.apply(late)
     assert isinstance(outcome, Refused)
     assert outcome.reason == REFUSED_STAMP
-    assert store.record == now
+    assert store.state == now
 
 
 def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
@@ -162,12 +162,12 @@ def test_late_copy_of_a_refused_proposal_stays_refused() -> None:
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     store = stored(now)
     first_answer = store.apply(request)
-    newer = altered(now, ("n1", "n2", "n3"), ("n3", now.version))
+    newer = altered(now, ("n1", "n2", "n3"), ("n3", now.partition_epoch))
     assert isinstance(store.apply(Cas(now.stamp, newer, None)), StoreOk)
     second_answer = store.apply(request)
     assert isinstance(first_answer, Refused)
     assert isinstance(second_answer, Refused)
-    assert store.record == newer
+    assert store.state == newer
 
 
 def test_two_candidates_cannot_both_win() -> None:
@@ -180,18 +180,20 @@ def test_two_candidates_cannot_both_win() -> None:
     )
     assert isinstance(store.apply(Cas(base.stamp, one, ("n1", 0))), StoreOk)
     assert isinstance(store.apply(Cas(base.stamp, two, ("n1", 0))), Refused)
-    assert store.record == one
+    assert store.state == one
 
 
 def test_eligible_replica_takes_over_from_a_last_replica_that_lost_its_log() -> None:
     """F28 and F29 as one story: shrink to the leader, power loss, the ELR leads on."""
-    record = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
-    assert isinstance(elect(record, attempt="e", node="n1", broker_epoch=record.version), Rejected)
-    record = ok(elect(record, attempt="e", node="n2", broker_epoch=2))
-    assert (record.leader, record.isr, record.elr) == ("n2", ("n2",), ("n3",))
-    assert record.last_known_eligible == ("n1",)
+    state = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
+    assert isinstance(
+        elect(state, attempt="e", node="n1", broker_epoch=state.partition_epoch), Rejected
+    )
+    state = ok(elect(state, attempt="e", node="n2", broker_epoch=2))
+    assert (state.leader, state.isr, state.elr) == ("n2", ("n2",), ("n3",))
+    assert state.last_known_eligible == ("n1",)
 
 
 def test_creator_that_lost_its_log_before_anybody_joined_is_last_known() -> None:
-    record = ok(register(first(), attempt="r", node="n1", clean=False, url=""))
-    assert (record.isr, record.elr, record.last_known_eligible) == ((), (), ("n1",))
+    state = ok(register(first(), attempt="r", node="n1", clean=False, url=""))
+    assert (state.isr, state.elr, state.last_known_eligible) == ((), (), ("n1",))

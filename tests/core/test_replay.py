@@ -27,7 +27,7 @@ from yak_core.trace.replay import Difference, Replayed, TraceReplay, replay_line
 from yak_core.trace.version import core_digest, digest_in, version_text
 
 KINDS = {"n": "broker", "p": "producer", "c": "consumer"}
-SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_1.jsonl"
+SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_2.jsonl"
 
 
 @cache

@@ -36,8 +36,8 @@ def test_a_stop_before_the_registration_puts_the_clean_marker_back() -> None:
     world.held.clear()
     world.start("n2")
     settle(world)
-    assert world.store.record is not None
-    entry = world.store.record.node("n2")
+    assert world.store.state is not None
+    entry = world.store.state.node("n2")
     assert entry is not None
     assert entry.clean
 

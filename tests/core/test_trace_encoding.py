@@ -102,10 +102,14 @@ def test_every_type_comes_back_as_it_was(union: str, member: type) -> None:
     there_and_back()
 
 
-def test_the_two_kinds_of_done_keep_apart() -> None:
-    """A disk's Done and the store's Done share a name but never a union."""
-    disk = codec_of(DiskDone).decode(json.loads('{"op":1,"generation":2,"result":{"Done":{}}}'))
-    assert disk == DiskDone(1, 2, DiskOk())
+def test_the_two_kinds_of_success_keep_apart() -> None:
+    """A disk's success is not the store's; method: the one where the other belongs."""
+    disk = codec_of(DiskDone)
+    assert disk.decode(json.loads('{"op":1,"generation":2,"result":{"DiskOk":{}}}')) == DiskDone(
+        1, 2, DiskOk()
+    )
+    with pytest.raises(Misfit):
+        disk.decode(json.loads('{"op":1,"generation":2,"result":{"StoreOk":{}}}'))
 
 
 def test_text_is_canonical() -> None:
@@ -145,8 +149,8 @@ def test_a_payload_comes_back_as_its_length_and_crc() -> None:
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (SetTimer("beat", 1, 2.5), "SetTimer.hi_us: 2.5 is not an integer"),  # type: ignore[arg-type]
-        (SetTimer("beat", None, 2), "SetTimer.lo_us: None is not an integer"),  # type: ignore[arg-type]
+        (SetTimer("lease-renewal", 1, 2.5), "SetTimer.hi_us: 2.5 is not an integer"),  # type: ignore[arg-type]
+        (SetTimer("lease-renewal", None, 2), "SetTimer.lo_us: None is not an integer"),  # type: ignore[arg-type]
         (SetTimer(7, 1, 2), "SetTimer.key: 7 is not a string"),  # type: ignore[arg-type]
         (SaveState(1, "k", "text"), "SaveState.value: 'text' is not bytes"),  # type: ignore[arg-type]
         (AppendLog(1, 1, [batch(0)]), "is not a tuple"),  # type: ignore[arg-type]

@@ -63,7 +63,7 @@ def test_lines_are_json_objects_in_the_documented_order() -> None:
     """Goal: any tool can read the file. Method: the field names of each kind of line."""
     values = [json.loads(line) for line in LINES]
     assert list(values[0]) == ["schema", "kind", "world", "scenario", "seed", "version", "crc"]
-    step = ["i", "t", "n", "inc", "cause", "ev", "fx", "vc", "crc"]
+    step = ["i", "t", "n", "start", "cause", "ev", "fx", "vc", "crc"]
     kinds = [list(value) for value in values[1:]]
     assert kinds == [step] * 7 + [["fault", "crc"]] + [step] * 5 + [
         ["fault", "crc"],
@@ -228,8 +228,8 @@ def test_a_cut_file_can_be_read_on_request() -> None:
         (b"[1]\n", 'Line 1 is not the header of a trace: no "kind":"yak-trace".'),
         (b'{"schema":1}\n', 'Line 1 is not the header of a trace: no "kind":"yak-trace".'),
         (
-            b'{"schema":2,"kind":"yak-trace"}\n',
-            "Line 1 says that the trace has schema 2; this version reads 1.",
+            b'{"schema":3,"kind":"yak-trace"}\n',
+            "Line 1 says that the trace has schema 3; this version reads 1 and 2.",
         ),
         (
             b'{"schema":1,"kind":"yak-trace"}\n',
@@ -252,7 +252,7 @@ def test_what_is_no_trace_is_refused_in_one_sentence(data: bytes, reason: str) -
         (0, b'"world":"sim"', b'"world":1', "is a header that lacks world or scenario"),
         (1, b'"i":0', b'"i":1', "its number is 1 where 0 comes next"),
         (1, b'"i":0', b'"j":0', "is no step, fault, checkpoint or footer"),
-        (1, b'"t":0', b'"t":"0"', '"t", "inc" and "cause" are not all integers'),
+        (1, b'"t":0', b'"t":"0"', '"t", "start" and "cause" are not all integers'),
         (1, b'"cause":-1', b'"cause":0', "its cause 0 is not an earlier step"),
         (1, b'"n":"n1"', b'"n":1', '"n" is not a string or "fx" not a list'),
         (1, b'"ev":', b'"event":', "None is not an object with one key, a type"),

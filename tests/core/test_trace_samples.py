@@ -8,29 +8,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.core.trace_samples import short_trace
 from yak_core.contract.effects import AppendLog
-from yak_core.contract.events import Received, Started
-from yak_core.trace.reader import decode_trace, digest_of, digest_of_file
+from yak_core.contract.events import Received
+from yak_core.trace.reader import decode_trace, digest_of, digest_of_file, encode_trace
 from yak_core.trace.recorder import Fault, Header
+from yak_core.trace.replay import replay_lines
+from yak_core.trace.schema_1 import upgraded
 
-SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_1.jsonl"
+FORMATS = Path(__file__).parents[1] / "golden_formats"
+DIGESTS = {1: "2508994b532f07af249da23c79bcce51", 2: "6c04ad90eb285c1c5d352f4babc06c9c"}
 
 
-def test_schema_1_is_read() -> None:
+def sample(schema: int) -> list[bytes]:
+    """The lines of the kept trace of this schema; all hold the same steps."""
+    return (FORMATS / f"trace_{schema}.jsonl").read_bytes().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("schema", DIGESTS)
+def test_every_schema_is_read(schema: int) -> None:
     """Goal: yesterday's traces open tomorrow. Method: the values that went into the sample."""
-    with SAMPLE.open("rb") as lines:
-        trace = decode_trace(lines)
+    trace = decode_trace(sample(schema))
     assert trace.header == Header("sim", "made_up", 7, "0.1.0")
-    assert len(trace) == 12
+    assert list(trace) == list(decode_trace(encode_trace(short_trace())))
     assert trace.faults == (
         Fault(41, "slow_link", "n1>n3", 1_000, (("delay_us", 5_000), ("why", "x"))),
         Fault(95, "crash", "n1", None),
     )
-    first = trace.step(0).event
-    assert isinstance(first, Started)
-    assert first.config == short_trace().step(0).event.config  # type: ignore[union-attr]
-    assert first.recovered.saved == (("clean", b"\x00\xff\n"),)
     received = trace.step(8)
     assert (received.t_us, received.node, received.start, received.cause) == (55, "n2", 1, 6)
     assert isinstance(received.event, Received)
@@ -39,14 +45,62 @@ def test_schema_1_is_read() -> None:
     assert (append.batches[0].end, append.batches[0].crc) == (1, 0xDEADBEEF)
 
 
-def test_the_digest_of_schema_1_is_computed_as_ever() -> None:
+@pytest.mark.parametrize(("schema", "digest"), DIGESTS.items())
+def test_the_digest_of_every_schema_is_computed_as_ever(schema: int, digest: str) -> None:
     """Goal: a digest that was written down stays provable. Method: the sample's own."""
-    with SAMPLE.open("rb") as lines:
-        assert digest_of_file(lines) == "2508994b532f07af249da23c79bcce51"
+    assert digest_of_file(sample(schema)) == digest
 
 
-def test_what_is_written_today_is_still_schema_1() -> None:
+def test_what_is_written_today_is_still_schema_2() -> None:
     """Goal: a change of the format is noticed. Method: today's text of the same steps."""
-    assert digest_of(short_trace()) == "2508994b532f07af249da23c79bcce51", (
-        "the text of a trace has changed: is it still schema 1?"
-    )
+    assert digest_of(short_trace()) == DIGESTS[2], "the text of a trace changed: new schema?"
+
+
+def test_schema_1_is_not_replayed() -> None:
+    """Goal: no false alarm about effects with other names. Method: the sample of schema 1."""
+    replay = replay_lines(sample(1))
+    assert not replay.identical
+    assert replay.starts == ()
+    assert "schema 1" in replay.damage
+    assert replay_lines(sample(2)).damage == ""
+
+
+def test_all_names_of_schema_1_are_mapped() -> None:
+    """Goal: one table serves all of schema 1. Method: old words in each place where they occur."""
+    state = {"version": 3, "leader_incarnation": 2, "nodes": [["n1", {"incarnation": 2}]]}
+    old = {
+        "inc": 1,
+        "ev": {"MetaReply": {"outcome": {"Done": {"value": {"record": state, "beats": []}}}}},
+        "fx": [
+            {"SetTimer": {"key": "beat"}},
+            {"CancelTimer": {"key": "candidacy"}},
+            {"SaveState": {"key": "record"}},
+            {"Observe": {"note": {"StoreUnknown": {"kind": "beat"}}}},
+            {"Observe": {"note": {"StoodForElection": {"epoch": 2}}}},
+            {"CallMeta": {"request": {"BeatCall": {"incarnation": 2}}}},
+            {"CallMeta": {"request": {"Publish": {"view": []}}}},
+        ],
+    }
+    new_state = {
+        "partition_epoch": 3,
+        "leader_broker_epoch": 2,
+        "nodes": [["n1", {"broker_epoch": 2}]],
+    }
+    value = {"state": new_state, "renewals": []}
+    assert upgraded(old) == {
+        "start": 1,
+        "ev": {"MetaReply": {"outcome": {"StoreOk": {"value": value}}}},
+        "fx": [
+            {"SetTimer": {"key": "lease-renewal"}},
+            {"CancelTimer": {"key": "campaign"}},
+            {"SaveState": {"key": "record"}},
+            {"Observe": {"note": {"StoreUnknown": {"kind": "renew"}}}},
+            {"Observe": {"note": {"Campaigned": {"epoch": 2}}}},
+            {"CallMeta": {"request": {"RenewLease": {"broker_epoch": 2}}}},
+            {"CallMeta": {"request": {"Publish": {"status": []}}}},
+        ],
+    }
+    assert upgraded({"DiskDone": {"result": {"Done": {}}}}) == {
+        "DiskDone": {"result": {"DiskOk": {}}}
+    }
+    assert upgraded({"fault": {"kind": "cut"}}) == {"fault": {"kind": "disconnect"}}

@@ -49,7 +49,7 @@ def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -
     """The metadata record of three brokers."""
     return PartitionState(
         store_id="s1",
-        version=version,
+        partition_epoch=version,
         attempt=f"a{version}",
         ancestors=(),
         leader_epoch=epoch,
@@ -83,7 +83,7 @@ def short_trace() -> Trace:
     header = Replicate(1, "n1", 0, 0, -1, (), 0, 0, 1)
     steps: list[tuple[int, str, Event, list[Effect], int]] = [
         (0, "n1", started("n1", saved), [SaveState(1, "clean", None)], -1),
-        (0, "n2", started("n2"), [SetTimer("beat", 300, 400)], -1),
+        (0, "n2", started("n2"), [SetTimer("lease-renewal", 300, 400)], -1),
         (5, "p1", Started("p1", ClientConfig(("n1",)), 3, Recovered()), [], -1),
         (9, "n1", DiskDone(1, 0, DiskOk()), [CallMeta(1, Cas(None, meta, None))], 0),
         (
@@ -120,7 +120,7 @@ def short_trace() -> Trace:
             [Observe(HighWatermarkAdvanced(1))],
             8,
         ),
-        (80, "n2", TimerFired("beat"), [TruncateLog(2, 0, 1)], 1),
+        (80, "n2", TimerFired("lease-renewal"), [TruncateLog(2, 0, 1)], 1),
         (
             90,
             "p1",
@@ -141,8 +141,13 @@ def long_trace(steps: int) -> Trace:
     """``steps`` timer steps of three brokers."""
     trace = Trace(Header("sim", "long", 1, ""))
     for at in range(steps):
-        effects: list[Effect] = [SetTimer("beat", 10, 20)]
+        effects: list[Effect] = [SetTimer("lease-renewal", 10, 20)]
         trace.record(
-            at * 10, BROKERS[at % 3], 1, TimerFired("beat"), effects, at - 3 if at > 2 else -1
+            at * 10,
+            BROKERS[at % 3],
+            1,
+            TimerFired("lease-renewal"),
+            effects,
+            at - 3 if at > 2 else -1,
         )
     return trace

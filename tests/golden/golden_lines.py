@@ -45,7 +45,7 @@ def nodes(ids: tuple[str, ...]) -> str:
 
 def record(value: PartitionState) -> str:
     """The metadata record, as far as a story needs it."""
-    text = f"v{value.version} e{value.leader_epoch} leader={value.leader or '-'}"
+    text = f"v{value.partition_epoch} e{value.leader_epoch} leader={value.leader or '-'}"
     text += f" isr={nodes(value.isr)}"
     if value.elr:
         text += f" elr={nodes(value.elr)}"
@@ -68,10 +68,10 @@ def sent(what: msg.Message) -> str:
         head = f"Replicate e{what.epoch} start={what.epoch_start} prev={prev}"
         return f"{head} {batches(what.batches)} hw={what.hw}"
     if isinstance(what, msg.ReplicateAck):
-        return f"Ack e{what.epoch} inc={what.broker_epoch} match={what.match}"
+        return f"Ack e{what.epoch} broker_epoch={what.broker_epoch} match={what.match}"
     if isinstance(what, msg.ReplicateReject):
         hint = f"{what.hint_offset}/{_epoch(what.hint_epoch)}"
-        return f"Reject e{what.epoch} inc={what.broker_epoch} at={what.at} hint={hint}"
+        return f"Reject e{what.epoch} broker_epoch={what.broker_epoch} at={what.at} hint={hint}"
     if isinstance(what, msg.Fenced):
         return f"Fenced e{what.epoch} leader={what.leader or '-'}"
     if isinstance(what, msg.ProduceRequest):
@@ -134,11 +134,11 @@ def called(request: meta.MetaRequest) -> str:
     if isinstance(request, meta.Read):
         return "read"
     if isinstance(request, meta.RenewLease):
-        return "beat"
+        return "renew"
     if isinstance(request, meta.Publish):
         return "publish"
-    guard = "" if request.guard is None else f" if the beat of {request.guard[0]} stands still"
-    return f"cas {record(request.record)}{guard}"
+    guard = "" if request.guard is None else f" if {request.guard[0]} has not renewed"
+    return f"cas {record(request.state)}{guard}"
 
 
 def replied(outcome: meta.MetaOutcome) -> str:
@@ -149,9 +149,9 @@ def replied(outcome: meta.MetaOutcome) -> str:
         word, value = "done", outcome.value
     else:
         word, value = f"refused ({outcome.reason})", outcome.current
-    if value.record is None:
+    if value.state is None:
         return f"{word} unchanged" if value.unchanged else f"{word} nothing there"
-    return f"{word} {record(value.record)}"
+    return f"{word} {record(value.state)}"
 
 
 def note(value: object) -> str:
@@ -166,7 +166,11 @@ def saved(key: str, value: bytes | None) -> str:
     """What is saved under a key; the record by its version."""
     if value is None:
         return f"delete {key}"
-    return f"save {key} v{decode_partition_state(value).version}" if key == "record" else f"save {key}"
+    return (
+        f"save {key} v{decode_partition_state(value).partition_epoch}"
+        if key == "record"
+        else f"save {key}"
+    )
 
 
 def _word(value: object) -> str:

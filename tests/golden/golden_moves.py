@@ -19,7 +19,7 @@ from yak_core.metadata.store_calls import Cas, Publish, Read, RenewLease
 PATIENCE: Final[Micros] = 60_000_000
 """How long ``run until`` and ``elect`` wait for what they are told to wait for."""
 
-CALLS: Final = {"read": Read, "cas": Cas, "beat": RenewLease, "publish": Publish}
+CALLS: Final = {"read": Read, "cas": Cas, "renew": RenewLease, "publish": Publish}
 
 
 # Messages.
@@ -38,23 +38,23 @@ def drop(stage: Stage, args: Args) -> None:
         stage.say(f"lost: {stage.flight(flight)}")
 
 
-def aside(stage: Stage, args: Args) -> None:
-    """``aside NAME n1->n2 [Ack] [nth=K]``: take it off the wire; ``late NAME`` delivers it."""
-    name = args.next("a name for what is taken aside")
+def capture(stage: Stage, args: Args) -> None:
+    """``capture NAME n1->n2 [Ack] [nth=K]``: take it off the wire, for ``redeliver``."""
+    name = args.next("a name for what is captured")
     taken = tuple(_flights(stage, args))
     for flight in taken:
         del stage.world.transit.flights[flight.number]
-        stage.say(f"aside: {stage.flight(flight)}")
-    stage.aside[name] = taken
+        stage.say(f"captured: {stage.flight(flight)}")
+    stage.captured[name] = taken
 
 
-def late(stage: Stage, args: Args) -> None:
-    """``late NAME``: deliver what was taken aside, as often as you like."""
-    name = args.next("the name of what was taken aside")
+def redeliver(stage: Stage, args: Args) -> None:
+    """``redeliver NAME``: deliver what was captured, as often as you like."""
+    name = args.next("the name of what was captured")
     args.finish()
-    if name not in stage.aside:
-        raise args.error(f"nothing was taken aside as {name}")
-    for flight in stage.aside[name]:
+    if name not in stage.captured:
+        raise args.error(f"nothing was captured as {name}")
+    for flight in stage.captured[name]:
         number = stage.world.transit.number()
         stage.world.transit.flights[number] = replace(flight, number=number)
         stage.world.deliver(number)
@@ -80,16 +80,16 @@ def release(stage: Stage, args: Args) -> None:
         del stage.world.held[link]
 
 
-def cut(stage: Stage, args: Args) -> None:
-    """``cut n1->n2 n1<->store``: whatever is sent over these links is lost, silently."""
+def disconnect(stage: Stage, args: Args) -> None:
+    """``disconnect n1->n2 n1<->store``: whatever is sent over these links is lost, silently."""
     for src, dst in args.links():
-        stage.world.transit.cut[src, dst] = None
+        stage.world.transit.disconnected[src, dst] = None
 
 
 def heal(stage: Stage, args: Args) -> None:
     """``heal``: no link is cut any more."""
     args.finish()
-    stage.world.transit.cut.clear()
+    stage.world.transit.disconnected.clear()
 
 
 # Time.
@@ -145,10 +145,10 @@ def settle_all(stage: Stage, args: Args) -> None:
 
 
 def disk(stage: Stage, args: Args) -> None:
-    """``disk n1 done|full|perform|tell [count=K]``: move a disk's first orders.
+    """``disk n1 done|full|perform|report [count=K]``: move a disk's first orders.
 
-    ``perform`` does the order and does not tell the node yet, ``tell`` tells it; ``done`` is both,
-    ``full`` is a failed append.
+    ``perform`` does the order and does not tell the node yet, ``report`` tells it; ``done`` is
+    both, ``full`` is a failed append.
     """
     node, move, count = args.next("the node"), args.next("the move"), args.number("count", 1)
     args.finish()
@@ -157,7 +157,7 @@ def disk(stage: Stage, args: Args) -> None:
         "done": lambda: world.disk_complete(node),
         "full": lambda: world.disk_complete(node, no_space=True),
         "perform": lambda: world.disk_perform(node),
-        "tell": lambda: world.disk_report(node),
+        "report": lambda: world.disk_report(node),
     }
     if move not in moves:
         raise args.error(f"{move} is none of {', '.join(moves)}")
@@ -166,17 +166,19 @@ def disk(stage: Stage, args: Args) -> None:
 
 
 def store(stage: Stage, args: Args) -> None:
-    """``store n1 happen|reply|answer|unknown|lose|repeat|aside [cas|read|beat|publish] [nth=K]``.
+    """``store n1 MOVE [cas|read|renew|publish] [nth=K]``.
+
+    ``MOVE`` is happen, reply, answer, unknown, lose, repeat or capture.
 
     Moves the node's metadata call: let it happen, let its reply arrive, both; or tell the node that
     it timed out, while the request is still under way or lost; or let a copy of it happen. What is
-    put aside goes on with ``store n1 late``.
+    captured goes on with ``store n1 redeliver``.
     """
     node, move = args.next("the node"), args.next("the move")
     world = stage.world
-    if move == "late":
+    if move == "redeliver":
         args.finish()
-        for known in stage.aside_calls.pop(node, ()):
+        for known in stage.captured_calls.pop(node, ()):
             world.transit.calls[known.number] = known
             world.meta_complete(known.number)
         return
@@ -191,11 +193,11 @@ def store(stage: Stage, args: Args) -> None:
         world.meta_unknown(call.number)
     elif move == "lose":
         world.meta_unknown(call.number, lose_request=True)
-    elif move == "aside":
+    elif move == "capture":
         del world.transit.calls[call.number]
-        stage.aside_calls[node] = (*stage.aside_calls.get(node, ()), call)
+        stage.captured_calls[node] = (*stage.captured_calls.get(node, ()), call)
         reply = "" if call.outcome is None else f": {golden_lines.replied(call.outcome)}"
-        stage.say(f"aside: {node} -> store {golden_lines.called(call.request)}{reply}")
+        stage.say(f"captured: {node} -> store {golden_lines.called(call.request)}{reply}")
     elif move == "repeat":
         world.meta_execute(world.meta_repeat(call.number))
     else:
@@ -206,7 +208,7 @@ def register(stage: Stage, args: Args) -> None:
     """``register n2``: another process registers under this node's id, behind its back."""
     node = args.next("the node")
     args.finish()
-    known = stage.world.store.record
+    known = stage.world.store.state
     if known is None:
         raise args.error("the store holds no record")
     entered = transitions.register(known, attempt="another-1", node=node, clean=True, url="")
@@ -223,7 +225,7 @@ def rollback(stage: Stage, args: Args) -> None:
     kept = stage.world.store.history
     if not 0 < by < len(kept):
         raise args.error(f"the store has had {len(kept)} records")
-    stage.world.store.record = kept[-1 - by]
+    stage.world.store.state = kept[-1 - by]
     del kept[-by:]
     stage.say(f"store {golden_lines.record(kept[-1])}")
 
@@ -280,11 +282,11 @@ def await_record(stage: Stage, args: Args, key: str, value: str) -> None:
 
 
 def _recorded(stage: Stage, key: str) -> str:
-    value = stage.world.store.record
+    value = stage.world.store.state
     if value is None:
         return ""
     found = {"isr": golden_lines.nodes(value.isr), "leader": value.leader or "-"}
-    found |= {"version": str(value.version), "epoch": str(value.leader_epoch)}
+    found |= {"version": str(value.partition_epoch), "epoch": str(value.leader_epoch)}
     return found[key]
 
 

@@ -26,7 +26,7 @@ from yak_core.manual.world import Manual
 from yak_core.metadata.store_calls import Publish, RenewLease
 from yak_core.rules import Rules
 
-DULL_NOTES = ("RecordObserved", "ProposalEnded", "Campaigned")
+DULL_NOTES = ("PartitionStateObserved", "ProposalEnded", "Campaigned")
 """Notes that repeat what the lines around them say."""
 
 
@@ -61,14 +61,14 @@ class ShowingBackend(ManualBackend):
 
 @dataclass
 class Stage:
-    """One script's world. ``aside`` are messages that were taken off the wire, by name."""
+    """One script's world. ``captured`` are messages that were taken off the wire, by name."""
 
     rules: Rules
     world: Manual = field(init=False)
     lines: list[str] = field(default_factory=list)
     show_all: bool = False
-    aside: dict[str, tuple[Flight, ...]] = field(default_factory=dict)
-    aside_calls: dict[NodeId, tuple[MetaCall, ...]] = field(default_factory=dict)
+    captured: dict[str, tuple[Flight, ...]] = field(default_factory=dict)
+    captured_calls: dict[NodeId, tuple[MetaCall, ...]] = field(default_factory=dict)
     orders: dict[tuple[NodeId, int, int], str] = field(default_factory=dict)
     labels: dict[tuple[NodeId, int, int], str] = field(default_factory=dict)
     sequences: dict[tuple[int, int], int] = field(default_factory=dict)
@@ -169,8 +169,8 @@ class Stage:
         leading = broker.leading
         if leading is None:
             return f"{text} leader={broker.leader or '-'}"
-        assert broker.view is not None
-        text += f" isr={golden_lines.nodes(broker.view.isr)}"
+        assert broker.partition is not None
+        text += f" isr={golden_lines.nodes(broker.partition.isr)}"
         if broker.pending_isr is not None:
             text += f" pending={golden_lines.nodes(broker.pending_isr)}"
         for peer, progress in leading.progress.items():

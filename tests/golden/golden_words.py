@@ -10,8 +10,8 @@ from collections.abc import Callable
 from typing import Final
 
 from tests.golden import golden_lines
-from tests.golden import golden_lives as lives
 from tests.golden import golden_moves as moves
+from tests.golden import golden_starts as starts
 from tests.golden.golden_args import Args
 from tests.golden.golden_script import Command, ScriptError
 from tests.golden.golden_stage import Stage
@@ -43,7 +43,7 @@ def epochs(stage: Stage, args: Args) -> None:
 def record(stage: Stage, args: Args) -> None:
     """``record``: what the metadata store holds."""
     args.finish()
-    value = stage.world.store.record
+    value = stage.world.store.state
     stage.say("store nothing" if value is None else f"store {golden_lines.record(value)}")
 
 
@@ -64,27 +64,27 @@ def show(stage: Stage, args: Args) -> None:
 Word = Callable[[Stage, Args], None]
 
 WORDS: Final[dict[str, Word]] = {
-    "cluster": lives.cluster,
-    "start": lives.start,
-    "crash": lives.crash,
-    "stop": lives.stop,
-    "damage": lives.damage,
-    "wipe": lives.wipe,
-    "produce": lives.produce,
-    "fetch": lives.fetch,
-    "offsets": lives.offsets,
-    "client": lives.client,
-    "send": lives.send,
-    "poll": lives.poll,
-    "seek": lives.seek,
+    "cluster": starts.cluster,
+    "start": starts.start,
+    "crash": starts.crash,
+    "stop": starts.stop,
+    "damage": starts.damage,
+    "wipe": starts.wipe,
+    "produce": starts.produce,
+    "fetch": starts.fetch,
+    "offsets": starts.offsets,
+    "client": starts.client,
+    "send": starts.send,
+    "poll": starts.poll,
+    "seek": starts.seek,
     "deliver": moves.deliver,
     "drop": moves.drop,
-    "aside": moves.aside,
-    "late": moves.late,
+    "capture": moves.capture,
+    "redeliver": moves.redeliver,
     "duplicate": moves.duplicate,
     "hold": moves.hold,
     "release": moves.release,
-    "cut": moves.cut,
+    "disconnect": moves.disconnect,
     "heal": moves.heal,
     "fire": moves.fire,
     "stall": moves.stall,

@@ -82,7 +82,7 @@ def test_malformed_script_is_refused_with_its_line(text: str, line: int, reason:
         ("deliver n1->n2", "there are 0 such messages"),
         ("hold n1-n2", "n1-n2 is not a link"),
         ("release n1->n2", "n1->n2 is not held"),
-        ("late ghost", "nothing was taken aside as ghost"),
+        ("redeliver ghost", "nothing was captured as ghost"),
         ("run soon", "soon is not a duration"),
         ("run until moon=full", "nobody can wait until moon=full"),
         ("run until leader=n7", "did not come about"),

@@ -24,13 +24,13 @@ PROMISED = tuple(f"R{i}" for i in (*range(13), 14, 15, 16, 17))
 """The rules of this stage of the project."""
 
 
-def cut_at_high_watermark(
+def truncate_at_high_watermark(
     epochs: EpochIndex, leo: Offset, hw: Offset, first_of_epoch: bool, message: Replicate
 ) -> Offset:
     return hw if first_of_epoch else leo
 
 
-def cut_before_comparing(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offset:
+def truncate_before_comparing(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offset:
     return min(leo, message.prev_offset) if message.batches else leo
 
 
@@ -78,7 +78,9 @@ def accept_any_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCh
     return SequenceCheck("accept")
 
 
-def keep_after_cut(rebuilt: Callable[[], ProducerTable], current: ProducerTable) -> ProducerTable:
+def keep_after_truncation(
+    rebuilt: Callable[[], ProducerTable], current: ProducerTable
+) -> ProducerTable:
     return current
 
 
@@ -113,8 +115,8 @@ NAIVE = (
     Naive(
         "R3",
         "truncation_point",
-        cut_at_high_watermark,
-        "follower_cuts_what_disagrees_not_by_high_watermark",
+        truncate_at_high_watermark,
+        "follower_truncates_what_disagrees_not_by_high_watermark",
     ),
     Naive(
         "R3",
@@ -122,7 +124,9 @@ NAIVE = (
         lambda my_epoch, my_leader, epoch, leader: "accept",
         "follower_refuses_an_epoch_that_is_over",
     ),
-    Naive("R3", "conflict_point", cut_before_comparing, "follower_compares_before_it_cuts"),
+    Naive(
+        "R3", "conflict_point", truncate_before_comparing, "follower_compares_before_it_truncates"
+    ),
     Naive("R3", "ack_position", lambda verified, leo: leo, "ack_names_what_was_verified"),
     Naive(
         "R3",
@@ -158,8 +162,8 @@ NAIVE = (
     Naive(
         "R9",
         "producers_after_truncation",
-        keep_after_cut,
-        "cut_batch_is_forgotten_by_its_producer_table",
+        keep_after_truncation,
+        "truncated_batch_is_forgotten_by_its_producer_table",
     ),
     Naive(
         "R9",
@@ -249,7 +253,7 @@ FOREIGN_EPOCH = """\
 # R10: A waiter that outlived its epoch, at a broker that leads again with another record there.
 
 (cluster 3)
-(cut n1->n2 n1->n3)
+(disconnect n1->n2 n1->n3)
 (produce n1 a)
 (settle)
 (elect n2)

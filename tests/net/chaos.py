@@ -22,7 +22,8 @@ from yak_net.client.producer import Producer, Resolved
 PATIENCE_S = 40.0
 NODES = ("n1", "n2", "n3")
 QUICK = (
-    "lease_us=1000000", "lease_renew_us=100000", "replicate_heartbeat_us=50000", "election_stagger_us=100000",
+    "lease_us=1000000", "lease_renew_us=100000", "replicate_heartbeat_us=50000",
+    "election_stagger_us=100000",
     "replica_lag_us=1000000",
 )  # fmt: skip
 """A third of the usual periods, for tests that wait for many failovers."""

@@ -36,7 +36,7 @@ def url(node: NodeId) -> str:
 
 def isr(world: Manual) -> tuple[str, ...]:
     """The recorded ISR."""
-    return () if world.store.record is None else world.store.record.isr
+    return () if world.store.state is None else world.store.state.isr
 
 
 def cluster(nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2) -> Manual:
@@ -57,7 +57,7 @@ def _knows(world: Manual, node_id: NodeId) -> bool:
     assert node.config is not None
     whole = node.config.replicas
     leading = node.leading is not None or node_id != whole[0]
-    return leading and node.view is not None and node.view.isr == whole
+    return leading and node.partition is not None and node.partition.isr == whole
 
 
 class WorldGateway:

@@ -291,7 +291,7 @@ def test_whoever_goes_away_is_not_waited_for() -> None:
             await gateway.waits.wait()
             posted.cancel()
             await gateway.left.wait()
-            assert len(gateway.node.writers.committed) == 0
+            assert len(gateway.node.writers.awaiting_commit) == 0
 
     run(test())
     world.held.clear()

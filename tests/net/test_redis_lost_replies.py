@@ -76,13 +76,15 @@ def test_a_late_reply_does_not_answer_the_next_call(server: RedisServer) -> None
     """Method: the reply waits in the proxy until its call has ended, then it is let go."""
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
-        assert value_of(await store.call(Read())).record == RECORD
+        assert value_of(await store.call(Read())).state == RECORD
         for turn in range(3):
             proxy.holding = True
             assert await store.call(beat(f"late{turn}")) == Unknown()
             assert "no answer within 0.5 s" in store.problem
             assert proxy.release() > 0
-            assert await store.call(Publish((("leader", "n1"),))) == StoreOk(MetaValue(None, True, ()))
+            assert await store.call(Publish((("leader", "n1"),))) == StoreOk(
+                MetaValue(None, True, ())
+            )
             found = value_of(await store.call(beat(f"next{turn}")))
             assert (found.renewals_of(f"next{turn}"), found.renewals_of(f"late{turn}")) == (1, 1)
             assert store.problem == ""
@@ -133,7 +135,7 @@ def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: Redi
         if outcome != Unknown():
             found = value_of(outcome)
             assert found.renewals_of(node) == 1
-            assert found.record == RECORD
+            assert found.state == RECORD
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
         def fate() -> float | None:

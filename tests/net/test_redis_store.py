@@ -17,7 +17,7 @@ from tests.net.redis_server import RedisServer, redis_server
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import (
-    NOTHING_SAID,
+    NO_VALUE,
     REFUSED_STAMP,
     Cas,
     MetaRequest,
@@ -118,11 +118,11 @@ def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
             server.start()
             assert await done(store, Read()) == held
             assert held.renewals_of("n1") == start
-            assert held.record == RECORD
+            assert held.state == RECORD
         server.kill()
         server.wipe()
         server.start()
-        assert (await done_in_the_end(store, Read())).record is None
+        assert (await done_in_the_end(store, Read())).state is None
 
     with redis_server(tcp=tcp) as server:
         with_store(server.url, LONG_US, lambda store: play(server, store))
@@ -142,7 +142,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             assert "no answer within 0.2 s" in store.problem
             server.resume()
             found = await done_in_the_end(store, Read())
-            assert found.record == RECORD
+            assert found.state == RECORD
             found = await done_in_the_end(store, RenewLease(f"{turn}+", 1, None))
             assert found.renewals_of(f"{turn}+") >= 1
             # What was under way has happened once or not at all.
@@ -166,15 +166,15 @@ def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
         return False
 
     async def play(store: RedisStore) -> None:
-        base: PartitionState | None = (await done(store, WRITE)).record
+        base: PartitionState | None = (await done(store, WRITE)).state
         writers = [RedisStore(server.url, "c", LONG_US) for _ in range(8)]
         for turn in range(rounds):
             assert base is not None
             tries = (propose(one, base, f"{turn}.{i}") for i, one in enumerate(writers))
             assert sum(await asyncio.gather(*tries)) == 1
-            base = (await done(store, Read())).record
+            base = (await done(store, Read())).state
         assert base is not None
-        assert base.version == 1 + rounds
+        assert base.partition_epoch == 1 + rounds
         for one in writers:
             await one.close()
 
@@ -190,14 +190,14 @@ def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) ->
         await done(store, RenewLease("n1", 1, None))
         with server.client() as client:
             if damage == "beat":
-                client.hset(KEYS.beats, "n1", "1:one")
+                client.hset(KEYS.renewals, "n1", "1:one")
             else:
-                client.hset(KEYS.record, damage, "9")
-            held = client.hgetall(KEYS.record), client.hgetall(KEYS.beats)
+                client.hset(KEYS.state, damage, "9")
+            held = client.hgetall(KEYS.state), client.hgetall(KEYS.renewals)
             for request in (Read(), WRITE):
                 with pytest.raises(StoreError, match=r"cluster c .* damaged"):
                     await store.call(request)
-            assert (client.hgetall(KEYS.record), client.hgetall(KEYS.beats)) == held
+            assert (client.hgetall(KEYS.state), client.hgetall(KEYS.renewals)) == held
 
     with_store(server.url, LONG_US, play)
 
@@ -270,7 +270,7 @@ def test_a_malformed_list_is_damage() -> None:
     async def main() -> None:
         async with canned_server(b"*1\r\n$4\r\ndone\r\n") as where:
             store = RedisStore(f"redis://{where}", "c", LONG_US)
-            assert await store.call(Publish(())) == StoreOk(NOTHING_SAID)
+            assert await store.call(Publish(())) == StoreOk(NO_VALUE)
             with pytest.raises(StoreError):
                 await store.call(Read())
             await store.close()

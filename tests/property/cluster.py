@@ -92,7 +92,7 @@ class Cluster:
         self.stand("n1")
         settle(self.world)
         for node_id in ("n2", "n3", "n1"):
-            self.fire(node_id, "beat")
+            self.fire(node_id, "lease-renewal")
             settle(self.world)
         self.fire("n1", "heartbeat")
         settle(self.world)
@@ -239,20 +239,20 @@ class Cluster:
 
     def budget_spent(self) -> bool:
         """Nobody is left who may be elected: with flush=os that takes min ISR lossy restarts."""
-        record = self.world.store.record
-        return record is not None and not record.isr and not record.elr
+        state = self.world.store.state
+        return state is not None and not state.isr and not state.elr
 
     def converged(self) -> bool:
         """Logs equal, HW = LEO everywhere, ISR = all, nothing pending (Lv8)."""
-        record = self.world.store.record
-        if record is None or record.leader is None or record.isr != NODES:
+        state = self.world.store.state
+        if state is None or state.leader is None or state.isr != NODES:
             return False
         brokers = [self.broker(node_id) for node_id in NODES]
         end = brokers[0].log.leo
         return (
-            all(b.hw == b.log.leo == end and b.epoch == record.leader_epoch for b in brokers)
-            and self.leads(record.leader)
-            and self.broker(record.leader).pending_isr is None
+            all(b.hw == b.log.leo == end and b.epoch == state.leader_epoch for b in brokers)
+            and self.leads(state.leader)
+            and self.broker(state.leader).pending_isr is None
             and all(not self.world.nodes[p].callers for p in PRODUCERS)
         )
 
@@ -290,7 +290,7 @@ class Cluster:
         raise AssertionError(f"the reader did not reach {end}")
 
     def state(self) -> str:
-        lines = [f"record {self.world.store.record}"]
+        lines = [f"record {self.world.store.state}"]
         for node_id in NODES:
             place = self.world.nodes[node_id]
             lines.append(

@@ -225,9 +225,9 @@ def old_copy(node: NodeId) -> Move:
     """The disk of an earlier start. An old copy of the same start's disk nobody could tell."""
 
     def move(cluster: Cluster) -> str:
-        record = cluster.world.store.record
+        state = cluster.world.store.state
         start, copy = cluster.copies[node]
-        if record is None or record.broker_epoch_of(node) == start:
+        if state is None or state.broker_epoch_of(node) == start:
             return NOTHING
         cluster.damage(node, copy.fork())
         return f"{node} goes down and its disk is replaced by an old copy"
@@ -273,6 +273,6 @@ def failover(cluster: Cluster) -> str:
 def all_beat(cluster: Cluster) -> str:
     """All brokers beat and look at the record."""
     for node in NODES:
-        if cluster.fire(node, "beat"):
+        if cluster.fire(node, "lease-renewal"):
             cluster.run_alone(node)
     return "all brokers beat"

@@ -83,7 +83,7 @@ def _menu() -> tuple[Move, ...]:
     menu += [replicate, replicate_last, push_only] * 3
     menu += [run_without(node) for node in NODES] * 5
     menu += [fire(node, "heartbeat") for node in NODES] * 2
-    menu += [fire(node, "beat") for node in NODES]
+    menu += [fire(node, "lease-renewal") for node in NODES]
     menu += [fire_any(node) for node in (*NODES, *PRODUCERS, READER)]
     menu += [all_beat] * 4
     menu += [late_heartbeat] * 6

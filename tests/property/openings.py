@@ -137,9 +137,9 @@ def _without_n3(cluster: Cluster) -> None:
     flights = cluster.world.transit.flights
     for number in [n for n, f in flights.items() if "n3" in (f.src, f.dst)]:
         cluster.world.drop(number)
-    record = cluster.world.store.record
-    assert record is not None
-    assert record.isr == NODES[:2], "the opening lets n3 out of the ISR"
+    state = cluster.world.store.state
+    assert state is not None
+    assert state.isr == NODES[:2], "the opening lets n3 out of the ISR"
 
 
 OPENINGS: tuple[Opening, ...] = (

@@ -30,7 +30,7 @@ STEPS = 40
 nodes = st.sampled_from(NODES)
 producers = st.sampled_from(PRODUCERS)
 positions = st.integers(-3, 8)
-TIMERS = ("heartbeat", "beat", "candidacy", "proposal", "read-again", "waiters", "readers")
+TIMERS = ("heartbeat", "lease-renewal", "campaign", "proposal", "read-again", "waiters", "readers")
 
 
 class Brokers(RuleBasedStateMachine):
@@ -166,7 +166,7 @@ def test_the_machine_breaks_no_invariant() -> None:
     total = Brokers.total
     print(f"\n{total}")
     assert total.second_leader >= EXAMPLES * 30 // 100
-    assert total.cut > 0
+    assert total.truncated > 0
     assert total.unknown > 0
     assert total.torn_crash > 0
 

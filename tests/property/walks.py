@@ -23,7 +23,7 @@ moves = st.binary(min_size=MOVES_MIN, max_size=MOVES_MAX)
 
 GOALS = (
     ("second_leader", 30, "elect a second leader"),
-    ("cut", 10, "cut a non-empty suffix"),
+    ("truncated", 10, "truncated a non-empty suffix"),
     ("unknown", 10, "see an unknown metadata outcome"),
     ("torn_crash", 5, "crash between append and flush"),
     ("unknown_write", 3, "see an unknown outcome of a write of the record"),

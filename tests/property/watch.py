@@ -24,7 +24,7 @@ class Counts:
 
     epochs: int = 0
     second_leader: int = 0
-    cut: int = 0
+    truncated: int = 0
     unknown: int = 0
     unknown_write: int = 0
     torn_crash: int = 0
@@ -61,7 +61,7 @@ class WatchedStore(StoreModel):
         known = len(self.history)
         outcome = super().apply(request)
         for record in self.history[known:]:
-            self.invariants.on_record(record)
+            self.invariants.on_state(record)
         return outcome
 
 
@@ -77,7 +77,7 @@ class Tally:
             if type(effect) is Observe:
                 note = effect.note
                 if type(note) is Truncated:
-                    counts.cut += note.end < note.end_before
+                    counts.truncated += note.end < note.end_before
                 elif type(note) is IsrShrunk:
                     counts.shrunk += 1
                 elif type(note) is IsrExpanded:

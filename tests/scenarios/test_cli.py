@@ -109,13 +109,13 @@ def test_a_scenario_is_a_program_too(name: str, tmp_path: Path) -> None:
 
 def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
     """Goal: time, event, leader, epoch, HW in each line. Method: compare with the run's story."""
-    story = [str(line) for line in run("leader_failover", 7).story]
+    narrative = [str(line) for line in run("leader_failover", 7).narrative]
     lines = seven[1].splitlines()
-    assert lines[: len(story)] == story
-    assert lines[len(story)] == f"wrote {Path('out', 'leader_failover', '7')}"
-    assert all(line.startswith("proved: ") for line in lines[len(story) + 1 : -2])
-    assert any("n1 crashed, 2 batches were not flushed [no leader]" in line for line in story)
-    assert any(" elected, epoch 2, its log ends at 30 [leader " in line for line in story)
+    assert lines[: len(narrative)] == narrative
+    assert lines[len(narrative)] == f"wrote {Path('out', 'leader_failover', '7')}"
+    assert all(line.startswith("proved: ") for line in lines[len(narrative) + 1 : -2])
+    assert any("n1 crashed, 2 batches were not flushed [no leader]" in line for line in narrative)
+    assert any(" elected, epoch 2, its log ends at 30 [leader " in line for line in narrative)
 
 
 def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:

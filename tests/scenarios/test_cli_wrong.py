@@ -169,7 +169,7 @@ def test_a_file_that_cannot_be_written_costs_only_itself() -> None:
         (b"hello\n", "Line 1 is not a JSON object, so this is not a trace."),
         (b"{}\n", "Line 1 is not the header of a trace"),
         (b"\xff\xfe\n", "Line 1 is not UTF-8, so this is not a trace."),
-        (b'{"schema":9,"kind":"yak-trace"}\n', "this version reads 1."),
+        (b'{"schema":9,"kind":"yak-trace"}\n', "this version reads 1 and 2."),
     ],
 )
 def test_what_is_no_trace_is_refused(content: bytes, words: str) -> None:

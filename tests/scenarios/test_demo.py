@@ -138,7 +138,7 @@ def test_a_tampered_record_fails_the_demo(how: str, content: bytes | None) -> No
     assert last_lines(ran.stdout)[1] == "valid: false"
     verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["valid"] is False
-    assert verdict["claims"][-1]["happened"] in verdict["reason"]
+    assert verdict["expectations"][-1]["happened"] in verdict["reason"]
 
 
 def test_one_line_can_be_tampered_with_too() -> None:

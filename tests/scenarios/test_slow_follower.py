@@ -79,7 +79,7 @@ def test_nobody_else_leads_and_nothing_is_lost(seed: int) -> None:
 
 @pytest.mark.parametrize("lag_s", [1, 2, 3])
 def test_the_lag_that_is_set_decides(lag_s: int) -> None:
-    """Goal: `--set replica_lag_us` does what it says. Method: measure how long it takes to shrink."""
+    """Goal: `--set replica_lag_us` does what it says. Method: measure the time to shrink."""
     result = run_scenario(load("slow_follower"), 7, {"replica_lag_us": str(lag_s * 1_000_000)})
     leader, _, slow_us = ends(result)
     shrunk_us = next(at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us)

@@ -53,7 +53,7 @@ class Tale:
         """A broker's log grows."""
         self.step(at, node, TICK, AppendLog(1, 0, (batch(base, epoch, count, b""),)))
 
-    def cut(self, at: Micros, node: NodeId, end: Offset) -> None:
+    def truncate(self, at: Micros, node: NodeId, end: Offset) -> None:
         """A broker's log is cut."""
         self.step(at, node, TICK, TruncateLog(1, 0, end))
 
@@ -121,7 +121,7 @@ def failover(per_second: int = 50, batch_count: int = 1) -> Trace:
     tale.fault(6_000 * MS, "restart", "n1")
     tale.start(6_000 * MS, "n1", base - batch_count, max(0, committed - batch_count))
     tale.note(6_050 * MS, "n1", BecameFollower(2, "n3"))
-    tale.cut(6_060 * MS, "n1", committed)
+    tale.truncate(6_060 * MS, "n1", committed)
     next_base = committed
     at = start + 50 * MS
     while at < 8 * SECOND:

@@ -24,9 +24,9 @@ SEEDS = (7, 31)
 IN_ANOTHER_PROCESS = f"""
 from hashlib import sha256
 from yak_core.trace.reader import digest_of, encode_trace
-from yak_sim.search.swarm import run_mix
+from yak_sim.search.swarm import run_swarm
 for seed in {SEEDS}:
-    result = run_mix(seed)
+    result = run_swarm(seed)
     assert result.valid is True, result.reason
     history = repr(list(result.history.objects())).encode()
     story = "".join(map(str, result.story)).encode()

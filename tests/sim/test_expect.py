@@ -122,7 +122,7 @@ DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("damage", "claim", "said"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
+    ("damage", "expectation", "said"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
 )
 def test_a_claim_about_a_damaged_run_fails_and_says_where(
     damage: Callable[[World], None], expectation: str, said: str, world: World
@@ -157,7 +157,7 @@ def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: Wo
 
 
 @pytest.mark.parametrize(
-    ("claim", "said"),
+    ("expectation", "said"),
     [
         (lambda world: world.expect.leader_is("n9"), "expected n9 to lead"),
         (lambda world: world.expect.isr_is(["n1"]), "it is n1, n2, n3"),

@@ -20,7 +20,7 @@ def test_faults_are_kept_in_the_words_of_a_plan() -> None:
         one, two, three = world.brokers
         world.crash(one, lose="torn", for_us=300_000)
         world.pause(two, for_us=200_000)
-        cut = world.cut(two, (three, "store"))
+        disconnect = world.disconnect(two, (three, "store"))
         world.partition((one, two), three, for_us=100_000)
         world.slow_link(one, two, delay_us=5_000, bytes_per_s=9)
         world.clog(one, two, for_us=50_000)
@@ -31,7 +31,7 @@ def test_faults_are_kept_in_the_words_of_a_plan() -> None:
         world.stall_disk(three, for_us=1_000)
         world.fill_disk(two, for_us=1_000)
         world.reset(two, three)
-        world.heal(cut)
+        world.heal(disconnect)
         yield world.sleep(seconds=0.4)
         world.stop(three, for_us=100_000)
         yield world.sleep(seconds=2)
@@ -45,7 +45,7 @@ def test_faults_are_kept_in_the_words_of_a_plan() -> None:
     assert ("restart", "n1") in kept
     assert kept["restart", "n1"].at_us == kept["crash", "n1"].at_us + 300_000
     assert kept["resume", "n2"].at_us == kept["pause", "n2"].at_us + 200_000
-    assert kept["cut", "n2>n3,store"].for_us is None
+    assert kept["disconnect", "n2>n3,store"].for_us is None
     assert ("heal", "n2>n3,store") in kept
     assert kept["partition", "n1,n2|n3"].for_us == 100_000
     assert dict(kept["slow_link", "n1>n2"].details) == {"delay_us": 5_000, "bytes_per_s": 9}
@@ -68,7 +68,7 @@ def test_a_plan_does_what_a_script_would() -> None:
             yield world.at(seconds=1)
             world.crash("n1", lose="some", for_us=seconds(4))
             yield world.at(seconds=2)
-            world.cut(("n2",), ("n3", "store"), for_us=seconds(1))
+            world.disconnect(("n2",), ("n3", "store"), for_us=seconds(1))
             yield world.at(seconds=2.5)
             world.pause("n3", for_us=seconds(1))
         yield world.at(seconds=8)
@@ -77,12 +77,12 @@ def test_a_plan_does_what_a_script_would() -> None:
 
     by_hand, by_plan = run(story), run(story, planned="true")
     assert by_hand.faults == by_plan.faults
-    assert [line.text for line in by_hand.story] == [line.text for line in by_plan.story]
+    assert [line.text for line in by_hand.narrative] == [line.text for line in by_plan.narrative]
 
 
 PLAN = (
     Fault(1_000_000, "crash", "n1", seconds(4), (("lose", "some"),)),
-    Fault(2_000_000, "cut", "n2>n3,store", seconds(1)),
+    Fault(2_000_000, "disconnect", "n2>n3,store", seconds(1)),
     Fault(2_500_000, "pause", "n3", seconds(1)),
 )
 
@@ -104,7 +104,7 @@ def test_a_plan_may_mean_whoever_leads() -> None:
     ("fault", "said"),
     [
         (Fault(0, "meteor", "n1"), "no fault of the kind 'meteor'"),
-        (Fault(0, "cut", "n1"), "'n1' does not name two sides"),
+        (Fault(0, "disconnect", "n1"), "'n1' does not name two sides"),
         (Fault(0, "crash", "n8"), "names 'n8', which is no part of this cluster"),
         (Fault(0, "partition", "n1|n2,stor"), "names 'stor'"),
     ],

@@ -214,7 +214,11 @@ def test_shipping_reads_as_of_the_order_and_tells_what_went_out() -> None:
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, Started):
-            return [two, SendLog(2, 0, "n2", HEADER, 0, 2, 1 << 20), SetTimer("cut", 900, 900)]
+            return [
+                two,
+                SendLog(2, 0, "n2", HEADER, 0, 2, 1 << 20),
+                SetTimer("disconnect", 900, 900),
+            ]
         if isinstance(event, TimerFired):
             return [
                 SendLog(3, 0, "n2", HEADER, 0, 2, 1 << 20),

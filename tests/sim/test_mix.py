@@ -46,7 +46,15 @@ def test_plans_stay_within_the_promise() -> None:
         if mix.flush == "os":
             assert sum(kind.startswith("crash") for kind in kinds) <= mix.topology.min_isr - 1
     assert flush == {"batch", "os"}
-    assert {"crash", "crash_within_step", "stop", "pause", "isolate", "cut", "partition"} <= seen
+    assert {
+        "crash",
+        "crash_within_step",
+        "stop",
+        "pause",
+        "isolate",
+        "disconnect",
+        "partition",
+    } <= seen
     assert {"store_outage", "lose_reply", "clog", "slow_link", "stall_disk", "reset"} <= seen
 
 

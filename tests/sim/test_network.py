@@ -72,7 +72,7 @@ def test_a_cut_is_one_way_and_takes_what_is_under_way() -> None:
     network = world.engine.network
     send(world, "n1", "n2", 1)
     send(world, "n2", "n1", 1)
-    fault = NetworkFault("cut", ("n1",), ("n2",))
+    fault = NetworkFault("disconnect", ("n1",), ("n2",))
     network.add(fault)
     send(world, "n1", "n2", 2)
     send(world, "n1", "n3", 2)
@@ -91,8 +91,8 @@ def test_two_faults_on_a_link_both_have_to_end() -> None:
     """Goal: healing one leaves the other. Method: overlapping cuts, one of them two ways."""
     world = three()
     network = world.engine.network
-    both = NetworkFault("cut", ("n1",), ("n2", "n3"), two_way=True)
-    one = NetworkFault("cut", (BROKERS,), ("n2",))
+    both = NetworkFault("disconnect", ("n1",), ("n2", "n3"), two_way=True)
+    one = NetworkFault("disconnect", (BROKERS,), ("n2",))
     network.add(both)
     network.add(one)
     network.remove(both)
@@ -109,7 +109,7 @@ def test_two_faults_on_a_link_both_have_to_end() -> None:
 def test_a_fault_holds_for_links_that_are_used_later() -> None:
     """Goal: no message slips through on a link that nobody had used. Method: a first message."""
     world = three()
-    world.engine.network.add(NetworkFault("cut", (EVERYONE,), ("n3",)))
+    world.engine.network.add(NetworkFault("disconnect", (EVERYONE,), ("n3",)))
     send(world, "n1", "n3", 1)
     send(world, "n1", "n2", 1)
     world.engine.run_for(1_000)
@@ -133,7 +133,7 @@ def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
     network.add(fault)
     send(world, "n1", "n2", 4)
     world.engine.run_for(1_000)
-    cut = NetworkFault("cut", ("n1",), ("n2",))
+    cut = NetworkFault("disconnect", ("n1",), ("n2",))
     network.add(cut)
     network.remove(fault)
     world.engine.run_for(1_000)

@@ -69,7 +69,7 @@ def test_the_picture_of_a_failover_says_who_led_and_what_went_wrong() -> None:
         "epoch 2: n3 leads",
         "leads epoch 2",
         "n1 crashes, LEO 93",
-        "n1 cuts 92 → 88",
+        "n1 truncates 92 → 88",
         "slow link n1→n2,n3",
         "down",
         "high watermark (HW)",
@@ -91,7 +91,7 @@ def test_the_description_tells_the_numbers() -> None:
         "3 brokers (n1, n2, n3) over 8.007 s.",
         "n1 ends with log end offset 221 and high watermark 221.",
         "Leaders: n1 in epoch 1 from 0.03 s to 2 s; n3 in epoch 2 from 5.3 s to 8.007 s.",
-        "Logs cut: n1 from 92 to 88 at 6.06 s.",
+        "Logs truncated: n1 from 92 to 88 at 6.06 s.",
         "{n2, n3} from 5.3 s",
         "Acknowledged: 221 records in 221 batches; not or unknown: 0 batches.",
         "Faults: slow link n1→n2,n3 at 1.9 s for 0.1 s; n1 crashes at 2 s for 4 s.",
@@ -212,7 +212,7 @@ def test_a_small_tail_is_shown_closer_and_a_large_one_is_not() -> None:
     tale = Tale(1)
     tale.start(0, "n1")
     tale.append(10, "n1", 0, 10, 1)
-    tale.cut(20, "n1", 5)
+    tale.truncate(20, "n1", 5)
     assert len(plot_watermarks(tale.trace()).axes) == 2
 
 

@@ -103,8 +103,8 @@ def test_faults_end_when_they_said_or_when_they_were_ended() -> None:
     for node in tale.nodes:
         tale.start(0, node)
     tale.fault(100, "partition", "n1|n2,n3", 50)
-    tale.fault(200, "cut", "n1>n2")
-    tale.fault(210, "cut", "n1>n3")
+    tale.fault(200, "disconnect", "n1>n2")
+    tale.fault(210, "disconnect", "n1>n3")
     tale.fault(250, "heal", "n1>n2")
     tale.fault(300, "pause", "n2")
     tale.fault(330, "resume", "n2")
@@ -120,8 +120,8 @@ def test_faults_end_when_they_said_or_when_they_were_ended() -> None:
     past = past_of(tale.trace())
     assert [(fault.kind, fault.start_us, fault.end_us) for fault in past.faults] == [
         ("partition", 100, 150),
-        ("cut", 200, 250),
-        ("cut", 210, 1_000),
+        ("disconnect", 200, 250),
+        ("disconnect", 210, 1_000),
         ("pause", 300, 330),
         ("store_outage", 400, 420),
         ("stall_disk", 500, 600),

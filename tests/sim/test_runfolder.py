@@ -53,7 +53,7 @@ class Result:
     valid: bool | str = True
     reason: str = ""
     violations: Sequence[Mapping[str, str | int]] = ()
-    goals: Mapping[str, int] = field(default_factory=lambda: {"suffix cut": 1})
+    goals: Mapping[str, int] = field(default_factory=lambda: {"suffix truncated": 1})
     expectations: Sequence[Expectation] = (Expectation("Order is kept", True),)
     figures: Mapping[str, int] = field(default_factory=lambda: {"steps": 3})
     trace: Trace = field(default_factory=lambda: Tale(1).trace())
@@ -79,7 +79,7 @@ def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
     assert verdict["valid"] == "unknown"
     assert verdict["reason"] == "It never ended."
     expectation = {"sentence": "Order is kept", "held": True, "expected": "", "happened": ""}
-    assert verdict["claims"] == [expectation]
+    assert verdict["expectations"] == [expectation]
     assert [row["value"] for row in read_history(folder)] == [["é"]]
     assert (folder / "replay.txt").read_text(encoding="utf-8").splitlines() == [
         "yak sim run made_up --seed 7 --input 'two words.txt'",

@@ -37,16 +37,17 @@ def test_version_1_of_the_history_is_read() -> None:
     assert documented(section("History")) == list(rows[0])
 
 
-def test_version_1_of_the_verdict_is_read() -> None:
-    """Goal: yesterday's verdicts open tomorrow. Method: the kept sample."""
-    verdict = read_verdict(SAMPLES / "verdict_1.json")
+@pytest.mark.parametrize("schema", [1, 2])
+def test_every_schema_of_the_verdict_is_read(schema: int) -> None:
+    """Goal: yesterday's verdicts open tomorrow. Method: the kept samples."""
+    verdict = read_verdict(SAMPLES / f"verdict_{schema}.json")
     assert (verdict["scenario"], verdict["seed"], verdict["valid"]) == ("leader_failover", 7, False)
     assert documented(section("Verdict")) == list(verdict)
 
 
 def test_the_page_has_the_fields_of_a_trace() -> None:
     """Goal: the page is true. Method: its tables against the kept sample."""
-    lines = [json.loads(line) for line in (SAMPLES / "trace_1.jsonl").read_bytes().splitlines()]
+    lines = [json.loads(line) for line in (SAMPLES / "trace_2.jsonl").read_bytes().splitlines()]
     text = section("Trace")
     fields = documented(text)
     header, step = list(lines[0]), list(lines[1])
@@ -72,8 +73,8 @@ def test_every_kind_of_fault_has_a_row_and_words() -> None:
         (b"", "the verdict is not JSON"),
         (b"\xff", "the verdict is not JSON"),
         (b"[]", "the verdict is not a JSON object"),
-        (b"{}", "the verdict has schema None; this version reads 1"),
-        (b'{"schema":2}', "the verdict has schema 2; this version reads 1"),
+        (b"{}", "the verdict has schema None; this version reads 1 and 2"),
+        (b'{"schema":3}', "the verdict has schema 3; this version reads 1 and 2"),
         (b'{"schema":1}', "the verdict lacks 'scenario'"),
     ],
 )

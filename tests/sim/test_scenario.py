@@ -61,7 +61,7 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
     assert result.trace.header.seed == 4
     assert result.trace.header.scenario == "plain"
     assert result.history.rows
-    assert result.story[0].text == "x 5 False"
+    assert result.narrative[0].text == "x 5 False"
     assert result.cpu_s > 0
     assert run_scenario(plain).seed == 3
 
@@ -80,7 +80,7 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
     result = run_scenario(plain, settings=settings)
     assert result.valid is True, result.reason
     world = result.world
-    assert result.story[0].text == story
+    assert result.narrative[0].text == story
     assert len(world.brokers) == int(settings.get("brokers", 3))
     assert world.topology.flush == settings.get("flush", "batch")
     config = world.broker("n1").config
@@ -209,7 +209,7 @@ def test_a_scenario_without_a_yield_is_one_too() -> None:
 
     result = run_scenario(scenario()(story))
     assert result.valid is True
-    assert result.story[0].text == "done"
+    assert result.narrative[0].text == "done"
 
 
 def test_a_violation_ends_the_run_and_names_everything() -> None:

@@ -51,7 +51,7 @@ def test_a_call_is_carried_out_and_answered(kind: str) -> None:
     """Goal: both executors do the same. Method: create twice, read, beat; look at the store."""
     heard: list[PartitionState] = []
     listener = Listener()
-    listener.on_record = heard.append
+    listener.on_state = heard.append
     act = at_start(*calls(CREATE, CREATE, Read(), RenewLease("n1", 1, FIRST.stamp)))
     world = stage({"n1": act}, topology=replace(SURE, store=kind), listener=listener)
     world.engine.run_for(5_000)
@@ -62,7 +62,7 @@ def test_a_call_is_carried_out_and_answered(kind: str) -> None:
         (20, 3, StoreOk),
     ]
     assert heard == [FIRST]
-    assert world.engine.store.record == FIRST
+    assert world.engine.store.state == FIRST
     assert world.engine.store.carried_out == 4
 
 
@@ -72,7 +72,7 @@ def test_without_an_answer_a_call_ends_as_unknown_once() -> None:
     world.engine.store.down = True
     world.engine.run_for(5_000_000)
     assert replies(world, "n1") == [(500_000, 0, Unknown)]
-    assert world.engine.store.record is None
+    assert world.engine.store.state is None
     assert world.engine.store.requests_lost == 1
 
 
@@ -83,7 +83,7 @@ def test_a_late_answer_is_dropped() -> None:
     world.engine.network.add(slow)
     world.engine.run_for(5_000_000)
     assert replies(world, "n1") == [(500_000, 0, Unknown)]
-    assert world.engine.store.record == FIRST, "it happened all the same"
+    assert world.engine.store.state == FIRST, "it happened all the same"
 
 
 def test_a_call_may_take_effect_after_it_ended_as_unknown() -> None:
@@ -93,10 +93,10 @@ def test_a_call_may_take_effect_after_it_ended_as_unknown() -> None:
     world.engine.machines["n1"].start()
     world.engine.run_for(600_000)
     assert replies(world, "n1") == [(500_000, 0, Unknown)]
-    assert world.engine.store.record is None
+    assert world.engine.store.state is None
     world.engine.run_for(600_000)
     assert len(replies(world, "n1")) == 1
-    assert world.engine.store.record == FIRST
+    assert world.engine.store.state == FIRST
 
 
 @pytest.mark.parametrize("lost", ["request", "reply"])
@@ -111,7 +111,7 @@ def test_a_request_or_a_reply_is_lost_on_demand(lost: str) -> None:
     world.engine.machines["n1"].start()
     world.engine.run_for(5_000_000)
     assert replies(world, "n1") == [(20, 1, StoreOk), (500_000, 0, Unknown)]
-    assert store.record == (None if lost == "request" else FIRST)
+    assert store.state == (None if lost == "request" else FIRST)
     assert (store.requests_lost, store.replies_lost) == ((1, 0) if lost == "request" else (0, 1))
 
 
@@ -139,7 +139,7 @@ def test_records_are_told_in_order_before_anybody_is_answered() -> None:
     """Goal: checkers see each accepted record first. Method: note both in one list."""
     order: list[object] = []
     listener = Listener()
-    listener.on_record = lambda record: order.append(record.version)
+    listener.on_state = lambda record: order.append(record.partition_epoch)
     second = register(FIRST, attempt="b", node="n2", clean=True, url="")
     assert isinstance(second, PartitionState)
 

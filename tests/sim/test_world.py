@@ -153,7 +153,7 @@ def test_the_story_is_told_as_it_happens() -> None:
 
     result = run_scenario(scenario()(story), on_line=lines.append)
     assert result.valid is True, result.reason
-    assert result.story == lines
+    assert result.narrative == lines
     text = [str(line) for line in lines]
     assert any(line.endswith("crashed [no leader]") for line in text)
     elected = next(line for line in lines if "elected, epoch 2" in line.text)
@@ -245,7 +245,7 @@ def test_clusters_of_other_sizes_work() -> None:
 
 
 def test_every_crash_is_shown_to_the_checkers() -> None:
-    """Goal: observers with on_crash and on_record are told. Method: an observer that counts."""
+    """Goal: observers with on_crash and on_state are told. Method: an observer that counts."""
 
     class Counter:
         def __init__(self) -> None:
@@ -259,8 +259,8 @@ def test_every_crash_is_shown_to_the_checkers() -> None:
         def on_crash(self, node: str, image: Any) -> None:
             self.crashes.append((node, image.leo))
 
-        def on_record(self, record: Any) -> None:
-            self.versions.append(record.version)
+        def on_state(self, record: Any) -> None:
+            self.versions.append(record.partition_epoch)
 
     def story(world: World) -> Script:
         yield from world.until_ready()

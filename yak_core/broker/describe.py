@@ -24,7 +24,7 @@ class Described(Protocol):
     broker_epoch: BrokerEpoch
     epoch: Epoch
     leader: NodeId | None
-    view: PartitionState | None
+    partition: PartitionState | None
     log: Log
     session: StoreSession
     follower: Follower
@@ -43,7 +43,7 @@ def snapshot_of(broker: Described) -> Snapshot:
     if not hasattr(broker, "log"):
         return Snapshot("broker", (("phase", broker.phase),))
     log = broker.log
-    view = broker.view
+    partition = broker.partition
     leading = broker.leading
     proposal = broker.session.proposal
     progress: tuple[object, ...] = ()
@@ -55,12 +55,12 @@ def snapshot_of(broker: Described) -> Snapshot:
     values: dict[str, object] = {
         "appended_end": log.appended_end,
         "durable_end": log.durable_end,
-        "elr": () if view is None else view.elr,
+        "elr": () if partition is None else partition.elr,
         "epoch": broker.epoch,
         "epochs": log.epochs.entries(),
         "hw": log.hw,
-        "incarnation": broker.broker_epoch,
-        "isr": () if view is None else view.isr,
+        "broker_epoch": broker.broker_epoch,
+        "isr": () if partition is None else partition.isr,
         "leader": broker.leader,
         "leo": log.leo,
         "log_start": log.log_start,
@@ -69,19 +69,19 @@ def snapshot_of(broker: Described) -> Snapshot:
         "phase": broker.phase,
         "producers": tuple((pid, e.epoch, e.batches) for pid, e in log.producers.snapshot()),
         "progress": progress,
-        "proposal": None if proposal is None else (proposal.kind, proposal.base_version),
+        "proposal": None if proposal is None else (proposal.kind, proposal.base_partition_epoch),
         "reading": len(broker.readers.parked),
         "role": broker.role,
         "verified": broker.follower.verified,
-        "version": 0 if view is None else view.version,
-        "waiting": len(broker.writers.committed) + len(broker.writers.local),
+        "partition_epoch": 0 if partition is None else partition.partition_epoch,
+        "waiting": len(broker.writers.awaiting_commit) + len(broker.writers.awaiting_append),
     }
     return Snapshot("broker", tuple(sorted(values.items())))
 
 
 def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
     """The broker's own view of the cluster, for clients."""
-    view = broker.view
+    partition = broker.partition
     log = broker.log
     positions = {} if broker.leading is None else broker.leading.positions
     return DescribeResponse(
@@ -90,31 +90,31 @@ def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
         role=broker.role,
         leader=broker.leader,
         leader_epoch=broker.epoch,
-        version=0 if view is None else view.version,
-        isr=() if view is None else view.isr,
-        elr=() if view is None else view.elr,
+        partition_epoch=0 if partition is None else partition.partition_epoch,
+        isr=() if partition is None else partition.isr,
+        elr=() if partition is None else partition.elr,
         leo=log.leo,
         hw=log.hw,
         log_start=log.log_start,
         replicas=()
-        if view is None
+        if partition is None
         else tuple(
             ReplicaStatus(node, entry.url, entry.broker_epoch, positions.get(node, -1))
-            for node, entry in view.nodes
+            for node, entry in partition.nodes
         ),
     )
 
 
 def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
     """What a leader publishes next to the record, for people: nobody decides anything by it."""
-    view = broker.view
-    assert view is not None
+    partition = broker.partition
+    assert partition is not None
     assert broker.leading is not None
     ends = tuple((f"leo:{n}", str(end)) for n, end in sorted(broker.leading.positions.items()))
     return (
         ("epoch", str(broker.epoch)),
         ("hw", str(broker.log.hw)),
-        ("isr", ",".join(view.isr)),
+        ("isr", ",".join(partition.isr)),
         ("leader", broker.node_id),
         *ends,
     )

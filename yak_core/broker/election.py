@@ -17,54 +17,62 @@ from yak_core.metadata.transitions import Rejected, elect
 from yak_core.rules import ElectionFacts
 
 ELECT = "elect"
-TIMER_CAMPAIGN = "candidacy"
+TIMER_CAMPAIGN = "campaign"
 
 
-def schedule(context: Context, session: StoreSession, view: PartitionState | None) -> None:
+def schedule(context: Context, session: StoreSession, partition: PartitionState | None) -> None:
     """Set the timer for the instant at which this broker may stand, or take it back."""
-    if view is None or not _eligible(context, view):
+    if partition is None or not _eligible(context, partition):
         context.emit(CancelTimer(TIMER_CAMPAIGN))
         return
     # Counted from when the watch began, so that later replies do not put it off.
-    lease_us: Micros = 0 if view.leader is None else context.config.lease_us
+    lease_us: Micros = 0 if partition.leader is None else context.config.lease_us
     stagger = context.config.election_stagger_us
-    due = session.watch.over_at(lease_us) + _rank(context, view) * stagger
+    due = session.watch.over_at(lease_us) + _rank(context, partition) * stagger
     wait = max(0, due - context.now)
     context.emit(SetTimer(TIMER_CAMPAIGN, wait, wait + stagger // 2))
 
 
 def campaign(
-    context: Context, session: StoreSession, view: PartitionState | None, broker_epoch: BrokerEpoch
+    context: Context,
+    session: StoreSession,
+    partition: PartitionState | None,
+    broker_epoch: BrokerEpoch,
 ) -> None:
     """The timer ran out: propose to lead, if everything still holds."""
-    if view is None or not session.may_propose(view):
+    if partition is None or not session.may_propose(partition):
         return
     watch = session.watch
     over = watch.is_over(context.now, context.config.lease_us, session.gap_us)
-    entry = view.node(context.node)
+    entry = partition.node(context.node)
     facts = ElectionFacts(
-        in_isr=context.node in view.isr,
-        in_elr=context.node in view.elr,
+        in_isr=context.node in partition.isr,
+        in_elr=context.node in partition.elr,
         draining=entry is not None and entry.draining,
-        leaderless=view.leader is None,
-        lease_over=over and (watch.leader, watch.epoch) == (view.leader, view.leader_epoch),
+        leaderless=partition.leader is None,
+        lease_over=over
+        and (watch.leader, watch.epoch) == (partition.leader, partition.leader_epoch),
     )
     if not context.rules.may_campaign(facts):
         return
-    record = elect(view, attempt=context.attempt(), node=context.node, broker_epoch=broker_epoch)
-    if isinstance(record, Rejected):
+    state = elect(
+        partition, attempt=context.attempt(), node=context.node, broker_epoch=broker_epoch
+    )
+    if isinstance(state, Rejected):
         return
-    guard = None if view.leader is None else (view.leader, watch.beat)
-    context.note(Campaigned(record.leader_epoch))
-    session.propose(ELECT, view, record, guard)
+    guard = None if partition.leader is None else (partition.leader, watch.renewals)
+    context.note(Campaigned(state.leader_epoch))
+    session.propose(ELECT, partition, state, guard)
 
 
-def _eligible(context: Context, view: PartitionState) -> bool:
-    return view.leader != context.node and (context.node in view.isr or context.node in view.elr)
+def _eligible(context: Context, partition: PartitionState) -> bool:
+    return partition.leader != context.node and (
+        context.node in partition.isr or context.node in partition.elr
+    )
 
 
-def _rank(context: Context, view: PartitionState) -> int:
+def _rank(context: Context, partition: PartitionState) -> int:
     """How many others should stand before this broker."""
-    first = tuple(node for node in view.isr if node != view.leader)
-    order = (*first, *(node for node in view.elr if node != view.leader))
+    first = tuple(node for node in partition.isr if node != partition.leader)
+    order = (*first, *(node for node in partition.elr if node != partition.leader))
     return order.index(context.node)

@@ -67,14 +67,14 @@ class Follower:
         self.seq = max(self.seq, message.seq)
         self.ack_owed = True
         if not new:
-            self._ack(self._claim(), epoch, broker_epoch)
+            self._ack(self._ack_position(), epoch, broker_epoch)
 
     def on_log_progress(self, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         """A write or flush completed: what is owed may be acknowledged."""
         if self.ack_owed and self.leader is not None:
-            claim = self._claim()
-            if claim > self.acked:
-                self._ack(claim, epoch, broker_epoch)
+            ack = self._ack_position()
+            if ack > self.acked:
+                self._ack(ack, epoch, broker_epoch)
 
     def _truncation_point(self, message: Replicate) -> Offset:
         log = self.log
@@ -114,13 +114,13 @@ class Follower:
         if log.raise_hw(hw):
             self.context.note(HighWatermarkAdvanced(hw))
 
-    def _claim(self) -> Offset:
+    def _ack_position(self) -> Offset:
         return min(self.context.rules.ack_position(self.verified, self.log.leo), self.log.position)
 
-    def _ack(self, claim: Offset, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
+    def _ack(self, ack: Offset, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         assert self.leader is not None
-        self.acked = claim
-        self.ack_owed = claim < self.verified
+        self.acked = ack
+        self.ack_owed = ack < self.verified
         self.context.emit(
             Send(self.leader, ReplicateAck(epoch, broker_epoch, self.acked, self.seq))
         )

@@ -148,10 +148,10 @@ def on_timer(broker: Broker, event: TimerFired) -> None:
     elif key == TIMER_HEARTBEAT:
         broker.heartbeat()
     elif key == TIMER_RENEW:
-        _beat(broker)
+        _renew(broker)
     elif key == TIMER_CAMPAIGN:
         if broker.leading is None:
-            campaign(broker.context, broker.session, broker.view, broker.broker_epoch)
+            campaign(broker.context, broker.session, broker.partition, broker.broker_epoch)
     elif key == TIMER_READ:
         broker.session.order_read()
     elif key == TIMER_PROPOSAL:
@@ -164,7 +164,7 @@ def on_timer(broker: Broker, event: TimerFired) -> None:
         raise ValueError(f"nobody sets a timer called {key}")
 
 
-def _beat(broker: Broker) -> None:
+def _renew(broker: Broker) -> None:
     """Beat; checkpoint the high watermark; publish the advisory view."""
     broker.session.on_renewal_due()
     if broker.log.hw > broker.saved_hw:

@@ -32,7 +32,7 @@ class Leader:
         "session",
         "epoch",
         "start",
-        "view",
+        "partition",
         "broker_epoch",
         "progress",
         "positions",
@@ -49,7 +49,7 @@ class Leader:
         log: Log,
         session: StoreSession,
         epoch: Epoch,
-        view: PartitionState,
+        partition: PartitionState,
         broker_epoch: BrokerEpoch,
     ) -> None:
         self.context = context
@@ -57,19 +57,21 @@ class Leader:
         self.session = session
         self.epoch = epoch
         self.start: Offset = log.leo
-        self.view = view
+        self.partition = partition
         self.broker_epoch = broker_epoch
         self.pending_isr: tuple[NodeId, ...] | None = None
-        self.maximal_isr = view.isr
+        self.maximal_isr = partition.isr
         self.shipping: dict[OpId, NodeId] = {}
         self.seq = 0
         self.ticked_at = context.now
         # Members of the ISR start as caught up, or the first write would throw them out (F33).
         self.progress: dict[NodeId, Progress] = {
             node: Progress(
-                view.broker_epoch_of(node), log.leo, context.now if node in view.isr else -(1 << 62)
+                partition.broker_epoch_of(node),
+                log.leo,
+                context.now if node in partition.isr else -(1 << 62),
             )
-            for node in view.replicas
+            for node in partition.replicas
             if node != context.node
         }
         self.positions: dict[NodeId, Offset] = {context.node: log.position}
@@ -226,21 +228,25 @@ class Leader:
         """Move the high watermark as far as the maximal ISR allows."""
         log = self.log
         hw = self.context.rules.advance_high_watermark(
-            log.hw, self.view.isr, self.maximal_isr, self.positions, self.view.effective_min_isr
+            log.hw,
+            self.partition.isr,
+            self.maximal_isr,
+            self.positions,
+            self.partition.effective_min_isr,
         )
         if hw > log.hw and log.raise_hw(min(hw, log.leo)):
             self.context.note(HighWatermarkAdvanced(log.hw))
 
     # -- the ISR --------------------------------------------------------------------------------
 
-    def on_view(self, record: PartitionState, settled: Proposal | None) -> None:
+    def on_partition(self, state: PartitionState, settled: Proposal | None) -> None:
         """The record of this epoch moved on; a proposal that it settles no longer counts."""
-        self.view = record
+        self.partition = state
         if settled is not None or self.session.proposal is None:
             self.pending_isr = None
         self._set_maximal()
         for node, progress in self.progress.items():
-            seen = record.broker_epoch_of(node)
+            seen = state.broker_epoch_of(node)
             if seen > progress.broker_epoch:
                 self._meet(node, progress, seen)
         self.advance()
@@ -255,13 +261,13 @@ class Leader:
 
     def maybe_shrink(self) -> None:
         """Propose an ISR without those who have lagged behind for too long."""
-        if not self.session.may_propose(self.view):
+        if not self.session.may_propose(self.partition):
             return
         replica_lag_us = self.context.config.replica_lag_us
         out = tuple(
             node
             for node, progress in self.progress.items()
-            if node in self.view.isr
+            if node in self.partition.isr
             and self.context.rules.in_lag(
                 self.context.now,
                 progress.caught_up_at,
@@ -271,14 +277,14 @@ class Leader:
             )
         )
         if out:
-            self._propose(tuple(node for node in self.view.isr if node not in out), ())
+            self._propose(tuple(node for node in self.partition.isr if node not in out), ())
 
     def _maybe_expand(self, node: NodeId, progress: Progress) -> None:
-        if node in self.view.isr or not self.session.may_propose(self.view):
+        if node in self.partition.isr or not self.session.may_propose(self.partition):
             return
-        entry = self.view.node(node)
+        entry = self.partition.node(node)
         now = self.context.now
-        view = JoinFacts(
+        partition = JoinFacts(
             match=progress.match,
             hw=self.log.hw,
             leo=self.log.leo,
@@ -288,39 +294,39 @@ class Leader:
             draining=entry is not None and entry.draining,
             in_time=progress.match >= self.log.leo
             or now - progress.caught_up_at <= self.context.config.replica_lag_us,
-            isr_size=len(self.view.isr),
-            min_isr=self.view.effective_min_isr,
+            isr_size=len(self.partition.isr),
+            min_isr=self.partition.effective_min_isr,
         )
-        if self.context.rules.may_join(view):
-            joined = tuple(sorted((*self.view.isr, node)))
+        if self.context.rules.may_join(partition):
+            joined = tuple(sorted((*self.partition.isr, node)))
             self._propose(joined, ((node, progress.broker_epoch),))
 
     def _propose(
         self, isr: tuple[NodeId, ...], added: tuple[tuple[NodeId, BrokerEpoch], ...]
     ) -> None:
-        record = alter_isr(
-            self.view,
+        state = alter_isr(
+            self.partition,
             attempt=self.context.attempt(),
             node=self.context.node,
             broker_epoch=self.broker_epoch,
             isr=isr,
             added=added,
         )
-        if isinstance(record, Rejected):
+        if isinstance(state, Rejected):
             return
         self.pending_isr = isr
         self._set_maximal()
-        self.context.note(IsrProposed(isr, self.view.version))
-        self.session.propose(ALTER_ISR, self.view, record, None)
+        self.context.note(IsrProposed(isr, self.partition.partition_epoch))
+        self.session.propose(ALTER_ISR, self.partition, state, None)
 
     def _set_maximal(self) -> None:
         pending = self.pending_isr or ()
-        extra = tuple(node for node in pending if node not in self.view.isr)
-        self.maximal_isr = tuple(sorted((*self.view.isr, *extra)))
+        extra = tuple(node for node in pending if node not in self.partition.isr)
+        self.maximal_isr = tuple(sorted((*self.partition.isr, *extra)))
 
     def fork(self, context: Context, log: Log, session: StoreSession) -> Leader:
         """A copy on another desk, log and session."""
-        other = Leader(context, log, session, self.epoch, self.view, self.broker_epoch)
+        other = Leader(context, log, session, self.epoch, self.partition, self.broker_epoch)
         other.start = self.start
         other.progress = {node: p.fork() for node, p in self.progress.items()}
         other.positions = dict(self.positions)

@@ -14,25 +14,25 @@ from yak_core.ids import Epoch, Micros, NodeId
 class LeaseWatch:
     """One observer's watch over whoever leads."""
 
-    __slots__ = ("leader", "epoch", "beat", "since", "replied_at")
+    __slots__ = ("leader", "epoch", "renewals", "since", "replied_at")
 
     def __init__(self) -> None:
         self.leader: NodeId | None = None
         self.epoch: Epoch = -1
-        self.beat = 0
+        self.renewals = 0
         self.since: Micros = 0
         self.replied_at: Micros = -1
 
     def saw(
-        self, now: Micros, leader: NodeId | None, epoch: Epoch, beat: int, gap_us: Micros
+        self, now: Micros, leader: NodeId | None, epoch: Epoch, renewals: int, gap_us: Micros
     ) -> None:
         """Take in one reply; a gap of more than ``gap_us`` since the last restarts the watch."""
         silent = self.replied_at < 0 or now - self.replied_at > gap_us
-        if silent or (leader, epoch, beat) != (self.leader, self.epoch, self.beat):
+        if silent or (leader, epoch, renewals) != (self.leader, self.epoch, self.renewals):
             self.since = now
         self.leader = leader
         self.epoch = epoch
-        self.beat = beat
+        self.renewals = renewals
         self.replied_at = now
 
     def over_at(self, lease_us: Micros) -> Micros:
@@ -49,7 +49,7 @@ class LeaseWatch:
         other = LeaseWatch()
         other.leader = self.leader
         other.epoch = self.epoch
-        other.beat = self.beat
+        other.renewals = self.renewals
         other.since = self.since
         other.replied_at = self.replied_at
         return other

@@ -26,13 +26,13 @@ ACKS = (-1, 0, 1)
 class Writers:
     """The write side of one broker."""
 
-    __slots__ = ("context", "log", "committed", "local", "leader", "epoch", "armed")
+    __slots__ = ("context", "log", "awaiting_commit", "awaiting_append", "leader", "epoch", "armed")
 
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
-        self.committed = Waiters()
-        self.local = Waiters()
+        self.awaiting_commit = Waiters()
+        self.awaiting_append = Waiters()
         self.leader: NodeId | None = None
         self.epoch: Epoch = 0
         self.armed: Micros | None = None
@@ -41,7 +41,7 @@ class Writers:
         self, call: CallId, request: ProduceRequest, leading: Leader, lease_deadline: int
     ) -> bool:
         """Answer, append, or both; True if records were appended."""
-        refusal = self._refusal(request, leading.view, lease_deadline)
+        refusal = self._refusal(request, leading.partition, lease_deadline)
         if refusal is not None:
             error, detail = refusal
             self.refuse(call, request, error, detail)
@@ -75,7 +75,7 @@ class Writers:
         """The high watermark moved: confirm what is committed."""
         hw = self.log.hw
         confirm = self.context.rules.confirm
-        for done in self.committed.take(
+        for done in self.awaiting_commit.take(
             lambda waiter: confirm(waiter.waiting_epoch, epoch, waiter.end, hw), hw
         ):
             self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
@@ -83,35 +83,35 @@ class Writers:
     def on_log_progress(self) -> None:
         """A write completed: answer the acks=1 requests that it covers."""
         end = self.log.appended_end
-        for done in self.local.take(lambda _: True, end):
+        for done in self.awaiting_append.take(lambda _: True, end):
             self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
 
-    def on_view(self, view: PartitionState) -> None:
+    def on_partition(self, partition: PartitionState) -> None:
         """The recorded ISR fell below min ISR: what waits may or may not commit (R10)."""
-        if len(view.isr) >= view.effective_min_isr:
+        if len(partition.isr) >= partition.effective_min_isr:
             return
-        for waiter in self.committed.take_all(lambda _: True):
+        for waiter in self.awaiting_commit.take_all(lambda _: True):
             self._answer_unknown(waiter, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
 
     def step_down(self) -> int:
         """The leadership is over: fail what waits, as unknown. Returns how many."""
         survives = self.context.rules.survives_step_down
-        failed = self.committed.take_all(lambda waiter: not survives(waiter.acks))
-        failed += self.local.take_all(lambda _: True)
+        failed = self.awaiting_commit.take_all(lambda waiter: not survives(waiter.acks))
+        failed += self.awaiting_append.take_all(lambda _: True)
         for waiter in failed:
             self._answer_unknown(waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return len(failed)
 
     def fail_all(self, error: ErrorCode) -> None:
         """This broker stops: everything that waits ends as unknown."""
-        for waiters in (self.committed, self.local):
+        for waiters in (self.awaiting_commit, self.awaiting_append):
             for waiter in waiters.take_all(lambda _: True):
                 self._answer_unknown(waiter, error)
 
     def expire(self) -> None:
         """The waiters' timer fired: who waited too long does not know what became of it."""
         now = self.context.now
-        for waiters in (self.committed, self.local):
+        for waiters in (self.awaiting_commit, self.awaiting_append):
             for waiter in waiters.take_all(lambda waiter: waiter.deadline <= now):
                 self._answer_unknown(waiter, ErrorCode.REQUEST_TIMED_OUT)
         self.armed = None
@@ -119,11 +119,11 @@ class Writers:
 
     def drop_call(self, call: CallId) -> None:
         """The caller went away; its records stay."""
-        self.committed.drop_call(call)
-        self.local.drop_call(call)
+        self.awaiting_commit.drop_call(call)
+        self.awaiting_append.drop_call(call)
 
     def _refusal(
-        self, request: ProduceRequest, view: PartitionState, lease_deadline: int
+        self, request: ProduceRequest, partition: PartitionState, lease_deadline: int
     ) -> tuple[ErrorCode, str] | None:
         """Why this request cannot be taken now, if so."""
         config = self.context.config
@@ -133,13 +133,14 @@ class Writers:
         if size > config.batch_bytes_max:
             detail = f"the batch has {size} bytes, at most {config.batch_bytes_max} are taken"
             return ErrorCode.MESSAGE_TOO_LARGE, detail
-        if request.acks == -1 and len(view.isr) < view.effective_min_isr:
-            detail = f"{len(view.isr)} in sync, {view.effective_min_isr} needed: try again later"
+        if request.acks == -1 and len(partition.isr) < partition.effective_min_isr:
+            needed = partition.effective_min_isr
+            detail = f"{len(partition.isr)} in sync, {needed} needed: try again later"
             return ErrorCode.NOT_ENOUGH_REPLICAS, detail
         if not self.context.rules.serves_acks(request.acks, self.context.now, lease_deadline):
             detail = "the lease of this leader is over: only acks=all is taken"
             return ErrorCode.NOT_LEADER_OR_FOLLOWER, detail
-        waiting = len(self.committed) + len(self.local)
+        waiting = len(self.awaiting_commit) + len(self.awaiting_append)
         if (
             waiting >= config.waiting_max
             or len(self.log.tail) >= config.uncommitted_max
@@ -183,14 +184,17 @@ class Writers:
         waiter = Waiter(
             end, call, request.correlation, base, record_epoch, epoch, deadline, request.acks
         )
-        (self.committed if request.acks == -1 else self.local).add(waiter)
+        (self.awaiting_commit if request.acks == -1 else self.awaiting_append).add(waiter)
         if self.armed is None or deadline < self.armed:
             self._arm_for(deadline)
 
     def _arm(self) -> None:
         due = [
             deadline
-            for deadline in (self.committed.next_deadline(), self.local.next_deadline())
+            for deadline in (
+                self.awaiting_commit.next_deadline(),
+                self.awaiting_append.next_deadline(),
+            )
             if deadline is not None
         ]
         if due:
@@ -239,8 +243,8 @@ class Writers:
     def fork(self, context: Context, log: Log) -> Writers:
         """A copy on another desk and log."""
         other = Writers(context, log)
-        other.committed = self.committed.fork()
-        other.local = self.local.fork()
+        other.awaiting_commit = self.awaiting_commit.fork()
+        other.awaiting_append = self.awaiting_append.fork()
         other.leader = self.leader
         other.epoch = self.epoch
         other.armed = self.armed

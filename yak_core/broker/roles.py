@@ -42,7 +42,7 @@ from yak_core.contract.notes import (
     BecameLeader,
     IsrExpanded,
     IsrShrunk,
-    RecordObserved,
+    PartitionStateObserved,
     SteppedDown,
 )
 from yak_core.errors import ErrorCode
@@ -77,7 +77,7 @@ class Broker:
         "broker_epoch",
         "epoch",
         "leader",
-        "view",
+        "partition",
         "log",
         "session",
         "startup",
@@ -107,7 +107,7 @@ class Broker:
         self.broker_epoch: BrokerEpoch = 0
         self.epoch: Epoch = 0
         self.leader: NodeId | None = None
-        self.view: PartitionState | None = None
+        self.partition: PartitionState | None = None
         self.leading: Leader | None = None
         self.saved_hw: Offset = 0
 
@@ -156,7 +156,7 @@ class Broker:
         saved = Saved() if isinstance(found, str) else found
         self.saved_hw = saved.hw
         self.log = Log(self.context, event.recovered, self.saved_hw)
-        self.session = StoreSession(self.context, self, saved.record)
+        self.session = StoreSession(self.context, self, saved.state)
         self.follower = Follower(self.context, self.log)
         self.readers = Readers(self.context, self.log)
         self.writers = Writers(self.context, self.log)
@@ -204,12 +204,12 @@ class Broker:
 
     # -- the record -----------------------------------------------------------------------------
 
-    def apply_state(self, record: PartitionState) -> None:
+    def apply_state(self, state: PartitionState) -> None:
         """The only place where the view of the record changes (R1)."""
-        settled = self.session.end_proposal(record)
+        settled = self.session.end_proposal(state)
         if self.phase == REGISTERING:
-            self.view = record
-            registered = self.startup.on_record(record, settled)
+            self.partition = state
+            registered = self.startup.on_state(state, settled)
             if isinstance(registered, str):
                 self.halt(registered)
                 return
@@ -217,37 +217,39 @@ class Broker:
                 return
             self.broker_epoch = registered
             self.phase = RUNNING
-            self.epoch = record.leader_epoch
+            self.epoch = state.leader_epoch
             self.session.begin_renewals(registered)
         elif self.phase != RUNNING:
             return
-        if self.rules.is_superseded(record.broker_epoch_of(self.node_id), self.broker_epoch):
+        if self.rules.is_superseded(state.broker_epoch_of(self.node_id), self.broker_epoch):
             self.halt("another process with this node id has registered: this one is over")
             return
-        known = self.view
-        self.view = record
-        _note_record(self.context, known, record)
-        self._take_role(record)
-        if self.phase == RUNNING and self.leading is not None and self.leading.view is not record:
-            self.leading.on_view(record, None if settled is None else settled[0])
+        known = self.partition
+        self.partition = state
+        _note_record(self.context, known, state)
+        self._take_role(state)
+        if (
+            self.phase == RUNNING
+            and self.leading is not None
+            and self.leading.partition is not state
+        ):
+            self.leading.on_partition(state, None if settled is None else settled[0])
             self.after_leader_progress()
-            self.writers.on_view(record)
+            self.writers.on_partition(state)
         self.on_watch()
 
-    def _take_role(self, record: PartitionState) -> None:
+    def _take_role(self, state: PartitionState) -> None:
         """Lead or follow as the record says, if it is not behind what messages have shown."""
-        if record.leader_epoch < self.epoch:
+        if state.leader_epoch < self.epoch:
             return
-        if record.leader_epoch > self.epoch or self.leader is None:
-            self._enter_epoch(record.leader_epoch, record.leader)
-        elif record.leader != self.leader:
-            self.halt(
-                f"two leaders for epoch {self.epoch}: {self.leader} and {record.leader} (F81)"
-            )
+        if state.leader_epoch > self.epoch or self.leader is None:
+            self._enter_epoch(state.leader_epoch, state.leader)
+        elif state.leader != self.leader:
+            self.halt(f"two leaders for epoch {self.epoch}: {self.leader} and {state.leader} (F81)")
             return
-        mine = record.leader == self.node_id and record.leader_broker_epoch == self.broker_epoch
+        mine = state.leader == self.node_id and state.leader_broker_epoch == self.broker_epoch
         if mine and self.leading is None:
-            self._become_leader(record)
+            self._become_leader(state)
 
     def _enter_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
         """A new epoch, or the leader of this one: whatever was known of the old one is over."""
@@ -263,15 +265,13 @@ class Broker:
         if changed and leader != self.node_id:
             self.context.note(BecameFollower(epoch, leader))
 
-    def _become_leader(self, record: PartitionState) -> None:
+    def _become_leader(self, state: PartitionState) -> None:
         """R2: note the epoch's start, order a flush, forget all positions, keep the HW."""
         log = self.log
         log.new_generation()
         self.rules.note_epoch_start(log.epochs, self.epoch, log.leo)
         log.producers = self.rules.producers_of_new_leader(log.producers)
-        self.leading = Leader(
-            self.context, log, self.session, self.epoch, record, self.broker_epoch
-        )
+        self.leading = Leader(self.context, log, self.session, self.epoch, state, self.broker_epoch)
         self.context.note(BecameLeader(self.epoch, log.leo))
         self.heartbeat()
         self.leading.advance()
@@ -295,7 +295,7 @@ class Broker:
     def on_watch(self) -> None:
         """The watch moved: when may this broker stand for election?"""
         if self.phase == RUNNING and self.leading is None:
-            schedule(self.context, self.session, self.view)
+            schedule(self.context, self.session, self.partition)
 
     def on_proposal_dropped(self) -> None:
         """The outstanding proposal ended without a newer record."""
@@ -332,7 +332,7 @@ class Broker:
             return True
         if self.session.on_saved(event.op):
             return True
-        started = self.startup.on_saved(event.op, self.view)
+        started = self.startup.on_saved(event.op, self.partition)
         if isinstance(started, str):
             self.halt(started)
         elif started:
@@ -388,7 +388,7 @@ class Broker:
         other.broker_epoch = self.broker_epoch
         other.epoch = self.epoch
         other.leader = self.leader
-        other.view = self.view
+        other.partition = self.partition
         other.saved_hw = self.saved_hw
         if self.config is None:
             return other
@@ -406,13 +406,13 @@ class Broker:
         return other
 
 
-def _note_record(context: Context, known: PartitionState | None, record: PartitionState) -> None:
+def _note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:
     """Remark on what changed between two records."""
-    context.note(RecordObserved(record.version, record.leader_epoch))
-    before = record.isr if known is None else known.isr
-    removed = tuple(node for node in before if node not in record.isr)
-    added = tuple(node for node in record.isr if node not in before)
+    context.note(PartitionStateObserved(state.partition_epoch, state.leader_epoch))
+    before = state.isr if known is None else known.isr
+    removed = tuple(node for node in before if node not in state.isr)
+    added = tuple(node for node in state.isr if node not in before)
     if removed:
-        context.note(IsrShrunk(record.isr, removed, record.version))
+        context.note(IsrShrunk(state.isr, removed, state.partition_epoch))
     if added:
-        context.note(IsrExpanded(record.isr, added, record.version))
+        context.note(IsrExpanded(state.isr, added, state.partition_epoch))

@@ -30,9 +30,9 @@ CLAIMS_KEY: Final = "claims"
 class Saved:
     """What the last starts left behind. ``flush`` is empty on a new disk."""
 
-    record: PartitionState | None = None
+    state: PartitionState | None = None
     hw: Offset = 0
-    marker: tuple[BrokerEpoch, Offset] | None = None
+    clean_shutdown: tuple[BrokerEpoch, Offset] | None = None
     flush: str = ""
     claims: tuple[Stamp, ...] = ()
 
@@ -42,13 +42,13 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
     values = dict(pairs)
     key = RECORD_KEY
     try:
-        record = values.get(RECORD_KEY)
-        decoded = None if record is None else decode_partition_state(record)
+        state = values.get(RECORD_KEY)
+        decoded = None if state is None else decode_partition_state(state)
         key = HW_KEY
         hw = int(values.get(HW_KEY, b"0"))
         key = CLEAN_KEY
-        marker = values.get(CLEAN_KEY)
-        stopped = None if marker is None else _two_numbers(marker)
+        value = values.get(CLEAN_KEY)
+        stopped = None if value is None else _two_numbers(value)
         key = CLAIMS_KEY
         flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
     except (PartitionStateError, ValueError) as error:
@@ -61,7 +61,7 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
 
 def claims_value(flush: str, claims: tuple[Stamp, ...]) -> bytes:
     """The bytes that :func:`read_saved` takes apart again."""
-    lines = (flush, *(f"{version} {attempt}" for version, attempt in claims))
+    lines = (flush, *(f"{partition_epoch} {attempt}" for partition_epoch, attempt in claims))
     return "\n".join(lines).encode()
 
 
@@ -79,6 +79,6 @@ def _read_claims(value: bytes) -> tuple[str, tuple[Stamp, ...]]:
     lines = value.decode().split("\n")
     claims: list[Stamp] = []
     for line in lines[1:]:
-        version, attempt = line.split()
-        claims.append((int(version), attempt))
+        partition_epoch, attempt = line.split()
+        claims.append((int(partition_epoch), attempt))
     return (lines[0], tuple(claims))

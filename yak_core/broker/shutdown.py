@@ -36,9 +36,9 @@ class Shutdown:
 
     def put_back(self, startup: Startup, deadline_us: Micros) -> bool:
         """The stop came before the registration: the last start's marker still holds, if any."""
-        if startup.marker == 0:
+        if startup.clean_shutdown_epoch == 0:
             return False
-        self._mark(startup.marker, startup.clean_shutdown_leo)
+        self._mark(startup.clean_shutdown_epoch, startup.clean_shutdown_leo)
         self.context.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
         return True
 

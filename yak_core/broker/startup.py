@@ -42,7 +42,7 @@ class Startup:
         "flush",
         "intact",
         "log",
-        "marker",
+        "clean_shutdown_epoch",
         "clean_shutdown_leo",
         "clean_shutdown_op",
         "session",
@@ -55,7 +55,7 @@ class Startup:
         self.log = log
         self.session = session
         self.intact = intact
-        self.marker: BrokerEpoch = 0
+        self.clean_shutdown_epoch: BrokerEpoch = 0
         self.clean_shutdown_leo: Offset = 0
         self.clean_shutdown_op: OpId = 0
         self.claim_op: OpId = 0
@@ -64,8 +64,8 @@ class Startup:
         self.claims = saved.claims
         # What the last start acknowledged was flushed only if that start flushed, too.
         self.flush = context.config.flush if saved.flush in ("", context.config.flush) else "os"
-        if saved.marker is not None:
-            self.marker, self.clean_shutdown_leo = saved.marker
+        if saved.clean_shutdown is not None:
+            self.clean_shutdown_epoch, self.clean_shutdown_leo = saved.clean_shutdown
             self.clean_shutdown_op = -1
 
     def begin(self) -> bool:
@@ -77,7 +77,7 @@ class Startup:
         self.session.order_read()
         return True
 
-    def on_saved(self, op: OpId, view: PartitionState | None) -> bool | str:
+    def on_saved(self, op: OpId, partition: PartitionState | None) -> bool | str:
         """A SaveState completed; True if it was this part's, or a reason to halt.
 
         The deletion of the marker: the record is read now. A claim: it is sent now, unless a newer
@@ -89,14 +89,14 @@ class Startup:
             return True
         if op != self.claim_op or self.claimed is None:
             return False
-        base, record = self.claimed
+        base, state = self.claimed
         self.claim_op, self.claimed = 0, None
         if self.session.proposal is not None:
             return True
-        if base is view:
-            self.session.propose(CREATE if base is None else REGISTER, base, record, None)
-        elif view is not None:
-            outcome = self.on_record(view, None)
+        if base is partition:
+            self.session.propose(CREATE if base is None else REGISTER, base, state, None)
+        elif partition is not None:
+            outcome = self.on_state(partition, None)
             return outcome if isinstance(outcome, str) else True
         return True
 
@@ -114,7 +114,7 @@ class Startup:
             self.session.read_again()
         elif self.session.proposal is None and self.claimed is None:
             self.clean = True
-            record = create(
+            state = create(
                 store_id=f"{self.context.nonce:032x}",
                 attempt=self.context.attempt(),
                 node=self.context.node,
@@ -122,17 +122,17 @@ class Startup:
                 replicas=tuple(sorted(config.replicas)),
                 min_isr=config.min_isr,
             )
-            self._claim(None, record)
+            self._claim(None, state)
         return None
 
-    def on_record(
-        self, record: PartitionState, settled: tuple[Proposal, bool] | None
+    def on_state(
+        self, state: PartitionState, settled: tuple[Proposal, bool] | None
     ) -> BrokerEpoch | str | None:
         """The record as it is now: the incarnation once registered, a reason to halt, or None."""
         if settled is not None and settled[1]:
-            broker_epoch = settled[0].request.record.version
+            broker_epoch = settled[0].request.state.partition_epoch
             self.context.note(Registered(broker_epoch, self.clean))
-            self.claims = (settled[0].request.record.stamp,)
+            self.claims = (settled[0].request.state.stamp,)
             value = claims_value(self.context.config.flush, self.claims)
             self.context.emit(SaveState(self.context.op(), CLAIMS_KEY, value))
             return broker_epoch
@@ -140,17 +140,17 @@ class Startup:
             return None
         self.clean = self.context.rules.is_clean(
             RestartFacts(
-                same_disk=self._is_same_disk(record),
-                marker=self.marker,
+                same_disk=self._is_same_disk(state),
+                clean_shutdown_epoch=self.clean_shutdown_epoch,
                 clean_shutdown_leo=self.clean_shutdown_leo,
-                recorded_broker_epoch=record.broker_epoch_of(self.context.node),
+                recorded_broker_epoch=state.broker_epoch_of(self.context.node),
                 leo=self.log.leo,
                 flush=self.flush,
                 intact=self.intact,
             )
         )
         grown = register(
-            record,
+            state,
             attempt=self.context.attempt(),
             node=self.context.node,
             clean=self.clean,
@@ -158,27 +158,27 @@ class Startup:
         )
         if isinstance(grown, Rejected):
             return f"registration is not possible: {grown.reason}"
-        self._claim(record, grown)
+        self._claim(state, grown)
         return None
 
-    def _is_same_disk(self, record: PartitionState) -> bool:
+    def _is_same_disk(self, state: PartitionState) -> bool:
         """Was the registered incarnation of this node registered from this very disk?"""
-        registered = record.broker_epoch_of(self.context.node)
+        registered = state.broker_epoch_of(self.context.node)
         if registered == 0:
             return True
-        for stamp in (record.stamp, *record.ancestors):
+        for stamp in (state.stamp, *state.ancestors):
             if stamp[0] == registered:
                 return stamp in self.claims
-        return any(version == registered for version, _ in self.claims)
+        return any(partition_epoch == registered for partition_epoch, _ in self.claims)
 
-    def _claim(self, base: PartitionState | None, record: PartitionState) -> None:
+    def _claim(self, base: PartitionState | None, state: PartitionState) -> None:
         """Note on the disk what is about to be asked of the store."""
-        self.claimed = (base, record)
+        self.claimed = (base, state)
         registered = 0 if base is None else base.broker_epoch_of(self.context.node)
         proven = tuple(claim for claim in self.claims if claim[0] == registered)
         others = tuple(claim for claim in self.claims if claim[0] != registered)
         # The claim that was granted is never the one that is forgotten.
-        self.claims = (*proven, *others[-CLAIMS_MAX:], record.stamp)
+        self.claims = (*proven, *others[-CLAIMS_MAX:], state.stamp)
         self.claim_op = self.context.op()
         # The mode of the weaker start counts until this one is registered.
         value = claims_value(self.flush, self.claims)
@@ -188,7 +188,7 @@ class Startup:
         """A copy on another desk, log and session."""
         other = Startup(context, log, session, self.intact, Saved())
         other.flush = self.flush
-        other.marker = self.marker
+        other.clean_shutdown_epoch = self.clean_shutdown_epoch
         other.clean_shutdown_leo = self.clean_shutdown_leo
         other.clean_shutdown_op = self.clean_shutdown_op
         other.claim_op = self.claim_op

@@ -33,7 +33,7 @@ from yak_core.metadata.store_calls import (
 )
 from yak_core.value import value
 
-TIMER_RENEW = "beat"
+TIMER_RENEW = "lease-renewal"
 TIMER_READ = "read-again"
 TIMER_PROPOSAL = "proposal"
 
@@ -41,7 +41,7 @@ TIMER_PROPOSAL = "proposal"
 class Owner(Protocol):
     """The broker, as the session sees it."""
 
-    def apply_state(self, record: PartitionState) -> None:
+    def apply_state(self, state: PartitionState) -> None:
         """The newest record is saved: take it as the view."""
         ...
 
@@ -70,7 +70,7 @@ class Proposal:
     request: Cas
 
     @property
-    def base_version(self) -> int:
+    def base_partition_epoch(self) -> int:
         """Version that it would replace; 0 when it would create the record."""
         return 0 if self.request.expected is None else self.request.expected[0]
 
@@ -135,25 +135,27 @@ class StoreSession:
         period = self.context.config.lease_renew_us
         self.context.emit(SetTimer(TIMER_RENEW, period, period))
         for call in self.open.values():
-            if call.kind == "beat":
+            if call.kind == "renew":
                 return
         known = None if self.seen is None else self.seen.stamp
-        self._call("beat", RenewLease(self.context.node, self.broker_epoch, known))
+        self._call("renew", RenewLease(self.context.node, self.broker_epoch, known))
 
     def read_again(self) -> None:
         """Read once more after a back-off."""
         retry = self.context.config.store_retry_us
         self.context.emit(SetTimer(TIMER_READ, retry // 2, retry))
 
-    def may_propose(self, view: PartitionState | None) -> bool:
+    def may_propose(self, partition: PartitionState | None) -> bool:
         """Is nothing outstanding, and is the view the newest record that was seen?"""
-        return self.proposal is None and not self.saving and self.seen is view
+        return self.proposal is None and not self.saving and self.seen is partition
 
-    def propose(self, kind: str, base: PartitionState | None, record: PartitionState, guard: Guard | None) -> None:
-        """Ask the store to replace ``base`` by ``record``."""
+    def propose(
+        self, kind: str, base: PartitionState | None, state: PartitionState, guard: Guard | None
+    ) -> None:
+        """Ask the store to replace ``base`` by ``state``."""
         assert self.proposal is None, "one proposal at a time"
         expected = None if base is None else base.stamp
-        self.proposal = Proposal(kind, Cas(expected, record, guard))
+        self.proposal = Proposal(kind, Cas(expected, state, guard))
         self._call("proposal", self.proposal.request)
 
     def resend(self) -> None:
@@ -161,18 +163,18 @@ class StoreSession:
         if self.proposal is not None:
             self._call("proposal", self.proposal.request)
 
-    def publish(self, view: tuple[tuple[str, str], ...]) -> None:
-        """Write the advisory view."""
-        self._call("publish", Publish(view))
+    def publish(self, status: tuple[tuple[str, str], ...]) -> None:
+        """Write the status hash."""
+        self._call("publish", Publish(status))
 
-    def end_proposal(self, record: PartitionState) -> tuple[Proposal, bool] | None:
+    def end_proposal(self, state: PartitionState) -> tuple[Proposal, bool] | None:
         """The record is acted on: the proposal that it settles, and whether it was applied."""
         proposal = self.proposal
-        if proposal is None or record.version <= proposal.base_version:
+        if proposal is None or state.partition_epoch <= proposal.base_partition_epoch:
             return None
         self.proposal = None
         self.context.emit(CancelTimer(TIMER_PROPOSAL))
-        applied = follows(record, proposal.request.record.stamp) is True
+        applied = follows(state, proposal.request.state.stamp) is True
         self.context.note(ProposalEnded(proposal.kind, "applied" if applied else "overtaken"))
         return (proposal, applied)
 
@@ -191,14 +193,14 @@ class StoreSession:
         value = outcome.value if isinstance(outcome, StoreOk) else outcome.current
         if not self._lineage_holds(call, value):
             return
-        if call.kind == "beat" and isinstance(outcome, StoreOk):
+        if call.kind == "renew" and isinstance(outcome, StoreOk):
             self.lease_deadline = max(
                 self.lease_deadline, call.sent_at + self.context.config.lease_us
             )
         if isinstance(outcome, Refused) and self._carries_proposal(call):
             self._on_refused(outcome)
-        if value.record is not None:
-            self._observe(value.record)
+        if value.state is not None:
+            self._take_in_state(value.state)
         elif not value.unchanged:
             self.owner.on_absent()
             return
@@ -209,11 +211,11 @@ class StoreSession:
         stored = self.seen
         if stored is None:
             return
-        described = call.floor if value.record is None else value.record.stamp
+        described = call.floor if value.state is None else value.state.stamp
         if described != stored.stamp:
             return
-        beat = 0 if stored.leader is None else value.renewals_of(stored.leader)
-        self.watch.saw(self.context.now, stored.leader, stored.leader_epoch, beat, self.gap_us)
+        renewals = 0 if stored.leader is None else value.renewals_of(stored.leader)
+        self.watch.saw(self.context.now, stored.leader, stored.leader_epoch, renewals, self.gap_us)
         self.owner.on_watch()
 
     @property
@@ -226,10 +228,10 @@ class StoreSession:
 
     def on_saved(self, op: OpId) -> bool:
         """A SaveState completed; True if it was this session's. The record is acted on now."""
-        record = self.saving.pop(op, None)
-        if record is None:
+        state = self.saving.pop(op, None)
+        if state is None:
             return False
-        self.owner.apply_state(record)
+        self.owner.apply_state(state)
         return True
 
     def _on_unknown(self, call: OpenCall) -> None:
@@ -246,7 +248,7 @@ class StoreSession:
     def _carries_proposal(self, call: OpenCall) -> bool:
         """Is this an answer to the proposal that is outstanding now?"""
         proposal = self.proposal
-        return proposal is not None and call.attempt == proposal.request.record.attempt
+        return proposal is not None and call.attempt == proposal.request.state.attempt
 
     def _on_refused(self, outcome: Refused) -> None:
         if outcome.reason == REFUSED_GUARD:
@@ -265,35 +267,36 @@ class StoreSession:
         floor = call.floor
         if floor is None or value.unchanged:
             return True
-        record = value.record
-        if record is None:
+        state = value.state
+        if state is None:
             self.owner.halt("the metadata store was emptied: it holds no record any more")
             return False
         assert self.seen is not None
-        if record.store_id != self.seen.store_id:
+        if state.store_id != self.seen.store_id:
             self.owner.halt("the metadata store is another one: its store id differs")
             return False
-        if record.version < floor[0] or follows(record, floor) is False:
+        if state.partition_epoch < floor[0] or follows(state, floor) is False:
             self.owner.halt(
-                f"the metadata store lost confirmed writes: it holds version {record.version}, "
+                "the metadata store lost confirmed writes: "
+                f"it holds version {state.partition_epoch}, "
                 f"this broker has seen version {floor[0]}"
             )
             return False
         return True
 
-    def _observe(self, record: PartitionState) -> None:
+    def _take_in_state(self, state: PartitionState) -> None:
         """Save a newer record; it is acted on once it is durable."""
         if self.seen is not None:
-            known = (self.seen.leader_epoch, self.seen.version)
-            if record.stamp == self.seen.stamp:
+            known = (self.seen.leader_epoch, self.seen.partition_epoch)
+            if state.stamp == self.seen.stamp:
                 self._act_again()
                 return
-            if not self.context.rules.is_newer(known, (record.leader_epoch, record.version)):
+            if not self.context.rules.is_newer(known, (state.leader_epoch, state.partition_epoch)):
                 return
-        self.seen = record
+        self.seen = state
         op = self.context.op()
-        self.saving[op] = record
-        self.context.emit(SaveState(op, RECORD_KEY, encode_partition_state(record)))
+        self.saving[op] = state
+        self.context.emit(SaveState(op, RECORD_KEY, encode_partition_state(state)))
 
     def _act_again(self) -> None:
         """The stored record is the one saved in an earlier start: act on it if nobody has yet."""
@@ -303,7 +306,7 @@ class StoreSession:
     def _call(self, kind: str, request: Read | Cas | RenewLease | Publish) -> None:
         call = self.context.call()
         floor = None if self.seen is None else self.seen.stamp
-        attempt = request.record.attempt if isinstance(request, Cas) else ""
+        attempt = request.state.attempt if isinstance(request, Cas) else ""
         self.open[call] = OpenCall(kind, floor, self.context.now, attempt)
         self.context.emit(CallMeta(call, request))
 

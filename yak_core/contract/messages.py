@@ -167,7 +167,7 @@ class DescribeResponse:
     role: str
     leader: NodeId | None
     leader_epoch: Epoch
-    version: int
+    partition_epoch: int
     isr: tuple[NodeId, ...]
     elr: tuple[NodeId, ...]
     leo: Offset

@@ -41,9 +41,9 @@ class Snapshot:
 
     def get(self, name: str) -> object:
         """The value called ``name``; KeyError when the node has none."""
-        for key, value in self.values:
+        for key, found in self.values:
             if key == name:
-                return value
+                return found
         raise KeyError(name)
 
 

@@ -95,7 +95,7 @@ class IsrProposed:
     """The leader asked the store for this ISR; until it knows, both old and proposed count."""
 
     isr: tuple[NodeId, ...]
-    base_version: int
+    base_partition_epoch: int
 
 
 @value
@@ -104,7 +104,7 @@ class IsrShrunk:
 
     isr: tuple[NodeId, ...]
     removed: tuple[NodeId, ...]
-    version: int
+    partition_epoch: int
 
 
 @value
@@ -113,7 +113,7 @@ class IsrExpanded:
 
     isr: tuple[NodeId, ...]
     added: tuple[NodeId, ...]
-    version: int
+    partition_epoch: int
 
 
 @value
@@ -132,10 +132,10 @@ class StoreUnknown:
 
 
 @value
-class RecordObserved:
+class PartitionStateObserved:
     """The view is now the record of this version (and leader epoch)."""
 
-    version: int
+    partition_epoch: int
     epoch: Epoch
 
 
@@ -180,7 +180,7 @@ Note: TypeAlias = (
     | IsrExpanded
     | ProposalEnded
     | StoreUnknown
-    | RecordObserved
+    | PartitionStateObserved
     | ProduceRefused
     | DuplicateRecognised
     | ProducerReset

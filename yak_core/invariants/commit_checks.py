@@ -52,26 +52,26 @@ class CommitChecks:
 
     def on_isr(self, replica: Replica, node: LiveBroker, leading: LiveLeader) -> None:
         """A leader's view, or what it proposes, changed."""
-        view = node.view
-        assert view is not None
+        partition = node.partition
+        assert partition is not None
         pending = leading.pending_isr
-        known = replica.view
+        known = replica.partition
         if (
             known is not None
             and replica.pending is not None
             and pending != replica.pending
-            and view.version <= known.version
+            and partition.partition_epoch <= known.partition_epoch
         ):
             self.context.fail(
                 "PendingKept",
                 replica.node_id,
                 f"the proposed ISR {replica.pending} to count until a record newer than version "
-                f"{known.version} is observed",
-                f"{pending} is proposed now, at version {view.version}",
+                f"{known.partition_epoch} is observed",
+                f"{pending} is proposed now, at version {partition.partition_epoch}",
             )
-        replica.view = view
+        replica.partition = partition
         replica.pending = pending
-        members = view.isr if pending is None else (*view.isr, *pending)
+        members = partition.isr if pending is None else (*partition.isr, *pending)
         maximal = tuple(sorted(dict.fromkeys(members)))
         if tuple(sorted(leading.maximal_isr)) != maximal:
             self.context.fail(
@@ -86,19 +86,20 @@ class CommitChecks:
     def check_superset(self) -> None:
         """Whom the store could elect is in the maximal ISR of the leader that it names."""
         leader = self.context.recorded_leader()
-        if leader is None or leader.view is None:
+        if leader is None or leader.partition is None:
             return
-        view = leader.view
-        if len(view.isr) < view.effective_min_isr:
+        partition = leader.partition
+        if len(partition.isr) < partition.effective_min_isr:
             return
         quorum = leader.quorum
         for member, _ in self.context.members:
             if member not in quorum:
+                state = self.context.state
+                version = "?" if state is None else state.partition_epoch
                 self.context.fail(
                     "QuorumSuperset",
                     leader.node_id,
-                    f"{member.node_id}, who could be elected by version "
-                    f"{'?' if self.context.record is None else self.context.record.version}, to be in "
+                    f"{member.node_id}, who could be elected by version {version}, to be in "
                     "its maximal ISR",
                     f"that is {tuple(each.node_id for each in quorum)}",
                 )
@@ -124,11 +125,13 @@ class CommitChecks:
     def _check_justified(
         self, replica: Replica, node: LiveBroker, leading: LiveLeader, count: int
     ) -> None:
-        view = replica.view
-        assert view is not None, "a leader's view is known before its high watermark moves"
-        if len(view.isr) < view.effective_min_isr:
+        partition = replica.partition
+        assert partition is not None, "a leader's view is known before its high watermark moves"
+        if len(partition.isr) < partition.effective_min_isr:
             self._unjustified(
-                replica, f"{view.effective_min_isr} members in the ISR", f"it is {view.isr}"
+                replica,
+                f"{partition.effective_min_isr} members in the ISR",
+                f"it is {partition.isr}",
             )
         hw = replica.hw
         link = replica.log.links[count - 1]

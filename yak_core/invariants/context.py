@@ -15,29 +15,29 @@ STORE: NodeId = "store"
 
 
 class CheckContext:
-    """``record`` is the newest one that the store accepted, ``members`` its ISR and ELR with their
+    """``state`` is the newest one that the store accepted, ``members`` its ISR and ELR with their
     registered incarnations, ``host`` whoever steps."""
 
-    __slots__ = ("replicas", "ledger", "record", "members", "host")
+    __slots__ = ("replicas", "ledger", "state", "members", "host")
 
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.replicas = {node_id: Replica(node_id) for node_id in brokers}
         self.ledger = Ledger()
-        self.record: PartitionState | None = None
+        self.state: PartitionState | None = None
         self.members: tuple[tuple[Replica, BrokerEpoch], ...] = ()
         self.host: Host | None = None
 
     def recorded_leader(self) -> Replica | None:
         """The replica that the record names as the leader, if it acts as such."""
-        record = self.record
-        if record is None or record.leader is None:
+        state = self.state
+        if state is None or state.leader is None:
             return None
-        replica = self.replicas[record.leader]
+        replica = self.replicas[state.leader]
         if (
             replica.up
             and replica.leading is not None
-            and replica.epoch == record.leader_epoch
-            and replica.broker_epoch == record.leader_broker_epoch
+            and replica.epoch == state.leader_epoch
+            and replica.broker_epoch == state.leader_broker_epoch
         ):
             return replica
         return None

@@ -34,9 +34,9 @@ from yak_core.invariants.client_checks import ClientChecks
 from yak_core.invariants.commit_checks import CommitChecks
 from yak_core.invariants.context import CheckContext
 from yak_core.invariants.log_checks import LogChecks
-from yak_core.invariants.record_checks import RecordChecks
 from yak_core.invariants.replica import LiveBroker, Replica
 from yak_core.invariants.shadow_log import log_of
+from yak_core.invariants.state_checks import StateChecks
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 
@@ -47,7 +47,7 @@ LATEST: Final = -1
 class Invariants:
     """Watches one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
 
-    The world calls :meth:`on_record` for each record that the store accepts, before anybody is
+    The world calls :meth:`on_state` for each record that the store accepts, before anybody is
     told of it, and :meth:`on_crash` when a broker's memory is gone. ``may_halt``: the world has
     faults, such as a store that forgets, after which a halt is what the protocol asks for. Raises
     InvariantViolated from any of the three.
@@ -58,7 +58,7 @@ class Invariants:
         "may_halt",
         "_logs",
         "_commits",
-        "_records",
+        "_states",
         "_clients",
         "_checks",
         "_replicas",
@@ -70,7 +70,7 @@ class Invariants:
         self.may_halt = may_halt
         self._logs = LogChecks(self.context)
         self._commits = CommitChecks(self.context)
-        self._records = RecordChecks(self.context, self._commits)
+        self._states = StateChecks(self.context, self._commits)
         self._clients = ClientChecks(self.context, self._commits)
         self._replicas = self.context.replicas
         self._late: list[Effect] = []
@@ -90,9 +90,9 @@ class Invariants:
         """The true high watermark: end of what any leader ever showed to be committed."""
         return self.context.ledger.end
 
-    def on_record(self, record: PartitionState) -> None:
-        """The store accepted ``record``."""
-        self._records.on_record(record)
+    def on_state(self, state: PartitionState) -> None:
+        """The store accepted ``state``."""
+        self._states.on_state(state)
 
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
         """The broker is down; ``image`` is what its disk kept, as the next start will find it."""
@@ -129,17 +129,17 @@ class Invariants:
             stale = event.message.epoch < replica.epoch  # type: ignore[union-attr]
         elif kind is not TimerFired and kind is not MetaReply:
             self._on_other(replica, host, event)
-        if node.view is not replica.seen:
-            self._records.on_view(replica, node)
+        if node.partition is not replica.seen:
+            self._states.on_partition(replica, node)
         leading = node.leading
         if (
             leading is not replica.leading
             or node.epoch != replica.epoch
             or node.broker_epoch != replica.broker_epoch
         ):
-            self._records.on_turn(replica, node)
+            self._states.on_turn(replica, node)
         if leading is not None and (
-            node.view is not replica.view or leading.pending_isr != replica.pending
+            node.partition is not replica.partition or leading.pending_isr != replica.pending
         ):
             self._commits.on_isr(replica, node, leading)
             for peer in leading.progress:

@@ -66,7 +66,7 @@ class LiveBroker(Protocol):
     phase: str
     epoch: Epoch
     leader: NodeId | None
-    view: PartitionState | None
+    partition: PartitionState | None
 
     @property
     def hw(self) -> Offset:
@@ -92,11 +92,11 @@ class Replica:
     many batches this start has claimed to hold, in acks and by its own high watermark, and
     ``acked_ends`` the highest ack by (incarnation, epoch). ``tainted``: the last restart lost
     something claimed; ``damaged``: the disk lost what was flushed, and this start has not
-    registered yet. ``seen`` is the record that it acts on, ``view`` the one by which it leads, with
-    ``quorum`` as its maximal ISR. ``calls`` are the unanswered produce requests, ``written`` those
-    of them whose batch was appended, ``asking`` the one that this step takes in. ``moved`` and
-    ``refold``: the log is to be compared, the folds from the first batch on. ``starved``: the disk
-    was full.
+    registered yet. ``seen`` is the record that it acts on, ``partition`` the one by which it leads,
+    with ``quorum`` as its maximal ISR. ``calls`` are the unanswered produce requests, ``written``
+    those of them whose batch was appended, ``asking`` the one that this step takes in. ``moved``
+    and ``refold``: the log is to be compared, the folds from the first batch on. ``starved``: the
+    disk was full.
     """
 
     __slots__ = (
@@ -115,7 +115,7 @@ class Replica:
         "hw",
         "hw_count",
         "seen",
-        "view",
+        "partition",
         "pending",
         "quorum",
         "log",
@@ -150,7 +150,7 @@ class Replica:
         self.hw: Offset = 0
         self.hw_count = 0
         self.seen: PartitionState | None = None
-        self.view: PartitionState | None = None
+        self.partition: PartitionState | None = None
         self.pending: tuple[NodeId, ...] | None = None
         self.quorum: list[Replica] = []
         self.log = ShadowLog()
@@ -189,7 +189,7 @@ class Replica:
         self.hw = 0
         self.hw_count = 0
         self.seen = None
-        self.view = None
+        self.partition = None
         self.pending = None
         self.quorum = []
         self.log = log

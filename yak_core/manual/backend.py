@@ -102,17 +102,17 @@ class Timer:
 class Transit:
     """What is between the nodes: flights, metadata calls, answers to calls made by hand.
 
-    ``flights`` and ``calls`` are by number, oldest first. ``cut`` holds the (src, dst) pairs over
-    which everything is lost, ``lost`` counts what was.
+    ``flights`` and ``calls`` are by number, oldest first. ``disconnected`` holds the (src, dst)
+    pairs over which everything is lost, ``lost`` counts what was.
     """
 
-    __slots__ = ("flights", "calls", "answers", "cut", "lost", "last_number")
+    __slots__ = ("flights", "calls", "answers", "disconnected", "lost", "last_number")
 
     def __init__(self) -> None:
         self.flights: dict[int, Flight] = {}
         self.calls: dict[int, MetaCall] = {}
         self.answers: dict[int, Response | ClientResult] = {}
-        self.cut: dict[tuple[NodeId, NodeId], None] = {}
+        self.disconnected: dict[tuple[NodeId, NodeId], None] = {}
         self.lost = 0
         self.last_number = 0
 
@@ -125,7 +125,7 @@ class Transit:
         self, src: NodeId, src_start: int, dst: NodeId, to_start: int, what: Message, cause: int
     ) -> None:
         """Put a message on the wire, unless the link is cut."""
-        if (src, dst) in self.cut:
+        if (src, dst) in self.disconnected:
             self.lost += 1
             return
         number = self.number()
@@ -137,7 +137,7 @@ class Transit:
         other.flights = dict(self.flights)
         other.calls = dict(self.calls)
         other.answers = dict(self.answers)
-        other.cut = dict(self.cut)
+        other.disconnected = dict(self.disconnected)
         other.lost = self.lost
         other.last_number = self.last_number
         return other

@@ -90,17 +90,17 @@ def _settle_disks(world: Manual, among: tuple[NodeId, ...] | None) -> int:
 
 def _settle_store(world: Manual, among: tuple[NodeId, ...] | None) -> int:
     moves = 0
-    cut = world.transit.cut
+    disconnected = world.transit.disconnected
     for number, call in list(world.transit.calls.items()):
         if (call.node, STORE) in world.held or (among is not None and call.node not in among):
             continue
         moves += 1
-        if (call.node, STORE) in cut and call.outcome is None:
+        if (call.node, STORE) in disconnected and call.outcome is None:
             if call.waiting:
                 world.meta_unknown(number, lose_request=True)
             else:
                 world.meta_drop(number)
-        elif (STORE, call.node) in cut and call.waiting:
+        elif (STORE, call.node) in disconnected and call.waiting:
             if call.outcome is None:
                 world.meta_execute(number)
             world.meta_unknown(number)

@@ -56,8 +56,9 @@ class Manual:
     """Nodes, a metadata store and what is between them.
 
     ``held`` are links, pairs of node ids, :data:`STORE` or :data:`DISK`, that
-    :func:`yak_core.manual.run.settle` leaves alone. What is sent over a link in ``transit.cut`` is
-    lost. ``wall_ms`` is the wall clock that client calls are stamped with.
+    :func:`yak_core.manual.run.settle` leaves alone. What is sent over a link in
+    ``transit.disconnected`` is lost. ``wall_ms`` is the wall clock that client calls are stamped
+    with.
     """
 
     __slots__ = (

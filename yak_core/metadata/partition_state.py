@@ -3,11 +3,11 @@
 Everything that the cluster has to agree on lies in this record: who leads in which epoch, who is in
 sync, who may be elected, and which start of each broker is the present one. The store keeps it as
 opaque bytes under a stamp (version, attempt id) and replaces it by compare-and-set, so two records
-with the same stamp are the same record. ``version`` is Kafka's partition epoch: it grows by one
-with every change (F23). ``attempt`` names the write, because a store that lost a confirmed write
-and was then written again shows the same version with another attempt (F80). ``ancestors`` are the
-stamps that this record grew from, so a reader can tell whether the record that it saw last lies in
-this one's past.
+with the same stamp are the same record. ``partition_epoch`` is Kafka's partition epoch: it grows by
+one with every change (F23). ``attempt`` names the write, because a store that lost a confirmed
+write and was then written again shows the same version with another attempt (F80). ``ancestors``
+are the stamps that this record grew from, so a reader can tell whether the record that it saw last
+lies in this one's past.
 
 The bytes are canonical JSON: sorted keys, no spaces, UTF-8. Equal records have equal bytes and the
 decoder refuses any other spelling, so a damaged record is not mistaken for a different one.
@@ -72,7 +72,7 @@ class PartitionState:
     """
 
     store_id: str
-    version: int
+    partition_epoch: int
     attempt: str
     ancestors: tuple[Stamp, ...]
     leader_epoch: Epoch
@@ -92,7 +92,7 @@ class PartitionState:
     @property
     def stamp(self) -> Stamp:
         """Which write this is, and whose attempt it was."""
-        return (self.version, self.attempt)
+        return (self.partition_epoch, self.attempt)
 
     @property
     def effective_min_isr(self) -> int:
@@ -120,35 +120,35 @@ def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
     """
     if stamp == newer.stamp or stamp in newer.ancestors:
         return True
-    oldest = newer.ancestors[-1][0] if newer.ancestors else newer.version
+    oldest = newer.ancestors[-1][0] if newer.ancestors else newer.partition_epoch
     if 1 <= stamp[0] < oldest:
         return None
     return False
 
 
-def encode_partition_state(record: PartitionState) -> bytes:
-    """Canonical JSON of ``record``: equal records and only those have equal bytes.
+def encode_partition_state(state: PartitionState) -> bytes:
+    """Canonical JSON of ``state``: equal records and only those have equal bytes.
 
     Raises UnicodeEncodeError for text that UTF-8 cannot hold: that is the caller's mistake.
     """
     fields: dict[str, object] = {
         "schema": SCHEMA,
-        "store_id": record.store_id,
-        "version": record.version,
-        "attempt": record.attempt,
-        "ancestors": record.ancestors,
-        "leader_epoch": record.leader_epoch,
-        "leader": record.leader,
-        "leader_incarnation": record.leader_broker_epoch,
-        "isr": record.isr,
-        "elr": record.elr,
-        "last_known_eligible": record.last_known_eligible,
-        "last_leader": record.last_leader,
-        "replicas": record.replicas,
-        "min_isr": record.min_isr,
-        "unclean_policy": record.unclean_policy,
-        "recovery": record.recovery,
-        "unclean_generation": record.unclean_generation,
+        "store_id": state.store_id,
+        "version": state.partition_epoch,
+        "attempt": state.attempt,
+        "ancestors": state.ancestors,
+        "leader_epoch": state.leader_epoch,
+        "leader": state.leader,
+        "leader_incarnation": state.leader_broker_epoch,
+        "isr": state.isr,
+        "elr": state.elr,
+        "last_known_eligible": state.last_known_eligible,
+        "last_leader": state.last_leader,
+        "replicas": state.replicas,
+        "min_isr": state.min_isr,
+        "unclean_policy": state.unclean_policy,
+        "recovery": state.recovery,
+        "unclean_generation": state.unclean_generation,
         "nodes": {
             node_id: {
                 "incarnation": entry.broker_epoch,
@@ -158,7 +158,7 @@ def encode_partition_state(record: PartitionState) -> bytes:
                 "last_epoch": entry.last_epoch,
                 "leo": entry.leo,
             }
-            for node_id, entry in record.nodes
+            for node_id, entry in state.nodes
         },
     }
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
@@ -166,7 +166,7 @@ def encode_partition_state(record: PartitionState) -> bytes:
 
 
 def decode_partition_state(data: bytes) -> PartitionState:
-    """Read what :func:`encode_partition_state` wrote. Raises RecordError, and nothing else, on damage."""
+    """Read what :func:`encode_partition_state` wrote. Raises PartitionStateError on damage."""
     try:
         loaded: object = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as damage:
@@ -174,10 +174,12 @@ def decode_partition_state(data: bytes) -> PartitionState:
     fields = _Fields(loaded, "the record")
     schema = fields.integer("schema", 0)
     if schema != SCHEMA:
-        raise PartitionStateError(f"The metadata record has schema {schema}; this version reads {SCHEMA}.")
-    record = PartitionState(
+        raise PartitionStateError(
+            f"The metadata record has schema {schema}; this version reads {SCHEMA}."
+        )
+    state = PartitionState(
         store_id=fields.text("store_id"),
-        version=fields.integer("version", 1),
+        partition_epoch=fields.integer("version", 1),
         attempt=fields.text("attempt"),
         ancestors=fields.stamps("ancestors"),
         leader_epoch=fields.integer("leader_epoch", 0),
@@ -195,12 +197,16 @@ def decode_partition_state(data: bytes) -> PartitionState:
         nodes=fields.entries("nodes"),
     )
     try:
-        canonical = encode_partition_state(record)
+        canonical = encode_partition_state(state)
     except UnicodeEncodeError as damage:
-        raise PartitionStateError(f"The metadata record holds text outside Unicode: {damage}.") from damage
+        raise PartitionStateError(
+            f"The metadata record holds text outside Unicode: {damage}."
+        ) from damage
     if canonical != data:
-        raise PartitionStateError("The metadata record is damaged: it is not in its canonical form.")
-    return record
+        raise PartitionStateError(
+            "The metadata record is damaged: it is not in its canonical form."
+        )
+    return state
 
 
 class _Fields:
@@ -210,7 +216,9 @@ class _Fields:
 
     def __init__(self, value: object, whole: str) -> None:
         if not isinstance(value, dict):
-            raise PartitionStateError(f"The metadata record is damaged: {whole} is not a JSON object.")
+            raise PartitionStateError(
+                f"The metadata record is damaged: {whole} is not a JSON object."
+            )
         self._fields: dict[str, object] = value
         self._whole = whole
 
@@ -221,7 +229,9 @@ class _Fields:
 
     def _get(self, name: str) -> object:
         if name not in self._fields:
-            raise PartitionStateError(f"The metadata record is damaged: {self._whole} lacks {name!r}.")
+            raise PartitionStateError(
+                f"The metadata record is damaged: {self._whole} lacks {name!r}."
+            )
         return self._fields[name]
 
     def integer(self, name: str, least: int) -> int:

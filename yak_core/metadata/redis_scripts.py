@@ -24,7 +24,7 @@ from yak_core.metadata.partition_state import (
     encode_partition_state,
 )
 from yak_core.metadata.store_calls import (
-    NOTHING_SAID,
+    NO_VALUE,
     REFUSED_GUARD,
     REFUSED_STAMP,
     Cas,
@@ -114,9 +114,9 @@ _BEAT: Final = re.compile(rb"([0-9]+):([0-9]+)")
 class Keys:
     """The keys of one cluster. They share a hash tag, so one shard of a Redis Cluster has all."""
 
-    record: str
-    beats: str
-    view: str
+    state: str
+    renewals: str
+    status: str
 
 
 @value
@@ -139,7 +139,7 @@ def keys_of(cluster: str) -> Keys:
 
 def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
     """Say which script carries out ``request``, and its words."""
-    both = (keys.record, keys.beats)
+    both = (keys.state, keys.renewals)
     if isinstance(request, Read):
         return ScriptCall(READ, both, ())
     if isinstance(request, RenewLease):
@@ -151,16 +151,16 @@ def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
     if isinstance(request, Cas):
         words = (
             *_stamp_words(request.expected),
-            *_stamp_words(request.record.stamp),
-            encode_partition_state(request.record),
+            *_stamp_words(request.state.stamp),
+            encode_partition_state(request.state),
         )
         if request.guard is None:
             return ScriptCall(CAS, both, (*words, b"", b""))
         node, count = request.guard
         return ScriptCall(CAS, both, (*words, node.encode(), b"%d" % count))
     assert isinstance(request, Publish)
-    flat = tuple(word.encode() for pair in request.view for word in pair)
-    return ScriptCall(PUBLISH, (keys.view,), flat)
+    flat = tuple(word.encode() for pair in request.status for word in pair)
+    return ScriptCall(PUBLISH, (keys.status,), flat)
 
 
 def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
@@ -175,20 +175,24 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     if isinstance(request, Publish):
         if status != b"done":
             raise PartitionStateError(f"The metadata store answered a publish with {status!r}.")
-        return StoreOk(NOTHING_SAID)
+        return StoreOk(NO_VALUE)
     if len(reply) != 5:
-        raise PartitionStateError(f"The metadata store's reply has {len(reply)} parts instead of 5.")
-    beats = _beats_of(reply[4])
+        raise PartitionStateError(
+            f"The metadata store's reply has {len(reply)} parts instead of 5."
+        )
+    renewals = _beats_of(reply[4])
     if status == b"same" and isinstance(request, RenewLease):
-        return StoreOk(MetaValue(None, True, beats))
-    value = MetaValue(_record_of(reply[1], reply[2], reply[3]), False, beats)
+        return StoreOk(MetaValue(None, True, renewals))
+    value = MetaValue(_record_of(reply[1], reply[2], reply[3]), False, renewals)
     if status == b"done":
         return StoreOk(value)
     if status == b"stamp" and isinstance(request, Cas):
         return Refused(REFUSED_STAMP, value)
     if status == b"guard" and isinstance(request, Cas):
         return Refused(REFUSED_GUARD, value)
-    raise PartitionStateError(f"The metadata store answered {status!r}, which this version does not know.")
+    raise PartitionStateError(
+        f"The metadata store answered {status!r}, which this version does not know."
+    )
 
 
 def _stamp_words(stamp: Stamp | None) -> tuple[bytes, bytes]:
@@ -197,34 +201,40 @@ def _stamp_words(stamp: Stamp | None) -> tuple[bytes, bytes]:
 
 def _word(value: object) -> bytes:
     if not isinstance(value, bytes):
-        raise PartitionStateError(f"The metadata store's reply holds {value!r:.80} where bytes belong.")
+        raise PartitionStateError(
+            f"The metadata store's reply holds {value!r:.80} where bytes belong."
+        )
     return value
 
 
-def _record_of(version: object, attempt: object, value: object) -> PartitionState | None:
-    words = (_word(version), _word(attempt), _word(value))
+def _record_of(partition_epoch: object, attempt: object, value: object) -> PartitionState | None:
+    words = (_word(partition_epoch), _word(attempt), _word(value))
     if words == (b"", b"", b""):
         return None
-    record = decode_partition_state(words[2])
-    if _stamp_words(record.stamp) != words[:2]:
+    state = decode_partition_state(words[2])
+    if _stamp_words(state.stamp) != words[:2]:
         raise PartitionStateError(
             f"The stamp beside the metadata record is {words[0]!r}, {words[1]!r}, but the record's "
-            f"own is {record.stamp!r}."
+            f"own is {state.stamp!r}."
         )
-    return record
+    return state
 
 
 def _beats_of(flat: object) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
     if not isinstance(flat, list | tuple) or len(flat) % 2:
         raise PartitionStateError("The metadata store's beats are not a list of pairs.")
-    beats: list[tuple[NodeId, BrokerEpoch, int]] = []
+    renewals: list[tuple[NodeId, BrokerEpoch, int]] = []
     for i in range(0, len(flat), 2):
         node, beat = _word(flat[i]), _word(flat[i + 1])
         found = _BEAT.fullmatch(beat)
         if found is None:
-            raise PartitionStateError(f"The beat of {node!r} in the metadata store is damaged: {beat!r}.")
+            raise PartitionStateError(
+                f"The beat of {node!r} in the metadata store is damaged: {beat!r}."
+            )
         try:
-            beats.append((node.decode("utf-8"), int(found[1]), int(found[2])))
+            renewals.append((node.decode("utf-8"), int(found[1]), int(found[2])))
         except ValueError as damage:
-            raise PartitionStateError(f"A beat in the metadata store is damaged: {damage}.") from damage
-    return tuple(sorted(beats))
+            raise PartitionStateError(
+                f"A beat in the metadata store is damaged: {damage}."
+            ) from damage
+    return tuple(sorted(renewals))

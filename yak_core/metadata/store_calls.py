@@ -32,11 +32,11 @@ class Read:
 class Cas:
     """Replace the record if its stamp is ``expected`` and the guard, if any, still holds.
 
-    ``expected`` None means that no record exists yet. ``record`` carries its own new stamp.
+    ``expected`` None means that no record exists yet. ``state`` carries its own new stamp.
     """
 
     expected: Stamp | None
-    record: PartitionState
+    state: PartitionState
     guard: Guard | None
 
 
@@ -51,9 +51,9 @@ class RenewLease:
 
 @value
 class Publish:
-    """Replace the advisory view by these (field, value) pairs. Nobody decides anything by it."""
+    """Replace the status hash by these (field, value) pairs; no decision rests on it."""
 
-    view: tuple[tuple[str, str], ...]
+    status: tuple[tuple[str, str], ...]
 
 
 MetaRequest: TypeAlias = Read | Cas | RenewLease | Publish
@@ -63,25 +63,25 @@ MetaRequest: TypeAlias = Read | Cas | RenewLease | Publish
 class MetaValue:
     """What the store held when it answered.
 
-    ``record`` None with ``unchanged`` False: no record exists. ``unchanged`` True: the record is
-    left out, because the stored stamp is the one that the caller named as known. ``beats`` are
+    ``state`` None with ``unchanged`` False: no record exists. ``unchanged`` True: the record is
+    left out, because the stored stamp is the one that the caller named as known. ``renewals`` are
     (node, incarnation, count), ascending by node. The answer to a Publish is
-    :data:`NOTHING_SAID`.
+    :data:`NO_VALUE`.
     """
 
-    record: PartitionState | None
+    state: PartitionState | None
     unchanged: bool
-    beats: tuple[tuple[NodeId, BrokerEpoch, int], ...]
+    renewals: tuple[tuple[NodeId, BrokerEpoch, int], ...]
 
     def renewals_of(self, node: NodeId) -> int:
         """The beat count of ``node``; 0 when it has never beaten."""
-        for known, _, count in self.beats:
+        for known, _, count in self.renewals:
             if known == node:
                 return count
         return 0
 
 
-NOTHING_SAID: Final = MetaValue(None, True, ())
+NO_VALUE: Final = MetaValue(None, True, ())
 """What a Publish is answered with: not a look at the record, and not one at the beats either."""
 
 

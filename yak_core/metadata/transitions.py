@@ -59,7 +59,7 @@ def create(
     assert unclean_policy in UNCLEAN_POLICIES
     return PartitionState(
         store_id=store_id,
-        version=1,
+        partition_epoch=1,
         attempt=attempt,
         ancestors=(),
         leader_epoch=0,
@@ -79,7 +79,7 @@ def create(
 
 
 def register(
-    record: PartitionState, *, attempt: str, node: NodeId, clean: bool, url: str
+    state: PartitionState, *, attempt: str, node: NodeId, clean: bool, url: str
 ) -> PartitionState | Rejected:
     """T1: a new start of ``node``; its incarnation is the version that this writes.
 
@@ -87,28 +87,28 @@ def register(
     last known eligible (F28, F29). Either way its own leadership ends, because a restarted leader
     could give two records the same epoch and offset (F41). The version grows always (F23).
     """
-    if node not in record.replicas:
+    if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
-    grown = _grown(record, attempt)
-    entry = NodeEntry(grown.version, clean, False, url, UNREPORTED, UNREPORTED)
-    others = tuple(pair for pair in record.nodes if pair[0] != node)
+    grown = _grown(state, attempt)
+    entry = NodeEntry(grown.partition_epoch, clean, False, url, UNREPORTED, UNREPORTED)
+    others = tuple(pair for pair in state.nodes if pair[0] != node)
     grown = replace(grown, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
-    if not clean and (node in record.isr or node in record.elr):
-        isr = tuple(member for member in record.isr if member != node)
+    if not clean and (node in state.isr or node in state.elr):
+        isr = tuple(member for member in state.isr if member != node)
         grown = _with_isr(grown, isr, unclean=(node,))
-    if record.leader == node:
+    if state.leader == node:
         grown = replace(
             grown,
             leader=None,
             leader_broker_epoch=0,
-            leader_epoch=record.leader_epoch + 1,
+            leader_epoch=state.leader_epoch + 1,
             last_leader=node,
         )
     return grown
 
 
 def elect(
-    record: PartitionState, *, attempt: str, node: NodeId, broker_epoch: BrokerEpoch
+    state: PartitionState, *, attempt: str, node: NodeId, broker_epoch: BrokerEpoch
 ) -> PartitionState | Rejected:
     """T3: ``node`` makes itself the leader of the next epoch.
 
@@ -116,29 +116,29 @@ def elect(
     are safe without, it only keeps a healthy leader in office. ISR before ELR is the candidate's
     courtesy: both hold everything that was committed.
     """
-    entry = record.node(node)
+    entry = state.node(node)
     if entry is None or entry.broker_epoch != broker_epoch:
         return Rejected(f"incarnation {broker_epoch} of {node} is not the registered one")
     if entry.draining:
         return Rejected(f"{node} is draining")
-    if record.leader == node:
-        return Rejected(f"{node} leads epoch {record.leader_epoch} already")
-    if node not in record.isr and node not in record.elr:
+    if state.leader == node:
+        return Rejected(f"{node} leads epoch {state.leader_epoch} already")
+    if node not in state.isr and node not in state.elr:
         return Rejected(f"{node} is in neither ISR nor ELR")
-    stay = tuple(member for member in record.isr if member not in (record.leader, node))
-    grown = _with_isr(_grown(record, attempt), tuple(sorted((*stay, node))), unclean=())
+    stay = tuple(member for member in state.isr if member not in (state.leader, node))
+    grown = _with_isr(_grown(state, attempt), tuple(sorted((*stay, node))), unclean=())
     return replace(
         grown,
         leader=node,
         leader_broker_epoch=broker_epoch,
-        leader_epoch=record.leader_epoch + 1,
-        last_leader=record.last_leader if record.leader is None else record.leader,
+        leader_epoch=state.leader_epoch + 1,
+        last_leader=state.last_leader if state.leader is None else state.leader,
         recovery=RECOVERED,
     )
 
 
 def alter_isr(
-    record: PartitionState,
+    state: PartitionState,
     *,
     attempt: str,
     node: NodeId,
@@ -153,30 +153,30 @@ def alter_isr(
     is no member (F24), the leader always is (F34), and while recovering it is alone (KIP-704).
     """
     assert _is_ascending(isr)
-    if record.leader != node:
+    if state.leader != node:
         return Rejected(f"{node} is not the leader")
-    if record.leader_broker_epoch != broker_epoch:
+    if state.leader_broker_epoch != broker_epoch:
         return Rejected(f"incarnation {broker_epoch} of {node} is not the one that leads")
     if node not in isr:
         return Rejected(f"the leader {node} would leave the ISR")
-    if isr == record.isr:
+    if isr == state.isr:
         return Rejected("the ISR would stay as it is")
-    if record.recovery == RECOVERING and isr != (node,):
+    if state.recovery == RECOVERING and isr != (node,):
         return Rejected(f"while recovering, {node} stays alone in the ISR")
     for member in isr:
-        if member not in record.replicas:
+        if member not in state.replicas:
             return Rejected(f"{member} is not a replica")
-        entry = record.node(member)
+        entry = state.node(member)
         if entry is not None and entry.draining:
             return Rejected(f"{member} is draining")
-    joining = tuple(member for member in isr if member not in record.isr)
+    joining = tuple(member for member in isr if member not in state.isr)
     if tuple(sorted(member for member, _ in added)) != joining:
         return Rejected("the nodes named as added are not those that join")
     for member, caught_up_as in added:
-        registered = record.broker_epoch_of(member)
+        registered = state.broker_epoch_of(member)
         if registered == 0 or registered != caught_up_as:
             return Rejected(f"incarnation {caught_up_as} of {member} is not the registered one")
-    return _with_isr(_grown(record, attempt), isr, unclean=())
+    return _with_isr(_grown(state, attempt), isr, unclean=())
 
 
 def elr_after(
@@ -197,43 +197,43 @@ def elr_after(
     return tuple(sorted(n for n in candidates if n not in isr_new and n not in unclean))
 
 
-def check_partition_state(record: PartitionState) -> tuple[str, ...]:
-    """Names of the shape invariants that ``record`` breaks; empty when it is sound.
+def check_partition_state(state: PartitionState) -> tuple[str, ...]:
+    """Names of the shape invariants that ``state`` breaks; empty when it is sound.
 
     Unlike INV-E4's first wording the ISR may be empty: then the ELR, or the last known eligible,
     say who held the data (KIP-966).
     """
-    members = (*record.isr, *record.elr)
-    eligible = (*members, *record.last_known_eligible)
-    tuples = (record.isr, record.elr, record.last_known_eligible, record.replicas)
-    leader_is_none = record.leader is None
-    lineage = (record.stamp, *record.ancestors)
-    broker_epochs = tuple(entry.broker_epoch for _, entry in record.nodes)
+    members = (*state.isr, *state.elr)
+    eligible = (*members, *state.last_known_eligible)
+    tuples = (state.isr, state.elr, state.last_known_eligible, state.replicas)
+    leader_is_none = state.leader is None
+    lineage = (state.stamp, *state.ancestors)
+    broker_epochs = tuple(entry.broker_epoch for _, entry in state.nodes)
     held = {
         "S9 sets are ascending": all(_is_ascending(ids) for ids in tuples),
-        "S9 nodes are ascending": _is_ascending(tuple(node for node, _ in record.nodes)),
-        "S9 ISR and ELR are replicas": all(node in record.replicas for node in eligible),
-        "S9 nodes are replicas": all(node in record.replicas for node, _ in record.nodes),
+        "S9 nodes are ascending": _is_ascending(tuple(node for node, _ in state.nodes)),
+        "S9 ISR and ELR are replicas": all(node in state.replicas for node in eligible),
+        "S9 nodes are replicas": all(node in state.replicas for node, _ in state.nodes),
         "S9 ISR, ELR, last known are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
-        "S9 no ELR at min ISR": len(record.isr) < record.effective_min_isr
-        or (record.elr == () and record.last_known_eligible == ()),
-        "S9 ISR and ELR are registered": all(record.node(node) is not None for node in members),
+        "S9 no ELR at min ISR": len(state.isr) < state.effective_min_isr
+        or (state.elr == () and state.last_known_eligible == ()),
+        "S9 ISR and ELR are registered": all(state.node(node) is not None for node in members),
         "S9 no draining node in the ISR": not any(
-            entry.draining for node, entry in record.nodes if node in record.isr
+            entry.draining for node, entry in state.nodes if node in state.isr
         ),
-        "S9 recovering means alone": record.recovery != RECOVERING or len(record.isr) <= 1,
-        "S15 leader is in the ISR": leader_is_none or record.leader in record.isr,
-        "S15 leader is the registered incarnation": record.leader_broker_epoch
-        == (0 if record.leader is None else record.broker_epoch_of(record.leader)),
-        "INV-E4 version and epoch in range": 0 <= record.leader_epoch < record.version,
-        "INV-E4 a leader has an epoch": leader_is_none or record.leader_epoch >= 1,
+        "S9 recovering means alone": state.recovery != RECOVERING or len(state.isr) <= 1,
+        "S15 leader is in the ISR": leader_is_none or state.leader in state.isr,
+        "S15 leader is the registered incarnation": state.leader_broker_epoch
+        == (0 if state.leader is None else state.broker_epoch_of(state.leader)),
+        "INV-E4 version and epoch in range": 0 <= state.leader_epoch < state.partition_epoch,
+        "INV-E4 a leader has an epoch": leader_is_none or state.leader_epoch >= 1,
         "INV-E4 incarnations are versions": all(
-            1 <= epoch <= record.version for epoch in broker_epochs
+            1 <= epoch <= state.partition_epoch for epoch in broker_epochs
         )
         and len(dict.fromkeys(broker_epochs)) == len(broker_epochs),
-        "INV-E4 lineage has no gap": len(lineage) == min(record.version, ANCESTORS_MAX + 1)
+        "INV-E4 lineage has no gap": len(lineage) == min(state.partition_epoch, ANCESTORS_MAX + 1)
         and all(
-            stamp[0] == record.version - back and stamp[1] != ""
+            stamp[0] == state.partition_epoch - back and stamp[1] != ""
             for back, stamp in enumerate(lineage)
         ),
     }
@@ -248,7 +248,7 @@ def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
     )
     held = {
         "INV-E4 same store": older.store_id == newer.store_id,
-        "INV-E4 version grows by one": newer.version == older.version + 1,
+        "INV-E4 version grows by one": newer.partition_epoch == older.partition_epoch + 1,
         "INV-E4 epoch never falls": newer.leader_epoch >= older.leader_epoch,
         "INV-E4 epoch rises with a new leader": same_leader
         or newer.leader_epoch == older.leader_epoch + 1,
@@ -262,26 +262,30 @@ def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
     return tuple(name for name, holds in held.items() if not holds)
 
 
-def _grown(record: PartitionState, attempt: str) -> PartitionState:
+def _grown(state: PartitionState, attempt: str) -> PartitionState:
     assert attempt != ""
-    assert attempt != record.attempt, "an attempt id names one write"
-    ancestors = (record.stamp, *record.ancestors)[:ANCESTORS_MAX]
-    return replace(record, version=record.version + 1, attempt=attempt, ancestors=ancestors)
+    assert attempt != state.attempt, "an attempt id names one write"
+    ancestors = (state.stamp, *state.ancestors)[:ANCESTORS_MAX]
+    return replace(
+        state, partition_epoch=state.partition_epoch + 1, attempt=attempt, ancestors=ancestors
+    )
 
 
-def _with_isr(record: PartitionState, isr: tuple[NodeId, ...], unclean: tuple[NodeId, ...]) -> PartitionState:
+def _with_isr(
+    state: PartitionState, isr: tuple[NodeId, ...], unclean: tuple[NodeId, ...]
+) -> PartitionState:
     """Set the ISR and what follows from it: the ELR, and the last known eligible.
 
     A node that is eligible again is no longer merely the last known to be (as Kafka has it); if it
     is lost once more, it is added once more.
     """
-    elr = elr_after(record.isr, isr, record.elr, record.effective_min_isr, unclean)
+    elr = elr_after(state.isr, isr, state.elr, state.effective_min_isr, unclean)
     last_known: tuple[NodeId, ...] = ()
-    if len(isr) < record.effective_min_isr:
-        gone = tuple(n for n in unclean if n in record.isr or n in record.elr)
-        pool = dict.fromkeys((*record.last_known_eligible, *gone))
+    if len(isr) < state.effective_min_isr:
+        gone = tuple(n for n in unclean if n in state.isr or n in state.elr)
+        pool = dict.fromkeys((*state.last_known_eligible, *gone))
         last_known = tuple(sorted(n for n in pool if n not in isr and n not in elr))
-    return replace(record, isr=isr, elr=elr, last_known_eligible=last_known)
+    return replace(state, isr=isr, elr=elr, last_known_eligible=last_known)
 
 
 def _node_id(pair: tuple[NodeId, NodeEntry]) -> NodeId:

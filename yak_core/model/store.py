@@ -10,7 +10,7 @@ from __future__ import annotations
 from yak_core.ids import BrokerEpoch, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
-    NOTHING_SAID,
+    NO_VALUE,
     REFUSED_GUARD,
     REFUSED_STAMP,
     Cas,
@@ -27,16 +27,16 @@ from yak_core.metadata.store_calls import (
 class StoreModel:
     """One cluster's record, beats and advisory view.
 
-    ``beats`` is node -> (incarnation, count). ``history`` holds every record ever accepted, oldest
-    first, for checkers; the last one is ``record``.
+    ``renewals`` is node -> (incarnation, count). ``history`` holds every record ever accepted,
+    oldest first, for checkers; the last one is ``state``.
     """
 
-    __slots__ = ("beats", "history", "record", "view")
+    __slots__ = ("renewals", "history", "state", "status")
 
     def __init__(self) -> None:
-        self.record: PartitionState | None = None
-        self.beats: dict[NodeId, tuple[BrokerEpoch, int]] = {}
-        self.view: dict[str, str] = {}
+        self.state: PartitionState | None = None
+        self.renewals: dict[NodeId, tuple[BrokerEpoch, int]] = {}
+        self.status: dict[str, str] = {}
         self.history: list[PartitionState] = []
 
     def apply(self, request: MetaRequest) -> StoreOk | Refused:
@@ -44,46 +44,46 @@ class StoreModel:
         if isinstance(request, Read):
             return StoreOk(self._value())
         if isinstance(request, RenewLease):
-            return self._on_beat(request)
+            return self._on_renewal(request)
         if isinstance(request, Cas):
             return self._on_cas(request)
         assert isinstance(request, Publish)
-        self.view = dict(request.view)
-        return StoreOk(NOTHING_SAID)
+        self.status = dict(request.status)
+        return StoreOk(NO_VALUE)
 
     def fork(self) -> StoreModel:
         """An independent copy that shares nothing mutable."""
         copy = StoreModel()
-        copy.record = self.record
-        copy.beats = dict(self.beats)
-        copy.view = dict(self.view)
+        copy.state = self.state
+        copy.renewals = dict(self.renewals)
+        copy.status = dict(self.status)
         copy.history = list(self.history)
         return copy
 
     def _on_cas(self, request: Cas) -> StoreOk | Refused:
-        stored = None if self.record is None else self.record.stamp
+        stored = None if self.state is None else self.state.stamp
         if stored != request.expected:
             return Refused(REFUSED_STAMP, self._value())
         if request.guard is not None:
             node, count = request.guard
             if self._count(node) != count:
                 return Refused(REFUSED_GUARD, self._value())
-        self.record = request.record
-        self.history.append(request.record)
+        self.state = request.state
+        self.history.append(request.state)
         return StoreOk(self._value())
 
-    def _on_beat(self, request: RenewLease) -> StoreOk:
+    def _on_renewal(self, request: RenewLease) -> StoreOk:
         assert request.broker_epoch >= 1, "a node beats only after its registration"
-        self.beats[request.node] = (request.broker_epoch, self._count(request.node) + 1)
-        if self.record is not None and self.record.stamp == request.known:
-            return StoreOk(MetaValue(None, True, self._beats()))
+        self.renewals[request.node] = (request.broker_epoch, self._count(request.node) + 1)
+        if self.state is not None and self.state.stamp == request.known:
+            return StoreOk(MetaValue(None, True, self._renewals()))
         return StoreOk(self._value())
 
     def _count(self, node: NodeId) -> int:
-        return self.beats[node][1] if node in self.beats else 0
+        return self.renewals[node][1] if node in self.renewals else 0
 
-    def _beats(self) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
-        return tuple((node, *self.beats[node]) for node in sorted(self.beats))
+    def _renewals(self) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
+        return tuple((node, *self.renewals[node]) for node in sorted(self.renewals))
 
     def _value(self) -> MetaValue:
-        return MetaValue(self.record, False, self._beats())
+        return MetaValue(self.state, False, self._renewals())

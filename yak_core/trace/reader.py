@@ -17,12 +17,14 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from typing import Final, cast
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
 from yak_core.trace.json_codec import EFFECT, EVENT
 from yak_core.trace.json_scalars import Misfit
 from yak_core.trace.recorder import LIMIT, Fault, Header, Step, Trace
+from yak_core.trace.schema_1 import upgraded
 from yak_core.trace.writer import (
     CHECKPOINT_STEPS,
     KIND,
@@ -46,6 +48,10 @@ __all__ = [
     "digest_of_file",
     "encode_trace",
 ]
+
+
+SCHEMAS: Final = (1, SCHEMA)
+READ: Final = " and ".join(map(str, SCHEMAS))
 
 
 class TraceError(ValueError):
@@ -131,7 +137,7 @@ class TraceReader:
     Going through it gives steps and faults in order, and at the end, or wherever the trace is not
     intact, a TraceError; from the first line that can come when the reader is made. Afterwards
     ``digest`` and ``dropped`` are known, and whether the file ``was_cut_short``, which must have
-    been allowed by ``cut_short``.
+    been allowed by ``cut_short``. ``schema`` is known from the beginning.
     """
 
     def __init__(self, lines: Iterable[bytes], *, cut_short: bool = False) -> None:
@@ -145,12 +151,15 @@ class TraceReader:
         self.dropped = 0
         self.digest = ""
         self.was_cut_short = False
+        self.schema = SCHEMA
         self.header = self._read_header(next(self._lines, b""))
 
     def __iter__(self) -> Iterator[Step | Fault]:
         """The steps and faults, decoded; payloads come back as Elided."""
         for body in self.records():
             value = self._parsed(body)
+            if self.schema == 1:
+                value = cast(dict[str, object], upgraded(value))
             try:
                 if "fault" in value:
                     yield _read_fault(value["fault"])
@@ -228,10 +237,11 @@ class TraceReader:
         if not isinstance(value, dict) or value.get("kind") != KIND:
             raise TraceError(f'Line 1 is not the header of a trace: no "kind":"{KIND}".', 1)
         schema = value.get("schema")
-        if schema != SCHEMA:
+        if schema not in SCHEMAS:
             raise TraceError(
-                f"Line 1 says that the trace has schema {schema!r}; this version reads {SCHEMA}.", 1
+                f"Line 1 says that the trace has schema {schema!r}; this version reads {READ}.", 1
             )
+        self.schema = int(schema)
         self._unsealed(line)
         world, scenario = value.get("world"), value.get("scenario")
         seed, version = value.get("seed"), value.get("version")
@@ -256,12 +266,12 @@ class TraceReader:
 
 def _read_step(value: dict[str, object], number: int) -> Step:
     """One step's line. Misfit when a field is missing or wrong."""
-    i, t_us, start, cause = value.get("i"), value.get("t"), value.get("inc"), value.get("cause")
+    i, t_us, start, cause = value.get("i"), value.get("t"), value.get("start"), value.get("cause")
     node, effects = value.get("n"), value.get("fx")
     if i != number:
         raise Misfit(f"its number is {i!r} where {number} comes next")
     if type(t_us) is not int or type(start) is not int or type(cause) is not int:
-        raise Misfit('"t", "inc" and "cause" are not all integers')
+        raise Misfit('"t", "start" and "cause" are not all integers')
     if not -1 <= cause < number:
         raise Misfit(f"its cause {cause} is not an earlier step")
     if not isinstance(node, str) or not isinstance(effects, list):

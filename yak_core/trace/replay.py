@@ -25,7 +25,7 @@ from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import Micros, NodeId
 from yak_core.rules import Rules
 from yak_core.trace.json_codec import EFFECT, EVENT
-from yak_core.trace.reader import TraceError, TraceReader
+from yak_core.trace.reader import SCHEMA, TraceError, TraceReader
 from yak_core.trace.recorder import Fault, Header, Step
 from yak_core.value import value
 
@@ -165,6 +165,12 @@ def replay_lines(
         reader = TraceReader(lines, cut_short=True)
     except TraceError as error:
         return TraceReplay(None, (), 0, 0, cut_short=False, damage=str(error))
+    if reader.schema != SCHEMA:
+        damage = (
+            f"The trace has schema {reader.schema}, which has other names for what nodes order: "
+            f"only schema {SCHEMA} can be replayed, so record the run anew."
+        )
+        return TraceReplay(reader.header, (), 0, 0, cut_short=False, damage=damage)
     replay = Replay(rules)
     damage = ""
     steps = 0

@@ -27,7 +27,7 @@ from yak_core.trace.json_codec import EFFECT, EVENT
 from yak_core.trace.json_scalars import Misfit, quoted
 from yak_core.trace.recorder import Fault, Header, Kept
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 KIND: Final = "yak-trace"
 CHECKPOINT_STEPS: Final = 1_000
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
@@ -142,7 +142,7 @@ class TraceLines:
         except Misfit as misfit:
             raise misfit.inside(f"step {i} of {node}, ") from None
         body = (
-            f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"inc":{start},"cause":{cause},'
+            f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"start":{start},"cause":{cause},'
             f'"ev":{ev},"fx":[{fx}],"vc":{{{self._clocks.advance(i, node, cause)}}}'
         ).encode("ascii")
         at_checkpoint = (i + 1) % CHECKPOINT_STEPS == 0

@@ -25,7 +25,7 @@ from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event, Started, StopAsked
 from yak_core.contract.host import Host, Recorder
 from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
-from yak_core.contract.notes import Note, RecordObserved
+from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
@@ -224,8 +224,8 @@ class BrokerServer:
         told: set[str] = set()
         while True:
             outcome = await store.call(Read())
-            if isinstance(outcome, StoreOk) and outcome.value.record is not None:
-                return outcome.value.record.replicas
+            if isinstance(outcome, StoreOk) and outcome.value.state is not None:
+                return outcome.value.state.replicas
             for url in self.settings.followers:
                 name, _ = await _who_is_at(url)
                 if name:
@@ -347,7 +347,7 @@ class BrokerServer:
             self._backend.lost(peer)
 
     def _on_note(self, note: Note) -> None:
-        if isinstance(note, RecordObserved):
+        if isinstance(note, PartitionStateObserved):
             assert self.node is not None
             rows = describe(self.node, DescribeRequest(0)).replicas
             self._urls = {row.node: row.url for row in rows if row.url}

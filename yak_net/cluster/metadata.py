@@ -288,5 +288,5 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
         await store.close()
     if not isinstance(outcome, StoreOk):
         raise ClusterError(store.problem or "the metadata store does not answer")
-    record = outcome.value.record
-    return () if record is None else tuple(record.replicas)
+    state = outcome.value.state
+    return () if state is None else tuple(state.replicas)

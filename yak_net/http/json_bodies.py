@@ -293,7 +293,7 @@ def cluster(name: str, view: DescribeResponse, urls: dict[str, str]) -> bytes:
             "isr": view.isr,
             "elr": view.elr,
             "hw": view.hw,
-            "version": view.version,
+            "version": view.partition_epoch,
             "brokers": [row for _, row in sorted(rows.items())],
         }
     )

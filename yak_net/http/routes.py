@@ -100,7 +100,7 @@ def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[str, str]:
         return "degraded", f"halted: {gateway.halted_because}"
     if view is None:
         return "degraded", "the broker has just stopped"
-    if not view.version:
+    if not view.partition_epoch:
         return "starting", "the broker has not registered yet"
     if view.leader is None:
         return "degraded", "this broker knows of no leader"

@@ -15,15 +15,15 @@ from yak_core.contract.notes import (
     IgnoredMessage,
     LogDiverged,
     Note,
+    PartitionStateObserved,
     ProduceRefused,
-    RecordObserved,
     StoreUnknown,
 )
 
 QUIET: Final = (
     HighWatermarkAdvanced,
     IgnoredMessage,
-    RecordObserved,
+    PartitionStateObserved,
     ProduceRefused,
     DuplicateRecognised,
     LogDiverged,

@@ -27,13 +27,13 @@ from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
 class Listener:
     """Whom the engine tells what happened; each entry may be replaced before the run."""
 
-    __slots__ = ("on_crash", "on_ended", "on_note", "on_record")
+    __slots__ = ("on_crash", "on_ended", "on_note", "on_state")
 
     def __init__(self) -> None:
         self.on_note: Callable[[NodeId, Note], None] = _ignore_note
         self.on_crash: Callable[[NodeId, DiskImage], None] = _ignore_crash
         self.on_ended: Callable[[NodeId, str, str], None] = _ignore_end
-        self.on_record: Callable[[PartitionState], None] = _ignore_record
+        self.on_state: Callable[[PartitionState], None] = _ignore_record
 
 
 class Engine:
@@ -57,7 +57,7 @@ class Engine:
         self.choices = choices
         self.clock = Clock()
         self.network = Network(self.clock, choices, payload_bytes)
-        self.store = SimStore(self.network, executor_of(topology.store), told.on_record)
+        self.store = SimStore(self.network, executor_of(topology.store), told.on_state)
         self.network.join(STORE, STORE, topology.store_link, self.store.inlet)
         self.machines: dict[NodeId, Machine] = {}
         self.shared = MachineShared(
@@ -116,5 +116,5 @@ def _ignore_end(node: NodeId, how: str, reason: str) -> None:
     """Nobody listens."""
 
 
-def _ignore_record(record: PartitionState) -> None:
+def _ignore_record(state: PartitionState) -> None:
     """Nobody listens."""

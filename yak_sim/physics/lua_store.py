@@ -66,23 +66,23 @@ class LuaStore:
             return Unknown()
         outcome = decode_reply(request, reply)
         if isinstance(request, Cas) and isinstance(outcome, StoreOk):
-            self.history.append(request.record)
+            self.history.append(request.state)
         return outcome
 
     @property
-    def record(self) -> PartitionState | None:
+    def state(self) -> PartitionState | None:
         """The record stored now."""
-        return self._read().record
+        return self._read().state
 
     @property
-    def beats(self) -> dict[NodeId, tuple[BrokerEpoch, int]]:
+    def renewals(self) -> dict[NodeId, tuple[BrokerEpoch, int]]:
         """The beats stored now: node -> (incarnation, count)."""
-        return {node: (broker_epoch, count) for node, broker_epoch, count in self._read().beats}
+        return {node: (broker_epoch, count) for node, broker_epoch, count in self._read().renewals}
 
     @property
-    def view(self) -> dict[str, str]:
+    def status(self) -> dict[str, str]:
         """The advisory view stored now."""
-        fields = self._client.hgetall(self._keys.view)
+        fields = self._client.hgetall(self._keys.status)
         assert isinstance(fields, dict)
         return {name.decode(): value.decode() for name, value in fields.items()}
 

@@ -82,7 +82,7 @@ class Link:
         "_spec",
         "_stuck",
         "clogged",
-        "cut",
+        "disconnected",
         "delivered",
         "dst",
         "lost",
@@ -123,14 +123,14 @@ class Link:
         self.sent = 0
         self.lost = 0
         self.delivered = 0
-        self.cut = False
+        self.disconnected = False
         self.clogged = False
         self.suffer([])
 
     def suffer(self, faults: list[NetworkFault]) -> None:
         """Take on exactly these faults."""
-        was_cut, was_clogged = self.cut, self.clogged
-        self.cut = any(fault.kind == "cut" for fault in faults)
+        was_cut, was_clogged = self.disconnected, self.clogged
+        self.disconnected = any(fault.kind == "disconnect" for fault in faults)
         self.clogged = any(fault.kind == "clog" for fault in faults)
         self._extra_us = sum(fault.delay_us for fault in faults)
         rates = [fault.bytes_per_s for fault in faults if fault.bytes_per_s > 0]
@@ -140,9 +140,9 @@ class Link:
             [self._spec.duplicate, *(fault.duplicate for fault in faults)], key=_fraction
         )
         self._plain = not (
-            self.cut or self._loss[0] or self._duplicate[0] or self._extra_us or self._rate
+            self.disconnected or self._loss[0] or self._duplicate[0] or self._extra_us or self._rate
         )
-        if self.cut and not was_cut:
+        if self.disconnected and not was_cut:
             self._era += 1
             self.lost += len(self._stuck)
             self._stuck = []
@@ -155,7 +155,7 @@ class Link:
     def send(self, payload: Payload, cause: int) -> None:
         """Put a message on its way."""
         self.sent += 1
-        if not self._plain and (self.cut or self._loses(self._loss)):
+        if not self._plain and (self.disconnected or self._loses(self._loss)):
             self.lost += 1
             return
         delay = self._min_us + self._delay(self._mean_us)

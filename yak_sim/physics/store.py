@@ -87,16 +87,16 @@ class SimStore:
     """The store's end of the network.
 
     ``down`` loses every request that arrives. ``counts`` are (carried out, requests lost, replies
-    lost). ``on_record`` is told of each record that was accepted, with the step that asked for it.
+    lost). ``on_state`` is told of each record that was accepted, with the step that asked for it.
     """
 
     def __init__(
-        self, network: Network, executor: Executor, on_record: Callable[[PartitionState], None]
+        self, network: Network, executor: Executor, on_state: Callable[[PartitionState], None]
     ) -> None:
         self.executor = executor
         self.down = False
         self._network = network
-        self._on_record = on_record
+        self._on_record = on_state
         self._told = 0
         self._doomed_requests: _Doomed = {}
         self._doomed_replies: _Doomed = {}
@@ -105,7 +105,7 @@ class SimStore:
         self.replies_lost = 0
 
     @property
-    def record(self) -> PartitionState | None:
+    def state(self) -> PartitionState | None:
         """The record stored now."""
         history = self.executor.history
         return history[-1] if history else None

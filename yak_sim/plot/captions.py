@@ -14,7 +14,7 @@ VERBS = {
     "crash_within_step": "{} is to crash within a step",
     "pause": "{} paused",
     "stop": "{} is asked to stop",
-    "cut": "link cut {}",
+    "disconnect": "disconnected {}",
     "partition": "partition {}",
     "isolate": "isolated {}",
     "clog": "clogged link {}",
@@ -61,9 +61,13 @@ def headline(past: Past) -> str:
     if gaps:
         longest = max(gap.end_us - gap.start_us for gap in gaps)
         parts.append(f"longest time without a leader {seconds(longest)}")
-    truncations = sum(cut.before - cut.end for broker in past.brokers for cut in broker.truncations)
+    truncations = sum(
+        cut.before - cut.end
+        for broker in past.brokers
+        for cut in broker.truncations
+    )
     if truncations:
-        parts.append(f"{_many(truncations, 'record')} cut from logs")
+        parts.append(f"{_many(truncations, 'record')} truncated from logs")
     if past.dropped:
         parts.append(f"the trace lacks the last {_many(past.dropped, 'step')}")
     return " · ".join(parts)
@@ -122,7 +126,7 @@ def _leader_words(past: Past) -> list[str]:
         for cut in broker.truncations
     ]
     told = _listed("Leaders", "leader epochs", reigns) or ["No leader."]
-    return told + _listed("Logs cut", "cuts of logs", truncations)
+    return told + _listed("Logs truncated", "truncations of logs", truncations)
 
 
 def _listed(what: str, many: str, items: list[str]) -> list[str]:

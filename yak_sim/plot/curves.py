@@ -90,10 +90,12 @@ def close_up_of(past: Past, window: Window, curves: Curves) -> tuple[Offset, Off
 
     Without a cut, those around the largest tail that a crashed broker had not committed.
     """
-    truncations = [cut for broker in past.brokers for cut in broker.truncations]
+    truncations = [truncation for broker in past.brokers for truncation in broker.truncations]
     crashes = [crash for broker in past.brokers for crash in broker.crashes if crash.leo > crash.hw]
     spans = [
-        (cut.end, cut.before) for cut in truncations if window[0] <= cut.at_us <= window[1]
+        (truncation.end, truncation.before)
+        for truncation in truncations
+        if window[0] <= truncation.at_us <= window[1]
     ] or [(crash.hw, crash.leo) for crash in crashes if window[0] <= crash.at_us <= window[1]]
     if not spans:
         return None
@@ -253,9 +255,9 @@ def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
         for crash in broker.crashes:
             text = f"{broker.node} crashes, LEO {crash.leo:,}"
             ends.append((crash.at_us, crash.leo, broker.node, "X", text))
-        for cut in broker.truncations:
-            text = f"{broker.node} cuts {cut.before:,} → {cut.end:,}"
-            ends.append((cut.at_us, cut.before, broker.node, "v", text))
+        for truncation in broker.truncations:
+            text = f"{broker.node} truncates {truncation.before:,} → {truncation.end:,}"
+            ends.append((truncation.at_us, truncation.before, broker.node, "v", text))
     ends = sorted(end for end in ends if window[0] <= end[0] <= window[1])
     for at, offset, node, marker, text in ends:
         late = at > window[0] + (window[1] - window[0]) * 0.8

@@ -262,8 +262,8 @@ class _Reader:
         outcome = event.outcome
         if not isinstance(outcome, Unknown):
             value = outcome.current if isinstance(outcome, Refused) else outcome.value
-            if value.record is not None:
-                self._on_isr(value.record.version, value.record.isr)
+            if value.state is not None:
+                self._on_isr(value.state.partition_epoch, value.state.isr)
 
     def _on_isr(self, version: int, isr: tuple[NodeId, ...]) -> None:
         if version > self._version:
@@ -304,7 +304,7 @@ class _Reader:
         elif isinstance(note, SteppedDown | BecameFollower):
             self._end_reign(broker, self.now)
         elif isinstance(note, IsrShrunk | IsrExpanded):
-            self._on_isr(note.version, note.isr)
+            self._on_isr(note.partition_epoch, note.isr)
 
 
 def _succession(brokers: list[BrokerPast]) -> list[Reign]:

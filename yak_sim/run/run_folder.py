@@ -22,7 +22,9 @@ from yak_core.trace.json_scalars import Misfit
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
 from yak_core.trace.recorder import Trace
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+RENAMED: Final = {"claims": "expectations"}
+"""Fields of a verdict of schema 1."""
 
 TRACE: Final = "trace.jsonl"
 HISTORY: Final = "history.jsonl"
@@ -170,9 +172,11 @@ def read_verdict(path: Path) -> dict[str, object]:
     Raises FormatError for what is no verdict of this schema, OSError for what cannot be read.
     """
     verdict = _parsed(_file(path, VERDICT).read_bytes(), "the verdict")
-    if verdict.get("schema") != SCHEMA:
-        found = verdict.get("schema")
-        raise FormatError(f"the verdict has schema {found!r}; this version reads {SCHEMA}")
+    found = verdict.get("schema")
+    if found not in (1, SCHEMA):
+        raise FormatError(f"the verdict has schema {found!r}; this version reads 1 and {SCHEMA}")
+    if found == 1:  # the name of schema 1, at its place
+        verdict = {RENAMED.get(name, name): value for name, value in verdict.items()}
     missing = [name for name in VERDICT_FIELDS if name not in verdict]
     if missing:
         raise FormatError(f"the verdict lacks {missing[0]!r}")
@@ -268,7 +272,7 @@ def _verdict(result: Result, digest: str | None) -> bytes:
         "reason": result.reason,
         "digest": digest,
         "violations": [dict(violation) for violation in result.violations],
-        "claims": [
+        "expectations": [
             {
                 "sentence": expectation.sentence,
                 "held": expectation.held,

@@ -181,7 +181,7 @@ def _result(
         trace=world.trace,
         history=world.history,
         faults=world.trace.faults,
-        story=world.story.lines,
+        narrative=world.narrative.lines,
         world=world,
         cpu_s=cpu_s,
         error=error,

@@ -37,7 +37,7 @@ class RunResult:
     trace: Trace
     history: History
     faults: tuple[Fault, ...]
-    story: list[Line]
+    narrative: list[Line]
     world: World
     cpu_s: float = 0.0
     error: BaseException | None = field(default=None, repr=False)

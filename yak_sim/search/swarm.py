@@ -33,7 +33,7 @@ CONVERGES_WITHIN: Final = seconds(40)
 
 WATCHED: Final = (
     "second leader elected",
-    "suffix cut",
+    "suffix truncated",
     "unknown metadata outcome",
     "crash between append and flush",
 )
@@ -255,7 +255,7 @@ def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) ->
         f"{target}>clients",
     )
     where = ends[point.pick(len(ends))]
-    return (Fault(at, "cut", where, point.between(millis(300), millis(4_000))),)
+    return (Fault(at, "disconnect", where, point.between(millis(300), millis(4_000))),)
 
 
 def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:

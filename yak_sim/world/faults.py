@@ -121,20 +121,24 @@ class Faults:
 
     # Links.
 
-    def cut(self, sources: Ends, targets: Ends, *, for_us: Micros | None = None) -> NetworkFault:
+    def disconnect(
+        self, sources: Ends, targets: Ends, *, for_us: Micros | None = None
+    ) -> NetworkFault:
         """Lose everything on the way from ``sources`` to ``targets``."""
-        return self._on_links("cut", "cut", sources, targets, False, for_us)
+        return self._on_links("disconnect", "disconnect", sources, targets, False, for_us)
 
     def partition(self, one: Ends, other: Ends, *, for_us: Micros | None = None) -> NetworkFault:
         """Lose everything between two sides, in both directions."""
-        return self._on_links("partition", "cut", one, other, True, for_us)
+        return self._on_links("partition", "disconnect", one, other, True, for_us)
 
     def isolate(
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
     ) -> NetworkFault:
         """Cut a broker off from the other brokers and the store (clients may still reach it)."""
         others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
-        return self._on_links("isolate", "cut", node, from_ or (*others, STORE), True, for_us)
+        return self._on_links(
+            "isolate", "disconnect", node, from_ or (*others, STORE), True, for_us
+        )
 
     def clog(
         self,

@@ -78,7 +78,7 @@ class Narrative:
 
 def _key(node: NodeId, note: Note) -> tuple[object, ...] | None:
     if isinstance(note, notes.IsrShrunk | notes.IsrExpanded):
-        return ("isr", note.version)
+        return ("isr", note.partition_epoch)
     if isinstance(note, notes.FencedPeer):
         return ("fenced", note.peer, note.epoch)
     if isinstance(note, notes.Campaigned):
@@ -115,7 +115,7 @@ def _stood(node: NodeId, note: notes.Campaigned) -> str:
 def _truncated(node: NodeId, note: notes.Truncated) -> str | None:
     if note.end >= note.end_before:
         return None
-    return f"{node} cut its log from {note.end_before} to {note.end}"
+    return f"{node} truncated its log from {note.end_before} to {note.end}"
 
 
 def _fenced(node: NodeId, note: notes.FencedPeer) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -21,6 +22,10 @@ from yak_sim.world.faults import Faults
 LEADER: Final = "leader"
 
 
+FORMER_KINDS: Final[Mapping[str, str]] = {"cut": "disconnect"}
+"""Words of plans and traces of schema 1."""
+
+
 class PlanError(ValueError):
     """A plan names a kind or a target that does not exist; one sentence."""
 
@@ -32,7 +37,7 @@ def follow(
     leader: Callable[[], NodeId | None],
 ) -> None:
     """Carry out each fault at its time; times that are over mean now. Raises PlanError."""
-    for fault in plan:
+    for fault in map(_renamed, plan):
         _check(brokers, fault)
         faults.at(fault.at_us, partial(apply, faults, fault, leader))
 
@@ -48,6 +53,11 @@ def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> 
     _ACTS[fault.kind](faults, target, fault, dict(fault.details))
 
 
+def _renamed(fault: Fault) -> Fault:
+    """The fault with today's word for its kind."""
+    return replace(fault, kind=FORMER_KINDS.get(fault.kind, fault.kind))
+
+
 def _check(brokers: tuple[NodeId, ...], fault: Fault) -> None:
     if fault.kind not in _ACTS:
         raise PlanError(f"There is no fault of the kind {fault.kind!r}.")
@@ -58,7 +68,7 @@ def _check(brokers: tuple[NodeId, ...], fault: Fault) -> None:
             raise PlanError(f"{fault.target!r} names {name!r}, which is no part of this cluster.")
 
 
-_TWO_SIDED: Final = ("cut", "partition", "clog", "slow_link", "disturb", "reset")
+_TWO_SIDED: Final = ("disconnect", "partition", "clog", "slow_link", "disturb", "reset")
 
 _NAME: Final = re.compile(r"leader|store|brokers|clients|\*|[pc][1-9][0-9]*")
 """What a target may name besides the brokers; clients may come later."""
@@ -102,9 +112,9 @@ def _crash_within_step(faults: Faults, target: str, fault: Fault, details: _Deta
     )
 
 
-def _cut(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
+def _disconnect(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    act = faults.partition if two_way else faults.cut
+    act = faults.partition if two_way else faults.disconnect
     act(sources, targets, for_us=fault.for_us)
 
 
@@ -208,8 +218,8 @@ _ACTS: Final[Mapping[str, _Act]] = {
     "stop": _stop,
     "pause": _pause,
     "resume": _resume,
-    "cut": _cut,
-    "partition": _cut,
+    "disconnect": _disconnect,
+    "partition": _disconnect,
     "isolate": _isolate,
     "clog": _clog,
     "slow_link": _slow_link,

@@ -59,10 +59,10 @@ def unconverged(engine: Engine, brokers: tuple[NodeId, ...], outstanding: int) -
     leader = leader_among(machines)
     if leader is None:
         return "nobody leads"
-    record: PartitionState | None = engine.store.record
-    if record is None or record.isr != brokers:
-        return f"the ISR is {'empty' if record is None else ', '.join(record.isr)}"
-    if leader.view is None or leader.view.stamp != record.stamp:
+    state: PartitionState | None = engine.store.state
+    if state is None or state.isr != brokers:
+        return f"the ISR is {'empty' if state is None else ', '.join(state.isr)}"
+    if leader.partition is None or leader.partition.stamp != state.stamp:
         return f"{leader.node_id} has not heard of the newest record"
     for machine in machines:
         broker = broker_on(machine)

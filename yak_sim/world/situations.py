@@ -47,7 +47,7 @@ class Situations:
         return {
             "leaders elected": len(self.leaders),
             "second leader elected": max(0, len(self.leaders) - 1),
-            "suffix cut": self.truncations,
+            "suffix truncated": self.truncations,
             "unknown metadata outcome": count(notes.StoreUnknown, 0),
             "crash between append and flush": unflushed_crashes,
             "leader stepped down": count(notes.SteppedDown, 0),

@@ -50,7 +50,7 @@ class World:
     ``limits`` and ``client_limits`` are fields of BrokerConfig and ClientConfig by name.
     ``topology`` replaces everything physical; the other arguments then change fields of it.
     ``values`` are the records that the scenario was given, for its own use. ``observers`` look at
-    every step, and are told of records and crashes if they have ``on_record`` and ``on_crash``;
+    every step, and are told of records and crashes if they have ``on_state`` and ``on_crash``;
     unless others are given, the invariants of the protocol do.
     """
 
@@ -102,9 +102,9 @@ class World:
             self._listener(watching),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
-        self.story = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
+        self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
         self.expect = Expect(self)
-        self.faults: Faults = Faults(self.engine, self.trace.fault, self.story.tell)
+        self.faults: Faults = Faults(self.engine, self.trace.fault, self.narrative.tell)
         self._offer(self.faults)
         self._halts_expected: dict[NodeId, None] = {}
         self.halts: dict[NodeId, str] = {}
@@ -137,7 +137,7 @@ class World:
     @property
     def record(self) -> PartitionState | None:
         """The metadata record as the store holds it now."""
-        return self.engine.store.record
+        return self.engine.store.state
 
     @property
     def expectations(self) -> list[Expectation]:
@@ -172,7 +172,7 @@ class World:
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
-        self.story.tell(text)
+        self.narrative.tell(text)
 
     def figure(self, name: str, value: int) -> None:
         """Keep a number for the verdict."""
@@ -305,7 +305,11 @@ class World:
         self.crash, self.crash_within_step = faults.crash, faults.crash_within_step
         self.restart, self.stop = faults.restart, faults.stop
         self.pause, self.resume = faults.pause, faults.resume
-        self.cut, self.partition, self.isolate = faults.cut, faults.partition, faults.isolate
+        self.disconnect, self.partition, self.isolate = (
+            faults.disconnect,
+            faults.partition,
+            faults.isolate,
+        )
         self.slow_link, self.clog, self.disturb = faults.slow_link, faults.clog, faults.disturb
         self.reset, self.heal = faults.reset, faults.heal
         self.heal_everything = faults.heal_everything
@@ -329,18 +333,18 @@ class World:
             self.engine.clock.after(0, machine.start)
 
     def _listener(self, observers: tuple[Observer, ...]) -> Listener:
-        on_record = [o.on_record for o in observers if hasattr(o, "on_record")]
+        on_state = [o.on_state for o in observers if hasattr(o, "on_state")]
         on_crash = [o.on_crash for o in observers if hasattr(o, "on_crash")]
         listener = Listener()
         listener.on_note = self._on_note
         listener.on_ended = self._on_ended
-        listener.on_record = partial(_tell_all, on_record)
+        listener.on_state = partial(_tell_all, on_state)
         listener.on_crash = partial(_tell_all, on_crash)
         return listener
 
     def _on_note(self, node: NodeId, note: Note) -> None:
         self.situations.on_note(node, note)
-        self.story.on_note(node, note)
+        self.narrative.on_note(node, note)
 
     def _on_ended(self, node: NodeId, how: str, reason: str) -> None:
         if how == "fuse":

@@ -23,7 +23,7 @@ class Place:
     leader: NodeId | None
 
 
-class RecordChecks:
+class StateChecks:
     """Follows the store's record and the roles that brokers take by it."""
 
     __slots__ = ("context", "commits", "_elected", "_registered", "_ledger")
@@ -35,50 +35,54 @@ class RecordChecks:
         self._registered: dict[tuple[NodeId, BrokerEpoch], Place] = {}
         self._ledger = context.ledger
 
-    def on_record(self, record: PartitionState) -> None:
+    def on_state(self, state: PartitionState) -> None:
         """The store accepted a record."""
         context = self.context
-        older = context.record
-        broken = check_partition_state(record)
+        older = context.state
+        broken = check_partition_state(state)
         if older is not None:
-            broken = (*broken, *check_step(older, record))
-        elif record.version != 1:
+            broken = (*broken, *check_step(older, state))
+        elif state.partition_epoch != 1:
             broken = (*broken, "INV-E4 the first version is 1")
         if broken:
             context.fail(
                 "RecordChain",
                 STORE,
                 "a well-formed successor of "
-                f"{'nothing' if older is None else f'version {older.version}'}",
-                f"version {record.version} breaks {'; '.join(broken)}",
+                f"{'nothing' if older is None else f'partition_epoch {older.partition_epoch}'}",
+                f"version {state.partition_epoch} breaks {'; '.join(broken)}",
             )
-        context.record = record
+        context.state = state
         context.members = tuple(
-            (context.replicas[node], record.broker_epoch_of(node))
-            for node in (*record.isr, *record.elr)
+            (context.replicas[node], state.broker_epoch_of(node))
+            for node in (*state.isr, *state.elr)
         )
-        for node, entry in record.nodes:
+        for node, entry in state.nodes:
             if older is None or older.broker_epoch_of(node) != entry.broker_epoch:
-                place = Place(record.isr, record.elr, record.leader)
+                place = Place(state.isr, state.elr, state.leader)
                 self._registered[node, entry.broker_epoch] = place
         if older is not None:
-            self._check_admissions(older, record)
-        if record.leader is not None:
-            self._elected[record.leader_epoch] = (record.leader, record.leader_broker_epoch)
+            self._check_admissions(older, state)
+        if state.leader is not None:
+            self._elected[state.leader_epoch] = (state.leader, state.leader_broker_epoch)
         self.commits.check_superset()
         self.commits.check_complete()
 
-    def on_view(self, replica: Replica, node: LiveBroker) -> None:
+    def on_partition(self, replica: Replica, node: LiveBroker) -> None:
         """A broker acts on another record than before."""
-        view, seen = node.view, replica.seen
-        if seen is not None and (view is None or view.version < seen.version):
+        partition, seen = node.partition, replica.seen
+        if seen is not None and (
+            partition is None or partition.partition_epoch < seen.partition_epoch
+        ):
             self.context.fail(
                 "ViewNeverFalls",
                 replica.node_id,
-                f"to act on version {seen.version} of the record, or a later one",
-                "it acts on none" if view is None else f"it acts on version {view.version}",
+                f"to act on version {seen.partition_epoch} of the record, or a later one",
+                "it acts on none"
+                if partition is None
+                else f"it acts on version {partition.partition_epoch}",
             )
-        replica.seen = view
+        replica.seen = partition
 
     def on_turn(self, replica: Replica, node: LiveBroker) -> None:
         """A broker's epoch, role or incarnation changed."""
@@ -93,7 +97,7 @@ class RecordChecks:
             replica.registered_epoch = node.epoch
         if node.leading is not replica.leading:
             replica.leading = node.leading
-            replica.view = None
+            replica.partition = None
             replica.pending = None
             replica.refold = True
             replica.moved = True
@@ -109,31 +113,31 @@ class RecordChecks:
 
     # -- parts ----------------------------------------------------------------------------------
 
-    def _check_admissions(self, older: PartitionState, record: PartitionState) -> None:
-        if record.unclean_generation != older.unclean_generation:
+    def _check_admissions(self, older: PartitionState, state: PartitionState) -> None:
+        if state.unclean_generation != older.unclean_generation:
             return
-        if record.leader is not None and record.leader_epoch != older.leader_epoch:
-            if record.leader not in older.isr and record.leader not in older.elr:
+        if state.leader is not None and state.leader_epoch != older.leader_epoch:
+            if state.leader not in older.isr and state.leader not in older.elr:
                 self._not_admitted(
-                    record.leader,
+                    state.leader,
                     f"a leader from ISR {older.isr} or ELR {older.elr}",
-                    f"{record.leader} was elected by version {record.version}",
+                    f"{state.leader} was elected by version {state.partition_epoch}",
                 )
             return
-        for node in record.isr:
+        for node in state.isr:
             if node not in older.isr:
-                self._check_joined(node, record)
+                self._check_joined(node, state)
 
-    def _check_joined(self, node: NodeId, record: PartitionState) -> None:
+    def _check_joined(self, node: NodeId, state: PartitionState) -> None:
         """Did the newcomer show, in this epoch and start, all that the leader was elected with?"""
         replica = self.context.replicas[node]
-        broker_epoch = record.broker_epoch_of(node)
-        start = self._ledger.starts.get(record.leader_epoch)
+        broker_epoch = state.broker_epoch_of(node)
+        start = self._ledger.starts.get(state.leader_epoch)
         log = replica.log_of_epoch(broker_epoch)
         if start is None or log is None:
             self._not_admitted(
                 node,
-                f"a newcomer that was led in epoch {record.leader_epoch}",
+                f"a newcomer that was led in epoch {state.leader_epoch}",
                 f"incarnation {broker_epoch} of {node} never was",
             )
             return
@@ -143,15 +147,16 @@ class RecordChecks:
             self._not_admitted(
                 node,
                 f"a newcomer that holds all {start.count} batches with which epoch "
-                f"{record.leader_epoch} began",
-                f"{node} joined by version {record.version} with a log of {len(log.links)} batches "
+                f"{state.leader_epoch} began",
+                f"{node} joined by version {state.partition_epoch} "
+                f"with a log of {len(log.links)} batches "
                 f"that ends at {log.leo}, durable to {log.durable_end}",
             )
-        if (broker_epoch, record.leader_epoch) not in replica.acked_ends:
+        if (broker_epoch, state.leader_epoch) not in replica.acked_ends:
             self._not_admitted(
                 node,
-                f"a newcomer that acknowledged something in epoch {record.leader_epoch}",
-                f"incarnation {broker_epoch} of {node} joined by version {record.version}",
+                f"a newcomer that acknowledged something in epoch {state.leader_epoch}",
+                f"incarnation {broker_epoch} of {node} joined by version {state.partition_epoch}",
             )
 
     def _on_registered(self, replica: Replica, node: LiveBroker) -> None:
@@ -197,15 +202,19 @@ class RecordChecks:
                 f"epoch {epoch} to be led by {elected[0]} in incarnation {elected[1]}, as recorded",
                 f"{me} leads it in incarnation {node.broker_epoch}",
             )
-        view = node.view
-        named = view is not None and (view.leader, view.leader_epoch, view.leader_broker_epoch)
+        partition = node.partition
+        named = partition is not None and (
+            partition.leader,
+            partition.leader_epoch,
+            partition.leader_broker_epoch,
+        )
         if named != (me, epoch, node.broker_epoch):
             self.context.fail(
                 "ReplicaShape",
                 me,
                 f"a leader that its view of the record names, in epoch {epoch} and incarnation "
                 f"{node.broker_epoch}",
-                "its view has no record" if view is None else f"its view names {named}",
+                "its view has no record" if partition is None else f"its view names {named}",
             )
         assert node.leading is not None
         if node.leading.start != replica.log.leo:
