@@ -25,7 +25,7 @@ def other_pythons() -> dict[str, str]:
 
 
 def find_python(version: str) -> str:
-    """The path of a Python of this version, such as ``3.13`` or ``2.7``; empty if there is none.
+    """The path of a Python of this version, such as ``3.13``; empty if there is none.
 
     Shims of version managers may be on the PATH for versions that they do not run: each candidate
     is run before it is believed.

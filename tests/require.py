@@ -41,7 +41,7 @@ def module(requirement: str, name: str = "") -> None:
 
 
 def python(version: str) -> str:
-    """The path of a Python that runs, such as ``3.13`` or ``2.7``."""
+    """The path of a Python that runs, such as ``3.13``."""
     path = find_python(version)
     if not path:
         missing(f"python{version}", f"no Python {version} runs here")

@@ -1,163 +1,77 @@
-"""The wrapper on hosts that lack this or that; must never install into the host."""
+"""Which installer the wrapper uses, and what it does when one fails."""
 
 from __future__ import annotations
 
-import os
-import stat
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests import require
-from tests.bootstrap.project import Project, make_host
-from tests.tidy.tree import ROOT
+from tests.bootstrap.project import HOST, MADE, UPDATED, Project, script
 
 
-def script(path: Path, text: str) -> Path:
-    """An executable shell script."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("#!/bin/sh\n" + text)
-    path.chmod(0o755)
-    return path
-
-
-def listing(folder: Path) -> list[str]:
-    """Every path below a folder, but for what compiling leaves."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-    return sorted(path for path in found if "__pycache__" not in path)
-
-
-def test_the_first_start_shows_each_command_and_passes_the_words(project: Project) -> None:
-    """A newcomer sees what happens; method: start a tiny project with odd words."""
+def test_a_first_start_installs_with_pip(project: Project, tmp_path: Path) -> None:
+    """The arguments arrive unchanged, and settings that redirect pip have no effect."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    project.env |= {"PIP_TARGET": str(elsewhere), "PIP_USER": "1", "PYTHONPATH": str(elsewhere)}
     done = project.start("demo", "--input", "a b", "", "*", "--")
     assert done.returncode == 0, done.stderr
     assert '"argv": ["yak", "demo", "--input", "a b", "", "*", "--"]' in done.stdout
     assert done.stdout.count("\n") == 1, "stdout belongs to the command"
-    for words in ("-m venv --without-pip", "-m pip --python", "--editable . --constraint"):
+    for words in (MADE, "-m venv --without-pip", "--editable . --constraint requirements.lock"):
         assert words in done.stderr
-    assert "--break-system-packages" not in (ROOT / "yak").read_text()
-    assert list((project.venv / "lib").glob("*/site-packages/pip")) == []
+    assert list(elsewhere.iterdir()) == []
+    assert project.start("demo").stderr == ""
 
 
-def test_exit_code_folder_and_environment_are_the_commands_own(
-    quick: Project, tmp_path: Path
-) -> None:
-    """The wrapper leaves no trace in what it starts; method: look from inside."""
-    report = quick.report("sim", cwd=tmp_path)
-    env = report["env"]
-    assert isinstance(env, dict)
-    assert report["cwd"] == str(tmp_path)
-    assert report["prefix"] == str(quick.venv)
-    assert env["MPLCONFIGDIR"] == str(quick.venv / "matplotlib")
-    assert "YAK_RESTARTED" not in env
-    path = report["path"]
-    assert isinstance(path, list)
-    assert not {"", str(tmp_path)} & set(path), "a module of this folder could be taken for ours"
-    assert quick.start("fail").returncode == 7
+def test_a_failed_install_is_retried_in_the_same_venv(quick: Project) -> None:
+    """uv fails, then pip fails because of an invalid setting."""
+    (quick.folder / "broken").write_text("")
+    quick.env["PIP_TIMEOUT"] = "invalid"
+    done = quick.start("demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "yak: uv failed; trying pip" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("yak: the install failed")
+    (quick.folder / "broken").unlink()
+    done = quick.start("demo")
+    assert done.returncode == 0
+    assert UPDATED in done.stderr
 
 
-def test_any_folder_name_will_do(tmp_path: Path, host: str) -> None:
-    """A path with spaces works; method: a folder with more than that in its name."""
-    project = Project(tmp_path / "a path with spaces, 'quotes\", $HOME and grün", host)
-    assert project.report()["prefix"] == str(project.venv)
+def test_no_installer_follows_a_killed_one(quick: Project, tmp_path: Path) -> None:
+    """The state of .venv is unknown after a kill, so the next start makes it anew."""
+    good, quick.env["YAK_UV"] = quick.env["YAK_UV"], script(tmp_path / "uv", "kill -9 $$")
+    done = quick.start("demo")
+    assert done.returncode == 2
+    assert "uv was killed" in done.stderr.splitlines()[-1]
+    assert "-m pip" not in done.stderr
+    quick.env["YAK_UV"] = good
+    assert MADE in quick.start("demo").stderr
 
 
-def test_a_host_without_ensurepip(tmp_path: Path) -> None:
-    """Debian without python3-venv works through its pip; method: a host without the module."""
-    project = Project(tmp_path / "p", make_host(tmp_path / "host", without=("ensurepip",)))
-    assert project.report()["prefix"] == str(project.venv)
+@pytest.fixture
+def old_pip(project: Project, tmp_path: Path) -> Project:
+    """Return a project whose host has a pip without --python, in a .venv made by hand."""
+    (tmp_path / "pip.py").write_text("__version__ = '22.2.1'")
+    project.env["PYTHONPATH"] = str(tmp_path)
+    subprocess.run([HOST, "-m", "venv", "--without-pip", project.venv], check=True)
+    return project
 
 
 @pytest.mark.long
-def test_a_host_without_pip(tmp_path: Path) -> None:
-    """ensurepip serves where pip is missing; method: a host without pip."""
-    project = Project(tmp_path / "p", make_host(tmp_path / "host", without=("pip",)))
-    project.env["PATH"] = "/nowhere"
-    done = project.start()
+def test_ensurepip_replaces_an_old_pip(old_pip: Project) -> None:
+    """A pip of its own is installed into .venv."""
+    done = old_pip.start("demo")
     assert done.returncode == 0, done.stderr
     assert "-m ensurepip" in done.stderr
 
 
-def test_an_externally_managed_host(tmp_path: Path) -> None:
-    """PEP 668 is respected: nothing goes into the host; method: compare its files."""
-    folder = tmp_path / "host"
-    project = Project(tmp_path / "p", make_host(folder, managed=True))
-    before = listing(folder)
-    assert project.report()["prefix"] == str(project.venv)
-    assert listing(folder) == before
-
-
-@pytest.mark.parametrize("without", [("pip", "ensurepip"), ("venv",), ("venv", "pip")])
-def test_a_host_with_nothing_is_told_what_to_install(
-    without: tuple[str, ...], tmp_path: Path
-) -> None:
-    """One sentence names the package; method: a host that cannot install."""
-    project = Project(tmp_path / "p", make_host(tmp_path / "host", without=without))
-    project.env["PATH"] = "/nowhere"
-    done = project.start("demo")
-    assert done.returncode == 2
-    assert done.stdout == ""
-    [line] = done.stderr.splitlines()
-    assert "install the package python3-venv" in line
-    assert not project.venv.exists()
-
-
-def test_uv_that_fails_gives_way_to_pip_once(project: Project, tmp_path: Path) -> None:
-    """uv reads none of pip's settings, so pip gets a chance; method: a uv that cannot install."""
-    uv = script(tmp_path / "uv", 'echo "$@" >> "$0.log"\n[ "$1" = --version ] && echo uv 1.0')
-    project.env["YAK_UV"] = str(uv)
-    done = project.start()
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.count("uv failed: trying pip") == 1
-    tries = (tmp_path / "uv.log").read_text().splitlines()
-    assert sum(line.startswith("pip install") for line in tries) == 1
-
-
-def test_settings_that_would_mislead_pip_are_kept_from_it(
-    project: Project, tmp_path: Path
-) -> None:
-    """An install always goes into .venv; method: settings that send it elsewhere."""
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / "yak").mkdir(parents=True)
-    project.env |= {"PIP_TARGET": str(elsewhere), "PIP_USER": "1", "PYTHONPATH": str(elsewhere)}
-    assert project.report()["prefix"] == str(project.venv)
-    assert listing(elsewhere) == ["yak"]
-
-
-def test_only_caches_are_written_outside(project: Project, tmp_path: Path) -> None:
-    """The home folder stays as it is but for caches; method: an empty home."""
-    # pip asks any rustc on the PATH for its version, and some of those write settings.
-    project.env["PATH"] = "/usr/bin:/bin"
-    project.report("demo")
-    assert project.start("test").returncode == 0
-    written = [path for path in listing(project.home) if not path.startswith((".cache", "Library"))]
-    assert written == []
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["project", "project-home"]
-
-
-def test_a_home_that_cannot_be_written(project: Project, tmp_path: Path) -> None:
-    """No cache, no matter; method: a home below a file."""
-    (tmp_path / "file").write_text("")
-    project.env["HOME"] = str(tmp_path / "file" / "home")
-    assert project.start().returncode == 0
-
-
-def test_a_home_on_a_read_only_mount(project: Project) -> None:
-    """The same for whom permissions do not bind; method: a mount of this one start."""
-    unshare = require.executable("mountns", "unshare")
-    mount = 'mount -t tmpfs -o ro none "$HOME" && exec "$@"'
-    prefix = (unshare, "--mount", "sh", "-c", mount, "sh")
-    if os.geteuid() != 0:
-        require.missing("mountns", "only root may mount")
-    done = project.start(prefix=prefix)
-    assert done.returncode == 0, done.stderr
-    assert "warning" not in done.stderr.lower()
-
-
-def test_the_wrapper_can_be_started_by_its_name(project: Project) -> None:
-    """`./yak` works; method: see that it may be executed and names no fixed Python."""
-    path = project.folder / "yak"
-    assert path.stat().st_mode & stat.S_IXUSR
-    assert path.read_text().startswith("#!/usr/bin/env python3\n")
-    assert sys.version_info >= (3, 11)
+def test_without_any_installer_the_error_names_packages(old_pip: Project) -> None:
+    """The Python of .venv cannot import ensurepip."""
+    [site] = old_pip.venv.glob("lib/*/site-packages")
+    (site / "hide.pth").write_text("import sys; sys.modules['ensurepip'] = None\n")
+    done = old_pip.start("demo")
+    assert (done.returncode, done.stdout) == (2, "")
+    last = done.stderr.splitlines()[-1]
+    assert "neither pip 22.3 nor ensurepip; install the package python3-venv" in last
