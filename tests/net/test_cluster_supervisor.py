@@ -17,7 +17,7 @@ import pytest
 
 from tests.net.brokers import ROOT, until
 from tests.net.cluster_tools import Marked, is_running, marked, run, spec_of
-from yak_net.cluster import guard
+from yak_net.cluster import orphan_guard
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
 from yak_net.cluster.locks import FileLock
 from yak_net.cluster.supervisor import Supervisor
@@ -349,6 +349,6 @@ def test_guard_kills_what_hangs(tmp_path: Path) -> None:
         code = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
         deaf = processes.start([sys.executable, "-c", code], tmp_path)
         assert deaf.poll() is None
-        guard.end([guard.Watched(deaf.pid)], 0.2)
+        orphan_guard.end([orphan_guard.Watched(deaf.pid)], 0.2)
         until(lambda: deaf.poll() is not None, "it is killed")
         assert deaf.returncode == -signal.SIGKILL

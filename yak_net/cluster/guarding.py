@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from yak_net.cluster import guard
+from yak_net.cluster import orphan_guard
 from yak_net.cluster.errors import CannotStart
 from yak_net.cluster.process import environment
 
@@ -26,7 +26,7 @@ class Guard:
         try:
             process = subprocess.Popen(
                 # Isolated and without site, for it needs nothing and should be there at once.
-                [sys.executable, "-I", "-S", str(Path(guard.__file__))],
+                [sys.executable, "-I", "-S", str(Path(orphan_guard.__file__))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,

@@ -2,7 +2,7 @@
 
 What keeps that promise when this process is killed: each broker inherits the end of a pipe (its
 lifeline) and stops by itself when the other end, which only this process has, is closed; and the
-guard (guard.py) lets those continue that stood still, and kills those that hang.
+guard (orphan_guard.py) lets those continue that stood still, and kills those that hang.
 
 A broker that was killed, or died, stays down until :meth:`Supervisor.restart`.
 """
