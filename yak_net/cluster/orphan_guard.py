@@ -1,9 +1,10 @@
-"""Ends brokers whose supervisor is gone; must never act while the supervisor's end is open.
+"""A guard process that ends brokers whose supervisor is gone, and the client that starts it.
 
-A program of its own, of the standard library alone. A broker stops by itself when its lifeline
-ends, unless somebody has stopped (SIGSTOP) or it hangs. So this program lets each of them continue
-and kills what is still there after a while. It learns of them on its standard input: ``+PID`` and
-``-PID``, a line each. The end of that input is the end of the supervisor, however it came about.
+A broker stops by itself when its lifeline ends, unless it is stopped (SIGSTOP) or hangs. The guard
+lets each of them continue, and kills after a grace period what is still there. It never acts while
+the supervisor lives: it reads ``+PID`` and ``-PID`` lines, and the end of its input is the end of
+the supervisor, however that came about. This file runs as a program, isolated from the rest, so it
+imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -18,11 +20,51 @@ from typing import Final
 
 GRACE_S: Final = 20.0
 """A broker gives itself ten seconds to stop."""
+END_S: Final = 5.0
 LOOK_S: Final = 0.05
 
 
+class OrphanGuard:
+    """A running guard. If it was killed, calls have no effect; brokers keep their lifeline."""
+
+    def __init__(self) -> None:
+        """Start it. Raises OSError."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__],
+            bufsize=0,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.pid = self._process.pid
+
+    def watch(self, pid: int) -> None:
+        """Add a process that must not outlive the supervisor."""
+        self._tell(f"+{pid}\n")
+
+    def forget(self, pid: int) -> None:
+        """Remove a process that has ended."""
+        self._tell(f"-{pid}\n")
+
+    def close(self) -> None:
+        """Wait for the guard to end, which ends the processes that it still watches."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(line.encode())
+
+
 class Watched:
-    """A process that can be signalled without hitting another one that got its number later."""
+    """A process that can be signalled without hitting another one that got its id later."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -32,7 +74,7 @@ class Watched:
                 self._fd = os.pidfd_open(pid)
 
     def send(self, number: int) -> bool:
-        """Send a signal, 0 to look only; False when the process has ended."""
+        """Send a signal; return False when the process has ended."""
         try:
             if sys.platform == "linux" and self._fd >= 0:
                 signal.pidfd_send_signal(self._fd, number)
@@ -44,13 +86,13 @@ class Watched:
         return True
 
     def close(self) -> None:
-        """Give the handle back."""
+        """Close the handle."""
         if self._fd >= 0:
             os.close(self._fd)
 
 
-def main(grace_s: float) -> None:
-    """Listen until the supervisor is gone, then see to it that its brokers go as well."""
+def main() -> None:
+    """Read which brokers run until the supervisor is gone, then end those that are left."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: dict[int, Watched] = {}
@@ -60,20 +102,20 @@ def main(grace_s: float) -> None:
             watched[pid] = Watched(pid)
         elif pid in watched:
             watched.pop(pid).close()
-    end(list(watched.values()), grace_s)
+    end(list(watched.values()), GRACE_S)
 
 
 def end(watched: list[Watched], grace_s: float) -> None:
-    """Let them continue, wait for their end, and kill those that do not end."""
+    """Let the processes continue, wait for their end, and kill those that do not end."""
     deadline = time.monotonic() + grace_s
-    left = [each for each in watched if each.send(signal.SIGCONT)]
-    while left and time.monotonic() < deadline:
+    # SIGCONT is repeated, since a process may be stopped in the meantime.
+    while watched := [each for each in watched if each.send(signal.SIGCONT)]:
+        if time.monotonic() > deadline:
+            for each in watched:
+                each.send(signal.SIGKILL)
+            return
         time.sleep(LOOK_S)
-        # Again and again, for it may be stopped now.
-        left = [each for each in left if each.send(signal.SIGCONT)]
-    for each in left:
-        each.send(signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else GRACE_S)
+    main()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,10 @@ from typing import IO, TYPE_CHECKING, Final
 
 from yak_net.cluster import ports
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
-from yak_net.cluster.guarding import Guard
 from yak_net.cluster.locks import FileLock, InUse, holder_of
 from yak_net.cluster.logs import log_path
 from yak_net.cluster.metadata import KeptMetadata, members
+from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import BrokerProcess, Ended, environment
 from yak_net.cluster.spec import ClusterSpec
 from yak_net.cluster.status import DOWN, RUNNING, STARTING, BrokerStatus, ClusterStatus
@@ -61,7 +62,7 @@ class Supervisor:
         self._held: list[socket.socket] = []
         self._lock: FileLock | None = None
         self._metadata: KeptMetadata | None = None
-        self._guard: Guard | None = None
+        self._guard: OrphanGuard | None = None
         # A file object closes the descriptor even where nobody has come to close it.
         self._lifeline: tuple[IO[bytes], IO[bytes]] | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -140,7 +141,10 @@ class Supervisor:
             node: f"http://{ports.HOST}:{ports.port_of(held)}"
             for node, held in zip(self.nodes, self._held, strict=True)
         }
-        self._guard = Guard.start()
+        try:
+            self._guard = OrphanGuard()
+        except OSError as error:
+            raise CannotStart(f"cannot start {sys.executable}: {error.strerror}") from error
         self.started_pids.append(self._guard.pid)
         reading, writing = os.pipe()
         self._lifeline = (os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0))
