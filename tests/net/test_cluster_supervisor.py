@@ -17,9 +17,8 @@ import pytest
 
 from tests.net.brokers import ROOT, until
 from tests.net.cluster_tools import Marked, is_running, marked, run, spec_of
-from yak_net.cluster import orphan_guard
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
-from yak_net.cluster.locks import FileLock
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode, orphan_guard
+from yak_net.cluster.statefile import take_lock
 from yak_net.cluster.supervisor import Supervisor
 
 
@@ -327,18 +326,18 @@ def test_broker_that_stands_still_goes_as_well(tmp_path: Path) -> None:
 def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
     """Goal: a start right after a SIGKILL succeeds. Method: a lock that is held for a moment."""
     async def story() -> None:
-        held = FileLock.take(tmp_path / "data" / "n1" / "lock")
+        held = take_lock(tmp_path / "data" / "n1" / "lock")
         starting = asyncio.create_task(Supervisor(spec_of(tmp_path)).__aenter__())
         done, _ = await asyncio.wait((starting,), timeout=0.3)
         assert not done
-        held.release()
+        os.close(held)
         cluster = await starting
         assert (await cluster.wait_until_ready()).serves
         await cluster.close()
-        held = FileLock.take(tmp_path / "data" / "n1" / "lock")
+        held = take_lock(tmp_path / "data" / "n1" / "lock")
         with pytest.raises(CannotStart, match=f"in use by process {os.getpid()}"):
             await Supervisor(spec_of(tmp_path, stop_s=0.1)).__aenter__()
-        held.release()
+        os.close(held)
 
     run(story())
 

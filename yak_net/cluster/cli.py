@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import click
 
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode
 from yak_net.cluster.spec import NODES_MAX, ClusterSpec
 from yak_net.cluster.statefile import StateError, lock_path, read_state, state_path
 
@@ -220,7 +220,7 @@ def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
 def down() -> None:
     """Stop the cluster of this folder, if one runs."""
     from yak_net.cluster.control import NotRunning, call
-    from yak_net.cluster.locks import holder_of
+    from yak_net.cluster.statefile import holder_of
 
     path, state = state_path(), _state()
     if state is None:

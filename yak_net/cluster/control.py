@@ -14,7 +14,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import ClusterError, UnknownNode
+from yak_net.cluster import ClusterError, UnknownNode
 
 if TYPE_CHECKING:
     from aiohttp import web

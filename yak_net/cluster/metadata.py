@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError
+from yak_net.cluster import CannotStart, ClusterError, must
 
 if TYPE_CHECKING:
     from yak_net.embedded import EmbeddedMetadata
@@ -79,10 +79,8 @@ class KeptMetadata:
 
         content = self._load()
         self.server = EmbeddedMetadata()
-        try:
+        with must("serve the metadata"):
             url = self.server.start()
-        except OSError as error:
-            raise CannotStart(f"cannot serve the metadata: {error.strerror}") from error
         self._client = Redis.from_url(
             url, protocol=2, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from yak_net.cluster.errors import CannotStart
+from yak_net.cluster import CannotStart
 
 HOST: Final = "127.0.0.1"
 PORT_MAX: Final = 65_535

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from yak_net.cluster.errors import CannotStart, ClusterError
+from yak_net.cluster import CannotStart, ClusterError
 from yak_net.cluster.logs import last_words
 from yak_net.cluster.status import DOWN, PAUSED, RUNNING
 

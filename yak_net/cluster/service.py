@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from yak_net.cluster import CannotStart, ClusterError, must
 from yak_net.cluster.control import ControlServer
-from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.locks import FileLock, InUse
 from yak_net.cluster.logs import tail
 from yak_net.cluster.metadata import NAME, remarks
 from yak_net.cluster.signals import Signals
-from yak_net.cluster.statefile import ClusterState, lock_path, write_state
+from yak_net.cluster.statefile import ClusterState, InUse, lock_path, take_lock, write_state
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
 
 LINE: Final = "line"
@@ -120,10 +119,8 @@ class _Run:
             data_dir=str(self.spec.data),
             log_dir=str(self.spec.logs),
         )
-        try:
+        with must(f"write {self.path}"):
             write_state(self.path, state)
-        except OSError as error:
-            raise CannotStart(f"cannot write {self.path}: {error.strerror}") from error
 
     async def _tell_metadata(self) -> None:
         spec = self.spec
@@ -157,12 +154,14 @@ class _Run:
         return "\n".join(said)
 
 
-async def _lock(path: Path) -> FileLock:
+async def _lock(path: Path) -> None:
     """Take the lock of a state file. Raises ClusterError when a cluster runs there."""
     tries = 0
     while True:
         try:
-            return FileLock.take(lock_path(path))
+            with must(f"write {lock_path(path)}"):
+                take_lock(lock_path(path))
+            return
         except InUse as busy:
             # A command may be looking, for a moment, whether the lock is free.
             tries += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from yak_net.cluster.errors import CannotStart
+from yak_net.cluster import CannotStart
 
 NODES: Final = 3
 NODES_MAX: Final = 9

@@ -18,14 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final
 
-from yak_net.cluster import ports
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
-from yak_net.cluster.locks import FileLock, InUse, holder_of
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must, ports
 from yak_net.cluster.logs import log_path
 from yak_net.cluster.metadata import KeptMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import BrokerProcess, Ended, environment
 from yak_net.cluster.spec import ClusterSpec
+from yak_net.cluster.statefile import InUse, holder_of, take_lock
 from yak_net.cluster.status import DOWN, RUNNING, STARTING, BrokerStatus, ClusterStatus
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class Supervisor:
         self._on_event = on_event
         self._brokers: dict[str, BrokerProcess] = {}
         self._held: list[socket.socket] = []
-        self._lock: FileLock | None = None
+        self._lock: int | None = None
         self._metadata: KeptMetadata | None = None
         self._guard: OrphanGuard | None = None
         # A file object closes the descriptor even where nobody has come to close it.
@@ -123,9 +122,11 @@ class Supervisor:
 
         spec, data = self.spec, self.spec.data
         for folder in filter(None, (data, spec.trace_dir, spec.logs)):
-            _make_folder(folder)
+            with must(f"make the folder {folder}"):
+                folder.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock = FileLock.take(data / "lock")
+            with must(f"lock {data}"):
+                self._lock = take_lock(data / "lock")
         except InUse as busy:
             by = f" by the cluster of process {busy.holder}" if busy.holder else ""
             raise CannotStart(
@@ -141,10 +142,8 @@ class Supervisor:
             node: f"http://{ports.HOST}:{ports.port_of(held)}"
             for node, held in zip(self.nodes, self._held, strict=True)
         }
-        try:
+        with must(f"start {sys.executable}"):
             self._guard = OrphanGuard()
-        except OSError as error:
-            raise CannotStart(f"cannot start {sys.executable}: {error.strerror}") from error
         self.started_pids.append(self._guard.pid)
         reading, writing = os.pipe()
         self._lifeline = (os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0))
@@ -199,7 +198,7 @@ class Supervisor:
         for held in self._held:
             held.close()
         if self._lock is not None:
-            self._lock.release()
+            os.close(self._lock)
         self._metadata = self._session = self._guard = self._lifeline = self._lock = None
 
     def hurry(self) -> None:
@@ -359,10 +358,3 @@ def _has_started(status: ClusterStatus, node: str) -> bool:
 def _locks(data: Path) -> list[Path]:
     """The locks of the brokers' data directories, whether held or not."""
     return sorted(data.glob("*/lock"))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotStart(f"cannot make the folder {folder}: {error.strerror}") from error
