@@ -42,7 +42,7 @@ def yak(*words: str) -> Result:
         (("up", "--nodes", "three"), "not a valid integer"),
         (("up", "--nodes", "2", "--min-isr", "3"), "min-isr is 3"),
         (("up", "--port", "70000"), "70000 is not in the range"),
-        (("up", "--port", "65535"), "go beyond 65535"),
+        (("up", "--port", "65535"), "65535"),
         (("up", "--cluster", "{x}"), "a cluster's name is"),
         (("up", "--flush", "never"), "flush"),
         (("up", "--redis", "http://user:secret@x"), "address of Redis"),

@@ -54,7 +54,7 @@ def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
         assert not [pid for pid in cluster.started_pids if is_running(pid)]
         assert cluster.stopped_cleanly
         assert "n2 has stopped" in cluster.log_of("n2").read_text()
-        assert cluster.ended == []
+        assert cluster.died == []
 
     run(story())
 
@@ -81,7 +81,7 @@ def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
             assert after != before
             assert cluster.pids["n2"] == after
             assert cluster.urls["n2"].endswith(f":{port}")
-            assert cluster.ended == []
+            assert cluster.died == []
 
     run(story())
 

@@ -188,19 +188,16 @@ resume = _command("resume", "Let a paused broker continue.", "runs on")
 )
 def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | None) -> None:
     """Print what the brokers have logged, or the broker NODE alone."""
-    from yak_net.cluster.logs import Log, follow, log_path
     from yak_net.cluster.printing import show_line
+    from yak_net.cluster.process import log_path, read_logs
 
     folder, nodes = _logs(data_dir)
     if node is not None and node not in nodes:
         raise Wrong(f"there is no broker {node}; there are {', '.join(nodes)}")
-    found = {each: Log(log_path(folder, each)) for each in ([node] if node else nodes)}
-    if lines is None:
-        lines = FOLLOWED_LINES if following else sys.maxsize
-    for each, log in found.items():
-        for line in log.last(lines):
-            show_line(each if len(found) > 1 else "", line)
-    for each, line in follow(found) if following else ():
+    found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
+    if lines is None and following:
+        lines = FOLLOWED_LINES
+    for each, line in read_logs(found, lines, follow=following):
         show_line(each if len(found) > 1 else "", line)
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from yak_net.cluster import CannotStart
-from yak_net.cluster.logs import tail
+from yak_net.cluster.process import tail
 from yak_net.cluster.service import FAILED, READY, REMARK, TAIL_LINES, Tell, run_cluster
 from yak_net.cluster.signals import Signals
 from yak_net.cluster.spec import ClusterSpec

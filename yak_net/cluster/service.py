@@ -16,8 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 from yak_net.cluster import CannotStart, ClusterError, must
 from yak_net.cluster.control import ControlServer
-from yak_net.cluster.logs import tail
 from yak_net.cluster.metadata import NAME, remarks
+from yak_net.cluster.process import tail
 from yak_net.cluster.signals import Signals
 from yak_net.cluster.statefile import ClusterState, InUse, lock_path, take_lock, write_state
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
@@ -138,8 +138,8 @@ class _Run:
         """What the brokers logged last: the one that ended, or each if nobody has."""
         supervisor = self.supervisor
         nodes, lines = supervisor.nodes, TAIL_LINES // 2
-        if supervisor.ended:
-            nodes, lines = (supervisor.ended[-1].node,), TAIL_LINES
+        if supervisor.died:
+            nodes, lines = (supervisor.died[-1],), TAIL_LINES
         said = [
             f"{node} | {line}" for node in nodes for line in tail(supervisor.log_of(node), lines)
         ]

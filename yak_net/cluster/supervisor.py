@@ -18,11 +18,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Final
 
-from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must, ports
-from yak_net.cluster.logs import log_path
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must
 from yak_net.cluster.metadata import KeptMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
-from yak_net.cluster.process import BrokerProcess, Ended, environment
+from yak_net.cluster.process import HOST, BrokerProcess, environment, log_path, reserve_port
 from yak_net.cluster.spec import ClusterSpec
 from yak_net.cluster.statefile import InUse, holder_of, take_lock
 from yak_net.cluster.status import DOWN, RUNNING, STARTING, BrokerStatus, ClusterStatus
@@ -44,7 +43,7 @@ OnEvent = Callable[[str], None]
 class Supervisor:
     """A cluster from :meth:`open` to :meth:`close`; ``async with`` also starts all brokers.
 
-    ``on_event`` is told what happens unasked, a sentence each. ``ended`` are the processes that
+    ``on_event`` is told what happens unasked, a sentence each. ``died`` are the brokers that
     ended without being asked to, ``started_pids`` all that were ever started, the guard included.
     """
 
@@ -53,7 +52,7 @@ class Supervisor:
         self.nodes: tuple[str, ...] = ()
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
-        self.ended: list[Ended] = []
+        self.died: list[str] = []
         self.started_pids: list[int] = []
         self.stopped_cleanly = True
         self._on_event = on_event
@@ -137,11 +136,10 @@ class Supervisor:
             self._metadata = KeptMetadata(data, spec.cluster, self._on_event)
             self.redis_url = await self._metadata.start()
         self.nodes = spec.names(await members(self.redis_url, spec.cluster))
-        self._held = ports.reserve(len(self.nodes), spec.port)
-        self.urls = {
-            node: f"http://{ports.HOST}:{ports.port_of(held)}"
-            for node, held in zip(self.nodes, self._held, strict=True)
-        }
+        for number, node in enumerate(self.nodes):
+            held = reserve_port(spec.port and spec.port + number)
+            self._held.append(held)
+            self.urls[node] = f"http://{HOST}:{held.getsockname()[1]}"
         with must(f"start {sys.executable}"):
             self._guard = OrphanGuard()
         self.started_pids.append(self._guard.pid)
@@ -334,13 +332,13 @@ class Supervisor:
         async with broker.lock:
             return broker.state == DOWN or await broker.stop(self.spec.stop_s)
 
-    def _on_end(self, ended: Ended, asked: bool) -> None:
+    def _on_end(self, broker: BrokerProcess, pid: int) -> None:
         if self._guard is not None:
-            self._guard.forget(ended.pid)
-        if not asked:
-            self.ended.append(ended)
+            self._guard.forget(pid)
+        if not broker.asked:
+            self.died.append(broker.node)
             if self._on_event is not None:
-                self._on_event(str(ended))
+                self._on_event(broker.why)
 
 
 def _troubles(status: ClusterStatus) -> str:
