@@ -4,34 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tests.net.brokers import ROOT, until
-from yak_net.cluster.spec import ClusterSpec
+from yak_net.cluster.supervisor import ClusterSpec
 
 FAKE = (sys.executable, "-S", str(Path(__file__).with_name("cluster_broker.py")))
 MARK = "CLUSTER_TEST_MARK"
 PATIENCE_S = 60.0
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a test's coroutine, with a bound."""
+    """Run a coroutine, with a bound."""
 
     async def bounded() -> T:
         async with asyncio.timeout(PATIENCE_S):
             return await work
 
     return asyncio.run(bounded())
+
+
+def awaited(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Make a test of a coroutine."""
+
+    @functools.wraps(test)
+    def awaiting(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(test(*args, **kwargs))
+
+    return awaiting
 
 
 def spec_of(folder: Path, **fields: Any) -> ClusterSpec:

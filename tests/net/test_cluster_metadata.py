@@ -13,7 +13,7 @@ import redis
 from tests.net.cluster_tools import run
 from tests.net.redis_server import redis_server
 from yak_net.cluster import CannotStart, ClusterError
-from yak_net.cluster.metadata import LOOK_S, KeptMetadata, members
+from yak_net.cluster.metadata import LOOK_S, SavedMetadata, members
 
 RECORD = "yak:{yak}:record"
 BEATS = "yak:{yak}:beats"
@@ -32,9 +32,9 @@ def saved(folder: Path) -> Any:
     return json.loads((folder / "metadata.json").read_text())
 
 
-async def keep(folder: Path, cluster: str = "yak") -> tuple[KeptMetadata, redis.Redis]:
+async def keep(folder: Path, cluster: str = "yak") -> tuple[SavedMetadata, redis.Redis]:
     """The metadata, served, and a client of it."""
-    kept = KeptMetadata(folder, cluster)
+    kept = SavedMetadata(folder, cluster)
     try:
         url = await kept.start()
     except BaseException:
@@ -111,7 +111,7 @@ def test_content_that_may_be_old_is_said_to_be(tmp_path: Path) -> None:
         with_logs(tmp_path)
         for served in (False, True):  # a start that failed makes nothing better
             kept, client = await keep(tmp_path)
-            assert "did not stop in good order" in kept.note
+            assert "did not stop cleanly" in kept.note
             client.close()
             await kept.close(served=served)
         kept, client = await keep(tmp_path)
@@ -175,7 +175,7 @@ def test_trouble_with_saving_is_told_once(tmp_path: Path) -> None:
 
     async def story() -> None:
         told: list[str] = []
-        kept = KeptMetadata(tmp_path, "yak", told.append)
+        kept = SavedMetadata(tmp_path, "yak", told.append)
         client = redis.Redis.from_url(await kept.start(), protocol=2)
         (tmp_path / "metadata.json.tmp").mkdir()
         client.hset(RECORD, mapping=FIELDS)  # type: ignore[arg-type]

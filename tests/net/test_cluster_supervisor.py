@@ -113,7 +113,7 @@ def test_paused_broker_stands_still(tmp_path: Path) -> None:
     async def story() -> None:
         async with Supervisor(spec_of(tmp_path)) as cluster:
             await cluster.wait_until_ready()
-            cluster.pause("n1")
+            await cluster.pause("n1")
             stat = Path(f"/proc/{cluster.pids['n1']}/stat")
             await wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "stopped")
             status = await cluster.status()
@@ -121,9 +121,9 @@ def test_paused_broker_stands_still(tmp_path: Path) -> None:
             assert (status.brokers[0].state, status.brokers[0].up) == ("paused", False)
             with pytest.raises(ClusterError, match=r"no leader serves after .*: n1 is paused"):
                 await cluster.wait_for_leader(0.1)
-            cluster.resume("n1")
+            await cluster.resume("n1")
             assert (await cluster.wait_for_leader()).leader == "n1"
-            cluster.pause("n3")
+            await cluster.pause("n3")
         assert cluster.stopped_cleanly
         assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
@@ -139,12 +139,12 @@ def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
                 with pytest.raises(UnknownNode, match="no broker n9; there are n1, n2"):
                     await work
             with pytest.raises(UnknownNode):
-                cluster.pause("n9")
+                await cluster.pause("n9")
             await cluster.kill("n2")
             with pytest.raises(ClusterError, match="restart it first"):
-                cluster.pause("n2")
+                await cluster.pause("n2")
             with pytest.raises(ClusterError, match="restart it instead"):
-                cluster.resume("n2")
+                await cluster.resume("n2")
 
     run(story())
 
