@@ -46,6 +46,14 @@ def awaited(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return awaiting
 
 
+async def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition while the loop runs."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+    assert condition(), what
+
+
 def spec_of(folder: Path, **fields: Any) -> ClusterSpec:
     """A cluster of stand-ins with its data in a folder."""
     return dataclasses.replace(ClusterSpec(data_dir=folder / "data", command=FAKE), **fields)
@@ -75,26 +83,20 @@ class Marked:
     def start(self, words: list[str], cwd: Path, **env: str) -> subprocess.Popen[str]:
         """Start a marked process."""
         process = subprocess.Popen(
-            words,
-            cwd=cwd,
-            env=self.env(**env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            words, cwd=cwd, env=self.env(**env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self.started.append(process)
         return process
 
-    def yak(self, cwd: Path, *words: str, **env: str) -> subprocess.Popen[str]:
-        """Start a yak command."""
-        return self.start([sys.executable, "-P", "-m", "yak_cli", *words], cwd, **env)
-
-    def done(self, cwd: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def yak(
+        self, cwd: Path, *words: str, stdin: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a yak command to its end."""
-        process = self.yak(cwd, *words, **env)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "yak_cli", *words], cwd=cwd, env=self.env(**env),
+            input=stdin, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
 
     def left(self) -> dict[int, str]:
         """Who runs with the mark: process id and command line."""
