@@ -97,7 +97,7 @@ def read_state(path: Path) -> ClusterState | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process has this id; it may be another one that got it since."""
+    """Return whether a process has this id; it may be another one that got it since."""
     try:
         os.kill(pid, 0)
     except PermissionError:

@@ -1,4 +1,4 @@
-"""Runs the brokers of a cluster as processes on this machine. A broker never outlives it.
+"""The supervisor of the broker processes on this machine. A broker never outlives it.
 
 That holds when this process is killed as well: each broker inherits one end of a pipe, its
 lifeline, and stops when the other end is closed, which only this process has; and the orphan guard
