@@ -20,8 +20,8 @@ def main(text: str, how: str) -> int:
     spec = ClusterSpec(**body)
     with Printer() as printer:
         if how:
-            return launch(spec, state_path(), printer.tell, 30.0)
-        return asyncio.run(run_cluster(spec, state_path(), printer.tell, 30.0))
+            return launch(spec, state_path(), printer.report, 30.0)
+        return asyncio.run(run_cluster(spec, state_path(), printer.report, 30.0))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ async def test_death_is_noticed(tmp_path: Path) -> None:
         os.kill(pid, signal.SIGKILL)
         await wait_for(lambda: told, "it is told")
         assert told[0].startswith(f"n3 (process {pid}) ended with SIGKILL: n3 serves")
-        assert (await cluster.status()).brokers[2].remark == told[0]
+        assert (await cluster.status()).brokers[2].reason == told[0]
         assert list(cluster.pids) == ["n1", "n2"]
         await cluster.restart("n3")
         await cluster.wait_until_up("n3")

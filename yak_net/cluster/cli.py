@@ -137,9 +137,9 @@ def up(
     _check(spec)
     with Printer() as printer:
         if detach:
-            code = launch(spec, state_path(), printer.tell, timeout)
+            code = launch(spec, state_path(), printer.report, timeout)
         else:
-            code = asyncio.run(run_cluster(spec, state_path(), printer.tell, timeout))
+            code = asyncio.run(run_cluster(spec, state_path(), printer.report, timeout))
     if detach and code == 0:
         click.echo("it runs until yak cluster down", err=True)
     sys.exit(code)
@@ -163,7 +163,7 @@ class Printer:
         """Show no more progress."""
         self._spinner.stop()
 
-    def tell(self, kind: str, text: str) -> None:
+    def report(self, kind: str, text: str) -> None:
         """Print the result on standard output, all else on standard error."""
         self._spinner.stop()
         with suppress(OSError):  # nobody reads it, and the cluster goes on

@@ -228,7 +228,7 @@ def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-async def remarks(redis_url: str, cluster: str) -> tuple[str, ...]:
+async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
     """Return a sentence on each setting of a Redis that makes it less durable than needed."""
     from yak_net.redis_store import RedisStore
 

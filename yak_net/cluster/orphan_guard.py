@@ -41,11 +41,11 @@ class OrphanGuard:
 
     def watch(self, pid: int) -> None:
         """Add a process that must not outlive the supervisor."""
-        self._tell(f"+{pid}\n")
+        self._write(f"+{pid}\n")
 
     def forget(self, pid: int) -> None:
         """Remove a process that has ended."""
-        self._tell(f"-{pid}\n")
+        self._write(f"-{pid}\n")
 
     def close(self) -> None:
         """Wait for the guard to end, which ends the processes that it still watches."""
@@ -57,7 +57,7 @@ class OrphanGuard:
             self._process.kill()
             self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _write(self, line: str) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.write(line.encode())

@@ -1,7 +1,7 @@
 """A supervisor as a service: state file, control server, signals; in this process or detached.
 
 However a cluster ends, a broker, a state file or a lock is never left behind. Reports go to a
-``Tell``, so that they are the same on a terminal and from a process without one.
+``Report``, so that they are the same on a terminal and from a process without one.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from urllib.parse import urlsplit, urlunsplit
 from aiohttp import web
 
 from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must
-from yak_net.cluster.metadata import NAME, remarks
+from yak_net.cluster.metadata import NAME, warnings
 from yak_net.cluster.process import HOST, tail
 from yak_net.cluster.statefile import ClusterState, InUse, lock_path, take_lock, write_state
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
 
 LINE: Final = "line"
 """A line of the result, for standard output."""
-REMARK: Final = "remark"
+NOTE: Final = "note"
 READY: Final = "ready"
 """The last line of the result: the leader."""
 FAILED: Final = "failed"
 
-Tell = Callable[[str, str], None]
+Report = Callable[[str, str], None]
 """Takes one of the four kinds above, and a text."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -50,21 +50,21 @@ LOCK_RETRY_S: Final = 0.05
 LOG: Final = "supervisor.log"
 
 
-async def run_cluster(spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> int:
+async def run_cluster(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> int:
     """Run a cluster until a signal or ``yak cluster down``; return the exit code.
 
     0 after it served, 1 it did not come up, 2 it cannot be started with these options, 128 and the
     number of the signal that ended the start. The lock of the state file ``path`` is held until
     this process ends, so that waiting for it is waiting for the end of everything.
     """
-    service = _Service(spec, path, tell, within_s)
+    service = _Service(spec, path, report, within_s)
     loop = asyncio.get_running_loop()
     for number in _signals():
         loop.add_signal_handler(number, service.on_signal, number)
     try:
         await _lock(path)
     except ClusterError as error:
-        return _failed(error, tell)
+        return _failed(error, report)
     return await service.run()
 
 
@@ -75,12 +75,12 @@ def _signals() -> list[signal.Signals]:
 
 
 class _Service:
-    def __init__(self, spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> None:
+    def __init__(self, spec: ClusterSpec, path: Path, report: Report, within_s: float) -> None:
         self.spec = spec
         self.path = path
-        self.tell = tell
+        self.report = report
         self.within_s = within_s
-        self.supervisor = Supervisor(spec, lambda sentence: tell(REMARK, sentence))
+        self.supervisor = Supervisor(spec, lambda sentence: report(NOTE, sentence))
         self.control = ControlServer(self.supervisor, self.stop)
         self.stopping = asyncio.Event()
         self.starting: asyncio.Task[None] | None = None
@@ -107,12 +107,12 @@ class _Service:
                 self.starting.cancel()
             await self.starting
             await self.stopping.wait()
-            self.tell(REMARK, "stopping the brokers")
+            self.report(NOTE, "stopping the brokers")
         except asyncio.CancelledError:
-            self.tell(REMARK, "interrupted before a leader served: stopping the brokers")
+            self.report(NOTE, "interrupted before a leader served: stopping the brokers")
             code = 128 + self.signal if self.signal else EXIT_FAILED
         except ClusterError as error:
-            code = _failed(error, self.tell, self._advice())
+            code = _failed(error, self.report, self._advice())
         finally:
             try:
                 await self.control.close()
@@ -120,11 +120,11 @@ class _Service:
             finally:
                 self.path.unlink(missing_ok=True)
         if not code and not self.supervisor.stopped_cleanly:
-            self.tell(REMARK, "a broker did not stop cleanly, or was killed")
+            self.report(NOTE, "a broker did not stop cleanly, or was killed")
         return code
 
     async def _start(self) -> None:
-        supervisor, tell = self.supervisor, self.tell
+        supervisor, report = self.supervisor, self.report
         await supervisor.open()
         state = ClusterState(
             cluster=self.spec.cluster,
@@ -141,11 +141,11 @@ class _Service:
             write_state(self.path, state)
         await supervisor.start_all()
         for node, url in supervisor.urls.items():
-            tell(LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
-        for remark in await self._on_metadata():
-            tell(REMARK, remark)
+            report(LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
+        for text in await self._on_metadata():
+            report(NOTE, text)
         status = await supervisor.wait_until_ready(self.within_s)
-        tell(READY, f"leader {status.leader}, epoch {status.epoch}")
+        report(READY, f"leader {status.leader}, epoch {status.epoch}")
 
     async def _on_metadata(self) -> tuple[str, ...]:
         """Return where the metadata is, and what is wrong with it."""
@@ -155,7 +155,7 @@ class _Service:
             return (where, note) if note else (where,)
         parts = urlsplit(spec.redis_url)
         public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-        return (f"metadata: the Redis at {public}", *await remarks(spec.redis_url, spec.cluster))
+        return (f"metadata: the Redis at {public}", *await warnings(spec.redis_url, spec.cluster))
 
     def _advice(self) -> str:
         """Return the last log lines: those of the broker that died last, or of each if none has."""
@@ -194,10 +194,10 @@ async def _lock(path: Path) -> None:
         await asyncio.sleep(LOCK_RETRY_S)
 
 
-def _failed(error: ClusterError, tell: Tell, advice: str = "") -> int:
+def _failed(error: ClusterError, report: Report, advice: str = "") -> int:
     if advice:
-        tell(REMARK, advice)
-    tell(FAILED, str(error))
+        report(NOTE, advice)
+    report(FAILED, str(error))
     return EXIT_WRONG if isinstance(error, CannotStart) else EXIT_FAILED
 
 
@@ -261,7 +261,7 @@ class ControlServer:
 # -- detached --------------------------------------------------------------------------------------
 
 
-def launch(spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> int:
+def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> int:
     """Run a cluster in a process of its own; return the exit code once it serves or has ended.
 
     Unless that is 0, nothing is left running. The process takes the specification from its standard
@@ -294,7 +294,7 @@ def launch(spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> int:
                     pass_fds=(writing,),
                 )
     except CannotStart as error:
-        return _failed(error, tell)
+        return _failed(error, report)
     finally:
         os.close(writing)
     for early in received:
@@ -308,7 +308,7 @@ def launch(spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> int:
             if not line.endswith("\n"):
                 break  # It was killed while it wrote this.
             kind, text = json.loads(line)
-            tell(kind, text)
+            report(kind, text)
             failed = failed or kind == FAILED
             if kind == READY:
                 return 0
@@ -316,8 +316,8 @@ def launch(spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> int:
     if received:
         return 128 + received[0]
     if not failed:
-        tell(REMARK, "\n".join(tail(log, TAIL_LINES)))
-        tell(FAILED, f"the supervisor ended before a leader served: see {log}")
+        report(NOTE, "\n".join(tail(log, TAIL_LINES)))
+        report(FAILED, f"the supervisor ended before a leader served: see {log}")
     return code if code > 0 else EXIT_FAILED
 
 
@@ -325,7 +325,7 @@ def main(path: str, fd: int, within_s: float) -> int:
     """Run the cluster that :func:`launch` describes on standard input."""
     spec: ClusterSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own launcher
 
-    def tell(kind: str, text: str) -> None:
+    def report(kind: str, text: str) -> None:
         """Report to the launcher until the cluster is ready, and to the log."""
         nonlocal fd
         with suppress(OSError):  # a full disk is no reason to end a cluster
@@ -342,7 +342,7 @@ def main(path: str, fd: int, within_s: float) -> int:
             os.close(fd)
             fd = -1
 
-    return asyncio.run(run_cluster(spec, Path(path), tell, within_s))
+    return asyncio.run(run_cluster(spec, Path(path), report, within_s))
 
 
 if __name__ == "__main__":

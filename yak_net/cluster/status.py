@@ -32,7 +32,7 @@ class BrokerStatus:
     """One broker; None is what is not known. ``up`` means that it answered.
 
     ``pid`` is None while no process runs. ``state`` is running, paused or down, ``health`` the
-    status that the broker gives itself, ``remark`` why it is down or does not serve.
+    status that the broker gives itself, ``reason`` why it is down or does not serve.
     """
 
     id: str
@@ -44,7 +44,7 @@ class BrokerStatus:
     up: bool = False
     state: str = DOWN
     health: str = ""
-    remark: str = ""
+    reason: str = ""
 
     @property
     def has_started(self) -> bool:
@@ -56,9 +56,9 @@ class BrokerStatus:
         """Why it does not serve, a sentence; empty if no reason is known."""
         if self.state == PAUSED:
             return f"{self.id} is paused"
-        if not self.remark or self.remark.startswith(self.id):
-            return self.remark
-        return f"{self.id}: {self.remark}"
+        if not self.reason or self.reason.startswith(self.id):
+            return self.reason
+        return f"{self.id}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _with_health(row: BrokerStatus, health: Mapping[str, Any]) -> BrokerStatus:
         hw=health.get("hw"),
         up=True,
         health=str(health.get("status", "")),
-        remark=row.remark or health.get("reason") or "",
+        reason=row.reason or health.get("reason") or "",
     )
 
 

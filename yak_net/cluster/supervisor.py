@@ -283,7 +283,7 @@ class Supervisor:
         for node, broker in self._brokers.items():
             rows.append(
                 BrokerStatus(
-                    node, self.urls[node], broker.pid, state=broker.state, remark=broker.why
+                    node, self.urls[node], broker.pid, state=broker.state, reason=broker.why
                 )
             )
             # One that was killed or paused in the meantime is not up, whatever it answered before.
