@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.procs import Flow, Latencies, Meter
-from yak_net.cluster.guarding import Guard
+from yak_net.cluster.orphan_guard import OrphanGuard
 
 PROGRAM: Final = "redis-server"
 HOST: Final = "127.0.0.1"
@@ -53,7 +53,7 @@ def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
         path = Path(folder) / "redis.sock"
         words = [PROGRAM, "--port", str(port), "--bind", HOST, "--unixsocket", str(path)]
         words += ["--dir", folder, "--save", "", "--appendonly", "no", *options]
-        guard = Guard.start()  # which kills it when this process is killed
+        guard = OrphanGuard()  # which kills it when this process is killed
         process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -20,8 +20,8 @@ import click
 from yak_core.ids import Epoch, NodeId, Offset
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.producer import Producer, Resolved
-from yak_net.cluster.statefile import is_alive
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
+from yak_net.runtime.state_file import is_alive
 
 FOLDER: Final = "real_failover"
 NODES: Final = 3

@@ -4,34 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from tests.net.brokers import ROOT, until
-from yak_net.cluster.spec import ClusterSpec
+from yak_net.cluster.supervisor import ClusterSpec
 
 FAKE = (sys.executable, "-S", str(Path(__file__).with_name("cluster_broker.py")))
 MARK = "CLUSTER_TEST_MARK"
 PATIENCE_S = 60.0
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a test's coroutine, with a bound."""
+    """Run a coroutine, with a bound."""
 
     async def bounded() -> T:
         async with asyncio.timeout(PATIENCE_S):
             return await work
 
     return asyncio.run(bounded())
+
+
+def awaited(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Make a test of a coroutine."""
+
+    @functools.wraps(test)
+    def awaiting(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run(test(*args, **kwargs))
+
+    return awaiting
+
+
+async def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Wait for a condition while the loop runs."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+    assert condition(), what
 
 
 def spec_of(folder: Path, **fields: Any) -> ClusterSpec:
@@ -63,26 +83,20 @@ class Marked:
     def start(self, words: list[str], cwd: Path, **env: str) -> subprocess.Popen[str]:
         """Start a marked process."""
         process = subprocess.Popen(
-            words,
-            cwd=cwd,
-            env=self.env(**env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            words, cwd=cwd, env=self.env(**env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self.started.append(process)
         return process
 
-    def yak(self, cwd: Path, *words: str, **env: str) -> subprocess.Popen[str]:
-        """Start a yak command."""
-        return self.start([sys.executable, "-P", "-m", "yak_cli", *words], cwd, **env)
-
-    def done(self, cwd: Path, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+    def yak(
+        self, cwd: Path, *words: str, stdin: str = "", **env: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a yak command to its end."""
-        process = self.yak(cwd, *words, **env)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        return subprocess.CompletedProcess(words, process.returncode, out, err)
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "yak_cli", *words], cwd=cwd, env=self.env(**env),
+            input=stdin, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
 
     def left(self) -> dict[int, str]:
         """Who runs with the mark: process id and command line."""

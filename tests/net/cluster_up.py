@@ -7,20 +7,21 @@ import json
 import sys
 from pathlib import Path
 
-from yak_net.cluster.detached import launch
-from yak_net.cluster.printing import Printer
-from yak_net.cluster.service import run_cluster
-from yak_net.cluster.spec import ClusterSpec
-from yak_net.cluster.statefile import state_path
+from yak_net.cluster.cli import Printer
+from yak_net.cluster.service import launch, run_cluster
+from yak_net.cluster.supervisor import ClusterSpec
+from yak_net.runtime.state_file import state_path
 
 
 def main(text: str, how: str) -> int:
     """Run it; the exit code."""
     body = json.loads(text)
     body |= {"data_dir": Path(body["data_dir"]), "command": tuple(body["command"])}
-    start = launch if how else run_cluster
+    spec = ClusterSpec(**body)
     with Printer() as printer:
-        return asyncio.run(start(ClusterSpec(**body), state_path(), printer.tell, 30.0))
+        if how:
+            return launch(spec, state_path(), printer.report, 30.0)
+        return asyncio.run(run_cluster(spec, state_path(), printer.report, 30.0))
 
 
 if __name__ == "__main__":

@@ -6,45 +6,27 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
 from tests.net.brokers import until
-from tests.net.cluster_tools import is_running
+from tests.net.cluster_tools import is_running, marked
 
-Done: TypeAlias = subprocess.CompletedProcess[str]
-Yak: TypeAlias = Callable[..., Done]
+Yak: TypeAlias = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.timeout(180)
-
-
-def environment() -> dict[str, str]:
-    """Without what the person who runs the tests may have set."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
 
 
 @pytest.fixture
 def yak(tmp_path: Path) -> Iterator[Yak]:
-    """Runs ``yak`` in an empty folder; whatever cluster is there afterwards is taken down."""
-
-    def run(*words: str, stdin: str = "") -> Done:
-        return subprocess.run(
-            [sys.executable, "-m", "yak_cli", *words],
-            cwd=tmp_path, env=environment(), input=stdin, capture_output=True, text=True,
-            timeout=90, check=False,
-        )  # fmt: skip
-
-    yield run
-    assert run("cluster", "down").returncode == 0
-
-
-def state(tmp_path: Path) -> dict[str, Any]:
-    """The state file."""
-    found: dict[str, Any] = json.loads((tmp_path / ".yak/cluster.json").read_text())
-    return found
+    """Runs ``yak`` in an empty folder; the cluster that is there afterwards is taken down."""
+    with marked() as processes:
+        yield partial(processes.yak, tmp_path)
+        assert processes.yak(tmp_path, "cluster", "down").returncode == 0
+        assert processes.left() == {}
 
 
 def status(yak: Yak) -> dict[str, Any]:
@@ -122,43 +104,8 @@ def test_killed_supervisor_leaves_no_broker(yak: Yak, tmp_path: Path) -> None:
     """Goal: SIGKILL of the supervisor ends its brokers, and its state file is not believed."""
     assert yak("cluster", "up", "--detach").returncode == 0
     pids = [row["pid"] for row in status(yak)["brokers"]]
-    os.kill(state(tmp_path)["supervisor"], signal.SIGKILL)
+    state = json.loads((tmp_path / ".yak/cluster.json").read_text())
+    os.kill(state["supervisor"], signal.SIGKILL)
     until(lambda: not [pid for pid in pids if is_running(pid)], "the brokers are gone")
     seen = yak("cluster", "status")
     assert (seen.returncode, "yak cluster up" in seen.stderr) == (1, True)
-
-
-@pytest.mark.long
-def test_foreground_cluster_ends_with_ctrl_c(tmp_path: Path) -> None:
-    """Goal: without --detach it stays until Ctrl-C, then stops its brokers and says nothing odd."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "yak_cli", "cluster", "up"],
-        cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, start_new_session=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    said = ""
-    for line in process.stdout:
-        said += line
-        if "leader n" in line:
-            break
-    pids = [int(line.split("pid ")[1]) for line in said.splitlines() if " pid " in line]
-    assert len(pids) == 3
-    os.killpg(process.pid, signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
-    assert "Traceback" not in rest
-    assert not [pid for pid in pids if is_running(pid)]
-    assert not (tmp_path / ".yak/cluster.json").exists()
-
-
-@pytest.mark.long
-def test_what_cannot_be_started_is_said_and_leaves_nothing(yak: Yak, tmp_path: Path) -> None:
-    """Goal: a dead Redis, a file as data directory, a wrong number: a sentence each."""
-    dead = yak("cluster", "up", "--detach", "--redis", "redis://127.0.0.1:1/0")
-    assert (dead.returncode, "cannot be reached" in dead.stderr) == (1, True)
-    (tmp_path / "file").write_text("")
-    file = yak("cluster", "up", "--detach", "--data-dir", "file")
-    assert (file.returncode, "is a file" in file.stderr) == (2, True)
-    none = yak("cluster", "up", "--nodes", "0")
-    assert none.returncode == 2
-    assert not (tmp_path / ".yak/cluster.json").exists()

@@ -13,11 +13,17 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import ROOT, until
-from yak_net.cluster import ports, statefile
-from yak_net.cluster.errors import CannotStart
-from yak_net.cluster.locks import FileLock, InUse, holder_of
-from yak_net.cluster.logs import Log, last_words, tail
-from yak_net.cluster.statefile import ClusterState, StateError, bootstrap_servers
+from yak_net.cluster import CannotStart
+from yak_net.cluster.process import HOST, last_words, read_logs, reserve_port, tail
+from yak_net.runtime import state_file as statefile
+from yak_net.runtime.state_file import (
+    ClusterState,
+    InUse,
+    StateError,
+    bootstrap_servers,
+    holder_of,
+    take_lock,
+)
 
 STATE = ClusterState(
     cluster="yak",
@@ -54,6 +60,12 @@ def ended_pid() -> int:
     return process.pid
 
 
+def port_of(bound: socket.socket) -> int:
+    """The port of a socket."""
+    port: int = bound.getsockname()[1]
+    return port
+
+
 def test_state_is_read_as_it_was_written(path: Path) -> None:
     """Goal: nothing is lost, only the owner may read it, and no other file is left."""
     assert statefile.state_path() == path
@@ -80,7 +92,7 @@ def test_state_of_schema_1_can_be_read(path: Path) -> None:
         ("[]", "is damaged"),
         ("{}", "is damaged"),
         ('{"schema": 2, "kind": "yak-cluster"}', "a newer YAK"),
-        ('{"schema": 1, "kind": "other"}', "no state file"),
+        ('{"schema": 1, "kind": "other"}', "a newer YAK"),
         ('{"schema": 1, "kind": "yak-cluster"}', "is damaged"),
     ],
 )
@@ -114,23 +126,22 @@ def test_lock_is_held_by_one(tmp_path: Path) -> None:
     """Goal: who holds it is known, and it is free again when it is released."""
     path = tmp_path / "folder" / "lock"
     assert holder_of(path) is None
-    lock = FileLock.take(path)
+    lock = take_lock(path)
     assert holder_of(path) == os.getpid()
     with pytest.raises(InUse) as busy:
-        FileLock.take(path)
+        take_lock(path)
     assert busy.value.holder == os.getpid()
-    lock.release()
-    lock.release()
+    os.close(lock)
     assert holder_of(path) is None
-    FileLock.take(path).release()
+    os.close(take_lock(path))
 
 
 def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
     """Goal: SIGKILL frees it, though a child of the holder lives on."""
     path = tmp_path / "lock"
     code = (
-        "import subprocess, sys; from pathlib import Path; from yak_net.cluster.locks import *; "
-        "lock = FileLock.take(Path(sys.argv[1])); "
+        "import pathlib, subprocess, sys; from yak_net.runtime.state_file import take_lock; "
+        "take_lock(pathlib.Path(sys.argv[1])); "
         "print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.stdin.read()"
     )
     holder = subprocess.Popen(
@@ -150,104 +161,69 @@ def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
         os.kill(child, signal.SIGKILL)  # It still ran, or this would raise.
 
 
-def test_lock_that_cannot_be_made(tmp_path: Path) -> None:
-    """Goal: a sentence. Method: a file where a folder should be."""
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CannotStart, match=r"cannot write .*lock"):
-        FileLock.take(tmp_path / "file" / "lock")
-
-
 def test_port_is_kept_while_its_broker_is_down() -> None:
-    """Goal: a stranger cannot have it, a broker can, who asks a broker that is down is refused."""
-    first, second = ports.reserve(2)
-    with first, second:
-        port = ports.port_of(first)
-        assert port != ports.port_of(second)
+    """Goal: other programs cannot bind it, its broker can, and a connection is refused at once."""
+    with reserve_port() as held, reserve_port() as other:
+        port = port_of(held)
+        assert port != port_of(other)
         with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((ports.HOST, port), timeout=5)
+            socket.create_connection((HOST, port), timeout=5)
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
-            stranger.bind((ports.HOST, port))
+            stranger.bind((HOST, port))
         for _ in range(2):  # the broker and, after its death, its successor
             with socket.socket() as broker:
                 broker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                broker.bind((ports.HOST, port))
+                broker.bind((HOST, port))
                 broker.listen()
                 # Every one of them reaches the broker, not the socket that keeps the port.
                 for _ in range(20):
-                    with socket.create_connection((ports.HOST, port), timeout=5):
+                    with socket.create_connection((HOST, port), timeout=5):
                         broker.accept()[0].close()
 
 
-def base_of(count: int) -> int:
-    """The first of consecutive ports that are free just now."""
-    for _ in range(100):
-        [held] = ports.reserve(1)
-        base = ports.port_of(held)
-        held.close()
-        try:
-            held_all = ports.reserve(count, base)
-        except CannotStart:
-            continue
-        for each in held_all:
-            each.close()
-        return base
-    raise AssertionError("no ports in a row")
+def test_port_of_another_program_is_refused() -> None:
+    """Goal: a port that a cluster or another program has, and one that does not exist."""
+    with reserve_port() as held:
+        port = port_of(held)
+        with pytest.raises(CannotStart, match=f"port {port} .* --port"):
+            reserve_port(port)
+    with reserve_port(port) as again:
+        assert port_of(again) == port
+    with socket.create_server((HOST, 0)) as server, pytest.raises(CannotStart, match="--port"):
+        reserve_port(port_of(server))
+    with pytest.raises(CannotStart, match="65535"):
+        reserve_port(65_536)
 
 
-def test_explicit_ports_are_consecutive() -> None:
-    """Goal: the ones asked for; one that another program or another cluster has is refused."""
-    base = base_of(3)
-    held = ports.reserve(3, base)
-    try:
-        assert [ports.port_of(each) for each in held] == [base, base + 1, base + 2]
-        with pytest.raises(CannotStart, match=f"port {base} .* give another --port"):
-            ports.reserve(3, base)
-    finally:
-        for each in held:
-            each.close()
-    with socket.create_server((ports.HOST, base + 1)):
-        with pytest.raises(CannotStart, match=f"port {base + 1} "):
-            ports.reserve(3, base)
-    for each in ports.reserve(3, base):  # nothing was kept by the attempts that failed
-        each.close()
-    with pytest.raises(CannotStart, match="beyond 65535"):
-        ports.reserve(3, 65_534)
+def append(path: Path, data: bytes) -> None:
+    """Add to a log."""
+    with path.open("ab") as file:
+        file.write(data)
 
 
 def test_tail_of_a_log(tmp_path: Path) -> None:
-    """Goal: the last lines, whatever the size of the file and however it ends."""
+    """Goal: the last lines, however the file ends."""
     path = tmp_path / "log"
     assert tail(path, 3) == []
-    lines = [f"line {number} {'x' * (number % 1000)}" for number in range(2_000)]
-    path.write_text("\n".join(lines) + "\n")
-    assert tail(path, 3) == lines[-3:]
-    assert tail(path, 1_500) == lines[-1_500:]
-    assert tail(path, sys.maxsize) == lines
-    assert tail(path, 0) == []
-    size = path.stat().st_size
-    path.write_bytes(path.read_bytes() + b"\nlast \xff words\n\n")
+    path.write_bytes(b"one\ntwo\n")
+    assert (tail(path, 1), tail(path, 9), tail(path, 0)) == (["two"], ["one", "two"], [])
+    append(path, b"\nlast \xff words\n\n")
     assert last_words(path) == "last \ufffd words"
-    assert tail(path, 5, since=size) == ["", "last \ufffd words", ""]
-    assert tail(path, 2, until=size) == lines[-2:]
+    assert tail(path, 5, since=8) == ["", "last \ufffd words", ""]
     path.write_text("no newline")
     assert tail(path, 5) == ["no newline"]
 
 
-def test_log_gives_each_line_once(tmp_path: Path) -> None:
-    """Goal: what was there, then what is added, whole lines only, also in a file made anew."""
-    path = tmp_path / "log"
-    log = Log(path)
-    assert (log.last(5), log.more()) == ([], [])
-    path.write_text("one\ntwo\n")
-    assert log.more() == ["one", "two"]
-    log = Log(path)
-    with path.open("a") as file:
-        file.write("three\nfo")
-    assert log.last(5) == ["one", "two"]
-    assert log.more() == ["three"]
-    with path.open("a") as file:
-        file.write("ur\n")
-    assert log.more() == ["four"]
-    assert log.more() == []
-    path.write_text("new\n")
-    assert log.more() == ["new"]
+def test_logs_are_followed(tmp_path: Path) -> None:
+    """Goal: the last lines of what is there, then what is added, whole lines only."""
+    logs = {node: tmp_path / node for node in ("n1", "n2")}
+    logs["n1"].write_text("one\ntwo\n")
+    found = read_logs(logs, 1, follow=True)
+    assert next(found) == ("n1", "two")
+    logs["n2"].write_text("three\n")
+    assert next(found) == ("n2", "three")
+    append(logs["n2"], b"fo")
+    append(logs["n1"], b"five\n")
+    assert next(found) == ("n1", "five")
+    append(logs["n2"], b"ur\n")
+    assert next(found) == ("n2", "four")

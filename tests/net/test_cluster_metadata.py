@@ -1,221 +1,169 @@
-"""Embedded metadata that is kept over a stop, and said to be old where it may be."""
+"""Embedded metadata that outlives a stop, and a note where it may be too old."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from tests.net.cluster_tools import run
+from tests.net.cluster_tools import awaited, run, wait_for
 from tests.net.redis_server import redis_server
-from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.metadata import LOOK_S, KeptMetadata, members
+from yak_net.cluster import CannotStart, ClusterError
+from yak_net.cluster.metadata import LOOK_S, SavedMetadata, members
 
 RECORD = "yak:{yak}:record"
 BEATS = "yak:{yak}:beats"
-FIELDS = {b"version": b"1", b"value": bytes(range(256))}
+CONTENT: dict[Any, Any] = {b"version": b"1", b"value": bytes(range(256))}
 
 
-def with_logs(folder: Path) -> Path:
-    """A data directory in which brokers have been."""
-    (folder / "n1").mkdir(exist_ok=True)
+def with_logs(folder: Path) -> None:
+    """Make it a data directory in which brokers have been."""
+    (folder / "n1").mkdir()
     (folder / "n1" / "identity.json").write_text("{}")
-    return folder
 
 
 def saved(folder: Path) -> Any:
-    """What is in the file."""
+    """Return what is in the file."""
     return json.loads((folder / "metadata.json").read_text())
 
 
-async def keep(folder: Path, cluster: str = "yak") -> tuple[KeptMetadata, redis.Redis]:
-    """The metadata, served, and a client of it."""
-    kept = KeptMetadata(folder, cluster)
+@asynccontextmanager
+async def served(
+    folder: Path, *, by_leader: bool = True, on_problem: Callable[[str], None] = print
+) -> AsyncIterator[tuple[SavedMetadata, redis.Redis]]:
+    """Serve the metadata, with a client of it."""
+    metadata = SavedMetadata(folder, "yak", on_problem)
     try:
-        url = await kept.start()
-    except BaseException:
-        await kept.close(served=False)
-        raise
-    return kept, redis.Redis.from_url(url, protocol=2)
+        with redis.Redis.from_url(await metadata.start(), protocol=2) as client:
+            yield metadata, client
+    finally:
+        await metadata.close(served=by_leader)
 
 
-async def store(folder: Path, *, served: bool = True) -> None:
-    """A start in which a record was written."""
-    kept, client = await keep(folder)
-    client.hset(RECORD, mapping=FIELDS)  # type: ignore[arg-type]
-    client.hset(BEATS, "n1", "1:2")
-    client.set("yak:{yak}:word", b"\x00\xff")
-    client.set("other", "not ours")
-    client.close()
-    await kept.close(served=served)
+async def store(folder: Path) -> None:
+    """Write a record, and stop."""
+    async with served(folder) as (_, client):
+        client.hset(RECORD, mapping=CONTENT)
+        client.hset(BEATS, "n1", "1:2")
+        client.set("yak:{yak}:word", b"\x00\xff")
+        client.set("other", "not ours")
 
 
-def test_content_is_there_again(tmp_path: Path) -> None:
+@awaited
+async def test_content_is_there_again(tmp_path: Path) -> None:
     """Goal: every byte of the cluster's keys outlives a stop; other keys are not ours."""
-
-    async def story() -> None:
-        with_logs(tmp_path)
-        (tmp_path / "n1" / "identity.json").unlink()
-        await store(tmp_path)
-        with_logs(tmp_path)
-        kept, client = await keep(tmp_path)
-        assert kept.note == ""
-        assert client.hgetall(RECORD) == FIELDS
+    await store(tmp_path)
+    with_logs(tmp_path)
+    async with served(tmp_path) as (metadata, client):
+        assert metadata.note == ""
+        assert client.hgetall(RECORD) == CONTENT
         assert client.hgetall(BEATS) == {b"n1": b"1:2"}
         assert client.get("yak:{yak}:word") == b"\x00\xff"
         assert client.get("other") is None
-        client.close()
-        await kept.close(served=True)
-
-    run(story())
 
 
-def test_changes_are_saved_soon(tmp_path: Path) -> None:
+@awaited
+async def test_content_without_any_data_is_nothing(tmp_path: Path) -> None:
+    """Goal: without the brokers' data, a cluster starts over."""
+    await store(tmp_path)
+    async with served(tmp_path) as (_, client):
+        assert client.keys() == []
+
+
+@awaited
+async def test_changes_are_saved_soon(tmp_path: Path) -> None:
     """Goal: a supervisor that is killed leaves the record; beats alone cause no writes."""
-
-    async def story() -> None:
-        kept, client = await keep(tmp_path)
+    async with served(tmp_path) as (_, client):
         assert saved(tmp_path)["keys"] == {}
-        client.hset(RECORD, mapping=FIELDS)  # type: ignore[arg-type]
-        async with asyncio.timeout(30):
-            while RECORD not in saved(tmp_path)["keys"]:
-                await asyncio.sleep(LOOK_S / 5)
+        client.hset(RECORD, mapping=CONTENT)
+        await wait_for(lambda: RECORD in saved(tmp_path)["keys"], "the record is saved")
         assert not saved(tmp_path)["final"]
         before = (tmp_path / "metadata.json").stat().st_ino
-        looks = asyncio.get_running_loop().time() + 4 * LOOK_S
-        beats = 0
-        while asyncio.get_running_loop().time() < looks:
-            beats += 1
+        for beats in range(20):
             client.hset(BEATS, "n1", f"1:{beats}")
             await asyncio.sleep(LOOK_S / 5)
         assert (tmp_path / "metadata.json").stat().st_ino == before
-        client.close()
-        await kept.close(served=True)
-        assert saved(tmp_path)["final"]
-        assert BEATS in saved(tmp_path)["keys"]
-
-    run(story())
+    assert saved(tmp_path)["final"]
+    assert BEATS in saved(tmp_path)["keys"]
 
 
-def test_content_that_may_be_old_is_said_to_be(tmp_path: Path) -> None:
-    """Goal: after an unclean end the next start says so, and so does the one after it."""
-
-    async def story() -> None:
-        await store(tmp_path)
-        body = saved(tmp_path) | {"final": False}
-        (tmp_path / "metadata.json").write_text(json.dumps(body))
-        with_logs(tmp_path)
-        for served in (False, True):  # a start that failed makes nothing better
-            kept, client = await keep(tmp_path)
-            assert "did not stop in good order" in kept.note
-            client.close()
-            await kept.close(served=served)
-        kept, client = await keep(tmp_path)
-        assert kept.note == ""
-        client.close()
-        await kept.close(served=True)
-
-    run(story())
+@awaited
+async def test_content_that_may_be_old_is_noted(tmp_path: Path) -> None:
+    """Goal: after an unclean end there is a note until a leader has accepted the content."""
+    await store(tmp_path)
+    body = saved(tmp_path) | {"final": False}
+    (tmp_path / "metadata.json").write_text(json.dumps(body))
+    with_logs(tmp_path)
+    for by_leader, noted in ((False, True), (True, True), (True, False)):
+        async with served(tmp_path, by_leader=by_leader) as (metadata, _):
+            assert ("did not stop cleanly" in metadata.note) == noted
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("change", "sentence"),
     [
-        (None, "holds the data of brokers, but not the metadata .* --data-dir, or with --redis"),
+        (None, "--data-dir, or with --redis"),
         ("", "damaged"),
         ("[]", "damaged"),
-        ('{"kind": "yak-embedded-metadata", "schema": 1}', "damaged"),
-        ("KEY", "damaged"),
-        ("SCHEMA", "a newer version"),
-        ("CLUSTER", "holds cluster other: give --cluster other"),
+        ({"keys": {RECORD: {"kind": "hash", "value": [["?", "?"]]}}}, "damaged"),
+        ({"keys": {RECORD: {"value": "AA=="}}}, "damaged"),
+        ({"schema": 2}, "newer version"),
+        ({"cluster": "other"}, "--cluster other"),
     ],
 )
-def test_content_that_cannot_be_used(tmp_path: Path, text: str | None, sentence: str) -> None:
+@awaited
+async def test_content_that_cannot_be_used(
+    tmp_path: Path, change: str | dict[str, object] | None, sentence: str
+) -> None:
     """Goal: a sentence with the ways out; the file stays as it is."""
-
-    async def story() -> None:
-        await store(tmp_path)
-        path = tmp_path / "metadata.json"
-        changed = {
-            "KEY": {"keys": {RECORD: {"kind": "hash", "value": [["?", "?"]]}}},
-            "SCHEMA": {"schema": 2},
-            "CLUSTER": {"cluster": "other"},
-        }
-        path.unlink() if text is None else path.write_text(
-            json.dumps(saved(tmp_path) | changed[text]) if text in changed else text
-        )
-        before = path.read_bytes() if path.exists() else None
-        with_logs(tmp_path)
-        with pytest.raises(CannotStart, match=sentence):
-            await keep(tmp_path)
-        assert (path.read_bytes() if path.exists() else None) == before
-
-    run(story())
+    await store(tmp_path)
+    path = tmp_path / "metadata.json"
+    text = json.dumps(saved(tmp_path) | change) if isinstance(change, dict) else change or ""
+    path.write_text(text)
+    if change is None:
+        path.unlink()
+    with_logs(tmp_path)
+    with pytest.raises(CannotStart, match=sentence):
+        async with served(tmp_path):
+            pass
+    assert (path.read_text() if path.exists() else None) == (change if change is None else text)
 
 
-def test_content_without_any_data_is_nothing(tmp_path: Path) -> None:
-    """Goal: who deletes the brokers' data starts over."""
-
-    async def story() -> None:
-        await store(tmp_path)
-        kept, client = await keep(tmp_path)
-        assert client.keys() == []
-        client.close()
-        await kept.close(served=True)
-
-    run(story())
-
-
-def test_trouble_with_saving_is_told_once(tmp_path: Path) -> None:
-    """Goal: a disk that cannot be written, or a server that is down, is told of, and got over."""
-
-    async def story() -> None:
-        told: list[str] = []
-        kept = KeptMetadata(tmp_path, "yak", told.append)
-        client = redis.Redis.from_url(await kept.start(), protocol=2)
+@awaited
+async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
+    """Goal: a disk that cannot be written, or a server that is down; both pass."""
+    told: list[str] = []
+    async with served(tmp_path, on_problem=told.append) as (metadata, client):
         (tmp_path / "metadata.json.tmp").mkdir()
-        client.hset(RECORD, mapping=FIELDS)  # type: ignore[arg-type]
-        async with asyncio.timeout(30):
-            while not told:
-                await asyncio.sleep(LOOK_S / 5)
-            (tmp_path / "metadata.json.tmp").rmdir()
-            while RECORD not in saved(tmp_path)["keys"]:
-                await asyncio.sleep(LOOK_S / 5)
+        client.hset(RECORD, mapping=CONTENT)
+        await wait_for(lambda: told, "it is reported")
+        (tmp_path / "metadata.json.tmp").rmdir()
+        await wait_for(lambda: RECORD in saved(tmp_path)["keys"], "the record is saved")
         assert len(told) == 1
-        assert "cannot save the metadata" in told[0]
-        client.close()
-        assert kept.server is not None
-        kept.server.down()
-        async with asyncio.timeout(30):
-            while not kept.problem:
-                await asyncio.sleep(LOOK_S / 5)
-        kept.server.up()
-        await kept.close(served=True)
-        assert saved(tmp_path)["final"]
-
-    run(story())
+        assert metadata.server is not None
+        metadata.server.down()
+        await wait_for(lambda: metadata.problem, "the server is missed")
+        metadata.server.up()
+    assert saved(tmp_path)["final"]
 
 
-def test_members_of_a_cluster(tmp_path: Path) -> None:
-    """Goal: none yet, or a sentence for an address of no use and a server that is not there."""
-
-    async def story() -> None:
-        kept, client = await keep(tmp_path)
-        assert kept.server is not None
-        url = kept.server.url
+@awaited
+async def test_members_of_a_cluster(tmp_path: Path) -> None:
+    """Goal: none yet; an unusable address and a server that is gone are errors."""
+    async with served(tmp_path) as (metadata, _):
+        assert metadata.server is not None
+        url = metadata.server.url
         assert await members(url, "yak") == ()
-        client.close()
-        await kept.close(served=False)
-        with pytest.raises(ClusterError, match="cannot be reached"):
-            await members(url, "yak")
-        with pytest.raises(CannotStart, match="address of Redis"):
-            await members("http://secret@x", "yak")
-
-    run(story())
+    with pytest.raises(ClusterError, match="reached"):
+        await members(url, "yak")
+    with pytest.raises(CannotStart, match="Redis"):
+        await members("http://secret@x", "yak")
 
 
 def test_real_redis_is_read_the_same_way() -> None:

@@ -10,272 +10,201 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.net.brokers import ROOT, until
-from tests.net.cluster_tools import Marked, is_running, marked, run, spec_of
-from yak_net.cluster import guard
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
-from yak_net.cluster.locks import FileLock
+from tests.net.cluster_tools import awaited, is_running, marked, spec_of, wait_for
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode, orphan_guard
+from yak_net.cluster.process import tail
 from yak_net.cluster.supervisor import Supervisor
+from yak_net.runtime.state_file import take_lock
 
 
-async def wait_for(condition: Callable[[], object], what: str) -> None:
-    """Wait for a condition while the loop runs."""
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
-    assert condition(), what
-
-
-def command_of(pid: int) -> str:
-    """The command line of a process, which everybody may read."""
-    return Path(f"/proc/{pid}/cmdline").read_text()
-
-
-def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
+@awaited
+async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
     """Goal: all are there, a leader serves, each is told the same, and none is left."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path)) as cluster:
-            status = await cluster.wait_until_ready()
-            assert (status.leader, status.epoch, status.serves) == ("n1", 1, True)
-            assert list(cluster.pids) == ["n1", "n2", "n3"]
-            assert all(is_running(pid) for pid in cluster.started_pids)
-            rows = [(row.id, row.pid, row.role, row.leo, row.hw, row.up) for row in status.brokers]
-            assert rows[1] == ("n2", cluster.pids["n2"], "follower", 5, 4, True)
-            said = cluster.log_of("n2").read_text()
-            brokers = ",".join(f"{node}={url}" for node, url in cluster.urls.items())
-            for words in (f"metadata {cluster.redis_url}", brokers, str(tmp_path / "data" / "n2")):
-                assert words in said
-            assert "redis://" not in command_of(cluster.pids["n2"])
-        assert not [pid for pid in cluster.started_pids if is_running(pid)]
-        assert cluster.stopped_cleanly
-        assert "n2 has stopped" in cluster.log_of("n2").read_text()
-        assert cluster.ended == []
-
-    run(story())
+    async with Supervisor(spec_of(tmp_path)) as cluster:
+        status = await cluster.wait_until_ready()
+        assert (status.leader, status.epoch, status.serves) == ("n1", 1, True)
+        assert list(cluster.pids) == ["n1", "n2", "n3"]
+        assert all(is_running(pid) for pid in cluster.started_pids)
+        rows = [(row.id, row.pid, row.role, row.leo, row.hw, row.up) for row in status.brokers]
+        assert rows[1] == ("n2", cluster.pids["n2"], "follower", 5, 4, True)
+        said = cluster.log_of("n2").read_text()
+        brokers = ",".join(f"{node}={url}" for node, url in cluster.urls.items())
+        for words in (f"metadata {cluster.redis_url}", brokers, str(tmp_path / "data" / "n2")):
+            assert words in said
+        command = Path("/proc", str(cluster.pids["n2"]), "cmdline")
+        assert "redis://" not in await asyncio.to_thread(command.read_text)
+    assert not [pid for pid in cluster.started_pids if is_running(pid)]
+    assert cluster.stopped_cleanly
+    assert "n2 has stopped" in cluster.log_of("n2").read_text()
+    assert cluster.died == []
 
 
-def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
+@awaited
+async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
     """Goal: kill is SIGKILL, the port stays ours meanwhile, restart gives a new process there."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path)) as cluster:
-            await cluster.wait_until_ready()
-            before = cluster.pids["n2"]
-            assert await cluster.kill("n2") == before
-            assert not is_running(before)
-            row = (await cluster.status()).brokers[1]
-            assert (row.up, row.pid, row.state) == (False, None, "down")
-            assert row.trouble == "n2 was killed"
-            with pytest.raises(ClusterError, match="nothing to kill: n2 was killed"):
-                await cluster.kill("n2")
-            port = int(cluster.urls["n2"].rpartition(":")[2])
-            with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
-                stranger.bind(("127.0.0.1", port))
-            after = await cluster.restart("n2")
-            await cluster.wait_until_up("n2")
-            assert after != before
-            assert cluster.pids["n2"] == after
-            assert cluster.urls["n2"].endswith(f":{port}")
-            assert cluster.ended == []
-
-    run(story())
-
-
-def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
-    """Goal: gracefully, or by SIGKILL when it does not stop in time."""
-
-    async def story() -> None:
-        spec = spec_of(tmp_path, stop_s=0.3, env={"FAKE_N2": "deaf"})
-        async with Supervisor(spec) as cluster:
-            await cluster.wait_until_ready()
-            before = dict(cluster.pids)
-            await cluster.restart("n1")
-            await cluster.restart("n2")
-            await cluster.wait_until_ready()
-            assert "n1 has stopped" in cluster.log_of("n1").read_text()
-            assert "n2 has stopped" not in cluster.log_of("n2").read_text()
-            assert not [pid for pid in (before["n1"], before["n2"]) if is_running(pid)]
-            assert cluster.pids["n3"] == before["n3"]
-        assert not cluster.stopped_cleanly
-        assert not [pid for pid in cluster.started_pids if is_running(pid)]
-
-    run(story())
-
-
-def test_paused_broker_stands_still(tmp_path: Path) -> None:
-    """Goal: pause stops it, resume lets it continue, a stop of the cluster reaches it."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path)) as cluster:
-            await cluster.wait_until_ready()
-            cluster.pause("n1")
-            stat = Path(f"/proc/{cluster.pids['n1']}/stat")
-            await wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "stopped")
-            status = await cluster.status()
-            assert not status.serves
-            assert (status.brokers[0].state, status.brokers[0].up) == ("paused", False)
-            with pytest.raises(ClusterError, match=r"no leader serves after .*: n1 is paused"):
-                await cluster.wait_for_leader(0.1)
-            cluster.resume("n1")
-            assert (await cluster.wait_for_leader()).leader == "n1"
-            cluster.pause("n3")
-        assert cluster.stopped_cleanly
-        assert not [pid for pid in cluster.started_pids if is_running(pid)]
-
-    run(story())
-
-
-def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
-    """Goal: a sentence that names the brokers there are, or says what to do."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path, nodes=2)) as cluster:
-            for work in (cluster.kill("n9"), cluster.restart("n9")):
-                with pytest.raises(UnknownNode, match="no broker n9; there are n1, n2"):
-                    await work
-            with pytest.raises(UnknownNode):
-                cluster.pause("n9")
+    async with Supervisor(spec_of(tmp_path)) as cluster:
+        await cluster.wait_until_ready()
+        before = cluster.pids["n2"]
+        assert await cluster.kill("n2") == before
+        assert not is_running(before)
+        row = (await cluster.status()).brokers[1]
+        assert (row.up, row.pid, row.state) == (False, None, "down")
+        assert row.trouble == "n2 was killed"
+        with pytest.raises(ClusterError, match="nothing to kill: n2 was killed"):
             await cluster.kill("n2")
-            with pytest.raises(ClusterError, match="restart it first"):
-                cluster.pause("n2")
-            with pytest.raises(ClusterError, match="restart it instead"):
-                cluster.resume("n2")
+        port = int(cluster.urls["n2"].rpartition(":")[2])
+        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
+            stranger.bind(("127.0.0.1", port))
+        after = await cluster.restart("n2")
+        await cluster.wait_until_up("n2")
+        assert after != before
+        assert cluster.pids["n2"] == after
+        assert cluster.urls["n2"].endswith(f":{port}")
+        assert cluster.died == []
 
-    run(story())
+
+@awaited
+async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
+    """Goal: gracefully, or by SIGKILL when it does not stop in time."""
+    spec = spec_of(tmp_path, stop_s=0.3, env={"FAKE_N2": "deaf"})
+    async with Supervisor(spec) as cluster:
+        await cluster.wait_until_ready()
+        before = dict(cluster.pids)
+        await cluster.restart("n1")
+        await cluster.restart("n2")
+        await cluster.wait_until_ready()
+        assert "n1 has stopped" in cluster.log_of("n1").read_text()
+        assert "n2 has stopped" not in cluster.log_of("n2").read_text()
+        assert not [pid for pid in (before["n1"], before["n2"]) if is_running(pid)]
+        assert cluster.pids["n3"] == before["n3"]
+    assert not cluster.stopped_cleanly
+    assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-def test_death_is_noticed(tmp_path: Path) -> None:
+@awaited
+async def test_paused_broker_stands_still(tmp_path: Path) -> None:
+    """Goal: pause stops it, resume lets it continue, a stop of the cluster reaches it."""
+    async with Supervisor(spec_of(tmp_path)) as cluster:
+        await cluster.wait_until_ready()
+        await cluster.pause("n1")
+        stat = Path(f"/proc/{cluster.pids['n1']}/stat")
+        await wait_for(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "stopped")
+        status = await cluster.status()
+        assert not status.serves
+        assert (status.brokers[0].state, status.brokers[0].up) == ("paused", False)
+        with pytest.raises(ClusterError, match=r"no leader serves after .*: n1 is paused"):
+            await cluster.wait_for_leader(0.1)
+        await cluster.resume("n1")
+        assert (await cluster.wait_for_leader()).leader == "n1"
+        await cluster.pause("n3")
+    assert cluster.stopped_cleanly
+    assert not [pid for pid in cluster.started_pids if is_running(pid)]
+
+
+@awaited
+async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
+    """Goal: a sentence that names the brokers, or says what to do."""
+    async with Supervisor(spec_of(tmp_path, nodes=2)) as cluster:
+        for act in (cluster.kill, cluster.restart, cluster.pause, cluster.resume):
+            with pytest.raises(UnknownNode, match=r"n9.* n1, n2"):
+                await act("n9")
+        await cluster.kill("n2")
+        for act in (cluster.pause, cluster.resume):
+            with pytest.raises(ClusterError, match="restart"):
+                await act("n2")
+
+
+@awaited
+async def test_death_is_noticed(tmp_path: Path) -> None:
     """Goal: a broker that dies is told of with its end and its last words, and stays down."""
-
-    async def story() -> None:
-        told: list[str] = []
-        async with Supervisor(spec_of(tmp_path), told.append) as cluster:
-            await cluster.wait_until_ready()
-            pid = cluster.pids["n3"]
-            os.kill(pid, signal.SIGKILL)
-            await wait_for(lambda: told, "it is told")
-            assert told[0].startswith(f"n3 (process {pid}) ended with SIGKILL: n3 serves")
-            assert (await cluster.status()).brokers[2].remark == told[0]
-            assert list(cluster.pids) == ["n1", "n2"]
-            await cluster.restart("n3")
-            await cluster.wait_until_up("n3")
-
-    run(story())
+    told: list[str] = []
+    async with Supervisor(spec_of(tmp_path), told.append) as cluster:
+        await cluster.wait_until_ready()
+        pid = cluster.pids["n3"]
+        os.kill(pid, signal.SIGKILL)
+        await wait_for(lambda: told, "it is told")
+        assert told[0].startswith(f"n3 (process {pid}) ended with SIGKILL: n3 serves")
+        assert (await cluster.status()).brokers[2].reason == told[0]
+        assert list(cluster.pids) == ["n1", "n2"]
+        await cluster.restart("n3")
+        await cluster.wait_until_up("n3")
 
 
 @pytest.mark.parametrize(
-    ("manner", "sentence"),
-    [
-        ("refuse", r"n2 \(process \d+\) ended with exit code 2: cannot be started so"),
-        ("halt", r"n2 \(process \d+\) ended with exit code 1: halted: it was told to"),
-    ],
+    ("manner", "words"),
+    [("refuse", "exit code 2: cannot be started so"), ("halt", "exit code 1: halted")],
 )
-def test_broker_that_does_not_come_up_is_the_reason(
-    tmp_path: Path, manner: str, sentence: str
+@awaited
+async def test_broker_that_does_not_come_up_is_the_reason(
+    tmp_path: Path, manner: str, words: str
 ) -> None:
-    """Goal: a start fails with the words of the broker that failed, and nothing is left."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": manner})) as cluster:
-            with pytest.raises(ClusterError, match=sentence):
-                await cluster.wait_until_ready()
-            await wait_for(lambda: "n2" not in cluster.pids, "it is down")
-            with pytest.raises(ClusterError, match=sentence):
-                await cluster.wait_until_up("n2")
-        assert not [pid for pid in cluster.started_pids if is_running(pid)]
-
-    run(story())
+    """Goal: a start fails with the last words of the broker that failed, and nothing is left."""
+    async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": manner})) as cluster:
+        with pytest.raises(ClusterError, match=rf"n2 \(process \d+\) ended with {words}"):
+            await cluster.wait_until_ready()
+        with pytest.raises(ClusterError, match=words):
+            await cluster.wait_until_up("n2")
+    assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
+@awaited
+async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
     """Goal: waiting ends at once when nobody runs, and in time when nobody leads."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
-            with pytest.raises(ClusterError, match=r"no broker runs: n1 .* cannot be started"):
-                await cluster.wait_for_leader()
-        spec = spec_of(tmp_path, nodes=1, env={"FAKE_LEADER": "n2"})
-        async with Supervisor(spec) as cluster:
-            with pytest.raises(ClusterError, match=r"no leader serves after 0\.2 s"):
-                await cluster.wait_until_ready(0.2)
-
-    run(story())
+    async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
+        with pytest.raises(ClusterError, match=r"no broker runs: n1 .* cannot be started"):
+            await cluster.wait_for_leader()
+    spec = spec_of(tmp_path, nodes=1, env={"FAKE_LEADER": "n2"})
+    async with Supervisor(spec) as cluster:
+        with pytest.raises(ClusterError, match=r"no leader serves after 0\.2 s"):
+            await cluster.wait_until_ready(0.2)
 
 
-def test_mute_broker_is_not_up(tmp_path: Path) -> None:
+@awaited
+async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
     """Goal: one that does not answer costs a second at most, and counts as not up."""
-
-    async def story() -> None:
-        spec = spec_of(tmp_path, nodes=2, env={"FAKE_N2": "mute"})
-        async with Supervisor(spec) as cluster:
-            status = await cluster.wait_for_leader()
-            row = status.brokers[1]
-            assert (row.state, row.pid, row.up) == ("running", cluster.pids["n2"], False)
-
-    run(story())
+    spec = spec_of(tmp_path, nodes=2, env={"FAKE_N2": "mute"})
+    async with Supervisor(spec) as cluster:
+        status = await cluster.wait_for_leader()
+        row = status.brokers[1]
+        assert (row.state, row.pid, row.up) == ("running", cluster.pids["n2"], False)
 
 
-def test_data_directory_is_used_by_one_cluster(tmp_path: Path) -> None:
-    """Goal: a second supervisor on the same data is refused, and the first goes on."""
-
-    async def story() -> None:
-        async with Supervisor(spec_of(tmp_path)) as cluster:
-            sentence = f"in use by the cluster of process {os.getpid()}"
-            with pytest.raises(CannotStart, match=sentence):
-                async with Supervisor(spec_of(tmp_path)):
-                    pass
-            assert (await cluster.wait_until_ready()).serves
-
-    run(story())
-
-
-def test_command_that_does_not_exist(tmp_path: Path) -> None:
-    """Goal: a sentence, and everything is given back."""
-
-    async def story() -> None:
-        with pytest.raises(CannotStart, match=r"cannot start n1: .*nothing.here"):
-            async with Supervisor(spec_of(tmp_path, command=("/nothing/here",))):
+@awaited
+async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
+    """Goal: a missing program, and data that another cluster uses, which goes on."""
+    with pytest.raises(CannotStart, match="/nothing/here"):
+        async with Supervisor(spec_of(tmp_path, command=("/nothing/here",))):
+            pass
+    async with Supervisor(spec_of(tmp_path)) as cluster:
+        with pytest.raises(CannotStart, match=f"in use .* {os.getpid()}"):
+            async with Supervisor(spec_of(tmp_path)):
                 pass
-        async with Supervisor(spec_of(tmp_path)) as cluster:
-            assert (await cluster.wait_until_ready()).serves
-
-    run(story())
+        assert (await cluster.wait_until_ready()).serves
 
 
-def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
-    """Goal: an impatient caller leaves nothing behind. Method: brokers that are deaf."""
+@awaited
+async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
+    """Goal: a second cancellation kills. Method: brokers that do not stop when asked."""
+    deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
+    cluster = Supervisor(spec_of(tmp_path, env=deaf, stop_s=1_000.0))
+    logs = [cluster.log_of(node) for node in ("n1", "n2", "n3")]
 
-    async def story() -> list[int]:
-        deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
-        cluster = Supervisor(spec_of(tmp_path, env=deaf, stop_s=1_000.0))
+    async def live() -> None:
+        async with cluster:
+            await asyncio.Event().wait()
 
-        logs = [cluster.log_of(node) for node in ("n1", "n2", "n3")]
-
-        async def live() -> None:
-            async with cluster:
-                await asyncio.Event().wait()
-
-        async def said(words: str) -> None:
-            await wait_for(
-                lambda: all(each.exists() and words in each.read_text() for each in logs), words
-            )
-
-        task = asyncio.create_task(live())
-        await said("serves")
+    task = asyncio.create_task(live())
+    for words in ("serves", "asked to stop"):
+        await wait_for(lambda: all(words in "".join(tail(log, 9)) for log in logs), words)  # noqa: B023
         task.cancel()
-        await said("asked to stop")
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        return cluster.started_pids
-
-    assert not [pid for pid in run(story()) if is_running(pid)]
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
 PROGRAM = """
@@ -294,53 +223,37 @@ asyncio.run(main())
 """
 
 
-def supervised(processes: Marked, folder: Path) -> tuple[int, list[int]]:
-    """A supervisor in a process of its own: its process id, and those it has started."""
-    process = processes.start(
-        [sys.executable, "-P", "-c", PROGRAM, str(folder)], folder, PYTHONPATH=str(ROOT)
-    )
-    assert process.stdout is not None
-    return process.pid, [int(word) for word in process.stdout.readline().split()]
-
-
-def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    """Goal: SIGKILL of the supervisor ends all, gracefully. Method: the pids, and a scan."""
+@pytest.mark.parametrize("paused", [False, True])
+def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path, paused: bool) -> None:
+    """Goal: SIGKILL of the supervisor ends all, gracefully, and one that is paused as well."""
     with marked() as processes:
-        pid, started = supervised(processes, tmp_path)
-        assert len([each for each in started if is_running(each)]) == 4
-        os.kill(pid, signal.SIGKILL)
-        processes.all_gone()
-        assert not [each for each in started if is_running(each)]
-    assert "n3 has stopped" in (tmp_path / "data" / "n3.log").read_text()
-
-
-def test_broker_that_stands_still_goes_as_well(tmp_path: Path) -> None:
-    """Goal: one that somebody stopped by SIGSTOP does not stay when the supervisor is killed."""
-    with marked() as processes:
-        pid, started = supervised(processes, tmp_path)
-        os.kill(started[-1], signal.SIGSTOP)
-        os.kill(pid, signal.SIGKILL)
+        words = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
+        process = processes.start(words, tmp_path, PYTHONPATH=str(ROOT))
+        assert process.stdout is not None
+        started = [int(word) for word in process.stdout.readline().split()]
+        assert len([pid for pid in started if is_running(pid)]) == 4
+        if paused:
+            os.kill(started[-1], signal.SIGSTOP)
+        process.kill()
         processes.all_gone()
     assert "n3 has stopped" in (tmp_path / "data" / "n3.log").read_text()
 
 
-def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
+@awaited
+async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
     """Goal: a start right after a SIGKILL succeeds. Method: a lock that is held for a moment."""
-    async def story() -> None:
-        held = FileLock.take(tmp_path / "data" / "n1" / "lock")
-        starting = asyncio.create_task(Supervisor(spec_of(tmp_path)).__aenter__())
-        done, _ = await asyncio.wait((starting,), timeout=0.3)
-        assert not done
-        held.release()
-        cluster = await starting
-        assert (await cluster.wait_until_ready()).serves
-        await cluster.close()
-        held = FileLock.take(tmp_path / "data" / "n1" / "lock")
-        with pytest.raises(CannotStart, match=f"in use by process {os.getpid()}"):
-            await Supervisor(spec_of(tmp_path, stop_s=0.1)).__aenter__()
-        held.release()
-
-    run(story())
+    held = take_lock(tmp_path / "data" / "n1" / "lock")
+    starting = asyncio.create_task(Supervisor(spec_of(tmp_path)).__aenter__())
+    done, _ = await asyncio.wait((starting,), timeout=0.3)
+    assert not done
+    os.close(held)
+    cluster = await starting
+    assert (await cluster.wait_until_ready()).serves
+    await cluster.close()
+    held = take_lock(tmp_path / "data" / "n1" / "lock")
+    with pytest.raises(CannotStart, match=f"in use by process {os.getpid()}"):
+        await Supervisor(spec_of(tmp_path, stop_s=0.1)).__aenter__()
+    os.close(held)
 
 
 def test_guard_kills_what_hangs(tmp_path: Path) -> None:
@@ -349,6 +262,6 @@ def test_guard_kills_what_hangs(tmp_path: Path) -> None:
         code = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
         deaf = processes.start([sys.executable, "-c", code], tmp_path)
         assert deaf.poll() is None
-        guard.end([guard.Watched(deaf.pid)], 0.2)
+        orphan_guard.end([orphan_guard.Watched(deaf.pid)], 0.2)
         until(lambda: deaf.poll() is not None, "it is killed")
         assert deaf.returncode == -signal.SIGKILL

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,10 @@ import pytest
 from tests.net.brokers import until
 from tests.net.cluster_tools import PATIENCE_S, Marked, drive, is_running, marked, spec_of
 
-MOMENTS = ("supervisor", "lock", "state", "n1.log", "n3.log", "serves", "leader")
+INTERRUPTS = [
+    *((moment, signal.SIGINT) for moment in ("supervisor", "lock", "state", "n1.log", "n3.log")),
+    *(("serves", number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
+]
 
 
 @pytest.fixture
@@ -58,8 +62,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def reached(moment: str, folder: Path, processes: Marked) -> bool:
     """Whether a start has come to a certain moment."""
-    data = folder / "data"
-    log = data / "n3.log"
+    log = folder / "data" / "n3.log"
     match moment:
         case "supervisor":
             return bool(processes.left())
@@ -69,34 +72,34 @@ def reached(moment: str, folder: Path, processes: Marked) -> bool:
             return state_file(folder).exists()
         case "serves":
             return log.exists() and "serves" in log.read_text()
-        case "leader":
-            return "leader" in (data / "supervisor.log").read_text() if data.exists() else False
         case _:
-            return (data / moment).exists()
+            return (folder / "data" / moment).exists()
 
 
 def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Marked) -> None:
-    """Goal: a line a broker, the leader, and after Ctrl-C everything is gone, with exit code 0."""
+    """Goal: a line a broker, the leader, a death, and after Ctrl-C nothing is left."""
     process = drive(processes, tmp_path, spec_of(tmp_path))
     lines = lines_until(process, "leader")
     state = state_of(tmp_path)
     assert state["supervisor"] == process.pid
     assert state["bootstrap_servers"] == [row["url"][7:] for row in state["brokers"]]
-    for line, row in zip(lines, state["brokers"], strict=False):
-        node, url, _, pid = line.split()
-        assert (node, url) == (row["id"], row["url"])
-        assert is_running(int(pid))
+    rows = [line.split() for line in lines[:-1]]
+    assert [row[:2] for row in rows] == [[row["id"], row["url"]] for row in state["brokers"]]
+    assert all(is_running(int(row[3])) for row in rows)
     assert lines[-1] == "leader n1, epoch 1"
+    os.kill(int(rows[1][3]), signal.SIGKILL)
+    assert process.stderr is not None
+    remarks = [process.stderr.readline(), process.stderr.readline()]
+    assert "not durable" in remarks[0]
+    assert f"n2 (process {rows[1][3]}) ended with SIGKILL" in remarks[1]
     process.send_signal(signal.SIGINT)
-    code, _, err = ended(process)
-    assert (code, "not durable" in err) == (0, True)
+    assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()
     assert processes.left() == {}
     assert json.loads((tmp_path / "data" / "metadata.json").read_text())["final"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("moment", [each for each in MOMENTS if each != "leader"])
+@pytest.mark.parametrize(("moment", "number"), INTERRUPTS)
 def test_interrupted_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str, number: signal.Signals
 ) -> None:
@@ -124,32 +127,20 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
     until(lambda: all("asked to stop" in log.read_text() for log in logs), "they are asked")
     process.send_signal(signal.SIGINT)
     code, _, err = ended(process)
-    assert (code, "had to be killed" in err) == (0, True)
+    assert (code, "was killed" in err) == (0, True)
     assert processes.left() == {}
 
 
-def test_start_that_fails_says_why(tmp_path: Path, processes: Marked) -> None:
-    """Goal: the broker's own sentence, the end of its log, nothing left; detached or not."""
+@pytest.mark.parametrize("detach", [False, True])
+def test_start_that_fails_says_why(tmp_path: Path, processes: Marked, detach: bool) -> None:
+    """Goal: the broker's own sentence, the end of its log, nothing left."""
     spec = spec_of(tmp_path, env={"FAKE_N2": "refuse"})
-    for detach in (False, True):
-        code, _, err = ended(drive(processes, tmp_path, spec, detach))
-        assert code == 1
-        assert "ended with exit code 2: cannot be started so" in err.splitlines()[-1]
-        assert "n2 | yak broker: cannot be started so" in err
-        assert processes.left() == {}
-        assert not state_file(tmp_path).exists()
-
-
-def test_dead_broker_is_told_of(tmp_path: Path, processes: Marked) -> None:
-    """Goal: a death while the cluster runs is a line on the terminal."""
-    process = drive(processes, tmp_path, spec_of(tmp_path))
-    pid = int(lines_until(process, "leader")[1].split()[-1])
-    os.kill(pid, signal.SIGKILL)
-    assert process.stderr is not None
-    line = next(line for line in process.stderr if "n2" in line)
-    assert f"n2 (process {pid}) ended with SIGKILL" in line
-    process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 0
+    code, _, err = ended(drive(processes, tmp_path, spec, detach))
+    assert code == 1
+    assert "exit code 2: cannot be started so" in err.splitlines()[-1]
+    assert "n2 | yak broker: cannot be started so" in err
+    assert processes.left() == {}
+    assert not state_file(tmp_path).exists()
 
 
 def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) -> None:
@@ -167,7 +158,7 @@ def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) ->
     code, _, err = ended(again)
     assert (code, f"process {state['supervisor']}" in err) == (1, True)
     assert processes.left() == left
-    done = processes.done(tmp_path, "cluster", "down")
+    done = processes.yak(tmp_path, "cluster", "down")
     assert (done.returncode, done.stdout) == (0, "cluster yak is stopped\n")
     assert processes.left() == {}
     assert not state_file(tmp_path).exists()
@@ -205,16 +196,16 @@ def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
     supervisor = state_of(tmp_path)["supervisor"]
     os.kill(supervisor, signal.SIGKILL)
     processes.all_gone()
-    status = processes.done(tmp_path, "cluster", "status", "--json")
+    status = processes.yak(tmp_path, "cluster", "status", "--json")
     assert (status.returncode, status.stdout) == (1, "")
     assert "yak cluster up" in status.stderr
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
     assert state_of(tmp_path)["supervisor"] != supervisor
     os.kill(state_of(tmp_path)["supervisor"], signal.SIGKILL)
     processes.all_gone()
-    done = processes.done(tmp_path, "cluster", "down")
+    done = processes.yak(tmp_path, "cluster", "down")
     assert (done.returncode, state_file(tmp_path).exists()) == (0, False)
-    assert "did not end in good order" in done.stdout
+    assert "did not stop cleanly" in done.stdout
 
 
 def test_commands_reach_the_supervisor(tmp_path: Path, processes: Marked) -> None:
@@ -223,7 +214,7 @@ def test_commands_reach_the_supervisor(tmp_path: Path, processes: Marked) -> Non
 
     def yak(*words: str) -> tuple[int, str, str]:
         # A proxy that is set for the web must not be asked for 127.0.0.1.
-        done = processes.done(tmp_path, "cluster", *words, http_proxy="http://127.0.0.1:1")
+        done = processes.yak(tmp_path, "cluster", *words, http_proxy="http://127.0.0.1:1")
         return done.returncode, done.stdout, done.stderr
 
     code, out, _ = yak("status", "--json")
@@ -232,25 +223,20 @@ def test_commands_reach_the_supervisor(tmp_path: Path, processes: Marked) -> Non
     pid = status["brokers"][1]["pid"]
     assert yak("kill", "n2") == (0, f"n2 is killed, pid {pid}\n", "")
     assert not is_running(pid)
-    code, out, err = yak("kill", "n2")
-    assert (code, out, err) == (1, "", "Error: there is nothing to kill: n2 was killed\n")
+    assert yak("kill", "n2")[0] == 1
     code, out, err = yak("status")
     assert (code, "n2    down" in out, err) == (0, True, "n2 was killed\n")
     assert yak("restart", "n2")[0] == 0
     assert yak("pause", "n1")[0] == 0
-    code, out, err = yak("status")
-    assert (code, "n1    paused" in out, err) == (10, True, "n1 is paused\n")
+    code, out, _ = yak("status")
+    assert (code, "n1    paused" in out) == (10, True)
     assert yak("resume", "n1")[0] == 0
     assert yak("status")[0] == 0
     for words in (("kill", "n9"), ("pause", "a/b"), ("logs", "n9")):
         code, out, err = yak(*words)
-        assert (code, out) == (2, "")
-        assert f"there is no broker {words[1]}; there are n1, n2, n3" in err
-    code, out, _ = yak("logs", "n3")
-    assert (code, out.startswith("n3 serves")) == (0, True)
+        assert (code, out, "n1, n2, n3" in err) == (2, "", True)
     code, out, _ = yak("logs", "-n", "1")
     assert [line[:4] for line in out.splitlines()] == ["n1 |", "n2 |", "n3 |"]
-    assert yak("down")[0] == 0
 
 
 def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
@@ -259,7 +245,8 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
     log = tmp_path / "data" / "n1.log"
     log.write_text("one\ntwo\n")
     words = ("cluster", "logs", "n1", "-f", "-n", "1", "--data-dir", "data")
-    process = processes.yak(tmp_path, *words, PYTHONUNBUFFERED="1")
+    command = [sys.executable, "-P", "-m", "yak_cli", *words]
+    process = processes.start(command, tmp_path, PYTHONUNBUFFERED="1")
     assert lines_until(process, "two") == ["two"]
     with log.open("a") as file:
         file.write("three\n")
@@ -276,7 +263,7 @@ def test_output_that_nobody_reads(tmp_path: Path, processes: Marked) -> None:
     process.stdout.close()
     assert process.stderr is not None
     until(lambda: reached("state", tmp_path, processes), "it goes on")
-    until(lambda: processes.done(tmp_path, "cluster", "status").returncode == 0, "it serves")
+    until(lambda: processes.yak(tmp_path, "cluster", "status").returncode == 0, "it serves")
     process.send_signal(signal.SIGINT)
     process.stdout = None
     assert process.wait(PATIENCE_S) == 0
@@ -295,13 +282,13 @@ def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked
         halting = spec_of(tmp_path, env={"FAKE_N1": "halt"})
         code, _, err = ended(drive(processes, tmp_path, halting))
         assert code == 1
-        assert "did not stop in good order after that, so a later change of it may be miss" in err
+        assert "did not stop cleanly after that" in err
         assert f"--data-dir, or delete {spec.data}" in err
     process = drive(processes, tmp_path, spec)  # they do not halt: it was not too old
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
-    assert "did not stop in good order" in ended(process)[2]
+    assert "did not stop cleanly" in ended(process)[2]
     process = drive(processes, tmp_path, spec)
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
-    assert "did not stop in good order" not in ended(process)[2]
+    assert "did not stop cleanly" not in ended(process)[2]

@@ -78,7 +78,7 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
     from yak_net.runtime.settings import parse_url
 
     if given is None:
-        from yak_net.cluster.statefile import bootstrap_servers
+        from yak_net.runtime.state_file import bootstrap_servers
 
         given = bootstrap_servers()
     words = given.split(",") if isinstance(given, str) else list(given)

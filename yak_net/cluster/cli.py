@@ -1,33 +1,39 @@
-"""``yak cluster``: brokers as processes on this machine; must never hold what it can ask for.
+"""``yak cluster``: a cluster of real brokers on this machine, and the commands for it.
+
+State is never kept here: the commands ask the supervisor that the state file names.
 
 Exit codes: 0 it worked, 1 it failed or no cluster runs, 2 the command line is wrong or the cluster
-cannot be started so, 10 (status) no leader serves, 130 interrupted.
+cannot be started with these options, 10 (status) no leader serves, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import click
 
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
-from yak_net.cluster.spec import NODES_MAX, ClusterSpec
-from yak_net.cluster.statefile import StateError, lock_path, read_state, state_path
+from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
-    from yak_net.cluster.statefile import ClusterState
+    from yak_net.cluster.supervisor import ClusterSpec
+    from yak_net.runtime.state_file import ClusterState
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EMBEDDED: Final = "embedded"
 DATA_DIR: Final = Path(".yak/data")
+NODES_MAX: Final = 9
 UNHEALTHY: Final = 10
+CALL_S: Final = 90.0
+"""A restart may take a graceful stop, and then a start."""
 DOWN_S: Final = 40.0
 LOOK_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
@@ -40,9 +46,13 @@ class Wrong(click.ClickException):
 
 
 class Failed(click.ClickException):
-    """Something that was asked for did not work: one sentence, exit code 1."""
+    """A request failed: one sentence, exit code 1."""
 
     exit_code = 1
+
+
+class NotRunning(Failed):
+    """No supervisor answers at the control address."""
 
 
 @click.group(context_settings=HELP)
@@ -57,11 +67,11 @@ def cluster() -> None:
 @cluster.command("up", context_settings={**HELP, "auto_envvar_prefix": "YAK"})
 @click.option(
     "--nodes", type=click.IntRange(1, NODES_MAX), metavar="N",
-    help="How many brokers: n1, n2, ...  [default: 3, or as many as the cluster has already]",
+    help="Number of brokers: n1, n2, ...  [default: 3, or as many as the cluster has already]",
 )
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIR,
-    show_default=True, metavar="DIR", help="Where the records lie, and what the brokers print.",
+    show_default=True, metavar="DIR", help="Folder of the records and logs.",
 )
 @click.option(
     "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"], default=EMBEDDED,
@@ -70,22 +80,27 @@ def cluster() -> None:
 )
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="BASE",
-    help="The first broker's port, the next one's is one higher.  [default: free ones]",
+    help="Port of the first broker; the others follow.  [default: free ones]",
 )
 @click.option(
     "--cluster", "cluster_name", envvar="YAK_CLUSTER", default="yak", show_default=True,
-    metavar="NAME", help="Its name.",
+    metavar="NAME", help="Cluster name.",
 )
 @click.option(
     "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
     help="batch: an acknowledged record was flushed by the ISR; os: it was written.",
 )
-@click.option("--min-isr", type=click.IntRange(1), help="For a new cluster.  [default: 2, or 1]")
+@click.option(
+    "--min-isr", type=click.IntRange(1),
+    help="Min in-sync replicas of a new cluster.  [default: 2, or 1]",
+)
 @click.option("--trace", "traced", is_flag=True, help="Record every broker in DIR/traces.")
-@click.option("--detach", "-d", is_flag=True, help="Come back when a leader serves.")
+@click.option(
+    "--detach", "-d", is_flag=True, help="Run in the background; return once a leader serves."
+)
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=60, show_default=True,
-    metavar="SECONDS", help="How long it may take until a leader serves.",
+    metavar="SECONDS", help="Time limit for a leader to serve.",
 )
 def up(
     nodes: int | None,
@@ -101,9 +116,12 @@ def up(
 ) -> None:
     """Start a cluster, and stop it at Ctrl-C; with --detach, at `yak cluster down`.
 
-    A broker that dies stays down until `yak cluster restart`. Every option can be given by the
-    environment, too: YAK_ and its name in capitals.
+    A broker that dies stays down until `yak cluster restart`. Every option can be set by the
+    environment as well: YAK_ and its name in capitals.
     """
+    from yak_net.cluster.service import launch, run_cluster
+    from yak_net.cluster.supervisor import ClusterSpec
+
     data = data_dir.absolute()
     spec = ClusterSpec(
         nodes=nodes,
@@ -117,23 +135,50 @@ def up(
         log_dir=data,
     )
     _check(spec)
-    from yak_net.cluster.detached import launch
-    from yak_net.cluster.printing import Printer
-    from yak_net.cluster.service import run_cluster
-
-    run = launch if detach else run_cluster
     with Printer() as printer:
-        code = asyncio.run(run(spec, state_path(), printer.tell, timeout))
+        if detach:
+            code = launch(spec, state_path(), printer.report, timeout)
+        else:
+            code = asyncio.run(run_cluster(spec, state_path(), printer.report, timeout))
     if detach and code == 0:
         click.echo("it runs until yak cluster down", err=True)
     sys.exit(code)
 
 
+class Printer:
+    """Prints the reports of a start; on a terminal, shows progress until it has an outcome."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._spinner = Console(stderr=True).status("starting brokers, waiting for a leader")
+        self._waiting = True
+
+    def __enter__(self) -> Printer:
+        """Begin to show progress."""
+        self._spinner.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Show no more progress."""
+        self._spinner.stop()
+
+    def report(self, kind: str, text: str) -> None:
+        """Print the result on standard output, all else on standard error."""
+        self._spinner.stop()
+        with suppress(OSError):  # nobody reads it, and the cluster goes on
+            text = f"Error: {text}" if kind == "failed" else text
+            click.echo(text, err=kind not in ("line", "ready"))
+        self._waiting = self._waiting and kind not in ("ready", "failed")
+        if self._waiting:
+            self._spinner.start()
+
+
 def _check(spec: ClusterSpec) -> None:
-    """Find out before anything is started what the brokers would refuse."""
+    """Refuse before anything is started what the brokers would refuse. Raises UsageError."""
     from yak_net.runtime.settings import BrokerSettings, SettingsError, check
 
-    names = spec.names(())
+    names = spec.names()
     urls = tuple((node, f"http://127.0.0.1:{number}") for number, node in enumerate(names, 1))
     try:
         check(BrokerSettings("n1", brokers=urls, cluster=spec.cluster, min_isr=spec.min_isr))
@@ -144,16 +189,14 @@ def _check(spec: ClusterSpec) -> None:
 @cluster.command("status", context_settings=HELP)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, as GET /v1/cluster gives.")
 def status(as_json: bool) -> None:
-    """Show who leads and how each broker is; exit code 10 when no leader serves."""
-    from yak_net.cluster.status import ClusterStatus
+    """Show the leader and each broker's state; exit code 10 when no leader serves."""
+    from yak_net.cluster.status import ClusterStatus, show
 
     found = ClusterStatus.from_dict(_call("GET", "/status"))
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
-        from yak_net.cluster.printing import show_status
-
-        show_status(found)
+        show(found)
     sys.exit(0 if found.serves else UNHEALTHY)
 
 
@@ -171,8 +214,8 @@ def _command(verb: str, summary: str, done: str) -> Callable[..., Any]:
 
 kill = _command("kill", "Kill a broker with SIGKILL; it stays down until restart.", "is killed")
 restart = _command("restart", "Start a broker, after stopping it if it runs.", "runs")
-pause = _command("pause", "Stop a broker with SIGSTOP: it stands still, unknowingly.", "is paused")
-resume = _command("resume", "Let a paused broker continue.", "runs on")
+pause = _command("pause", "Stop a broker with SIGSTOP until resume.", "is paused")
+resume = _command("resume", "Continue a paused broker with SIGCONT.", "runs on")
 
 
 @cluster.command("logs", context_settings=HELP)
@@ -181,31 +224,27 @@ resume = _command("resume", "Let a paused broker continue.", "runs on")
     "-n", "--lines", type=click.IntRange(0), metavar="N",
     help=f"The last N lines of each broker.  [default: all, with -f {FOLLOWED_LINES}]",
 )
-@click.option("-f", "--follow", "following", is_flag=True, help="Go on as lines are added.")
+@click.option("-f", "--follow", "following", is_flag=True, help="Print lines as they are added.")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-    help="Of a cluster that does not run: where its data is.  [default: .yak/data]",
+    help="Data folder of a cluster that does not run.  [default: .yak/data]",
 )
 def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | None) -> None:
-    """Print what the brokers have logged, or the broker NODE alone."""
-    from yak_net.cluster.logs import Log, follow, log_path
-    from yak_net.cluster.printing import show_line
+    """Print the logs of the brokers, or of the broker NODE alone."""
+    from yak_net.cluster.process import log_path, read_logs
 
     folder, nodes = _logs(data_dir)
     if node is not None and node not in nodes:
         raise Wrong(f"there is no broker {node}; there are {', '.join(nodes)}")
-    found = {each: Log(log_path(folder, each)) for each in ([node] if node else nodes)}
-    if lines is None:
-        lines = FOLLOWED_LINES if following else sys.maxsize
-    for each, log in found.items():
-        for line in log.last(lines):
-            show_line(each if len(found) > 1 else "", line)
-    for each, line in follow(found) if following else ():
-        show_line(each if len(found) > 1 else "", line)
+    found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
+    if lines is None and following:
+        lines = FOLLOWED_LINES
+    for each, line in read_logs(found, lines, follow=following):
+        click.echo(f"{each} | {line}" if len(found) > 1 else line)
 
 
 def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
-    """The folder of the logs, and whose there are."""
+    """Return the folder of the logs, and the brokers that have one."""
     state = None if data_dir else _state()
     if state is not None:
         return Path(state.log_dir), [node for node, _ in state.brokers]
@@ -219,9 +258,6 @@ def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
 @cluster.command("down", context_settings=HELP)
 def down() -> None:
     """Stop the cluster of this folder, if one runs."""
-    from yak_net.cluster.control import NotRunning, call
-    from yak_net.cluster.locks import holder_of
-
     path, state = state_path(), _state()
     if state is None:
         click.echo("no cluster runs here")
@@ -233,18 +269,16 @@ def down() -> None:
         if holder_of(lock_path(path)) is None:
             path.unlink(missing_ok=True)
             click.echo(
-                f"no cluster runs here: its supervisor, process {state.supervisor}, did not end in "
-                f"good order; {path} is removed"
+                f"no cluster runs here: its supervisor, process {state.supervisor}, did not stop "
+                f"cleanly; {path} is removed"
             )
             return
-    except ClusterError as error:
-        raise Failed(str(error)) from error
     deadline = time.monotonic() + DOWN_S
     while holder_of(lock_path(path)) is not None:
         if time.monotonic() > deadline:
             raise Failed(
                 f"the supervisor, process {state.supervisor}, still runs after {DOWN_S:g} s: kill "
-                "it, and its brokers go as well"
+                "it, and its brokers end as well"
             )
         time.sleep(LOOK_S)
     click.echo(f"cluster {state.cluster} is stopped")
@@ -258,19 +292,34 @@ def _state() -> ClusterState | None:
 
 
 def _call(method: str, path: str) -> dict[str, Any]:
-    """Ask the supervisor for something. Raises Failed and Wrong."""
-    from yak_net.cluster.control import NotRunning, call
-
+    """Call the supervisor of this folder. Raises Failed, Wrong."""
     state = _state()
     if state is None:
-        raise Failed(
-            f"no cluster runs here ({state_path()} is not there): start one with yak cluster up"
-        )
+        raise Failed(f"no cluster runs here ({state_path()}): start one with yak cluster up")
+    return call(state, method, path)
+
+
+def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
+    """Give one command to a supervisor, and wait until it is done. Raises Failed, Wrong."""
+    # Not urllib, which would go through a proxy where one is set.
+    host, _, port = state.control.rpartition(":")
+    connection = http.client.HTTPConnection(host, int(port), timeout=CALL_S)
     try:
-        return call(state, method, path)
-    except NotRunning as error:
-        raise Failed(f"no cluster runs here, {error}: start one with yak cluster up") from error
-    except (UnknownNode, CannotStart) as error:
-        raise Wrong(str(error)) from error
-    except ClusterError as error:
-        raise Failed(str(error)) from error
+        connection.request(method, path, headers={"Authorization": f"Bearer {state.token}"})
+        answer = connection.getresponse()
+        status, body = answer.status, dict(json.loads(answer.read()))
+    except TimeoutError as error:
+        raise Failed(f"the supervisor gave no answer within {CALL_S:g} s") from error
+    except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
+        status, body = 0, {"error": error}
+    finally:
+        connection.close()
+    if status in (0, 401):
+        raise NotRunning(
+            f"no cluster runs here, its supervisor (process {state.supervisor}) does not answer at "
+            f"{state.control}: start one with yak cluster up"
+        )
+    if status != 200:
+        kind = Wrong if status == 404 else Failed
+        raise kind(str(body["error"]))
+    return body

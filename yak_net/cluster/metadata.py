@@ -1,9 +1,9 @@
-"""The embedded metadata with its content saved beside the data; must never be called durable.
+"""The embedded metadata, saved to a file beside the brokers' data; it is never durable.
 
-The brokers' logs outlive the server, and brokers whose metadata is gone refuse to start. So its
-content is written to a file soon after each change, and loaded at the next start. What changed in
-the last moment before a crash is not in that file: then the brokers find that their logs know more
-than the metadata, and halt rather than guess.
+The brokers' logs outlive the metadata server, and brokers whose metadata is gone refuse to start.
+So its content is written to a file soon after each change, and loaded at the next start. A change
+of the last moment before a crash is missing in that file: the brokers then find that their logs are
+ahead of the metadata, and halt.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError
+from yak_net.cluster import CannotStart, ClusterError, must
 
 if TYPE_CHECKING:
     from yak_net.metadata.embedded import EmbeddedMetadata
@@ -38,25 +38,22 @@ _DUMP: Final = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
   local kind = redis.call('TYPE', key)['ok']
-  local value
-  if kind == 'hash' then value = redis.call('HGETALL', key)
-  elseif kind == 'string' then value = redis.call('GET', key) end
-  found[#found + 1] = {key, kind, value}
+  local read = ({hash = 'HGETALL', string = 'GET'})[kind]
+  if read then found[#found + 1] = {key, kind, redis.call(read, key)} end
 end
 return found
 """
 
 
-class KeptMetadata:
-    """The embedded metadata of ``cluster``, kept in ``folder``.
+class SavedMetadata:
+    """The embedded metadata of ``cluster``, saved in ``folder``; served from start to close.
 
-    ``note`` says what the saved content is worth, and is empty when nothing speaks against it.
-    ``problem`` says why it cannot be saved at the moment; ``on_problem`` is told when it
-    begins. ``server`` is there while it serves.
+    ``note`` says how old the loaded content may be, and is empty if it is current. ``problem`` says
+    why it cannot be saved at the moment; ``on_problem`` is called when that begins.
     """
 
     def __init__(
-        self, folder: Path, cluster: str, on_problem: Callable[[str], None] | None = None
+        self, folder: Path, cluster: str, on_problem: Callable[[str], None] = lambda _: None
     ) -> None:
         self.path = folder / NAME
         self.cluster = cluster
@@ -65,39 +62,30 @@ class KeptMetadata:
         self.server: EmbeddedMetadata | None = None
         # redis-py's commands have no types.
         self._client: Any = None
-        self._keeping: asyncio.Task[None] | None = None
+        self._saving: asyncio.Task[None] | None = None
         self._enough = asyncio.Event()
-        self._was_final = True
         self._on_problem = on_problem
-        self._saved: Content | None = None
+        self._saved: Content = {}
 
     async def start(self) -> str:
-        """Serve what was saved, and return the redis:// URL. Raises CannotStart."""
+        """Serve what was saved; return the redis:// URL. Raises CannotStart."""
         from redis.asyncio import Redis
 
         from yak_net.metadata.embedded import EmbeddedMetadata
 
-        content = self._load()
+        content, commands = self._load()
         self.server = EmbeddedMetadata()
-        try:
+        with must("serve the metadata"):
             url = self.server.start()
-        except OSError as error:
-            raise CannotStart(f"cannot serve the metadata: {error.strerror}") from error
         self._client = Redis.from_url(
             url, protocol=2, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
         )
-        for key, entry in content.items():
-            if entry["kind"] == "hash":
-                pairs = {_bytes(name): _bytes(value) for name, value in entry["value"]}
-                await self._client.execute_command(
-                    "HSET", key, *(word for pair in pairs.items() for word in pair)
-                )
-            else:
-                await self._client.execute_command("SET", key, _bytes(entry["value"]))
+        for command in commands:
+            await self._client.execute_command(*command)
         await self._save(content, final=False)
         if self.problem:
             raise CannotStart(self.problem)
-        self._keeping = asyncio.create_task(self._keep())
+        self._saving = asyncio.create_task(self._save_changes())
         return url
 
     async def close(self, *, served: bool) -> None:
@@ -105,55 +93,49 @@ class KeptMetadata:
 
         ``served`` says that a leader had accepted the content, so that it was not too old.
         """
-        if self._keeping is not None:
-            # Not cancelled, for that would leave a write to the same file behind.
+        if self._saving is not None:
+            # Not cancelled, since that would leave a write to the same file behind.
             self._enough.set()
-            await asyncio.wait((self._keeping,))
-            self._keeping = None
-            content = await self._look()
+            await asyncio.wait((self._saving,))
+            self._saving = None
+            content = await self._dump()
             if content is not None:
-                await self._save(content, final=served or self._was_final)
+                await self._save(content, final=served or not self.note)
         if self._client is not None:
             await self._client.aclose()
-            self._client = None
         if self.server is not None:
             self.server.stop()
-            self.server = None
+        self._client = self.server = None
 
-    async def _keep(self) -> None:
+    async def _save_changes(self) -> None:
         while not self._enough.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._enough.wait()
-            content = await self._look()
+            content = await self._dump()
             if content is not None and (self.problem or _lasting(content) != _lasting(self._saved)):
                 await self._save(content, final=False)
 
-    async def _look(self) -> Content | None:
-        """The content as it is, None if the server does not answer."""
+    async def _dump(self) -> Content | None:
+        """Return the content, None if the server does not answer."""
         from redis.exceptions import RedisError
 
-        try:
-            return await self._dump()
-        except (RedisError, OSError) as error:
-            self._blame(f"cannot read the metadata, so it is not saved: {error}")
-            return None
-
-    async def _dump(self) -> Content:
-        assert self._client is not None
         pattern = f"yak:{{{self.cluster}}}:*"
-        found: Content = {}
-        for key, kind, value in await self._client.execute_command("EVAL", _DUMP, 0, pattern):
-            entry: object
+        try:
+            found = await self._client.execute_command("EVAL", _DUMP, 0, pattern)
+        except (RedisError, OSError) as error:
+            self._report(f"cannot read the metadata, so it is not saved: {error}")
+            return None
+        content: Content = {}
+        for key, kind, value in sorted(found):
+            entry: object = value
             if kind == b"hash":
                 pairs = zip(value[::2], value[1::2], strict=True)
                 entry = sorted([_text(name), _text(each)] for name, each in pairs)
-            elif kind == b"string":
-                entry = _text(value)
             else:
-                continue  # Somebody else's: ours are of these two kinds.
-            found[key.decode()] = {"kind": kind.decode(), "value": entry}
-        return dict(sorted(found.items()))
+                entry = _text(value)
+            content[key.decode()] = {"kind": kind.decode(), "value": entry}
+        return content
 
     async def _save(self, content: Content, *, final: bool) -> None:
         body = {
@@ -167,66 +149,61 @@ class KeptMetadata:
         try:
             await asyncio.to_thread(_write, self.path, body)
         except OSError as error:
-            self._blame(f"cannot save the metadata to {self.path}: {error.strerror}")
+            self._report(f"cannot save the metadata to {self.path}: {error.strerror}")
             return
         self.problem = ""
         self._saved = content
 
-    def _blame(self, problem: str) -> None:
-        if not self.problem and self._on_problem is not None:
+    def _report(self, problem: str) -> None:
+        if not self.problem:
             self._on_problem(problem)
         self.problem = problem
 
-    def _load(self) -> Content:
-        """What was saved; empty for a new data directory. Raises CannotStart."""
+    def _load(self) -> tuple[Content, list[list[Any]]]:
+        """Return what was saved and the commands that restore it; none for a new data directory.
+
+        Raises CannotStart.
+        """
         folder = self.path.parent
         has_logs = any(folder.glob("*/identity.json"))
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
+        if not self.path.exists():
             if has_logs:
                 raise CannotStart(
                     f"{folder} holds the data of brokers, but not the metadata that belongs to it "
                     f"({self.path.name}): give another --data-dir, or with --redis the Redis that "
                     "these brokers ran with"
-                ) from None
-            return {}
-        except OSError as error:
-            raise CannotStart(f"cannot read {self.path}: {error.strerror}") from error
+                )
+            return {}, []
+        with must(f"read {self.path}"):
+            data = self.path.read_bytes()
         try:
             body = json.loads(data)
             kind, schema, cluster = body["kind"], int(body["schema"]), str(body["cluster"])
-            content: Content = {
-                str(key): _checked(entry) for key, entry in dict(body["keys"]).items()
-            }
+            content: Content = body["keys"]
+            commands = [_restoring(key, **entry) for key, entry in content.items()]
             final, saved_s = bool(body["final"]), int(body["saved_ms"]) / 1000
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CannotStart(
-                f"{self.path} is damaged or not YAK's: give another --data-dir"
-            ) from error
+            raise CannotStart(f"{self.path} is damaged: give another --data-dir") from error
         if kind != KIND or schema > SCHEMA:
             raise CannotStart(
                 f"{self.path} is of another kind or of a newer version: give another --data-dir"
             )
         if not has_logs:
-            return {}  # Somebody has deleted the data, so there is nothing that it belongs to.
+            return {}, []  # The data was deleted, so there is nothing that the content belongs to.
         if cluster != self.cluster:
             raise CannotStart(
                 f"{folder} holds cluster {cluster}: give --cluster {cluster}, or another --data-dir"
             )
-        self._was_final = final
         if not final:
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(saved_s))
             self.note = (
-                f"the embedded metadata is as it was saved at {at}, and the cluster did not stop "
-                "in good order after that"
+                f"the embedded metadata was saved at {at}, and the cluster did not stop cleanly "
+                "after that"
             )
-        return content
+        return content, commands
 
 
-def _lasting(content: Content | None) -> Content | None:
-    if content is None:
-        return None
+def _lasting(content: Content) -> Content:
     return {key: entry for key, entry in content.items() if not key.endswith(UNSAVED)}
 
 
@@ -236,17 +213,11 @@ def _write(path: Path, body: dict[str, object]) -> None:
     write_file(System(), path, (json.dumps(body, separators=(",", ":")) + "\n").encode())
 
 
-def _checked(entry: Any) -> dict[str, Any]:
-    """An entry as it was read. Raises ValueError and others when it is none."""
-    kind, value = entry["kind"], entry["value"]
+def _restoring(key: str, kind: str, value: Any) -> list[Any]:
+    """Return the command that restores a key. Raises ValueError, TypeError."""
     if kind == "hash":
-        for name, each in value:
-            _bytes(name), _bytes(each)
-    elif kind == "string":
-        _bytes(value)
-    else:
-        raise ValueError(f"no kind of entry: {kind!r}")
-    return {"kind": kind, "value": value}
+        return ["HSET", key, *(_bytes(word) for pair in value for word in pair)]
+    return ["SET", key, _bytes(value)]
 
 
 def _text(data: bytes) -> str:
@@ -257,8 +228,8 @@ def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-async def remarks(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """What a Redis promises less of than is needed, each a sentence; best none."""
+async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
+    """Return a sentence on each setting of a Redis that makes it less durable than needed."""
     from yak_net.metadata.redis_store import RedisStore
 
     store = RedisStore(redis_url, cluster, int(ANSWER_S * 1_000_000))
@@ -269,9 +240,9 @@ async def remarks(redis_url: str, cluster: str) -> tuple[str, ...]:
 
 
 async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """The brokers that the cluster's record names, empty if there is no record yet.
+    """Return the brokers that the cluster's record names, none if there is no record yet.
 
-    Raises CannotStart for an address of no use, ClusterError if the store does not answer.
+    Raises CannotStart for an unusable address, ClusterError if the store does not answer.
     """
     from yak_core.metadata.store_calls import Read, StoreOk
     from yak_net.metadata.redis_store import RedisStore, StoreError
@@ -288,5 +259,5 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
         await store.close()
     if not isinstance(outcome, StoreOk):
         raise ClusterError(store.problem or "the metadata store does not answer")
-    state = outcome.value.state
-    return () if state is None else tuple(state.replicas)
+    record = outcome.value.state
+    return () if record is None else tuple(record.replicas)

@@ -1,48 +1,35 @@
-"""One broker's process over all its lives: start, signals, end; must never restart by itself."""
+"""One broker's process, which may be down: start, signals, end; and its port and its log.
+
+The process never restarts by itself.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
+import socket
 import subprocess
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.logs import last_words
+from yak_net.cluster import CannotStart, ClusterError, must
 from yak_net.cluster.status import DOWN, PAUSED, RUNNING
 
-
-@dataclass(frozen=True)
-class Ended:
-    """The end of a process: its exit code, or minus the number of the signal that killed it."""
-
-    node: str
-    pid: int
-    code: int
-    last_words: str
-
-    def __str__(self) -> str:
-        how = f"exit code {self.code}" if self.code >= 0 else _signal_name(-self.code)
-        words = self.last_words.removeprefix("yak broker: ")
-        return f"{self.node} (process {self.pid}) ended with {how}{words and f': {words}'}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+HOST: Final = "127.0.0.1"
+PORT_MAX: Final = 65_535
+LOOK_S: Final = 0.1
 
 
 class BrokerProcess:
     """The process of ``node``, which may be down.
 
     ``command`` and ``env`` are all it is started with, ``log`` is what its output is appended to,
-    ``lifeline`` a descriptor that it inherits. ``on_end`` is told of each end, and whether we had
-    asked for it.
+    ``lifeline`` a descriptor that it inherits. ``on_end`` is called after each end, with the
+    process id that it had.
     """
 
     def __init__(
@@ -52,22 +39,23 @@ class BrokerProcess:
         env: Mapping[str, str],
         log: Path,
         lifeline: int,
-        on_end: Callable[[Ended, bool], None],
+        on_end: Callable[[BrokerProcess, int], None],
     ) -> None:
         self.node = node
         self.log = log
         self.state = DOWN
+        #: Why it is down, a sentence; empty while it is not.
         self.why = f"{node} is not started yet"
-        """Why it is down, a sentence; empty while it is not."""
+        #: What the supervisor has done to end it: "stopped", "killed", or empty.
+        self.asked = ""
+        #: Held while it is started or ended.
         self.lock = asyncio.Lock()
-        """Held by whoever starts or ends it."""
         self._command = command
-        self._env = env
+        self._env = {**env, "YAK_LIFELINE": str(lifeline)}
         self._lifeline = lifeline
         self._on_end = on_end
         self._process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Task[None] | None = None
-        self._asked = ""
 
     @property
     def pid(self) -> int | None:
@@ -75,94 +63,175 @@ class BrokerProcess:
         return None if self.state == DOWN or self._process is None else self._process.pid
 
     async def start(self) -> int:
-        """Start it, and return the process id. Raises CannotStart."""
+        """Start it; return the process id. Raises CannotStart."""
         assert self.state == DOWN
-        self._asked = ""
-        try:
-            with self.log.open("ab") as out:
-                since = out.tell()
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    env={**self._env, "YAK_LIFELINE": str(self._lifeline)},
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    # Ctrl-C in the terminal is for the supervisor alone.
-                    start_new_session=True,
-                    pass_fds=(self._lifeline,),
-                )
-        except OSError as error:
-            what = error.filename or self._command[0]
-            raise CannotStart(f"cannot start {self.node}: {what}: {error.strerror}") from error
+        self.asked = ""
+        with must(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
+            since = out.tell()
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                # Ctrl-C in the terminal is for the supervisor alone.
+                start_new_session=True,
+                pass_fds=(self._lifeline,),
+            )
         self.state, self.why = RUNNING, ""
         self._ended = asyncio.create_task(self._watch(self._process, since))
         return self._process.pid
 
     async def _watch(self, process: asyncio.subprocess.Process, since: int) -> None:
         code = await process.wait()
-        ended = Ended(self.node, process.pid, code, last_words(self.log, since))
         self.state = DOWN
-        self.why = f"{self.node} was {self._asked}" if self._asked else str(ended)
-        self._on_end(ended, bool(self._asked))
+        if self.asked:
+            self.why = f"{self.node} was {self.asked}"
+        else:
+            how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+            said = last_words(self.log, since).removeprefix("yak broker: ")
+            self.why = f"{self.node} (process {process.pid}) ended with {how}{said and f': {said}'}"
+        self._on_end(self, process.pid)
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, once: a broker takes a second one as an order to stop ungracefully."""
-        if self.state == DOWN or self._asked:
+        """Send SIGTERM, once: at a second one a broker exits at once."""
+        if self.state == DOWN or self.asked:
             return
-        self._asked = "stopped"
+        self.asked = "stopped"
         self._send(signal.SIGTERM)
-        # Also where we have not stopped it ourselves: somebody else may have.
+        # Also where this supervisor has not paused it: another process may have.
         self._send(signal.SIGCONT)
 
     async def stop(self, within_s: float) -> bool:
-        """Stop it gracefully, or kill it when that takes too long; whether it was in good order."""
+        """Stop it, or kill it when that takes too long; return whether it stopped cleanly."""
         self.ask_to_stop()
-        if not await self._wait(within_s):
-            await self.kill()
+        if self._ended is None or self._process is None:
+            return True
+        await asyncio.wait((self._ended,), timeout=within_s)
+        await self.kill()
         # One that has only just been started dies of SIGTERM, before it has touched anything.
-        return self._process is None or self._process.returncode in (0, -signal.SIGTERM)
+        return self._process.returncode in (0, -signal.SIGTERM)
 
     def kill_now(self) -> None:
         """Send SIGKILL without waiting for the end; nothing if it is down."""
         if self.state != DOWN:
-            self._asked = "killed"
+            self.asked = "killed"
             self._send(signal.SIGKILL)
 
     async def kill(self) -> None:
-        """Send SIGKILL, and wait until it is gone."""
+        """Send SIGKILL, and wait until it has ended."""
         self.kill_now()
-        await self._wait(None)
+        if self._ended is not None:
+            await asyncio.wait((self._ended,))
 
     def pause(self) -> None:
-        """Send SIGSTOP: it stands still until it may continue."""
+        """Send SIGSTOP. Raises ClusterError if it is down."""
         if self.state == DOWN:
-            raise ClusterError(f"{self.node} is down, so it cannot be paused: restart it first")
+            raise ClusterError(f"{self.node} is down and cannot be paused: restart it first")
         self._send(signal.SIGSTOP)
         self.state = PAUSED
 
     def resume(self) -> None:
-        """Send SIGCONT."""
+        """Send SIGCONT. Raises ClusterError if it is down."""
         if self.state == DOWN:
-            raise ClusterError(f"{self.node} is down, so it cannot continue: restart it instead")
+            raise ClusterError(f"{self.node} is down and cannot be resumed: restart it instead")
         self._send(signal.SIGCONT)
         self.state = RUNNING
-
-    async def _wait(self, within_s: float | None) -> bool:
-        if self._ended is None:
-            return True
-        done, _ = await asyncio.wait((self._ended,), timeout=within_s)
-        return bool(done)
 
     def _send(self, number: signal.Signals) -> None:
         assert self._process is not None
         try:
             self._process.send_signal(number)
         except ProcessLookupError:
-            # It has just ended, and the task that waits for it is about to say so.
+            # It has just ended, which the task that waits for it is about to notice.
             return
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Ours, without what would configure a broker, and with ``extra``."""
+    """Return this process's environment with ``extra``, without what configures a broker."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
     return {**ours, **extra}
+
+
+# -- the port --------------------------------------------------------------------------------------
+
+
+def reserve_port(port: int = 0) -> socket.socket:
+    """Hold a port of 127.0.0.1 for a broker, also while it is down; 0 takes a free one.
+
+    The returned socket is bound and does not listen, so a connection to a broker that is down is
+    refused at once. With SO_REUSEPORT on both, a broker of the same user can bind the port as well,
+    and no other program can. Closing the socket frees the port. Raises CannotStart.
+    """
+    if port > PORT_MAX:
+        raise CannotStart(f"port {port} is above {PORT_MAX}: give a lower --port")
+    held = socket.socket()
+    try:
+        if port:
+            # With SO_REUSEPORT alone this socket could join one of another cluster. Connections
+            # that ended a moment ago do not count, hence SO_REUSEADDR.
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((HOST, port))
+                probe.listen(1)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind((HOST, port))
+    except OSError as error:
+        held.close()
+        raise CannotStart(
+            f"cannot reserve port {port} of {HOST}: {error.strerror}; give another --port, or none"
+        ) from error
+    return held
+
+
+# -- the log ---------------------------------------------------------------------------------------
+
+
+def log_path(folder: Path, node: str) -> Path:
+    """Return the file of a broker's output; its data directory holds nothing but its data."""
+    return folder / f"{node}.log"
+
+
+def tail(path: Path, lines: int, since: int = 0) -> list[str]:
+    """Return the last lines of a log from a byte on; none if it cannot be read."""
+    return [_text(line) for line in deque(_lines(path, since), lines)]
+
+
+def last_words(path: Path, since: int = 0) -> str:
+    """Return the last line that is not blank, empty if there is none."""
+    return next((line.strip() for line in reversed(tail(path, 20, since)) if line.strip()), "")
+
+
+def read_logs(
+    logs: Mapping[str, Path], lines: int | None, *, follow: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield (node, line): the last ``lines`` of each log, or all of it.
+
+    To follow, go on for ever with each whole line that is added.
+    """
+    ends = dict.fromkeys(logs, 0)
+    for node, path in logs.items():
+        found = _lines(path, 0)
+        ends[node] = sum(map(len, found))
+        for line in deque(found, lines):
+            yield node, _text(line)
+    while follow:
+        for node, path in logs.items():
+            for line in _lines(path, ends[node]):
+                if line.endswith(b"\n"):
+                    ends[node] += len(line)
+                    yield node, _text(line)
+        time.sleep(LOOK_S)
+
+
+def _lines(path: Path, since: int) -> list[bytes]:
+    try:
+        with path.open("rb") as file:
+            file.seek(since)
+            return file.readlines()
+    except OSError:
+        return []
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r\n")

@@ -1,148 +1,168 @@
-"""One cluster from its start to its stop, in this process: lock, state file, commands, signals.
+"""A supervisor as a service: state file, control server, signals; in this process or detached.
 
-Must never leave a broker, a state file or a lock behind, however it ends. What there is to say goes
-to a ``Tell``, so that it is the same on a terminal and from a process without one.
+However a cluster ends, a broker, a state file or a lock is never left behind. Reports go to a
+``Report``, so that they are the same on a terminal and from a process without one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import hmac
+import json
 import os
+import pickle
 import secrets
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from yak_net.cluster.control import ControlServer
-from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.locks import FileLock, InUse
-from yak_net.cluster.logs import tail
-from yak_net.cluster.metadata import NAME, remarks
-from yak_net.cluster.signals import Signals
-from yak_net.cluster.statefile import ClusterState, lock_path, write_state
+from aiohttp import web
+
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must
+from yak_net.cluster.metadata import NAME, warnings
+from yak_net.cluster.process import HOST, tail
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
+from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state
 
 LINE: Final = "line"
 """A line of the result, for standard output."""
-REMARK: Final = "remark"
+NOTE: Final = "note"
 READY: Final = "ready"
-"""The last line of the result: who leads."""
+"""The last line of the result: the leader."""
 FAILED: Final = "failed"
 
-Tell = Callable[[str, str], None]
-"""Takes one of the four words above, and a text."""
+Report = Callable[[str, str], None]
+"""Takes one of the four kinds above, and a text."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG: Final = 2
 TAIL_LINES: Final = 8
 LOCK_TRIES: Final = 10
 LOCK_RETRY_S: Final = 0.05
+LOG: Final = "supervisor.log"
 
 
-async def run_cluster(spec: ClusterSpec, path: Path, tell: Tell, within_s: float) -> int:
-    """Run a cluster until a signal or ``yak cluster down``; the exit code.
+async def run_cluster(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> int:
+    """Run a cluster until a signal or ``yak cluster down``; return the exit code.
 
-    0 after it served, 1 it did not come up, 2 it cannot be started so, 128 and the number of the
-    signal that ended the start. The lock of the state file is not given back: the end of this
-    process does that, so that whoever waits for it waits for the end of everything.
+    0 after it served, 1 it did not come up, 2 it cannot be started with these options, 128 and the
+    number of the signal that ended the start. The lock of the state file ``path`` is held until
+    this process ends, so that waiting for it is waiting for the end of everything.
     """
-    with Signals() as signals:
-        try:
-            await _lock(path)
-        except ClusterError as error:
-            return _failed(error, tell)
-        try:
-            return await _Run(spec, path, tell, within_s, signals).run()
-        finally:
-            _remove(path)
+    service = _Service(spec, path, report, within_s)
+    loop = asyncio.get_running_loop()
+    for number in _signals():
+        loop.add_signal_handler(number, service.on_signal, number)
+    try:
+        await _lock(path)
+    except ClusterError as error:
+        return _failed(error, report)
+    return await service.run()
 
 
-class _Run:
-    """What the parts of one run share."""
+def _signals() -> list[signal.Signals]:
+    """Return the signals that stop a cluster; under nohup the end of the terminal does not."""
+    ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 
-    def __init__(
-        self, spec: ClusterSpec, path: Path, tell: Tell, within_s: float, signals: Signals
-    ) -> None:
+
+class _Service:
+    def __init__(self, spec: ClusterSpec, path: Path, report: Report, within_s: float) -> None:
         self.spec = spec
         self.path = path
-        self.tell = tell
+        self.report = report
         self.within_s = within_s
-        self.signals = signals
-        self.token = secrets.token_urlsafe(32)
-        self.supervisor = Supervisor(spec, lambda sentence: tell(REMARK, sentence))
-        self.control = ControlServer(self.supervisor, self.token, signals.ask)
+        self.supervisor = Supervisor(spec, lambda sentence: report(NOTE, sentence))
+        self.control = ControlServer(self.supervisor, self.stop)
+        self.stopping = asyncio.Event()
+        self.starting: asyncio.Task[None] | None = None
+        self.signal = 0
+
+    def on_signal(self, number: int) -> None:
+        """Stop; at a second signal, kill the brokers."""
+        if self.signal:
+            self.supervisor.hurry()
+        self.signal = self.signal or number
+        self.stop()
+
+    def stop(self) -> None:
+        """Interrupt a start, or end the service."""
+        self.stopping.set()
+        if self.starting is not None:
+            self.starting.cancel()
 
     async def run(self) -> int:
-        signals, supervisor = self.signals, self.supervisor
-        signals.on_hurry = supervisor.hurry
-        starting = asyncio.create_task(self._start())
         code = 0
         try:
-            if await signals.outlasted_by(starting):
-                starting.result()
-                await signals.asked.wait()
-                self.tell(REMARK, "stopping the brokers")
-            else:
-                code = signals.exit_code if signals.number else EXIT_FAILED
-                self.tell(REMARK, "interrupted before a leader served: stopping the brokers")
+            self.starting = asyncio.create_task(self._start())
+            if self.stopping.is_set():
+                self.starting.cancel()
+            await self.starting
+            await self.stopping.wait()
+            self.report(NOTE, "stopping the brokers")
+        except asyncio.CancelledError:
+            self.report(NOTE, "interrupted before a leader served: stopping the brokers")
+            code = 128 + self.signal if self.signal else EXIT_FAILED
         except ClusterError as error:
-            code = _failed(error, self.tell, self._advice())
+            code = _failed(error, self.report, self._advice())
         finally:
-            await self.control.close()
-            await supervisor.close()
-        if not code and not supervisor.stopped_cleanly:
-            self.tell(REMARK, "a broker did not stop in good order, or had to be killed")
+            try:
+                await self.control.close()
+                await self.supervisor.close()
+            finally:
+                self.path.unlink(missing_ok=True)
+        if not code and not self.supervisor.stopped_cleanly:
+            self.report(NOTE, "a broker did not stop cleanly, or was killed")
         return code
 
     async def _start(self) -> None:
-        supervisor, tell = self.supervisor, self.tell
+        supervisor, report = self.supervisor, self.report
         await supervisor.open()
-        self._write_state(await self.control.start())
-        await supervisor.start_all()
-        pids = supervisor.pids
-        for node, url in supervisor.urls.items():
-            tell(LINE, f"{node}  {url}  pid {pids.get(node, 'none')}")
-        await self._tell_metadata()
-        status = await supervisor.wait_until_ready(self.within_s)
-        tell(READY, f"leader {status.leader}, epoch {status.epoch}")
-
-    def _write_state(self, control: str) -> None:
-        supervisor = self.supervisor
         state = ClusterState(
             cluster=self.spec.cluster,
             supervisor=os.getpid(),
-            control=control,
-            token=self.token,
+            control=await self.control.start(),
+            token=self.control.token,
             brokers=tuple(supervisor.urls.items()),
             bootstrap_servers=supervisor.bootstrap_servers,
             redis_url=supervisor.redis_url,
             data_dir=str(self.spec.data),
             log_dir=str(self.spec.logs),
         )
-        try:
+        with must(f"write {self.path}"):
             write_state(self.path, state)
-        except OSError as error:
-            raise CannotStart(f"cannot write {self.path}: {error.strerror}") from error
+        await supervisor.start_all()
+        for node, url in supervisor.urls.items():
+            report(LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
+        for text in await self._on_metadata():
+            report(NOTE, text)
+        status = await supervisor.wait_until_ready(self.within_s)
+        report(READY, f"leader {status.leader}, epoch {status.epoch}")
 
-    async def _tell_metadata(self) -> None:
-        spec = self.spec
-        if spec.redis_url:
-            self.tell(REMARK, f"metadata: the Redis at {_without_password(spec.redis_url)}")
-            for remark in await remarks(spec.redis_url, spec.cluster):
-                self.tell(REMARK, remark)
-            return
-        where = spec.data / NAME
-        self.tell(REMARK, f"metadata: embedded, not durable (a stop saves it to {where})")
-        if self.supervisor.note:
-            self.tell(REMARK, self.supervisor.note)
+    async def _on_metadata(self) -> tuple[str, ...]:
+        """Return where the metadata is, and what is wrong with it."""
+        spec, note = self.spec, self.supervisor.note
+        if not spec.redis_url:
+            where = f"metadata: embedded, not durable (a stop saves it to {spec.data / NAME})"
+            return (where, note) if note else (where,)
+        parts = urlsplit(spec.redis_url)
+        public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        return (f"metadata: the Redis at {public}", *await warnings(spec.redis_url, spec.cluster))
 
     def _advice(self) -> str:
-        """What the brokers logged last: the one that ended, or each if nobody has."""
+        """Return the last log lines: those of the broker that died last, or of each if none has."""
         supervisor = self.supervisor
         nodes, lines = supervisor.nodes, TAIL_LINES // 2
-        if supervisor.ended:
-            nodes, lines = (supervisor.ended[-1].node,), TAIL_LINES
+        if supervisor.died:
+            nodes, lines = (supervisor.died[-1],), TAIL_LINES
         said = [
             f"{node} | {line}" for node in nodes for line in tail(supervisor.log_of(node), lines)
         ]
@@ -150,43 +170,180 @@ class _Run:
             said.append(f"the whole logs are in {self.spec.logs}")
         if supervisor.note:
             said.append(
-                f"{supervisor.note}, so a later change of it may be missing: if brokers halt "
-                f"because of that, give another --data-dir, or delete {self.spec.data} if you need "
-                "nothing of it"
+                f"{supervisor.note}, so a later change may be missing: if brokers halt because of "
+                f"that, give another --data-dir, or delete {self.spec.data} if you need nothing of "
+                "it"
             )
         return "\n".join(said)
 
 
-async def _lock(path: Path) -> FileLock:
+async def _lock(path: Path) -> None:
     """Take the lock of a state file. Raises ClusterError when a cluster runs there."""
-    tries = 0
-    while True:
+    for left in reversed(range(LOCK_TRIES)):
         try:
-            return FileLock.take(lock_path(path))
+            with must(f"write {lock_path(path)}"):
+                take_lock(lock_path(path))
+            return
         except InUse as busy:
-            # A command may be looking, for a moment, whether the lock is free.
-            tries += 1
-            if tries == LOCK_TRIES:
-                who = f", process {busy.holder}" if busy.holder else ""
+            # A command may hold it for a moment, to see whether it is free.
+            if not left:
                 raise ClusterError(
-                    f"a cluster runs here already (its supervisor{who}; {path}): see yak cluster "
-                    "status, or stop it with yak cluster down"
+                    f"a cluster runs here already (supervisor: process {busy.holder}; {path}): see "
+                    "yak cluster status, or stop it with yak cluster down"
                 ) from None
         await asyncio.sleep(LOCK_RETRY_S)
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _failed(error: ClusterError, tell: Tell, advice: str = "") -> int:
+def _failed(error: ClusterError, report: Report, advice: str = "") -> int:
     if advice:
-        tell(REMARK, advice)
-    tell(FAILED, str(error))
+        report(NOTE, advice)
+    report(FAILED, str(error))
     return EXIT_WRONG if isinstance(error, CannotStart) else EXIT_FAILED
 
 
-def _without_password(url: str) -> str:
-    """An address that may be shown."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+# -- commands --------------------------------------------------------------------------------------
+
+
+class ControlServer:
+    """Takes commands for ``supervisor`` on 127.0.0.1; ``on_down`` is called to stop it.
+
+    ``GET /status``, ``POST /nodes/NODE/VERB`` with the verbs kill, restart, pause and resume, and
+    ``POST /down``, each with the token. Answers are JSON, errors ``{"error": sentence}`` with the
+    status 404 for an unknown broker and 409 for a command that failed.
+    """
+
+    def __init__(self, supervisor: Supervisor, on_down: Callable[[], None]) -> None:
+        self.token = secrets.token_urlsafe(32)
+        self._supervisor = supervisor
+        self._on_down = on_down
+        app = web.Application(middlewares=[self._guarded])
+        app.router.add_get("/status", self._status)
+        app.router.add_post("/nodes/{node}/{verb:kill|restart|pause|resume}", self._act)
+        app.router.add_post("/down", self._down)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+    async def start(self) -> str:
+        """Listen; return the address, host:port."""
+        await self._runner.setup()
+        await web.TCPSite(self._runner, HOST, 0).start()
+        return f"{HOST}:{self._runner.addresses[0][1]}"
+
+    async def close(self) -> None:
+        """Take no more commands."""
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+            return web.json_response({"error": "wrong token"}, status=401)
+        try:
+            return await handler(request)
+        except ClusterError as error:
+            status = 404 if isinstance(error, UnknownNode) else 409
+            return web.json_response({"error": str(error)}, status=status)
+
+    async def _status(self, request: web.Request) -> web.Response:
+        return web.json_response(dataclasses.asdict(await self._supervisor.status()))
+
+    async def _act(self, request: web.Request) -> web.Response:
+        node, verb = request.match_info["node"], request.match_info["verb"]
+        pid = await getattr(self._supervisor, verb)(node)
+        if verb == "restart":
+            await self._supervisor.wait_until_up(node)
+        return web.json_response({"pid": pid})
+
+    async def _down(self, request: web.Request) -> web.Response:
+        self._on_down()
+        return web.json_response({})
+
+
+# -- detached --------------------------------------------------------------------------------------
+
+
+def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> int:
+    """Run a cluster in a process of its own; return the exit code once it serves or has ended.
+
+    Unless that is 0, nothing is left running. The process takes the specification from its standard
+    input, since the address of a Redis may hold a password, and reports through a pipe: a list
+    ``[kind, text]`` a line.
+    """
+    process: subprocess.Popen[bytes] | None = None
+    received: list[int] = []
+
+    def pass_on(number: int, _: object) -> None:
+        received.append(number)
+        if process is not None:
+            process.send_signal(number)
+
+    for number in _signals():
+        signal.signal(number, pass_on)
+    log = spec.data / LOG
+    reading, writing = os.pipe()
+    command = [sys.executable, "-P", "-m", "yak_net.cluster.service"]
+    try:
+        with must(f"start a supervisor with {log}"):
+            spec.data.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as out:
+                process = subprocess.Popen(
+                    [*command, str(path), str(writing), str(within_s)],
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=(writing,),
+                )
+    except CannotStart as error:
+        return _failed(error, report)
+    finally:
+        os.close(writing)
+    for early in received:
+        process.send_signal(early)
+    assert process.stdin is not None
+    with suppress(BrokenPipeError), process.stdin:  # it may have ended already
+        pickle.dump(spec, process.stdin)
+    failed = False
+    with os.fdopen(reading) as reports:
+        for line in reports:
+            if not line.endswith("\n"):
+                break  # It was killed while it wrote this.
+            kind, text = json.loads(line)
+            report(kind, text)
+            failed = failed or kind == FAILED
+            if kind == READY:
+                return 0
+    code = process.wait()
+    if received:
+        return 128 + received[0]
+    if not failed:
+        report(NOTE, "\n".join(tail(log, TAIL_LINES)))
+        report(FAILED, f"the supervisor ended before a leader served: see {log}")
+    return code if code > 0 else EXIT_FAILED
+
+
+def main(path: str, fd: int, within_s: float) -> int:
+    """Run the cluster that :func:`launch` describes on standard input."""
+    spec: ClusterSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own launcher
+
+    def report(kind: str, text: str) -> None:
+        """Report to the launcher until the cluster is ready, and to the log."""
+        nonlocal fd
+        with suppress(OSError):  # a full disk is no reason to end a cluster
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+        if fd < 0:
+            return
+        try:
+            os.write(fd, json.dumps([kind, text]).encode() + b"\n")
+        except BrokenPipeError:
+            # The launcher is gone, so nobody would know of this cluster.
+            kind = READY
+            os.kill(os.getpid(), signal.SIGTERM)
+        if kind == READY:
+            os.close(fd)
+            fd = -1
+
+    return asyncio.run(run_cluster(spec, Path(path), report, within_s))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

@@ -1,69 +1,130 @@
-"""Runs the brokers of a cluster as processes on this machine; must never let one outlive it.
+"""The supervisor of the broker processes on this machine. A broker never outlives it.
 
-What keeps that promise when this process is killed: each broker inherits the end of a pipe (its
-lifeline) and stops by itself when the other end, which only this process has, is closed; and the
-guard (guard.py) lets those continue that stood still, and kills those that hang.
-
-A broker that was killed, or died, stays down until :meth:`Supervisor.restart`.
+That holds when this process is killed as well: each broker inherits one end of a pipe, its
+lifeline, and stops when the other end is closed, which only this process has; and the orphan guard
+ends those that are paused or hang. A broker that was killed, or died, stays down until
+:meth:`Supervisor.restart`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, TYPE_CHECKING, Final
+from typing import Any, Final
 
-from yak_net.cluster import ports
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
-from yak_net.cluster.guarding import Guard
-from yak_net.cluster.locks import FileLock, InUse, holder_of
-from yak_net.cluster.logs import log_path
-from yak_net.cluster.metadata import KeptMetadata, members
-from yak_net.cluster.process import BrokerProcess, Ended, environment
-from yak_net.cluster.spec import ClusterSpec
-from yak_net.cluster.status import DOWN, RUNNING, STARTING, BrokerStatus, ClusterStatus
+import aiohttp
 
-if TYPE_CHECKING:
-    import socket
+from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must
+from yak_net.cluster.metadata import SavedMetadata, members
+from yak_net.cluster.orphan_guard import OrphanGuard
+from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
+from yak_net.cluster.status import DOWN, RUNNING, Answer, BrokerStatus, ClusterStatus, merge
+from yak_net.runtime.state_file import InUse, holder_of, take_lock
 
-    import aiohttp
-
-    from yak_net.metadata.embedded import EmbeddedMetadata
-
-__all__ = ["ClusterSpec", "Supervisor"]
-
+NODES: Final = 3
+STOP_S: Final = 15.0
+"""A broker gives itself ten seconds to stop."""
+ASK_S: Final = 1.0
+"""A broker that takes longer to answer does not count as up."""
 LOOK_S: Final = 0.05
+BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
 OnEvent = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """What to run.
+
+    ``nodes`` None is as many as the cluster has already, or three; they are n1, n2, ... Without
+    ``redis_url`` the metadata is embedded. ``port`` is the first of consecutive ports, 0 takes free
+    ones. Traces go to ``trace_dir``, if given; logs to ``log_dir``, else to ``trace_dir``, else to
+    ``data_dir``. ``stop_s`` is how long a broker may take to stop. ``env`` and ``command`` are for
+    brokers other than ours.
+    """
+
+    data_dir: Path
+    nodes: int | None = None
+    cluster: str = "yak"
+    redis_url: str = ""
+    port: int = 0
+    flush: str = "batch"
+    min_isr: int | None = None
+    trace_dir: Path | None = None
+    log_dir: Path | None = None
+    stop_s: float = STOP_S
+    env: Mapping[str, str] = field(default_factory=dict)
+    command: tuple[str, ...] = BROKER
+
+    @property
+    def data(self) -> Path:
+        """The absolute folder of the data."""
+        return self.data_dir.absolute()
+
+    @property
+    def logs(self) -> Path:
+        """The absolute folder of the logs."""
+        return (self.log_dir or self.trace_dir or self.data_dir).absolute()
+
+    def names(self, members: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return the names of the brokers, the same as those of an existing cluster.
+
+        Raises CannotStart.
+        """
+        count = self.nodes or len(members) or NODES
+        names = tuple(f"n{number}" for number in range(1, count + 1))
+        if members and set(names) != set(members):
+            raise CannotStart(
+                f"cluster {self.cluster} has the brokers {', '.join(members)} and cannot be "
+                f"started with {', '.join(names)}: leave --nodes out, or give another --cluster "
+                "and --data-dir"
+            )
+        return names
+
+    def words(self, node: str, urls: Mapping[str, str]) -> tuple[str, ...]:
+        """Return the command line of one broker of those at ``urls``.
+
+        The address of the Redis may hold a password, and every user can read a command line: it is
+        in the environment instead.
+        """
+        words = ["--node-id", node, "--listen", urls[node].removeprefix("http://")]
+        words += ["--brokers", ",".join(f"{each}={url}" for each, url in urls.items())]
+        words += ["--cluster", self.cluster, "--data-dir", str(self.data / node)]
+        words += ["--flush", self.flush]
+        if self.min_isr is not None:
+            words += ["--min-isr", str(self.min_isr)]
+        if self.trace_dir is not None:
+            words += ["--trace", str(self.trace_dir.absolute() / f"{node}.jsonl")]
+        return (*self.command, *words)
 
 
 class Supervisor:
     """A cluster from :meth:`open` to :meth:`close`; ``async with`` also starts all brokers.
 
-    ``on_event`` is told what happens unasked, a sentence each. ``ended`` are the processes that
-    ended without being asked to, ``started_pids`` all that were ever started, the guard included.
+    ``on_event`` is called with a sentence on each event that nobody asked for. ``died`` are the
+    brokers that ended unasked, ``started_pids`` all processes ever started, the guard included.
     """
 
-    def __init__(self, spec: ClusterSpec, on_event: OnEvent | None = None) -> None:
+    def __init__(self, spec: ClusterSpec, on_event: OnEvent = lambda _: None) -> None:
         self.spec = spec
         self.nodes: tuple[str, ...] = ()
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
-        self.ended: list[Ended] = []
+        #: What is known about the age of the metadata of an earlier run; empty if it is current.
+        self.note = ""
+        self.died: list[str] = []
         self.started_pids: list[int] = []
         self.stopped_cleanly = True
         self._on_event = on_event
         self._brokers: dict[str, BrokerProcess] = {}
-        self._held: list[socket.socket] = []
-        self._lock: FileLock | None = None
-        self._metadata: KeptMetadata | None = None
-        self._guard: Guard | None = None
-        # A file object closes the descriptor even where nobody has come to close it.
-        self._lifeline: tuple[IO[bytes], IO[bytes]] | None = None
+        self._resources = AsyncExitStack()
+        self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
         self._served = False
@@ -74,136 +135,12 @@ class Supervisor:
             await self.open()
             await self.start_all()
         except BaseException:
-            await self._close_surely()
+            await self.__aexit__()
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Stop everything; a cancellation meanwhile makes it quick, not incomplete."""
-        await self._close_surely()
-
-    # -- what there is --------------------------------------------------------------------------
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """The process ids of the brokers that run, paused ones included."""
-        found = {node: broker.pid for node, broker in self._brokers.items()}
-        return {node: pid for node, pid in found.items() if pid is not None}
-
-    @property
-    def bootstrap_servers(self) -> tuple[str, ...]:
-        """``host:port`` of every broker."""
-        return tuple(url.removeprefix("http://") for url in self.urls.values())
-
-    @property
-    def embedded(self) -> EmbeddedMetadata | None:
-        """The embedded metadata server, None with a Redis."""
-        return None if self._metadata is None else self._metadata.server
-
-    @property
-    def note(self) -> str:
-        """What there is to know about the metadata of a cluster that was here before."""
-        return "" if self._metadata is None else self._metadata.note
-
-    def log_of(self, node: str) -> Path:
-        """Where the output of a broker goes."""
-        return log_path(self.spec.logs, node)
-
-    # -- begin and end --------------------------------------------------------------------------
-
-    async def open(self) -> None:
-        """Get everything ready but the brokers. Raises ClusterError; close it then, too."""
-        import aiohttp
-
-        spec, data = self.spec, self.spec.data
-        for folder in filter(None, (data, spec.trace_dir, spec.logs)):
-            _make_folder(folder)
-        try:
-            self._lock = FileLock.take(data / "lock")
-        except InUse as busy:
-            by = f" by the cluster of process {busy.holder}" if busy.holder else ""
-            raise CannotStart(
-                f"{data} is in use{by}: stop that one, or give another --data-dir"
-            ) from None
-        await self._wait_for_former_brokers(data)
-        if not self.redis_url:
-            self._metadata = KeptMetadata(data, spec.cluster, self._on_event)
-            self.redis_url = await self._metadata.start()
-        self.nodes = spec.names(await members(self.redis_url, spec.cluster))
-        self._held = ports.reserve(len(self.nodes), spec.port)
-        self.urls = {
-            node: f"http://{ports.HOST}:{ports.port_of(held)}"
-            for node, held in zip(self.nodes, self._held, strict=True)
-        }
-        self._guard = Guard.start()
-        self.started_pids.append(self._guard.pid)
-        reading, writing = os.pipe()
-        self._lifeline = (os.fdopen(reading, "rb", 0), os.fdopen(writing, "wb", 0))
-        self._session = aiohttp.ClientSession()
-        for node in self.nodes:
-            self._brokers[node] = self._broker(node, reading)
-
-    def _broker(self, node: str, lifeline: int) -> BrokerProcess:
-        words = self.spec.words(node, self.urls)
-        mine = {"YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
-        env = environment({**self.spec.env, **mine})
-        return BrokerProcess(node, words, env, self.log_of(node), lifeline, self._on_end)
-
-    async def _wait_for_former_brokers(self, data: Path) -> None:
-        """Brokers whose supervisor was killed a moment ago take some time to stop."""
-        deadline = time.monotonic() + self.spec.stop_s
-        for lock in _locks(data):
-            while (holder := holder_of(lock)) is not None:
-                if time.monotonic() > deadline:
-                    who = f"process {holder}" if holder else "another process"
-                    raise CannotStart(f"{lock.parent} is in use by {who}: stop that first")
-                await asyncio.sleep(LOOK_S)
-
-    async def start_all(self) -> None:
-        """Start each broker that is down. Raises CannotStart."""
-        # One after the other: what takes long is what each does once it runs.
-        for broker in self._brokers.values():
-            async with broker.lock:
-                if broker.state == DOWN:
-                    await self._start(broker)
-
-    async def stop_all(self) -> None:
-        """Stop every broker gracefully, all at once, and kill those that take too long."""
-        # All are asked before any is waited for, so that it takes as long as the slowest of them.
-        for broker in self._brokers.values():
-            broker.ask_to_stop()
-        results = await asyncio.gather(*map(self._stop, self._brokers.values()))
-        self.stopped_cleanly = all(results)
-
-    async def close(self) -> None:
-        """Stop everything and give everything back. May be repeated, and after a failed open."""
-        self._closing = True
-        await self.stop_all()
-        if self._metadata is not None:
-            await self._metadata.close(served=self._served)
-        if self._session is not None:
-            await self._session.close()
-        if self._guard is not None:
-            self._guard.close()
-        for end in self._lifeline or ():
-            end.close()
-        for held in self._held:
-            held.close()
-        if self._lock is not None:
-            self._lock.release()
-        self._metadata = self._session = self._guard = self._lifeline = self._lock = None
-
-    def hurry(self) -> None:
-        """Kill all brokers at once, for somebody who does not want to wait for a stop."""
-        for broker in self._brokers.values():
-            broker.kill_now()
-
-    async def _close_surely(self) -> None:
+    async def __aexit__(self, *_: object) -> None:
+        """Stop everything; a cancellation in the meantime makes it quick, not incomplete."""
         closing = asyncio.ensure_future(self.close())
         cancelled: asyncio.CancelledError | None = None
         while not closing.done():
@@ -216,10 +153,96 @@ class Supervisor:
         if cancelled is not None:
             raise cancelled
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The process ids of the brokers that run, paused ones included."""
+        return {node: each.pid for node, each in self._brokers.items() if each.pid is not None}
+
+    @property
+    def bootstrap_servers(self) -> tuple[str, ...]:
+        """``host:port`` of every broker."""
+        return tuple(url.removeprefix("http://") for url in self.urls.values())
+
+    def log_of(self, node: str) -> Path:
+        """Return the file of a broker's output."""
+        return log_path(self.spec.logs, node)
+
+    # -- begin and end --------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """Prepare everything but the brokers. Raises ClusterError; call :meth:`close` then, too."""
+        spec, data, resources = self.spec, self.spec.data, self._resources
+        for folder in filter(None, (data, spec.trace_dir, spec.logs)):
+            with must(f"make the folder {folder}"):
+                folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with must(f"lock {data}"):
+                resources.callback(os.close, take_lock(data / "lock"))
+        except InUse as busy:
+            raise CannotStart(
+                f"{data} is in use by the cluster of process {busy.holder}: stop that one, or give "
+                "another --data-dir"
+            ) from None
+        await self._wait_for_former_brokers()
+        if not self.redis_url:
+            metadata = SavedMetadata(data, spec.cluster, self._on_event)
+            resources.push_async_callback(lambda: metadata.close(served=self._served))
+            self.redis_url = await metadata.start()
+            self.note = metadata.note
+        self.nodes = spec.names(await members(self.redis_url, spec.cluster))
+        for number, node in enumerate(self.nodes):
+            held = resources.enter_context(reserve_port(spec.port and spec.port + number))
+            self.urls[node] = f"http://{HOST}:{held.getsockname()[1]}"
+        with must(f"start {sys.executable}"):
+            self._guard = OrphanGuard()
+        resources.callback(self._guard.close)
+        self.started_pids.append(self._guard.pid)
+        lifeline, ours = os.pipe()
+        resources.callback(os.close, lifeline)
+        resources.callback(os.close, ours)
+        self._session = await resources.enter_async_context(aiohttp.ClientSession())
+        env = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+        env |= {**spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
+        for node in self.nodes:
+            self._brokers[node] = BrokerProcess(
+                node, spec.words(node, self.urls), env, self.log_of(node), lifeline, self._on_end
+            )
+
+    async def _wait_for_former_brokers(self) -> None:
+        """Brokers whose supervisor was killed a moment ago take some time to stop."""
+        deadline = time.monotonic() + self.spec.stop_s
+        for lock in sorted(self.spec.data.glob("*/lock")):
+            while (holder := holder_of(lock)) is not None:
+                if time.monotonic() > deadline:
+                    raise CannotStart(f"{lock.parent} is in use by process {holder}: stop it first")
+                await asyncio.sleep(LOOK_S)
+
+    async def start_all(self) -> None:
+        """Start each broker that is down. Raises CannotStart."""
+        # One after the other: what takes long is what each does once it runs.
+        for broker in self._brokers.values():
+            async with broker.lock:
+                if broker.state == DOWN:
+                    await self._start(broker)
+
+    async def close(self) -> None:
+        """Stop all brokers and release everything. May be repeated, and after a failed open."""
+        self._closing = True
+        # All are asked before any is waited for, so that it takes as long as the slowest of them.
+        for broker in self._brokers.values():
+            broker.ask_to_stop()
+        self.stopped_cleanly = all(await asyncio.gather(*map(self._stop, self._brokers.values())))
+        await self._resources.aclose()
+
+    def hurry(self) -> None:
+        """Kill all brokers at once."""
+        for broker in self._brokers.values():
+            broker.kill_now()
+
     # -- single brokers -------------------------------------------------------------------------
 
     async def kill(self, node: str) -> int:
-        """SIGKILL; returns the process id that it had, once it is gone."""
+        """Send SIGKILL; return the process id that the broker had, once it has ended."""
         broker = self._find(node)
         async with broker.lock:
             pid = broker.pid
@@ -228,85 +251,82 @@ class Supervisor:
             await broker.kill()
             return pid
 
-    def pause(self, node: str) -> None:
-        """SIGSTOP: the broker stands still, as a machine that swaps or a VM that is moved."""
-        self._find(node).pause()
+    async def pause(self, node: str) -> int | None:
+        """Send SIGSTOP: the broker stands still, like a machine that swaps or a VM that moves."""
+        broker = self._find(node)
+        broker.pause()
+        return broker.pid
 
-    def resume(self, node: str) -> None:
-        """SIGCONT."""
-        self._find(node).resume()
+    async def resume(self, node: str) -> int | None:
+        """Send SIGCONT."""
+        broker = self._find(node)
+        broker.resume()
+        return broker.pid
 
     async def restart(self, node: str) -> int:
         """Stop the broker if it runs, killing it if that takes too long, and start it again.
 
-        Returns the new process id; :meth:`wait_until_up` waits until it takes part.
+        Return the new process id; :meth:`wait_until_up` waits until it takes part.
         """
         broker = self._find(node)
         async with broker.lock:
             await broker.stop(self.spec.stop_s)
             return await self._start(broker)
 
-    async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
-        """Wait until the broker has registered. Raises ClusterError when it ends, or in vain."""
-        broker = self._find(node)
-        deadline = time.monotonic() + within_s
-        while not _has_started((await self.status()), node):
-            if broker.state == DOWN:
-                raise ClusterError(broker.why)
-            if time.monotonic() > deadline:
-                raise ClusterError(
-                    f"{node} has not come up within {within_s:g} s: see yak cluster logs {node}"
-                )
-            await asyncio.sleep(LOOK_S)
-
     # -- all of them ----------------------------------------------------------------------------
 
     async def status(self) -> ClusterStatus:
-        """Ask all brokers at once, and merge what they say. Takes a second at most."""
-        from yak_net.cluster.view import ask, merge
-
-        assert self._session is not None
-        asked = {node: self.urls[node] for node in self.nodes if self._is(node, RUNNING)}
-        answers = await ask(self._session, asked)
-        rows = [
-            BrokerStatus(node, self.urls[node], each.pid, state=each.state, remark=each.why)
-            for node, each in self._brokers.items()
-        ]
-        # One that has been killed or paused meanwhile is not up, whatever it answered before.
-        answers = {node: each for node, each in answers.items() if self._is(node, RUNNING)}
+        """Ask all brokers at once, and merge their answers. Takes a second at most."""
+        asked = [node for node, broker in self._brokers.items() if broker.state == RUNNING]
+        answers = dict(zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True))
+        rows = []
+        for node, broker in self._brokers.items():
+            rows.append(
+                BrokerStatus(
+                    node, self.urls[node], broker.pid, state=broker.state, reason=broker.why
+                )
+            )
+            # One that was killed or paused in the meantime is not up, whatever it answered before.
+            if broker.state != RUNNING:
+                answers.pop(node, None)
         status = merge(self.spec.cluster, rows, answers)
         self._served = self._served or status.serves
         return status
 
+    async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
+        """Wait until the broker has registered. Raises ClusterError when it ends, or in vain."""
+
+        def is_up(status: ClusterStatus) -> bool:
+            self._check_runs(node)
+            return any(row.id == node and row.has_started for row in status.brokers)
+
+        if not is_up(await self._poll(is_up, within_s)):
+            raise ClusterError(
+                f"{node} has not come up within {within_s:g} s: see yak cluster logs {node}"
+            )
+
     async def wait_for_leader(self, within_s: float = 30.0) -> ClusterStatus:
         """Wait until a leader serves. Raises ClusterError when all are down, or in vain."""
-        deadline = time.monotonic() + within_s
-        while not (status := await self.status()).serves:
-            if all(self._is(node, DOWN) for node in self.nodes):
-                raise ClusterError(f"no broker runs: {_troubles(status)}")
-            if time.monotonic() > deadline:
-                raise ClusterError(_no_leader(status, within_s))
-            await asyncio.sleep(LOOK_S)
-        return status
+
+        def is_led(status: ClusterStatus) -> bool:
+            if all(row.state == DOWN for row in status.brokers):
+                raise ClusterError(f"no broker runs: {status.troubles}")
+            return status.serves
+
+        return _led(await self._poll(is_led, within_s), within_s)
 
     async def wait_until_ready(self, within_s: float = 60.0) -> ClusterStatus:
-        """Wait until a leader serves and every broker has come up.
+        """Wait until a leader serves, and in that time for every broker to come up.
 
         Raises ClusterError when one of them is down, and when there is no leader in time.
         """
-        deadline = time.monotonic() + within_s
-        while True:
-            status = await self.status()
-            for broker in self._brokers.values():
-                if broker.state == DOWN:
-                    raise ClusterError(broker.why)
-            all_up = all(_has_started(status, node) for node in self.nodes)
-            in_time = time.monotonic() < deadline
-            if status.serves and (all_up or not in_time):
-                return status
-            if not in_time:
-                raise ClusterError(_no_leader(status, within_s))
-            await asyncio.sleep(LOOK_S)
+
+        def is_ready(status: ClusterStatus) -> bool:
+            for node in self.nodes:
+                self._check_runs(node)
+            return status.serves and all(row.has_started for row in status.brokers)
+
+        return _led(await self._poll(is_ready, within_s), within_s)
 
     # -- helpers --------------------------------------------------------------------------------
 
@@ -315,12 +335,13 @@ class Supervisor:
             raise UnknownNode(f"there is no broker {node}; there are {', '.join(self.nodes)}")
         return self._brokers[node]
 
-    def _is(self, node: str, state: str) -> bool:
-        return self._brokers[node].state == state
+    def _check_runs(self, node: str) -> None:
+        if self._find(node).state == DOWN:
+            raise ClusterError(self._brokers[node].why)
 
     async def _start(self, broker: BrokerProcess) -> int:
         if self._closing:
-            raise ClusterError(f"{broker.node} is not started, for the cluster is being stopped")
+            raise ClusterError(f"{broker.node} is not started: the cluster is being stopped")
         assert self._guard is not None
         pid = await broker.start()
         self._guard.watch(pid)
@@ -331,34 +352,43 @@ class Supervisor:
         async with broker.lock:
             return broker.state == DOWN or await broker.stop(self.spec.stop_s)
 
-    def _on_end(self, ended: Ended, asked: bool) -> None:
-        if self._guard is not None:
-            self._guard.forget(ended.pid)
-        if not asked:
-            self.ended.append(ended)
-            if self._on_event is not None:
-                self._on_event(str(ended))
+    def _on_end(self, broker: BrokerProcess, pid: int) -> None:
+        assert self._guard is not None
+        self._guard.forget(pid)
+        if not broker.asked:
+            self.died.append(broker.node)
+            self._on_event(broker.why)
+
+    async def _poll(
+        self, is_done: Callable[[ClusterStatus], bool], within_s: float
+    ) -> ClusterStatus:
+        """Return the first status that is as wanted, or the last one in time."""
+        deadline = time.monotonic() + within_s
+        while True:
+            status = await self.status()
+            if is_done(status) or time.monotonic() > deadline:
+                return status
+            await asyncio.sleep(LOOK_S)
+
+    async def _ask(self, node: str) -> Answer:
+        health, view = await asyncio.gather(
+            self._get(f"{self.urls[node]}/health", 200, 503),
+            self._get(f"{self.urls[node]}/v1/cluster", 200),
+        )
+        return health, view
+
+    async def _get(self, url: str, *expected: int) -> dict[str, Any]:
+        """Return the JSON object of an answer, empty without one."""
+        assert self._session is not None
+        try:
+            async with asyncio.timeout(ASK_S), self._session.get(url) as answer:
+                body = await answer.json() if answer.status in expected else {}
+        except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
+            return {}
+        return body if isinstance(body, dict) else {}
 
 
-def _troubles(status: ClusterStatus) -> str:
-    return "; ".join(row.trouble for row in status.brokers if row.trouble) or "no broker says why"
-
-
-def _no_leader(status: ClusterStatus, within_s: float) -> str:
-    return f"no leader serves after {within_s:g} s: {_troubles(status)}"
-
-
-def _has_started(status: ClusterStatus, node: str) -> bool:
-    return any(row.id == node and row.up and row.health != STARTING for row in status.brokers)
-
-
-def _locks(data: Path) -> list[Path]:
-    """The locks of the brokers' data directories, whether held or not."""
-    return sorted(data.glob("*/lock"))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CannotStart(f"cannot make the folder {folder}: {error.strerror}") from error
+def _led(status: ClusterStatus, within_s: float) -> ClusterStatus:
+    if not status.serves:
+        raise ClusterError(f"no leader serves after {within_s:g} s: {status.troubles}")
+    return status

@@ -1,11 +1,12 @@
-"""Where the local cluster of a folder is written down, for commands and clients; must never run it.
+"""The state file of the local cluster of a folder, and the lock of the process that writes it.
 
 The file is ``.yak/cluster.json`` in the current folder, or what ``YAK_CLUSTER_FILE`` names. It
-holds the token that allows to kill brokers, so only its owner may read it.
+holds the token that allows killing brokers, so it is never readable by anyone but its owner.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -19,12 +20,12 @@ DEFAULT_SERVER: Final = "127.0.0.1:8080"
 
 
 class StateError(ValueError):
-    """The state file is there and cannot be used; one sentence."""
+    """The state file exists and cannot be used; one sentence."""
 
 
 @dataclass(frozen=True)
 class ClusterState:
-    """What the supervisor of a running cluster says about it.
+    """A running cluster, as its supervisor writes it down.
 
     ``supervisor`` is its process id, ``control`` the host:port that takes commands with ``token``,
     ``brokers`` are (id, url). Paths are absolute.
@@ -42,17 +43,17 @@ class ClusterState:
 
 
 def state_path() -> Path:
-    """Where the state file of the current folder is, or would be."""
+    """Return the path of the state file of the current folder, which may not exist."""
     return Path(os.environ.get("YAK_CLUSTER_FILE") or DEFAULT_PATH).absolute()
 
 
 def lock_path(path: Path) -> Path:
-    """The file that the supervisor of the cluster in ``path`` keeps locked."""
+    """Return the path of the lock that the supervisor of the state file ``path`` holds."""
     return path.with_name(path.name + ".lock")
 
 
 def write_state(path: Path, state: ClusterState) -> None:
-    """Put the file in place, whole and for its owner alone. Raises OSError."""
+    """Replace the file as a whole, readable by its owner alone. Raises OSError."""
     body: dict[str, Any] = {"schema": SCHEMA, "kind": KIND, **asdict(state)}
     body["brokers"] = [{"id": node, "url": url} for node, url in state.brokers]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,20 +67,14 @@ def write_state(path: Path, state: ClusterState) -> None:
 
 
 def read_state(path: Path) -> ClusterState | None:
-    """What is written down, None if nothing is. Raises StateError.
+    """Return what is written down, None if nothing is. Raises StateError.
 
     The supervisor may have died since: see :func:`is_alive`.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StateError(f"cannot read {path}: {error}") from error
-    try:
-        body = json.loads(text)
+        body = json.loads(path.read_text(encoding="utf-8"))
         if body["kind"] != KIND or int(body["schema"]) > SCHEMA:
-            raise StateError(f"{path} is no state file of a cluster, or a newer YAK wrote it")
+            raise StateError(f"{path} is not the state file of a cluster, or of a newer YAK")
         return ClusterState(
             cluster=str(body["cluster"]),
             supervisor=int(body["supervisor"]),
@@ -91,6 +86,10 @@ def read_state(path: Path) -> ClusterState | None:
             data_dir=str(body["data_dir"]),
             log_dir=str(body["log_dir"]),
         )
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise StateError(f"cannot read {path}: {error.strerror}") from error
     except StateError:
         raise
     except (ValueError, KeyError, TypeError) as error:
@@ -98,7 +97,7 @@ def read_state(path: Path) -> ClusterState | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process has this id; it may be another one that got it since."""
+    """Return whether a process has this id; it may be another one that got it since."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -109,10 +108,10 @@ def is_alive(pid: int) -> bool:
 
 
 def bootstrap_servers() -> tuple[str, ...]:
-    """Where clients ask for the brokers when nobody told them: ``host:port`` each.
+    """Return where clients find brokers by default, each ``host:port``. Raises StateError.
 
     The local cluster of this folder if one runs, else ``YAK_BOOTSTRAP_SERVERS``, else
-    127.0.0.1:8080. Raises StateError, which is a ValueError.
+    127.0.0.1:8080.
     """
     state = read_state(state_path())
     if state is not None and is_alive(state.supervisor):
@@ -120,3 +119,47 @@ def bootstrap_servers() -> tuple[str, ...]:
     words = os.environ.get("YAK_BOOTSTRAP_SERVERS", "").split(",")
     given = tuple(word.strip() for word in words if word.strip())
     return given or (DEFAULT_SERVER,)
+
+
+class InUse(Exception):
+    """Another process holds the lock; ``holder`` is its id, 0 if unknown."""
+
+    def __init__(self, holder: int) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+def take_lock(path: Path) -> int:
+    """Lock a file until the returned descriptor is closed. Raises InUse, OSError.
+
+    The system frees the lock however its holder ends. Child processes do not inherit it, so a
+    broker that outlives its supervisor for a moment does not hold it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, b"%d\n" % os.getpid(), 0)
+    except BaseException as error:
+        os.close(fd)
+        if isinstance(error, BlockingIOError):
+            raise InUse(holder_of(path) or 0) from None
+        raise
+    return fd
+
+
+def holder_of(path: Path) -> int | None:
+    """Return the process that holds the lock, 0 if its id is unknown, None if the lock is free."""
+    try:
+        fd = os.open(path, os.O_RDWR)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(fd, 20, 0).strip()
+        return int(text) if text.isdigit() else 0
+    finally:
+        os.close(fd)
+    return None

@@ -1,0 +1,92 @@
+"""The state of a cluster, merged from the answers of its brokers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, merge, show
+
+ROWS = tuple(
+    BrokerStatus(f"n{number}", f"http://127.0.0.1:{number}", number, state="running")
+    for number in (1, 2, 3)
+)
+
+
+def answer(
+    node: str, leader: str | None, epoch: int, version: int, hw: int = 0, **health: Any
+) -> Answer:
+    """Return the answers of a broker that believes in this leader."""
+    role = "leader" if node == leader else "follower"
+    view: dict[str, Any] = {"leader": leader, "epoch": epoch, "version": version, "hw": hw}
+    health = {"status": "ok", "role": role, "leo": hw + 1, "hw": hw} | health
+    return health, view | {"isr": [], "elr": []}
+
+
+def test_leaders_own_view_counts_among_equals() -> None:
+    """Goal: leader, epoch, version and its high watermark, which followers learn later."""
+    answers = {
+        "n1": answer("n1", "n2", 3, 7, hw=4),
+        "n2": answer("n2", "n2", 3, 7, hw=9),
+        "n3": answer("n3", "n2", 3, 7, hw=5),
+    }
+    status = merge("yak", ROWS, answers)
+    assert (status.leader, status.epoch, status.version, status.hw) == ("n2", 3, 7, 9)
+    assert status.serves
+    assert [(row.role, row.leo, row.hw, row.up) for row in status.brokers] == [
+        ("follower", 5, 4, True),
+        ("leader", 10, 9, True),
+        ("follower", 6, 5, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "leader"),
+    [
+        ({"n1": answer("n1", "n1", 3, 9), "n2": answer("n2", "n2", 4, 8)}, "n2"),
+        ({"n1": answer("n1", "n1", 3, 9), "n3": answer("n3", None, 3, 10)}, None),
+    ],
+)
+def test_newest_view_counts(answers: dict[str, Answer], leader: str | None) -> None:
+    """Goal: the higher epoch wins, then the higher version, whatever an old leader believes."""
+    status = merge("yak", ROWS, answers)
+    assert (status.leader, status.serves) == (leader, leader is not None)
+
+
+@pytest.mark.parametrize(
+    ("of_leader", "trouble"),
+    [
+        (({}, {}), ""),
+        (answer("n2", "n2", 3, 7, status="degraded", reason="it is ill"), "n2: it is ill"),
+    ],
+)
+def test_leader_without_health_does_not_serve(of_leader: Answer, trouble: str) -> None:
+    """Goal: the leader that others name counts only if it answers that it is ok."""
+    answers = {"n1": answer("n1", "n2", 3, 7), "n2": of_leader}
+    status = merge("yak", ROWS, answers)
+    assert (status.leader, status.serves) == ("n2", False)
+    assert status.brokers[1].up == bool(trouble)
+    assert [row.trouble for row in status.brokers] == ["", trouble, ""]
+
+
+def test_no_answer_leaves_everything_unknown() -> None:
+    """Goal: null where nothing is known."""
+    status = merge("yak", ROWS, {})
+    assert not status.serves
+    body = status.as_json()
+    assert [body[name] for name in ("leader", "epoch", "hw", "version")] == [None] * 4
+
+
+def test_json_is_the_object_of_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
+    """Goal: the keys that docs and scripts rely on, a way back from JSON, and a table."""
+    status = merge("yak", ROWS, {"n1": answer("n1", "n1", 1, 1)})
+    body = status.as_json()
+    assert list(body) == ["cluster", "leader", "epoch", "isr", "elr", "hw", "version", "brokers"]
+    assert list(body["brokers"][0]) == ["id", "url", "pid", "role", "leo", "hw", "up"]
+    assert ClusterStatus.from_dict(asdict(status)) == status
+    show(status)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("cluster yak: leader n1, epoch 1")
+    assert [line.split()[:2] for line in lines[2:]] == [["n1", "ok"], ["n2", "no"], ["n3", "no"]]
