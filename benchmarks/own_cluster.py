@@ -26,7 +26,7 @@ from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult, SendBatch, SendResult
 from yak_core.contract.node import Node
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NodeId
+from yak_core.ids import Epoch, NodeId
 from yak_net.client.consumer import Consumer
 from yak_net.client.options import MakeConfig, Runtime
 from yak_net.client.producer import Producer
@@ -236,7 +236,7 @@ class _Confirming:
         """Written, where the one before ended."""
         assert isinstance(call, SendBatch)
         future: asyncio.Future[ClientResult] = self._loop.create_future()
-        future.set_result(SendResult(ErrorCode.NONE, Outcome.WRITTEN, self._end, 0))
+        future.set_result(SendResult(ErrorCode.NONE, Outcome.WRITTEN, self._end, Epoch(0)))
         self._end += call.batch.count
         return future
 

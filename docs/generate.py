@@ -279,7 +279,7 @@ def transition_table() -> str:
     for name, value in vars(transitions).items():
         match = re.match(r"(T\d+): (.*)", inspect.getdoc(value) or "", re.DOTALL)
         if match is not None and inspect.isfunction(value):
-            asked = ", ".join(code(p) for p in inspect.signature(value).parameters if p != "record")
+            asked = ", ".join(code(p) for p in inspect.signature(value).parameters if p != "state")
             said_so = sentence(flowing(match.group(2)))
             found.append((match.group(1), code(name), asked, said_so))
     return table(("number", "function", "asked with", "what it does"), sorted(found))

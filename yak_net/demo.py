@@ -143,7 +143,7 @@ async def _note_leader(cluster: Supervisor, story: _Story, besides: NodeId = "")
             await asyncio.sleep(LOOK_S)
     assert status.epoch is not None
     if status.epoch not in story.leaders:
-        story.leaders[status.epoch] = status.leader
+        story.leaders[Epoch(status.epoch)] = status.leader
         story.tell(f"{status.leader} leads epoch {status.epoch}")
     return status.leader
 

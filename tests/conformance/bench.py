@@ -17,7 +17,7 @@ from yak_core.contract.events import Called, Event, Received, Started, TimerFire
 from yak_core.contract.host import Host
 from yak_core.contract.messages import DescribeRequest, Replicate, ReplicateAck, Request
 from yak_core.contract.node import Node, Snapshot
-from yak_core.ids import Micros, NodeId, OpId
+from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, Micros, NodeId, OpId
 
 SECOND: Final = 1_000_000
 """In microseconds. Patience of most checks: far more than anything should take."""
@@ -194,7 +194,7 @@ class Orders:
     def op(self) -> OpId:
         """A fresh operation id."""
         self.ops += 1
-        return self.ops
+        return OpId(self.ops)
 
     def give(self, *effects: Effect) -> None:
         """Have one step order exactly these effects, and return once the step was taken."""
@@ -247,7 +247,7 @@ def start_both(bench: Bench) -> tuple[Probe, Probe]:
 
 def numbered(number: int) -> ReplicateAck:
     """A message that can be told from others."""
-    return ReplicateAck(1, 1, number, number)
+    return ReplicateAck(Epoch(1), BrokerEpoch(1), number, number)
 
 
 def arrived(probe: Probe) -> list[int]:
@@ -278,12 +278,22 @@ def batch(at: int, epoch: int, *values: bytes) -> Batch:
     return replace(there, data=stamped(there))
 
 
-def append(op: OpId, *batches: Batch, generation: int = 0) -> AppendLog:
+FIRST = LogGeneration(0)
+
+
+def append(op: OpId, *batches: Batch, generation: LogGeneration = FIRST) -> AppendLog:
     """An order to write batches."""
     return AppendLog(op, generation, batches)
 
 
-def ship(op: OpId, start: int, end: int, *, generation: int = 0, size: int = 1 << 20) -> SendLog:
+def ship(
+    op: OpId,
+    start: int,
+    end: int,
+    *,
+    generation: LogGeneration = FIRST,
+    size: int = 1 << 20,
+) -> SendLog:
     """An order to send n2 what lies in [start, end)."""
-    header = Replicate(1, "n1", 0, start, -1, (), 0, 0, op)
+    header = Replicate(Epoch(1), "n1", 0, start, Epoch(-1), (), 0, 0, op)
     return SendLog(op, generation, "n2", header, start, end, size)

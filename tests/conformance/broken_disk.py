@@ -15,6 +15,7 @@ from yak_core.contract.effects import (
 )
 from yak_core.contract.events import DiskDone, DiskOk, Event, NoSpace, Shipped, Started
 from yak_core.contract.messages import with_batches, with_records
+from yak_core.ids import LogGeneration
 from yak_core.manual.backend import ManualBackend
 from yak_core.manual.disk import PendingOrder
 
@@ -44,7 +45,7 @@ class ForgetsGenerations(ManualBackend):
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, DiskDone):
-            event = replace(event, generation=0)
+            event = replace(event, generation=LogGeneration(0))
         super().deliver(event, cause)
 
 

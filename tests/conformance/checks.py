@@ -33,6 +33,7 @@ from yak_core.contract.effects import (
 )
 from yak_core.contract.events import Called, DiskDone, MetaReply, Received, TimerFired
 from yak_core.contract.messages import DescribeRequest
+from yak_core.ids import BrokerEpoch, CallId, LogGeneration, OpId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     REFUSED_STAMP,
@@ -61,10 +62,10 @@ def one_step_at_a_time(maker: Maker) -> None:
     orders = Orders(bench, "n1", one)
     for round_number in range(1, 6):
         orders.give(
-            FlushLog(orders.op(), 0),
+            FlushLog(orders.op(), LogGeneration(0)),
             SetTimer(f"t{round_number}", 0, 0),
             SaveState(orders.op(), "key", b"value"),
-            CallMeta(round_number, Read()),
+            CallMeta(CallId(round_number), Read()),
         )
     happened(bench, lambda: len(one.events(MetaReply)) == 5, "five replies of the store")
     happened(bench, lambda: len(one.events(DiskDone)) == 10, "ten completions of the disk")
@@ -82,9 +83,13 @@ def effects_start_before_the_next_event(maker: Maker) -> None:
     orders = Orders(bench, "n1", one)
     one.on(
         lambda event: isinstance(event, DiskDone) and event.op == 1,
-        lambda: [Send("n2", numbered(2)), FlushLog(3, 0)],
+        lambda: [Send("n2", numbered(2)), FlushLog(OpId(3), LogGeneration(0))],
     )
-    orders.give(FlushLog(1, 0), FlushLog(2, 0), Send("n2", numbered(1)))
+    orders.give(
+        FlushLog(OpId(1), LogGeneration(0)),
+        FlushLog(OpId(2), LogGeneration(0)),
+        Send("n2", numbered(1)),
+    )
     happened(bench, lambda: sorted(arrived(two)) == [1, 2], "both messages")
     happened(bench, lambda: len(one.events(DiskDone)) == 3, "three flushes")
     assert [event.op for event in one.events(DiskDone) if isinstance(event, DiskDone)] == [1, 2, 3]
@@ -101,7 +106,9 @@ def time_is_whole_and_never_goes_back(maker: Maker) -> None:
     orders = Orders(bench, "n1", one)
     for number in range(1, 11):
         orders.give(
-            SetTimer("tick", MS, 3 * MS), Send("n2", numbered(number)), FlushLog(orders.op(), 0)
+            SetTimer("tick", MS, 3 * MS),
+            Send("n2", numbered(number)),
+            FlushLog(orders.op(), LogGeneration(0)),
         )
         happened(bench, lambda n=number: len(one.times("tick")) == n, "the timer")  # type: ignore[misc]
     happened(bench, lambda: len(arrived(one)) == 10, "ten messages")
@@ -227,12 +234,12 @@ def store_answers_each_call_once(maker: Maker) -> None:
     one, _ = start_both(bench)
     orders = Orders(bench, "n1", one)
     first = _first("a1")
-    orders.give(CallMeta(1, Cas(None, first, None)))
+    orders.give(CallMeta(CallId(1), Cas(None, first, None)))
     happened(bench, lambda: len(one.events(MetaReply)) == 1, "the record is created")
     orders.give(
-        CallMeta(2, Read()),
-        CallMeta(3, Cas(None, _first("a2"), None)),
-        CallMeta(4, RenewLease("n1", 1, None)),
+        CallMeta(CallId(2), Read()),
+        CallMeta(CallId(3), Cas(None, _first("a2"), None)),
+        CallMeta(CallId(4), RenewLease("n1", BrokerEpoch(1), None)),
     )
     happened(bench, lambda: len(one.events(MetaReply)) == 4, "three more replies")
     quiet(bench)
@@ -255,12 +262,12 @@ def store_out_of_reach_answers_unknown(maker: Maker) -> None:
     one, _ = start_both(bench)
     orders = Orders(bench, "n1", one)
     bench.cut_store()
-    orders.give(CallMeta(1, Cas(None, _first("a1"), None)), CallMeta(2, Read()))
+    orders.give(CallMeta(CallId(1), Cas(None, _first("a1"), None)), CallMeta(CallId(2), Read()))
     happened(bench, lambda: len(one.events(MetaReply)) == 2, "two calls timed out")
     bench.heal_store()
     quiet(bench)
     assert _outcomes(one) == {1: [Unknown()], 2: [Unknown()]}
-    orders.give(CallMeta(3, Read()))
+    orders.give(CallMeta(CallId(3), Read()))
     happened(bench, lambda: len(one.events(MetaReply)) == 3, "the store is back")
     done = _outcomes(one)[3][0]
     assert isinstance(done, StoreOk)
@@ -273,11 +280,11 @@ def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
     one, _ = start_both(bench)
     orders = Orders(bench, "n1", one)
     bench.lose_replies("n1")
-    orders.give(CallMeta(1, Cas(None, _first("a1"), None)))
+    orders.give(CallMeta(CallId(1), Cas(None, _first("a1"), None)))
     happened(bench, lambda: len(one.events(MetaReply)) == 1, "the call timed out")
     assert _outcomes(one) == {1: [Unknown()]}
     bench.heal_store()
-    orders.give(CallMeta(2, Read()))
+    orders.give(CallMeta(CallId(2), Read()))
     happened(bench, lambda: len(one.events(MetaReply)) == 2, "the record is read")
     quiet(bench)
     assert len(one.events(MetaReply)) == 2

@@ -40,6 +40,7 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.messages import DescribeRequest, FetchResponse
 from yak_core.errors import ErrorCode
+from yak_core.ids import CallId, Epoch, LogGeneration, OpId
 from yak_core.metadata.store_calls import Read
 
 
@@ -66,15 +67,15 @@ def writes_complete_once_in_issue_order(maker: Maker) -> None:
     one, _ = start_both(bench)
     orders = Orders(bench, "n1", one)
     orders.give(
-        append(1, batch(0, 1, b"a")),
-        FlushLog(2, 0),
-        append(3, batch(1, 1, b"b")),
-        SaveState(4, "key", b"value"),
-        TruncateLog(5, 1, 1),
-        FlushLog(6, 1),
-        append(7, batch(1, 2, b"c"), generation=1),
-        SaveState(8, "key", None),
-        FlushLog(9, 1),
+        append(OpId(1), batch(0, 1, b"a")),
+        FlushLog(OpId(2), LogGeneration(0)),
+        append(OpId(3), batch(1, 1, b"b")),
+        SaveState(OpId(4), "key", b"value"),
+        TruncateLog(OpId(5), LogGeneration(1), 1),
+        FlushLog(OpId(6), LogGeneration(1)),
+        append(OpId(7), batch(1, 2, b"c"), generation=LogGeneration(1)),
+        SaveState(OpId(8), "key", None),
+        FlushLog(OpId(9), LogGeneration(1)),
     )
     happened(bench, lambda: 9 in ops(one), "the last flush")
     quiet(bench)
@@ -89,7 +90,7 @@ def read_waits_for_no_write(maker: Maker) -> None:
     orders = Orders(bench, "n1", one)
     bench.stall_disk("n1")
     sent = batch(0, 1, b"a")
-    orders.give(append(1, sent), FlushLog(2, 0), ship(3, 0, 1))
+    orders.give(append(OpId(1), sent), FlushLog(OpId(2), LogGeneration(0)), ship(OpId(3), 0, 1))
     happened(bench, lambda: bool(shipped_to(two)), "the message")
     happened(bench, lambda: 3 in ops(one), "the report of the shipment")
     assert shipped_to(two) == [(sent,)]
@@ -103,7 +104,7 @@ def order_of_effects_decides_what_is_read(maker: Maker) -> None:
     bench = maker(False)
     one, two = start_both(bench)
     orders = Orders(bench, "n1", one)
-    orders.give(ship(1, 0, 1), append(2, batch(0, 1, b"a")), ship(3, 0, 1))
+    orders.give(ship(OpId(1), 0, 1), append(OpId(2), batch(0, 1, b"a")), ship(OpId(3), 0, 1))
     happened(bench, lambda: sorted(ops(one)) == [1, 2, 3], "all three")
     quiet(bench)
     assert (1, 0, NotShipped()) in done(one)
@@ -116,14 +117,14 @@ def ships_whole_batches_within_bounds(maker: Maker) -> None:
     one, two = start_both(bench)
     orders = Orders(bench, "n1", one)
     parts = (batch(0, 1, b"a", b"b"), batch(2, 1, b"c"), batch(3, 1, b"d", b"e", b"f"))
-    orders.give(append(1, *parts), FlushLog(2, 0))
+    orders.give(append(OpId(1), *parts), FlushLog(OpId(2), LogGeneration(0)))
     happened(bench, lambda: ops(one) == [1, 2], "the flush")
     wanted = {
-        ship(3, 0, 6): parts,
-        ship(4, 2, 6): parts[1:],
-        ship(5, 0, 5): parts[:2],
-        ship(6, 0, 6, size=1): parts[:1],
-        ship(7, 0, 6, size=parts[0].size + parts[1].size): parts[:2],
+        ship(OpId(3), 0, 6): parts,
+        ship(OpId(4), 2, 6): parts[1:],
+        ship(OpId(5), 0, 5): parts[:2],
+        ship(OpId(6), 0, 6, size=1): parts[:1],
+        ship(OpId(7), 0, 6, size=parts[0].size + parts[1].size): parts[:2],
     }
     for number, (order, expected) in enumerate(wanted.items(), start=1):
         orders.give(order)
@@ -132,7 +133,7 @@ def ships_whole_batches_within_bounds(maker: Maker) -> None:
         size = sum(part.size for part in expected)
         happened(bench, lambda op=order.op: op in ops(one), "its report")  # type: ignore[misc]
         assert done(one)[-1] == (order.op, 0, Shipped(expected[-1].end, size))
-    orders.give(ship(8, 6, 9))
+    orders.give(ship(OpId(8), 6, 9))
     happened(bench, lambda: 8 in ops(one), "the report of nothing")
     assert done(one)[-1] == (8, 0, NotShipped())
 
@@ -143,15 +144,19 @@ def shipment_is_of_the_moment_of_the_order(maker: Maker) -> None:
     one, two = start_both(bench)
     orders = Orders(bench, "n1", one)
     old, new = batch(0, 1, b"old"), batch(0, 2, b"new")
-    orders.give(append(1, old), FlushLog(2, 0))
+    orders.give(append(OpId(1), old), FlushLog(OpId(2), LogGeneration(0)))
     happened(bench, lambda: 2 in ops(one), "the flush")
-    orders.give(ship(3, 0, 1), TruncateLog(4, 1, 0), append(5, new, generation=1))
+    orders.give(
+        ship(OpId(3), 0, 1),
+        TruncateLog(OpId(4), LogGeneration(1), 0),
+        append(OpId(5), new, generation=LogGeneration(1)),
+    )
     happened(bench, lambda: sorted(ops(one)) == [1, 2, 3, 4, 5], "all of it")
     quiet(bench)
     results = [result for op, _, result in done(one) if op == 3]
     assert results in ([Shipped(1, old.size)], [NotShipped()])
     assert shipped_to(two) == ([(old,)] if results == [Shipped(1, old.size)] else [])
-    orders.give(ship(6, 0, 1, generation=1))
+    orders.give(ship(OpId(6), 0, 1, generation=LogGeneration(1)))
     happened(bench, lambda: (new,) in shipped_to(two), "the new batch")
 
 
@@ -161,8 +166,8 @@ def answer_carries_whole_batches(maker: Maker) -> None:
     one, _ = start_both(bench)
     orders = Orders(bench, "n1", one)
     parts = (batch(0, 1, b"a", b"b"), batch(2, 1, b"c"))
-    orders.give(append(1, *parts))
-    header = FetchResponse(7, ErrorCode.NONE, (), 3, 0, "n1", 1)
+    orders.give(append(OpId(1), *parts))
+    header = FetchResponse(7, ErrorCode.NONE, (), 3, 0, "n1", Epoch(1))
     question = DescribeRequest(99)
 
     def answers() -> list[AnswerLog]:
@@ -176,7 +181,7 @@ def answer_carries_whole_batches(maker: Maker) -> None:
     )
     bench.call("n1", question)
     happened(bench, lambda: bool(bench.answers), "the answer")
-    assert bench.answers == [FetchResponse(7, ErrorCode.NONE, parts, 3, 0, "n1", 1)]
+    assert bench.answers == [FetchResponse(7, ErrorCode.NONE, parts, 3, 0, "n1", Epoch(1))]
 
 
 def full_disk_appends_nothing(maker: Maker) -> None:
@@ -186,12 +191,12 @@ def full_disk_appends_nothing(maker: Maker) -> None:
     orders = Orders(bench, "n1", one)
     bench.stall_disk("n1")
     bench.fill_disk("n1")
-    orders.give(append(1, batch(0, 1, b"a")))
-    orders.give(append(2, batch(1, 1, b"b")))
+    orders.give(append(OpId(1), batch(0, 1, b"a")))
+    orders.give(append(OpId(2), batch(1, 1, b"b")))
     bench.release_disk("n1")
     happened(bench, lambda: ops(one) == [1, 2], "both appends")
     assert done(one) == [(1, 0, NoSpace()), (2, 0, NoSpace())]
-    orders.give(ship(3, 0, 2))
+    orders.give(ship(OpId(3), 0, 2))
     happened(bench, lambda: 3 in ops(one), "the report of nothing")
     assert done(one)[-1] == (3, 0, NotShipped())
     assert shipped_to(two) == []
@@ -219,8 +224,16 @@ def only_what_was_flushed_survives(maker: Maker) -> None:
     one, _ = start_both(bench)
     orders = Orders(bench, "n1", one)
     flushed, unflushed = batch(0, 1, b"a", b"b"), batch(2, 3, b"c")
-    orders.give(append(1, flushed), FlushLog(2, 0), SaveState(3, "kept", b"1"))
-    orders.give(SaveState(4, "gone", b"2"), SaveState(5, "gone", None), append(6, unflushed))
+    orders.give(
+        append(OpId(1), flushed),
+        FlushLog(OpId(2), LogGeneration(0)),
+        SaveState(OpId(3), "kept", b"1"),
+    )
+    orders.give(
+        SaveState(OpId(4), "gone", b"2"),
+        SaveState(OpId(5), "gone", None),
+        append(OpId(6), unflushed),
+    )
     happened(bench, lambda: ops(one) == [1, 2, 3, 4, 5, 6], "all of it")
     first = one.started()
     found = restarted(bench, one).started()
@@ -242,10 +255,10 @@ def nothing_of_the_old_life_arrives(maker: Maker) -> None:
     bench.stall_disk("n1")
     orders.give(
         SetTimer("old", 100_000, 100_000),
-        append(1, batch(0, 1, b"a")),
-        FlushLog(2, 0),
-        SaveState(3, "key", b"value"),
-        CallMeta(1, Read()),
+        append(OpId(1), batch(0, 1, b"a")),
+        FlushLog(OpId(2), LogGeneration(0)),
+        SaveState(OpId(3), "key", b"value"),
+        CallMeta(CallId(1), Read()),
     )
     bench.crash("n1")
     again = Probe()
@@ -255,7 +268,9 @@ def nothing_of_the_old_life_arrives(maker: Maker) -> None:
     assert again.started().recovered.leo == 0
     for kind in (TimerFired, DiskDone, MetaReply, Called):
         assert again.events(kind) == [], f"{kind.__name__} of the old start arrived"
-    Orders(bench, "n1", again).give(SetTimer("new", 0, 0), FlushLog(1, 0), CallMeta(1, Read()))
+    Orders(bench, "n1", again).give(
+        SetTimer("new", 0, 0), FlushLog(OpId(1), LogGeneration(0)), CallMeta(CallId(1), Read())
+    )
     happened(bench, lambda: bool(again.events(MetaReply)), "a reply in the new start")
     happened(bench, lambda: ops(again) == [1], "a flush in the new start")
     happened(bench, lambda: len(again.times("new")) == 1, "a timer in the new start")
@@ -289,9 +304,9 @@ def bytes_stay_as_they_are(maker: Maker) -> None:
     orders = Orders(bench, "n1", one)
     values = (bytes(range(256)), b"", b"\0" * 1000)
     sent = batch(0, 4, *values)
-    orders.give(append(1, sent), FlushLog(2, 0))
+    orders.give(append(OpId(1), sent), FlushLog(OpId(2), LogGeneration(0)))
     happened(bench, lambda: 2 in ops(one), "the flush")
-    orders.give(ship(3, 0, 3))
+    orders.give(ship(OpId(3), 0, 3))
     happened(bench, lambda: bool(shipped_to(two)), "the message")
     (got,) = shipped_to(two)[0]
     assert got == sent

@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from tests.core.metadata_records import ok
-from yak_core.ids import Stamp
+from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Stamp
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     Cas,
@@ -66,7 +66,7 @@ def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
     if kind == "read":
         return Read()
     if kind == "beat":
-        return RenewLease(node, 1 + choice, named_stamp(model, stamp_choice))
+        return RenewLease(node, BrokerEpoch(1 + choice), named_stamp(model, stamp_choice))
     if kind == "publish":
         return Publish(tuple((f"{text}{i}", text) for i in range(choice)))
     expected = named_stamp(model, stamp_choice)
@@ -85,7 +85,10 @@ def proposed(base: PartitionState | None, choice: int, text: str, attempt: str) 
     if base is None:
         return replace(FIRST, attempt=attempt, store_id=text or "s1")
     grown = elect(
-        base, attempt=attempt, node="n1", broker_epoch=base.broker_epoch_of("n1") if choice else 0
+        base,
+        attempt=attempt,
+        node="n1",
+        broker_epoch=base.broker_epoch_of("n1") if choice else NO_BROKER_EPOCH,
     )
     if not isinstance(grown, PartitionState):
         node = base.replicas[choice % 2]

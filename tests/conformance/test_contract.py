@@ -26,6 +26,7 @@ from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.events import Received
 from yak_core.contract.messages import ProduceRequest, Replicate
+from yak_core.ids import Epoch
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
 
@@ -141,14 +142,19 @@ def test_a_broker_keeps_no_payload() -> None:
         settle(world)
     assert advance(world, 10 * SECOND, lambda: _isr(world) == config.replicas)
     for _ in range(200):
-        world.call("n1", ProduceRequest(0, -1, -1, SECOND, batch(0, -1, PAYLOAD)))
+        world.call("n1", ProduceRequest(0, Epoch(-1), -1, SECOND, batch(0, -1, PAYLOAD)))
         advance(world, SECOND // 100)
     advance(world, SECOND)
     brokers = [world.host(node_id).node for node_id in config.replicas]
     assert [payloads_in(node) for node in brokers] == [0, 0, 0]
     assert all(isinstance(node, Broker) and node.hw == 200 for node in brokers)
     probe = Probe()
-    probe.step(0, Received("n1", Replicate(1, "n1", 0, 0, -1, (batch(0, 1, PAYLOAD),), 0, 0, 1)))
+    probe.step(
+        0,
+        Received(
+            "n1", Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (batch(0, 1, PAYLOAD),), 0, 0, 1)
+        ),
+    )
     assert payloads_in(probe) == 1
 
 

@@ -25,6 +25,7 @@ from redis.retry import Retry
 from tests.conformance.store_calls import FIRST, KINDS, OPS, Op, kind_of, request_of
 from tests.core.metadata_records import led, ok
 from tests.net.redis_server import redis_server
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionStateError, encode_partition_state
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import (
@@ -148,8 +149,8 @@ def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
     calls: list[MetaRequest] = [
         Read(),
         Cas(None, state, None),
-        RenewLease("n1", 1, state.stamp),
-        RenewLease("n1", 1, None),
+        RenewLease("n1", BrokerEpoch(1), state.stamp),
+        RenewLease("n1", BrokerEpoch(1), None),
         Publish((("leader", "n1"),)),
     ]
     for call in calls:
@@ -163,7 +164,7 @@ def test_script_flush_in_mid_sequence_loses_no_call(server: Server) -> None:
 def test_clusters_on_one_server_do_not_see_each_other(server: Server) -> None:
     one, other = LuaStore(server.client, "one"), LuaStore(server.client, "other")
     one.apply(Cas(None, FIRST, None))
-    one.apply(RenewLease("n1", 1, None))
+    one.apply(RenewLease("n1", BrokerEpoch(1), None))
     one.apply(Publish((("leader", "n1"),)))
     assert (other.state, other.renewals, other.status) == (None, {}, {})
 
@@ -172,7 +173,7 @@ def test_beats_are_exact_far_beyond_any_run(server: Server) -> None:
     """Lua counts in floating point and by itself prints from 10**14 on with an exponent."""
     store = LuaStore(server.client, "c")
     server.client.hset(keys_of("c").renewals, "n1", f"4:{2**53 - 2}")
-    assert store.apply(RenewLease("n1", 5, None)) == store.apply(Read())
+    assert store.apply(RenewLease("n1", BrokerEpoch(5), None)) == store.apply(Read())
     assert store.renewals == {"n1": (5, 2**53 - 1)}
 
 
@@ -180,7 +181,7 @@ def test_beats_are_exact_far_beyond_any_run(server: Server) -> None:
 def test_damaged_store_is_reported_and_not_written_to(server: Server, damage: str) -> None:
     store, keys = LuaStore(server.client, "c"), keys_of("c")
     store.apply(Cas(None, FIRST, None))
-    store.apply(RenewLease("n1", 1, None))
+    store.apply(RenewLease("n1", BrokerEpoch(1), None))
     if damage == "no value":
         server.client.hdel(keys.state, "value")
     elif damage == "no stamp":
@@ -191,7 +192,7 @@ def test_damaged_store_is_reported_and_not_written_to(server: Server, damage: st
         server.client.hset(keys.state, damage, "9")
     held = server.client.hgetall(keys.state), server.client.hgetall(keys.renewals)
     calls: list[MetaRequest] = [Read(), Cas(None, FIRST, None), Cas(FIRST.stamp, FIRST, ("n1", 1))]
-    calls += [RenewLease("n1", 1, None)] if damage == "beat" else []
+    calls += [RenewLease("n1", BrokerEpoch(1), None)] if damage == "beat" else []
     for call in calls if damage in ("beat", "version", "attempt") else calls[:2]:
         with pytest.raises(PartitionStateError):
             store.apply(call)

@@ -25,6 +25,7 @@ from yak_core.contract.messages import (
     ReplicateReject,
 )
 from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.wire.layouts import (
     BATCH,
     BATCHES,
@@ -77,29 +78,39 @@ LARGE = made(*[bytes((number % 256,)) * 999 for number in range(64)], producer=(
 LOG = (stored(ONE, 5, 2), stored(TWO, 6, 3))
 
 SAMPLES: tuple[Message, ...] = (
-    Replicate(3, "n1", 6, 5, 2, LOG, 5, 1, 77),
-    Replicate(3, "n1", 6, 8, 3, (), 8, 0, 78),
-    ReplicateAck(3, 12, 8, 77),
-    ReplicateReject(3, 12, 8, 5, -1),
-    Fenced(4, "n2"),
-    Fenced(4, None),
-    ProduceRequest(1, 3, -1, 30_000_000, TWO),
-    ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, 6, 3, 8, "n1", 3),
+    Replicate(Epoch(3), "n1", 6, 5, Epoch(2), LOG, 5, 1, 77),
+    Replicate(Epoch(3), "n1", 6, 8, Epoch(3), (), 8, 0, 78),
+    ReplicateAck(Epoch(3), BrokerEpoch(12), 8, 77),
+    ReplicateReject(Epoch(3), BrokerEpoch(12), 8, 5, Epoch(-1)),
+    Fenced(Epoch(4), "n2"),
+    Fenced(Epoch(4), None),
+    ProduceRequest(1, Epoch(3), -1, 30_000_000, TWO),
+    ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, 6, Epoch(3), 8, "n1", Epoch(3)),
     ProduceResponse(
-        2, ErrorCode.NOT_LEADER_OR_FOLLOWER, Outcome.NOT_WRITTEN, -1, -1, 8, None, 3, "nöt here"
+        2,
+        ErrorCode.NOT_LEADER_OR_FOLLOWER,
+        Outcome.NOT_WRITTEN,
+        -1,
+        Epoch(-1),
+        8,
+        None,
+        Epoch(3),
+        "nöt here",
     ),
-    FetchRequest(3, 5, 2, 3, 1_048_576, 500_000),
-    FetchResponse(3, ErrorCode.NONE, LOG, 8, 0, "n1", 3),
-    FetchResponse(4, ErrorCode.OFFSET_OUT_OF_RANGE, (), 8, 1, None, 3, -1, "the log holds [1, 8)"),
+    FetchRequest(3, 5, Epoch(2), Epoch(3), 1_048_576, 500_000),
+    FetchResponse(3, ErrorCode.NONE, LOG, 8, 0, "n1", Epoch(3)),
+    FetchResponse(
+        4, ErrorCode.OFFSET_OUT_OF_RANGE, (), 8, 1, None, Epoch(3), -1, "the log holds [1, 8)"
+    ),
     ListOffsetsRequest(5, -2),
-    ListOffsetsResponse(5, ErrorCode.NONE, 8, 3, "n1", 3),
+    ListOffsetsResponse(5, ErrorCode.NONE, 8, Epoch(3), "n1", Epoch(3)),
     DescribeRequest(6),
     DescribeResponse(
         6,
         "n1",
         "leader",
         "n1",
-        3,
+        Epoch(3),
         9,
         ("n1", "n2"),
         ("n3",),
@@ -107,8 +118,8 @@ SAMPLES: tuple[Message, ...] = (
         8,
         0,
         (
-            ReplicaStatus("n1", "http://127.0.0.1:8080", 7, 8),
-            ReplicaStatus("n3", "", 4, -1),
+            ReplicaStatus("n1", "http://127.0.0.1:8080", BrokerEpoch(7), 8),
+            ReplicaStatus("n3", "", BrokerEpoch(4), -1),
         ),
     ),
 )

@@ -58,9 +58,9 @@ class FakeBroker:
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
-        self.broker_epoch: BrokerEpoch = 0
+        self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
         self.phase = "running"
-        self.epoch: Epoch = 0
+        self.epoch: Epoch = Epoch(0)
         self.leader: NodeId | None = None
         self.partition: PartitionState | None = None
         self.leading: FakeLeader | None = None

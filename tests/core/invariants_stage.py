@@ -29,7 +29,7 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.host import Host
 from yak_core.contract.messages import ProduceRequest, ReplicateAck, Response
-from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
+from yak_core.ids import BrokerEpoch, CallId, Epoch, LogGeneration, NodeId, Offset, OpId
 from yak_core.invariants import Invariants
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
@@ -58,7 +58,7 @@ class Stage:
             self.register(node)
         self.lead("n1")
         for node in ("n2", "n3"):
-            self.follow(node, 1)
+            self.follow(node, Epoch(1))
         self.shown("n2", "n3")
         self.admit("n1", "n2", "n3")
 
@@ -165,7 +165,7 @@ class Stage:
                 ancestors=(known.stamp, *known.ancestors),
                 leader=node,
                 leader_broker_epoch=known.broker_epoch_of(node),
-                leader_epoch=known.leader_epoch + 1,
+                leader_epoch=Epoch(known.leader_epoch + 1),
                 last_leader=known.leader,
                 isr=tuple(sorted((node, *others))),
                 elr=(),
@@ -261,7 +261,7 @@ class Stage:
         log = self.node(node).log
         for batch in batches:
             fold(log, batch)
-        self.step(node, event, AppendLog(self.op(), 0, batches))
+        self.step(node, event, AppendLog(OpId(self.op()), LogGeneration(0), batches))
 
     def append_untold(self, node: NodeId, batch: Batch) -> None:
         """The batch joins the node's log, and its producer table is not told."""
@@ -270,7 +270,7 @@ class Stage:
         log.producers = kept.fork()
         fold(log, batch)
         log.producers = kept
-        self.step(node, QUIET, AppendLog(self.op(), 0, (batch,)))
+        self.step(node, QUIET, AppendLog(OpId(self.op()), LogGeneration(0), (batch,)))
 
     def cut(
         self,
@@ -292,19 +292,19 @@ class Stage:
             log.epochs = index
         if producers is not None:
             log.producers = producers
-        self.step(node, QUIET, TruncateLog(self.op(), 0, end))
+        self.step(node, QUIET, TruncateLog(OpId(self.op()), LogGeneration(0), end))
 
     def flush(self, node: NodeId) -> None:
         """All that the node has is written and flushed."""
         log, op = self.node(node).log, self.op()
-        self.step(node, QUIET, FlushLog(op, 0))
+        self.step(node, QUIET, FlushLog(OpId(op), LogGeneration(0)))
         log.appended_end = log.durable_end = log.leo
-        self.step(node, DiskDone(op, 0, DiskOk()))
+        self.step(node, DiskDone(OpId(op), LogGeneration(0), DiskOk()))
 
     def no_space(self, node: NodeId, batch: Batch) -> None:
         """The batch joins the node's log in memory, and its disk is full."""
         self.append(node, batch)
-        self.step(node, DiskDone(self.ops, 0, NoSpace()))
+        self.step(node, DiskDone(OpId(self.ops), LogGeneration(0), NoSpace()))
 
     def have(self, node: NodeId, *batches: Batch) -> None:
         self.append(node, *batches)
@@ -344,11 +344,13 @@ class Stage:
 
     def ask(self, node: NodeId, call: int, batch: Batch, *effects: Effect) -> None:
         """A producer's request reaches the node."""
-        request = ProduceRequest(call, 0, -1, 1, replace(batch, base_offset=0, epoch=-1))
-        self.step(node, Called(call, request, 0), *effects)
+        request = ProduceRequest(
+            call, Epoch(0), -1, 1, replace(batch, base_offset=0, epoch=Epoch(-1))
+        )
+        self.step(node, Called(CallId(call), request, 0), *effects)
 
     def answer(self, node: NodeId, call: int, response: Response) -> None:
-        self.step(node, QUIET, Answer(call, response))
+        self.step(node, QUIET, Answer(CallId(call), response))
 
     def client(self, client: NodeId, event: Event, *effects: Effect) -> None:
         if client not in self.hosts:
@@ -359,13 +361,13 @@ class Stage:
 
     def send(self, client: NodeId, call: int, batch: Batch) -> None:
         """A producer node is asked to send a batch, and does."""
-        request = ProduceRequest(call, 0, -1, 1, batch)
+        request = ProduceRequest(call, Epoch(0), -1, 1, batch)
         plain = replace(batch, producer_id=-1, producer_epoch=-1, base_sequence=-1)
-        self.client(client, Called(call, SendBatch(plain), 0), Send("n1", request))
+        self.client(client, Called(CallId(call), SendBatch(plain), 0), Send("n1", request))
 
     def tell(self, client: NodeId, call: int, result: ClientResult) -> None:
         """A client node gives its application a result."""
-        self.client(client, QUIET, Answer(call, result))
+        self.client(client, QUIET, Answer(CallId(call), result))
 
     def poll(self, client: NodeId, call: int) -> None:
-        self.client(client, Called(call, Poll(), 0))
+        self.client(client, Called(CallId(call), Poll(), 0))

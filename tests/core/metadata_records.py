@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import (
     Rejected,
@@ -41,18 +42,25 @@ def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> Partitio
     """n1 (incarnation 1) leads epoch 1; n2 is incarnation 2, n3 is 3; version 4 or 5."""
     state = ok(register(first(min_isr), attempt="a2", node="n2", clean=True, url="u2"))
     state = ok(register(state, attempt="a3", node="n3", clean=True, url="u3"))
-    state = ok(elect(state, attempt="a4", node="n1", broker_epoch=1))
+    state = ok(elect(state, attempt="a4", node="n1", broker_epoch=BrokerEpoch(1)))
     if isr == ("n1",):
         return state
     added = tuple((node, state.broker_epoch_of(node)) for node in isr if node != "n1")
-    return ok(alter_isr(state, attempt="a5", node="n1", broker_epoch=1, isr=isr, added=added))
+    return ok(
+        alter_isr(state, attempt="a5", node="n1", broker_epoch=BrokerEpoch(1), isr=isr, added=added)
+    )
 
 
 def shrunk(state: PartitionState, isr: tuple[str, ...]) -> PartitionState:
     """n1 takes members out of the ISR."""
     return ok(
         alter_isr(
-            state, attempt=f"s{state.partition_epoch}", node="n1", broker_epoch=1, isr=isr, added=()
+            state,
+            attempt=f"s{state.partition_epoch}",
+            node="n1",
+            broker_epoch=BrokerEpoch(1),
+            isr=isr,
+            added=(),
         )
     )
 

@@ -21,6 +21,7 @@ from yak_core.batch import (
     seal,
     stamped,
 )
+from yak_core.ids import Epoch
 
 T = 1_700_000_000_000
 
@@ -104,10 +105,10 @@ def test_sealed_batch_is_the_sample_byte_for_byte() -> None:
 def test_parse_reads_every_field_of_the_sample() -> None:
     """Goal: each field comes from its position; method: all values of the sample differ."""
     batch = parse(SAMPLE)
-    assert batch == Batch(0, -1, 3, 7, 1, 2**31 - 1, T + 3, 154, 0x533C2CED, SAMPLE)
+    assert batch == Batch(0, Epoch(-1), 3, 7, 1, 2**31 - 1, T + 3, 154, 0x533C2CED, SAMPLE)
     assert (batch.end, batch.last_sequence) == (3, 1)
     assert read_header(SAMPLE[:HEADER_BYTES]) == Batch(
-        0, -1, 3, 7, 1, 2**31 - 1, T + 3, 154, 0x533C2CED, b""
+        0, Epoch(-1), 3, 7, 1, 2**31 - 1, T + 3, 154, 0x533C2CED, b""
     )
 
 
@@ -123,7 +124,7 @@ def test_records_of_the_sample() -> None:
 def test_unsealed_batch_has_no_producer_no_crc_and_no_place() -> None:
     """Goal: what build promises about handle and bytes, and that it can be decoded as it is."""
     batch = sample_builder().build()
-    assert batch == Batch(0, -1, 3, -1, -1, -1, T + 3, 154, 0, batch.data)
+    assert batch == Batch(0, Epoch(-1), 3, -1, -1, -1, T + 3, 154, 0, batch.data)
     assert batch.last_sequence == -1
     assert batch.data[17:21] == bytes(4)
     assert struct.unpack_from(">qhi", batch.data, 43) == (-1, -1, -1)

@@ -25,6 +25,7 @@ from yak_core.batch import (
     seal,
     stamped,
 )
+from yak_core.ids import Epoch
 
 T = 1_700_000_000_000
 
@@ -85,7 +86,9 @@ def test_a_flip_in_the_position_moves_the_batch_and_nothing_else(byte: int) -> N
         moved = parse(data)
         assert (moved.base_offset, moved.epoch) != (5, 3)
         assert moved == placed(
-            Batch(5, 3, 2, 1, 0, 0, T, SMALL.size, SMALL.crc, data), moved.base_offset, moved.epoch
+            Batch(5, Epoch(3), 2, 1, 0, 0, T, SMALL.size, SMALL.crc, data),
+            moved.base_offset,
+            moved.epoch,
         )
         assert stamped(placed(moved, 5, 3)) == SMALL.data
 

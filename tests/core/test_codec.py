@@ -39,11 +39,12 @@ from yak_core.contract.messages import (
     Response,
 )
 from yak_core.errors import ErrorCode
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode, encode_parts
 from yak_core.wire.layouts import LAYOUTS, Layout
 
-HEADER = Replicate(3, "n1", 6, 5, 2, (), 5, 1, 77)
-ANSWER = FetchResponse(3, ErrorCode.NONE, (), 8, 0, "n1", 3)
+HEADER = Replicate(Epoch(3), "n1", 6, 5, Epoch(2), (), 5, 1, 77)
+ANSWER = FetchResponse(3, ErrorCode.NONE, (), 8, 0, "n1", Epoch(3))
 
 
 def names(types: tuple[type, ...]) -> list[str]:
@@ -135,7 +136,11 @@ def test_encoding_copies_no_batch() -> None:
 
 @pytest.mark.parametrize(
     "message",
-    [ProduceRequest(8, 1, 1, 1, TWO), replace(HEADER, batches=LOG), replace(ANSWER, batches=LOG)],
+    [
+        ProduceRequest(8, Epoch(1), 1, 1, TWO),
+        replace(HEADER, batches=LOG),
+        replace(ANSWER, batches=LOG),
+    ],
     ids=lambda message: type(message).__name__,
 )
 def test_the_crc_is_checked_by_who_asks_for_it(message: Message) -> None:
@@ -161,36 +166,50 @@ def unsealed() -> Batch:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (Fenced(2**31, "n1"), "Fenced.epoch is 2147483648, which is not within int32"),
+        (Fenced(Epoch(2**31), "n1"), "Fenced.epoch is 2147483648, which is not within int32"),
         (
-            ReplicateAck(1, 2, -(2**63) - 1, 3),
+            ReplicateAck(Epoch(1), BrokerEpoch(2), -(2**63) - 1, 3),
             "ReplicateAck.match is -9223372036854775809, which is not within int64",
         ),
         (
-            FetchRequest(1, 0, -1, 0, 2**31, 0),
+            FetchRequest(1, 0, Epoch(-1), Epoch(0), 2**31, 0),
             "FetchRequest.bytes_max is 2147483648, which is not within int32",
         ),
-        (Fenced(1, "n" * 255), "the id of a node has 254 bytes at most, not 255"),
+        (Fenced(Epoch(1), "n" * 255), "the id of a node has 254 bytes at most, not 255"),
         (
             replace(ANSWER, detail="ä" * 32_768),
             "FetchResponse.detail is 65536, which is not within the size of text",
         ),
         (
-            DescribeResponse(1, "n", "", None, 0, 0, ("n",) * 256, (), 0, 0, 0, ()),
+            DescribeResponse(1, "n", "", None, Epoch(0), 0, ("n",) * 256, (), 0, 0, 0, ()),
             "DescribeResponse.isr is 256, which is not within the size of nodes",
         ),
         (
             DescribeResponse(
-                1, "n", "", None, 0, 0, (), (), 0, 0, 0, (ReplicaStatus("n", "", 2**63, 0),)
+                1,
+                "n",
+                "",
+                None,
+                Epoch(0),
+                0,
+                (),
+                (),
+                0,
+                0,
+                0,
+                (ReplicaStatus("n", "", BrokerEpoch(2**63), 0),),
             ),
             "ReplicaStatus.broker_epoch is 9223372036854775808, which is not within int64",
         ),
         (replace(HEADER, batches=(replace(ONE, data=b""),)), "is a header without its bytes"),
         (
-            ProduceRequest(1, 1, -1, 1, replace(TWO, base_sequence=4)),
+            ProduceRequest(1, Epoch(1), -1, 1, replace(TWO, base_sequence=4)),
             "is not what its bytes say: seal it first",
         ),
-        (ProduceRequest(1, 1, -1, 1, unsealed()), "is not sealed: batch at byte 0 is damaged"),
+        (
+            ProduceRequest(1, Epoch(1), -1, 1, unsealed()),
+            "is not sealed: batch at byte 0 is damaged",
+        ),
         (replace(HEADER, batches=(placed(ONE, -1, 0),)), "has no place in a log"),
         (replace(HEADER, batches=(placed(ONE, 0, 2**31),)), "has no place in a log"),
     ],
@@ -207,7 +226,10 @@ def test_what_fits_into_no_frame_is_refused(message: Message, reason: str) -> No
     ("message", "reason"),
     [
         (replace(HEADER, batches=LOG), "a Replicate that has batches takes no payload"),
-        (ProduceRequest(1, 1, 1, 1, ONE), "a ProduceRequest that has batches takes no payload"),
+        (
+            ProduceRequest(1, Epoch(1), 1, 1, ONE),
+            "a ProduceRequest that has batches takes no payload",
+        ),
         (DescribeRequest(1), "a DescribeRequest carries no batches"),
     ],
     ids=lambda value: type(value).__name__,
@@ -221,11 +243,11 @@ def test_payload_goes_only_where_batches_are_missing(message: Message, reason: s
 def test_the_longest_values_that_fit() -> None:
     """Goal: limits are where they are said to be. Method: each at its end, and back."""
     names_254 = ("é" * 127,) * 255
-    rows = (ReplicaStatus("n" * 254, "u" * 65_535, 2**63 - 1, -1),) * 255
+    rows = (ReplicaStatus("n" * 254, "u" * 65_535, BrokerEpoch(2**63 - 1), -1),) * 255
     for message in (
-        Fenced(2**31 - 1, "n" * 254),
+        Fenced(Epoch(2**31 - 1), "n" * 254),
         replace(ANSWER, detail="d" * 65_535),
-        DescribeResponse(1, "", "r", "", 0, 0, names_254, names_254, 0, 0, 0, rows),
+        DescribeResponse(1, "", "r", "", Epoch(0), 0, names_254, names_254, 0, 0, 0, rows),
     ):
         assert decode(encode(message)) == message
 
@@ -253,7 +275,7 @@ def test_a_sealed_batch_whose_crc_is_zero_is_sent() -> None:
     """Goal: 0 stands for unsealed only if it is wrong. Method: a batch made to have that CRC."""
     batch = zero_crc()
     assert batch.crc == 0
-    message = ProduceRequest(1, 1, -1, 1, batch)
+    message = ProduceRequest(1, Epoch(1), -1, 1, batch)
     assert decode(encode(message)) == message
 
 

@@ -29,12 +29,13 @@ from yak_core.contract.messages import (
     ReplicateAck,
 )
 from yak_core.errors import ErrorCode
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.wire.codec import CodecError, decode, encode, encode_parts
 from yak_core.wire.layouts import LAYOUTS, VERSION
 
 FRAMES = [encode(message) for message in SAMPLES]
 ids = [type(message).__name__ for message in SAMPLES]
-HEADER = Replicate(3, "n1", 6, 5, 2, (), 5, 1, 77)
+HEADER = Replicate(Epoch(3), "n1", 6, 5, Epoch(2), (), 5, 1, 77)
 MEMORY_MAX = 64 * 1024
 each_sample = pytest.mark.parametrize("frame", FRAMES, ids=ids)
 either_way = pytest.mark.parametrize("check_crc", [True, False])
@@ -182,7 +183,7 @@ def test_the_sizes_in_a_batch_are_checked_first(
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_produce_request_has_one_batch(count: int) -> None:
     """Goal: what is confirmed is what was sent. Method: a request with none, and with two."""
-    frame = bytearray(encode(ProduceRequest(9, 1, -1, 1, ONE)))
+    frame = bytearray(encode(ProduceRequest(9, Epoch(1), -1, 1, ONE)))
     del frame[-ONE.size :]
     frame[-4:] = struct.pack(">I", count * ONE.size)
     frame += ONE.data * count
@@ -202,7 +203,18 @@ def test_a_batch_without_records_is_damaged() -> None:
 
 
 DESCRIBED = DescribeResponse(
-    1, "n1", "leader", None, 0, 0, ("n1",), (), 0, 0, 0, (ReplicaStatus("n1", "url", 1, 2),)
+    1,
+    "n1",
+    "leader",
+    None,
+    Epoch(0),
+    0,
+    ("n1",),
+    (),
+    0,
+    0,
+    0,
+    (ReplicaStatus("n1", "url", BrokerEpoch(1), 2),),
 )
 
 
@@ -215,15 +227,15 @@ DESCRIBED = DescribeResponse(
         (b"\x00\x01", "there is no message of type 0"),
         (b"\x02\x02", "version 2 of ReplicateAck is not known here, only 1 is"),
         (
-            encode(ReplicateAck(1, 2, 3, 4))[:-1],
+            encode(ReplicateAck(Epoch(1), BrokerEpoch(2), 3, 4))[:-1],
             "a ReplicateAck frame is broken: a fixed part has 30 bytes, 29 are there",
         ),
         (
-            encode(Fenced(1, "n1"))[:-1],
+            encode(Fenced(Epoch(1), "n1"))[:-1],
             "a Fenced frame is broken: a text of 2 bytes begins at byte 7 of 8",
         ),
         (
-            encode(Fenced(1, "n1"))[:-1] + b"\xff",
+            encode(Fenced(Epoch(1), "n1"))[:-1] + b"\xff",
             "a Fenced frame is broken: the text at byte 7 is not UTF-8: invalid start byte",
         ),
         (
@@ -243,7 +255,7 @@ DESCRIBED = DescribeResponse(
             "a DescribeResponse frame is broken: a fixed part has 19 bytes, 14 are there",
         ),
         (
-            encode(Fenced(1, None)) + b"\0",
+            encode(Fenced(Epoch(1), None)) + b"\0",
             "a Fenced frame is broken: it announces 7 bytes and has 8",
         ),
     ],

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from yak_core.clients.leader_finder import SUSPECT_TURNS, LeaderFinder
+from yak_core.ids import Epoch
 
 BROKERS = ("n1", "n2", "n3")
 
 
 def test_a_hint_of_the_same_or_a_later_epoch_is_followed() -> None:
     finder = LeaderFinder(BROKERS)
-    finder.redirected("n1", "n3", 4)
+    finder.redirected("n1", "n3", Epoch(4))
     assert (finder.target, finder.epoch) == ("n3", 4)
 
 
 def test_a_hint_of_an_earlier_epoch_only_moves_on_to_the_next_broker() -> None:
     finder = LeaderFinder(BROKERS)
-    finder.answered("n1", 4)
-    finder.redirected("n1", "n3", 3)
+    finder.answered("n1", Epoch(4))
+    finder.redirected("n1", "n3", Epoch(3))
     assert (finder.target, finder.epoch) == ("n2", 4)
 
 
 def test_followers_cannot_send_a_client_back_to_a_leader_that_gave_nothing() -> None:
     finder = LeaderFinder(BROKERS)
-    finder.answered("n1", 1)
+    finder.answered("n1", Epoch(1))
     finder.on_no_answer("n1")
     asked = []
     for _ in range(4):
         asked.append(finder.target)
-        finder.redirected(finder.target, "n1", 1)
+        finder.redirected(finder.target, "n1", Epoch(1))
     assert asked == ["n2", "n3", "n2", "n3"]
 
 
 def test_a_later_epoch_clears_the_suspicion_even_of_the_same_broker() -> None:
     finder = LeaderFinder(BROKERS)
-    finder.answered("n1", 1)
+    finder.answered("n1", Epoch(1))
     finder.on_no_answer("n1")
-    finder.redirected("n2", "n1", 2)
+    finder.redirected("n2", "n1", Epoch(2))
     assert (finder.target, finder.epoch) == ("n1", 2)
 
 
@@ -43,13 +44,13 @@ def test_a_suspect_gets_another_chance_after_a_while() -> None:
     finder = LeaderFinder(BROKERS)
     finder.on_no_answer("n1")
     for _ in range(SUSPECT_TURNS):
-        finder.redirected(finder.target, None, 0)
+        finder.redirected(finder.target, None, Epoch(0))
     assert finder.suspect is None
 
 
 def test_an_old_silence_of_another_broker_suspects_nobody() -> None:
     finder = LeaderFinder(BROKERS)
-    finder.answered("n2", 1)
+    finder.answered("n2", Epoch(1))
     finder.on_no_answer("n1")
     assert (finder.target, finder.suspect) == ("n2", None)
 

@@ -7,27 +7,28 @@ from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import FlushLog, Send
 from yak_core.contract.events import DiskDone, DiskOk, Received
 from yak_core.contract.messages import Replicate, ReplicateAck
+from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, OpId
 
 
 def stale(epoch: int) -> Replicate:
-    return Replicate(epoch, "n1", 0, 0, -1, (), 0, 0, 1)
+    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 def test_an_ack_is_for_the_leaders_records() -> None:
     stage = Stage()
-    mine = stage.batch(0, 1)
+    mine = stage.batch(0, Epoch(1))
     stage.have("n1", mine)
     stage.have("n3", mine)
     stage.lead("n2")
-    stage.have("n2", stage.batch(0, 2))
-    stage.follow("n3", 2)
+    stage.have("n2", stage.batch(0, Epoch(2)))
+    stage.follow("n3", Epoch(2))
     with broken("AckIsVerified"):
         stage.ack("n3", "n2")
 
 
 def test_an_ack_is_for_flushed_records() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.append("n2", batch)
     with broken("AckIsVerified"):
@@ -42,18 +43,18 @@ def test_an_ack_names_the_end_of_a_batch_of_the_log() -> None:
 
 def test_a_batch_that_found_no_space_is_not_flushed() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.no_space("n2", batch)
     with broken("AckIsVerified"):
-        stage.step("n2", QUIET, FlushLog(9_000, 0))
-        stage.step("n2", DiskDone(9_000, 0, DiskOk()))
+        stage.step("n2", QUIET, FlushLog(OpId(9_000), LogGeneration(0)))
+        stage.step("n2", DiskDone(OpId(9_000), LogGeneration(0), DiskOk()))
         stage.ack("n2")
 
 
 def test_an_ack_may_be_for_less_than_the_log() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.have("n1", first, second)
     stage.have("n2", first)
     stage.append("n2", second)
@@ -63,7 +64,7 @@ def test_an_ack_may_be_for_less_than_the_log() -> None:
 
 def test_where_acks_mean_written_an_ack_needs_no_flush() -> None:
     stage = Stage(flush="os")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.append("n2", batch)
     with near_miss("AckIsVerified"):
@@ -72,7 +73,7 @@ def test_where_acks_mean_written_an_ack_needs_no_flush() -> None:
 
 def test_a_leader_counts_what_was_acknowledged() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.have("n2", batch)
     ack = stage.ack("n2", match=0)
@@ -83,7 +84,7 @@ def test_a_leader_counts_what_was_acknowledged() -> None:
 
 def test_what_an_earlier_life_acknowledged_does_not_count() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.start("n2", batch)
     stage.register("n2")
@@ -94,7 +95,7 @@ def test_what_an_earlier_life_acknowledged_does_not_count() -> None:
 
 def test_an_older_ack_may_come_late() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     early = stage.ack("n2", match=0)
     stage.have("n2", batch)
@@ -105,27 +106,29 @@ def test_an_older_ack_may_come_late() -> None:
 
 def test_a_message_of_an_older_epoch_appends_nothing() -> None:
     stage = Stage()
-    mine = stage.batch(0, 1)
+    mine = stage.batch(0, Epoch(1))
     stage.have("n1", mine)
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     with broken("StaleMessageIgnored"):
         stage.append("n3", mine, event=Received("n1", stale(1)))
 
 
 def test_an_ack_of_an_older_epoch_commits_nothing() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.lead("n2")
     stage.node("n2").log.hw = 1
     with broken("StaleMessageIgnored"):
-        stage.step("n2", Received("n3", ReplicateAck(1, 3, 1, 1)))
+        stage.step("n2", Received("n3", ReplicateAck(Epoch(1), BrokerEpoch(3), 1, 1)))
 
 
 def test_a_message_of_an_older_epoch_may_be_answered() -> None:
     stage = Stage()
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     with near_miss("StaleMessageIgnored"):
-        stage.step("n3", Received("n1", stale(1)), Send("n1", ReplicateAck(2, 3, 0, 1)))
+        stage.step(
+            "n3", Received("n1", stale(1)), Send("n1", ReplicateAck(Epoch(2), BrokerEpoch(3), 0, 1))
+        )

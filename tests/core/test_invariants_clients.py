@@ -15,37 +15,37 @@ from yak_core.contract.messages import (
     ProduceResponse,
 )
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import Offset
+from yak_core.ids import CallId, Epoch, LogGeneration, Offset, OpId
 
 LATE = ErrorCode.REQUEST_TIMED_OUT
 FEW = ErrorCode.NOT_ENOUGH_REPLICAS
 
 
 def written(base: Offset) -> ProduceResponse:
-    return ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, base, 1, 0, "n1", 1)
+    return ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, base, Epoch(1), 0, "n1", Epoch(1))
 
 
 def failed(outcome: Outcome) -> ProduceResponse:
-    return ProduceResponse(1, FEW, outcome, -1, -1, 0, "n1", 1)
+    return ProduceResponse(1, FEW, outcome, -1, Epoch(-1), 0, "n1", Epoch(1))
 
 
 def page(hw: Offset) -> FetchResponse:
-    return FetchResponse(1, ErrorCode.NONE, (), hw, 0, "n1", 1)
+    return FetchResponse(1, ErrorCode.NONE, (), hw, 0, "n1", Epoch(1))
 
 
 def polled(position: Offset, *batches: Batch, skip: int = 0) -> PollResult:
     end = batches[-1].end if batches else position
-    return PollResult(ErrorCode.NONE, batches, position, end + skip, end, 1)
+    return PollResult(ErrorCode.NONE, batches, position, end + skip, end, Epoch(1))
 
 
 def sent(outcome: Outcome, base: Offset = -1) -> SendResult:
     error = ErrorCode.NONE if outcome is Outcome.WRITTEN else LATE
-    return SendResult(error, outcome, base, 1)
+    return SendResult(error, outcome, base, Epoch(1))
 
 
 def test_a_write_is_confirmed_when_it_is_committed() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.ask("n1", 1, batch)
     stage.have("n1", batch)
     with broken("ConfirmImpliesCommitted"):
@@ -54,29 +54,29 @@ def test_a_write_is_confirmed_when_it_is_committed() -> None:
 
 def test_a_confirmation_is_of_the_batch_that_was_sent() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
-    stage.ask("n1", 1, stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
+    stage.ask("n1", 1, stage.batch(0, Epoch(1)))
     with broken("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(0))
 
 
 def test_an_old_retry_is_confirmed_when_its_record_is_committed() -> None:
     stage = Stage()
-    stage.ask("n1", 1, stage.batch(0, 1, producer=5, sequence=0))
+    stage.ask("n1", 1, stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(-1))
 
 
 def test_a_producer_node_reports_committed_records() -> None:
     stage = Stage()
-    stage.send("p1", 1, stage.batch(0, 1, producer=5, sequence=0))
+    stage.send("p1", 1, stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ConfirmImpliesCommitted"):
         stage.tell("p1", 1, sent(Outcome.WRITTEN, 0))
 
 
 def test_committed_writes_may_be_confirmed() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1, producer=5, sequence=0)
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.ask("n1", 1, batch)
     stage.ask("n1", 2, batch)
     stage.send("p1", 1, batch)
@@ -89,70 +89,70 @@ def test_committed_writes_may_be_confirmed() -> None:
 
 def test_a_call_that_nobody_waits_for_is_not_judged() -> None:
     stage = Stage()
-    stage.ask("n1", 1, stage.batch(0, 1))
-    stage.step("n1", Cancelled(1))
+    stage.ask("n1", 1, stage.batch(0, Epoch(1)))
+    stage.step("n1", Cancelled(CallId(1)))
     with near_miss("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(0))
 
 
 def test_readers_get_nothing_above_the_hw() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
-    stage.have("n1", stage.batch(1, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
+    stage.have("n1", stage.batch(1, Epoch(1)))
     with broken("ReadersSeeCommitted"):
-        stage.step("n1", QUIET, AnswerLog(1, page(1), 0, 2, 100))
+        stage.step("n1", QUIET, AnswerLog(CallId(1), page(1), 0, 2, 100))
 
 
 def test_readers_are_told_of_no_hw_above_the_true_one() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with broken("ReadersSeeCommitted"):
         stage.answer("n1", 1, page(1))
 
 
 def test_the_latest_offset_is_committed() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with broken("ReadersSeeCommitted"):
-        stage.answer("n1", 1, ListOffsetsResponse(1, ErrorCode.NONE, 1, 1, "n1", 1))
+        stage.answer("n1", 1, ListOffsetsResponse(1, ErrorCode.NONE, 1, Epoch(1), "n1", Epoch(1)))
 
 
 def test_the_latest_offset_is_not_before_the_start_of_the_epoch() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     stage.lead("n2")
-    answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, -1, "n2", 2)
+    answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, Epoch(-1), "n2", Epoch(2))
     with broken("ReadersSeeCommitted"):
-        stage.step("n2", Called(1, ListOffsetsRequest(1, -1), 0), Answer(1, answer))
+        stage.step("n2", Called(CallId(1), ListOffsetsRequest(1, -1), 0), Answer(CallId(1), answer))
 
 
 def test_the_earliest_offset_may_be_before_the_start_of_the_epoch() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     stage.lead("n2")
-    answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, -1, "n2", 2)
+    answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, Epoch(-1), "n2", Epoch(2))
     with near_miss("ReadersSeeCommitted"):
-        stage.step("n2", Called(1, ListOffsetsRequest(1, -2), 0), Answer(1, answer))
+        stage.step("n2", Called(CallId(1), ListOffsetsRequest(1, -2), 0), Answer(CallId(1), answer))
 
 
 def test_a_reader_reads_committed_records() -> None:
     stage = Stage()
-    first = stage.batch(0, 1)
+    first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
-        stage.tell("c1", 1, polled(0, first, stage.batch(1, 1)))
+        stage.tell("c1", 1, polled(0, first, stage.batch(1, Epoch(1))))
 
 
 def test_a_reader_reads_the_records_that_were_committed() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     with broken("ReadersSeeCommitted"):
-        stage.tell("c1", 1, polled(0, stage.batch(0, 1)))
+        stage.tell("c1", 1, polled(0, stage.batch(0, Epoch(1))))
 
 
 def test_a_reader_leaves_out_no_record() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("ReadersSeeCommitted"):
         stage.tell("c1", 1, polled(0, second))
@@ -160,7 +160,7 @@ def test_a_reader_leaves_out_no_record() -> None:
 
 def test_a_reader_goes_on_where_it_stopped() -> None:
     stage = Stage()
-    first = stage.batch(0, 1)
+    first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
         stage.tell("c1", 1, polled(0, first, skip=1))
@@ -168,32 +168,32 @@ def test_a_reader_goes_on_where_it_stopped() -> None:
 
 def test_readers_may_read_up_to_the_hw() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with near_miss("ReadersSeeCommitted"):
-        stage.step("n1", QUIET, AnswerLog(1, page(2), 0, 2, 100))
+        stage.step("n1", QUIET, AnswerLog(CallId(1), page(2), 0, 2, 100))
         stage.answer("n1", 2, page(2))
-        stage.answer("n1", 3, ListOffsetsResponse(1, ErrorCode.NONE, 2, 1, "n1", 1))
+        stage.answer("n1", 3, ListOffsetsResponse(1, ErrorCode.NONE, 2, Epoch(1), "n1", Epoch(1)))
         stage.poll("c1", 1)
         stage.tell("c1", 1, polled(0, first, second))
         stage.tell("c1", 2, polled(2))
-        stage.tell("c1", 3, PollResult(LATE, (), 2, 2, 2, 1))
+        stage.tell("c1", 3, PollResult(LATE, (), 2, 2, 2, Epoch(1)))
 
 
 def test_what_was_appended_may_have_been_written() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     node = stage.node("n1")
     node.log.leo = 1
-    node.log.epochs.note(1, 0)
-    stage.ask("n1", 1, batch, AppendLog(stage.op(), 0, (batch,)))
+    node.log.epochs.note(Epoch(1), 0)
+    stage.ask("n1", 1, batch, AppendLog(OpId(stage.op()), LogGeneration(0), (batch,)))
     with broken("HonestFailure"):
         stage.answer("n1", 1, failed(Outcome.NOT_WRITTEN))
 
 
 def test_what_was_reported_as_not_written_is_never_committed() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1, producer=5, sequence=0)
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
     with broken("HonestFailure"):
@@ -202,7 +202,7 @@ def test_what_was_reported_as_not_written_is_never_committed() -> None:
 
 def test_what_is_committed_is_not_reported_as_not_written() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1, producer=5, sequence=0)
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.commit(batch)
     with broken("HonestFailure"):
@@ -211,7 +211,7 @@ def test_what_is_committed_is_not_reported_as_not_written() -> None:
 
 def test_an_unknown_outcome_may_be_either() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1, producer=5, sequence=0)
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     with near_miss("HonestFailure"):
         stage.tell("p1", 1, sent(Outcome.UNKNOWN))
@@ -220,7 +220,7 @@ def test_an_unknown_outcome_may_be_either() -> None:
 
 def test_a_refusal_before_the_append_is_definite() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1, producer=5, sequence=0)
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     with near_miss("HonestFailure"):
         stage.ask("n1", 1, batch)
         stage.answer("n1", 1, failed(Outcome.NOT_WRITTEN))

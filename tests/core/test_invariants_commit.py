@@ -6,30 +6,31 @@ from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import FlushLog
 from yak_core.contract.events import DiskDone, DiskOk
+from yak_core.ids import Epoch, LogGeneration, OpId
 from yak_core.metadata.transitions import alter_isr
 
 
 def test_below_its_hw_a_replica_holds_the_committed_records() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     stage.lead("n2")
-    batch = stage.batch(0, 2)
-    stage.follow("n3", 2)
+    batch = stage.batch(0, Epoch(2))
+    stage.follow("n3", Epoch(2))
     stage.have("n2", batch)
     stage.have("n3", batch)
     stage.shown("n3", leader="n2")
     stage.raise_hw("n2", 1)
     with broken("CommittedAgreement"):
-        stage.follow("n1", 2)
+        stage.follow("n1", Epoch(2))
         stage.raise_hw("n1", 1)
 
 
 def test_a_leader_commits_on_top_of_what_is_committed() -> None:
     stage = Stage(min_isr=1)
     stage.shrink("n1", "n2", "n3")
-    stage.have("n1", stage.batch(0, 1), stage.batch(1, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1)))
     stage.elect_uncleanly("n2")
-    stage.have("n2", stage.batch(0, 2))
+    stage.have("n2", stage.batch(0, Epoch(2)))
     stage.raise_hw("n2", 1)
     with broken("CommittedAgreement"):
         stage.raise_hw("n1", 2)
@@ -37,12 +38,12 @@ def test_a_leader_commits_on_top_of_what_is_committed() -> None:
 
 def test_a_replica_may_differ_above_its_hw() -> None:
     stage = Stage()
-    first = stage.batch(0, 1)
+    first = stage.batch(0, Epoch(1))
     stage.commit(first)
-    stage.have("n1", stage.batch(1, 1))
+    stage.have("n1", stage.batch(1, Epoch(1)))
     stage.lead("n2")
-    stage.follow("n3", 2)
-    second = stage.batch(1, 2)
+    stage.follow("n3", Epoch(2))
+    second = stage.batch(1, Epoch(2))
     stage.have("n2", second)
     stage.have("n3", second)
     stage.shown("n3", leader="n2")
@@ -53,7 +54,7 @@ def test_a_replica_may_differ_above_its_hw() -> None:
 
 def test_no_hw_passes_the_true_one() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.have("n2", batch)
     with broken("HwSound"):
@@ -62,21 +63,21 @@ def test_no_hw_passes_the_true_one() -> None:
 
 def test_no_hw_passes_the_log_end() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     with broken("HwSound"):
         stage.raise_hw("n1", 2)
 
 
 def test_a_leaders_hw_does_not_fall() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     with broken("HwSound"):
         stage.raise_hw("n1", 0)
 
 
 def test_a_cut_leaves_no_hw_above_it() -> None:
     stage = Stage()
-    first = stage.batch(0, 1)
+    first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.raise_hw("n3", 1)
     stage.shrink("n1", "n3")
@@ -86,7 +87,7 @@ def test_a_cut_leaves_no_hw_above_it() -> None:
 
 def test_a_restart_may_lower_a_hw() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.raise_hw("n2", 1)
     with near_miss("HwSound"):
@@ -96,7 +97,7 @@ def test_a_restart_may_lower_a_hw() -> None:
 
 def test_a_member_must_have_shown_the_records() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in NODES:
         stage.have(node, batch)
     stage.shown("n2")
@@ -106,7 +107,7 @@ def test_a_member_must_have_shown_the_records() -> None:
 
 def test_a_member_must_really_hold_the_records() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.have("n2", batch)
     stage.shown("n2")
@@ -117,7 +118,7 @@ def test_a_member_must_really_hold_the_records() -> None:
 
 def test_the_leader_itself_must_have_flushed_the_records() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.append("n1", batch)
     for node in ("n2", "n3"):
         stage.have(node, batch)
@@ -129,7 +130,7 @@ def test_the_leader_itself_must_have_flushed_the_records() -> None:
 def test_nothing_is_committed_under_min_isr() -> None:
     stage = Stage()
     stage.shrink("n1", "n2", "n3")
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
@@ -137,7 +138,7 @@ def test_nothing_is_committed_under_min_isr() -> None:
 def test_a_proposed_member_counts() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.shown("n2")
@@ -149,7 +150,7 @@ def test_a_proposed_member_counts() -> None:
 def test_who_left_the_isr_does_not_count() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.shown("n2")
@@ -159,7 +160,7 @@ def test_who_left_the_isr_does_not_count() -> None:
 
 def test_a_deposed_leader_may_commit_what_its_successor_holds() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in NODES:
         stage.have(node, batch)
     stage.shown("n2", "n3")
@@ -216,7 +217,7 @@ def test_a_newer_record_ends_a_proposal() -> None:
 def test_a_candidate_holds_what_is_committed() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.shown("n2")
@@ -228,7 +229,7 @@ def test_a_candidate_holds_what_is_committed() -> None:
 def test_a_new_candidate_holds_what_is_committed() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.shown("n2")
@@ -240,7 +241,7 @@ def test_a_new_candidate_holds_what_is_committed() -> None:
 def test_who_is_outside_isr_and_elr_may_lack_it() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.shown("n2")
@@ -252,7 +253,7 @@ def test_who_is_outside_isr_and_elr_may_lack_it() -> None:
 def test_the_leader_holds_what_is_committed() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.shown("n2")
@@ -264,8 +265,8 @@ def test_the_leader_holds_what_is_committed() -> None:
 def test_a_deposed_leader_may_lack_it() -> None:
     stage = Stage()
     stage.lead("n2")
-    stage.follow("n3", 2)
-    batch = stage.batch(0, 2)
+    stage.follow("n3", Epoch(2))
+    batch = stage.batch(0, Epoch(2))
     for node in ("n2", "n3"):
         stage.have(node, batch)
     stage.shown("n3", leader="n2")
@@ -276,8 +277,8 @@ def test_a_deposed_leader_may_lack_it() -> None:
 
 def test_a_record_is_committed_once() -> None:
     stage = Stage()
-    first = stage.batch(0, 1, producer=5, sequence=0)
-    again = stage.batch(1, 1, producer=5, sequence=0)
+    first = stage.batch(0, Epoch(1), producer=5, sequence=0)
+    again = stage.batch(1, Epoch(1), producer=5, sequence=0)
     stage.commit(first)
     with broken("NoDuplicate"):
         stage.commit(again)
@@ -286,49 +287,49 @@ def test_a_record_is_committed_once() -> None:
 def test_two_producers_may_use_one_sequence() -> None:
     stage = Stage()
     with near_miss("NoDuplicate"):
-        stage.commit(stage.batch(0, 1, producer=5, sequence=0))
-        stage.commit(stage.batch(1, 1, producer=6, sequence=0))
-        stage.commit(stage.batch(2, 1))
-        stage.commit(stage.batch(3, 1))
+        stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0))
+        stage.commit(stage.batch(1, Epoch(1), producer=6, sequence=0))
+        stage.commit(stage.batch(2, Epoch(1)))
+        stage.commit(stage.batch(3, Epoch(1)))
 
 
 def test_sequences_are_committed_without_a_gap() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1, producer=5, sequence=0))
+    stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ProducerOrder"):
-        stage.commit(stage.batch(1, 1, producer=5, sequence=2))
+        stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=2))
 
 
 def test_the_first_sequence_is_0() -> None:
     stage = Stage()
     with broken("ProducerOrder"):
-        stage.commit(stage.batch(0, 1, producer=5, sequence=1))
+        stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=1))
 
 
 def test_an_older_producer_epoch_is_over() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1, producer=5, sequence=0, producer_epoch=1))
+    stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0, producer_epoch=1))
     with broken("ProducerOrder"):
-        stage.commit(stage.batch(1, 1, producer=5, sequence=0))
+        stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=0))
 
 
 def test_a_new_producer_epoch_begins_again() -> None:
     stage = Stage()
     with near_miss("ProducerOrder"):
-        stage.commit(stage.batch(0, 1, producer=5, sequence=0))
-        stage.commit(stage.batch(1, 1, producer=5, sequence=1))
-        stage.commit(stage.batch(2, 1, producer=5, sequence=0, producer_epoch=1))
+        stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0))
+        stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=1))
+        stage.commit(stage.batch(2, Epoch(1), producer=5, sequence=0, producer_epoch=1))
 
 
 def test_a_flush_of_less_may_end_late() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.append("n1", first)
     early = stage.op()
-    stage.step("n1", QUIET, FlushLog(early, 0))
+    stage.step("n1", QUIET, FlushLog(OpId(early), LogGeneration(0)))
     stage.append("n1", second)
     with near_miss("HwJustified"):
-        stage.step("n1", DiskDone(early, 0, DiskOk()))
+        stage.step("n1", DiskDone(OpId(early), LogGeneration(0), DiskOk()))
         for node in ("n2", "n3"):
             stage.have(node, first)
         stage.shown("n2", "n3")

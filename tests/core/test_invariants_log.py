@@ -7,96 +7,99 @@ from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk
 from yak_core.contract.messages import Replicate
+from yak_core.ids import Epoch, LogGeneration, OpId
 from yak_core.log.epochs import EpochIndex
 
 
 def stale(epoch: int) -> Replicate:
-    return Replicate(epoch, "n1", 0, 0, -1, (), 0, 0, 1)
+    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 def test_a_log_has_no_gap() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with broken("LogShape"):
-        stage.append("n1", stage.batch(2, 1))
+        stage.append("n1", stage.batch(2, Epoch(1)))
 
 
 def test_epochs_do_not_fall_along_a_log() -> None:
     stage = Stage()
-    old, new = stage.batch(0, 1), stage.batch(0, 2)
+    old, new = stage.batch(0, Epoch(1)), stage.batch(0, Epoch(2))
     stage.have("n1", old)
     stage.lead("n2")
     stage.have("n2", new)
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     stage.have("n3", new)
     with broken("LogShape"):
-        stage.step("n3", QUIET, AppendLog(stage.op(), 0, (stage.batch(1, 1),)))
+        stage.step(
+            "n3", QUIET, AppendLog(OpId(stage.op()), LogGeneration(0), (stage.batch(1, Epoch(1)),))
+        )
 
 
 def test_a_log_may_skip_epochs() -> None:
     stage = Stage()
-    first = stage.batch(0, 1)
+    first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.lead("n2")
     stage.lead("n3")
     with near_miss("LogShape"):
-        stage.have("n3", stage.batch(1, 3))
+        stage.have("n3", stage.batch(1, Epoch(3)))
 
 
 def test_an_offset_of_an_epoch_holds_one_record() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with broken("LogMatching"):
-        stage.append("n2", stage.batch(0, 1))
+        stage.append("n2", stage.batch(0, Epoch(1)))
 
 
 def test_a_follower_cannot_write_in_an_epoch() -> None:
     stage = Stage()
     with broken("LogMatching"):
-        stage.append("n2", stage.batch(0, 1))
+        stage.append("n2", stage.batch(0, Epoch(1)))
 
 
 def test_equal_records_need_equal_prefixes() -> None:
     stage = Stage()
-    tail = stage.batch(0, 1)
+    tail = stage.batch(0, Epoch(1))
     stage.have("n1", tail)
     stage.have("n3", tail)
     stage.lead("n2")
-    stage.have("n2", stage.batch(0, 2))
-    second = stage.batch(1, 2)
+    stage.have("n2", stage.batch(0, Epoch(2)))
+    second = stage.batch(1, Epoch(2))
     stage.have("n2", second)
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     with broken("LogMatching"):
         stage.append("n3", second)
 
 
 def test_logs_of_different_epochs_may_differ() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     stage.lead("n2")
     with near_miss("LogMatching"):
-        stage.have("n2", stage.batch(0, 2))
+        stage.have("n2", stage.batch(0, Epoch(2)))
 
 
 def test_a_leader_does_not_cut_its_log() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with broken("LeaderAppendOnly"):
         stage.cut("n1", 0)
 
 
 def test_a_deposed_leader_cuts_its_tail() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     stage.lead("n2")
-    stage.follow("n1", 2)
+    stage.follow("n1", Epoch(2))
     with near_miss("LeaderAppendOnly"):
         stage.cut("n1", 0)
 
 
 def test_a_member_does_not_cut_what_is_committed() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("NoCutBelowCommitted"):
         stage.cut("n2", 1)
@@ -104,7 +107,7 @@ def test_a_member_does_not_cut_what_is_committed() -> None:
 
 def test_a_member_cuts_what_is_not_committed() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
     stage.have("n2", second)
@@ -114,14 +117,14 @@ def test_a_member_cuts_what_is_not_committed() -> None:
 
 def test_a_broker_knows_its_log_end() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     with broken("ReplicaShape"):
-        stage.step("n1", QUIET, AppendLog(stage.op(), 0, (batch,)))
+        stage.step("n1", QUIET, AppendLog(OpId(stage.op()), LogGeneration(0), (batch,)))
 
 
 def test_a_broker_that_died_may_know_of_orders_that_were_not_given() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     stage.hosts["n2"].alive = False
     log = stage.node("n2").log
     log.leo, log.hw = 3, 3
@@ -131,14 +134,14 @@ def test_a_broker_that_died_may_know_of_orders_that_were_not_given() -> None:
 
 def test_a_broker_believes_nothing_flushed_that_is_not() -> None:
     stage = Stage()
-    stage.append("n1", stage.batch(0, 1))
+    stage.append("n1", stage.batch(0, Epoch(1)))
     flush = stage.op()
-    stage.step("n1", QUIET, FlushLog(flush, 0))
-    stage.append("n1", stage.batch(1, 1))
+    stage.step("n1", QUIET, FlushLog(OpId(flush), LogGeneration(0)))
+    stage.append("n1", stage.batch(1, Epoch(1)))
     log = stage.node("n1").log
     log.appended_end = log.durable_end = 2
     with broken("ReplicaShape"):
-        stage.step("n1", DiskDone(flush, 0, DiskOk()))
+        stage.step("n1", DiskDone(OpId(flush), LogGeneration(0), DiskOk()))
 
 
 def test_a_leader_starts_its_epoch_at_its_log_end() -> None:
@@ -159,33 +162,33 @@ def test_a_leader_is_named_by_its_view() -> None:
 
 def test_a_broker_may_know_less_than_its_disk() -> None:
     stage = Stage()
-    stage.append("n1", stage.batch(0, 1))
+    stage.append("n1", stage.batch(0, Epoch(1)))
     flush = stage.op()
-    stage.step("n1", QUIET, FlushLog(flush, 0))
+    stage.step("n1", QUIET, FlushLog(OpId(flush), LogGeneration(0)))
     with near_miss("ReplicaShape"):
-        stage.step("n1", DiskDone(flush, 0, DiskOk()))
+        stage.step("n1", DiskDone(OpId(flush), LogGeneration(0), DiskOk()))
 
 
 def test_the_epoch_index_follows_from_the_log() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
-    stage.node("n1").log.epochs = EpochIndex(((0, 0), (1, 0)))
+    stage.have("n1", stage.batch(0, Epoch(1)))
+    stage.node("n1").log.epochs = EpochIndex(((Epoch(0), 0), (Epoch(1), 0)))
     with broken("EpochIndexIsFold"):
-        stage.append("n1", stage.batch(1, 1))
+        stage.append("n1", stage.batch(1, Epoch(1)))
 
 
 def test_a_cut_takes_its_epochs_out_of_the_index() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 2)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(2))
     stage.commit(first)
     stage.lead("n2")
     stage.have("n2", second)
-    stage.follow("n1", 2)
+    stage.follow("n1", Epoch(2))
     stage.have("n1", second)
     stage.lead("n3")
-    stage.follow("n1", 3)
+    stage.follow("n1", Epoch(3))
     with broken("EpochIndexIsFold"):
-        stage.cut("n1", 1, index=EpochIndex(((1, 0), (2, 0))))
+        stage.cut("n1", 1, index=EpochIndex(((Epoch(1), 0), (Epoch(2), 0))))
 
 
 def test_a_leader_notes_its_epoch_before_it_writes() -> None:
@@ -197,16 +200,16 @@ def test_a_leader_notes_its_epoch_before_it_writes() -> None:
 
 def test_an_epoch_without_records_may_be_noted_at_the_end() -> None:
     stage = Stage()
-    stage.commit(stage.batch(0, 1))
+    stage.commit(stage.batch(0, Epoch(1)))
     with near_miss("EpochIndexIsFold"):
         stage.lead("n2")
         assert stage.node("n2").log.epochs.entries() == ((1, 0), (2, 1))
-        stage.have("n2", stage.batch(1, 2))
+        stage.have("n2", stage.batch(1, Epoch(2)))
 
 
 def test_the_producer_table_follows_from_the_log() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1, producer=5, sequence=0)
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.node("n1").log.producers.apply(5, 0, 3, 0, 1)
     with broken("ProducerTableIsFold"):
         stage.append_untold("n1", batch)
@@ -214,8 +217,8 @@ def test_the_producer_table_follows_from_the_log() -> None:
 
 def test_a_cut_takes_its_batches_out_of_the_producer_table() -> None:
     stage = Stage()
-    first = stage.batch(0, 1, producer=5, sequence=0)
-    second = stage.batch(1, 1, producer=5, sequence=1)
+    first = stage.batch(0, Epoch(1), producer=5, sequence=0)
+    second = stage.batch(1, Epoch(1), producer=5, sequence=1)
     stage.have("n1", first, second)
     stage.have("n2", first, second)
     table = stage.node("n2").log.producers
@@ -227,7 +230,7 @@ def test_the_producer_table_forgets_all_but_five_batches() -> None:
     stage = Stage()
     with near_miss("ProducerTableIsFold"):
         for sequence in range(8):
-            stage.have("n1", stage.batch(sequence, 1, producer=5, sequence=sequence))
+            stage.have("n1", stage.batch(sequence, Epoch(1), producer=5, sequence=sequence))
         entry = stage.node("n1").log.producers.get(5)
         assert entry is not None
         assert len(entry.batches) == 5
@@ -238,7 +241,7 @@ def test_unfinished_appends_are_bounded() -> None:
     stage = Stage()
     stage.node("n1").log.pending_bytes = stage.config.append_bytes_max + 1
     with broken("QueuesBounded"):
-        stage.append("n1", stage.batch(0, 1))
+        stage.append("n1", stage.batch(0, Epoch(1)))
 
 
 def test_the_window_is_bounded() -> None:
@@ -246,12 +249,14 @@ def test_the_window_is_bounded() -> None:
     inflight = stage.leading("n1").progress["n2"].inflight
     inflight.extend(range(stage.config.window_messages + 1))
     with broken("QueuesBounded"):
-        stage.step("n1", QUIET, SendLog(stage.op(), 0, "n2", stale(1), 0, 1, 1))
+        stage.step(
+            "n1", QUIET, SendLog(OpId(stage.op()), LogGeneration(0), "n2", stale(1), 0, 1, 1)
+        )
 
 
 def test_waiting_produce_requests_are_bounded() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     limit = stage.config.waiting_max
     for call in range(limit):
         stage.ask("n1", call, batch)
@@ -263,15 +268,17 @@ def test_queues_may_be_full() -> None:
     stage = Stage()
     with near_miss("QueuesBounded"):
         stage.node("n1").log.pending_bytes = stage.config.append_bytes_max
-        stage.append("n1", stage.batch(0, 1))
+        stage.append("n1", stage.batch(0, Epoch(1)))
         inflight = stage.leading("n1").progress["n2"].inflight
         inflight.extend(range(stage.config.window_messages))
-        stage.step("n1", QUIET, SendLog(stage.op(), 0, "n2", stale(1), 0, 1, 1))
+        stage.step(
+            "n1", QUIET, SendLog(OpId(stage.op()), LogGeneration(0), "n2", stale(1), 0, 1, 1)
+        )
 
 
 def test_what_was_flushed_survives_a_crash() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.have("n1", first, second)
     with broken("DurableSurvives"):
         stage.crash("n1", first)
@@ -279,7 +286,7 @@ def test_what_was_flushed_survives_a_crash() -> None:
 
 def test_what_was_flushed_is_found_at_the_next_start() -> None:
     stage = Stage()
-    first = stage.batch(0, 1)
+    first = stage.batch(0, Epoch(1))
     stage.have("n1", first)
     with broken("DurableSurvives"):
         stage.start("n1")
@@ -287,7 +294,7 @@ def test_what_was_flushed_is_found_at_the_next_start() -> None:
 
 def test_what_was_not_flushed_may_be_lost_or_not() -> None:
     stage = Stage()
-    first, second, third = (stage.batch(base, 1) for base in range(3))
+    first, second, third = (stage.batch(base, Epoch(1)) for base in range(3))
     stage.have("n1", first)
     stage.append("n1", second, third)
     with near_miss("DurableSurvives"):
@@ -297,7 +304,7 @@ def test_what_was_not_flushed_may_be_lost_or_not() -> None:
 
 def test_a_damaged_disk_may_have_lost_anything() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     stage.crash("n1", *stage.node("n1").log.batches)
     stage.invariants.on_damage("n1")
     with near_miss("DurableSurvives"):
@@ -306,12 +313,12 @@ def test_a_damaged_disk_may_have_lost_anything() -> None:
 
 def test_a_cut_of_durable_records_is_not_a_loss() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
     stage.have("n2", second)
     stage.lead("n3")
-    stage.follow("n2", 2)
+    stage.follow("n2", Epoch(2))
     with near_miss("DurableSurvives"):
         stage.step("n2", QUIET)
         stage.cut("n2", 1)
@@ -320,6 +327,6 @@ def test_a_cut_of_durable_records_is_not_a_loss() -> None:
 
 def test_cuts_of_nothing_change_nothing() -> None:
     stage = Stage()
-    stage.have("n1", stage.batch(0, 1))
+    stage.have("n1", stage.batch(0, Epoch(1)))
     with near_miss("LeaderAppendOnly"):
-        stage.step("n1", QUIET, TruncateLog(stage.op(), 0, 1))
+        stage.step("n1", QUIET, TruncateLog(OpId(stage.op()), LogGeneration(0), 1))

@@ -8,6 +8,7 @@ from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import Halt
 from yak_core.contract.events import DiskDone, NoSpace
+from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, OpId
 from yak_core.metadata.transitions import alter_isr
 
 
@@ -44,18 +45,18 @@ def test_two_leaders_may_act_in_two_epochs() -> None:
 
 def test_an_epoch_does_not_fall() -> None:
     stage = Stage()
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     with broken("EpochNeverFalls"):
-        stage.follow("n3", 1)
+        stage.follow("n3", Epoch(1))
 
 
 def test_an_epoch_does_not_fall_in_a_restart() -> None:
     stage = Stage()
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     stage.start("n3")
     broker = stage.node("n3")
-    broker.broker_epoch, broker.epoch = 9, 1
+    broker.broker_epoch, broker.epoch = BrokerEpoch(9), Epoch(1)
     with broken("EpochNeverFalls"):
         stage.step("n3", QUIET)
 
@@ -63,7 +64,7 @@ def test_an_epoch_does_not_fall_in_a_restart() -> None:
 def test_a_broker_that_is_not_registered_need_not_know_its_epoch() -> None:
     stage = Stage()
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     with near_miss("EpochNeverFalls"):
         stage.start("n3")
         stage.step("n3", QUIET)
@@ -133,11 +134,11 @@ def test_a_record_may_leave_everything_as_it_is() -> None:
 def test_who_joins_holds_the_start_of_the_epoch() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     stage.ack("n3", "n2")
     stage.propose("n2", "n2", "n3")
     with broken("IsrAdmission"):
@@ -147,11 +148,11 @@ def test_who_joins_holds_the_start_of_the_epoch() -> None:
 def test_who_joins_has_flushed_the_start_of_the_epoch() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     stage.append("n3", batch)
     stage.ack("n3", "n2", match=0)
     stage.propose("n2", "n2", "n3")
@@ -180,7 +181,7 @@ def test_who_is_elected_was_in_isr_or_elr() -> None:
                 ancestors=(known.stamp, *known.ancestors),
                 leader="n3",
                 leader_broker_epoch=known.broker_epoch_of("n3"),
-                leader_epoch=known.leader_epoch + 1,
+                leader_epoch=Epoch(known.leader_epoch + 1),
                 isr=("n2", "n3"),
             )
         )
@@ -189,11 +190,11 @@ def test_who_is_elected_was_in_isr_or_elr() -> None:
 def test_who_has_caught_up_may_join() -> None:
     stage = Stage()
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     for node in ("n1", "n2"):
         stage.have(node, batch)
     stage.lead("n2")
-    stage.follow("n3", 2)
+    stage.follow("n3", Epoch(2))
     stage.have("n3", batch)
     stage.shown("n3", leader="n2")
     stage.propose("n2", "n2", "n3")
@@ -211,7 +212,7 @@ def test_a_member_of_the_elr_may_be_elected() -> None:
 
 def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
     stage = Stage(flush="os")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.append("n2", batch)
     stage.shown("n2")
@@ -223,7 +224,7 @@ def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
 
 def test_an_emptied_disk_is_not_clean() -> None:
     stage = Stage()
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.crash("n2", batch)
     stage.invariants.on_damage("n2")
@@ -234,7 +235,7 @@ def test_an_emptied_disk_is_not_clean() -> None:
 
 def test_who_lost_what_it_acknowledged_may_register_as_unclean() -> None:
     stage = Stage(flush="os")
-    batch = stage.batch(0, 1)
+    batch = stage.batch(0, Epoch(1))
     stage.have("n1", batch)
     stage.append("n2", batch)
     stage.shown("n2")
@@ -246,7 +247,7 @@ def test_who_lost_what_it_acknowledged_may_register_as_unclean() -> None:
 
 def test_who_lost_what_it_had_not_acknowledged_stays() -> None:
     stage = Stage()
-    first, second = stage.batch(0, 1), stage.batch(1, 1)
+    first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
     stage.append("n2", second)
@@ -258,7 +259,8 @@ def test_who_lost_what_it_had_not_acknowledged_stays() -> None:
 
 def test_a_life_has_one_incarnation() -> None:
     stage = Stage()
-    stage.node("n2").broker_epoch += 1
+    broker = stage.node("n2")
+    broker.broker_epoch = BrokerEpoch(broker.broker_epoch + 1)
     with broken("ReplicaShape"):
         stage.step("n2", QUIET)
 
@@ -272,7 +274,7 @@ def test_nobody_halts_without_a_reason() -> None:
 def test_a_full_disk_is_a_reason_to_halt() -> None:
     stage = Stage()
     with near_miss("NoHalt"):
-        stage.step("n2", DiskDone(1, 0, NoSpace()), Halt("no space"))
+        stage.step("n2", DiskDone(OpId(1), LogGeneration(0), NoSpace()), Halt("no space"))
 
 
 def test_in_a_world_that_forgets_a_halt_is_right() -> None:

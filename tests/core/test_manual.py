@@ -14,6 +14,7 @@ from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.errors import Outcome
+from yak_core.ids import Epoch
 from yak_core.manual.backend import ManualError
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import DISK, STORE, Manual, nonce_of
@@ -41,7 +42,7 @@ def isr(world: Manual) -> tuple[str, ...]:
 def produce(world: Manual, node_id: str, value: bytes) -> int:
     builder = Builder()
     builder.append(value, timestamp_ms=0)
-    return world.call(node_id, ProduceRequest(0, -1, -1, 30 * SECOND, builder.build()))
+    return world.call(node_id, ProduceRequest(0, Epoch(-1), -1, 30 * SECOND, builder.build()))
 
 
 def picture(world: Manual) -> list[object]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     NO_VALUE,
@@ -87,9 +88,9 @@ def test_guard_holds_only_while_the_beat_stands_still() -> None:
     """F49 and F84: a leader whose beat moves cannot be deposed."""
     store = created()
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Refused)
-    store.apply(RenewLease("n1", 1, None))
+    store.apply(RenewLease("n1", BrokerEpoch(1), None))
     refused = store.apply(Cas((1, "a1"), second(), ("n1", 0)))
-    assert refused == Refused(REFUSED_GUARD, MetaValue(FIRST, False, (("n1", 1, 1),)))
+    assert refused == Refused(REFUSED_GUARD, MetaValue(FIRST, False, (("n1", BrokerEpoch(1), 1),)))
     assert store.state == FIRST
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), StoreOk)
 
@@ -106,10 +107,12 @@ def test_stamp_is_named_before_guard() -> None:
 
 def test_beats_only_grow_and_show_the_incarnation_given() -> None:
     store = created()
-    store.apply(RenewLease("n2", 4, None))
-    store.apply(RenewLease("n1", 1, None))
-    answer = store.apply(RenewLease("n2", 9, None))
-    assert answer == StoreOk(MetaValue(FIRST, False, (("n1", 1, 1), ("n2", 9, 2))))
+    store.apply(RenewLease("n2", BrokerEpoch(4), None))
+    store.apply(RenewLease("n1", BrokerEpoch(1), None))
+    answer = store.apply(RenewLease("n2", BrokerEpoch(9), None))
+    assert answer == StoreOk(
+        MetaValue(FIRST, False, (("n1", BrokerEpoch(1), 1), ("n2", BrokerEpoch(9), 2)))
+    )
     assert answer.value.renewals_of("n2") == 2
     assert answer.value.renewals_of("n3") == 0
 
@@ -121,22 +124,22 @@ def test_beats_only_grow_and_show_the_incarnation_given() -> None:
 def test_beat_leaves_out_a_record_that_is_known(
     known: tuple[int, str] | None, unchanged: bool
 ) -> None:
-    answer = created().apply(RenewLease("n1", 1, known))
+    answer = created().apply(RenewLease("n1", BrokerEpoch(1), known))
     state = None if unchanged else FIRST
-    assert answer == StoreOk(MetaValue(state, unchanged, (("n1", 1, 1),)))
+    assert answer == StoreOk(MetaValue(state, unchanged, (("n1", BrokerEpoch(1), 1),)))
 
 
 @pytest.mark.parametrize("known", [None, (1, "a1")])
 def test_beat_tells_that_the_record_is_gone(known: tuple[int, str] | None) -> None:
     """F80: a node that knows a record must see that the store has none."""
-    assert StoreModel().apply(RenewLease("n1", 1, known)) == StoreOk(
-        MetaValue(None, False, (("n1", 1, 1),))
+    assert StoreModel().apply(RenewLease("n1", BrokerEpoch(1), known)) == StoreOk(
+        MetaValue(None, False, (("n1", BrokerEpoch(1), 1),))
     )
 
 
 def test_beat_needs_a_registration() -> None:
     with pytest.raises(AssertionError):
-        created().apply(RenewLease("n1", 0, None))
+        created().apply(RenewLease("n1", BrokerEpoch(0), None))
 
 
 def test_view_is_replaced_and_touches_nothing_else() -> None:
@@ -149,7 +152,7 @@ def test_view_is_replaced_and_touches_nothing_else() -> None:
 
 def test_fork_shares_nothing_mutable() -> None:
     store = created()
-    store.apply(RenewLease("n1", 1, None))
+    store.apply(RenewLease("n1", BrokerEpoch(1), None))
     copy = store.fork()
     assert (copy.state, copy.renewals, copy.status, copy.history) == (
         store.state,
@@ -158,7 +161,7 @@ def test_fork_shares_nothing_mutable() -> None:
         store.history,
     )
     copy.apply(Cas((1, "a1"), second(), None))
-    copy.apply(RenewLease("n1", 1, None))
+    copy.apply(RenewLease("n1", BrokerEpoch(1), None))
     copy.apply(Publish((("leader", "n1"),)))
     assert (store.state, store.renewals, store.status) == (FIRST, {"n1": (1, 1)}, {})
     assert store.history == [FIRST]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
     RECOVERIES,
@@ -26,9 +27,9 @@ SAMPLE = PartitionState(
     partition_epoch=3,
     attempt="a-3",
     ancestors=((2, "a-2"), (1, "a-1")),
-    leader_epoch=1,
+    leader_epoch=Epoch(1),
     leader="n1",
-    leader_broker_epoch=1,
+    leader_broker_epoch=BrokerEpoch(1),
     isr=("n1",),
     elr=("n2",),
     last_known_eligible=(),
@@ -39,8 +40,8 @@ SAMPLE = PartitionState(
     recovery="recovered",
     unclean_generation=0,
     nodes=(
-        ("n1", NodeEntry(1, True, False, "http://h1:8080", -1, -1)),
-        ("n2", NodeEntry(2, False, True, "", 1, 40)),
+        ("n1", NodeEntry(BrokerEpoch(1), True, False, "http://h1:8080", Epoch(-1), -1)),
+        ("n2", NodeEntry(BrokerEpoch(2), False, True, "", Epoch(1), 40)),
     ),
 )
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.metadata_records import ALONE, TWO, drained, first, ok
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import (
     Rejected,
@@ -22,7 +23,7 @@ RECOVERING = replace(ALONE, recovery="recovering")
 
 
 def try_elect(state: PartitionState, node: str, broker_epoch: int) -> PartitionState | Rejected:
-    return elect(state, attempt="try", node=node, broker_epoch=broker_epoch)
+    return elect(state, attempt="try", node=node, broker_epoch=BrokerEpoch(broker_epoch))
 
 
 def try_alter(
@@ -36,9 +37,9 @@ def try_alter(
         state,
         attempt="try",
         node=node,
-        broker_epoch=broker_epoch,
+        broker_epoch=BrokerEpoch(broker_epoch),
         isr=tuple(isr.split()),
-        added=added,
+        added=tuple((node, BrokerEpoch(at)) for node, at in added),
     )
 
 
@@ -85,7 +86,9 @@ REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
     (
         "F21 joins unregistered",
         lambda: try_alter(
-            ok(elect(first(), attempt="e", node="n1", broker_epoch=1)), "n1 n2", ("n2", 0)
+            ok(elect(first(), attempt="e", node="n1", broker_epoch=BrokerEpoch(1))),
+            "n1 n2",
+            ("n2", 0),
         ),
         "incarnation 0 of n2",
     ),
@@ -133,14 +136,17 @@ BROKEN = [
         replace(drained(TWO, "n2"), isr=("n1", "n2"), elr=()),
     ),
     ("S9 recovering means alone", replace(TWO, recovery="recovering")),
-    ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=3)),
-    ("S15 leader is the registered incarnation", replace(TWO, leader_broker_epoch=2)),
+    ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=BrokerEpoch(3))),
+    ("S15 leader is the registered incarnation", replace(TWO, leader_broker_epoch=BrokerEpoch(2))),
     ("S15 leader is the registered incarnation", replace(TWO, leader=None)),
-    ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=TWO.partition_epoch)),
-    ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=0)),
+    ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=Epoch(TWO.partition_epoch))),
+    ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=Epoch(0))),
     (
         "INV-E4 incarnations are versions",
-        replace(TWO, nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], broker_epoch=2)))),
+        replace(
+            TWO,
+            nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], broker_epoch=BrokerEpoch(2)))),
+        ),
     ),
     ("INV-E4 lineage has no gap", replace(TWO, ancestors=TWO.ancestors[1:])),
     ("INV-E4 lineage has no gap", replace(TWO, partition_epoch=TWO.partition_epoch + 1)),
@@ -156,9 +162,12 @@ STEP = ok(register(TWO, attempt="r", node="n3", clean=True, url=""))
 BROKEN_STEPS = [
     ("INV-E4 same store", replace(STEP, store_id="s2")),
     ("INV-E4 version grows by one", replace(STEP, partition_epoch=STEP.partition_epoch + 1)),
-    ("INV-E4 epoch never falls", replace(STEP, leader_epoch=0)),
-    ("INV-E4 epoch rises with a new leader", replace(STEP, leader="n2", leader_broker_epoch=2)),
-    ("INV-E4 epoch rises with a new leader", replace(STEP, leader_broker_epoch=2)),
+    ("INV-E4 epoch never falls", replace(STEP, leader_epoch=Epoch(0))),
+    (
+        "INV-E4 epoch rises with a new leader",
+        replace(STEP, leader="n2", leader_broker_epoch=BrokerEpoch(2)),
+    ),
+    ("INV-E4 epoch rises with a new leader", replace(STEP, leader_broker_epoch=BrokerEpoch(2))),
     ("INV-E4 incarnations never fall", replace(STEP, nodes=TWO.nodes[:2])),
     ("INV-E4 unclean generation never falls", replace(STEP, unclean_generation=-1)),
     ("INV-E5 names the version before", replace(STEP, ancestors=STEP.ancestors[1:])),

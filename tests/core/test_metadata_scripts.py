@@ -7,6 +7,7 @@ import re
 import pytest
 
 from tests.core.metadata_records import TWO, first
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionStateError, encode_partition_state
 from yak_core.metadata.redis_scripts import (
     BEAT,
@@ -113,8 +114,14 @@ BOTH = ("yak:{c1}:record", "yak:{c1}:beats")
     ("request_", "call"),
     [
         (Read(), ScriptCall(READ, BOTH, ())),
-        (RenewLease("ñ", 7, None), ScriptCall(BEAT, BOTH, ("ñ".encode(), b"7", b"", b""))),
-        (RenewLease("n1", 7, (3, "a")), ScriptCall(BEAT, BOTH, (b"n1", b"7", b"3", b"a"))),
+        (
+            RenewLease("ñ", BrokerEpoch(7), None),
+            ScriptCall(BEAT, BOTH, ("ñ".encode(), b"7", b"", b"")),
+        ),
+        (
+            RenewLease("n1", BrokerEpoch(7), (3, "a")),
+            ScriptCall(BEAT, BOTH, (b"n1", b"7", b"3", b"a")),
+        ),
         (
             Cas(None, first(), None),
             ScriptCall(CAS, BOTH, (b"", b"", b"1", b"a1", VALUE, b"", b"")),
@@ -135,7 +142,7 @@ def test_request_is_spelled_as_the_script_reads_it(request_: MetaRequest, call: 
 
 CAS_REQUEST = Cas((1, "a1"), TWO, None)
 BEATS = [b"n2", b"2:9", b"n1", b"1:30"]
-SHOWN = MetaValue(first(), False, (("n1", 1, 30), ("n2", 2, 9)))
+SHOWN = MetaValue(first(), False, (("n1", BrokerEpoch(1), 30), ("n2", BrokerEpoch(2), 9)))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +153,7 @@ SHOWN = MetaValue(first(), False, (("n1", 1, 30), ("n2", 2, 9)))
         (CAS_REQUEST, [b"stamp", b"1", b"a1", VALUE, BEATS], Refused(REFUSED_STAMP, SHOWN)),
         (CAS_REQUEST, [b"guard", b"1", b"a1", VALUE, BEATS], Refused(REFUSED_GUARD, SHOWN)),
         (
-            RenewLease("n1", 1, (1, "a1")),
+            RenewLease("n1", BrokerEpoch(1), (1, "a1")),
             (b"same", b"", b"", b"", tuple(BEATS)),
             StoreOk(MetaValue(None, True, SHOWN.renewals)),
         ),
@@ -171,7 +178,7 @@ def test_reply_is_read(request_: MetaRequest, reply: object, outcome: StoreOk | 
         (Read(), [b"guard", b"1", b"a1", VALUE, []]),
         (Read(), [b"same", b"", b"", b"", []]),
         (CAS_REQUEST, [b"same", b"", b"", b"", []]),
-        (RenewLease("n1", 1, None), [b"damaged", b"1", b"a1", VALUE, BEATS]),
+        (RenewLease("n1", BrokerEpoch(1), None), [b"damaged", b"1", b"a1", VALUE, BEATS]),
         (Read(), [b"done", b"2", b"a1", VALUE, []]),
         (Read(), [b"done", b"1", b"a2", VALUE, []]),
         (Read(), [b"done", b"", b"", VALUE, []]),

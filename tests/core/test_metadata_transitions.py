@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState
 from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
 
@@ -19,7 +20,7 @@ def test_creator_is_registered_and_alone_in_the_isr() -> None:
     assert state.stamp == (1, "a1")
     assert state.ancestors == ()
     assert sets(state) == (("n1",), (), ())
-    assert state.nodes == (("n1", NodeEntry(1, True, False, "u1", -1, -1)),)
+    assert state.nodes == (("n1", NodeEntry(BrokerEpoch(1), True, False, "u1", Epoch(-1), -1)),)
     assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == (None, 0, 0)
     assert (state.recovery, state.unclean_policy, state.last_leader) == (
         "recovered",
@@ -62,16 +63,14 @@ def test_create_asserts_its_arguments(mistake: dict[str, object]) -> None:
 def test_incarnation_is_the_version_that_the_registration_writes() -> None:
     state = ok(register(led(), attempt="r", node="n2", clean=True, url="new"))
     assert state.partition_epoch == 6
-    assert state.node("n2") == NodeEntry(6, True, False, "new", -1, -1)
+    assert state.node("n2") == NodeEntry(BrokerEpoch(6), True, False, "new", Epoch(-1), -1)
 
 
 def test_clean_registration_changes_no_set() -> None:
     state = shrunk(led(), ("n1",))
     assert sets(state) == (("n1",), ("n2", "n3"), ())
     for node in state.replicas:
-        assert sets(ok(register(state, attempt="r", node=node, clean=True, url=""))) == sets(
-            state
-        )
+        assert sets(ok(register(state, attempt="r", node=node, clean=True, url=""))) == sets(state)
 
 
 def test_registration_bumps_the_version_of_a_node_in_no_set() -> None:
@@ -87,7 +86,9 @@ def test_unclean_registration_leaves_the_isr() -> None:
     """F29: it may have lost what it acknowledged."""
     state = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
     assert sets(state) == (("n1", "n3"), (), ())
-    assert state.node("n2") == NodeEntry(state.partition_epoch, False, False, "u2", -1, -1)
+    assert state.node("n2") == NodeEntry(
+        BrokerEpoch(state.partition_epoch), False, False, "u2", Epoch(-1), -1
+    )
 
 
 def test_unclean_registration_below_min_isr_becomes_last_known() -> None:
@@ -106,7 +107,11 @@ def test_last_replica_standing_is_removed_when_unclean() -> None:
     assert sets(state) == ((), ("n2",), ("n1",))
     back = elect(state, attempt="e", node="n1", broker_epoch=state.broker_epoch_of("n1"))
     assert back == Rejected("n1 is in neither ISR nor ELR")
-    assert sets(ok(elect(state, attempt="e", node="n2", broker_epoch=2))) == (("n2",), (), ("n1",))
+    assert sets(ok(elect(state, attempt="e", node="n2", broker_epoch=BrokerEpoch(2)))) == (
+        ("n2",),
+        (),
+        ("n1",),
+    )
 
 
 def test_unclean_registration_of_an_outsider_changes_no_set() -> None:
@@ -130,11 +135,13 @@ def test_registration_of_another_leaves_the_leader_in_office() -> None:
 def test_registration_ends_draining_and_forgets_evidence() -> None:
     state = drained(led(), "n2")
     nodes = tuple(
-        (node, replace(entry, last_epoch=1, leo=5) if node == "n2" else entry)
+        (node, replace(entry, last_epoch=Epoch(1), leo=5) if node == "n2" else entry)
         for node, entry in state.nodes
     )
     state = ok(register(replace(state, nodes=nodes), attempt="r", node="n2", clean=True, url="u"))
-    assert state.node("n2") == NodeEntry(state.partition_epoch, True, False, "u", -1, -1)
+    assert state.node("n2") == NodeEntry(
+        BrokerEpoch(state.partition_epoch), True, False, "u", Epoch(-1), -1
+    )
 
 
 def test_stranger_cannot_register() -> None:
@@ -146,21 +153,21 @@ def test_stranger_cannot_register() -> None:
 
 
 def test_elected_from_the_isr_deposes_the_leader() -> None:
-    state = ok(elect(led(), attempt="e", node="n2", broker_epoch=2))
+    state = ok(elect(led(), attempt="e", node="n2", broker_epoch=BrokerEpoch(2)))
     assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == ("n2", 2, 2)
     assert state.last_leader == "n1"
     assert sets(state) == (("n2", "n3"), (), ())
 
 
 def test_deposed_leader_stays_eligible_below_min_isr() -> None:
-    state = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", broker_epoch=2))
+    state = ok(elect(led(isr=("n1", "n2")), attempt="e", node="n2", broker_epoch=BrokerEpoch(2)))
     assert sets(state) == (("n2",), ("n1",), ())
 
 
 def test_elected_from_the_elr_joins_the_isr() -> None:
     state = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n1", clean=True, url="u1"))
     assert sets(state) == (("n1",), ("n2", "n3"), ())
-    state = ok(elect(state, attempt="e", node="n3", broker_epoch=3))
+    state = ok(elect(state, attempt="e", node="n3", broker_epoch=BrokerEpoch(3)))
     assert sets(state) == (("n1", "n3"), (), ())
     assert (state.leader, state.leader_epoch, state.last_leader) == ("n3", 3, "n1")
 
@@ -168,7 +175,9 @@ def test_elected_from_the_elr_joins_the_isr() -> None:
 def test_election_ends_recovery() -> None:
     state = replace(led(isr=("n1",)), recovery="recovering")
     state = ok(register(state, attempt="r", node="n1", clean=True, url="u1"))
-    elected = ok(elect(state, attempt="e", node="n1", broker_epoch=state.partition_epoch))
+    elected = ok(
+        elect(state, attempt="e", node="n1", broker_epoch=BrokerEpoch(state.partition_epoch))
+    )
     assert elected.recovery == "recovered"
 
 
@@ -200,7 +209,7 @@ def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
             state,
             attempt="x",
             node="n1",
-            broker_epoch=1,
+            broker_epoch=BrokerEpoch(1),
             isr=("n1", "n2"),
             added=(("n2", state.broker_epoch_of("n2")),),
         )
@@ -217,9 +226,9 @@ def test_member_that_is_back_is_no_longer_last_known() -> None:
             state,
             attempt="x",
             node="n1",
-            broker_epoch=1,
+            broker_epoch=BrokerEpoch(1),
             isr=("n1", "n2"),
-            added=(("n2", state.partition_epoch),),
+            added=(("n2", BrokerEpoch(state.partition_epoch)),),
         )
     )
     assert sets(state) == (("n1", "n2"), ("n3",), ())
@@ -235,7 +244,7 @@ def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
 @pytest.mark.parametrize("isr", [("n2", "n1"), ("n1", "n1")])
 def test_isr_out_of_order_is_the_callers_mistake(isr: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
-        alter_isr(TWO, attempt="x", node="n1", broker_epoch=1, isr=isr, added=())
+        alter_isr(TWO, attempt="x", node="n1", broker_epoch=BrokerEpoch(1), isr=isr, added=())
 
 
 @pytest.mark.parametrize("attempt", ["", TWO.attempt])

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.metadata_records import TWO, first, led, ok, shrunk
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import (
     PartitionState,
     decode_partition_state,
@@ -46,13 +47,15 @@ def proposal(base: PartitionState, step: Step, attempt: str) -> PartitionState |
         able = tuple(n for n in (*base.isr, *base.elr) if n != base.leader)
         node = able[who % len(able)] if able and bits > 1 else node
         broker_epoch = base.broker_epoch_of(node) + skew
-        return elect(base, attempt=attempt, node=node, broker_epoch=broker_epoch)
+        return elect(base, attempt=attempt, node=node, broker_epoch=BrokerEpoch(broker_epoch))
     if base.leader is not None and bits > 1:
         node = base.leader
     # Mostly members that may join, so that the walk goes on; with 15 anybody.
     known = tuple(n for n in NODES if base.node(n) is not None or bits == 15)
     isr = tuple(n for i, n in enumerate(known) if bits >> i & 1 or n == node)
-    added = tuple((n, base.broker_epoch_of(n) + skew) for n in isr if n not in base.isr)
+    added = tuple(
+        (n, BrokerEpoch(base.broker_epoch_of(n) + skew)) for n in isr if n not in base.isr
+    )
     broker_epoch = base.broker_epoch_of(node)
     return alter_isr(
         base, attempt=attempt, node=node, broker_epoch=broker_epoch, isr=isr, added=added
@@ -69,7 +72,7 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
     had_min_isr = False
     for number, step in enumerate(steps, start=1):
         if step[0] == "beat":
-            store.apply(RenewLease(NODES[step[1]], 1, None))
+            store.apply(RenewLease(NODES[step[1]], BrokerEpoch(1), None))
             continue
         assert store.state is not None
         had_min_isr = had_min_isr or len(store.state.isr) >= store.state.effective_min_isr
@@ -130,7 +133,16 @@ def stored(state: PartitionState) -> StoreModel:
 
 def altered(state: PartitionState, isr: tuple[str, ...], *added: tuple[str, int]) -> PartitionState:
     """What n1 (incarnation 1) proposes."""
-    return ok(alter_isr(state, attempt="p", node="n1", broker_epoch=1, isr=isr, added=added))
+    return ok(
+        alter_isr(
+            state,
+            attempt="p",
+            node="n1",
+            broker_epoch=BrokerEpoch(1),
+            isr=isr,
+            added=tuple((n, BrokerEpoch(at)) for n, at in added),
+        )
+    )
 
 
 def test_old_isr_request_does_not_undo_a_registration() -> None:
@@ -151,7 +163,12 @@ def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     assert isinstance(stored(now).apply(late), Refused)
     again = alter_isr(
-        now, attempt="q", node="n1", broker_epoch=1, isr=("n1", "n2", "n3"), added=(("n3", 3),)
+        now,
+        attempt="q",
+        node="n1",
+        broker_epoch=BrokerEpoch(1),
+        isr=("n1", "n2", "n3"),
+        added=(("n3", BrokerEpoch(3)),),
     )
     assert isinstance(again, Rejected)
 
@@ -187,9 +204,10 @@ def test_eligible_replica_takes_over_from_a_last_replica_that_lost_its_log() -> 
     """F28 and F29 as one story: shrink to the leader, power loss, the ELR leads on."""
     state = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
     assert isinstance(
-        elect(state, attempt="e", node="n1", broker_epoch=state.partition_epoch), Rejected
+        elect(state, attempt="e", node="n1", broker_epoch=BrokerEpoch(state.partition_epoch)),
+        Rejected,
     )
-    state = ok(elect(state, attempt="e", node="n2", broker_epoch=2))
+    state = ok(elect(state, attempt="e", node="n2", broker_epoch=BrokerEpoch(2)))
     assert (state.leader, state.isr, state.elr) == ("n2", ("n2",), ("n3",))
     assert state.last_known_eligible == ("n1",)
 

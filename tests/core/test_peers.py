@@ -11,6 +11,7 @@ from yak_core.contract.effects import Observe
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Replicate
 from yak_core.contract.notes import IgnoredMessage
+from yak_core.ids import Epoch
 from yak_core.manual.run import advance
 from yak_core.manual.world import Manual
 
@@ -28,7 +29,7 @@ def test_a_replicate_counts_only_from_the_leader_that_it_names(named: str) -> No
     broker = world.host("n1").node
     assert isinstance(broker, Broker)
     before = broker.snapshot()
-    forged = Replicate(broker.epoch + 5, named, 0, 0, -1, (), 0, 0, 1)
+    forged = Replicate(Epoch(broker.epoch + 5), named, 0, 0, Epoch(-1), (), 0, 0, 1)
     effects = broker.step(3 * SECOND, Received("n2", forged))
     assert effects == [Observe(IgnoredMessage("n2", "Replicate", "another leader's"))]
     assert broker.snapshot() == before

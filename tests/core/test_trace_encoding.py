@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, is_dataclass, replace
-from enum import IntEnum
-from typing import get_args, get_origin, get_type_hints
+from enum import IntEnum, StrEnum
+from typing import NewType, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +22,7 @@ from yak_core.contract.events import Cancelled, DiskDone, DiskOk, DiskResult, Ev
 from yak_core.contract.messages import Message, ProduceRequest
 from yak_core.contract.notes import HighWatermarkAdvanced, Note
 from yak_core.errors import ErrorCode
+from yak_core.ids import CallId, Epoch, LogGeneration, OpId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
 from yak_core.trace.json_codec import EFFECT, EVENT, codec_of
 from yak_core.trace.json_scalars import Elided, Misfit
@@ -63,8 +64,10 @@ def values_of(annotation: object) -> st.SearchStrategy[object]:
         return st.tuples(*map(values_of, args))
     if args:
         return st.one_of(*map(values_of, args))
+    if isinstance(annotation, NewType):
+        return values_of(annotation.__supertype__)
     assert isinstance(annotation, type)
-    if issubclass(annotation, IntEnum):
+    if issubclass(annotation, IntEnum | StrEnum):
         return st.sampled_from(list(annotation))
     hints = get_type_hints(annotation)
     return st.builds(annotation, **{name: values_of(hint) for name, hint in hints.items()})
@@ -106,7 +109,7 @@ def test_the_two_kinds_of_success_keep_apart() -> None:
     """A disk's success is not the store's; method: the one where the other belongs."""
     disk = codec_of(DiskDone)
     assert disk.decode(json.loads('{"op":1,"generation":2,"result":{"DiskOk":{}}}')) == DiskDone(
-        1, 2, DiskOk()
+        OpId(1), LogGeneration(2), DiskOk()
     )
     with pytest.raises(Misfit):
         disk.decode(json.loads('{"op":1,"generation":2,"result":{"StoreOk":{}}}'))
@@ -114,16 +117,19 @@ def test_the_two_kinds_of_success_keep_apart() -> None:
 
 def test_text_is_canonical() -> None:
     """Goal: the text of a value is fixed for good. Method: one of each rule, by hand."""
-    effect = AppendLog(3, 1, (batch(5, data=b"123456789"),))
+    effect = AppendLog(OpId(3), LogGeneration(1), (batch(5, data=b"123456789"),))
     assert EFFECT.encode(effect) == (
         '{"AppendLog":{"op":3,"generation":1,"batches":[{"base_offset":5,"epoch":1,"count":1,'
         '"producer_id":7,"producer_epoch":0,"base_sequence":5,"max_timestamp":1000,"size":70,'
         '"crc":3735928559,"data":[9,3808858755]}]}}'
     )
-    assert EFFECT.encode(SaveState(1, "é", b'\x00"\xff')) == (
+    assert EFFECT.encode(SaveState(OpId(1), "é", b'\x00"\xff')) == (
         '{"SaveState":{"op":1,"key":"\\u00e9","value":"\\u0000\\"\\u00ff"}}'
     )
-    assert EFFECT.encode(SaveState(1, "k", None)) == '{"SaveState":{"op":1,"key":"k","value":null}}'
+    assert (
+        EFFECT.encode(SaveState(OpId(1), "k", None))
+        == '{"SaveState":{"op":1,"key":"k","value":null}}'
+    )
     assert codec_of(ErrorCode).encode(ErrorCode.FENCED_LEADER_EPOCH) == '"FENCED_LEADER_EPOCH"'
     assert codec_of(bool).encode(True) == "true"
     assert EFFECT.encode(Observe(HighWatermarkAdvanced(4))) == (
@@ -155,7 +161,7 @@ def test_a_payload_comes_back_as_its_length_and_crc() -> None:
         (SaveState(1, "k", "text"), "SaveState.value: 'text' is not bytes"),  # type: ignore[arg-type]
         (AppendLog(1, 1, [batch(0)]), "is not a tuple"),  # type: ignore[arg-type]
         (Send("n1", PeerLost("n2")), "PeerLost(peer='n2') is none of Replicate,"),  # type: ignore[arg-type]
-        (Cancelled(1), "Cancelled(call=1) is none of Send,"),
+        (Cancelled(CallId(1)), "Cancelled(call=1) is none of Send,"),
         ("nothing", "'nothing' is none of Send,"),
     ],
 )
@@ -249,7 +255,7 @@ def test_remembered_texts_are_those_of_the_very_object() -> None:
 
 def test_answers_and_requests_nest() -> None:
     """An answer carries a union inside a union; a request carries a batch."""
-    request = ProduceRequest(1, 2, -1, 10, batch(3))
+    request = ProduceRequest(1, Epoch(2), -1, 10, batch(3))
     text = EFFECT.encode(Send("n2", request))
     assert text.startswith('{"Send":{"dst":"n2","message":{"ProduceRequest":{"correlation":1,')
     with pytest.raises(Misfit, match=r"Answer\.result"):

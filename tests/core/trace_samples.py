@@ -33,6 +33,7 @@ from yak_core.contract.events import (
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck, with_batches
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced
 from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import BrokerEpoch, CallId, Epoch, LogGeneration, OpId
 from yak_core.metadata.partition_state import NodeEntry, PartitionState
 from yak_core.metadata.store_calls import Cas, MetaValue, StoreOk
 from yak_core.trace.recorder import Fault, Header, Trace
@@ -42,7 +43,7 @@ BROKERS = ("n1", "n2", "n3")
 
 def batch(base: int, epoch: int = 1, count: int = 1, data: bytes = b"payload") -> Batch:
     """A placed batch of ``count`` records with made-up contents."""
-    return Batch(base, epoch, count, 7, 0, base, 1_000, 61 + len(data), 0xDEADBEEF, data)
+    return Batch(base, Epoch(epoch), count, 7, 0, base, 1_000, 61 + len(data), 0xDEADBEEF, data)
 
 
 def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> PartitionState:
@@ -52,9 +53,9 @@ def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -
         partition_epoch=version,
         attempt=f"a{version}",
         ancestors=(),
-        leader_epoch=epoch,
+        leader_epoch=Epoch(epoch),
         leader=leader,
-        leader_broker_epoch=0 if leader is None else 1,
+        leader_broker_epoch=BrokerEpoch(0 if leader is None else 1),
         isr=isr,
         elr=(),
         last_known_eligible=(),
@@ -64,7 +65,9 @@ def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -
         unclean_policy="never",
         recovery="recovered",
         unclean_generation=0,
-        nodes=tuple((name, NodeEntry(1, True, False, "", -1, -1)) for name in BROKERS),
+        nodes=tuple(
+            (name, NodeEntry(BrokerEpoch(1), True, False, "", Epoch(-1), -1)) for name in BROKERS
+        ),
     )
 
 
@@ -79,53 +82,62 @@ def short_trace() -> Trace:
     saved = Recovered(saved=(("clean", b"\x00\xff\n"),))
     meta = record(1, "n1", 1, ("n1", "n2"))
     handle = batch(0)
-    request = ProduceRequest(1, 1, -1, 1_000_000, handle)
-    header = Replicate(1, "n1", 0, 0, -1, (), 0, 0, 1)
+    request = ProduceRequest(1, Epoch(1), -1, 1_000_000, handle)
+    header = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
     steps: list[tuple[int, str, Event, list[Effect], int]] = [
-        (0, "n1", started("n1", saved), [SaveState(1, "clean", None)], -1),
+        (0, "n1", started("n1", saved), [SaveState(OpId(1), "clean", None)], -1),
         (0, "n2", started("n2"), [SetTimer("lease-renewal", 300, 400)], -1),
         (5, "p1", Started("p1", ClientConfig(("n1",)), 3, Recovered()), [], -1),
-        (9, "n1", DiskDone(1, 0, DiskOk()), [CallMeta(1, Cas(None, meta, None))], 0),
+        (
+            9,
+            "n1",
+            DiskDone(OpId(1), LogGeneration(0), DiskOk()),
+            [CallMeta(CallId(1), Cas(None, meta, None))],
+            0,
+        ),
         (
             20,
             "n1",
-            MetaReply(1, StoreOk(MetaValue(meta, False, (("n1", 1, 1),)))),
-            [Observe(BecameLeader(1, 0)), Observe(HighWatermarkAdvanced(0))],
+            MetaReply(CallId(1), StoreOk(MetaValue(meta, False, (("n1", BrokerEpoch(1), 1),)))),
+            [Observe(BecameLeader(Epoch(1), 0)), Observe(HighWatermarkAdvanced(0))],
             3,
         ),
-        (30, "p1", Called(1, SendBatch(handle), 1_000), [Send("n1", request)], -1),
+        (30, "p1", Called(CallId(1), SendBatch(handle), 1_000), [Send("n1", request)], -1),
         (
             40,
             "n1",
-            Called(1, request, 1_000),
+            Called(CallId(1), request, 1_000),
             [
-                AppendLog(2, 0, (handle,)),
-                FlushLog(3, 0),
-                SendLog(4, 0, "n2", header, 0, 1, 1024),
+                AppendLog(OpId(2), LogGeneration(0), (handle,)),
+                FlushLog(OpId(3), LogGeneration(0)),
+                SendLog(OpId(4), LogGeneration(0), "n2", header, 0, 1, 1024),
             ],
             5,
         ),
-        (40, "n1", DiskDone(4, 0, Shipped(1, handle.size)), [], 6),
+        (40, "n1", DiskDone(OpId(4), LogGeneration(0), Shipped(1, handle.size)), [], 6),
         (
             55,
             "n2",
             Received("n1", with_batches(header, (handle,))),
-            [AppendLog(1, 0, (handle,)), Send("n1", ReplicateAck(1, 2, 1, 1))],
+            [
+                AppendLog(OpId(1), LogGeneration(0), (handle,)),
+                Send("n1", ReplicateAck(Epoch(1), BrokerEpoch(2), 1, 1)),
+            ],
             6,
         ),
         (
             70,
             "n1",
-            Received("n2", ReplicateAck(1, 2, 1, 1)),
+            Received("n2", ReplicateAck(Epoch(1), BrokerEpoch(2), 1, 1)),
             [Observe(HighWatermarkAdvanced(1))],
             8,
         ),
-        (80, "n2", TimerFired("lease-renewal"), [TruncateLog(2, 0, 1)], 1),
+        (80, "n2", TimerFired("lease-renewal"), [TruncateLog(OpId(2), LogGeneration(0), 1)], 1),
         (
             90,
             "p1",
             TimerFired("é\u2028"),
-            [Answer(1, SendResult(ErrorCode.NONE, Outcome.WRITTEN, 0, 1))],
+            [Answer(CallId(1), SendResult(ErrorCode.NONE, Outcome.WRITTEN, 0, Epoch(1)))],
             9,
         ),
     ]

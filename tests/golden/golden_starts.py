@@ -14,6 +14,7 @@ from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import Poll, Seek, SendBatch
 from yak_core.contract.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
+from yak_core.ids import Epoch
 from yak_core.manual.disk import ManualDisk
 from yak_core.manual.run import advance, settle
 
@@ -107,7 +108,7 @@ def produce(stage: Stage, args: Args) -> None:
             first = known if seq < 0 else seq
             stage.sequences[pid, pepoch] = max(known, first + batch.count)
             batch = replace(batch, producer_id=pid, producer_epoch=pepoch, base_sequence=first)
-        stage.world.call(node, ProduceRequest(0, epoch, acks, 30_000_000, batch))
+        stage.world.call(node, ProduceRequest(0, Epoch(epoch), acks, 30_000_000, batch))
 
 
 def fetch(stage: Stage, args: Args) -> None:
@@ -116,7 +117,7 @@ def fetch(stage: Stage, args: Args) -> None:
     last_epoch, epoch = args.number("last_epoch", -1), args.number("epoch", -1)
     wait = args.duration(args.option("wait", "0s"))
     args.finish()
-    stage.world.call(node, FetchRequest(0, at, last_epoch, epoch, 1 << 20, wait))
+    stage.world.call(node, FetchRequest(0, at, Epoch(last_epoch), Epoch(epoch), 1 << 20, wait))
 
 
 def offsets(stage: Stage, args: Args) -> None:

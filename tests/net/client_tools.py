@@ -20,15 +20,15 @@ from yak_core.contract.client_calls import (
 )
 from yak_core.contract.node import Node
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NodeId
+from yak_core.ids import Epoch, NodeId
 from yak_net.client.producer import Producer
 
 PATIENCE_S = 20.0
 FOREVER_MS = 3_600_000
 """A linger that is never over while a test runs."""
 
-LOST = SendResult(ErrorCode.REQUEST_TIMED_OUT, Outcome.UNKNOWN, -1, -1, "the time is over")
-REFUSED = SendResult(ErrorCode.NOT_ENOUGH_REPLICAS, Outcome.NOT_WRITTEN, -1, -1, "1 in sync")
+LOST = SendResult(ErrorCode.REQUEST_TIMED_OUT, Outcome.UNKNOWN, -1, Epoch(-1), "the time is over")
+REFUSED = SendResult(ErrorCode.NOT_ENOUGH_REPLICAS, Outcome.NOT_WRITTEN, -1, Epoch(-1), "1 in sync")
 
 T = TypeVar("T")
 
@@ -122,13 +122,13 @@ class FakeRuntime:
 
     def confirm(self, index: int, base: int, epoch: int = 1) -> None:
         """Let a batch be written."""
-        self.answer(index, SendResult(ErrorCode.NONE, Outcome.WRITTEN, base, epoch))
+        self.answer(index, SendResult(ErrorCode.NONE, Outcome.WRITTEN, base, Epoch(epoch)))
 
     def deliver(self, index: int, *batches: Batch, position: int, hw: int = 100) -> None:
         """Let a poll bring batches."""
         assert isinstance(self.calls[index][0], Poll)
         end = batches[-1].end if batches else position
-        self.answer(index, PollResult(ErrorCode.NONE, batches, position, end, hw, 1))
+        self.answer(index, PollResult(ErrorCode.NONE, batches, position, end, hw, Epoch(1)))
 
 
 class Made:

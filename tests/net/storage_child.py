@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.net.storage_tools import batch
 from yak_core.contract.events import DiskOk, DiskResult
+from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import BrokerDisk, open_storage
 
 IN_FLIGHT = 20
@@ -37,7 +38,7 @@ class Writer:
         self.room = asyncio.Event()
         self.disk = BrokerDisk(storage, self.on_done, self.on_fatal, cache_bytes=1 << 16)
 
-    def on_done(self, op: int, generation: int, result: DiskResult) -> None:
+    def on_done(self, op: int, generation: LogGeneration, result: DiskResult) -> None:
         assert result == DiskOk()
         of, end = self.ends.pop(op, (-1, 0))
         if of == self.generation:
@@ -57,17 +58,17 @@ class Writer:
             self.generation += 1
             self.epoch += 1
             say(f"cut {self.end}")
-            self.disk.truncate(self.op, self.generation, self.end)
+            self.disk.truncate(OpId(self.op), LogGeneration(self.generation), self.end)
         elif draw.randrange(TRUNCATES_EACH) == 0:
-            self.disk.save(self.op, "epoch", b"%d" % self.epoch)
+            self.disk.save(OpId(self.op), "epoch", b"%d" % self.epoch)
         else:
             parts = [batch(self.end, self.epoch, 1, draw.choice((20, 300, 5000)))]
             parts.append(batch(parts[0].end, self.epoch, 1, 50))
-            self.disk.append(self.op, self.generation, tuple(parts))
+            self.disk.append(OpId(self.op), LogGeneration(self.generation), tuple(parts))
             self.end = parts[1].end
         self.op += 1
         self.ends[self.op] = (self.generation, self.end)
-        self.disk.flush(self.op, self.generation)
+        self.disk.flush(OpId(self.op), LogGeneration(self.generation))
 
     async def run(self) -> None:
         while True:

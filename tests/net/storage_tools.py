@@ -11,6 +11,7 @@ from pathlib import Path
 
 from yak_core.batch import Batch, Builder, placed, records, seal, stamped
 from yak_core.contract.events import DiskResult
+from yak_core.ids import LogGeneration, OpId
 from yak_core.log.producers import ProducerEntry, ProducerTable
 from yak_core.model.disk import DiskImage
 from yak_net.storage import BrokerDisk, Storage, System, open_storage
@@ -140,7 +141,7 @@ class Driven:
         """The operations that completed."""
         return [op for op, _, _ in self.done]
 
-    def _on_done(self, op: int, generation: int, result: DiskResult) -> None:
+    def _on_done(self, op: int, generation: LogGeneration, result: DiskResult) -> None:
         self.done.append((op, generation, result))
         self._changed.set()
 
@@ -213,5 +214,5 @@ class Gate:
     async def shut(self, driven: Driven) -> None:
         """Wait until the disk's thread stands at the gate, with an order that changes nothing."""
         self.open.clear()
-        driven.disk.save(0, "gate", b"")
+        driven.disk.save(OpId(0), "gate", b"")
         assert await asyncio.to_thread(self.waiting.wait, 30)

@@ -15,6 +15,7 @@ from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, run, 
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
+from yak_core.ids import Epoch
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.errors import (
     CorruptRecordError,
@@ -27,7 +28,7 @@ from yak_net.client.errors import (
 )
 from yak_net.client.runtime import NoBroker
 
-GONE = PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 0, 0, 0, 1, "the log holds [5, 9)")
+GONE = PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 0, 0, 0, Epoch(1), "the log holds [5, 9)")
 
 
 @asynccontextmanager

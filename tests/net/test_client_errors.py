@@ -9,6 +9,7 @@ import pytest
 
 from yak_core.contract.client_calls import PollResult, SendResult
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_core.ids import Epoch
 from yak_net.client.errors import ERRORS, OUTCOMES, YakError, read_error, send_error
 
 with warnings.catch_warnings():  # they read their resources in a way that 3.11 and 3.12 deplore
@@ -41,7 +42,7 @@ def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
 @pytest.mark.parametrize("outcome", [Outcome.NOT_WRITTEN, Outcome.UNKNOWN])
 def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Outcome) -> None:
     """Goal: one line: meaning, detail, fate of the records, next step; it survives pickling."""
-    error = send_error(SendResult(code, outcome, -1, -1, "just so"))
+    error = send_error(SendResult(code, outcome, -1, Epoch(-1), "just so"))
     assert type(error) is ERRORS[code]
     assert error.outcome == OUTCOMES[outcome]
     meaning, fate, step = str(error).split("; ")
@@ -57,7 +58,7 @@ def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Ou
 
 def test_read_error_says_nothing_of_writing() -> None:
     """Goal: a reader is not told that nothing was written, though that is the outcome."""
-    error = read_error(PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 9, 9, 0, 1))
+    error = read_error(PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 9, 9, 0, Epoch(1)))
     assert isinstance(error, YakError)
     assert str(error).startswith("the offset asked for is not in the log; go on")
     assert error.outcome == "not_written"

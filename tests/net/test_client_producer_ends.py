@@ -11,6 +11,7 @@ import pytest
 from tests.net.client_tools import Made, cancelled, producer, run, turns
 from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import Epoch
 from yak_net.client.errors import (
     IllegalStateError,
     NetworkExceptionError,
@@ -191,7 +192,7 @@ def test_unconfirmed_records_have_no_place() -> None:
             sent = await sender.send(b"a", timestamp_ms=9)
             flushing = asyncio.create_task(sender.flush())
             await made.runtimes[0].asked(1)
-            made.runtimes[0].answer(0, SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, -1))
+            made.runtimes[0].answer(0, SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, Epoch(-1)))
             await flushing
             assert await sent == (-1, 9, -1)
             assert (sent.outcome, sender.unknown) == ("unknown", 1)

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.core.metadata_records import first
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.store_calls import Cas, MetaValue, Read, RenewLease, StoreOk, Unknown
 from yak_net.metadata.embedded import REQUEST_BYTES_MAX, EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
@@ -231,7 +232,7 @@ def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
 
     async def beats(store: RedisStore, count: int) -> None:
         for _ in range(count):
-            outcome = await store.call(RenewLease("n1", 1, None))
+            outcome = await store.call(RenewLease("n1", BrokerEpoch(1), None))
             assert isinstance(outcome, StoreOk), store.problem
 
     async def rounds(count: int) -> int:
@@ -262,7 +263,7 @@ def test_many_connections_at_once_are_served(embedded: EmbeddedMetadata) -> None
         stores = [RedisStore(embedded.url, "c", LONG_US) for _ in range(150)]
         start = time.monotonic()
         outcomes = await asyncio.gather(
-            *(store.call(RenewLease("n1", 1, None)) for store in stores)
+            *(store.call(RenewLease("n1", BrokerEpoch(1), None)) for store in stores)
         )
         assert time.monotonic() - start < PATIENCE_S
         counts = [one.value.renewals_of("n1") for one in outcomes if isinstance(one, StoreOk)]

@@ -22,6 +22,7 @@ from tests.net.http_tools import (
 )
 from yak_core.batch import Batch, Builder, Headers, seal
 from yak_core.contract.messages import ProduceRequest
+from yak_core.ids import Epoch
 from yak_net.http import json_bodies as bodies
 
 
@@ -38,7 +39,7 @@ def batch(*values: bytes | None, headers: Headers = ()) -> Batch:
 
 
 def append(gateway: WorldGateway, one: Batch) -> None:
-    gateway.world.call(gateway.node_id, ProduceRequest(0, -1, -1, SECOND, one))
+    gateway.world.call(gateway.node_id, ProduceRequest(0, Epoch(-1), -1, SECOND, one))
     gateway.move()
 
 

@@ -25,14 +25,15 @@ from yak_core.contract.messages import (
     Response,
 )
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_core.ids import Epoch
 from yak_net.http.gateway import Gone
 from yak_net.http.problems import KINDS
 from yak_net.http.routes import middlewares
 
 REFUSALS = [code for code in ErrorCode if KINDS[code].status != 200]
-PRODUCED = ProduceResponse(0, ErrorCode.NONE, Outcome.WRITTEN, 4, 2, 5, "n2", 3)
-FETCHED = FetchResponse(0, ErrorCode.NONE, (), 5, 1, "n2", 3)
-LISTED = ListOffsetsResponse(0, ErrorCode.NONE, 5, 2, "n2", 3)
+PRODUCED = ProduceResponse(0, ErrorCode.NONE, Outcome.WRITTEN, 4, Epoch(2), 5, "n2", Epoch(3))
+FETCHED = FetchResponse(0, ErrorCode.NONE, (), 5, 1, "n2", Epoch(3))
+LISTED = ListOffsetsResponse(0, ErrorCode.NONE, 5, Epoch(2), "n2", Epoch(3))
 
 
 def saying(**fields: object) -> ScriptedGateway:
@@ -190,7 +191,7 @@ def test_a_bug_is_logged_and_not_shown() -> None:
 
 def test_an_answer_to_another_question_is_a_bug() -> None:
     """Answer a fetch with a description: 500, and nothing of it is shown."""
-    description = DescribeResponse(0, "n1", "leader", "n1", 1, 1, (), (), 0, 0, 0, ())
+    description = DescribeResponse(0, "n1", "leader", "n1", Epoch(1), 1, (), (), 0, 0, 0, ())
 
     async def test() -> None:
         async with serving(ScriptedGateway(lambda _: description)) as client:
@@ -256,7 +257,7 @@ def test_requests_reach_the_node_as_they_were_meant() -> None:
     assert (first.acks, first.timeout_us, first.leader_epoch) == (1, 7_000, -1)
     assert isinstance(second, ProduceRequest)
     assert (second.acks, second.timeout_us) == (-1, 30_000_000)
-    assert fetch == FetchRequest(0, 9, -1, -1, 10, 11_000)
+    assert fetch == FetchRequest(0, 9, Epoch(-1), Epoch(-1), 10, 11_000)
     assert listing == ListOffsetsRequest(0, -1)
-    assert latest == FetchRequest(0, 5, -1, -1, 1 << 20, 0)
+    assert latest == FetchRequest(0, 5, Epoch(-1), Epoch(-1), 1 << 20, 0)
     assert describe == DescribeRequest(0)

@@ -19,6 +19,7 @@ from tests.net.http_tools import (
 )
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Fenced
+from yak_core.ids import Epoch
 from yak_core.manual.world import STORE
 from yak_net.http.gateway import Gateway, Gone
 
@@ -93,7 +94,7 @@ def test_a_broker_without_a_leader_is_degraded() -> None:
     """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
-    gateway.world.place("n2").deliver(Received("n3", Fenced(9, None)))
+    gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
     code, said = run(health(gateway))
     assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
     assert said["reason"] == "this broker knows of no leader"

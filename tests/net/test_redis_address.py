@@ -18,6 +18,7 @@ from tests.net.canned_server import canned_server
 from tests.net.redis_proxy import proxy_to
 from tests.net.redis_server import RedisServer, redis_server
 from tests.require import executable
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.store_calls import MetaOutcome, Read, RenewLease, StoreOk, Unknown
 from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
@@ -40,7 +41,11 @@ def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
     async def main() -> tuple[MetaOutcome, str, tuple[str, ...]]:
         store = RedisStore(url, "c", LONG_US)
         try:
-            return await store.call(RenewLease("n1", 1, None)), store.problem, await store.remarks()
+            return (
+                await store.call(RenewLease("n1", BrokerEpoch(1), None)),
+                store.problem,
+                await store.remarks(),
+            )
         finally:
             await store.close()
 
@@ -127,7 +132,10 @@ def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> None:
 
     async def main() -> None:
         one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
-        beats = [await store.call(RenewLease("db", 1, None)) for store in (one, other, other)]
+        beats = [
+            await store.call(RenewLease("db", BrokerEpoch(1), None))
+            for store in (one, other, other)
+        ]
         counts = [beat.value.renewals_of("db") for beat in beats if isinstance(beat, StoreOk)]
         assert counts == [1, 1, 2]
         await one.close()

@@ -16,6 +16,7 @@ import pytest
 from tests.core.metadata_records import first
 from tests.net.redis_proxy import Proxy, proxy_to
 from tests.net.redis_server import RedisServer, redis_server
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.store_calls import (
     Cas,
     MetaOutcome,
@@ -41,7 +42,7 @@ def server() -> Iterator[RedisServer]:
 
 
 def beat(node: str) -> RenewLease:
-    return RenewLease(node, 1, None)
+    return RenewLease(node, BrokerEpoch(1), None)
 
 
 def value_of(outcome: MetaOutcome) -> MetaValue:

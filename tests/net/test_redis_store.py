@@ -14,6 +14,7 @@ from redis.utils import HIREDIS_AVAILABLE
 from tests.core.metadata_records import first, ok
 from tests.net.canned_server import canned_server
 from tests.net.redis_server import RedisServer, redis_server
+from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import (
@@ -38,7 +39,12 @@ PATIENCE_S = 20.0
 RECORD = first()
 KEYS = keys_of("c")
 WRITE = Cas(None, RECORD, None)
-ALL_CALLS: tuple[MetaRequest, ...] = (Read(), WRITE, RenewLease("n1", 1, None), Publish(()))
+ALL_CALLS: tuple[MetaRequest, ...] = (
+    Read(),
+    WRITE,
+    RenewLease("n1", BrokerEpoch(1), None),
+    Publish(()),
+)
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +117,7 @@ def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
     async def play(server: RedisServer, store: RedisStore) -> None:
         held = await done(store, WRITE)
         for start in range(1, 4):
-            held = await done_in_the_end(store, RenewLease("n1", 1, None))
+            held = await done_in_the_end(store, RenewLease("n1", BrokerEpoch(1), None))
             server.kill()
             assert await store.call(Read()) == Unknown()
             assert "cannot be reached" in store.problem
@@ -135,7 +141,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
         await done(store, WRITE)
         for turn in range(3):
             server.pause()
-            calls = [store.call(RenewLease(f"{turn}.{i}", 1, None)) for i in range(3)]
+            calls = [store.call(RenewLease(f"{turn}.{i}", BrokerEpoch(1), None)) for i in range(3)]
             start = time.monotonic()
             assert await asyncio.gather(*calls) == [Unknown()] * 3
             assert time.monotonic() - start < SHORT_US / 1e6 + 5
@@ -143,7 +149,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             server.resume()
             found = await done_in_the_end(store, Read())
             assert found.state == RECORD
-            found = await done_in_the_end(store, RenewLease(f"{turn}+", 1, None))
+            found = await done_in_the_end(store, RenewLease(f"{turn}+", BrokerEpoch(1), None))
             assert found.renewals_of(f"{turn}+") >= 1
             # What was under way has happened once or not at all.
             assert all(found.renewals_of(f"{turn}.{i}") in (0, 1) for i in range(3))
@@ -187,7 +193,7 @@ def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) ->
 
     async def play(store: RedisStore) -> None:
         await done(store, WRITE)
-        await done(store, RenewLease("n1", 1, None))
+        await done(store, RenewLease("n1", BrokerEpoch(1), None))
         with server.client() as client:
             if damage == "beat":
                 client.hset(KEYS.renewals, "n1", "1:one")
@@ -210,7 +216,7 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
             await done(store, WRITE)
             try:
                 client.replicaof("127.0.0.1", 1)
-                assert await store.call(RenewLease("n1", 1, None)) == Unknown()
+                assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
                 assert "is a replica: name the primary" in store.problem
                 remark = (await store.remarks())[0]
                 assert "is a replica" in remark
@@ -218,11 +224,13 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
                 client.replicaof("NO", "ONE")
             try:
                 client.config_set("maxmemory", 1)
-                assert await store.call(RenewLease("n1", 1, None)) == Unknown()
+                assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
                 assert "out of memory: raise its maxmemory" in store.problem
             finally:
                 client.config_set("maxmemory", 0)
-            assert (await done(store, RenewLease("n1", 1, None))).renewals_of("n1") == 1
+            assert (await done(store, RenewLease("n1", BrokerEpoch(1), None))).renewals_of(
+                "n1"
+            ) == 1
             assert store.problem == ""
 
     with_store(server.url, LONG_US, play)

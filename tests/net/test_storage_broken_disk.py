@@ -26,6 +26,7 @@ from tests.net.storage_tools import (
 )
 from tests.require import executable, missing
 from yak_core.contract.events import DiskOk, NoSpace
+from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import open_storage
 
 
@@ -46,16 +47,18 @@ def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
         driven = Driven(tmp_path, system=replace(NOT_SYNCED, write=write))
         parts = batches(300, 300, 300, 300)
         for op, part in enumerate(parts):
-            driven.disk.append(op, 0, (part,))
-        driven.disk.flush(4, 0)
+            driven.disk.append(OpId(op), LogGeneration(0), (part,))
+        driven.disk.flush(OpId(4), LogGeneration(0))
         await driven.complete(5)
         results = [result for _, _, result in driven.done]
         assert results == [DiskOk(), DiskOk(), NoSpace(), NoSpace(), DiskOk()]
         assert driven.disk.read(0, 9, 1 << 20) == on_disk(parts[:2])
         assert driven.storage.log.path.read_bytes() == content(parts[:2])
         room[0] = 1 << 20
-        driven.disk.append(5, 0, (parts[3],))  # ordered by one who does not know yet
-        driven.disk.append(6, 0, (parts[2],))
+        driven.disk.append(
+            OpId(5), LogGeneration(0), (parts[3],)
+        )  # ordered by one who does not know yet
+        driven.disk.append(OpId(6), LogGeneration(0), (parts[2],))
         await driven.complete(7)
         assert [result for _, _, result in driven.done[5:]] == [NoSpace(), DiskOk()]
         driven.disk.close()
@@ -85,8 +88,8 @@ def test_disk_that_is_really_full(small_disk: str) -> None:
         driven = Driven(Path(small_disk, "data"), cache_bytes=1000)
         parts = batches(*[100_000] * 14)
         for op, part in enumerate(parts):
-            driven.disk.append(2 * op, 0, (part,))
-            driven.disk.flush(2 * op + 1, 0)
+            driven.disk.append(OpId(2 * op), LogGeneration(0), (part,))
+            driven.disk.flush(OpId(2 * op + 1), LogGeneration(0))
         await driven.complete(28)
         refused = [op // 2 for op, _, result in driven.done if result == NoSpace()]
         assert refused == list(range(refused[0], 14))
@@ -111,19 +114,19 @@ def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order: str)
     async def scenario() -> None:
         gate = Gate()
         driven = Driven(tmp_path, system=gate.system)
-        driven.disk.append(0, 0, batches(50, 50))
-        driven.disk.flush(1, 0)
+        driven.disk.append(OpId(0), LogGeneration(0), batches(50, 50))
+        driven.disk.flush(OpId(1), LogGeneration(0))
         await driven.complete(2)
         gate.broken = errno.EIO
-        driven.disk.append(2, 0, (batch(2),))
+        driven.disk.append(OpId(2), LogGeneration(0), (batch(2),))
         if order == "flush":
-            driven.disk.flush(3, 0)
+            driven.disk.flush(OpId(3), LogGeneration(0))
         else:
-            driven.disk.truncate(3, 1, 1)
+            driven.disk.truncate(OpId(3), LogGeneration(1), 1)
         await driven.until(lambda: bool(driven.fatal))
         gate.broken = 0
         gate.syncs.clear()
-        driven.disk.flush(4, 0)
+        driven.disk.flush(OpId(4), LogGeneration(0))
         driven.disk.close()
         assert driven.fatal == [f"cannot write to {tmp_path}: Input/output error"]
         assert 3 not in driven.ops
@@ -155,8 +158,8 @@ def test_saved_value_that_cannot_be_written_is_fatal(tmp_path: Path, call: str) 
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         driven = Driven(tmp_path, system=replace(NOT_SYNCED, **{call: fail}))  # type: ignore[arg-type]
-        driven.disk.save(1, "key", b"value")
-        driven.disk.flush(2, 0)
+        driven.disk.save(OpId(1), "key", b"value")
+        driven.disk.flush(OpId(2), LogGeneration(0))
         await driven.until(lambda: bool(driven.fatal))
         driven.disk.close()
         assert driven.fatal == [f"cannot write to {tmp_path}: No space left on device"]

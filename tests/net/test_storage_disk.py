@@ -22,6 +22,7 @@ from tests.net.storage_tools import (
     written,
 )
 from yak_core.contract.events import DiskOk
+from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import System
 
 
@@ -31,15 +32,15 @@ def test_everything_completes_once_in_issue_order(tmp_path: Path) -> None:
     async def scenario() -> None:
         driven = Driven(tmp_path, system=NOT_SYNCED)
         disk = driven.disk
-        disk.append(1, 0, (batch(0),))
-        disk.flush(2, 0)
-        disk.append(3, 0, (batch(1),))
-        disk.save(4, "key", b"value")
-        disk.truncate(5, 1, 1)
-        disk.flush(6, 1)
-        disk.append(7, 1, (batch(1, 2),))
-        disk.save(8, "key", None)
-        disk.flush(9, 1)
+        disk.append(OpId(1), LogGeneration(0), (batch(0),))
+        disk.flush(OpId(2), LogGeneration(0))
+        disk.append(OpId(3), LogGeneration(0), (batch(1),))
+        disk.save(OpId(4), "key", b"value")
+        disk.truncate(OpId(5), LogGeneration(1), 1)
+        disk.flush(OpId(6), LogGeneration(1))
+        disk.append(OpId(7), LogGeneration(1), (batch(1, 2),))
+        disk.save(OpId(8), "key", None)
+        disk.flush(OpId(9), LogGeneration(1))
         await driven.complete(9)
         generations = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1, 7: 1, 8: 0, 9: 1}
         assert driven.done == [(op, generations[op], DiskOk()) for op in range(1, 10)]
@@ -58,8 +59,8 @@ def test_what_queued_up_is_one_write_and_one_flush(tmp_path: Path) -> None:
         driven = Driven(tmp_path, system=gate.system)
         await gate.shut(driven)
         for number in range(10):
-            driven.disk.append(2 * number + 1, 0, (batch(number),))
-            driven.disk.flush(2 * number + 2, 0)
+            driven.disk.append(OpId(2 * number + 1), LogGeneration(0), (batch(number),))
+            driven.disk.flush(OpId(2 * number + 2), LogGeneration(0))
         gate.syncs.clear()
         gate.open.set()
         await driven.complete(21)
@@ -81,8 +82,8 @@ def test_a_group_has_a_limit(tmp_path: Path) -> None:
         driven = Driven(tmp_path, system=gate.system, group_bytes=2000)
         await gate.shut(driven)
         for number in range(9):
-            driven.disk.append(2 * number + 1, 0, (batch(number, size=600),))
-            driven.disk.flush(2 * number + 2, 0)
+            driven.disk.append(OpId(2 * number + 1), LogGeneration(0), (batch(number, size=600),))
+            driven.disk.flush(OpId(2 * number + 2), LogGeneration(0))
         gate.open.set()
         await driven.complete(19)
         driven.disk.close()
@@ -101,7 +102,7 @@ def test_reads_wait_for_no_write(tmp_path: Path) -> None:
         gate = Gate()
         driven = Driven(tmp_path, system=gate.system)
         await gate.shut(driven)
-        driven.disk.append(1, 0, new)
+        driven.disk.append(OpId(1), LogGeneration(0), new)
         assert driven.disk.read(3, 5, 1 << 20) == on_disk(new)
         assert driven.disk.read(4, 9, 1) == on_disk(new[1:])
         assert driven.disk.read(5, 9, 1 << 20) == ()
@@ -128,9 +129,9 @@ def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: Path) -
         driven = Driven(tmp_path, system=gate.system, cache_bytes=1000)
         parts = batches(*[400] * 8)
         gate.open.clear()
-        driven.disk.save(0, "key", b"")
+        driven.disk.save(OpId(0), "key", b"")
         for number, part in enumerate(parts):
-            driven.disk.append(number + 1, 0, (part,))
+            driven.disk.append(OpId(number + 1), LogGeneration(0), (part,))
         await driven.complete(1)
         assert driven.disk.read(0, 8, 1 << 20) == on_disk(parts)
         gate.open.set()
@@ -152,10 +153,10 @@ def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> None:
         driven = Driven(tmp_path, system=gate.system, cache_bytes=100)
         new = batches(60, 60, 60, base=2, epoch=7)
         gate.open.clear()
-        driven.disk.save(0, "key", b"")
-        driven.disk.append(1, 0, batches(50, base=8))
-        driven.disk.truncate(2, 1, 2)
-        driven.disk.append(3, 1, new)
+        driven.disk.save(OpId(0), "key", b"")
+        driven.disk.append(OpId(1), LogGeneration(0), batches(50, base=8))
+        driven.disk.truncate(OpId(2), LogGeneration(1), 2)
+        driven.disk.append(OpId(3), LogGeneration(1), new)
         await driven.complete(1)
         assert driven.disk.read(2, 9, 1 << 20) == on_disk(new)
         gate.open.set()
@@ -176,8 +177,8 @@ def test_read_is_of_the_moment_of_the_order(tmp_path: Path) -> None:
         found: list[object] = []
         driven.disk.read_later(0, 3, 1 << 20, found.append)
         driven.disk.read_later(0, 1, 1 << 20, found.append)
-        driven.disk.truncate(1, 1, 1)
-        driven.disk.append(2, 1, (batch(1, 9),))
+        driven.disk.truncate(OpId(1), LogGeneration(1), 1)
+        driven.disk.append(OpId(2), LogGeneration(1), (batch(1, 9),))
         await driven.complete(2)
         answer = await driven.read_file(0, 2, 1 << 20)
         assert found == [(), on_disk(old[:1])]
@@ -196,11 +197,11 @@ def test_read_behind_a_cut_that_waits_sees_what_will_be(tmp_path: Path) -> None:
         gate = Gate()
         driven = Driven(tmp_path, system=gate.system)
         await gate.shut(driven)
-        driven.disk.truncate(1, 1, 2)
+        driven.disk.truncate(OpId(1), LogGeneration(1), 2)
         assert await driven.read(0, 4, 1 << 20) == on_disk(old[:2])
         assert await driven.read(2, 4, 1 << 20) == ()
         new = (batch(2, 9, 2, 60),)
-        driven.disk.append(2, 1, new)
+        driven.disk.append(OpId(2), LogGeneration(1), new)
         assert await driven.read(0, 4, 1 << 20) == on_disk((*old[:2], *new))
         assert await driven.read(1, 3, 1 << 20) == on_disk(old[1:2])
         gate.open.set()
@@ -234,8 +235,8 @@ def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
 
         spin()
         for number in range(20):
-            driven.disk.append(2 * number, 0, (batch(number),))
-            driven.disk.flush(2 * number + 1, 0)
+            driven.disk.append(OpId(2 * number), LogGeneration(0), (batch(number),))
+            driven.disk.flush(OpId(2 * number + 1), LogGeneration(0))
             await driven.complete(2 * number + 2)
         busy.clear()
         driven.disk.close()
@@ -250,8 +251,8 @@ def test_abandoned_disk_drops_what_was_not_begun(tmp_path: Path) -> None:
         gate = Gate()
         driven = Driven(tmp_path, system=gate.system)
         await gate.shut(driven)
-        driven.disk.append(1, 0, batches(50))
-        driven.disk.flush(2, 0)
+        driven.disk.append(OpId(1), LogGeneration(0), batches(50))
+        driven.disk.flush(OpId(2), LogGeneration(0))
         driven.disk.abandon()
         gate.open.set()
         driven.disk.close()
@@ -266,9 +267,9 @@ def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         driven = Driven(tmp_path)
-        driven.disk.append(1, 0, batches(50, 50))
-        driven.disk.flush(2, 0)
-        driven.disk.save(3, "clean", b"7 2")
+        driven.disk.append(OpId(1), LogGeneration(0), batches(50, 50))
+        driven.disk.flush(OpId(2), LogGeneration(0))
+        driven.disk.save(OpId(3), "clean", b"7 2")
         driven.disk.close()
         assert driven.done == []
 
@@ -291,9 +292,9 @@ def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:
 
         driven = Driven(tmp_path, system=System(write=write, sync=lambda fd: None))
         parts = [batches(*[30] * 700), batches(200, 1000, 40, base=700)]
-        driven.disk.append(1, 0, parts[0])
-        driven.disk.append(2, 0, parts[1])
-        driven.disk.save(3, "key", b"x" * 500)
+        driven.disk.append(OpId(1), LogGeneration(0), parts[0])
+        driven.disk.append(OpId(2), LogGeneration(0), parts[1])
+        driven.disk.save(OpId(3), "key", b"x" * 500)
         await driven.complete(3)
         driven.disk.close()
         assert driven.storage.log.path.read_bytes() == content((*parts[0], *parts[1]))

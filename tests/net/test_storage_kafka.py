@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from tests.net.storage_tools import NOT_SYNCED, Driven, batch, value_of
+from yak_core.ids import LogGeneration, OpId
 
 with warnings.catch_warnings():  # the peer reads its resources in a way that 3.11 and 3.12 deplore
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -23,10 +24,10 @@ def test_independent_library_reads_the_segment(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         driven = Driven(tmp_path, system=NOT_SYNCED)
-        driven.disk.append(1, 0, (parts[0], parts[1], batch(4, 2, 9)))
-        driven.disk.truncate(2, 1, 4)
-        driven.disk.append(3, 1, (parts[2],))
-        driven.disk.flush(4, 1)
+        driven.disk.append(OpId(1), LogGeneration(0), (parts[0], parts[1], batch(4, 2, 9)))
+        driven.disk.truncate(OpId(2), LogGeneration(1), 4)
+        driven.disk.append(OpId(3), LogGeneration(1), (parts[2],))
+        driven.disk.flush(OpId(4), LogGeneration(1))
         await driven.complete(4)
         driven.disk.close()
 

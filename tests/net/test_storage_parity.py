@@ -24,6 +24,7 @@ from tests.net.storage_tools import (
 )
 from yak_core.batch import Batch
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace
+from yak_core.ids import LogGeneration, OpId
 from yak_core.model.disk import DiskImage
 
 Step = tuple[str, int, int, int]
@@ -66,19 +67,19 @@ async def run(path: Path, steps: Sequence[Step]) -> DiskImage:
         if kind == "append":
             parts = appended(image, first, second, size, epoch)
             image.append(parts)
-            driven.disk.append(op, generation, parts)
+            driven.disk.append(OpId(op), LogGeneration(generation), parts)
         elif kind == "flush":
-            driven.disk.flush(op, generation)
+            driven.disk.flush(OpId(op), LogGeneration(generation))
         elif kind == "cut":
             end = place_of_cut(image, first, second)
             epoch += 1
             generation += 1
             image.truncate(end)
-            driven.disk.truncate(op, generation, end)
+            driven.disk.truncate(OpId(op), LogGeneration(generation), end)
         elif kind == "save":
             value = None if second % 3 == 0 else b"x" * size
             image.save(KEYS[first % len(KEYS)], value)
-            driven.disk.save(op, KEYS[first % len(KEYS)], value)
+            driven.disk.save(OpId(op), KEYS[first % len(KEYS)], value)
             generation = 0
         elif kind == "read":
             wanted = on_disk(image.read(first, second, size))
@@ -133,18 +134,18 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
         if kind == "append":
             parts = appended(ordered, first, second, size, 1)
             ordered.append(parts)
-            driven.disk.append(op, 0, parts)
+            driven.disk.append(OpId(op), LogGeneration(0), parts)
             appends[op] = parts
         elif kind == "cut":
             end = place_of_cut(ordered, first, second)
             ordered.truncate(end)
-            driven.disk.truncate(op, 0, end)
+            driven.disk.truncate(OpId(op), LogGeneration(0), end)
             cuts[op] = end
         elif kind == "wait":
             await driven.complete(issued)
             continue
         else:
-            driven.disk.flush(op, 0)
+            driven.disk.flush(OpId(op), LogGeneration(0))
         issued += 1
     await driven.complete(issued)
     image = DiskImage()
@@ -157,7 +158,7 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
             assert result == NoSpace()
     assert await driven.read(0, 1 << 30, 1 << 30) == on_disk(image.batches)
     more = batch(image.leo, 9)
-    driven.disk.append(len(steps), 0, (more,))
+    driven.disk.append(OpId(len(steps)), LogGeneration(0), (more,))
     driven.disk.close()
     if driven.storage.log.end == more.end:
         image.append((more,))

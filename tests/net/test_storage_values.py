@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.storage_tools import NOT_SYNCED
+from yak_core.ids import Epoch
 from yak_net.storage.checkpoints import (
     DAMAGED,
     SLOT_BYTES,
@@ -114,8 +115,11 @@ def test_lowered_mark_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
 
 def test_epochs_are_written_as_kafka_does() -> None:
     """Goal: Kafka's leader-epoch-checkpoint, version 0."""
-    assert encode_epochs(((1, 0), (4, 250))) == b"0\n2\n1 0\n4 250\n"
-    assert decode_epochs(encode_epochs(((1, 0), (4, 250)))) == ((1, 0), (4, 250))
+    assert encode_epochs(((Epoch(1), 0), (Epoch(4), 250))) == b"0\n2\n1 0\n4 250\n"
+    assert decode_epochs(encode_epochs(((Epoch(1), 0), (Epoch(4), 250)))) == (
+        (Epoch(1), 0),
+        (Epoch(4), 250),
+    )
     assert decode_epochs(encode_epochs(())) == ()
     for damaged in (b"", b"1\n0\n", b"0\n2\n1 0\n", b"0\n1\n1\n", b"0\nx\n", b"0\n1\n1 0 5\n"):
         with pytest.raises(ValueError, match=r".*"):

@@ -21,6 +21,7 @@ from yak_core.contract.messages import (
     ReplicateAck,
 )
 from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.wire.codec import decode, encode
 from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
@@ -83,7 +84,7 @@ async def ended(socket: Socket) -> tuple[int | None, str]:
 
 def produce(number: int, data: bytes = b"") -> bytes:
     """A request with one sealed batch, or with other bytes in its place."""
-    frame = encode(ProduceRequest(number, -1, -1, 5 * SECOND, batch(0, -1)))
+    frame = encode(ProduceRequest(number, Epoch(-1), -1, 5 * SECOND, batch(0, -1)))
     return frame if not data else frame[: -len(data)] + data
 
 
@@ -99,7 +100,9 @@ def test_requests_are_pipelined(broker: BrokerProcess) -> None:
         [described] = await asked(socket, encode(DescribeRequest(7)))
         assert isinstance(described, DescribeResponse)
         assert (described.node, described.leader, described.leo) == ("n1", "n1", 50)
-        [fetched] = await asked(socket, encode(FetchRequest(8, 40, -1, -1, 1 << 20, 0)))
+        [fetched] = await asked(
+            socket, encode(FetchRequest(8, 40, Epoch(-1), Epoch(-1), 1 << 20, 0))
+        )
         assert isinstance(fetched, FetchResponse)
         assert [each.base_offset for each in fetched.batches] == list(range(40, 50))
 
@@ -121,7 +124,8 @@ def test_damaged_batch_is_answered_and_the_connection_lives(broker: BrokerProces
 
 
 @pytest.mark.parametrize(
-    "frame", [b"", b"\xff\x01", b"\x10\x01short", encode(ReplicateAck(1, 1, 1, 1))]
+    "frame",
+    [b"", b"\xff\x01", b"\x10\x01short", encode(ReplicateAck(Epoch(1), BrokerEpoch(1), 1, 1))],
 )
 def test_what_is_no_request_ends_the_connection(broker: BrokerProcess, frame: bytes) -> None:
     """Goal: rubbish, and another kind's message, close with a reason; the broker lives on."""
@@ -168,7 +172,7 @@ def test_reader_that_goes_away_leaves_no_poll(broker: BrokerProcess) -> None:
         [described] = await asked(socket, encode(DescribeRequest(1)))
         assert isinstance(described, DescribeResponse)
         for number in range(1000):
-            poll = FetchRequest(number, described.leo, -1, -1, 1 << 20, 30 * SECOND)
+            poll = FetchRequest(number, described.leo, Epoch(-1), Epoch(-1), 1 << 20, 30 * SECOND)
             await socket.send_bytes(encode(poll))
 
     for _ in range(5):  # five thousand polls: more than may wait at once
@@ -178,7 +182,7 @@ def test_reader_that_goes_away_leaves_no_poll(broker: BrokerProcess) -> None:
         [described] = await asked(socket, encode(DescribeRequest(1)))
         assert isinstance(described, DescribeResponse)
         await socket.send_bytes(
-            encode(FetchRequest(1, described.leo, -1, -1, 1 << 20, 10 * SECOND))
+            encode(FetchRequest(1, described.leo, Epoch(-1), Epoch(-1), 1 << 20, 10 * SECOND))
         )
         await socket.send_bytes(produce(2))
         answers = [decode(await socket.receive_bytes()) for _ in range(2)]

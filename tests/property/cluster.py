@@ -17,7 +17,7 @@ from yak_core.clients.producer import Producer
 from yak_core.config import MS, BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import Poll, PollResult, SendBatch
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
-from yak_core.ids import BrokerEpoch, NodeId
+from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.invariants import Invariants
 from yak_core.manual.backend import MetaCall
 from yak_core.manual.run import advance, settle
@@ -230,7 +230,7 @@ class Cluster:
         """A client without a producer id sends one record to this very broker, if it is up."""
         if self.up(node_id):
             batch = seal(self.batch(1))
-            self.world.call(node_id, ProduceRequest(0, 0, -1, 1_000 * MS, batch))
+            self.world.call(node_id, ProduceRequest(0, Epoch(0), -1, 1_000 * MS, batch))
 
     def poll(self) -> int:
         return self.world.call(READER, Poll())

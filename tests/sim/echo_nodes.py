@@ -12,7 +12,7 @@ from yak_core.contract.events import Event, Received, Started
 from yak_core.contract.host import Host
 from yak_core.contract.messages import Fenced
 from yak_core.contract.node import Snapshot
-from yak_core.ids import Micros, NodeId
+from yak_core.ids import Epoch, Micros, NodeId
 from yak_sim.physics.choices import Choices, RandomChoices
 from yak_sim.physics.engine import Engine, Listener
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology
@@ -120,7 +120,7 @@ class _Watcher:
 
 def say(number: int) -> Fenced:
     """A message with a number in it."""
-    return Fenced(number, None)
+    return Fenced(Epoch(number), None)
 
 
 def heard(puppet: Puppet) -> list[int]:

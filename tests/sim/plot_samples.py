@@ -16,7 +16,7 @@ from yak_core.contract.notes import (
     Note,
 )
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.ids import CallId, Epoch, LogGeneration, Micros, NodeId, Offset, OpId
 from yak_core.metadata.store_calls import MetaValue, StoreOk
 from yak_core.trace.recorder import Fault, Header, Trace
 
@@ -51,16 +51,18 @@ class Tale:
 
     def append(self, at: Micros, node: NodeId, base: Offset, count: int, epoch: Epoch) -> None:
         """A broker's log grows."""
-        self.step(at, node, TICK, AppendLog(1, 0, (batch(base, epoch, count, b""),)))
+        self.step(
+            at, node, TICK, AppendLog(OpId(1), LogGeneration(0), (batch(base, epoch, count, b""),))
+        )
 
     def truncate(self, at: Micros, node: NodeId, end: Offset) -> None:
         """A broker's log is cut."""
-        self.step(at, node, TICK, TruncateLog(1, 0, end))
+        self.step(at, node, TICK, TruncateLog(OpId(1), LogGeneration(0), end))
 
     def isr(self, at: Micros, version: int, *members: NodeId) -> None:
         """A broker learns the record."""
         value = MetaValue(record(version, members[0], 1, members), False, ())
-        self.step(at, members[0], MetaReply(1, StoreOk(value)))
+        self.step(at, members[0], MetaReply(CallId(1), StoreOk(value)))
 
     def ack(
         self, sent: Micros, at: Micros, base: Offset, count: int, outcome: Outcome = Outcome.WRITTEN
@@ -68,9 +70,9 @@ class Tale:
         """A producer hands a batch over and is answered."""
         self._calls += 1
         call = self._calls
-        self.step(sent, "p1", Called(call, SendBatch(batch(base, 1, count, b"")), 0))
+        self.step(sent, "p1", Called(CallId(call), SendBatch(batch(base, 1, count, b"")), 0))
         error = ErrorCode.NONE if outcome is Outcome.WRITTEN else ErrorCode.REQUEST_TIMED_OUT
-        self.step(at, "p1", TICK, Answer(call, SendResult(error, outcome, base, 1)))
+        self.step(at, "p1", TICK, Answer(CallId(call), SendResult(error, outcome, base, Epoch(1))))
 
     def fault(self, at: Micros, kind: str, target: str, for_us: Micros | None = None) -> None:
         """Something is done to the world."""
@@ -98,16 +100,16 @@ def failover(per_second: int = 50, batch_count: int = 1) -> Trace:
     tale = Tale(3, "leader_failover")
     for node in tale.nodes:
         tale.start(0, node)
-    tale.note(30 * MS, "n1", BecameLeader(1, 0), IsrExpanded(("n1",), ("n1",), 1))
+    tale.note(30 * MS, "n1", BecameLeader(Epoch(1), 0), IsrExpanded(("n1",), ("n1",), 1))
     for node in ("n2", "n3"):
-        tale.note(40 * MS, node, BecameFollower(1, "n1"))
+        tale.note(40 * MS, node, BecameFollower(Epoch(1), "n1"))
     tale.note(120 * MS, "n1", IsrExpanded(("n1", "n2", "n3"), ("n2", "n3"), 2))
     gap = SECOND // per_second
     base = 0
     at = 150 * MS
     while at < 2 * SECOND:
         slow = at > 1_900 * MS
-        _one(tale, at, "n1", base, batch_count, 1, ("n2", "n3"), slow)
+        _one(tale, at, "n1", base, batch_count, Epoch(1), ("n2", "n3"), slow)
         base += batch_count
         at += gap
     tale.fault(1_900 * MS, "slow_link", "n1>n2,n3", 100 * MS)
@@ -116,23 +118,23 @@ def failover(per_second: int = 50, batch_count: int = 1) -> Trace:
         batch_count for sent in range(150 * MS, 1_900 * MS + 1, gap) if sent <= 1_900 * MS
     )
     start = 5_300 * MS
-    tale.note(start, "n3", BecameLeader(2, committed), IsrShrunk(("n2", "n3"), ("n1",), 4))
-    tale.note(start + 20 * MS, "n2", BecameFollower(2, "n3"))
+    tale.note(start, "n3", BecameLeader(Epoch(2), committed), IsrShrunk(("n2", "n3"), ("n1",), 4))
+    tale.note(start + 20 * MS, "n2", BecameFollower(Epoch(2), "n3"))
     tale.fault(6_000 * MS, "restart", "n1")
     tale.start(6_000 * MS, "n1", base - batch_count, max(0, committed - batch_count))
-    tale.note(6_050 * MS, "n1", BecameFollower(2, "n3"))
+    tale.note(6_050 * MS, "n1", BecameFollower(Epoch(2), "n3"))
     tale.truncate(6_060 * MS, "n1", committed)
     next_base = committed
     at = start + 50 * MS
     while at < 8 * SECOND:
         followers = ("n2", "n1") if at > 6_400 * MS else ("n2",)
-        _one(tale, at, "n3", next_base, batch_count, 2, followers, False)
+        _one(tale, at, "n3", next_base, batch_count, Epoch(2), followers, False)
         next_base += batch_count
         at += gap
     missing = sum(1 for sent in range(start + 50 * MS, 6_400 * MS + 1, gap) if sent <= 6_400 * MS)
     for number in range(missing):
         when = 6_100 * MS + number * 250 * MS // missing
-        tale.append(when, "n1", committed + number * batch_count, batch_count, 2)
+        tale.append(when, "n1", committed + number * batch_count, batch_count, Epoch(2))
         tale.note(when, "n1", HighWatermarkAdvanced(committed + (number + 1) * batch_count))
     tale.isr(6_420 * MS, 5, "n1", "n2", "n3")
     return tale.trace()

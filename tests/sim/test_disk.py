@@ -12,6 +12,7 @@ import pytest
 from tests.sim.echo_nodes import batch_at
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk, NoSpace
+from yak_core.ids import LogGeneration, OpId
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import RandomChoices, ReplayChoices
 from yak_sim.physics.clock import Clock
@@ -33,7 +34,7 @@ class Bench:
     def append(self, op: int, *batches_of: int) -> None:
         """Batches of one record at these offsets."""
         batches = tuple(batch_at(offset, b"v%d" % offset) for offset in batches_of)
-        self.disk.append(AppendLog(op, 0, batches), -1)
+        self.disk.append(AppendLog(OpId(op), LogGeneration(0), batches), -1)
 
     def ops(self) -> list[tuple[int, int]]:
         return [(now, done.op) for now, done in self.done]
@@ -52,10 +53,10 @@ def test_operations_take_their_time_one_after_the_other() -> None:
     """Goal: completion in issue order. Method: fixed times; an operation issued while idle."""
     it = bench()
     it.append(1, 0)
-    it.disk.flush(FlushLog(2, 0), -1)
+    it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
     it.append(3, 1)
-    it.disk.save(SaveState(4, "k", b"v"), -1)
-    it.disk.truncate(TruncateLog(5, 0, 1), -1)
+    it.disk.save(SaveState(OpId(4), "k", b"v"), -1)
+    it.disk.truncate(TruncateLog(OpId(5), LogGeneration(0), 1), -1)
     it.run(1_000)
     it.append(6, 1)
     it.run(2_000)
@@ -69,7 +70,7 @@ def test_order_holds_when_times_are_drawn() -> None:
     it = bench(DiskSpec(append_us=1, append_mean_us=5_000, flush_us=1, flush_mean_us=5_000))
     for number in range(100):
         it.append(2 * number, number)
-        it.disk.flush(FlushLog(2 * number + 1, 0), -1)
+        it.disk.flush(FlushLog(OpId(2 * number + 1), LogGeneration(0)), -1)
     it.run(10_000_000)
     assert [op for _, op in it.ops()] == list(range(200))
 
@@ -81,7 +82,7 @@ def test_a_read_sees_what_is_issued_and_the_image_what_is_done() -> None:
     assert [b.base_offset for b in it.disk.read(0, 9, 1 << 20)] == [0, 1]
     assert it.disk.image.leo == 0
     it.run(50)
-    it.disk.truncate(TruncateLog(2, 1, 1), -1)
+    it.disk.truncate(TruncateLog(OpId(2), LogGeneration(1), 1), -1)
     assert [b.base_offset for b in it.disk.read(0, 9, 1 << 20)] == [0]
     assert it.disk.image.leo == 2
     assert it.disk.generation == 1
@@ -91,7 +92,7 @@ def test_a_flush_covers_what_was_issued_before_it_and_nothing_later() -> None:
     """Goal: no batch is durable by luck. Method: an append issued while the flush is under way."""
     it = bench()
     it.append(1, 0)
-    it.disk.flush(FlushLog(2, 0), -1)
+    it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
     it.append(3, 1)
     it.run(115)
     assert it.disk.image.durable_end == 1
@@ -104,7 +105,7 @@ def crashed(lose: str) -> DiskImage:
     """Offset 0 flushed, 1 and 2 written, 3 under way, and then a crash."""
     it = bench()
     it.append(1, 0)
-    it.disk.flush(FlushLog(2, 0), -1)
+    it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
     it.append(3, 1, 2)
     it.run(150)
     it.append(4, 3)
@@ -132,7 +133,7 @@ def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
         for lost in range(4):
             it = bench()
             it.append(1, 0)
-            it.disk.flush(FlushLog(2, 0), -1)
+            it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
             it.append(3, 1, 2)
             it.run(150)
             it.append(4, 3)
@@ -149,10 +150,10 @@ def test_a_cut_that_was_not_flushed_may_come_undone() -> None:
     for flushed, lose, end in ((False, UNSYNCED, 2), (True, UNSYNCED, 1), (False, NOTHING, 1)):
         it = bench()
         it.append(1, 0, 1)
-        it.disk.flush(FlushLog(2, 0), -1)
-        it.disk.truncate(TruncateLog(3, 1, 1), -1)
+        it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
+        it.disk.truncate(TruncateLog(OpId(3), LogGeneration(1), 1), -1)
         if flushed:
-            it.disk.flush(FlushLog(4, 1), -1)
+            it.disk.flush(FlushLog(OpId(4), LogGeneration(1)), -1)
         it.run(1_000)
         it.disk.crash(lose)
         assert it.disk.image.leo == end
@@ -162,7 +163,7 @@ def test_a_process_that_ends_in_order_loses_nothing() -> None:
     """Goal: what was ordered takes place. Method: settle with operations under way."""
     it = bench()
     it.append(1, 0)
-    it.disk.save(SaveState(2, "clean", b"1"), -1)
+    it.disk.save(SaveState(OpId(2), "clean", b"1"), -1)
     it.disk.settle()
     it.run(1_000)
     assert it.disk.image.leo == 1
@@ -177,7 +178,7 @@ def test_a_stall_delays_everything_and_keeps_the_order() -> None:
     it.disk.stall(5_000)
     it.run(1_000)
     it.append(2, 1)
-    it.disk.flush(FlushLog(3, 0), -1)
+    it.disk.flush(FlushLog(OpId(3), LogGeneration(0)), -1)
     it.run(10_000)
     assert it.ops() == [(5_000, 1), (5_010, 2), (5_110, 3)]
 
@@ -186,7 +187,7 @@ def test_ending_a_stall_early_keeps_the_order_too() -> None:
     """Goal: no operation overtakes one that waits. Method: end the stall, issue more."""
     it = bench()
     it.append(1, 0)
-    it.disk.flush(FlushLog(2, 0), -1)
+    it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
     it.disk.stall(5_000)
     it.run(1_000)
     it.disk.revive()

@@ -46,12 +46,12 @@ from yak_core.contract.messages import (
     Replicate,
 )
 from yak_core.errors import ErrorCode
-from yak_core.ids import Micros
+from yak_core.ids import CallId, Epoch, LogGeneration, Micros, OpId
 from yak_sim.physics.engine import Listener
 
-APPEND = AppendLog(1, 0, (batch_at(0, b"a"),))
-HEADER = Replicate(1, "n1", 0, 0, -1, (), 0, 0, 1)
-NOTHING_FOUND = FetchResponse(1, ErrorCode.NONE, (), 1, 0, "n1", 1)
+APPEND = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"),))
+HEADER = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
+NOTHING_FOUND = FetchResponse(1, ErrorCode.NONE, (), 1, 0, "n1", Epoch(1))
 
 
 def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
@@ -59,7 +59,7 @@ def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, Started) and event.recovered.leo == 0:
-            return [APPEND, FlushLog(2, 0), SaveState(3, "k", b"v")]
+            return [APPEND, FlushLog(OpId(2), LogGeneration(0)), SaveState(OpId(3), "k", b"v")]
         return []
 
     world = stage({"n1": act})
@@ -133,7 +133,12 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
     ended: list[tuple[str, str, str]] = []
     listener = Listener()
     listener.on_ended = lambda node, how, reason: ended.append((node, how, reason))
-    orders = (Send("n2", say(1)), Send("n2", say(2)), SaveState(1, "k", b"v"), Send("n2", say(3)))
+    orders = (
+        Send("n2", say(1)),
+        Send("n2", say(2)),
+        SaveState(OpId(1), "k", b"v"),
+        Send("n2", say(3)),
+    )
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, Started):
@@ -210,21 +215,21 @@ def test_shipping_reads_as_of_the_order_and_tells_what_went_out() -> None:
 
     Method: ship, then order a ship and a cut in one step.
     """
-    two = AppendLog(1, 0, (batch_at(0, b"a"), batch_at(1, b"b")))
+    two = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"), batch_at(1, b"b")))
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, Started):
             return [
                 two,
-                SendLog(2, 0, "n2", HEADER, 0, 2, 1 << 20),
+                SendLog(OpId(2), LogGeneration(0), "n2", HEADER, 0, 2, 1 << 20),
                 SetTimer("disconnect", 900, 900),
             ]
         if isinstance(event, TimerFired):
             return [
-                SendLog(3, 0, "n2", HEADER, 0, 2, 1 << 20),
-                TruncateLog(4, 1, 1),
-                SendLog(5, 1, "n2", HEADER, 0, 2, 1 << 20),
-                SendLog(6, 1, "n9", HEADER, 0, 1, 1 << 20),
+                SendLog(OpId(3), LogGeneration(0), "n2", HEADER, 0, 2, 1 << 20),
+                TruncateLog(OpId(4), LogGeneration(1), 1),
+                SendLog(OpId(5), LogGeneration(1), "n2", HEADER, 0, 2, 1 << 20),
+                SendLog(OpId(6), LogGeneration(1), "n9", HEADER, 0, 1, 1 << 20),
             ]
         return []
 
@@ -236,10 +241,10 @@ def test_shipping_reads_as_of_the_order_and_tells_what_went_out() -> None:
         if isinstance(event, DiskDone) and event.op != 1
     }
     first, second = two.batches
-    assert results[2] == Shipped(2, first.size + second.size)
-    assert isinstance(results[3], NotShipped)
-    assert results[5] == Shipped(1, first.size)
-    assert isinstance(results[6], NotShipped)
+    assert results[OpId(2)] == Shipped(2, first.size + second.size)
+    assert isinstance(results[OpId(3)], NotShipped)
+    assert results[OpId(5)] == Shipped(1, first.size)
+    assert isinstance(results[OpId(6)], NotShipped)
     got = [
         event.message.batches
         for _, event in world.puppet("n2").seen
@@ -255,7 +260,9 @@ def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
         if isinstance(event, Started):
             return [APPEND]
         if isinstance(event, Called) and isinstance(event.request, ListOffsetsRequest):
-            answer = ListOffsetsResponse(event.request.correlation, ErrorCode.NONE, 5, 1, "n1", 1)
+            answer = ListOffsetsResponse(
+                event.request.correlation, ErrorCode.NONE, 5, Epoch(1), "n1", Epoch(1)
+            )
             return [Answer(event.call, answer)]
         if isinstance(event, Called):
             return [AnswerLog(event.call, NOTHING_FOUND, 0, 1, 100)]
@@ -282,8 +289,8 @@ def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
 def test_a_batch_is_sealed_when_it_leaves_its_client() -> None:
     """Goal: producer fields and CRC are in the bytes on the wire. Method: an unsealed handle."""
     unsealed = batch_at(0, b"a")
-    unsealed = type(unsealed)(0, -1, 1, 77, 3, 5, 0, unsealed.size, 0, unsealed.data)
-    asking = at_start(Send("n1", ProduceRequest(1, 1, -1, 1_000, unsealed)))
+    unsealed = type(unsealed)(0, Epoch(-1), 1, 77, 3, 5, 0, unsealed.size, 0, unsealed.data)
+    asking = at_start(Send("n1", ProduceRequest(1, Epoch(1), -1, 1_000, unsealed)))
     world = stage({"n1": idle, "p1": asking})
     world.engine.run_for(1_000)
     ((_, called),) = world.puppet("n1").told(Called)
@@ -302,8 +309,8 @@ def test_a_call_from_outside_is_answered_to_whoever_made_it() -> None:
         if isinstance(event, Called):
             waiting.append(event.call)
             if len(waiting) == 2:
-                listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, 0, None, 0)
-                return [Answer(call, listed) for call in reversed(waiting)]
+                listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, Epoch(0), None, Epoch(0))
+                return [Answer(CallId(call), listed) for call in reversed(waiting)]
         return []
 
     world = stage({"c1": act})
@@ -316,7 +323,7 @@ def test_a_call_from_outside_is_answered_to_whoever_made_it() -> None:
 
 def test_answering_a_call_that_is_not_open_is_a_mistake() -> None:
     """Goal: two answers to one call do not pass. Method: a node that gives both."""
-    listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, 0, None, 0)
+    listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, Epoch(0), None, Epoch(0))
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         return [Answer(event.call, listed)] * 2 if isinstance(event, Called) else []

@@ -13,6 +13,7 @@ from tests.sim.echo_nodes import SURE, Stage, at_start, batch_at, heard, idle, s
 from yak_core.contract.effects import Send
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Replicate
+from yak_core.ids import Epoch
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, LinkSpec
 
@@ -146,7 +147,7 @@ def test_a_slow_link_adds_a_delay_and_lets_through_only_so_much(
 ) -> None:
     """Goal: the arrival times follow from delay and bytes. Method: two large messages at once."""
     batch = batch_at(0, b"x" * 10_000)
-    header = Replicate(1, "n1", 0, 0, -1, (batch,), 0, 0, 1)
+    header = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (batch,), 0, 0, 1)
     world = stage({"n1": at_start(Send("n2", header), Send("n2", header)), "n2": idle}, start=False)
     fault = NetworkFault("slow", ("n1",), ("n2",), delay_us=delay_us, bytes_per_s=bytes_per_s)
     world.engine.network.add(fault)

@@ -25,6 +25,7 @@ from tests.sim.plot_samples import Tale, failover
 from yak_core.config import MS, SECOND
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded
 from yak_core.errors import Outcome
+from yak_core.ids import Epoch
 from yak_core.trace.recorder import Trace
 from yak_sim.plot.curves import thinned
 from yak_sim.plot.data import Points
@@ -51,9 +52,9 @@ def small(records: int = 1, brokers: int = 3) -> Trace:
     tale = Tale(brokers, "small")
     for node in tale.nodes:
         tale.start(0, node)
-    tale.note(10 * MS, "n1", BecameLeader(1, 0), IsrExpanded(tale.nodes, tale.nodes, 1))
+    tale.note(10 * MS, "n1", BecameLeader(Epoch(1), 0), IsrExpanded(tale.nodes, tale.nodes, 1))
     for node in tale.nodes if records else ():
-        tale.append(500 * MS, node, 0, records, 1)
+        tale.append(500 * MS, node, 0, records, Epoch(1))
         tale.note(510 * MS, node, HighWatermarkAdvanced(records))
     tale.note(2 * SECOND, "n1")
     return tale.trace()
@@ -211,7 +212,7 @@ def test_a_small_tail_is_shown_closer_and_a_large_one_is_not() -> None:
     assert len(plot_watermarks(failover()).axes) == 3
     tale = Tale(1)
     tale.start(0, "n1")
-    tale.append(10, "n1", 0, 10, 1)
+    tale.append(10, "n1", 0, 10, Epoch(1))
     tale.truncate(20, "n1", 5)
     assert len(plot_watermarks(tale.trace()).axes) == 2
 

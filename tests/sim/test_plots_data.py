@@ -21,6 +21,7 @@ from yak_core.contract.notes import (
     SteppedDown,
 )
 from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import CallId, Epoch
 from yak_core.trace.recorder import Header, Trace
 from yak_sim.plot.data import Cut, Past, Points, Span, past_of, value_at
 
@@ -71,9 +72,9 @@ def test_a_zombie_leads_on_in_its_own_row_only() -> None:
     tale = Tale(2)
     for node in tale.nodes:
         tale.start(0, node)
-    tale.note(1 * SECOND, "n1", BecameLeader(1, 0))
-    tale.note(3 * SECOND, "n2", BecameLeader(2, 0))
-    tale.note(5 * SECOND, "n1", SteppedDown(1, 2, 0), BecameFollower(2, "n2"))
+    tale.note(1 * SECOND, "n1", BecameLeader(Epoch(1), 0))
+    tale.note(3 * SECOND, "n2", BecameLeader(Epoch(2), 0))
+    tale.note(5 * SECOND, "n1", SteppedDown(Epoch(1), Epoch(2), 0), BecameFollower(Epoch(2), "n2"))
     past = past_of(tale.trace())
     assert [(reign.start_us, reign.end_us) for reign in past.reigns] == [
         (1 * SECOND, 3 * SECOND),
@@ -136,10 +137,12 @@ def test_a_life_without_a_known_end_ends_with_its_last_step() -> None:
     """Goal: real traces have no fault lines. Method: a second start, and an exit."""
     tale = Tale(1)
     tale.start(0, "n1")
-    tale.append(100, "n1", 0, 3, 1)
+    tale.append(100, "n1", 0, 3, Epoch(1))
     tale.start(500, "n1", 3, 2)
-    tale.step(700, "n1", Called(9, ProduceRequest(1, 1, 1, 1, _batch(2)), 0), Exit(True))
-    tale.step(900, "n1", Called(9, ProduceRequest(1, 1, 1, 1, _batch(2)), 0))
+    tale.step(
+        700, "n1", Called(CallId(9), ProduceRequest(1, Epoch(1), 1, 1, _batch(2)), 0), Exit(True)
+    )
+    tale.step(900, "n1", Called(CallId(9), ProduceRequest(1, Epoch(1), 1, 1, _batch(2)), 0))
     past = past_of(tale.trace())
     assert past.brokers[0].up == [Span(0, 100), Span(500, 700)]
     assert past.brokers[0].leo == [(0, 0), (100, 3), (100, None), (500, 3), (700, None)]
@@ -163,10 +166,10 @@ def test_without_producer_nodes_the_brokers_answers_are_the_ticks() -> None:
     """Goal: a real cluster's trace has ticks too. Method: a request and its answer at a broker."""
     tale = Tale(1)
     tale.start(0, "n1")
-    request = ProduceRequest(1, 1, -1, 1, _batch(3))
-    answer = ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, 7, 1, 10, "n1", 1)
-    tale.step(10, "n1", Called(4, request, 0))
-    tale.step(40, "n1", Called(5, request, 0), Answer(4, answer))
+    request = ProduceRequest(1, Epoch(1), -1, 1, _batch(3))
+    answer = ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, 7, Epoch(1), 10, "n1", Epoch(1))
+    tale.step(10, "n1", Called(CallId(4), request, 0))
+    tale.step(40, "n1", Called(CallId(5), request, 0), Answer(CallId(4), answer))
     acks = past_of(tale.trace()).acks
     assert [(a.start_us, a.end_us, a.count, a.offset) for a in acks] == [(10, 40, 3, 7)]
 
@@ -203,4 +206,4 @@ def test_an_empty_trace_has_an_empty_past() -> None:
 
 
 def _batch(count: int) -> Batch:
-    return Batch(0, 1, count, 1, 0, 0, 0, 61, 0, b"")
+    return Batch(0, Epoch(1), count, 1, 0, 0, 0, 61, 0, b"")

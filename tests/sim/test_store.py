@@ -12,7 +12,7 @@ import pytest
 from tests.sim.echo_nodes import SURE, Stage, at_start, idle, stage
 from yak_core.contract.effects import CallMeta, Effect
 from yak_core.contract.events import MetaReply
-from yak_core.ids import Micros
+from yak_core.ids import BrokerEpoch, CallId, Micros
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     Cas,
@@ -43,7 +43,7 @@ def replies(world: Stage, node: str) -> list[tuple[Micros, int, type]]:
 
 
 def calls(*requests: MetaRequest) -> list[Effect]:
-    return [CallMeta(number, request) for number, request in enumerate(requests)]
+    return [CallMeta(CallId(number), request) for number, request in enumerate(requests)]
 
 
 @pytest.mark.parametrize("kind", ["model", "lua"])
@@ -52,7 +52,7 @@ def test_a_call_is_carried_out_and_answered(kind: str) -> None:
     heard: list[PartitionState] = []
     listener = Listener()
     listener.on_state = heard.append
-    act = at_start(*calls(CREATE, CREATE, Read(), RenewLease("n1", 1, FIRST.stamp)))
+    act = at_start(*calls(CREATE, CREATE, Read(), RenewLease("n1", BrokerEpoch(1), FIRST.stamp)))
     world = stage({"n1": act}, topology=replace(SURE, store=kind), listener=listener)
     world.engine.run_for(5_000)
     assert replies(world, "n1") == [

@@ -30,6 +30,7 @@ from yak_core.batch.records import (
     encode,
     varint,
 )
+from yak_core.ids import NO_EPOCH
 
 _ATTRIBUTES = b"\0"
 _NO_HEADERS = b"\0"
@@ -193,7 +194,7 @@ class Builder:
         )
         data = b"".join(self._parts)
         assert len(data) == self.size, "every record was counted with its true size"
-        return Batch(0, -1, self.count, -1, -1, -1, self.max_timestamp, self.size, 0, data)
+        return Batch(0, NO_EPOCH, self.count, -1, -1, -1, self.max_timestamp, self.size, 0, data)
 
 
 def records(batch: Batch) -> Iterator[Record]:

@@ -37,6 +37,7 @@ from yak_core.batch.records import (
     Torn,
     ends_early,
 )
+from yak_core.ids import Epoch
 from yak_core.value import value
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -75,7 +76,7 @@ class Batch:
     """
 
     base_offset: int
-    epoch: int
+    epoch: Epoch
     count: int
     producer_id: int
     producer_epoch: int
@@ -109,7 +110,7 @@ def placed(batch: Batch, base_offset: int, epoch: int) -> Batch:
     """The same batch at a place in the log; no byte is copied."""
     return Batch(
         base_offset,
-        epoch,
+        Epoch(epoch),
         batch.count,
         batch.producer_id,
         batch.producer_epoch,
@@ -287,4 +288,4 @@ def _check(fields: Fields, at: int, size: int) -> None:
 
 def _handle(fields: Fields, size: int, data: bytes) -> Batch:
     offset, _, epoch, _, crc, _, _, _, max_time, pid, pepoch, seq, count = fields
-    return Batch(offset, epoch, count, pid, pepoch, seq, max_time, size, crc, data)
+    return Batch(offset, Epoch(epoch), count, pid, pepoch, seq, max_time, size, crc, data)

@@ -25,8 +25,8 @@ class Context:
         self.nonce = nonce
         self.now: Micros = 0
         self.out: list[Effect] = []
-        self.next_op: OpId = 0
-        self.next_call: CallId = 0
+        self.next_op: OpId = OpId(0)
+        self.next_call: CallId = CallId(0)
         self.tries = 0
 
     def emit(self, effect: Effect) -> None:
@@ -39,12 +39,12 @@ class Context:
 
     def op(self) -> OpId:
         """A fresh name for a disk operation."""
-        self.next_op += 1
+        self.next_op = OpId(self.next_op + 1)
         return self.next_op
 
     def call(self) -> CallId:
         """A fresh name for a metadata call."""
-        self.next_call += 1
+        self.next_call = CallId(self.next_call + 1)
         return self.next_call
 
     def attempt(self) -> str:

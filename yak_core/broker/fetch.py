@@ -16,7 +16,7 @@ from yak_core.contract.messages import (
     ListOffsetsResponse,
 )
 from yak_core.errors import ErrorCode
-from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
 from yak_core.value import value
 
 TIMER_READERS = "readers"
@@ -85,7 +85,7 @@ class Readers:
         elif request.at != EARLIEST:
             offset, error = None, ErrorCode.INVALID_REQUEST
         found = -1 if offset is None else offset
-        before = -1 if offset is None else log.epochs.before(offset)
+        before = NO_EPOCH if offset is None else log.epochs.before(offset)
         self.context.emit(
             Answer(
                 call,

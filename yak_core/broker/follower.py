@@ -12,7 +12,7 @@ from yak_core.broker.replica_log import Log
 from yak_core.contract.effects import Send
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
 from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, LogDiverged, Truncated
-from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
+from yak_core.ids import NO_EPOCH, BrokerEpoch, Epoch, NodeId, Offset
 
 
 class Follower:
@@ -99,7 +99,7 @@ class Follower:
         log = self.log
         known, end = log.epochs.end_of(message.prev_epoch, log.leo)
         hint = min(end, log.leo, message.prev_offset)
-        hint_epoch = log.epochs.before(hint) if known >= 0 else -1
+        hint_epoch = log.epochs.before(hint) if known >= 0 else NO_EPOCH
         self.context.note(LogDiverged(message.prev_offset, hint, hint_epoch))
         self.context.emit(
             Send(

@@ -30,7 +30,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.contract.notes import FencedPeer, IgnoredMessage
 from yak_core.errors import ErrorCode
-from yak_core.ids import CallId, Epoch, NodeId
+from yak_core.ids import NO_EPOCH, CallId, Epoch, NodeId
 
 # -- peers --------------------------------------------------------------------------------------
 
@@ -130,7 +130,7 @@ def _turn_away(
         broker.context.emit(
             Answer(
                 call,
-                ListOffsetsResponse(request.correlation, error, -1, -1, leader, broker.epoch),
+                ListOffsetsResponse(request.correlation, error, -1, NO_EPOCH, leader, broker.epoch),
             )
         )
 

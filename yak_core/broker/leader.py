@@ -15,7 +15,7 @@ from yak_core.contract.effects import Send, SendLog
 from yak_core.contract.events import NotShipped, Shipped
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
 from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, IsrProposed
-from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset, OpId
+from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, LogGeneration, NodeId, Offset, OpId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import Rejected, alter_isr
 from yak_core.rules import JoinFacts
@@ -110,7 +110,9 @@ class Leader:
             self.shipping[op] = node
             generation, bytes_max = self.log.generation, config.message_bytes_max
             self.context.emit(
-                SendLog(op, generation, node, self._header(start), start, end, bytes_max)
+                SendLog(
+                    op, LogGeneration(generation), node, self._header(start), start, end, bytes_max
+                )
             )
 
     def send_pending_all(self) -> None:
@@ -290,7 +292,7 @@ class Leader:
             leo=self.log.leo,
             epoch_start=self.start,
             progress_broker_epoch=progress.broker_epoch,
-            recorded_broker_epoch=0 if entry is None else entry.broker_epoch,
+            recorded_broker_epoch=NO_BROKER_EPOCH if entry is None else entry.broker_epoch,
             draining=entry is not None and entry.draining,
             in_time=progress.match >= self.log.leo
             or now - progress.caught_up_at <= self.context.config.replica_lag_us,

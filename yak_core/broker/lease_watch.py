@@ -8,7 +8,7 @@ outage could look like the leader's.
 
 from __future__ import annotations
 
-from yak_core.ids import Epoch, Micros, NodeId
+from yak_core.ids import NO_EPOCH, Epoch, Micros, NodeId
 
 
 class LeaseWatch:
@@ -18,7 +18,7 @@ class LeaseWatch:
 
     def __init__(self) -> None:
         self.leader: NodeId | None = None
-        self.epoch: Epoch = -1
+        self.epoch: Epoch = NO_EPOCH
         self.renewals = 0
         self.since: Micros = 0
         self.replied_at: Micros = -1

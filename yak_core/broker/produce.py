@@ -15,7 +15,7 @@ from yak_core.contract.effects import Answer, SetTimer
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.notes import DuplicateRecognised, ProduceRefused
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import SequenceCheck
 
@@ -34,7 +34,7 @@ class Writers:
         self.awaiting_commit = Waiters()
         self.awaiting_append = Waiters()
         self.leader: NodeId | None = None
-        self.epoch: Epoch = 0
+        self.epoch: Epoch = Epoch(0)
         self.armed: Micros | None = None
 
     def produce(
@@ -153,7 +153,7 @@ class Writers:
         batch: Batch = placed(request.batch, self.log.leo, epoch)
         self.log.append((batch,))
         if request.acks == 0:
-            self._answer_written(call, request.correlation, -1, -1)
+            self._answer_written(call, request.correlation, -1, NO_EPOCH)
             return
         self._wait(call, request, batch.base_offset, batch.end, epoch, epoch)
 
@@ -164,7 +164,7 @@ class Writers:
         batch = request.batch
         base, end = verdict.base_offset, verdict.end
         self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
-        record_epoch = -1 if base < 0 else self.log.epochs.before(end)
+        record_epoch = NO_EPOCH if base < 0 else self.log.epochs.before(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end
         if end <= held or request.acks == 0:
             self._answer_written(call, request.correlation, base, record_epoch)
@@ -220,7 +220,7 @@ class Writers:
         error: ErrorCode,
         outcome: Outcome,
         base: Offset = -1,
-        record_epoch: Epoch = -1,
+        record_epoch: Epoch = NO_EPOCH,
         detail: str = "",
     ) -> None:
         self.context.emit(

@@ -48,7 +48,7 @@ class Progress:
         self.paused = False
         self.inflight: deque[tuple[Offset, int]] = deque()
         self.inflight_bytes = 0
-        self.shipping: OpId = 0
+        self.shipping: OpId = OpId(0)
         self.sent_at: Micros = -1
         self.caught_up_at = caught_up_at
         self.acked_at: Micros = -1
@@ -61,7 +61,7 @@ class Progress:
         self.paused = False
         self.inflight.clear()
         self.inflight_bytes = 0
-        self.shipping = 0
+        self.shipping = OpId(0)
 
     def has_room(self, messages: int, size: int) -> bool:
         """May another message with batches be sent ahead of the acks?"""
@@ -69,7 +69,7 @@ class Progress:
 
     def shipped(self, end: Offset, size: int) -> None:
         """A message with batches up to ``end`` went out."""
-        self.shipping = 0
+        self.shipping = OpId(0)
         self.next = end
         self.inflight.append((end, size))
         self.inflight_bytes += size

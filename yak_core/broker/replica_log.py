@@ -19,7 +19,7 @@ from yak_core.batch import Batch
 from yak_core.broker.context import Context
 from yak_core.contract.effects import AppendLog, FlushLog, TruncateLog
 from yak_core.contract.events import DiskDone, Recovered
-from yak_core.ids import Offset, OpId
+from yak_core.ids import LogGeneration, Offset, OpId
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
 from yak_core.value import value
@@ -94,7 +94,7 @@ class Log:
         op = self.context.op()
         self.pending[op] = Pending("append", self.leo, size)
         self.pending_bytes += size
-        self.context.emit(AppendLog(op, self.generation, batches))
+        self.context.emit(AppendLog(op, LogGeneration(self.generation), batches))
         if self.flush_each:
             self.flush()
 
@@ -102,7 +102,7 @@ class Log:
         """Order a flush of all that was ordered before."""
         op = self.context.op()
         self.pending[op] = Pending("flush", self.leo, 0)
-        self.context.emit(FlushLog(op, self.generation))
+        self.context.emit(FlushLog(op, LogGeneration(self.generation)))
         return op
 
     def truncate(self, end: Offset) -> Offset:
@@ -121,7 +121,7 @@ class Log:
         self.generation += 1
         self.pending.clear()
         self.pending_bytes = 0
-        self.context.emit(TruncateLog(self.context.op(), self.generation, self.leo))
+        self.context.emit(TruncateLog(self.context.op(), LogGeneration(self.generation), self.leo))
         self.flush()
         return self.leo
 

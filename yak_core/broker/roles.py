@@ -104,8 +104,8 @@ class Broker:
         self.node_id: NodeId = ""
         self.config: BrokerConfig | None = None
         self.phase = RECOVERING
-        self.broker_epoch: BrokerEpoch = 0
-        self.epoch: Epoch = 0
+        self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
+        self.epoch: Epoch = Epoch(0)
         self.leader: NodeId | None = None
         self.partition: PartitionState | None = None
         self.leading: Leader | None = None

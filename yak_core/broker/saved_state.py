@@ -48,7 +48,7 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
         hw = int(values.get(HW_KEY, b"0"))
         key = CLEAN_KEY
         value = values.get(CLEAN_KEY)
-        stopped = None if value is None else _two_numbers(value)
+        stopped = None if value is None else _read_clean_shutdown(value)
         key = CLAIMS_KEY
         flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
     except (PartitionStateError, ValueError) as error:
@@ -70,9 +70,9 @@ def clean_shutdown_value(broker_epoch: BrokerEpoch, leo: Offset) -> bytes:
     return f"{broker_epoch} {leo}".encode()
 
 
-def _two_numbers(value: bytes) -> tuple[int, int]:
-    first, second = value.split()
-    return (int(first), int(second))
+def _read_clean_shutdown(value: bytes) -> tuple[BrokerEpoch, Offset]:
+    broker_epoch, leo = value.split()
+    return (BrokerEpoch(int(broker_epoch)), int(leo))
 
 
 def _read_claims(value: bytes) -> tuple[str, tuple[Stamp, ...]]:

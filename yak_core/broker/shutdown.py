@@ -26,8 +26,8 @@ class Shutdown:
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
-        self.flush_op: OpId = 0
-        self.clean_shutdown_op: OpId = 0
+        self.flush_op: OpId = OpId(0)
+        self.clean_shutdown_op: OpId = OpId(0)
 
     def begin(self, deadline_us: Micros) -> None:
         """Order the last flush; give up, without a marker, when the time is over."""

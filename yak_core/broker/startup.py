@@ -55,10 +55,10 @@ class Startup:
         self.log = log
         self.session = session
         self.intact = intact
-        self.clean_shutdown_epoch: BrokerEpoch = 0
+        self.clean_shutdown_epoch: BrokerEpoch = BrokerEpoch(0)
         self.clean_shutdown_leo: Offset = 0
-        self.clean_shutdown_op: OpId = 0
-        self.claim_op: OpId = 0
+        self.clean_shutdown_op: OpId = OpId(0)
+        self.claim_op: OpId = OpId(0)
         self.claimed: tuple[PartitionState | None, PartitionState] | None = None
         self.clean = False
         self.claims = saved.claims
@@ -66,7 +66,7 @@ class Startup:
         self.flush = context.config.flush if saved.flush in ("", context.config.flush) else "os"
         if saved.clean_shutdown is not None:
             self.clean_shutdown_epoch, self.clean_shutdown_leo = saved.clean_shutdown
-            self.clean_shutdown_op = -1
+            self.clean_shutdown_op = OpId(-1)
 
     def begin(self) -> bool:
         """Delete the marker, or read the record at once if there is none (True)."""
@@ -84,13 +84,13 @@ class Startup:
         record has been seen since, which needs a claim of its own.
         """
         if op == self.clean_shutdown_op != 0:
-            self.clean_shutdown_op = 0
+            self.clean_shutdown_op = OpId(0)
             self.session.order_read()
             return True
         if op != self.claim_op or self.claimed is None:
             return False
         base, state = self.claimed
-        self.claim_op, self.claimed = 0, None
+        self.claim_op, self.claimed = OpId(0), None
         if self.session.proposal is not None:
             return True
         if base is partition:
@@ -130,7 +130,7 @@ class Startup:
     ) -> BrokerEpoch | str | None:
         """The record as it is now: the incarnation once registered, a reason to halt, or None."""
         if settled is not None and settled[1]:
-            broker_epoch = settled[0].request.state.partition_epoch
+            broker_epoch = BrokerEpoch(settled[0].request.state.partition_epoch)
             self.context.note(Registered(broker_epoch, self.clean))
             self.claims = (settled[0].request.state.stamp,)
             value = claims_value(self.context.config.flush, self.claims)

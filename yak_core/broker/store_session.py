@@ -113,7 +113,7 @@ class StoreSession:
         self.proposal: Proposal | None = None
         self.watch = LeaseWatch()
         self.lease_deadline: Micros = 0
-        self.broker_epoch: BrokerEpoch = 0
+        self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
 
     # -- what the broker asks for ---------------------------------------------------------------
 

@@ -32,7 +32,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.contract.node import Snapshot
 from yak_core.errors import RETRIABLE, ErrorCode
-from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
 
 TIMER_RETRY: Final = "retry"
 TIMER_OVERDUE: Final = "overdue"
@@ -62,7 +62,7 @@ class Consumer:
         self.now: Micros = 0
         self.out: list[Effect] = []
         self.position: Offset = 0
-        self.last_epoch: Epoch = -1
+        self.last_epoch: Epoch = NO_EPOCH
         self.call: CallId | None = None
         self.correlation = 0
         self.checked_at: Micros = 0
@@ -115,7 +115,7 @@ class Consumer:
         if isinstance(request, Seek):
             assert self.call is None, "seek while no poll is under way"
             self.position = request.offset
-            self.last_epoch = -1
+            self.last_epoch = NO_EPOCH
             self._answer(event.call, ErrorCode.NONE, (), request.offset, 0)
             return
         assert isinstance(request, Poll), "a consumer is asked to Poll or to Seek"

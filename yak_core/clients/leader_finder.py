@@ -24,7 +24,7 @@ class LeaderFinder:
         assert brokers, "a client needs at least one broker to ask"
         self.brokers = brokers
         self.target = brokers[0]
-        self.epoch: Epoch = 0
+        self.epoch: Epoch = Epoch(0)
         self.suspect: NodeId | None = None
         self.turns = 0
 

@@ -30,7 +30,7 @@ from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
-from yak_core.ids import CallId, Micros, NodeId
+from yak_core.ids import CallId, Epoch, Micros, NodeId
 from yak_core.log.producers import successor
 
 TIMER_RETRY: Final = "retry"
@@ -366,7 +366,7 @@ class Producer:
         epoch: int = -1,
         detail: str = "",
     ) -> None:
-        self.out.append(Answer(call, SendResult(error, outcome, base_offset, epoch, detail)))
+        self.out.append(Answer(call, SendResult(error, outcome, base_offset, Epoch(epoch), detail)))
 
     def fork(self) -> Producer:
         """A copy that shares only immutable values."""

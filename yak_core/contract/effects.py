@@ -8,7 +8,7 @@ from yak_core.batch import Batch
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import FetchResponse, PeerMessage, Replicate, Request, Response
 from yak_core.contract.notes import Note
-from yak_core.ids import CallId, Micros, NodeId, Offset, OpId
+from yak_core.ids import CallId, LogGeneration, Micros, NodeId, Offset, OpId
 from yak_core.metadata.store_calls import MetaRequest
 from yak_core.value import value
 
@@ -42,7 +42,7 @@ class AppendLog:
     """Write these batches at the end of the log, stamped with their offsets and epoch."""
 
     op: OpId
-    generation: int
+    generation: LogGeneration
     batches: tuple[Batch, ...]
 
 
@@ -51,7 +51,7 @@ class FlushLog:
     """Make durable whatever was appended or cut before."""
 
     op: OpId
-    generation: int
+    generation: LogGeneration
 
 
 @value
@@ -59,7 +59,7 @@ class TruncateLog:
     """Remove every batch that ends above ``end``."""
 
     op: OpId
-    generation: int
+    generation: LogGeneration
     end: Offset
 
 
@@ -72,7 +72,7 @@ class SendLog:
     """
 
     op: OpId
-    generation: int
+    generation: LogGeneration
     peer: NodeId
     header: Replicate
     start: Offset

@@ -8,7 +8,7 @@ from yak_core.batch import Batch
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall
 from yak_core.contract.messages import PeerMessage, Request, Response
-from yak_core.ids import CallId, Epoch, Micros, NodeId, Offset, OpId
+from yak_core.ids import CallId, Epoch, LogGeneration, Micros, NodeId, Offset, OpId
 from yak_core.log.producers import ProducerEntry
 from yak_core.metadata.store_calls import MetaOutcome
 from yak_core.value import value
@@ -89,7 +89,7 @@ class DiskDone:
     """A disk operation ended; ``generation`` is the one that the order carried (R3, F62)."""
 
     op: OpId
-    generation: int
+    generation: LogGeneration
     result: DiskResult
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
 from yak_core.contract.messages import ReplicateAck
-from yak_core.ids import NodeId, OpId
+from yak_core.ids import Epoch, NodeId, OpId
 from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
 
@@ -99,7 +99,7 @@ class LogChecks:
                 self._lies(replica, ack, f"its log ends at {log.leo}")
         if count:
             epoch = log.batches[count - 1].epoch
-            if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
+            if not self._ledger.leader_has(ack.epoch, count - 1, Epoch(epoch)):
                 self._lies(replica, ack, f"its record below {match} is of epoch {epoch}")
             if count > log.durable and replica.flush_each:
                 self._lies(replica, ack, f"only what is below {log.durable_end} is flushed")

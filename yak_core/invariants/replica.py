@@ -11,7 +11,7 @@ from typing import Protocol
 
 from yak_core.config import BrokerConfig
 from yak_core.contract.messages import ProduceRequest
-from yak_core.ids import BrokerEpoch, CallId, Epoch, NodeId, Offset
+from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, CallId, Epoch, NodeId, Offset
 from yak_core.invariants.shadow_log import ShadowLog
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
@@ -143,9 +143,9 @@ class Replica:
         self.append_bytes_max = 0
         self.waiting_max = 0
         self.producers_max = 0
-        self.broker_epoch: BrokerEpoch = 0
-        self.epoch: Epoch = 0
-        self.registered_epoch: Epoch = 0
+        self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
+        self.epoch: Epoch = Epoch(0)
+        self.registered_epoch: Epoch = Epoch(0)
         self.leading: LiveLeader | None = None
         self.hw: Offset = 0
         self.hw_count = 0
@@ -170,7 +170,7 @@ class Replica:
 
     def begin(self, start: int, config: BrokerConfig, log: ShadowLog) -> None:
         """A new incarnation starts with what the disk held."""
-        if self.broker_epoch:
+        if self.broker_epoch != NO_BROKER_EPOCH:
             self.ended_logs[self.broker_epoch] = self.log
         claimed = self.log.link_at(self.acked)
         if not log.holds(self.acked, claimed):
@@ -183,8 +183,8 @@ class Replica:
         self.append_bytes_max = config.append_bytes_max
         self.waiting_max = config.waiting_max
         self.producers_max = config.producers_max
-        self.broker_epoch = 0
-        self.epoch = 0
+        self.broker_epoch = BrokerEpoch(0)
+        self.epoch = Epoch(0)
         self.leading = None
         self.hw = 0
         self.hw_count = 0

@@ -75,7 +75,7 @@ class ShadowLog:
         self.ends.append(batch.base_offset + batch.count)
         links.append(link)
         if not self.run_epochs or self.run_epochs[-1] != epoch:
-            self.run_epochs.append(epoch)
+            self.run_epochs.append(Epoch(epoch))
             self.run_firsts.append(index)
         producer = batch.producer_id
         if producer >= 0:

@@ -5,7 +5,7 @@ Must never ask whether a lease held: no safety rests on one (INV-E7).
 
 from __future__ import annotations
 
-from yak_core.ids import BrokerEpoch, Epoch, NodeId
+from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId
 from yak_core.invariants.commit_checks import CommitChecks
 from yak_core.invariants.context import STORE, CheckContext
 from yak_core.invariants.replica import LiveBroker, Replica
@@ -91,7 +91,7 @@ class StateChecks:
         if node.broker_epoch != replica.broker_epoch:
             self._on_registered(replica, node)
         replica.epoch = node.epoch
-        if node.broker_epoch:
+        if node.broker_epoch != NO_BROKER_EPOCH:
             if node.epoch < replica.registered_epoch:
                 self._fell(replica, node.epoch, replica.registered_epoch)
             replica.registered_epoch = node.epoch

@@ -10,10 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 
-from yak_core.ids import Epoch, Offset
-
-NO_EPOCH: Epoch = -1
-"""The epoch "before" the first record of a log."""
+from yak_core.ids import NO_EPOCH, Epoch, Offset
 
 
 class EpochIndex:

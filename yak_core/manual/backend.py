@@ -41,7 +41,7 @@ from yak_core.contract.messages import (
     with_records,
 )
 from yak_core.contract.node import Node
-from yak_core.ids import CallId, Micros, NodeId
+from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
 from yak_core.value import value
@@ -179,7 +179,7 @@ class ManualBackend:
         self.timers: dict[str, Timer] = {}
         self.disk = ManualDisk()
         self.callers: dict[CallId, tuple[NodeId, int]] = {}
-        self.next_call: CallId = 0
+        self.next_call: CallId = CallId(0)
         self.reason = ""
         self.exited_clean: bool | None = None
         self.hold_reads = False
@@ -267,7 +267,7 @@ class ManualBackend:
         self, request: Request | ClientCall, who: NodeId, tag: int, wall_ms: int, cause: int = -1
     ) -> None:
         """Deliver a client's request; ``tag`` is the asking node's start, or a handle."""
-        self.next_call += 1
+        self.next_call = CallId(self.next_call + 1)
         self.callers[self.next_call] = (who, tag)
         self.deliver(Called(self.next_call, request, wall_ms), cause)
 
@@ -281,7 +281,7 @@ class ManualBackend:
         if pending is None:
             return False
         order = pending.order
-        generation = 0 if isinstance(order, SaveState) else order.generation
+        generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
         assert pending.result is not None
         self.deliver(DiskDone(order.op, generation, pending.result), pending.cause)
         return True
@@ -309,7 +309,7 @@ class ManualBackend:
         self.exited_clean = None
         self.timers = {}
         self.callers = {}
-        self.next_call = 0
+        self.next_call = CallId(0)
         self.disk.crash(keep_unsynced)
 
     def fork(self, transit: Transit) -> ManualBackend:

@@ -31,7 +31,7 @@ from yak_core.contract.messages import (
     ProduceRequest,
     Request,
 )
-from yak_core.ids import Micros, NodeId
+from yak_core.ids import CallId, Micros, NodeId
 from yak_core.manual.backend import (
     NOBODY,
     Config,
@@ -87,7 +87,7 @@ class Manual:
         self.backend_type = backend_type
         self.recorder = recorder
         self.observers = observers
-        self._asked: dict[int, tuple[NodeId, int, int]] = {}
+        self._asked: dict[int, tuple[NodeId, int, CallId]] = {}
 
     # Lives.
 
@@ -174,7 +174,7 @@ class Manual:
         """Ask a node in a client's place; the answer will be ``transit.answers[handle]``."""
         place = self.up(node_id)
         handle = self.transit.number()
-        call = place.next_call + 1
+        call = CallId(place.next_call + 1)
         self._asked[handle] = (node_id, place.starts, call)
         place.ask(request, NOBODY, handle, self.wall_ms)
         return handle

@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset, Stamp
+from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, Stamp
 from yak_core.value import value
 
 ANCESTORS_MAX: Final = 32
@@ -109,7 +109,7 @@ class PartitionState:
     def broker_epoch_of(self, node_id: NodeId) -> BrokerEpoch:
         """The registered incarnation of ``node_id``; 0 when it has never registered."""
         entry = self.node(node_id)
-        return 0 if entry is None else entry.broker_epoch
+        return NO_BROKER_EPOCH if entry is None else entry.broker_epoch
 
 
 def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
@@ -182,9 +182,9 @@ def decode_partition_state(data: bytes) -> PartitionState:
         partition_epoch=fields.integer("version", 1),
         attempt=fields.text("attempt"),
         ancestors=fields.stamps("ancestors"),
-        leader_epoch=fields.integer("leader_epoch", 0),
+        leader_epoch=Epoch(fields.integer("leader_epoch", 0)),
         leader=fields.node_or_none("leader"),
-        leader_broker_epoch=fields.integer("leader_incarnation", 0),
+        leader_broker_epoch=BrokerEpoch(fields.integer("leader_incarnation", 0)),
         isr=fields.node_ids("isr"),
         elr=fields.node_ids("elr"),
         last_known_eligible=fields.node_ids("last_known_eligible"),
@@ -311,11 +311,11 @@ class _Fields:
                 raise self._wrong(name, "an object keyed by node ids")
             fields = _Fields(value[node_id], f"node {node_id!r}")
             entry = NodeEntry(
-                broker_epoch=fields.integer("incarnation", 1),
+                broker_epoch=BrokerEpoch(fields.integer("incarnation", 1)),
                 clean=fields.flag("clean"),
                 draining=fields.flag("draining"),
                 url=fields.any_text("url"),
-                last_epoch=fields.integer("last_epoch", UNREPORTED),
+                last_epoch=Epoch(fields.integer("last_epoch", UNREPORTED)),
                 leo=fields.integer("leo", UNREPORTED),
             )
             entries.append((node_id, entry))

@@ -232,7 +232,7 @@ def _beats_of(flat: object) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
                 f"The beat of {node!r} in the metadata store is damaged: {beat!r}."
             )
         try:
-            renewals.append((node.decode("utf-8"), int(found[1]), int(found[2])))
+            renewals.append((node.decode("utf-8"), BrokerEpoch(int(found[1])), int(found[2])))
         except ValueError as damage:
             raise PartitionStateError(
                 f"A beat in the metadata store is damaged: {damage}."

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from yak_core.ids import BrokerEpoch, NodeId
+from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
     RECOVERED,
@@ -62,9 +62,9 @@ def create(
         partition_epoch=1,
         attempt=attempt,
         ancestors=(),
-        leader_epoch=0,
+        leader_epoch=Epoch(0),
         leader=None,
-        leader_broker_epoch=0,
+        leader_broker_epoch=BrokerEpoch(0),
         isr=(node,),
         elr=(),
         last_known_eligible=(),
@@ -74,7 +74,9 @@ def create(
         unclean_policy=unclean_policy,
         recovery=RECOVERED,
         unclean_generation=0,
-        nodes=((node, NodeEntry(1, clean, False, url, UNREPORTED, UNREPORTED)),),
+        nodes=(
+            (node, NodeEntry(BrokerEpoch(1), clean, False, url, Epoch(UNREPORTED), UNREPORTED)),
+        ),
     )
 
 
@@ -90,7 +92,9 @@ def register(
     if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
     grown = _grown(state, attempt)
-    entry = NodeEntry(grown.partition_epoch, clean, False, url, UNREPORTED, UNREPORTED)
+    entry = NodeEntry(
+        BrokerEpoch(grown.partition_epoch), clean, False, url, Epoch(UNREPORTED), UNREPORTED
+    )
     others = tuple(pair for pair in state.nodes if pair[0] != node)
     grown = replace(grown, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
     if not clean and (node in state.isr or node in state.elr):
@@ -100,8 +104,8 @@ def register(
         grown = replace(
             grown,
             leader=None,
-            leader_broker_epoch=0,
-            leader_epoch=state.leader_epoch + 1,
+            leader_broker_epoch=BrokerEpoch(0),
+            leader_epoch=Epoch(state.leader_epoch + 1),
             last_leader=node,
         )
     return grown
@@ -131,7 +135,7 @@ def elect(
         grown,
         leader=node,
         leader_broker_epoch=broker_epoch,
-        leader_epoch=state.leader_epoch + 1,
+        leader_epoch=Epoch(state.leader_epoch + 1),
         last_leader=state.last_leader if state.leader is None else state.leader,
         recovery=RECOVERED,
     )

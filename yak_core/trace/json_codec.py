@@ -4,6 +4,7 @@ A codec is built once from a type annotation, and one rule covers every kind of 
 
     int, str, bool, None       themselves; text is ASCII with escapes
     an IntEnum                 its member's name
+    a StrEnum                  its member's value
     tuple                      a list
     bytes                      a string, one character (U+0000 to U+00FF) a byte
     the payload of a batch     [length, CRC-32C]: a trace keeps no record bytes
@@ -21,10 +22,10 @@ from __future__ import annotations
 
 import types
 from dataclasses import MISSING, Field, fields, is_dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from functools import cache
 from operator import attrgetter
-from typing import Final, Protocol, Union, cast, get_args, get_origin, get_type_hints
+from typing import Final, NewType, Protocol, Union, cast, get_args, get_origin, get_type_hints
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import Effect
@@ -39,6 +40,7 @@ from yak_core.trace.json_scalars import (
     enum_codec,
     quoted,
     shown,
+    text_enum_codec,
 )
 
 
@@ -61,11 +63,15 @@ REMEMBERED_MAX: Final = 64
 @cache
 def codec_of(annotation: object) -> Codec:
     """The codec of a type annotation. TypeError for one that no rule covers."""
+    if isinstance(annotation, NewType):
+        return codec_of(annotation.__supertype__)
     if isinstance(annotation, type):
         if annotation in SCALARS:
             return SCALARS[annotation]
         if issubclass(annotation, IntEnum):
             return enum_codec(annotation)
+        if issubclass(annotation, StrEnum):
+            return text_enum_codec(annotation)
         if is_dataclass(annotation):
             return _dataclass(annotation)
     origin = get_origin(annotation)

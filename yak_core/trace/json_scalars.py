@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple, TypeAlias
 
@@ -162,6 +162,24 @@ def enum_codec(members: type[IntEnum]) -> Codec:
         member = by_name.get(value) if isinstance(value, str) else None
         if member is None:
             raise Misfit(f"{shown(value)} is no {members.__name__}")
+        return member
+
+    return Codec(encode, decode)
+
+
+def text_enum_codec(cls: type[StrEnum]) -> Codec:
+    """The codec of a StrEnum, by the value of its members."""
+    members: dict[object, StrEnum] = {member.value: member for member in cls}
+
+    def encode(value: object) -> str:
+        if not isinstance(value, cls):
+            raise Misfit(f"{value!r} is not a member of {cls.__name__}")
+        return quoted(value.value)
+
+    def decode(value: object) -> object:
+        member = members.get(value) if isinstance(value, str) else None
+        if member is None:
+            raise Misfit(f"{cls.__name__} has no member {shown(value)}")
         return member
 
     return Codec(encode, decode)

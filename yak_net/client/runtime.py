@@ -159,7 +159,7 @@ class ClientBackend:
         """Deliver a call; its answer may be there at once."""
         future: asyncio.Future[ClientResult] = self._loop.create_future()
         self._calls += 1
-        number = self._calls
+        number = CallId(self._calls)
         self._open[number] = future
         self._ids[future] = number
         self.deliver(Called(number, call, wall_ms()))

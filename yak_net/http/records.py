@@ -21,7 +21,7 @@ from yak_core.contract.messages import (
     ProduceResponse,
 )
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import Offset
+from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
 from yak_net.http.gateway import Gateway
 from yak_net.http.problems import (
@@ -67,7 +67,7 @@ async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web
         raise problem(ErrorCode.INVALID_REQUIRED_ACKS) from error
     except bodies.TooMuch as error:
         raise problem(ErrorCode.MESSAGE_TOO_LARGE, str(error)) from error
-    call = ProduceRequest(0, ANY_EPOCH, acks, timeout_ms * MS, batch)
+    call = ProduceRequest(0, Epoch(ANY_EPOCH), acks, timeout_ms * MS, batch)
     answer = await ask_for(gateway, request, call, ProduceResponse, produce=True)
     stage(request, answer.outcome)
     if KINDS[answer.error].status == 200:
@@ -95,7 +95,7 @@ async def fetch(gateway: Gateway, request: web.Request) -> web.Response:
         offset = number(request, "offset", 0)
     else:
         raise bad(f"offset is a whole number, earliest or latest, not {ascii(word)[:60]}")
-    call = FetchRequest(0, offset, -1, ANY_EPOCH, bytes_max, wait_ms * MS)
+    call = FetchRequest(0, offset, NO_EPOCH, Epoch(ANY_EPOCH), bytes_max, wait_ms * MS)
     answer = await ask_for(gateway, request, call, FetchResponse, produce=False)
     if answer.error is not ErrorCode.NONE:
         raise _not_fetched(gateway, answer)

@@ -24,7 +24,7 @@ from yak_core.contract.messages import (
     Response,
 )
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import CallId, NodeId
+from yak_core.ids import NO_EPOCH, CallId, NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.runtime.backend import OnAnswer
 from yak_net.runtime.outbox import Outbox
@@ -138,10 +138,10 @@ class ClientStream:
             ErrorCode.CORRUPT_MESSAGE,
             Outcome.NOT_WRITTEN,
             -1,
-            -1,
+            NO_EPOCH,
             -1,
             None,
-            -1,
+            NO_EPOCH,
             str(error),
         )
         return self._outbox.put(encode(answer))

@@ -52,7 +52,7 @@ from yak_core.contract.messages import (
     with_records,
 )
 from yak_core.contract.notes import Note
-from yak_core.ids import CallId, NodeId, OpId
+from yak_core.ids import CallId, LogGeneration, NodeId, OpId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
 from yak_net.runtime.timers import Timers, now_us
 from yak_net.storage import BrokerDisk, Storage
@@ -135,7 +135,7 @@ class NetBackend:
     def ask(self, request: Request, on_answer: OnAnswer) -> CallId:
         """Deliver a client's request under an id that is fresh in this incarnation."""
         self._calls += 1
-        call = self._calls
+        call = CallId(self._calls)
         self._asked[call] = on_answer
         self.deliver(Called(call, request, wall_ms()))
         return call
@@ -176,7 +176,7 @@ class NetBackend:
 
     def save_state(self, effect: SaveState) -> None:
         """Order a named value to be kept."""
-        self._note(effect.op, 0)
+        self._note(effect.op, LogGeneration(0))
         self.disk.save(effect.op, effect.key, effect.value)
 
     def send_log(self, effect: SendLog) -> None:
@@ -258,7 +258,7 @@ class NetBackend:
 
     # -- completions ----------------------------------------------------------------------------
 
-    def _note(self, op: OpId, generation: int) -> None:
+    def _note(self, op: OpId, generation: LogGeneration) -> None:
         if generation > self._generation:
             self._generation = generation
         if self.host.recorder is not None:
@@ -270,7 +270,7 @@ class NetBackend:
     def _on_timer(self, key: str, cause: int) -> None:
         self.deliver(TimerFired(key), cause)
 
-    def _on_disk_done(self, op: OpId, generation: int, result: DiskResult) -> None:
+    def _on_disk_done(self, op: OpId, generation: LogGeneration, result: DiskResult) -> None:
         self.deliver(DiskDone(op, generation, result), self._cause(op))
 
     def _on_disk_failed(self, reason: str) -> None:

@@ -118,7 +118,7 @@ def decode_epochs(data: bytes) -> Epochs:
     if version != "0" or int(count) != len(lines):
         raise ValueError("not a leader-epoch-checkpoint")
     pairs = [line.split() for line in lines]
-    return tuple((int(epoch), int(start)) for epoch, start in pairs)
+    return tuple((Epoch(int(epoch)), int(start)) for epoch, start in pairs)
 
 
 # The durable mark.

@@ -30,14 +30,14 @@ from typing import Final, TypeAlias
 from yak_core.batch import Batch, BatchError
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace
-from yak_core.ids import Offset, OpId
+from yak_core.ids import LogGeneration, Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage
 from yak_net.storage.tail import Tail, joined, positioned
 
 Order: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
 Completion: TypeAlias = tuple[Order, DiskResult, Offset]
-OnDone: TypeAlias = Callable[[OpId, int, DiskResult], None]
+OnDone: TypeAlias = Callable[[OpId, LogGeneration, DiskResult], None]
 OnFatal: TypeAlias = Callable[[str], None]
 OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
 
@@ -118,7 +118,7 @@ class BrokerDisk:
         """What a power cut cannot take away; it moves when a flush completes."""
         return self._log.durable_end
 
-    def append(self, op: OpId, generation: int, batches: tuple[Batch, ...]) -> None:
+    def append(self, op: OpId, generation: LogGeneration, batches: tuple[Batch, ...]) -> None:
         """Write placed batches at the end of the log; completes as Done, or NoSpace for none."""
         written = tuple(positioned(batch) for batch in batches)
         fits = self._tail.fits(written[0].base_offset)
@@ -127,11 +127,11 @@ class BrokerDisk:
             self._tail.append(written)
         self._issue(AppendLog(op, generation, written))
 
-    def flush(self, op: OpId, generation: int) -> None:
+    def flush(self, op: OpId, generation: LogGeneration) -> None:
         """Make durable whatever was ordered before."""
         self._issue(FlushLog(op, generation))
 
-    def truncate(self, op: OpId, generation: int, end: Offset) -> None:
+    def truncate(self, op: OpId, generation: LogGeneration, end: Offset) -> None:
         """Remove every batch that ends above ``end``; reads see it at once."""
         self._tail.truncate(end)
         self._cuts_issued += 1
@@ -218,7 +218,9 @@ class BrokerDisk:
             elif result is _NO_SPACE:
                 self._refused = True
                 self._tail.refuse(end, self._pending_of_log())
-            generation = 0 if isinstance(order, SaveState) else order.generation
+            generation = LogGeneration(0)
+            if not isinstance(order, SaveState):
+                generation = order.generation
             self._done(order.op, generation, result)
         self._tail.evict(self._written())
 

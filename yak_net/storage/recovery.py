@@ -34,8 +34,8 @@ from yak_core.batch import (
 )
 from yak_core.broker.saved_state import read_saved
 from yak_core.contract.events import Recovered
-from yak_core.ids import NodeId, Offset
-from yak_core.log.epochs import NO_EPOCH, EpochIndex
+from yak_core.ids import NO_EPOCH, NodeId, Offset
+from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import PRODUCERS_MAX, ProducerTable
 from yak_net.storage.checkpoints import (
     DAMAGED,

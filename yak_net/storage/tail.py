@@ -11,9 +11,9 @@ from collections.abc import Iterable
 
 from yak_core.batch import Batch, stamped
 from yak_core.contract.effects import AppendLog, TruncateLog
-from yak_core.ids import Offset
+from yak_core.ids import NO_EPOCH, Offset
 
-_FORGOTTEN = Batch(0, -1, 0, -1, -1, -1, -1, 0, 0, b"")
+_FORGOTTEN = Batch(0, NO_EPOCH, 0, -1, -1, -1, -1, 0, 0, b"")
 
 
 class Tail:

@@ -229,7 +229,7 @@ class SimBackend:
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int) -> CallId:
         """Deliver a call under an id that is fresh in this incarnation."""
         self._calls += 1
-        call = self._calls
+        call = CallId(self._calls)
         self._asked[call] = on_answer
         machine = self._machine
         machine.deliver(Called(call, request, machine.shared.clock.wall_ms()), cause)

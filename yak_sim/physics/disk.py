@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk, DiskResult, NoSpace
-from yak_core.ids import Micros, Offset
+from yak_core.ids import LogGeneration, Micros, Offset
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Point
 from yak_sim.physics.clock import NORMAL, Callbacks, Clock
@@ -196,7 +196,7 @@ class SimDisk:
         result = self._act(order)
         if queue:
             self._schedule(queue[0], NORMAL, queue[0].taken_us)
-        generation = 0 if isinstance(order, SaveState) else order.generation
+        generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
         self._report(DiskDone(order.op, generation, result), operation.cause)
 
     def _is_stalled(self, operation: _Operation) -> bool:

@@ -14,7 +14,7 @@ from yak_core.batch import Builder, records
 from yak_core.contract.client_calls import ClientResult, Poll, PollResult, SendBatch, SendResult
 from yak_core.contract.messages import Response
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_EPOCH, Epoch, Micros, NodeId, Offset
 from yak_sim.physics.machine import Machine
 from yak_sim.world.history import History, Row
 
@@ -38,7 +38,7 @@ class Sent:
         self.at_us = at_us
         self.outcome: Outcome | None = None
         self.base_offset: Offset = -1
-        self.epoch: Epoch = -1
+        self.epoch: Epoch = NO_EPOCH
         self.error = ""
         self.resolved_us: Micros = -1
 
@@ -168,7 +168,7 @@ class SimProducer:
         self.sent.append(sent)
         self.outstanding += 1
         self._history.rows.append(
-            Row(now, self.node_id, number, "invoke", "send", values, -1, None, -1, -1, "")
+            Row(now, self.node_id, number, "invoke", "send", values, -1, None, NO_EPOCH, -1, "")
         )
         self._machine.ask(SendBatch(builder.build()), partial(self._on_answer, number, sent))
 
@@ -254,7 +254,7 @@ class SimConsumer:
         self._polls += 1
         now = self._clock.now()
         self._history.rows.append(
-            Row(now, self.node_id, number, "invoke", "fetch", (), -1, None, -1, -1, "")
+            Row(now, self.node_id, number, "invoke", "fetch", (), -1, None, NO_EPOCH, -1, "")
         )
         self._machine.ask(Poll(), partial(self._on_answer, number, now))
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import cast
 
 from yak_core.broker.roles import Broker
-from yak_core.ids import Epoch, NodeId, Offset
+from yak_core.ids import NO_EPOCH, Epoch, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_sim.physics.engine import Engine
 from yak_sim.physics.machine import Machine
@@ -43,7 +43,7 @@ def leader_among(machines: Iterable[Machine]) -> Broker | None:
 def headline(machines: Iterable[Machine]) -> tuple[NodeId | None, Epoch, Offset]:
     """(leader, epoch, high watermark), (None, -1, -1) while nobody leads."""
     leader = leader_among(machines)
-    return (None, -1, -1) if leader is None else (leader.node_id, leader.epoch, leader.hw)
+    return (None, NO_EPOCH, -1) if leader is None else (leader.node_id, leader.epoch, leader.hw)
 
 
 def unconverged(engine: Engine, brokers: tuple[NodeId, ...], outstanding: int) -> str | None:

@@ -23,7 +23,7 @@ from yak_core.clients.producer import Producer as ProducerNode
 from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import ClientResult, SendBatch, SendResult
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NodeId
+from yak_core.ids import NO_EPOCH, NodeId
 from yak_net.client.batches import ProducerBatch, RecordMetadata, Resolved, Sent
 from yak_net.client.errors import IllegalStateError, MessageSizeTooLargeError, UnknownError
 from yak_net.client.options import (
@@ -363,10 +363,10 @@ class Producer:
             self._on_batch(resolved)
 
 
-_NEVER_SENT: Final = SendResult(ErrorCode.NONE, Outcome.NOT_WRITTEN, -1, -1)
-_MAY_BE_SENT: Final = SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, -1)
+_NEVER_SENT: Final = SendResult(ErrorCode.NONE, Outcome.NOT_WRITTEN, -1, NO_EPOCH)
+_MAY_BE_SENT: Final = SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, NO_EPOCH)
 _STOPPED: Final = SendResult(
-    ErrorCode.NETWORK_EXCEPTION, Outcome.UNKNOWN, -1, -1, "the producer was stopped"
+    ErrorCode.NETWORK_EXCEPTION, Outcome.UNKNOWN, -1, NO_EPOCH, "the producer was stopped"
 )
 
 
