@@ -22,7 +22,7 @@ from benchmarks import redis_peer
 from benchmarks.procs import Flow, Latencies, Meter
 from yak_core.batch import HEADER_BYTES, Builder
 from yak_core.clients.producer import Producer as ProducerNode
-from yak_core.config import ClientConfig
+from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult, SendBatch, SendResult
 from yak_core.contract.node import Node
 from yak_core.errors import ErrorCode, Outcome
@@ -211,8 +211,8 @@ def _batch(value: bytes, batch_bytes: int) -> SendBatch:
     return SendBatch(builder.build())
 
 
-def _client_config(brokers: tuple[NodeId, ...]) -> ClientConfig:
-    return ClientConfig(brokers)
+def _client_config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
+    return ProducerConfig(brokers)
 
 
 def _check(result: ClientResult) -> None:

@@ -18,7 +18,7 @@ from yak_core.contract.effects import (
 from yak_core.contract.events import DiskDone, DiskOk, Event, MetaReply, TimerFired
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend
-from yak_core.metadata.store_calls import NO_VALUE, REFUSED_STAMP, Refused, Unknown
+from yak_core.metadata.store_calls import NO_VALUE, Refusal, Refused, Unknown
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class TakesSilenceForNo(ManualBackend):
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, MetaReply) and isinstance(event.outcome, Unknown):
-            event = MetaReply(event.call, Refused(REFUSED_STAMP, NO_VALUE))
+            event = MetaReply(event.call, Refused(Refusal.STAMP, NO_VALUE))
         super().deliver(event, cause)
 
 

@@ -36,10 +36,10 @@ from yak_core.contract.messages import DescribeRequest
 from yak_core.ids import BrokerEpoch, CallId, LogGeneration, OpId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
-    REFUSED_STAMP,
     Cas,
     MetaOutcome,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -252,7 +252,7 @@ def store_answers_each_call_once(maker: Maker) -> None:
         assert done.value.state == first
     refused = outcomes[3][0]
     assert isinstance(refused, Refused)
-    assert refused.reason == REFUSED_STAMP
+    assert refused.reason == Refusal.STAMP
     assert refused.current.state == first
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yak_core.config import ClientConfig
+from yak_core.config import ProducerConfig
 from yak_core.contract.effects import CancelTimer, Effect
 from yak_core.contract.events import Event, TimerFired
 from yak_core.contract.host import Host
@@ -41,7 +41,7 @@ class Watcher:
 def test_observers_are_told_only_of_effects_that_were_carried_out() -> None:
     """Goal: no checker believes in an effect that a crash prevented; method: a fuse of one."""
     watcher = Watcher()
-    backend = ManualBackend("n1", ClientConfig(brokers=("n1",)), lambda _node: Two(), Transit())
+    backend = ManualBackend("n1", ProducerConfig(brokers=("n1",)), lambda _node: Two(), Transit())
     host = Host("n1", 1, Two(), backend, observers=(watcher,))
     backend.host = host
     host.fuse = 1

@@ -10,7 +10,7 @@ from yak_core.batch import Builder
 from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.errors import Outcome
@@ -168,7 +168,7 @@ def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
 def test_a_response_reaches_only_the_life_that_asked() -> None:
     """Restart a producer while its answer is on the wire: the new start does not get it."""
     world = cluster()
-    world.add("p1", ClientConfig(NODES), lambda _: Producer())
+    world.add("p1", ProducerConfig(NODES), lambda _: Producer())
     world.start("p1")
     builder = Builder()
     builder.append(b"a", timestamp_ms=0)
@@ -239,7 +239,7 @@ def test_a_move_that_is_not_there_is_an_error(
 ) -> None:
     """Ask for a move that cannot be made: ManualError says which and why."""
     world = cluster()
-    world.add("p1", ClientConfig(NODES), lambda _: Producer())
+    world.add("p1", ProducerConfig(NODES), lambda _: Producer())
     with pytest.raises(ManualError, match=said):
         mistake(world)
 

@@ -14,7 +14,7 @@ from yak_core.metadata.partition_state import (
     decode_partition_state,
     encode_partition_state,
 )
-from yak_core.metadata.store_calls import REFUSED_STAMP, Cas, Refused, RenewLease, StoreOk
+from yak_core.metadata.store_calls import Cas, Refusal, Refused, RenewLease, StoreOk
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
@@ -92,7 +92,7 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
             seen[f"refused by {outcome.reason}"] += 1
             assert (store.state, store.history) == (before.state, before.history)
             assert (store.renewals, store.status) == (before.renewals, before.status)
-            assert (outcome.reason == REFUSED_STAMP) == (base != store.state)
+            assert (outcome.reason == Refusal.STAMP) == (base != store.state)
         else:
             seen[step[0]] += 1
             assert store.state == proposed
@@ -153,7 +153,7 @@ def test_old_isr_request_does_not_undo_a_registration() -> None:
     store = stored(now)
     outcome = store.apply(late)
     assert isinstance(outcome, Refused)
-    assert outcome.reason == REFUSED_STAMP
+    assert outcome.reason == Refusal.STAMP
     assert store.state == now
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import pytest
 
 from yak_core.batch import Batch, Builder, placed, records, seal
-from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import (
     ClientCall,
     ClientResult,
@@ -60,7 +59,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 class FakeRuntime:
     """Keeps what its node would be asked."""
 
-    def __init__(self, made: Made, config: ClientConfig) -> None:
+    def __init__(self, made: Made, config: Any) -> None:
         self.config = config
         self.calls: list[tuple[ClientCall, asyncio.Future[ClientResult]]] = []
         self.failed = ""
@@ -146,7 +145,7 @@ class Made:
         self,
         name: str,
         node: Node,
-        config: Callable[[tuple[NodeId, ...]], ClientConfig],
+        config: Callable[[tuple[NodeId, ...]], Any],
         servers: tuple[str, ...],
     ) -> FakeRuntime:
         runtime = FakeRuntime(self, config(("n1", "n2")))

@@ -14,7 +14,7 @@ from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
-from yak_core.config import MS, BrokerConfig, ClientConfig
+from yak_core.config import MS, BrokerConfig, ConsumerConfig, FlushMode, ProducerConfig
 from yak_core.contract.client_calls import Poll, PollResult, SendBatch
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
@@ -40,7 +40,7 @@ class Cluster:
     """One walk's world. ``story`` is what was done, a line a move."""
 
     def __init__(
-        self, rules: Rules | None = None, *, flush: str = "batch", min_isr: int = 2
+        self, rules: Rules | None = None, *, flush: FlushMode = "batch", min_isr: int = 2
     ) -> None:
         self.flush = flush
         self.min_isr = min_isr
@@ -62,12 +62,12 @@ class Cluster:
             lease_us=LEASE,
             replica_lag_us=LAG,
         )
-        client = ClientConfig(
+        client = ProducerConfig(
             brokers=NODES,
             request_timeout_us=1_000 * MS,
             delivery_timeout_us=4_000 * MS,
-            fetch_wait_us=0,
         )
+        reader = ConsumerConfig(NODES, request_timeout_us=1_000 * MS, fetch_wait_us=0)
         kept = Rules() if rules is None else rules
         for node_id in NODES:
             self.world.add(node_id, config, lambda _: new_broker(kept))
@@ -75,7 +75,7 @@ class Cluster:
             self.world.add(node_id, client, lambda _: Producer())
         hasty = replace(client, acks=1, idempotent=False)
         self.world.add(PRODUCERS[2], hasty, lambda _: Producer())
-        self.world.add(READER, client, lambda _: Consumer())
+        self.world.add(READER, reader, lambda _: Consumer())
         for place in self.world.nodes.values():
             assert isinstance(place, WatchedBackend)
             broker = place.node_id in NODES

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from yak_core.batch import Batch, Builder, placed, seal
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event, Received, Started
 from yak_core.contract.host import Host
@@ -103,7 +103,7 @@ def stage(
         if node.startswith("n"):
             engine.add_broker(node, make, BrokerConfig(replicas=brokers))
         else:
-            engine.add_client(node, make, ClientConfig(brokers=brokers))
+            engine.add_client(node, make, ProducerConfig(brokers=brokers))
     if start:
         for machine in engine.machines.values():
             machine.start()

@@ -28,9 +28,10 @@ from yak_core.contract.messages import (
     ReplicateAck,
     ReplicateReject,
 )
-from yak_core.contract.notes import FencedPeer, IgnoredMessage
+from yak_core.contract.notes import FencedPeer, IgnoredMessage, IgnoreReason
 from yak_core.errors import ErrorCode
 from yak_core.ids import NO_EPOCH, CallId, Epoch, NodeId
+from yak_core.rules import ReplicateDecision
 
 # -- peers --------------------------------------------------------------------------------------
 
@@ -58,21 +59,21 @@ def on_peer_message(broker: Broker, event: Received) -> None:
 
 def _on_replicate(broker: Broker, src: NodeId, message: Replicate) -> None:
     if message.leader != src:
-        broker.context.note(IgnoredMessage(src, "Replicate", "another leader's"))
+        broker.context.note(IgnoredMessage(src, "Replicate", IgnoreReason.NOT_ITS_OWN))
         return
-    verdict = broker.rules.accept_replicate(
+    decision = broker.rules.accept_replicate(
         broker.epoch, broker.leader, message.epoch, message.leader
     )
-    if verdict == "fenced":
+    if decision is ReplicateDecision.FENCED:
         broker.context.note(FencedPeer(src, message.epoch))
         broker.context.emit(Send(src, Fenced(broker.epoch, broker.leader)))
         return
-    if verdict == "conflict":
+    if decision is ReplicateDecision.CONFLICT:
         broker.halt(
             f"two leaders for epoch {broker.epoch}: {broker.leader} and {message.leader} (F81)"
         )
         return
-    if verdict == "adopt":
+    if decision is ReplicateDecision.ADOPT:
         broker.raise_epoch(message.epoch, message.leader)
     if broker.leading is None:
         broker.follower.on_replicate(message, broker.epoch, broker.broker_epoch)

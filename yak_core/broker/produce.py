@@ -17,7 +17,7 @@ from yak_core.contract.notes import DuplicateRecognised, ProduceRefused
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
-from yak_core.rules import SequenceCheck
+from yak_core.rules import SequenceCheck, SequenceResult
 
 TIMER_WAITERS = "waiters"
 ACKS = (-1, 0, 1)
@@ -47,16 +47,16 @@ class Writers:
             self.refuse(call, request, error, detail)
             return False
         batch = request.batch
-        verdict = SequenceCheck("accept")
+        check = SequenceCheck(SequenceResult.ACCEPT)
         if batch.producer_id >= 0:
             known = self.log.producers.get(batch.producer_id)
-            verdict = self.context.rules.accept_sequence(known, batch)
-        if verdict.word == "accept":
+            check = self.context.rules.accept_sequence(known, batch)
+        if check.result is SequenceResult.ACCEPT:
             self._append(call, request, leading.epoch)
             return True
-        if verdict.word in ("duplicate", "duplicate_old"):
-            self._join_original(call, request, leading.epoch, verdict)
-        elif verdict.word == "fenced":
+        if check.result in (SequenceResult.DUPLICATE, SequenceResult.DUPLICATE_OLD):
+            self._join_original(call, request, leading.epoch, check)
+        elif check.result is SequenceResult.FENCED:
             detail = "another producer with this id has taken over: start a new producer"
             self.refuse(call, request, ErrorCode.INVALID_PRODUCER_EPOCH, detail)
         else:
@@ -158,11 +158,11 @@ class Writers:
         self._wait(call, request, batch.base_offset, batch.end, epoch, epoch)
 
     def _join_original(
-        self, call: CallId, request: ProduceRequest, epoch: Epoch, verdict: SequenceCheck
+        self, call: CallId, request: ProduceRequest, epoch: Epoch, check: SequenceCheck
     ) -> None:
         """A retry waits for the commit of what it repeats (F71)."""
         batch = request.batch
-        base, end = verdict.base_offset, verdict.end
+        base, end = check.base_offset, check.end
         self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
         record_epoch = NO_EPOCH if base < 0 else self.log.epochs.before(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end

@@ -12,7 +12,7 @@ from typing import Final
 
 from yak_core.batch import Batch
 from yak_core.clients.leader_finder import LeaderFinder
-from yak_core.config import ClientConfig
+from yak_core.config import ConsumerConfig
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.contract.effects import Answer, CancelTimer, Effect, Send, SetTimer
 from yak_core.contract.events import (
@@ -39,7 +39,7 @@ TIMER_OVERDUE: Final = "overdue"
 
 
 class Consumer:
-    """A consumer. Its first event is ``Started`` with a ClientConfig."""
+    """A consumer. Its first event is ``Started`` with a ConsumerConfig."""
 
     __slots__ = (
         "call",
@@ -54,7 +54,7 @@ class Consumer:
         "position",
     )
 
-    config: ClientConfig
+    config: ConsumerConfig
     finder: LeaderFinder
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class Consumer:
             self._on_timer_fired(event)
         elif isinstance(event, Started):
             config = event.config
-            assert isinstance(config, ClientConfig), "a consumer is started with a ClientConfig"
+            assert isinstance(config, ConsumerConfig), "a consumer is started with a ConsumerConfig"
             self.node_id = event.node
             self.config = config
             self.finder = LeaderFinder(config.brokers)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig
 from yak_core.contract.host import Observer
 from yak_core.rules import Rules
 from yak_sim.physics.choices import Choices
@@ -238,7 +238,7 @@ def _whole_numbers(config: type) -> tuple[str, ...]:
 _BROKER_LIMITS: Final = tuple(n for n in _whole_numbers(BrokerConfig) if n != "min_isr")
 _CLIENT_LIMITS: Final = tuple(
     n
-    for n in _whole_numbers(ClientConfig)
+    for n in dict.fromkeys((*_whole_numbers(ProducerConfig), *_whole_numbers(ConsumerConfig)))
     if n not in ("acks", "start_offset", "in_flight_max", *_BROKER_LIMITS)
 )
 

@@ -18,8 +18,16 @@ from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig, ClientConfig, check_config
+from yak_core.config import (
+    BrokerConfig,
+    ClientConfig,
+    ConsumerConfig,
+    ProducerConfig,
+    check_config,
+    flush_mode,
+)
 from yak_core.contract.host import Observer
+from yak_core.contract.node import Node
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants import Invariants
@@ -218,6 +226,7 @@ class World:
         machine = self._client(
             name,
             Producer,
+            ProducerConfig,
             acks=ACKS[acks],
             idempotent=acks == "all",
             in_flight_max=min(in_flight, 5),
@@ -237,7 +246,7 @@ class World:
     def consumer(self, *, start_offset: int = -2) -> SimConsumer:
         """A consumer that begins to poll now; -2 is the earliest offset, -1 the latest."""
         name = f"c{len(self.consumers) + 1}"
-        machine = self._client(name, Consumer, start_offset=start_offset)
+        machine = self._client(name, Consumer, ConsumerConfig, start_offset=start_offset)
         client = SimConsumer(machine, self.history)
         self.consumers.append(client)
         client.begin()
@@ -324,7 +333,7 @@ class World:
         config = BrokerConfig(
             replicas=self.brokers,
             min_isr=topology.min_isr,
-            flush=topology.flush,
+            flush=flush_mode(topology.flush),
             **_settings(BrokerConfig, topology.limits),
         )
         check_config(self.brokers[0], config)
@@ -359,10 +368,11 @@ class World:
                 self.loop.stop(Halted(node, reason, len(self.trace) - 1))
 
     def _client(
-        self, name: NodeId, make: Callable[[], Producer] | Callable[[], Consumer], **settings: Any
+        self, name: NodeId, make: Callable[[], Node], kind: type[ClientConfig], **settings: Any
     ) -> Machine:
-        limits = _settings(ClientConfig, self.topology.client_limits)
-        config = ClientConfig(**{"brokers": self.brokers, **limits, **settings})
+        known = {field.name for field in fields(kind)}
+        limits = {name: value for name, value in self.topology.client_limits if name in known}
+        config = kind(**{"brokers": self.brokers, **limits, **settings})
         machine = self.engine.add_client(name, lambda _node: make(), config)
         machine.start()
         return machine
