@@ -37,7 +37,7 @@ from yak_net.runtime.backend import EXITED, NetBackend, OnAnswer, wall_ms
 from yak_net.runtime.note_log import tell
 from yak_net.runtime.settings import BrokerSettings, SettingsError
 from yak_net.runtime.tracing import FileRecorder
-from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, accept
 from yak_net.storage import Storage, StorageError, open_storage
 
 STARTING: Final = "starting"
@@ -186,7 +186,8 @@ class BrokerServer:
         log.info("listening", url=self.url, node=self.node_id, cluster=self.cluster)
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
-        return await ClientStream(self).serve(request)
+        socket = await accept(request, self.node_id, self.cluster)
+        return await ClientStream(socket, self.begin, self.cancel).serve()
 
     async def _sign(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers[NODE_HEADER] = self.node_id
