@@ -21,12 +21,11 @@ from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
-from yak_core.contract.effects import Effect
-from yak_core.contract.events import Event, Started, StopAsked
+from yak_core.contract.events import Started, StopAsked
 from yak_core.contract.host import Host, Recorder
 from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
 from yak_core.contract.notes import Note, PartitionStateObserved
-from yak_core.ids import CallId, Micros, NodeId
+from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
 from yak_net.http.gateway import Gone
@@ -36,7 +35,7 @@ from yak_net.metadata.redis_store import RedisStore
 from yak_net.runtime.backend import EXITED, NetBackend, OnAnswer, wall_ms
 from yak_net.runtime.note_log import tell
 from yak_net.runtime.settings import BrokerSettings, SettingsError
-from yak_net.runtime.tracing import FileRecorder
+from yak_net.runtime.tracing import FileRecorder, PromptRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, accept
 from yak_net.storage import Storage, StorageError, open_storage
 
@@ -54,36 +53,6 @@ log = structlog.get_logger("yak.broker")
 
 class Refused(Exception):
     """This broker cannot be started so; one sentence that says what to do."""
-
-
-class PromptRecorder:
-    """Gives what was recorded to the system before the loop sleeps, so that a kill loses little."""
-
-    def __init__(self, file: FileRecorder) -> None:
-        self._file = file
-        self._loop = asyncio.get_running_loop()
-        self._armed = False
-
-    def record(
-        self,
-        t_us: Micros,
-        node: NodeId,
-        start: int,
-        event: Event,
-        effects: list[Effect],
-        cause: int,
-    ) -> int:
-        """Record a step, and see to it that it is written soon."""
-        if not self._armed and not self._file.ended:
-            self._armed = True
-            self._loop.call_soon(self._flush)
-        return self._file.record(t_us, node, start, event, effects, cause)
-
-    def _flush(self) -> None:
-        self._armed = False
-        self._file.flush()
-        if self._file.ended:
-            log.warning("recording is over", reason=self._file.ended)
 
 
 class BrokerServer:
