@@ -117,7 +117,7 @@ def scenario_catalog() -> Catalog:
 
 def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     """The real half, and what it proves; returns the exit code."""
-    from yak_net.cluster import ClusterError
+    from yak_net.cluster.errors import ClusterError
     from yak_net.demo import DemoFailed, make_folder, run_real
     from yak_net.runtime.interruptible import run as run_until_interrupted
     from yak_sim.demo import counted, first_difference, tampered, tell_comparison

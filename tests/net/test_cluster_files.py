@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import ROOT, until
-from yak_net.cluster import CannotStart
+from yak_net.cluster.errors import CannotStart
 from yak_net.cluster.process import HOST, last_words, read_logs, reserve_port, tail
 from yak_net.runtime import state_file as statefile
 from yak_net.runtime.state_file import (

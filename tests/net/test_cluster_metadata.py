@@ -14,7 +14,7 @@ import redis
 
 from tests.net.cluster_tools import awaited, run, wait_for
 from tests.net.redis_server import redis_server
-from yak_net.cluster import CannotStart, ClusterError
+from yak_net.cluster.errors import CannotStart, ClusterError
 from yak_net.cluster.metadata import LOOK_S, SavedMetadata, members
 
 RECORD = "yak:{yak}:record"

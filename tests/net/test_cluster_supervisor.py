@@ -16,7 +16,8 @@ import pytest
 
 from tests.net.brokers import ROOT, until
 from tests.net.cluster_tools import awaited, is_running, marked, spec_of, wait_for
-from yak_net.cluster import CannotStart, ClusterError, UnknownNode, orphan_guard
+from yak_net.cluster import orphan_guard
+from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
 from yak_net.cluster.process import tail
 from yak_net.cluster.supervisor import Supervisor
 from yak_net.runtime.state_file import take_lock

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster import CannotStart, ClusterError, must
+from yak_net.cluster.errors import CannotStart, ClusterError, must
 
 if TYPE_CHECKING:
     from yak_net.metadata.embedded import EmbeddedMetadata

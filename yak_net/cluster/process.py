@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from yak_net.cluster import CannotStart, ClusterError, must
+from yak_net.cluster.errors import CannotStart, ClusterError, must
 from yak_net.cluster.status import DOWN, PAUSED, RUNNING
 
 HOST: Final = "127.0.0.1"

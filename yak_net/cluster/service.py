@@ -25,7 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from aiohttp import web
 
-from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must
+from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, must
 from yak_net.cluster.metadata import NAME, warnings
 from yak_net.cluster.process import HOST, tail
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor

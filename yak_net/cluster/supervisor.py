@@ -20,7 +20,7 @@ from typing import Any, Final
 
 import aiohttp
 
-from yak_net.cluster import CannotStart, ClusterError, UnknownNode, must
+from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, must
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
