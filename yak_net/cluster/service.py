@@ -216,9 +216,15 @@ class ControlServer:
         self.token = secrets.token_urlsafe(32)
         self._supervisor = supervisor
         self._on_down = on_down
+        self._verbs = {
+            "kill": supervisor.kill,
+            "restart": supervisor.restart,
+            "pause": supervisor.pause,
+            "resume": supervisor.resume,
+        }
         app = web.Application(middlewares=[self._guarded])
         app.router.add_get("/status", self._status)
-        app.router.add_post("/nodes/{node}/{verb:kill|restart|pause|resume}", self._act)
+        app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._act)
         app.router.add_post("/down", self._down)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
@@ -248,7 +254,7 @@ class ControlServer:
 
     async def _act(self, request: web.Request) -> web.Response:
         node, verb = request.match_info["node"], request.match_info["verb"]
-        pid = await getattr(self._supervisor, verb)(node)
+        pid = await self._verbs[verb](node)
         if verb == "restart":
             await self._supervisor.wait_until_up(node)
         return web.json_response({"pid": pid})

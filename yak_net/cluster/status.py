@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeAlias
 
 import click
@@ -85,8 +85,9 @@ class ClusterStatus:
         """Return the object of ``yak cluster status --json``: ``GET /v1/cluster`` with pids."""
         fields = ("cluster", "leader", "epoch", "isr", "elr", "hw", "version")
         row_fields = ("id", "url", "pid", "role", "leo", "hw", "up")
-        rows = [{name: getattr(row, name) for name in row_fields} for row in self.brokers]
-        return {name: getattr(self, name) for name in fields} | {"brokers": rows}
+        body = asdict(self)
+        rows = [{name: row[name] for name in row_fields} for row in body["brokers"]]
+        return {name: body[name] for name in fields} | {"brokers": rows}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> ClusterStatus:

@@ -247,15 +247,10 @@ def _text(content: bytes | None) -> tuple[NullableText, Text]:
 def health(status: str, reason: str, node: str, view: DescribeResponse | None) -> bytes:
     """How a broker is; the rest is null while it cannot say."""
     body: dict[str, object] = {"status": status, "node": node}
-    for name, field in (
-        ("role", "role"),
-        ("leader", "leader"),
-        ("epoch", "leader_epoch"),
-        ("leo", "leo"),
-        ("hw", "hw"),
-        ("isr", "isr"),
-    ):
-        body[name] = None if view is None else getattr(view, field)
+    body |= dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
+    if view is not None:
+        body |= {"role": view.role, "leader": view.leader, "epoch": view.leader_epoch}
+        body |= {"leo": view.leo, "hw": view.hw, "isr": view.isr}
     if reason:
         body["reason"] = reason
     return line(body)
