@@ -12,6 +12,7 @@ __all__ = [
     "Consumer",
     "ConsumerRecord",
     "CorruptRecordError",
+    "Delivery",
     "DuplicateSequenceNumberError",
     "FencedLeaderEpochError",
     "IllegalStateError",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from yak_net.client.consumer import Consumer, ConsumerRecord
     from yak_net.client.errors import (
         CorruptRecordError,
+        Delivery,
         DuplicateSequenceNumberError,
         FencedLeaderEpochError,
         IllegalStateError,

@@ -27,6 +27,7 @@ from yak_core.batch import (
 )
 from yak_core.contract.messages import DescribeResponse, FetchResponse, ProduceResponse
 from yak_core.ids import Epoch, Offset
+from yak_net.http.gateway import Health
 
 TIMEOUT_MS: Final = 30_000
 TIMEOUT_MS_MAX: Final = 600_000
@@ -244,7 +245,7 @@ def _text(content: bytes | None) -> tuple[NullableText, Text]:
         return UNSET, b64encode(content).decode()
 
 
-def health(status: str, reason: str, node: str, view: DescribeResponse | None) -> bytes:
+def health(status: Health, reason: str, node: str, view: DescribeResponse | None) -> bytes:
     """How a broker is; the rest is null while it cannot say."""
     body: dict[str, object] = {"status": status, "node": node}
     body |= dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
