@@ -1,1 +1,88 @@
-"""The real world on sockets, disks and Redis; must never decide anything about replication."""
+"""The real world on sockets, disks and Redis. Its front door has the clients for applications.
+
+A name is imported when it is first used: ``import yak_net`` by itself loads nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
+
+__all__ = [
+    "Consumer",
+    "ConsumerRecord",
+    "CorruptRecordError",
+    "Delivery",
+    "DuplicateSequenceNumberError",
+    "FencedLeaderEpochError",
+    "IllegalStateError",
+    "InvalidProducerEpochError",
+    "InvalidRequestError",
+    "InvalidRequiredAcksError",
+    "KafkaStorageError",
+    "MessageSizeTooLargeError",
+    "NetworkExceptionError",
+    "NoBrokersAvailable",
+    "NotEnoughReplicasAfterAppendError",
+    "NotEnoughReplicasError",
+    "NotLeaderOrFollowerError",
+    "OffsetNotAvailableError",
+    "OffsetOutOfRangeError",
+    "OutOfOrderSequenceNumberError",
+    "Producer",
+    "RecordMetadata",
+    "RequestTimedOutError",
+    "ThrottlingQuotaExceededError",
+    "UnknownError",
+    "UnknownLeaderEpochError",
+    "UnsupportedCompressionTypeError",
+    "YakError",
+]
+
+_HOMES: Final = {
+    "Consumer": "consumer",
+    "ConsumerRecord": "consumer",
+    "Producer": "producer",
+    "RecordMetadata": "batches",
+}
+"""Modules of yak_net.client; the other names are errors."""
+
+if TYPE_CHECKING:
+    from yak_net.client.batches import RecordMetadata
+    from yak_net.client.consumer import Consumer, ConsumerRecord
+    from yak_net.client.errors import (
+        CorruptRecordError,
+        Delivery,
+        DuplicateSequenceNumberError,
+        FencedLeaderEpochError,
+        IllegalStateError,
+        InvalidProducerEpochError,
+        InvalidRequestError,
+        InvalidRequiredAcksError,
+        KafkaStorageError,
+        MessageSizeTooLargeError,
+        NetworkExceptionError,
+        NoBrokersAvailable,
+        NotEnoughReplicasAfterAppendError,
+        NotEnoughReplicasError,
+        NotLeaderOrFollowerError,
+        OffsetNotAvailableError,
+        OffsetOutOfRangeError,
+        OutOfOrderSequenceNumberError,
+        RequestTimedOutError,
+        ThrottlingQuotaExceededError,
+        UnknownError,
+        UnknownLeaderEpochError,
+        UnsupportedCompressionTypeError,
+        YakError,
+    )
+    from yak_net.client.producer import Producer
+else:
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"yak_net.client.{_HOMES.get(name, 'errors')}"), name)
+
+    def __dir__() -> list[str]:
+        return __all__

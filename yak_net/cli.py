@@ -95,7 +95,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             else "",
             brokers=words.parse_brokers(options["brokers"]),
             followers=words.parse_urls(options["followers"]),
-            role=options["role"] or "",
+            role=words.Role(options["role"]) if options["role"] else None,
             redis_url=options["redis"],
             cluster=options["cluster"],
             data_dir=options["data_dir"],

@@ -18,7 +18,7 @@ from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
-from yak_net.http.gateway import Gateway, Gone
+from yak_net.http.gateway import Gateway, Gone, Phase
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 
 SECOND = 1_000_000
@@ -67,7 +67,7 @@ class WorldGateway:
         self.world = world
         self.node_id = node_id
         self.cluster = "test"
-        self.phase = "running"
+        self.phase = Phase.RUNNING
         self.halted_because = ""
         self.waits = asyncio.Event()
         """Set once a request got no answer at once."""
@@ -124,7 +124,7 @@ class ScriptedGateway:
         self.answer = answer
         self.node_id = "n1"
         self.cluster = "test"
-        self.phase = "running"
+        self.phase = Phase.RUNNING
         self.halted_because = ""
         self.urls = {node: url(node) for node in NODES}
         self.asked: list[Request] = []

@@ -10,7 +10,7 @@ import pytest
 from yak_core.contract.client_calls import PollResult, SendResult
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import Epoch
-from yak_net.client.errors import ERRORS, OUTCOMES, YakError, read_error, send_error
+from yak_net.client.errors import ERRORS, Delivery, YakError, read_error, send_error
 
 with warnings.catch_warnings():  # they read their resources in a way that 3.11 and 3.12 deplore
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -19,11 +19,11 @@ with warnings.catch_warnings():  # they read their resources in a way that 3.11 
 CODES = [code for code in ErrorCode if code is not ErrorCode.NONE]
 
 
-def test_each_code_has_a_class_and_each_outcome_a_word() -> None:
+def test_each_code_has_a_class_and_each_outcome_a_delivery() -> None:
     """Goal: nothing that the core can say ends in a KeyError; method: compare with its enums."""
     assert list(ERRORS) == CODES
     assert len(set(ERRORS.values())) == len(CODES)
-    assert [OUTCOMES[outcome] for outcome in Outcome] == ["written", "not_written", "unknown"]
+    assert [one.name for one in Delivery] == [one.name for one in Outcome]
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -44,7 +44,7 @@ def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Ou
     """Goal: one line: meaning, detail, fate of the records, next step; it survives pickling."""
     error = send_error(SendResult(code, outcome, -1, Epoch(-1), "just so"))
     assert type(error) is ERRORS[code]
-    assert error.outcome == OUTCOMES[outcome]
+    assert error.outcome.name == outcome.name
     meaning, fate, step = str(error).split("; ")
     assert meaning.endswith(": just so")
     assert fate == {

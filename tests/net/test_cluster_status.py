@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, merge, show
+from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge, show
 
 ROWS = tuple(
-    BrokerStatus(f"n{number}", f"http://127.0.0.1:{number}", number, state="running")
+    BrokerStatus(f"n{number}", f"http://127.0.0.1:{number}", number, state=State.RUNNING)
     for number in (1, 2, 3)
 )
 

@@ -25,6 +25,7 @@ from tests.net.http_tools import (
 )
 from yak_core.batch import records
 from yak_core.manual.world import STORE
+from yak_net.http.gateway import Phase
 
 FULL = 1000 - 61 - 9
 """Length of the value that fills a batch of 1000 bytes, beside the rest of its record."""
@@ -218,7 +219,7 @@ def test_a_broker_that_has_not_begun_wrote_nothing() -> None:
     """Post to a process whose node is down: 503, not written, come back."""
     gateway = WorldGateway(cluster())
     gateway.world.crash("n1")
-    gateway.phase = "starting"
+    gateway.phase = Phase.STARTING
 
     async def test() -> None:
         async with serving(gateway) as client:

@@ -21,7 +21,7 @@ from yak_core.contract.events import Received
 from yak_core.contract.messages import Fenced
 from yak_core.ids import Epoch
 from yak_core.manual.world import STORE
-from yak_net.http.gateway import Gateway, Gone
+from yak_net.http.gateway import Gateway, Gone, Phase
 
 
 async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:
@@ -54,14 +54,14 @@ def test_brokers_that_serve_are_healthy(node: str) -> None:
 @pytest.mark.parametrize(
     ("phase", "why", "status", "reason"),
     [
-        ("starting", "", "starting", "the broker is starting"),
-        ("stopping", "", "stopping", "the broker is stopping"),
-        ("halted", "no space", "degraded", "halted: no space"),
-        ("running", "", "degraded", "the broker has just stopped"),
+        (Phase.STARTING, "", "starting", "the broker is starting"),
+        (Phase.STOPPING, "", "stopping", "the broker is stopping"),
+        (Phase.HALTED, "no space", "degraded", "halted: no space"),
+        (Phase.RUNNING, "", "degraded", "the broker has just stopped"),
     ],
 )
 def test_a_process_without_a_node_is_not_healthy(
-    phase: str, why: str, status: str, reason: str
+    phase: Phase, why: str, status: str, reason: str
 ) -> None:
     """Ask in each phase without a node: 503, the rest is null."""
     gateway = WorldGateway(cluster())
@@ -75,7 +75,7 @@ def test_a_process_without_a_node_is_not_healthy(
 def test_a_stopping_broker_is_not_healthy_but_knows_its_log() -> None:
     """Ask between the request to stop and the end: 503, with the ends of the log."""
     gateway = WorldGateway(cluster())
-    gateway.phase = "stopping"
+    gateway.phase = Phase.STOPPING
     code, said = run(health(gateway))
     assert (code, said["status"], said["leo"]) == (503, "stopping", 0)
 

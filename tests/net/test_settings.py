@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from yak_net import cli
 from yak_net.runtime.settings import (
     BrokerSettings,
+    Role,
     SettingsError,
     check,
     is_loopback,
@@ -92,13 +93,13 @@ def test_who_creates_and_with_how_many() -> None:
     alone = check(BrokerSettings("n1"))
     assert (alone.knows_replicas, alone.creates) == (True, True)
     assert alone.broker_config("u", ("n1",)).min_isr == 1
-    follower = check(BrokerSettings("n1", role="follower"))
+    follower = check(BrokerSettings("n1", role=Role.FOLLOWER))
     assert (follower.knows_replicas, follower.creates) == (False, False)
-    leader = check(BrokerSettings("n1", role="leader", followers=("http://h:1",)))
+    leader = check(BrokerSettings("n1", role=Role.LEADER, followers=("http://h:1",)))
     assert (leader.knows_replicas, leader.creates) == (False, True)
     assert leader.broker_config("u", ("n1", "n2")).min_isr == 2
     with pytest.raises(SettingsError, match="no followers"):
-        check(BrokerSettings("n1", role="follower", followers=("http://h:1",)))
+        check(BrokerSettings("n1", role=Role.FOLLOWER, followers=("http://h:1",)))
     with pytest.raises(SettingsError, match="not both"):
         check(
             BrokerSettings("n1", brokers=(("n1", "http://h:1"),), followers=("http://h:2",))
@@ -131,7 +132,7 @@ def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         "one",
         port=8081,
         followers=("http://127.0.0.1:8082",),
-        role="leader",
+        role=Role.LEADER,
         redis_url="redis://127.0.0.1:7000/1",
         data_dir=Path("here"),
     )

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+import yak_net
 from tests.tidy.tree import ROOT, sources
 
 HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
@@ -41,11 +42,20 @@ def test_the_probe_sees_heavy_modules() -> None:
         "import yak_cli",
         "from yak_cli import main; main(['--help'], standalone_mode=False)",
         "from yak_cli import main; main(['--version'], standalone_mode=False)",
+        "import yak_net",
+        "from yak_net import Consumer, Producer, YakError",
     ],
 )
-def test_the_command_line_starts_light(code: str) -> None:
-    """`yak --help` stays quick; method: see what it imports."""
+def test_the_front_doors_start_light(code: str) -> None:
+    """`yak --help` and imports of a client stay quick; method: see what they import."""
     assert loaded(code) == set()
+
+
+def test_the_names_of_yak_net_are_there() -> None:
+    """Each public name is found, and another one is an AttributeError."""
+    assert {getattr(yak_net, name).__name__ for name in yak_net.__all__} == set(dir(yak_net))
+    with pytest.raises(AttributeError, match="Nobody"):
+        yak_net.Nobody  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_the_core_works_frozen() -> None:

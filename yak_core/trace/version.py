@@ -1,4 +1,4 @@
-"""Which core wrote a trace, as a text in the trace's header; must never read a file itself.
+"""Which core wrote a trace, as a text in the trace's header.
 
 Replaying a trace proves something about the code that recorded it only if the code is the same. A
 version number says that of releases; the digest of the sources says it of every working copy.
@@ -6,9 +6,12 @@ version number says that of releases; the digest of the sources says it of every
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 MARK: Final = "+core."
 SUFFIXES: Final = (".py", ".lua")
@@ -27,6 +30,15 @@ def core_digest(sources: Iterable[tuple[str, bytes]]) -> str:
             sums.update(f"{name}\n{len(text)}\n".encode())
             sums.update(text)
     return sums.hexdigest()
+
+
+def files_of(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
+    """Yield (path below the folder, content) of each file; each world names the folder."""
+    for entry in folder.iterdir():
+        if not entry.is_dir():
+            yield f"{prefix}{entry.name}", entry.read_bytes()
+        elif entry.name != "__pycache__":
+            yield from files_of(entry, f"{prefix}{entry.name}/")
 
 
 def version_text(package_version: str, digest: str) -> str:

@@ -30,9 +30,8 @@ from yak_net.runtime.wire import (
     NODE_HEADER,
     PEER_PATH,
     NotYak,
-    greeting,
+    accept,
     read_greeting,
-    refuse_pages,
 )
 
 Receive: TypeAlias = Callable[[NodeId, PeerMessage], None]
@@ -114,7 +113,6 @@ class Peers:
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """The other end of a dial: a peer wants to hear this broker."""
-        refuse_pages(request)
         node = request.headers.get(NODE_HEADER, "")
         cluster = request.headers.get(CLUSTER_HEADER, "")
         if cluster != self.cluster:
@@ -123,11 +121,7 @@ class Peers:
         if node not in self._urls:
             self._say(node, f"turned away {node or 'a peer'}: it is no member of this cluster")
             raise web.HTTPForbidden(text=f"{node} is no member of this cluster as far as I know\n")
-        socket = web.WebSocketResponse(
-            compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
-        )
-        await socket.prepare(request)
-        await socket.send_str(greeting(self.node_id, self.cluster))
+        socket = await accept(request, self.node_id, self.cluster)
         outbox = Outbox()
         before = self._out.get(node)
         self._out[node] = outbox

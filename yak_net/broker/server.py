@@ -21,29 +21,23 @@ from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
-from yak_core.contract.effects import Effect
-from yak_core.contract.events import Event, Started, StopAsked
+from yak_core.contract.events import Started, StopAsked
 from yak_core.contract.host import Host, Recorder
 from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
 from yak_core.contract.notes import Note, PartitionStateObserved
-from yak_core.ids import CallId, Micros, NodeId
+from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
-from yak_net.http.gateway import Gone
+from yak_net.http.gateway import Gone, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
 from yak_net.http.streams import ClientStream
 from yak_net.metadata.redis_store import RedisStore
-from yak_net.runtime.backend import EXITED, NetBackend, OnAnswer, wall_ms
+from yak_net.runtime.backend import End, NetBackend, OnAnswer, wall_ms
 from yak_net.runtime.note_log import tell
 from yak_net.runtime.settings import BrokerSettings, SettingsError
-from yak_net.runtime.tracing import FileRecorder
-from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
+from yak_net.runtime.tracing import FileRecorder, PromptRecorder
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, accept
 from yak_net.storage import Storage, StorageError, open_storage
-
-STARTING: Final = "starting"
-RUNNING: Final = "running"
-STOPPING: Final = "stopping"
-HALTED: Final = "halted"
 
 STOP_US: Final = 10_000_000
 """A stop that takes longer is not clean."""
@@ -54,36 +48,6 @@ log = structlog.get_logger("yak.broker")
 
 class Refused(Exception):
     """This broker cannot be started so; one sentence that says what to do."""
-
-
-class PromptRecorder:
-    """Gives what was recorded to the system before the loop sleeps, so that a kill loses little."""
-
-    def __init__(self, file: FileRecorder) -> None:
-        self._file = file
-        self._loop = asyncio.get_running_loop()
-        self._armed = False
-
-    def record(
-        self,
-        t_us: Micros,
-        node: NodeId,
-        start: int,
-        event: Event,
-        effects: list[Effect],
-        cause: int,
-    ) -> int:
-        """Record a step, and see to it that it is written soon."""
-        if not self._armed and not self._file.ended:
-            self._armed = True
-            self._loop.call_soon(self._flush)
-        return self._file.record(t_us, node, start, event, effects, cause)
-
-    def _flush(self) -> None:
-        self._armed = False
-        self._file.flush()
-        if self._file.ended:
-            log.warning("recording is over", reason=self._file.ended)
 
 
 class BrokerServer:
@@ -97,7 +61,7 @@ class BrokerServer:
         self.settings = settings
         self.node_id: NodeId = settings.node_id
         self.cluster = settings.cluster
-        self.phase = STARTING
+        self.phase = Phase.STARTING
         self.halted_because = ""
         self.clean = False
         self.over = asyncio.Event()
@@ -186,7 +150,8 @@ class BrokerServer:
         log.info("listening", url=self.url, node=self.node_id, cluster=self.cluster)
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
-        return await ClientStream(self).serve(request)
+        socket = await accept(request, self.node_id, self.cluster)
+        return await ClientStream(socket, self.begin, self.cancel).serve()
 
     async def _sign(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers[NODE_HEADER] = self.node_id
@@ -248,7 +213,7 @@ class BrokerServer:
         self._storage = None  # the disk's from now on
         self._backend = backend
         backend.host = Host(self.node_id, 1, self.node, backend, recorder)
-        self.phase = RUNNING
+        self.phase = Phase.RUNNING
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, config, nonce, storage.recovered))
 
@@ -256,11 +221,11 @@ class BrokerServer:
 
     def ask_to_stop(self) -> None:
         """Stop in good order; ``over`` is set when that is done."""
-        if self.phase == RUNNING and self._backend is not None:
-            self.phase = STOPPING
+        if self.phase is Phase.RUNNING and self._backend is not None:
+            self.phase = Phase.STOPPING
             self._backend.deliver(StopAsked(STOP_US))
         elif self._backend is None:
-            self._on_over(EXITED, "")
+            self._on_over(End.EXITED, "")
 
     async def close(self) -> None:
         """Give everything back: links, socket, disk, trace."""
@@ -281,12 +246,12 @@ class BrokerServer:
         if self._recorder is not None:
             self._recorder.close()
 
-    def _on_over(self, how: str, reason: str) -> None:
-        if how == EXITED:
-            self.phase = STOPPING
+    def _on_over(self, how: End, reason: str) -> None:
+        if how is End.EXITED:
+            self.phase = Phase.STOPPING
             self.clean = not reason
         else:
-            self.phase = HALTED
+            self.phase = Phase.HALTED
             self.halted_because = reason
         for waiting in tuple(self._waiting):
             if not waiting.done():

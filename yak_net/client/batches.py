@@ -8,9 +8,9 @@ from typing import Any, Final, NamedTuple
 
 from yak_core.batch import Batch, Builder
 from yak_core.contract.client_calls import SendResult
-from yak_core.errors import ErrorCode, Outcome
+from yak_core.errors import ErrorCode
 from yak_core.value import value
-from yak_net.client.errors import OUTCOMES, UnknownError, YakError, send_error
+from yak_net.client.errors import Delivery, UnknownError, YakError, send_error
 
 
 class RecordMetadata(NamedTuple):
@@ -28,14 +28,13 @@ class RecordMetadata(NamedTuple):
 class Resolved:
     """What became of a batch: of ``count`` records from number ``first`` on.
 
-    The records that a producer took are numbered from 0. ``outcome`` is ``"written"``,
-    ``"not_written"`` or ``"unknown"``. ``error`` is what awaiting one of them raises, None if they
-    have a place. ``base_offset`` and ``leader_epoch`` are -1 unless known.
+    The records that a producer took are numbered from 0. ``error`` is what awaiting one of them
+    raises, None if they have a place. ``base_offset`` and ``leader_epoch`` are -1 unless known.
     """
 
     first: int
     count: int
-    outcome: str
+    outcome: Delivery
     error: YakError | None
     base_offset: int
     leader_epoch: int
@@ -82,7 +81,7 @@ class ProducerBatch:
         return Resolved(
             self.first,
             self.count,
-            OUTCOMES[result.outcome],
+            Delivery[result.outcome.name],
             self.error(result),
             result.base_offset,
             result.epoch,
@@ -91,7 +90,7 @@ class ProducerBatch:
     def error(self, result: SendResult) -> YakError | None:
         """A new one for whoever asks, since each raise adds to an exception's traceback."""
         if self.over:
-            return UnknownError(self.over, OUTCOMES[result.outcome])
+            return UnknownError(self.over, Delivery[result.outcome.name])
         return None if result.error == ErrorCode.NONE else send_error(result)
 
 
@@ -120,10 +119,10 @@ class Sent:
         return self._batch.result is not None
 
     @property
-    def outcome(self) -> str:
-        """``"written"``, ``"not_written"``, or ``"unknown"``, as it also is while under way."""
+    def outcome(self) -> Delivery:
+        """Return what became of it; UNKNOWN while it is under way."""
         result = self._batch.result
-        return OUTCOMES[Outcome.UNKNOWN if result is None else result.outcome]
+        return Delivery.UNKNOWN if result is None else Delivery[result.outcome.name]
 
     def result(self) -> RecordMetadata:
         """Where it is. Raises a YakError, and InvalidStateError as long as it is not done."""

@@ -16,7 +16,7 @@ import click
 
 from yak_net.client.batches import Resolved, Sent
 from yak_net.client.errors import (
-    WRITTEN,
+    Delivery,
     MessageSizeTooLargeError,
     NoBrokersAvailable,
     YakError,
@@ -238,4 +238,5 @@ def _row(row: Sent | YakError) -> dict[str, object]:
         return {"offset": None, "epoch": None, "outcome": error.outcome, "error": error.name}
     if found.offset < 0:
         return {"offset": None, "epoch": None, "outcome": row.outcome, "error": None}
-    return {"offset": found.offset, "epoch": found.leader_epoch, "outcome": WRITTEN, "error": None}
+    place = {"offset": found.offset, "epoch": found.leader_epoch}
+    return {**place, "outcome": Delivery.WRITTEN, "error": None}

@@ -6,25 +6,25 @@ other clients lack: after a time-out a record is not lost, it is unknown.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import ClassVar, Final
 
 from yak_core.contract.client_calls import PollResult, SendResult
-from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_core.errors import RETRIABLE, ErrorCode
 
-WRITTEN: Final = "written"
-NOT_WRITTEN: Final = "not_written"
-UNKNOWN: Final = "unknown"
 
-OUTCOMES: Final = {
-    Outcome.WRITTEN: WRITTEN,
-    Outcome.NOT_WRITTEN: NOT_WRITTEN,
-    Outcome.UNKNOWN: UNKNOWN,
-}
+class Delivery(StrEnum):
+    """The core's Outcome as applications and JSON see it."""
 
-_FATES: Final = {
-    WRITTEN: "the records were written",
-    NOT_WRITTEN: "nothing was written",
-    UNKNOWN: "whether the records were written is unknown",
+    WRITTEN = "written"
+    NOT_WRITTEN = "not_written"
+    UNKNOWN = "unknown"
+
+
+_SENTENCES: Final = {
+    Delivery.WRITTEN: "the records were written",
+    Delivery.NOT_WRITTEN: "nothing was written",
+    Delivery.UNKNOWN: "whether the records were written is unknown",
 }
 _LOOK_FIRST: Final = "look for them in the log before you send them again"
 
@@ -32,8 +32,8 @@ _LOOK_FIRST: Final = "look for them in the log before you send them again"
 class YakError(Exception):
     """Base of all. ``code`` and ``name`` are Kafka's, -1 for what only a client can meet.
 
-    ``retriable``: the same request may succeed later. ``outcome`` is ``"written"``,
-    ``"not_written"`` or ``"unknown"``; of a read it is always ``"not_written"``.
+    ``retriable``: the same request may succeed later. ``outcome`` of a read is always
+    NOT_WRITTEN.
     """
 
     code: ClassVar[int] = -1
@@ -42,7 +42,7 @@ class YakError(Exception):
     meaning: ClassVar[str] = "something failed"
     advice: ClassVar[str] = "look at the logs of the brokers"
 
-    def __init__(self, sentence: str, outcome: str = NOT_WRITTEN) -> None:
+    def __init__(self, sentence: str, outcome: Delivery = Delivery.NOT_WRITTEN) -> None:
         super().__init__(sentence)
         self.outcome = outcome
 
@@ -246,10 +246,10 @@ ERRORS: Final[dict[int, type[YakError]]] = {
 
 def send_error(result: SendResult) -> YakError:
     """What to raise for records whose delivery ended with an error."""
-    outcome = OUTCOMES[result.outcome]
+    outcome = Delivery[result.outcome.name]
     kind = ERRORS[result.error]
-    advice = _LOOK_FIRST if outcome == UNKNOWN else kind.advice
-    return kind(f"{_what(kind, result.detail)}; {_FATES[outcome]}; {advice}", outcome)
+    advice = _LOOK_FIRST if outcome is Delivery.UNKNOWN else kind.advice
+    return kind(f"{_what(kind, result.detail)}; {_SENTENCES[outcome]}; {advice}", outcome)
 
 
 def read_error(result: PollResult) -> YakError:

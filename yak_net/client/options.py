@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol, TypeAlias
 
@@ -86,16 +84,6 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
     if not servers:
         raise ValueError("no bootstrap server is given; one is 127.0.0.1:8080")
     return servers
-
-
-def refuse_unknown(client: Callable[..., object], unknown: Iterable[str]) -> None:
-    """TypeError for keywords that ``client`` does not have, with the one that was meant."""
-    for word in unknown:
-        parameters = inspect.signature(client).parameters.values()
-        known = [each.name for each in parameters if each.kind is not each.VAR_KEYWORD]
-        close = difflib.get_close_matches(word, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
-        raise TypeError(f"{client.__name__} has no keyword {word!r}: {hint}")
 
 
 def at_least(lowest: int, **values: object) -> None:

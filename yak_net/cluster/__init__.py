@@ -1,1 +1,1 @@
-"""A cluster of real broker processes on this machine."""
+"""A local cluster of broker processes for development; never part of the replication protocol."""

@@ -24,6 +24,7 @@ import click
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
+    from yak_net.cluster.service import Kind
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
@@ -163,13 +164,15 @@ class Printer:
         """Show no more progress."""
         self._spinner.stop()
 
-    def report(self, kind: str, text: str) -> None:
+    def report(self, kind: Kind, text: str) -> None:
         """Print the result on standard output, all else on standard error."""
+        from yak_net.cluster.service import Kind
+
         self._spinner.stop()
         with suppress(OSError):  # nobody reads it, and the cluster goes on
-            text = f"Error: {text}" if kind == "failed" else text
-            click.echo(text, err=kind not in ("line", "ready"))
-        self._waiting = self._waiting and kind not in ("ready", "failed")
+            text = f"Error: {text}" if kind is Kind.FAILED else text
+            click.echo(text, err=kind not in (Kind.LINE, Kind.READY))
+        self._waiting = self._waiting and kind not in (Kind.READY, Kind.FAILED)
         if self._waiting:
             self._spinner.start()
 

@@ -1,4 +1,4 @@
-"""A local cluster of broker processes for development; never part of the replication protocol."""
+"""What goes wrong with a local cluster, as sentences for people."""
 
 from __future__ import annotations
 

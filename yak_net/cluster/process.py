@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, must
-from yak_net.cluster.status import DOWN, PAUSED, RUNNING
+from yak_net.cluster.status import State
 
 HOST: Final = "127.0.0.1"
 PORT_MAX: Final = 65_535
@@ -43,7 +43,7 @@ class BrokerProcess:
     ) -> None:
         self.node = node
         self.log = log
-        self.state = DOWN
+        self.state = State.DOWN
         #: Why it is down, a sentence; empty while it is not.
         self.why = f"{node} is not started yet"
         #: What the supervisor has done to end it: "stopped", "killed", or empty.
@@ -60,11 +60,11 @@ class BrokerProcess:
     @property
     def pid(self) -> int | None:
         """The process id, None while it is down."""
-        return None if self.state == DOWN or self._process is None else self._process.pid
+        return None if self.state is State.DOWN or self._process is None else self._process.pid
 
     async def start(self) -> int:
         """Start it; return the process id. Raises CannotStart."""
-        assert self.state == DOWN
+        assert self.state is State.DOWN
         self.asked = ""
         with must(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
             since = out.tell()
@@ -78,13 +78,13 @@ class BrokerProcess:
                 start_new_session=True,
                 pass_fds=(self._lifeline,),
             )
-        self.state, self.why = RUNNING, ""
+        self.state, self.why = State.RUNNING, ""
         self._ended = asyncio.create_task(self._watch(self._process, since))
         return self._process.pid
 
     async def _watch(self, process: asyncio.subprocess.Process, since: int) -> None:
         code = await process.wait()
-        self.state = DOWN
+        self.state = State.DOWN
         if self.asked:
             self.why = f"{self.node} was {self.asked}"
         else:
@@ -95,7 +95,7 @@ class BrokerProcess:
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM, once: at a second one a broker exits at once."""
-        if self.state == DOWN or self.asked:
+        if self.state is State.DOWN or self.asked:
             return
         self.asked = "stopped"
         self._send(signal.SIGTERM)
@@ -114,7 +114,7 @@ class BrokerProcess:
 
     def kill_now(self) -> None:
         """Send SIGKILL without waiting for the end; nothing if it is down."""
-        if self.state != DOWN:
+        if self.state is not State.DOWN:
             self.asked = "killed"
             self._send(signal.SIGKILL)
 
@@ -126,17 +126,17 @@ class BrokerProcess:
 
     def pause(self) -> None:
         """Send SIGSTOP. Raises ClusterError if it is down."""
-        if self.state == DOWN:
+        if self.state is State.DOWN:
             raise ClusterError(f"{self.node} is down and cannot be paused: restart it first")
         self._send(signal.SIGSTOP)
-        self.state = PAUSED
+        self.state = State.PAUSED
 
     def resume(self) -> None:
         """Send SIGCONT. Raises ClusterError if it is down."""
-        if self.state == DOWN:
+        if self.state is State.DOWN:
             raise ClusterError(f"{self.node} is down and cannot be resumed: restart it instead")
         self._send(signal.SIGCONT)
-        self.state = RUNNING
+        self.state = State.RUNNING
 
     def _send(self, number: signal.Signals) -> None:
         assert self._process is not None

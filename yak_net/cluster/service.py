@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -31,15 +32,17 @@ from yak_net.cluster.process import HOST, tail
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
 from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state
 
-LINE: Final = "line"
-"""A line of the result, for standard output."""
-NOTE: Final = "note"
-READY: Final = "ready"
-"""The last line of the result: the leader."""
-FAILED: Final = "failed"
 
-Report = Callable[[str, str], None]
-"""Takes one of the four kinds above, and a text."""
+class Kind(StrEnum):
+    """Kind of a report. READY is the last line of the result: the leader."""
+
+    LINE = "line"
+    NOTE = "note"
+    READY = "ready"
+    FAILED = "failed"
+
+
+Report = Callable[[Kind, str], None]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 EXIT_FAILED: Final = 1
@@ -80,7 +83,7 @@ class _Service:
         self.path = path
         self.report = report
         self.within_s = within_s
-        self.supervisor = Supervisor(spec, lambda sentence: report(NOTE, sentence))
+        self.supervisor = Supervisor(spec, lambda sentence: report(Kind.NOTE, sentence))
         self.control = ControlServer(self.supervisor, self.stop)
         self.stopping = asyncio.Event()
         self.starting: asyncio.Task[None] | None = None
@@ -107,9 +110,9 @@ class _Service:
                 self.starting.cancel()
             await self.starting
             await self.stopping.wait()
-            self.report(NOTE, "stopping the brokers")
+            self.report(Kind.NOTE, "stopping the brokers")
         except asyncio.CancelledError:
-            self.report(NOTE, "interrupted before a leader served: stopping the brokers")
+            self.report(Kind.NOTE, "interrupted before a leader served: stopping the brokers")
             code = 128 + self.signal if self.signal else EXIT_FAILED
         except ClusterError as error:
             code = _failed(error, self.report, self._advice())
@@ -120,7 +123,7 @@ class _Service:
             finally:
                 self.path.unlink(missing_ok=True)
         if not code and not self.supervisor.stopped_cleanly:
-            self.report(NOTE, "a broker did not stop cleanly, or was killed")
+            self.report(Kind.NOTE, "a broker did not stop cleanly, or was killed")
         return code
 
     async def _start(self) -> None:
@@ -141,11 +144,11 @@ class _Service:
             write_state(self.path, state)
         await supervisor.start_all()
         for node, url in supervisor.urls.items():
-            report(LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
+            report(Kind.LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
         for text in await self._on_metadata():
-            report(NOTE, text)
+            report(Kind.NOTE, text)
         status = await supervisor.wait_until_ready(self.within_s)
-        report(READY, f"leader {status.leader}, epoch {status.epoch}")
+        report(Kind.READY, f"leader {status.leader}, epoch {status.epoch}")
 
     async def _on_metadata(self) -> tuple[str, ...]:
         """Return where the metadata is, and what is wrong with it."""
@@ -196,8 +199,8 @@ async def _lock(path: Path) -> None:
 
 def _failed(error: ClusterError, report: Report, advice: str = "") -> int:
     if advice:
-        report(NOTE, advice)
-    report(FAILED, str(error))
+        report(Kind.NOTE, advice)
+    report(Kind.FAILED, str(error))
     return EXIT_WRONG if isinstance(error, CannotStart) else EXIT_FAILED
 
 
@@ -216,9 +219,15 @@ class ControlServer:
         self.token = secrets.token_urlsafe(32)
         self._supervisor = supervisor
         self._on_down = on_down
+        self._verbs = {
+            "kill": supervisor.kill,
+            "restart": supervisor.restart,
+            "pause": supervisor.pause,
+            "resume": supervisor.resume,
+        }
         app = web.Application(middlewares=[self._guarded])
         app.router.add_get("/status", self._status)
-        app.router.add_post("/nodes/{node}/{verb:kill|restart|pause|resume}", self._act)
+        app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._act)
         app.router.add_post("/down", self._down)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
@@ -248,7 +257,7 @@ class ControlServer:
 
     async def _act(self, request: web.Request) -> web.Response:
         node, verb = request.match_info["node"], request.match_info["verb"]
-        pid = await getattr(self._supervisor, verb)(node)
+        pid = await self._verbs[verb](node)
         if verb == "restart":
             await self._supervisor.wait_until_up(node)
         return web.json_response({"pid": pid})
@@ -308,16 +317,16 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
             if not line.endswith("\n"):
                 break  # It was killed while it wrote this.
             kind, text = json.loads(line)
-            report(kind, text)
-            failed = failed or kind == FAILED
-            if kind == READY:
+            report(Kind(kind), text)
+            failed = failed or kind == Kind.FAILED
+            if kind == Kind.READY:
                 return 0
     code = process.wait()
     if received:
         return 128 + received[0]
     if not failed:
-        report(NOTE, "\n".join(tail(log, TAIL_LINES)))
-        report(FAILED, f"the supervisor ended before a leader served: see {log}")
+        report(Kind.NOTE, "\n".join(tail(log, TAIL_LINES)))
+        report(Kind.FAILED, f"the supervisor ended before a leader served: see {log}")
     return code if code > 0 else EXIT_FAILED
 
 
@@ -325,7 +334,7 @@ def main(path: str, fd: int, within_s: float) -> int:
     """Run the cluster that :func:`launch` describes on standard input."""
     spec: ClusterSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own launcher
 
-    def report(kind: str, text: str) -> None:
+    def report(kind: Kind, text: str) -> None:
         """Report to the launcher until the cluster is ready, and to the log."""
         nonlocal fd
         with suppress(OSError):  # a full disk is no reason to end a cluster
@@ -336,9 +345,9 @@ def main(path: str, fd: int, within_s: float) -> int:
             os.write(fd, json.dumps([kind, text]).encode() + b"\n")
         except BrokenPipeError:
             # The launcher is gone, so nobody would know of this cluster.
-            kind = READY
+            kind = Kind.READY
             os.kill(os.getpid(), signal.SIGTERM)
-        if kind == READY:
+        if kind == Kind.READY:
             os.close(fd)
             fd = -1
 

@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 import click
 
-RUNNING: Final = "running"
-PAUSED: Final = "paused"
-DOWN: Final = "down"
-
-OK: Final = "ok"
-STARTING: Final = "starting"
-"""The health of a broker that has not registered yet."""
+from yak_net.http.gateway import Health
 
 PIPE_COLUMNS: Final = 400
 """The width of the table where no terminal limits it."""
@@ -27,11 +22,19 @@ Answer: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
 """What a broker answers to GET /health and to GET /v1/cluster; empty without an answer."""
 
 
+class State(StrEnum):
+    """State of a broker's process."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    DOWN = "down"
+
+
 @dataclass(frozen=True)
 class BrokerStatus:
     """One broker; None is what is not known. ``up`` means that it answered.
 
-    ``pid`` is None while no process runs. ``state`` is running, paused or down, ``health`` the
+    ``pid`` is None while no process runs. ``health`` is the
     status that the broker gives itself, ``reason`` why it is down or does not serve.
     """
 
@@ -42,19 +45,19 @@ class BrokerStatus:
     leo: int | None = None
     hw: int | None = None
     up: bool = False
-    state: str = DOWN
+    state: State = State.DOWN
     health: str = ""
     reason: str = ""
 
     @property
     def has_started(self) -> bool:
         """Whether it has registered."""
-        return self.up and self.health != STARTING
+        return self.up and self.health != Health.STARTING
 
     @property
     def trouble(self) -> str:
         """Why it does not serve, a sentence; empty if no reason is known."""
-        if self.state == PAUSED:
+        if self.state is State.PAUSED:
             return f"{self.id} is paused"
         if not self.reason or self.reason.startswith(self.id):
             return self.reason
@@ -85,14 +88,16 @@ class ClusterStatus:
         """Return the object of ``yak cluster status --json``: ``GET /v1/cluster`` with pids."""
         fields = ("cluster", "leader", "epoch", "isr", "elr", "hw", "version")
         row_fields = ("id", "url", "pid", "role", "leo", "hw", "up")
-        rows = [{name: getattr(row, name) for name in row_fields} for row in self.brokers]
-        return {name: getattr(self, name) for name in fields} | {"brokers": rows}
+        body = asdict(self)
+        rows = [{name: row[name] for name in row_fields} for row in body["brokers"]]
+        return {name: body[name] for name in fields} | {"brokers": rows}
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> ClusterStatus:
         """Return the reverse of :func:`dataclasses.asdict`, also after a way through JSON."""
         lists = {"isr": tuple(body["isr"]), "elr": tuple(body["elr"])}
-        brokers = tuple(BrokerStatus(**row) for row in body["brokers"])
+        rows = [row | {"state": State(row["state"])} for row in body["brokers"]]
+        brokers = tuple(BrokerStatus(**row) for row in rows)
         return cls(**{**body, **lists, "brokers": brokers})
 
 
@@ -113,6 +118,7 @@ def merge(
         return ClusterStatus(cluster, brokers=brokers)
     _, newest = max(views, key=lambda ranked: ranked[0])
     leader = newest["leader"]
+    leading = [row for row in brokers if row.id == leader and row.role == "leader"]
     return ClusterStatus(
         cluster,
         leader,
@@ -122,7 +128,7 @@ def merge(
         newest["hw"],
         newest["version"],
         brokers,
-        any(row.id == leader and row.role == "leader" and row.health == OK for row in brokers),
+        any(row.health == Health.OK for row in leading),
     )
 
 
@@ -157,7 +163,7 @@ def show(status: ClusterStatus) -> None:
         right = name in ("PID", "LEO", "HW")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in status.brokers:
-        state = (row.health or "no answer") if row.state == RUNNING else row.state
+        state = (row.health or "no answer") if row.state is State.RUNNING else row.state
         cells = (row.id, state, row.pid, row.role, row.leo, row.hw, row.url)
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)

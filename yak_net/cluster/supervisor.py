@@ -24,7 +24,7 @@ from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, must
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
-from yak_net.cluster.status import DOWN, RUNNING, Answer, BrokerStatus, ClusterStatus, merge
+from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
 from yak_net.runtime.state_file import InUse, holder_of, take_lock
 
 NODES: Final = 3
@@ -222,7 +222,7 @@ class Supervisor:
         # One after the other: what takes long is what each does once it runs.
         for broker in self._brokers.values():
             async with broker.lock:
-                if broker.state == DOWN:
+                if broker.state is State.DOWN:
                     await self._start(broker)
 
     async def close(self) -> None:
@@ -277,7 +277,7 @@ class Supervisor:
 
     async def status(self) -> ClusterStatus:
         """Ask all brokers at once, and merge their answers. Takes a second at most."""
-        asked = [node for node, broker in self._brokers.items() if broker.state == RUNNING]
+        asked = [node for node, broker in self._brokers.items() if broker.state is State.RUNNING]
         answers = dict(zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True))
         rows = []
         for node, broker in self._brokers.items():
@@ -287,7 +287,7 @@ class Supervisor:
                 )
             )
             # One that was killed or paused in the meantime is not up, whatever it answered before.
-            if broker.state != RUNNING:
+            if broker.state is not State.RUNNING:
                 answers.pop(node, None)
         status = merge(self.spec.cluster, rows, answers)
         self._served = self._served or status.serves
@@ -309,7 +309,7 @@ class Supervisor:
         """Wait until a leader serves. Raises ClusterError when all are down, or in vain."""
 
         def is_led(status: ClusterStatus) -> bool:
-            if all(row.state == DOWN for row in status.brokers):
+            if all(row.state is State.DOWN for row in status.brokers):
                 raise ClusterError(f"no broker runs: {status.troubles}")
             return status.serves
 
@@ -336,7 +336,7 @@ class Supervisor:
         return self._brokers[node]
 
     def _check_runs(self, node: str) -> None:
-        if self._find(node).state == DOWN:
+        if self._find(node).state is State.DOWN:
             raise ClusterError(self._brokers[node].why)
 
     async def _start(self, broker: BrokerProcess) -> int:
@@ -350,7 +350,7 @@ class Supervisor:
 
     async def _stop(self, broker: BrokerProcess) -> bool:
         async with broker.lock:
-            return broker.state == DOWN or await broker.stop(self.spec.stop_s)
+            return broker.state is State.DOWN or await broker.stop(self.spec.stop_s)
 
     def _on_end(self, broker: BrokerProcess, pid: int) -> None:
         assert self._guard is not None

@@ -5,10 +5,29 @@ The process implements it over a node and its world, tests over a world by hand.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Protocol
 
 from yak_core.contract.messages import Request, Response
 from yak_core.ids import NodeId
+
+
+class Phase(StrEnum):
+    """Phase of a broker process."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STOPPING = "stopping"
+    HALTED = "halted"
+
+
+class Health(StrEnum):
+    """What ``GET /health`` says of a broker."""
+
+    OK = "ok"
+    STARTING = "starting"
+    STOPPING = "stopping"
+    DEGRADED = "degraded"
 
 
 class Gone(Exception):
@@ -36,8 +55,8 @@ class Gateway(Protocol):
         ...
 
     @property
-    def phase(self) -> str:
-        """Of the process: ``starting``, ``running``, ``stopping`` or ``halted``."""
+    def phase(self) -> Phase:
+        """The phase of the process."""
         ...
 
     @property

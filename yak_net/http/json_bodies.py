@@ -27,6 +27,7 @@ from yak_core.batch import (
 )
 from yak_core.contract.messages import DescribeResponse, FetchResponse, ProduceResponse
 from yak_core.ids import Epoch, Offset
+from yak_net.http.gateway import Health
 
 TIMEOUT_MS: Final = 30_000
 TIMEOUT_MS_MAX: Final = 600_000
@@ -244,18 +245,13 @@ def _text(content: bytes | None) -> tuple[NullableText, Text]:
         return UNSET, b64encode(content).decode()
 
 
-def health(status: str, reason: str, node: str, view: DescribeResponse | None) -> bytes:
+def health(status: Health, reason: str, node: str, view: DescribeResponse | None) -> bytes:
     """How a broker is; the rest is null while it cannot say."""
     body: dict[str, object] = {"status": status, "node": node}
-    for name, field in (
-        ("role", "role"),
-        ("leader", "leader"),
-        ("epoch", "leader_epoch"),
-        ("leo", "leo"),
-        ("hw", "hw"),
-        ("isr", "isr"),
-    ):
-        body[name] = None if view is None else getattr(view, field)
+    body |= dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
+    if view is not None:
+        body |= {"role": view.role, "leader": view.leader, "epoch": view.leader_epoch}
+        body |= {"leo": view.leo, "hw": view.hw, "isr": view.isr}
     if reason:
         body["reason"] = reason
     return line(body)

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import Epoch, NodeId, Offset
-from yak_net.http.gateway import Gateway
+from yak_net.http.gateway import Gateway, Phase
 
 CONTENT_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:yak:error:"
@@ -167,9 +167,9 @@ def answered(
     return found
 
 
-def gone(phase: str, sent: bool, *, produce: bool) -> Problem:
+def gone(phase: Phase, sent: bool, *, produce: bool) -> Problem:
     """The problem of a broker that stopped, or has not started, before it answered."""
-    detail = f"the broker is {phase}" if phase != "running" else "the broker has just stopped"
+    detail = "the broker " + ("has just stopped" if phase is Phase.RUNNING else f"is {phase}")
     detail += ": ask another one, or try again later"
     if sent and produce:
         detail += "; the records may or may not be in the log"

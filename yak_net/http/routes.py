@@ -16,7 +16,7 @@ from aiohttp.typedefs import Middleware
 from yak_core.config import MIB
 from yak_core.contract.messages import DescribeRequest, DescribeResponse
 from yak_net.http import json_bodies as bodies
-from yak_net.http.gateway import Gateway, Gone
+from yak_net.http.gateway import Gateway, Gone, Health, Phase
 from yak_net.http.problems import COMMON_HEADERS, as_problems
 from yak_net.http.records import fetch, produce
 from yak_net.http.request_parsing import ask, ask_for, check_query, json_answer
@@ -25,8 +25,6 @@ BATCH_BYTES_MAX: Final = 1 * MIB
 """As in BrokerConfig."""
 BODY_BYTES_MAX: Final = 8 * BATCH_BYTES_MAX
 """Largest body: a full batch takes up to six times as much in JSON, where each byte is escaped."""
-
-RUNNING: Final = "running"
 
 INDEX: Final = """\
 YAK broker {node} of cluster {cluster}
@@ -89,22 +87,23 @@ async def _health(gateway: Gateway) -> web.Response:
         view = None
     status, reason = _state(gateway, view)
     body = bodies.health(status, reason, gateway.node_id, view)
-    return json_answer(body, 200 if status == "ok" else 503)
+    return json_answer(body, 200 if status is Health.OK else 503)
 
 
-def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[str, str]:
-    """The word for the broker's state, and why it is not ok."""
-    if gateway.phase in ("starting", "stopping"):
-        return gateway.phase, f"the broker is {gateway.phase}"
-    if gateway.phase != RUNNING:
-        return "degraded", f"halted: {gateway.halted_because}"
+def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str]:
+    """Return the broker's health, and why it is not ok."""
+    match gateway.phase:
+        case Phase.STARTING | Phase.STOPPING as phase:
+            return Health(phase), f"the broker is {phase}"
+        case Phase.HALTED:
+            return Health.DEGRADED, f"halted: {gateway.halted_because}"
     if view is None:
-        return "degraded", "the broker has just stopped"
+        return Health.DEGRADED, "the broker has just stopped"
     if not view.partition_epoch:
-        return "starting", "the broker has not registered yet"
+        return Health.STARTING, "the broker has not registered yet"
     if view.leader is None:
-        return "degraded", "this broker knows of no leader"
-    return "ok", ""
+        return Health.DEGRADED, "this broker knows of no leader"
+    return Health.OK, ""
 
 
 async def _cluster(gateway: Gateway, request: web.Request) -> web.Response:

@@ -7,8 +7,8 @@ to which request, only which calls the node still owes this client.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import Final, Protocol
+from collections.abc import Callable
+from typing import Final
 
 import structlog
 from aiohttp import WSMsgType, web
@@ -24,11 +24,10 @@ from yak_core.contract.messages import (
     Response,
 )
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NO_EPOCH, CallId, NodeId
-from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
+from yak_core.ids import NO_EPOCH, CallId
+from yak_core.wire.codec import CodecError, decode, encode
 from yak_net.runtime.backend import OnAnswer
 from yak_net.runtime.outbox import Outbox
-from yak_net.runtime.wire import HEARTBEAT_S, greeting, refuse_pages
 
 IN_FLIGHT_MAX: Final = 1024
 """Requests of one client that wait for their answers; it is not read from while there are more."""
@@ -38,40 +37,32 @@ _REQUESTS: Final = (ProduceRequest, FetchRequest, ListOffsetsRequest, DescribeRe
 log = structlog.get_logger("yak.clients")
 
 
-class Desk(Protocol):
-    """Who takes requests; None from :meth:`begin` says that nobody does."""
-
-    node_id: NodeId
-    cluster: str
-
-    def begin(self, request: Request, on_answer: OnAnswer) -> CallId | None:
-        """Give a request to the node."""
-        ...
-
-    def cancel(self, call: CallId) -> None:
-        """The client went away."""
-        ...
-
-
 class ClientStream:
-    """One connection of a client."""
+    """One connection of a client to a broker.
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    ``begin`` gives a request to the node, and returns None while there is no node that takes any.
+    ``cancel`` cancels the call of a client that went away.
+    """
+
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        begin: Callable[[Request, OnAnswer], CallId | None],
+        cancel: Callable[[CallId], None],
+    ) -> None:
+        self._socket = socket
+        self._begin = begin
+        self._cancel = cancel
         self._outbox = Outbox()
         self._open: set[CallId] = set()
         self._room = asyncio.Event()
         self._room.set()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self) -> web.StreamResponse:
         """Handle the connection until it ends."""
-        refuse_pages(request)
-        socket = web.WebSocketResponse(
-            compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
-        )
-        await socket.prepare(request)
-        await socket.send_str(greeting(self._desk.node_id, self._desk.cluster))
-        writer = asyncio.create_task(self._write(socket))
+        socket = self._socket
+        writer = asyncio.create_task(self._outbox.write_to(socket))
+        writer.add_done_callback(lambda _: self._room.set())
         try:
             async for frame in socket:
                 if frame.type is not WSMsgType.BINARY:
@@ -85,15 +76,9 @@ class ClientStream:
         finally:
             self._outbox.close()
             for call in sorted(self._open):
-                self._desk.cancel(call)
+                self._cancel(call)
             await writer
         return socket
-
-    async def _write(self, socket: web.WebSocketResponse) -> None:
-        with suppress(OSError, RuntimeError):
-            await self._outbox.run(socket)
-        self._room.set()
-        await socket.close()
 
     def _take(self, frame: bytes) -> bytes:
         """Pass a request on; a reason if that cannot be, and the connection is to be closed."""
@@ -117,8 +102,9 @@ class ClientStream:
             if not self._outbox.put(encode(result)):  # type: ignore[arg-type]
                 # It reads too slowly, or is gone. It cannot tell a lost answer from a late one.
                 self._outbox.close()
+                self._room.set()
 
-        call = self._desk.begin(request, on_answer)
+        call = self._begin(request, on_answer)
         if call is None:
             return b"this broker is starting or stopping"
         if not answered:

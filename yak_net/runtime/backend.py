@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
 
 from yak_core.batch import Batch
@@ -59,13 +60,19 @@ from yak_net.storage import BrokerDisk, Storage
 
 OnAnswer: TypeAlias = Callable[[Response | ClientResult], None]
 OnNote: TypeAlias = Callable[[Note], None]
-OnOver: TypeAlias = Callable[[str, str], None]
-"""How it ended, HALTED or EXITED, and why; after a stop in good order there is no why."""
-
-HALTED: Final = "halted"
-EXITED: Final = "exited"
 
 _NOT_SHIPPED: Final = NotShipped()
+
+
+class End(StrEnum):
+    """How an incarnation ended."""
+
+    HALTED = "halted"
+    EXITED = "exited"
+
+
+OnOver: TypeAlias = Callable[[End, str], None]
+"""How it ended and why; after a stop in good order there is no why."""
 
 
 class Sender(Protocol):
@@ -121,7 +128,7 @@ class NetBackend:
         try:
             self.host.deliver(event, cause)
         except Exception as error:
-            self._end(HALTED, f"{type(error).__name__}: {error}")
+            self._end(End.HALTED, f"{type(error).__name__}: {error}")
             raise
 
     def receive(self, src: NodeId, message: PeerMessage) -> None:
@@ -222,11 +229,11 @@ class NetBackend:
 
     def halt(self, effect: Halt) -> None:
         """The node stops for good."""
-        self._end(HALTED, effect.reason)
+        self._end(End.HALTED, effect.reason)
 
     def exit(self, effect: Exit) -> None:
         """The node has stopped as it was asked."""
-        self._end(EXITED, "" if effect.clean else "the stop was not complete in time")
+        self._end(End.EXITED, "" if effect.clean else "the stop was not complete in time")
 
     # -- the end --------------------------------------------------------------------------------
 
@@ -246,7 +253,7 @@ class NetBackend:
         # The thread may have much to write; the loop goes on meanwhile.
         await asyncio.to_thread(self.disk.close)
 
-    def _end(self, how: str, reason: str) -> None:
+    def _end(self, how: End, reason: str) -> None:
         over, self._over = self._over, None
         self._stop()
         if over is not None:
@@ -274,7 +281,7 @@ class NetBackend:
         self.deliver(DiskDone(op, generation, result), self._cause(op))
 
     def _on_disk_failed(self, reason: str) -> None:
-        self._end(HALTED, reason)
+        self._end(End.HALTED, reason)
 
     def _ship(self, order: SendLog, batches: tuple[Batch, ...]) -> None:
         result: DiskResult = _NOT_SHIPPED
@@ -292,7 +299,7 @@ class NetBackend:
         try:
             outcome = await self._store.call(request)
         except Exception as error:
-            self._end(HALTED, f"the metadata store cannot be used: {error}")
+            self._end(End.HALTED, f"the metadata store cannot be used: {error}")
             return
         self.deliver(MetaReply(call, outcome), cause)
 

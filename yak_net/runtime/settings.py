@@ -11,6 +11,7 @@ import dataclasses
 import ipaddress
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,13 +22,18 @@ from yak_core.ids import NodeId
 PORT: Final = 8080
 HOST: Final = "127.0.0.1"
 CLUSTER: Final = "yak"
-LEADER: Final = "leader"
-FOLLOWER: Final = "follower"
 
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NOT_SET: Final = ("replicas", "creates", "url", "flush")
 """Fields of the configuration that have an option of their own, or follow from the others."""
+
+
+class Role(StrEnum):
+    """What a broker is told to be at first; later, roles are elected."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
 
 
 class SettingsError(ValueError):
@@ -48,7 +54,7 @@ class BrokerSettings:
     advertised_url: str = ""
     brokers: tuple[tuple[NodeId, str], ...] = ()
     followers: tuple[str, ...] = ()
-    role: str = ""
+    role: Role | None = None
     redis_url: str = "redis://127.0.0.1:6379/0"
     cluster: str = CLUSTER
     data_dir: Path = Path(".yak/broker")
@@ -63,12 +69,12 @@ class BrokerSettings:
     @property
     def knows_replicas(self) -> bool:
         """Whether the brokers of the cluster are known from the start."""
-        return bool(self.brokers) or not (self.followers or self.role == FOLLOWER)
+        return bool(self.brokers) or not (self.followers or self.role is Role.FOLLOWER)
 
     @property
     def creates(self) -> bool:
         """Whether this broker may create the cluster's record."""
-        return self.role != FOLLOWER
+        return self.role is not Role.FOLLOWER
 
     def url_at(self, port: int) -> str:
         """Where others reach this broker once it listens at ``port``."""
@@ -117,7 +123,7 @@ def check(settings: BrokerSettings) -> BrokerSettings:
         )
     if ids and settings.followers:
         raise SettingsError("give either all brokers or the followers of a leader, not both")
-    if settings.followers and settings.role == FOLLOWER:
+    if settings.followers and settings.role is Role.FOLLOWER:
         raise SettingsError("a follower has no followers: only the leader is given their URLs")
     wildcard = settings.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
     if not is_loopback(settings.host) and not settings.insecure:

@@ -7,26 +7,29 @@ up to its last whole line; one that ends in good order calls :meth:`FileRecorder
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
 from contextlib import suppress
 from importlib import metadata, resources
-from importlib.resources.abc import Traversable
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
+
+import structlog
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.json_scalars import Misfit
 from yak_core.trace.recorder import Header
-from yak_core.trace.version import core_digest, version_text
+from yak_core.trace.version import core_digest, files_of, version_text
 from yak_core.trace.writer import END_BYTES_MAX, TraceLines
 
 TRACE_BYTES_MAX: Final = 1 << 30
 """The size of a trace at which recording ends, by default."""
 BUFFER_BYTES: Final = 64 * 1024
 """So much is collected before it is given to the system."""
+
+log = structlog.get_logger("yak.broker")
 
 
 def net_header(scenario: str = "") -> Header:
@@ -35,7 +38,8 @@ def net_header(scenario: str = "") -> Header:
         package = metadata.version("yak")
     except metadata.PackageNotFoundError:
         package = "0"
-    return Header("net", scenario, 0, version_text(package, core_digest(_sources())))
+    digest = core_digest(files_of(resources.files("yak_core")))
+    return Header("net", scenario, 0, version_text(package, digest))
 
 
 class FileRecorder:
@@ -141,6 +145,36 @@ class FileRecorder:
                 file.close()
 
 
+class PromptRecorder:
+    """Gives what was recorded to the system before the loop sleeps, so that a kill loses little."""
+
+    def __init__(self, file: FileRecorder) -> None:
+        self._file = file
+        self._loop = asyncio.get_running_loop()
+        self._armed = False
+
+    def record(
+        self,
+        t_us: Micros,
+        node: NodeId,
+        start: int,
+        event: Event,
+        effects: list[Effect],
+        cause: int,
+    ) -> int:
+        """Record a step, and see to it that it is written soon."""
+        if not self._armed and not self._file.ended:
+            self._armed = True
+            self._loop.call_soon(self._flush)
+        return self._file.record(t_us, node, start, event, effects, cause)
+
+    def _flush(self) -> None:
+        self._armed = False
+        self._file.flush()
+        if self._file.ended:
+            log.warning("recording is over", reason=self._file.ended)
+
+
 def _made(path: Path) -> tuple[BinaryIO, Path]:
     """A new file and its name: ``n1.jsonl``, or ``n1.2.jsonl`` when that is there, and so on."""
     for number in count(1):
@@ -151,17 +185,3 @@ def _made(path: Path) -> tuple[BinaryIO, Path]:
         except FileExistsError:
             continue
     raise AssertionError("there is always another number")
-
-
-def _sources() -> Iterator[tuple[str, bytes]]:
-    """Everything in the package of the core, wherever it is installed."""
-    return _files(resources.files("yak_core"), "")
-
-
-def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _files(entry, f"{prefix}{entry.name}/")
-        else:
-            yield f"{prefix}{entry.name}", entry.read_bytes()

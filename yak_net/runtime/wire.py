@@ -1,4 +1,4 @@
-"""What both ends of a WebSocket agree on: paths, headers, the greeting; must never do I/O.
+"""What both ends of a WebSocket agree on: paths, headers, the greeting.
 
 Whoever accepts a connection greets first, with one text frame that says who it is. Everything after
 that is binary, a message a frame (:mod:`yak_core.wire.codec`).
@@ -13,6 +13,7 @@ from aiohttp import web
 
 from yak_core.ids import NodeId
 from yak_core.value import value
+from yak_core.wire.codec import FRAME_BYTES_MAX
 
 PEER_PATH: Final = "/v1/peer"
 """Dialled by a broker that wants to hear another one."""
@@ -39,22 +40,24 @@ class Greeting:
     cluster: str
 
 
-def refuse_pages(request: web.BaseRequest) -> None:
-    """Turn away what a browser sends on behalf of a page: no rule keeps pages from this machine.
+async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSocketResponse:
+    """Accept a WebSocket and greet. Raises HTTPForbidden for a web page.
 
-    Raises HTTPForbidden. Browsers always name the page's origin, and nobody else has one.
+    No rule of browsers keeps pages from connecting to this machine. A browser always sends the
+    page's origin, and nothing else does.
     """
     if "Origin" in request.headers:
         raise web.HTTPForbidden(text="a web page may not connect here\n")
-
-
-def greeting(node: NodeId, cluster: str) -> str:
-    """The text of the first frame."""
-    return json.dumps({"yak": 1, "node": node, "cluster": cluster})
+    socket = web.WebSocketResponse(
+        compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
+    )
+    await socket.prepare(request)
+    await socket.send_str(json.dumps({"yak": 1, "node": node, "cluster": cluster}))
+    return socket
 
 
 def read_greeting(text: object) -> Greeting:
-    """What :func:`greeting` was given. Raises NotYak for anything else."""
+    """Return what the first frame says. Raises NotYak for anything but a greeting."""
     try:
         if not isinstance(text, str):
             raise TypeError("no text")

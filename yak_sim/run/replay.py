@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,7 @@ import click
 from yak_core.rules import Rules
 from yak_core.trace.json_codec import EVENT
 from yak_core.trace.replay import Replayed, TraceReplay, replay_lines
-from yak_core.trace.version import core_digest, digest_in
+from yak_core.trace.version import core_digest, digest_in, files_of
 from yak_sim.run.run_folder import TRACE
 
 IDENTICAL: Final = 0
@@ -133,13 +132,4 @@ def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
 @cache
 def own_digest() -> str:
     """The digest of the core that is installed here."""
-    return core_digest(_files(resources.files("yak_core"), ""))
-
-
-def _files(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            if entry.name != "__pycache__":
-                yield from _files(entry, f"{prefix}{entry.name}/")
-        else:
-            yield f"{prefix}{entry.name}", entry.read_bytes()
+    return core_digest(files_of(resources.files("yak_core")))

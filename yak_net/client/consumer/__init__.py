@@ -39,7 +39,6 @@ from yak_net.client.options import (
     close_runtime,
     on_sockets,
     open_runtime,
-    refuse_unknown,
     servers_of,
 )
 
@@ -90,10 +89,8 @@ class Consumer:
         default_api_timeout_ms: int = 60_000,
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
         runtime: RuntimeFactory = on_sockets,
-        **unknown: object,
     ) -> None:
-        """Raises ValueError or TypeError for what cannot be meant."""
-        refuse_unknown(Consumer, unknown)
+        """Raises ValueError for a value out of range, TypeError for one of the wrong type."""
         if isinstance(auto_offset_reset, str):
             if auto_offset_reset not in RESETS:
                 raise ValueError(

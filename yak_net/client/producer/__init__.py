@@ -34,7 +34,6 @@ from yak_net.client.options import (
     close_runtime,
     on_sockets,
     open_runtime,
-    refuse_unknown,
     servers_of,
 )
 
@@ -79,10 +78,8 @@ class Producer:
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
         on_batch: Callable[[Resolved], None] | None = None,
         runtime: RuntimeFactory = on_sockets,
-        **unknown: object,
     ) -> None:
-        """Raises ValueError or TypeError for what cannot be meant."""
-        refuse_unknown(Producer, unknown)
+        """Raises ValueError for a value out of range, TypeError for one of the wrong type."""
         if acks not in ACKS:
             raise ValueError(f"acks is 'all', 1 or 0, not {acks!r}")
         if enable_idempotence and ACKS[acks] != -1:
