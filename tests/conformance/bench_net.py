@@ -141,7 +141,7 @@ class Place:
         self.dead.append((self.backend, self.disk))
         self.backend = None
         power = self.disk.power
-        after = self.bench.path / f"{self.node_id}-{self.start}"
+        after = self.bench.path / f"{self.node_id}-{self.starts}"
         power.after(after, lose_bytes=True, lose_names=True)
         # A disk that hangs does not hang any more after a restart: else it could not be recovered.
         full = self.disk.full

@@ -62,7 +62,11 @@ CLAUSES: dict[int, tuple[Check, ...]] = {
         checks_disk.node_that_is_down_takes_nothing_in,
     ),
     9: (checks_disk.bytes_stay_as_they_are,),
-    10: (checks.exception_of_a_step_halts_and_is_heard,),
+    10: (
+        checks.exception_of_a_step_halts_and_is_heard,
+        checks.exception_of_a_backend_halts_and_is_heard,
+        checks.exception_of_an_observer_halts_and_is_heard,
+    ),
 }
 """Clause number to its checks."""
 

@@ -33,7 +33,7 @@ def lines_of(header: Header | None = None, limit: int | None = None) -> list[byt
     short = short_run()
     trace = Trace(header or short.header, limit or len(short))
     for step in short:
-        trace.record(*step[1:])
+        trace.record(*step[1:7])
     return list(encode_trace(trace))
 
 
@@ -64,7 +64,7 @@ def test_the_trace_of_a_real_broker_replays(tmp_path: Path) -> None:
     """Goal: both worlds alike. Method: one start in a file of its own, as a broker writes it."""
     trace = Trace(Header("net", "", 0, f"0.1.0+core.{own_digest()}"))
     for step in alone(short_run(), "n2"):
-        trace.record(*step[1:])
+        trace.record(*step[1:7])
     path = kept(tmp_path / "n2.jsonl", list(encode_trace(trace)))
     done = command(path)
     assert (done.exit_code, done.stderr) == (0, "")

@@ -188,7 +188,7 @@ def test_a_real_cluster_has_an_origin_of_its_own() -> None:
     tale.start(5 * SECOND, "n1")
     trace = Trace(Header("net"))
     for step in list(tale.trace())[1:]:
-        trace.record(*step[1:])
+        trace.record(*step[1:7])
     assert past_of(trace).start_us == 5 * SECOND
     assert past_of(tale.trace()).start_us == 0
 

@@ -44,6 +44,7 @@ from yak_core.contract.node import Node
 from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
+from yak_core.model.fuse import Fuse
 from yak_core.value import value
 
 Make: TypeAlias = Callable[[NodeId], Node]
@@ -165,6 +166,7 @@ class ManualBackend:
         "reason",
         "exited_clean",
         "hold_reads",
+        "fuse",
         "fuse_keep",
     )
 
@@ -183,6 +185,7 @@ class ManualBackend:
         self.reason = ""
         self.exited_clean: bool | None = None
         self.hold_reads = False
+        self.fuse: Fuse | None = None
         self.fuse_keep = 0
 
     # What the host asks for, clause by clause of the contract.
@@ -259,7 +262,10 @@ class ManualBackend:
         """Give the running node an event, and bury it if a fuse ended it between two effects."""
         host = self.host
         assert host is not None, f"{self.node_id} is down"
-        host.deliver(event, cause)
+        if self.fuse is None or self.fuse.left > 0:
+            host.deliver(event, cause)
+        else:
+            host.stop()
         if not host.alive and self.host is host:
             self.go_down("crash", self.fuse_keep)
 
@@ -305,6 +311,7 @@ class ManualBackend:
         if self.host is not None:
             self.host.stop()
         self.host = None
+        self.fuse = None
         self.reason = reason
         self.exited_clean = None
         self.timers = {}

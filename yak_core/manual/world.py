@@ -43,6 +43,7 @@ from yak_core.manual.backend import (
     Transit,
 )
 from yak_core.metadata.store_calls import Unknown
+from yak_core.model.fuse import Fuse
 from yak_core.model.store import StoreModel
 
 STORE: Final = "store"
@@ -119,7 +120,7 @@ class Manual:
         """Crash the node once it has carried out so many more effects, be it within a step."""
         place = self.up(node_id)
         assert place.host is not None
-        place.host.fuse = effects
+        place.fuse = Fuse(place.host, effects)
         place.fuse_keep = keep_unsynced
 
     def ask_stop(self, node_id: NodeId, deadline_us: Micros) -> None:
@@ -297,7 +298,8 @@ class Manual:
             if place.host is not None:
                 node = place.host.node.fork()
                 copy.host = Host(node_id, place.starts, node, copy, recorder, observers)
-                copy.host.fuse = place.host.fuse
+                if place.fuse is not None:
+                    copy.fuse = Fuse(copy.host, place.fuse.left)
         return other
 
     def place(self, node_id: NodeId) -> ManualBackend:

@@ -147,13 +147,8 @@ class ClientBackend:
         self._ids: dict[asyncio.Future[ClientResult], CallId] = {}
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the node an event; if its step raises, it is over."""
-        try:
-            self.host.deliver(event, cause)
-        except Exception as error:
-            self._on_failed(f"{type(error).__name__}: {error}")
-            self.close()
-            raise
+        """Give the node an event."""
+        self.host.deliver(event, cause)
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
         """Deliver a call; its answer may be there at once."""
@@ -210,8 +205,9 @@ class ClientBackend:
             self._on_note(effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """The node is over, which a client never orders itself."""
+        """The node ended with an error; a client orders no halt itself."""
         self._on_failed(effect.reason)
+        self.close()
 
     def exit(self, effect: Exit) -> None:
         """A client is not asked to stop: it is closed."""

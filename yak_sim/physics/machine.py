@@ -17,6 +17,7 @@ from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
 from yak_core.ids import Micros, NodeId
+from yak_core.model.fuse import Fuse
 from yak_sim.physics.backend import OnAnswer, SimBackend
 from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
@@ -36,6 +37,7 @@ class Machine:
     """
 
     __slots__ = (
+        "_fuse",
         "_fuse_loses",
         "_held",
         "_make",
@@ -74,7 +76,8 @@ class Machine:
         )
         self._make = make
         self._held: list[Callable[[], None]] | None = None
-        self._fuse_loses: str | None = None
+        self._fuse: Fuse | None = None
+        self._fuse_loses = ""
         shared.network.join(node_id, group, link, self._inlet)
 
     @property
@@ -124,14 +127,15 @@ class Machine:
     def light_fuse(self, effects: int, lose: str) -> None:
         """Crash after so many more effects, which may be in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
-        self.host.fuse = effects
+        self.put_out_fuse()
+        self._fuse = Fuse(self.host, effects)
         self._fuse_loses = lose
 
     def put_out_fuse(self) -> None:
         """Do without the crash that was prepared."""
-        self._fuse_loses = None
-        if self.host is not None:
-            self.host.fuse = None
+        if self._fuse is not None:
+            self._fuse.put_out()
+        self._fuse = None
 
     def ask_to_stop(self, deadline_us: Micros) -> None:
         """Ask the process to stop in good order."""
@@ -157,8 +161,14 @@ class Machine:
         if self._held is not None:
             self._held.append(partial(self._deliver_to, host, event, cause))
             return
-        host.deliver(event, cause)
-        if self._fuse_loses is not None and not host.alive and self.host is host:
+        if self._fuse is None:
+            host.deliver(event, cause)
+            return
+        if self._fuse.left > 0:
+            host.deliver(event, cause)
+        else:
+            host.stop()
+        if not host.alive and self.host is host:
             self._burn_down(self._fuse_loses)
 
     def hold(self, act: Callable[[], None]) -> bool:
@@ -205,7 +215,7 @@ class Machine:
         self.host = None
         self.backend = None
         self._held = None
-        self._fuse_loses = None
+        self._fuse = None
         self.stopping = False
 
     def _burn_down(self, lose: str) -> None:
