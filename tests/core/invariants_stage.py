@@ -29,6 +29,7 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.host import Host
 from yak_core.contract.messages import ProduceRequest, ReplicateAck, Response
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch, CallId, Epoch, LogGeneration, NodeId, Offset, OpId
 from yak_core.invariants import Invariants
 from yak_core.log.epochs import EpochIndex
@@ -267,7 +268,7 @@ class Stage:
         """The batch joins the node's log, and its producer table is not told."""
         log = self.node(node).log
         kept = log.producers
-        log.producers = kept.fork()
+        log.producers = fork_of(kept)
         fold(log, batch)
         log.producers = kept
         self.step(node, QUIET, AppendLog(OpId(self.op()), LogGeneration(0), (batch,)))

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
@@ -152,7 +153,7 @@ def test_view_is_replaced_and_touches_nothing_else() -> None:
 def test_fork_shares_nothing_mutable() -> None:
     store = created()
     store.apply(RenewLease("n1", BrokerEpoch(1), None))
-    copy = store.fork()
+    copy = fork_of(store)
     assert (copy.state, copy.renewals, copy.status, copy.history) == (
         store.state,
         store.renewals,

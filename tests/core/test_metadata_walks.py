@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.metadata_records import TWO, first, led, ok, shrunk
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import (
     PartitionState,
@@ -77,7 +78,7 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
         assert store.state is not None
         had_min_isr = had_min_isr or len(store.state.isr) >= store.state.effective_min_isr
         base = store.history[max(0, len(store.history) - 1 - step[3])]
-        before, bytes_before = store.fork(), encode_partition_state(base)
+        before, bytes_before = fork_of(store), encode_partition_state(base)
         proposed = proposal(base, step, str(number))
         assert encode_partition_state(base) == bytes_before
         if isinstance(proposed, Rejected):

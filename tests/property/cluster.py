@@ -17,6 +17,7 @@ from yak_core.clients.producer import Producer
 from yak_core.config import MS, BrokerConfig, ConsumerConfig, FlushMode, ProducerConfig
 from yak_core.contract.client_calls import Poll, PollResult, SendBatch
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.invariants import Invariants
 from yak_core.manual.backend import MetaCall
@@ -98,7 +99,7 @@ class Cluster:
         settle(self.world)
         for node_id in NODES:
             start = self.broker(node_id).broker_epoch
-            self.copies[node_id] = (start, self.world.nodes[node_id].disk.image.fork())
+            self.copies[node_id] = (start, fork_of(self.world.nodes[node_id].disk.image))
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class Cluster:
         if self.up(node_id):
             self.world.crash(node_id)
         disk = self.world.nodes[node_id].disk
-        disk.image, disk.tail = found, found.fork()
+        disk.image, disk.tail = found, fork_of(found)
         self.counts.damage += 1
         self.invariants.on_damage(node_id)
 

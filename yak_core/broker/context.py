@@ -57,13 +57,3 @@ class Context:
         out = self.out
         self.out = []
         return out
-
-    def fork(self) -> Context:
-        """A copy that shares only immutable things."""
-        other = Context(self.node, self.config, self.rules, self.nonce)
-        other.now = self.now
-        other.out = list(self.out)
-        other.next_op = self.next_op
-        other.next_call = self.next_call
-        other.tries = self.tries
-        return other

@@ -194,9 +194,3 @@ class Readers:
             diverging_end,
             detail,
         )
-
-    def fork(self, context: Context, log: Log) -> Readers:
-        """A copy on another desk and log."""
-        other = Readers(context, log)
-        other.parked = list(self.parked)
-        return other

@@ -133,17 +133,6 @@ class Follower:
             Send(self.leader, ReplicateAck(epoch, broker_epoch, self.acked, self.seq))
         )
 
-    def fork(self, context: Context, log: Log) -> Follower:
-        """A copy on another desk and log."""
-        other = Follower(context, log)
-        other.verified = self.verified
-        other.first_of_epoch = self.first_of_epoch
-        other.leader = self.leader
-        other.ack_owed = self.ack_owed
-        other.seq = self.seq
-        other.acked = self.acked
-        return other
-
 
 def _is_well_formed(message: Replicate) -> bool:
     """Batches lie back to back; their epochs never fall, nor pass the leader's."""

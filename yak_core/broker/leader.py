@@ -324,17 +324,3 @@ class Leader:
         pending = self.pending_isr or ()
         extra = tuple(node for node in pending if node not in self.partition.isr)
         self.maximal_isr = tuple(sorted((*self.partition.isr, *extra)))
-
-    def fork(self, context: Context, log: Log, session: StoreSession) -> Leader:
-        """A copy on another desk, log and session."""
-        other = Leader(context, log, session, self.epoch, self.partition, self.broker_epoch)
-        other.start = self.start
-        other.progress = {node: p.fork() for node, p in self.progress.items()}
-        other.positions = dict(self.positions)
-        other.pending_isr = self.pending_isr
-        other.maximal_isr = self.maximal_isr
-        other.shipping = dict(self.shipping)
-        other.seq = self.seq
-        other.ticked_at = self.ticked_at
-        return other
-

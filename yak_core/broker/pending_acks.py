@@ -78,9 +78,3 @@ class Waiters:
     def next_deadline(self) -> Micros | None:
         """When the first of them runs out of time."""
         return min((waiter.deadline for waiter in self.waiting), default=None)
-
-    def fork(self) -> Waiters:
-        """A copy that shares only the immutable waiters."""
-        other = Waiters()
-        other.waiting = list(self.waiting)
-        return other

@@ -239,13 +239,3 @@ class Writers:
                 ),
             )
         )
-
-    def fork(self, context: Context, log: Log) -> Writers:
-        """A copy on another desk and log."""
-        other = Writers(context, log)
-        other.awaiting_commit = self.awaiting_commit.fork()
-        other.awaiting_append = self.awaiting_append.fork()
-        other.leader = self.leader
-        other.epoch = self.epoch
-        other.armed = self.armed
-        return other

@@ -119,17 +119,3 @@ class Progress:
             self.caught_up_at = max(self.caught_up_at, self.acked_at)
         self.acked_at = now
         self.leo_at_ack = leo
-
-    def fork(self) -> Progress:
-        """A copy that shares nothing."""
-        other = Progress(self.broker_epoch, self.next, self.caught_up_at)
-        other.state = self.state
-        other.match = self.match
-        other.paused = self.paused
-        other.inflight = deque(self.inflight)
-        other.inflight_bytes = self.inflight_bytes
-        other.shipping = self.shipping
-        other.sent_at = self.sent_at
-        other.acked_at = self.acked_at
-        other.leo_at_ack = self.leo_at_ack
-        return other

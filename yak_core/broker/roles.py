@@ -46,6 +46,7 @@ from yak_core.contract.notes import (
     SteppedDown,
 )
 from yak_core.errors import ErrorCode
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch, Epoch, Micros, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import Rules
@@ -381,29 +382,8 @@ class Broker:
 
     def fork(self) -> Broker:
         """A copy that shares only immutable values."""
-        other = Broker(self.handlers, self.rules)
-        other.node_id = self.node_id
-        other.config = self.config
-        other.phase = self.phase
-        other.broker_epoch = self.broker_epoch
-        other.epoch = self.epoch
-        other.leader = self.leader
-        other.partition = self.partition
-        other.saved_hw = self.saved_hw
-        if self.config is None:
-            return other
-        context = self.context.fork()
-        log = self.log.fork(context)
-        session = self.session.fork(context, other)
-        other.context, other.log, other.session = context, log, session
-        other.startup = self.startup.fork(context, log, session)
-        other.shutdown = self.shutdown.fork(context, log)
-        other.follower = self.follower.fork(context, log)
-        other.readers = self.readers.fork(context, log)
-        other.writers = self.writers.fork(context, log)
-        if self.leading is not None:
-            other.leading = self.leading.fork(context, log, session)
-        return other
+        return fork_of(self)
+
 
 
 def _note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:

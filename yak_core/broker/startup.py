@@ -186,16 +186,3 @@ class Startup:
         # The mode of the weaker start counts until this one is registered.
         value = claims_value(self.flush, self.claims)
         self.context.emit(SaveState(self.claim_op, CLAIMS_KEY, value))
-
-    def fork(self, context: Context, log: Log, session: StoreSession) -> Startup:
-        """A copy on another desk, log and session."""
-        other = Startup(context, log, session, self.intact, Saved())
-        other.flush = self.flush
-        other.clean_shutdown_epoch = self.clean_shutdown_epoch
-        other.clean_shutdown_leo = self.clean_shutdown_leo
-        other.clean_shutdown_op = self.clean_shutdown_op
-        other.claim_op = self.claim_op
-        other.claimed = self.claimed
-        other.clean = self.clean
-        other.claims = self.claims
-        return other

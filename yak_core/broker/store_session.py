@@ -321,15 +321,3 @@ class StoreSession:
         attempt = request.state.attempt if isinstance(request, Cas) else ""
         self.open[call] = OpenCall(kind, floor, self.context.now, attempt)
         self.context.emit(CallMeta(call, request))
-
-    def fork(self, context: Context, owner: Owner) -> StoreSession:
-        """A copy on another desk that shares only immutable values."""
-        other = StoreSession(context, owner, None)
-        other.seen = self.seen
-        other.saving = dict(self.saving)
-        other.open = dict(self.open)
-        other.proposal = self.proposal
-        other.watch = self.watch.fork()
-        other.lease_deadline = self.lease_deadline
-        other.broker_epoch = self.broker_epoch
-        return other

@@ -32,6 +32,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.contract.node import Snapshot
 from yak_core.errors import RETRIABLE, ErrorCode
+from yak_core.fork import fork_of
 from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
 
 TIMER_RETRY: Final = "retry"
@@ -248,15 +249,4 @@ class Consumer:
 
     def fork(self) -> Consumer:
         """A copy that shares only immutable values."""
-        other = Consumer()
-        other.node_id = self.node_id
-        other.now = self.now
-        other.position = self.position
-        other.last_epoch = self.last_epoch
-        other.call = self.call
-        other.correlation = self.correlation
-        other.checked_at = self.checked_at
-        if self.node_id:
-            other.config = self.config
-            other.finder = self.finder.fork()
-        return other
+        return fork_of(self)

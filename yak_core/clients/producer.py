@@ -31,6 +31,7 @@ from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_core.fork import fork_of
 from yak_core.ids import CallId, Epoch, Micros, NodeId
 from yak_core.log.producers import successor
 
@@ -70,16 +71,6 @@ class Delivery:
     def sent(self) -> bool:
         """Was it ever sent? Then its sequence is fixed."""
         return bool(self.tries)
-
-    def fork(self) -> Delivery:
-        """A copy that shares only the immutable batch."""
-        other = Delivery(self.call, self.batch, self.deadline)
-        other.overdue_at = self.overdue_at
-        other.state = self.state
-        other.maybe = self.maybe
-        other.as_head = self.as_head
-        other.tries = self.tries
-        return other
 
 
 class Producer:
@@ -377,22 +368,4 @@ class Producer:
 
     def fork(self) -> Producer:
         """A copy that shares only immutable values."""
-        other = Producer()
-        other.node_id = self.node_id
-        other.now = self.now
-        other.producer_id = self.producer_id
-        other.producer_epoch = self.producer_epoch
-        other.next_sequence = self.next_sequence
-        other.correlation = self.correlation
-        other.armed = self.armed
-        other.retrying = self.retrying
-        other.fenced = self.fenced
-        if self.node_id:
-            other.config = self.config
-            other.finder = self.finder.fork()
-        for delivery in self.unresolved:
-            copy = delivery.fork()
-            other.unresolved.append(copy)
-            for correlation in copy.tries:
-                other.by_try[correlation] = copy
-        return other
+        return fork_of(self)

@@ -41,6 +41,7 @@ from yak_core.contract.messages import (
     with_records,
 )
 from yak_core.contract.node import Node
+from yak_core.fork import fork_of
 from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
@@ -131,17 +132,6 @@ class Transit:
             return
         number = self.number()
         self.flights[number] = Flight(number, src, src_start, dst, to_start, what, cause)
-
-    def fork(self) -> Transit:
-        """A copy that shares only immutable values."""
-        other = Transit()
-        other.flights = dict(self.flights)
-        other.calls = dict(self.calls)
-        other.answers = dict(self.answers)
-        other.disconnected = dict(self.disconnected)
-        other.lost = self.lost
-        other.last_number = self.last_number
-        return other
 
 
 class ManualBackend:
@@ -325,7 +315,7 @@ class ManualBackend:
         other.starts = self.starts
         other.clock = self.clock
         other.timers = dict(self.timers)
-        other.disk = self.disk.fork()
+        other.disk = fork_of(self.disk)
         other.callers = dict(self.callers)
         other.next_call = self.next_call
         other.reason = self.reason

@@ -31,6 +31,7 @@ from yak_core.contract.messages import (
     ProduceRequest,
     Request,
 )
+from yak_core.fork import fork_of
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.manual.backend import (
     NOBODY,
@@ -287,8 +288,8 @@ class Manual:
     ) -> Manual:
         """A copy that shares only immutable values, for trying out what would happen."""
         other = Manual(recorder, observers, self.backend_type)
-        other.store = self.store.fork()
-        other.transit = self.transit.fork()
+        other.store = fork_of(self.store)
+        other.transit = fork_of(self.transit)
         other.held = dict(self.held)
         other.wall_ms = self.wall_ms
         other._asked = dict(self._asked)

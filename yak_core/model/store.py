@@ -50,15 +50,6 @@ class StoreModel:
         self.status = dict(request.status)
         return StoreOk(NO_VALUE)
 
-    def fork(self) -> StoreModel:
-        """An independent copy that shares nothing mutable."""
-        copy = StoreModel()
-        copy.state = self.state
-        copy.renewals = dict(self.renewals)
-        copy.status = dict(self.status)
-        copy.history = list(self.history)
-        return copy
-
     def _on_cas(self, request: Cas) -> StoreOk | Refused:
         stored = None if self.state is None else self.state.stamp
         if stored != request.expected:

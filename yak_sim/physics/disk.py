@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk, DiskResult, NoSpace
+from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Micros, Offset
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Point
@@ -174,7 +175,7 @@ class SimDisk:
         """Begin a new start: no completion of the old one is reported."""
         self._queue.clear()
         self._stalled_until = 0
-        self.tail = self.image.fork()
+        self.tail = fork_of(self.image)
         self.generation = 0
 
     def _issue(self, order: Order, cause: int, taken_us: Micros, mean_us: Micros) -> None:
@@ -225,7 +226,7 @@ class SimDisk:
 
     def _refuse(self) -> None:
         """An append failed: what is queued behind it and would leave a gap is not there either."""
-        tail = self.image.fork()
+        tail = fork_of(self.image)
         for operation in self._queue:
             order = operation.order
             if isinstance(order, AppendLog) and order.batches[0].base_offset == tail.leo:
