@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.conformance.bench import Monitor
+from tests.stepped import stepped
 from yak_core.config import BrokerConfig
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
@@ -32,7 +33,7 @@ class SimBench:
         self.engine = Engine(topology, RandomChoices(seed=1), self.monitor, (self.monitor,))
         self.nodes: dict[NodeId, Node] = {}
         for node_id in CONFIG.replicas:
-            self.engine.add_broker(node_id, lambda name: self.nodes[name], CONFIG)
+            self.engine.add_broker(node_id, stepped(self.nodes.__getitem__), CONFIG)
         self.storm = NetworkFault("storm", (BROKERS,), (BROKERS,), loss=(1, 3), duplicate=(1, 4))
         if stormy:
             self.engine.network.add(self.storm)

@@ -21,7 +21,7 @@ from tests.conformance.bench_net import NetBench
 from tests.conformance.bench_sim import SimBench
 from tests.conformance.broken import Broken
 from tests.conformance.checks import Check
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.events import Received
@@ -141,7 +141,7 @@ def test_a_broker_keeps_no_payload() -> None:
     world = Manual()
     config = BrokerConfig(("n1", "n2", "n3"))
     for node_id in config.replicas:
-        world.add(node_id, config, lambda _: new_broker())
+        world.add(node_id, config, build_broker())
         world.start(node_id)
         settle(world)
     assert advance(world, 10 * SECOND, lambda: _isr(world) == config.replicas)

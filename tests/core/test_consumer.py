@@ -25,8 +25,7 @@ def target_of(effects: list[object]) -> str:
 @pytest.mark.parametrize("origin", [0, 10**12])
 def test_first_poll_asks_the_broker_it_was_told_of(origin: int) -> None:
     """Goal: the origin of the clock means nothing (clause 3); only real age sends it elsewhere."""
-    consumer = Consumer()
-    consumer.step(origin, Started("c1", ConsumerConfig(BROKERS), 1, Recovered()))
+    consumer = Consumer(origin, Started("c1", ConsumerConfig(BROKERS), 1, Recovered()))
     assert target_of([*consumer.step(origin + 1000, Called(CallId(1), Poll(), 0))]) == "n1"
     nothing = FetchResponse(consumer.correlation, 0, (), 0, 0, "n1", 1)  # type: ignore[arg-type]
     consumer.step(origin + 2000, Received("n1", nothing))

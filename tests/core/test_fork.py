@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from yak_core.batch import Builder
-from yak_core.broker.node import new_broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
+from yak_core.broker.node import build_broker
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
 from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig
 from yak_core.contract.client_calls import Poll, SendBatch
 from yak_core.contract.node import Node
@@ -26,10 +26,10 @@ def world() -> Manual:
     """Three brokers with a leader, a producer with batches under way, a consumer that polls."""
     made = Manual()
     for node in BROKERS:
-        made.add(node, BrokerConfig(BROKERS), lambda _: new_broker())
+        made.add(node, BrokerConfig(BROKERS), build_broker())
         made.start(node)
-    made.add("p1", ProducerConfig(BROKERS), lambda _: Producer())
-    made.add("c1", ConsumerConfig(BROKERS), lambda _: Consumer())
+    made.add("p1", ProducerConfig(BROKERS), build_producer)
+    made.add("c1", ConsumerConfig(BROKERS), build_consumer)
     made.start("p1")
     made.start("c1")
     advance(made, 5_000_000)

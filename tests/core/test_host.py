@@ -6,9 +6,9 @@ import pytest
 
 from yak_core.config import ProducerConfig
 from yak_core.contract.effects import CancelTimer, Effect, Halt
-from yak_core.contract.events import Event, TimerFired
+from yak_core.contract.events import Event, Recovered, Started, TimerFired
 from yak_core.contract.host import Host
-from yak_core.contract.node import Snapshot
+from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend, Transit
 from yak_core.model.fuse import Fuse
@@ -31,6 +31,11 @@ class Two:
     def fork(self) -> Two:
         """Another one."""
         return Two()
+
+
+def build(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
+    """A node that orders one thing first."""
+    return Two(), [CancelTimer("begun")]
 
 
 class Watcher:
@@ -71,11 +76,12 @@ def hosted(
     observer: Watcher | None = None, **raising: Exception
 ) -> tuple[Host, Backend, Trace]:
     """A host of a node that orders two things, its backend and its trace."""
-    backend = Backend("n1", ProducerConfig(brokers=("n1",)), lambda _node: Two(), Transit())
+    backend = Backend("n1", ProducerConfig(brokers=("n1",)), build, Transit())
     backend.raising, backend.halts = raising, []
     trace = Trace()
-    host = Host("n1", 1, Two(), backend, trace, () if observer is None else (observer,))
+    host = Host("n1", 1, build, backend, trace, () if observer is None else (observer,))
     backend.host = host
+    host.resume(Two())
     return host, backend, trace
 
 
@@ -144,8 +150,54 @@ class Halting(Two):
 def test_a_node_that_has_halted_is_not_halted_again() -> None:
     """One halt an incarnation, even if an observer raises then; method: both in one step."""
     host, backend, trace = hosted(Watcher(ValueError("late")), first=OSError("not reached"))
-    host.node = Halting()
+    host.resume(Halting())
     with pytest.raises(ValueError, match="late"):
         host.deliver(ANY)
     assert backend.halts == ["enough"]
     assert trace.step(0).done == 1
+
+
+def fresh(observer: Watcher) -> tuple[Host, Backend]:
+    """A host whose node is not built yet."""
+    _, backend, _ = hosted(observer)
+    other = Host("n1", 2, build, backend, None, (observer,))
+    backend.host = other
+    return other, backend
+
+
+STARTED = Started("n1", ProducerConfig(brokers=("n1",)), 1, Recovered())
+
+
+def test_a_node_is_built_of_its_first_event() -> None:
+    """Goal: no half-built node exists. Method: the effects of the first step are carried out."""
+    watcher = Watcher()
+    host, _ = fresh(watcher)
+    assert not hasattr(host, "node")
+    host.deliver(STARTED)
+    assert isinstance(host.node, Two)
+    host.deliver(ANY)
+    assert [str(effect) for effect in watcher.told] == [
+        str(CancelTimer(key)) for key in ("begun", "first", "second")
+    ]
+
+
+def test_the_first_event_is_started() -> None:
+    """Another one ends the incarnation before it has begun."""
+    host, backend = fresh(Watcher())
+    with pytest.raises(AssertionError, match="a node begins with Started"):
+        host.deliver(ANY)
+    assert not host.alive
+    assert len(backend.halts) == 1
+
+
+def test_an_exception_of_the_first_step_is_heard_like_any_other() -> None:
+    """Clause 10 holds for what builds a node; method: one that raises."""
+    _, backend = fresh(Watcher())
+
+    def fail(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
+        raise ValueError("such a configuration is not possible")
+
+    host = backend.host = Host("n1", 3, fail, backend)
+    with pytest.raises(ValueError, match="not possible"):
+        host.deliver(STARTED)
+    assert backend.halts == ["step raised ValueError: such a configuration is not possible"]

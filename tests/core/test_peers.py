@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import SECOND, BrokerConfig
 from yak_core.contract.effects import Observe
@@ -23,7 +23,7 @@ def test_a_replicate_counts_only_from_the_leader_that_it_names(named: str) -> No
     """Goal: a message of n2 in the name of n1 (the broker itself) or n3 changes nothing."""
     world = Manual()
     for node in IDS:
-        world.add(node, BrokerConfig(replicas=IDS), lambda _node: new_broker())
+        world.add(node, BrokerConfig(replicas=IDS), build_broker())
         world.start(node)
     advance(world, 2 * SECOND)
     broker = world.host("n1").node

@@ -9,8 +9,9 @@ from tests.golden.golden_args import Args
 from tests.golden.golden_moves import await_record
 from tests.golden.golden_stage import Stage
 from yak_core.batch import Batch, Builder
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
+from yak_core.broker.node import build_broker
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
 from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig, flush_mode
 from yak_core.contract.client_calls import Poll, Seek, SendBatch
 from yak_core.contract.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
@@ -34,7 +35,7 @@ def cluster(stage: Stage, args: Args) -> None:
     names = tuple(f"n{i}" for i in range(1, int(word) + 1))
     config = BrokerConfig(names, min_isr, flush, batch_bytes_max=batch_bytes_max)
     for name in names:
-        stage.world.add(name, config, stage.make_broker)
+        stage.world.add(name, config, build_broker(stage.rules))
         stage.world.start(name)
         settle(stage.world)
     await_record(stage, args, "isr", ",".join(names))
@@ -135,9 +136,9 @@ def client(stage: Stage, args: Args) -> None:
     args.finish()
     brokers = tuple(node for node in stage.world.nodes if node.startswith("n"))
     if name.startswith("p"):
-        stage.world.add(name, ProducerConfig(brokers, acks=acks), lambda _: Producer())
+        stage.world.add(name, ProducerConfig(brokers, acks=acks), build_producer)
     else:
-        stage.world.add(name, ConsumerConfig(brokers, start_offset=at), lambda _: Consumer())
+        stage.world.add(name, ConsumerConfig(brokers, start_offset=at), build_consumer)
     stage.world.start(name)
 
 

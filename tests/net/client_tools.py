@@ -17,7 +17,7 @@ from yak_core.contract.client_calls import (
     SendBatch,
     SendResult,
 )
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, NodeId
 from yak_net.client.producer import Producer
@@ -144,12 +144,12 @@ class Made:
     def __call__(
         self,
         name: str,
-        node: Node,
+        build: Build,
         config: Callable[[tuple[NodeId, ...]], Any],
         servers: tuple[str, ...],
     ) -> FakeRuntime:
         runtime = FakeRuntime(self, config(("n1", "n2")))
-        self.names.append(f"{name} of {type(node).__name__} at {','.join(servers)}")
+        self.names.append(f"{name} of {build.__name__} at {','.join(servers)}")
         self.runtimes.append(runtime)
         self._news.set()
         return runtime

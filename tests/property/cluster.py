@@ -10,10 +10,10 @@ from dataclasses import replace
 
 from tests.property.watch import Counts, Tally, WatchedBackend, WatchedStore
 from yak_core.batch import Batch, Builder, seal
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
 from yak_core.config import MS, BrokerConfig, ConsumerConfig, FlushMode, ProducerConfig
 from yak_core.contract.client_calls import Poll, PollResult, SendBatch
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
@@ -71,12 +71,12 @@ class Cluster:
         reader = ConsumerConfig(NODES, request_timeout_us=1_000 * MS, fetch_wait_us=0)
         kept = Rules() if rules is None else rules
         for node_id in NODES:
-            self.world.add(node_id, config, lambda _: new_broker(kept))
+            self.world.add(node_id, config, build_broker(kept))
         for node_id in PRODUCERS[:2]:
-            self.world.add(node_id, client, lambda _: Producer())
+            self.world.add(node_id, client, build_producer)
         hasty = replace(client, acks=1, idempotent=False)
-        self.world.add(PRODUCERS[2], hasty, lambda _: Producer())
-        self.world.add(READER, reader, lambda _: Consumer())
+        self.world.add(PRODUCERS[2], hasty, build_producer)
+        self.world.add(READER, reader, build_consumer)
         for place in self.world.nodes.values():
             assert isinstance(place, WatchedBackend)
             broker = place.node_id in NODES

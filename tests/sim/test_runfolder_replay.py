@@ -11,12 +11,12 @@ import pytest
 
 from scenarios.leader_failover import leader_failover
 from scenarios.zombie_leader import zombie_leader
-from yak_core.broker.node import new_broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig
+from yak_core.broker.node import build_broker
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.events import Started
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build, Node
 from yak_core.trace.json_codec import EFFECT
 from yak_core.trace.json_scalars import Elided
 from yak_sim import Scenario, run_scenario
@@ -24,11 +24,11 @@ from yak_sim.plot.data import past_of
 from yak_sim.run.run_folder import read_trace, write_run
 
 
-def new_node(name: str, event: Started) -> Node:
-    """The node that such a start made."""
+def builder(event: Started) -> Build:
+    """What makes the node of such a start."""
     if isinstance(event.config, BrokerConfig):
-        return new_broker()
-    return Producer() if name.startswith("p") else Consumer()
+        return build_broker()
+    return build_producer if isinstance(event.config, ProducerConfig) else build_consumer
 
 
 @pytest.mark.parametrize("story", [leader_failover, zombie_leader], ids=lambda story: story.name)
@@ -41,8 +41,9 @@ def test_a_trace_file_replays_every_node(story: Scenario, tmp_path: Path) -> Non
     for step in trace:
         start = (step.node, step.start)
         if isinstance(step.event, Started):
-            nodes[start] = new_node(step.node, step.event)
-        effects = nodes[start].step(step.t_us, step.event)
+            nodes[start], effects = builder(step.event)(step.t_us, step.event)
+        else:
+            effects = nodes[start].step(step.t_us, step.event)
         again = [EFFECT.encode(effect) for effect in effects]
         assert again == [EFFECT.encode(effect) for effect in step.effects], f"step {step.i}"
         for effect in effects:

@@ -18,12 +18,14 @@ class Context:
 
     __slots__ = ("node", "config", "rules", "nonce", "now", "out", "next_op", "next_call", "tries")
 
-    def __init__(self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int) -> None:
+    def __init__(
+        self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int, now: Micros
+    ) -> None:
         self.node = node
         self.config = config
         self.rules = rules
         self.nonce = nonce
-        self.now: Micros = 0
+        self.now = now
         self.out: list[Effect] = []
         self.next_op: OpId = OpId(0)
         self.next_call: CallId = CallId(0)

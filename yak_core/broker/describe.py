@@ -40,8 +40,6 @@ class Described(Protocol):
 
 def snapshot_of(broker: Described) -> Snapshot:
     """The canonical snapshot of a broker; names as in docs/contract.md."""
-    if not hasattr(broker, "log"):
-        return Snapshot("broker", (("phase", broker.phase),))
     log = broker.log
     partition = broker.partition
     leading = broker.leading

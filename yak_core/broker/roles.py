@@ -47,7 +47,7 @@ from yak_core.contract.notes import (
 )
 from yak_core.errors import ErrorCode
 from yak_core.fork import fork_of
-from yak_core.ids import BrokerEpoch, Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_BROKER_EPOCH, Epoch, Micros, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import Rules
 
@@ -66,7 +66,10 @@ Handlers: TypeAlias = Mapping[type, Callable[["Broker", Never], None]]
 
 
 class Broker:
-    """A replica of the log. Its first event is ``Started``; ``rules`` are its decisions."""
+    """A replica of the log, made of its first event; ``rules`` are its decisions.
+
+    ``damage`` says what of the saved values could not be read, empty for nothing.
+    """
 
     __slots__ = (
         "handlers",
@@ -87,30 +90,37 @@ class Broker:
         "readers",
         "writers",
         "saved_hw",
+        "damage",
         "shutdown",
     )
 
-    context: Context
-    log: Log
-    session: StoreSession
-    startup: Startup
-    shutdown: Shutdown
-    follower: Follower
-    readers: Readers
-    writers: Writers
-
-    def __init__(self, handlers: Handlers, rules: Rules | None = None) -> None:
+    def __init__(self, now: Micros, started: Started, rules: Rules, handlers: Handlers) -> None:
+        config = started.config
+        assert isinstance(config, BrokerConfig), "a broker is started with a BrokerConfig"
+        check_config(started.node, config)
         self.handlers = handlers
-        self.rules = Rules() if rules is None else rules
-        self.node_id: NodeId = ""
-        self.config: BrokerConfig | None = None
+        self.rules = rules
+        self.node_id = started.node
+        self.config = config
         self.phase = RECOVERING
-        self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
-        self.epoch: Epoch = Epoch(0)
+        self.broker_epoch = NO_BROKER_EPOCH
+        self.epoch = Epoch(0)
         self.leader: NodeId | None = None
         self.partition: PartitionState | None = None
         self.leading: Leader | None = None
-        self.saved_hw: Offset = 0
+        recovered = started.recovered
+        found = read_saved(recovered.saved)
+        saved = Saved() if isinstance(found, str) else found
+        self.saved_hw = saved.hw
+        self.damage = found if isinstance(found, str) else ""
+        self.context = Context(started.node, config, rules, started.nonce, now)
+        self.log = Log(self.context, recovered, saved.hw)
+        self.session = StoreSession(self.context, self, saved.state)
+        self.follower = Follower(self.context, self.log)
+        self.readers = Readers(self.context, self.log)
+        self.writers = Writers(self.context, self.log)
+        self.startup = Startup(self.context, self.log, self.session, recovered.intact, saved)
+        self.shutdown = Shutdown(self.context, self.log)
 
     # -- the node contract ----------------------------------------------------------------------
 
@@ -118,11 +128,8 @@ class Broker:
         """Take in one event; see docs/contract.md."""
         if self.phase in OVER:
             return []
-        if isinstance(event, Started):
-            self._on_started(now, event)
-        else:
-            self.context.now = now
-            self.handlers[type(event)](self, event)  # type: ignore[arg-type]
+        self.context.now = now
+        self.handlers[type(event)](self, event)  # type: ignore[arg-type]
         return self.context.take()
 
     def snapshot(self) -> Snapshot:
@@ -146,27 +153,13 @@ class Broker:
 
     # -- start and stop -------------------------------------------------------------------------
 
-    def _on_started(self, now: Micros, event: Started) -> None:
-        assert isinstance(event.config, BrokerConfig), "a broker is started with a BrokerConfig"
-        check_config(event.node, event.config)
-        self.node_id = event.node
-        self.config = event.config
-        self.context = Context(event.node, event.config, self.rules, event.nonce)
-        self.context.now = now
-        found = read_saved(event.recovered.saved)
-        saved = Saved() if isinstance(found, str) else found
-        self.saved_hw = saved.hw
-        self.log = Log(self.context, event.recovered, self.saved_hw)
-        self.session = StoreSession(self.context, self, saved.state)
-        self.follower = Follower(self.context, self.log)
-        self.readers = Readers(self.context, self.log)
-        self.writers = Writers(self.context, self.log)
-        self.startup = Startup(self.context, self.log, self.session, event.recovered.intact, saved)
-        self.shutdown = Shutdown(self.context, self.log)
-        if isinstance(found, str):
-            self.halt(found)
+    def begin(self) -> list[Effect]:
+        """The effects of the first step."""
+        if self.damage:
+            self.halt(self.damage)
         elif self.startup.begin():
             self.phase = REGISTERING
+        return self.context.take()
 
     def on_absent(self) -> None:
         """The store holds no record."""

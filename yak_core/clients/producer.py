@@ -15,7 +15,7 @@ from typing import Final
 
 from yak_core.batch import Batch
 from yak_core.clients.leader_finder import LeaderFinder
-from yak_core.config import ProducerConfig
+from yak_core.config import ProducerConfig, check_client_config
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.effects import Answer, Effect, Observe, Send, SetTimer
 from yak_core.contract.events import (
@@ -74,7 +74,7 @@ class Delivery:
 
 
 class Producer:
-    """A producer. Its first event is ``Started`` with a ProducerConfig."""
+    """A producer, made of its first event."""
 
     __slots__ = (
         "armed",
@@ -93,15 +93,18 @@ class Producer:
         "unresolved",
     )
 
-    config: ProducerConfig
-    finder: LeaderFinder
-
-    def __init__(self) -> None:
-        self.node_id: NodeId = ""
-        self.now: Micros = 0
+    def __init__(self, now: Micros, started: Started) -> None:
+        config = started.config
+        assert isinstance(config, ProducerConfig), "a producer is started with a ProducerConfig"
+        check_client_config(config)
+        self.node_id = started.node
+        self.config = config
+        self.finder = LeaderFinder(config.brokers)
+        self.now = now
         self.out: list[Effect] = []
-        self.producer_id = -1
-        self.producer_epoch = -1
+        # 62 random bits: an id that nobody hands out and nobody else has.
+        self.producer_id = started.nonce >> 66 if config.idempotent else -1
+        self.producer_epoch = 0 if config.idempotent else -1
         self.next_sequence = 0
         self.correlation = 0
         self.unresolved: list[Delivery] = []
@@ -120,8 +123,6 @@ class Producer:
             self._on_called(event)
         elif isinstance(event, TimerFired):
             self._on_timer_fired(event)
-        elif isinstance(event, Started):
-            self._on_started(event)
         elif isinstance(event, PeerLost):
             self._on_peer_lost(event.peer)
         elif not isinstance(event, Cancelled):
@@ -142,19 +143,6 @@ class Producer:
                 ("unresolved", tuple((d.state, d.batch.base_sequence) for d in self.unresolved)),
             ),
         )
-
-    def _on_started(self, event: Started) -> None:
-        config = event.config
-        assert isinstance(config, ProducerConfig), "a producer is started with a ProducerConfig"
-        if config.idempotent:
-            assert config.acks == -1, "idempotence needs acks=all"
-            assert config.in_flight_max <= 5, "idempotence allows five batches in flight"
-            # 62 random bits: an id that nobody hands out and nobody else has.
-            self.producer_id = event.nonce >> 66
-            self.producer_epoch = 0
-        self.node_id = event.node
-        self.config = config
-        self.finder = LeaderFinder(config.brokers)
 
     def _on_called(self, event: Called) -> None:
         request = event.request
@@ -369,3 +357,8 @@ class Producer:
     def fork(self) -> Producer:
         """A copy that shares only immutable values."""
         return fork_of(self)
+
+
+def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:
+    """Make a producer of its first event; it orders nothing yet."""
+    return Producer(now, started), []

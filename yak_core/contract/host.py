@@ -32,8 +32,8 @@ from yak_core.contract.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.contract.events import Event
-from yak_core.contract.node import Backend, Node
+from yak_core.contract.events import Event, Started
+from yak_core.contract.node import Backend, Build, Node
 from yak_core.ids import Micros, NodeId
 
 
@@ -69,12 +69,15 @@ class Observer(Protocol):
 
 
 class Host:
-    """One incarnation of ``node`` in its world.
+    """One incarnation of a node in its world.
 
+    The first event is ``Started``: ``build`` makes the node of it, which is absent until then.
     ``start`` counts the starts of this node id, from 1. ``cause`` in :meth:`deliver` is the number
     of the step whose effect brought the event about, -1 when there is none; vector clocks are
     computed from it afterwards, so that messages need not carry them.
     """
+
+    node: Node
 
     __slots__ = (
         "node_id",
@@ -85,6 +88,7 @@ class Host:
         "observers",
         "alive",
         "step_number",
+        "_build",
         "_over",
         "_queue",
         "_draining",
@@ -95,14 +99,14 @@ class Host:
         self,
         node_id: NodeId,
         start: int,
-        node: Node,
+        build: Build,
         backend: Backend,
         recorder: Recorder | None = None,
         observers: tuple[Observer, ...] = (),
     ) -> None:
         self.node_id = node_id
         self.start = start
-        self.node = node
+        self._build: Build | None = build
         self.recorder = recorder
         self.observers = observers
         #: False from the end of the incarnation on; then nothing is delivered.
@@ -135,6 +139,11 @@ class Host:
             Exit: self._exit,
         }
 
+    def resume(self, node: Node) -> None:
+        """Go on with a node that was built elsewhere, such as the copy of another host's."""
+        self.node = node
+        self._build = None
+
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Give the node an event: at once, or after the step that is under way."""
         if not self.alive:
@@ -159,7 +168,10 @@ class Host:
         doing = "step"
         try:
             now = self.backend.now()
-            effects = self.node.step(now, event)
+            if self._build is None:
+                effects = self.node.step(now, event)
+            else:
+                effects = self._begin(now, event, self._build)
             doing = "recorder"
             recorder = self.recorder
             if recorder is not None:
@@ -175,6 +187,12 @@ class Host:
         except BaseException as error:
             self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
             raise
+
+    def _begin(self, now: Micros, event: Event, build: Build) -> list[Effect]:
+        assert isinstance(event, Started), f"a node begins with Started, not with {event!r}"
+        self.node, effects = build(now, event)
+        self._build = None
+        return effects
 
     def _carry_out(self, effects: list[Effect]) -> list[Effect]:
         """Hand the effects to the backend while the incarnation lives; returns those."""

@@ -7,7 +7,6 @@ loses timers and callers when the node goes down. Whatever leaves the node goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -40,16 +39,13 @@ from yak_core.contract.messages import (
     with_batches,
     with_records,
 )
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.fork import fork_of
 from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
 from yak_core.model.fuse import Fuse
 from yak_core.value import value
-
-Make: TypeAlias = Callable[[NodeId], Node]
-"""Makes the node object of a new incarnation."""
 
 Config: TypeAlias = BrokerConfig | ClientConfig
 
@@ -144,7 +140,7 @@ class ManualBackend:
     __slots__ = (
         "node_id",
         "config",
-        "make",
+        "build",
         "transit",
         "host",
         "starts",
@@ -160,10 +156,10 @@ class ManualBackend:
         "fuse_keep",
     )
 
-    def __init__(self, node_id: NodeId, config: Config, make: Make, transit: Transit) -> None:
+    def __init__(self, node_id: NodeId, config: Config, build: Build, transit: Transit) -> None:
         self.node_id = node_id
         self.config = config
-        self.make = make
+        self.build = build
         self.transit = transit
         self.host: Host | None = None
         self.starts = 0
@@ -311,7 +307,7 @@ class ManualBackend:
 
     def fork(self, transit: Transit) -> ManualBackend:
         """A copy in another world; the caller gives it a host."""
-        other = type(self)(self.node_id, self.config, self.make, transit)
+        other = type(self)(self.node_id, self.config, self.build, transit)
         other.starts = self.starts
         other.clock = self.clock
         other.timers = dict(self.timers)

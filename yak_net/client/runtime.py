@@ -35,7 +35,7 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.host import Host
 from yak_core.contract.messages import Response
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
 from yak_net.client.links import Links
@@ -60,14 +60,14 @@ class ClientRuntime:
     def __init__(
         self,
         kind: str,
-        node: Node,
+        build: Build,
         config: Callable[[tuple[NodeId, ...]], ClientConfig],
         servers: tuple[str, ...],
         on_note: Callable[[Note], None] | None = None,
     ) -> None:
         self.node_id: NodeId = f"{kind}-{secrets.token_hex(4)}"
         self.failed = ""
-        self._node = node
+        self._build = build
         self._config = config
         self._servers = tuple(parse_url(server) for server in servers)
         self._on_note = on_note
@@ -92,7 +92,7 @@ class ClientRuntime:
             known.remove(found.leader)
             known.insert(0, found.leader)
         backend = self._backend = ClientBackend(links, self._on_note, self._on_failed)
-        backend.host = Host(self.node_id, 1, self._node, backend)
+        backend.host = Host(self.node_id, 1, self._build, backend)
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, self._config(tuple(known)), nonce, Recovered()))
 

@@ -11,13 +11,14 @@ from collections.abc import Callable
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.events import Received
 from yak_core.contract.host import Observer, Recorder
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.clock import Clock
-from yak_sim.physics.machine import Machine, Make
+from yak_sim.physics.machine import Machine
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Network
 from yak_sim.physics.store import SimStore, executor_of
@@ -72,24 +73,24 @@ class Engine:
             told.on_ended,
         )
 
-    def add_broker(self, node_id: NodeId, make: Make, config: BrokerConfig) -> Machine:
+    def add_broker(self, node_id: NodeId, build: Build, config: BrokerConfig) -> Machine:
         """A machine for a broker; it is not started yet."""
-        return self._add(node_id, BROKERS, make, config)
+        return self._add(node_id, BROKERS, build, config)
 
-    def add_client(self, node_id: NodeId, make: Make, config: ClientConfig) -> Machine:
+    def add_client(self, node_id: NodeId, build: Build, config: ClientConfig) -> Machine:
         """A machine for a producer or a consumer; it is not started yet."""
-        return self._add(node_id, CLIENTS, make, config)
+        return self._add(node_id, CLIENTS, build, config)
 
     def run_for(self, duration_us: Micros) -> None:
         """Let everything happen that is due within ``duration_us`` from now."""
         self.clock.run_until(self.clock.now() + duration_us)
 
     def _add(
-        self, node_id: NodeId, group: str, make: Make, config: BrokerConfig | ClientConfig
+        self, node_id: NodeId, group: str, build: Build, config: BrokerConfig | ClientConfig
     ) -> Machine:
         topology = self.topology
         link = topology.peer_link if group == BROKERS else topology.client_link
-        machine = Machine(self.shared, node_id, group, make, config, link)
+        machine = Machine(self.shared, node_id, group, build, config, link)
         self.machines[node_id] = machine
         return machine
 

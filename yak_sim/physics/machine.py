@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias, cast
+from typing import cast
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall
 from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
 from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build, Node
 from yak_core.ids import Micros, NodeId
 from yak_core.model.fuse import Fuse
 from yak_sim.physics.backend import OnAnswer, SimBackend
@@ -25,9 +25,6 @@ from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link, Receive
 from yak_sim.physics.store import StoreAnswer
 from yak_sim.physics.topology import BROKERS, STORE, LinkSpec
-
-Make: TypeAlias = Callable[[NodeId], Node]
-"""Makes a fresh node object for one process."""
 
 
 class Machine:
@@ -40,7 +37,7 @@ class Machine:
         "_fuse",
         "_fuse_loses",
         "_held",
-        "_make",
+        "_build",
         "backend",
         "config",
         "disk",
@@ -58,7 +55,7 @@ class Machine:
         shared: MachineShared,
         node_id: NodeId,
         group: str,
-        make: Make,
+        build: Build,
         config: BrokerConfig | ClientConfig,
         link: LinkSpec,
     ) -> None:
@@ -74,7 +71,7 @@ class Machine:
         self.disk = SimDisk(
             shared.clock, shared.topology.disk, shared.choices.at("disk", node_id), self.deliver
         )
-        self._make = make
+        self._build = build
         self._held: list[Callable[[], None]] | None = None
         self._fuse: Fuse | None = None
         self._fuse_loses = ""
@@ -105,7 +102,7 @@ class Machine:
         self.host = Host(
             self.node_id,
             self.starts,
-            self._make(self.node_id),
+            self._build,
             self.backend,
             shared.recorder,
             shared.observers,

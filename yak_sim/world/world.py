@@ -14,10 +14,10 @@ from typing import Any, Final
 import simpy
 
 from yak_core.batch import Batch
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
 from yak_core.config import (
     BrokerConfig,
     ClientConfig,
@@ -27,7 +27,7 @@ from yak_core.config import (
     flush_mode,
 )
 from yak_core.contract.host import Observer
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants import Invariants
@@ -225,7 +225,7 @@ class World:
         name = f"p{len(self.producers) + 1}"
         machine = self._client(
             name,
-            Producer,
+            build_producer,
             ProducerConfig,
             acks=ACKS[acks],
             idempotent=acks == "all",
@@ -246,7 +246,7 @@ class World:
     def consumer(self, *, start_offset: int = -2) -> SimConsumer:
         """A consumer that begins to poll now; -2 is the earliest offset, -1 the latest."""
         name = f"c{len(self.consumers) + 1}"
-        machine = self._client(name, Consumer, ConsumerConfig, start_offset=start_offset)
+        machine = self._client(name, build_consumer, ConsumerConfig, start_offset=start_offset)
         client = SimConsumer(machine, self.history)
         self.consumers.append(client)
         client.begin()
@@ -338,7 +338,7 @@ class World:
         )
         check_config(self.brokers[0], config)
         for node in self.brokers:
-            machine = self.engine.add_broker(node, lambda _node: new_broker(rules), config)
+            machine = self.engine.add_broker(node, build_broker(rules), config)
             self.engine.clock.after(0, machine.start)
 
     def _listener(self, observers: tuple[Observer, ...]) -> Listener:
@@ -368,12 +368,12 @@ class World:
                 self.loop.stop(Halted(node, reason, len(self.trace) - 1))
 
     def _client(
-        self, name: NodeId, make: Callable[[], Node], kind: type[ClientConfig], **settings: Any
+        self, name: NodeId, build: Build, kind: type[ClientConfig], **settings: Any
     ) -> Machine:
         known = {field.name for field in fields(kind)}
         limits = {name: value for name, value in self.topology.client_limits if name in known}
         config = kind(**{"brokers": self.brokers, **limits, **settings})
-        machine = self.engine.add_client(name, lambda _node: make(), config)
+        machine = self.engine.add_client(name, build, config)
         machine.start()
         return machine
 

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from yak_core.batch import Batch, BatchError, Headers, UnsupportedCodec, records
-from yak_core.clients.consumer import Consumer as ConsumerNode
+from yak_core.clients.consumer import build_consumer
 from yak_core.config import ConsumerConfig
 from yak_core.contract.client_calls import ClientResult, Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
@@ -266,7 +266,7 @@ class Consumer:
         def complete(brokers: tuple[NodeId, ...]) -> ConsumerConfig:
             return replace(config, brokers=brokers, start_offset=begin)
 
-        return self._make_runtime(self._name, ConsumerNode(), complete, self._servers)
+        return self._make_runtime(self._name, build_consumer, complete, self._servers)
 
     async def _find(self, at: Offset) -> Offset:
         """The first (-2) or the committed end (-1), asked by a consumer node of its own.

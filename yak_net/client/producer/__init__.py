@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Final
 
 from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Builder, Headers, RecordTooLarge
-from yak_core.clients.producer import Producer as ProducerNode
+from yak_core.clients.producer import build_producer
 from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import ClientResult, SendBatch, SendResult
 from yak_core.errors import ErrorCode, Outcome
@@ -134,7 +134,7 @@ class Producer:
         def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
             return replace(self._config, brokers=brokers)
 
-        runtime = self._make_runtime(self._name, ProducerNode(), config, self._servers)
+        runtime = self._make_runtime(self._name, build_producer, config, self._servers)
         await open_runtime(runtime, self._within_ms)
         self._runtime = runtime
 
