@@ -276,3 +276,14 @@ def test_a_cancelled_call_gets_no_answer() -> None:
     assert node.hw == 2
     with pytest.raises(ManualError, match="is not waiting"):
         world.cancel(kept)
+
+
+def test_a_second_crash_within_a_step_replaces_the_first() -> None:
+    """Goal: one crash is prepared at a time. Method: two, and an event with three effects."""
+    world = cluster()
+    world.crash_within("n1", 1)
+    world.crash_within("n1", 2)
+    world.fire("n1", "lease-renewal")
+    assert not world.is_up("n1")
+    world.start("n1")
+    assert world.is_up("n1")

@@ -9,14 +9,34 @@ from __future__ import annotations
 from yak_core.config import BrokerConfig
 from yak_core.contract.effects import Effect, Observe
 from yak_core.contract.notes import Note
-from yak_core.ids import CallId, Micros, NodeId, OpId
+from yak_core.ids import CallId, Epoch, Micros, NodeId, OpId
 from yak_core.rules import Rules
+from yak_core.value import value
+
+
+@value
+class LeaderHint:
+    """Who leads in the newest epoch that this broker knows; None while no leader is known."""
+
+    leader: NodeId | None
+    epoch: Epoch
 
 
 class Context:
-    """One node's shared desk; the node is its only writer."""
+    """What the parts of one node share; the node itself is its only writer."""
 
-    __slots__ = ("node", "config", "rules", "nonce", "now", "out", "next_op", "next_call", "tries")
+    __slots__ = (
+        "node",
+        "config",
+        "rules",
+        "nonce",
+        "now",
+        "hint",
+        "out",
+        "next_op",
+        "next_call",
+        "tries",
+    )
 
     def __init__(
         self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int, now: Micros
@@ -26,6 +46,8 @@ class Context:
         self.rules = rules
         self.nonce = nonce
         self.now = now
+        #: What clients are told of leader and epoch; the broker acts on the same value.
+        self.hint = LeaderHint(None, Epoch(0))
         self.out: list[Effect] = []
         self.next_op: OpId = OpId(0)
         self.next_call: CallId = CallId(0)

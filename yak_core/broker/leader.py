@@ -164,7 +164,7 @@ class Leader:
 
     def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
         """A follower proved its log up to ``match``."""
-        progress = self._counted(src, message.epoch, message.broker_epoch, "ReplicateAck")
+        progress = self._counted(src, message.broker_epoch, "ReplicateAck")
         if progress is None:
             return
         if message.match > self.log.leo:
@@ -179,7 +179,7 @@ class Leader:
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
         """A follower's log does not match: probe where it could."""
-        progress = self._counted(src, message.epoch, message.broker_epoch, "ReplicateReject")
+        progress = self._counted(src, message.broker_epoch, "ReplicateReject")
         if progress is None:
             return
         _, end = self.log.epochs.end_of(message.hint_epoch, self.log.leo)
@@ -188,16 +188,11 @@ class Leader:
         else:
             self.context.note(IgnoredMessage(src, "ReplicateReject", IgnoreReason.STALE))
 
-    def _counted(
-        self, src: NodeId, epoch: Epoch, broker_epoch: BrokerEpoch, kind: str
-    ) -> Progress | None:
+    def _counted(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
         """The progress that this answer speaks of, or None if it must not count."""
         progress = self.progress.get(src)
         if progress is None:
             self.context.note(IgnoredMessage(src, kind, IgnoreReason.NO_REPLICA))
-            return None
-        if not self.context.rules.accept_ack(self.epoch, epoch):
-            self.context.note(IgnoredMessage(src, kind, IgnoreReason.OTHER_EPOCH))
             return None
         if broker_epoch < progress.broker_epoch:
             self.context.note(IgnoredMessage(src, kind, IgnoreReason.EARLIER_BROKER_EPOCH))

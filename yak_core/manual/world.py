@@ -121,6 +121,8 @@ class Manual:
         """Crash the node once it has carried out so many more effects, be it within a step."""
         place = self.up(node_id)
         assert place.host is not None
+        if place.fuse is not None:
+            place.fuse.put_out()
         place.fuse = Fuse(place.host, effects)
         place.fuse_keep = keep_unsynced
 
