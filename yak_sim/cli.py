@@ -33,6 +33,9 @@ SEED_MAX = (1 << 63) - 1
 LINE_BYTES_MAX: Final = 1_000_000
 """Longest line of an input: it must fit into a batch of 1 MiB together with its headers."""
 
+GRACE_S: Final = 1.0
+"""Real seconds after the timeout until the alarm for a script that never yields."""
+
 EXIT_OF = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
 INTERRUPTED: Final = "Interrupted."
@@ -206,7 +209,7 @@ def carry_out(
     from yak_sim.world.loop import Limits
 
     try:
-        with _kept_when_interrupted():
+        with _ended_by_signals(timeout):
             return run_scenario(
                 story,
                 seed,
@@ -221,24 +224,35 @@ def carry_out(
 
 
 @contextmanager
-def _kept_when_interrupted() -> Iterator[None]:
-    """The first interrupt ends the run as a limit does, so that what there is of it is kept."""
+def _ended_by_signals(timeout: float) -> Iterator[None]:
+    """Let an interrupt, or an alarm after ``timeout`` seconds, end the run as a limit does.
+
+    The alarm ends a script that never yields. It comes GRACE_S after the limit that the run checks
+    itself, so it interrupts no run that still makes progress.
+    """
     from yak_sim.world.loop import LimitReached
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # interrupts are the main thread's
+        yield  # Python handles signals in the main thread only.
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
 
-    def give_up(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
-        raise LimitReached(INTERRUPTED)
+    def give_up(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, before[signal.Signals(number)])
+        if number == signal.SIGINT:
+            raise LimitReached(INTERRUPTED)
+        at = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
+        raise LimitReached(f"Given up: no yield{at} after {timeout:g} s of real time.")
 
-    signal.signal(signal.SIGINT, give_up)
+    for number in before:
+        signal.signal(number, give_up)
+    others = signal.setitimer(signal.ITIMER_REAL, timeout + GRACE_S)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(result: RunResult) -> int:

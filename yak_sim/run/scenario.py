@@ -154,7 +154,7 @@ def _result(
     valid: Valid = True
     reason = ""
     if isinstance(error, LimitReached):
-        valid, reason = "unknown", str(error) or "Given up: the scenario does not come back."
+        valid, reason = "unknown", str(error)
     elif isinstance(error, StopRun) or callable(getattr(error, "fields", None)):
         cause = error.cause if isinstance(error, StopRun) else error
         assert cause is not None

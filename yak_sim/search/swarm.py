@@ -137,7 +137,7 @@ def run_swarm(
         topology=swarm.topology,
         world_limits=dict(swarm.limits),
     )
-    limits = Limits(simulated_us=seconds(300), wall_s=120, watch=False)
+    limits = Limits(simulated_us=seconds(300), wall_s=120)
     return run_scenario(story, seed, rules=rules, choices=deciding, limits=limits)
 
 
