@@ -11,6 +11,7 @@ from collections.abc import Callable
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.events import Received
 from yak_core.contract.host import Observer, Recorder
+from yak_core.contract.messages import FetchResponse, ProduceRequest, Replicate
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
 from yak_core.metadata.partition_state import PartitionState
@@ -96,12 +97,12 @@ class Engine:
 
 def payload_bytes(payload: object) -> int:
     """About how many bytes a payload takes on the wire; batches count, the rest is small."""
-    message = payload.message if isinstance(payload, Received) else payload
-    size = 100
-    for batch in getattr(message, "batches", ()):
-        size += batch.size
-    single = getattr(message, "batch", None)
-    return size if single is None else size + single.size
+    match payload.message if isinstance(payload, Received) else payload:
+        case Replicate(batches=batches) | FetchResponse(batches=batches):
+            return 100 + sum(batch.size for batch in batches)
+        case ProduceRequest(batch=batch):
+            return 100 + batch.size
+    return 100
 
 
 def _ignore_note(node: NodeId, note: Note) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.host import Observer
+from yak_core.invariants import InvariantViolated
 from yak_core.rules import Rules
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.topology import Topology
@@ -155,10 +156,8 @@ def _result(
     reason = ""
     if isinstance(error, LimitReached):
         valid, reason = "unknown", str(error)
-    elif isinstance(error, StopRun) or callable(getattr(error, "fields", None)):
-        cause = error.cause if isinstance(error, StopRun) else error
-        assert cause is not None
-        found = violation_of(cause, world)
+    elif isinstance(error, StopRun | InvariantViolated):
+        found = violation_of(error.cause if isinstance(error, StopRun) else error, world)
         violations.append(found)
         valid = False
         reason = (

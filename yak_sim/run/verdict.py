@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from yak_core.invariants import InvariantViolated
 from yak_core.trace.recorder import Fault, Trace
 from yak_sim.world.expect import Expectation
 from yak_sim.world.history import History
@@ -45,10 +46,8 @@ class RunResult:
 
 def violation_of(error: BaseException, world: World) -> Violation:
     """An exception from a step, a checker or the store, as a verdict file says it."""
-    tell = getattr(error, "fields", None)
-    if callable(tell):
-        told: Violation = tell()
-        return told
+    if isinstance(error, InvariantViolated):
+        return error.fields()
     if isinstance(error, Halted):
         return {
             "invariant": "NoHalt",
