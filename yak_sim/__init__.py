@@ -17,6 +17,7 @@ from yak_sim.world.clients import SimConsumer, SimProducer
 from yak_sim.world.expect import Expectation, ExpectationFailed
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.narrative import Line
+from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "SimProducer",
     "Topology",
     "World",
+    "WorldObserver",
     "describe",
     "millis",
     "plot_watermarks",

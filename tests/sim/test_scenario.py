@@ -16,6 +16,7 @@ import pytest
 from yak_core.contract.host import Host
 from yak_core.errors import Outcome
 from yak_core.invariants import InvariantViolated
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import Rules
 from yak_sim import (
     ExpectationFailed,
@@ -254,6 +255,12 @@ def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> N
     class Strict:
         def after_step(self, host: Host, *_step: object) -> None:
             assert host.start >= 1
+
+        def on_state(self, state: PartitionState) -> None:
+            assert state.partition_epoch >= 1
+
+        def allow_halt(self, node: str) -> None:
+            raise AssertionError(node)
 
         def on_crash(self, node: str, _image: object) -> None:
             raise InvariantViolated("DurableSurvives", -1, node, "all", "nothing")

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
 from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.contract.host import Observer
 from yak_core.invariants import InvariantViolated
 from yak_core.rules import Rules
 from yak_sim.physics.choices import Choices
@@ -22,6 +21,7 @@ from yak_sim.run.verdict import RunResult, Valid, Violation, violation_of
 from yak_sim.world.expect import ExpectationFailed
 from yak_sim.world.loop import LimitReached, Limits, Script, StopRun
 from yak_sim.world.narrative import OnStory
+from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
 
 Setting = int | str | bool
@@ -102,7 +102,7 @@ def run_scenario(
     seed: int | None = None,
     settings: Mapping[str, Setting] | None = None,
     *,
-    observers: Iterable[Observer] | None = None,
+    observers: Iterable[WorldObserver] | None = None,
     rules: Rules | None = None,
     values: Iterable[bytes] | None = None,
     on_line: OnStory | None = None,

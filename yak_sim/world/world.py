@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any, Final
 
 import simpy
@@ -19,7 +18,6 @@ from yak_core.broker.roles import Broker
 from yak_core.clients.consumer import Consumer
 from yak_core.clients.producer import Producer
 from yak_core.config import BrokerConfig, ClientConfig, check_config
-from yak_core.contract.host import Observer
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants import Invariants
@@ -38,6 +36,7 @@ from yak_sim.world.faults import Faults
 from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop
 from yak_sim.world.narrative import Narrative, OnStory
+from yak_sim.world.observers import WorldObserver
 from yak_sim.world.probes import broker_on, headline, leader_among, unconverged
 from yak_sim.world.situations import Halted, Situations
 
@@ -49,9 +48,8 @@ class World:
 
     ``limits`` and ``client_limits`` are fields of BrokerConfig and ClientConfig by name.
     ``topology`` replaces everything physical; the other arguments then change fields of it.
-    ``values`` are the records that the scenario was given, for its own use. ``observers`` look at
-    every step, and are told of records and crashes if they have ``on_state`` and ``on_crash``;
-    unless others are given, the invariants of the protocol do.
+    ``values`` are the records that the scenario was given, for its own use. ``observers`` check
+    every step, record and crash; by default they are the invariants of the protocol.
     """
 
     def __init__(
@@ -68,14 +66,16 @@ class World:
         client_limits: Mapping[str, int] | None = None,
         topology: Topology | None = None,
         choices: Choices | None = None,
-        observers: Iterable[Observer] | None = None,
+        observers: Iterable[WorldObserver] | None = None,
         on_line: OnStory | None = None,
         values: tuple[bytes, ...] | None = None,
         scenario: str = "",
         run_limits: Limits | None = None,
     ) -> None:
         ids = broker_ids(brokers)
-        watching = (Invariants(ids),) if observers is None else tuple(observers)
+        self._observers: tuple[WorldObserver, ...] = (
+            (Invariants(ids),) if observers is None else tuple(observers)
+        )
         self.topology = replace(
             topology or Topology(),
             brokers=ids,
@@ -87,7 +87,6 @@ class World:
             client_limits=tuple((client_limits or {}).items()),
         )
         self.brokers = ids
-        self._observers: tuple[Observer, ...] = watching
         self.values = values
         self.trace = Trace(Header("sim", scenario, seed))
         self.history = History()
@@ -98,8 +97,8 @@ class World:
             self.topology,
             choices or RandomChoices(seed),
             self.trace,
-            watching,
-            self._listener(watching),
+            self._observers,
+            self._listener(),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
@@ -295,8 +294,7 @@ class World:
         """This broker may halt; otherwise a halt ends the run and fails it."""
         self._halts_expected[node] = None
         for observer in self._observers:
-            if isinstance(observer, Invariants):
-                observer.may_halt = True
+            observer.allow_halt(node)
 
     # How it is put together.
 
@@ -332,15 +330,21 @@ class World:
             machine = self.engine.add_broker(node, lambda _node: new_broker(rules), config)
             self.engine.clock.after(0, machine.start)
 
-    def _listener(self, observers: tuple[Observer, ...]) -> Listener:
-        on_state = [o.on_state for o in observers if hasattr(o, "on_state")]
-        on_crash = [o.on_crash for o in observers if hasattr(o, "on_crash")]
+    def _listener(self) -> Listener:
         listener = Listener()
         listener.on_note = self._on_note
         listener.on_ended = self._on_ended
-        listener.on_state = partial(_tell_all, on_state)
-        listener.on_crash = partial(_tell_all, on_crash)
+        listener.on_state = self._on_state
+        listener.on_crash = self._on_crash
         return listener
+
+    def _on_state(self, state: PartitionState) -> None:
+        for observer in self._observers:
+            observer.on_state(state)
+
+    def _on_crash(self, node: NodeId, image: DiskImage) -> None:
+        for observer in self._observers:
+            observer.on_crash(node, image)
 
     def _on_note(self, node: NodeId, note: Note) -> None:
         self.situations.on_note(node, note)
@@ -366,11 +370,6 @@ class World:
         machine = self.engine.add_client(name, lambda _node: make(), config)
         machine.start()
         return machine
-
-
-def _tell_all(listeners: list[Callable[..., None]], *news: object) -> None:
-    for tell in listeners:
-        tell(*news)
 
 
 def _settings(config: type, pairs: tuple[tuple[str, int], ...]) -> dict[str, Any]:
