@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from tests.scenarios.stories import last_lines, yak
 from yak_cli import main, scenario_catalog
+from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
-from yak_sim.demo import TAMPERINGS, first_difference, lines_of, tampered
+from yak_sim.demo import TAMPERINGS, _condemned, first_difference, lines_of, tampered
 
 FOLDER = Path("out/leader_failover/7")
 
@@ -139,6 +140,16 @@ def test_a_tampered_record_fails_the_demo(how: str, content: bytes | None) -> No
     verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["valid"] is False
     assert verdict["expectations"][-1]["happened"] in verdict["reason"]
+
+
+def test_a_comparison_leaves_the_world_as_it_was() -> None:
+    """Goal: the demo judges a run and does not change it. Method: its result, before and after."""
+    result = run_scenario(scenario_catalog().load("leader_failover"), values=[b"a", b"b"])
+    kept = result.expectations
+    condemned = _condemned(result, 2, "line 1 is b'a', but b'b' came out")
+    assert (result.valid, condemned.valid) == (True, False)
+    assert result.expectations == result.world.expectations == kept
+    assert [each.held for each in condemned.expectations[len(kept) :]] == [False]
 
 
 def test_one_line_can_be_tampered_with_too() -> None:

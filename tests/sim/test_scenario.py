@@ -55,7 +55,7 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
     """Goal: everything is in the result. Method: a plain run."""
     result = run_scenario(plain, 4)
     assert (result.scenario, result.seed, result.valid, result.reason) == ("plain", 4, True, "")
-    assert result.violations == []
+    assert not result.violations
     assert result.goals["leaders elected"] == 1
     assert result.figures["records_acked"] == 5
     assert result.figures["steps"] == len(result.trace) > 0

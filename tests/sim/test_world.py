@@ -118,7 +118,7 @@ def test_a_condition_that_raises_is_the_mistake_of_the_script() -> None:
 
     result = run_scenario(scenario()(story))
     assert result.valid is False
-    assert result.violations == []
+    assert not result.violations
     assert result.reason == "The scenario raised KeyError: 'n9'."
 
 
@@ -153,7 +153,7 @@ def test_the_story_is_told_as_it_happens() -> None:
 
     result = run_scenario(scenario()(story), on_line=lines.append)
     assert result.valid is True, result.reason
-    assert result.narrative == lines
+    assert list(result.narrative) == lines
     text = [str(line) for line in lines]
     assert any(line.endswith("crashed [no leader]") for line in text)
     elected = next(line for line in lines if "elected, epoch 2" in line.text)

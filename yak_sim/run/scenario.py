@@ -151,15 +151,14 @@ def _script(story: Scenario, world: World, own: Mapping[str, Setting]) -> Script
 def _result(
     story: Scenario, seed: int, world: World, error: BaseException | None, cpu_s: float
 ) -> RunResult:
-    violations: list[Violation] = []
+    violations: tuple[Violation, ...] = ()
     valid: Valid = True
     reason = ""
     if isinstance(error, LimitReached):
         valid, reason = "unknown", str(error)
     elif isinstance(error, StopRun | InvariantViolated):
         found = violation_of(error.cause if isinstance(error, StopRun) else error, world)
-        violations.append(found)
-        valid = False
+        violations, valid = (found,), False
         reason = (
             f"{found['invariant']} was broken{_by(found)}: expected {found['expected']}; "
             f"but {found['happened']}."
@@ -180,7 +179,7 @@ def _result(
         trace=world.trace,
         history=world.history,
         faults=world.trace.faults,
-        narrative=world.narrative.lines,
+        narrative=tuple(world.narrative.lines),
         world=world,
         cpu_s=cpu_s,
         error=error,

@@ -19,7 +19,7 @@ Violation: TypeAlias = dict[str, str | int]
 """``invariant, event, node, expected, happened, rule``, as in a verdict file."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """All of a run. ``reason`` is one sentence on why it is not valid, empty when it is.
 
@@ -31,14 +31,14 @@ class RunResult:
     seed: int
     valid: Valid
     reason: str
-    violations: list[Violation]
+    violations: tuple[Violation, ...]
     goals: dict[str, int]
-    expectations: list[Expectation]
+    expectations: tuple[Expectation, ...]
     figures: dict[str, int]
     trace: Trace
     history: History
     faults: tuple[Fault, ...]
-    narrative: list[Line]
+    narrative: tuple[Line, ...]
     world: World
     cpu_s: float = 0.0
     error: BaseException | None = field(default=None, repr=False)

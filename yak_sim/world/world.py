@@ -139,9 +139,9 @@ class World:
         return self.engine.store.state
 
     @property
-    def expectations(self) -> list[Expectation]:
+    def expectations(self) -> tuple[Expectation, ...]:
         """What was expected so far."""
-        return self.expect.expectations
+        return tuple(self.expect.expectations)
 
     @property
     def isr(self) -> tuple[NodeId, ...]:
