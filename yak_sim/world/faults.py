@@ -8,8 +8,8 @@ fault with a duration ends by itself; ending it sooner, or ending what is over, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import TypeAlias
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
@@ -311,6 +311,29 @@ class Faults:
     def _later(self, for_us: Micros | None, act: Callable[[], None]) -> None:
         if for_us is not None:
             self._engine.clock.after(for_us, act)
+
+
+class HasFaults(Protocol):
+    """A world: what it does to itself is done by its ``faults``."""
+
+    faults: Faults
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def fault_of_world(
+    method: Callable[Concatenate[Faults, P], R],
+) -> Callable[Concatenate[HasFaults, P], R]:
+    """Return a method of a world that calls this method of its ``faults``, docstring included."""
+
+    @wraps(method)
+    def call(self: HasFaults, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.faults, *args, **kwargs)
+
+    call.__qualname__ = f"World.{method.__name__}"
+    return call
 
 
 def _ends(ends: Ends) -> tuple[str, ...]:

@@ -219,3 +219,11 @@ class Loop:
     def _raise_stop(self) -> None:
         assert self._stop is not None
         raise self._stop
+
+
+def name_of(condition: Callable[[], bool]) -> str:
+    """Return the name of a condition: that of its function, or the place of the lambda."""
+    if condition.__name__ != "<lambda>":
+        return condition.__name__.replace("_", " ")
+    code = condition.__code__
+    return f"the condition in line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
