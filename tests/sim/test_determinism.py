@@ -29,7 +29,7 @@ for seed in {SEEDS}:
     result = run_swarm(seed)
     assert result.valid is True, result.reason
     history = repr(list(result.history.objects())).encode()
-    story = "".join(map(str, result.story)).encode()
+    story = "".join(map(str, result.narrative)).encode()
     print(digest_of(result.trace), sha256(b"".join(encode_trace(result.trace))).hexdigest(),
           sha256(history).hexdigest(), sha256(story).hexdigest())
 """
