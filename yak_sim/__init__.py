@@ -18,10 +18,13 @@ from yak_sim.world.expect import Expectation, ExpectationFailed
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.narrative import Line
 from yak_sim.world.observers import WorldObserver
+from yak_sim.world.probes import BrokerView, Role
+from yak_sim.world.situations import Situation
 from yak_sim.world.world import World
 
 __all__ = [
     "LOSSES",
+    "BrokerView",
     "DiskSpec",
     "Expectation",
     "ExpectationFailed",
@@ -32,12 +35,14 @@ __all__ = [
     "NetworkFault",
     "RandomChoices",
     "ReplayChoices",
+    "Role",
     "RunResult",
     "Scenario",
     "Script",
     "SettingError",
     "SimConsumer",
     "SimProducer",
+    "Situation",
     "Topology",
     "World",
     "WorldObserver",

@@ -25,7 +25,7 @@ def test_every_record_is_in_every_log_once_and_in_order(seed: int) -> None:
     assert_sound(result)
     for node in result.world.brokers:
         assert log_values(result, node) == LINES
-        assert result.world.disk(node).leo == len(LINES)
+        assert result.world.broker(node).flushed_end == len(LINES)
     assert [read.value for read in result.world.consumers[0].reads] == LINES
     assert [read.offset for read in result.world.consumers[0].reads] == list(range(60))
 

@@ -58,7 +58,7 @@ def test_the_plot_of_a_story_shows_what_its_brokers_know() -> None:
     past = past_of(result.trace)
     for broker in past.brokers:
         node = result.world.broker(broker.node)
-        assert broker.leo[-2][1] == node.log.leo
+        assert broker.leo[-2][1] == node.leo
         assert broker.hw[-2][1] == node.hw
     assert [reign.epoch for reign in past.reigns] == [1, 2]
     assert past.isr[-1][1] == ("n1", "n2", "n3")

@@ -84,7 +84,7 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
     assert result.narrative[0].text == story
     assert len(world.brokers) == int(settings.get("brokers", 3))
     assert world.topology.flush == settings.get("flush", "batch")
-    config = world.broker("n1").config
+    config = world.node("n1").config
     assert config is not None
     assert config.replicate_heartbeat_us == 50_000
     assert config.lease_us == int(settings.get("lease_us", 3_000_000))

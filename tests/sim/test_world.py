@@ -14,6 +14,7 @@ from tests.sim.short_runs import run
 from yak_sim import (
     ExpectationFailed,
     Line,
+    Role,
     Scenario,
     Script,
     World,
@@ -56,12 +57,14 @@ def test_the_leader_is_the_running_one_of_the_highest_epoch() -> None:
         old = str(world.leader)
         world.isolate(old)
         yield world.until(lambda: world.leader not in (None, old), within=seconds(10))
-        assert world.broker(old).role == "leader"
+        assert world.broker(old).role is Role.LEADER
         new = str(world.leader)
         world.crash(new)
         assert world.leader == old
+        assert not world.broker(new).up
+        assert world.broker(new).leo == len(world.log_of(new)) == 0
         with pytest.raises(ValueError, match="not running"):
-            world.broker(new)
+            world.node(new)
         world.heal_everything()
         yield world.until_converged()
 
@@ -73,11 +76,16 @@ def test_a_condition_is_looked_at_after_every_event() -> None:
 
     def story(world: World) -> Script:
         yield from world.until_ready()
-        log = world.broker(str(world.leader)).log
+        leader = str(world.leader)
+
+        def ends() -> tuple[int, int]:
+            view = world.broker(leader)
+            return view.leo, view.flushed_end
+
         world.producer(values=1)
-        yield world.until(lambda: log.leo == 1 and log.durable_end == 0, within=seconds(1))
+        yield world.until(lambda: ends() == (1, 0), within=seconds(1))
         at = world.now_us
-        yield world.until(lambda: log.durable_end == 1, within=seconds(1))
+        yield world.until(lambda: ends() == (1, 1), within=seconds(1))
         assert 0 < world.now_us - at < 20_000
 
     run(story)

@@ -173,7 +173,7 @@ def _result(
         valid=valid,
         reason=reason,
         violations=violations,
-        goals=world.situations.goals(world.faults.unflushed_crashes),
+        goals={situation.value: count for situation, count in world.situations.counts.items()},
         expectations=world.expectations,
         figures=_figures(world),
         trace=world.trace,

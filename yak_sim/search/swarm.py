@@ -23,6 +23,7 @@ from yak_sim.run.scenario import Scenario, run_scenario
 from yak_sim.run.verdict import RunResult
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.plan import LEADER
+from yak_sim.world.situations import Situation
 from yak_sim.world.world import World
 
 FAULTS_END: Final = seconds(8)
@@ -32,10 +33,10 @@ CONVERGES_WITHIN: Final = seconds(40)
 """After everything is healed: an election, ISR changes and retries, many times over."""
 
 WATCHED: Final = (
-    "second leader elected",
-    "suffix truncated",
-    "unknown metadata outcome",
-    "crash between append and flush",
+    Situation.SECOND_LEADER_ELECTED,
+    Situation.SUFFIX_TRUNCATED,
+    Situation.STORE_UNKNOWN,
+    Situation.UNFLUSHED_CRASH,
 )
 """Situations that a campaign must reach to mean anything."""
 
@@ -61,12 +62,12 @@ class Tally:
     """What many seeds came to: how many reached each situation, and those that were not valid."""
 
     seeds: int
-    reached: dict[str, int]
+    reached: dict[Situation, int]
     failed: tuple[RunResult, ...]
     messages: int
     cpu_s: float
 
-    def share(self, situation: str) -> float:
+    def share(self, situation: Situation) -> float:
         """The part of the seeds that reached it at least once."""
         return self.reached[situation] / self.seeds
 

@@ -19,6 +19,7 @@ from yak_sim.physics.engine import Engine
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.store import ANY
 from yak_sim.physics.topology import BROKERS, EVERYONE, STORE
+from yak_sim.world.situations import Situation
 
 Ends: TypeAlias = str | Iterable[str]
 """One node id, ``store``, a group (``brokers``, ``clients``, ``*``), or several."""
@@ -29,17 +30,21 @@ Details: TypeAlias = tuple[tuple[str, int | str], ...]
 class Faults:
     """The faults of one world.
 
-    ``keep`` gets each fault as it begins, ``tell`` a line for the story. ``unflushed_crashes``
-    counts crashes that took batches along which were ordered to be written and not yet flushed.
+    ``keep`` gets each fault as it begins, ``tell`` a line for the narrative, and ``reach`` the
+    situation of a crash with batches that were written and not flushed.
     """
 
     def __init__(
-        self, engine: Engine, keep: Callable[[Fault], None], tell: Callable[[str], None]
+        self,
+        engine: Engine,
+        keep: Callable[[Fault], None],
+        tell: Callable[[str], None],
+        reach: Callable[[Situation], None],
     ) -> None:
-        self.unflushed_crashes = 0
         self._engine = engine
         self._keep = keep
         self._tell = tell
+        self._reach = reach
         self._burnt: dict[NodeId, Micros | None] = {}
         self._after_exit: dict[NodeId, Micros | None] = {}
 
@@ -255,7 +260,7 @@ class Faults:
         left = f", {unflushed} batches were not flushed" if unflushed else ""
         self._tell(f"{node} crashed{left}")
         if unflushed:
-            self.unflushed_crashes += 1
+            self._reach(Situation.UNFLUSHED_CRASH)
         if self._engine.topology.peer_lost:
             for other, machine in self._engine.machines.items():
                 if machine.group == BROKERS and other != node:

@@ -33,8 +33,15 @@ from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop, name_of
 from yak_sim.world.narrative import Narrative, OnStory
 from yak_sim.world.observers import WorldObserver
-from yak_sim.world.probes import broker_on, headline, leader_among, unconverged
-from yak_sim.world.situations import Halted, Situations
+from yak_sim.world.probes import (
+    BrokerView,
+    broker_on,
+    headline,
+    leader_among,
+    unconverged,
+    view_of,
+)
+from yak_sim.world.situations import Halted, Situation, Situations
 
 
 class World:
@@ -97,7 +104,9 @@ class World:
         self.loop = Loop(self.engine.clock, run_limits or Limits())
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
         self.expect = Expect(self)
-        self.faults = Faults(self.engine, self.trace.fault, self.narrative.tell)
+        self.faults = Faults(
+            self.engine, self.trace.fault, self.narrative.tell, self.situations.reach
+        )
         self._halts_expected: dict[NodeId, None] = {}
         self.halts: dict[NodeId, str] = {}
         self.own_figures: dict[str, int] = {}
@@ -147,20 +156,24 @@ class World:
         broker = leader_among(self.machines)
         return None if broker is None or broker.leading is None else broker.leading.start
 
-    def broker(self, node: NodeId) -> Broker:
-        """The live broker, to look at; ValueError while it does not run."""
+    def broker(self, node: NodeId) -> BrokerView:
+        """Return what a broker is like now, whether it runs or not."""
+        return view_of(self.engine.machines[node])
+
+    def node(self, node: NodeId) -> Broker:
+        """Return the live broker, for tests of the protocol; ValueError while it does not run."""
         broker = broker_on(self.engine.machines[node])
         if broker is None:
             raise ValueError(f"{node} is not running")
         return broker
 
-    def disk(self, node: NodeId) -> DiskImage:
-        """What a broker's disk holds now."""
-        return self.engine.machines[node].disk.image
+    def log_of(self, node: NodeId) -> tuple[Batch, ...]:
+        """Return the batches of a broker's log, including those that are being written."""
+        return tuple(self.engine.machines[node].disk.tail.batches)
 
-    def log_of(self, node: NodeId) -> list[Batch]:
-        """The batches of a broker's log, also those that are being written."""
-        return self.engine.machines[node].disk.tail.batches
+    def reached(self, situation: Situation) -> int:
+        """Return how often the run has reached a situation so far."""
+        return self.situations.counts[situation]
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -181,7 +194,7 @@ class World:
 
     def truncations_of(self, node: NodeId) -> tuple[tuple[Offset, Offset], ...]:
         """What a broker cut from its log so far: (end before, end after), in order."""
-        return tuple(self.situations.truncations_by_node.get(node, ()))
+        return tuple(self.situations.truncations.get(node, ()))
 
     # Clients.
 
