@@ -6,7 +6,7 @@ else of it.
 
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import RandomChoices, ReplayChoices
-from yak_sim.physics.disk import LOSSES
+from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, millis, seconds
 from yak_sim.plot.watermarks import describe, plot_watermarks
@@ -23,7 +23,6 @@ from yak_sim.world.situations import Situation
 from yak_sim.world.world import World
 
 __all__ = [
-    "LOSSES",
     "BrokerView",
     "DiskSpec",
     "Expectation",
@@ -31,7 +30,9 @@ __all__ = [
     "Fault",
     "Limits",
     "Line",
+    "LinkFault",
     "LinkSpec",
+    "Loss",
     "NetworkFault",
     "RandomChoices",
     "ReplayChoices",
@@ -43,6 +44,7 @@ __all__ = [
     "SimConsumer",
     "SimProducer",
     "Situation",
+    "StoreKind",
     "Topology",
     "World",
     "WorldObserver",

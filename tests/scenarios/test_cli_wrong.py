@@ -82,7 +82,7 @@ WRONG_WORDS = {
     "sim run leader_failover --set brokers=10": "a simulated cluster has 1 to 9 brokers, not 10",
     "sim run leader_failover --set flush=never": "flush is one of batch, os, not 'never'",
     "sim run leader_failover --set min_isr=0": "min_isr is at least 1, not 0",
-    "sim run leader_failover --set store=disk": "a store is 'model' or 'lua', not 'disk'",
+    "sim run leader_failover --set store=disk": "store must be one of model, lua, got 'disk'",
     "sim run leader_failover --set lease_us=1": "the heartbeat must be shorter than the beat",
     "sim run leader_failover --set peer_lost=1": "peer_lost",
     "sim run leader_failover --timeout 0": "0.0 is not in the range x>0",

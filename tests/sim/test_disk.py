@@ -16,6 +16,7 @@ from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import RandomChoices, ReplayChoices
 from yak_sim.physics.clock import Clock
 from yak_sim.physics.disk import LOSSES, NOTHING, SOME, TORN, UNSYNCED, SimDisk
+from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
 SPEC = DiskSpec(append_us=10, flush_us=100, flush_mean_us=0, save_us=50, save_mean_us=0)
@@ -217,6 +218,6 @@ def test_a_full_disk_refuses_and_leaves_no_gap() -> None:
 
 def test_losses_have_names() -> None:
     """Goal: a misspelt word is noticed. Method: crash with one."""
-    assert LOSSES == ("nothing", "unsynced", "some", "torn")
+    assert LOSSES == tuple(Loss) == ("nothing", "unsynced", "some", "torn")
     with pytest.raises(AssertionError, match="loses one of"):
         bench().disk.crash("everything")

@@ -237,7 +237,7 @@ def test_a_wrong_setting_of_a_world_is_noticed() -> None:
         World(limits={"leese_us": 1})
     with pytest.raises(ValueError, match="acks is one of"):
         World().producer(acks="some")
-    with pytest.raises(ValueError, match="a crash loses one of"):
+    with pytest.raises(ValueError, match="lose must be one of nothing, unsynced, some, torn, got"):
         World().crash("n1", lose="everything")
 
 

@@ -17,7 +17,7 @@ from yak_core.ids import Micros
 from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import Choices, Point, RandomChoices
-from yak_sim.physics.disk import LOSSES, SOME, TORN, UNSYNCED
+from yak_sim.physics.kinds import Loss, StoreKind
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, broker_ids, millis, seconds
 from yak_sim.run.scenario import Scenario, run_scenario
 from yak_sim.run.verdict import RunResult
@@ -119,7 +119,11 @@ def draw_swarm(choices: Choices) -> Swarm:
 
 
 def run_swarm(
-    seed: int, *, rules: Rules | None = None, choices: Choices | None = None, store: str = "model"
+    seed: int,
+    *,
+    rules: Rules | None = None,
+    choices: Choices | None = None,
+    store: str = StoreKind.MODEL,
 ) -> RunResult:
     """Run one seed of the mix to a verdict."""
     deciding = choices or RandomChoices(seed)
@@ -220,13 +224,13 @@ _Draw = Callable[[Point, Micros, str, tuple[str, ...]], _Drawn]
 
 
 def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    lose = LOSSES[point.pick(len(LOSSES))]
+    lose = tuple(Loss)[point.pick(len(Loss))].value
     down = point.between(millis(100), millis(3_000))
     return (Fault(at, "crash", target, down, (("lose", lose),)),)
 
 
 def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    lose = (UNSYNCED, SOME, TORN)[point.pick(3)]
+    lose = (Loss.UNSYNCED, Loss.SOME, Loss.TORN)[point.pick(3)].value
     down = point.between(millis(100), millis(3_000))
     details = (("lose", lose), ("effects", point.between(0, 12)))
     return (Fault(at, "crash_within_step", target, down, details),)
@@ -310,7 +314,7 @@ def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) 
     part_at = crash_at + millis(point.between(0, 1_500))
     return (
         Fault(at, "stall_disk", LEADER, millis(400)),
-        Fault(crash_at, "crash", LEADER, down, (("lose", UNSYNCED),)),
+        Fault(crash_at, "crash", LEADER, down, (("lose", Loss.UNSYNCED.value),)),
         Fault(part_at, "partition", pair, millis(point.between(500, 3_000))),
     )
 

@@ -14,8 +14,8 @@ from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import NEVER, Ratio
-from yak_sim.physics.disk import LOSSES, UNSYNCED
 from yak_sim.physics.engine import Engine
+from yak_sim.physics.kinds import LinkFault, Loss
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.store import ANY
 from yak_sim.physics.topology import BROKERS, EVERYONE, STORE
@@ -55,27 +55,29 @@ class Faults:
 
     # Processes.
 
-    def crash(self, node: NodeId, lose: str = UNSYNCED, *, for_us: Micros | None = None) -> None:
-        """End a process without warning; ``lose`` is one of yak_sim.physics.disk.LOSSES."""
-        if lose not in LOSSES:
-            raise ValueError(f"a crash loses one of {', '.join(LOSSES)}, not {lose!r}")
+    def crash(
+        self, node: NodeId, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
+    ) -> None:
+        """End a process without warning; ``lose`` is a Loss. Raises ValueError for another word."""
+        loss = Loss(lose)
         machine = self._engine.machines[node]
         if not machine.up:
             return
-        self._begin("crash", node, for_us, (("lose", lose),))
-        self._crashed(node, machine.crash(lose), for_us)
+        self._begin("crash", node, for_us, (("lose", loss.value),))
+        self._crashed(node, machine.crash(loss), for_us)
 
     def crash_within_step(
-        self, node: NodeId, effects: int, lose: str = UNSYNCED, *, for_us: Micros | None = None
+        self, node: NodeId, effects: int, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
     ) -> None:
         """Crash after so many more effects, which may be between two effects of one step."""
+        loss = Loss(lose)
         machine = self._engine.machines[node]
         if not machine.up:
             return
-        details: Details = (("lose", lose), ("effects", effects))
+        details: Details = (("lose", loss.value), ("effects", effects))
         self._begin("crash_within_step", node, None, details)
         self._burnt[node] = for_us
-        machine.light_fuse(effects, lose)
+        machine.light_fuse(effects, loss)
 
     def on_fuse_burnt(self, node: NodeId, unflushed: int) -> None:
         """The crash that crash_within_step had prepared has come."""
@@ -130,11 +132,11 @@ class Faults:
         self, sources: Ends, targets: Ends, *, for_us: Micros | None = None
     ) -> NetworkFault:
         """Lose everything on the way from ``sources`` to ``targets``."""
-        return self._on_links("disconnect", "disconnect", sources, targets, False, for_us)
+        return self._on_links("disconnect", LinkFault.DISCONNECT, sources, targets, False, for_us)
 
     def partition(self, one: Ends, other: Ends, *, for_us: Micros | None = None) -> NetworkFault:
         """Lose everything between two sides, in both directions."""
-        return self._on_links("partition", "disconnect", one, other, True, for_us)
+        return self._on_links("partition", LinkFault.DISCONNECT, one, other, True, for_us)
 
     def isolate(
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
@@ -142,7 +144,7 @@ class Faults:
         """Cut a broker off from the other brokers and the store (clients may still reach it)."""
         others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
         return self._on_links(
-            "isolate", "disconnect", node, from_ or (*others, STORE), True, for_us
+            "isolate", LinkFault.DISCONNECT, node, from_ or (*others, STORE), True, for_us
         )
 
     def clog(
@@ -154,7 +156,7 @@ class Faults:
         for_us: Micros | None = None,
     ) -> NetworkFault:
         """Hold everything back; it is delivered all at once when the fault ends."""
-        return self._on_links("clog", "clog", sources, targets, two_way, for_us)
+        return self._on_links("clog", LinkFault.CLOG, sources, targets, two_way, for_us)
 
     def slow_link(
         self,
@@ -168,7 +170,9 @@ class Faults:
     ) -> NetworkFault:
         """Add a fixed delay, or let through only so many bytes a second, or both."""
         details = (("delay_us", delay_us), ("bytes_per_s", bytes_per_s))
-        return self._on_links("slow_link", "slow", sources, targets, two_way, for_us, details)
+        return self._on_links(
+            "slow_link", LinkFault.SLOW, sources, targets, two_way, for_us, details
+        )
 
     def disturb(
         self,
@@ -185,8 +189,9 @@ class Faults:
             ("loss", f"{loss[0]}/{loss[1]}"),
             ("duplicate", f"{duplicate[0]}/{duplicate[1]}"),
         )
+        kind = LinkFault.DISTURB
         return self._on_links(
-            "disturb", "disturb", sources, targets, two_way, for_us, details, loss, duplicate
+            "disturb", kind, sources, targets, two_way, for_us, details, loss, duplicate
         )
 
     def reset(self, one: str, other: str) -> None:
@@ -277,7 +282,7 @@ class Faults:
     def _on_links(
         self,
         word: str,
-        kind: str,
+        kind: LinkFault,
         sources: Ends,
         targets: Ends,
         two_way: bool,

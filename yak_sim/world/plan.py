@@ -15,7 +15,7 @@ from typing import Final
 from yak_core.ids import NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import Ratio
-from yak_sim.physics.disk import UNSYNCED
+from yak_sim.physics.kinds import Loss
 from yak_sim.physics.store import ANY
 from yak_sim.world.faults import Faults
 
@@ -100,14 +100,14 @@ def _ratio(details: _Details, name: str) -> Ratio:
 
 
 def _crash(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
-    faults.crash(target, str(details.get("lose", UNSYNCED)), for_us=fault.for_us)
+    faults.crash(target, str(details.get("lose", Loss.UNSYNCED)), for_us=fault.for_us)
 
 
 def _crash_within_step(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
     faults.crash_within_step(
         target,
         _number(details, "effects", 1),
-        str(details.get("lose", UNSYNCED)),
+        str(details.get("lose", Loss.UNSYNCED)),
         for_us=fault.for_us,
     )
 

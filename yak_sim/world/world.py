@@ -22,6 +22,7 @@ from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault, Header, Trace
 from yak_sim.physics.choices import Choices, RandomChoices
 from yak_sim.physics.engine import Engine, Listener
+from yak_sim.physics.kinds import ProcessEnd, StoreKind
 from yak_sim.physics.machine import Machine
 from yak_sim.physics.topology import Topology, broker_ids
 from yak_sim.world import plan as plans
@@ -61,7 +62,7 @@ class World:
         rules: Rules | None = None,
         flush: str = "batch",
         min_isr: int = 2,
-        store: str = "model",
+        store: str = StoreKind.MODEL,
         peer_lost: bool = False,
         limits: Mapping[str, int] | None = None,
         client_limits: Mapping[str, int] | None = None,
@@ -82,7 +83,7 @@ class World:
             brokers=ids,
             flush=flush,
             min_isr=min(min_isr, brokers),
-            store=store,
+            store=StoreKind(store),
             peer_lost=peer_lost,
             limits=tuple((limits or {}).items()),
             client_limits=tuple((client_limits or {}).items()),
@@ -351,16 +352,17 @@ class World:
         self.narrative.on_note(node, note)
 
     def _on_ended(self, node: NodeId, how: str, reason: str) -> None:
-        if how == "fuse":
-            self.faults.on_fuse_burnt(node, int(reason))
-        elif how == "exit":
-            self.tell(f"{node} stopped, {reason}")
-            self.faults.on_exit(node)
-        else:
-            self.halts[node] = reason
-            self.tell(f"{node} halted: {reason}")
-            if node not in self._halts_expected:
-                self.loop.stop(Halted(node, reason, len(self.trace) - 1))
+        match ProcessEnd(how):
+            case ProcessEnd.FUSE:
+                self.faults.on_fuse_burnt(node, int(reason))
+            case ProcessEnd.EXIT:
+                self.tell(f"{node} stopped, {reason}")
+                self.faults.on_exit(node)
+            case ProcessEnd.HALT:
+                self.halts[node] = reason
+                self.tell(f"{node} halted: {reason}")
+                if node not in self._halts_expected:
+                    self.loop.stop(Halted(node, reason, len(self.trace) - 1))
 
     def _client(
         self,
