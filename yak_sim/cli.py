@@ -12,9 +12,10 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
     from yak_sim.run.verdict import RunResult
     from yak_sim.world.narrative import Line
-
-    NumberType = click.ParamType[int]
-else:
-    NumberType = click.ParamType  # older ones are not generic
 
 SEED_MAX = (1 << 63) - 1
 LINE_BYTES_MAX: Final = 1_000_000
@@ -40,24 +37,6 @@ EXIT_OF = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
 INTERRUPTED: Final = "Interrupted."
 HELP = {"help_option_names": ["-h", "--help"]}
-
-
-class Seed(NumberType):
-    """A whole number from 0 to 2^63 - 1."""
-
-    name = "N"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """The number, or a usage error."""
-        try:
-            seed = int(value)
-        except ValueError:
-            self.fail(f"a seed is a whole number, not {value!r}", param, ctx)
-        if not 0 <= seed <= SEED_MAX:
-            self.fail(f"a seed is from 0 to {SEED_MAX}, not {seed}", param, ctx)
-        return seed
 
 
 def _settings(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
@@ -102,7 +81,9 @@ def list_command(catalog: Catalog) -> None:
         click.echo(f"{name:<18}{story.text.splitlines()[0] if story.text else ''}")
 
 
-SEED_OPTION = click.option("--seed", type=Seed(), help="What the run's chances are drawn from.")
+SEED_OPTION = click.option(
+    "--seed", type=click.IntRange(0, SEED_MAX), metavar="N", help="Random seed."
+)
 INPUT_OPTION = click.option(
     "--input", "input_path", metavar="FILE", help="Lines to use as the records."
 )
@@ -128,37 +109,21 @@ TIMEOUT_OPTION = click.option(
 @SET_OPTION
 @TIMEOUT_OPTION
 @click.pass_obj
-def run(
-    catalog: Catalog,
-    scenario: str,
-    seed: int | None,
-    input_path: str | None,
-    out: str,
-    settings: dict[str, str],
-    timeout: float,
-) -> None:
+def run(catalog: Catalog, /, scenario: str, **options: Any) -> None:
     """Run SCENARIO (a name, or path.py[:name]), print its story, write its run folder."""
-    _run(catalog.load(scenario), scenario, seed, input_path, out, settings, timeout)
+    _run(catalog.load(scenario), scenario, **options)
 
 
 def run_command(story: Scenario) -> None:
-    """The same for a scenario file that is run as a program."""
-
-    @click.command(help=story.text, context_settings=HELP)
-    @SEED_OPTION
-    @INPUT_OPTION
-    @OUT_OPTION
-    @SET_OPTION
-    @TIMEOUT_OPTION
-    def command(
-        seed: int | None,
-        input_path: str | None,
-        out: str,
-        settings: dict[str, str],
-        timeout: float,
-    ) -> None:
-        _run(story, story.name, seed, input_path, out, settings, timeout)
-
+    """Run a scenario file as a program: the same command without its argument."""
+    options = [option for option in run.params if option.name != "scenario"]
+    command = click.Command(
+        story.name,
+        callback=partial(_run, story, story.name),
+        params=options,
+        help=story.text,
+        context_settings=HELP,
+    )
     command()
 
 

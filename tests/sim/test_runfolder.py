@@ -28,20 +28,17 @@ from yak_sim.run.run_folder import (
     write_run,
 )
 from yak_sim.world.expect import Expectation
+from yak_sim.world.history import History
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ["yak", "sim", "run", "made_up", "--seed", "7", "--input", "two words.txt"]
 
 
-class Rows:
+def one_row() -> History:
     """A history of one row."""
-
-    def objects(self) -> Iterator[Mapping[str, object]]:
-        """One invocation."""
-        names = ("i", "t_us", "client", "process", "type", "f", "value")
-        values = (0, 5, "p1", 0, "invoke", "send", ["é"])
-        rest = ("offset", "broker", "epoch", "hw", "error")
-        yield {**dict(zip(names, values, strict=True)), **dict.fromkeys(rest)}
+    history = History()
+    history.invoke(5, "p1", 0, "send", ("é".encode(),))
+    return history
 
 
 @dataclass
@@ -57,7 +54,7 @@ class Result:
     expectations: Sequence[Expectation] = (Expectation("Order is kept", True),)
     figures: Mapping[str, int] = field(default_factory=lambda: {"steps": 3})
     trace: Trace = field(default_factory=lambda: Tale(1).trace())
-    history: Rows = field(default_factory=Rows)
+    history: History = field(default_factory=one_row)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -115,16 +112,13 @@ def test_where_no_link_can_be_made_the_run_is_written_and_that_is_said(
     """Goal: a file system without links is no obstacle. Method: a folder in the link's place."""
     (tmp_path / "made_up" / "latest").mkdir(parents=True)
     (tmp_path / "made_up" / "latest" / "mine").write_text("keep")
-    notes: list[str] = []
-    folder = write_run(Result(), tmp_path, COMMAND, notes.append)
+    folder = write_run(Result(), tmp_path, COMMAND)
     assert names_in(folder) == sorted(FILES)
-    assert len(notes) == 1
-    assert notes[0].startswith(f"no link {tmp_path / 'made_up' / 'latest'} could be made (")
-    assert notes[0].endswith(f"this run is in {folder}")
+    [note] = capsys.readouterr().err.splitlines()
+    assert note.startswith(f"no link {tmp_path / 'made_up' / 'latest'} could be made (")
+    assert note.endswith(f"this run is in {folder}")
     assert names_in(tmp_path / "made_up") == ["7", "latest"]
     assert names_in(tmp_path / "made_up" / "latest") == ["mine"]
-    write_run(Result(), tmp_path, COMMAND)
-    assert capsys.readouterr().err.strip() == notes[0]
 
 
 def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ Any :class:`yak_core.contract.host.Node` can be put on a machine here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.events import Received
@@ -25,16 +26,18 @@ from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
 
 
+def _ignore(*_news: object) -> None:
+    """Do nothing: no listener."""
+
+
+@dataclass(slots=True)
 class Listener:
-    """Whom the engine tells what happened; each entry may be replaced before the run."""
+    """What the engine calls when something happens; MachineShared explains the arguments."""
 
-    __slots__ = ("on_crash", "on_ended", "on_note", "on_state")
-
-    def __init__(self) -> None:
-        self.on_note: Callable[[NodeId, Note], None] = _ignore_note
-        self.on_crash: Callable[[NodeId, DiskImage], None] = _ignore_crash
-        self.on_ended: Callable[[NodeId, str, str], None] = _ignore_end
-        self.on_state: Callable[[PartitionState], None] = _ignore_record
+    on_note: Callable[[NodeId, Note], None] = _ignore
+    on_crash: Callable[[NodeId, DiskImage], None] = _ignore
+    on_ended: Callable[[NodeId, str, str], None] = _ignore
+    on_state: Callable[[PartitionState], None] = _ignore
 
 
 class Engine:
@@ -103,19 +106,3 @@ def payload_bytes(payload: object) -> int:
         case ProduceRequest(batch=batch):
             return 100 + batch.size
     return 100
-
-
-def _ignore_note(node: NodeId, note: Note) -> None:
-    """Nobody listens."""
-
-
-def _ignore_crash(node: NodeId, image: DiskImage) -> None:
-    """Nobody listens."""
-
-
-def _ignore_end(node: NodeId, how: str, reason: str) -> None:
-    """Nobody listens."""
-
-
-def _ignore_record(state: PartitionState) -> None:
-    """Nobody listens."""

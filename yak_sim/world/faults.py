@@ -132,31 +132,30 @@ class Faults:
         self, sources: Ends, targets: Ends, *, for_us: Micros | None = None
     ) -> NetworkFault:
         """Lose everything on the way from ``sources`` to ``targets``."""
-        return self._on_links("disconnect", LinkFault.DISCONNECT, sources, targets, False, for_us)
+        fault = NetworkFault(LinkFault.DISCONNECT, _ends(sources), _ends(targets))
+        return self._on_links("disconnect", fault, for_us)
 
     def partition(self, one: Ends, other: Ends, *, for_us: Micros | None = None) -> NetworkFault:
         """Lose everything between two sides, in both directions."""
-        return self._on_links("partition", LinkFault.DISCONNECT, one, other, True, for_us)
+        fault = NetworkFault(LinkFault.DISCONNECT, _ends(one), _ends(other), two_way=True)
+        return self._on_links("partition", fault, for_us)
 
     def isolate(
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
     ) -> NetworkFault:
-        """Cut a broker off from the other brokers and the store (clients may still reach it)."""
+        """Lose everything between a broker and the other brokers and the store, not the clients."""
         others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
+        far = _ends(from_ or (*others, STORE))
         return self._on_links(
-            "isolate", LinkFault.DISCONNECT, node, from_ or (*others, STORE), True, for_us
+            "isolate", NetworkFault(LinkFault.DISCONNECT, (node,), far, two_way=True), for_us
         )
 
     def clog(
-        self,
-        sources: Ends,
-        targets: Ends,
-        *,
-        two_way: bool = False,
-        for_us: Micros | None = None,
+        self, sources: Ends, targets: Ends, *, two_way: bool = False, for_us: Micros | None = None
     ) -> NetworkFault:
         """Hold everything back; it is delivered all at once when the fault ends."""
-        return self._on_links("clog", LinkFault.CLOG, sources, targets, two_way, for_us)
+        fault = NetworkFault(LinkFault.CLOG, _ends(sources), _ends(targets), two_way)
+        return self._on_links("clog", fault, for_us)
 
     def slow_link(
         self,
@@ -169,10 +168,11 @@ class Faults:
         for_us: Micros | None = None,
     ) -> NetworkFault:
         """Add a fixed delay, or let through only so many bytes a second, or both."""
-        details = (("delay_us", delay_us), ("bytes_per_s", bytes_per_s))
-        return self._on_links(
-            "slow_link", LinkFault.SLOW, sources, targets, two_way, for_us, details
+        fault = NetworkFault(
+            LinkFault.SLOW, _ends(sources), _ends(targets), two_way, delay_us, bytes_per_s
         )
+        details = (("delay_us", delay_us), ("bytes_per_s", bytes_per_s))
+        return self._on_links("slow_link", fault, for_us, details)
 
     def disturb(
         self,
@@ -185,14 +185,13 @@ class Faults:
         for_us: Micros | None = None,
     ) -> NetworkFault:
         """Lose or repeat messages at random."""
-        details: Details = (
+        ends = _ends(sources), _ends(targets)
+        fault = NetworkFault(LinkFault.DISTURB, *ends, two_way, loss=loss, duplicate=duplicate)
+        details = (
             ("loss", f"{loss[0]}/{loss[1]}"),
             ("duplicate", f"{duplicate[0]}/{duplicate[1]}"),
         )
-        kind = LinkFault.DISTURB
-        return self._on_links(
-            "disturb", kind, sources, targets, two_way, for_us, details, loss, duplicate
-        )
+        return self._on_links("disturb", fault, for_us, details)
 
     def reset(self, one: str, other: str) -> None:
         """Break the connection of two brokers: both are told, what was under way is lost."""
@@ -280,38 +279,18 @@ class Faults:
             self.restart(node)
 
     def _on_links(
-        self,
-        word: str,
-        kind: LinkFault,
-        sources: Ends,
-        targets: Ends,
-        two_way: bool,
-        for_us: Micros | None,
-        details: Details = (),
-        loss: Ratio = NEVER,
-        duplicate: Ratio = NEVER,
+        self, kind: str, fault: NetworkFault, for_us: Micros | None, details: Details = ()
     ) -> NetworkFault:
-        numbers = dict(details)
-        fault = NetworkFault(
-            kind,
-            _ends(sources),
-            _ends(targets),
-            two_way,
-            int(numbers.get("delay_us", 0)),
-            int(numbers.get("bytes_per_s", 0)),
-            loss,
-            duplicate,
-        )
-        target = _target(fault.sources, fault.targets, two_way)
-        self._begin(word, target, for_us, details)
-        self._tell(f"{word.replace('_', ' ')} {target}")
+        target = _target(fault)
+        self._begin(kind, target, for_us, details)
+        self._tell(f"{kind.replace('_', ' ')} {target}")
         self._engine.network.add(fault)
         self._later(for_us, partial(self._end, fault))
         return fault
 
     def _end(self, fault: NetworkFault) -> None:
         if self._engine.network.remove(fault):
-            target = _target(fault.sources, fault.targets, fault.two_way)
+            target = _target(fault)
             self._begin("heal", target, None)
             self._tell(f"healed: {target}")
 
@@ -350,5 +329,6 @@ def _ends(ends: Ends) -> tuple[str, ...]:
     return (ends,) if isinstance(ends, str) else tuple(ends)
 
 
-def _target(sources: tuple[str, ...], targets: tuple[str, ...], two_way: bool) -> str:
-    return f"{','.join(sources)}{'|' if two_way else '>'}{','.join(targets)}"
+def _target(fault: NetworkFault) -> str:
+    sign = "|" if fault.two_way else ">"
+    return f"{','.join(fault.sources)}{sign}{','.join(fault.targets)}"

@@ -39,6 +39,12 @@ class History:
     def __init__(self) -> None:
         self.rows: list[Row] = []
 
+    def invoke(
+        self, at_us: Micros, client: NodeId, process: int, f: str, values: tuple[bytes, ...] = ()
+    ) -> None:
+        """Add the beginning of an operation."""
+        self.rows.append(Row(at_us, client, process, "invoke", f, values, -1, None, -1, -1, ""))
+
     def objects(self) -> Iterator[dict[str, object]]:
         """One JSON object a row; -1 and empty become null."""
         for number, row in enumerate(self.rows):

@@ -100,7 +100,7 @@ class World:
             choices or RandomChoices(seed),
             self.trace,
             self._observers,
-            self._listener(),
+            Listener(self._on_note, self._on_crash, self._on_ended, self._on_state),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
@@ -330,14 +330,6 @@ class World:
         for node in self.brokers:
             machine = self.engine.add_broker(node, lambda _node: new_broker(rules), config)
             self.engine.clock.after(0, machine.start)
-
-    def _listener(self) -> Listener:
-        listener = Listener()
-        listener.on_note = self._on_note
-        listener.on_ended = self._on_ended
-        listener.on_state = self._on_state
-        listener.on_crash = self._on_crash
-        return listener
 
     def _on_state(self, state: PartitionState) -> None:
         for observer in self._observers:
