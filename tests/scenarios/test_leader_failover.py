@@ -84,7 +84,7 @@ def test_the_producer_was_told_the_truth(seed: int) -> None:
     assert all((batch.resolved_us < crashed_us) == (batch.epoch == 1) for batch in sent)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 199, 200, 201, 402, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 200, 201, 1000])
 def test_any_number_of_lines_works(count: int) -> None:
     """Goal: one line is enough, and many go in bigger batches. Method: a run of each size."""
     lines = [b"%d" % number for number in range(count)]

@@ -87,14 +87,6 @@ def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
     assert "<svg" in (folder / "watermarks.svg").read_text(encoding="utf-8")
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Goal: folders can be compared. Method: two writes, all files."""
-    first = write_run(Result(), tmp_path / "a", COMMAND)
-    second = write_run(Result(), tmp_path / "b", COMMAND)
-    for name in FILES:
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
-
-
 def test_latest_leads_to_the_run_written_last(tmp_path: Path) -> None:
     """Goal: nobody has to look for the last run. Method: two seeds."""
     for seed in (7, 8):

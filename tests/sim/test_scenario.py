@@ -131,6 +131,34 @@ def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
     assert verdict(story) == (False, "The scenario raised Awkward: on purpose.")
 
 
+def no_event(_world: World) -> Script:
+    yield 5  # type: ignore[misc]
+
+
+def no_yield_from(world: World) -> Script:
+    yield world.until_ready()  # type: ignore[misc]
+
+
+def no_such_broker(world: World) -> Script:
+    yield from world.until_ready()
+    world.crash("n7")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (no_event, "TypeError: it yielded 5"),
+        (no_yield_from, "yield from"),
+        (no_such_broker, "KeyError: 'n7'"),
+    ],
+)
+def test_a_mistake_of_a_script_is_the_reason(function: Any, said: str) -> None:
+    """Goal: whoever writes a scenario learns what is wrong. Method: three likely mistakes."""
+    result = run_scenario(scenario()(function))
+    assert result.valid is False
+    assert said in result.reason
+
+
 def test_a_claim_that_fails_is_the_reason() -> None:
     """Goal: the sentence of the claim. Method: claim nonsense; catch one; let one pass."""
 
