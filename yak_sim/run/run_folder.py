@@ -17,13 +17,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from yak_core.trace.json_scalars import Misfit
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
 from yak_core.trace.recorder import Trace
-from yak_sim.world.expect import Expectation
-from yak_sim.world.history import History
+from yak_sim.run.verdict import RunResult
 
 SCHEMA: Final = 2
 RENAMED: Final = {"claims": "expectations"}
@@ -40,18 +39,8 @@ PART: Final = ".part"
 LATEST: Final = "latest"
 
 HISTORY_FIELDS: Final = (
-    "i",
-    "t_us",
-    "client",
-    "process",
-    "type",
-    "f",
-    "value",
-    "offset",
-    "broker",
-    "epoch",
-    "hw",
-    "error",
+    *("i", "t_us", "client", "process", "type", "f", "value"),
+    *("offset", "broker", "epoch", "hw", "error"),
 )
 VERDICT_FIELDS: Final = ("scenario", "seed", "valid", "digest", "violations", "goals", "figures")
 
@@ -66,32 +55,7 @@ class FormatError(ValueError):
     """A file is not what it should be. One sentence, without a full stop."""
 
 
-class Result(Protocol):
-    """What a run came to, as far as its folder tells it."""
-
-    @property
-    def scenario(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def valid(self) -> bool | str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def violations(self) -> Sequence[Mapping[str, str | int]]: ...
-    @property
-    def goals(self) -> Mapping[str, int]: ...
-    @property
-    def expectations(self) -> Sequence[Expectation]: ...
-    @property
-    def figures(self) -> Mapping[str, int]: ...
-    @property
-    def trace(self) -> Trace: ...
-    @property
-    def history(self) -> History: ...
-
-
-def write_run(result: Result, out: Path, command: Sequence[str]) -> Path:
+def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
     """Write the folder of a run and return it; ``command`` are the words that repeat the run.
 
     A link ``latest`` that cannot be made is said on standard error. Raises OutputError when
@@ -186,7 +150,7 @@ def _file(path: Path, name: str) -> Path:
 
 
 def _write_files(
-    result: Result, folder: Path, command: Sequence[str]
+    result: RunResult, folder: Path, command: Sequence[str]
 ) -> list[tuple[str, Exception]]:
     """All files; sentences on those whose contents could not be made. OSError ends it."""
     failures: list[tuple[str, Exception]] = []
@@ -242,7 +206,7 @@ def _word(valid: bool | str) -> str:
     return valid if isinstance(valid, str) else str(valid).lower()
 
 
-def _verdict(result: Result, digest: str | None) -> bytes:
+def _verdict(result: RunResult, digest: str | None) -> bytes:
     verdict = {
         "schema": SCHEMA,
         "scenario": result.scenario,

@@ -18,7 +18,15 @@ from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import Choices, Point, RandomChoices
 from yak_sim.physics.kinds import Loss, StoreKind
-from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, broker_ids, millis, seconds
+from yak_sim.physics.topology import (
+    STORE,
+    DiskSpec,
+    LinkSpec,
+    Topology,
+    broker_ids,
+    millis,
+    seconds,
+)
 from yak_sim.run.scenario import Scenario, run_scenario
 from yak_sim.run.verdict import RunResult
 from yak_sim.world.loop import Limits, Script
@@ -236,16 +244,13 @@ def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[st
     return (Fault(at, "crash_within_step", target, down, details),)
 
 
-def _stop(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "stop", target, point.between(0, millis(2_000))),)
+def _lasting(kind: str, low_ms: int, high_ms: int, on: str = "") -> _Draw:
+    """A fault that lasts for a drawn time, of the target or of ``on``."""
 
+    def draw(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+        return (Fault(at, kind, on or target, point.between(millis(low_ms), millis(high_ms))),)
 
-def _pause(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "pause", target, point.between(millis(50), millis(4_000))),)
-
-
-def _isolate(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "isolate", target, point.between(millis(300), millis(4_000))),)
+    return draw
 
 
 def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
@@ -270,10 +275,6 @@ def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) 
     return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
 
 
-def _store_outage(point: Point, at: Micros, _target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "store_outage", "store", point.between(millis(200), millis(2_500))),)
-
-
 def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
     calls = ("any", "cas")[point.pick(2)]
     return (
@@ -291,10 +292,6 @@ def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) 
     details = (("delay_us", point.between(millis(50), millis(2_000))),)
     for_us = point.between(millis(300), millis(3_000))
     return (Fault(at, "slow_link", f"{target}>{other}", for_us, details),)
-
-
-def _stall_disk(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "stall_disk", target, point.between(millis(50), millis(2_000))),)
 
 
 def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
@@ -324,16 +321,16 @@ _CRASHES: Final = ("crash", "crash_within_step", "handover")
 _KINDS: Final[dict[str, _Draw]] = {
     "crash": _crash,
     "crash_within_step": _crash_within_step,
-    "stop": _stop,
-    "pause": _pause,
-    "isolate": _isolate,
+    "stop": _lasting("stop", 0, 2_000),
+    "pause": _lasting("pause", 50, 4_000),
+    "isolate": _lasting("isolate", 300, 4_000),
     "one_way": _one_way,
     "partition": _partition,
-    "store_outage": _store_outage,
+    "store_outage": _lasting("store_outage", 200, 2_500, on=STORE),
     "lose_reply": _lose_reply,
     "clog": _clog,
     "slow_link": _slow_link,
-    "stall_disk": _stall_disk,
+    "stall_disk": _lasting("stall_disk", 50, 2_000),
     "reset": _reset,
     "handover": _handover,
 }
