@@ -19,17 +19,10 @@ from yak_core.ids import LogGeneration, Micros, Offset
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Point
 from yak_sim.physics.clock import NORMAL, Callbacks, Clock
+from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
 Order: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
-
-NOTHING: Final = "nothing"
-UNSYNCED: Final = "unsynced"
-SOME: Final = "some"
-TORN: Final = "torn"
-LOSSES: Final = (NOTHING, UNSYNCED, SOME, TORN)
-"""What a crash takes away: nothing that was ordered; everything that was not flushed; some of it
-from the end, by the draw; or the last batch only, torn in the middle of its write."""
 
 _DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
@@ -139,29 +132,29 @@ class SimDisk:
         )
         return self.image.unsynced + in_queue
 
-    def crash(self, lose: str) -> None:
-        """The process ends without warning, and this is lost: one of LOSSES.
+    def crash(self, lose: Loss) -> None:
+        """The process ends without warning, and this is lost: ``lose``.
 
         Orders that were under way took place or did not, in order. A cut that was not flushed may
         be undone, and then the cut batches are there again.
         """
         queue = self._queue
         carried_out = len(queue)
-        if lose == UNSYNCED:
+        if lose == Loss.UNSYNCED:
             carried_out = 0
-        elif lose == SOME:
+        elif lose == Loss.SOME:
             carried_out -= self._point.pick(len(queue) + 1)
         for _ in range(carried_out):
             self._act(queue.popleft().order)
         unsynced = self.image.unsynced
-        if lose == UNSYNCED:
+        if lose == Loss.UNSYNCED:
             self.image.crash(0)
-        elif lose == SOME:
+        elif lose == Loss.SOME:
             self.image.crash(unsynced - self._point.pick(unsynced + 1))
-        elif lose == TORN and unsynced > 0:
+        elif lose == Loss.TORN and unsynced > 0:
             self.image.crash(unsynced - 1)
         else:
-            assert lose in LOSSES, f"a crash loses one of {LOSSES}, not {lose!r}"
+            assert lose in (Loss.NOTHING, Loss.TORN)
             self.image.flush()
         self._forget()
 

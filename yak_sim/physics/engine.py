@@ -7,10 +7,12 @@ Any :class:`yak_core.contract.host.Node` can be put on a machine here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.events import Received
 from yak_core.contract.host import Observer, Recorder
+from yak_core.contract.messages import FetchResponse, ProduceRequest, Replicate
 from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
@@ -25,16 +27,18 @@ from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
 
 
+def _ignore(*_news: object) -> None:
+    """Do nothing: no listener."""
+
+
+@dataclass(slots=True)
 class Listener:
-    """Whom the engine tells what happened; each entry may be replaced before the run."""
+    """What the engine calls when something happens; MachineShared explains the arguments."""
 
-    __slots__ = ("on_crash", "on_ended", "on_note", "on_state")
-
-    def __init__(self) -> None:
-        self.on_note: Callable[[NodeId, Note], None] = _ignore_note
-        self.on_crash: Callable[[NodeId, DiskImage], None] = _ignore_crash
-        self.on_ended: Callable[[NodeId, str, str], None] = _ignore_end
-        self.on_state: Callable[[PartitionState], None] = _ignore_record
+    on_note: Callable[[NodeId, Note], None] = _ignore
+    on_crash: Callable[[NodeId, DiskImage], None] = _ignore
+    on_ended: Callable[[NodeId, str, str], None] = _ignore
+    on_state: Callable[[PartitionState], None] = _ignore
 
 
 class Engine:
@@ -97,25 +101,9 @@ class Engine:
 
 def payload_bytes(payload: object) -> int:
     """About how many bytes a payload takes on the wire; batches count, the rest is small."""
-    message = payload.message if isinstance(payload, Received) else payload
-    size = 100
-    for batch in getattr(message, "batches", ()):
-        size += batch.size
-    single = getattr(message, "batch", None)
-    return size if single is None else size + single.size
-
-
-def _ignore_note(node: NodeId, note: Note) -> None:
-    """Nobody listens."""
-
-
-def _ignore_crash(node: NodeId, image: DiskImage) -> None:
-    """Nobody listens."""
-
-
-def _ignore_end(node: NodeId, how: str, reason: str) -> None:
-    """Nobody listens."""
-
-
-def _ignore_record(state: PartitionState) -> None:
-    """Nobody listens."""
+    match payload.message if isinstance(payload, Received) else payload:
+        case Replicate(batches=batches) | FetchResponse(batches=batches):
+            return 100 + sum(batch.size for batch in batches)
+        case ProduceRequest(batch=batch):
+            return 100 + batch.size
+    return 100

@@ -21,6 +21,7 @@ from yak_core.model.fuse import Fuse
 from yak_sim.physics.backend import OnAnswer, SimBackend
 from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.kinds import Loss, ProcessEnd
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link, Receive
 from yak_sim.physics.store import StoreAnswer
@@ -74,7 +75,7 @@ class Machine:
         self._build = build
         self._held: list[Callable[[], None]] | None = None
         self._fuse: Fuse | None = None
-        self._fuse_loses = ""
+        self._fuse_loses = Loss.NOTHING
         shared.network.join(node_id, group, link, self._inlet)
 
     @property
@@ -112,7 +113,7 @@ class Machine:
         recovered = self.disk.image.recovered()
         self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
 
-    def crash(self, lose: str) -> int:
+    def crash(self, lose: Loss) -> int:
         """End the process between two steps and lose something; return how much was unflushed."""
         assert self.host is not None, f"{self.node_id} is not running"
         unflushed = self.disk.unflushed
@@ -121,7 +122,7 @@ class Machine:
         self.shared.on_crash(self.node_id, self.disk.image)
         return unflushed
 
-    def light_fuse(self, effects: int, lose: str) -> None:
+    def light_fuse(self, effects: int, lose: Loss) -> None:
         """Crash after so many more effects, which may be in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
         self.put_out_fuse()
@@ -192,13 +193,13 @@ class Machine:
         """The node stops for good, because going on could break a promise."""
         self._end()
         self.disk.settle()
-        self.shared.on_ended(self.node_id, "halt", reason)
+        self.shared.on_ended(self.node_id, ProcessEnd.HALT, reason)
 
     def on_exit(self, clean: bool) -> None:
         """The node has stopped as it was asked."""
         self._end()
         self.disk.settle()
-        self.shared.on_ended(self.node_id, "exit", "clean" if clean else "not clean")
+        self.shared.on_ended(self.node_id, ProcessEnd.EXIT, "clean" if clean else "not clean")
 
     def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
         if self.host is host:
@@ -215,9 +216,9 @@ class Machine:
         self._fuse = None
         self.stopping = False
 
-    def _burn_down(self, lose: str) -> None:
+    def _burn_down(self, lose: Loss) -> None:
         unflushed = self.crash(lose)
-        self.shared.on_ended(self.node_id, "fuse", str(unflushed))
+        self.shared.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
 
     def _inlet(self, src: str) -> Receive:
         """Who takes what comes from ``src``."""
