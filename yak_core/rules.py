@@ -342,9 +342,9 @@ class Rules:
     is_newer: Callable[[tuple[Epoch, int], tuple[Epoch, int]], bool] = is_newer
     is_superseded: Callable[[BrokerEpoch, BrokerEpoch], bool] = is_superseded
     note_epoch_start: Callable[[EpochIndex, Epoch, Offset], None] = note_epoch_start
-    accept_replicate: Callable[
-        [Epoch, NodeId | None, Epoch, NodeId], ReplicateDecision
-    ] = accept_replicate
+    accept_replicate: Callable[[Epoch, NodeId | None, Epoch, NodeId], ReplicateDecision] = (
+        accept_replicate
+    )
     truncation_point: Callable[[EpochIndex, Offset, Offset, bool, Replicate], Offset] = (
         truncation_point
     )

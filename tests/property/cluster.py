@@ -47,7 +47,7 @@ class Cluster:
         self.min_isr = min_isr
         self.copies: dict[NodeId, tuple[BrokerEpoch, DiskImage]] = {}
         self.counts = Counts()
-        self.invariants = Invariants(NODES)
+        self.invariants = Invariants(NODES, check_every=1)
         self.world = Manual(
             observers=(self.invariants, Tally(self.counts)), backend_type=WatchedBackend
         )

@@ -1,9 +1,10 @@
-"""How a broker looks from outside: snapshots and descriptions; must never change it."""
+"""How a broker looks from outside: snapshots, descriptions, remarks; must never change it."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from yak_core.broker.context import Context
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
@@ -13,6 +14,7 @@ from yak_core.broker.replica_log import Log
 from yak_core.broker.store_session import StoreSession
 from yak_core.contract.messages import DescribeRequest, DescribeResponse, ReplicaStatus
 from yak_core.contract.node import Snapshot
+from yak_core.contract.notes import IsrExpanded, IsrShrunk, PartitionStateObserved
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.metadata.partition_state import PartitionState
 
@@ -84,7 +86,7 @@ def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
     """The broker's own view of the cluster, for clients."""
     partition = broker.partition
     log = broker.log
-    positions = {} if broker.leading is None else broker.leading.positions
+    positions = {} if broker.leading is None else broker.leading.positions()
     return DescribeResponse(
         correlation=request.correlation,
         node=broker.node_id,
@@ -111,7 +113,7 @@ def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
     partition = broker.partition
     assert partition is not None
     assert broker.leading is not None
-    ends = tuple((f"leo:{n}", str(end)) for n, end in sorted(broker.leading.positions.items()))
+    ends = tuple((f"leo:{n}", str(end)) for n, end in sorted(broker.leading.positions().items()))
     return (
         ("epoch", str(broker.epoch)),
         ("hw", str(broker.log.hw)),
@@ -119,3 +121,15 @@ def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
         ("leader", broker.node_id),
         *ends,
     )
+
+
+def note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:
+    """Remark on what changed between two records."""
+    context.note(PartitionStateObserved(state.partition_epoch, state.leader_epoch))
+    before = state.isr if known is None else known.isr
+    removed = tuple(node for node in before if node not in state.isr)
+    added = tuple(node for node in state.isr if node not in before)
+    if removed:
+        context.note(IsrShrunk(state.isr, removed, state.partition_epoch))
+    if added:
+        context.note(IsrExpanded(state.isr, added, state.partition_epoch))

@@ -56,9 +56,7 @@ class Readers:
         else:
             self._answer(call, request, ErrorCode.NONE)
 
-    def list_offsets(
-        self, call: CallId, request: ListOffsetsRequest, epoch_start: Offset
-    ) -> None:
+    def list_offsets(self, call: CallId, request: ListOffsetsRequest, epoch_start: Offset) -> None:
         """Answer with the earliest or latest offset, as the leader knows it."""
         log = self.log
         offset: Offset | None = log.log_start
@@ -97,6 +95,11 @@ class Readers:
     def drop_call(self, call: CallId) -> None:
         """The caller went away."""
         self.parked.drop(call)
+
+    def check(self) -> None:
+        """Assert that what waits is bounded, and waits for what cannot be read yet."""
+        self.parked.check()
+        assert len(self.parked) <= self.context.config.waiting_max, "polls are bounded"
 
     def arm(self) -> None:
         """Wake up when the first poll runs out of time."""

@@ -22,7 +22,7 @@ from yak_core.ids import NO_EPOCH, BrokerEpoch, Epoch, NodeId, Offset
 
 
 class Follower:
-    """A follower's state in one epoch; ``verified`` is what it proved equal to the leader's log."""
+    """A follower's state in one epoch."""
 
     __slots__ = (
         "context",
@@ -42,12 +42,26 @@ class Follower:
 
     def begin(self, leader: NodeId | None) -> None:
         """A new epoch: nothing is verified, nothing is owed."""
+        #: Up to here the log is equal to the leader's: in [0, the log's end].
         self.verified: Offset = 0
+        #: No message of this epoch's leader has come yet.
         self.first_of_epoch = True
+        #: Who leads this epoch; None while it is not known.
         self.leader = leader
+        #: Something verified waits for the disk before it is acknowledged.
         self.ack_owed = False
+        #: Largest number of a message that was taken in; 0 before the first.
         self.seq = 0
+        #: Newest position that was acknowledged; -1 before the first ack.
         self.acked: Offset = -1
+
+    def check(self) -> None:
+        """Assert the bounds above."""
+        assert 0 <= self.verified <= self.log.leo, "what is verified is in the log"
+        assert not self.ack_owed or self.leader is not None, "an ack is owed to a leader"
+        if self.first_of_epoch:
+            assert self.verified == 0, "a new epoch has proved nothing"
+            assert not self.ack_owed, "and owes nothing"
 
     def on_replicate(self, message: Replicate, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
         """A message of this epoch's leader."""

@@ -22,7 +22,14 @@ from yak_core.broker.saved_state import HW_KEY
 from yak_core.broker.shutdown import TIMER_STOP
 from yak_core.broker.store_session import TIMER_PROPOSAL, TIMER_READ, TIMER_RENEW
 from yak_core.contract.effects import Answer, SaveState, Send
-from yak_core.contract.events import Called, Received, TimerFired
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    MetaReply,
+    PeerLost,
+    Received,
+    TimerFired,
+)
 from yak_core.contract.messages import (
     DescribeRequest,
     Fenced,
@@ -41,6 +48,12 @@ from yak_core.ids import NO_EPOCH, CallId, Epoch, NodeId
 from yak_core.rules import ReplicateDecision
 
 # -- peers --------------------------------------------------------------------------------------
+
+
+def on_peer_lost(broker: Broker, event: PeerLost) -> None:
+    """A link broke: that matters to a leader only."""
+    if broker.leading is not None:
+        broker.leading.on_peer_lost(event.peer)
 
 
 def on_peer_message(broker: Broker, event: Received) -> None:
@@ -128,6 +141,12 @@ PEER_MESSAGES: Final[Mapping[type, Callable[[Broker, NodeId, Never], None]]] = M
 
 
 # -- clients ------------------------------------------------------------------------------------
+
+
+def on_cancelled(broker: Broker, event: Cancelled) -> None:
+    """A caller went away."""
+    broker.readers.drop_call(event.call)
+    broker.writers.drop_call(event.call)
 
 
 def on_call(broker: Broker, event: Called) -> None:
@@ -254,3 +273,11 @@ TIMERS: Final[Mapping[str, Callable[[Broker], None]]] = MappingProxyType(
     }
 )
 """Key of each timer that a broker sets, and what it is for."""
+
+
+# -- the store ----------------------------------------------------------------------------------
+
+
+def on_meta_reply(broker: Broker, event: MetaReply) -> None:
+    """A metadata call ended."""
+    broker.session.on_reply(event.call, event.outcome)

@@ -34,7 +34,6 @@ class Leader:
         "partition",
         "broker_epoch",
         "progress",
-        "positions",
         "pending_isr",
         "maximal_isr",
         "shipping",
@@ -54,15 +53,25 @@ class Leader:
         self.context = context
         self.log = log
         self.session = session
+        #: The epoch that is led; the newest one that this broker knows.
         self.epoch = epoch
+        #: Where the epoch begins: the log's end at the election.
         self.start: Offset = log.leo
+        #: The newest record of this epoch.
         self.partition = partition
+        #: What this start registered as.
         self.broker_epoch = broker_epoch
+        #: The ISR of the outstanding proposal; None while there is none.
         self.pending_isr: tuple[NodeId, ...] | None = None
+        #: Recorded and proposed members together, sorted.
         self.maximal_isr = partition.isr
+        #: Shipments under way and whom they are for.
         self.shipping: dict[OpId, NodeId] = {}
+        #: Number of the newest message.
         self.seq = 0
+        #: When the last heartbeat was made.
         self.ticked_at = context.now
+        #: What is known of each other replica.
         # Members of the ISR start as caught up, or the first write would throw them out (F33).
         self.progress: dict[NodeId, Progress] = {
             node: Progress(
@@ -73,7 +82,17 @@ class Leader:
             for node in partition.replicas
             if node != context.node
         }
-        self.positions: dict[NodeId, Offset] = {context.node: log.position}
+
+    def check(self) -> None:
+        """Assert the bounds above, and those of each follower's progress."""
+        assert self.start <= self.log.leo, "a leader cuts nothing"
+        members = {*self.partition.isr, *(self.pending_isr or ())}
+        assert self.maximal_isr == tuple(sorted(members)), "who might be in sync"
+        assert self.pending_isr is None or self.session.proposal is not None, "proposed and open"
+        for node, progress in self.progress.items():
+            progress.check(self.log.leo)
+            known = self.shipping.get(progress.shipping)
+            assert progress.shipping == 0 or known == node, "a shipment has one receiver"
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -172,7 +191,6 @@ class Leader:
             return
         progress.acked(message.match)
         progress.track_lag(self.context.now, self.log.leo)
-        self.positions[src] = progress.match
         self.advance()
         self._maybe_expand(src, progress)
         self.send_pending(src)
@@ -208,17 +226,19 @@ class Leader:
             progress.begin_probe(self.log.leo)
             progress.match = UNKNOWN
             progress.acked_at = -1
-            self.positions.pop(node, None)
         progress.broker_epoch = broker_epoch
 
     # -- the high watermark ---------------------------------------------------------------------
 
     def on_log_progress(self) -> None:
         """The own position moved: the leader is a follower of itself (F61)."""
-        position = self.log.position
-        if position != self.positions[self.context.node]:
-            self.positions[self.context.node] = position
-            self.advance()
+        self.advance()
+
+    def positions(self) -> dict[NodeId, Offset]:
+        """What each replica is known to hold; without those who proved nothing."""
+        positions = {node: p.match for node, p in self.progress.items() if p.match != UNKNOWN}
+        positions[self.context.node] = self.log.position
+        return positions
 
     def advance(self) -> None:
         """Move the high watermark as far as the maximal ISR allows."""
@@ -227,7 +247,7 @@ class Leader:
             log.hw,
             self.partition.isr,
             self.maximal_isr,
-            self.positions,
+            self.positions(),
             self.partition.effective_min_isr,
         )
         if hw > log.hw and log.raise_hw(min(hw, log.leo)):

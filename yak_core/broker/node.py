@@ -5,7 +5,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from yak_core.broker.handlers import on_call, on_peer_message, on_timer
+from yak_core.broker.handlers import (
+    on_call,
+    on_cancelled,
+    on_meta_reply,
+    on_peer_lost,
+    on_peer_message,
+    on_timer,
+)
 from yak_core.broker.roles import Broker, Handlers
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import (
@@ -28,10 +35,10 @@ HANDLERS: Final[Handlers] = MappingProxyType(
         Received: on_peer_message,
         TimerFired: on_timer,
         DiskDone: Broker.on_disk_done,
-        MetaReply: Broker.on_meta_reply,
+        MetaReply: on_meta_reply,
         Called: on_call,
-        Cancelled: Broker.on_cancelled,
-        PeerLost: Broker.on_peer_lost,
+        Cancelled: on_cancelled,
+        PeerLost: on_peer_lost,
         StopAsked: Broker.on_stop_asked,
     }
 )

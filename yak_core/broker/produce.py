@@ -217,6 +217,14 @@ class Writers:
         if due:
             self._arm_for(min(due))
 
+    def check(self) -> None:
+        """Assert that a timer ends each wait in time."""
+        for waiting in (self.awaiting_commit, self.awaiting_append):
+            waiting.check()
+            for entry in waiting.entries.values():
+                assert self.armed is not None, "a timer ends each wait"
+                assert self.armed <= entry.deadline, "and in time"
+
     def _arm_for(self, deadline: Micros) -> None:
         self.armed = deadline
         wait = max(0, deadline - self.context.now)

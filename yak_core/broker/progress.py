@@ -47,18 +47,45 @@ class Progress:
     )
 
     def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
+        #: Which start of the follower this is about; never falls.
         self.broker_epoch = broker_epoch
+        #: Whether ``next`` is a guess.
         self.state = ProgressState.PROBE
+        #: What the follower proved: UNKNOWN or an end in [0, the leader's end].
         self.match: Offset = UNKNOWN
+        #: Where the next message attaches: in [match, the leader's end].
         self.next = at
+        #: A probe is under way; False while replicating.
         self.paused = False
+        #: (end, bytes) of each message sent ahead of the acks, ends rising, the last at most
+        #: ``next``; empty while probing.
         self.inflight: deque[tuple[Offset, int]] = deque()
+        #: The bytes of ``inflight``, added up.
         self.inflight_bytes = 0
+        #: The SendLog under way, 0 for none; 0 while probing.
         self.shipping: OpId = OpId(0)
+        #: When a message last left for the follower; -1 before the first.
         self.sent_at: Micros = -1
+        #: When the follower last had all that the leader had, as far as acks tell.
         self.caught_up_at = caught_up_at
+        #: When the ack came that ``leo_at_ack`` belongs to; -1 before the first.
         self.acked_at: Micros = -1
+        #: The leader's end at ``acked_at``; -1 before the first ack.
         self.leo_at_ack: Offset = -1
+
+    def check(self, leo: Offset) -> None:
+        """Assert the bounds above; ``leo`` is the leader's end."""
+        assert UNKNOWN <= self.match <= self.next <= leo, "match and next lie in the log in order"
+        assert self.inflight_bytes == sum(size for _, size in self.inflight), "bytes in flight"
+        if self.state is ProgressState.PROBE:
+            assert not self.inflight, "nothing is in flight while probing"
+            assert self.shipping == 0, "and nothing is shipped"
+            return
+        assert not self.paused, "only a probe is waited for"
+        before = self.match
+        for end, _ in self.inflight:
+            assert before < end <= self.next, "what is in flight rises from match to next"
+            before = end
 
     def begin_probe(self, at: Offset) -> None:
         """Back to guessing, from ``at``; what was in flight is given up."""

@@ -36,12 +36,18 @@ class TailBatch:
 
 
 @value
-class Pending:
-    """A disk order that has not completed: ``append`` or ``flush``, up to ``end``."""
+class PendingAppend:
+    """An append up to ``end`` of ``size`` bytes that has not completed."""
 
-    kind: str
     end: Offset
     size: int
+
+
+@value
+class PendingFlush:
+    """A flush of all below ``end`` that has not completed."""
+
+    end: Offset
 
 
 class Log:
@@ -66,18 +72,31 @@ class Log:
 
     def __init__(self, context: Context, recovered: Recovered, hw: Offset) -> None:
         self.context = context
+        #: Offset of the first record that is kept; at most ``hw``.
         self.log_start = recovered.log_start
+        #: End of what is ordered; at least each of the other ends.
         self.leo = recovered.leo
+        #: End of what is written and readable: in [durable_end, leo].
         self.appended_end = recovered.leo
+        #: End of what is flushed.
         self.durable_end = recovered.leo
+        #: High watermark: in [log_start, leo]; never falls while this process lives.
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
+        #: Number of truncations and changes of role so far.
         self.generation = 0
+        #: Where each leader epoch begins; the last start is at most ``leo``.
         self.epochs = EpochIndex(recovered.epochs)
+        #: The idempotence table up to ``leo``.
         self.producers = ProducerTable(recovered.producers, context.config.producers_max)
+        #: The same up to ``hw``.
         self.stable = fork_of(self.producers)
+        #: The batches that end above ``hw``, ends rising up to ``leo``.
         self.tail: deque[TailBatch] = deque()
-        self.pending: dict[OpId, Pending] = {}
+        #: Orders of this generation without a completion, oldest first.
+        self.pending: dict[OpId, PendingAppend | PendingFlush] = {}
+        #: The bytes of the appends among them.
         self.pending_bytes = 0
+        #: Whether acks mean flushed.
         self.flush_each = context.config.flush == "batch"
         for header in recovered.headers:
             self._remember(header)
@@ -93,7 +112,7 @@ class Log:
             size += batch.size
         self.leo = batches[-1].end
         op = self.context.op()
-        self.pending[op] = Pending("append", self.leo, size)
+        self.pending[op] = PendingAppend(self.leo, size)
         self.pending_bytes += size
         self.context.emit(AppendLog(op, LogGeneration(self.generation), batches))
         if self.flush_each:
@@ -102,7 +121,7 @@ class Log:
     def flush(self) -> OpId:
         """Order a flush of all that was ordered before."""
         op = self.context.op()
-        self.pending[op] = Pending("flush", self.leo, 0)
+        self.pending[op] = PendingFlush(self.leo)
         self.context.emit(FlushLog(op, LogGeneration(self.generation)))
         return op
 
@@ -142,7 +161,7 @@ class Log:
             return
         if order.end > self.appended_end:
             self.appended_end = order.end
-        if order.kind == "append":
+        if isinstance(order, PendingAppend):
             self.pending_bytes -= order.size
         elif order.end > self.durable_end:
             self.durable_end = order.end
@@ -160,6 +179,25 @@ class Log:
     def position(self) -> Offset:
         """What this replica may claim to hold: flushed, or written where acks mean written."""
         return self.durable_end if self.flush_each else self.appended_end
+
+    def check(self) -> None:
+        """Assert the bounds that the fields name, in time of what is not committed."""
+        assert 0 <= self.log_start <= self.hw <= self.leo, "start, high watermark, end"
+        assert self.durable_end <= self.appended_end <= self.leo, "flushed, written, ordered"
+        before = self.hw
+        for batch in self.tail:
+            assert before < batch.end, "the tail rises from the high watermark"
+            before = batch.end
+        assert before == self.leo, "the tail ends where the log ends"
+        size = 0
+        before = self.log_start
+        for order in self.pending.values():
+            assert before <= order.end <= self.leo, "orders rise, and name what is in the log"
+            before = order.end
+            if isinstance(order, PendingAppend):
+                size += order.size
+        assert size == self.pending_bytes, "bytes without a completion"
+        self.epochs.check(self.leo)
 
     def _remember(self, batch: Batch) -> None:
         end = batch.end

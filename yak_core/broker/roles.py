@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Never, TypeAlias
 
 from yak_core.broker.context import Context, LeaderHint
-from yak_core.broker.describe import snapshot_of
+from yak_core.broker.describe import note_record, snapshot_of
 from yak_core.broker.election import schedule
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
@@ -28,12 +28,9 @@ from yak_core.broker.store_session import StoreSession
 from yak_core.config import BrokerConfig, check_config
 from yak_core.contract.effects import Effect, Exit, Halt, SetTimer
 from yak_core.contract.events import (
-    Cancelled,
     DiskDone,
     Event,
-    MetaReply,
     NoSpace,
-    PeerLost,
     Started,
     StopAsked,
 )
@@ -41,9 +38,6 @@ from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import (
     BecameFollower,
     BecameLeader,
-    IsrExpanded,
-    IsrShrunk,
-    PartitionStateObserved,
     SteppedDown,
 )
 from yak_core.errors import ErrorCode
@@ -140,6 +134,28 @@ class Broker:
     def snapshot(self) -> Snapshot:
         """What this broker is like now; see :mod:`yak_core.broker.describe`."""
         return snapshot_of(self)
+
+    def check(self) -> None:
+        """Assert what holds between two steps, whatever the rules decide.
+
+        These are slips of the code, not breaks of the protocol: those are for
+        :mod:`yak_core.invariants`, which sees all brokers.
+        """
+        assert not self.context.out, "the effects of a step are taken"
+        self.log.check()
+        self.session.check()
+        self.follower.check()
+        self.readers.check()
+        self.writers.check()
+        if self.phase is Phase.RUNNING:
+            assert self.broker_epoch != 0, "it has registered"
+            assert self.partition is not None, "and knows the record"
+        leading = self.leading
+        if leading is not None:
+            assert self.phase is Phase.RUNNING, "who stops leads no more"
+            assert self.context.hint == LeaderHint(self.node_id, leading.epoch), "it knows it leads"
+            assert leading.partition is self.partition, "one view of the record"
+            leading.check()
 
     @property
     def role(self) -> Role:
@@ -241,7 +257,7 @@ class Broker:
             return
         known = self.partition
         self.partition = state
-        _note_record(self.context, known, state)
+        note_record(self.context, known, state)
         self._take_role(state)
         if (
             self.phase is Phase.RUNNING
@@ -298,9 +314,6 @@ class Broker:
         self.context.note(SteppedDown(epoch, seen, unknown))
 
     # -- the store ------------------------------------------------------------------------------
-
-    def on_meta_reply(self, event: MetaReply) -> None:
-        self.session.on_reply(event.call, event.outcome)
 
     def on_watch(self) -> None:
         """The watch moved: when may this broker stand for election?"""
@@ -364,10 +377,6 @@ class Broker:
             self._enter_epoch(epoch, leader)
         self.session.order_read()
 
-    def on_peer_lost(self, event: PeerLost) -> None:
-        if self.leading is not None:
-            self.leading.on_peer_lost(event.peer)
-
     def heartbeat(self) -> None:
         """A leader speaks to its followers, and sets the timer for the next time."""
         if self.leading is not None:
@@ -375,25 +384,6 @@ class Broker:
             self.context.emit(SetTimer(TIMER_HEARTBEAT, period, period))
             self.leading.on_heartbeat()
 
-    # -- clients --------------------------------------------------------------------------------
-
-    def on_cancelled(self, event: Cancelled) -> None:
-        self.readers.drop_call(event.call)
-        self.writers.drop_call(event.call)
-
     def fork(self) -> Broker:
         """A copy that shares only immutable values."""
         return fork_of(self)
-
-
-
-def _note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:
-    """Remark on what changed between two records."""
-    context.note(PartitionStateObserved(state.partition_epoch, state.leader_epoch))
-    before = state.isr if known is None else known.isr
-    removed = tuple(node for node in before if node not in state.isr)
-    added = tuple(node for node in state.isr if node not in before)
-    if removed:
-        context.note(IsrShrunk(state.isr, removed, state.partition_epoch))
-    if added:
-        context.note(IsrExpanded(state.isr, added, state.partition_epoch))

@@ -111,13 +111,30 @@ class StoreSession:
     def __init__(self, context: Context, owner: Owner, saved: PartitionState | None) -> None:
         self.context = context
         self.owner = owner
+        #: The newest record that was seen; None before the first of all starts.
         self.seen = saved
+        #: Records on their way to the disk, oldest first; the last one is ``seen``.
         self.saving: dict[OpId, PartitionState] = {}
+        #: Calls without an answer, oldest first: at most one read and one renewal among them.
         self.open: dict[CallId, OpenCall] = {}
+        #: The one outstanding proposal.
         self.proposal: Proposal | None = None
+        #: How long the leader's lease has not been renewed.
         self.watch = LeaseWatch()
+        #: Until when this broker holds its own lease; never falls.
         self.lease_deadline: Micros = 0
+        #: What this start registered as; 0 before that, and no lease is renewed then.
         self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
+
+    def check(self) -> None:
+        """Assert the bounds above."""
+        kinds = [call.kind for call in self.open.values()]
+        assert kinds.count(CallKind.READ) <= 1, "one read at a time"
+        assert kinds.count(CallKind.RENEW) <= (self.broker_epoch != 0), "one renewal, registered"
+        if self.saving:
+            assert next(reversed(self.saving.values())) is self.seen, "the newest is saved last"
+        for call in self.open.values():
+            assert call.floor is None or self.seen is not None, "what was known is not forgotten"
 
     # -- what the broker asks for ---------------------------------------------------------------
 

@@ -38,8 +38,10 @@ class LeaderFinder:
     def redirected(self, src: NodeId, leader: NodeId | None, epoch: Epoch) -> None:
         """``src`` does not lead; it named ``leader`` in ``epoch``, if it knows of one."""
         news = epoch > self.epoch
-        if leader is not None and leader != src and (
-            news or (epoch == self.epoch and leader != self.suspect)
+        if (
+            leader is not None
+            and leader != src
+            and (news or (epoch == self.epoch and leader != self.suspect))
         ):
             self.epoch = epoch
             self.target = leader

@@ -68,6 +68,10 @@ class LiveBroker(Protocol):
     leader: NodeId | None
     partition: PartitionState | None
 
+    def check(self) -> None:
+        """Assert what must hold within this broker between two steps."""
+        ...
+
     @property
     def hw(self) -> Offset:
         """High watermark."""

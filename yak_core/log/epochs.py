@@ -19,8 +19,18 @@ class EpochIndex:
     __slots__ = ("epochs", "starts")
 
     def __init__(self, entries: tuple[tuple[Epoch, Offset], ...] = ()) -> None:
+        #: The epochs, each larger than the one before it.
         self.epochs: list[Epoch] = [epoch for epoch, _ in entries]
+        #: Where they begin, each above the one before it.
         self.starts: list[Offset] = [start for _, start in entries]
+
+    def check(self, leo: Offset) -> None:
+        """Assert that both lists rise, and end within a log that ends at ``leo``."""
+        assert len(self.epochs) == len(self.starts), "a start for each epoch"
+        for at in range(1, len(self.epochs)):
+            assert self.epochs[at - 1] < self.epochs[at], "epochs rise"
+            assert self.starts[at - 1] < self.starts[at], "starts rise"
+        assert not self.starts or self.starts[-1] <= leo, "an epoch begins within the log"
 
     def entries(self) -> tuple[tuple[Epoch, Offset], ...]:
         """All (epoch, start) pairs in order."""

@@ -107,9 +107,7 @@ class Manual:
         place.starts += 1
         place.reason = ""
         place.exited_clean = None
-        place.host = Host(
-            node_id, place.starts, place.build, place, self.recorder, self.observers
-        )
+        place.host = Host(node_id, place.starts, place.build, place, self.recorder, self.observers)
         recovered = place.disk.image.recovered()
         place.deliver(Started(node_id, place.config, nonce_of(node_id, place.starts), recovered))
 

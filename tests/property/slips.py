@@ -1,0 +1,64 @@
+"""Slips of the code that no rule is about, each with the own check of the broker that notices.
+
+Must never hold a wrong decision: those are the mutants of the rules, for the invariants to catch.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from yak_core.broker.leader import Leader
+from yak_core.broker.progress import Progress, ProgressState
+from yak_core.broker.store_session import StoreSession
+from yak_core.ids import Offset
+from yak_core.metadata.store_calls import CallKind, Read
+
+
+@dataclass(frozen=True)
+class Slip:
+    """A method written wrongly, and what the check says of it."""
+
+    owner: type
+    method: str
+    wrong: Callable[..., Any]
+    sentence: str
+
+
+def _acked_keeps_the_bytes(self: Progress, match: Offset) -> None:
+    self.match = max(self.match, match)
+    while self.inflight and self.inflight[0][0] <= self.match:
+        self.inflight.popleft()
+    if self.state is ProgressState.PROBE:
+        self.begin_probe(self.match)
+        self.state = ProgressState.REPLICATE
+    elif self.next < self.match:
+        self.next = self.match
+
+
+def _maximal_forgets_the_proposal(self: Leader) -> None:
+    self.maximal_isr = self.partition.isr
+
+
+def _reads_twice(self: StoreSession) -> None:
+    self._call(CallKind.READ, Read())
+
+
+SLIPS: Final = {
+    "acked bytes stay in flight": Slip(
+        Progress, "acked", _acked_keeps_the_bytes, "bytes in flight"
+    ),
+    "the proposed ISR is forgotten": Slip(
+        Leader, "_set_maximal", _maximal_forgets_the_proposal, "who might be in sync"
+    ),
+    "a second read while one is open": Slip(
+        StoreSession, "order_read", _reads_twice, "one read at a time"
+    ),
+}
+
+
+def is_own_check(error: AssertionError) -> bool:
+    """Did one of the broker's ``check`` methods raise this?"""
+    return any(frame.name == "check" for frame in traceback.extract_tb(error.__traceback__))
