@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 # Run as a script, only docs/ would be on the path.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.words import (
+from docs.table_text import (
     BY_ENTRY,
     KAFKA_NAMES,
     READING,

@@ -25,6 +25,7 @@ and leaves the payload alone; the edge writes the position into the bytes when i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from struct import Struct
 from typing import TypeAlias
 
@@ -122,6 +123,22 @@ def placed(batch: Batch, base_offset: int, epoch: int) -> Batch:
     )
 
 
+def carrying(batch: Batch, data: bytes) -> Batch:
+    """The same handle with these bytes of the batch."""
+    return Batch(
+        batch.base_offset,
+        batch.epoch,
+        batch.count,
+        batch.producer_id,
+        batch.producer_epoch,
+        batch.base_sequence,
+        batch.max_timestamp,
+        batch.size,
+        batch.crc,
+        data,
+    )
+
+
 def stamped(batch: Batch) -> bytes:
     """The bytes for disk and wire, with the handle's position; the same object if it is there."""
     data = whole(batch)
@@ -157,17 +174,13 @@ def seal(
     rest = rest[_COUNT_AT:]
     crc = crc32c(rest, crc32c(middle))
     front = _FRONT.pack(batch.base_offset, batch.size - LENGTH_EXCLUDES, batch.epoch, MAGIC, crc)
-    return Batch(
-        batch.base_offset,
-        batch.epoch,
-        batch.count,
-        producer_id,
-        producer_epoch,
-        base_sequence,
-        batch.max_timestamp,
-        batch.size,
-        crc,
-        b"".join((front, middle, rest)),
+    return replace(
+        batch,
+        producer_id=producer_id,
+        producer_epoch=producer_epoch,
+        base_sequence=base_sequence,
+        crc=crc,
+        data=b"".join((front, middle, rest)),
     )
 
 

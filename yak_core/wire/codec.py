@@ -23,7 +23,15 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import Final, cast
 
-from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Batch, BatchError, parse, read_header
+from yak_core.batch import (
+    BATCH_BYTES_MAX,
+    HEADER_BYTES,
+    Batch,
+    BatchError,
+    carrying,
+    parse,
+    read_header,
+)
 from yak_core.batch.header import HEADER, LENGTH_EXCLUDES, Buffer
 from yak_core.contract.messages import Message
 from yak_core.wire.layouts import BATCH, LAYOUTS, VERSION, CodecError, Layout
@@ -140,18 +148,7 @@ def _unchecked(view: Buffer, at: int) -> Batch:
     data = bytes(view[at : at + header.size])
     if len(data) != header.size:
         return parse(view, at)  # which says what is missing
-    return Batch(
-        header.base_offset,
-        header.epoch,
-        header.count,
-        header.producer_id,
-        header.producer_epoch,
-        header.base_sequence,
-        header.max_timestamp,
-        header.size,
-        header.crc,
-        data,
-    )
+    return carrying(header, data)
 
 
 def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:

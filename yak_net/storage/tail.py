@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from yak_core.batch import Batch, stamped
+from yak_core.batch import Batch, carrying, stamped
 from yak_core.contract.effects import AppendLog, TruncateLog
 from yak_core.ids import NO_EPOCH, Offset
 
@@ -127,18 +127,7 @@ def positioned(batch: Batch) -> Batch:
     data = stamped(batch)
     if data is batch.data:
         return batch
-    return Batch(
-        batch.base_offset,
-        batch.epoch,
-        batch.count,
-        batch.producer_id,
-        batch.producer_epoch,
-        batch.base_sequence,
-        batch.max_timestamp,
-        batch.size,
-        batch.crc,
-        data,
-    )
+    return carrying(batch, data)
 
 
 def joined(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:
