@@ -33,7 +33,7 @@ from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
 from yak_net.http.streams import ClientStream
 from yak_net.metadata.redis_store import RedisStore
 from yak_net.runtime.backend import End, NetBackend, OnAnswer, wall_ms
-from yak_net.runtime.note_log import tell
+from yak_net.runtime.note_log import log_note
 from yak_net.runtime.settings import BrokerSettings, SettingsError
 from yak_net.runtime.tracing import FileRecorder, PromptRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, accept
@@ -317,7 +317,7 @@ class BrokerServer:
             rows = describe(broker, DescribeRequest(0)).replicas
             self._urls = {row.node: row.url for row in rows if row.url}
             self.peers.learn(self._urls)
-        tell(note)
+        log_note(note)
 
     async def _watch_store(self, store: RedisStore) -> None:
         said = store.problem

@@ -52,7 +52,7 @@ def configure(*, verbose: bool) -> None:
     )
 
 
-def tell(note: Note) -> None:
+def log_note(note: Note) -> None:
     """Log one remark."""
     if isinstance(note, QUIET) and not _verbose:
         return  # before its words are made: they come with every batch
