@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from docs.words import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
 from tests.tidy.tree import ROOT, sources
 from yak_core import config, rules
 
