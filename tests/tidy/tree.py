@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("yak_core", "yak_sim", "yak_net")
 PRODUCT = (*PACKAGES, "scenarios", "notebooks", "benchmarks", "yak_cli.py", "yak")
-NOT_OURS = {"build", "dist", "node_modules", "out", "vendor", "__pycache__"}
+NOT_OURS = {"build", "dist", "node_modules", "out", "samples", "vendor", "__pycache__"}
 TEXT = {"", ".cfg", ".ini", ".ipynb", ".json", ".jsonl", ".lua", ".md", ".py", ".sh", ".toml"}
 TEXT |= {".golden", ".html", ".js", ".lock", ".txt", ".yaml", ".yml"}
 
