@@ -30,13 +30,14 @@ from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
 from yak_net.http.gateway import Gone, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
-from yak_net.http.streams import ClientStream
+from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import RedisStore
-from yak_net.runtime.backend import End, NetBackend, OnAnswer, wall_ms
+from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.note_log import tell
 from yak_net.runtime.settings import BrokerSettings, SettingsError
+from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder, PromptRecorder
-from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, accept
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
 from yak_net.storage import Storage, StorageError, open_storage
 
 STOP_US: Final = 10_000_000
