@@ -185,6 +185,7 @@ def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
         run(cluster, story)
 
 
+@pytest.mark.long
 def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
     """Goal: with one of three brokers left, a record ends as not written or unknown, and it is so.
 
