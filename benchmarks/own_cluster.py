@@ -21,10 +21,10 @@ from typing import Final, TypeVar
 from benchmarks import redis_peer
 from benchmarks.procs import Flow, Latencies, Meter
 from yak_core.batch import HEADER_BYTES, Builder
-from yak_core.clients.producer import Producer as ProducerNode
-from yak_core.config import ClientConfig
+from yak_core.clients.producer import build_producer
+from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult, SendBatch, SendResult
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, NodeId
 from yak_net.client.consumer import Consumer
@@ -101,7 +101,7 @@ class OwnCluster:
         """Confirmed records of whole batches, each record encoded and each batch sent as one."""
 
         async def work() -> Flow:
-            runtime = ClientRuntime("bench", ProducerNode(), _client_config, self.servers)
+            runtime = ClientRuntime("bench", build_producer, _client_config, self.servers)
             try:
                 await runtime.start(READY_S)
                 _check(await runtime.ask(_batch(value, HEADER_BYTES + 2 * len(value))))
@@ -211,8 +211,8 @@ def _batch(value: bytes, batch_bytes: int) -> SendBatch:
     return SendBatch(builder.build())
 
 
-def _client_config(brokers: tuple[NodeId, ...]) -> ClientConfig:
-    return ClientConfig(brokers)
+def _client_config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
+    return ProducerConfig(brokers)
 
 
 def _check(result: ClientResult) -> None:
@@ -250,7 +250,7 @@ class _Confirming:
 async def produce_alone(value: bytes, seconds: float) -> Flow:
     """Records that ``Producer.send`` takes in when nothing else costs anything."""
 
-    def confirming(_: str, __: Node, ___: MakeConfig, ____: tuple[str, ...]) -> Runtime:
+    def confirming(_: str, __: Build, ___: MakeConfig, ____: tuple[str, ...]) -> Runtime:
         return _Confirming()
 
     async with Producer("127.0.0.1:1", max_batch_size=BATCH_BYTES, runtime=confirming) as producer:

@@ -61,7 +61,7 @@ EVENTS_PER_SECOND: Final = 5_000
 """Bare events per simulated second of the other subjects, so that both take about as long."""
 FAST_DISK: Final = DiskSpec(append_us=10, flush_us=50, flush_mean_us=50)
 """For more than one producer: the usual one takes 1 ms a flush, and could not keep up."""
-UNLIMITED: Final = Limits(wall_s=3600.0, watch=False)
+UNLIMITED: Final = Limits(wall_s=3600.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,10 +67,10 @@ def first_plot(world: World, *, delay_ms: int = 500) -> Script:
     yield world.sleep(seconds=1.4)
     world.tell("this is the moment of the table below")
     for node in world.brokers:
-        world.figure(f"LEO of {node}", world.broker(node).log.leo)
+        world.figure(f"LEO of {node}", world.broker(node).leo)
         world.figure(f"HW of {node}", world.broker(node).hw)
     world.figure("read", len(consumer.reads))
-    world.figure("gap", world.broker(leader).log.leo - world.broker(leader).hw)
+    world.figure("gap", world.broker(leader).leo - world.broker(leader).hw)
 
     world.heal(slow)
     yield world.sleep(seconds=1)

@@ -129,21 +129,22 @@ def main(check: bool, out: Path, only: tuple[Path, ...]) -> None:
     """Run the lessons (by default all) in a Jupyter kernel and write their notebooks."""
     stale = False
     for lesson in only or lessons():
+        path = out / f"{lesson.stem}.ipynb"
+        if check and not path.exists():
+            click.echo(f"{path.name}: it is missing")
+            stale = True
+            continue
         try:
             built = build(lesson)
         except subprocess.CalledProcessError as error:
             raise click.ClickException(
                 f"{lesson.name} cannot be built:\n{error.stderr.decode(errors='replace')}"
             ) from error
-        path = out / f"{lesson.stem}.ipynb"
         if not check:
             path.write_text(text_of(built), encoding="utf-8")
             click.echo(f"wrote {path}")
             continue
-        if path.exists():
-            faults = differences(json.loads(path.read_text(encoding="utf-8")), built)
-        else:
-            faults = ["it is missing"]
+        faults = differences(json.loads(path.read_text(encoding="utf-8")), built)
         stale = stale or bool(faults)
         for fault in faults or ["it is up to date"]:
             click.echo(f"{path.name}: {fault}")

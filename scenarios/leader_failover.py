@@ -81,7 +81,6 @@ def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int
     committed = batches // 2
     unreplicated = min(2, (batches - committed + 1) // 2)
     unflushed = min(2, batches - committed - unreplicated)
-    leader = world.broker(held.node)
 
     producer.send(committed)
     yield world.until(
@@ -89,7 +88,7 @@ def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int
         within=seconds(60),
         what="the first half of the lines is confirmed",
     )
-    held.committed = leader.hw
+    held.committed = world.broker(held.node).hw
     world.tell(f"half of the lines: {held.committed} records are committed")
 
     # Slower than the lease: what the old leader sends from now on arrives after the election.
@@ -97,21 +96,22 @@ def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int
     world.slow_link(held.node, others, delay_us=seconds(8))
     producer.send(unreplicated)
     yield world.until(
-        lambda: producer.held and leader.log.durable_end == producer.sent_count,
+        lambda: producer.held and world.broker(held.node).flushed_end == producer.sent_count,
         within=seconds(5),
         what="the next records are flushed at the leader",
     )
-    held.flushed = leader.log.durable_end
+    held.flushed = world.broker(held.node).flushed_end
     world.tell(f"{held.flushed - held.committed} more are flushed by {held.node}, by nobody else")
 
     world.stall_disk(held.node, for_us=seconds(60))
     producer.send(unflushed)
     yield world.until(
-        lambda: producer.held and leader.log.leo == producer.sent_count,
+        lambda: producer.held and world.broker(held.node).leo == producer.sent_count,
         within=seconds(5),
         what="the last records reach the leader",
     )
-    held.written = leader.log.leo
+    leader = world.broker(held.node)
+    held.written = leader.leo
     world.tell(f"{held.written - held.flushed} more are written by {held.node}, and not flushed")
     world.expect.that(
         "Only committed records are confirmed",
@@ -143,7 +143,7 @@ def crash_and_elect(world: World, held: Held, producer: SimProducer) -> Script:
 def bring_it_back(world: World, held: Held, producer: SimProducer) -> Script:
     """The old leader returns with what its disk kept, and everything converges."""
     yield world.sleep(seconds=1)
-    found = world.disk(held.node).leo
+    found = world.broker(held.node).leo
     world.expect.that(
         f"The {held.written - held.flushed} unflushed records are lost with the crash",
         found == held.flushed,

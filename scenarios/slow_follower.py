@@ -29,11 +29,12 @@ def slow_follower(world: World) -> Script:
     yield world.sleep(seconds=0.5)
     held = world.broker(leader).hw
     yield world.sleep(seconds=1)
+    view = world.broker(leader)
     world.expect.that(
         "The slow follower holds the high watermark up while it is in the ISR",
-        world.broker(leader).hw == held and world.broker(leader).log.leo > held,
+        view.hw == held and view.leo > held,
         expected=f"the high watermark to stand at {held}",
-        happened=f"it is {world.broker(leader).hw} of {world.broker(leader).log.leo}",
+        happened=f"it is {view.hw} of {view.leo}",
     )
     yield world.until(
         lambda: world.isr == rest, within=seconds(6), what=f"{slow} has left the ISR"

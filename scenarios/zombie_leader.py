@@ -9,7 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from yak_sim import NetworkFault, Script, World, run_as_script, scenario, seconds
+from yak_sim import (
+    NetworkFault,
+    Role,
+    Script,
+    Situation,
+    World,
+    run_as_script,
+    scenario,
+    seconds,
+)
 
 RECORDS = 80
 
@@ -32,9 +41,8 @@ def zombie_leader(world: World) -> Script:
     others = tuple(node for node in world.brokers if node != zombie)
     deaf = (world.disconnect(others, zombie), world.partition(zombie, "store"))
     mute = world.disconnect(zombie, others)
-    old = world.broker(zombie)
-    epoch = old.epoch
-    before = old.hw
+    epoch = world.broker(zombie).epoch
+    before = world.broker(zombie).hw
     confirmed = world.acked_in(epoch)
     yield world.until(
         lambda: world.leader not in (None, zombie), within=seconds(10), what="another one leads"
@@ -43,13 +51,14 @@ def zombie_leader(world: World) -> Script:
     # A client that has heard of nobody else still reaches the old leader.
     late = world.producer(values=[b"to the zombie"], rate_per_s=1, first=zombie)
     yield world.sleep(seconds=2)
+    old = world.broker(zombie)
     world.expect.that(
         f"{zombie} still believes that it leads",
-        old.role == "leader" and old.epoch == epoch,
+        old.role is Role.LEADER and old.epoch == epoch,
         expected=f"{zombie} to lead epoch {epoch} in its own eyes",
         happened=f"it is a {old.role} in epoch {old.epoch}",
     )
-    alone = old.log.leo - before
+    alone = old.leo - before
     world.expect.that(
         f"{zombie} appends what reaches it, and confirms nothing of it",
         alone > 0 and old.hw == before and world.acked_in(epoch) == confirmed,
@@ -91,14 +100,14 @@ def hear_again(
     """First the others hear the zombie, and refuse it; then it hears them, and knows."""
     world.heal(mute)
     yield world.until(
-        lambda: world.situations.goals(0)["stale message fenced"] > 0,
+        lambda: world.reached(Situation.STALE_MESSAGE_FENCED) > 0,
         within=seconds(5),
         what=f"a message of {zombie} is fenced",
     )
     for fault in deaf:
         world.heal(fault)
     yield world.until(
-        lambda: world.broker(zombie).role == "follower",
+        lambda: world.broker(zombie).role is Role.FOLLOWER,
         within=seconds(5),
         what=f"{zombie} steps down",
     )

@@ -6,6 +6,8 @@ liveness: heartbeat << beat << lease, and store time-out << lease. Safety rests 
 
 from __future__ import annotations
 
+from typing import Final, Literal, TypeAlias, get_args
+
 from yak_core.ids import NodeId
 from yak_core.value import value
 
@@ -13,7 +15,10 @@ MS = 1_000
 SECOND = 1_000_000
 KIB = 1024
 MIB = 1024 * KIB
-FLUSH_MODES = ("batch", "os")
+IDEMPOTENT_IN_FLIGHT_MAX = 5
+"""KAFKA-5494."""
+FlushMode: TypeAlias = Literal["batch", "os"]
+FLUSH_MODES: Final[tuple[FlushMode, ...]] = get_args(FlushMode)
 
 
 @value
@@ -24,7 +29,7 @@ class BrokerConfig:
     """Who holds a copy; written into the record by whoever creates it."""
     min_isr: int = 2
     """Kafka's ``min.insync.replicas``; used only to create the record, which then owns it (F27)."""
-    flush: str = "batch"
+    flush: FlushMode = "batch"
     """``batch``: acks=all means flushed by the ISR. ``os``: written; a crash is then unclean."""
     creates: bool = True
     """May create the metadata record when the store is empty."""
@@ -57,8 +62,8 @@ class BrokerConfig:
 
 
 @value
-class ClientConfig:
-    """What a producer or consumer node is told at its start."""
+class ProducerConfig:
+    """What a producer node is told at its start."""
 
     brokers: tuple[NodeId, ...]
     """Where to look for the leader, in this order (Kafka's ``bootstrap.servers``)."""
@@ -74,6 +79,17 @@ class ClientConfig:
     delivery_timeout_us: int = 120 * SECOND
     """From acceptance of a batch to giving up on it (Kafka's ``delivery.timeout.ms``)."""
     retry_backoff_us: int = 100 * MS
+
+
+@value
+class ConsumerConfig:
+    """What a consumer node is told at its start."""
+
+    brokers: tuple[NodeId, ...]
+    """Where to look for the leader, in this order (Kafka's ``bootstrap.servers``)."""
+    request_timeout_us: int = 1 * SECOND
+    """How long a broker may leave a request unanswered before the client asks elsewhere."""
+    retry_backoff_us: int = 100 * MS
     fetch_wait_us: int = 500 * MS
     fetch_bytes_max: int = 1 * MIB
     metadata_max_age_us: int = 5 * SECOND
@@ -82,17 +98,46 @@ class ClientConfig:
     """Where a consumer begins; -1 is the latest offset, -2 the earliest (Kafka's ListOffsets)."""
 
 
+ClientConfig: TypeAlias = ProducerConfig | ConsumerConfig
+Config: TypeAlias = BrokerConfig | ClientConfig
+
+
+def flush_mode(text: str) -> FlushMode:
+    """The flush mode of this name; ValueError, with a sentence, for another word."""
+    for mode in FLUSH_MODES:
+        if mode == text:
+            return mode
+    raise ValueError(f"flush is one of {', '.join(FLUSH_MODES)}, not {text!r}")
+
+
 def check_config(node: NodeId, config: BrokerConfig) -> None:
     """ValueError, with a sentence, for a configuration that a broker cannot run with."""
     if node not in config.replicas:
         raise ValueError(f"{node} is not one of the replicas {', '.join(config.replicas)}")
     if len(dict.fromkeys(config.replicas)) != len(config.replicas):
         raise ValueError(f"a replica is named twice in {', '.join(config.replicas)}")
-    if config.flush not in FLUSH_MODES:
-        raise ValueError(f"flush is one of {', '.join(FLUSH_MODES)}, not {config.flush!r}")
+    flush_mode(config.flush)
     if config.min_isr < 1:
         raise ValueError(f"min_isr is at least 1, not {config.min_isr}")
     if not config.replicate_heartbeat_us < config.lease_renew_us < config.lease_us:
         raise ValueError("the heartbeat must be shorter than the beat, and the beat than the lease")
     if config.replica_lag_us < 4 * config.replicate_heartbeat_us:
         raise ValueError("the lag must be at least four heartbeats, or no ack can come in time")
+
+
+def check_client_config(config: ClientConfig) -> None:
+    """ValueError, with a sentence, for a configuration that a client cannot run with."""
+    if not config.brokers:
+        raise ValueError("a client needs at least one broker to ask")
+    if isinstance(config, ConsumerConfig):
+        if config.start_offset < -2:
+            raise ValueError(f"start_offset is at least -2, not {config.start_offset}")
+        return
+    if config.acks not in (-1, 0, 1):
+        raise ValueError(f"acks is -1 (all), 1 or 0, not {config.acks}")
+    if config.in_flight_max < 1:
+        raise ValueError(f"in_flight_max is at least 1, not {config.in_flight_max}")
+    if config.idempotent and config.acks != -1:
+        raise ValueError("idempotence needs acks=all")
+    if config.idempotent and config.in_flight_max > IDEMPOTENT_IN_FLIGHT_MAX:
+        raise ValueError("idempotence allows five batches in flight")

@@ -10,23 +10,55 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from yak_core.batch import Batch
+from yak_core.config import FlushMode
 from yak_core.contract.messages import Replicate
 from yak_core.ids import BrokerEpoch, Epoch, Micros, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import SEQUENCE_MODULUS, ProducerEntry, ProducerTable, successor
+from yak_core.metadata.store_calls import ProposalKind
 from yak_core.value import value
+
+
+class ReplicateDecision(StrEnum):
+    """What a broker does with a Replicate, by its epoch and leader."""
+
+    ACCEPT = "accept"
+    ADOPT = "adopt"
+    """Of a newer epoch, or of this one's leader that was not known yet."""
+    FENCED = "fenced"
+    CONFLICT = "conflict"
+    """Two leaders in one epoch."""
+
+
+class AfterUnknown(StrEnum):
+    """What becomes of a proposal whose outcome is unknown."""
+
+    RESEND = "resend"
+    FORGET = "forget"
+
+
+class SequenceResult(StrEnum):
+    """How a producer's batch relates to those before it."""
+
+    ACCEPT = "accept"
+    DUPLICATE = "duplicate"
+    DUPLICATE_OLD = "duplicate_old"
+    """Older than the batches that are remembered."""
+    FENCED = "fenced"
+    GAP = "gap"
 
 
 @value
 class SequenceCheck:
-    """``accept``, ``duplicate`` (with its place), ``duplicate_old``, ``fenced``, ``gap``.
+    """The result, and for duplicates the place of the first copy.
 
     ``base_offset`` is -1 when only the end below which the batch lies is known.
     """
 
-    word: str
+    result: SequenceResult
     base_offset: Offset = -1
     end: Offset = -1
 
@@ -70,7 +102,7 @@ class RestartFacts:
     clean_shutdown_leo: Offset
     recorded_broker_epoch: BrokerEpoch
     leo: Offset
-    flush: str
+    flush: FlushMode
     intact: bool
 
 
@@ -91,16 +123,16 @@ def note_epoch_start(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
 
 def accept_replicate(
     my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId
-) -> str:
+) -> ReplicateDecision:
     """R3: ``fenced`` for an epoch that is over (F39), ``adopt`` for a new one, ``conflict`` for
     two leaders in one epoch (F81), else ``accept``."""
     if epoch < my_epoch:
-        return "fenced"
+        return ReplicateDecision.FENCED
     if epoch > my_epoch:
-        return "adopt"
+        return ReplicateDecision.ADOPT
     if my_leader is not None and my_leader != leader:
-        return "conflict"
-    return "accept" if my_leader == leader else "adopt"
+        return ReplicateDecision.CONFLICT
+    return ReplicateDecision.ACCEPT if my_leader == leader else ReplicateDecision.ADOPT
 
 
 def truncation_point(
@@ -198,9 +230,9 @@ def may_join(view: JoinFacts) -> bool:
     return view.in_time or view.isr_size >= view.min_isr
 
 
-def after_unknown(kind: str) -> str:
+def after_unknown(kind: ProposalKind) -> AfterUnknown:
     """R8: a call without an answer may have happened, so the same bytes are sent again (F18)."""
-    return "resend"
+    return AfterUnknown.RESEND
 
 
 def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
@@ -211,20 +243,20 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
     """
     first = batch.base_sequence
     if known is None or batch.producer_epoch > known.epoch:
-        return SequenceCheck("accept" if first == 0 else "gap")
+        return SequenceCheck(SequenceResult.ACCEPT if first == 0 else SequenceResult.GAP)
     if batch.producer_epoch < known.epoch:
-        return SequenceCheck("fenced")
+        return SequenceCheck(SequenceResult.FENCED)
     last = successor(first, batch.count - 1)
     for known_first, known_last, base, end in known.batches:
         if (known_first, known_last) == (first, last):
-            return SequenceCheck("duplicate", base, end)
+            return SequenceCheck(SequenceResult.DUPLICATE, base, end)
     if first == successor(known.last_sequence):
-        return SequenceCheck("accept")
+        return SequenceCheck(SequenceResult.ACCEPT)
     behind = (known.last_sequence - last) % SEQUENCE_MODULUS
     if behind < SEQUENCE_MODULUS // 2:
         # Older than what is remembered: somewhere below the oldest batch that is.
-        return SequenceCheck("duplicate_old", -1, known.batches[0][2])
-    return SequenceCheck("gap")
+        return SequenceCheck(SequenceResult.DUPLICATE_OLD, -1, known.batches[0][2])
+    return SequenceCheck(SequenceResult.GAP)
 
 
 def producers_after_truncation(
@@ -310,7 +342,9 @@ class Rules:
     is_newer: Callable[[tuple[Epoch, int], tuple[Epoch, int]], bool] = is_newer
     is_superseded: Callable[[BrokerEpoch, BrokerEpoch], bool] = is_superseded
     note_epoch_start: Callable[[EpochIndex, Epoch, Offset], None] = note_epoch_start
-    accept_replicate: Callable[[Epoch, NodeId | None, Epoch, NodeId], str] = accept_replicate
+    accept_replicate: Callable[
+        [Epoch, NodeId | None, Epoch, NodeId], ReplicateDecision
+    ] = accept_replicate
     truncation_point: Callable[[EpochIndex, Offset, Offset, bool, Replicate], Offset] = (
         truncation_point
     )
@@ -326,7 +360,7 @@ class Rules:
     ] = advance_high_watermark
     in_lag: Callable[[Micros, Micros, Offset, Offset, Micros], bool] = in_lag
     may_join: Callable[[JoinFacts], bool] = may_join
-    after_unknown: Callable[[str], str] = after_unknown
+    after_unknown: Callable[[ProposalKind], AfterUnknown] = after_unknown
     accept_sequence: Callable[[ProducerEntry | None, Batch], SequenceCheck] = accept_sequence
     producers_after_truncation: Callable[
         [Callable[[], ProducerTable], ProducerTable], ProducerTable

@@ -12,9 +12,10 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
@@ -25,36 +26,17 @@ if TYPE_CHECKING:
     from yak_sim.run.verdict import RunResult
     from yak_sim.world.narrative import Line
 
-    NumberType = click.ParamType[int]
-else:
-    NumberType = click.ParamType  # older ones are not generic
-
 SEED_MAX = (1 << 63) - 1
 LINE_BYTES_MAX: Final = 1_000_000
 """Longest line of an input: it must fit into a batch of 1 MiB together with its headers."""
+
+GRACE_S: Final = 1.0
+"""Real seconds after the timeout until the alarm for a script that never yields."""
 
 EXIT_OF = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
 INTERRUPTED: Final = "Interrupted."
 HELP = {"help_option_names": ["-h", "--help"]}
-
-
-class Seed(NumberType):
-    """A whole number from 0 to 2^63 - 1."""
-
-    name = "N"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """The number, or a usage error."""
-        try:
-            seed = int(value)
-        except ValueError:
-            self.fail(f"a seed is a whole number, not {value!r}", param, ctx)
-        if not 0 <= seed <= SEED_MAX:
-            self.fail(f"a seed is from 0 to {SEED_MAX}, not {seed}", param, ctx)
-        return seed
 
 
 def _settings(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
@@ -99,7 +81,9 @@ def list_command(catalog: Catalog) -> None:
         click.echo(f"{name:<18}{story.text.splitlines()[0] if story.text else ''}")
 
 
-SEED_OPTION = click.option("--seed", type=Seed(), help="What the run's chances are drawn from.")
+SEED_OPTION = click.option(
+    "--seed", type=click.IntRange(0, SEED_MAX), metavar="N", help="Random seed."
+)
 INPUT_OPTION = click.option(
     "--input", "input_path", metavar="FILE", help="Lines to use as the records."
 )
@@ -125,37 +109,21 @@ TIMEOUT_OPTION = click.option(
 @SET_OPTION
 @TIMEOUT_OPTION
 @click.pass_obj
-def run(
-    catalog: Catalog,
-    scenario: str,
-    seed: int | None,
-    input_path: str | None,
-    out: str,
-    settings: dict[str, str],
-    timeout: float,
-) -> None:
+def run(catalog: Catalog, /, scenario: str, **options: Any) -> None:
     """Run SCENARIO (a name, or path.py[:name]), print its story, write its run folder."""
-    _run(catalog.load(scenario), scenario, seed, input_path, out, settings, timeout)
+    _run(catalog.load(scenario), scenario, **options)
 
 
 def run_command(story: Scenario) -> None:
-    """The same for a scenario file that is run as a program."""
-
-    @click.command(help=story.text, context_settings=HELP)
-    @SEED_OPTION
-    @INPUT_OPTION
-    @OUT_OPTION
-    @SET_OPTION
-    @TIMEOUT_OPTION
-    def command(
-        seed: int | None,
-        input_path: str | None,
-        out: str,
-        settings: dict[str, str],
-        timeout: float,
-    ) -> None:
-        _run(story, story.name, seed, input_path, out, settings, timeout)
-
+    """Run a scenario file as a program: the same command without its argument."""
+    options = [option for option in run.params if option.name != "scenario"]
+    command = click.Command(
+        story.name,
+        callback=partial(_run, story, story.name),
+        params=options,
+        help=story.text,
+        context_settings=HELP,
+    )
     command()
 
 
@@ -206,7 +174,7 @@ def carry_out(
     from yak_sim.world.loop import Limits
 
     try:
-        with _kept_when_interrupted():
+        with _ended_by_signals(timeout):
             return run_scenario(
                 story,
                 seed,
@@ -221,24 +189,35 @@ def carry_out(
 
 
 @contextmanager
-def _kept_when_interrupted() -> Iterator[None]:
-    """The first interrupt ends the run as a limit does, so that what there is of it is kept."""
+def _ended_by_signals(timeout: float) -> Iterator[None]:
+    """Let an interrupt, or an alarm after ``timeout`` seconds, end the run as a limit does.
+
+    The alarm ends a script that never yields. It comes GRACE_S after the limit that the run checks
+    itself, so it interrupts no run that still makes progress.
+    """
     from yak_sim.world.loop import LimitReached
 
     if threading.current_thread() is not threading.main_thread():
-        yield  # interrupts are the main thread's
+        yield  # Python handles signals in the main thread only.
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
 
-    def give_up(_number: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, before)
-        raise LimitReached(INTERRUPTED)
+    def give_up(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, before[signal.Signals(number)])
+        if number == signal.SIGINT:
+            raise LimitReached(INTERRUPTED)
+        at = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
+        raise LimitReached(f"Given up: no yield{at} after {timeout:g} s of real time.")
 
-    signal.signal(signal.SIGINT, give_up)
+    for number in before:
+        signal.signal(number, give_up)
+    others = signal.setitimer(signal.ITIMER_REAL, timeout + GRACE_S)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.setitimer(signal.ITIMER_REAL, *others)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def exit_code(result: RunResult) -> int:

@@ -7,6 +7,7 @@ compared with the lines, as lists of values.
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -66,7 +67,7 @@ def run_simulated(
         read = tampered(read, tamper)
     difference = first_difference(list(lines), read)
     if difference:
-        _condemn(result, len(lines), difference)
+        result = _condemned(result, len(lines), difference)
     folder = keep(result, out, words)
     tell_comparison(len(lines), difference)
     click.echo(f"plot: {folder / 'watermarks.png'}")
@@ -121,14 +122,17 @@ def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
     return damaged
 
 
-def _condemn(result: RunResult, count: int, difference: str) -> None:
-    """A difference fails the run, unless it has failed already or was given up."""
+def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
+    """The result with the difference as a failed expectation, which fails a valid run."""
     sentence = "What came out is what went in"
     expected = f"{counted(count, 'line')}, each once and in order"
-    result.expectations.append(Expectation(sentence, False, expected, difference))
-    if result.valid is True:
-        result.valid = False
-        result.reason = f"{sentence}: expected {expected}; but {difference}."
+    failed = Expectation(sentence, False, expected, difference)
+    result = replace(result, expectations=(*result.expectations, failed))
+    if result.valid is not True:
+        return result
+    return replace(
+        result, valid=False, reason=f"{sentence}: expected {expected}; but {difference}."
+    )
 
 
 def tell_comparison(count: int, difference: str) -> None:

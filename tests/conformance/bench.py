@@ -87,6 +87,8 @@ class Monitor:
         self.steps: list[tuple[NodeId, int, Micros, Event]] = []
         self.broken: list[str] = []
         self._open: dict[NodeId, Event] = {}
+        self.raising: Exception | None = None
+        """Raised at the next call that a node gets."""
 
     def record(
         self,
@@ -103,8 +105,13 @@ class Monitor:
         self.steps.append((node, start, t_us, event))
         return len(self.steps) - 1
 
+    def carried_out(self, number: int, count: int) -> None:
+        """Every effect of a step that went well is carried out."""
+
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         self._open.pop(host.node_id, None)
+        if self.raising is not None and isinstance(event, Called):
+            raise self.raising
 
     def taken_by(self, node: NodeId) -> list[Event]:
         """The events that the node's hosts gave it, through all starts."""

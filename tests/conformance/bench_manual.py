@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.conformance.bench import Monitor
+from tests.stepped import stepped
 from yak_core.config import BrokerConfig
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
@@ -31,7 +32,7 @@ class ManualBench:
         self.full: dict[NodeId, None] = {}
         self._weathered = 0
         for node_id in CONFIG.replicas:
-            self.world.add(node_id, CONFIG, lambda name: self.nodes[name])
+            self.world.add(node_id, CONFIG, stepped(self.nodes.__getitem__))
 
     def start(self, node_id: NodeId, node: Node) -> None:
         self.nodes[node_id] = node

@@ -18,6 +18,7 @@ from aiohttp import web
 from tests.conformance.bench import Monitor
 from tests.net.power import Power
 from tests.net.storage_tools import path_of
+from tests.stepped import stepped
 from yak_core.config import BrokerConfig
 from yak_core.contract.events import Started
 from yak_core.contract.host import Host
@@ -130,7 +131,9 @@ class Place:
         backend = NetBackend(storage, peers, self.store, lambda note: None, lambda how, why: None)
         self.backend = backend
         monitor = self.bench.monitor
-        backend.host = Host(self.node_id, self.starts, node, backend, monitor, (monitor,))
+        backend.host = Host(
+            self.node_id, self.starts, stepped(lambda _: node), backend, monitor, (monitor,)
+        )
         nonce = random.SystemRandom().getrandbits(128)
         await self.bench.connect()
         backend.deliver(Started(self.node_id, CONFIG, nonce, storage.recovered))
@@ -141,7 +144,7 @@ class Place:
         self.dead.append((self.backend, self.disk))
         self.backend = None
         power = self.disk.power
-        after = self.bench.path / f"{self.node_id}-{self.start}"
+        after = self.bench.path / f"{self.node_id}-{self.starts}"
         power.after(after, lose_bytes=True, lose_names=True)
         # A disk that hangs does not hang any more after a restart: else it could not be recovered.
         full = self.disk.full

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tests.conformance.bench import Monitor
+from tests.stepped import stepped
 from yak_core.config import BrokerConfig
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
 from yak_core.ids import Micros, NodeId
 from yak_sim.physics.choices import RandomChoices
-from yak_sim.physics.disk import UNSYNCED
 from yak_sim.physics.engine import Engine
+from yak_sim.physics.kinds import LinkFault, Loss
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.topology import BROKERS, LinkSpec, Topology
 
@@ -32,8 +33,10 @@ class SimBench:
         self.engine = Engine(topology, RandomChoices(seed=1), self.monitor, (self.monitor,))
         self.nodes: dict[NodeId, Node] = {}
         for node_id in CONFIG.replicas:
-            self.engine.add_broker(node_id, lambda name: self.nodes[name], CONFIG)
-        self.storm = NetworkFault("storm", (BROKERS,), (BROKERS,), loss=(1, 3), duplicate=(1, 4))
+            self.engine.add_broker(node_id, stepped(self.nodes.__getitem__), CONFIG)
+        self.storm = NetworkFault(
+            LinkFault.DISTURB, (BROKERS,), (BROKERS,), loss=(1, 3), duplicate=(1, 4)
+        )
         if stormy:
             self.engine.network.add(self.storm)
 
@@ -42,7 +45,7 @@ class SimBench:
         self.engine.machines[node_id].start()
 
     def crash(self, node_id: NodeId) -> None:
-        self.engine.machines[node_id].crash(UNSYNCED)
+        self.engine.machines[node_id].crash(Loss.UNSYNCED)
 
     def is_up(self, node_id: NodeId) -> bool:
         return self.engine.machines[node_id].up

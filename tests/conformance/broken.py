@@ -18,7 +18,7 @@ from yak_core.contract.effects import (
 from yak_core.contract.events import DiskDone, DiskOk, Event, MetaReply, TimerFired
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend
-from yak_core.metadata.store_calls import NO_VALUE, REFUSED_STAMP, Refused, Unknown
+from yak_core.metadata.store_calls import NO_VALUE, Refusal, Refused, Unknown
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class TakesSilenceForNo(ManualBackend):
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, MetaReply) and isinstance(event.outcome, Unknown):
-            event = MetaReply(event.call, Refused(REFUSED_STAMP, NO_VALUE))
+            event = MetaReply(event.call, Refused(Refusal.STAMP, NO_VALUE))
         super().deliver(event, cause)
 
 
@@ -174,7 +174,7 @@ class SwallowsExceptions(ManualBackend):
     def deliver(self, event: Event, cause: int = -1) -> None:
         try:
             super().deliver(event, cause)
-        except checks.Unheard:
+        except (checks.Unheard, AssertionError):
             self.hold_reads = False
 
 
@@ -190,6 +190,12 @@ class GoesOnAfterAFailure(ManualBackend):
                 self.host = host
                 host.alive = True
 
+
+FAILURES = (
+    checks.exception_of_a_step_halts_and_is_heard,
+    checks.exception_of_a_backend_halts_and_is_heard,
+    checks.exception_of_an_observer_halts_and_is_heard,
+)
 
 BROKEN = (
     Broken(StepsPastItsHost, (checks.one_step_at_a_time,)),
@@ -222,6 +228,6 @@ BROKEN = (
             checks.lost_reply_is_unknown_and_may_have_happened,
         ),
     ),
-    Broken(SwallowsExceptions, (checks.exception_of_a_step_halts_and_is_heard,)),
-    Broken(GoesOnAfterAFailure, (checks.exception_of_a_step_halts_and_is_heard,)),
+    Broken(SwallowsExceptions, FAILURES),
+    Broken(GoesOnAfterAFailure, FAILURES),
 )

@@ -12,11 +12,14 @@ from typing import TypeAlias
 
 from tests.conformance.bench import (
     SECOND,
+    Bench,
     Maker,
     Orders,
     Probe,
     Violation,
+    append,
     arrived,
+    batch,
     happened,
     numbered,
     quiet,
@@ -36,10 +39,10 @@ from yak_core.contract.messages import DescribeRequest
 from yak_core.ids import BrokerEpoch, CallId, LogGeneration, OpId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
-    REFUSED_STAMP,
     Cas,
     MetaOutcome,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -252,7 +255,7 @@ def store_answers_each_call_once(maker: Maker) -> None:
         assert done.value.state == first
     refused = outcomes[3][0]
     assert isinstance(refused, Refused)
-    assert refused.reason == REFUSED_STAMP
+    assert refused.reason == Refusal.STAMP
     assert refused.current.state == first
 
 
@@ -309,14 +312,38 @@ def exception_of_a_step_halts_and_is_heard(maker: Maker) -> None:
         raise Unheard("on purpose")
 
     one.on(lambda event: isinstance(event, Called), fail)
+    _ends_and_is_heard(bench, one, two)
+
+
+def exception_of_a_backend_halts_and_is_heard(maker: Maker) -> None:
+    """Order an append that leaves a gap: the backend raises; what stands behind it is not done."""
+    bench = maker(False)
+    one, two = start_both(bench)
+    gap = append(OpId(1), batch(7, 1, b"x"))
+    one.on(lambda event: isinstance(event, Called), lambda: [gap, Send("n2", numbered(2))])
+    _ends_and_is_heard(bench, one, two)
+    assert two.events(Received) == []
+
+
+def exception_of_an_observer_halts_and_is_heard(maker: Maker) -> None:
+    """Let the observer of all steps raise at a call."""
+    bench = maker(False)
+    one, two = start_both(bench)
+    bench.monitor.raising = Unheard("on purpose")
+    _ends_and_is_heard(bench, one, two)
+
+
+def _ends_and_is_heard(bench: Bench, one: Probe, two: Probe) -> None:
+    """Call n1: the driver gets an exception, n1 is down and takes nothing in."""
     heard = False
     try:
         bench.call("n1", DescribeRequest(1))
         bench.run_until(lambda: False, SECOND)
-    except Unheard:
+    except (Unheard, AssertionError):
         heard = True
     if not heard:
         raise Violation("the exception was swallowed")
+    bench.monitor.raising = None
     assert not bench.is_up("n1")
     before = len(one.seen)
     Orders(bench, "n2", two).give(Send("n1", numbered(1)))

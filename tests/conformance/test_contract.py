@@ -21,7 +21,7 @@ from tests.conformance.bench_net import NetBench
 from tests.conformance.bench_sim import SimBench
 from tests.conformance.broken import Broken
 from tests.conformance.checks import Check
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.events import Received
@@ -62,7 +62,11 @@ CLAUSES: dict[int, tuple[Check, ...]] = {
         checks_disk.node_that_is_down_takes_nothing_in,
     ),
     9: (checks_disk.bytes_stay_as_they_are,),
-    10: (checks.exception_of_a_step_halts_and_is_heard,),
+    10: (
+        checks.exception_of_a_step_halts_and_is_heard,
+        checks.exception_of_a_backend_halts_and_is_heard,
+        checks.exception_of_an_observer_halts_and_is_heard,
+    ),
 }
 """Clause number to its checks."""
 
@@ -137,7 +141,7 @@ def test_a_broker_keeps_no_payload() -> None:
     world = Manual()
     config = BrokerConfig(("n1", "n2", "n3"))
     for node_id in config.replicas:
-        world.add(node_id, config, lambda _: new_broker())
+        world.add(node_id, config, build_broker())
         world.start(node_id)
         settle(world)
     assert advance(world, 10 * SECOND, lambda: _isr(world) == config.replicas)

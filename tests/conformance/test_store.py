@@ -25,6 +25,7 @@ from redis.retry import Retry
 from tests.conformance.store_calls import FIRST, KINDS, OPS, Op, kind_of, request_of
 from tests.core.metadata_records import led, ok
 from tests.net.redis_server import redis_server
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionStateError, encode_partition_state
 from yak_core.metadata.redis_scripts import keys_of
@@ -123,7 +124,7 @@ def test_model_and_scripts_agree_on_every_answer_and_all_state(server: Server) -
                 seen["flush"] += 1
                 continue
             request = request_of(model, op, number)
-            before = model.fork()
+            before = fork_of(model)
             answer = model.apply(request)
             assert store.apply(request) == answer
             seen[kind_of(request, answer)] += 1

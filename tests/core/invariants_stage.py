@@ -13,7 +13,7 @@ from typing import cast
 
 from tests.core.invariants_fakes import NODES, FakeBroker, FakeHost, FakeLeader, FakeLog, fold
 from yak_core.batch import Batch, Builder, placed, seal
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, FlushMode, ProducerConfig
 from yak_core.contract.client_calls import ClientResult, Poll, SendBatch
 from yak_core.contract.effects import Answer, AppendLog, Effect, FlushLog, Send, TruncateLog
 from yak_core.contract.events import (
@@ -29,6 +29,7 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.host import Host
 from yak_core.contract.messages import ProduceRequest, ReplicateAck, Response
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch, CallId, Epoch, LogGeneration, NodeId, Offset, OpId
 from yak_core.invariants import Invariants
 from yak_core.log.epochs import EpochIndex
@@ -43,7 +44,7 @@ QUIET = TimerFired("heartbeat")
 class Stage:
     """The brokers, the store's record, and the invariants that watch them."""
 
-    def __init__(self, flush: str = "batch", min_isr: int = 2) -> None:
+    def __init__(self, flush: FlushMode = "batch", min_isr: int = 2) -> None:
         self.invariants = Invariants(NODES)
         self.min_isr = min_isr
         self.flush_mode = flush
@@ -267,7 +268,7 @@ class Stage:
         """The batch joins the node's log, and its producer table is not told."""
         log = self.node(node).log
         kept = log.producers
-        log.producers = kept.fork()
+        log.producers = fork_of(kept)
         fold(log, batch)
         log.producers = kept
         self.step(node, QUIET, AppendLog(OpId(self.op()), LogGeneration(0), (batch,)))
@@ -355,7 +356,7 @@ class Stage:
     def client(self, client: NodeId, event: Event, *effects: Effect) -> None:
         if client not in self.hosts:
             self.hosts[client] = FakeHost(client, 1)
-            config = ClientConfig(brokers=NODES)
+            config = ProducerConfig(brokers=NODES)
             self.step(client, Started(client, config, 0, Recovered()))
         self.step(client, event, *effects)
 

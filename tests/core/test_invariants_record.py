@@ -279,6 +279,13 @@ def test_a_full_disk_is_a_reason_to_halt() -> None:
 
 def test_in_a_world_that_forgets_a_halt_is_right() -> None:
     stage = Stage()
-    stage.invariants.may_halt = True
+    stage.invariants.allow_halt("n2")
     with near_miss("NoHalt"):
+        stage.step("n2", QUIET, Halt("the store was emptied"))
+
+
+def test_one_broker_that_may_halt_excuses_no_other() -> None:
+    stage = Stage()
+    stage.invariants.allow_halt("n1")
+    with broken("NoHalt"):
         stage.step("n2", QUIET, Halt("the store was emptied"))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from yak_core.batch import Builder
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
-from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.clients.producer import build_producer
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.errors import Outcome
@@ -28,7 +28,7 @@ def cluster() -> Manual:
     """Three brokers, n1 leading, all in the ISR."""
     world = Manual()
     for node_id in NODES:
-        world.add(node_id, BrokerConfig(NODES), lambda _: new_broker())
+        world.add(node_id, BrokerConfig(NODES), build_broker())
         world.start(node_id)
         settle(world)
     assert advance(world, 10 * SECOND, lambda: isr(world) == NODES)
@@ -98,7 +98,7 @@ def test_a_crash_can_fall_between_doing_and_telling() -> None:
 def test_a_crash_keeps_a_prefix_of_what_was_written(performed: int, kept: int, left: int) -> None:
     """Write two batches without a flush and crash: so many are left as the driver wants."""
     world = Manual()
-    world.add("n1", BrokerConfig(("n1",), 1, flush="os"), lambda _: new_broker())
+    world.add("n1", BrokerConfig(("n1",), 1, flush="os"), build_broker())
     world.start("n1")
     advance(world, SECOND)
     produce(world, "n1", b"a")
@@ -168,7 +168,7 @@ def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
 def test_a_response_reaches_only_the_life_that_asked() -> None:
     """Restart a producer while its answer is on the wire: the new start does not get it."""
     world = cluster()
-    world.add("p1", ClientConfig(NODES), lambda _: Producer())
+    world.add("p1", ProducerConfig(NODES), build_producer)
     world.start("p1")
     builder = Builder()
     builder.append(b"a", timestamp_ms=0)
@@ -218,7 +218,7 @@ def test_nonces_differ_where_ids_are_taken_from_them() -> None:
 
 
 MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
-    (lambda w: w.add("n1", BrokerConfig(NODES), lambda _: new_broker()), "n1 is there already"),
+    (lambda w: w.add("n1", BrokerConfig(NODES), build_broker()), "n1 is there already"),
     (lambda w: w.start("n1"), "n1 is up already"),
     (lambda w: w.start("n9"), "there is no node n9; there are n1, n2, n3, p1"),
     (lambda w: w.deliver(999), "message 999 is not on the wire"),
@@ -239,7 +239,7 @@ def test_a_move_that_is_not_there_is_an_error(
 ) -> None:
     """Ask for a move that cannot be made: ManualError says which and why."""
     world = cluster()
-    world.add("p1", ClientConfig(NODES), lambda _: Producer())
+    world.add("p1", ProducerConfig(NODES), build_producer)
     with pytest.raises(ManualError, match=said):
         mistake(world)
 
@@ -276,3 +276,14 @@ def test_a_cancelled_call_gets_no_answer() -> None:
     assert node.hw == 2
     with pytest.raises(ManualError, match="is not waiting"):
         world.cancel(kept)
+
+
+def test_a_second_crash_within_a_step_replaces_the_first() -> None:
+    """Goal: one crash is prepared at a time. Method: two, and an event with three effects."""
+    world = cluster()
+    world.crash_within("n1", 1)
+    world.crash_within("n1", 2)
+    world.fire("n1", "lease-renewal")
+    assert not world.is_up("n1")
+    world.start("n1")
+    assert world.is_up("n1")

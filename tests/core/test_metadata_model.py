@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     NO_VALUE,
-    REFUSED_GUARD,
-    REFUSED_STAMP,
     Cas,
     MetaValue,
     Publish,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -50,7 +50,7 @@ def test_record_is_created_once() -> None:
     store = created()
     other = replace(FIRST, attempt="b1")
     refused = store.apply(Cas(None, other, None))
-    assert refused == Refused(REFUSED_STAMP, MetaValue(FIRST, False, ()))
+    assert refused == Refused(Refusal.STAMP, MetaValue(FIRST, False, ()))
     assert store.history == [FIRST]
 
 
@@ -62,7 +62,7 @@ def test_write_needs_the_stored_version_and_attempt() -> None:
     assert store.state == FIRST
     assert store.apply(Cas((1, "a1"), second(), None)) == StoreOk(MetaValue(second(), False, ()))
     late = store.apply(Cas((1, "a1"), second("b2", "n3"), None))
-    assert late == Refused(REFUSED_STAMP, MetaValue(second(), False, ()))
+    assert late == Refused(Refusal.STAMP, MetaValue(second(), False, ()))
     assert store.history == [FIRST, second()]
 
 
@@ -80,7 +80,7 @@ def test_same_bytes_again_are_refused_and_show_that_they_are_in() -> None:
 def test_write_on_an_empty_store_needs_expected_none() -> None:
     store = StoreModel()
     refused = store.apply(Cas((1, "a1"), second(), None))
-    assert refused == Refused(REFUSED_STAMP, MetaValue(None, False, ()))
+    assert refused == Refused(Refusal.STAMP, MetaValue(None, False, ()))
     assert store.state is None
 
 
@@ -90,7 +90,7 @@ def test_guard_holds_only_while_the_beat_stands_still() -> None:
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Refused)
     store.apply(RenewLease("n1", BrokerEpoch(1), None))
     refused = store.apply(Cas((1, "a1"), second(), ("n1", 0)))
-    assert refused == Refused(REFUSED_GUARD, MetaValue(FIRST, False, (("n1", BrokerEpoch(1), 1),)))
+    assert refused == Refused(Refusal.GUARD, MetaValue(FIRST, False, (("n1", BrokerEpoch(1), 1),)))
     assert store.state == FIRST
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), StoreOk)
 
@@ -102,7 +102,7 @@ def test_guard_of_a_node_that_never_beat_is_zero() -> None:
 def test_stamp_is_named_before_guard() -> None:
     refused = created().apply(Cas((1, "b1"), second(), ("n1", 7)))
     assert isinstance(refused, Refused)
-    assert refused.reason == REFUSED_STAMP
+    assert refused.reason == Refusal.STAMP
 
 
 def test_beats_only_grow_and_show_the_incarnation_given() -> None:
@@ -153,7 +153,7 @@ def test_view_is_replaced_and_touches_nothing_else() -> None:
 def test_fork_shares_nothing_mutable() -> None:
     store = created()
     store.apply(RenewLease("n1", BrokerEpoch(1), None))
-    copy = store.fork()
+    copy = fork_of(store)
     assert (copy.state, copy.renewals, copy.status, copy.history) == (
         store.state,
         store.renewals,

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
-    RECOVERIES,
-    UNCLEAN_POLICIES,
     NodeEntry,
     PartitionState,
     PartitionStateError,
+    Recovery,
+    UncleanPolicy,
     decode_partition_state,
     encode_partition_state,
     follows,
@@ -36,8 +36,8 @@ SAMPLE = PartitionState(
     last_leader=None,
     replicas=("n1", "n2", "n3"),
     min_isr=2,
-    unclean_policy="never",
-    recovery="recovered",
+    unclean_policy=UncleanPolicy.NEVER,
+    recovery=Recovery.RECOVERED,
     unclean_generation=0,
     nodes=(
         ("n1", NodeEntry(BrokerEpoch(1), True, False, "http://h1:8080", Epoch(-1), -1)),
@@ -78,8 +78,8 @@ RECORDS = st.builds(
     last_leader=st.none() | IDS,
     replicas=ID_TUPLES,
     min_isr=LIVES,
-    unclean_policy=st.sampled_from(UNCLEAN_POLICIES),
-    recovery=st.sampled_from(RECOVERIES),
+    unclean_policy=st.sampled_from(UncleanPolicy),
+    recovery=st.sampled_from(Recovery),
     unclean_generation=COUNTS,
     nodes=st.dictionaries(IDS, ENTRIES, max_size=3).map(lambda nodes: tuple(sorted(nodes.items()))),
 )

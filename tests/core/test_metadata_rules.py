@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.metadata_records import ALONE, TWO, drained, first, ok
 from yak_core.ids import BrokerEpoch, Epoch
-from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.partition_state import PartitionState, Recovery
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
@@ -19,7 +19,7 @@ from yak_core.metadata.transitions import (
     register,
 )
 
-RECOVERING = replace(ALONE, recovery="recovering")
+RECOVERING = replace(ALONE, recovery=Recovery.RECOVERING)
 
 
 def try_elect(state: PartitionState, node: str, broker_epoch: int) -> PartitionState | Rejected:
@@ -135,7 +135,7 @@ BROKEN = [
         "S9 no draining node in the ISR",
         replace(drained(TWO, "n2"), isr=("n1", "n2"), elr=()),
     ),
-    ("S9 recovering means alone", replace(TWO, recovery="recovering")),
+    ("S9 recovering means alone", replace(TWO, recovery=Recovery.RECOVERING)),
     ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=BrokerEpoch(3))),
     ("S15 leader is the registered incarnation", replace(TWO, leader_broker_epoch=BrokerEpoch(2))),
     ("S15 leader is the registered incarnation", replace(TWO, leader=None)),

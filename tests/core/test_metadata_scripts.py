@@ -22,13 +22,12 @@ from yak_core.metadata.redis_scripts import (
 )
 from yak_core.metadata.store_calls import (
     NO_VALUE,
-    REFUSED_GUARD,
-    REFUSED_STAMP,
     Cas,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -150,8 +149,8 @@ SHOWN = MetaValue(first(), False, (("n1", BrokerEpoch(1), 30), ("n2", BrokerEpoc
     [
         (Read(), [b"done", b"1", b"a1", VALUE, BEATS], StoreOk(SHOWN)),
         (Read(), [b"done", b"", b"", b"", []], StoreOk(MetaValue(None, False, ()))),
-        (CAS_REQUEST, [b"stamp", b"1", b"a1", VALUE, BEATS], Refused(REFUSED_STAMP, SHOWN)),
-        (CAS_REQUEST, [b"guard", b"1", b"a1", VALUE, BEATS], Refused(REFUSED_GUARD, SHOWN)),
+        (CAS_REQUEST, [b"stamp", b"1", b"a1", VALUE, BEATS], Refused(Refusal.STAMP, SHOWN)),
+        (CAS_REQUEST, [b"guard", b"1", b"a1", VALUE, BEATS], Refused(Refusal.GUARD, SHOWN)),
         (
             RenewLease("n1", BrokerEpoch(1), (1, "a1")),
             (b"same", b"", b"", b"", tuple(BEATS)),

@@ -9,7 +9,7 @@ import pytest
 
 from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
 from yak_core.ids import BrokerEpoch, Epoch
-from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState
+from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState, Recovery
 from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
 
 # T0
@@ -38,7 +38,6 @@ def test_creator_is_registered_and_alone_in_the_isr() -> None:
         {"min_isr": 0},
         {"store_id": ""},
         {"attempt": ""},
-        {"unclean_policy": "sometimes"},
     ],
     ids=str,
 )
@@ -173,7 +172,7 @@ def test_elected_from_the_elr_joins_the_isr() -> None:
 
 
 def test_election_ends_recovery() -> None:
-    state = replace(led(isr=("n1",)), recovery="recovering")
+    state = replace(led(isr=("n1",)), recovery=Recovery.RECOVERING)
     state = ok(register(state, attempt="r", node="n1", clean=True, url="u1"))
     elected = ok(
         elect(state, attempt="e", node="n1", broker_epoch=BrokerEpoch(state.partition_epoch))

@@ -8,13 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.metadata_records import TWO, first, led, ok, shrunk
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import (
     PartitionState,
     decode_partition_state,
     encode_partition_state,
 )
-from yak_core.metadata.store_calls import REFUSED_STAMP, Cas, Refused, RenewLease, StoreOk
+from yak_core.metadata.store_calls import Cas, Refusal, Refused, RenewLease, StoreOk
 from yak_core.metadata.transitions import (
     Rejected,
     alter_isr,
@@ -77,7 +78,7 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
         assert store.state is not None
         had_min_isr = had_min_isr or len(store.state.isr) >= store.state.effective_min_isr
         base = store.history[max(0, len(store.history) - 1 - step[3])]
-        before, bytes_before = store.fork(), encode_partition_state(base)
+        before, bytes_before = fork_of(store), encode_partition_state(base)
         proposed = proposal(base, step, str(number))
         assert encode_partition_state(base) == bytes_before
         if isinstance(proposed, Rejected):
@@ -92,7 +93,7 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
             seen[f"refused by {outcome.reason}"] += 1
             assert (store.state, store.history) == (before.state, before.history)
             assert (store.renewals, store.status) == (before.renewals, before.status)
-            assert (outcome.reason == REFUSED_STAMP) == (base != store.state)
+            assert (outcome.reason == Refusal.STAMP) == (base != store.state)
         else:
             seen[step[0]] += 1
             assert store.state == proposed
@@ -153,7 +154,7 @@ def test_old_isr_request_does_not_undo_a_registration() -> None:
     store = stored(now)
     outcome = store.apply(late)
     assert isinstance(outcome, Refused)
-    assert outcome.reason == REFUSED_STAMP
+    assert outcome.reason == Refusal.STAMP
     assert store.state == now
 
 

@@ -236,7 +236,7 @@ def test_the_replayed_node_is_like_the_recorded_one() -> None:
         replay = replay_lines(encode_trace(result.trace), until=last[node])
         assert replay.at is not None
         assert (replay.at.i, replay.at.node) == (last[node], node)
-        assert replay.snapshot == result.world.broker(node).snapshot()
+        assert replay.snapshot == result.world.node(node).snapshot()
         assert replay.steps == last[node] + 1
     assert replay_lines(short_lines(), until=10**6).at is None
     first = replay_lines(short_lines(), until=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.config import SECOND, BrokerConfig
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import STORE, Manual
@@ -14,7 +14,7 @@ def stopped_cleanly() -> Manual:
     """Three brokers with flush=os, of which n2 has stopped in good order."""
     world = Manual()
     for node in IDS:
-        world.add(node, BrokerConfig(replicas=IDS, flush="os"), lambda _node: new_broker())
+        world.add(node, BrokerConfig(replicas=IDS, flush="os"), build_broker())
         world.start(node)
     advance(world, 2 * SECOND)
     world.ask_stop("n2", SECOND)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields, is_dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import NewType, get_args, get_origin, get_type_hints
+from typing import Literal, NewType, get_args, get_origin, get_type_hints
 
 import pytest
 from hypothesis import given, settings
@@ -60,6 +60,8 @@ def values_of(annotation: object) -> st.SearchStrategy[object]:
     args = get_args(annotation)
     if get_origin(annotation) is tuple and args[-1] is Ellipsis:
         return st.lists(values_of(args[0]), max_size=3).map(tuple)
+    if get_origin(annotation) is Literal:
+        return st.sampled_from(args)
     if get_origin(annotation) is tuple:
         return st.tuples(*map(values_of, args))
     if args:

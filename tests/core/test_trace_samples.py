@@ -19,7 +19,7 @@ from yak_core.trace.replay import replay_lines
 from yak_core.trace.schema_1 import upgraded
 
 FORMATS = Path(__file__).parents[1] / "golden_formats"
-DIGESTS = {1: "2508994b532f07af249da23c79bcce51", 2: "6c04ad90eb285c1c5d352f4babc06c9c"}
+DIGESTS = {1: "2508994b532f07af249da23c79bcce51", 2: "f314e9414344b523e95e84ace3d48cf1"}
 
 
 def sample(schema: int) -> list[bytes]:
@@ -103,4 +103,10 @@ def test_all_names_of_schema_1_are_mapped() -> None:
     assert upgraded({"DiskDone": {"result": {"Done": {}}}}) == {
         "DiskDone": {"result": {"DiskOk": {}}}
     }
+    old_client = {"brokers": ["n1"], "acks": 1, "fetch_wait_us": 9, "start_offset": 0}
+    new_client = {"brokers": ["n1"], "acks": 1}
+    assert upgraded({"ClientConfig": old_client}) == {"ProducerConfig": new_client}
+    old_client["start_offset"] = -2
+    new_client = {"brokers": ["n1"], "fetch_wait_us": 9, "start_offset": -2}
+    assert upgraded({"ClientConfig": old_client}) == {"ConsumerConfig": new_client}
     assert upgraded({"fault": {"kind": "cut"}}) == {"fault": {"kind": "disconnect"}}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from yak_core.batch import Batch
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.effects import (
     Answer,
@@ -34,7 +34,7 @@ from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck, 
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import BrokerEpoch, CallId, Epoch, LogGeneration, OpId
-from yak_core.metadata.partition_state import NodeEntry, PartitionState
+from yak_core.metadata.partition_state import NodeEntry, PartitionState, Recovery, UncleanPolicy
 from yak_core.metadata.store_calls import Cas, MetaValue, StoreOk
 from yak_core.trace.recorder import Fault, Header, Trace
 
@@ -62,8 +62,8 @@ def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -
         last_leader=None,
         replicas=BROKERS,
         min_isr=2,
-        unclean_policy="never",
-        recovery="recovered",
+        unclean_policy=UncleanPolicy.NEVER,
+        recovery=Recovery.RECOVERED,
         unclean_generation=0,
         nodes=tuple(
             (name, NodeEntry(BrokerEpoch(1), True, False, "", Epoch(-1), -1)) for name in BROKERS
@@ -87,7 +87,7 @@ def short_trace() -> Trace:
     steps: list[tuple[int, str, Event, list[Effect], int]] = [
         (0, "n1", started("n1", saved), [SaveState(OpId(1), "clean", None)], -1),
         (0, "n2", started("n2"), [SetTimer("lease-renewal", 300, 400)], -1),
-        (5, "p1", Started("p1", ClientConfig(("n1",)), 3, Recovered()), [], -1),
+        (5, "p1", Started("p1", ProducerConfig(("n1",)), 3, Recovered()), [], -1),
         (
             9,
             "n1",
@@ -141,6 +141,11 @@ def short_trace() -> Trace:
             9,
         ),
     ]
+    return _recorded(trace, steps)
+
+
+def _recorded(trace: Trace, steps: list[tuple[int, str, Event, list[Effect], int]]) -> Trace:
+    """The trace with these steps, and a fault in the midst and at the end."""
     for at, (t_us, node, event, effects, cause) in enumerate(steps):
         if at == 7:
             trace.fault(Fault(41, "slow_link", "n1>n3", 1_000, (("delay_us", 5_000), ("why", "x"))))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 from tests.golden import golden_lines
 from yak_core.batch import Batch
-from yak_core.broker.node import new_broker
 from yak_core.broker.roles import Broker
 from yak_core.contract import effects as fx
 from yak_core.contract import events as ev
@@ -18,10 +17,10 @@ from yak_core.contract.effects import AnswerLog, Effect, SendLog
 from yak_core.contract.events import Event
 from yak_core.contract.host import Host
 from yak_core.contract.messages import with_batches, with_records
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.manual.backend import Config, Flight, Make, ManualBackend, MetaCall, Transit
+from yak_core.manual.backend import Config, Flight, ManualBackend, MetaCall, Transit
 from yak_core.manual.world import Manual
 from yak_core.metadata.store_calls import Publish, RenewLease
 from yak_core.rules import Rules
@@ -35,8 +34,8 @@ class ShowingBackend(ManualBackend):
 
     __slots__ = ("taken",)
 
-    def __init__(self, node_id: NodeId, config: Config, make: Make, transit: Transit) -> None:
-        super().__init__(node_id, config, make, transit)
+    def __init__(self, node_id: NodeId, config: Config, build: Build, transit: Transit) -> None:
+        super().__init__(node_id, config, build, transit)
         self.taken: list[tuple[Effect, tuple[Batch, ...]]] = []
 
     def send_log(self, effect: SendLog) -> None:
@@ -76,10 +75,6 @@ class Stage:
     def __post_init__(self) -> None:
         self.world = Manual(observers=(self,), backend_type=ShowingBackend)
 
-    def make_broker(self, _: NodeId) -> Node:
-        """A broker under this stage's rules."""
-        return new_broker(self.rules)
-
     def say(self, line: str) -> None:
         """Print a line that no step made."""
         self.lines.append(line)
@@ -106,7 +101,8 @@ class Stage:
             return
         self.lines.append(f"{node} {self._event(host, event)}")
         self.lines += [f"  {node} {line}" for line in shown]
-        if host.fuse == 0 and not host.alive:
+        fuse = self.world.place(node).fuse
+        if fuse is not None and fuse.left == 0:
             self.lines.append(f"  {node} crashes before the rest of its effects")
 
     def _event(self, host: Host, event: Event) -> str:

@@ -9,9 +9,10 @@ from tests.golden.golden_args import Args
 from tests.golden.golden_moves import await_record
 from tests.golden.golden_stage import Stage
 from yak_core.batch import Batch, Builder
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.broker.node import build_broker
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
+from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig, flush_mode
 from yak_core.contract.client_calls import Poll, Seek, SendBatch
 from yak_core.contract.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
 from yak_core.ids import Epoch
@@ -28,13 +29,13 @@ def cluster(stage: Stage, args: Args) -> None:
     word = args.next("the number of brokers")
     if word not in tuple("123456789"):
         raise args.error(f"a cluster has 1 to 9 brokers, not {word}")
-    min_isr, flush = args.number("min_isr", 2), args.option("flush", "batch")
+    min_isr, flush = args.number("min_isr", 2), flush_mode(args.option("flush", "batch"))
     batch_bytes_max = args.number("batch_max", 1 << 20)
     args.finish()
     names = tuple(f"n{i}" for i in range(1, int(word) + 1))
     config = BrokerConfig(names, min_isr, flush, batch_bytes_max=batch_bytes_max)
     for name in names:
-        stage.world.add(name, config, stage.make_broker)
+        stage.world.add(name, config, build_broker(stage.rules))
         stage.world.start(name)
         settle(stage.world)
     await_record(stage, args, "isr", ",".join(names))
@@ -47,7 +48,9 @@ def start(stage: Stage, args: Args) -> None:
     node = args.next("the node")
     config = stage.world.place(node).config
     if isinstance(config, BrokerConfig):
-        stage.world.place(node).config = replace(config, flush=args.option("flush", config.flush))
+        stage.world.place(node).config = replace(
+            config, flush=flush_mode(args.option("flush", config.flush))
+        )
     args.finish()
     stage.world.start(node)
 
@@ -132,8 +135,10 @@ def client(stage: Stage, args: Args) -> None:
     name, acks, at = args.next("its name"), args.choice("acks", "all", ACKS), args.number("at", 0)
     args.finish()
     brokers = tuple(node for node in stage.world.nodes if node.startswith("n"))
-    config = ClientConfig(brokers, acks=acks, start_offset=at)
-    stage.world.add(name, config, lambda _: Producer() if name.startswith("p") else Consumer())
+    if name.startswith("p"):
+        stage.world.add(name, ProducerConfig(brokers, acks=acks), build_producer)
+    else:
+        stage.world.add(name, ConsumerConfig(brokers, start_offset=at), build_consumer)
     stage.world.start(name)
 
 

@@ -16,7 +16,14 @@ from yak_core.contract.messages import Replicate
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
-from yak_core.rules import ElectionFacts, JoinFacts, Rules, SequenceCheck
+from yak_core.rules import (
+    ElectionFacts,
+    JoinFacts,
+    ReplicateDecision,
+    Rules,
+    SequenceCheck,
+    SequenceResult,
+)
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -75,7 +82,7 @@ def remember_one_batch(known: ProducerEntry | None, batch: Batch) -> SequenceChe
 
 
 def accept_any_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
-    return SequenceCheck("accept")
+    return SequenceCheck(SequenceResult.ACCEPT)
 
 
 def keep_after_truncation(
@@ -121,7 +128,7 @@ NAIVE = (
     Naive(
         "R3",
         "accept_replicate",
-        lambda my_epoch, my_leader, epoch, leader: "accept",
+        lambda my_epoch, my_leader, epoch, leader: ReplicateDecision.ACCEPT,
         "follower_refuses_an_epoch_that_is_over",
     ),
     Naive(

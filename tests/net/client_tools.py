@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 import pytest
 
 from yak_core.batch import Batch, Builder, placed, records, seal
-from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import (
     ClientCall,
     ClientResult,
@@ -18,7 +17,7 @@ from yak_core.contract.client_calls import (
     SendBatch,
     SendResult,
 )
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch, NodeId
 from yak_net.client.producer import Producer
@@ -60,7 +59,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 class FakeRuntime:
     """Keeps what its node would be asked."""
 
-    def __init__(self, made: Made, config: ClientConfig) -> None:
+    def __init__(self, made: Made, config: Any) -> None:
         self.config = config
         self.calls: list[tuple[ClientCall, asyncio.Future[ClientResult]]] = []
         self.failed = ""
@@ -145,12 +144,12 @@ class Made:
     def __call__(
         self,
         name: str,
-        node: Node,
-        config: Callable[[tuple[NodeId, ...]], ClientConfig],
+        build: Build,
+        config: Callable[[tuple[NodeId, ...]], Any],
         servers: tuple[str, ...],
     ) -> FakeRuntime:
         runtime = FakeRuntime(self, config(("n1", "n2")))
-        self.names.append(f"{name} of {type(node).__name__} at {','.join(servers)}")
+        self.names.append(f"{name} of {build.__name__} at {','.join(servers)}")
         self.runtimes.append(runtime)
         self._news.set()
         return runtime

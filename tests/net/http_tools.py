@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
@@ -44,7 +44,7 @@ def cluster(nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2) -> Manual:
     world = Manual()
     for node_id in nodes:
         config = BrokerConfig(nodes, min_isr, url=url(node_id))
-        world.add(node_id, config, lambda _: new_broker())
+        world.add(node_id, config, build_broker())
         world.start(node_id)
         settle(world)
     assert advance(world, 10 * SECOND, lambda: all(_knows(world, one) for one in nodes))

@@ -237,7 +237,7 @@ def test_where_to_begin_is_settled_at_the_start(word: str, at: int) -> None:
         assert asking.closed
         assert made.runtimes[1].config.start_offset == 30
         assert await consumer.position() == 30
-        assert made.names == ["me of Consumer at http://h:1"] * 2
+        assert made.names == ["me of build_consumer at http://h:1"] * 2
         await consumer.stop()
 
     run(story())

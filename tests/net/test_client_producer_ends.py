@@ -178,7 +178,7 @@ def test_words_reach_the_node() -> None:
             (-1, False),
             (0, False),
         ]
-        assert made.names[0] == "me of Producer at http://h:1"
+        assert made.names[0] == "me of build_producer at http://h:1"
 
     run(story())
 

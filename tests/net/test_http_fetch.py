@@ -223,7 +223,7 @@ def test_a_reader_who_goes_away_is_forgotten() -> None:
             assert len(gateway.node.readers.parked) == 1
             poll.cancel()
             await gateway.left.wait()
-            assert gateway.node.readers.parked == []
+            assert gateway.node.readers.parked.entries == {}
 
     run(test())
 

@@ -19,12 +19,12 @@ from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.redis_scripts import keys_of
 from yak_core.metadata.store_calls import (
     NO_VALUE,
-    REFUSED_STAMP,
     Cas,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -168,7 +168,7 @@ def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
         if isinstance(outcome, StoreOk):
             return True
         assert isinstance(outcome, Refused), store.problem
-        assert outcome.reason == REFUSED_STAMP
+        assert outcome.reason == Refusal.STAMP
         return False
 
     async def play(store: RedisStore) -> None:
@@ -290,7 +290,7 @@ def test_a_refused_write_shows_what_is_stored(server: RedisServer) -> None:
     async def play(store: RedisStore) -> None:
         await done(store, WRITE)
         other = replace(RECORD, attempt="other")
-        expected = Refused(REFUSED_STAMP, MetaValue(RECORD, False, ()))
+        expected = Refused(Refusal.STAMP, MetaValue(RECORD, False, ()))
         assert await store.call(Cas(None, other, None)) == expected
 
     with_store(server.url, LONG_US, play)

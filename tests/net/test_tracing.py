@@ -47,7 +47,7 @@ def steps() -> tuple[Step, ...]:
 def recorded(recorder: FileRecorder, some: Iterator[Step] | tuple[Step, ...]) -> None:
     """Record steps as a host does."""
     for step in some:
-        assert recorder.record(*step[1:]) == step.i
+        assert recorder.record(*step[1:7]) == step.i
 
 
 def replayed(path: Path) -> TraceReplay:
@@ -60,7 +60,7 @@ def test_streaming_writes_what_the_whole_trace_gives(tmp_path: Path) -> None:
     """Goal: one format. Method: the same steps through a file and through a trace in memory."""
     trace = Trace(HEADER)
     for step in steps():
-        trace.record(*step[1:])
+        trace.record(*step[1:7])
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     recorded(recorder, steps())
     assert recorder.ended == ""
@@ -116,7 +116,7 @@ def test_what_was_not_flushed_is_in_memory_only_and_a_flush_writes_whole_lines(
     assert (found.steps, found.cut_short, found.identical) == (3, True, True)
     sizes = []
     for step in steps()[3:]:
-        recorder.record(*step[1:])
+        recorder.record(*step[1:7])
         sizes.append(recorder.path.stat().st_size)
     grown = [after - before for before, after in pairwise(sizes) if after > before]
     assert len(grown) > 5
@@ -198,7 +198,7 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
     recorder.close()
     why = os.strerror(errno.ENOSPC)
     assert recorder.ended == f"the trace {recorder.path} is cut short: {why}"
-    assert recorder.record(*steps()[10][1:]) == 10, "steps are still counted"
+    assert recorder.record(*steps()[10][1:7]) == 10, "steps are still counted"
     assert recorder.path.read_bytes() == TraceLines(HEADER).first
 
 
@@ -231,7 +231,7 @@ from tests.net.test_tracing import HEADER, short_steps
 from yak_net.runtime.tracing import FileRecorder
 recorder = FileRecorder(Path(sys.argv[1]), HEADER)
 for step in short_steps():
-    recorder.record(*step[1:])
+    recorder.record(*step[1:7])
     if step.i == 19:
         recorder.flush()
 os.kill(os.getpid(), signal.SIGKILL)

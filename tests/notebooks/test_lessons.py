@@ -111,6 +111,7 @@ def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
     assert computed - before.children_user - before.children_system < SECONDS_MAX
 
 
+@pytest.mark.long
 @each
 def test_a_lesson_runs_in_a_jupyter_kernel(script: Path) -> None:
     """The notebook is what a kernel gives today; method: build it, compare all but the pixels."""
@@ -189,6 +190,7 @@ def test_a_build_joins_what_was_printed_and_drops_ids() -> None:
     assert texts == [["a\n", "bc\n"], "d\n", None, None]
 
 
+@pytest.mark.long
 def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
     """A broken lesson never becomes a notebook; method: one with a cell that raises."""
     jupyter()
@@ -204,8 +206,7 @@ def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
 
 
 def test_a_missing_notebook_is_noticed(tmp_path: Path) -> None:
-    """The check can fail from end to end; method: a lesson without a notebook."""
-    jupyter()
+    """The check can fail, and without a kernel; method: a lesson without a notebook."""
     lesson = tmp_path / "99_new.py"
     lesson.write_text("# %%\nprint(6 * 7)\n", encoding="utf-8")
     words = (FOLDER / "build.py", "--check", "--out", tmp_path, lesson)

@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from tests.property.watch import Counts, Tally, WatchedBackend, WatchedStore
 from yak_core.batch import Batch, Builder, seal
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
-from yak_core.config import MS, BrokerConfig, ClientConfig
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
+from yak_core.config import MS, BrokerConfig, ConsumerConfig, FlushMode, ProducerConfig
 from yak_core.contract.client_calls import Poll, PollResult, SendBatch
 from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck
+from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.invariants import Invariants
 from yak_core.manual.backend import MetaCall
@@ -40,7 +41,7 @@ class Cluster:
     """One walk's world. ``story`` is what was done, a line a move."""
 
     def __init__(
-        self, rules: Rules | None = None, *, flush: str = "batch", min_isr: int = 2
+        self, rules: Rules | None = None, *, flush: FlushMode = "batch", min_isr: int = 2
     ) -> None:
         self.flush = flush
         self.min_isr = min_isr
@@ -62,20 +63,20 @@ class Cluster:
             lease_us=LEASE,
             replica_lag_us=LAG,
         )
-        client = ClientConfig(
+        client = ProducerConfig(
             brokers=NODES,
             request_timeout_us=1_000 * MS,
             delivery_timeout_us=4_000 * MS,
-            fetch_wait_us=0,
         )
+        reader = ConsumerConfig(NODES, request_timeout_us=1_000 * MS, fetch_wait_us=0)
         kept = Rules() if rules is None else rules
         for node_id in NODES:
-            self.world.add(node_id, config, lambda _: new_broker(kept))
+            self.world.add(node_id, config, build_broker(kept))
         for node_id in PRODUCERS[:2]:
-            self.world.add(node_id, client, lambda _: Producer())
+            self.world.add(node_id, client, build_producer)
         hasty = replace(client, acks=1, idempotent=False)
-        self.world.add(PRODUCERS[2], hasty, lambda _: Producer())
-        self.world.add(READER, client, lambda _: Consumer())
+        self.world.add(PRODUCERS[2], hasty, build_producer)
+        self.world.add(READER, reader, build_consumer)
         for place in self.world.nodes.values():
             assert isinstance(place, WatchedBackend)
             broker = place.node_id in NODES
@@ -98,7 +99,7 @@ class Cluster:
         settle(self.world)
         for node_id in NODES:
             start = self.broker(node_id).broker_epoch
-            self.copies[node_id] = (start, self.world.nodes[node_id].disk.image.fork())
+            self.copies[node_id] = (start, fork_of(self.world.nodes[node_id].disk.image))
 
     # -- questions ------------------------------------------------------------------------------
 
@@ -186,7 +187,7 @@ class Cluster:
         if self.up(node_id):
             self.world.crash(node_id)
         disk = self.world.nodes[node_id].disk
-        disk.image, disk.tail = found, found.fork()
+        disk.image, disk.tail = found, fork_of(found)
         self.counts.damage += 1
         self.invariants.on_damage(node_id)
 
@@ -259,8 +260,9 @@ class Cluster:
     def heal(self) -> None:
         """Stop all faults and let time pass: within a bound everything must converge (Lv8)."""
         for place in self.world.nodes.values():
-            if place.host is not None:
-                place.host.fuse = None
+            if place.fuse is not None:
+                place.fuse.put_out()
+                place.fuse = None
         settle(self.world)  # Some may go down now, for example by learning that a disk was full.
         for node_id in NODES:
             if not self.up(node_id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.property.cluster import NODES, Cluster
 from tests.property.moves import NOTHING, Move, run_without
 from yak_core.contract.effects import AppendLog
+from yak_core.fork import fork_of
 from yak_core.ids import NodeId
 from yak_core.metadata.store_calls import Cas
 from yak_core.model.disk import DiskImage
@@ -229,7 +230,7 @@ def old_copy(node: NodeId) -> Move:
         start, copy = cluster.copies[node]
         if state is None or state.broker_epoch_of(node) == start:
             return NOTHING
-        cluster.damage(node, copy.fork())
+        cluster.damage(node, fork_of(copy))
         return f"{node} goes down and its disk is replaced by an old copy"
 
     return move

@@ -13,12 +13,14 @@ from yak_core import rules as right
 from yak_core.contract.messages import Replicate
 from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.log.epochs import EpochIndex
-from yak_core.rules import JoinFacts, Rules
+from yak_core.rules import AfterUnknown, JoinFacts, ReplicateDecision, Rules
 
 
-def _any_epoch(my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId) -> str:
+def _any_epoch(
+    my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId
+) -> ReplicateDecision:
     if epoch < my_epoch:
-        return "accept"
+        return ReplicateDecision.ACCEPT
     return right.accept_replicate(my_epoch, my_leader, epoch, leader)
 
 
@@ -66,7 +68,9 @@ MUTANTS: dict[str, Rules] = {
     # F22: what an earlier start acknowledged counts for the next one.
     "progress across incarnations": replace(PROTOCOL, progress_survives=_survives),
     # F18: a call of the store that timed out is taken for refused.
-    "time-out treated as failure": replace(PROTOCOL, after_unknown=lambda kind: "forget"),
+    "time-out treated as failure": replace(
+        PROTOCOL, after_unknown=lambda kind: AfterUnknown.FORGET
+    ),
     # F70: a cut leaves the idempotence table alone.
     "producer table not rebuilt": replace(
         PROTOCOL, producers_after_truncation=lambda rebuilt, current: current

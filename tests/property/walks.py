@@ -8,9 +8,10 @@ from tests.property.cluster import Cluster
 from tests.property.menu import walk
 from tests.property.openings import OPENINGS, Opening
 from tests.property.watch import Counts
+from yak_core.config import FlushMode
 from yak_core.rules import Rules
 
-Shape = tuple[str, int]
+Shape = tuple[FlushMode, int]
 
 SHAPES: tuple[Shape, ...] = (("batch", 2), ("batch", 2), ("os", 2), ("batch", 1), ("os", 1))
 """(flush, min ISR): the first is the default, and comes twice."""

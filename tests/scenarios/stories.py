@@ -41,7 +41,7 @@ def assert_sound(result: RunResult) -> None:
     """What holds for every valid run: no violation, no failed claim, nothing left over."""
     assert result.valid is True, result.reason
     assert result.reason == ""
-    assert result.violations == []
+    assert not result.violations
     assert result.expectations
     assert all(expectation.held for expectation in result.expectations)
     assert all(producer.outstanding == 0 for producer in result.world.producers)

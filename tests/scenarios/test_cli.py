@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from scenarios import leader_failover
 from tests.scenarios.stories import NAMES, command, last_lines, load, run, yak
 from tests.tidy.tree import ROOT
-from yak_cli import main
+from yak_cli import main, scenario_catalog
 from yak_core.trace.reader import digest_of
 from yak_sim.run.run_folder import FILES
 
@@ -31,14 +31,15 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_two_processes_under_two_hash_seeds_print_the_same(
-    seven: tuple[Path, str], tmp_path: Path
+    seven: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Goal: the same command gives the same run. Method: once more elsewhere, all files too."""
+    """Goal: the same command gives the same run. Method: here once more, all files too."""
+    monkeypatch.chdir(tmp_path)
     folder, printed = seven
-    done = yak("sim", "run", "leader_failover", "--seed", "7", folder=tmp_path, hash_seed="99")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == printed
-    digest, valid = last_lines(done.stdout)
+    ran = CliRunner().invoke(main, ["sim", "run", "leader_failover", "--seed", "7"])
+    assert (ran.exit_code, ran.stderr) == (0, "")
+    assert ran.stdout == printed
+    digest, valid = last_lines(ran.stdout)
     assert valid == "valid: true"
     assert digest == digest_of(run("leader_failover", 7).trace)
     for name in FILES:
@@ -92,19 +93,34 @@ def test_one_changed_byte_is_reported_with_its_record(
         assert ran.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_scenario_is_a_program_too(name: str, tmp_path: Path) -> None:
-    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, in two processes."""
-    program = command(ROOT / "scenarios" / f"{name}.py", "--seed", "7", folder=tmp_path)
+def test_a_scenario_is_a_program_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, all files of one."""
+    monkeypatch.chdir(tmp_path)
+    program = command(ROOT / "scenarios" / "zombie_leader.py", "--out", "own", folder=tmp_path)
     assert (program.returncode, program.stderr) == (0, "")
-    kept = (tmp_path / "out" / name / "7" / "trace.jsonl").read_bytes()
-    other = tmp_path / "other"
-    other.mkdir()
-    done = yak("sim", "run", name, "--seed", "7", folder=other)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == program.stdout
-    assert (other / "out" / name / "7" / "trace.jsonl").read_bytes() == kept
-    assert last_lines(done.stdout)[0] == digest_of(run(name, 7).trace)
+    ran = CliRunner().invoke(main, ["sim", "run", "zombie_leader", "--out", "own"])
+    assert ran.stdout == program.stdout
+    assert last_lines(ran.stdout)[0] == digest_of(run("zombie_leader", 7).trace)
+    for name in NAMES:
+        source = (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8")
+        assert source.endswith(f'if __name__ == "__main__":\n    run_as_script({name})\n')
+
+
+def test_a_trace_that_was_cut_short_is_refused(seven: tuple[Path, str], tmp_path: Path) -> None:
+    """Goal: a killed writer is noticed. Method: cut a trace at a line's end, and within a line."""
+    content = (seven[0] / "trace.jsonl").read_bytes()
+    lines = content.count(b"\n")
+    path = tmp_path / "trace.jsonl"
+    for end, line in (
+        (content.rindex(b"\n", 0, -1) + 1, lines - 1),
+        (content.rindex(b"\n", 0, -1) - 5, lines - 1),
+        (len(content) - 1, lines),
+    ):
+        path.write_bytes(content[:end])
+        ran = CliRunner().invoke(main, ["sim", "digest", str(path)])
+        assert ran.exit_code == 1
+        assert f"Line {line} " in ran.stderr
+        assert "cut short" in ran.stderr
 
 
 def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
@@ -150,14 +166,12 @@ def test_the_replay_line_repeats_the_run(
 def test_a_scenario_of_ones_own_is_found_by_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Goal: path.py[:name]. Method: the project's own file, by name, alone, and of two."""
+    """Goal: path.py[:name]. Method: the project's own file, by name, alone, and renamed."""
     monkeypatch.chdir(tmp_path)
     source = ROOT / "scenarios" / "leader_failover.py"
     digest = digest_of(run("leader_failover", 7).trace)
     for word in (str(source), f"{source}:leader_failover"):
-        ran = CliRunner().invoke(main, ["sim", "run", word, "--seed", "7"])
-        assert ran.exit_code == 0, ran.output
-        assert last_lines(ran.stdout)[0] == digest
+        assert scenario_catalog().load(word).name == "leader_failover"
     renamed = Path("mine.py")
     renamed.write_bytes(source.read_bytes())
     ran = CliRunner().invoke(main, ["sim", "run", "mine.py", "--seed", "7"])

@@ -111,14 +111,15 @@ def test_both_halves_hold_and_leave_nothing_behind() -> None:
     assert "is replayed as" in ran.output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "content",
     [
         pytest.param(b"\x00\n\xff\xfe\n\n\r\n", id="odd bytes"),
-        pytest.param(b"a", id="one line", marks=pytest.mark.long),
-        pytest.param(b"\n", id="one empty line", marks=pytest.mark.long),
-        pytest.param(b"same\n" * 40, id="equal lines", marks=pytest.mark.long),
-        pytest.param(b"x" * 900_000 + b"\nshort\n", id="a long line", marks=pytest.mark.long),
+        pytest.param(b"a", id="one line"),
+        pytest.param(b"\n", id="one empty line"),
+        pytest.param(b"same\n" * 40, id="equal lines"),
+        pytest.param(b"x" * 900_000 + b"\nshort\n", id="a long line"),
     ],
 )
 def test_any_lines_come_out(content: bytes) -> None:
@@ -138,6 +139,7 @@ def test_ten_thousand_lines_come_out() -> None:
     assert "equal: 10000 lines went in, 10000 records came out, the same" in ran.stdout
 
 
+@pytest.mark.long
 def test_tampered_record_fails_the_demo() -> None:
     """Goal: the comparison compares."""
     ran = real(b"a\nb\nc\n", "--tamper", "lost")
@@ -170,12 +172,11 @@ def test_machine_without_a_loopback_is_told_so() -> None:
     assert done.stdout.splitlines()[-1] == "valid: false"
 
 
-SOON = ("real brokers", "listens at", "SIGKILL")
-LATE = ("leads epoch 1", "leads epoch 2", "is back")
+MOMENTS = ("real brokers", "listens at", "leads epoch 1", "leads epoch 2", "is back")
 
 
 @pytest.mark.parametrize(
-    "moment", [*SOON, *(pytest.param(each, marks=pytest.mark.long) for each in LATE)]
+    "moment", ["SIGKILL", *(pytest.param(each, marks=pytest.mark.long) for each in MOMENTS)]
 )
 def test_interrupt_at_any_moment_leaves_nothing_behind(moment: str) -> None:
     """Goal: Ctrl-C ends it with 130 and no process; method: to the whole group, as a terminal."""

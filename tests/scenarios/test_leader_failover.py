@@ -25,7 +25,7 @@ def test_every_record_is_in_every_log_once_and_in_order(seed: int) -> None:
     assert_sound(result)
     for node in result.world.brokers:
         assert log_values(result, node) == LINES
-        assert result.world.disk(node).leo == len(LINES)
+        assert result.world.broker(node).flushed_end == len(LINES)
     assert [read.value for read in result.world.consumers[0].reads] == LINES
     assert [read.offset for read in result.world.consumers[0].reads] == list(range(60))
 
@@ -84,7 +84,7 @@ def test_the_producer_was_told_the_truth(seed: int) -> None:
     assert all((batch.resolved_us < crashed_us) == (batch.epoch == 1) for batch in sent)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 199, 200, 201, 402, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 200, 201, 1000])
 def test_any_number_of_lines_works(count: int) -> None:
     """Goal: one line is enough, and many go in bigger batches. Method: a run of each size."""
     lines = [b"%d" % number for number in range(count)]
@@ -150,4 +150,4 @@ def test_its_claims_catch_broken_rules_by_themselves(name: str) -> None:
     result = run_scenario(load("leader_failover"), 7, rules=rules, observers=())
     assert result.valid is False
     assert sentence in result.reason
-    assert result.violations == []
+    assert not result.violations

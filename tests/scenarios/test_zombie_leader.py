@@ -17,7 +17,7 @@ from yak_core.contract.notes import (
     Truncated,
 )
 from yak_core.ids import Micros, NodeId
-from yak_core.rules import Rules
+from yak_core.rules import ReplicateDecision, Rules
 from yak_sim import RunResult, run_scenario, seconds
 
 each_seed = pytest.mark.parametrize("seed", SEEDS)
@@ -136,7 +136,9 @@ BROKEN = {
     "no fencing": (
         replace(
             Rules(),
-            accept_replicate=lambda mine, _my, epoch, _its: "accept" if epoch <= mine else "adopt",
+            accept_replicate=lambda mine, _my, epoch, _its: (
+                ReplicateDecision.ACCEPT if epoch <= mine else ReplicateDecision.ADOPT
+            ),
         ),
         "is fenced",
     ),
@@ -151,4 +153,4 @@ def test_its_claims_catch_broken_rules_by_themselves(name: str) -> None:
     result = run_scenario(load("zombie_leader"), 7, rules=rules, observers=())
     assert result.valid is False
     assert sentence in result.reason
-    assert result.violations == []
+    assert not result.violations

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.stepped import stepped
 from yak_core.batch import Batch, Builder, placed, seal
-from yak_core.config import BrokerConfig, ClientConfig
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event, Received, Started
 from yak_core.contract.host import Host
@@ -101,9 +102,9 @@ def stage(
     brokers = tuple(node for node in acts if node.startswith("n"))
     for node in acts:
         if node.startswith("n"):
-            engine.add_broker(node, make, BrokerConfig(replicas=brokers))
+            engine.add_broker(node, stepped(make), BrokerConfig(replicas=brokers))
         else:
-            engine.add_client(node, make, ClientConfig(brokers=brokers))
+            engine.add_client(node, stepped(make), ProducerConfig(brokers=brokers))
     if start:
         for machine in engine.machines.values():
             machine.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.core.trace_samples import batch, record
-from yak_core.config import MS, SECOND, BrokerConfig, ClientConfig
+from yak_core.config import MS, SECOND, BrokerConfig, ProducerConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, TruncateLog
 from yak_core.contract.events import Called, Event, MetaReply, Recovered, Started, TimerFired
@@ -82,7 +82,7 @@ class Tale:
         """The trace, in order of time."""
         trace = Trace(self.header)
         faults = sorted(self._faults, key=lambda fault: fault.at_us)
-        client = Started("p1", ClientConfig(self.nodes), 2, Recovered())
+        client = Started("p1", ProducerConfig(self.nodes), 2, Recovered())
         trace.record(0, "p1", 1, client, [], -1)
         for at, _, node, event, effects in sorted(self._happened, key=lambda told: told[:2]):
             while faults and faults[0].at_us <= at:

@@ -13,6 +13,7 @@ from yak_core.contract.events import Event, Started, TimerFired
 from yak_core.ids import Micros
 from yak_sim.physics.choices import RandomChoices
 from yak_sim.physics.clock import Clock, Timers
+from yak_sim.physics.kinds import Loss
 
 
 def fired(seen: list[tuple[Micros, Event]]) -> list[tuple[Micros, str]]:
@@ -80,7 +81,7 @@ def test_no_timer_outlives_its_process() -> None:
     world = stage({"n1": act})
     machine = world.engine.machines["n1"]
     world.engine.run_for(500)
-    machine.crash("nothing")
+    machine.crash(Loss.NOTHING)
     machine.start()
     world.engine.run_for(5_000)
     first, second = world.puppets["n1"]

@@ -29,7 +29,7 @@ for seed in {SEEDS}:
     result = run_swarm(seed)
     assert result.valid is True, result.reason
     history = repr(list(result.history.objects())).encode()
-    story = "".join(map(str, result.story)).encode()
+    story = "".join(map(str, result.narrative)).encode()
     print(digest_of(result.trace), sha256(b"".join(encode_trace(result.trace))).hexdigest(),
           sha256(history).hexdigest(), sha256(story).hexdigest())
 """
@@ -104,14 +104,13 @@ def through_the_store(world: World) -> Script:
 
 
 def test_model_and_scripts_give_the_same_run() -> None:
-    """Goal: the fast store is the real one. Method: a digest on each; then seeds of the mix."""
+    """Goal: the fast store is the real one. Method: a digest on each; then a seed of the mix."""
     by_model = run_scenario(through_the_store)
     by_lua = run_scenario(through_the_store, settings={"store": "lua"})
     assert by_model.valid is True, by_model.reason
     assert by_model.goals["unknown metadata outcome"] > 0
     assert digest_of(by_model.trace) == digest_of(by_lua.trace)
-    for seed in (2, 3):
-        assert digest_of(run_swarm(seed).trace) == digest_of(run_swarm(seed, store="lua").trace)
+    assert digest_of(run_swarm(2).trace) == digest_of(run_swarm(2, store="lua").trace)
 
 
 def test_observers_do_not_change_a_run() -> None:

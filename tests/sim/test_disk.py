@@ -16,7 +16,8 @@ from yak_core.ids import LogGeneration, OpId
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import RandomChoices, ReplayChoices
 from yak_sim.physics.clock import Clock
-from yak_sim.physics.disk import LOSSES, NOTHING, SOME, TORN, UNSYNCED, SimDisk
+from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
 SPEC = DiskSpec(append_us=10, flush_us=100, flush_mean_us=0, save_us=50, save_mean_us=0)
@@ -101,7 +102,7 @@ def test_a_flush_covers_what_was_issued_before_it_and_nothing_later() -> None:
     assert it.disk.unflushed == 1
 
 
-def crashed(lose: str) -> DiskImage:
+def crashed(lose: Loss) -> DiskImage:
     """Offset 0 flushed, 1 and 2 written, 3 under way, and then a crash."""
     it = bench()
     it.append(1, 0)
@@ -118,7 +119,7 @@ def crashed(lose: str) -> DiskImage:
     return it.disk.image
 
 
-@pytest.mark.parametrize(("lose", "end"), [(NOTHING, 4), (UNSYNCED, 1), (TORN, 3)])
+@pytest.mark.parametrize(("lose", "end"), [(Loss.NOTHING, 4), (Loss.UNSYNCED, 1), (Loss.TORN, 3)])
 def test_a_crash_takes_what_it_was_told_to(lose: str, end: int) -> None:
     """Goal: each word means one thing. Method: the same crash with each."""
     image = crashed(lose)
@@ -139,7 +140,7 @@ def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
             it.append(4, 3)
             driver = ReplayChoices(1, [("d", "n1", 0, carried_out), ("d", "n1", 1, lost)])
             it.disk._point = driver.at("d", "n1")
-            it.disk.crash(SOME)
+            it.disk.crash(Loss.SOME)
             ends.add(it.disk.image.leo)
             assert it.disk.image.leo >= 1, "what was flushed is there"
     assert ends == {1, 2, 3, 4}
@@ -147,7 +148,11 @@ def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
 
 def test_a_cut_that_was_not_flushed_may_come_undone() -> None:
     """Goal: file systems do that. Method: cut, crash; cut, flush, crash; cut, lose nothing."""
-    for flushed, lose, end in ((False, UNSYNCED, 2), (True, UNSYNCED, 1), (False, NOTHING, 1)):
+    for flushed, lose, end in (
+        (False, Loss.UNSYNCED, 2),
+        (True, Loss.UNSYNCED, 1),
+        (False, Loss.NOTHING, 1),
+    ):
         it = bench()
         it.append(1, 0, 1)
         it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
@@ -218,6 +223,6 @@ def test_a_full_disk_refuses_and_leaves_no_gap() -> None:
 
 def test_losses_have_names() -> None:
     """Goal: a misspelt word is noticed. Method: crash with one."""
-    assert LOSSES == ("nothing", "unsynced", "some", "torn")
+    assert tuple(Loss) == ("nothing", "unsynced", "some", "torn")
     with pytest.raises(AssertionError, match="loses one of"):
-        bench().disk.crash("everything")
+        bench().disk.crash(Loss("everything"))

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.sim.echo_nodes import batch_at
+from yak_core.batch import Batch
 from yak_sim import ExpectationFailed, Script, World, run_scenario, scenario, seconds
 
 VALUES = [b"a", b"b", b"b", b"", b"e", b"f"]
@@ -56,10 +57,9 @@ def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> 
     assert (expectation.expected, expectation.happened) == ("", "")
 
 
-def log(world: World) -> list[object]:
+def log(world: World) -> list[Batch]:
     """The leader's log, to be damaged."""
-    batches: list[object] = world.log_of(str(world.leader))  # type: ignore[assignment]
-    return batches
+    return world.engine.machines[str(world.leader)].disk.tail.batches
 
 
 def lose_a_batch(world: World) -> None:
@@ -71,12 +71,12 @@ def alter_a_record(world: World) -> None:
 
 
 def double_a_batch(world: World) -> None:
-    batches = world.log_of(str(world.leader))
+    batches = log(world)
     batches.append(replace(batches[0], base_offset=0))
 
 
 def swap_two_batches(world: World) -> None:
-    batches = world.log_of(str(world.leader))
+    batches = log(world)
     batches[0], batches[1] = batches[1], batches[0]
 
 

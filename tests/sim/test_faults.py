@@ -9,6 +9,7 @@ import pytest
 
 from tests.sim.short_runs import run
 from yak_sim import Fault, Script, World, run_scenario, scenario, seconds
+from yak_sim.world.faults import Faults
 from yak_sim.world.plan import PlanError
 
 
@@ -78,6 +79,15 @@ def test_a_plan_does_what_a_script_would() -> None:
     by_hand, by_plan = run(story), run(story, planned="true")
     assert by_hand.faults == by_plan.faults
     assert [line.text for line in by_hand.narrative] == [line.text for line in by_plan.narrative]
+
+
+def test_every_fault_is_a_method_of_a_world() -> None:
+    """Goal: scripts and their readers find all faults in one class. Method: compare the two."""
+    internal = {"at", "on_fuse_burnt", "on_exit"}
+    for name, method in vars(Faults).items():
+        if not name.startswith("_") and name not in internal:
+            assert vars(World)[name].__doc__ == method.__doc__, name
+            assert method.__doc__, name
 
 
 PLAN = (

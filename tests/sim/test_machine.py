@@ -48,6 +48,7 @@ from yak_core.contract.messages import (
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, Micros, OpId
 from yak_sim.physics.engine import Listener
+from yak_sim.physics.kinds import Loss
 
 APPEND = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"),))
 HEADER = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
@@ -65,7 +66,7 @@ def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
     world = stage({"n1": act})
     machine = world.engine.machines["n1"]
     world.engine.run_for(10_000)
-    assert machine.crash("unsynced") == 0
+    assert machine.crash(Loss.UNSYNCED) == 0
     assert not machine.up
     assert machine.node is None
     machine.start()
@@ -84,7 +85,7 @@ def test_nothing_reaches_a_machine_without_a_process() -> None:
     world = stage({"n1": idle, "n2": idle})
     machine, link = world.engine.machines["n2"], world.engine.network.link("n1", "n2")
     link.send(Received("n1", say(1)), -1)
-    machine.crash("nothing")
+    machine.crash(Loss.NOTHING)
     machine.ask(DescribeRequest(1), lambda _result, _step: None)
     world.engine.run_for(1_000)
     link.send(Received("n1", say(2)), -1)
@@ -120,16 +121,16 @@ def test_a_crash_drops_what_a_pause_held() -> None:
     machine.pause()
     world.engine.network.link("n1", "n2").send(Received("n1", say(1)), -1)
     world.engine.run_for(1_000)
-    machine.crash("nothing")
+    machine.crash(Loss.NOTHING)
     machine.start()
     machine.resume()
     assert not machine.paused
     assert [heard(puppet) for puppet in world.puppets["n2"]] == [[], []]
 
 
-@pytest.mark.parametrize("effects", range(5))
+@pytest.mark.parametrize("effects", range(6))
 def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
-    """Goal: effects before the cut are started, those behind it never are. Method: all cuts."""
+    """Goal: effects up to the crash are started, later ones never. Method: crash after each."""
     ended: list[tuple[str, str, str]] = []
     listener = Listener()
     listener.on_ended = lambda node, how, reason: ended.append((node, how, reason))
@@ -147,20 +148,20 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
 
     world = stage({"n1": act, "n2": idle}, listener=listener)
     machine = world.engine.machines["n1"]
-    machine.light_fuse(effects, "nothing")
+    machine.light_fuse(effects, Loss.NOTHING)
     world.engine.run_for(10_000)
     sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
     assert heard(world.puppet("n2")) == sent
     assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
-    assert ended == ([("n1", "fuse", "0")] if effects < 4 else [])
-    assert machine.up == (effects == 4)
+    assert ended == ([("n1", "fuse", "0")] if effects < 5 else [])
+    assert machine.up == (effects == 5)
 
 
 def test_a_fuse_that_is_put_out_does_no_harm() -> None:
     """Goal: healing ends what was prepared. Method: put it out before the step."""
     world = stage({"n1": at_start(SetTimer("go", 50, 50))})
     machine = world.engine.machines["n1"]
-    machine.light_fuse(0, "nothing")
+    machine.light_fuse(0, Loss.NOTHING)
     machine.put_out_fuse()
     world.engine.run_for(1_000)
     assert machine.up

@@ -1,6 +1,6 @@
-"""Five hundred random seeds of a crash-and-partition mix break no promise, and are not vacuous.
+"""Random seeds of a crash-and-partition mix break no promise, and are not vacuous.
 
-Method: each seed draws a cluster, a load and a plan of faults; every invariant is looked at after
+Method: each seed draws a cluster, a load and a plan of faults; every invariant is checked after
 every step; afterwards everything is healed and must agree, with nothing acknowledged lost.
 """
 
@@ -11,26 +11,21 @@ import pytest
 from yak_sim import RandomChoices
 from yak_sim.search.swarm import FAULTS_END, WATCHED, draw_swarm, run_swarms
 
-SEEDS = 500
-
 LEAST = dict(zip(WATCHED, (0.30, 0.10, 0.10, 0.05), strict=True))
-"""Situation -> the part of the seeds that must reach it."""
+"""Situation -> the part of 500 seeds that must reach it."""
 
 
-@pytest.mark.timeout(900)
-def test_many_seeds_hold_and_reach_what_matters(capsys: pytest.CaptureFixture[str]) -> None:
-    """Goal: no violation, no vacuity. Method: SEEDS runs; the counts are printed."""
-    tally = run_swarms(range(SEEDS))
-    with capsys.disabled():
-        print(f"\n{tally.seeds} seeds of the mix in {tally.cpu_s:.0f} CPU s:", end="")
-        for situation, least in LEAST.items():
-            share = tally.share(situation)
-            print(f" {situation} {share:.1%} (least {least:.0%});", end="")
-        print(f" {tally.messages} messages")
+@pytest.mark.parametrize(
+    "seeds", [60, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+)
+def test_many_seeds_hold_and_reach_what_matters(seeds: int) -> None:
+    """Goal: no violation, no vacuity. Method: run them; of few, one at least reaches each goal."""
+    tally = run_swarms(range(seeds))
     assert not tally.failed, [(f.seed, f.reason) for f in tally.failed]
-    assert tally.seeds == SEEDS
-    short = {s: tally.share(s) for s, least in LEAST.items() if tally.share(s) < least}
-    assert not short, f"too few seeds reach these: {short}"
+    assert tally.seeds == seeds
+    shares = {situation: tally.share(situation) for situation in LEAST}
+    least = LEAST if seeds >= 500 else dict.fromkeys(LEAST, 1 / seeds)
+    assert all(shares[situation] >= least[situation] for situation in LEAST), shares
 
 
 def test_plans_stay_within_the_promise() -> None:

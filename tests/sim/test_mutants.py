@@ -1,6 +1,7 @@
 """The net of the simulator: each broken rule is caught by a named invariant, in a few seeds.
 
-Method: the mix of faults, seed after seed, with one rule replaced, until an invariant breaks.
+Method: the mix of faults with one rule replaced, first the seed that caught it last, then seed
+after seed, until an invariant breaks.
 """
 
 from __future__ import annotations
@@ -13,15 +14,24 @@ from yak_sim import RunResult
 from yak_sim.search.swarm import run_swarm
 
 SEEDS_MAX = 200
+CAUGHT_AT = {
+    "no epoch fencing": 33,
+    "truncate by HW": 3,
+    "ack own LEO": 58,
+    "committed ISR only": 16,
+    "expand before the epoch's start": 55,
+    "progress across incarnations": 2,
+}
+"""Mutant -> the first seed that caught it, 0 where none is named; it only saves time."""
 
 
 def hunt(name: str) -> tuple[int, RunResult | None, int]:
-    """(seeds run, the first violation of a named invariant, runs that failed otherwise)."""
+    """(the seed, the first violation of a named invariant, runs that failed otherwise)."""
     otherwise = 0
-    for seed in range(SEEDS_MAX):
+    for seed in (CAUGHT_AT.get(name, 0), *range(SEEDS_MAX)):
         result = run_swarm(seed, rules=MUTANTS[name])
         if result.violations and result.violations[0]["invariant"] in RULES:
-            return seed + 1, result, otherwise
+            return seed, result, otherwise
         otherwise += result.valid is not True
     return SEEDS_MAX, None, otherwise
 
@@ -29,11 +39,11 @@ def hunt(name: str) -> tuple[int, RunResult | None, int]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_each_broken_rule_is_caught_by_name(name: str) -> None:
-    """Goal: 500 good seeds mean something. Method: as many seeds as it takes; print how many."""
-    seeds, caught, otherwise = hunt(name)
-    assert caught is not None, f"{name}: no invariant broke in {seeds} seeds ({otherwise} failed)"
+    """Goal: good seeds mean something. Method: as many seeds as it takes; print the last."""
+    seed, caught, otherwise = hunt(name)
+    assert caught is not None, f"{name}: no invariant broke in {seed} seeds ({otherwise} failed)"
     (found,) = caught.violations
-    print(f"\n{name:32} {found['invariant']:22} after {seeds:3} seeds")
+    print(f"\n{name:32} {found['invariant']:22} by seed {seed:3}")
     assert caught.valid is False
     assert str(found["invariant"]) in caught.reason
     assert found["node"]

@@ -14,6 +14,7 @@ from yak_core.contract.effects import Send
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Replicate
 from yak_core.ids import Epoch
+from yak_sim.physics.kinds import LinkFault
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, LinkSpec
 
@@ -73,7 +74,7 @@ def test_a_cut_is_one_way_and_takes_what_is_under_way() -> None:
     network = world.engine.network
     send(world, "n1", "n2", 1)
     send(world, "n2", "n1", 1)
-    fault = NetworkFault("disconnect", ("n1",), ("n2",))
+    fault = NetworkFault(LinkFault.DISCONNECT, ("n1",), ("n2",))
     network.add(fault)
     send(world, "n1", "n2", 2)
     send(world, "n1", "n3", 2)
@@ -92,8 +93,8 @@ def test_two_faults_on_a_link_both_have_to_end() -> None:
     """Goal: healing one leaves the other. Method: overlapping cuts, one of them two ways."""
     world = three()
     network = world.engine.network
-    both = NetworkFault("disconnect", ("n1",), ("n2", "n3"), two_way=True)
-    one = NetworkFault("disconnect", (BROKERS,), ("n2",))
+    both = NetworkFault(LinkFault.DISCONNECT, ("n1",), ("n2", "n3"), two_way=True)
+    one = NetworkFault(LinkFault.DISCONNECT, (BROKERS,), ("n2",))
     network.add(both)
     network.add(one)
     network.remove(both)
@@ -110,7 +111,7 @@ def test_two_faults_on_a_link_both_have_to_end() -> None:
 def test_a_fault_holds_for_links_that_are_used_later() -> None:
     """Goal: no message slips through on a link that nobody had used. Method: a first message."""
     world = three()
-    world.engine.network.add(NetworkFault("disconnect", (EVERYONE,), ("n3",)))
+    world.engine.network.add(NetworkFault(LinkFault.DISCONNECT, (EVERYONE,), ("n3",)))
     send(world, "n1", "n3", 1)
     send(world, "n1", "n2", 1)
     world.engine.run_for(1_000)
@@ -122,7 +123,7 @@ def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
     """Goal: nothing is lost, all is late. Method: clog, unclog; cut a clogged link."""
     world = three()
     network = world.engine.network
-    fault = NetworkFault("clog", ("n1",), ("n2",))
+    fault = NetworkFault(LinkFault.CLOG, ("n1",), ("n2",))
     send(world, "n1", "n2", 1)
     network.add(fault)
     send(world, "n1", "n2", 2, 3)
@@ -134,7 +135,7 @@ def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
     network.add(fault)
     send(world, "n1", "n2", 4)
     world.engine.run_for(1_000)
-    cut = NetworkFault("disconnect", ("n1",), ("n2",))
+    cut = NetworkFault(LinkFault.DISCONNECT, ("n1",), ("n2",))
     network.add(cut)
     network.remove(fault)
     world.engine.run_for(1_000)
@@ -149,7 +150,9 @@ def test_a_slow_link_adds_a_delay_and_lets_through_only_so_much(
     batch = batch_at(0, b"x" * 10_000)
     header = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (batch,), 0, 0, 1)
     world = stage({"n1": at_start(Send("n2", header), Send("n2", header)), "n2": idle}, start=False)
-    fault = NetworkFault("slow", ("n1",), ("n2",), delay_us=delay_us, bytes_per_s=bytes_per_s)
+    fault = NetworkFault(
+        LinkFault.SLOW, ("n1",), ("n2",), delay_us=delay_us, bytes_per_s=bytes_per_s
+    )
     world.engine.network.add(fault)
     for machine in reversed(world.engine.machines.values()):
         machine.start()

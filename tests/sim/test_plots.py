@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
-import matplotlib as mpl
 import pytest
 from IPython.core.formatters import DisplayFormatter
 from matplotlib.colors import to_rgb
@@ -162,8 +161,7 @@ def test_jupyter_shows_the_figure() -> None:
     assert metadata["image/png"]["alt"].startswith("High watermark and log end offset of 3 brokers")
 
 
-@pytest.mark.parametrize("records", [0, 1, 2, 100_000])
-@pytest.mark.parametrize("brokers", [1, 3, 9])
+@pytest.mark.parametrize(("records", "brokers"), [(0, 1), (1, 9), (2, 3), (100_000, 3)])
 def test_any_size_can_be_drawn(records: int, brokers: int) -> None:
     """Goal: no size breaks the scales. Method: from nothing to 100,000 records, 1 to 9 brokers."""
     figure = plot_watermarks(small(records, brokers))
@@ -217,6 +215,7 @@ def test_a_small_tail_is_shown_closer_and_a_large_one_is_not() -> None:
     assert len(plot_watermarks(tale.trace()).axes) == 2
 
 
+@pytest.mark.long
 def test_a_long_run_stays_small() -> None:
     """Goal: 100,000 records make no heavy file. Method: the size of the SVG."""
     trace = failover(per_second=1_000, batch_count=25)
@@ -271,10 +270,3 @@ def test_texts_on_bars_can_be_read() -> None:
     for ground, text in zip(COLOURS, ON_COLOURS, strict=True):
         low, high = sorted([luminance(ground), luminance(text)])
         assert (high + 0.05) / (low + 0.05) >= 4.5, (ground, text)
-
-
-def test_settings_of_the_user_survive() -> None:
-    """Goal: drawing changes nothing outside. Method: one odd setting, before and after."""
-    with mpl.rc_context({"lines.linewidth": 9.0}):
-        render_watermarks(small())
-        assert mpl.rcParams["lines.linewidth"] == 9.0

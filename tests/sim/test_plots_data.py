@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from scenarios.leader_failover import leader_failover
 from tests.sim.plot_samples import Tale, failover
 from yak_core.batch import Batch
 from yak_core.config import MS, SECOND
@@ -23,6 +24,7 @@ from yak_core.contract.notes import (
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import CallId, Epoch
 from yak_core.trace.recorder import Header, Trace
+from yak_sim import run_scenario
 from yak_sim.plot.data import Cut, Past, Points, Span, past_of, value_at
 
 POINTS: Points = [(10, 1), (20, 5), (20, 6), (30, None), (40, 2)]
@@ -188,9 +190,23 @@ def test_a_real_cluster_has_an_origin_of_its_own() -> None:
     tale.start(5 * SECOND, "n1")
     trace = Trace(Header("net"))
     for step in list(tale.trace())[1:]:
-        trace.record(*step[1:])
+        trace.record(*step[1:7])
     assert past_of(trace).start_us == 5 * SECOND
     assert past_of(tale.trace()).start_us == 0
+
+
+def test_the_past_of_a_story_is_what_its_brokers_know() -> None:
+    """Goal: curves end where logs do. Method: the last values against the live brokers."""
+    result = run_scenario(leader_failover, 7)
+    past = past_of(result.trace)
+    for each in past.brokers:
+        view = result.world.broker(each.node)
+        assert (each.leo[-2][1], each.hw[-2][1]) == (view.leo, view.hw)
+    assert [reign.epoch for reign in past.reigns] == [1, 2]
+    assert past.isr[-1][1] == ("n1", "n2", "n3")
+    [crashed] = [each for each in past.brokers if each.crashes]
+    assert crashed.node == past.reigns[0].node
+    assert crashed.truncations[0].before - crashed.truncations[0].end == 2
 
 
 def test_an_empty_trace_has_an_empty_past() -> None:

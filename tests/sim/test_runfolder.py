@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.sim.plot_samples import Tale, failover
 from yak_core.contract.events import PeerLost, TimerFired
 from yak_core.trace.reader import TraceError, digest_of, encode_trace
-from yak_core.trace.recorder import Trace
+from yak_sim import RunResult, Script, World, run_scenario, scenario
 from yak_sim.run import run_folder as runfolder
 from yak_sim.run.run_folder import (
     FILES,
@@ -27,37 +29,35 @@ from yak_sim.run.run_folder import (
     read_verdict,
     write_run,
 )
-from yak_sim.world.expect import Expectation
+from yak_sim.world.history import History
 
 ROOT = Path(__file__).parents[2]
 COMMAND = ["yak", "sim", "run", "made_up", "--seed", "7", "--input", "two words.txt"]
 
 
-class Rows:
+def one_row() -> History:
     """A history of one row."""
-
-    def objects(self) -> Iterator[Mapping[str, object]]:
-        """One invocation."""
-        names = ("i", "t_us", "client", "process", "type", "f", "value")
-        values = (0, 5, "p1", 0, "invoke", "send", ["é"])
-        rest = ("offset", "broker", "epoch", "hw", "error")
-        yield {**dict(zip(names, values, strict=True)), **dict.fromkeys(rest)}
+    history = History()
+    history.invoke(5, "p1", 0, "send", ("é".encode(),))
+    return history
 
 
-@dataclass
-class Result:
+def tiny(world: World) -> Script:
+    """A scenario that lasts a millisecond."""
+    yield world.sleep(seconds=0.001)
+    world.expect.that("Order is kept", True, expected="", happened="")
+
+
+@cache
+def tiny_run() -> RunResult:
+    """Its run, with a made-up trace and history."""
+    result = run_scenario(scenario()(tiny))
+    return replace(result, scenario="made_up", trace=Tale(1).trace(), history=one_row())
+
+
+def run_with(**changes: Any) -> RunResult:
     """A run that is good, unless a test says otherwise."""
-
-    scenario: str = "made_up"
-    seed: int = 7
-    valid: bool | str = True
-    reason: str = ""
-    violations: Sequence[Mapping[str, str | int]] = ()
-    goals: Mapping[str, int] = field(default_factory=lambda: {"suffix truncated": 1})
-    expectations: Sequence[Expectation] = (Expectation("Order is kept", True),)
-    figures: Mapping[str, int] = field(default_factory=lambda: {"steps": 3})
-    trace: Trace = field(default_factory=lambda: Tale(1).trace())
-    history: Rows = field(default_factory=Rows)
+    return replace(tiny_run(), **changes)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -67,7 +67,7 @@ def names_in(folder: Path) -> list[str]:
 
 def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
     """Goal: everything about a run in one place. Method: write one and read all of it."""
-    result = Result(trace=failover(), valid="unknown", reason="It never ended.")
+    result = run_with(trace=failover(), valid="unknown", reason="It never ended.")
     folder = write_run(result, tmp_path / "out", COMMAND)
     assert folder == tmp_path / "out" / "made_up" / "7"
     assert names_in(folder) == sorted(FILES)
@@ -90,18 +90,10 @@ def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
     assert "<svg" in (folder / "watermarks.svg").read_text(encoding="utf-8")
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    """Goal: folders can be compared. Method: two writes, all files."""
-    first = write_run(Result(), tmp_path / "a", COMMAND)
-    second = write_run(Result(), tmp_path / "b", COMMAND)
-    for name in FILES:
-        assert (first / name).read_bytes() == (second / name).read_bytes(), name
-
-
 def test_latest_leads_to_the_run_written_last(tmp_path: Path) -> None:
     """Goal: nobody has to look for the last run. Method: two seeds."""
     for seed in (7, 8):
-        folder = write_run(Result(seed=seed), tmp_path, COMMAND)
+        folder = write_run(run_with(seed=seed), tmp_path, COMMAND)
         link = tmp_path / "made_up" / "latest"
         assert link.is_symlink()
         assert link.readlink() == Path(str(seed))
@@ -115,23 +107,20 @@ def test_where_no_link_can_be_made_the_run_is_written_and_that_is_said(
     """Goal: a file system without links is no obstacle. Method: a folder in the link's place."""
     (tmp_path / "made_up" / "latest").mkdir(parents=True)
     (tmp_path / "made_up" / "latest" / "mine").write_text("keep")
-    notes: list[str] = []
-    folder = write_run(Result(), tmp_path, COMMAND, notes.append)
+    folder = write_run(run_with(), tmp_path, COMMAND)
     assert names_in(folder) == sorted(FILES)
-    assert len(notes) == 1
-    assert notes[0].startswith(f"no link {tmp_path / 'made_up' / 'latest'} could be made (")
-    assert notes[0].endswith(f"this run is in {folder}")
+    [note] = capsys.readouterr().err.splitlines()
+    assert note.startswith(f"no link {tmp_path / 'made_up' / 'latest'} could be made (")
+    assert note.endswith(f"this run is in {folder}")
     assert names_in(tmp_path / "made_up") == ["7", "latest"]
     assert names_in(tmp_path / "made_up" / "latest") == ["mine"]
-    write_run(Result(), tmp_path, COMMAND)
-    assert capsys.readouterr().err.strip() == notes[0]
 
 
 def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -> None:
     """Goal: broken surroundings are told plainly. Method: a file where the folder should be."""
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(OutputError) as caught:
-        write_run(Result(), tmp_path / "out", COMMAND)
+        write_run(run_with(), tmp_path / "out", COMMAND)
     sentence = str(caught.value)
     assert sentence.startswith(f"the output folder {tmp_path / 'out' / 'made_up' / '7'} cannot be")
     assert "\n" not in sentence
@@ -142,7 +131,7 @@ def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -
 def test_a_scenario_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     """Goal: nothing is written elsewhere. Method: names that would lead out or hide."""
     with pytest.raises(OutputError, match="cannot name a folder"):
-        write_run(Result(scenario=name), tmp_path / "out", COMMAND)
+        write_run(run_with(scenario=name), tmp_path / "out", COMMAND)
     assert not (tmp_path / "out").exists()
 
 
@@ -151,13 +140,13 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from tests.sim.test_runfolder import COMMAND, Result\n"
+        "from tests.sim.test_runfolder import COMMAND, run_with\n"
         "from tests.sim.plot_samples import failover\n"
         "from yak_sim.run.run_folder import OutputError, write_run\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"
         "try:\n"
-        "    write_run(Result(trace=failover()), Path(sys.argv[1]), COMMAND)\n"
+        "    write_run(run_with(trace=failover()), Path(sys.argv[1]), COMMAND)\n"
         "except OutputError as error:\n"
         "    print(error)\n"
     )
@@ -184,7 +173,7 @@ def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     trace = failover()
     trace.record(9_000_000, "n1", 2, TimerFired("x"), [PeerLost("n2")], -1)  # type: ignore[list-item]
     with pytest.raises(OutputError) as caught:
-        write_run(Result(trace=trace), tmp_path, COMMAND)
+        write_run(run_with(trace=trace), tmp_path, COMMAND)
     folder = tmp_path / "made_up" / "7"
     assert "the trace cannot be written: step" in str(caught.value)
     assert str(caught.value).endswith(f"; the rest of the run is in {folder}")
@@ -197,12 +186,12 @@ def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
 
 def test_nothing_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: a picture belongs to its trace. Method: a second run whose picture fails."""
-    folder = write_run(Result(), tmp_path, COMMAND)
+    folder = write_run(run_with(), tmp_path, COMMAND)
     (folder / "trace.jsonl.part").write_text("old")
     (folder / "notes.txt").write_text("mine")
     monkeypatch.setitem(sys.modules, "yak_sim.plot.watermarks", None)
     with pytest.raises(OutputError, match=r"the plots cannot be drawn: .*; the rest of the run"):
-        write_run(Result(), tmp_path, COMMAND)
+        write_run(run_with(), tmp_path, COMMAND)
     left = sorted({*FILES, "notes.txt"} - {"watermarks.png", "watermarks.svg"})
     assert names_in(folder) == left
 

@@ -24,9 +24,11 @@ from yak_core.metadata.store_calls import (
     Unknown,
 )
 from yak_core.metadata.transitions import create, register
+from yak_sim import World
 from yak_sim.physics.engine import Listener
+from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
 from yak_sim.physics.network import NetworkFault
-from yak_sim.physics.store import CAS, executor_of
+from yak_sim.physics.store import CAS
 from yak_sim.physics.topology import STORE
 
 FIRST = create(store_id="s", attempt="a", node="n1", url="", replicas=("n1", "n2"), min_isr=2)
@@ -46,8 +48,8 @@ def calls(*requests: MetaRequest) -> list[Effect]:
     return [CallMeta(CallId(number), request) for number, request in enumerate(requests)]
 
 
-@pytest.mark.parametrize("kind", ["model", "lua"])
-def test_a_call_is_carried_out_and_answered(kind: str) -> None:
+@pytest.mark.parametrize("kind", StoreKind)
+def test_a_call_is_carried_out_and_answered(kind: StoreKind) -> None:
     """Goal: both executors do the same. Method: create twice, read, beat; look at the store."""
     heard: list[PartitionState] = []
     listener = Listener()
@@ -79,7 +81,7 @@ def test_without_an_answer_a_call_ends_as_unknown_once() -> None:
 def test_a_late_answer_is_dropped() -> None:
     """Goal: Unknown is final for the call. Method: an answer that takes longer than that."""
     world = stage({"n1": at_start(*calls(CREATE))})
-    slow = NetworkFault("slow", (STORE,), ("n1",), delay_us=600_000)
+    slow = NetworkFault(LinkFault.SLOW, (STORE,), ("n1",), delay_us=600_000)
     world.engine.network.add(slow)
     world.engine.run_for(5_000_000)
     assert replies(world, "n1") == [(500_000, 0, Unknown)]
@@ -89,7 +91,7 @@ def test_a_late_answer_is_dropped() -> None:
 def test_a_call_may_take_effect_after_it_ended_as_unknown() -> None:
     """Goal: unknown includes later. Method: a request that is under way for a second."""
     world = stage({"n1": at_start(*calls(CREATE))}, start=False)
-    world.engine.network.add(NetworkFault("slow", ("n1",), (STORE,), delay_us=1_000_000))
+    world.engine.network.add(NetworkFault(LinkFault.SLOW, ("n1",), (STORE,), delay_us=1_000_000))
     world.engine.machines["n1"].start()
     world.engine.run_for(600_000)
     assert replies(world, "n1") == [(500_000, 0, Unknown)]
@@ -128,7 +130,7 @@ def test_no_answer_reaches_the_next_process() -> None:
     """Goal: call ids are of one incarnation. Method: both starts make a call of the same id."""
     world = stage({"n1": at_start(*calls(Read()))})
     machine = world.engine.machines["n1"]
-    machine.crash("nothing")
+    machine.crash(Loss.NOTHING)
     machine.start()
     world.engine.run_for(5_000_000)
     assert world.engine.store.carried_out == 2
@@ -155,5 +157,5 @@ def test_records_are_told_in_order_before_anybody_is_answered() -> None:
 
 def test_a_store_is_one_of_two() -> None:
     """Goal: a misspelt word is noticed. Method: ask for another."""
-    with pytest.raises(ValueError, match="'model' or 'lua'"):
-        executor_of("redis")
+    with pytest.raises(ValueError, match="store must be one of model, lua, got 'redis'"):
+        World(store="redis")

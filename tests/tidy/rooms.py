@@ -14,7 +14,7 @@ from tests.tidy.tree import PACKAGES, Source
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "yak_core": (
-        *("ids", "value", "errors", "config"),
+        *("ids", "value", "fork", "errors", "config"),
         *("batch", "log", "metadata", "contract", "rules", "model", "wire", "clients", "broker"),
         *("invariants", "trace", "manual", "__init__"),
     ),

@@ -134,17 +134,19 @@ def test_every_golden_script_is_in_the_table() -> None:
     assert [golden.name for golden in ours if f"scripts/{golden.name}.golden)" not in table] == []
 
 
+CONFIGS = (config.BrokerConfig, config.ProducerConfig, config.ConsumerConfig)
+
+
 def test_no_word_is_left_of_what_the_code_no_longer_has() -> None:
     """Hand-written words fit the settings; method: compare their names, and look for doubles."""
-    settings = {f.name for c in (config.BrokerConfig, config.ClientConfig) for f in _fields(c)}
+    settings = {f.name for c in CONFIGS for f in _fields(c)}
     assert settings >= set(KAFKA_NAMES)
     assert settings >= set(UNDOCUMENTED)
     documented = [
-        generate.attribute_docs(config.BrokerConfig),
-        generate.attribute_docs(config.ClientConfig),
+        *(generate.attribute_docs(one) for one in CONFIGS),
     ]
     for setting in UNDOCUMENTED:
-        owners = [c for c in (config.BrokerConfig, config.ClientConfig) if _has(c, setting)]
+        owners = [c for c in CONFIGS if _has(c, setting)]
         assert len(owners) > sum(setting in docs for docs in documented), setting
 
 

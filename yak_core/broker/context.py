@@ -9,21 +9,45 @@ from __future__ import annotations
 from yak_core.config import BrokerConfig
 from yak_core.contract.effects import Effect, Observe
 from yak_core.contract.notes import Note
-from yak_core.ids import CallId, Micros, NodeId, OpId
+from yak_core.ids import CallId, Epoch, Micros, NodeId, OpId
 from yak_core.rules import Rules
+from yak_core.value import value
+
+
+@value
+class LeaderHint:
+    """Who leads in the newest epoch that this broker knows; None while no leader is known."""
+
+    leader: NodeId | None
+    epoch: Epoch
 
 
 class Context:
-    """One node's shared desk; the node is its only writer."""
+    """What the parts of one node share; the node itself is its only writer."""
 
-    __slots__ = ("node", "config", "rules", "nonce", "now", "out", "next_op", "next_call", "tries")
+    __slots__ = (
+        "node",
+        "config",
+        "rules",
+        "nonce",
+        "now",
+        "hint",
+        "out",
+        "next_op",
+        "next_call",
+        "tries",
+    )
 
-    def __init__(self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int) -> None:
+    def __init__(
+        self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int, now: Micros
+    ) -> None:
         self.node = node
         self.config = config
         self.rules = rules
         self.nonce = nonce
-        self.now: Micros = 0
+        self.now = now
+        #: What clients are told of leader and epoch; the broker acts on the same value.
+        self.hint = LeaderHint(None, Epoch(0))
         self.out: list[Effect] = []
         self.next_op: OpId = OpId(0)
         self.next_call: CallId = CallId(0)
@@ -57,13 +81,3 @@ class Context:
         out = self.out
         self.out = []
         return out
-
-    def fork(self) -> Context:
-        """A copy that shares only immutable things."""
-        other = Context(self.node, self.config, self.rules, self.nonce)
-        other.now = self.now
-        other.out = list(self.out)
-        other.next_op = self.next_op
-        other.next_call = self.next_call
-        other.tries = self.tries
-        return other

@@ -7,6 +7,7 @@ from typing import Protocol
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
+from yak_core.broker.phases import Phase, Role
 from yak_core.broker.produce import Writers
 from yak_core.broker.replica_log import Log
 from yak_core.broker.store_session import StoreSession
@@ -20,10 +21,8 @@ class Described(Protocol):
     """What a description needs of a broker."""
 
     node_id: NodeId
-    phase: str
+    phase: Phase
     broker_epoch: BrokerEpoch
-    epoch: Epoch
-    leader: NodeId | None
     partition: PartitionState | None
     log: Log
     session: StoreSession
@@ -33,15 +32,17 @@ class Described(Protocol):
     writers: Writers
 
     @property
-    def role(self) -> str: ...
+    def epoch(self) -> Epoch: ...
+    @property
+    def leader(self) -> NodeId | None: ...
+    @property
+    def role(self) -> Role: ...
     @property
     def pending_isr(self) -> tuple[NodeId, ...] | None: ...
 
 
 def snapshot_of(broker: Described) -> Snapshot:
     """The canonical snapshot of a broker; names as in docs/contract.md."""
-    if not hasattr(broker, "log"):
-        return Snapshot("broker", (("phase", broker.phase),))
     log = broker.log
     partition = broker.partition
     leading = broker.leading

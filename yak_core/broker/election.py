@@ -13,10 +13,10 @@ from yak_core.contract.effects import CancelTimer, SetTimer
 from yak_core.contract.notes import Campaigned
 from yak_core.ids import BrokerEpoch, Micros
 from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.store_calls import ProposalKind
 from yak_core.metadata.transitions import Rejected, elect
 from yak_core.rules import ElectionFacts
 
-ELECT = "elect"
 TIMER_CAMPAIGN = "campaign"
 
 
@@ -62,7 +62,7 @@ def campaign(
         return
     guard = None if partition.leader is None else (partition.leader, watch.renewals)
     context.note(Campaigned(state.leader_epoch))
-    session.propose(ELECT, partition, state, guard)
+    session.propose(ProposalKind.ELECT, partition, state, guard)
 
 
 def _eligible(context: Context, partition: PartitionState) -> bool:

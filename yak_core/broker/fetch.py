@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
+from yak_core.broker.waiting import Entry, Waiting
 from yak_core.contract.effects import Answer, AnswerLog, SetTimer
 from yak_core.contract.messages import (
     FetchRequest,
@@ -16,63 +17,47 @@ from yak_core.contract.messages import (
     ListOffsetsResponse,
 )
 from yak_core.errors import ErrorCode
-from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
-from yak_core.value import value
+from yak_core.ids import NO_EPOCH, CallId, Offset
 
 TIMER_READERS = "readers"
 LATEST = -1
 EARLIEST = -2
 
 
-@value
-class Parked:
-    """A long poll: a fetch that waits for records until ``deadline``."""
-
-    call: CallId
-    request: FetchRequest
-    deadline: Micros
-
-
 class Readers:
-    """The read side of one broker. ``leader`` and ``epoch`` are told with every question."""
+    """The read side of one broker."""
 
     __slots__ = ("context", "log", "parked")
 
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
-        self.parked: list[Parked] = []
+        #: Long polls: fetches that wait until the log is readable above their offset.
+        self.parked: Waiting[FetchRequest] = Waiting()
 
-    def fetch(
-        self, call: CallId, request: FetchRequest, leader: NodeId | None, epoch: Epoch
-    ) -> None:
+    def fetch(self, call: CallId, request: FetchRequest) -> None:
         """Answer a fetch at the leader: records, a divergence, an error, or later."""
         log = self.log
         rules = self.context.rules
         if request.offset < log.log_start or request.offset > log.leo:
             detail = f"the log holds [{log.log_start}, {log.leo})"
-            self.refuse(call, request, ErrorCode.OFFSET_OUT_OF_RANGE, leader, epoch, detail)
+            self.refuse(call, request, ErrorCode.OFFSET_OUT_OF_RANGE, detail)
             return
         end = rules.diverged(log.epochs, log.leo, request.offset, request.last_epoch)
         if end >= 0:
-            self._answer(call, request, ErrorCode.NONE, leader, epoch, diverging_end=end)
+            self._answer(call, request, ErrorCode.NONE, diverging_end=end)
             return
         if request.offset < rules.readable_end(log.hw, log.leo):
-            self._ship(call, request, leader, epoch)
+            self._ship(call, request)
         elif request.wait_us > 0 and len(self.parked) < self.context.config.waiting_max:
             wait = min(request.wait_us, self.context.config.fetch_wait_us_max)
-            self.parked.append(Parked(call, request, self.context.now + wait))
+            self.parked.add(call, request, request.offset + 1, self.context.now + wait)
             self.arm()
         else:
-            self._answer(call, request, ErrorCode.NONE, leader, epoch)
+            self._answer(call, request, ErrorCode.NONE)
 
     def list_offsets(
-        self,
-        call: CallId,
-        request: ListOffsetsRequest,
-        leader: NodeId | None,
-        epoch: Epoch,
-        epoch_start: Offset,
+        self, call: CallId, request: ListOffsetsRequest, epoch_start: Offset
     ) -> None:
         """Answer with the earliest or latest offset, as the leader knows it."""
         log = self.log
@@ -86,73 +71,53 @@ class Readers:
             offset, error = None, ErrorCode.INVALID_REQUEST
         found = -1 if offset is None else offset
         before = NO_EPOCH if offset is None else log.epochs.before(offset)
-        self.context.emit(
-            Answer(
-                call,
-                ListOffsetsResponse(request.correlation, error, found, before, leader, epoch),
-            )
+        hint = self.context.hint
+        response = ListOffsetsResponse(
+            request.correlation, error, found, before, hint.leader, hint.epoch
         )
+        self.context.emit(Answer(call, response))
 
-    def wake(self, leader: NodeId | None, epoch: Epoch) -> None:
+    def on_committed(self) -> None:
         """The high watermark moved: answer the polls that have something to read now."""
-        if not self.parked:
-            return
         end = self.context.rules.readable_end(self.log.hw, self.log.leo)
-        ready = [poll for poll in self.parked if poll.request.offset < end]
-        if ready:
-            self.parked = [poll for poll in self.parked if poll.request.offset >= end]
-            for poll in ready:
-                self._ship(poll.call, poll.request, leader, epoch)
+        for call, entry in sorted(self.parked.take_reached(end), key=_by_arrival):
+            self._ship(call, entry.waiter)
 
-    def expire(self, leader: NodeId | None, epoch: Epoch) -> None:
+    def expire(self) -> None:
         """The readers' timer fired: polls that have waited long enough get an empty answer."""
-        now = self.context.now
-        over = [poll for poll in self.parked if poll.deadline <= now]
-        self.parked = [poll for poll in self.parked if poll.deadline > now]
-        for poll in over:
-            self._answer(poll.call, poll.request, ErrorCode.NONE, leader, epoch)
+        for call, entry in sorted(self.parked.take_due(self.context.now), key=_by_arrival):
+            self._answer(call, entry.waiter, ErrorCode.NONE)
         self.arm()
 
-    def redirect(self, leader: NodeId | None, epoch: Epoch) -> None:
+    def redirect(self) -> None:
         """This broker leads no more: the polls must go elsewhere."""
-        polls, self.parked = self.parked, []
-        for poll in polls:
-            self.refuse(
-                poll.call, poll.request, ErrorCode.NOT_LEADER_OR_FOLLOWER, leader, epoch, ""
-            )
+        for call, entry in sorted(self.parked.take_all(), key=_by_arrival):
+            self.refuse(call, entry.waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     def drop_call(self, call: CallId) -> None:
         """The caller went away."""
-        self.parked = [poll for poll in self.parked if poll.call != call]
+        self.parked.drop(call)
 
     def arm(self) -> None:
         """Wake up when the first poll runs out of time."""
-        if self.parked:
-            wait = max(0, min(poll.deadline for poll in self.parked) - self.context.now)
+        deadline = self.parked.next_deadline()
+        if deadline is not None:
+            wait = max(0, deadline - self.context.now)
             self.context.emit(SetTimer(TIMER_READERS, wait, wait))
 
     def refuse(
-        self,
-        call: CallId,
-        request: FetchRequest,
-        error: ErrorCode,
-        leader: NodeId | None,
-        epoch: Epoch,
-        detail: str,
+        self, call: CallId, request: FetchRequest, error: ErrorCode, detail: str = ""
     ) -> None:
         """Answer a fetch with an error."""
-        self._answer(call, request, error, leader, epoch, detail=detail)
+        self._answer(call, request, error, detail=detail)
 
-    def _ship(
-        self, call: CallId, request: FetchRequest, leader: NodeId | None, epoch: Epoch
-    ) -> None:
+    def _ship(self, call: CallId, request: FetchRequest) -> None:
         log = self.log
         config = self.context.config
-        header = self._header(request, ErrorCode.NONE, leader, epoch, -1, "")
         self.context.emit(
             AnswerLog(
                 call,
-                header,
+                self._header(request, ErrorCode.NONE),
                 request.offset,
                 self.context.rules.readable_end(log.hw, log.leo),
                 max(1, min(request.bytes_max, config.fetch_bytes_max)),
@@ -164,39 +129,34 @@ class Readers:
         call: CallId,
         request: FetchRequest,
         error: ErrorCode,
-        leader: NodeId | None,
-        epoch: Epoch,
         *,
         diverging_end: Offset = -1,
         detail: str = "",
     ) -> None:
-        header = self._header(request, error, leader, epoch, diverging_end, detail)
+        header = self._header(request, error, diverging_end, detail)
         self.context.emit(Answer(call, header))
 
     def _header(
         self,
         request: FetchRequest,
         error: ErrorCode,
-        leader: NodeId | None,
-        epoch: Epoch,
-        diverging_end: Offset,
-        detail: str,
+        diverging_end: Offset = -1,
+        detail: str = "",
     ) -> FetchResponse:
         log = self.log
+        hint = self.context.hint
         return FetchResponse(
             request.correlation,
             error,
             (),
             log.hw,
             log.log_start,
-            leader,
-            epoch,
+            hint.leader,
+            hint.epoch,
             diverging_end,
             detail,
         )
 
-    def fork(self, context: Context, log: Log) -> Readers:
-        """A copy on another desk and log."""
-        other = Readers(context, log)
-        other.parked = list(self.parked)
-        return other
+
+def _by_arrival(found: tuple[CallId, Entry[FetchRequest]]) -> int:
+    return found[1].number

@@ -11,7 +11,13 @@ from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
 from yak_core.contract.effects import Send
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
-from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, LogDiverged, Truncated
+from yak_core.contract.notes import (
+    HighWatermarkAdvanced,
+    IgnoredMessage,
+    IgnoreReason,
+    LogDiverged,
+    Truncated,
+)
 from yak_core.ids import NO_EPOCH, BrokerEpoch, Epoch, NodeId, Offset
 
 
@@ -51,7 +57,9 @@ class Follower:
             self._reject(message, epoch, broker_epoch)
             return
         if not _is_well_formed(message):
-            self.context.note(IgnoredMessage(message.leader, "Replicate", "batches do not fit"))
+            self.context.note(
+                IgnoredMessage(message.leader, "Replicate", IgnoreReason.BATCHES_DO_NOT_FIT)
+            )
             return
         self._truncate(
             self.context.rules.conflict_point(self.log.epochs, self.log.leo, message), epoch
@@ -124,17 +132,6 @@ class Follower:
         self.context.emit(
             Send(self.leader, ReplicateAck(epoch, broker_epoch, self.acked, self.seq))
         )
-
-    def fork(self, context: Context, log: Log) -> Follower:
-        """A copy on another desk and log."""
-        other = Follower(context, log)
-        other.verified = self.verified
-        other.first_of_epoch = self.first_of_epoch
-        other.leader = self.leader
-        other.ack_owed = self.ack_owed
-        other.seq = self.seq
-        other.acked = self.acked
-        return other
 
 
 def _is_well_formed(message: Replicate) -> bool:

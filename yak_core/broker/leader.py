@@ -8,19 +8,18 @@ pass anybody whom the store might elect (R5).
 from __future__ import annotations
 
 from yak_core.broker.context import Context
-from yak_core.broker.progress import PROBE, REPLICATE, UNKNOWN, Progress
+from yak_core.broker.progress import UNKNOWN, Progress, ProgressState
 from yak_core.broker.replica_log import Log
 from yak_core.broker.store_session import Proposal, StoreSession
 from yak_core.contract.effects import Send, SendLog
 from yak_core.contract.events import NotShipped, Shipped
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
-from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, IsrProposed
+from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, IgnoreReason, IsrProposed
 from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, LogGeneration, NodeId, Offset, OpId
 from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.store_calls import ProposalKind
 from yak_core.metadata.transitions import Rejected, alter_isr
 from yak_core.rules import JoinFacts
-
-ALTER_ISR = "alter_isr"
 
 
 class Leader:
@@ -87,7 +86,7 @@ class Leader:
         self.ticked_at = self.context.now
         for node, progress in self.progress.items():
             progress.paused = False
-            if progress.state == PROBE or progress.sent_at <= due:
+            if progress.state is ProgressState.PROBE or progress.sent_at <= due:
                 self._send_empty(node, progress)
         if not stalled:
             self.maybe_shrink()
@@ -95,7 +94,7 @@ class Leader:
     def send_pending(self, node: NodeId) -> None:
         """Send this follower what it lacks, as far as the window allows."""
         progress = self.progress[node]
-        if progress.state == PROBE:
+        if progress.state is ProgressState.PROBE:
             if not progress.paused:
                 self._send_empty(node, progress)
             return
@@ -142,7 +141,7 @@ class Leader:
             progress.begin_probe(progress.next if progress.match == UNKNOWN else progress.match)
 
     def _send_empty(self, node: NodeId, progress: Progress) -> None:
-        progress.paused = progress.state == PROBE
+        progress.paused = progress.state is ProgressState.PROBE
         progress.sent_at = self.context.now
         self.context.emit(Send(node, self._header(progress.next)))
 
@@ -165,11 +164,11 @@ class Leader:
 
     def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
         """A follower proved its log up to ``match``."""
-        progress = self._counted(src, message.epoch, message.broker_epoch, "ReplicateAck")
+        progress = self._counted(src, message.broker_epoch, "ReplicateAck")
         if progress is None:
             return
         if message.match > self.log.leo:
-            self.context.note(IgnoredMessage(src, "ReplicateAck", "beyond the log's end"))
+            self.context.note(IgnoredMessage(src, "ReplicateAck", IgnoreReason.BEYOND_LOG_END))
             return
         progress.acked(message.match)
         progress.track_lag(self.context.now, self.log.leo)
@@ -180,28 +179,23 @@ class Leader:
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
         """A follower's log does not match: probe where it could."""
-        progress = self._counted(src, message.epoch, message.broker_epoch, "ReplicateReject")
+        progress = self._counted(src, message.broker_epoch, "ReplicateReject")
         if progress is None:
             return
         _, end = self.log.epochs.end_of(message.hint_epoch, self.log.leo)
         if progress.rejected(message.at, min(message.hint_offset, end)):
             self.send_pending(src)
         else:
-            self.context.note(IgnoredMessage(src, "ReplicateReject", "stale"))
+            self.context.note(IgnoredMessage(src, "ReplicateReject", IgnoreReason.STALE))
 
-    def _counted(
-        self, src: NodeId, epoch: Epoch, broker_epoch: BrokerEpoch, kind: str
-    ) -> Progress | None:
+    def _counted(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
         """The progress that this answer speaks of, or None if it must not count."""
         progress = self.progress.get(src)
         if progress is None:
-            self.context.note(IgnoredMessage(src, kind, "not a replica"))
-            return None
-        if not self.context.rules.accept_ack(self.epoch, epoch):
-            self.context.note(IgnoredMessage(src, kind, "another epoch"))
+            self.context.note(IgnoredMessage(src, kind, IgnoreReason.NO_REPLICA))
             return None
         if broker_epoch < progress.broker_epoch:
-            self.context.note(IgnoredMessage(src, kind, "an earlier incarnation"))
+            self.context.note(IgnoredMessage(src, kind, IgnoreReason.EARLIER_BROKER_EPOCH))
             return None
         self._meet(src, progress, broker_epoch)
         return progress
@@ -319,25 +313,9 @@ class Leader:
         self.pending_isr = isr
         self._set_maximal()
         self.context.note(IsrProposed(isr, self.partition.partition_epoch))
-        self.session.propose(ALTER_ISR, self.partition, state, None)
+        self.session.propose(ProposalKind.ALTER_ISR, self.partition, state, None)
 
     def _set_maximal(self) -> None:
         pending = self.pending_isr or ()
         extra = tuple(node for node in pending if node not in self.partition.isr)
         self.maximal_isr = tuple(sorted((*self.partition.isr, *extra)))
-
-    def fork(self, context: Context, log: Log, session: StoreSession) -> Leader:
-        """A copy on another desk, log and session."""
-        other = Leader(context, log, session, self.epoch, self.partition, self.broker_epoch)
-        other.start = self.start
-        other.progress = {node: p.fork() for node, p in self.progress.items()}
-        other.positions = dict(self.positions)
-        other.pending_isr = self.pending_isr
-        other.maximal_isr = self.maximal_isr
-        other.shipping = dict(self.shipping)
-        other.seq = self.seq
-        other.ticked_at = self.ticked_at
-        return other
-
-
-__all__ = ["ALTER_ISR", "PROBE", "REPLICATE", "Leader"]

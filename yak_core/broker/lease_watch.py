@@ -43,13 +43,3 @@ class LeaseWatch:
         """Has the beat stood still for a lease, as seen without a gap?"""
         fresh = self.replied_at >= 0 and now - self.replied_at <= gap_us
         return fresh and self.leader is not None and now >= self.over_at(lease_us)
-
-    def fork(self) -> LeaseWatch:
-        """A copy that shares nothing."""
-        other = LeaseWatch()
-        other.leader = self.leader
-        other.epoch = self.epoch
-        other.renewals = self.renewals
-        other.since = self.since
-        other.replied_at = self.replied_at
-        return other

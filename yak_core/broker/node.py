@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
-from yak_core.broker.handlers import answer_call, on_peer_message, on_timer
+from yak_core.broker.handlers import on_call, on_peer_message, on_timer
 from yak_core.broker.roles import Broker, Handlers
+from yak_core.contract.effects import Effect
 from yak_core.contract.events import (
     Called,
     Cancelled,
@@ -14,9 +15,12 @@ from yak_core.contract.events import (
     MetaReply,
     PeerLost,
     Received,
+    Started,
     StopAsked,
     TimerFired,
 )
+from yak_core.contract.node import Build, Node
+from yak_core.ids import Micros
 from yak_core.rules import Rules
 
 HANDLERS: Final[Handlers] = MappingProxyType(
@@ -25,7 +29,7 @@ HANDLERS: Final[Handlers] = MappingProxyType(
         TimerFired: on_timer,
         DiskDone: Broker.on_disk_done,
         MetaReply: Broker.on_meta_reply,
-        Called: answer_call,
+        Called: on_call,
         Cancelled: Broker.on_cancelled,
         PeerLost: Broker.on_peer_lost,
         StopAsked: Broker.on_stop_asked,
@@ -33,6 +37,12 @@ HANDLERS: Final[Handlers] = MappingProxyType(
 )
 
 
-def new_broker(rules: Rules | None = None) -> Broker:
-    """A broker before its first event, with ``rules`` as its decisions."""
-    return Broker(HANDLERS, rules)
+def build_broker(rules: Rules | None = None) -> Build:
+    """What makes a broker of its first event, with ``rules`` as its decisions."""
+    decisions = Rules() if rules is None else rules
+
+    def build(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
+        broker = Broker(now, started, decisions, HANDLERS)
+        return broker, broker.begin()
+
+    return build

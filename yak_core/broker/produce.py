@@ -9,60 +9,76 @@ from __future__ import annotations
 from yak_core.batch import Batch, placed
 from yak_core.broker.context import Context
 from yak_core.broker.leader import Leader
-from yak_core.broker.pending_acks import Waiter, Waiters
 from yak_core.broker.replica_log import Log
+from yak_core.broker.waiting import Entry, Waiting
 from yak_core.contract.effects import Answer, SetTimer
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.notes import DuplicateRecognised, ProduceRefused
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, Offset
 from yak_core.metadata.partition_state import PartitionState
-from yak_core.rules import SequenceCheck
+from yak_core.rules import SequenceCheck, SequenceResult
+from yak_core.value import value
 
 TIMER_WAITERS = "waiters"
 ACKS = (-1, 0, 1)
 
 
+@value
+class Waiter:
+    """One unanswered produce request for the records from ``base`` on.
+
+    It is confirmed in ``waiting_epoch`` only, and fails as unknown when its leader steps down: the
+    offset that it waits for may then be reused by another record (R10, F58).
+    """
+
+    correlation: int
+    base: Offset
+    record_epoch: Epoch
+    waiting_epoch: Epoch
+    acks: int
+
+
 class Writers:
     """The write side of one broker."""
 
-    __slots__ = ("context", "log", "awaiting_commit", "awaiting_append", "leader", "epoch", "armed")
+    __slots__ = ("context", "log", "awaiting_commit", "awaiting_append", "armed")
 
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
-        self.awaiting_commit = Waiters()
-        self.awaiting_append = Waiters()
-        self.leader: NodeId | None = None
-        self.epoch: Epoch = Epoch(0)
+        #: Requests with acks=all, by the end of what they wait for; all but those of a variant
+        #: of the rules wait in the epoch that this broker leads.
+        self.awaiting_commit: Waiting[Waiter] = Waiting()
+        #: Requests with acks=1, by the end of their own records.
+        self.awaiting_append: Waiting[Waiter] = Waiting()
+        #: When the timer of the first deadline fires; None while there is none.
         self.armed: Micros | None = None
 
     def produce(
-        self, call: CallId, request: ProduceRequest, leading: Leader, lease_deadline: int
-    ) -> bool:
-        """Answer, append, or both; True if records were appended."""
+        self, call: CallId, request: ProduceRequest, leading: Leader, lease_deadline: Micros
+    ) -> None:
+        """Answer, append, or both."""
         refusal = self._refusal(request, leading.partition, lease_deadline)
         if refusal is not None:
             error, detail = refusal
             self.refuse(call, request, error, detail)
-            return False
+            return
         batch = request.batch
-        verdict = SequenceCheck("accept")
+        check = SequenceCheck(SequenceResult.ACCEPT)
         if batch.producer_id >= 0:
             known = self.log.producers.get(batch.producer_id)
-            verdict = self.context.rules.accept_sequence(known, batch)
-        if verdict.word == "accept":
+            check = self.context.rules.accept_sequence(known, batch)
+        if check.result is SequenceResult.ACCEPT:
             self._append(call, request, leading.epoch)
-            return True
-        if verdict.word in ("duplicate", "duplicate_old"):
-            self._join_original(call, request, leading.epoch, verdict)
-        elif verdict.word == "fenced":
+        elif check.result in (SequenceResult.DUPLICATE, SequenceResult.DUPLICATE_OLD):
+            self._join_original(call, request, leading.epoch, check)
+        elif check.result is SequenceResult.FENCED:
             detail = "another producer with this id has taken over: start a new producer"
             self.refuse(call, request, ErrorCode.INVALID_PRODUCER_EPOCH, detail)
         else:
             detail = "an earlier batch of this producer is missing: send that one first"
             self.refuse(call, request, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, detail)
-        return False
 
     def refuse(
         self, call: CallId, request: ProduceRequest, error: ErrorCode, detail: str = ""
@@ -71,56 +87,58 @@ class Writers:
         self.context.note(ProduceRefused(error.name, request.batch.producer_id))
         self._answer(call, request.correlation, error, Outcome.NOT_WRITTEN, detail=detail)
 
-    def settle(self, epoch: Epoch) -> None:
+    def on_committed(self) -> None:
         """The high watermark moved: confirm what is committed."""
-        hw = self.log.hw
+        hw, epoch = self.log.hw, self.context.hint.epoch
         confirm = self.context.rules.confirm
-        for done in self.awaiting_commit.take(
-            lambda waiter: confirm(waiter.waiting_epoch, epoch, waiter.end, hw), hw
-        ):
-            self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
+        for call, entry in self.awaiting_commit.take_reached(hw):
+            waiter = entry.waiter
+            if confirm(waiter.waiting_epoch, epoch, entry.position, hw):
+                self._answer_written(call, waiter.correlation, waiter.base, waiter.record_epoch)
+            else:
+                self.awaiting_commit.add(call, waiter, entry.position, entry.deadline)
 
-    def on_log_progress(self) -> None:
+    def on_appended(self) -> None:
         """A write completed: answer the acks=1 requests that it covers."""
-        end = self.log.appended_end
-        for done in self.awaiting_append.take(lambda _: True, end):
-            self._answer_written(done.call, done.correlation, done.base, done.record_epoch)
+        for call, entry in self.awaiting_append.take_reached(self.log.appended_end):
+            waiter = entry.waiter
+            self._answer_written(call, waiter.correlation, waiter.base, waiter.record_epoch)
 
     def on_partition(self, partition: PartitionState) -> None:
         """The recorded ISR fell below min ISR: what waits may or may not commit (R10)."""
-        if len(partition.isr) >= partition.effective_min_isr:
-            return
-        for waiter in self.awaiting_commit.take_all(lambda _: True):
-            self._answer_unknown(waiter, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
+        if len(partition.isr) < partition.effective_min_isr:
+            waiting = self.awaiting_commit.take_all()
+            self._answer_unknown(waiting, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
 
     def step_down(self) -> int:
         """The leadership is over: fail what waits, as unknown. Returns how many."""
         survives = self.context.rules.survives_step_down
-        failed = self.awaiting_commit.take_all(lambda waiter: not survives(waiter.acks))
-        failed += self.awaiting_append.take_all(lambda _: True)
-        for waiter in failed:
-            self._answer_unknown(waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        failed: list[tuple[CallId, Entry[Waiter]]] = []
+        for call, entry in self.awaiting_commit.take_all():
+            if survives(entry.waiter.acks):
+                self.awaiting_commit.add(call, entry.waiter, entry.position, entry.deadline)
+            else:
+                failed.append((call, entry))
+        failed += self.awaiting_append.take_all()
+        self._answer_unknown(failed, ErrorCode.NOT_LEADER_OR_FOLLOWER)
         return len(failed)
 
     def fail_all(self, error: ErrorCode) -> None:
         """This broker stops: everything that waits ends as unknown."""
-        for waiters in (self.awaiting_commit, self.awaiting_append):
-            for waiter in waiters.take_all(lambda _: True):
-                self._answer_unknown(waiter, error)
+        for waiting in (self.awaiting_commit, self.awaiting_append):
+            self._answer_unknown(waiting.take_all(), error)
 
     def expire(self) -> None:
         """The waiters' timer fired: who waited too long does not know what became of it."""
-        now = self.context.now
-        for waiters in (self.awaiting_commit, self.awaiting_append):
-            for waiter in waiters.take_all(lambda waiter: waiter.deadline <= now):
-                self._answer_unknown(waiter, ErrorCode.REQUEST_TIMED_OUT)
+        for waiting in (self.awaiting_commit, self.awaiting_append):
+            self._answer_unknown(waiting.take_due(self.context.now), ErrorCode.REQUEST_TIMED_OUT)
         self.armed = None
         self._arm()
 
     def drop_call(self, call: CallId) -> None:
         """The caller went away; its records stay."""
-        self.awaiting_commit.drop_call(call)
-        self.awaiting_append.drop_call(call)
+        self.awaiting_commit.drop(call)
+        self.awaiting_append.drop(call)
 
     def _refusal(
         self, request: ProduceRequest, partition: PartitionState, lease_deadline: int
@@ -158,11 +176,11 @@ class Writers:
         self._wait(call, request, batch.base_offset, batch.end, epoch, epoch)
 
     def _join_original(
-        self, call: CallId, request: ProduceRequest, epoch: Epoch, verdict: SequenceCheck
+        self, call: CallId, request: ProduceRequest, epoch: Epoch, check: SequenceCheck
     ) -> None:
         """A retry waits for the commit of what it repeats (F71)."""
         batch = request.batch
-        base, end = verdict.base_offset, verdict.end
+        base, end = check.base_offset, check.end
         self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
         record_epoch = NO_EPOCH if base < 0 else self.log.epochs.before(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end
@@ -181,10 +199,9 @@ class Writers:
         epoch: Epoch,
     ) -> None:
         deadline = self.context.now + max(0, request.timeout_us)
-        waiter = Waiter(
-            end, call, request.correlation, base, record_epoch, epoch, deadline, request.acks
-        )
-        (self.awaiting_commit if request.acks == -1 else self.awaiting_append).add(waiter)
+        waiter = Waiter(request.correlation, base, record_epoch, epoch, request.acks)
+        waiting = self.awaiting_commit if request.acks == -1 else self.awaiting_append
+        waiting.add(call, waiter, end, deadline)
         if self.armed is None or deadline < self.armed:
             self._arm_for(deadline)
 
@@ -210,8 +227,11 @@ class Writers:
     ) -> None:
         self._answer(call, correlation, ErrorCode.NONE, Outcome.WRITTEN, base, record_epoch)
 
-    def _answer_unknown(self, waiter: Waiter, error: ErrorCode) -> None:
-        self._answer(waiter.call, waiter.correlation, error, Outcome.UNKNOWN)
+    def _answer_unknown(
+        self, waiting: list[tuple[CallId, Entry[Waiter]]], error: ErrorCode
+    ) -> None:
+        for call, entry in waiting:
+            self._answer(call, entry.waiter.correlation, error, Outcome.UNKNOWN)
 
     def _answer(
         self,
@@ -223,6 +243,7 @@ class Writers:
         record_epoch: Epoch = NO_EPOCH,
         detail: str = "",
     ) -> None:
+        hint = self.context.hint
         self.context.emit(
             Answer(
                 call,
@@ -233,19 +254,9 @@ class Writers:
                     base,
                     record_epoch,
                     self.log.hw,
-                    self.leader,
-                    self.epoch,
+                    hint.leader,
+                    hint.epoch,
                     detail,
                 ),
             )
         )
-
-    def fork(self, context: Context, log: Log) -> Writers:
-        """A copy on another desk and log."""
-        other = Writers(context, log)
-        other.awaiting_commit = self.awaiting_commit.fork()
-        other.awaiting_append = self.awaiting_append.fork()
-        other.leader = self.leader
-        other.epoch = self.epoch
-        other.armed = self.armed
-        return other

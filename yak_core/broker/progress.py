@@ -14,12 +14,18 @@ shape is etcd-io/raft's, less its assumption that a peer never loses its log.
 from __future__ import annotations
 
 from collections import deque
+from enum import StrEnum
 
 from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
 
-PROBE = "probe"
-REPLICATE = "replicate"
 UNKNOWN: Offset = -1
+
+
+class ProgressState(StrEnum):
+    """Whether the position is a guess, or messages are sent ahead of the acks."""
+
+    PROBE = "probe"
+    REPLICATE = "replicate"
 
 
 class Progress:
@@ -42,7 +48,7 @@ class Progress:
 
     def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
         self.broker_epoch = broker_epoch
-        self.state = PROBE
+        self.state = ProgressState.PROBE
         self.match: Offset = UNKNOWN
         self.next = at
         self.paused = False
@@ -56,7 +62,7 @@ class Progress:
 
     def begin_probe(self, at: Offset) -> None:
         """Back to guessing, from ``at``; what was in flight is given up."""
-        self.state = PROBE
+        self.state = ProgressState.PROBE
         self.next = at
         self.paused = False
         self.inflight.clear()
@@ -80,15 +86,15 @@ class Progress:
         inflight = self.inflight
         while inflight and inflight[0][0] <= self.match:
             self.inflight_bytes -= inflight.popleft()[1]
-        if self.state == PROBE:
+        if self.state is ProgressState.PROBE:
             self.begin_probe(self.match)
-            self.state = REPLICATE
+            self.state = ProgressState.REPLICATE
         elif self.next < self.match:
             self.next = self.match
 
     def rejected(self, at: Offset, retry_at: Offset) -> bool:
         """The log did not match at ``at``; try ``retry_at``. False for a stale reject."""
-        if self.state == REPLICATE:
+        if self.state is ProgressState.REPLICATE:
             if at <= self.match:
                 return False
             self.begin_probe(self.match)
@@ -113,17 +119,3 @@ class Progress:
             self.caught_up_at = max(self.caught_up_at, self.acked_at)
         self.acked_at = now
         self.leo_at_ack = leo
-
-    def fork(self) -> Progress:
-        """A copy that shares nothing."""
-        other = Progress(self.broker_epoch, self.next, self.caught_up_at)
-        other.state = self.state
-        other.match = self.match
-        other.paused = self.paused
-        other.inflight = deque(self.inflight)
-        other.inflight_bytes = self.inflight_bytes
-        other.shipping = self.shipping
-        other.sent_at = self.sent_at
-        other.acked_at = self.acked_at
-        other.leo_at_ack = self.leo_at_ack
-        return other

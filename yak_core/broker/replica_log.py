@@ -19,6 +19,7 @@ from yak_core.batch import Batch
 from yak_core.broker.context import Context
 from yak_core.contract.effects import AppendLog, FlushLog, TruncateLog
 from yak_core.contract.events import DiskDone, Recovered
+from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Offset, OpId
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
@@ -73,7 +74,7 @@ class Log:
         self.generation = 0
         self.epochs = EpochIndex(recovered.epochs)
         self.producers = ProducerTable(recovered.producers, context.config.producers_max)
-        self.stable = self.producers.fork()
+        self.stable = fork_of(self.producers)
         self.tail: deque[TailBatch] = deque()
         self.pending: dict[OpId, Pending] = {}
         self.pending_bytes = 0
@@ -176,25 +177,8 @@ class Log:
                 self.stable.put(done.producer_id, done.entry)
 
     def _rebuilt(self) -> ProducerTable:
-        table = self.stable.fork()
+        table = fork_of(self.stable)
         for batch in self.tail:
             if batch.entry is not None:
                 table.put(batch.producer_id, batch.entry)
         return table
-
-    def fork(self, context: Context) -> Log:
-        """A copy on another desk that shares only immutable values."""
-        other = Log(context, Recovered(), 0)
-        other.log_start = self.log_start
-        other.leo = self.leo
-        other.appended_end = self.appended_end
-        other.durable_end = self.durable_end
-        other.hw = self.hw
-        other.generation = self.generation
-        other.epochs = self.epochs.fork()
-        other.producers = self.producers.fork()
-        other.stable = self.stable.fork()
-        other.tail = deque(self.tail)
-        other.pending = dict(self.pending)
-        other.pending_bytes = self.pending_bytes
-        return other

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Never, TypeAlias
 
-from yak_core.broker.context import Context
+from yak_core.broker.context import Context, LeaderHint
 from yak_core.broker.describe import snapshot_of
 from yak_core.broker.election import schedule
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
+from yak_core.broker.phases import OVER, TRANSITIONS, Phase, Role
 from yak_core.broker.produce import Writers
 from yak_core.broker.replica_log import Log
 from yak_core.broker.saved_state import Saved, read_saved
@@ -46,17 +47,10 @@ from yak_core.contract.notes import (
     SteppedDown,
 )
 from yak_core.errors import ErrorCode
-from yak_core.ids import BrokerEpoch, Epoch, Micros, NodeId, Offset
+from yak_core.fork import fork_of
+from yak_core.ids import NO_BROKER_EPOCH, Epoch, Micros, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import Rules
-
-RECOVERING: Final = "recovering"
-REGISTERING: Final = "registering"
-RUNNING: Final = "running"
-STOPPING: Final = "stopping"
-STOPPED: Final = "stopped"
-HALTED: Final = "halted"
-OVER: Final = (STOPPED, HALTED)
 
 TIMER_HEARTBEAT: Final = "heartbeat"
 
@@ -65,7 +59,10 @@ Handlers: TypeAlias = Mapping[type, Callable[["Broker", Never], None]]
 
 
 class Broker:
-    """A replica of the log. Its first event is ``Started``; ``rules`` are its decisions."""
+    """A replica of the log, made of its first event; ``rules`` are its decisions.
+
+    ``damage`` says what of the saved values could not be read, empty for nothing.
+    """
 
     __slots__ = (
         "handlers",
@@ -75,8 +72,6 @@ class Broker:
         "config",
         "phase",
         "broker_epoch",
-        "epoch",
-        "leader",
         "partition",
         "log",
         "session",
@@ -86,42 +81,60 @@ class Broker:
         "readers",
         "writers",
         "saved_hw",
+        "damage",
         "shutdown",
     )
 
-    context: Context
-    log: Log
-    session: StoreSession
-    startup: Startup
-    shutdown: Shutdown
-    follower: Follower
-    readers: Readers
-    writers: Writers
-
-    def __init__(self, handlers: Handlers, rules: Rules | None = None) -> None:
+    def __init__(self, now: Micros, started: Started, rules: Rules, handlers: Handlers) -> None:
+        config = started.config
+        assert isinstance(config, BrokerConfig), "a broker is started with a BrokerConfig"
+        check_config(started.node, config)
         self.handlers = handlers
-        self.rules = Rules() if rules is None else rules
-        self.node_id: NodeId = ""
-        self.config: BrokerConfig | None = None
-        self.phase = RECOVERING
-        self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
-        self.epoch: Epoch = Epoch(0)
-        self.leader: NodeId | None = None
+        self.rules = rules
+        self.node_id = started.node
+        self.config = config
+        self.phase = Phase.RECOVERING
+        self.broker_epoch = NO_BROKER_EPOCH
         self.partition: PartitionState | None = None
         self.leading: Leader | None = None
-        self.saved_hw: Offset = 0
+        recovered = started.recovered
+        found = read_saved(recovered.saved)
+        saved = Saved() if isinstance(found, str) else found
+        self.saved_hw = saved.hw
+        self.damage = found if isinstance(found, str) else ""
+        self.context = Context(started.node, config, rules, started.nonce, now)
+        self.log = Log(self.context, recovered, saved.hw)
+        self.session = StoreSession(self.context, self, saved.state)
+        self.follower = Follower(self.context, self.log)
+        self.readers = Readers(self.context, self.log)
+        self.writers = Writers(self.context, self.log)
+        self.startup = Startup(self.context, self.log, self.session, recovered.intact, saved)
+        self.shutdown = Shutdown(self.context, self.log)
 
     # -- the node contract ----------------------------------------------------------------------
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """Take in one event; see docs/contract.md."""
+        """Take in one event; see docs/contract.md.
+
+        What follows a moved log end, high watermark or record happens here, once a step and only
+        while leading: sending, confirming, answering those who wait.
+        """
         if self.phase in OVER:
             return []
-        if isinstance(event, Started):
-            self._on_started(now, event)
-        else:
-            self.context.now = now
-            self.handlers[type(event)](self, event)  # type: ignore[arg-type]
+        log = self.log
+        leo, appended_end, hw, partition = log.leo, log.appended_end, log.hw, self.partition
+        self.context.now = now
+        self.handlers[type(event)](self, event)  # type: ignore[arg-type]
+        if self.leading is not None:
+            if log.leo != leo:
+                self.leading.send_pending_all()
+            if log.appended_end != appended_end:
+                self.writers.on_appended()
+            if log.hw != hw:
+                self.writers.on_committed()
+                self.readers.on_committed()
+            if self.partition is not partition:
+                self.writers.on_partition(self.leading.partition)
         return self.context.take()
 
     def snapshot(self) -> Snapshot:
@@ -129,9 +142,19 @@ class Broker:
         return snapshot_of(self)
 
     @property
-    def role(self) -> str:
-        """``leader`` or ``follower``."""
-        return "follower" if self.leading is None else "leader"
+    def role(self) -> Role:
+        """What this broker does with the log."""
+        return Role.FOLLOWER if self.leading is None else Role.LEADER
+
+    @property
+    def epoch(self) -> Epoch:
+        """The newest leader epoch that this broker knows."""
+        return self.context.hint.epoch
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The leader of :attr:`epoch`, None while it is not known."""
+        return self.context.hint.leader
 
     @property
     def hw(self) -> Offset:
@@ -145,69 +168,61 @@ class Broker:
 
     # -- start and stop -------------------------------------------------------------------------
 
-    def _on_started(self, now: Micros, event: Started) -> None:
-        assert isinstance(event.config, BrokerConfig), "a broker is started with a BrokerConfig"
-        check_config(event.node, event.config)
-        self.node_id = event.node
-        self.config = event.config
-        self.context = Context(event.node, event.config, self.rules, event.nonce)
-        self.context.now = now
-        found = read_saved(event.recovered.saved)
-        saved = Saved() if isinstance(found, str) else found
-        self.saved_hw = saved.hw
-        self.log = Log(self.context, event.recovered, self.saved_hw)
-        self.session = StoreSession(self.context, self, saved.state)
-        self.follower = Follower(self.context, self.log)
-        self.readers = Readers(self.context, self.log)
-        self.writers = Writers(self.context, self.log)
-        self.startup = Startup(self.context, self.log, self.session, event.recovered.intact, saved)
-        self.shutdown = Shutdown(self.context, self.log)
-        if isinstance(found, str):
-            self.halt(found)
+    def begin(self) -> list[Effect]:
+        """The effects of the first step."""
+        if self.damage:
+            self.halt(self.damage)
         elif self.startup.begin():
-            self.phase = REGISTERING
+            self._enter(Phase.REGISTERING)
+        return self.context.take()
 
     def on_absent(self) -> None:
         """The store holds no record."""
-        if self.phase == REGISTERING:
+        if self.phase is Phase.REGISTERING:
             reason = self.startup.on_absent()
             if reason:
                 self.halt(reason)
 
     def on_stop_asked(self, event: StopAsked) -> None:
         if self.broker_epoch == 0:
-            self.phase = STOPPING
+            self._enter(Phase.STOPPING)
             if not self.shutdown.put_back(self.startup, event.deadline_us):
                 self.exit(clean=False)
             return
-        self.phase = STOPPING
-        self.leading = None
-        self.leader = self.writers.leader = None
-        self.writers.fail_all(ErrorCode.NOT_LEADER_OR_FOLLOWER)
-        self.readers.redirect(None, self.epoch)
+        self._enter(Phase.STOPPING)
+        self._turn_away_clients(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self.shutdown.begin(event.deadline_us)
 
     def exit(self, *, clean: bool) -> None:
         """The stop is complete, or its time is over."""
-        self.phase = STOPPED
+        self._enter(Phase.STOPPED)
         self.context.emit(Exit(clean))
 
     def halt(self, reason: str) -> None:
         """Going on could break a promise: stop for good, and say why."""
-        if self.phase == HALTED:
+        if self.phase is Phase.HALTED:
             return
-        self.phase = HALTED
-        self.leading = None
-        self.writers.fail_all(ErrorCode.KAFKA_STORAGE_ERROR)
-        self.readers.redirect(None, self.epoch)
+        self._enter(Phase.HALTED)
+        self._turn_away_clients(ErrorCode.KAFKA_STORAGE_ERROR)
         self.context.emit(Halt(reason))
+
+    def _turn_away_clients(self, error: ErrorCode) -> None:
+        """Lead no more, and answer every call that waits."""
+        self.leading = None
+        self.context.hint = LeaderHint(None, self.epoch)
+        self.writers.fail_all(error)
+        self.readers.redirect()
+
+    def _enter(self, phase: Phase) -> None:
+        assert phase is self.phase or phase in TRANSITIONS[self.phase], (self.phase, phase)
+        self.phase = phase
 
     # -- the record -----------------------------------------------------------------------------
 
     def apply_state(self, state: PartitionState) -> None:
         """The only place where the view of the record changes (R1)."""
         settled = self.session.end_proposal(state)
-        if self.phase == REGISTERING:
+        if self.phase is Phase.REGISTERING:
             self.partition = state
             registered = self.startup.on_state(state, settled)
             if isinstance(registered, str):
@@ -216,10 +231,10 @@ class Broker:
             if not registered:
                 return
             self.broker_epoch = registered
-            self.phase = RUNNING
-            self.epoch = state.leader_epoch
+            self._enter(Phase.RUNNING)
+            self.context.hint = LeaderHint(None, state.leader_epoch)
             self.session.begin_renewals(registered)
-        elif self.phase != RUNNING:
+        elif self.phase is not Phase.RUNNING:
             return
         if self.rules.is_superseded(state.broker_epoch_of(self.node_id), self.broker_epoch):
             self.halt("another process with this node id has registered: this one is over")
@@ -229,13 +244,11 @@ class Broker:
         _note_record(self.context, known, state)
         self._take_role(state)
         if (
-            self.phase == RUNNING
+            self.phase is Phase.RUNNING
             and self.leading is not None
             and self.leading.partition is not state
         ):
             self.leading.on_partition(state, None if settled is None else settled[0])
-            self.after_leader_progress()
-            self.writers.on_partition(state)
         self.on_watch()
 
     def _take_role(self, state: PartitionState) -> None:
@@ -256,9 +269,7 @@ class Broker:
         if self.leading is not None and not self.rules.must_step_down(self.leading.epoch, epoch):
             return
         changed = (epoch, leader) != (self.epoch, self.leader)
-        self.epoch = epoch
-        self.leader = leader
-        self.writers.leader, self.writers.epoch = leader, epoch
+        self.context.hint = LeaderHint(leader, epoch)
         if self.leading is not None:
             self._step_down(epoch)
         self.follower.begin(leader)
@@ -275,7 +286,6 @@ class Broker:
         self.context.note(BecameLeader(self.epoch, log.leo))
         self.heartbeat()
         self.leading.advance()
-        self.after_leader_progress()
 
     def _step_down(self, seen: Epoch) -> None:
         """R16: another epoch exists; requests that wait end as unknown (R10)."""
@@ -283,7 +293,7 @@ class Broker:
         epoch = self.leading.epoch
         self.leading = None
         unknown = self.writers.step_down()
-        self.readers.redirect(None, seen)
+        self.readers.redirect()
         self.log.new_generation()
         self.context.note(SteppedDown(epoch, seen, unknown))
 
@@ -294,15 +304,14 @@ class Broker:
 
     def on_watch(self) -> None:
         """The watch moved: when may this broker stand for election?"""
-        if self.phase == RUNNING and self.leading is None:
+        if self.phase is Phase.RUNNING and self.leading is None:
             schedule(self.context, self.session, self.partition)
 
     def on_proposal_dropped(self) -> None:
         """The outstanding proposal ended without a newer record."""
         if self.leading is not None:
             self.leading.on_proposal_dropped()
-            self.after_leader_progress()
-        elif self.phase == REGISTERING:
+        elif self.phase is Phase.REGISTERING:
             self.session.read_again()
 
     # -- disk -----------------------------------------------------------------------------------
@@ -311,7 +320,7 @@ class Broker:
         if isinstance(event.result, NoSpace):
             self._on_no_space()
             return
-        if self.phase == STOPPING:
+        if self.phase is Phase.STOPPING:
             self.log.complete(event)
             if self.shutdown.on_disk_done(event.op, self.broker_epoch):
                 self.exit(clean=True)
@@ -321,8 +330,6 @@ class Broker:
         self.log.complete(event)
         if self.leading is not None:
             self.leading.on_log_progress()
-            self.writers.on_log_progress()
-            self.after_leader_progress()
         else:
             self.follower.on_log_progress(self.epoch, self.broker_epoch)
 
@@ -336,7 +343,7 @@ class Broker:
         if isinstance(started, str):
             self.halt(started)
         elif started:
-            self.phase = REGISTERING
+            self._enter(Phase.REGISTERING)
         return bool(started)
 
     def _on_no_space(self) -> None:
@@ -344,7 +351,7 @@ class Broker:
 
         Followers may hold the records already. The next start recovers what is really there.
         """
-        if self.phase == STOPPING:
+        if self.phase is Phase.STOPPING:
             self.exit(clean=False)
         else:
             self.halt("no space left for the log: free some, then start this broker again")
@@ -374,36 +381,10 @@ class Broker:
         self.readers.drop_call(event.call)
         self.writers.drop_call(event.call)
 
-    def after_leader_progress(self) -> None:
-        """The log or its high watermark may have moved: confirm, and answer who waits."""
-        self.writers.settle(self.epoch)
-        self.readers.wake(self.leader, self.epoch)
-
     def fork(self) -> Broker:
         """A copy that shares only immutable values."""
-        other = Broker(self.handlers, self.rules)
-        other.node_id = self.node_id
-        other.config = self.config
-        other.phase = self.phase
-        other.broker_epoch = self.broker_epoch
-        other.epoch = self.epoch
-        other.leader = self.leader
-        other.partition = self.partition
-        other.saved_hw = self.saved_hw
-        if self.config is None:
-            return other
-        context = self.context.fork()
-        log = self.log.fork(context)
-        session = self.session.fork(context, other)
-        other.context, other.log, other.session = context, log, session
-        other.startup = self.startup.fork(context, log, session)
-        other.shutdown = self.shutdown.fork(context, log)
-        other.follower = self.follower.fork(context, log)
-        other.readers = self.readers.fork(context, log)
-        other.writers = self.writers.fork(context, log)
-        if self.leading is not None:
-            other.leading = self.leading.fork(context, log, session)
-        return other
+        return fork_of(self)
+
 
 
 def _note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:

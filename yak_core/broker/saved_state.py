@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from yak_core.config import FlushMode, flush_mode
 from yak_core.ids import BrokerEpoch, Offset, Stamp
 from yak_core.metadata.partition_state import (
     PartitionState,
@@ -28,12 +29,12 @@ CLAIMS_KEY: Final = "claims"
 
 @value
 class Saved:
-    """What the last starts left behind. ``flush`` is empty on a new disk."""
+    """What the last starts left behind. ``flush`` is None on a new disk."""
 
     state: PartitionState | None = None
     hw: Offset = 0
     clean_shutdown: tuple[BrokerEpoch, Offset] | None = None
-    flush: str = ""
+    flush: FlushMode | None = None
     claims: tuple[Stamp, ...] = ()
 
 
@@ -59,7 +60,7 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
     return Saved(decoded, hw, stopped, flush, claims)
 
 
-def claims_value(flush: str, claims: tuple[Stamp, ...]) -> bytes:
+def claims_value(flush: FlushMode, claims: tuple[Stamp, ...]) -> bytes:
     """The bytes that :func:`read_saved` takes apart again."""
     lines = (flush, *(f"{partition_epoch} {attempt}" for partition_epoch, attempt in claims))
     return "\n".join(lines).encode()
@@ -75,10 +76,10 @@ def _read_clean_shutdown(value: bytes) -> tuple[BrokerEpoch, Offset]:
     return (BrokerEpoch(int(broker_epoch)), int(leo))
 
 
-def _read_claims(value: bytes) -> tuple[str, tuple[Stamp, ...]]:
+def _read_claims(value: bytes) -> tuple[FlushMode | None, tuple[Stamp, ...]]:
     lines = value.decode().split("\n")
     claims: list[Stamp] = []
     for line in lines[1:]:
         partition_epoch, attempt = line.split()
         claims.append((int(partition_epoch), attempt))
-    return (lines[0], tuple(claims))
+    return (flush_mode(lines[0]) if lines[0] else None, tuple(claims))

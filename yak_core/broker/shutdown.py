@@ -52,10 +52,3 @@ class Shutdown:
         self.clean_shutdown_op = self.context.op()
         value = clean_shutdown_value(broker_epoch, leo)
         self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_KEY, value))
-
-    def fork(self, context: Context, log: Log) -> Shutdown:
-        """A copy on another desk and log."""
-        other = Shutdown(context, log)
-        other.flush_op = self.flush_op
-        other.clean_shutdown_op = self.clean_shutdown_op
-        return other

@@ -18,16 +18,16 @@ from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
 from yak_core.broker.saved_state import CLAIMS_KEY, CLEAN_KEY, Saved, claims_value
 from yak_core.broker.store_session import Proposal, StoreSession
+from yak_core.config import FlushMode
 from yak_core.contract.effects import SaveState
 from yak_core.contract.notes import Registered
 from yak_core.ids import BrokerEpoch, Offset, OpId
 from yak_core.metadata.partition_state import PartitionState
+from yak_core.metadata.store_calls import ProposalKind
 from yak_core.metadata.transitions import Rejected, create, register
 from yak_core.rules import RestartFacts
 
 CLAIMS_MAX: Final = 8
-CREATE: Final = "create"
-REGISTER: Final = "register"
 
 
 class Startup:
@@ -63,7 +63,8 @@ class Startup:
         self.clean = False
         self.claims = saved.claims
         # What the last start acknowledged was flushed only if that start flushed, too.
-        self.flush = context.config.flush if saved.flush in ("", context.config.flush) else "os"
+        known = saved.flush in (None, context.config.flush)
+        self.flush: FlushMode = context.config.flush if known else "os"
         if saved.clean_shutdown is not None:
             self.clean_shutdown_epoch, self.clean_shutdown_leo = saved.clean_shutdown
             self.clean_shutdown_op = OpId(-1)
@@ -94,7 +95,9 @@ class Startup:
         if self.session.proposal is not None:
             return True
         if base is partition:
-            self.session.propose(CREATE if base is None else REGISTER, base, state, None)
+            self.session.propose(
+                ProposalKind.CREATE if base is None else ProposalKind.REGISTER, base, state, None
+            )
         elif partition is not None:
             outcome = self.on_state(partition, None)
             return outcome if isinstance(outcome, str) else True
@@ -183,16 +186,3 @@ class Startup:
         # The mode of the weaker start counts until this one is registered.
         value = claims_value(self.flush, self.claims)
         self.context.emit(SaveState(self.claim_op, CLAIMS_KEY, value))
-
-    def fork(self, context: Context, log: Log, session: StoreSession) -> Startup:
-        """A copy on another desk, log and session."""
-        other = Startup(context, log, session, self.intact, Saved())
-        other.flush = self.flush
-        other.clean_shutdown_epoch = self.clean_shutdown_epoch
-        other.clean_shutdown_leo = self.clean_shutdown_leo
-        other.clean_shutdown_op = self.clean_shutdown_op
-        other.claim_op = self.claim_op
-        other.claimed = self.claimed
-        other.clean = self.clean
-        other.claims = self.claims
-        return other

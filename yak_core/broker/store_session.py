@@ -19,18 +19,22 @@ from yak_core.contract.notes import ProposalEnded, StoreUnknown
 from yak_core.ids import BrokerEpoch, CallId, Micros, OpId, Stamp
 from yak_core.metadata.partition_state import PartitionState, encode_partition_state, follows
 from yak_core.metadata.store_calls import (
-    REFUSED_GUARD,
+    CallKind,
     Cas,
     Guard,
     MetaOutcome,
     MetaValue,
+    ProposalKind,
+    ProposalResult,
     Publish,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
     Unknown,
 )
+from yak_core.rules import AfterUnknown
 from yak_core.value import value
 
 TIMER_RENEW = "lease-renewal"
@@ -66,7 +70,7 @@ class Owner(Protocol):
 class Proposal:
     """The one outstanding change of the record, frozen as it was first sent."""
 
-    kind: str
+    kind: ProposalKind
     request: Cas
 
     @property
@@ -83,7 +87,7 @@ class OpenCall:
     its answers may come when another one is outstanding.
     """
 
-    kind: str
+    kind: CallKind
     floor: Stamp | None
     sent_at: Micros
     attempt: str
@@ -120,9 +124,9 @@ class StoreSession:
     def order_read(self) -> None:
         """Read the record, unless a read is under way."""
         for call in self.open.values():
-            if call.kind == "read":
+            if call.kind is CallKind.READ:
                 return
-        self._call("read", Read())
+        self._call(CallKind.READ, Read())
 
     def begin_renewals(self, broker_epoch: BrokerEpoch) -> None:
         """Beat from now on: the registration of this incarnation is done."""
@@ -135,10 +139,10 @@ class StoreSession:
         period = self.context.config.lease_renew_us
         self.context.emit(SetTimer(TIMER_RENEW, period, period))
         for call in self.open.values():
-            if call.kind == "renew":
+            if call.kind is CallKind.RENEW:
                 return
         known = None if self.seen is None else self.seen.stamp
-        self._call("renew", RenewLease(self.context.node, self.broker_epoch, known))
+        self._call(CallKind.RENEW, RenewLease(self.context.node, self.broker_epoch, known))
 
     def read_again(self) -> None:
         """Read once more after a back-off."""
@@ -150,22 +154,26 @@ class StoreSession:
         return self.proposal is None and not self.saving and self.seen is partition
 
     def propose(
-        self, kind: str, base: PartitionState | None, state: PartitionState, guard: Guard | None
+        self,
+        kind: ProposalKind,
+        base: PartitionState | None,
+        state: PartitionState,
+        guard: Guard | None,
     ) -> None:
         """Ask the store to replace ``base`` by ``state``."""
         assert self.proposal is None, "one proposal at a time"
         expected = None if base is None else base.stamp
         self.proposal = Proposal(kind, Cas(expected, state, guard))
-        self._call("proposal", self.proposal.request)
+        self._call(CallKind.PROPOSAL, self.proposal.request)
 
     def resend(self) -> None:
         """The proposal timer ran out: send the same bytes again."""
         if self.proposal is not None:
-            self._call("proposal", self.proposal.request)
+            self._call(CallKind.PROPOSAL, self.proposal.request)
 
     def publish(self, status: tuple[tuple[str, str], ...]) -> None:
         """Write the status hash."""
-        self._call("publish", Publish(status))
+        self._call(CallKind.PUBLISH, Publish(status))
 
     def end_proposal(self, state: PartitionState) -> tuple[Proposal, bool] | None:
         """The record is acted on: the proposal that it settles, and whether it was applied."""
@@ -175,7 +183,11 @@ class StoreSession:
         self.proposal = None
         self.context.emit(CancelTimer(TIMER_PROPOSAL))
         applied = follows(state, proposal.request.state.stamp) is True
-        self.context.note(ProposalEnded(proposal.kind, "applied" if applied else "overtaken"))
+        self.context.note(
+            ProposalEnded(
+                proposal.kind, ProposalResult.APPLIED if applied else ProposalResult.OVERTAKEN
+            )
+        )
         return (proposal, applied)
 
     # -- what comes back ------------------------------------------------------------------------
@@ -188,12 +200,12 @@ class StoreSession:
         if isinstance(outcome, Unknown):
             self._on_unknown(call)
             return
-        if call.kind == "publish":
+        if call.kind is CallKind.PUBLISH:
             return
         value = outcome.value if isinstance(outcome, StoreOk) else outcome.current
         if not self._lineage_holds(call, value):
             return
-        if call.kind == "renew" and isinstance(outcome, StoreOk):
+        if call.kind is CallKind.RENEW and isinstance(outcome, StoreOk):
             self.lease_deadline = max(
                 self.lease_deadline, call.sent_at + self.context.config.lease_us
             )
@@ -237,13 +249,13 @@ class StoreSession:
     def _on_unknown(self, call: OpenCall) -> None:
         self.context.note(StoreUnknown(call.kind))
         retry = self.context.config.store_retry_us
-        if call.kind == "read":
+        if call.kind is CallKind.READ:
             self.read_again()
         elif self._carries_proposal(call) and self.proposal is not None:
-            if self.context.rules.after_unknown(self.proposal.kind) == "resend":
+            if self.context.rules.after_unknown(self.proposal.kind) is AfterUnknown.RESEND:
                 self.context.emit(SetTimer(TIMER_PROPOSAL, retry // 2, retry))
             else:
-                self._drop_proposal("forgotten")
+                self._drop_proposal(ProposalResult.FORGOTTEN)
 
     def _carries_proposal(self, call: OpenCall) -> bool:
         """Is this an answer to the proposal that is outstanding now?"""
@@ -251,11 +263,11 @@ class StoreSession:
         return proposal is not None and call.attempt == proposal.request.state.attempt
 
     def _on_refused(self, outcome: Refused) -> None:
-        if outcome.reason == REFUSED_GUARD:
+        if outcome.reason == Refusal.GUARD:
             # Beats only grow, so these bytes can never be written any more.
-            self._drop_proposal("refused")
+            self._drop_proposal(ProposalResult.REFUSED)
 
-    def _drop_proposal(self, result: str) -> None:
+    def _drop_proposal(self, result: ProposalResult) -> None:
         assert self.proposal is not None
         self.context.note(ProposalEnded(self.proposal.kind, result))
         self.proposal = None
@@ -303,21 +315,9 @@ class StoreSession:
         if not self.saving and self.broker_epoch == 0 and self.seen is not None:
             self.owner.apply_state(self.seen)
 
-    def _call(self, kind: str, request: Read | Cas | RenewLease | Publish) -> None:
+    def _call(self, kind: CallKind, request: Read | Cas | RenewLease | Publish) -> None:
         call = self.context.call()
         floor = None if self.seen is None else self.seen.stamp
         attempt = request.state.attempt if isinstance(request, Cas) else ""
         self.open[call] = OpenCall(kind, floor, self.context.now, attempt)
         self.context.emit(CallMeta(call, request))
-
-    def fork(self, context: Context, owner: Owner) -> StoreSession:
-        """A copy on another desk that shares only immutable values."""
-        other = StoreSession(context, owner, None)
-        other.seen = self.seen
-        other.saving = dict(self.saving)
-        other.open = dict(self.open)
-        other.proposal = self.proposal
-        other.watch = self.watch.fork()
-        other.lease_deadline = self.lease_deadline
-        other.broker_epoch = self.broker_epoch
-        return other

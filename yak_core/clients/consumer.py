@@ -12,7 +12,7 @@ from typing import Final
 
 from yak_core.batch import Batch
 from yak_core.clients.leader_finder import LeaderFinder
-from yak_core.config import ClientConfig
+from yak_core.config import ConsumerConfig, check_client_config
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.contract.effects import Answer, CancelTimer, Effect, Send, SetTimer
 from yak_core.contract.events import (
@@ -32,14 +32,15 @@ from yak_core.contract.messages import (
 )
 from yak_core.contract.node import Snapshot
 from yak_core.errors import RETRIABLE, ErrorCode
-from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros, NodeId, Offset
+from yak_core.fork import fork_of
+from yak_core.ids import NO_EPOCH, CallId, Micros, Offset
 
 TIMER_RETRY: Final = "retry"
 TIMER_OVERDUE: Final = "overdue"
 
 
 class Consumer:
-    """A consumer. Its first event is ``Started`` with a ClientConfig."""
+    """A consumer, made of its first event."""
 
     __slots__ = (
         "call",
@@ -54,18 +55,20 @@ class Consumer:
         "position",
     )
 
-    config: ClientConfig
-    finder: LeaderFinder
-
-    def __init__(self) -> None:
-        self.node_id: NodeId = ""
-        self.now: Micros = 0
+    def __init__(self, now: Micros, started: Started) -> None:
+        config = started.config
+        assert isinstance(config, ConsumerConfig), "a consumer is started with a ConsumerConfig"
+        check_client_config(config)
+        self.node_id = started.node
+        self.config = config
+        self.finder = LeaderFinder(config.brokers)
+        self.now = now
         self.out: list[Effect] = []
-        self.position: Offset = 0
-        self.last_epoch: Epoch = NO_EPOCH
+        self.position = config.start_offset
+        self.last_epoch = NO_EPOCH
         self.call: CallId | None = None
         self.correlation = 0
-        self.checked_at: Micros = 0
+        self.checked_at = now  # the clock's origin means nothing
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
         """Take in one event; see docs/contract.md."""
@@ -76,14 +79,6 @@ class Consumer:
             self._on_called(event)
         elif isinstance(event, TimerFired):
             self._on_timer_fired(event)
-        elif isinstance(event, Started):
-            config = event.config
-            assert isinstance(config, ClientConfig), "a consumer is started with a ClientConfig"
-            self.node_id = event.node
-            self.config = config
-            self.finder = LeaderFinder(config.brokers)
-            self.position = config.start_offset
-            self.checked_at = now  # the clock's origin means nothing
         elif isinstance(event, PeerLost):
             if event.peer == self.finder.target and self.call is not None:
                 self.finder.on_no_answer(event.peer)
@@ -248,15 +243,9 @@ class Consumer:
 
     def fork(self) -> Consumer:
         """A copy that shares only immutable values."""
-        other = Consumer()
-        other.node_id = self.node_id
-        other.now = self.now
-        other.position = self.position
-        other.last_epoch = self.last_epoch
-        other.call = self.call
-        other.correlation = self.correlation
-        other.checked_at = self.checked_at
-        if self.node_id:
-            other.config = self.config
-            other.finder = self.finder.fork()
-        return other
+        return fork_of(self)
+
+
+def build_consumer(now: Micros, started: Started) -> tuple[Consumer, list[Effect]]:
+    """Make a consumer of its first event; it orders nothing yet."""
+    return Consumer(now, started), []

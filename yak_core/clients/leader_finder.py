@@ -66,12 +66,3 @@ class LeaderFinder:
             self.target = self.brokers[(at + step) % len(self.brokers)]
             if self.target != self.suspect:
                 return
-
-    def fork(self) -> LeaderFinder:
-        """A copy that shares nothing."""
-        other = LeaderFinder(self.brokers)
-        other.target = self.target
-        other.epoch = self.epoch
-        other.suspect = self.suspect
-        other.turns = self.turns
-        return other

@@ -10,11 +10,12 @@ under a new producer epoch, because the gap that it may have left cannot be clos
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from typing import Final
 
 from yak_core.batch import Batch
 from yak_core.clients.leader_finder import LeaderFinder
-from yak_core.config import ClientConfig
+from yak_core.config import ProducerConfig, check_client_config
 from yak_core.contract.client_calls import SendBatch, SendResult
 from yak_core.contract.effects import Answer, Effect, Observe, Send, SetTimer
 from yak_core.contract.events import (
@@ -30,15 +31,22 @@ from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
+from yak_core.fork import fork_of
 from yak_core.ids import CallId, Epoch, Micros, NodeId
 from yak_core.log.producers import successor
 
 TIMER_RETRY: Final = "retry"
 TIMER_OVERDUE: Final = "overdue"
 
-QUEUED: Final = "queued"
-IN_FLIGHT: Final = "in flight"
-WAITING: Final = "waiting"
+
+class DeliveryState(StrEnum):
+    """Where a batch is between its acceptance and its answer."""
+
+    QUEUED = "queued"
+    IN_FLIGHT = "in flight"
+    WAITING = "waiting"
+    """For the back-off before the next try."""
+
 
 MISDIRECTED: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
 REFUSED_FOR_GOOD: Final = "another producer with this id has taken over: start a new producer"
@@ -54,7 +62,7 @@ class Delivery:
         self.batch = batch
         self.deadline = deadline
         self.overdue_at: Micros = 0
-        self.state = QUEUED
+        self.state = DeliveryState.QUEUED
         self.maybe = False
         self.as_head = False
         self.tries: tuple[int, ...] = ()
@@ -64,19 +72,9 @@ class Delivery:
         """Was it ever sent? Then its sequence is fixed."""
         return bool(self.tries)
 
-    def fork(self) -> Delivery:
-        """A copy that shares only the immutable batch."""
-        other = Delivery(self.call, self.batch, self.deadline)
-        other.overdue_at = self.overdue_at
-        other.state = self.state
-        other.maybe = self.maybe
-        other.as_head = self.as_head
-        other.tries = self.tries
-        return other
-
 
 class Producer:
-    """A producer. Its first event is ``Started`` with a ClientConfig."""
+    """A producer, made of its first event."""
 
     __slots__ = (
         "armed",
@@ -95,15 +93,18 @@ class Producer:
         "unresolved",
     )
 
-    config: ClientConfig
-    finder: LeaderFinder
-
-    def __init__(self) -> None:
-        self.node_id: NodeId = ""
-        self.now: Micros = 0
+    def __init__(self, now: Micros, started: Started) -> None:
+        config = started.config
+        assert isinstance(config, ProducerConfig), "a producer is started with a ProducerConfig"
+        check_client_config(config)
+        self.node_id = started.node
+        self.config = config
+        self.finder = LeaderFinder(config.brokers)
+        self.now = now
         self.out: list[Effect] = []
-        self.producer_id = -1
-        self.producer_epoch = -1
+        # 62 random bits: an id that nobody hands out and nobody else has.
+        self.producer_id = started.nonce >> 66 if config.idempotent else -1
+        self.producer_epoch = 0 if config.idempotent else -1
         self.next_sequence = 0
         self.correlation = 0
         self.unresolved: list[Delivery] = []
@@ -122,8 +123,6 @@ class Producer:
             self._on_called(event)
         elif isinstance(event, TimerFired):
             self._on_timer_fired(event)
-        elif isinstance(event, Started):
-            self._on_started(event)
         elif isinstance(event, PeerLost):
             self._on_peer_lost(event.peer)
         elif not isinstance(event, Cancelled):
@@ -144,19 +143,6 @@ class Producer:
                 ("unresolved", tuple((d.state, d.batch.base_sequence) for d in self.unresolved)),
             ),
         )
-
-    def _on_started(self, event: Started) -> None:
-        config = event.config
-        assert isinstance(config, ClientConfig), "a producer is started with a ClientConfig"
-        if config.idempotent:
-            assert config.acks == -1, "idempotence needs acks=all"
-            assert config.in_flight_max <= 5, "idempotence allows five batches in flight"
-            # 62 random bits: an id that nobody hands out and nobody else has.
-            self.producer_id = event.nonce >> 66
-            self.producer_epoch = 0
-        self.node_id = event.node
-        self.config = config
-        self.finder = LeaderFinder(config.brokers)
 
     def _on_called(self, event: Called) -> None:
         request = event.request
@@ -186,10 +172,10 @@ class Producer:
         """
         of_old_epoch = False
         for index, delivery in enumerate(self.unresolved[: self.config.in_flight_max]):
-            if delivery.state == WAITING or (of_old_epoch and not delivery.sent):
+            if delivery.state == DeliveryState.WAITING or (of_old_epoch and not delivery.sent):
                 break
             of_old_epoch |= delivery.sent and delivery.batch.producer_epoch != self.producer_epoch
-            if delivery.state == QUEUED:
+            if delivery.state == DeliveryState.QUEUED:
                 self._send(delivery, as_head=index == 0)
         self._arm()
 
@@ -216,11 +202,11 @@ class Producer:
             # Nobody will say what became of it.
             self._resolve(delivery, ErrorCode.NONE, Outcome.UNKNOWN)
             return
-        delivery.state = IN_FLIGHT
+        delivery.state = DeliveryState.IN_FLIGHT
         delivery.overdue_at = self.now + config.request_timeout_us + 2 * config.retry_backoff_us
 
     def _retry_later(self, delivery: Delivery) -> None:
-        delivery.state = WAITING
+        delivery.state = DeliveryState.WAITING
         if not self.retrying:
             self.retrying = True
             backoff = self.config.retry_backoff_us
@@ -232,7 +218,7 @@ class Producer:
             return
         due = self.unresolved[0].deadline
         for delivery in self.unresolved[: self.config.in_flight_max]:
-            if delivery.state == IN_FLIGHT:
+            if delivery.state == DeliveryState.IN_FLIGHT:
                 due = min(due, delivery.overdue_at)
         if self.armed is None or due < self.armed:
             self.armed = due
@@ -248,13 +234,13 @@ class Producer:
                 # Nobody waits for this answer, but it says where the leader is.
                 self.finder.redirected(src, response.leader, response.leader_epoch)
             return
-        latest = delivery.tries[-1] == response.correlation and delivery.state == IN_FLIGHT
+        latest = (
+            delivery.tries[-1] == response.correlation and delivery.state == DeliveryState.IN_FLIGHT
+        )
         error = response.error
         if error == ErrorCode.NONE:
             self.finder.answered(src, response.leader_epoch)
-            self._resolve(
-                delivery, error, Outcome.WRITTEN, response.base_offset, response.epoch
-            )
+            self._resolve(delivery, error, Outcome.WRITTEN, response.base_offset, response.epoch)
             self._send_pending()
             return
         if response.outcome == Outcome.UNKNOWN:
@@ -292,7 +278,7 @@ class Producer:
         if peer == self.finder.target:
             self.finder.on_no_answer(peer)
             for delivery in self.unresolved:
-                if delivery.state == IN_FLIGHT:
+                if delivery.state == DeliveryState.IN_FLIGHT:
                     delivery.maybe = True
                     self._retry_later(delivery)
 
@@ -300,8 +286,8 @@ class Producer:
         if event.key == TIMER_RETRY:
             self.retrying = False
             for delivery in self.unresolved:
-                if delivery.state == WAITING:
-                    delivery.state = QUEUED
+                if delivery.state == DeliveryState.WAITING:
+                    delivery.state = DeliveryState.QUEUED
         elif event.key == TIMER_OVERDUE:
             self.armed = None
             self._on_overdue()
@@ -313,7 +299,7 @@ class Producer:
         """Ask elsewhere what was not answered; give up on a batch whose time is used up."""
         overdue = False
         for delivery in self.unresolved:
-            if delivery.state == IN_FLIGHT and delivery.overdue_at <= self.now:
+            if delivery.state == DeliveryState.IN_FLIGHT and delivery.overdue_at <= self.now:
                 delivery.maybe = True
                 overdue = True
                 self._retry_later(delivery)
@@ -370,22 +356,9 @@ class Producer:
 
     def fork(self) -> Producer:
         """A copy that shares only immutable values."""
-        other = Producer()
-        other.node_id = self.node_id
-        other.now = self.now
-        other.producer_id = self.producer_id
-        other.producer_epoch = self.producer_epoch
-        other.next_sequence = self.next_sequence
-        other.correlation = self.correlation
-        other.armed = self.armed
-        other.retrying = self.retrying
-        other.fenced = self.fenced
-        if self.node_id:
-            other.config = self.config
-            other.finder = self.finder.fork()
-        for delivery in self.unresolved:
-            copy = delivery.fork()
-            other.unresolved.append(copy)
-            for correlation in copy.tries:
-                other.by_try[correlation] = copy
-        return other
+        return fork_of(self)
+
+
+def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:
+    """Make a producer of its first event; it orders nothing yet."""
+    return Producer(now, started), []

@@ -1,9 +1,13 @@
-"""Runs one incarnation of a node against a backend; must never decide anything about replication.
+"""The engine of the contract: runs one incarnation of a node against a backend.
 
-The host is the engine of the contract (docs/contract.md), the same in all three worlds: one event
-at a time, effects handed to the backend in list order, every step recorded, and nothing delivered
-any more once the incarnation is over. A backend is synchronous, never blocks and never calls
-``step``; whatever happens later comes back through :meth:`Host.deliver`.
+It is the same in all three worlds (docs/contract.md): one event at a time, effects handed to the
+backend in list order, every step recorded, and nothing delivered once the incarnation has ended. A
+backend is synchronous, does not block and does not call ``step``; what happens later comes back
+through :meth:`Host.deliver`.
+
+The host owns failure. An exception out of the node, the recorder, a method of the backend or an
+observer ends the incarnation, then calls ``halt`` of the backend, unless the backend has heard of
+the end already, and is raised again to the caller of ``deliver``.
 """
 
 from __future__ import annotations
@@ -28,13 +32,13 @@ from yak_core.contract.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.contract.events import Event
-from yak_core.contract.node import Backend, Node
+from yak_core.contract.events import Event, Started
+from yak_core.contract.node import Backend, Build, Node
 from yak_core.ids import Micros, NodeId
 
 
 class Recorder(Protocol):
-    """Keeps the steps of a world; ``record`` returns the number of the step, from 0."""
+    """Keeps the steps of a world."""
 
     def record(
         self,
@@ -44,22 +48,36 @@ class Recorder(Protocol):
         event: Event,
         effects: list[Effect],
         cause: int,
-    ) -> int: ...
+    ) -> int:
+        """Keep a step before its effects are carried out; returns its number, from 0."""
+        ...
+
+    def carried_out(self, number: int, count: int) -> None:
+        """Note that only the first ``count`` effects of a step were carried out.
+
+        Called right after the step, and only if not all were.
+        """
+        ...
 
 
 class Observer(Protocol):
     """Looks at a node after each of its steps; an exception from it fails the run."""
 
-    def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None: ...
+    def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
+        """Look at a step; ``effects`` are those that were carried out."""
+        ...
 
 
 class Host:
-    """One incarnation of ``node`` in its world.
+    """One incarnation of a node in its world.
 
+    The first event is ``Started``: ``build`` makes the node of it, which is absent until then.
     ``start`` counts the starts of this node id, from 1. ``cause`` in :meth:`deliver` is the number
     of the step whose effect brought the event about, -1 when there is none; vector clocks are
     computed from it afterwards, so that messages need not carry them.
     """
+
+    node: Node
 
     __slots__ = (
         "node_id",
@@ -70,7 +88,8 @@ class Host:
         "observers",
         "alive",
         "step_number",
-        "fuse",
+        "_build",
+        "_over",
         "_queue",
         "_draining",
         "_table",
@@ -80,22 +99,29 @@ class Host:
         self,
         node_id: NodeId,
         start: int,
-        node: Node,
+        build: Build,
         backend: Backend,
         recorder: Recorder | None = None,
         observers: tuple[Observer, ...] = (),
     ) -> None:
         self.node_id = node_id
         self.start = start
-        self.node = node
-        self.backend = backend
+        self._build: Build | None = build
         self.recorder = recorder
         self.observers = observers
+        #: False from the end of the incarnation on; then nothing is delivered.
         self.alive = True
+        #: The step under way, or the last one; -1 before the first and without a recorder.
         self.step_number = -1
-        self.fuse: int | None = None
+        #: Whether the backend has been told of the end, by ``halt`` or ``exit``.
+        self._over = False
         self._queue: deque[tuple[Event, int]] = deque()
         self._draining = False
+        self.attach(backend)
+
+    def attach(self, backend: Backend) -> None:
+        """Let this backend carry out the effects from here on."""
+        self.backend = backend
         self._table = {
             Send: backend.send,
             SetTimer: backend.set_timer,
@@ -109,9 +135,14 @@ class Host:
             CallMeta: backend.call_meta,
             Answer: backend.answer,
             Observe: backend.observe,
-            Halt: backend.halt,
-            Exit: backend.exit,
+            Halt: self._halt,
+            Exit: self._exit,
         }
+
+    def resume(self, node: Node) -> None:
+        """Go on with a node that was built elsewhere, such as the copy of another host's."""
+        self.node = node
+        self._build = None
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Give the node an event: at once, or after the step that is under way."""
@@ -134,37 +165,66 @@ class Host:
         self._queue.clear()
 
     def _step(self, event: Event, cause: int) -> None:
-        now = self.backend.now()
+        doing = "step"
         try:
-            effects = self.node.step(now, event)
+            now = self.backend.now()
+            if self._build is None:
+                effects = self.node.step(now, event)
+            else:
+                effects = self._begin(now, event, self._build)
+            doing = "recorder"
+            recorder = self.recorder
+            if recorder is not None:
+                self.step_number = recorder.record(
+                    now, self.node_id, self.start, event, effects, cause
+                )
+            if effects:
+                doing = "backend"
+                effects = self._carry_out(effects)
+            doing = "observer"
+            for observer in self.observers:
+                observer.after_step(self, now, event, effects)
         except BaseException as error:
-            self.stop()
-            self.backend.halt(Halt(f"step raised {type(error).__name__}: {error}"))
+            self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
             raise
-        recorder = self.recorder
-        if recorder is not None:
-            self.step_number = recorder.record(now, self.node_id, self.start, event, effects, cause)
-        if self.fuse is not None:
-            effects = self._dispatch_until_fuse(effects)
-        elif effects:
-            table = self._table
+
+    def _begin(self, now: Micros, event: Event, build: Build) -> list[Effect]:
+        assert isinstance(event, Started), f"a node begins with Started, not with {event!r}"
+        self.node, effects = build(now, event)
+        self._build = None
+        return effects
+
+    def _carry_out(self, effects: list[Effect]) -> list[Effect]:
+        """Hand the effects to the backend while the incarnation lives; returns those."""
+        table = self._table
+        done = 0
+        try:
             for effect in effects:
                 table[type(effect)](effect)  # type: ignore[operator]
+                done += 1
                 if not self.alive:
                     break
-        for observer in self.observers:
-            observer.after_step(self, now, event, effects)
+        finally:
+            if done < len(effects) and self.recorder is not None:
+                self.recorder.carried_out(self.step_number, done)
+        return effects if done == len(effects) else effects[:done]
 
-    def _dispatch_until_fuse(self, effects: list[Effect]) -> list[Effect]:
-        """Carry out effects until the fuse has burnt down: a crash between two effects.
+    def _fail(self, reason: str, error: BaseException) -> None:
+        """End the incarnation, and let the backend hear of it once."""
+        self.stop()
+        if self._over:
+            return
+        try:
+            self._halt(Halt(reason))
+        except BaseException as second:
+            error.add_note(f"then halt raised {type(second).__name__}: {second}")
 
-        Returns those that were carried out: nobody may be told of the others.
-        """
-        for done, effect in enumerate(effects):
-            if self.fuse == 0 or not self.alive:
-                self.stop()
-                return effects[:done]
-            if self.fuse is not None:
-                self.fuse -= 1
-            self._table[type(effect)](effect)  # type: ignore[operator]
-        return effects
+    def _halt(self, effect: Halt) -> None:
+        self.stop()
+        self._over = True
+        self.backend.halt(effect)
+
+    def _exit(self, effect: Exit) -> None:
+        self.stop()
+        self._over = True
+        self.backend.exit(effect)

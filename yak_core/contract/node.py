@@ -5,7 +5,8 @@ Must never know which world it is.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
 from yak_core.contract.effects import (
     Answer,
@@ -24,7 +25,7 @@ from yak_core.contract.effects import (
     SetTimer,
     TruncateLog,
 )
-from yak_core.contract.events import Event
+from yak_core.contract.events import Event, Started
 from yak_core.ids import Micros
 from yak_core.value import value
 
@@ -61,6 +62,10 @@ class Node(Protocol):
     def fork(self) -> Node:
         """A copy that shares no mutable state with this node."""
         ...
+
+
+Build: TypeAlias = Callable[[Micros, Started], tuple[Node, list[Effect]]]
+"""Makes a node out of the time and its first event; the effects are those of its first step."""
 
 
 class Backend(Protocol):

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import TypeAlias
 
 from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
+from yak_core.metadata.store_calls import CallKind, ProposalKind, ProposalResult
 from yak_core.value import value
+
+
+class IgnoreReason(StrEnum):
+    """Why a message changed nothing."""
+
+    NOT_ITS_OWN = "another leader's"
+    BATCHES_DO_NOT_FIT = "batches do not fit"
+    BEYOND_LOG_END = "beyond the log's end"
+    STALE = "stale"
+    NO_REPLICA = "not a replica"
+    OTHER_EPOCH = "another epoch"
+    EARLIER_BROKER_EPOCH = "an earlier incarnation"
 
 
 @value
@@ -74,11 +88,11 @@ class FencedPeer:
 
 @value
 class IgnoredMessage:
-    """A message changed nothing; ``reason`` is one of a fixed set of words."""
+    """A message of the type ``kind`` changed nothing."""
 
     peer: NodeId
     kind: str
-    reason: str
+    reason: IgnoreReason
 
 
 @value
@@ -120,15 +134,15 @@ class IsrExpanded:
 class ProposalEnded:
     """A metadata proposal of ``kind`` ended: ``applied``, ``overtaken`` or ``refused``."""
 
-    kind: str
-    result: str
+    kind: ProposalKind
+    result: ProposalResult
 
 
 @value
 class StoreUnknown:
     """A metadata call of ``kind`` got no answer; it may or may not have happened."""
 
-    kind: str
+    kind: CallKind
 
 
 @value

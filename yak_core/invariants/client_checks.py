@@ -6,7 +6,7 @@ Must never believe a broker: the committed chain decides.
 from __future__ import annotations
 
 from yak_core.batch import Batch
-from yak_core.config import ClientConfig
+from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import PollResult, SendBatch, SendResult
 from yak_core.contract.effects import Answer, AnswerLog, Effect, Send
 from yak_core.contract.events import Called, Event, Started
@@ -32,7 +32,7 @@ class ClientState:
     __slots__ = ("config", "sends", "attempts")
 
     def __init__(self) -> None:
-        self.config: ClientConfig | None = None
+        self.config: ProducerConfig | None = None
         self.sends: dict[CallId, Batch] = {}
         self.attempts: dict[int, list[Attempt]] = {}
 
@@ -116,7 +116,7 @@ class ClientChecks:
                 state.sends[event.call] = event.request.batch
         elif type(event) is Started:
             state = self._clients[client] = ClientState()
-            if isinstance(event.config, ClientConfig):
+            if isinstance(event.config, ProducerConfig):
                 state.config = event.config
         for effect in effects:
             if type(effect) is Send:

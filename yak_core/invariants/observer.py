@@ -48,14 +48,13 @@ class Invariants:
     """Watches one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
 
     The world calls :meth:`on_state` for each record that the store accepts, before anybody is
-    told of it, and :meth:`on_crash` when a broker's memory is gone. ``may_halt``: the world has
-    faults, such as a store that forgets, after which a halt is what the protocol asks for. Raises
-    InvariantViolated from any of the three.
+    told of it, and :meth:`on_crash` when a broker's memory is gone. Raises InvariantViolated from
+    any of the three.
     """
 
     __slots__ = (
         "context",
-        "may_halt",
+        "_may_halt",
         "_logs",
         "_commits",
         "_states",
@@ -65,9 +64,9 @@ class Invariants:
         "_late",
     )
 
-    def __init__(self, brokers: tuple[NodeId, ...], *, may_halt: bool = False) -> None:
+    def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.context = CheckContext(brokers)
-        self.may_halt = may_halt
+        self._may_halt: dict[NodeId, None] = {}
         self._logs = LogChecks(self.context)
         self._commits = CommitChecks(self.context)
         self._states = StateChecks(self.context, self._commits)
@@ -103,6 +102,10 @@ class Invariants:
         if not replica.damaged:
             self._check_durable(replica)
         self._commits.check_complete()
+
+    def allow_halt(self, node_id: NodeId) -> None:
+        """The broker may halt: its world has a fault after which the protocol asks for that."""
+        self._may_halt[node_id] = None
 
     def on_damage(self, node_id: NodeId) -> None:
         """The broker, which is down, lost flushed records or got an old copy of its disk.
@@ -268,7 +271,11 @@ class Invariants:
                 self._clients.on_answer(replica, node, effect)
             elif type(effect) is AnswerLog:
                 self._clients.on_answer_log(replica, node, effect)
-            elif type(effect) is Halt and not self.may_halt and not replica.starved:
+            elif (
+                type(effect) is Halt
+                and replica.node_id not in self._may_halt
+                and not replica.starved
+            ):
                 self.context.fail(
                     "NoHalt",
                     replica.node_id,

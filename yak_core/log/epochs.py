@@ -60,10 +60,3 @@ class EpochIndex:
         keep = bisect_left(self.starts, end)
         del self.epochs[keep:]
         del self.starts[keep:]
-
-    def fork(self) -> EpochIndex:
-        """A copy that shares nothing."""
-        other = EpochIndex()
-        other.epochs = list(self.epochs)
-        other.starts = list(self.starts)
-        return other

@@ -82,12 +82,6 @@ class ProducerTable:
         """All entries by producer id."""
         return tuple(sorted(self.entries.items(), key=_by_id))
 
-    def fork(self) -> ProducerTable:
-        """A copy that shares only the immutable entries."""
-        other = ProducerTable((), self.limit)
-        other.entries = dict(self.entries)
-        return other
-
 
 def _by_id(item: tuple[int, ProducerEntry]) -> int:
     return item[0]

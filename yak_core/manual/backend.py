@@ -7,7 +7,6 @@ loses timers and callers when the node goes down. Whatever leaves the node goes 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -40,14 +39,13 @@ from yak_core.contract.messages import (
     with_batches,
     with_records,
 )
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
+from yak_core.fork import fork_of
 from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
+from yak_core.model.fuse import Fuse
 from yak_core.value import value
-
-Make: TypeAlias = Callable[[NodeId], Node]
-"""Makes the node object of a new incarnation."""
 
 Config: TypeAlias = BrokerConfig | ClientConfig
 
@@ -131,17 +129,6 @@ class Transit:
         number = self.number()
         self.flights[number] = Flight(number, src, src_start, dst, to_start, what, cause)
 
-    def fork(self) -> Transit:
-        """A copy that shares only immutable values."""
-        other = Transit()
-        other.flights = dict(self.flights)
-        other.calls = dict(self.calls)
-        other.answers = dict(self.answers)
-        other.disconnected = dict(self.disconnected)
-        other.lost = self.lost
-        other.last_number = self.last_number
-        return other
-
 
 class ManualBackend:
     """The contract's backend of one node id, through all its starts.
@@ -153,7 +140,7 @@ class ManualBackend:
     __slots__ = (
         "node_id",
         "config",
-        "make",
+        "build",
         "transit",
         "host",
         "starts",
@@ -165,13 +152,14 @@ class ManualBackend:
         "reason",
         "exited_clean",
         "hold_reads",
+        "fuse",
         "fuse_keep",
     )
 
-    def __init__(self, node_id: NodeId, config: Config, make: Make, transit: Transit) -> None:
+    def __init__(self, node_id: NodeId, config: Config, build: Build, transit: Transit) -> None:
         self.node_id = node_id
         self.config = config
-        self.make = make
+        self.build = build
         self.transit = transit
         self.host: Host | None = None
         self.starts = 0
@@ -183,6 +171,7 @@ class ManualBackend:
         self.reason = ""
         self.exited_clean: bool | None = None
         self.hold_reads = False
+        self.fuse: Fuse | None = None
         self.fuse_keep = 0
 
     # What the host asks for, clause by clause of the contract.
@@ -259,7 +248,10 @@ class ManualBackend:
         """Give the running node an event, and bury it if a fuse ended it between two effects."""
         host = self.host
         assert host is not None, f"{self.node_id} is down"
-        host.deliver(event, cause)
+        if self.fuse is None or self.fuse.left > 0:
+            host.deliver(event, cause)
+        else:
+            host.stop()
         if not host.alive and self.host is host:
             self.go_down("crash", self.fuse_keep)
 
@@ -305,6 +297,7 @@ class ManualBackend:
         if self.host is not None:
             self.host.stop()
         self.host = None
+        self.fuse = None
         self.reason = reason
         self.exited_clean = None
         self.timers = {}
@@ -314,11 +307,11 @@ class ManualBackend:
 
     def fork(self, transit: Transit) -> ManualBackend:
         """A copy in another world; the caller gives it a host."""
-        other = type(self)(self.node_id, self.config, self.make, transit)
+        other = type(self)(self.node_id, self.config, self.build, transit)
         other.starts = self.starts
         other.clock = self.clock
         other.timers = dict(self.timers)
-        other.disk = self.disk.fork()
+        other.disk = fork_of(self.disk)
         other.callers = dict(self.callers)
         other.next_call = self.next_call
         other.reason = self.reason

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, SendLog, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace
+from yak_core.fork import fork_of
 from yak_core.ids import Offset
 from yak_core.model.disk import DiskImage
 from yak_core.value import value
@@ -97,20 +98,10 @@ class ManualDisk:
     def crash(self, keep_unsynced: int) -> None:
         """Forget what was not performed, and what was not flushed but its first batches."""
         self.image.crash(keep_unsynced)
-        self.tail = self.image.fork()
+        self.tail = fork_of(self.image)
         self.queue = []
         self.reads = []
         self.generation = 0
-
-    def fork(self) -> ManualDisk:
-        """A copy that shares only immutable values."""
-        other = ManualDisk()
-        other.image = self.image.fork()
-        other.tail = self.tail.fork()
-        other.queue = list(self.queue)
-        other.reads = list(self.reads)
-        other.generation = self.generation
-        return other
 
     def _act(self, order: DiskOrder, no_space: bool) -> DiskResult:
         if isinstance(order, AppendLog):
@@ -131,7 +122,7 @@ class ManualDisk:
 
     def _rebuild_tail(self) -> None:
         """What the disk will hold once the queue is done, now that an append has failed."""
-        tail = self.image.fork()
+        tail = fork_of(self.image)
         for pending in self.queue:
             if pending.result is not None:
                 continue

@@ -31,18 +31,20 @@ from yak_core.contract.messages import (
     ProduceRequest,
     Request,
 )
+from yak_core.contract.node import Build
+from yak_core.fork import fork_of
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.manual.backend import (
     NOBODY,
     Config,
     Flight,
-    Make,
     ManualBackend,
     ManualError,
     MetaCall,
     Transit,
 )
 from yak_core.metadata.store_calls import Unknown
+from yak_core.model.fuse import Fuse
 from yak_core.model.store import StoreModel
 
 STORE: Final = "store"
@@ -91,11 +93,11 @@ class Manual:
 
     # Lives.
 
-    def add(self, node_id: NodeId, config: Config, make: Make) -> None:
+    def add(self, node_id: NodeId, config: Config, build: Build) -> None:
         """Make a place for a node, down, with an empty disk."""
         if node_id in self.nodes:
             raise ManualError(f"{node_id} is there already")
-        self.nodes[node_id] = self.backend_type(node_id, config, make, self.transit)
+        self.nodes[node_id] = self.backend_type(node_id, config, build, self.transit)
 
     def start(self, node_id: NodeId) -> None:
         """Begin a new incarnation with what the disk holds, and nothing else."""
@@ -106,7 +108,7 @@ class Manual:
         place.reason = ""
         place.exited_clean = None
         place.host = Host(
-            node_id, place.starts, place.make(node_id), place, self.recorder, self.observers
+            node_id, place.starts, place.build, place, self.recorder, self.observers
         )
         recovered = place.disk.image.recovered()
         place.deliver(Started(node_id, place.config, nonce_of(node_id, place.starts), recovered))
@@ -119,7 +121,9 @@ class Manual:
         """Crash the node once it has carried out so many more effects, be it within a step."""
         place = self.up(node_id)
         assert place.host is not None
-        place.host.fuse = effects
+        if place.fuse is not None:
+            place.fuse.put_out()
+        place.fuse = Fuse(place.host, effects)
         place.fuse_keep = keep_unsynced
 
     def ask_stop(self, node_id: NodeId, deadline_us: Micros) -> None:
@@ -286,8 +290,8 @@ class Manual:
     ) -> Manual:
         """A copy that shares only immutable values, for trying out what would happen."""
         other = Manual(recorder, observers, self.backend_type)
-        other.store = self.store.fork()
-        other.transit = self.transit.fork()
+        other.store = fork_of(self.store)
+        other.transit = fork_of(self.transit)
         other.held = dict(self.held)
         other.wall_ms = self.wall_ms
         other._asked = dict(self._asked)
@@ -295,9 +299,10 @@ class Manual:
             copy = place.fork(other.transit)
             other.nodes[node_id] = copy
             if place.host is not None:
-                node = place.host.node.fork()
-                copy.host = Host(node_id, place.starts, node, copy, recorder, observers)
-                copy.host.fuse = place.host.fuse
+                copy.host = Host(node_id, place.starts, place.build, copy, recorder, observers)
+                copy.host.resume(place.host.node.fork())
+                if place.fuse is not None:
+                    copy.fuse = Fuse(copy.host, place.fuse.left)
         return other
 
     def place(self, node_id: NodeId) -> ManualBackend:

@@ -16,6 +16,7 @@ decoder refuses any other spelling, so a damaged record is not mistaken for a di
 from __future__ import annotations
 
 import json
+from enum import StrEnum
 from typing import Final
 
 from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, Stamp
@@ -27,13 +28,23 @@ ANCESTORS_MAX: Final = 32
 SCHEMA: Final = 1
 """Version of the byte format; another one is refused, never guessed at."""
 
-RECOVERED: Final = "recovered"
-RECOVERING: Final = "recovering"
-RECOVERIES: Final = (RECOVERED, RECOVERING)
-"""Leader recovery state (KIP-704): ``recovering`` after an unclean election."""
 
-UNCLEAN_POLICIES: Final = ("never", "last_leader", "longest", "any")
-"""Who may be elected when neither ISR nor ELR has a member left (KIP-106, KIP-966)."""
+class Recovery(StrEnum):
+    """Leader recovery state (KIP-704)."""
+
+    RECOVERED = "recovered"
+    RECOVERING = "recovering"
+    """After an unclean election."""
+
+
+class UncleanPolicy(StrEnum):
+    """Who may be elected when neither ISR nor ELR has a member left (KIP-106, KIP-966)."""
+
+    NEVER = "never"
+    LAST_LEADER = "last_leader"
+    LONGEST = "longest"
+    ANY = "any"
+
 
 UNREPORTED: Final = -1
 """``last_epoch`` and ``leo`` of a node that has not reported them."""
@@ -84,8 +95,8 @@ class PartitionState:
     last_leader: NodeId | None
     replicas: tuple[NodeId, ...]
     min_isr: int
-    unclean_policy: str
-    recovery: str
+    unclean_policy: UncleanPolicy
+    recovery: Recovery
     unclean_generation: int
     nodes: tuple[tuple[NodeId, NodeEntry], ...]
 
@@ -191,8 +202,8 @@ def decode_partition_state(data: bytes) -> PartitionState:
         last_leader=fields.node_or_none("last_leader"),
         replicas=fields.node_ids("replicas"),
         min_isr=fields.integer("min_isr", 1),
-        unclean_policy=fields.word("unclean_policy", UNCLEAN_POLICIES),
-        recovery=fields.word("recovery", RECOVERIES),
+        unclean_policy=UncleanPolicy(fields.word("unclean_policy", tuple(UncleanPolicy))),
+        recovery=Recovery(fields.word("recovery", tuple(Recovery))),
         unclean_generation=fields.integer("unclean_generation", 0),
         nodes=fields.entries("nodes"),
     )

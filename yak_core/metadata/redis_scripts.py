@@ -25,13 +25,12 @@ from yak_core.metadata.partition_state import (
 )
 from yak_core.metadata.store_calls import (
     NO_VALUE,
-    REFUSED_GUARD,
-    REFUSED_STAMP,
     Cas,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -187,9 +186,9 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     if status == b"done":
         return StoreOk(value)
     if status == b"stamp" and isinstance(request, Cas):
-        return Refused(REFUSED_STAMP, value)
+        return Refused(Refusal.STAMP, value)
     if status == b"guard" and isinstance(request, Cas):
-        return Refused(REFUSED_GUARD, value)
+        return Refused(Refusal.GUARD, value)
     raise PartitionStateError(
         f"The metadata store answered {status!r}, which this version does not know."
     )

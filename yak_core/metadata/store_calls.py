@@ -7,6 +7,7 @@ happened (F18, F85). There is no fourth ending; a time-out is Unknown, never a r
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Final, TypeAlias
 
 from yak_core.ids import BrokerEpoch, NodeId, Stamp
@@ -16,11 +17,42 @@ from yak_core.value import value
 Guard: TypeAlias = tuple[NodeId, int]
 """(node, beat count): the write counts only while that node's beat has not moved."""
 
-REFUSED_STAMP: Final = "stamp"
-"""The stored stamp is not the expected one. The same bytes may already have been written."""
 
-REFUSED_GUARD: Final = "guard"
-"""The guarded node has beaten since. Beats only grow, so for these bytes it is final."""
+class Refusal(StrEnum):
+    """Why the store refused to replace the record."""
+
+    STAMP = "stamp"
+    """The stored stamp is not the expected one. The same bytes may already have been written."""
+    GUARD = "guard"
+    """The guarded node has renewed since. Counts only grow, so for these bytes it is final."""
+
+
+class ProposalKind(StrEnum):
+    """Which transition of the record a broker proposes."""
+
+    CREATE = "create"
+    REGISTER = "register"
+    ELECT = "elect"
+    ALTER_ISR = "alter_isr"
+
+
+class ProposalResult(StrEnum):
+    """How a proposal ended."""
+
+    APPLIED = "applied"
+    OVERTAKEN = "overtaken"
+    REFUSED = "refused"
+    FORGOTTEN = "forgotten"
+    """By a variant of the rules only."""
+
+
+class CallKind(StrEnum):
+    """What an open metadata call is for."""
+
+    READ = "read"
+    RENEW = "renew"
+    PROPOSAL = "proposal"
+    PUBLISH = "publish"
 
 
 @value
@@ -94,7 +126,7 @@ class StoreOk:
 
 @value
 class Refused:
-    """Nothing was changed, for ``reason`` (REFUSED_STAMP or REFUSED_GUARD)."""
+    """Nothing was changed, for ``reason`` ."""
 
     reason: str
     current: MetaValue

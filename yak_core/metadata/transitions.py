@@ -18,12 +18,11 @@ from dataclasses import replace
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
-    RECOVERED,
-    RECOVERING,
-    UNCLEAN_POLICIES,
     UNREPORTED,
     NodeEntry,
     PartitionState,
+    Recovery,
+    UncleanPolicy,
 )
 from yak_core.value import value
 
@@ -44,7 +43,7 @@ def create(
     clean: bool = True,
     replicas: tuple[NodeId, ...],
     min_isr: int,
-    unclean_policy: str = "never",
+    unclean_policy: UncleanPolicy = UncleanPolicy.NEVER,
 ) -> PartitionState:
     """T0: the first record, to be written where none exists, by a node whose log is empty.
 
@@ -56,7 +55,6 @@ def create(
     assert _is_ascending(replicas)
     assert node in replicas
     assert min_isr >= 1
-    assert unclean_policy in UNCLEAN_POLICIES
     return PartitionState(
         store_id=store_id,
         partition_epoch=1,
@@ -72,7 +70,7 @@ def create(
         replicas=replicas,
         min_isr=min_isr,
         unclean_policy=unclean_policy,
-        recovery=RECOVERED,
+        recovery=Recovery.RECOVERED,
         unclean_generation=0,
         nodes=(
             (node, NodeEntry(BrokerEpoch(1), clean, False, url, Epoch(UNREPORTED), UNREPORTED)),
@@ -137,7 +135,7 @@ def elect(
         leader_broker_epoch=broker_epoch,
         leader_epoch=Epoch(state.leader_epoch + 1),
         last_leader=state.last_leader if state.leader is None else state.leader,
-        recovery=RECOVERED,
+        recovery=Recovery.RECOVERED,
     )
 
 
@@ -165,7 +163,7 @@ def alter_isr(
         return Rejected(f"the leader {node} would leave the ISR")
     if isr == state.isr:
         return Rejected("the ISR would stay as it is")
-    if state.recovery == RECOVERING and isr != (node,):
+    if state.recovery == Recovery.RECOVERING and isr != (node,):
         return Rejected(f"while recovering, {node} stays alone in the ISR")
     for member in isr:
         if member not in state.replicas:
@@ -225,7 +223,7 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
         "S9 no draining node in the ISR": not any(
             entry.draining for node, entry in state.nodes if node in state.isr
         ),
-        "S9 recovering means alone": state.recovery != RECOVERING or len(state.isr) <= 1,
+        "S9 recovering means alone": state.recovery != Recovery.RECOVERING or len(state.isr) <= 1,
         "S15 leader is in the ISR": leader_is_none or state.leader in state.isr,
         "S15 leader is the registered incarnation": state.leader_broker_epoch
         == (0 if state.leader is None else state.broker_epoch_of(state.leader)),

@@ -118,18 +118,6 @@ class DiskImage:
             saved=tuple(sorted(self.saved.items())),
         )
 
-    def fork(self) -> DiskImage:
-        """A copy that shares only the immutable batches."""
-        other = DiskImage()
-        other.log_start = self.log_start
-        other.batches = list(self.batches)
-        other.ends = list(self.ends)
-        other.durable_count = self.durable_count
-        other.ghosts = list(self.ghosts)
-        other.saved = dict(self.saved)
-        other.intact = self.intact
-        return other
-
 
 def header_of(batch: Batch) -> Batch:
     """The handle without its payload."""

@@ -11,13 +11,12 @@ from yak_core.ids import BrokerEpoch, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import (
     NO_VALUE,
-    REFUSED_GUARD,
-    REFUSED_STAMP,
     Cas,
     MetaRequest,
     MetaValue,
     Publish,
     Read,
+    Refusal,
     Refused,
     RenewLease,
     StoreOk,
@@ -51,23 +50,14 @@ class StoreModel:
         self.status = dict(request.status)
         return StoreOk(NO_VALUE)
 
-    def fork(self) -> StoreModel:
-        """An independent copy that shares nothing mutable."""
-        copy = StoreModel()
-        copy.state = self.state
-        copy.renewals = dict(self.renewals)
-        copy.status = dict(self.status)
-        copy.history = list(self.history)
-        return copy
-
     def _on_cas(self, request: Cas) -> StoreOk | Refused:
         stored = None if self.state is None else self.state.stamp
         if stored != request.expected:
-            return Refused(REFUSED_STAMP, self._value())
+            return Refused(Refusal.STAMP, self._value())
         if request.guard is not None:
             node, count = request.guard
             if self._count(node) != count:
-                return Refused(REFUSED_GUARD, self._value())
+                return Refused(Refusal.GUARD, self._value())
         self.state = request.state
         self.history.append(request.state)
         return StoreOk(self._value())

@@ -5,6 +5,7 @@ A codec is built once from a type annotation, and one rule covers every kind of 
     int, str, bool, None       themselves; text is ASCII with escapes
     an IntEnum                 its member's name
     a StrEnum                  its member's value
+    a Literal of texts         the text
     tuple                      a list
     bytes                      a string, one character (U+0000 to U+00FF) a byte
     the payload of a batch     [length, CRC-32C]: a trace keeps no record bytes
@@ -25,7 +26,17 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum, StrEnum
 from functools import cache
 from operator import attrgetter
-from typing import Final, NewType, Protocol, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Final,
+    Literal,
+    NewType,
+    Protocol,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import Effect
@@ -38,6 +49,7 @@ from yak_core.trace.json_scalars import (
     Encode,
     Misfit,
     enum_codec,
+    literal_codec,
     quoted,
     shown,
     text_enum_codec,
@@ -75,6 +87,8 @@ def codec_of(annotation: object) -> Codec:
         if is_dataclass(annotation):
             return _dataclass(annotation)
     origin = get_origin(annotation)
+    if origin is Literal:
+        return literal_codec(get_args(annotation))
     if origin is tuple:
         return _tuple(get_args(annotation))
     if origin is types.UnionType or origin is Union:

@@ -183,3 +183,19 @@ def text_enum_codec(cls: type[StrEnum]) -> Codec:
         return member
 
     return Codec(encode, decode)
+
+
+def literal_codec(texts: tuple[object, ...]) -> Codec:
+    """The codec of a Literal of texts."""
+
+    def encode(value: object) -> str:
+        if value not in texts:
+            raise Misfit(f"{value!r} is none of {', '.join(map(str, texts))}")
+        return quoted(str(value))
+
+    def decode(value: object) -> object:
+        if value not in texts:
+            raise Misfit(f"{shown(value)} is none of {', '.join(map(str, texts))}")
+        return value
+
+    return Codec(encode, decode)

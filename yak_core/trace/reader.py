@@ -97,7 +97,7 @@ def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
         while at < len(faults) and faults[at][0] <= i:
             yield lines.fault(faults[at][1])
             at += 1
-        yield lines.step(t_us, node, start, event, effects, cause)
+        yield lines.step(t_us, node, start, event, effects, cause, done=trace.done(i))
     for _, fault in faults[at:]:
         yield lines.fault(fault)
 
@@ -114,7 +114,9 @@ def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
         if isinstance(found, Fault):
             trace.fault(found)
         else:
-            trace.record(*found[1:])
+            trace.record(*found[1:7])
+            if found.done < len(found.effects):
+                trace.carried_out(found.i, found.done)
     trace.dropped = reader.dropped
     trace.limit = max(LIMIT, len(trace))
     return trace
@@ -278,7 +280,10 @@ def _read_step(value: dict[str, object], number: int) -> Step:
         raise Misfit('"n" is not a string or "fx" not a list')
     event: Event = EVENT.decode(value.get("ev"))  # type: ignore[assignment]
     decoded: list[Effect] = [EFFECT.decode(effect) for effect in effects]  # type: ignore[misc]
-    return Step(number, t_us, node, start, event, decoded, cause)
+    done = value.get("done", len(decoded))
+    if type(done) is not int or not 0 <= done <= len(decoded):
+        raise Misfit(f'"done" is {done!r}, and there are {len(decoded)} effects')
+    return Step(number, t_us, node, start, event, decoded, cause, done)
 
 
 def _read_fault(value: object) -> Fault:

@@ -48,7 +48,8 @@ class Fault:
 class Step(NamedTuple):
     """One step of one node. ``start`` counts the starts of the node id, from 1.
 
-    ``cause`` is the step whose effect brought the event about, or -1.
+    ``cause`` is the step whose effect brought the event about, or -1. ``done`` is how many of the
+    effects were carried out.
     """
 
     i: int
@@ -58,6 +59,12 @@ class Step(NamedTuple):
     event: Event
     effects: list[Effect]
     cause: int
+    done: int
+
+    @property
+    def carried_out(self) -> list[Effect]:
+        """The effects that the world was given before the incarnation ended: usually all."""
+        return self.effects[: self.done]
 
 
 class Trace:
@@ -66,13 +73,15 @@ class Trace:
     Beyond ``limit`` steps only their number, ``dropped``, is kept; the file's footer tells.
     """
 
-    __slots__ = ("_faults", "_steps", "dropped", "header", "limit")
+    __slots__ = ("_done", "_faults", "_steps", "dropped", "header", "limit")
 
     def __init__(self, header: Header | None = None, limit: int = LIMIT) -> None:
         self.header = header or Header()
         self.limit = limit
         self.dropped = 0
         self._steps: list[Kept] = []
+        #: Number of a step to how many of its effects were carried out, if not all were.
+        self._done: dict[int, int] = {}
         self._faults: list[tuple[int, Fault]] = []
 
     def record(
@@ -93,6 +102,11 @@ class Trace:
         steps.append((t_us, node, start, event, effects, cause))
         return number
 
+    def carried_out(self, number: int, count: int) -> None:
+        """Only the first ``count`` effects of this step were carried out."""
+        if number < len(self._steps):
+            self._done[number] = count
+
     def fault(self, fault: Fault) -> None:
         """Keep a fault, between the steps before and after it; after the last step kept, none."""
         if not self.dropped:
@@ -104,8 +118,7 @@ class Trace:
 
     def __iter__(self) -> Iterator[Step]:
         """All steps kept, in order."""
-        for i, (t_us, node, start, event, effects, cause) in enumerate(self._steps):
-            yield Step(i, t_us, node, start, event, effects, cause)
+        return map(self.step, range(len(self._steps)))
 
     @property
     def kept(self) -> Sequence[Kept]:
@@ -117,7 +130,11 @@ class Trace:
         if i < 0:
             raise IndexError(i)
         t_us, node, start, event, effects, cause = self._steps[i]
-        return Step(i, t_us, node, start, event, effects, cause)
+        return Step(i, t_us, node, start, event, effects, cause, self.done(i))
+
+    def done(self, i: int) -> int:
+        """How many effects of step ``i`` were carried out."""
+        return self._done.get(i, len(self._steps[i][4]))
 
     @property
     def faults(self) -> tuple[Fault, ...]:

@@ -14,14 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from yak_core.broker.node import new_broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig
-from yak_core.contract.client_calls import Poll, Seek, SendBatch
-from yak_core.contract.events import Called, Event, Received, Started
-from yak_core.contract.messages import FetchResponse, ListOffsetsResponse, ProduceResponse
-from yak_core.contract.node import Node, Snapshot
+from yak_core.broker.node import build_broker
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
+from yak_core.config import BrokerConfig, Config, ProducerConfig
+from yak_core.contract.effects import Effect
+from yak_core.contract.events import Started
+from yak_core.contract.node import Build, Node, Snapshot
 from yak_core.ids import Micros, NodeId
 from yak_core.rules import Rules
 from yak_core.trace.json_codec import EFFECT, EVENT
@@ -32,13 +31,6 @@ from yak_core.value import value
 SHOWN_MAX: Final = 300
 """So much of an event or an effect is shown, around the place that matters."""
 SHOWN_BEFORE: Final = 60
-
-_ASKED_OF: Final[dict[type, str]] = {SendBatch: "producer", Poll: "consumer", Seek: "consumer"}
-_ANSWERED_TO: Final[dict[type, str]] = {
-    ProduceResponse: "producer",
-    FetchResponse: "consumer",
-    ListOffsetsResponse: "consumer",
-}
 
 
 @value
@@ -139,7 +131,6 @@ class Replay:
         What a step leaves behind that raised is no state of a node.
         """
         found = self._starts[node, start]
-        found.settle()
         if found.made is None or (found.difference is not None and found.difference.trouble):
             return None
         return found.made.snapshot()
@@ -200,9 +191,9 @@ def replay_lines(
 
 
 class _Start:
-    """One start of a node. A client's first steps are held until one tells which client it is."""
+    """One start of a node."""
 
-    __slots__ = ("_held", "_rules", "difference", "kind", "start", "made", "node", "steps")
+    __slots__ = ("_rules", "difference", "kind", "start", "made", "node", "steps")
 
     def __init__(self, node: NodeId, start: int, rules: Rules) -> None:
         self.node = node
@@ -212,51 +203,17 @@ class _Start:
         self.difference: Difference | None = None
         self.made: Node | None = None
         self._rules = rules
-        self._held: list[Step] = []
 
     def take(self, step: Step) -> None:
         """Compare one more step, unless there was a difference already."""
         if self.difference is not None:
             return
-        if self.made is not None:
-            self._compare(self.made, step)
-            return
-        event = step.event
-        if not self._held and not isinstance(event, Started):
+        if self.made is None and not isinstance(step.event, Started):
             trouble = f"start {self.start} of {self.node} does not begin with Started"
             self.difference = _difference(step, (), trouble)
             return
-        self._held.append(step)
-        if isinstance(event, Started) and isinstance(event.config, BrokerConfig):
-            self._begin("broker", new_broker(self._rules))
-        else:
-            self._begin_client(_client_of(event))
-
-    def settle(self) -> None:
-        """Replay what is held: nothing told which client it is, so it had nothing to do yet."""
-        if self._held:
-            self._begin_client("consumer" if self.node.startswith("c") else "producer")
-
-    def result(self) -> Replayed:
-        """What came of it so far."""
-        self.settle()
-        return Replayed(self.node, self.start, self.kind, self.steps, self.difference)
-
-    def _begin_client(self, kind: str) -> None:
-        if kind:
-            self._begin(kind, Producer() if kind == "producer" else Consumer())
-
-    def _begin(self, kind: str, node: Node) -> None:
-        self.kind = kind
-        self.made = node
-        held, self._held = self._held, []
-        for step in held:
-            if self.difference is None:
-                self._compare(node, step)
-
-    def _compare(self, node: Node, step: Step) -> None:
         try:
-            effects = node.step(step.t_us, step.event)
+            effects = self._effects(step)
             replayed = tuple([EFFECT.encode(effect) for effect in effects])
         except Exception as error:  # A step that raised was never recorded.
             trouble = f"it raises {type(error).__name__}: {error}"
@@ -268,18 +225,27 @@ class _Start:
         else:
             self.difference = _difference(step, replayed, "")
 
+    def result(self) -> Replayed:
+        """What came of it so far."""
+        return Replayed(self.node, self.start, self.kind, self.steps, self.difference)
 
-def _client_of(event: Event) -> str:
-    """``producer`` or ``consumer``, if the event is one that only one of them is told."""
-    if isinstance(event, Called):
-        kinds = _ASKED_OF
-        what: object = event.request
-    elif isinstance(event, Received):
-        kinds = _ANSWERED_TO
-        what = event.message
-    else:
-        return ""
-    return kinds.get(type(what), "")
+    def _effects(self, step: Step) -> list[Effect]:
+        event = step.event
+        if self.made is not None:
+            return self.made.step(step.t_us, event)
+        assert isinstance(event, Started)
+        self.kind, build = _builder(event.config, self._rules)
+        self.made, effects = build(step.t_us, event)
+        return effects
+
+
+def _builder(config: Config, rules: Rules) -> tuple[str, Build]:
+    """The kind of node that has this configuration, and what makes one."""
+    if isinstance(config, BrokerConfig):
+        return "broker", build_broker(rules)
+    if isinstance(config, ProducerConfig):
+        return "producer", build_producer
+    return "consumer", build_consumer
 
 
 def _difference(step: Step, replayed: tuple[str, ...], trouble: str) -> Difference:

@@ -56,11 +56,30 @@ def upgraded(value: object) -> object:
     if "Done" in renamed:
         done = renamed.pop("Done")
         renamed["StoreOk" if done else "DiskOk"] = done
+    if "ClientConfig" in renamed:
+        return _client_config(renamed["ClientConfig"])
     for owner, field, words in _WORDS:
         inner = renamed.get(owner)
         if isinstance(inner, dict) and isinstance(inner.get(field), str):
             inner[field] = words.get(inner[field], inner[field])
     return renamed
+
+
+def _client_config(old: object) -> dict[str, object]:
+    """One class served both kinds of client; only consumers begin elsewhere than at offset 0.
+
+    So a consumer that began there is read as a producer, which matters to a replay only.
+    """
+    fields = old if isinstance(old, dict) else {}
+    dropped: tuple[str, ...] = CONSUMER_ONLY
+    kind = "ProducerConfig"
+    if fields.get("start_offset"):
+        kind, dropped = "ConsumerConfig", PRODUCER_ONLY
+    return {kind: {name: value for name, value in fields.items() if name not in dropped}}
+
+
+CONSUMER_ONLY: Final = ("fetch_wait_us", "fetch_bytes_max", "metadata_max_age_us", "start_offset")
+PRODUCER_ONLY: Final = ("acks", "idempotent", "in_flight_max", "queue_max", "delivery_timeout_us")
 
 
 _WORDS: Final = (

@@ -129,11 +129,13 @@ class TraceLines:
         effects: Sequence[Effect],
         cause: int,
         room: int = sys.maxsize,
+        done: int | None = None,
     ) -> bytes:
         """The line of the next step and, behind each thousandth, the line of a checkpoint.
 
-        Empty, and no step, when that would be more than ``room`` bytes; there must then be no
-        further step. Raises Misfit for a value that is no message; it is then no step, either.
+        ``done`` is how many effects were carried out, None for all. Empty, and no step, when the
+        line would have more than ``room`` bytes; there must then be no further step. Raises Misfit
+        for a value that is no message; it is then no step, either.
         """
         i = self.steps
         try:
@@ -141,9 +143,10 @@ class TraceLines:
             fx = ",".join([EFFECT.encode(effect) for effect in effects])
         except Misfit as misfit:
             raise misfit.inside(f"step {i} of {node}, ") from None
+        cut = "" if done is None or done == len(effects) else f',"done":{done}'
         body = (
             f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"start":{start},"cause":{cause},'
-            f'"ev":{ev},"fx":[{fx}],"vc":{{{self._clocks.advance(i, node, cause)}}}'
+            f'"ev":{ev},"fx":[{fx}]{cut},"vc":{{{self._clocks.advance(i, node, cause)}}}'
         ).encode("ascii")
         at_checkpoint = (i + 1) % CHECKPOINT_STEPS == 0
         if len(body) + SEAL_BYTES + (END_BYTES_MAX if at_checkpoint else 0) > room:

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from yak_core.broker.describe import describe
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
@@ -70,7 +70,6 @@ class BrokerServer:
         self.peers = Peers(self.node_id, self.cluster, self._receive, self._lost)
         self.peers.learn(dict(settings.brokers))
         self.store: RedisStore | None = None
-        self.node: Broker | None = None
         self._backend: NetBackend | None = None
         self._recorder: FileRecorder | None = None
         self._runner: web.AppRunner | None = None
@@ -209,11 +208,10 @@ class BrokerServer:
 
     def _begin(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
-        self.node = new_broker()
         backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_over)
         self._storage = None  # the disk's from now on
         self._backend = backend
-        backend.host = Host(self.node_id, 1, self.node, backend, self._recorder)
+        backend.host = Host(self.node_id, 1, build_broker(), backend, self._recorder)
         self.phase = Phase.RUNNING
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, config, nonce, storage.recovered))
@@ -314,8 +312,10 @@ class BrokerServer:
 
     def _on_note(self, note: Note) -> None:
         if isinstance(note, PartitionStateObserved):
-            assert self.node is not None
-            rows = describe(self.node, DescribeRequest(0)).replicas
+            assert self._backend is not None
+            broker = self._backend.host.node
+            assert isinstance(broker, Broker)
+            rows = describe(broker, DescribeRequest(0)).replicas
             self._urls = {row.node: row.url for row in rows if row.url}
             self.peers.learn(self._urls)
         tell(note)

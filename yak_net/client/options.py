@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias
 
 from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.ids import NodeId
 from yak_net.client.errors import NoBrokersAvailable
 
@@ -32,16 +32,16 @@ class Runtime(Protocol):
     async def close(self) -> None: ...
 
 
-RuntimeFactory: TypeAlias = Callable[[str, Node, MakeConfig, tuple[str, ...]], Runtime]
-"""Makes one of a name, a node, its configuration and the servers to ask first."""
+RuntimeFactory: TypeAlias = Callable[[str, Build, MakeConfig, tuple[str, ...]], Runtime]
+"""Makes one of a name, what builds the node, its configuration and the servers to ask first."""
 
 
-def on_sockets(name: str, node: Node, config: MakeConfig, servers: tuple[str, ...]) -> Runtime:
+def on_sockets(name: str, build: Build, config: MakeConfig, servers: tuple[str, ...]) -> Runtime:
     """The runtime that everybody uses."""
     # It brings aiohttp with it, which takes longer to import than all else together.
     from yak_net.client.runtime import ClientRuntime
 
-    return ClientRuntime(name, node, config, servers)
+    return ClientRuntime(name, build, config, servers)
 
 
 async def open_runtime(runtime: Runtime, within_ms: int) -> None:

@@ -35,7 +35,7 @@ from yak_core.contract.events import (
 )
 from yak_core.contract.host import Host
 from yak_core.contract.messages import Response
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
 from yak_net.client.links import Links
@@ -59,14 +59,14 @@ class ClientRuntime:
     def __init__(
         self,
         kind: str,
-        node: Node,
+        build: Build,
         config: Callable[[tuple[NodeId, ...]], ClientConfig],
         servers: tuple[str, ...],
         on_note: Callable[[Note], None] | None = None,
     ) -> None:
         self.node_id: NodeId = f"{kind}-{secrets.token_hex(4)}"
         self.failed = ""
-        self._node = node
+        self._build = build
         self._config = config
         self._servers = tuple(parse_url(server) for server in servers)
         self._on_note = on_note
@@ -91,7 +91,7 @@ class ClientRuntime:
             known.remove(found.leader)
             known.insert(0, found.leader)
         backend = self._backend = ClientBackend(links, self._on_note, self._on_failed)
-        backend.host = Host(self.node_id, 1, self._node, backend)
+        backend.host = Host(self.node_id, 1, self._build, backend)
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, self._config(tuple(known)), nonce, Recovered()))
 
@@ -146,13 +146,8 @@ class ClientBackend:
         self._ids: dict[asyncio.Future[ClientResult], CallId] = {}
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the node an event; if its step raises, it is over."""
-        try:
-            self.host.deliver(event, cause)
-        except Exception as error:
-            self._on_failed(f"{type(error).__name__}: {error}")
-            self.close()
-            raise
+        """Give the node an event."""
+        self.host.deliver(event, cause)
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
         """Deliver a call; its answer may be there at once."""
@@ -209,8 +204,9 @@ class ClientBackend:
             self._on_note(effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """The node is over, which a client never orders itself."""
+        """The node ended with an error; a client orders no halt itself."""
         self._on_failed(effect.reason)
+        self.close()
 
     def exit(self, effect: Exit) -> None:
         """A client is not asked to stop: it is closed."""

@@ -118,12 +118,8 @@ class NetBackend:
     # -- what the world does to the node --------------------------------------------------------
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the node an event; if its step raises, the incarnation is over."""
-        try:
-            self.host.deliver(event, cause)
-        except Exception as error:
-            self._end(End.HALTED, f"{type(error).__name__}: {error}")
-            raise
+        """Give the node an event."""
+        self.host.deliver(event, cause)
 
     def receive(self, src: NodeId, message: PeerMessage) -> None:
         """A peer's message arrived."""

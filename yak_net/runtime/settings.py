@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from yak_core.config import BrokerConfig, check_config
+from yak_core.config import BrokerConfig, check_config, flush_mode
 from yak_core.ids import NodeId
 
 PORT: Final = 8080
@@ -94,7 +94,7 @@ class BrokerSettings:
         config = BrokerConfig(
             replicas,
             min_isr=min_isr,
-            flush=self.flush,
+            flush=flush_mode(self.flush),
             creates=self.creates,
             url=url,
             **dict(self.config),

@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib import metadata, resources
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, TypeAlias
 
 import structlog
 
@@ -42,6 +42,9 @@ def net_header(scenario: str = "") -> Header:
     return Header("net", scenario, 0, version_text(package, digest))
 
 
+_Step: TypeAlias = tuple[Micros, NodeId, int, Event, list[Effect], int]
+
+
 class FileRecorder:
     """The Recorder of one process of one broker, in a file of its own.
 
@@ -66,6 +69,8 @@ class FileRecorder:
             raise ValueError(f"a trace of {bytes_max} bytes has no room for a step")
         self._buffer = bytearray()
         self._soon = soon
+        #: The newest step, not yet encoded: how much of it was carried out is known afterwards.
+        self._held: _Step | None = None
         self.ended = ""
         self.dropped = 0
         file, self.path = _made(path)
@@ -78,7 +83,7 @@ class FileRecorder:
     @property
     def steps(self) -> int:
         """How many steps were recorded."""
-        return self._lines.steps
+        return self._lines.steps + (self._held is not None)
 
     def record(
         self,
@@ -89,29 +94,46 @@ class FileRecorder:
         effects: list[Effect],
         cause: int,
     ) -> int:
-        """Write a step and return its number, from 0; when recording has ended, count it."""
+        """Keep a step and return its number, from 0; when recording has ended, count it."""
+        self._write_held()
         number = self._lines.steps + self.dropped
         if self.ended:
             self.dropped += 1
-            return number
-        try:
-            chunk = self._lines.step(t_us, node, start, event, effects, cause, self._room)
-        except Misfit as misfit:
-            self._end(f"a step cannot be written: {misfit}")
-            return number
-        if not chunk:
-            self._end(f"it has grown to its limit of {self._bytes_max} bytes")
-            return number
-        self._room -= len(chunk)
-        if self._soon is not None and not self._buffer:
-            self._soon(self.flush)
-        self._put(chunk)
+        else:
+            self._held = (t_us, node, start, event, effects, cause)
+            if self._soon is not None and not self._buffer:
+                self._soon(self.flush)
         if len(self._buffer) >= BUFFER_BYTES:
-            self.flush()
+            self._give()
         return number
+
+    def carried_out(self, number: int, count: int) -> None:
+        """Only the first ``count`` effects of the newest step were carried out."""
+        if self._held is not None:
+            self._write_held(count)
 
     def flush(self) -> None:
         """Give what was collected to the system; the owner calls this from time to time."""
+        self._write_held()
+        self._give()
+
+    def _write_held(self, done: int | None = None) -> None:
+        """Encode the step that was held back, if there is one."""
+        if self._held is None:
+            return
+        held, self._held = self._held, None
+        try:
+            chunk = self._lines.step(*held, self._room, done)
+        except Misfit as misfit:
+            self._end(f"a step cannot be written: {misfit}")
+            return
+        if not chunk:
+            self._end(f"it has grown to its limit of {self._bytes_max} bytes")
+            return
+        self._room -= len(chunk)
+        self._put(chunk)
+
+    def _give(self) -> None:
         file = self._file
         if file is None or not self._buffer:
             return
@@ -126,6 +148,7 @@ class FileRecorder:
         """Write the footer, which says how many steps were dropped, and close the file."""
         if self._file is None:
             return
+        self._write_held()
         if not self.ended:
             self.ended = f"the trace {self.path} is complete: {self.steps} steps"
         self._put(self._lines.footer(self.dropped))

@@ -14,21 +14,15 @@ from typing import Final, TypeAlias
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk, DiskResult, NoSpace
+from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Micros, Offset
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Point
 from yak_sim.physics.clock import NORMAL, Callbacks, Clock
+from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
 Order: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
-
-NOTHING: Final = "nothing"
-UNSYNCED: Final = "unsynced"
-SOME: Final = "some"
-TORN: Final = "torn"
-LOSSES: Final = (NOTHING, UNSYNCED, SOME, TORN)
-"""What a crash takes away: nothing that was ordered; everything that was not flushed; some of it
-from the end, by the draw; or the last batch only, torn in the middle of its write."""
 
 _DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
@@ -138,29 +132,29 @@ class SimDisk:
         )
         return self.image.unsynced + in_queue
 
-    def crash(self, lose: str) -> None:
-        """The process ends without warning, and this is lost: one of LOSSES.
+    def crash(self, lose: Loss) -> None:
+        """The process ends without warning, and this is lost: ``lose``.
 
         Orders that were under way took place or did not, in order. A cut that was not flushed may
         be undone, and then the cut batches are there again.
         """
         queue = self._queue
         carried_out = len(queue)
-        if lose == UNSYNCED:
+        if lose == Loss.UNSYNCED:
             carried_out = 0
-        elif lose == SOME:
+        elif lose == Loss.SOME:
             carried_out -= self._point.pick(len(queue) + 1)
         for _ in range(carried_out):
             self._act(queue.popleft().order)
         unsynced = self.image.unsynced
-        if lose == UNSYNCED:
+        if lose == Loss.UNSYNCED:
             self.image.crash(0)
-        elif lose == SOME:
+        elif lose == Loss.SOME:
             self.image.crash(unsynced - self._point.pick(unsynced + 1))
-        elif lose == TORN and unsynced > 0:
+        elif lose == Loss.TORN and unsynced > 0:
             self.image.crash(unsynced - 1)
         else:
-            assert lose in LOSSES, f"a crash loses one of {LOSSES}, not {lose!r}"
+            assert lose in (Loss.NOTHING, Loss.TORN)
             self.image.flush()
         self._forget()
 
@@ -174,7 +168,7 @@ class SimDisk:
         """Begin a new start: no completion of the old one is reported."""
         self._queue.clear()
         self._stalled_until = 0
-        self.tail = self.image.fork()
+        self.tail = fork_of(self.image)
         self.generation = 0
 
     def _issue(self, order: Order, cause: int, taken_us: Micros, mean_us: Micros) -> None:
@@ -225,7 +219,7 @@ class SimDisk:
 
     def _refuse(self) -> None:
         """An append failed: what is queued behind it and would leave a gap is not there either."""
-        tail = self.image.fork()
+        tail = fork_of(self.image)
         for operation in self._queue:
             order = operation.order
             if isinstance(order, AppendLog) and order.batches[0].base_offset == tail.leo:

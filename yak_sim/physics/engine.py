@@ -7,33 +7,38 @@ Any :class:`yak_core.contract.host.Node` can be put on a machine here.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.events import Received
 from yak_core.contract.host import Observer, Recorder
+from yak_core.contract.messages import FetchResponse, ProduceRequest, Replicate
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.clock import Clock
-from yak_sim.physics.machine import Machine, Make
+from yak_sim.physics.machine import Machine
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Network
 from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
 
 
+def _ignore(*_news: object) -> None:
+    """Do nothing: no listener."""
+
+
+@dataclass(slots=True)
 class Listener:
-    """Whom the engine tells what happened; each entry may be replaced before the run."""
+    """What the engine calls when something happens; MachineShared explains the arguments."""
 
-    __slots__ = ("on_crash", "on_ended", "on_note", "on_state")
-
-    def __init__(self) -> None:
-        self.on_note: Callable[[NodeId, Note], None] = _ignore_note
-        self.on_crash: Callable[[NodeId, DiskImage], None] = _ignore_crash
-        self.on_ended: Callable[[NodeId, str, str], None] = _ignore_end
-        self.on_state: Callable[[PartitionState], None] = _ignore_record
+    on_note: Callable[[NodeId, Note], None] = _ignore
+    on_crash: Callable[[NodeId, DiskImage], None] = _ignore
+    on_ended: Callable[[NodeId, str, str], None] = _ignore
+    on_state: Callable[[PartitionState], None] = _ignore
 
 
 class Engine:
@@ -72,49 +77,33 @@ class Engine:
             told.on_ended,
         )
 
-    def add_broker(self, node_id: NodeId, make: Make, config: BrokerConfig) -> Machine:
+    def add_broker(self, node_id: NodeId, build: Build, config: BrokerConfig) -> Machine:
         """A machine for a broker; it is not started yet."""
-        return self._add(node_id, BROKERS, make, config)
+        return self._add(node_id, BROKERS, build, config)
 
-    def add_client(self, node_id: NodeId, make: Make, config: ClientConfig) -> Machine:
+    def add_client(self, node_id: NodeId, build: Build, config: ClientConfig) -> Machine:
         """A machine for a producer or a consumer; it is not started yet."""
-        return self._add(node_id, CLIENTS, make, config)
+        return self._add(node_id, CLIENTS, build, config)
 
     def run_for(self, duration_us: Micros) -> None:
         """Let everything happen that is due within ``duration_us`` from now."""
         self.clock.run_until(self.clock.now() + duration_us)
 
     def _add(
-        self, node_id: NodeId, group: str, make: Make, config: BrokerConfig | ClientConfig
+        self, node_id: NodeId, group: str, build: Build, config: BrokerConfig | ClientConfig
     ) -> Machine:
         topology = self.topology
         link = topology.peer_link if group == BROKERS else topology.client_link
-        machine = Machine(self.shared, node_id, group, make, config, link)
+        machine = Machine(self.shared, node_id, group, build, config, link)
         self.machines[node_id] = machine
         return machine
 
 
 def payload_bytes(payload: object) -> int:
     """About how many bytes a payload takes on the wire; batches count, the rest is small."""
-    message = payload.message if isinstance(payload, Received) else payload
-    size = 100
-    for batch in getattr(message, "batches", ()):
-        size += batch.size
-    single = getattr(message, "batch", None)
-    return size if single is None else size + single.size
-
-
-def _ignore_note(node: NodeId, note: Note) -> None:
-    """Nobody listens."""
-
-
-def _ignore_crash(node: NodeId, image: DiskImage) -> None:
-    """Nobody listens."""
-
-
-def _ignore_end(node: NodeId, how: str, reason: str) -> None:
-    """Nobody listens."""
-
-
-def _ignore_record(state: PartitionState) -> None:
-    """Nobody listens."""
+    match payload.message if isinstance(payload, Received) else payload:
+        case Replicate(batches=batches) | FetchResponse(batches=batches):
+            return 100 + sum(batch.size for batch in batches)
+        case ProduceRequest(batch=batch):
+            return 100 + batch.size
+    return 100

@@ -8,25 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeAlias, cast
+from typing import cast
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall
 from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
 from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
-from yak_core.contract.node import Node
+from yak_core.contract.node import Build, Node
 from yak_core.ids import Micros, NodeId
+from yak_core.model.fuse import Fuse
 from yak_sim.physics.backend import OnAnswer, SimBackend
 from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.kinds import Loss, ProcessEnd
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link, Receive
 from yak_sim.physics.store import StoreAnswer
 from yak_sim.physics.topology import BROKERS, STORE, LinkSpec
-
-Make: TypeAlias = Callable[[NodeId], Node]
-"""Makes a fresh node object for one process."""
 
 
 class Machine:
@@ -36,9 +35,10 @@ class Machine:
     """
 
     __slots__ = (
+        "_fuse",
         "_fuse_loses",
         "_held",
-        "_make",
+        "_build",
         "backend",
         "config",
         "disk",
@@ -56,7 +56,7 @@ class Machine:
         shared: MachineShared,
         node_id: NodeId,
         group: str,
-        make: Make,
+        build: Build,
         config: BrokerConfig | ClientConfig,
         link: LinkSpec,
     ) -> None:
@@ -72,9 +72,10 @@ class Machine:
         self.disk = SimDisk(
             shared.clock, shared.topology.disk, shared.choices.at("disk", node_id), self.deliver
         )
-        self._make = make
+        self._build = build
         self._held: list[Callable[[], None]] | None = None
-        self._fuse_loses: str | None = None
+        self._fuse: Fuse | None = None
+        self._fuse_loses = Loss.NOTHING
         shared.network.join(node_id, group, link, self._inlet)
 
     @property
@@ -102,7 +103,7 @@ class Machine:
         self.host = Host(
             self.node_id,
             self.starts,
-            self._make(self.node_id),
+            self._build,
             self.backend,
             shared.recorder,
             shared.observers,
@@ -112,7 +113,7 @@ class Machine:
         recovered = self.disk.image.recovered()
         self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
 
-    def crash(self, lose: str) -> int:
+    def crash(self, lose: Loss) -> int:
         """End the process between two steps and lose something; return how much was unflushed."""
         assert self.host is not None, f"{self.node_id} is not running"
         unflushed = self.disk.unflushed
@@ -121,17 +122,18 @@ class Machine:
         self.shared.on_crash(self.node_id, self.disk.image)
         return unflushed
 
-    def light_fuse(self, effects: int, lose: str) -> None:
+    def light_fuse(self, effects: int, lose: Loss) -> None:
         """Crash after so many more effects, which may be in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
-        self.host.fuse = effects
+        self.put_out_fuse()
+        self._fuse = Fuse(self.host, effects)
         self._fuse_loses = lose
 
     def put_out_fuse(self) -> None:
         """Do without the crash that was prepared."""
-        self._fuse_loses = None
-        if self.host is not None:
-            self.host.fuse = None
+        if self._fuse is not None:
+            self._fuse.put_out()
+        self._fuse = None
 
     def ask_to_stop(self, deadline_us: Micros) -> None:
         """Ask the process to stop in good order."""
@@ -157,8 +159,14 @@ class Machine:
         if self._held is not None:
             self._held.append(partial(self._deliver_to, host, event, cause))
             return
-        host.deliver(event, cause)
-        if self._fuse_loses is not None and not host.alive and self.host is host:
+        if self._fuse is None:
+            host.deliver(event, cause)
+            return
+        if self._fuse.left > 0:
+            host.deliver(event, cause)
+        else:
+            host.stop()
+        if not host.alive and self.host is host:
             self._burn_down(self._fuse_loses)
 
     def hold(self, act: Callable[[], None]) -> bool:
@@ -185,13 +193,13 @@ class Machine:
         """The node stops for good, because going on could break a promise."""
         self._end()
         self.disk.settle()
-        self.shared.on_ended(self.node_id, "halt", reason)
+        self.shared.on_ended(self.node_id, ProcessEnd.HALT, reason)
 
     def on_exit(self, clean: bool) -> None:
         """The node has stopped as it was asked."""
         self._end()
         self.disk.settle()
-        self.shared.on_ended(self.node_id, "exit", "clean" if clean else "not clean")
+        self.shared.on_ended(self.node_id, ProcessEnd.EXIT, "clean" if clean else "not clean")
 
     def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
         if self.host is host:
@@ -205,12 +213,12 @@ class Machine:
         self.host = None
         self.backend = None
         self._held = None
-        self._fuse_loses = None
+        self._fuse = None
         self.stopping = False
 
-    def _burn_down(self, lose: str) -> None:
+    def _burn_down(self, lose: Loss) -> None:
         unflushed = self.crash(lose)
-        self.shared.on_ended(self.node_id, "fuse", str(unflushed))
+        self.shared.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
 
     def _inlet(self, src: str) -> Receive:
         """Who takes what comes from ``src``."""

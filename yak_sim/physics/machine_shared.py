@@ -19,8 +19,7 @@ from yak_sim.physics.topology import Topology
 class MachineShared:
     """What all machines of a world share, and whom they tell.
 
-    ``on_ended(node, how, reason)``: a process ended by itself, ``how`` is halt, exit, or fuse (it
-    crashed between two effects, as it had been set to).
+    ``on_ended(node, how, reason)``: a process ended by itself; ``how`` is a value of ProcessEnd.
     """
 
     clock: Clock

@@ -14,6 +14,7 @@ from typing import TypeAlias
 from yak_core.ids import Micros, NodeId
 from yak_sim.physics.choices import NEVER, Choices, Ratio
 from yak_sim.physics.clock import NORMAL, Callbacks, Clock
+from yak_sim.physics.kinds import LinkFault
 from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, LinkSpec
 
 Payload: TypeAlias = object
@@ -32,7 +33,7 @@ class NetworkFault:
     ``two_way`` means the links back too. Faults on one link add up.
     """
 
-    kind: str
+    kind: LinkFault
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     two_way: bool = False
@@ -130,8 +131,8 @@ class Link:
     def suffer(self, faults: list[NetworkFault]) -> None:
         """Take on exactly these faults."""
         was_cut, was_clogged = self.disconnected, self.clogged
-        self.disconnected = any(fault.kind == "disconnect" for fault in faults)
-        self.clogged = any(fault.kind == "clog" for fault in faults)
+        self.disconnected = any(fault.kind == LinkFault.DISCONNECT for fault in faults)
+        self.clogged = any(fault.kind == LinkFault.CLOG for fault in faults)
         self._extra_us = sum(fault.delay_us for fault in faults)
         rates = [fault.bytes_per_s for fault in faults if fault.bytes_per_s > 0]
         self._rate = min(rates) if rates else 0

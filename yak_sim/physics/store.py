@@ -14,6 +14,7 @@ from yak_core.ids import CallId, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import Cas, MetaOutcome, MetaRequest
 from yak_core.model.store import StoreModel
+from yak_sim.physics.kinds import StoreKind
 from yak_sim.physics.network import Network, Receive
 from yak_sim.physics.topology import STORE
 
@@ -69,12 +70,10 @@ class StoreAnswer:
         self.outcome = outcome
 
 
-def executor_of(kind: str) -> Executor:
-    """A fresh, empty store: ``model`` or ``lua``. Raises ValueError for another word."""
-    if kind == "model":
+def executor_of(kind: StoreKind) -> Executor:
+    """Return a fresh, empty store."""
+    if kind == StoreKind.MODEL:
         return StoreModel()
-    if kind != "lua":
-        raise ValueError(f"a store is 'model' or 'lua', not {kind!r}")
     # Imported here, because it takes a second and nearly every run does without.
     from fakeredis import FakeServer, FakeStrictRedis
 

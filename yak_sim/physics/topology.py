@@ -7,6 +7,7 @@ from typing import Final
 
 from yak_core.ids import Micros, NodeId
 from yak_sim.physics.choices import NEVER, Ratio
+from yak_sim.physics.kinds import StoreKind
 
 STORE: Final = "store"
 """Name of the metadata store as an end of a link."""
@@ -65,10 +66,9 @@ class DiskSpec:
 class Topology:
     """The physical side of a cluster, and the replication settings that every broker is told.
 
-    ``store`` is ``model`` (plain Python) or ``lua`` (the scripts of the real store on a fake Redis
-    in the process, some hundred times slower). ``peer_lost`` tells brokers when a peer's process
-    ends, as a broken connection would; otherwise they must find out by themselves. ``limits`` are
-    fields of :class:`yak_core.config.BrokerConfig` by name, ``client_limits`` of ClientConfig.
+    ``peer_lost`` tells brokers when a peer's process ends, as a broken connection would; otherwise
+    they must find out by themselves. ``limits`` are fields of
+    :class:`yak_core.config.BrokerConfig` by name, ``client_limits`` of ClientConfig.
     """
 
     brokers: tuple[NodeId, ...] = ("n1", "n2", "n3")
@@ -76,7 +76,7 @@ class Topology:
     client_link: LinkSpec = LinkSpec()
     store_link: LinkSpec = LinkSpec(delay_min_us=200, delay_mean_us=200)
     disk: DiskSpec = DiskSpec()
-    store: str = "model"
+    store: StoreKind = StoreKind.MODEL
     min_isr: int = 2
     flush: str = "batch"
     peer_lost: bool = False

@@ -13,14 +13,16 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from yak_core.trace.json_scalars import Misfit
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
 from yak_core.trace.recorder import Trace
+from yak_sim.run.verdict import RunResult
 
 SCHEMA: Final = 2
 RENAMED: Final = {"claims": "expectations"}
@@ -37,18 +39,8 @@ PART: Final = ".part"
 LATEST: Final = "latest"
 
 HISTORY_FIELDS: Final = (
-    "i",
-    "t_us",
-    "client",
-    "process",
-    "type",
-    "f",
-    "value",
-    "offset",
-    "broker",
-    "epoch",
-    "hw",
-    "error",
+    *("i", "t_us", "client", "process", "type", "f", "value"),
+    *("offset", "broker", "epoch", "hw", "error"),
 )
 VERDICT_FIELDS: Final = ("scenario", "seed", "valid", "digest", "violations", "goals", "figures")
 
@@ -63,60 +55,11 @@ class FormatError(ValueError):
     """A file is not what it should be. One sentence, without a full stop."""
 
 
-class Rows(Protocol):
-    """A history: one JSON object a row."""
-
-    def objects(self) -> Iterable[Mapping[str, object]]: ...
-
-
-class Told(Protocol):
-    """A claim of a scenario about its own run."""
-
-    @property
-    def sentence(self) -> str: ...
-    @property
-    def held(self) -> bool: ...
-    @property
-    def expected(self) -> str: ...
-    @property
-    def happened(self) -> str: ...
-
-
-class Result(Protocol):
-    """What a run came to, as far as its folder tells it."""
-
-    @property
-    def scenario(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def valid(self) -> bool | str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def violations(self) -> Sequence[Mapping[str, str | int]]: ...
-    @property
-    def goals(self) -> Mapping[str, int]: ...
-    @property
-    def expectations(self) -> Sequence[Told]: ...
-    @property
-    def figures(self) -> Mapping[str, int]: ...
-    @property
-    def trace(self) -> Trace: ...
-    @property
-    def history(self) -> Rows: ...
-
-
-def write_run(
-    result: Result,
-    out: Path,
-    command: Sequence[str],
-    on_note: Callable[[str], None] | None = None,
-) -> Path:
+def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
     """Write the folder of a run and return it; ``command`` are the words that repeat the run.
 
-    ``on_note`` is told when no link ``latest`` can be made; by default that goes to stderr. Raises
-    OutputError when anything else cannot be written; whatever could be is then there.
+    A link ``latest`` that cannot be made is said on standard error. Raises OutputError when
+    anything else cannot be written; whatever could be is then there.
     """
     if not _NAME.fullmatch(result.scenario):
         raise OutputError(f"the scenario name {result.scenario!r} cannot name a folder")
@@ -133,7 +76,7 @@ def write_run(
         raise OutputError(f"the output folder {folder} cannot be written: {why}{place}") from error
     note = _link_latest(folder)
     if note:
-        (on_note or _to_stderr)(note)
+        print(note, file=sys.stderr)
     if failures:
         what = "; ".join(sentence for sentence, _ in failures)
         raise OutputError(f"{what}; the rest of the run is in {folder}") from failures[0][1]
@@ -207,7 +150,7 @@ def _file(path: Path, name: str) -> Path:
 
 
 def _write_files(
-    result: Result, folder: Path, command: Sequence[str]
+    result: RunResult, folder: Path, command: Sequence[str]
 ) -> list[tuple[str, Exception]]:
     """All files; sentences on those whose contents could not be made. OSError ends it."""
     failures: list[tuple[str, Exception]] = []
@@ -263,7 +206,7 @@ def _word(valid: bool | str) -> str:
     return valid if isinstance(valid, str) else str(valid).lower()
 
 
-def _verdict(result: Result, digest: str | None) -> bytes:
+def _verdict(result: RunResult, digest: str | None) -> bytes:
     verdict = {
         "schema": SCHEMA,
         "scenario": result.scenario,
@@ -272,15 +215,7 @@ def _verdict(result: Result, digest: str | None) -> bytes:
         "reason": result.reason,
         "digest": digest,
         "violations": [dict(violation) for violation in result.violations],
-        "expectations": [
-            {
-                "sentence": expectation.sentence,
-                "held": expectation.held,
-                "expected": expectation.expected,
-                "happened": expectation.happened,
-            }
-            for expectation in result.expectations
-        ],
+        "expectations": [asdict(expectation) for expectation in result.expectations],
         "goals": dict(result.goals),
         "figures": dict(result.figures),
     }
@@ -301,10 +236,6 @@ def _link_latest(folder: Path) -> str:
         why = getattr(error, "strerror", None) or str(error)
         return f"no link {link} could be made ({why}); this run is in {folder}"
     return ""
-
-
-def _to_stderr(note: str) -> None:
-    print(note, file=sys.stderr)
 
 
 @contextmanager

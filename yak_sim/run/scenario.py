@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from yak_core.config import BrokerConfig, ClientConfig
-from yak_core.contract.host import Observer
+from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig
+from yak_core.invariants import InvariantViolated
 from yak_core.rules import Rules
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.topology import Topology
@@ -21,6 +21,7 @@ from yak_sim.run.verdict import RunResult, Valid, Violation, violation_of
 from yak_sim.world.expect import ExpectationFailed
 from yak_sim.world.loop import LimitReached, Limits, Script, StopRun
 from yak_sim.world.narrative import OnStory
+from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
 
 Setting = int | str | bool
@@ -101,7 +102,7 @@ def run_scenario(
     seed: int | None = None,
     settings: Mapping[str, Setting] | None = None,
     *,
-    observers: Iterable[Observer] | None = None,
+    observers: Iterable[WorldObserver] | None = None,
     rules: Rules | None = None,
     values: Iterable[bytes] | None = None,
     on_line: OnStory | None = None,
@@ -150,17 +151,14 @@ def _script(story: Scenario, world: World, own: Mapping[str, Setting]) -> Script
 def _result(
     story: Scenario, seed: int, world: World, error: BaseException | None, cpu_s: float
 ) -> RunResult:
-    violations: list[Violation] = []
+    violations: tuple[Violation, ...] = ()
     valid: Valid = True
     reason = ""
     if isinstance(error, LimitReached):
-        valid, reason = "unknown", str(error) or "Given up: the scenario does not come back."
-    elif isinstance(error, StopRun) or callable(getattr(error, "fields", None)):
-        cause = error.cause if isinstance(error, StopRun) else error
-        assert cause is not None
-        found = violation_of(cause, world)
-        violations.append(found)
-        valid = False
+        valid, reason = "unknown", str(error)
+    elif isinstance(error, StopRun | InvariantViolated):
+        found = violation_of(error.cause if isinstance(error, StopRun) else error, world)
+        violations, valid = (found,), False
         reason = (
             f"{found['invariant']} was broken{_by(found)}: expected {found['expected']}; "
             f"but {found['happened']}."
@@ -175,13 +173,13 @@ def _result(
         valid=valid,
         reason=reason,
         violations=violations,
-        goals=world.situations.goals(world.faults.unflushed_crashes),
+        goals={situation.value: count for situation, count in world.situations.counts.items()},
         expectations=world.expectations,
         figures=_figures(world),
         trace=world.trace,
         history=world.history,
         faults=world.trace.faults,
-        narrative=world.narrative.lines,
+        narrative=tuple(world.narrative.lines),
         world=world,
         cpu_s=cpu_s,
         error=error,
@@ -238,7 +236,7 @@ def _whole_numbers(config: type) -> tuple[str, ...]:
 _BROKER_LIMITS: Final = tuple(n for n in _whole_numbers(BrokerConfig) if n != "min_isr")
 _CLIENT_LIMITS: Final = tuple(
     n
-    for n in _whole_numbers(ClientConfig)
+    for n in dict.fromkeys((*_whole_numbers(ProducerConfig), *_whole_numbers(ConsumerConfig)))
     if n not in ("acks", "start_offset", "in_flight_max", *_BROKER_LIMITS)
 )
 

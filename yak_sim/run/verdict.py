@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+from yak_core.invariants import InvariantViolated
 from yak_core.trace.recorder import Fault, Trace
 from yak_sim.world.expect import Expectation
 from yak_sim.world.history import History
@@ -18,7 +19,7 @@ Violation: TypeAlias = dict[str, str | int]
 """``invariant, event, node, expected, happened, rule``, as in a verdict file."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """All of a run. ``reason`` is one sentence on why it is not valid, empty when it is.
 
@@ -30,14 +31,14 @@ class RunResult:
     seed: int
     valid: Valid
     reason: str
-    violations: list[Violation]
+    violations: tuple[Violation, ...]
     goals: dict[str, int]
-    expectations: list[Expectation]
+    expectations: tuple[Expectation, ...]
     figures: dict[str, int]
     trace: Trace
     history: History
     faults: tuple[Fault, ...]
-    narrative: list[Line]
+    narrative: tuple[Line, ...]
     world: World
     cpu_s: float = 0.0
     error: BaseException | None = field(default=None, repr=False)
@@ -45,10 +46,8 @@ class RunResult:
 
 def violation_of(error: BaseException, world: World) -> Violation:
     """An exception from a step, a checker or the store, as a verdict file says it."""
-    tell = getattr(error, "fields", None)
-    if callable(tell):
-        told: Violation = tell()
-        return told
+    if isinstance(error, InvariantViolated):
+        return error.fields()
     if isinstance(error, Halted):
         return {
             "invariant": "NoHalt",

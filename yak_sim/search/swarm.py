@@ -17,12 +17,21 @@ from yak_core.ids import Micros
 from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import Choices, Point, RandomChoices
-from yak_sim.physics.disk import LOSSES, SOME, TORN, UNSYNCED
-from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, broker_ids, millis, seconds
+from yak_sim.physics.kinds import Loss, StoreKind
+from yak_sim.physics.topology import (
+    STORE,
+    DiskSpec,
+    LinkSpec,
+    Topology,
+    broker_ids,
+    millis,
+    seconds,
+)
 from yak_sim.run.scenario import Scenario, run_scenario
 from yak_sim.run.verdict import RunResult
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.plan import LEADER
+from yak_sim.world.situations import Situation
 from yak_sim.world.world import World
 
 FAULTS_END: Final = seconds(8)
@@ -32,10 +41,10 @@ CONVERGES_WITHIN: Final = seconds(40)
 """After everything is healed: an election, ISR changes and retries, many times over."""
 
 WATCHED: Final = (
-    "second leader elected",
-    "suffix truncated",
-    "unknown metadata outcome",
-    "crash between append and flush",
+    Situation.SECOND_LEADER_ELECTED,
+    Situation.SUFFIX_TRUNCATED,
+    Situation.STORE_UNKNOWN,
+    Situation.UNFLUSHED_CRASH,
 )
 """Situations that a campaign must reach to mean anything."""
 
@@ -61,12 +70,12 @@ class Tally:
     """What many seeds came to: how many reached each situation, and those that were not valid."""
 
     seeds: int
-    reached: dict[str, int]
+    reached: dict[Situation, int]
     failed: tuple[RunResult, ...]
     messages: int
     cpu_s: float
 
-    def share(self, situation: str) -> float:
+    def share(self, situation: Situation) -> float:
         """The part of the seeds that reached it at least once."""
         return self.reached[situation] / self.seeds
 
@@ -118,7 +127,11 @@ def draw_swarm(choices: Choices) -> Swarm:
 
 
 def run_swarm(
-    seed: int, *, rules: Rules | None = None, choices: Choices | None = None, store: str = "model"
+    seed: int,
+    *,
+    rules: Rules | None = None,
+    choices: Choices | None = None,
+    store: str = StoreKind.MODEL,
 ) -> RunResult:
     """Run one seed of the mix to a verdict."""
     deciding = choices or RandomChoices(seed)
@@ -137,7 +150,7 @@ def run_swarm(
         topology=swarm.topology,
         world_limits=dict(swarm.limits),
     )
-    limits = Limits(simulated_us=seconds(300), wall_s=120, watch=False)
+    limits = Limits(simulated_us=seconds(300), wall_s=120)
     return run_scenario(story, seed, rules=rules, choices=deciding, limits=limits)
 
 
@@ -219,28 +232,25 @@ _Draw = Callable[[Point, Micros, str, tuple[str, ...]], _Drawn]
 
 
 def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    lose = LOSSES[point.pick(len(LOSSES))]
+    lose = tuple(Loss)[point.pick(len(Loss))].value
     down = point.between(millis(100), millis(3_000))
     return (Fault(at, "crash", target, down, (("lose", lose),)),)
 
 
 def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    lose = (UNSYNCED, SOME, TORN)[point.pick(3)]
+    lose = (Loss.UNSYNCED, Loss.SOME, Loss.TORN)[point.pick(3)].value
     down = point.between(millis(100), millis(3_000))
     details = (("lose", lose), ("effects", point.between(0, 12)))
     return (Fault(at, "crash_within_step", target, down, details),)
 
 
-def _stop(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "stop", target, point.between(0, millis(2_000))),)
+def _lasting(kind: str, low_ms: int, high_ms: int, on: str = "") -> _Draw:
+    """A fault that lasts for a drawn time, of the target or of ``on``."""
 
+    def draw(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+        return (Fault(at, kind, on or target, point.between(millis(low_ms), millis(high_ms))),)
 
-def _pause(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "pause", target, point.between(millis(50), millis(4_000))),)
-
-
-def _isolate(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "isolate", target, point.between(millis(300), millis(4_000))),)
+    return draw
 
 
 def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
@@ -265,10 +275,6 @@ def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) 
     return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
 
 
-def _store_outage(point: Point, at: Micros, _target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "store_outage", "store", point.between(millis(200), millis(2_500))),)
-
-
 def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
     calls = ("any", "cas")[point.pick(2)]
     return (
@@ -288,10 +294,6 @@ def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) 
     return (Fault(at, "slow_link", f"{target}>{other}", for_us, details),)
 
 
-def _stall_disk(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-    return (Fault(at, "stall_disk", target, point.between(millis(50), millis(2_000))),)
-
-
 def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
     return (Fault(at, "reset", f"{target}|{brokers[point.pick(len(brokers))]}"),)
 
@@ -309,7 +311,7 @@ def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) 
     part_at = crash_at + millis(point.between(0, 1_500))
     return (
         Fault(at, "stall_disk", LEADER, millis(400)),
-        Fault(crash_at, "crash", LEADER, down, (("lose", UNSYNCED),)),
+        Fault(crash_at, "crash", LEADER, down, (("lose", Loss.UNSYNCED.value),)),
         Fault(part_at, "partition", pair, millis(point.between(500, 3_000))),
     )
 
@@ -319,16 +321,16 @@ _CRASHES: Final = ("crash", "crash_within_step", "handover")
 _KINDS: Final[dict[str, _Draw]] = {
     "crash": _crash,
     "crash_within_step": _crash_within_step,
-    "stop": _stop,
-    "pause": _pause,
-    "isolate": _isolate,
+    "stop": _lasting("stop", 0, 2_000),
+    "pause": _lasting("pause", 50, 4_000),
+    "isolate": _lasting("isolate", 300, 4_000),
     "one_way": _one_way,
     "partition": _partition,
-    "store_outage": _store_outage,
+    "store_outage": _lasting("store_outage", 200, 2_500, on=STORE),
     "lose_reply": _lose_reply,
     "clog": _clog,
     "slow_link": _slow_link,
-    "stall_disk": _stall_disk,
+    "stall_disk": _lasting("stall_disk", 50, 2_000),
     "reset": _reset,
     "handover": _handover,
 }

@@ -167,9 +167,7 @@ class SimProducer:
         number = len(self.sent)
         self.sent.append(sent)
         self.outstanding += 1
-        self._history.rows.append(
-            Row(now, self.node_id, number, "invoke", "send", values, -1, None, NO_EPOCH, -1, "")
-        )
+        self._history.invoke(now, self.node_id, number, "send", values)
         self._machine.ask(SendBatch(builder.build()), partial(self._on_answer, number, sent))
 
     def _on_answer(
@@ -253,9 +251,7 @@ class SimConsumer:
         number = self._polls
         self._polls += 1
         now = self._clock.now()
-        self._history.rows.append(
-            Row(now, self.node_id, number, "invoke", "fetch", (), -1, None, NO_EPOCH, -1, "")
-        )
+        self._history.invoke(now, self.node_id, number, "fetch")
         self._machine.ask(Poll(), partial(self._on_answer, number, now))
 
     def _on_answer(

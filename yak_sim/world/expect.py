@@ -12,13 +12,11 @@ from itertools import pairwise
 from typing import NoReturn, Protocol
 
 from yak_core.batch import Batch, records
-from yak_core.broker.roles import Broker
 from yak_core.errors import Outcome
 from yak_core.ids import NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
-from yak_sim.physics.machine import Machine
 from yak_sim.world.clients import SimConsumer, SimProducer
-from yak_sim.world.probes import leader_among
+from yak_sim.world.probes import BrokerView
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +48,11 @@ class Judged(Protocol):
     @property
     def leader(self) -> NodeId | None: ...
     @property
-    def machines(self) -> list[Machine]: ...
-    @property
     def running(self) -> tuple[NodeId, ...]: ...
     @property
     def record(self) -> PartitionState | None: ...
-    def broker(self, node: NodeId) -> Broker: ...
-    def log_of(self, node: NodeId) -> list[Batch]: ...
+    def broker(self, node: NodeId) -> BrokerView: ...
+    def log_of(self, node: NodeId) -> tuple[Batch, ...]: ...
 
 
 class Expect:
@@ -173,7 +169,7 @@ class Expect:
     def logs_converge(self) -> None:
         """All running brokers hold the same log, with the same end and high watermark."""
         world = self._world
-        first: tuple[NodeId, list[Batch], Offset] | None = None
+        first: tuple[NodeId, tuple[Batch, ...], Offset] | None = None
         for node in world.running:
             broker = world.broker(node)
             batches = world.log_of(node)
@@ -219,21 +215,22 @@ class Expect:
 
     def hw_at_least(self, offset: Offset) -> None:
         """The leader has committed everything below this offset."""
-        leader = leader_among(self._world.machines)
-        hw = -1 if leader is None else leader.hw
+        leader = self._world.leader
+        hw = -1 if leader is None else self._world.broker(leader).hw
         self.that(
             f"The high watermark is at least {offset}",
             hw >= offset,
             expected=f"at least {offset}",
-            happened="nobody leads" if leader is None else f"it is {hw} on {leader.node_id}",
+            happened="nobody leads" if leader is None else f"it is {hw} on {leader}",
         )
 
     def _committed(self) -> list[Batch]:
         """The batches of the leader's log below its high watermark."""
-        leader = leader_among(self._world.machines)
+        leader = self._world.leader
         if leader is None:
             self._fail("The log can be looked at", "a leader", "nobody leads")
-        return [b for b in self._world.log_of(leader.node_id) if b.end <= leader.hw]
+        hw = self._world.broker(leader).hw
+        return [batch for batch in self._world.log_of(leader) if batch.end <= hw]
 
     def _hold(self, sentence: str) -> None:
         self.expectations.append(Expectation(sentence, True))
@@ -255,7 +252,7 @@ def _by_offset(batches: list[Batch]) -> dict[Offset, object]:
     return {record.offset: record.value for batch in batches for record in records(batch)}
 
 
-def _difference(one: list[Batch], other: list[Batch]) -> Offset | None:
+def _difference(one: Sequence[Batch], other: Sequence[Batch]) -> Offset | None:
     """The first offset at which two logs differ, None when they are equal."""
     for mine, theirs in zip(one, other, strict=False):
         if mine is not theirs and mine != theirs:

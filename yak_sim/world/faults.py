@@ -8,17 +8,18 @@ fault with a duration ends by itself; ending it sooner, or ending what is over, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import partial
-from typing import TypeAlias
+from functools import partial, wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeAlias, TypeVar
 
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import NEVER, Ratio
-from yak_sim.physics.disk import LOSSES, UNSYNCED
 from yak_sim.physics.engine import Engine
+from yak_sim.physics.kinds import LinkFault, Loss
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.store import ANY
 from yak_sim.physics.topology import BROKERS, EVERYONE, STORE
+from yak_sim.world.situations import Situation
 
 Ends: TypeAlias = str | Iterable[str]
 """One node id, ``store``, a group (``brokers``, ``clients``, ``*``), or several."""
@@ -29,17 +30,21 @@ Details: TypeAlias = tuple[tuple[str, int | str], ...]
 class Faults:
     """The faults of one world.
 
-    ``keep`` gets each fault as it begins, ``tell`` a line for the story. ``unflushed_crashes``
-    counts crashes that took batches along which were ordered to be written and not yet flushed.
+    ``keep`` gets each fault as it begins, ``tell`` a line for the narrative, and ``reach`` the
+    situation of a crash with batches that were written and not flushed.
     """
 
     def __init__(
-        self, engine: Engine, keep: Callable[[Fault], None], tell: Callable[[str], None]
+        self,
+        engine: Engine,
+        keep: Callable[[Fault], None],
+        tell: Callable[[str], None],
+        reach: Callable[[Situation], None],
     ) -> None:
-        self.unflushed_crashes = 0
         self._engine = engine
         self._keep = keep
         self._tell = tell
+        self._reach = reach
         self._burnt: dict[NodeId, Micros | None] = {}
         self._after_exit: dict[NodeId, Micros | None] = {}
 
@@ -50,27 +55,29 @@ class Faults:
 
     # Processes.
 
-    def crash(self, node: NodeId, lose: str = UNSYNCED, *, for_us: Micros | None = None) -> None:
-        """End a process without warning; ``lose`` is one of yak_sim.physics.disk.LOSSES."""
-        if lose not in LOSSES:
-            raise ValueError(f"a crash loses one of {', '.join(LOSSES)}, not {lose!r}")
+    def crash(
+        self, node: NodeId, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
+    ) -> None:
+        """End a process without warning; ``lose`` is a Loss. Raises ValueError for another word."""
+        loss = Loss(lose)
         machine = self._engine.machines[node]
         if not machine.up:
             return
-        self._begin("crash", node, for_us, (("lose", lose),))
-        self._crashed(node, machine.crash(lose), for_us)
+        self._begin("crash", node, for_us, (("lose", loss.value),))
+        self._crashed(node, machine.crash(loss), for_us)
 
     def crash_within_step(
-        self, node: NodeId, effects: int, lose: str = UNSYNCED, *, for_us: Micros | None = None
+        self, node: NodeId, effects: int, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
     ) -> None:
         """Crash after so many more effects, which may be between two effects of one step."""
+        loss = Loss(lose)
         machine = self._engine.machines[node]
         if not machine.up:
             return
-        details: Details = (("lose", lose), ("effects", effects))
+        details: Details = (("lose", loss.value), ("effects", effects))
         self._begin("crash_within_step", node, None, details)
         self._burnt[node] = for_us
-        machine.light_fuse(effects, lose)
+        machine.light_fuse(effects, loss)
 
     def on_fuse_burnt(self, node: NodeId, unflushed: int) -> None:
         """The crash that crash_within_step had prepared has come."""
@@ -125,31 +132,30 @@ class Faults:
         self, sources: Ends, targets: Ends, *, for_us: Micros | None = None
     ) -> NetworkFault:
         """Lose everything on the way from ``sources`` to ``targets``."""
-        return self._on_links("disconnect", "disconnect", sources, targets, False, for_us)
+        fault = NetworkFault(LinkFault.DISCONNECT, _ends(sources), _ends(targets))
+        return self._on_links("disconnect", fault, for_us)
 
     def partition(self, one: Ends, other: Ends, *, for_us: Micros | None = None) -> NetworkFault:
         """Lose everything between two sides, in both directions."""
-        return self._on_links("partition", "disconnect", one, other, True, for_us)
+        fault = NetworkFault(LinkFault.DISCONNECT, _ends(one), _ends(other), two_way=True)
+        return self._on_links("partition", fault, for_us)
 
     def isolate(
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
     ) -> NetworkFault:
-        """Cut a broker off from the other brokers and the store (clients may still reach it)."""
+        """Lose everything between a broker and the other brokers and the store, not the clients."""
         others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
+        far = _ends(from_ or (*others, STORE))
         return self._on_links(
-            "isolate", "disconnect", node, from_ or (*others, STORE), True, for_us
+            "isolate", NetworkFault(LinkFault.DISCONNECT, (node,), far, two_way=True), for_us
         )
 
     def clog(
-        self,
-        sources: Ends,
-        targets: Ends,
-        *,
-        two_way: bool = False,
-        for_us: Micros | None = None,
+        self, sources: Ends, targets: Ends, *, two_way: bool = False, for_us: Micros | None = None
     ) -> NetworkFault:
         """Hold everything back; it is delivered all at once when the fault ends."""
-        return self._on_links("clog", "clog", sources, targets, two_way, for_us)
+        fault = NetworkFault(LinkFault.CLOG, _ends(sources), _ends(targets), two_way)
+        return self._on_links("clog", fault, for_us)
 
     def slow_link(
         self,
@@ -162,8 +168,11 @@ class Faults:
         for_us: Micros | None = None,
     ) -> NetworkFault:
         """Add a fixed delay, or let through only so many bytes a second, or both."""
+        fault = NetworkFault(
+            LinkFault.SLOW, _ends(sources), _ends(targets), two_way, delay_us, bytes_per_s
+        )
         details = (("delay_us", delay_us), ("bytes_per_s", bytes_per_s))
-        return self._on_links("slow_link", "slow", sources, targets, two_way, for_us, details)
+        return self._on_links("slow_link", fault, for_us, details)
 
     def disturb(
         self,
@@ -176,13 +185,13 @@ class Faults:
         for_us: Micros | None = None,
     ) -> NetworkFault:
         """Lose or repeat messages at random."""
-        details: Details = (
+        ends = _ends(sources), _ends(targets)
+        fault = NetworkFault(LinkFault.DISTURB, *ends, two_way, loss=loss, duplicate=duplicate)
+        details = (
             ("loss", f"{loss[0]}/{loss[1]}"),
             ("duplicate", f"{duplicate[0]}/{duplicate[1]}"),
         )
-        return self._on_links(
-            "disturb", "disturb", sources, targets, two_way, for_us, details, loss, duplicate
-        )
+        return self._on_links("disturb", fault, for_us, details)
 
     def reset(self, one: str, other: str) -> None:
         """Break the connection of two brokers: both are told, what was under way is lost."""
@@ -255,7 +264,7 @@ class Faults:
         left = f", {unflushed} batches were not flushed" if unflushed else ""
         self._tell(f"{node} crashed{left}")
         if unflushed:
-            self.unflushed_crashes += 1
+            self._reach(Situation.UNFLUSHED_CRASH)
         if self._engine.topology.peer_lost:
             for other, machine in self._engine.machines.items():
                 if machine.group == BROKERS and other != node:
@@ -270,38 +279,18 @@ class Faults:
             self.restart(node)
 
     def _on_links(
-        self,
-        word: str,
-        kind: str,
-        sources: Ends,
-        targets: Ends,
-        two_way: bool,
-        for_us: Micros | None,
-        details: Details = (),
-        loss: Ratio = NEVER,
-        duplicate: Ratio = NEVER,
+        self, kind: str, fault: NetworkFault, for_us: Micros | None, details: Details = ()
     ) -> NetworkFault:
-        numbers = dict(details)
-        fault = NetworkFault(
-            kind,
-            _ends(sources),
-            _ends(targets),
-            two_way,
-            int(numbers.get("delay_us", 0)),
-            int(numbers.get("bytes_per_s", 0)),
-            loss,
-            duplicate,
-        )
-        target = _target(fault.sources, fault.targets, two_way)
-        self._begin(word, target, for_us, details)
-        self._tell(f"{word.replace('_', ' ')} {target}")
+        target = _target(fault)
+        self._begin(kind, target, for_us, details)
+        self._tell(f"{kind.replace('_', ' ')} {target}")
         self._engine.network.add(fault)
         self._later(for_us, partial(self._end, fault))
         return fault
 
     def _end(self, fault: NetworkFault) -> None:
         if self._engine.network.remove(fault):
-            target = _target(fault.sources, fault.targets, fault.two_way)
+            target = _target(fault)
             self._begin("heal", target, None)
             self._tell(f"healed: {target}")
 
@@ -313,9 +302,33 @@ class Faults:
             self._engine.clock.after(for_us, act)
 
 
+class HasFaults(Protocol):
+    """A world: what it does to itself is done by its ``faults``."""
+
+    faults: Faults
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def fault_of_world(
+    method: Callable[Concatenate[Faults, P], R],
+) -> Callable[Concatenate[HasFaults, P], R]:
+    """Return a method of a world that calls this method of its ``faults``, docstring included."""
+
+    @wraps(method)
+    def call(self: HasFaults, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.faults, *args, **kwargs)
+
+    call.__qualname__ = f"World.{method.__name__}"
+    return call
+
+
 def _ends(ends: Ends) -> tuple[str, ...]:
     return (ends,) if isinstance(ends, str) else tuple(ends)
 
 
-def _target(sources: tuple[str, ...], targets: tuple[str, ...], two_way: bool) -> str:
-    return f"{','.join(sources)}{'|' if two_way else '>'}{','.join(targets)}"
+def _target(fault: NetworkFault) -> str:
+    sign = "|" if fault.two_way else ">"
+    return f"{','.join(fault.sources)}{sign}{','.join(fault.targets)}"

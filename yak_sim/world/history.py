@@ -10,7 +10,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from yak_core.ids import Epoch, Micros, NodeId, Offset
+from yak_core.ids import NO_EPOCH, Epoch, Micros, NodeId, Offset
 
 
 class Row(NamedTuple):
@@ -38,6 +38,14 @@ class History:
 
     def __init__(self) -> None:
         self.rows: list[Row] = []
+
+    def invoke(
+        self, at_us: Micros, client: NodeId, process: int, f: str, values: tuple[bytes, ...] = ()
+    ) -> None:
+        """Add the beginning of an operation."""
+        self.rows.append(
+            Row(at_us, client, process, "invoke", f, values, -1, None, NO_EPOCH, -1, "")
+        )
 
     def objects(self) -> Iterator[dict[str, object]]:
         """One JSON object a row; -1 and empty become null."""

@@ -1,14 +1,12 @@
-"""Runs a world's agenda until its script is over; must never let a run go on for ever.
+"""Runs a world's agenda until its script ends or a limit is reached.
 
 A script is a generator that yields SimPy events and, through :meth:`Loop.until`, conditions, which
-are looked at after each thing that happens. The garbage collector is off while a run lasts.
+are checked after each event. The garbage collector is off during a run.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -24,21 +22,21 @@ Script: TypeAlias = Generator[simpy.Event, Any, Any]
 """A SimPy process: it yields events and gets their values."""
 
 _BLOCK: Final = 256
-"""Happenings between two looks at the limits."""
+"""Events between two checks of the limits."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a run is given up: simulated time, things that happened, and real seconds.
+    """When a run is given up: simulated microseconds, events, and real seconds.
 
-    ``watch`` also ends a script that computes for ever without a ``yield``, for which a thread
-    keeps an eye on it.
+    The limits are checked between events. A script that never yields (``while True: pass``) is
+    therefore not given up in a library call or a notebook: interrupt it. The command line sets an
+    alarm for such a script.
     """
 
     simulated_us: Micros = 24 * 3600 * 1_000_000
     events: int = 200_000_000
     wall_s: float = 600.0
-    watch: bool = True
 
 
 class LimitReached(Exception):
@@ -132,11 +130,7 @@ class Loop:
         gc.disable()
         self._began_s = time.monotonic()
         try:
-            if self._limits.watch:
-                with _Watchdog(self._limits.wall_s, lambda: self.events):
-                    self._go()
-            else:
-                self._go()
+            self._go()
         finally:
             if collecting:
                 gc.enable()
@@ -227,44 +221,9 @@ class Loop:
         raise self._stop
 
 
-class _Watchdog:
-    """Ends a run whose script never comes back: the other limits are looked at between happenings.
-
-    A thread looks from time to time whether anything has happened since, and past the limit raises
-    LimitReached in the thread that runs.
-    """
-
-    def __init__(self, wall_s: float, progress: Callable[[], int]) -> None:
-        self._wall_s = wall_s
-        self._progress = progress
-        self._target = threading.get_ident()
-        self._over = threading.Event()
-        self._barked = False
-        self._thread = threading.Thread(target=self._watch, name="yak-watchdog", daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_failure: object) -> None:
-        self._over.set()
-        self._thread.join()
-        if self._barked:
-            # If it has not been raised by now, it must not be raised after the run.
-            _raise_in(self._target, None)
-
-    def _watch(self) -> None:
-        deadline = time.monotonic() + self._wall_s
-        seen = -1
-        while not self._over.wait(min(1.0, self._wall_s)):
-            now = self._progress()
-            if now == seen and time.monotonic() >= deadline:
-                self._barked = True
-                _raise_in(self._target, LimitReached)
-                return
-            seen = now
-
-
-def _raise_in(thread: int, error: type[Exception] | None) -> None:
-    target = ctypes.c_ulong(thread)
-    raised = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(target, raised)
+def name_of(condition: Callable[[], bool]) -> str:
+    """Return the name of a condition: that of its function, or the place of the lambda."""
+    if condition.__name__ != "<lambda>":
+        return condition.__name__.replace("_", " ")
+    code = condition.__code__
+    return f"the condition in line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"

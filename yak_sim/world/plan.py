@@ -1,7 +1,7 @@
-"""Faults written down beforehand, carried out at their times; must never draw or judge.
+"""Plans: faults written down beforehand, carried out at their times.
 
 A plan is a list of :class:`yak_core.trace.recorder.Fault`, the same objects that a run keeps.
-``leader`` as a target means whoever leads when the time comes.
+``leader`` as a target means the broker that leads at that time.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from yak_core.ids import NodeId
+from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
 from yak_sim.physics.choices import Ratio
-from yak_sim.physics.disk import UNSYNCED
+from yak_sim.physics.kinds import Loss
 from yak_sim.physics.store import ANY
 from yak_sim.world.faults import Faults
 
@@ -50,7 +50,7 @@ def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> 
         if leading is None:
             return
         target = target.replace(LEADER, leading)
-    _ACTS[fault.kind](faults, target, fault, dict(fault.details))
+    _ACTS[fault.kind](faults, target, fault.for_us, dict(fault.details))
 
 
 def _renamed(fault: Fault) -> Fault:
@@ -99,125 +99,68 @@ def _ratio(details: _Details, name: str) -> Ratio:
     return (int(part), int(whole))
 
 
-def _crash(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
-    faults.crash(target, str(details.get("lose", UNSYNCED)), for_us=fault.for_us)
+def _lose(details: _Details) -> str:
+    return str(details.get("lose", Loss.UNSYNCED))
 
 
-def _crash_within_step(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
-    faults.crash_within_step(
-        target,
-        _number(details, "effects", 1),
-        str(details.get("lose", UNSYNCED)),
-        for_us=fault.for_us,
-    )
+def _calls(details: _Details) -> str:
+    return str(details.get("calls", ANY))
 
 
-def _disconnect(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
+def _disconnect(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
     sources, targets, two_way = _sides(target)
     act = faults.partition if two_way else faults.disconnect
-    act(sources, targets, for_us=fault.for_us)
+    act(sources, targets, for_us=for_us)
 
 
-def _slow_link(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
+def _isolate(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
+    """``n1`` from its peers and the store, or ``n1|n2,store`` as a run has kept it."""
+    if "|" in target:
+        _disconnect(faults, target, for_us, _details)
+    else:
+        faults.isolate(target, for_us=for_us)
+
+
+def _clog(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
     sources, targets, two_way = _sides(target)
+    faults.clog(sources, targets, two_way=two_way, for_us=for_us)
+
+
+def _slow_link(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
+    sources, targets, two_way = _sides(target)
+    delay_us, bytes_per_s = _number(details, "delay_us", 0), _number(details, "bytes_per_s", 0)
     faults.slow_link(
         sources,
         targets,
-        delay_us=_number(details, "delay_us", 0),
-        bytes_per_s=_number(details, "bytes_per_s", 0),
+        delay_us=delay_us,
+        bytes_per_s=bytes_per_s,
         two_way=two_way,
-        for_us=fault.for_us,
+        for_us=for_us,
     )
 
 
-def _disturb(faults: Faults, target: str, fault: Fault, details: _Details) -> None:
+def _disturb(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    faults.disturb(
-        sources,
-        targets,
-        loss=_ratio(details, "loss"),
-        duplicate=_ratio(details, "duplicate"),
-        two_way=two_way,
-        for_us=fault.for_us,
-    )
+    loss, duplicate = _ratio(details, "loss"), _ratio(details, "duplicate")
+    faults.disturb(sources, targets, loss=loss, duplicate=duplicate, two_way=two_way, for_us=for_us)
 
 
-def _reset(faults: Faults, target: str, _fault: Fault, _details: _Details) -> None:
+def _reset(faults: Faults, target: str, _for_us: Micros | None, _details: _Details) -> None:
     (one, *_), (other, *_), _ = _sides(target)
     faults.reset(one, other)
 
 
-def _lose_request(faults: Faults, target: str, _fault: Fault, details: _Details) -> None:
-    faults.lose_store_requests(
-        target, _number(details, "count", 1), calls=str(details.get("calls", ANY))
-    )
-
-
-def _lose_reply(faults: Faults, target: str, _fault: Fault, details: _Details) -> None:
-    faults.lose_store_replies(
-        target, _number(details, "count", 1), calls=str(details.get("calls", ANY))
-    )
-
-
-def _isolate(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
-    """``n1`` from its peers and the store, or ``n1|n2,store`` as a run has kept it."""
-    if "|" in target:
-        one, other, _ = _sides(target)
-        faults.partition(one, other, for_us=fault.for_us)
-    else:
-        faults.isolate(target, for_us=fault.for_us)
-
-
-def _clog(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
-    sources, targets, two_way = _sides(target)
-    faults.clog(sources, targets, two_way=two_way, for_us=fault.for_us)
-
-
-def _pause(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
-    faults.pause(target, for_us=fault.for_us)
-
-
-def _store_outage(faults: Faults, _target: str, fault: Fault, _details: _Details) -> None:
-    faults.store_outage(for_us=fault.for_us)
-
-
-def _stall_disk(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
-    faults.stall_disk(target, for_us=fault.for_us or 0)
-
-
-def _fill_disk(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
-    faults.fill_disk(target, for_us=fault.for_us)
-
-
-def _restart(faults: Faults, target: str, _fault: Fault, _details: _Details) -> None:
-    faults.restart(target)
-
-
-def _stop(faults: Faults, target: str, fault: Fault, _details: _Details) -> None:
-    faults.stop(target, for_us=fault.for_us)
-
-
-def _resume(faults: Faults, target: str, _fault: Fault, _details: _Details) -> None:
-    faults.resume(target)
-
-
-def _heal(faults: Faults, _target: str, _fault: Fault, _details: _Details) -> None:
-    faults.heal()
-
-
-def _store_back(faults: Faults, _target: str, _fault: Fault, _details: _Details) -> None:
-    faults.end_store_outage()
-
-
-_Act = Callable[[Faults, str, Fault, _Details], None]
+_Act = Callable[[Faults, str, Micros | None, _Details], None]
 
 _ACTS: Final[Mapping[str, _Act]] = {
-    "crash": _crash,
-    "crash_within_step": _crash_within_step,
-    "restart": _restart,
-    "stop": _stop,
-    "pause": _pause,
-    "resume": _resume,
+    "crash": lambda f, node, us, d: f.crash(node, _lose(d), for_us=us),
+    "crash_within_step": lambda f, node, us, d: f.crash_within_step(
+        node, _number(d, "effects", 1), _lose(d), for_us=us
+    ),
+    "restart": lambda f, node, us, d: f.restart(node),
+    "stop": lambda f, node, us, d: f.stop(node, for_us=us),
+    "pause": lambda f, node, us, d: f.pause(node, for_us=us),
+    "resume": lambda f, node, us, d: f.resume(node),
     "disconnect": _disconnect,
     "partition": _disconnect,
     "isolate": _isolate,
@@ -225,12 +168,16 @@ _ACTS: Final[Mapping[str, _Act]] = {
     "slow_link": _slow_link,
     "disturb": _disturb,
     "reset": _reset,
-    "heal": _heal,
-    "store_outage": _store_outage,
-    "store_back": _store_back,
-    "lose_request": _lose_request,
-    "lose_reply": _lose_reply,
-    "stall_disk": _stall_disk,
-    "fill_disk": _fill_disk,
+    "heal": lambda f, target, us, d: f.heal(),
+    "store_outage": lambda f, target, us, d: f.store_outage(for_us=us),
+    "store_back": lambda f, target, us, d: f.end_store_outage(),
+    "lose_request": lambda f, node, us, d: f.lose_store_requests(
+        node, _number(d, "count", 1), calls=_calls(d)
+    ),
+    "lose_reply": lambda f, node, us, d: f.lose_store_replies(
+        node, _number(d, "count", 1), calls=_calls(d)
+    ),
+    "stall_disk": lambda f, node, us, d: f.stall_disk(node, for_us=us or 0),
+    "fill_disk": lambda f, node, us, d: f.fill_disk(node, for_us=us),
 }
-"""Kind -> how it is done. The kinds are those that :class:`yak_sim.faults.Faults` keeps."""
+"""Kind -> how it is done. The kinds are those that :class:`yak_sim.world.faults.Faults` keeps."""

@@ -1,4 +1,4 @@
-"""What scripts, stories and checks see of the brokers; must never change anything.
+"""What scripts, narratives and checks see of the brokers.
 
 The only place of the simulator, besides checks and plots, that reads epochs and high watermarks.
 Everything is read from the live nodes.
@@ -7,6 +7,8 @@ Everything is read from the live nodes.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import cast
 
 from yak_core.broker.roles import Broker
@@ -14,6 +16,58 @@ from yak_core.ids import NO_EPOCH, Epoch, NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
 from yak_sim.physics.engine import Engine
 from yak_sim.physics.machine import Machine
+
+
+class Role(StrEnum):
+    """The role of a broker; ``down`` while it does not run."""
+
+    LEADER = "leader"
+    FOLLOWER = "follower"
+    DOWN = "down"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerView:
+    """A broker at the moment at which a script asked for it; ask again for a newer view.
+
+    ``ready`` means registered and not stopping. ``leader`` is the leader that the broker knows in
+    ``epoch``, if any. The log ends at ``leo`` and is flushed below ``flushed_end``; both are those
+    of the disk, and ``epoch`` and ``hw`` are -1, while the broker is down.
+    """
+
+    node_id: NodeId
+    role: Role
+    ready: bool
+    epoch: Epoch
+    leader: NodeId | None
+    leo: Offset
+    flushed_end: Offset
+    hw: Offset
+
+    @property
+    def up(self) -> bool:
+        """Whether its process runs, paused or not."""
+        return self.role is not Role.DOWN
+
+
+def view_of(machine: Machine) -> BrokerView:
+    """Return what there is to see of the broker on a machine."""
+    broker = broker_on(machine)
+    if broker is None:
+        image = machine.disk.image
+        return BrokerView(
+            machine.node_id, Role.DOWN, False, NO_EPOCH, None, image.leo, image.durable_end, -1
+        )
+    return BrokerView(
+        machine.node_id,
+        Role.FOLLOWER if broker.leading is None else Role.LEADER,
+        is_ready(broker),
+        broker.epoch,
+        broker.leader,
+        broker.log.leo,
+        broker.log.durable_end,
+        broker.hw,
+    )
 
 
 def broker_on(machine: Machine) -> Broker | None:

@@ -1,10 +1,43 @@
-"""What a run has reached: situations by kind of note, and a halt; must never influence the run."""
+"""Situations that a run has reached, counted from the notes of its nodes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
 
 from yak_core.contract import notes
 from yak_core.contract.notes import Note
 from yak_core.ids import NodeId, Offset
+
+
+class Situation(StrEnum):
+    """A situation worth reaching; the values are the names of goals in a verdict file."""
+
+    LEADER_ELECTED = "leaders elected"
+    SECOND_LEADER_ELECTED = "second leader elected"
+    SUFFIX_TRUNCATED = "suffix truncated"
+    STORE_UNKNOWN = "unknown metadata outcome"
+    UNFLUSHED_CRASH = "crash between append and flush"
+    STEPPED_DOWN = "leader stepped down"
+    STALE_MESSAGE_FENCED = "stale message fenced"
+    LOG_DIVERGED = "log diverged"
+    ISR_SHRUNK = "isr shrunk"
+    ISR_EXPANDED = "isr expanded"
+    DUPLICATE_RECOGNISED = "duplicate recognised"
+    PRODUCER_RESET = "producer reset"
+
+
+_OF_NOTE: Final[Mapping[type[Note], Situation]] = {
+    notes.StoreUnknown: Situation.STORE_UNKNOWN,
+    notes.SteppedDown: Situation.STEPPED_DOWN,
+    notes.FencedPeer: Situation.STALE_MESSAGE_FENCED,
+    notes.LogDiverged: Situation.LOG_DIVERGED,
+    notes.IsrShrunk: Situation.ISR_SHRUNK,
+    notes.IsrExpanded: Situation.ISR_EXPANDED,
+    notes.DuplicateRecognised: Situation.DUPLICATE_RECOGNISED,
+    notes.ProducerReset: Situation.PRODUCER_RESET,
+}
 
 
 class Halted(Exception):
@@ -18,43 +51,36 @@ class Halted(Exception):
 
 
 class Situations:
-    """Counts what happened in a run, by kind of note."""
+    """How often a run has reached each situation (``counts``).
 
-    __slots__ = ("_counts", "truncations", "truncations_by_node", "leaders")
+    ``leaders`` are (broker, epoch) of each election; ``truncations`` are (end before, end after)
+    by broker.
+    """
+
+    __slots__ = ("counts", "leaders", "truncations")
 
     def __init__(self) -> None:
-        self._counts: dict[type, int] = {}
+        self.counts = dict.fromkeys(Situation, 0)
         self.leaders: list[tuple[NodeId, int]] = []
-        self.truncations = 0
-        self.truncations_by_node: dict[NodeId, list[tuple[Offset, Offset]]] = {}
+        self.truncations: dict[NodeId, list[tuple[Offset, Offset]]] = {}
+
+    def reach(self, situation: Situation) -> None:
+        """Count one situation."""
+        self.counts[situation] += 1
 
     def on_note(self, node: NodeId, note: Note) -> None:
-        """Count one remark."""
-        kind = type(note)
-        self._counts[kind] = self._counts.get(kind, 0) + 1
-        if kind is notes.BecameLeader:
-            assert isinstance(note, notes.BecameLeader)
-            self.leaders.append((node, note.epoch))
-        elif kind is notes.Truncated:
-            assert isinstance(note, notes.Truncated)
-            if note.end < note.end_before:
-                self.truncations += 1
-                self.truncations_by_node.setdefault(node, []).append((note.end_before, note.end))
-
-    def goals(self, unflushed_crashes: int) -> dict[str, int]:
-        """How often each situation worth reaching was reached."""
-        count = self._counts.get
-        return {
-            "leaders elected": len(self.leaders),
-            "second leader elected": max(0, len(self.leaders) - 1),
-            "suffix truncated": self.truncations,
-            "unknown metadata outcome": count(notes.StoreUnknown, 0),
-            "crash between append and flush": unflushed_crashes,
-            "leader stepped down": count(notes.SteppedDown, 0),
-            "stale message fenced": count(notes.FencedPeer, 0),
-            "log diverged": count(notes.LogDiverged, 0),
-            "isr shrunk": count(notes.IsrShrunk, 0),
-            "isr expanded": count(notes.IsrExpanded, 0),
-            "duplicate recognised": count(notes.DuplicateRecognised, 0),
-            "producer reset": count(notes.ProducerReset, 0),
-        }
+        """Count the situation that a note stands for, if any."""
+        match note:
+            case notes.BecameLeader():
+                self.reach(Situation.LEADER_ELECTED)
+                if self.leaders:
+                    self.reach(Situation.SECOND_LEADER_ELECTED)
+                self.leaders.append((node, note.epoch))
+            case notes.Truncated():
+                if note.end < note.end_before:
+                    self.reach(Situation.SUFFIX_TRUNCATED)
+                    self.truncations.setdefault(node, []).append((note.end_before, note.end))
+            case _:
+                situation = _OF_NOTE.get(type(note))
+                if situation is not None:
+                    self.reach(situation)

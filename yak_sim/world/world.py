@@ -1,25 +1,19 @@
-"""A simulated cluster as scripts see it: brokers, clients, faults, expectations.
-
-Must never decide anything about replication. Everything here is one line that says what is meant;
-the work is done by the parts.
-"""
+"""A simulated cluster as scripts see it: brokers, clients, faults, expectations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, replace
-from functools import partial
-from typing import Any, Final
+from dataclasses import replace
 
 import simpy
 
 from yak_core.batch import Batch
-from yak_core.broker.node import new_broker
+from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import Producer
-from yak_core.config import BrokerConfig, ClientConfig, check_config
-from yak_core.contract.host import Observer
+from yak_core.clients.consumer import build_consumer
+from yak_core.clients.producer import build_producer
+from yak_core.config import ClientConfig
+from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants import Invariants
@@ -29,19 +23,27 @@ from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault, Header, Trace
 from yak_sim.physics.choices import Choices, RandomChoices
 from yak_sim.physics.engine import Engine, Listener
+from yak_sim.physics.kinds import ProcessEnd, StoreKind
 from yak_sim.physics.machine import Machine
 from yak_sim.physics.topology import Topology, broker_ids
 from yak_sim.world import plan as plans
 from yak_sim.world.clients import SimConsumer, SimProducer, numbered
+from yak_sim.world.configs import broker_config, consumer_config, producer_config
 from yak_sim.world.expect import Expect, Expectation, ExpectationFailed
-from yak_sim.world.faults import Faults
+from yak_sim.world.faults import Faults, fault_of_world
 from yak_sim.world.history import History
-from yak_sim.world.loop import Limits, Loop
+from yak_sim.world.loop import Limits, Loop, name_of
 from yak_sim.world.narrative import Narrative, OnStory
-from yak_sim.world.probes import broker_on, headline, leader_among, unconverged
-from yak_sim.world.situations import Halted, Situations
-
-ACKS: Final[Mapping[str, int]] = {"all": -1, "1": 1, "0": 0}
+from yak_sim.world.observers import WorldObserver
+from yak_sim.world.probes import (
+    BrokerView,
+    broker_on,
+    headline,
+    leader_among,
+    unconverged,
+    view_of,
+)
+from yak_sim.world.situations import Halted, Situation, Situations
 
 
 class World:
@@ -49,9 +51,8 @@ class World:
 
     ``limits`` and ``client_limits`` are fields of BrokerConfig and ClientConfig by name.
     ``topology`` replaces everything physical; the other arguments then change fields of it.
-    ``values`` are the records that the scenario was given, for its own use. ``observers`` look at
-    every step, and are told of records and crashes if they have ``on_state`` and ``on_crash``;
-    unless others are given, the invariants of the protocol do.
+    ``values`` are the records that the scenario was given, for its own use. ``observers`` check
+    every step, record and crash; by default they are the invariants of the protocol.
     """
 
     def __init__(
@@ -62,32 +63,33 @@ class World:
         rules: Rules | None = None,
         flush: str = "batch",
         min_isr: int = 2,
-        store: str = "model",
+        store: str = StoreKind.MODEL,
         peer_lost: bool = False,
         limits: Mapping[str, int] | None = None,
         client_limits: Mapping[str, int] | None = None,
         topology: Topology | None = None,
         choices: Choices | None = None,
-        observers: Iterable[Observer] | None = None,
+        observers: Iterable[WorldObserver] | None = None,
         on_line: OnStory | None = None,
         values: tuple[bytes, ...] | None = None,
         scenario: str = "",
         run_limits: Limits | None = None,
     ) -> None:
         ids = broker_ids(brokers)
-        watching = (Invariants(ids),) if observers is None else tuple(observers)
+        self._observers: tuple[WorldObserver, ...] = (
+            (Invariants(ids),) if observers is None else tuple(observers)
+        )
         self.topology = replace(
             topology or Topology(),
             brokers=ids,
             flush=flush,
             min_isr=min(min_isr, brokers),
-            store=store,
+            store=StoreKind(store),
             peer_lost=peer_lost,
             limits=tuple((limits or {}).items()),
             client_limits=tuple((client_limits or {}).items()),
         )
         self.brokers = ids
-        self._observers: tuple[Observer, ...] = watching
         self.values = values
         self.trace = Trace(Header("sim", scenario, seed))
         self.history = History()
@@ -98,14 +100,15 @@ class World:
             self.topology,
             choices or RandomChoices(seed),
             self.trace,
-            watching,
-            self._listener(watching),
+            self._observers,
+            Listener(self._on_note, self._on_crash, self._on_ended, self._on_state),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
         self.expect = Expect(self)
-        self.faults: Faults = Faults(self.engine, self.trace.fault, self.narrative.tell)
-        self._offer(self.faults)
+        self.faults = Faults(
+            self.engine, self.trace.fault, self.narrative.tell, self.situations.reach
+        )
         self._halts_expected: dict[NodeId, None] = {}
         self.halts: dict[NodeId, str] = {}
         self.own_figures: dict[str, int] = {}
@@ -140,9 +143,9 @@ class World:
         return self.engine.store.state
 
     @property
-    def expectations(self) -> list[Expectation]:
+    def expectations(self) -> tuple[Expectation, ...]:
         """What was expected so far."""
-        return self.expect.expectations
+        return tuple(self.expect.expectations)
 
     @property
     def isr(self) -> tuple[NodeId, ...]:
@@ -155,20 +158,24 @@ class World:
         broker = leader_among(self.machines)
         return None if broker is None or broker.leading is None else broker.leading.start
 
-    def broker(self, node: NodeId) -> Broker:
-        """The live broker, to look at; ValueError while it does not run."""
+    def broker(self, node: NodeId) -> BrokerView:
+        """Return what a broker is like now, whether it runs or not."""
+        return view_of(self.engine.machines[node])
+
+    def node(self, node: NodeId) -> Broker:
+        """Return the live broker, for tests of the protocol; ValueError while it does not run."""
         broker = broker_on(self.engine.machines[node])
         if broker is None:
             raise ValueError(f"{node} is not running")
         return broker
 
-    def disk(self, node: NodeId) -> DiskImage:
-        """What a broker's disk holds now."""
-        return self.engine.machines[node].disk.image
+    def log_of(self, node: NodeId) -> tuple[Batch, ...]:
+        """Return the batches of a broker's log, including those that are being written."""
+        return tuple(self.engine.machines[node].disk.tail.batches)
 
-    def log_of(self, node: NodeId) -> list[Batch]:
-        """The batches of a broker's log, also those that are being written."""
-        return self.engine.machines[node].disk.tail.batches
+    def reached(self, situation: Situation) -> int:
+        """Return how often the run has reached a situation so far."""
+        return self.situations.counts[situation]
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -189,7 +196,7 @@ class World:
 
     def truncations_of(self, node: NodeId) -> tuple[tuple[Offset, Offset], ...]:
         """What a broker cut from its log so far: (end before, end after), in order."""
-        return tuple(self.situations.truncations_by_node.get(node, ()))
+        return tuple(self.situations.truncations.get(node, ()))
 
     # Clients.
 
@@ -212,17 +219,9 @@ class World:
         ``rate_per_s`` (records) it sends at that rate whatever happens, else as fast as answers
         come. Idempotent with acks=all.
         """
-        if acks not in ACKS:
-            raise ValueError(f"acks is one of {', '.join(ACKS)}, not {acks!r}")
         name = f"p{len(self.producers) + 1}"
-        machine = self._client(
-            name,
-            Producer,
-            acks=ACKS[acks],
-            idempotent=acks == "all",
-            in_flight_max=min(in_flight, 5),
-            brokers=self.brokers if first is None else first_of(self.brokers, first),
-        )
+        config = producer_config(self.topology, acks, in_flight, first)
+        machine = self._client(name, build_producer, config)
         source = (
             iter(values)
             if values is not None and not isinstance(values, int)
@@ -237,7 +236,7 @@ class World:
     def consumer(self, *, start_offset: int = -2) -> SimConsumer:
         """A consumer that begins to poll now; -2 is the earliest offset, -1 the latest."""
         name = f"c{len(self.consumers) + 1}"
-        machine = self._client(name, Consumer, start_offset=start_offset)
+        machine = self._client(name, build_consumer, consumer_config(self.topology, start_offset))
         client = SimConsumer(machine, self.history)
         self.consumers.append(client)
         client.begin()
@@ -260,8 +259,11 @@ class World:
 
         Raises ExpectationFailed in the script if it takes longer than ``within`` microseconds.
         """
-        sentence = what or _named(holds)
-        return self.loop.until(holds, within, lambda: _too_late(sentence, within))
+        limit = f"{(within or 0) / 1e6:g} s"
+        failure = ExpectationFailed(
+            f"Within {limit}: {what or name_of(holds)}", f"it within {limit}", "it did not come"
+        )
+        return self.loop.until(holds, within, lambda: failure)
 
     def until_ready(self, *, within: Micros = 10_000_000) -> Iterator[simpy.Event]:
         """To be yielded from: go on when somebody leads and all brokers are in the ISR."""
@@ -291,113 +293,76 @@ class World:
         """Carry out a plan: each fault at its time."""
         plans.follow(self.faults, plan, self.brokers, lambda: self.leader)
 
+    # Faults: each is described in yak_sim.world.faults.
+
+    crash = fault_of_world(Faults.crash)
+    crash_within_step = fault_of_world(Faults.crash_within_step)
+    restart = fault_of_world(Faults.restart)
+    stop = fault_of_world(Faults.stop)
+    pause = fault_of_world(Faults.pause)
+    resume = fault_of_world(Faults.resume)
+    disconnect = fault_of_world(Faults.disconnect)
+    partition = fault_of_world(Faults.partition)
+    isolate = fault_of_world(Faults.isolate)
+    clog = fault_of_world(Faults.clog)
+    slow_link = fault_of_world(Faults.slow_link)
+    disturb = fault_of_world(Faults.disturb)
+    reset = fault_of_world(Faults.reset)
+    heal = fault_of_world(Faults.heal)
+    heal_everything = fault_of_world(Faults.heal_everything)
+    store_outage = fault_of_world(Faults.store_outage)
+    end_store_outage = fault_of_world(Faults.end_store_outage)
+    lose_store_requests = fault_of_world(Faults.lose_store_requests)
+    lose_store_replies = fault_of_world(Faults.lose_store_replies)
+    stall_disk = fault_of_world(Faults.stall_disk)
+    fill_disk = fault_of_world(Faults.fill_disk)
+
     def expect_halt(self, node: NodeId) -> None:
         """This broker may halt; otherwise a halt ends the run and fails it."""
         self._halts_expected[node] = None
         for observer in self._observers:
-            if isinstance(observer, Invariants):
-                observer.may_halt = True
+            observer.allow_halt(node)
 
     # How it is put together.
 
-    def _offer(self, faults: Faults) -> None:
-        """Let a script say ``world.crash("n1")``; see yak_sim.world.faults."""
-        self.crash, self.crash_within_step = faults.crash, faults.crash_within_step
-        self.restart, self.stop = faults.restart, faults.stop
-        self.pause, self.resume = faults.pause, faults.resume
-        self.disconnect, self.partition, self.isolate = (
-            faults.disconnect,
-            faults.partition,
-            faults.isolate,
-        )
-        self.slow_link, self.clog, self.disturb = faults.slow_link, faults.clog, faults.disturb
-        self.reset, self.heal = faults.reset, faults.heal
-        self.heal_everything = faults.heal_everything
-        self.store_outage, self.end_store_outage = faults.store_outage, faults.end_store_outage
-        self.lose_store_requests = faults.lose_store_requests
-        self.lose_store_replies = faults.lose_store_replies
-        self.stall_disk, self.fill_disk = faults.stall_disk, faults.fill_disk
-
     def _add_brokers(self, rules: Rules) -> None:
         """A machine for each broker; all of them start at time 0."""
-        topology = self.topology
-        config = BrokerConfig(
-            replicas=self.brokers,
-            min_isr=topology.min_isr,
-            flush=topology.flush,
-            **_settings(BrokerConfig, topology.limits),
-        )
-        check_config(self.brokers[0], config)
+        config = broker_config(self.topology)
         for node in self.brokers:
-            machine = self.engine.add_broker(node, lambda _node: new_broker(rules), config)
+            machine = self.engine.add_broker(node, build_broker(rules), config)
             self.engine.clock.after(0, machine.start)
 
-    def _listener(self, observers: tuple[Observer, ...]) -> Listener:
-        on_state = [o.on_state for o in observers if hasattr(o, "on_state")]
-        on_crash = [o.on_crash for o in observers if hasattr(o, "on_crash")]
-        listener = Listener()
-        listener.on_note = self._on_note
-        listener.on_ended = self._on_ended
-        listener.on_state = partial(_tell_all, on_state)
-        listener.on_crash = partial(_tell_all, on_crash)
-        return listener
+    def _on_state(self, state: PartitionState) -> None:
+        for observer in self._observers:
+            observer.on_state(state)
+
+    def _on_crash(self, node: NodeId, image: DiskImage) -> None:
+        for observer in self._observers:
+            observer.on_crash(node, image)
 
     def _on_note(self, node: NodeId, note: Note) -> None:
         self.situations.on_note(node, note)
         self.narrative.on_note(node, note)
 
     def _on_ended(self, node: NodeId, how: str, reason: str) -> None:
-        if how == "fuse":
-            self.faults.on_fuse_burnt(node, int(reason))
-        elif how == "exit":
-            self.tell(f"{node} stopped, {reason}")
-            self.faults.on_exit(node)
-        else:
-            self.halts[node] = reason
-            self.tell(f"{node} halted: {reason}")
-            if node not in self._halts_expected:
-                self.loop.stop(Halted(node, reason, len(self.trace) - 1))
+        match ProcessEnd(how):
+            case ProcessEnd.FUSE:
+                self.faults.on_fuse_burnt(node, int(reason))
+            case ProcessEnd.EXIT:
+                self.tell(f"{node} stopped, {reason}")
+                self.faults.on_exit(node)
+            case ProcessEnd.HALT:
+                self.halts[node] = reason
+                self.tell(f"{node} halted: {reason}")
+                if node not in self._halts_expected:
+                    self.loop.stop(Halted(node, reason, len(self.trace) - 1))
 
     def _client(
-        self, name: NodeId, make: Callable[[], Producer] | Callable[[], Consumer], **settings: Any
+        self,
+        name: NodeId,
+        build: Build,
+        config: ClientConfig,
     ) -> Machine:
-        limits = _settings(ClientConfig, self.topology.client_limits)
-        config = ClientConfig(**{"brokers": self.brokers, **limits, **settings})
-        machine = self.engine.add_client(name, lambda _node: make(), config)
+        machine = self.engine.add_client(name, build, config)
         machine.start()
         return machine
-
-
-def _tell_all(listeners: list[Callable[..., None]], *news: object) -> None:
-    for tell in listeners:
-        tell(*news)
-
-
-def _settings(config: type, pairs: tuple[tuple[str, int], ...]) -> dict[str, Any]:
-    """Checked fields of a config; ValueError for one that it does not have."""
-    known = {field.name for field in fields(config)}
-    for name, _ in pairs:
-        if name not in known:
-            raise ValueError(f"{config.__name__} has no {name!r}")
-    return dict(pairs)
-
-
-def first_of(nodes: tuple[NodeId, ...], first: NodeId) -> tuple[NodeId, ...]:
-    """The same nodes, beginning with ``first``; ValueError if it is not one of them."""
-    at = nodes.index(first)
-    return (*nodes[at:], *nodes[:at])
-
-
-def _named(holds: Callable[[], bool]) -> str:
-    """What a condition is called: the function, or the place of the lambda in its file."""
-    if holds.__name__ != "<lambda>":
-        return holds.__name__.replace("_", " ")
-    code = holds.__code__
-    return f"the condition in line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
-
-
-def _too_late(what: str, within: Micros | None) -> ExpectationFailed:
-    limit = 0 if within is None else within / 1e6
-    return ExpectationFailed(
-        f"Within {limit:g} s: {what}", f"it within {limit:g} s", "it did not come"
-    )

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Final, NamedTuple
 
 from yak_core.batch import Batch, BatchError, Headers, UnsupportedCodec, records
-from yak_core.clients.consumer import Consumer as ConsumerNode
-from yak_core.config import ClientConfig
+from yak_core.clients.consumer import build_consumer
+from yak_core.config import ConsumerConfig
 from yak_core.contract.client_calls import ClientResult, Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
 from yak_core.ids import NodeId, Offset
@@ -107,7 +107,7 @@ class Consumer:
         at_least(1, default_api_timeout_ms=default_api_timeout_ms)
         self._servers = servers_of(bootstrap_servers)
         self._name = client_id or "consumer"
-        self._config = ClientConfig(
+        self._config = ConsumerConfig(
             (),
             request_timeout_us=request_timeout_ms * 1000,
             retry_backoff_us=retry_backoff_ms * 1000,
@@ -262,11 +262,11 @@ class Consumer:
             raise UnknownError(f"the consumer is over, which is a bug: {runtime.failed}")
         return runtime
 
-    def _runtime_for(self, config: ClientConfig, begin: Offset) -> Runtime:
-        def complete(brokers: tuple[NodeId, ...]) -> ClientConfig:
+    def _runtime_for(self, config: ConsumerConfig, begin: Offset) -> Runtime:
+        def complete(brokers: tuple[NodeId, ...]) -> ConsumerConfig:
             return replace(config, brokers=brokers, start_offset=begin)
 
-        return self._make_runtime(self._name, ConsumerNode(), complete, self._servers)
+        return self._make_runtime(self._name, build_consumer, complete, self._servers)
 
     async def _find(self, at: Offset) -> Offset:
         """The first (-2) or the committed end (-1), asked by a consumer node of its own.

@@ -19,8 +19,8 @@ from types import TracebackType
 from typing import Final
 
 from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Builder, Headers, RecordTooLarge
-from yak_core.clients.producer import Producer as ProducerNode
-from yak_core.config import ClientConfig
+from yak_core.clients.producer import build_producer
+from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import ClientResult, SendBatch, SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, NodeId
@@ -97,7 +97,7 @@ class Producer:
         self.unknown = 0
         self._servers = servers_of(bootstrap_servers)
         self._name = client_id or "producer"
-        self._config = ClientConfig(
+        self._config = ProducerConfig(
             (),
             acks=ACKS[acks],
             idempotent=ACKS[acks] == -1 if enable_idempotence is None else enable_idempotence,
@@ -131,10 +131,10 @@ class Producer:
         if self._runtime is not None or self._stopped:
             raise IllegalStateError("a producer is started once: make a new one")
 
-        def config(brokers: tuple[NodeId, ...]) -> ClientConfig:
+        def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
             return replace(self._config, brokers=brokers)
 
-        runtime = self._make_runtime(self._name, ProducerNode(), config, self._servers)
+        runtime = self._make_runtime(self._name, build_producer, config, self._servers)
         await open_runtime(runtime, self._within_ms)
         self._runtime = runtime
 

@@ -1,0 +1,91 @@
+"""Copies of a node's state, for trying out what would happen.
+
+A state object has ``__slots__`` and is copied slot by slot. Lists, deques and dicts are copied,
+with what is in them if those are states: the items of a container are of one type. Everything else
+is immutable or shared on purpose (values, rules, functions) and stays the same object. A state that
+is reached twice is copied once, so the parts of a copy share what the parts of the original share.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final, TypeAlias, TypeVar
+
+T = TypeVar("T")
+Memo: TypeAlias = dict[int, object]
+"""The id of each object that was copied, and its copy."""
+Copy: TypeAlias = Callable[[object, Memo], object]
+
+
+def fork_of(state: T) -> T:
+    """A copy of ``state`` that shares only immutable things with it."""
+    copied: T = _how(type(state))(state, {})  # type: ignore[assignment]
+    return copied
+
+
+def is_state(cls: type) -> bool:
+    """Whether objects of this class are copied slot by slot: mutable, and with slots."""
+    is_value = hasattr(cls, "__dataclass_fields__") or issubclass(cls, tuple)
+    return "__slots__" in cls.__dict__ and not is_value
+
+
+def slots_of(cls: type) -> tuple[str, ...]:
+    """The slots of a class and of those that it extends."""
+    return tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
+
+
+def _how(cls: type) -> Copy:
+    """How objects of a type are copied."""
+    copy = _COPIES.get(cls)
+    if copy is None:
+        copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _same
+    return copy
+
+
+def _same(value: object, memo: Memo) -> object:
+    return value
+
+
+def _list(value: object, memo: Memo) -> object:
+    assert isinstance(value, list)
+    if not value or (copy := _how(type(value[0]))) is _same:
+        return value.copy()
+    return [copy(item, memo) for item in value]
+
+
+def _deque(value: object, memo: Memo) -> object:
+    assert isinstance(value, deque)
+    if not value or (copy := _how(type(value[0]))) is _same:
+        return value.copy()
+    return deque([copy(item, memo) for item in value])
+
+
+def _dict(value: object, memo: Memo) -> object:
+    assert isinstance(value, dict)
+    if not value or (copy := _how(type(next(iter(value.values()))))) is _same:
+        return value.copy()
+    return {key: copy(item, memo) for key, item in value.items()}
+
+
+def _copy_of_slots(cls: type) -> Copy:
+    slots = slots_of(cls)
+    known_types = _COPIES
+
+    def copy(value: object, memo: Memo) -> object:
+        key = id(value)
+        if key in memo:
+            return memo[key]
+        other: object = object.__new__(cls)
+        memo[key] = other
+        for slot in slots:
+            held = getattr(value, slot)
+            how = known_types.get(type(held)) or _how(type(held))
+            setattr(other, slot, held if how is _same else how(held, memo))
+        return other
+
+    return copy
+
+
+_COPIES: Final[dict[type, Copy]] = {list: _list, deque: _deque, dict: _dict}
+"""How objects of a type are copied; other types are added when they are first met."""
