@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.net.brokers import ROOT, BrokerProcess, brokers
+from yak_net.client.consumer import Consumer, ConsumerRecord
+from yak_net.client.producer import Producer
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 30.0
@@ -60,6 +63,32 @@ def running(*words: str, **given: Any) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def send(server: str, *values: bytes) -> int:
+    """Send records from this process, which takes less time; return the offset of the first."""
+
+    async def work() -> int:
+        async with asyncio.timeout(PATIENCE_S), Producer(server) as producer:
+            sent = [await producer.send(value) for value in values]
+        return sent[0].result().offset
+
+    return asyncio.run(work())
+
+
+def read(server: str, first: int, count: int) -> list[ConsumerRecord]:
+    """Read records in this process."""
+
+    async def work() -> list[ConsumerRecord]:
+        async with asyncio.timeout(PATIENCE_S), Consumer(server, auto_offset_reset=first) as reader:
+            return [await reader.getone() for _ in range(count)]
+
+    return asyncio.run(work())
+
+
+def values(server: str, first: int, count: int) -> list[bytes | None]:
+    """Read the values of records in this process."""
+    return [record.value for record in read(server, first, count)]
 
 
 def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:

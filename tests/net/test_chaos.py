@@ -149,6 +149,7 @@ def test_all_killed_at_once(tmp_path: Path) -> None:
         run(cluster, story)
 
 
+@pytest.mark.long
 def test_follower_away_for_a_while(tmp_path: Path) -> None:
     """Goal: a killed follower leaves the ISR, commits go on, and it catches up when it is back."""
 
@@ -165,6 +166,7 @@ def test_follower_away_for_a_while(tmp_path: Path) -> None:
         run(cluster, story)
 
 
+@pytest.mark.long
 def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
     """Goal: without Redis writes go on; a leader that dies is replaced once Redis is back."""
     with redis_server(tcp=True) as server, cluster_in(tmp_path, server.url) as cluster:
@@ -183,6 +185,7 @@ def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
         run(cluster, story)
 
 
+@pytest.mark.long
 def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
     """Goal: with one of three brokers left, a record ends as not written or unknown, and it is so.
 

@@ -20,7 +20,7 @@ PATIENCE_S = 60.0
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[dict[str, BrokerProcess]]:
-    """Three brokers in sync, on ports of the system's choice, by node id; ``one`` leads."""
+    """Three brokers in sync by node id, told by the seed's seven variables; ``one`` leads."""
     metadata = EmbeddedMetadata()
     try:
         url = metadata.start()
@@ -29,8 +29,8 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, BrokerProcess]]:
             def seeded(node: str, role: str, followers: str = "") -> BrokerProcess:
                 env = {"YAK_ROLE": role, "YAK_NODE_ID": node, "YAK_REDIS_URL": url}
                 env |= {"YAK_HOST": "127.0.0.1", "YAK_PORT": "0", "YAK_FOLLOWERS": followers}
-                data = str(tmp_path / node)
-                return start(tmp_path / f"{node}.log", *QUICK, "--data-dir", data, env=env)
+                env |= {"YAK_DATA_DIR": str(tmp_path / node)}
+                return start(tmp_path / f"{node}.log", *QUICK, env=env)
 
             found = {node: seeded(node, "follower") for node in ("two", "three")}
             followers = ",".join(broker.url for broker in found.values())

@@ -224,8 +224,7 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.parametrize("paused", [False, True])
-def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path, paused: bool) -> None:
+def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     """Goal: SIGKILL of the supervisor ends all, gracefully, and one that is paused as well."""
     with marked() as processes:
         words = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
@@ -233,8 +232,7 @@ def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path, paused: bool
         assert process.stdout is not None
         started = [int(word) for word in process.stdout.readline().split()]
         assert len([pid for pid in started if is_running(pid)]) == 4
-        if paused:
-            os.kill(started[-1], signal.SIGSTOP)
+        os.kill(started[-1], signal.SIGSTOP)
         process.kill()
         processes.all_gone()
     assert "n3 has stopped" in (tmp_path / "data" / "n3.log").read_text()

@@ -15,13 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.net.brokers import until
 from tests.net.cluster_tools import PATIENCE_S, Marked, drive, is_running, marked, spec_of
+from yak_net.cluster.cli import cluster
 
+LONG = pytest.mark.long
+EARLY = ("supervisor", "state")
 INTERRUPTS = [
-    *((moment, signal.SIGINT) for moment in ("supervisor", "lock", "state", "n1.log", "n3.log")),
-    *(("serves", number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)),
+    ("n1.log", signal.SIGINT),
+    ("serves", signal.SIGTERM),
+    *(pytest.param(moment, signal.SIGINT, marks=LONG) for moment in (*EARLY, "lock")),
+    *(pytest.param("serves", number, marks=LONG) for number in (signal.SIGINT, signal.SIGHUP)),
 ]
 
 
@@ -117,6 +123,7 @@ def test_interrupted_start_leaves_nothing(
     assert not state_file(tmp_path).exists()
 
 
+@pytest.mark.long
 def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None:
     """Goal: who does not want to wait for brokers that do not stop need not."""
     deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
@@ -131,7 +138,7 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
     assert processes.left() == {}
 
 
-@pytest.mark.parametrize("detach", [False, True])
+@pytest.mark.parametrize("detach", [pytest.param(False, marks=LONG), True])
 def test_start_that_fails_says_why(tmp_path: Path, processes: Marked, detach: bool) -> None:
     """Goal: the broker's own sentence, the end of its log, nothing left."""
     spec = spec_of(tmp_path, env={"FAKE_N2": "refuse"})
@@ -164,7 +171,7 @@ def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) ->
     assert not state_file(tmp_path).exists()
 
 
-@pytest.mark.parametrize("moment", ["supervisor", "state", "serves"])
+@pytest.mark.parametrize("moment", [*(pytest.param(m, marks=LONG) for m in EARLY), "serves"])
 def test_interrupted_detached_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str
 ) -> None:
@@ -178,6 +185,7 @@ def test_interrupted_detached_start_leaves_nothing(
     assert not state_file(tmp_path).exists()
 
 
+@pytest.mark.long
 def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Marked) -> None:
     """Goal: a launcher that is killed leaves no cluster that nobody was told of."""
     spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
@@ -188,6 +196,7 @@ def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Mar
     assert not state_file(tmp_path).exists()
 
 
+@pytest.mark.long
 def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
     tmp_path: Path, processes: Marked
 ) -> None:
@@ -208,14 +217,19 @@ def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
     assert "did not stop cleanly" in done.stdout
 
 
-def test_commands_reach_the_supervisor(tmp_path: Path, processes: Marked) -> None:
+def test_commands_reach_the_supervisor(
+    tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Goal: status, kill, restart, pause, resume and logs do what they say, also by exit code."""
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("YAK_CLUSTER_FILE", raising=False)
+    # A proxy that is set for the web must not be asked for 127.0.0.1.
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
     def yak(*words: str) -> tuple[int, str, str]:
-        # A proxy that is set for the web must not be asked for 127.0.0.1.
-        done = processes.yak(tmp_path, "cluster", *words, http_proxy="http://127.0.0.1:1")
-        return done.returncode, done.stdout, done.stderr
+        done = CliRunner().invoke(cluster, words)
+        return done.exit_code, done.stdout, done.stderr
 
     code, out, _ = yak("status", "--json")
     status = json.loads(out)
@@ -255,15 +269,18 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
     assert ended(process)[0] == 130
 
 
-def test_output_that_nobody_reads(tmp_path: Path, processes: Marked) -> None:
+def test_output_that_nobody_reads(
+    tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Goal: `up | head -1` does not end the cluster."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("YAK_CLUSTER_FILE", raising=False)
     process = drive(processes, tmp_path, spec_of(tmp_path))
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
-    until(lambda: reached("state", tmp_path, processes), "it goes on")
-    until(lambda: processes.yak(tmp_path, "cluster", "status").returncode == 0, "it serves")
+    until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "it serves")
     process.send_signal(signal.SIGINT)
     process.stdout = None
     assert process.wait(PATIENCE_S) == 0

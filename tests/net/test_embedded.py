@@ -225,6 +225,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
 # Long runs
 
 
+@pytest.mark.long
 def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
     embedded: EmbeddedMetadata,
 ) -> None:

@@ -118,6 +118,7 @@ async def check_post(gateway: WorldGateway, client: Client, body: bytes) -> None
     assert gateway.node.log.leo == before
 
 
+@settings(max_examples=60)
 @given(body=documents | nearly | mostly)
 def test_any_json_is_written_or_refused(api: Api, body: object) -> None:
     """Post documents of every shape, many of them nearly right, some of them right."""
@@ -167,7 +168,6 @@ names = st.sampled_from(["offset", "max_bytes", "redirect"]) | texts
 words = st.integers(-2, 2**65).map(str) | st.sampled_from(["earliest", "latest"]) | texts
 
 
-@settings(max_examples=200)
 @given(query=st.lists(st.tuples(names, words), max_size=3))
 def test_any_query_is_answered(api: Api, query: list[tuple[str, str]]) -> None:
     """Read with parameters of every kind: records, or a problem that says which was wrong."""

@@ -23,6 +23,9 @@ class Reader:
             raise ConnectionResetError
         self.taken.append(data)
 
+    async def close(self) -> None:
+        self.broken = True
+
 
 async def turns() -> None:
     """Let everything that can go on go on."""

@@ -181,7 +181,7 @@ def test_read_is_of_the_moment_of_the_order(tmp_path: Path) -> None:
         driven.disk.append(OpId(2), LogGeneration(1), (batch(1, 9),))
         await driven.complete(2)
         answer = await driven.read_file(0, 2, 1 << 20)
-        assert found == [(), on_disk(old[:1])]
+        assert sorted(map(repr, found)) == sorted(map(repr, [(), on_disk(old[:1])]))
         assert answer == on_disk((old[0], batch(1, 9)))
         driven.disk.close()
 

@@ -97,7 +97,7 @@ async def run(path: Path, steps: Sequence[Step]) -> DiskImage:
     return image
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(steps=STEPS)
 def test_real_disk_does_what_the_model_does(steps: list[Step]) -> None:
     """Goal: parity with DiskImage. Method: random orders to both, every read compared."""
@@ -165,7 +165,7 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
     return image
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(steps=STEPS, room=st.integers(0, 8000))
 def test_full_disk_appends_whole_orders_or_nothing(steps: list[Step], room: int) -> None:
     """Goal: what found no space left nothing, nor did what would leave a gap behind it."""

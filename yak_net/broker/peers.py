@@ -23,6 +23,7 @@ from aiohttp import web
 from yak_core.contract.messages import Fenced, PeerMessage, Replicate, ReplicateAck, ReplicateReject
 from yak_core.ids import NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
+from yak_net.http.streams import accept
 from yak_net.runtime.outbox import Outbox
 from yak_net.runtime.wire import (
     CLUSTER_HEADER,
@@ -30,7 +31,6 @@ from yak_net.runtime.wire import (
     NODE_HEADER,
     PEER_PATH,
     NotYak,
-    accept,
     read_greeting,
 )
 

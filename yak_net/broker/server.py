@@ -22,7 +22,7 @@ from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.events import Started, StopAsked
-from yak_core.contract.host import Host, Recorder
+from yak_core.contract.host import Host
 from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
 from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, NodeId
@@ -30,13 +30,14 @@ from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
 from yak_net.http.gateway import Gone, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
-from yak_net.http.streams import ClientStream
+from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import RedisStore
-from yak_net.runtime.backend import End, NetBackend, OnAnswer, wall_ms
+from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.note_log import log_note
 from yak_net.runtime.settings import BrokerSettings, SettingsError
-from yak_net.runtime.tracing import FileRecorder, PromptRecorder
-from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, accept
+from yak_net.runtime.timers import wall_ms
+from yak_net.runtime.tracing import FileRecorder
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
 from yak_net.storage import Storage, StorageError, open_storage
 
 STOP_US: Final = 10_000_000
@@ -106,14 +107,14 @@ class BrokerServer:
             raise Refused(str(error)) from error
         if self.settings.trace is not None:
             try:
-                self._recorder = FileRecorder(self.settings.trace)
+                soon = asyncio.get_running_loop().call_soon
+                self._recorder = FileRecorder(self.settings.trace, soon=soon)
             except OSError as error:
                 why = error.strerror or str(error)
                 raise Refused(f"cannot write the trace {self.settings.trace}: {why}") from error
             log.info("recording", file=str(self._recorder.path))
         await self.peers.start()
-        recorder = None if self._recorder is None else PromptRecorder(self._recorder)
-        self._begin(config, storage, recorder)
+        self._begin(config, storage)
 
     async def _listen(self) -> None:
         settings = self.settings
@@ -205,12 +206,12 @@ class BrokerServer:
                 return tuple(sorted(ids))
             await asyncio.sleep(0.1)
 
-    def _begin(self, config: BrokerConfig, storage: Storage, recorder: Recorder | None) -> None:
+    def _begin(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
         backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_over)
         self._storage = None  # the disk's from now on
         self._backend = backend
-        backend.host = Host(self.node_id, 1, build_broker(), backend, recorder)
+        backend.host = Host(self.node_id, 1, build_broker(), backend, self._recorder)
         self.phase = Phase.RUNNING
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, config, nonce, storage.recovered))

@@ -39,9 +39,8 @@ from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
 from yak_net.client.links import Links
-from yak_net.runtime.backend import wall_ms
 from yak_net.runtime.settings import parse_url
-from yak_net.runtime.timers import Timers, now_us
+from yak_net.runtime.timers import Timers, now_us, wall_ms
 
 ASK_AGAIN_S: Final = 0.1
 

@@ -219,12 +219,8 @@ class ControlServer:
         self.token = secrets.token_urlsafe(32)
         self._supervisor = supervisor
         self._on_down = on_down
-        self._verbs = {
-            "kill": supervisor.kill,
-            "restart": supervisor.restart,
-            "pause": supervisor.pause,
-            "resume": supervisor.resume,
-        }
+        self._verbs = {"pause": supervisor.pause, "resume": supervisor.resume}
+        self._verbs |= {"kill": supervisor.kill, "restart": supervisor.restart}
         app = web.Application(middlewares=[self._guarded])
         app.router.add_get("/status", self._status)
         app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._act)

@@ -24,10 +24,11 @@ from yak_core.contract.messages import (
     Response,
 )
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NO_EPOCH, CallId
-from yak_core.wire.codec import CodecError, decode, encode
+from yak_core.ids import NO_EPOCH, CallId, NodeId
+from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.runtime.backend import OnAnswer
 from yak_net.runtime.outbox import Outbox
+from yak_net.runtime.wire import HEARTBEAT_S, greeting
 
 IN_FLIGHT_MAX: Final = 1024
 """Requests of one client that wait for their answers; it is not read from while there are more."""
@@ -35,6 +36,22 @@ IN_FLIGHT_MAX: Final = 1024
 _REQUESTS: Final = (ProduceRequest, FetchRequest, ListOffsetsRequest, DescribeRequest)
 
 log = structlog.get_logger("yak.clients")
+
+
+async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSocketResponse:
+    """Accept a WebSocket and greet. Raises HTTPForbidden for a web page.
+
+    No rule of browsers keeps pages from connecting to this machine. A browser always sends the
+    page's origin, and nothing else does.
+    """
+    if "Origin" in request.headers:
+        raise web.HTTPForbidden(text="a web page may not connect here\n")
+    socket = web.WebSocketResponse(
+        compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
+    )
+    await socket.prepare(request)
+    await socket.send_str(greeting(node, cluster))
+    return socket
 
 
 class ClientStream:

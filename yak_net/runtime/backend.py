@@ -8,7 +8,6 @@ host queues it behind the step that is under way.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from enum import StrEnum
 from typing import Final, Protocol, TypeAlias
@@ -55,7 +54,7 @@ from yak_core.contract.messages import (
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, LogGeneration, NodeId, OpId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
-from yak_net.runtime.timers import Timers, now_us
+from yak_net.runtime.timers import Timers, now_us, wall_ms
 from yak_net.storage import BrokerDisk, Storage
 
 OnAnswer: TypeAlias = Callable[[Response | ClientResult], None]
@@ -89,11 +88,6 @@ class Store(Protocol):
     async def call(self, request: MetaRequest) -> MetaOutcome:
         """Carry one out, within the store's own time-out; raises when going on is impossible."""
         ...
-
-
-def wall_ms() -> int:
-    """The wall clock, as data for records."""
-    return time.time_ns() // 1_000_000
 
 
 class NetBackend:

@@ -18,10 +18,6 @@ class Sink(Protocol):
         """Send one binary frame, and wait while the peer reads too slowly."""
         ...
 
-
-class Connection(Sink, Protocol):
-    """A sink that can be closed."""
-
     async def close(self) -> object:
         """End the connection."""
         ...
@@ -76,7 +72,7 @@ class Outbox:
         finally:
             self.close()
 
-    async def write_to(self, sink: Connection) -> None:
+    async def write_to(self, sink: Sink) -> None:
         """Send until the link breaks, and then see to it that whoever reads from it ends, too."""
         # What aiohttp raises for a broken link is an OSError as well.
         with suppress(OSError, RuntimeError):

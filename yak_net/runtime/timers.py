@@ -18,6 +18,11 @@ def now_us() -> Micros:
     return time.monotonic_ns() // 1_000
 
 
+def wall_ms() -> int:
+    """The wall clock, as data for records."""
+    return time.time_ns() // 1_000_000
+
+
 class Timers:
     """One timer a key. ``fire(key, cause)`` is called on the loop, never from :meth:`set`.
 

@@ -7,7 +7,7 @@ up to its last whole line; one that ends in good order calls :meth:`FileRecorder
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata, resources
 from itertools import count
@@ -52,16 +52,23 @@ class FileRecorder:
     that name is taken. The file has at most ``bytes_max`` bytes. ``ended`` is empty while steps
     are recorded, then a sentence on why they no longer are; ``dropped`` counts those that came
     since. OSError when the file cannot be made. The header is :func:`net_header`'s by default.
+    ``soon`` is called with :meth:`flush` when there is something to flush, such as ``call_soon`` of
+    a loop: then a process that is killed loses little.
     """
 
     def __init__(
-        self, path: Path, header: Header | None = None, bytes_max: int = TRACE_BYTES_MAX
+        self,
+        path: Path,
+        header: Header | None = None,
+        bytes_max: int = TRACE_BYTES_MAX,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._lines = TraceLines(header or net_header())
         self._room = bytes_max - END_BYTES_MAX - len(self._lines.first)
         if self._room < 0:
             raise ValueError(f"a trace of {bytes_max} bytes has no room for a step")
         self._buffer = bytearray()
+        self._soon = soon
         #: The newest step, not yet encoded: how much of it was carried out is known afterwards.
         self._held: _Step | None = None
         self.ended = ""
@@ -94,6 +101,8 @@ class FileRecorder:
             self.dropped += 1
         else:
             self._held = (t_us, node, start, event, effects, cause)
+            if self._soon is not None and not self._buffer:
+                self._soon(self.flush)
         if len(self._buffer) >= BUFFER_BYTES:
             self._give()
         return number
@@ -153,11 +162,13 @@ class FileRecorder:
         """No more steps; the file stays open for the footer, which has to count what is missing."""
         self.dropped += 1
         self.ended = f"the trace {self.path} ends after {self.steps} steps: {why}"
+        log.warning("recording is over", reason=self.ended)
         self.flush()
 
     def _give_up(self, error: OSError) -> None:
         """No more anything: what is in the file can be read up to its last whole line."""
         self.ended = f"the trace {self.path} is cut short: {error.strerror or error}"
+        log.warning("recording is over", reason=self.ended)
         self._close()
 
     def _close(self) -> None:
@@ -166,40 +177,6 @@ class FileRecorder:
             # Some file systems report here that there was no space; nobody could do more about it.
             with suppress(OSError):
                 file.close()
-
-
-class PromptRecorder:
-    """Gives what was recorded to the system before the loop sleeps, so that a kill loses little."""
-
-    def __init__(self, file: FileRecorder) -> None:
-        self._file = file
-        self._loop = asyncio.get_running_loop()
-        self._armed = False
-
-    def record(
-        self,
-        t_us: Micros,
-        node: NodeId,
-        start: int,
-        event: Event,
-        effects: list[Effect],
-        cause: int,
-    ) -> int:
-        """Record a step, and see to it that it is written soon."""
-        if not self._armed and not self._file.ended:
-            self._armed = True
-            self._loop.call_soon(self._flush)
-        return self._file.record(t_us, node, start, event, effects, cause)
-
-    def carried_out(self, number: int, count: int) -> None:
-        """See :class:`FileRecorder`."""
-        self._file.carried_out(number, count)
-
-    def _flush(self) -> None:
-        self._armed = False
-        self._file.flush()
-        if self._file.ended:
-            log.warning("recording is over", reason=self._file.ended)
 
 
 def _made(path: Path) -> tuple[BinaryIO, Path]:

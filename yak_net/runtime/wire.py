@@ -9,11 +9,8 @@ from __future__ import annotations
 import json
 from typing import Final
 
-from aiohttp import web
-
 from yak_core.ids import NodeId
 from yak_core.value import value
-from yak_core.wire.codec import FRAME_BYTES_MAX
 
 PEER_PATH: Final = "/v1/peer"
 """Dialled by a broker that wants to hear another one."""
@@ -40,24 +37,13 @@ class Greeting:
     cluster: str
 
 
-async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSocketResponse:
-    """Accept a WebSocket and greet. Raises HTTPForbidden for a web page.
-
-    No rule of browsers keeps pages from connecting to this machine. A browser always sends the
-    page's origin, and nothing else does.
-    """
-    if "Origin" in request.headers:
-        raise web.HTTPForbidden(text="a web page may not connect here\n")
-    socket = web.WebSocketResponse(
-        compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
-    )
-    await socket.prepare(request)
-    await socket.send_str(json.dumps({"yak": 1, "node": node, "cluster": cluster}))
-    return socket
+def greeting(node: NodeId, cluster: str) -> str:
+    """Return the text of the first frame."""
+    return json.dumps({"yak": 1, "node": node, "cluster": cluster})
 
 
 def read_greeting(text: object) -> Greeting:
-    """Return what the first frame says. Raises NotYak for anything but a greeting."""
+    """Return what :func:`greeting` was given. Raises NotYak for anything else."""
     try:
         if not isinstance(text, str):
             raise TypeError("no text")
