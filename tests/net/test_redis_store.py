@@ -137,8 +137,10 @@ def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
 def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
     """Method: SIGSTOP, calls on open and on new connections, SIGCONT; two beats must not be one."""
 
-    async def play(server: RedisServer, store: RedisStore) -> None:
+    async def prepare(store: RedisStore) -> None:
         await done(store, WRITE)
+
+    async def play(server: RedisServer, store: RedisStore) -> None:
         for turn in range(3):
             server.pause()
             calls = [store.call(RenewLease(f"{turn}.{i}", BrokerEpoch(1), None)) for i in range(3)]
@@ -155,6 +157,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             assert all(found.renewals_of(f"{turn}.{i}") in (0, 1) for i in range(3))
 
     with redis_server() as server:
+        with_store(server.url, LONG_US, prepare)
         with_store(server.url, SHORT_US, lambda store: play(server, store))
 
 
