@@ -43,7 +43,7 @@ class LogChecks:
         replica.moved = True
         self._check_produced(replica, node, effect.batches)
         if replica.asking is not None:
-            replica.written[replica.asking] = None
+            replica.written[replica.asking] = True
         if leads and node.log.pending_bytes > replica.append_bytes_max:
             self._overflow(
                 replica,
