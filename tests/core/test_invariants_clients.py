@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tests.core.invariants_fakes import broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.batch import Batch
-from yak_core.contract.client_calls import PollResult, SendResult
-from yak_core.contract.effects import Answer, AnswerLog, AppendLog
+from yak_core.contract.client_calls import PollResult, SendBatch, SendResult
+from yak_core.contract.effects import Answer, AnswerLog, AppendLog, Send
 from yak_core.contract.events import Called, Cancelled
 from yak_core.contract.messages import (
     FetchResponse,
     ListOffsetsRequest,
     ListOffsetsResponse,
+    ProduceRequest,
     ProduceResponse,
 )
 from yak_core.errors import ErrorCode, Outcome
@@ -207,6 +210,39 @@ def test_what_is_committed_is_not_reported_as_not_written() -> None:
     stage.commit(batch)
     with broken("HonestFailure"):
         stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+
+
+def test_a_copy_of_the_bytes_is_the_same_batch() -> None:
+    """A retry is found by content: the request may carry a copy of the bytes of the call."""
+    stage = Stage()
+    batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
+    stage.client("p1", Called(CallId(1), SendBatch(batch), 0))
+    copied = replace(batch, data=bytes(bytearray(batch.data)))
+    assert copied.data is not batch.data
+    request = ProduceRequest(1, Epoch(0), -1, 1, copied)
+    stage.client("p1", QUIET, Send("n1", request))
+    stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+    with broken("HonestFailure"):
+        stage.commit(batch)
+
+
+def test_equal_bytes_of_two_calls_are_two_batches() -> None:
+    """The first of two calls with equal bytes fails: only its own sequence must not be written."""
+    stage = Stage()
+    first = stage.batch(0, Epoch(1), producer=5, sequence=0)
+    second = replace(first, base_sequence=1)
+    with near_miss("HonestFailure"):
+        stage.send("p1", 1, second)
+        stage.send("p1", 2, first)
+        stage.send("p1", 1, second)
+        stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+        stage.commit(first)
+    stage = Stage()
+    stage.send("p1", 1, first)
+    stage.send("p1", 2, second)
+    stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+    with broken("HonestFailure"):
+        stage.commit(first)
 
 
 def test_an_unknown_outcome_may_be_either() -> None:

@@ -26,15 +26,68 @@ Attempt = tuple[int, int, int]
 """(producer id, producer epoch, base sequence) under which a batch was sent."""
 
 
-class ClientState:
-    """One client node's open calls. Payloads are told apart by identity: a retry keeps its own."""
+class OpenSend:
+    """A SendBatch call without an answer, and under what its batch was sent so far."""
 
-    __slots__ = ("config", "sends", "attempts")
+    __slots__ = ("batch", "attempts")
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.attempts: list[Attempt] = []
+
+
+class ClientState:
+    """One client node's open calls.
+
+    A ProduceRequest does not name its call, so ``by_content`` finds it by the bytes of the batch,
+    which a retry keeps. Calls with equal bytes are in the order in which they were made, which is
+    the order in which a producer first sends them.
+    """
+
+    __slots__ = ("config", "sends", "by_content")
 
     def __init__(self) -> None:
         self.config: ProducerConfig | None = None
-        self.sends: dict[CallId, Batch] = {}
-        self.attempts: dict[int, list[Attempt]] = {}
+        self.sends: dict[CallId, OpenSend] = {}
+        self.by_content: dict[bytes, list[OpenSend]] = {}
+
+    def begin(self, call: CallId, batch: Batch) -> None:
+        """The application asks for a send."""
+        send = self.sends[call] = OpenSend(batch)
+        same = self.by_content.get(batch.data)
+        if same is None:
+            self.by_content[batch.data] = [send]
+        else:
+            same.append(send)
+
+    def end(self, call: CallId) -> OpenSend | None:
+        """The call is answered: forget it; returns None if it is not open."""
+        send = self.sends.pop(call, None)
+        if send is not None:
+            same = self.by_content[send.batch.data]
+            same.remove(send)
+            if not same:
+                del self.by_content[send.batch.data]
+        return send
+
+    def attempted(self, batch: Batch) -> None:
+        """The batch was sent, for the first time or again.
+
+        An attempt that is not known belongs to the first call with these bytes that was not sent
+        yet, because a producer sends in order and retries under the same sequence. If all were
+        sent, the producer has changed the sequence of one of them: each may be the one.
+        """
+        attempt = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
+        same = self.by_content.get(batch.data, ())
+        for send in same:
+            if attempt in send.attempts:
+                return
+        for send in same:
+            if not send.attempts:
+                send.attempts.append(attempt)
+                return
+        for send in same:
+            send.attempts.append(attempt)
 
 
 class ClientChecks:
@@ -55,8 +108,7 @@ class ClientChecks:
         result = effect.result
         if type(result) is ProduceResponse:
             request = replica.calls.pop(effect.call, None)
-            written = effect.call in replica.written
-            replica.written.pop(effect.call, None)
+            written = replica.written.pop(effect.call, False)
             if request is None:
                 return
             if result.outcome == Outcome.WRITTEN:
@@ -113,43 +165,35 @@ class ClientChecks:
             state = self._clients[client] = ClientState()
         if type(event) is Called:
             if type(event.request) is SendBatch:
-                state.sends[event.call] = event.request.batch
+                state.begin(event.call, event.request.batch)
         elif type(event) is Started:
             state = self._clients[client] = ClientState()
             if isinstance(event.config, ProducerConfig):
                 state.config = event.config
         for effect in effects:
             if type(effect) is Send:
-                if type(effect.message) is ProduceRequest:
-                    self._on_attempt(state, effect.message.batch)
+                message = effect.message
+                if type(message) is ProduceRequest and message.batch.producer_id >= 0:
+                    state.attempted(message.batch)
             elif type(effect) is Answer:
                 if type(effect.result) is SendResult:
                     self._on_send_result(client, state, effect.call, effect.result)
                 elif type(effect.result) is PollResult:
                     self._on_poll_result(client, state, effect.result)
 
-    def _on_attempt(self, state: ClientState, batch: Batch) -> None:
-        if batch.producer_id < 0:
-            return
-        attempt = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
-        attempts = state.attempts.setdefault(id(batch.data), [])
-        if attempt not in attempts:
-            attempts.append(attempt)
-
     def _on_send_result(
         self, client: NodeId, state: ClientState, call: CallId, result: SendResult
     ) -> None:
-        batch = state.sends.pop(call, None)
-        if batch is None:
+        send = state.end(call)
+        if send is None:
             return
-        attempts = state.attempts.pop(id(batch.data), [])
         if result.outcome == Outcome.WRITTEN:
             if state.config is not None and state.config.acks == -1 and result.base_offset >= 0:
-                self._check_place(client, result.base_offset, batch.count)
+                self._check_place(client, result.base_offset, send.batch.count)
             return
         if result.outcome != Outcome.NOT_WRITTEN:
             return
-        for attempt in attempts:
+        for attempt in send.attempts:
             if self._ledger.is_behind(*attempt):
                 self.context.fail(
                     "HonestFailure",

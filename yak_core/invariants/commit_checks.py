@@ -25,7 +25,7 @@ class CommitChecks:
 
     def on_hw(self, replica: Replica, node: LiveBroker) -> None:
         """A high watermark moved."""
-        hw, old = node.hw, replica.hw
+        hw, old = node.log.hw, replica.hw
         log, ledger = replica.log, self._ledger
         leading = node.leading
         if hw < old and leading is not None:
@@ -39,15 +39,18 @@ class CommitChecks:
             self._unsound(replica, f"the end of a batch of its log, which ends at {log.leo}", hw)
         replica.hw = hw
         replica.hw_count = count
+        committed = ledger.links
         if leading is not None and hw > old:
-            self._check_justified(replica, node, leading, count)
+            complete = self._check_justified(replica, leading, count)
             if count > replica.acked:
                 replica.acked = count
-            if count > len(ledger.links):
+            if count > len(committed):
                 self._commit(replica, count)
-        if count > len(ledger.links):
+                if not complete:
+                    self.check_complete()
+        if count > len(committed):
             self._unsound(replica, f"at most the true high watermark {ledger.end}", hw)
-        if count and log.links[count - 1] != ledger.links[count - 1]:
+        if count and log.links[count - 1] != committed[count - 1]:
             self._disagrees(replica, count)
 
     def on_isr(self, replica: Replica, node: LiveBroker, leading: LiveLeader) -> None:
@@ -122,9 +125,11 @@ class CommitChecks:
 
     # -- parts of on_hw -------------------------------------------------------------------------
 
-    def _check_justified(
-        self, replica: Replica, node: LiveBroker, leading: LiveLeader, count: int
-    ) -> None:
+    def _check_justified(self, replica: Replica, leading: LiveLeader, count: int) -> bool:
+        """Judge a leader's new high watermark, the end of ``count`` batches.
+
+        Returns True if the present logs of all in ISR and ELR were found to hold these batches.
+        """
         partition = replica.partition
         assert partition is not None, "a leader's view is known before its high watermark moves"
         if len(partition.isr) < partition.effective_min_isr:
@@ -133,12 +138,13 @@ class CommitChecks:
                 f"{partition.effective_min_isr} members in the ISR",
                 f"it is {partition.isr}",
             )
-        hw = replica.hw
+        hw, quorum, progress_of = replica.hw, replica.quorum, leading.progress
         link = replica.log.links[count - 1]
-        for member in replica.quorum:
+        seen = True
+        for member in quorum:
             broker_epoch = member.broker_epoch
             if member is not replica:
-                progress = leading.progress[member.node_id]
+                progress = progress_of[member.node_id]
                 # The start that acknowledged: the leader may know of it before the record does.
                 broker_epoch = progress.broker_epoch
                 if progress.match < hw:
@@ -148,11 +154,20 @@ class CommitChecks:
                         f"it has shown {progress.match}",
                     )
             if broker_epoch != member.broker_epoch or not _has(member, count, link):
+                seen = False
                 self._check_holds(replica, member, broker_epoch, count)
-        if self.context.recorded_leader() is replica:
-            for member, broker_epoch in self.context.members:
-                if broker_epoch != member.broker_epoch or not _has(member, count, link):
-                    self._check_holds(replica, member, broker_epoch, count)
+        if self.context.recorded_leader() is not replica:
+            return False
+        complete = True
+        for member, broker_epoch in self.context.members:
+            if broker_epoch != member.broker_epoch or not (
+                (seen and member in quorum) or _has(member, count, link)
+            ):
+                complete = False
+                self._check_holds(replica, member, broker_epoch, count)
+            elif not member.up:
+                complete = False  # The log on its disk decides.
+        return complete
 
     def _check_holds(
         self, replica: Replica, member: Replica, broker_epoch: BrokerEpoch, count: int
@@ -184,7 +199,6 @@ class CommitChecks:
             if batch.producer_id >= 0 and (self.failed or not ledger.is_next(batch)):
                 self._check_sequence(replica, batch)
             ledger.commit(batch, log.links[index])
-        self.check_complete()
 
     def _check_sequence(self, replica: Replica, batch: Batch) -> None:
         ledger = self._ledger

@@ -6,9 +6,10 @@ Must never compare two whole logs: by LogMatching one batch stands for everythin
 from __future__ import annotations
 
 from yak_core.batch import Batch
-from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
+from yak_core.contract.effects import AppendLog, FlushLog, Send, SendLog, TruncateLog
+from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.contract.messages import ReplicateAck
-from yak_core.ids import Epoch, NodeId, OpId
+from yak_core.ids import NodeId
 from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
 
@@ -42,7 +43,7 @@ class LogChecks:
         replica.moved = True
         self._check_produced(replica, node, effect.batches)
         if replica.asking is not None:
-            replica.written[replica.asking] = None
+            replica.written[replica.asking] = True
         if leads and node.log.pending_bytes > replica.append_bytes_max:
             self._overflow(
                 replica,
@@ -75,20 +76,29 @@ class LogChecks:
         """When this completes, all that is in the log now is durable."""
         replica.log.flushes[effect.op] = len(replica.log.links)
 
-    def on_flushed(self, replica: Replica, node: LiveBroker, op: OpId) -> None:
-        """A flush ended: what was in the log when it was ordered is durable."""
-        log = replica.log
-        log.flushed(op)
-        claimed = node.log.durable_end
-        if claimed > (log.ends[log.durable - 1] if log.durable else 0):
-            self._misshapen(
-                replica,
-                f"{log.durable_end} to be the end of what is flushed",
-                f"it believes in {claimed}",
-            )
+    def on_disk_done(self, replica: Replica, node: LiveBroker, event: DiskDone) -> None:
+        """A disk order ended; after a flush, what was in the log at its order is durable."""
+        log, op = replica.log, event.op
+        if op in log.flushes:
+            durable = log.flushed(op)
+            claimed = node.log.durable_end
+            if claimed > (log.ends[durable - 1] if durable else 0):
+                self._misshapen(
+                    replica,
+                    f"{log.durable_end} to be the end of what is flushed",
+                    f"it believes in {claimed}",
+                )
+        elif type(event.result) is NoSpace:
+            replica.starved = True
+            log.found_no_space(op)
+        else:
+            log.appends.pop(op, None)
 
-    def on_ack(self, replica: Replica, ack: ReplicateAck) -> None:
-        """A follower claims to hold the leader's log below ``match``."""
+    def on_send(self, replica: Replica, node: LiveBroker, effect: Send) -> None:
+        """A message goes out; in an ack a follower claims to hold the leader's log so far."""
+        ack = effect.message
+        if type(ack) is not ReplicateAck:
+            return
         log, match = replica.log, ack.match
         ends = log.ends
         if ends and ends[-1] == match:
@@ -99,7 +109,7 @@ class LogChecks:
                 self._lies(replica, ack, f"its log ends at {log.leo}")
         if count:
             epoch = log.batches[count - 1].epoch
-            if not self._ledger.leader_has(ack.epoch, count - 1, Epoch(epoch)):
+            if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
                 self._lies(replica, ack, f"its record below {match} is of epoch {epoch}")
             if count > log.durable and replica.flush_each:
                 self._lies(replica, ack, f"only what is below {log.durable_end} is flushed")
@@ -107,7 +117,8 @@ class LogChecks:
                 replica.acked = count
         key = (ack.broker_epoch, ack.epoch)
         acked_ends = replica.acked_ends
-        if key not in acked_ends or match > acked_ends[key]:
+        known = acked_ends.get(key)
+        if known is None or match > known:
             acked_ends[key] = match
 
     def check_evidence(self, replica: Replica, leading: LiveLeader, peer: NodeId) -> None:
@@ -129,9 +140,10 @@ class LogChecks:
     def on_send_log(self, replica: Replica, node: LiveBroker, effect: SendLog) -> None:
         """Another message with batches goes out: the window holds it."""
         leading = node.leading
-        if leading is None or effect.peer not in leading.progress:
+        progress = None if leading is None else leading.progress.get(effect.peer)
+        if progress is None:
             return
-        waiting = len(leading.progress[effect.peer].inflight)
+        waiting = len(progress.inflight)
         if waiting > replica.window_messages:
             self._overflow(
                 replica, f"{replica.window_messages} messages on their way", f"{waiting} were"
@@ -141,7 +153,8 @@ class LogChecks:
         """The log moved: does the broker's own picture of it agree?"""
         replica.moved = False
         log, live = replica.log, node.log
-        leo = log.ends[-1] if log.ends else 0
+        ends = log.ends
+        leo = ends[-1] if ends else 0
         if live.leo != leo:
             self._misshapen(replica, f"log end {leo}", f"it believes in {live.leo}")
         if not live.durable_end <= live.appended_end <= leo:
@@ -150,20 +163,20 @@ class LogChecks:
                 "durable end <= appended end <= log end",
                 f"they are {live.durable_end}, {live.appended_end}, {leo}",
             )
-        if node.hw > leo:
+        if live.hw > leo:
             self.context.fail(
                 "HwSound",
                 replica.node_id,
                 f"no high watermark above the log's end {leo}",
-                f"it is {node.hw}",
+                f"it is {live.hw}",
             )
         if replica.refold:
             replica.refold = False
             self._check_epochs(replica, node)
             self._check_producers(replica, node)
             return
-        known = live.epochs.epochs
-        if len(known) != len(log.run_epochs) or known[-1] != log.run_epochs[-1]:
+        known, epochs = live.epochs.epochs, log.run_epochs
+        if len(known) != len(epochs) or known[-1] != epochs[-1]:
             self._check_epochs(replica, node)
 
     # -- the folds ------------------------------------------------------------------------------

@@ -22,13 +22,12 @@ from yak_core.contract.events import (
     DiskDone,
     Event,
     MetaReply,
-    NoSpace,
     Received,
     Started,
     TimerFired,
 )
 from yak_core.contract.host import Host
-from yak_core.contract.messages import ListOffsetsRequest, ProduceRequest, ReplicateAck
+from yak_core.contract.messages import ListOffsetsRequest, ProduceRequest
 from yak_core.ids import Micros, NodeId, Offset
 from yak_core.invariants.client_checks import ClientChecks
 from yak_core.invariants.commit_checks import CommitChecks
@@ -86,7 +85,7 @@ class Invariants:
             TruncateLog: self._logs.on_truncate,
             FlushLog: self._logs.on_flush,
             SendLog: self._logs.on_send_log,
-            Send: self._on_send,
+            Send: self._logs.on_send,
             Answer: self._put_off,
             AnswerLog: self._put_off,
             Halt: self._put_off,
@@ -138,7 +137,7 @@ class Invariants:
         kind = type(event)
         stale = False
         if kind is DiskDone:
-            self._on_disk_done(replica, node, event)  # type: ignore[arg-type]
+            self._logs.on_disk_done(replica, node, event)  # type: ignore[arg-type]
         elif kind is Received:
             stale = event.message.epoch < replica.epoch  # type: ignore[union-attr]
         elif kind is not TimerFired and kind is not MetaReply:
@@ -153,7 +152,7 @@ class Invariants:
         ):
             self._states.on_turn(replica, node)
         if leading is not None and (
-            node.partition is not replica.partition or leading.pending_isr != replica.pending
+            node.partition is not replica.partition or leading.pending_isr is not replica.pending
         ):
             self._commits.on_isr(replica, node, leading)
             for peer in leading.progress:
@@ -166,32 +165,21 @@ class Invariants:
                     check(replica, node, effect)  # type: ignore[operator]
         # A node that died within the step knows of orders that were never given; its word to others
         # was, so what it led and committed still counts.
-        alive = host.alive
-        if replica.moved and alive:
+        if replica.moved and host.alive:
             self._logs.check_moved(replica, node)
         if stale:
             self._check_unmoved(replica, node, event, effects)
-        if node.log.hw != replica.hw and (alive or leading is not None):
+        if node.log.hw != replica.hw and (leading is not None or host.alive):
             self._commits.on_hw(replica, node)
         if kind is Received:
             if leading is not None:
                 self._logs.check_evidence(replica, leading, event.src)  # type: ignore[union-attr]
         elif kind is Called:
             self._check_waiting(replica)
-        if self._late:
+        if effects and self._late:
             self._on_late(replica, node)
 
     # -- events ---------------------------------------------------------------------------------
-
-    def _on_disk_done(self, replica: Replica, node: LiveBroker, event: DiskDone) -> None:
-        log, op = replica.log, event.op
-        if op in log.flushes:
-            self._logs.on_flushed(replica, node, op)
-        elif type(event.result) is NoSpace:
-            replica.starved = True
-            log.found_no_space(op)
-        elif op in log.appends:
-            del log.appends[op]
 
     def _on_other(self, replica: Replica, host: Host, event: Event) -> None:
         if type(event) is Called:
@@ -266,10 +254,6 @@ class Invariants:
             )
 
     # -- effects --------------------------------------------------------------------------------
-
-    def _on_send(self, replica: Replica, node: LiveBroker, effect: Send) -> None:
-        if type(effect.message) is ReplicateAck:
-            self._logs.on_ack(replica, effect.message)
 
     def _put_off(self, replica: Replica, node: LiveBroker, effect: Effect) -> None:
         """Answers are judged by what is committed after the whole step."""

@@ -165,7 +165,7 @@ class Replica:
         self.acked_ends: dict[tuple[BrokerEpoch, Epoch], Offset] = {}
         self.tainted = False
         self.calls: dict[CallId, ProduceRequest] = {}
-        self.written: dict[CallId, None] = {}
+        self.written: dict[CallId, bool] = {}
         self.asking: CallId | None = None
         self.asked_latest: CallId | None = None
         self.moved = False

@@ -108,9 +108,14 @@ class ShadowLog:
         for op, count in self.flushes.items():
             self.flushes[op] = min(count, keep)
 
-    def flushed(self, op: OpId) -> None:
-        """A flush has completed: what there was when it was ordered is durable."""
-        self.durable = max(self.durable, min(self.flushes.pop(op), self.written))
+    def flushed(self, op: OpId) -> int:
+        """Make durable what there was when this flush was ordered; returns ``durable``."""
+        count = self.flushes.pop(op)
+        if count > self.written:
+            count = self.written
+        if count > self.durable:
+            self.durable = count
+        return self.durable
 
     def found_no_space(self, op: OpId) -> None:
         """An append has failed: its batches and all behind them are not on the disk."""
