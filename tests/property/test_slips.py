@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import Phase, given, seed, settings
 
-from tests.property.mutants import PROTOCOL
 from tests.property.openings import Opening
 from tests.property.slips import SLIPS, is_own_check
 from tests.property.walks import Shape, moves, openings, run, shapes
 from tests.property.watch import Counts
+from yak_core.rules import Rules
 
 WALKS_MAX = 20
 
@@ -30,7 +30,7 @@ def test_each_slip_is_noticed_first_by_the_broker(
         if raised:
             return
         try:
-            run(PROTOCOL, shape, opening, data, Counts())
+            run(Rules(), shape, opening, data, Counts())
         except AssertionError as error:
             raised.append(error)
 

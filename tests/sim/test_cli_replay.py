@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from scenarios.leader_failover import leader_failover
 from tests.core.trace_edits import alone, edited, short_run
-from tests.scenarios.broken import ACK_OWN_END
+from tests.mutants import MUTANTS
 from yak_cli import main
 from yak_core.trace.reader import encode_trace
 from yak_core.trace.recorder import Header, Trace
@@ -196,7 +196,9 @@ def test_damage_and_what_cannot_be_read_have_their_exit_codes(tmp_path: Path) ->
 def test_other_programs_get_the_results(tmp_path: Path, broken: bool) -> None:
     """Goal: `yak demo` can ask, too. Method: the function behind the command, two files."""
     paths = [kept(tmp_path / name, lines_of()) for name in ("a.jsonl", "b.jsonl")]
-    results = list(replay_paths(paths, ACK_OWN_END if broken else None))
+    results = list(
+        replay_paths(paths, MUTANTS["commit what one replica has"].variant if broken else None)
+    )
     assert [result.path for result in results] == paths
     assert [result.identical for result in results] == [not broken] * 2
     assert [result.exit_code for result in results] == [int(broken)] * 2

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from tests.mutants import MUTANTS
 from yak_core.contract.host import Host
 from yak_core.errors import Outcome
 from yak_core.invariants import InvariantViolated
@@ -235,21 +235,13 @@ def test_a_scenario_without_a_yield_is_one_too() -> None:
 
 
 def test_a_violation_ends_the_run_and_names_everything() -> None:
-    """Goal: invariant, event, node, expected, happened, rule. Method: a leader that is hasty.
-
-    The rule that the high watermark is a minimum is replaced: it is the leader's own end.
-    """
-
-    def own_end(hw: int, _isr: object, _all: object, known: Mapping[str, int], _min: int) -> int:
-        return max(hw, *known.values())
-
-    hasty = replace(Rules(), advance_high_watermark=own_end)
+    """Goal: invariant, event, node, expected, happened, rule. Method: commit without the ISR."""
 
     def story(world: World) -> Script:
         world.producer(values=100)
         yield world.at(seconds=5)
 
-    result = run_scenario(scenario()(story), rules=hasty)
+    result = run_scenario(scenario()(story), rules=MUTANTS["commit what one replica has"].variant)
     assert result.valid is False
     (found,) = result.violations
     assert set(found) == {"invariant", "event", "node", "expected", "happened", "rule"}

@@ -1,0 +1,198 @@
+"""The mutants: variants of ``Rules`` in which one decision is wrong, and what detects each of them.
+
+Golden scripts, random walks, the simulator and the scenarios select from this one table, by a
+column or by name. A scenario's own test says which of its claims fails under which mutant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+from yak_core import rules as right
+from yak_core.ids import Micros, Offset
+from yak_core.log.producers import ProducerEntry, ProducerTable
+from yak_core.rules import AfterUnknown, ReplicateDecision, Rules, SequenceCheck, SequenceResult
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A wrong variant of the rules; an empty column means that no such test uses the mutant."""
+
+    rule: str
+    """The protocol's rule that the variant breaks, R0 to R17."""
+    flaws: tuple[str, ...]
+    """Numbers of docs/flaws.md; empty for a mistake that has no number."""
+    variant: Rules
+    golden: tuple[str, ...] = ()
+    """Golden scripts that show something else under the variant."""
+    invariants: tuple[str, ...] = ()
+    """Invariants that guard the decision: one of them breaks in walks and in the simulator."""
+    seed: int = 0
+    """First seed of the simulator that broke an invariant; it only saves time."""
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Names of the entries of ``Rules`` that the variant replaces."""
+        return tuple(
+            field.name
+            for field in fields(Rules)
+            if getattr(self.variant, field.name) is not field.default
+        )
+
+
+def _always(*_facts: object) -> bool:
+    return True
+
+
+def _never(*_facts: object) -> bool:
+    return False
+
+
+def _lag_by_count(records_max: int) -> Callable[[Micros, Micros, Offset, Offset, Micros], bool]:
+    return lambda now, caught_up_at, match, leo, lag_us: leo - match > records_max
+
+
+MUTANTS: dict[str, Mutant] = {
+    "any other record is newer": Mutant("R0", ("F59",),
+        Rules(is_newer=lambda known, seen: seen != known),
+        golden=("late_record_changes_nothing",)),
+    "never superseded": Mutant("R1", (),
+        Rules(is_superseded=_never),
+        golden=("another_process_with_this_id_ends_this_one",)),
+    "epoch start not noted": Mutant("R2", ("F04",),
+        Rules(note_epoch_start=lambda epochs, epoch, leo: None),
+        golden=("new_leader_notes_its_start_before_it_writes",)),
+    # The log is truncated once in an epoch, and by nothing but the high watermark.
+    "truncate by HW only": Mutant("R3", ("F01",),
+        Rules(truncation_point=lambda epochs, leo, hw, first_of_epoch, message: (
+            hw if first_of_epoch else leo
+        )),
+        golden=("follower_truncates_what_disagrees_not_by_high_watermark",)),
+    # Kafka before KIP-101.
+    "truncate by HW": Mutant("R3", ("F01",),
+        Rules(truncation_point=lambda epochs, leo, hw, first_of_epoch, message: (
+            hw if first_of_epoch
+            else right.truncation_point(epochs, leo, hw, first_of_epoch, message)
+        )),
+        invariants=("NoCutBelowCommitted",), seed=3),
+    "no truncation": Mutant("R3", (),
+        Rules(
+            truncation_point=lambda epochs, leo, hw, first_of_epoch, message: leo,
+            conflict_point=lambda epochs, leo, message: leo)),
+    "truncate before comparing": Mutant("R3", ("F11",),
+        Rules(conflict_point=lambda epochs, leo, message: (
+            min(leo, message.prev_offset) if message.batches else leo
+        )),
+        golden=("follower_compares_before_it_truncates",)),
+    "accept any Replicate": Mutant("R3", ("F39",),
+        Rules(accept_replicate=lambda mine, my_leader, epoch, leader: ReplicateDecision.ACCEPT),
+        golden=("follower_refuses_an_epoch_that_is_over",)),
+    # A newer epoch is still adopted; a second leader of the own epoch is accepted as well.
+    "accept any Replicate up to the own epoch": Mutant("R3", ("F39", "F81"),
+        Rules(accept_replicate=lambda mine, my_leader, epoch, leader: (
+            ReplicateDecision.ACCEPT if epoch <= mine else ReplicateDecision.ADOPT
+        ))),
+    # Neither the epoch of a message nor, against R4, that of an ack is compared.
+    "no epoch fencing": Mutant("R3", ("F39", "F40"),
+        Rules(
+            accept_replicate=lambda mine, my_leader, epoch, leader: (
+                ReplicateDecision.ACCEPT if epoch < mine
+                else right.accept_replicate(mine, my_leader, epoch, leader)
+            ),
+            accept_ack=_always),
+        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=120),
+    "ack own LEO": Mutant("R3", ("F10",),
+        Rules(ack_position=lambda verified, leo: leo),
+        golden=("ack_names_what_was_verified",),
+        invariants=("AckIsVerified",), seed=58),
+    "follower's HW up to its LEO": Mutant("R3", ("F08",),
+        Rules(follower_high_watermark=lambda hw, leader_hw, verified, leo: (
+            max(hw, min(leader_hw, leo))
+        )),
+        golden=("follower_bounds_its_hw_by_what_it_verified",)),
+    "accept any ack": Mutant("R4", ("F40",),
+        Rules(accept_ack=_always),
+        golden=("ack_of_another_epoch_does_not_count",)),
+    "progress across incarnations": Mutant("R4", ("F22",),
+        Rules(progress_survives=_always),
+        golden=("earlier_life_of_a_follower_counts_for_nothing",),
+        invariants=("ProgressIsEvidence", "IsrAdmission"), seed=2),
+    # A proposed member does not count for the high watermark, as before KIP-497.
+    "committed ISR only": Mutant("R5", ("F15",),
+        Rules(advance_high_watermark=lambda hw, committed, maximal, positions, min_isr: (
+            right.advance_high_watermark(hw, committed, committed, positions, min_isr)
+        )),
+        golden=("hw_waits_for_a_proposed_member",),
+        invariants=("HwJustified",), seed=16),
+    "commit below min ISR": Mutant("R5", ("F26",),
+        Rules(advance_high_watermark=lambda hw, committed, maximal, positions, min_isr: (
+            right.advance_high_watermark(hw, committed, maximal, positions, 0)
+        )),
+        golden=("hw_stands_still_below_min_isr",)),
+    "commit what one replica has": Mutant("R5", (),
+        Rules(advance_high_watermark=lambda hw, committed, maximal, positions, min_isr: (
+            max([hw, *positions.values()])
+        ))),
+    "lag of more than ten records": Mutant("R6", ("F32",),
+        Rules(in_lag=_lag_by_count(10)),
+        golden=("lag_is_measured_in_time",)),
+    "lag of more than two records": Mutant("R6", ("F32",),
+        Rules(in_lag=_lag_by_count(2))),
+    "never in lag": Mutant("R6", (),
+        Rules(in_lag=_never)),
+    # The high watermark is enough to join the ISR, as before KAFKA-7128.
+    "expand before the epoch's start": Mutant("R7", ("F14",),
+        Rules(may_join=lambda view: right.may_join(replace(view, epoch_start=0))),
+        golden=("follower_joins_at_the_start_of_the_epoch",),
+        invariants=("IsrAdmission",), seed=55),
+    "join below min ISR while behind": Mutant("R7", ("F31",),
+        Rules(may_join=lambda view: right.may_join(replace(view, in_time=True))),
+        golden=("below_min_isr_a_follower_joins_when_caught_up",)),
+    "time-out treated as failure": Mutant("R8", ("F18",),
+        Rules(after_unknown=lambda kind: AfterUnknown.FORGET),
+        golden=("proposal_without_an_answer_may_have_happened",),
+        invariants=("PendingKept",)),
+    "remember one batch": Mutant("R9", ("F68",),
+        Rules(accept_sequence=lambda known, batch: right.accept_sequence(
+            known and ProducerEntry(known.epoch, known.batches[-1:]), batch
+        )),
+        golden=("five_batches_in_flight_are_remembered",)),
+    "accept any sequence": Mutant("R9", ("F66", "F67"),
+        Rules(accept_sequence=lambda known, batch: SequenceCheck(SequenceResult.ACCEPT)),
+        golden=("batch_that_overtook_another_is_refused",)),
+    "producer table not rebuilt": Mutant("R9", ("F70",),
+        Rules(producers_after_truncation=lambda rebuilt, current: current),
+        golden=("truncated_batch_is_forgotten_by_its_producer_table",),
+        invariants=("ProducerTableIsFold",)),
+    "new leader knows no producer": Mutant("R9", ("F69",),
+        Rules(producers_of_new_leader=lambda followed: ProducerTable()),
+        golden=("new_leader_recognises_retries",)),
+    "request outlives its epoch": Mutant("R10", ("F58",),
+        Rules(survives_step_down=_always),
+        golden=("waiting_request_does_not_outlive_its_epoch",)),
+    # ``confirm`` matters only for a request that outlives its epoch.
+    "request confirmed in another epoch": Mutant("R10", ("F58",),
+        Rules(survives_step_down=_always, confirm=lambda waiting, epoch, end, hw: hw >= end)),
+    "read up to the LEO": Mutant("R11", (),
+        Rules(readable_end=lambda hw, leo: leo),
+        golden=("reader_sees_committed_records_only",)),
+    "no position diverges": Mutant("R11", ("F55",),
+        Rules(diverged=lambda epochs, leo, offset, last_epoch: -1),
+        golden=("reader_is_told_when_its_position_diverged",)),
+    "latest offset is the HW": Mutant("R12", ("F53",),
+        Rules(latest_offset=lambda hw, epoch_start: hw),
+        golden=("latest_offset_waits_for_the_epochs_start",)),
+    "campaign against a live leader": Mutant("R14", (),
+        Rules(may_campaign=lambda view: view.in_isr or view.in_elr),
+        golden=("outage_of_the_store_deposes_nobody",)),
+    "all acks past the lease": Mutant("R15", (),
+        Rules(serves_acks=_always),
+        golden=("leader_past_its_lease_takes_acks_all_only",)),
+    "no stepping down": Mutant("R16", (),
+        Rules(must_step_down=_never),
+        golden=("leader_steps_down_on_a_higher_epoch",)),
+    "every restart is clean": Mutant("R17", ("F28", "F29", "F63"),
+        Rules(is_clean=_always),
+        golden=("unclean_restart_leaves_isr_and_elr", "clean_marker_is_used_up_first")),
+}  # fmt: skip
