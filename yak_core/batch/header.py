@@ -25,7 +25,6 @@ and leaves the payload alone; the edge writes the position into the bytes when i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from struct import Struct
 from typing import TypeAlias
 
@@ -174,11 +173,15 @@ def seal(
     rest = rest[_COUNT_AT:]
     crc = crc32c(rest, crc32c(middle))
     front = _FRONT.pack(batch.base_offset, batch.size - LENGTH_EXCLUDES, batch.epoch, MAGIC, crc)
-    return replace(
-        batch,
+    return Batch(
+        base_offset=batch.base_offset,
+        epoch=batch.epoch,
+        count=batch.count,
         producer_id=producer_id,
         producer_epoch=producer_epoch,
         base_sequence=base_sequence,
+        max_timestamp=batch.max_timestamp,
+        size=batch.size,
         crc=crc,
         data=b"".join((front, middle, rest)),
     )

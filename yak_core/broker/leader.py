@@ -231,8 +231,9 @@ class Leader:
     # -- the high watermark ---------------------------------------------------------------------
 
     def on_log_progress(self) -> None:
-        """The own position moved: the leader is a follower of itself (F61)."""
-        self.advance()
+        """The own position may have moved: the leader is a follower of itself (F61)."""
+        if self.log.position > self.log.hw:
+            self.advance()
 
     def positions(self) -> dict[NodeId, Offset]:
         """What each replica is known to hold; without those who proved nothing."""
