@@ -39,6 +39,12 @@ def test_batches_print_all_rows() -> None:
     assert len(lines) == 10
 
 
+def test_waiting_calls_print_their_row() -> None:
+    (line,) = lines_of("benchmarks.waiting", "--quick")
+    check(line)
+    assert line["figure"] == "flat_waiting_calls_per_cpu_s"
+
+
 def test_rounds_are_interleaved_and_their_median_counts() -> None:
     order: list[str] = []
 
