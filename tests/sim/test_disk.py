@@ -5,14 +5,16 @@ Method: a disk alone, with fixed latencies and a list of what it reported.
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass
 
 import pytest
 
 from tests.sim.echo_nodes import batch_at
-from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk, NoSpace
 from yak_core.ids import LogGeneration, OpId
+from yak_core.manual.disk import ManualDisk
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import RandomChoices, ReplayChoices
 from yak_sim.physics.clock import Clock
@@ -219,6 +221,53 @@ def test_a_full_disk_refuses_and_leaves_no_gap() -> None:
     it.run(1_000)
     assert [type(done.result) for _, done in it.done] == [NoSpace, NoSpace, DiskOk]
     assert it.disk.image.leo == it.disk.tail.leo == 1
+
+
+def drawn(chance: random.Random, op: int, end: int) -> DiskOrder:
+    """An order for a log that ends at ``end`` once all earlier orders are performed."""
+    generation = LogGeneration(0)
+    kind = chance.choice(("append", "append", "append", "flush", "truncate", "save"))
+    if kind == "append":
+        batches = tuple(batch_at(end + at, b"%d" % op) for at in range(chance.randint(1, 3)))
+        return AppendLog(OpId(op), generation, batches)
+    if kind == "flush":
+        return FlushLog(OpId(op), generation)
+    if kind == "truncate":
+        return TruncateLog(OpId(op), generation, chance.randint(max(0, end - 4), end))
+    return SaveState(OpId(op), "k", chance.choice((None, b"%d" % op)))
+
+
+def content(image: DiskImage) -> tuple[object, ...]:
+    return (image.batches, image.ends, image.durable_count, image.ghosts, image.saved)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_manual_disk_performs_a_queue_as_the_simulated_disk_does(seed: int) -> None:
+    """Goal: one meaning of a queue. Method: random orders to both, at times without space."""
+    chance = random.Random(seed)
+    it, manual = bench(), ManualDisk()
+    give = {
+        AppendLog: it.disk.append,
+        FlushLog: it.disk.flush,
+        TruncateLog: it.disk.truncate,
+        SaveState: it.disk.save,
+    }
+    for op in range(200):
+        order = drawn(chance, op, manual.tail.leo)
+        give[type(order)](order, -1)  # type: ignore[operator]
+        manual.issue(order, -1)
+        while len(manual.queue) > 6 or (manual.queue and chance.random() < 0.4):
+            it.disk.full = chance.random() < 0.2
+            count = len(it.done)
+            while len(it.done) == count:
+                it.run(it.clock.now() + 1)
+            manual.perform(it.disk.full)
+            done = manual.take()
+            assert done is not None
+            assert (done.order.op, done.result) == (it.done[-1][1].op, it.done[-1][1].result)
+            assert content(manual.image) == content(it.disk.image)
+            assert manual.tail.batches == it.disk.tail.batches
+    assert any(isinstance(done.result, NoSpace) for _, done in it.done)
 
 
 def test_losses_have_names() -> None:

@@ -140,6 +140,9 @@ class Exit:
     clean: bool
 
 
+DiskOrder: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
+"""What changes a disk; a broker's orders are performed and complete in the order of their issue."""
+
 Effect: TypeAlias = (
     Send
     | SetTimer

@@ -8,17 +8,13 @@ can fall between them.
 
 from __future__ import annotations
 
-from typing import TypeAlias
-
 from yak_core.batch import Batch
-from yak_core.contract.effects import AppendLog, FlushLog, SaveState, SendLog, TruncateLog
-from yak_core.contract.events import DiskOk, DiskResult, NoSpace
+from yak_core.contract.effects import DiskOrder, SaveState, SendLog
+from yak_core.contract.events import DiskResult, NoSpace
 from yak_core.fork import fork_of
 from yak_core.ids import Offset
 from yak_core.model.disk import DiskImage
 from yak_core.value import value
-
-DiskOrder: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
 
 
 @value
@@ -55,11 +51,8 @@ class ManualDisk:
         """Put an order at the end of the queue; reads see its effect from now on."""
         if not isinstance(order, SaveState):
             self.generation = max(self.generation, order.generation)
-        if isinstance(order, AppendLog):
-            if order.batches[0].base_offset == self.tail.leo or not self._doomed():
-                self.tail.append(order.batches)
-        elif isinstance(order, TruncateLog):
-            self.tail.truncate(order.end)
+        fits = not isinstance(self.tail.perform(order), NoSpace)
+        assert fits or self._has_failed(), "a log has no gaps"
         self.queue.append(PendingOrder(order, cause, None))
 
     def issue_read(self, order: SendLog, cause: int) -> None:
@@ -80,12 +73,10 @@ class ManualDisk:
         """
         for at, pending in enumerate(self.queue):
             if pending.result is None:
-                done = PendingOrder(
-                    pending.order, pending.cause, self._act(pending.order, no_space)
-                )
-                self.queue[at] = done
-                if isinstance(done.result, NoSpace):
-                    self._rebuild_tail()
+                result = self.image.perform(pending.order, no_space)
+                self.queue[at] = done = PendingOrder(pending.order, pending.cause, result)
+                if isinstance(result, NoSpace):
+                    self.tail = self.image.after(later.order for later in self.queue[at + 1 :])
                 return done
         return None
 
@@ -103,32 +94,6 @@ class ManualDisk:
         self.reads = []
         self.generation = 0
 
-    def _act(self, order: DiskOrder, no_space: bool) -> DiskResult:
-        if isinstance(order, AppendLog):
-            if no_space or order.batches[0].base_offset != self.image.leo:
-                return NoSpace()
-            self.image.append(order.batches)
-        elif isinstance(order, TruncateLog):
-            self.image.truncate(order.end)
-        elif isinstance(order, FlushLog):
-            self.image.flush()
-        else:
-            self.image.save(order.key, order.value)
-        return DiskOk()
-
-    def _doomed(self) -> bool:
-        """Whether the node does not know yet that an append failed, so that its end is not ours."""
+    def _has_failed(self) -> bool:
+        """Whether an append failed and the node, not yet notified, continues from its end."""
         return any(isinstance(pending.result, NoSpace) for pending in self.queue)
-
-    def _rebuild_tail(self) -> None:
-        """What the disk will hold once the queue is done, now that an append has failed."""
-        tail = fork_of(self.image)
-        for pending in self.queue:
-            if pending.result is not None:
-                continue
-            order = pending.order
-            if isinstance(order, AppendLog) and order.batches[0].base_offset == tail.leo:
-                tail.append(order.batches)
-            elif isinstance(order, TruncateLog):
-                tail.truncate(order.end)
-        self.tail = tail

@@ -2,18 +2,28 @@
 
 The image has a written state and a durable state. A flush makes them equal; a crash may go back
 to the durable one, in whole or in part. Cutting durable batches without a flush leaves them as
-ghosts, which reappear when the cut is lost in a crash, as file systems do. The Manual and the Sim
-backend share this model; the real one has files.
+ghosts, which reappear when the cut is lost in a crash, as file systems do.
+
+The Manual and the Sim backend share this model; the real one has files. A backend holds the queue
+of orders and decides when each is performed. The image decides what an order changes, which
+appends are refused, and how the log ends once the rest of the queue is performed.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from yak_core.batch import Batch
-from yak_core.contract.events import Recovered
+from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, TruncateLog
+from yak_core.contract.events import DiskOk, DiskResult, NoSpace, Recovered
+from yak_core.fork import fork_of
 from yak_core.ids import Epoch, Offset
+
+_DONE: Final = DiskOk()
+_NO_SPACE: Final = NoSpace()
 
 
 class DiskImage:
@@ -39,6 +49,31 @@ class DiskImage:
     def durable_end(self) -> Offset:
         """End of what a crash cannot take away."""
         return self.ends[self.durable_count - 1] if self.durable_count else self.log_start
+
+    def perform(self, order: DiskOrder, no_space: bool = False) -> DiskResult:
+        """Perform one order and return its result, DiskOk or NoSpace.
+
+        An append fails, and changes nothing, if ``no_space`` is set or if it would leave a gap
+        because an append before it failed.
+        """
+        if isinstance(order, AppendLog):
+            if no_space or order.batches[0].base_offset != self.leo:
+                return _NO_SPACE
+            self.append(order.batches)
+        elif isinstance(order, FlushLog):
+            self.flush()
+        elif isinstance(order, TruncateLog):
+            self.truncate(order.end)
+        else:
+            self.save(order.key, order.value)
+        return _DONE
+
+    def after(self, orders: Iterable[DiskOrder]) -> DiskImage:
+        """Return a copy in which these orders are performed; an append that leaves a gap is not."""
+        image = fork_of(self)
+        for order in orders:
+            image.perform(order)
+        return image
 
     def append(self, batches: tuple[Batch, ...]) -> None:
         """Write batches at the end; they are lost in a crash until the next flush."""

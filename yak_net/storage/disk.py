@@ -23,15 +23,14 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from yak_core.batch import Batch, BatchError
-from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
+from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.ids import LogGeneration, Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage
 from yak_net.storage.tail import Tail, joined, positioned
 
-Order: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
-Completion: TypeAlias = tuple[Order, DiskResult, Offset]
+Completion: TypeAlias = tuple[DiskOrder, DiskResult, Offset]
 OnDone: TypeAlias = Callable[[OpId, LogGeneration, DiskResult], None]
 OnFatal: TypeAlias = Callable[[str], None]
 OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
@@ -87,7 +86,7 @@ class BrokerDisk:
         self._loop = asyncio.get_running_loop()
         self._group_bytes = group_bytes
         self._tail = Tail(storage.log.start, storage.log.end, cache_bytes)
-        self._pending: deque[Order] = deque()
+        self._pending: deque[DiskOrder] = deque()
         self._cuts_issued = 0
         self._cuts_done = 0
         self._refused = False
@@ -96,7 +95,7 @@ class BrokerDisk:
         self._reading: list[_Read] = []
         self._watching = False
         self._progress = 0
-        self._orders: SimpleQueue[Order | None] = SimpleQueue()
+        self._orders: SimpleQueue[DiskOrder | None] = SimpleQueue()
         # A string is why the log must be condemned.
         self._reads: SimpleQueue[_Read | str | None] = SimpleQueue()
         self._threads = [
@@ -138,7 +137,7 @@ class BrokerDisk:
         """Keep a named value, or delete it (None); durable when it completes."""
         self._issue(SaveState(op, key, value))
 
-    def _issue(self, order: Order) -> None:
+    def _issue(self, order: DiskOrder) -> None:
         self._pending.append(order)
         self._orders.put(order)
         self._watch()
@@ -297,9 +296,9 @@ class BrokerDisk:
             self._call(self._on_fatal, f"the disk's thread failed: {error!r}")
             raise
 
-    def _take(self) -> tuple[list[Order], bool]:
+    def _take(self) -> tuple[list[DiskOrder], bool]:
         """Wait for an order, and take what else is there; False when it was the last."""
-        orders: list[Order] = []
+        orders: list[DiskOrder] = []
         size = 0
         order = self._orders.get()
         try:
@@ -314,7 +313,7 @@ class BrokerDisk:
             return (orders, True)
         return (orders, False)
 
-    def _perform(self, group: list[Order]) -> list[Completion]:
+    def _perform(self, group: list[DiskOrder]) -> list[Completion]:
         log = self._log
         order = group[0]
         if isinstance(order, TruncateLog):
@@ -385,9 +384,9 @@ def _yield_interpreter() -> None:
     time.sleep(YIELD_S)
 
 
-def _groups(orders: list[Order]) -> Iterator[list[Order]]:
+def _groups(orders: list[DiskOrder]) -> Iterator[list[DiskOrder]]:
     """Runs of appends and flushes, and each cut or saved value by itself."""
-    group: list[Order] = []
+    group: list[DiskOrder] = []
     for order in orders:
         if isinstance(order, AppendLog | FlushLog):
             group.append(order)

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeAlias
 
 from yak_core.batch import Batch
-from yak_core.contract.effects import AppendLog, FlushLog, SaveState, TruncateLog
-from yak_core.contract.events import DiskDone, DiskOk, DiskResult, NoSpace
+from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
+from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Micros, Offset
 from yak_core.model.disk import DiskImage
@@ -22,11 +21,6 @@ from yak_sim.physics.clock import NORMAL, Callbacks, Clock
 from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
-Order: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
-
-_DONE: Final = DiskOk()
-_NO_SPACE: Final = NoSpace()
-
 
 class _Operation:
     """One order; it takes ``taken_us`` from when the one before it is complete."""
@@ -34,7 +28,9 @@ class _Operation:
     __slots__ = ("callbacks", "cause", "order", "taken_us")
     _ok = True
 
-    def __init__(self, callbacks: Callbacks, order: Order, cause: int, taken_us: Micros) -> None:
+    def __init__(
+        self, callbacks: Callbacks, order: DiskOrder, cause: int, taken_us: Micros
+    ) -> None:
         self.callbacks: Callbacks | None = callbacks
         self.order = order
         self.cause = cause
@@ -145,7 +141,7 @@ class SimDisk:
         elif lose == Loss.SOME:
             carried_out -= self._point.pick(len(queue) + 1)
         for _ in range(carried_out):
-            self._act(queue.popleft().order)
+            self.image.perform(queue.popleft().order, self.full)
         unsynced = self.image.unsynced
         if lose == Loss.UNSYNCED:
             self.image.crash(0)
@@ -161,7 +157,7 @@ class SimDisk:
     def settle(self) -> None:
         """The process ended in good order: what it had ordered takes place."""
         for operation in self._queue:
-            self._act(operation.order)
+            self.image.perform(operation.order, self.full)
         self._forget()
 
     def _forget(self) -> None:
@@ -171,7 +167,7 @@ class SimDisk:
         self.tail = fork_of(self.image)
         self.generation = 0
 
-    def _issue(self, order: Order, cause: int, taken_us: Micros, mean_us: Micros) -> None:
+    def _issue(self, order: DiskOrder, cause: int, taken_us: Micros, mean_us: Micros) -> None:
         if mean_us:
             taken_us += self._latency(mean_us)
         operation = _Operation(self._completed, order, cause, taken_us)
@@ -187,7 +183,9 @@ class SimDisk:
             return
         queue.popleft()
         order = operation.order
-        result = self._act(order)
+        result = self.image.perform(order, self.full)
+        if isinstance(result, NoSpace):
+            self.tail = self.image.after(later.order for later in queue)
         if queue:
             self._schedule(queue[0], NORMAL, queue[0].taken_us)
         generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
@@ -201,29 +199,3 @@ class SimDisk:
         operation.callbacks = self._completed
         self._schedule(operation, NORMAL, wait)
         return True
-
-    def _act(self, order: Order) -> DiskResult:
-        image = self.image
-        if isinstance(order, AppendLog):
-            if self.full or order.batches[0].base_offset != image.leo:
-                self._refuse()
-                return _NO_SPACE
-            image.append(order.batches)
-        elif isinstance(order, FlushLog):
-            image.flush()
-        elif isinstance(order, TruncateLog):
-            image.truncate(order.end)
-        else:
-            image.save(order.key, order.value)
-        return _DONE
-
-    def _refuse(self) -> None:
-        """An append failed: what is queued behind it and would leave a gap is not there either."""
-        tail = fork_of(self.image)
-        for operation in self._queue:
-            order = operation.order
-            if isinstance(order, AppendLog) and order.batches[0].base_offset == tail.leo:
-                tail.append(order.batches)
-            elif isinstance(order, TruncateLog):
-                tail.truncate(order.end)
-        self.tail = tail
