@@ -283,7 +283,8 @@ def test_output_that_nobody_reads(
     until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "it serves")
     process.send_signal(signal.SIGINT)
     process.stdout = None
-    assert process.wait(PATIENCE_S) == 0
+    # The brokers may serve a moment before `up` has seen it: then it was interrupted while starting.
+    assert process.wait(PATIENCE_S) in (0, 130)
 
 
 @pytest.mark.long
