@@ -283,7 +283,7 @@ def test_output_that_nobody_reads(
     until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "it serves")
     process.send_signal(signal.SIGINT)
     process.stdout = None
-    # The brokers may serve a moment before `up` has seen it: then it was interrupted while starting.
+    # The brokers may serve before `up` has seen it: then it is interrupted while it starts.
     assert process.wait(PATIENCE_S) in (0, 130)
 
 
