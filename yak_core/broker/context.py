@@ -46,7 +46,7 @@ class Context:
         self.rules = rules
         self.nonce = nonce
         self.now = now
-        #: What clients are told of leader and epoch; the broker acts on the same value.
+        #: Leader and epoch in answers to clients; the broker acts on the same value.
         self.hint = LeaderHint(None, Epoch(0))
         self.out: list[Effect] = []
         self.next_op: OpId = OpId(0)
@@ -77,7 +77,7 @@ class Context:
         return f"{self.node}-{self.nonce:032x}-{self.tries}"
 
     def take(self) -> list[Effect]:
-        """The effects of this step; the desk is empty afterwards."""
+        """Return the effects of this step, and begin the next step without any."""
         out = self.out
         self.out = []
         return out

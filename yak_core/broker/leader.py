@@ -15,7 +15,7 @@ from yak_core.contract.effects import Send, SendLog
 from yak_core.contract.events import NotShipped, Shipped
 from yak_core.contract.messages import Replicate, ReplicateAck, ReplicateReject
 from yak_core.contract.notes import HighWatermarkAdvanced, IgnoredMessage, IgnoreReason, IsrProposed
-from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, LogGeneration, NodeId, Offset, OpId
+from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, OpId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import ProposalKind
 from yak_core.metadata.transitions import Rejected, alter_isr
@@ -128,9 +128,7 @@ class Leader:
             self.shipping[op] = node
             generation, bytes_max = self.log.generation, config.message_bytes_max
             self.context.emit(
-                SendLog(
-                    op, LogGeneration(generation), node, self._header(start), start, end, bytes_max
-                )
+                SendLog(op, generation, node, self._header(start), start, end, bytes_max)
             )
 
     def send_pending_all(self) -> None:

@@ -83,7 +83,7 @@ class Log:
         #: High watermark: in [log_start, leo]; never falls while this process lives.
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         #: Number of truncations and changes of role so far.
-        self.generation = 0
+        self.generation = LogGeneration(0)
         #: Where each leader epoch begins; the last start is at most ``leo``.
         self.epochs = EpochIndex(recovered.epochs)
         #: The idempotence table up to ``leo``.
@@ -114,7 +114,7 @@ class Log:
         op = self.context.op()
         self.pending[op] = PendingAppend(self.leo, size)
         self.pending_bytes += size
-        self.context.emit(AppendLog(op, LogGeneration(self.generation), batches))
+        self.context.emit(AppendLog(op, self.generation, batches))
         if self.flush_each:
             self.flush()
 
@@ -122,7 +122,7 @@ class Log:
         """Order a flush of all that was ordered before."""
         op = self.context.op()
         self.pending[op] = PendingFlush(self.leo)
-        self.context.emit(FlushLog(op, LogGeneration(self.generation)))
+        self.context.emit(FlushLog(op, self.generation))
         return op
 
     def truncate(self, end: Offset) -> Offset:
@@ -138,16 +138,16 @@ class Log:
         self.producers = self.context.rules.producers_after_truncation(
             self._rebuilt, self.producers
         )
-        self.generation += 1
+        self.generation = LogGeneration(self.generation + 1)
         self.pending.clear()
         self.pending_bytes = 0
-        self.context.emit(TruncateLog(self.context.op(), LogGeneration(self.generation), self.leo))
+        self.context.emit(TruncateLog(self.context.op(), self.generation, self.leo))
         self.flush()
         return self.leo
 
     def new_generation(self) -> OpId:
         """A change of role: completions of older orders no longer count; flush at once."""
-        self.generation += 1
+        self.generation = LogGeneration(self.generation + 1)
         self.pending.clear()
         self.pending_bytes = 0
         return self.flush()
