@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.scenarios.stories import last_lines, yak
+from tests.scenarios.stories import last_lines
 from yak_cli import main, scenario_catalog
 from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
@@ -105,9 +105,9 @@ def test_odd_bytes_come_out_of_the_demo() -> None:
 
 
 def test_the_default_input_comes_out() -> None:
-    """Goal: `yak demo` alone works. Method: the text of the repository, as a process."""
-    done = yak("demo", "--only", "simulated", folder=Path())
-    assert (done.returncode, done.stderr) == (0, "")
+    """Goal: `yak demo` alone works. Method: the text of the repository."""
+    done = demo(None)
+    assert (done.exit_code, done.stderr) == (0, "")
     lines = list(lines_of(scenario_catalog(), None, None))
     assert len(lines) > 30
     assert b"" in lines

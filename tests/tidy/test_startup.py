@@ -16,6 +16,15 @@ from tests.tidy.tree import ROOT, sources
 HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
 
 
+PLAY_A_FEW = """
+from tests.golden.test_rules_matter import SCRIPTS, played, script
+from yak_core.rules import Rules
+for path in sorted(SCRIPTS.glob("*.golden"))[::8]:
+    wanted = script(path.stem)
+    assert played(wanted, Rules()) == [list(block.expected) for block in wanted.blocks]
+"""
+
+
 def python(*words: str) -> subprocess.CompletedProcess[str]:
     """Run our Python in the project's folder."""
     return subprocess.run(
@@ -59,18 +68,19 @@ def test_the_names_of_yak_net_are_there() -> None:
 
 
 def test_the_core_works_frozen() -> None:
-    """No value of the core is changed once made; method: import it all under -X yak_strict."""
+    """No value of the core is changed once made; method: -X yak_strict and a few scripts."""
     modules = [
         source.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for source in sources()
         if source.top == "yak_core" and source.is_python
     ]
     assert "yak_core.value" in modules
-    code = f"import {', '.join(modules)}\nassert yak_core.value.STRICT"
+    code = f"import {', '.join(modules)}\nassert yak_core.value.STRICT\n{PLAY_A_FEW}"
     done = python("-X", "yak_strict", "-c", code)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_golden_scripts_hold_when_frozen() -> None:
     """The freeze is only declared to the type checker; method: play the scripts frozen for real."""
