@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.notebooks.lessons import FOLDER, played
+from tests.scenarios.stories import each_seed
 from yak_sim import run_scenario
 
 LESSON = FOLDER / "01_first_plot.py"
@@ -24,7 +25,9 @@ def lesson(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return played(LESSON, {}, tmp_path_factory.mktemp("lesson"))[0]
 
 
-@pytest.mark.parametrize("delay_ms", [0, 50, 100, 250, 400, 500, 700])
+@pytest.mark.parametrize(
+    "delay_ms", [0, 250, 700, *(pytest.param(d, marks=pytest.mark.long) for d in (50, 100, 400))]
+)
 def test_the_gap_is_rate_times_delay(lesson: dict[str, Any], delay_ms: int) -> None:
     """What is to be predicted follows from what is told; method: the figures of runs."""
     result = run_scenario(lesson["first_plot"], settings={"delay_ms": delay_ms})
@@ -34,7 +37,7 @@ def test_the_gap_is_rate_times_delay(lesson: dict[str, Any], delay_ms: int) -> N
     assert result.figures["read"] == result.figures[f"HW of {result.world.leader}"]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 3, 7, 11, 2**63 - 1])
+@each_seed
 def test_the_story_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> None:
     """A student may change the seed; method: what the text says of the run, checked on others."""
     result = run_scenario(lesson["first_plot"], seed)

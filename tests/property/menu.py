@@ -7,7 +7,8 @@ How often a move stands on the menu is its weight.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import permutations, product
 from typing import Any
 
 from tests.property import faults, moves
@@ -17,9 +18,14 @@ from tests.property.moves import NOTHING
 Move = Callable[[Cluster], str]
 
 
-def each(move: Callable[..., str], *args: Any) -> Move:
+def one(move: Callable[..., str], *arguments: Any) -> Move:
     """The move with everything chosen."""
-    return lambda cluster: move(cluster, *args)
+    return lambda cluster: move(cluster, *arguments)
+
+
+def each(move: Callable[..., str], *choices: Iterable[Any]) -> list[Move]:
+    """The move with each choice of its arguments, the last one varying fastest."""
+    return [one(move, *arguments) for arguments in product(*choices)]
 
 
 def rest(cluster: Cluster) -> str:
@@ -29,71 +35,51 @@ def rest(cluster: Cluster) -> str:
 def _menu() -> tuple[Move, ...]:
     """Simple moves first, see the module's sentence. The repeats are the weights."""
     n1, n2, n3 = NODES
+    p1, p2, p3 = PRODUCERS
     menu: list[Move] = [rest]
-    menu += [
-        each(moves.deliver, at)
-        for at in (0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 8, -1, -1, -1, -2, -3)
-    ]
-    menu += [each(moves.link, src, dst) for src in NODES for dst in NODES if src != dst] * 2
-    menu += [each(moves.clients_link, node) for node in NODES] * 2
-    menu += [each(faults.disk_run, node) for node in NODES] * 3
-    menu += [each(faults.disk_step, node) for node in NODES] * 2
-    menu += [each(faults.disk_perform, node) for node in NODES] * 2
-    menu += [each(faults.store_run, node) for node in NODES] * 2
-    menu += [
-        each(moves.send_through, producer, records)
-        for producer in ("p1", "p2")
-        for records in (1, 2)
-    ] * 3
-    menu += [
-        each(moves.send, "p1", 1),
-        each(moves.send, "p2", 1),
-        each(moves.send_through, "p3", 1),
-        each(moves.send_through, "p3", 3),
-    ]
-    menu += [each(moves.send_again, producer) for producer in ("p1", "p2")] * 2
+    menu += each(moves.deliver, (0, 0, 0, 0, 1, 1, 2, 2, 3, 4, 5, 6, 8, -1, -1, -1, -2, -3))
+    menu += [one(moves.link, *pair) for pair in permutations(NODES, 2)] * 2
+    menu += each(moves.clients_link, NODES) * 2
+    menu += each(faults.disk_run, NODES) * 3
+    menu += each(faults.disk_step, NODES) * 2
+    menu += each(faults.disk_perform, NODES) * 2
+    menu += each(faults.store_run, NODES) * 2
+    menu += each(moves.send_through, (p1, p2), (1, 2)) * 3
+    menu += each(moves.send, (p1, p2), (1,)) + each(moves.send_through, (p3,), (1, 3))
+    menu += each(moves.send_again, (p1, p2)) * 2
     menu += [moves.poll] * 3
-    menu += [each(moves.ask_latest, node) for node in NODES]
-    menu += [each(faults.store_backwards, node) for node in NODES]
+    menu += each(moves.ask_latest, NODES)
+    menu += each(faults.store_backwards, NODES)
     menu += [moves.run_quiet] * 8
     menu += [moves.replicate, moves.replicate_last, moves.push_only] * 3
-    menu += [each(moves.run_without, node) for node in NODES] * 5
-    menu += [each(moves.fire, node, "heartbeat") for node in NODES] * 2
-    menu += [each(moves.fire, node, "lease-renewal") for node in NODES]
-    menu += [each(moves.fire_any, node) for node in (*NODES, *PRODUCERS, READER)]
+    menu += each(moves.run_without, NODES) * 5
+    menu += each(moves.fire, NODES, ("heartbeat",)) * 2
+    menu += each(moves.fire, NODES, ("lease-renewal",))
+    menu += each(moves.fire_any, (*NODES, *PRODUCERS, READER))
     menu += [faults.all_beat] * 4
     menu += [moves.late_heartbeat] * 6
-    menu += [each(moves.drift, node) for node in NODES]
-    menu += [each(moves.drop, at) for at in (0, 1, 2, 3, -1, -2)]
-    menu += [each(moves.duplicate, at) for at in (0, 1, 2, 3, -1, -2)]
-    menu += [each(moves.lose_all, node) for node in NODES]
+    menu += each(moves.drift, NODES)
+    menu += each(moves.drop, (0, 1, 2, 3, -1, -2))
+    menu += each(moves.duplicate, (0, 1, 2, 3, -1, -2))
+    menu += each(moves.lose_all, NODES)
+    menu += [one(moves.break_link, *pair) for pair in ((n1, n2), (n2, n3), (n3, n1))]
+    menu += each(faults.store_execute, (0, 1)) + each(faults.store_repeat, (0, 1))
     menu += [
-        each(moves.break_link, n1, n2),
-        each(moves.break_link, n2, n3),
-        each(moves.break_link, n3, n1),
-    ]
-    menu += [
-        each(faults.store_execute, 0),
-        each(faults.store_execute, 1),
-        each(faults.store_repeat, 0),
-        each(faults.store_repeat, 1),
-    ]
-    menu += [
-        each(faults.store_unknown, at, executed, lost)
+        one(faults.store_unknown, at, *how)
         for at in (0, 1)
-        for executed, lost in ((True, False), (False, True), (False, False))
+        for how in ((True, False), (False, True), (False, False))
     ] * 2
-    menu += [each(faults.stand, node) for node in NODES] * 3
-    menu += [each(faults.stand_and_lead, a, b) for a in NODES for b in NODES if a != b] * 2
+    menu += each(faults.stand, NODES) * 3
+    menu += [one(faults.stand_and_lead, *pair) for pair in permutations(NODES, 2)] * 2
     menu += [faults.failover] * 6
-    menu += [each(faults.bring_up, node) for node in NODES] * 3
-    menu += [each(faults.crash, node, keep) for node in NODES for keep in (0, 1)] * 2
-    menu += [each(faults.crash_within, node, effects) for node in NODES for effects in (1, 2)]
-    menu += [each(faults.append_and_crash, node) for node in NODES]
+    menu += each(faults.bring_up, NODES) * 3
+    menu += each(faults.crash, NODES, (0, 1)) * 2
+    menu += each(faults.crash_within, NODES, (1, 2))
+    menu += each(faults.append_and_crash, NODES)
     menu += [faults.leader_append_and_crash] * 3
-    menu += [each(faults.stop, node) for node in NODES]
-    menu += [each(faults.disk_full, node) for node in NODES]
-    menu += [each(faults.wipe, n2), each(faults.old_copy, n3)]
+    menu += each(faults.stop, NODES)
+    menu += each(faults.disk_full, NODES)
+    menu += each(faults.wipe, (n2,)) + each(faults.old_copy, (n3,))
     assert len(menu) <= 256, len(menu)
     menu += [moves.run_quiet] * (256 - len(menu))
     return tuple(menu)

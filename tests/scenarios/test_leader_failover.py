@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from scenarios.leader_failover import BATCH_BYTES, batch_size
-from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, Truncated
 from yak_core.errors import Outcome
 from yak_sim import run_scenario, seconds
 
 LINES = [b"line %d" % number for number in range(60)]
-each_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 @each_seed

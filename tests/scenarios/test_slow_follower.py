@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId
 from yak_sim import RunResult, run_scenario, seconds
-
-each_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 def ends(result: RunResult) -> tuple[NodeId, NodeId, Micros]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.stories import SEEDS, assert_sound, load, log_values, notes, run
+from tests.scenarios.stories import assert_sound, each_seed, load, log_values, notes, run
 from yak_core.contract.notes import (
     BecameLeader,
     FencedPeer,
@@ -15,8 +15,6 @@ from yak_core.contract.notes import (
 )
 from yak_core.ids import Micros, NodeId
 from yak_sim import RunResult, run_scenario, seconds
-
-each_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 def cut_off(result: RunResult) -> tuple[NodeId, Micros, Micros]:
