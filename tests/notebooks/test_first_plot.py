@@ -20,9 +20,15 @@ Rule = Callable[[dict[str, int], tuple[str, ...], int], Any]
 
 
 @pytest.fixture(scope="module")
-def lesson(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def handed_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+    """The lesson as it is handed out: its names, and what it printed."""
+    return played(LESSON, {}, tmp_path_factory.mktemp("lesson"))
+
+
+@pytest.fixture
+def lesson(handed_out: tuple[dict[str, Any], str]) -> dict[str, Any]:
     """The names of the lesson as it is handed out."""
-    return played(LESSON, {}, tmp_path_factory.mktemp("lesson"))[0]
+    return handed_out[0]
 
 
 @pytest.mark.parametrize(
@@ -56,9 +62,9 @@ def test_the_story_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> N
     assert result.goals["isr shrunk"] == 0
 
 
-def test_the_first_try_is_wrong_and_says_why(tmp_path: Path) -> None:
+def test_the_first_try_is_wrong_and_says_why(handed_out: tuple[dict[str, Any], str]) -> None:
     """The notebook shows a grade that helps; method: the lesson as it is handed out."""
-    names, said = played(LESSON, {}, tmp_path)
+    names, said = handed_out
     assert names["passed"] is False
     assert (
         "of 2003 answers are wrong. The first: With the LEOs n1=9 n2=9 n3=4, the ISR n1 n2" in said

@@ -94,15 +94,6 @@ def command(
     )
 
 
-def yak(
-    *words: str | Path, folder: Path, hash_seed: str = "random"
-) -> subprocess.CompletedProcess[str]:
-    """Run the ``yak`` command in a process of its own."""
-    return command(
-        "-m", "yak_cli", *words, folder=folder, environment={"PYTHONHASHSEED": hash_seed}
-    )
-
-
 def last_lines(stdout: str) -> tuple[str, str]:
     """The digest and the verdict, from the last two lines of a run."""
     digest, valid = stdout.splitlines()[-2:]

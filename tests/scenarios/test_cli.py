@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shlex
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.scenarios.stories import NAMES, command, last_lines, load, run, yak
+from tests.scenarios.stories import NAMES, command, last_lines, load, run
 from tests.tidy.tree import ROOT
 from yak_cli import main, scenario_catalog
 from yak_core.trace.reader import digest_of
@@ -33,25 +34,33 @@ def sim_run(*words: str) -> Result:
 @pytest.fixture(scope="module")
 def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """(the folder of leader_failover's run with seed 7, what the command printed)."""
-    folder = tmp_path_factory.mktemp("seven")
-    done = yak("sim", "run", "leader_failover", "--seed", "7", folder=folder, hash_seed="0")
-    assert (done.returncode, done.stderr) == (0, "")
-    return folder / "out" / "leader_failover" / "7", done.stdout
-
-
-@pytest.mark.usefixtures("_elsewhere")
-def test_two_processes_under_two_hash_seeds_print_the_same(seven: tuple[Path, str]) -> None:
-    """Goal: the same command gives the same run. Method: here once more, all files too."""
-    folder, printed = seven
-    ran = sim_run("leader_failover", "--seed", "7")
+    out = tmp_path_factory.mktemp("seven")
+    with contextlib.chdir(out):
+        ran = sim_run("leader_failover", "--seed", "7")
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout == printed
-    digest, valid = last_lines(ran.stdout)
+    return out / "out" / "leader_failover" / "7", ran.stdout
+
+
+def test_a_program_in_another_process_under_another_hash_seed_prints_the_same(
+    seven: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, and all their files."""
+    folder, printed = seven
+    program = command(
+        ROOT / "scenarios" / "leader_failover.py", "--seed", "7",
+        folder=tmp_path, environment={"PYTHONHASHSEED": "0"},
+    )  # fmt: skip
+    assert (program.returncode, program.stderr) == (0, "")
+    assert program.stdout == printed
+    digest, valid = last_lines(printed)
     assert valid == "valid: true"
     assert digest == digest_of(run("leader_failover", 7).trace)
     for name in FILES:
-        again = Path("out", "leader_failover", "7", name)
+        again = tmp_path / "out" / "leader_failover" / "7" / name
         assert again.read_bytes() == (folder / name).read_bytes(), name
+    for name in NAMES:
+        source = (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8")
+        assert source.endswith(f'if __name__ == "__main__":\n    run_as_script({name})\n')
 
 
 def test_the_digest_of_the_file_is_the_one_printed(seven: tuple[Path, str]) -> None:
@@ -86,18 +95,6 @@ def test_one_changed_byte_is_reported_with_its_record(
         assert f"damaged.jsonl: Line {line} " in ran.stderr, (spot, ran.stderr)
         assert line == 1 or f"(record {line - 1}, after " in ran.stderr
         assert ran.stderr.count("\n") == 1
-
-
-@pytest.mark.usefixtures("_elsewhere")
-def test_a_scenario_is_a_program_too(tmp_path: Path) -> None:
-    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: one run, all files."""
-    program = command(ROOT / "scenarios" / "zombie_leader.py", "--out", "own", folder=tmp_path)
-    assert (program.returncode, program.stderr) == (0, "")
-    assert Path("own/zombie_leader/7/verdict.json").is_file()
-    assert last_lines(program.stdout)[0] == digest_of(run("zombie_leader", 7).trace)
-    for name in NAMES:
-        source = (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8")
-        assert source.endswith(f'if __name__ == "__main__":\n    run_as_script({name})\n')
 
 
 def test_a_trace_that_was_cut_short_is_refused(seven: tuple[Path, str], tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from yak_cli import main, scenario_catalog
 from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
 from yak_sim.demo import TAMPERINGS, _condemned, first_difference, lines_of, tampered
-from yak_sim.run.run_folder import read_history, read_verdict
+from yak_sim.run.run_folder import read_history
 
 FOLDER = Path("out/leader_failover/7")
 
@@ -121,7 +121,7 @@ def test_the_default_input_comes_out() -> None:
     ):
         assert f" {expectation}" in done.stdout
     assert (folder / "replay.txt").read_text(encoding="utf-8").startswith("yak demo --seed 8\n")
-    verdict = read_verdict(folder)
+    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["valid"] is True
     figures = verdict["figures"]
     assert figures["committed_at_crash"] == len(lines) // 2
@@ -144,7 +144,7 @@ def test_a_tampered_record_fails_the_demo() -> None:
     assert "FAILED: What came out is what went in" in ran.stdout
     assert "equal: " not in ran.stdout
     assert last_lines(ran.stdout)[1] == "valid: false"
-    verdict = read_verdict(FOLDER)
+    verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["valid"] is False
     assert verdict["expectations"][-1]["happened"] in verdict["reason"]
 

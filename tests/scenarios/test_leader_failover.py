@@ -113,6 +113,7 @@ def test_long_lines_make_small_batches() -> None:
     assert batch_size([b"x"] * 300 + [b"x" * 2 * BATCH_BYTES]) == 1
 
 
+@pytest.mark.long
 def test_long_lines_in_the_critical_place_work() -> None:
     """Goal: the crash finds two and two batches whatever the lines. Method: big ones half-way."""
     lines = [b"%d" % number for number in range(300)]

@@ -170,7 +170,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
 
 def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     """Goal: the run that needs looking at most has a folder. Method: an event among effects."""
-    trace = failover()
+    trace = Tale(1).trace()
     trace.record(9_000_000, "n1", 2, TimerFired("x"), [PeerLost("n2")], -1)  # type: ignore[list-item]
     with pytest.raises(OutputError) as caught:
         write_run(run_with(trace=trace), tmp_path, COMMAND)
