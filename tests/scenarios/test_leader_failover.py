@@ -93,16 +93,6 @@ def test_any_number_of_lines_works(count: int) -> None:
     assert (figures["unflushed_at_crash"] > 0) == (count > 2)
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"brokers": 2}, {"brokers": 5}, {"min_isr": 1}, {"min_isr": 3}, {"peer_lost": "true"}],
-    ids=str,
-)
-def test_it_holds_for_other_clusters(settings: dict[str, int | str]) -> None:
-    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
-    assert_sound(run_scenario(load("leader_failover"), 7, settings))
-
-
 def test_long_lines_make_small_batches() -> None:
     """Goal: what does not fit into one batch is not sent as one. Method: sizes around the bound."""
     assert batch_size([b"x"] * 200) == 1

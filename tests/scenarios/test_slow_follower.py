@@ -78,9 +78,3 @@ def test_the_lag_that_is_set_decides(lag_s: int) -> None:
     leader, _, slow_us = ends(result)
     shrunk_us = next(at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us)
     assert seconds(lag_s) - seconds(0.1) < shrunk_us - slow_us < seconds(lag_s) + seconds(0.5)
-
-
-@pytest.mark.parametrize("settings", [{"brokers": 5}, {"brokers": 4}, {"flush": "os"}], ids=str)
-def test_it_holds_for_other_clusters(settings: dict[str, int | str]) -> None:
-    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
-    assert_sound(run_scenario(load("slow_follower"), 7, settings))

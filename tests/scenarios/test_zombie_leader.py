@@ -105,16 +105,6 @@ def test_all_that_was_sent_is_there_once(seed: int) -> None:
     assert result.world.consumers[0].values == logs[0]
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [{"brokers": 5}, {"brokers": 4}, {"flush": "os"}, {"min_isr": 1}, {"peer_lost": "true"}],
-    ids=str,
-)
-def test_it_holds_for_other_clusters(settings: dict[str, int | str]) -> None:
-    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
-    assert_sound(run_scenario(load("zombie_leader"), 7, settings))
-
-
 @pytest.mark.parametrize("count", [1, 2, 11, 300])
 def test_it_takes_other_records(count: int) -> None:
     """Goal: `--input` works here too. Method: few and many lines of its own."""

@@ -14,7 +14,6 @@ import pytest
 
 from tests.mutants import MUTANTS
 from yak_core.contract.host import Host
-from yak_core.errors import Outcome
 from yak_core.invariants import InvariantViolated
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import Rules
@@ -308,18 +307,3 @@ def test_the_collector_is_off_during_a_run_and_as_before_afterwards() -> None:
     verdict(story)
     assert gc.isenabled()
     assert inside == [False]
-
-
-def test_input_records_reach_the_scenario() -> None:
-    """Goal: the demo's lines are the scenario's values. Method: pass some through."""
-
-    def story(world: World) -> Script:
-        assert world.values == (b"one", b"", b"two")
-        producer = world.producer(values=world.values)
-        consumer = world.consumer()
-        yield world.until(lambda: len(consumer.reads) == 3, within=seconds(10))
-        world.expect.consumer_read_exactly(world.values)
-        assert [sent.outcome for sent in producer.sent] == [Outcome.WRITTEN] * 3
-
-    result = run_scenario(scenario()(story), values=[b"one", b"", b"two"])
-    assert result.valid is True, result.reason

@@ -1,11 +1,11 @@
-"""The claims of the scenarios are not idle: under a broken rule one of them fails by itself."""
+"""What holds for every scenario: it needs no certain cluster, and its claims are not idle."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.mutants import MUTANTS
-from tests.scenarios.stories import load
+from tests.scenarios.stories import NAMES, assert_sound, load
 from yak_core.broker.roles import Broker
 from yak_core.contract.host import Host
 from yak_core.ids import NodeId
@@ -35,6 +35,21 @@ class OwnChecks:
 
     def allow_halt(self, node_id: NodeId) -> None:
         """A halt is looked at by the world."""
+
+
+OTHERS = {
+    "leader_failover": ["brokers=2", "brokers=5", "min_isr=1", "min_isr=3", "peer_lost=true"],
+    "slow_follower": ["brokers=4", "brokers=5", "flush=os"],
+    "zombie_leader": ["brokers=4", "brokers=5", "flush=os", "min_isr=1", "peer_lost=true"],
+}
+"""Scenario -> settings of another cluster."""
+
+
+@pytest.mark.parametrize(("name", "setting"), [(n, s) for n in NAMES for s in OTHERS[n]])
+def test_it_holds_for_other_clusters(name: str, setting: str) -> None:
+    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
+    key, _, value = setting.partition("=")
+    assert_sound(run_scenario(load(name), 7, {key: value}))
 
 
 @pytest.mark.parametrize(("name", "scenario", "claim"), BROKEN)
