@@ -1,8 +1,8 @@
 """The mutants: variants of ``Rules`` in which one decision is wrong, and what detects each of them.
 
 Golden scripts, random walks, the simulator and the scenarios select from this one table, by a
-column or by name. No mutant may be noticed by an assertion of the core: those are for slips of the
-code, and what a rule decides is for the tests of this table to judge.
+column or by name. In these tests no mutant may be given away by an assertion of the core: those are
+for slips of the code, and what a rule decides is for the tests to judge.
 """
 
 from __future__ import annotations

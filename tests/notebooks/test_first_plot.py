@@ -138,7 +138,6 @@ WRONG: dict[str, tuple[Rule, str]] = {
         lambda leos, isr, hw: None,
         "your rule returned None; an offset is a whole number.",
     ),
-    "half": (lambda leos, isr, hw: hw / 2, "your rule returned 0.0; an offset is a whole number."),
     "truth": (lambda leos, isr, hw: True, "your rule returned True; an offset is a whole number."),
     "text": (lambda leos, isr, hw: "3", "your rule returned '3'; an offset is a whole number."),
     "raises": (raising, "your rule raised KeyError: 'n9'."),

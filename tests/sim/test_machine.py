@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sim.echo_nodes import Puppet, at_start, batch_at, heard, idle, say, stage
+from tests.sim.echo_nodes import at_start, batch_at, heard, idle, say, stage
 from yak_core.contract.client_calls import Poll
 from yak_core.contract.effects import (
     Answer,
@@ -30,7 +30,6 @@ from yak_core.contract.events import (
     DiskDone,
     Event,
     NotShipped,
-    PeerLost,
     Received,
     Shipped,
     Started,
@@ -322,11 +321,3 @@ def test_answering_a_call_that_is_not_open_is_a_mistake() -> None:
     world = stage({"c1": act})
     with pytest.raises(AssertionError, match="not open"):
         world.engine.machines["c1"].ask(Poll(), lambda _result, _step: None)
-
-
-def test_a_lost_peer_is_told() -> None:
-    """Goal: a broken connection can be noticed. Method: tell a puppet."""
-    world = stage({"n1": idle})
-    world.engine.machines["n1"].lose_peer("n2")
-    assert world.puppet("n1").told(PeerLost) == [(0, PeerLost("n2"))]
-    assert isinstance(world.engine.machines["n1"].node, Puppet)

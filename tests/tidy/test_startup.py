@@ -5,12 +5,10 @@ The modules are looked at in a process of their own, since this one has imported
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import yak_net
+from tests.scenarios.stories import command
 from tests.tidy.tree import ROOT, sources
 
 HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
@@ -25,17 +23,10 @@ for path in sorted(SCRIPTS.glob("*.golden"))[::8]:
 """
 
 
-def python(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run our Python in the project's folder."""
-    return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
 def loaded(code: str) -> set[str]:
     """Which of the heavy modules ``code`` leaves loaded."""
     report = f"{code}\nimport sys; print('loaded', *(m for m in {HEAVY} if m in sys.modules))"
-    done = python("-c", report)
+    done = command("-c", report, folder=ROOT)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
 
@@ -76,7 +67,7 @@ def test_the_core_works_frozen() -> None:
     ]
     assert "yak_core.value" in modules
     code = f"import {', '.join(modules)}\nassert yak_core.value.STRICT\n{PLAY_A_FEW}"
-    done = python("-X", "yak_strict", "-c", code)
+    done = command("-X", "yak_strict", "-c", code, folder=ROOT)
     assert done.returncode == 0, done.stderr
 
 
@@ -85,5 +76,5 @@ def test_the_core_works_frozen() -> None:
 def test_the_golden_scripts_hold_when_frozen() -> None:
     """The freeze is only declared to the type checker; method: play the scripts frozen for real."""
     words = ["-m", "pytest", "tests/golden", "-q", "-p", "no:cacheprovider", "-n", "0"]
-    done = python("-X", "yak_strict", *words)
+    done = command("-X", "yak_strict", *words, folder=ROOT)
     assert done.returncode == 0, done.stdout[-4000:]
