@@ -19,10 +19,10 @@ from yak_core.rules import Rules
 
 WALKS_MAX = 300
 SEED = 18
-"""The seed of the first 45 that catches all mutants soonest.
+"""Of the first 45 seeds the one that catches all mutants soonest.
 
-It is no more than one of them: some begin with a walk in which, under ``no epoch fencing``, the log's
-own assertion on its high watermark stops the broker before an invariant judges it.
+With some others the log's own assertion on its high watermark stops a broker under ``no epoch
+fencing`` before an invariant judges it.
 """
 
 CAUGHT = [name for name, mutant in MUTANTS.items() if mutant.invariants]
