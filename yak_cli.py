@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,15 +155,23 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     return 0 if valid else 1
 
 
-def _version() -> str:
-    try:
-        return metadata.version("yak")
-    except metadata.PackageNotFoundError:
-        return "0 (not installed: run ./yak once)"
+def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked:
+        from importlib import metadata  # Every start would pay for it.
+
+        try:
+            version = metadata.version("yak")
+        except metadata.PackageNotFoundError:
+            version = "0 (not installed: run ./yak once)"
+        click.echo(f"yak, version {version}")
+        ctx.exit()
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version=_version(), prog_name="yak")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version,
+    help="Show the version and exit.",
+)  # fmt: skip
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """YAK: Kafka-style log replication, to learn, to break and to trust.

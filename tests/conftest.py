@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,9 @@ from tests.tidy.tree import sources
 # Set before anything imports matplotlib: no display, and no font cache in the home folder.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix, "matplotlib")))
+
+# The modules and the collected tests stay: looking for garbage among them so often costs a fifth.
+gc.set_threshold(50_000, 20, 20)
 
 # The same examples in each run: a search for new ones is a matter for `yak`, not for a commit.
 settings.register_profile(

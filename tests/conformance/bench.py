@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, TypeVar
 
 from yak_core.batch import Batch, Builder, placed, seal, stamped
 from yak_core.contract.effects import AppendLog, Effect, SendLog
@@ -21,6 +21,9 @@ from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, Micros, NodeId, OpId
 
 SECOND: Final = 1_000_000
 """In microseconds. Patience of most checks: far more than anything should take."""
+
+
+EventType = TypeVar("EventType", bound=Event)
 
 
 class Violation(AssertionError):
@@ -65,7 +68,7 @@ class Probe:
         """From now on, a matching event makes the node order what ``plan`` returns."""
         self._plans.append((matches, plan))
 
-    def events(self, kind: type) -> list[Event]:
+    def events(self, kind: type[EventType]) -> list[EventType]:
         """What was seen of one kind, in order."""
         return [event for _, event in self.seen if isinstance(event, kind)]
 
@@ -214,10 +217,7 @@ class Orders:
         self.bench.call(self.node_id, request)
         happened(
             self.bench,
-            lambda: any(
-                isinstance(event, Called) and event.request == request
-                for event in self.probe.events(Called)
-            ),
+            lambda: any(event.request == request for event in self.probe.events(Called)),
             "the node was asked",
         )
 
@@ -252,6 +252,13 @@ def start_both(bench: Bench) -> tuple[Probe, Probe]:
     return one, two
 
 
+def ready(maker: Maker) -> tuple[Bench, Probe, Probe, Orders]:
+    """A bench with a fair network, the probes on it, and orders for the first one."""
+    bench = maker(False)
+    one, two = start_both(bench)
+    return bench, one, two, Orders(bench, "n1", one)
+
+
 def numbered(number: int) -> ReplicateAck:
     """A message that can be told from others."""
     return ReplicateAck(Epoch(1), BrokerEpoch(1), number, number)
@@ -262,7 +269,7 @@ def arrived(probe: Probe) -> list[int]:
     return [
         event.message.match
         for event in probe.events(Received)
-        if isinstance(event, Received) and isinstance(event.message, ReplicateAck)
+        if isinstance(event.message, ReplicateAck)
     ]
 
 
@@ -271,7 +278,7 @@ def shipped_to(probe: Probe) -> list[tuple[Batch, ...]]:
     return [
         event.message.batches
         for event in probe.events(Received)
-        if isinstance(event, Received) and isinstance(event.message, Replicate)
+        if isinstance(event.message, Replicate)
     ]
 
 

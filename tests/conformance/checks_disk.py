@@ -13,6 +13,7 @@ from tests.conformance.bench import (
     happened,
     numbered,
     quiet,
+    ready,
     ship,
     shipped_to,
     start_both,
@@ -46,11 +47,7 @@ from yak_core.metadata.store_calls import Read
 
 def done(probe: Probe) -> list[tuple[int, int, object]]:
     """The completions so far as (op, generation, result)."""
-    return [
-        (event.op, event.generation, event.result)
-        for event in probe.events(DiskDone)
-        if isinstance(event, DiskDone)
-    ]
+    return [(event.op, event.generation, event.result) for event in probe.events(DiskDone)]
 
 
 def ops(probe: Probe) -> list[int]:
@@ -63,9 +60,7 @@ def ops(probe: Probe) -> list[int]:
 
 def writes_complete_once_in_issue_order(maker: Maker) -> None:
     """Order appends, flushes, cuts and saves at once: they complete once, in that order."""
-    bench = maker(False)
-    one, _ = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, _, orders = ready(maker)
     orders.give(
         append(OpId(1), batch(0, 1, b"a")),
         FlushLog(OpId(2), LogGeneration(0)),
@@ -85,9 +80,7 @@ def writes_complete_once_in_issue_order(maker: Maker) -> None:
 
 def read_waits_for_no_write(maker: Maker) -> None:
     """Stall the disk: an append that was only ordered is shipped all the same (tail cache)."""
-    bench = maker(False)
-    one, two = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, two, orders = ready(maker)
     bench.stall_disk("n1")
     sent = batch(0, 1, b"a")
     orders.give(append(OpId(1), sent), FlushLog(OpId(2), LogGeneration(0)), ship(OpId(3), 0, 1))
@@ -101,9 +94,7 @@ def read_waits_for_no_write(maker: Maker) -> None:
 
 def order_of_effects_decides_what_is_read(maker: Maker) -> None:
     """Ship before the append in the same step: there was nothing to ship (clause 2)."""
-    bench = maker(False)
-    one, two = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, two, orders = ready(maker)
     orders.give(ship(OpId(1), 0, 1), append(OpId(2), batch(0, 1, b"a")), ship(OpId(3), 0, 1))
     happened(bench, lambda: sorted(ops(one)) == [1, 2, 3], "all three")
     quiet(bench)
@@ -113,9 +104,7 @@ def order_of_effects_decides_what_is_read(maker: Maker) -> None:
 
 def ships_whole_batches_within_bounds(maker: Maker) -> None:
     """Ask for parts of the log: whole batches below the end, at least one, by size otherwise."""
-    bench = maker(False)
-    one, two = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, two, orders = ready(maker)
     parts = (batch(0, 1, b"a", b"b"), batch(2, 1, b"c"), batch(3, 1, b"d", b"e", b"f"))
     orders.give(append(OpId(1), *parts), FlushLog(OpId(2), LogGeneration(0)))
     happened(bench, lambda: ops(one) == [1, 2], "the flush")
@@ -140,9 +129,7 @@ def ships_whole_batches_within_bounds(maker: Maker) -> None:
 
 def shipment_is_of_the_moment_of_the_order(maker: Maker) -> None:
     """Cut and append anew behind a SendLog: what is shipped, if anything, is the old bytes."""
-    bench = maker(False)
-    one, two = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, two, orders = ready(maker)
     old, new = batch(0, 1, b"old"), batch(0, 2, b"new")
     orders.give(append(OpId(1), old), FlushLog(OpId(2), LogGeneration(0)))
     happened(bench, lambda: 2 in ops(one), "the flush")
@@ -162,18 +149,14 @@ def shipment_is_of_the_moment_of_the_order(maker: Maker) -> None:
 
 def answer_carries_whole_batches(maker: Maker) -> None:
     """Answer a client from within a batch: that batch is the first, and the header stays."""
-    bench = maker(False)
-    one, _ = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, _, orders = ready(maker)
     parts = (batch(0, 1, b"a", b"b"), batch(2, 1, b"c"))
     orders.give(append(OpId(1), *parts))
     header = FetchResponse(7, ErrorCode.NONE, (), 3, 0, "n1", Epoch(1))
     question = DescribeRequest(99)
 
     def answers() -> list[AnswerLog]:
-        called = one.events(Called)[-1]
-        assert isinstance(called, Called)
-        return [AnswerLog(called.call, header, 1, 3, 1 << 20)]
+        return [AnswerLog(one.events(Called)[-1].call, header, 1, 3, 1 << 20)]
 
     one.on(
         lambda event: isinstance(event, Called) and event.request == question,
@@ -186,9 +169,7 @@ def answer_carries_whole_batches(maker: Maker) -> None:
 
 def full_disk_appends_nothing(maker: Maker) -> None:
     """Fill the disk: an append ends as NoSpace, what is issued behind it too, nothing is there."""
-    bench = maker(False)
-    one, two = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, two, orders = ready(maker)
     bench.stall_disk("n1")
     bench.fill_disk("n1")
     orders.give(append(OpId(1), batch(0, 1, b"a")))
@@ -220,9 +201,7 @@ def restarted(bench: Bench, probe: Probe) -> Probe:
 
 def only_what_was_flushed_survives(maker: Maker) -> None:
     """Crash behind a flushed and an unflushed append: recovery finds the flushed one."""
-    bench = maker(False)
-    one, _ = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, _, orders = ready(maker)
     flushed, unflushed = batch(0, 1, b"a", b"b"), batch(2, 3, b"c")
     orders.give(
         append(OpId(1), flushed),
@@ -249,9 +228,7 @@ def only_what_was_flushed_survives(maker: Maker) -> None:
 
 def nothing_of_the_old_life_arrives(maker: Maker) -> None:
     """Crash with a timer, disk orders, a store call and a client's call open: none comes back."""
-    bench = maker(False)
-    one, _ = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, _, _, orders = ready(maker)
     bench.stall_disk("n1")
     orders.give(
         SetTimer("old", 100_000, 100_000),
@@ -299,9 +276,7 @@ def node_that_is_down_takes_nothing_in(maker: Maker) -> None:
 
 def bytes_stay_as_they_are(maker: Maker) -> None:
     """Append any bytes: the peer gets the same ones, and recovery tells headers without payload."""
-    bench = maker(False)
-    one, two = start_both(bench)
-    orders = Orders(bench, "n1", one)
+    bench, one, two, orders = ready(maker)
     values = (bytes(range(256)), b"", b"\0" * 1000)
     sent = batch(0, 4, *values)
     orders.give(append(OpId(1), sent), FlushLog(OpId(2), LogGeneration(0)))

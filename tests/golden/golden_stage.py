@@ -65,6 +65,7 @@ class Stage:
     rules: Rules
     world: Manual = field(init=False)
     lines: list[str] = field(default_factory=list)
+    raised: list[Exception] = field(default_factory=list)
     show_all: bool = False
     captured: dict[str, tuple[Flight, ...]] = field(default_factory=dict)
     captured_calls: dict[NodeId, tuple[MetaCall, ...]] = field(default_factory=dict)
@@ -87,7 +88,9 @@ class Stage:
     # The observer's part: one step, its event and its effects.
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
-        """Print what the step did, if it is worth it."""
+        """Print what the step did, if it is worth it; a broker's own checks must hold after it."""
+        if isinstance(host.node, Broker):
+            host.node.check()
         node = host.node_id
         for effect in effects:
             if isinstance(effect, fx.AppendLog | fx.FlushLog | fx.TruncateLog | fx.SaveState):

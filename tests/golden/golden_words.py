@@ -127,6 +127,7 @@ class Play:
             # A node's own exception is part of the story; one of this runner's is not.
             if self._broken() == broken:
                 raise
+            self.stage.raised.append(error)
             self.stage.say(f"a step raised {type(error).__name__}: {error}")
         return self.stage.take_lines()
 

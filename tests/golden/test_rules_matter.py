@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,8 @@ import pytest
 from tests.golden.golden_script import Script, ScriptError, parse, run
 from tests.golden.golden_words import Play
 from tests.mutants import MUTANTS
+from yak_core.ids import Epoch, Offset
+from yak_core.log.epochs import EpochIndex
 from yak_core.rules import Rules
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -28,29 +30,57 @@ def script(name: str) -> Script:
 
 
 def played(wanted: Script, rules: Rules) -> list[list[str]]:
-    """What the script shows; a command that has become impossible is shown as such."""
+    """What the script shows."""
     play = Play(rules)
-    stopped: list[str] = []
+    shown = run(wanted, play.execute)
+    assert play.stage.raised == []
+    return shown
 
-    def execute(command: object) -> list[str]:
-        if stopped:
-            return stopped
+
+def shows_otherwise(wanted: Script, rules: Rules) -> bool:
+    """Whether some block shows something else than it should, or cannot be played at all.
+
+    Raises AssertionError if an assertion of the core fails before that, in a step or in a broker's
+    own check after it.
+    """
+    play = Play(rules)
+    for block in wanted.blocks:
         try:
-            return play.execute(command)  # type: ignore[arg-type]
-        except ScriptError as error:
-            stopped.append(f"impossible: {error}")
-            return stopped
-
-    return run(wanted, execute)
+            shown = run(replace(wanted, blocks=(block,)), play.execute)
+        except ScriptError:
+            shown = []  # A command has become impossible.
+        for raised in play.stage.raised:
+            assert not isinstance(raised, AssertionError), raised
+        if shown != [list(block.expected)]:
+            return True
+    return False
 
 
 @pytest.mark.parametrize(("name", "shown_by"), SHOWN)
 def test_a_golden_script_changes_when_its_rule_is_replaced(name: str, shown_by: str) -> None:
-    """Play the script under the mutant: it must show something else than it does now."""
-    wanted = script(shown_by)
-    right = played(wanted, Rules())
-    assert right == [list(block.expected) for block in wanted.blocks]
-    assert played(wanted, MUTANTS[name].variant) != right
+    """Play the script under the mutant: what it shows gives the mutant away, no assertion does."""
+    assert shows_otherwise(script(shown_by), MUTANTS[name].variant)
+
+
+def _beyond_the_end(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
+    epochs.note(epoch, leo + 5)
+
+
+def _failing(*_facts: object) -> bool:
+    raise AssertionError("in a rule")
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        (Rules(note_epoch_start=_beyond_the_end), "an epoch begins within the log"),
+        (Rules(accept_ack=_failing), "in a rule"),
+    ],
+)
+def test_a_mutant_that_an_assertion_gives_away_is_rejected(rules: Rules, said: str) -> None:
+    """The test above can fail: play under a rule that trips an own check, and one that raises."""
+    with pytest.raises(AssertionError, match=said):
+        shows_otherwise(script("new_leader_notes_its_start_before_it_writes"), rules)
 
 
 @pytest.mark.parametrize(("name", "shown_by"), SHOWN)
@@ -89,7 +119,12 @@ def test_a_request_is_confirmed_in_its_own_epoch_only() -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """Each promised rule and each entry of Rules has a mutant that changes a script or a test."""
+    """Each promised rule and each entry of Rules has a mutant that changes a script or a test.
+
+    No entry of the table is idle: a script, an invariant or a claim shows it.
+    """
+    idle = [n for n, m in MUTANTS.items() if not (m.golden or m.invariants or m.claims)]
+    assert idle == ["request confirmed in another epoch"], "which a test above shows"
     shown = [mutant for mutant in MUTANTS.values() if mutant.golden]
     assert {mutant.rule for mutant in shown} == set(PROMISED)
     replaced = {entry for mutant in shown for entry in mutant.entries}

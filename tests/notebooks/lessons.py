@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import runpy
-import subprocess
-import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -40,18 +37,6 @@ def printed(notebook: dict[str, Any]) -> str:
     """What the cells printed."""
     streams = [o for o in outputs(notebook) if o["output_type"] == "stream"]
     return "".join("".join(stream["text"]) for stream in streams)
-
-
-def python(*words: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run our Python in a folder, with the project on its path whether it is installed or not."""
-    return subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def played(script: Path, changes: dict[str, str], folder: Path) -> tuple[dict[str, Any], str]:

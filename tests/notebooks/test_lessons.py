@@ -21,8 +21,8 @@ from tests.notebooks.lessons import (
     notebook_of,
     outputs,
     printed,
-    python,
 )
+from tests.scenarios.stories import command
 
 CODE_CELLS_MAX = 15
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.stem))
@@ -102,7 +102,7 @@ def test_a_lesson_is_small(script: Path) -> None:
 def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
     """No Jupyter is needed, nor 45 s; method: run it elsewhere, compare with what cells print."""
     before = os.times()
-    done = python(script, folder=tmp_path)
+    done = command(script, folder=tmp_path)
     after = os.times()
     assert done.returncode == 0, done.stderr
     assert done.stdout == printed(notebook_of(script))
@@ -116,7 +116,7 @@ def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
 def test_a_lesson_runs_in_a_jupyter_kernel(script: Path) -> None:
     """The notebook is what a kernel gives today; method: build it, compare all but the pixels."""
     jupyter()
-    done = python(FOLDER / "build.py", "--check", script, folder=FOLDER)
+    done = command(FOLDER / "build.py", "--check", script, folder=FOLDER)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
     assert done.stdout == f"{script.stem}.ipynb: it is up to date\n"
 
@@ -130,7 +130,7 @@ def test_two_builds_give_the_same_bytes(script: Path, tmp_path: Path) -> None:
     made = []
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-        python(FOLDER / "build.py", "--out", tmp_path / name, script, folder=FOLDER)
+        command(FOLDER / "build.py", "--out", tmp_path / name, script, folder=FOLDER)
         made.append((tmp_path / name / f"{script.stem}.ipynb").read_bytes())
     assert made[0] == made[1]
 
@@ -196,7 +196,7 @@ def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
     jupyter()
     lesson = tmp_path / "99_broken.py"
     lesson.write_text('# %%\nraise ValueError("no such day")\n', encoding="utf-8")
-    done: subprocess.CompletedProcess[str] = python(
+    done: subprocess.CompletedProcess[str] = command(
         FOLDER / "build.py", "--out", tmp_path, lesson, folder=tmp_path
     )
     assert done.returncode == 1
@@ -210,6 +210,6 @@ def test_a_missing_notebook_is_noticed(tmp_path: Path) -> None:
     lesson = tmp_path / "99_new.py"
     lesson.write_text("# %%\nprint(6 * 7)\n", encoding="utf-8")
     words = (FOLDER / "build.py", "--check", "--out", tmp_path, lesson)
-    done = python(*words, folder=tmp_path)
+    done = command(*words, folder=tmp_path)
     assert (done.returncode, done.stdout) == (1, "99_new.ipynb: it is missing\n"), done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["99_new.py"]

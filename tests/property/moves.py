@@ -6,15 +6,11 @@ or nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tests.property.cluster import BEAT, LAG, NODES, PRODUCERS, READER, Cluster
 from yak_core.contract.messages import ListOffsetsRequest
 from yak_core.ids import NodeId
 from yak_core.manual.run import settle
 from yak_core.manual.world import STORE
-
-Move = Callable[[Cluster], str]
 
 NOTHING = "nothing to do"
 
@@ -30,73 +26,52 @@ def _flight(cluster: Cluster, at: int) -> int | None:
     return flights[at % len(flights)] if at >= 0 else flights[max(at, -len(flights))]
 
 
-def deliver(at: int) -> Move:
-    def move(cluster: Cluster) -> str:
-        number = _flight(cluster, at)
-        return NOTHING if number is None else cluster.deliver(number)
-
-    return move
+def deliver(cluster: Cluster, at: int) -> str:
+    number = _flight(cluster, at)
+    return NOTHING if number is None else cluster.deliver(number)
 
 
-def drop(at: int) -> Move:
-    def move(cluster: Cluster) -> str:
-        number = _flight(cluster, at)
-        if number is None:
-            return NOTHING
-        flight = cluster.world.transit.flights[number]
+def drop(cluster: Cluster, at: int) -> str:
+    number = _flight(cluster, at)
+    if number is None:
+        return NOTHING
+    flight = cluster.world.transit.flights[number]
+    cluster.world.drop(number)
+    return f"drop {flight.src} -> {flight.dst} {type(flight.message).__name__}"
+
+
+def duplicate(cluster: Cluster, at: int) -> str:
+    number = _flight(cluster, at)
+    if number is None or len(cluster.world.transit.flights) > 64:
+        return NOTHING
+    flight = cluster.world.transit.flights[number]
+    cluster.world.duplicate(number)
+    return f"duplicate {flight.src} -> {flight.dst} {type(flight.message).__name__}"
+
+
+def link(cluster: Cluster, src: NodeId, dst: NodeId) -> str:
+    return f"deliver all {cluster.run_link(src, dst)} of {src} -> {dst}"
+
+
+def clients_link(cluster: Cluster, dst: NodeId) -> str:
+    count = sum(cluster.run_link(client, dst) for client in (*PRODUCERS, READER))
+    count += sum(cluster.run_link(dst, client) for client in (*PRODUCERS, READER))
+    return f"deliver all {count} between {dst} and clients"
+
+
+def lose_all(cluster: Cluster, node: NodeId) -> str:
+    flights = cluster.world.transit.flights
+    found = [n for n, f in flights.items() if node in (f.src, f.dst)]
+    for number in found:
         cluster.world.drop(number)
-        return f"drop {flight.src} -> {flight.dst} {type(flight.message).__name__}"
-
-    return move
+    return f"drop all {len(found)} from and to {node}"
 
 
-def duplicate(at: int) -> Move:
-    def move(cluster: Cluster) -> str:
-        number = _flight(cluster, at)
-        if number is None or len(cluster.world.transit.flights) > 64:
-            return NOTHING
-        flight = cluster.world.transit.flights[number]
-        cluster.world.duplicate(number)
-        return f"duplicate {flight.src} -> {flight.dst} {type(flight.message).__name__}"
-
-    return move
-
-
-def link(src: NodeId, dst: NodeId) -> Move:
-    def move(cluster: Cluster) -> str:
-        return f"deliver all {cluster.run_link(src, dst)} of {src} -> {dst}"
-
-    return move
-
-
-def clients_link(dst: NodeId) -> Move:
-    def move(cluster: Cluster) -> str:
-        count = sum(cluster.run_link(client, dst) for client in (*PRODUCERS, READER))
-        count += sum(cluster.run_link(dst, client) for client in (*PRODUCERS, READER))
-        return f"deliver all {count} between {dst} and clients"
-
-    return move
-
-
-def lose_all(node: NodeId) -> Move:
-    def move(cluster: Cluster) -> str:
-        flights = cluster.world.transit.flights
-        found = [n for n, f in flights.items() if node in (f.src, f.dst)]
-        for number in found:
-            cluster.world.drop(number)
-        return f"drop all {len(found)} from and to {node}"
-
-    return move
-
-
-def break_link(node: NodeId, peer: NodeId) -> Move:
-    def move(cluster: Cluster) -> str:
-        if not cluster.up(node):
-            return NOTHING
-        cluster.world.lose_link(node, peer)
-        return f"{node} is told that its link to {peer} broke"
-
-    return move
+def break_link(cluster: Cluster, node: NodeId, peer: NodeId) -> str:
+    if node == peer or not cluster.up(node):
+        return NOTHING
+    cluster.world.lose_link(node, peer)
+    return f"{node} is told that its link to {peer} broke"
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -106,20 +81,16 @@ def run_quiet(cluster: Cluster) -> str:
     return f"run quiet: {settle(cluster.world)} moves"
 
 
-def run_without(node: NodeId) -> Move:
+def run_without(cluster: Cluster, node: NodeId) -> str:
     """Everything happens at once, but for what concerns ``node``: that waits."""
-
-    def move(cluster: Cluster) -> str:
-        held = cluster.world.held
-        others = [n for n in (*NODES, *PRODUCERS, READER) if n != node]
-        links = [(node, STORE), (node, "disk")]
-        links += [(node, other) for other in others] + [(other, node) for other in others]
-        held.update(dict.fromkeys(links))
-        moves = settle(cluster.world)
-        held.clear()
-        return f"run quiet without {node}: {moves} moves"
-
-    return move
+    held = cluster.world.held
+    others = [n for n in (*NODES, *PRODUCERS, READER) if n != node]
+    links = [(node, STORE), (node, "disk")]
+    links += [(node, other) for other in others] + [(other, node) for other in others]
+    held.update(dict.fromkeys(links))
+    moves = settle(cluster.world)
+    held.clear()
+    return f"run quiet without {node}: {moves} moves"
 
 
 def replicate(cluster: Cluster) -> str:
@@ -155,25 +126,18 @@ def push_only(cluster: Cluster) -> str:
 # -- time ------------------------------------------------------------------------------------------
 
 
-def fire(node: NodeId, key: str) -> Move:
-    def move(cluster: Cluster) -> str:
-        return f"{node}'s timer {key} fires" if cluster.fire(node, key) else NOTHING
-
-    return move
+def fire(cluster: Cluster, node: NodeId, key: str) -> str:
+    return f"{node}'s timer {key} fires" if cluster.fire(node, key) else NOTHING
 
 
-def fire_any(node: NodeId) -> Move:
+def fire_any(cluster: Cluster, node: NodeId) -> str:
     """The next timer of a node, whatever it is."""
-
-    def move(cluster: Cluster) -> str:
-        timers = cluster.world.nodes[node].timers
-        if not cluster.up(node) or not timers:
-            return NOTHING
-        key = min(timers.values(), key=lambda timer: timer.lo_at).key
-        cluster.world.fire(node, key)
-        return f"{node}'s timer {key} fires"
-
-    return move
+    timers = cluster.world.nodes[node].timers
+    if not cluster.up(node) or not timers:
+        return NOTHING
+    key = min(timers.values(), key=lambda timer: timer.lo_at).key
+    cluster.world.fire(node, key)
+    return f"{node}'s timer {key} fires"
 
 
 def late_heartbeat(cluster: Cluster) -> str:
@@ -187,55 +151,41 @@ def late_heartbeat(cluster: Cluster) -> str:
     return f"{leader} thinks that the lag time is over"
 
 
-def drift(node: NodeId) -> Move:
-    def move(cluster: Cluster) -> str:
-        cluster.world.nodes[node].clock += BEAT
-        return f"{node}'s clock jumps ahead by a beat"
-
-    return move
+def drift(cluster: Cluster, node: NodeId) -> str:
+    cluster.world.nodes[node].clock += BEAT
+    return f"{node}'s clock jumps ahead by a beat"
 
 
 # -- clients ---------------------------------------------------------------------------------------
 
 
-def send(producer: NodeId, records: int) -> Move:
-    def move(cluster: Cluster) -> str:
-        cluster.send(producer, records)
-        return f"{producer} is asked to send {records} records"
-
-    return move
+def send(cluster: Cluster, producer: NodeId, records: int) -> str:
+    cluster.send(producer, records)
+    return f"{producer} is asked to send {records} records"
 
 
-def send_through(producer: NodeId, records: int) -> Move:
+def send_through(cluster: Cluster, producer: NodeId, records: int) -> str:
     """A batch is sent and reaches whom the producer takes for the leader."""
-
-    def move(cluster: Cluster) -> str:
-        cluster.send(producer, records)
-        for node in NODES:
-            cluster.run_link(producer, node)
-        return f"{producer} sends {records} records"
-
-    return move
+    cluster.send(producer, records)
+    for node in NODES:
+        cluster.run_link(producer, node)
+    return f"{producer} sends {records} records"
 
 
-def send_again(producer: NodeId) -> Move:
+def send_again(cluster: Cluster, producer: NodeId) -> str:
     """A batch is sent, appended perhaps, not answered, and sent again to the next broker or two."""
-
-    def move(cluster: Cluster) -> str:
-        cluster.send(producer, 1)
+    cluster.send(producer, 1)
+    for node in NODES:
+        cluster.run_link(producer, node)
+    flights = cluster.world.transit.flights
+    for number in [n for n, f in flights.items() if f.dst == producer]:
+        cluster.world.drop(number)
+    for _ in range(3):
+        cluster.fire(producer, "overdue")
+        cluster.fire(producer, "retry")
         for node in NODES:
             cluster.run_link(producer, node)
-        flights = cluster.world.transit.flights
-        for number in [n for n, f in flights.items() if f.dst == producer]:
-            cluster.world.drop(number)
-        for _ in range(3):
-            cluster.fire(producer, "overdue")
-            cluster.fire(producer, "retry")
-            for node in NODES:
-                cluster.run_link(producer, node)
-        return f"{producer} sends a record again and again"
-
-    return move
+    return f"{producer} sends a record again and again"
 
 
 def poll(cluster: Cluster) -> str:
@@ -245,13 +195,9 @@ def poll(cluster: Cluster) -> str:
     return f"{READER} is asked to poll"
 
 
-def ask_latest(node: NodeId) -> Move:
+def ask_latest(cluster: Cluster, node: NodeId) -> str:
     """A client asks a broker for the latest offset."""
-
-    def move(cluster: Cluster) -> str:
-        if not cluster.up(node):
-            return NOTHING
-        cluster.world.call(node, ListOffsetsRequest(0, -1))
-        return f"{node} is asked for the latest offset"
-
-    return move
+    if not cluster.up(node):
+        return NOTHING
+    cluster.world.call(node, ListOffsetsRequest(0, -1))
+    return f"{node} is asked for the latest offset"

@@ -32,7 +32,7 @@ def lagging(cluster: Cluster) -> None:
     """n3 hears nothing and has left the ISR; the others have committed without it (F14)."""
     _without_n3(cluster)
     cluster.send("p1", 1)
-    run_without("n3")(cluster)
+    run_without(cluster, "n3")
 
 
 def joining(cluster: Cluster) -> None:
@@ -65,14 +65,14 @@ def two_tails(cluster: Cluster) -> None:
     cluster.run_disk("n1")
     cluster.stand("n2")
     cluster.produce_at("n2")
-    run_without("n1")(cluster)
+    run_without(cluster, "n1")
 
 
 def three_epochs(cluster: Cluster) -> None:
     """As two tails, and n3 has been elected since: n1's old tail ends where its epoch starts."""
     two_tails(cluster)
     cluster.stand("n3")
-    run_without("n1")(cluster)
+    run_without(cluster, "n1")
 
 
 def behind(cluster: Cluster) -> None:
@@ -129,11 +129,11 @@ def forgetful(cluster: Cluster) -> None:
 def _without_n3(cluster: Cluster) -> None:
     """n3 leaves the ISR, because it is behind for the lag time."""
     cluster.send("p1", 1)
-    run_without("n3")(cluster)
+    run_without(cluster, "n3")
     cluster.world.nodes["n1"].clock += LAG + 1
     for _ in range(2):  # A leader that was paused looks at its followers twice (KIP-501).
         cluster.fire("n1", "heartbeat")
-        run_without("n3")(cluster)
+        run_without(cluster, "n3")
     flights = cluster.world.transit.flights
     for number in [n for n, f in flights.items() if "n3" in (f.src, f.dst)]:
         cluster.world.drop(number)

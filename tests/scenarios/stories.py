@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from tests.tidy.tree import ROOT
 from yak_core.batch import records
 from yak_core.contract.effects import Observe
@@ -20,7 +22,9 @@ from yak_core.trace.recorder import Fault
 from yak_sim import RunResult, Scenario, run_scenario
 
 NAMES = ("leader_failover", "slow_follower", "zombie_leader")
-SEEDS = (7, 0, 1, 2, 3, 42, 2**63 - 1)
+each_seed = pytest.mark.parametrize(
+    "seed", [7, 0, 2**63 - 1, *(pytest.param(s, marks=pytest.mark.long) for s in (1, 2, 3, 42))]
+)
 
 NoteType = TypeVar("NoteType", bound=Note)
 
@@ -31,7 +35,7 @@ def load(name: str) -> Scenario:
     return found
 
 
-@functools.lru_cache(maxsize=2 * len(SEEDS))
+@functools.lru_cache(maxsize=14)
 def run(name: str, seed: int) -> RunResult:
     """A run with the scenario's own settings, made once for all that look at it."""
     return run_scenario(load(name), seed)
@@ -87,15 +91,6 @@ def command(
         capture_output=True,
         text=True,
         check=False,
-    )
-
-
-def yak(
-    *words: str | Path, folder: Path, hash_seed: str = "random"
-) -> subprocess.CompletedProcess[str]:
-    """Run the ``yak`` command in a process of its own."""
-    return command(
-        "-m", "yak_cli", *words, folder=folder, environment={"PYTHONHASHSEED": hash_seed}
     )
 
 

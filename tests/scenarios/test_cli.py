@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shlex
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
-from scenarios import leader_failover
-from tests.scenarios.stories import NAMES, command, last_lines, load, run, yak
+from tests.scenarios.stories import NAMES, command, last_lines, load, run
 from tests.tidy.tree import ROOT
 from yak_cli import main, scenario_catalog
 from yak_core.trace.reader import digest_of
@@ -21,42 +21,46 @@ from yak_sim.run.run_folder import FILES
 SPOTS = 60
 
 
+@pytest.fixture
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def sim_run(*words: str) -> Result:
+    """``yak sim run``, in this process."""
+    return CliRunner().invoke(main, ["sim", "run", *words])
+
+
 @pytest.fixture(scope="module")
 def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """(the folder of leader_failover's run with seed 7, what the command printed)."""
-    folder = tmp_path_factory.mktemp("seven")
-    done = yak("sim", "run", "leader_failover", "--seed", "7", folder=folder, hash_seed="0")
-    assert (done.returncode, done.stderr) == (0, "")
-    return folder / "out" / "leader_failover" / "7", done.stdout
-
-
-def test_two_processes_under_two_hash_seeds_print_the_same(
-    seven: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goal: the same command gives the same run. Method: here once more, all files too."""
-    monkeypatch.chdir(tmp_path)
-    folder, printed = seven
-    ran = CliRunner().invoke(main, ["sim", "run", "leader_failover", "--seed", "7"])
+    out = tmp_path_factory.mktemp("seven")
+    with contextlib.chdir(out):
+        ran = sim_run("leader_failover", "--seed", "7")
     assert (ran.exit_code, ran.stderr) == (0, "")
-    assert ran.stdout == printed
-    digest, valid = last_lines(ran.stdout)
+    return out / "out" / "leader_failover" / "7", ran.stdout
+
+
+def test_a_program_in_another_process_under_another_hash_seed_prints_the_same(
+    seven: tuple[Path, str], tmp_path: Path
+) -> None:
+    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, and all their files."""
+    folder, printed = seven
+    program = command(
+        ROOT / "scenarios" / "leader_failover.py", "--seed", "7",
+        folder=tmp_path, environment={"PYTHONHASHSEED": "0"},
+    )  # fmt: skip
+    assert (program.returncode, program.stderr) == (0, "")
+    assert program.stdout == printed
+    digest, valid = last_lines(printed)
     assert valid == "valid: true"
     assert digest == digest_of(run("leader_failover", 7).trace)
     for name in FILES:
         again = tmp_path / "out" / "leader_failover" / "7" / name
         assert again.read_bytes() == (folder / name).read_bytes(), name
-
-
-def test_another_seed_gives_another_run(
-    seven: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goal: the seed matters. Method: seed 8."""
-    monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(main, ["sim", "run", "leader_failover", "--seed", "8"])
-    assert ran.exit_code == 0, ran.output
-    digest, valid = last_lines(ran.stdout)
-    assert valid == "valid: true"
-    assert digest != last_lines(seven[1])[0]
+    for name in NAMES:
+        source = (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8")
+        assert source.endswith(f'if __name__ == "__main__":\n    run_as_script({name})\n')
 
 
 def test_the_digest_of_the_file_is_the_one_printed(seven: tuple[Path, str]) -> None:
@@ -91,19 +95,6 @@ def test_one_changed_byte_is_reported_with_its_record(
         assert f"damaged.jsonl: Line {line} " in ran.stderr, (spot, ran.stderr)
         assert line == 1 or f"(record {line - 1}, after " in ran.stderr
         assert ran.stderr.count("\n") == 1
-
-
-def test_a_scenario_is_a_program_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, all files of one."""
-    monkeypatch.chdir(tmp_path)
-    program = command(ROOT / "scenarios" / "zombie_leader.py", "--out", "own", folder=tmp_path)
-    assert (program.returncode, program.stderr) == (0, "")
-    ran = CliRunner().invoke(main, ["sim", "run", "zombie_leader", "--out", "own"])
-    assert ran.stdout == program.stdout
-    assert last_lines(ran.stdout)[0] == digest_of(run("zombie_leader", 7).trace)
-    for name in NAMES:
-        source = (ROOT / "scenarios" / f"{name}.py").read_text(encoding="utf-8")
-        assert source.endswith(f'if __name__ == "__main__":\n    run_as_script({name})\n')
 
 
 def test_a_trace_that_was_cut_short_is_refused(seven: tuple[Path, str], tmp_path: Path) -> None:
@@ -148,14 +139,12 @@ def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:
     assert (folder.parent / "latest").readlink() == Path("7")
 
 
-def test_the_replay_line_repeats_the_run(
-    seven: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("_elsewhere")
+def test_the_replay_line_repeats_the_run() -> None:
     """Goal: replay.txt can be pasted. Method: run its first line with settings and an input."""
-    monkeypatch.chdir(tmp_path)
     Path("my lines.txt").write_bytes(b"a\n\nb'\n")
     settings = ["--set", "min_isr=1", "--set", "brokers=4", "--input", "my lines.txt"]
-    ran = CliRunner().invoke(main, ["sim", "run", "zombie_leader", "--seed", "5", *settings])
+    ran = sim_run("zombie_leader", "--seed", "5", *settings)
     assert ran.exit_code == 0, ran.output
     lines = Path("out/zombie_leader/5/replay.txt").read_text(encoding="utf-8").splitlines()
     assert lines[1:] == [f"# {line}" for line in ran.stdout.splitlines()[-2:]]
@@ -163,27 +152,25 @@ def test_the_replay_line_repeats_the_run(
     assert (again.exit_code, again.stdout) == (0, ran.stdout)
 
 
-def test_a_scenario_of_ones_own_is_found_by_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goal: path.py[:name]. Method: the project's own file, by name, alone, and renamed."""
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("_elsewhere")
+def test_a_scenario_of_ones_own_is_found_by_path() -> None:
+    """Goal: path.py[:name], in any thread. Method: a file of the project, alone, and renamed."""
     source = ROOT / "scenarios" / "leader_failover.py"
     digest = digest_of(run("leader_failover", 7).trace)
     for word in (str(source), f"{source}:leader_failover"):
         assert scenario_catalog().load(word).name == "leader_failover"
     renamed = Path("mine.py")
     renamed.write_bytes(source.read_bytes())
-    ran = CliRunner().invoke(main, ["sim", "run", "mine.py", "--seed", "7"])
+    with ThreadPoolExecutor(1) as thread:
+        ran = thread.submit(sim_run, "mine.py", "--seed", "7").result()
     assert last_lines(ran.stdout)[0] == digest
     assert Path("out/leader_failover/7/verdict.json").is_file()
 
 
-def test_settings_reach_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_elsewhere")
+def test_settings_reach_the_run() -> None:
     """Goal: `--set` for the world and for the limits. Method: five brokers, a shorter lease."""
-    monkeypatch.chdir(tmp_path)
-    settings = ["--set", "brokers=5", "--set", "lease_us=1500000"]
-    ran = CliRunner().invoke(main, ["sim", "run", "leader_failover", *settings])
+    ran = sim_run("leader_failover", "--set", "brokers=5", "--set", "lease_us=1500000")
     assert ran.exit_code == 0, ran.output
     assert "proved: The logs converge: n1, n2, n3, n4, n5" in ran.stdout
     crashed, elected = (
@@ -204,7 +191,7 @@ def test_the_list_names_all_with_their_stories() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["--help", "-h", "sim --help", "sim run --help", "sim digest -h", "sim list -h", "demo -h"],
+    ["--help", "sim --help", "sim run --help", "sim digest -h", "sim list -h", "demo -h"],
 )
 def test_help_is_there(words: str) -> None:
     """Goal: each command explains itself. Method: ask it."""
@@ -212,28 +199,3 @@ def test_help_is_there(words: str) -> None:
     assert ran.exit_code == 0
     assert ran.stdout.startswith("Usage: ")
     assert len(ran.stdout.splitlines()) > 4
-
-
-def test_the_version_is_printed() -> None:
-    """Goal: `yak --version`. Method: ask."""
-    ran = CliRunner().invoke(main, ["--version"])
-    assert ran.exit_code == 0
-    assert ran.stdout.startswith("yak, version ")
-
-
-def test_a_run_inside_a_thread_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: whoever embeds the command may call it anywhere. Method: not the main thread."""
-    monkeypatch.chdir(tmp_path)
-    codes: list[int] = []
-    words = ["sim", "run", "leader_failover"]
-    thread = threading.Thread(
-        target=lambda: codes.append(CliRunner().invoke(main, words).exit_code)
-    )
-    thread.start()
-    thread.join()
-    assert codes == [0]
-
-
-def test_importing_a_scenario_runs_nothing() -> None:
-    """Goal: only the program runs. Method: the module has the scenario, not its result."""
-    assert leader_failover.leader_failover.name == "leader_failover"

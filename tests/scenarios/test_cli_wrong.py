@@ -68,18 +68,14 @@ RUN = "sim run leader_failover"
 WRONG = {
     "sim run nonesuch": ("nonesuch", "leader_failover, slow_follower"),
     "sim run ../scenarios/leader_failover": ("../scenarios/leader_failover",),
-    "sim run __init__": ("'__init__'",),
     "sim run none.py": ("none.py",),
-    "sim run .": ("'.'",),
     f"{RUN} --seed x": ("--seed", "'x'"),
-    f"{RUN} --seed 1.5": ("--seed", "'1.5'"),
     f"{RUN} --seed -1": ("--seed", "-1"),
     f"{RUN} --seed 9223372036854775808": ("--seed", "9223372036854775807"),
     f"{RUN} --set brokers": ("'brokers'", "name=value"),
     f"{RUN} --set =3": ("'=3'", "name=value"),
     f"{RUN} --set colour=red": ("'colour'", "brokers", "lease_us"),
     f"{RUN} --set brokers=three": ("brokers", "'three'"),
-    f"{RUN} --set brokers=0": ("brokers", "1", "9", "0"),
     f"{RUN} --set brokers=10": ("brokers", "9", "10"),
     f"{RUN} --set flush=never": ("flush", "batch", "os", "'never'"),
     f"{RUN} --set min_isr=0": ("min_isr", "0"),
@@ -88,12 +84,9 @@ WRONG = {
     f"{RUN} --set peer_lost=1": ("peer_lost", "'1'"),
     f"{RUN} --timeout 0": ("--timeout", "0"),
     f"{RUN} --input none.txt": ("none.txt", "No such file"),
-    f"{RUN} --colour": ("--colour",),
     "sim run": ("SCENARIO",),
-    "sim digest": ("TRACE",),
     "sim digest none.jsonl": ("none.jsonl", "No such file"),
     "sim digest .": ("trace .", "No such file"),
-    "sim nonesuch": ("nonesuch",),
     "nonesuch": ("nonesuch",),
 }
 """Command line -> the nouns and values of the sentence that refuses it."""
@@ -217,7 +210,11 @@ def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
     ("body", "words"),
     [
         ("while True: pass", "no yield at story.py:"),
-        ("while True: yield world.sleep(seconds=0)", "after 0.5 s of real time"),
+        pytest.param(
+            "while True: yield world.sleep(seconds=0)",
+            "after 0.5 s of real time",
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["computes", "stands still"],
 )
@@ -262,6 +259,7 @@ def test_an_interrupt_keeps_what_there_is() -> None:
     assert yak("sim", "digest", "out/story/7").stdout == f"digest: {digest}\n"
 
 
+@pytest.mark.long
 def test_a_reader_who_leaves_changes_no_verdict() -> None:
     """Goal: `yak sim run ... | head -1` is harmless. Method: close the pipe after one line."""
     body = "    for _ in range(500): world.tell('x' * 1000)\n    yield world.sleep(seconds=1)\n"

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants import MUTANTS
-from tests.scenarios.stories import SEEDS, assert_sound, fault, load, log_values, notes, run
+from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId
 from yak_sim import RunResult, run_scenario, seconds
-
-each_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 def ends(result: RunResult) -> tuple[NodeId, NodeId, Micros]:
@@ -81,28 +78,3 @@ def test_the_lag_that_is_set_decides(lag_s: int) -> None:
     leader, _, slow_us = ends(result)
     shrunk_us = next(at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us)
     assert seconds(lag_s) - seconds(0.1) < shrunk_us - slow_us < seconds(lag_s) + seconds(0.5)
-
-
-@pytest.mark.parametrize("settings", [{"brokers": 5}, {"brokers": 4}, {"flush": "os"}], ids=str)
-def test_it_holds_for_other_clusters(settings: dict[str, int | str]) -> None:
-    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
-    assert_sound(run_scenario(load("slow_follower"), 7, settings))
-
-
-BROKEN = {
-    "commit what one replica has": "holds the high watermark up",
-    "never in lag": "has left the ISR",
-    "lag of more than two records": "holds the high watermark up",
-    "accept any sequence": "Nothing is in the log twice",
-}
-"""Names of mutants, and the claim that fails under each."""
-
-
-@pytest.mark.parametrize("name", BROKEN)
-def test_its_claims_catch_broken_rules_by_themselves(name: str) -> None:
-    """Goal: the claims are not idle. Method: break a rule, switch the invariants off."""
-    rules = MUTANTS[name].variant
-    result = run_scenario(load("slow_follower"), 7, rules=rules, observers=())
-    assert result.valid is False
-    assert BROKEN[name] in result.reason
-    assert not result.violations

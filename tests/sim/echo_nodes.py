@@ -71,10 +71,14 @@ def at_start(*effects: Effect) -> Answering:
 
 @dataclass
 class Stage:
-    """An engine and the puppets that were started in it, by node and then by start."""
+    """An engine and the puppets that were started in it, by node and then by start.
+
+    ``ended`` are the processes that ended by themselves: (node, how, reason).
+    """
 
     engine: Engine
     puppets: dict[NodeId, list[Puppet]]
+    ended: list[tuple[NodeId, str, str]]
 
     def puppet(self, node: NodeId) -> Puppet:
         """The puppet that runs, or ran last."""
@@ -92,6 +96,9 @@ def stage(
 ) -> Stage:
     """An engine with a puppet a node; ids that begin with ``c`` or ``p`` are clients."""
     observers = () if watch is None else (_Watcher(watch),)
+    ended: list[tuple[NodeId, str, str]] = []
+    listener = listener or Listener()
+    listener.on_ended = lambda *how: ended.append(how)
     engine = Engine(topology, choices or RandomChoices(1), None, observers, listener)
     puppets: dict[NodeId, list[Puppet]] = {node: [] for node in acts}
 
@@ -108,7 +115,7 @@ def stage(
     if start:
         for machine in engine.machines.values():
             machine.start()
-    return Stage(engine, puppets)
+    return Stage(engine, puppets, ended)
 
 
 @dataclass

@@ -6,6 +6,7 @@ Method: the command itself on traces that are as they were recorded, and on othe
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,35 +137,32 @@ def test_a_step_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> Non
     assert command().exit_code == 2
 
 
-def test_a_file_that_was_cut_short_is_said_to_be(tmp_path: Path) -> None:
-    """Goal: identical, as far as it goes. Method: cut in the midst of a line."""
-    lines = lines_of()
-    path = kept(tmp_path / "n1.jsonl", [*lines[:51], lines[51][:40]])
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            lambda: [*lines_of()[:51], lines_of()[51][:40]],
+            "the file was cut short: replayed up to its last whole line, 50 steps",
+        ),
+        (
+            lambda: lines_of(limit=30),
+            f"the trace had reached its limit: {len(short_run()) - 30} later steps are not in it",
+        ),
+        (
+            lambda: lines_of(Header("net", "", 0, f"0.1.0+core.{OTHER}")),
+            f"recorded by core {OTHER}, replayed by core {own_digest()}: effects may differ",
+        ),
+    ],
+    ids=["cut short", "limited", "another core"],
+)
+def test_what_a_reader_must_know_is_said(
+    tmp_path: Path, lines: Callable[[], list[bytes]], said: str
+) -> None:
+    """Goal: identical, as far as it goes. Method: a line cut, a cap of steps, another core."""
+    path = kept(tmp_path / "n1.jsonl", lines())
     done = command(path)
-    assert done.exit_code == 0
-    said = f"{path}: the file was cut short: replayed up to its last whole line, 50 steps\n"
-    assert done.stderr == said
+    assert (done.exit_code, done.stderr) == (0, f"{path}: {said}\n")
     assert "effects identical" in done.stdout
-
-
-def test_missing_steps_are_said_to_be(tmp_path: Path) -> None:
-    """Goal: a capped trace is not taken for all. Method: a limit of 30 steps."""
-    path = kept(tmp_path / "n1.jsonl", lines_of(limit=30))
-    done = command(path)
-    assert done.exit_code == 0
-    missing = len(short_run()) - 30
-    said = f"{path}: the trace had reached its limit: {missing} later steps are not in it\n"
-    assert done.stderr == said
-
-
-def test_another_core_is_said_to_be(tmp_path: Path) -> None:
-    """Goal: a difference may be the code's. Method: a header with another digest."""
-    path = kept(tmp_path / "n1.jsonl", lines_of(Header("net", "", 0, f"0.1.0+core.{OTHER}")))
-    done = command(path)
-    assert done.exit_code == 0
-    assert done.stderr == (
-        f"{path}: recorded by core {OTHER}, replayed by core {own_digest()}: effects may differ\n"
-    )
 
 
 def test_damage_and_what_cannot_be_read_have_their_exit_codes(tmp_path: Path) -> None:

@@ -1,73 +1,17 @@
-"""One seed, one run: byte for byte, in any process, under any hash seed, on either store.
+"""One seed, one run: from recorded decisions, on either store, watched or not.
 
-Method: digests and trace bytes of the same runs, made in different ways.
+Method: digests of the same runs, made in different ways. tests/scenarios/test_digests.py compares
+processes, hash seeds and Pythons.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from hashlib import sha256
 
-import pytest
-
-from tests.pythons import ROOT, VERSIONS, simulator_python
-from tests.require import python
 from yak_core.trace.reader import digest_of, encode_trace
 from yak_core.trace.recorder import Trace
 from yak_sim import RandomChoices, ReplayChoices, Script, World, run_scenario, scenario, seconds
 from yak_sim.search.swarm import run_swarm
-
-SEEDS = (7, 31)
-
-IN_ANOTHER_PROCESS = f"""
-from hashlib import sha256
-from yak_core.trace.reader import digest_of, encode_trace
-from yak_sim.search.swarm import run_swarm
-for seed in {SEEDS}:
-    result = run_swarm(seed)
-    assert result.valid is True, result.reason
-    history = repr(list(result.history.objects())).encode()
-    story = "".join(map(str, result.narrative)).encode()
-    print(digest_of(result.trace), sha256(b"".join(encode_trace(result.trace))).hexdigest(),
-          sha256(history).hexdigest(), sha256(story).hexdigest())
-"""
-
-
-def in_another_process(interpreter: str, hash_seed: str) -> str:
-    """Digests of trace, trace file, history and story, made elsewhere."""
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(ROOT)}
-    command = [interpreter, "-c", IN_ANOTHER_PROCESS]
-    run = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment, cwd=ROOT
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-def test_two_processes_under_two_hash_seeds_agree_to_the_byte() -> None:
-    """Goal: no set, hash or address reaches a run. Method: fresh processes, hash seeds 0 and 1."""
-    first = in_another_process(sys.executable, "0")
-    assert first.count("\n") == len(SEEDS)
-    assert len(set(first.split())) == 4 * len(SEEDS)
-    assert first == in_another_process(sys.executable, "1")
-
-
-@pytest.mark.long
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("version", VERSIONS)
-def test_every_python_agrees(version: str) -> None:
-    """Goal: a seed means the same on 3.11 and up. Method: the same runs on each."""
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    other = sys.executable if version == own else simulator_python(python(version))
-    assert in_another_process(other, "2") == in_another_process(sys.executable, "3")
-
-
-def test_seeds_differ() -> None:
-    """Goal: a seed steers the run. Method: neighbours."""
-    digests = {digest_of(run_swarm(seed).trace) for seed in range(40, 44)}
-    assert len(digests) == 4
 
 
 def test_a_recorded_run_replays_from_its_decisions() -> None:

@@ -268,10 +268,3 @@ def test_manual_disk_performs_a_queue_as_the_simulated_disk_does(seed: int) -> N
             assert content(manual.image) == content(it.disk.image)
             assert manual.tail.batches == it.disk.tail.batches
     assert any(isinstance(done.result, NoSpace) for _, done in it.done)
-
-
-def test_losses_have_names() -> None:
-    """Goal: a misspelt word is noticed. Method: crash with one."""
-    assert tuple(Loss) == ("nothing", "unsynced", "some", "torn")
-    with pytest.raises(ValueError, match="lose must be one of"):
-        Loss("everything")

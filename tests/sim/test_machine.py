@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sim.echo_nodes import Puppet, at_start, batch_at, heard, idle, say, stage
+from tests.sim.echo_nodes import at_start, batch_at, heard, idle, say, stage
 from yak_core.contract.client_calls import Poll
 from yak_core.contract.effects import (
     Answer,
@@ -30,7 +30,6 @@ from yak_core.contract.events import (
     DiskDone,
     Event,
     NotShipped,
-    PeerLost,
     Received,
     Shipped,
     Started,
@@ -47,7 +46,6 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, Micros, OpId
-from yak_sim.physics.engine import Listener
 from yak_sim.physics.kinds import Loss
 
 APPEND = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"),))
@@ -131,9 +129,6 @@ def test_a_crash_drops_what_a_pause_held() -> None:
 @pytest.mark.parametrize("effects", range(6))
 def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
     """Goal: effects up to the crash are started, later ones never. Method: crash after each."""
-    ended: list[tuple[str, str, str]] = []
-    listener = Listener()
-    listener.on_ended = lambda node, how, reason: ended.append((node, how, reason))
     orders = (
         Send("n2", say(1)),
         Send("n2", say(2)),
@@ -146,14 +141,14 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
             return [SetTimer("go", 50, 50)]
         return list(orders) if isinstance(event, TimerFired) else []
 
-    world = stage({"n1": act, "n2": idle}, listener=listener)
+    world = stage({"n1": act, "n2": idle})
     machine = world.engine.machines["n1"]
     machine.light_fuse(effects, Loss.NOTHING)
     world.engine.run_for(10_000)
     sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
     assert heard(world.puppet("n2")) == sent
     assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
-    assert ended == ([("n1", "fuse", "0")] if effects < 5 else [])
+    assert world.ended == ([("n1", "fuse", "0")] if effects < 5 else [])
     assert machine.up == (effects == 5)
 
 
@@ -176,19 +171,16 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
     order: Effect, how: str, reason: str
 ) -> None:
     """Goal: nothing is delivered any more, nothing is lost. Method: end with work under way."""
-    ended: list[tuple[str, str, str]] = []
-    listener = Listener()
-    listener.on_ended = lambda node, word, why: ended.append((node, word, why))
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         return [APPEND, order, Send("n2", say(1))] if isinstance(event, StopAsked) else []
 
-    world = stage({"n1": act, "n2": idle}, listener=listener)
+    world = stage({"n1": act, "n2": idle})
     machine = world.engine.machines["n1"]
     machine.ask_to_stop(1_000_000)
     assert not machine.up
     world.engine.run_for(10_000)
-    assert ended == [("n1", how, reason)]
+    assert world.ended == [("n1", how, reason)]
     assert machine.disk.image.leo == 1
     assert not world.puppet("n1").told(DiskDone)
     assert heard(world.puppet("n2")) == []
@@ -196,19 +188,16 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
 
 def test_an_exception_out_of_a_step_halts_the_node_and_comes_out() -> None:
     """Goal: never swallowed. Method: a step that raises."""
-    ended: list[tuple[str, str, str]] = []
-    listener = Listener()
-    listener.on_ended = lambda node, how, reason: ended.append((node, how, reason))
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, TimerFired):
             raise KeyError("broken")
         return [SetTimer("go", 5, 5)]
 
-    world = stage({"n1": act}, listener=listener)
+    world = stage({"n1": act})
     with pytest.raises(KeyError, match="broken"):
         world.engine.run_for(1_000)
-    assert ended == [("n1", "halt", "step raised KeyError: 'broken'")]
+    assert world.ended == [("n1", "halt", "step raised KeyError: 'broken'")]
 
 
 def test_shipping_reads_as_of_the_order_and_tells_what_went_out() -> None:
@@ -332,11 +321,3 @@ def test_answering_a_call_that_is_not_open_is_a_mistake() -> None:
     world = stage({"c1": act})
     with pytest.raises(AssertionError, match="not open"):
         world.engine.machines["c1"].ask(Poll(), lambda _result, _step: None)
-
-
-def test_a_lost_peer_is_told() -> None:
-    """Goal: a broken connection can be noticed. Method: tell a puppet."""
-    world = stage({"n1": idle})
-    world.engine.machines["n1"].lose_peer("n2")
-    assert world.puppet("n1").told(PeerLost) == [(0, PeerLost("n2"))]
-    assert isinstance(world.engine.machines["n1"].node, Puppet)

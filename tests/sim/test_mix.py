@@ -16,7 +16,7 @@ LEAST = dict(zip(WATCHED, (0.30, 0.10, 0.10, 0.05), strict=True))
 
 
 @pytest.mark.parametrize(
-    "seeds", [60, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
+    "seeds", [15, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(900)])]
 )
 def test_many_seeds_hold_and_reach_what_matters(seeds: int) -> None:
     """Goal: no violation, no vacuity. Method: run them; of few, one at least reaches each goal."""

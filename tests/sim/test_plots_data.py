@@ -209,17 +209,5 @@ def test_the_past_of_a_story_is_what_its_brokers_know() -> None:
     assert crashed.truncations[0].before - crashed.truncations[0].end == 2
 
 
-def test_an_empty_trace_has_an_empty_past() -> None:
-    """Nothing is required of a trace."""
-    past = past_of(Trace())
-    assert (past.brokers, past.reigns, past.isr, past.acks, past.leaderless()) == (
-        [],
-        [],
-        [],
-        [],
-        [],
-    )
-
-
 def _batch(count: int) -> Batch:
     return Batch(0, Epoch(1), count, 1, 0, 0, 0, 61, 0, b"")

@@ -17,7 +17,7 @@ import pytest
 
 from tests.sim.plot_samples import Tale, failover
 from yak_core.contract.events import PeerLost, TimerFired
-from yak_core.trace.reader import TraceError, digest_of, encode_trace
+from yak_core.trace.reader import TraceError, digest_of
 from yak_sim import RunResult, Script, World, run_scenario, scenario
 from yak_sim.run import run_folder as runfolder
 from yak_sim.run.run_folder import (
@@ -170,7 +170,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
 
 def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     """Goal: the run that needs looking at most has a folder. Method: an event among effects."""
-    trace = failover()
+    trace = Tale(1).trace()
     trace.record(9_000_000, "n1", 2, TimerFired("x"), [PeerLost("n2")], -1)  # type: ignore[list-item]
     with pytest.raises(OutputError) as caught:
         write_run(run_with(trace=trace), tmp_path, COMMAND)
@@ -213,16 +213,3 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "file.part").read_bytes() == b"first"
     assert runfolder._write(path, [b"one", b"two"]) == b"two"
     assert path.read_bytes() == b"onetwo"
-
-
-def test_damage_to_a_trace_file_is_told_with_its_line(tmp_path: Path) -> None:
-    """Goal: a changed byte is found where it is. Method: one byte in the third line."""
-    lines = list(encode_trace(failover()))
-    lines[2] = lines[2].replace(b'"i":1', b'"i":7', 1)
-    path = tmp_path / "trace.jsonl"
-    path.write_bytes(b"".join(lines))
-    for read in (read_trace, digest_of_path):
-        with pytest.raises(TraceError, match=r"Line 3 of the trace .* is damaged"):
-            read(path)
-        with pytest.raises(FileNotFoundError):
-            read(tmp_path / "none.jsonl")

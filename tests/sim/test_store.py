@@ -24,7 +24,6 @@ from yak_core.metadata.store_calls import (
     Unknown,
 )
 from yak_core.metadata.transitions import create, register
-from yak_sim import World
 from yak_sim.physics.engine import Listener
 from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
 from yak_sim.physics.network import NetworkFault
@@ -153,9 +152,3 @@ def test_records_are_told_in_order_before_anybody_is_answered() -> None:
     world = stage({"n1": act}, listener=listener, watch=watch)
     world.engine.run_for(1_000)
     assert order == [1, 2, 0, 1]
-
-
-def test_a_store_is_one_of_two() -> None:
-    """Goal: a misspelt word is noticed. Method: ask for another."""
-    with pytest.raises(ValueError, match="store must be one of model, lua, got 'redis'"):
-        World(store="redis")

@@ -235,6 +235,8 @@ def test_a_wrong_setting_of_a_world_is_noticed() -> None:
         World(brokers=10)
     with pytest.raises(ValueError, match="BrokerConfig has no 'leese_us'"):
         World(limits={"leese_us": 1})
+    with pytest.raises(ValueError, match="store must be one of model, lua, got 'redis'"):
+        World(store="redis")
     with pytest.raises(ValueError, match="acks is one of"):
         World().producer(acks="some")
     with pytest.raises(ValueError, match="lose must be one of nothing, unsynced, some, torn, got"):

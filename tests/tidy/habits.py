@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 
-from tests.tidy.tree import PRODUCT, ROOT, Source
+from tests.tidy.tree import PRODUCT, ROOT, Function, Source, source_of
 
 LINES_WARN = 400
 LINES_MAX = 500
@@ -25,8 +24,6 @@ SKIPS = {"skip", "skipif", "importorskip", "skipTest", "SkipTest"}
 # Calls that fail a test by themselves.
 CHECKS = {"fail", "raises", "warns", "run_state_machine_as_test"}
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
-
 
 def sizes(source: Source) -> list[str]:
     """Files, functions and lines that are too long."""
@@ -40,7 +37,7 @@ def sizes(source: Source) -> list[str]:
     ]
     if len(lines) > LINES_MAX:
         faults.append(f"{source.name}:1: {len(lines)} lines, more than {LINES_MAX}")
-    for function in functions(source.tree):
+    for function in source.functions:
         size = (function.end_lineno or function.lineno) - function.lineno + 1
         if size > FUNCTION_LINES_MAX:
             faults.append(f"{_at(source, function)}: {function.name} has {size} lines")
@@ -66,7 +63,7 @@ def swallowed(source: Source) -> list[str]:
     if not source.is_python:
         return []
     faults = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.ExceptHandler(body=[ast.Pass() | ast.Expr(value=ast.Constant())]):
                 faults.append(f"{_at(source, node)}: an exception is swallowed")
@@ -103,7 +100,7 @@ def skips(source: Source) -> list[str]:
     if source.top != "tests" or not source.is_python or source.name == SKIP_HELPER:
         return []
     faults = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Attribute(value=ast.Name(id="pytest" | "unittest" | "self"), attr=attr) | (
                 ast.Attribute(value=ast.Attribute(attr="mark"), attr=attr)
@@ -125,7 +122,7 @@ def checkless(source: Source) -> list[str]:
     local = helpers(source)
     return [
         f"{_at(source, function)}: {function.name} checks nothing"
-        for function in functions(source.tree)
+        for function in source.functions
         if function.name.startswith("test_") and not _checks(function, local, set())
     ]
 
@@ -137,9 +134,8 @@ def helpers(source: Source) -> dict[str, Function]:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
             path = ROOT / f"{(node.module or '').replace('.', '/')}.py"
             if path.is_file():
-                tree = ast.parse(path.read_text(encoding="utf-8"))
-                found |= {function.name: function for function in functions(tree)}
-    return found | {function.name: function for function in functions(source.tree)}
+                found |= {function.name: function for function in source_of(path).functions}
+    return found | {function.name: function for function in source.functions}
 
 
 def _checks(function: Function, local: dict[str, Function], seen: set[str]) -> bool:
@@ -165,13 +161,6 @@ def _checks(function: Function, local: dict[str, Function], seen: set[str]) -> b
 def _is_true(node: ast.expr) -> bool:
     """Whether an expression is the word True."""
     return isinstance(node, ast.Constant) and node.value is True
-
-
-def functions(tree: ast.Module) -> Iterator[Function]:
-    """Every function and method, nested ones too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node
 
 
 def _at(source: Source, node: ast.AST) -> str:

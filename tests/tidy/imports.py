@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 
 from tests.tidy.tree import PACKAGES, ROOT, Source, public_names
 
@@ -47,7 +48,7 @@ READERS_OF_THE_PUBLIC_API = ("scenarios", "notebooks")
 def imported(source: Source) -> Iterator[tuple[int, str, str]]:
     """Each import as (line, module, name), wherever in the file; the name is empty for a module."""
     package = source.name.removesuffix(".py").split("/")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield node.lineno, alias.name, ""
@@ -58,6 +59,7 @@ def imported(source: Source) -> Iterator[tuple[int, str, str]]:
                 yield node.lineno, module, alias.name
 
 
+@cache
 def declared() -> set[str]:
     """The modules of the distributions that an installed YAK always has."""
     with (ROOT / "pyproject.toml").open("rb") as file:
@@ -88,7 +90,7 @@ def purity(source: Source) -> list[str]:
         for line, module, _ in imported(source)
         if module.split(".")[0] not in allowed
     ]
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Call(func=ast.Name(id=name)) if name in IO_CALLS:
                 faults.append(f"{source.name}:{node.lineno}: the core must not call {name}()")
@@ -109,7 +111,7 @@ def public_api(source: Source) -> list[str]:
         if inner or (name and name not in public_names(package)):
             what = f"{module}.{name}" if name else module
             faults.append(f"{source.name}:{line}: {what} is not public: {package}.__all__ is")
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Attribute(value=ast.Name(id=package), attr=name) if package in PACKAGES:
                 if name not in public_names(package):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 
 from tests.tidy.imports import imported
-from tests.tidy.tree import PACKAGES, Source
+from tests.tidy.tree import PACKAGES, ROOT, Source
 
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "yak_core": (
@@ -39,7 +40,7 @@ def imports_of(source: Source) -> Iterator[tuple[int, str]]:
     """Each import as (line, dotted name of a module or of something in it)."""
     for line, module, name in imported(source):
         yield line, f"{module}.{name}" if name else module
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         match node:
             case ast.Call(
                 func=ast.Attribute(attr="import_module") | ast.Name(id="import_module"),
@@ -75,13 +76,12 @@ def own_front_doors(source: Source) -> list[str]:
     return [
         f"{source.name}:{line}: {module} is the front door of its own package"
         for line, module, name in imported(source)
-        if (module in packages and name and not _is_submodule(source, module, name))
-        or (module in packages and not name)
+        if module in packages and not (name and _is_submodule(module, name))
     ]
 
 
 def circles(sources: Iterable[Source]) -> list[str]:
-    """Modules that import each other, one fault a circle. ``a.b.c`` is no edge to ``a.b``."""
+    """The first circle of modules that import each other. ``a.b.c`` is no edge to ``a.b``."""
     modules = {
         module_of(source.name): source
         for source in sources
@@ -95,10 +95,12 @@ def circles(sources: Iterable[Source]) -> list[str]:
         )
         for module, source in modules.items()
     }
-    return [
-        f"{modules[circle[0]].name}:1: imports in a circle: {' -> '.join((*circle, circle[0]))}"
-        for circle in _strongly_connected(edges)
-    ]
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        circle = error.args[1][::-1]
+        return [f"{modules[circle[0]].name}:1: imports in a circle: {' -> '.join(circle)}"]
+    return []
 
 
 def _room(module: str) -> str:
@@ -106,9 +108,7 @@ def _room(module: str) -> str:
     return parts[1] if len(parts) > 1 else "__init__"
 
 
-def _is_submodule(source: Source, package: str, name: str) -> bool:
-    from tests.tidy.tree import ROOT
-
+def _is_submodule(package: str, name: str) -> bool:
     base = ROOT / package.replace(".", "/")
     return (base / f"{name}.py").is_file() or (base / name).is_dir()
 
@@ -119,32 +119,3 @@ def _target(name: str, modules: Mapping[str, Source]) -> str:
         return name
     parent = name.rpartition(".")[0]
     return parent if parent in modules else ""
-
-
-def _strongly_connected(edges: Mapping[str, Iterable[str]]) -> list[list[str]]:
-    """Tarjan's components of more than one module, each in the order of its search."""
-    index: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-    found: list[list[str]] = []
-
-    def visit(module: str) -> None:
-        index[module] = low[module] = len(index)
-        stack.append(module)
-        for target in edges[module]:
-            if target not in index:
-                visit(target)
-                low[module] = min(low[module], low[target])
-            elif target in stack:
-                low[module] = min(low[module], index[target])
-        if low[module] == index[module]:
-            at = stack.index(module)
-            component = stack[at:]
-            del stack[at:]
-            if len(component) > 1:
-                found.append(component)
-
-    for module in edges:
-        if module not in index:
-            visit(module)
-    return found

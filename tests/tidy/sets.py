@@ -23,17 +23,17 @@ def iterated_sets(source: Source) -> list[str]:
     """Every place of the core that depends on the order of a set."""
     if source.top != "yak_core" or not source.is_python:
         return []
-    names = set(_set_names(source.tree))
+    names = set(_set_names(source))
     return [
         f"{source.name}:{node.lineno}: a set is iterated: sort it, or keep a tuple or a dict"
-        for node in _ordered_uses(source.tree)
+        for node in _ordered_uses(source)
         if _is_set(node, names)
     ]
 
 
-def _set_names(tree: ast.Module) -> Iterator[str]:
+def _set_names(source: Source) -> Iterator[str]:
     """Variables, arguments and attributes that are annotated as sets or assigned one."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         match node:
             case ast.arg(arg=name, annotation=ast.expr() as kind) if _names_set(kind):
                 yield name
@@ -93,9 +93,9 @@ def _is_keys(node: ast.expr) -> bool:
     return False
 
 
-def _ordered_uses(tree: ast.Module) -> Iterator[ast.expr]:
+def _ordered_uses(source: Source) -> Iterator[ast.expr]:
     """The expressions whose elements are taken in their order."""
-    for node in ast.walk(tree):
+    for node in source.nodes:
         match node:
             case ast.For(iter=iterated) | ast.comprehension(iter=iterated):
                 yield iterated

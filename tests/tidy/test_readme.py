@@ -1,4 +1,7 @@
-"""README is true: the output it shows is the demo's, and each command it names is run somewhere."""
+"""README is true: each command that it names is run by a test.
+
+tests/scenarios/test_demo_real.py compares the output that README shows with what the demo prints.
+"""
 
 from __future__ import annotations
 
@@ -41,36 +44,6 @@ RUN_BY = {
     "python -m pytest": "this is it",
 }
 """Each command in a block of README, and which test runs it."""
-
-
-def test_the_output_shown_is_what_the_demo_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goal: nobody is shown an output that they will not see; method: run the demo, compare."""
-    monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(main, ["demo", "--only", "simulated"])
-    assert ran.exit_code == 0, ran.output
-    shown = BLOCK.search(README)
-    assert shown is not None, "README has no block after <!-- demo-output -->"
-    assert shown.group(1) == ran.stdout
-
-
-def test_the_real_output_shown_is_like_what_the_demo_prints(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Goal: the same, of the half that is never the same; method: compare lines without numbers."""
-    monkeypatch.chdir(tmp_path)
-    ran = CliRunner().invoke(main, ["demo", "--only", "real"])
-    assert ran.exit_code == 0, ran.output
-    shown = REAL_BLOCK.search(README)
-    assert shown is not None, "README has no block after <!-- demo-real-output -->"
-    assert kinds_of_lines(shown.group(1)) == kinds_of_lines(ran.stdout)
-
-
-def kinds_of_lines(text: str) -> set[str]:
-    """The lines, with every number alike. Which broker dies decides their order."""
-    numbers = re.compile(r"\d+(\.\d+)?( records?\b)?")
-    return {numbers.sub("#", line) for line in text.splitlines()}
 
 
 def test_each_command_of_the_readme_is_run_by_a_test() -> None:

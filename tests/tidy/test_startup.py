@@ -5,28 +5,28 @@ The modules are looked at in a process of their own, since this one has imported
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import yak_net
+from tests.scenarios.stories import command
 from tests.tidy.tree import ROOT, sources
 
 HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
 
 
-def python(*words: str) -> subprocess.CompletedProcess[str]:
-    """Run our Python in the project's folder."""
-    return subprocess.run(
-        [sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+PLAY_A_FEW = """
+from tests.golden.test_rules_matter import SCRIPTS, played, script
+from yak_core.rules import Rules
+for path in sorted(SCRIPTS.glob("*.golden"))[::8]:
+    wanted = script(path.stem)
+    assert played(wanted, Rules()) == [list(block.expected) for block in wanted.blocks]
+"""
 
 
 def loaded(code: str) -> set[str]:
     """Which of the heavy modules ``code`` leaves loaded."""
     report = f"{code}\nimport sys; print('loaded', *(m for m in {HEAVY} if m in sys.modules))"
-    done = python("-c", report)
+    done = command("-c", report, folder=ROOT)
     assert done.returncode == 0, done.stderr
     return set(done.stdout.splitlines()[-1].split()[1:])
 
@@ -59,21 +59,22 @@ def test_the_names_of_yak_net_are_there() -> None:
 
 
 def test_the_core_works_frozen() -> None:
-    """No value of the core is changed once made; method: import it all under -X yak_strict."""
+    """No value of the core is changed once made; method: -X yak_strict and a few scripts."""
     modules = [
         source.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for source in sources()
         if source.top == "yak_core" and source.is_python
     ]
     assert "yak_core.value" in modules
-    code = f"import {', '.join(modules)}\nassert yak_core.value.STRICT"
-    done = python("-X", "yak_strict", "-c", code)
+    code = f"import {', '.join(modules)}\nassert yak_core.value.STRICT\n{PLAY_A_FEW}"
+    done = command("-X", "yak_strict", "-c", code, folder=ROOT)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_golden_scripts_hold_when_frozen() -> None:
     """The freeze is only declared to the type checker; method: play the scripts frozen for real."""
     words = ["-m", "pytest", "tests/golden", "-q", "-p", "no:cacheprovider", "-n", "0"]
-    done = python("-X", "yak_strict", *words)
+    done = command("-X", "yak_strict", *words, folder=ROOT)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -6,8 +6,9 @@ import ast
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("yak_core", "yak_sim", "yak_net")
@@ -15,6 +16,9 @@ PRODUCT = (*PACKAGES, "scenarios", "notebooks", "benchmarks", "yak_cli.py", "yak
 NOT_OURS = {"build", "dist", "node_modules", "out", "samples", "vendor", "__pycache__"}
 TEXT = {"", ".cfg", ".ini", ".ipynb", ".json", ".jsonl", ".lua", ".md", ".py", ".sh", ".toml"}
 TEXT |= {".golden", ".html", ".js", ".lock", ".txt", ".yaml", ".yml"}
+
+
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,18 @@ class Source:
     def tree(self) -> ast.Module:
         """The parsed Python."""
         return ast.parse(self.text, self.name)
+
+    @cached_property
+    def nodes(self) -> tuple[ast.AST, ...]:
+        """Every node of the parsed Python."""
+        return tuple(ast.walk(self.tree))
+
+    @cached_property
+    def functions(self) -> tuple[Function, ...]:
+        """Every function and method, nested ones too."""
+        return tuple(
+            node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        )
 
     @property
     def top(self) -> str:
@@ -47,8 +63,13 @@ def sources() -> Iterator[Source]:
         for file in sorted(files):
             path = Path(folder, file)
             if path.suffix in TEXT and _is_ours(file) and not path.is_symlink():
-                name = path.relative_to(ROOT).as_posix()
-                yield Source(name, path.read_text(encoding="utf-8"))
+                yield source_of(path)
+
+
+@cache
+def source_of(path: Path) -> Source:
+    """A file of the project, read and parsed once."""
+    return Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
 
 
 def _is_ours(name: str) -> bool:
@@ -56,12 +77,13 @@ def _is_ours(name: str) -> bool:
     return name == ".ci" or not name.startswith(".")
 
 
+@cache
 def public_names(package: str) -> set[str]:
     """What ``package`` offers: its ``__init__.__all__``, read without importing it."""
     path = ROOT / package / "__init__.py"
     if not path.exists():
         return set()
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in source_of(path).tree.body:
         match node:
             case (
                 ast.Assign(targets=[ast.Name(id="__all__")], value=ast.expr() as value)

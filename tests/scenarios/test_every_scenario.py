@@ -1,0 +1,62 @@
+"""What holds for every scenario: it needs no certain cluster, and its claims are not idle."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutants import MUTANTS
+from tests.scenarios.stories import NAMES, assert_sound, load
+from yak_core.broker.roles import Broker
+from yak_core.contract.host import Host
+from yak_core.ids import NodeId
+from yak_core.metadata.partition_state import PartitionState
+from yak_core.model.disk import DiskImage
+from yak_sim import run_scenario
+
+BROKEN = [
+    (name, scenario, claim)
+    for name, mutant in MUTANTS.items()
+    for scenario, claim in mutant.claims.items()
+]
+
+
+class OwnChecks:
+    """An observer that watches for slips of the code alone, after every step."""
+
+    def after_step(self, host: Host, *_step: object) -> None:
+        if isinstance(host.node, Broker):
+            host.node.check()
+
+    def on_state(self, state: PartitionState) -> None:
+        """No promise is looked at."""
+
+    def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
+        """No promise is looked at."""
+
+    def allow_halt(self, node_id: NodeId) -> None:
+        """A halt is looked at by the world."""
+
+
+OTHERS = {
+    "leader_failover": ["brokers=2", "brokers=5", "min_isr=1", "min_isr=3", "peer_lost=true"],
+    "slow_follower": ["brokers=4", "brokers=5", "flush=os"],
+    "zombie_leader": ["brokers=4", "brokers=5", "flush=os", "min_isr=1", "peer_lost=true"],
+}
+"""Scenario -> settings of another cluster."""
+
+
+@pytest.mark.parametrize(("name", "setting"), [(n, s) for n in NAMES for s in OTHERS[n]])
+def test_it_holds_for_other_clusters(name: str, setting: str) -> None:
+    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
+    key, _, value = setting.partition("=")
+    assert_sound(run_scenario(load(name), 7, {key: value}))
+
+
+@pytest.mark.parametrize(("name", "scenario", "claim"), BROKEN)
+def test_a_claim_catches_a_broken_rule_by_itself(name: str, scenario: str, claim: str) -> None:
+    """Goal: each claim can fail, and no assertion is faster. Method: switch the invariants off."""
+    rules = MUTANTS[name].variant
+    result = run_scenario(load(scenario), 7, rules=rules, observers=[OwnChecks()])
+    assert result.valid is False
+    assert not result.violations
+    assert claim in result.reason
