@@ -21,11 +21,12 @@ from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, SaveSt
 from yak_core.contract.events import Cancelled, DiskDone, DiskOk, DiskResult, Event, PeerLost
 from yak_core.contract.messages import Message, ProduceRequest
 from yak_core.contract.notes import HighWatermarkAdvanced, Note
+from yak_core.encoding.json_codec import codec_of
+from yak_core.encoding.json_scalars import Elided, Misfit
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, OpId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
-from yak_core.trace.json_codec import EFFECT, EVENT, codec_of
-from yak_core.trace.json_scalars import Elided, Misfit
+from yak_core.trace.writer import EFFECT, EVENT
 
 UNIONS = {
     "event": Event,

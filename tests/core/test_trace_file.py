@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.core.trace_samples import long_trace, short_trace
 from yak_core.contract.events import PeerLost, TimerFired
-from yak_core.trace.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.reader import (
     CHECKPOINT_STEPS,
     TraceError,

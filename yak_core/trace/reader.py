@@ -21,12 +21,13 @@ from typing import Final, cast
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
-from yak_core.trace.json_codec import EFFECT, EVENT
-from yak_core.trace.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.recorder import LIMIT, Fault, Header, Step, Trace
 from yak_core.trace.schema_1 import upgraded
 from yak_core.trace.writer import (
     CHECKPOINT_STEPS,
+    EFFECT,
+    EVENT,
     KIND,
     SCHEMA,
     SEAL_BYTES,

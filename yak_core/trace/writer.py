@@ -22,10 +22,16 @@ from crc32c import crc32c
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
+from yak_core.encoding.json_codec import codec_of
+from yak_core.encoding.json_scalars import Misfit, quoted
 from yak_core.ids import Micros, NodeId
-from yak_core.trace.json_codec import EFFECT, EVENT
-from yak_core.trace.json_scalars import Misfit, quoted
 from yak_core.trace.recorder import Fault, Header, Kept
+
+EVENT: Final = codec_of(Event)
+"""Codec of every event, as ``{"Received": {...}}``."""
+
+EFFECT: Final = codec_of(Effect)
+"""Codec of every effect, as ``{"Send": {...}}``."""
 
 SCHEMA: Final = 2
 KIND: Final = "yak-trace"

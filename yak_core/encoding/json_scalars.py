@@ -1,6 +1,6 @@
 """JSON text of values without parts, and back; must never do I/O or know what a value means.
 
-:mod:`yak_core.trace.json_codec` has the rules and everything that is made of parts.
+:mod:`yak_core.encoding.json_codec` has the rules and everything that is made of parts.
 """
 
 from __future__ import annotations

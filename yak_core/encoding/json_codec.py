@@ -15,8 +15,8 @@ A codec is built once from a type annotation, and one rule covers every kind of 
 Equal values have equal text, and an annotation that fits no rule is refused when its codec is
 built. Reading is as strict as writing, but a field that has a default may be missing: so old files
 stay readable when a type grows. What was a payload comes back as
-:class:`~yak_core.trace.json_scalars.Elided`, empty bytes that remember length and CRC, so that what
-was read is written back as it was.
+:class:`~yak_core.encoding.json_scalars.Elided`, empty bytes that remember length and CRC, so that
+what was read is written back as it was.
 """
 
 from __future__ import annotations
@@ -39,9 +39,7 @@ from typing import (
 )
 
 from yak_core.batch import Batch
-from yak_core.contract.effects import Effect
-from yak_core.contract.events import Event
-from yak_core.trace.json_scalars import (
+from yak_core.encoding.json_scalars import (
     PAYLOAD,
     SCALARS,
     Codec,
@@ -295,10 +293,3 @@ def _fields_decoder(make: _Make, members: tuple[Field[object], ...], codecs: lis
         return make(**found)
 
     return decode
-
-
-EVENT: Final = codec_of(Event)
-"""Codec of every event, as ``{"Received": {...}}``."""
-
-EFFECT: Final = codec_of(Effect)
-"""Codec of every effect, as ``{"Send": {...}}``."""
