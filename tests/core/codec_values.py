@@ -26,23 +26,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import BrokerEpoch, Epoch
-from yak_core.wire.layouts import (
-    BATCH,
-    BATCHES,
-    ERROR,
-    INT16,
-    INT32,
-    INT64,
-    LAYOUTS,
-    LEADER,
-    NODE,
-    NODES,
-    OUTCOME,
-    REPLICAS,
-    TEXT,
-    Kind,
-    Layout,
-)
+from yak_core.wire.layouts import LAYOUTS, Layout
 
 T = 1_700_000_000_000
 
@@ -138,25 +122,26 @@ _batches = st.builds(
 _replicas = st.builds(
     ReplicaStatus, _nodes, _details, st.integers(0, 2**63 - 1), st.integers(-1, 2**63 - 1)
 )
-FIELDS: dict[Kind, st.SearchStrategy[object]] = {
-    INT16: st.integers(-(2**15), 2**15 - 1),
-    INT32: st.integers(-(2**31), 2**31 - 1),
-    INT64: st.integers(-(2**63), 2**63 - 1),
-    ERROR: st.sampled_from(ErrorCode),
-    OUTCOME: st.sampled_from(Outcome),
-    TEXT: _details,
-    NODE: _nodes,
-    LEADER: st.none() | _nodes,
-    NODES: st.lists(_nodes, max_size=5).map(tuple),
-    REPLICAS: st.lists(_replicas, max_size=4).map(tuple),
-    BATCH: _batches,
-    BATCHES: st.lists(_batches, max_size=4).map(tuple),
+FIELDS: dict[str, st.SearchStrategy[object]] = {
+    "int16": st.integers(-(2**15), 2**15 - 1),
+    "int32": st.integers(-(2**31), 2**31 - 1),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "error": st.sampled_from(ErrorCode),
+    "outcome": st.sampled_from(Outcome),
+    "text": _details,
+    "node": _nodes,
+    "node or none": st.none() | _nodes,
+    "nodes": st.lists(_nodes, max_size=5).map(tuple),
+    "replicas": st.lists(_replicas, max_size=4).map(tuple),
+    "batch": _batches,
+    "batches": st.lists(_batches, max_size=4).map(tuple),
 }
+"""Values by the word of their kind."""
 
 
 def messages(layout: Layout) -> st.SearchStrategy[Message]:
     """Any message of one type; its numbers are of any value that the frame can hold."""
-    return st.tuples(*(FIELDS[kind] for kind in layout.kinds)).map(
+    return st.tuples(*(FIELDS[kind.word] for kind in layout.kinds)).map(
         lambda values: cast(Message, layout.make(*values))
     )
 
