@@ -13,10 +13,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
-from yak_core.batch import Batch
+from yak_core.batch import Batch, carrying
 from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace, Recovered
 from yak_core.fork import fork_of
@@ -156,7 +155,7 @@ class DiskImage:
 
 def header_of(batch: Batch) -> Batch:
     """The handle without its payload."""
-    return batch if not batch.data else replace(batch, data=b"")
+    return carrying(batch, b"") if batch.data else batch
 
 
 def fold_epochs(batches: list[Batch]) -> tuple[tuple[Epoch, Offset], ...]:

@@ -6,11 +6,9 @@ a frame and in one piece, so a world ships the bytes that lie on its disk withou
 
 The CRC of a batch is checked once a hop over the network, by whoever is going to keep or use the
 bytes: a leader checks a producer's batch, a follower what the leader sent before it appends that,
-a consumer what a broker answered. All of them call ``decode(frame)``. Nobody checks again what he
-writes to his disk or ships from there: recovery checks a disk, and the next hop finds what has
-gone bad since. ``check_crc=False`` is for who only looks on, such as a proxy, or a tool that shows
-frames with damaged batches. Base offset and leader epoch lie outside the CRC: a follower compares
-them with the message and with its own log.
+a consumer what a broker answered. Nobody checks again what he writes to his disk or ships from
+there: recovery checks a disk, and the next hop finds what has gone bad since. Base offset and
+leader epoch lie outside the CRC: a follower compares them with the message and with its own log.
 
 Decoding copies a batch once, out of the frame into bytes of its own: it outlives the frame, all of
 which a slice would keep in memory. Encoding copies no batch before the final join, whether or not
@@ -28,9 +26,8 @@ from yak_core.batch import (
     HEADER_BYTES,
     Batch,
     BatchError,
-    carrying,
     parse,
-    read_header,
+    scan,
 )
 from yak_core.batch.header import HEADER, LENGTH_EXCLUDES, Buffer
 from yak_core.contract.messages import Message
@@ -84,10 +81,10 @@ def encode_parts(message: Message, payload: Sequence[Buffer] = ()) -> list[Buffe
     return [head, *buffers]
 
 
-def decode(frame: Buffer, *, check_crc: bool = True) -> Message:
-    """The message that ``frame`` is, all of it. Raises CodecError, and nothing else, if it is none.
+def decode(frame: Buffer) -> Message:
+    """The message that ``frame`` is, all of it, with the CRC of each batch checked.
 
-    With ``check_crc`` the CRC of each batch is right; without, only its header makes sense.
+    Raises CodecError, and nothing else, if it is none.
     """
     view = frame if type(frame) is bytes else memoryview(frame).cast("B")
     layout = _layout(view)
@@ -98,7 +95,7 @@ def decode(frame: Buffer, *, check_crc: bool = True) -> Message:
         if at + length != len(view):
             raise CodecError(f"it announces {at + length} bytes and has {len(view)}")
         if payload >= 0:
-            batches = _batches(view, at, check_crc)
+            batches = _batches(view, at)
             values[payload] = batches
             if layout.kinds[payload] is BATCH:
                 if len(batches) != 1:
@@ -126,29 +123,14 @@ def _layout(view: Buffer) -> Layout:
     return layout
 
 
-def _batches(view: Buffer, at: int, check_crc: bool) -> tuple[Batch, ...]:
+def _batches(view: Buffer, at: int) -> tuple[Batch, ...]:
     """The batches from ``at`` to the end."""
-    batches: list[Batch] = []
-    end = len(view)
     try:
-        while at < end:
-            batch = parse(view, at) if check_crc else _unchecked(view, at)
-            batches.append(batch)
-            at += batch.size
+        return tuple(scan(view, at))
     except BatchError as error:
         damage = CodecError(str(error))
         damage.damaged = True
         raise damage from None
-    return tuple(batches)
-
-
-def _unchecked(view: Buffer, at: int) -> Batch:
-    """The whole batch at ``at``; its header makes sense, its CRC is anything."""
-    header = read_header(view, at)
-    data = bytes(view[at : at + header.size])
-    if len(data) != header.size:
-        return parse(view, at)  # which says what is missing
-    return carrying(header, data)
 
 
 def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
