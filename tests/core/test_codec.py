@@ -8,7 +8,6 @@ from typing import get_args
 
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from tests.core.codec_values import (
     LARGE,
@@ -19,12 +18,10 @@ from tests.core.codec_values import (
     as_received,
     made,
     messages,
-    stored,
 )
-from yak_core.batch import Batch, Builder, placed, stamped
+from yak_core.batch import Batch, Builder, placed
 from yak_core.batch.header import Buffer
 from yak_core.contract.messages import (
-    DescribeRequest,
     DescribeResponse,
     Fenced,
     FetchRequest,
@@ -40,7 +37,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode
 from yak_core.ids import BrokerEpoch, Epoch
-from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode, encode_parts
+from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_core.wire.layouts import LAYOUTS, Layout
 
 HEADER = Replicate(Epoch(3), "n1", 6, 5, Epoch(2), (), 5, 1, 77)
@@ -71,7 +68,6 @@ def test_every_message_comes_back_as_it_was(layout: Layout) -> None:
     def there_and_back(message: Message) -> None:
         frame = encode(message)
         assert frame[0] == layout.tag
-        assert b"".join(encode_parts(message)) == frame
         back = decode(frame)
         assert type(back) is type(message)
         assert back == as_received(message)
@@ -97,39 +93,6 @@ def test_batches_outlive_the_frame_that_brought_them() -> None:
     assert isinstance(message, Replicate)
     assert message.batches == LOG
     assert [type(batch.data) for batch in message.batches] == [bytes, bytes]
-
-
-@given(st.data(), st.sampled_from((HEADER, ANSWER)))
-def test_stored_bytes_are_shipped_unseen(data: st.DataObject, header: Replicate) -> None:
-    """Goal: a world ships what it read from disk. Method: the log's bytes, cut anywhere."""
-    log = b"".join(batch.data for batch in LOG)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=4)))
-    pieces = [
-        memoryview(log)[start:end] for start, end in zip([0, *cuts], [*cuts, len(log)], strict=True)
-    ]
-    parts = encode_parts(header, pieces)
-    assert all(part is piece for part, piece in zip(parts[1:], pieces, strict=True))
-    assert b"".join(parts) == encode(replace(header, batches=LOG))
-
-
-def test_nothing_in_the_payload_is_looked_at_when_it_is_given_as_bytes() -> None:
-    """The receiver finds out: that is what its check is for."""
-    frame = b"".join(encode_parts(HEADER, [b"not a batch" * 10]))
-    with pytest.raises(CodecError, match="batch at byte 57 is damaged"):
-        decode(frame)
-
-
-def test_encoding_copies_no_batch() -> None:
-    """Goal: placing a batch does not cost a copy. Method: whose memory the parts are."""
-    there = stored(LARGE, 9, 4)
-    head, part = encode_parts(replace(HEADER, batches=(there,)))
-    assert part is there.data
-    fresh = placed(LARGE, 9, 4)
-    _, position, rest = encode_parts(replace(HEADER, batches=(fresh,)))
-    assert isinstance(rest, memoryview)
-    assert rest.obj is LARGE.data
-    assert bytes(position) + bytes(rest) == stamped(fresh)
-    assert bytes(head) == encode(replace(HEADER, batches=(there,)))[: len(head)]
 
 
 @pytest.mark.parametrize(
@@ -217,24 +180,6 @@ def test_what_fits_into_no_frame_is_refused(message: Message, reason: str) -> No
     assert reason in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("message", "reason"),
-    [
-        (replace(HEADER, batches=LOG), "a Replicate that has batches takes no payload"),
-        (
-            ProduceRequest(1, Epoch(1), 1, 1, ONE),
-            "a ProduceRequest that has batches takes no payload",
-        ),
-        (DescribeRequest(1), "a DescribeRequest carries no batches"),
-    ],
-    ids=lambda value: type(value).__name__,
-)
-def test_payload_goes_only_where_batches_are_missing(message: Message, reason: str) -> None:
-    """A world that ships for the wrong header hears of it at once."""
-    with pytest.raises(ValueError, match=reason):
-        encode_parts(message, [ONE.data])
-
-
 def test_the_longest_values_that_fit() -> None:
     """Goal: limits are where they are said to be. Method: each at its end, and back."""
     names_254 = ("é" * 127,) * 255
@@ -248,15 +193,13 @@ def test_the_longest_values_that_fit() -> None:
 
 
 def test_a_frame_has_a_length_limit() -> None:
-    """Goal: both sides agree on it. Method: as much payload as fits, and a byte more."""
-    payload = memoryview(bytes(FRAME_BYTES_MAX + 1))
-    room = FRAME_BYTES_MAX - len(encode(HEADER))
-    assert len(encode_parts(HEADER, [payload[:room]])) == 2
-    for size in (room + 1, FRAME_BYTES_MAX + 1):
-        with pytest.raises(ValueError, match=r"a frame has (no room for )?\d+ bytes"):
-            encode_parts(HEADER, [payload[:size]])
+    """Goal: both sides agree on it. Method: as many batches as fit, and one more."""
+    fitting = (FRAME_BYTES_MAX - len(encode(HEADER))) // LARGE.size
+    assert encode(replace(HEADER, batches=(LARGE,) * fitting))
+    with pytest.raises(ValueError, match=r"a frame has 33554432 bytes at most, not \d+"):
+        encode(replace(HEADER, batches=(LARGE,) * (fitting + 1)))
     with pytest.raises(CodecError, match="a frame has 33554432 bytes at most, not 33554433"):
-        decode(payload)
+        decode(bytes(FRAME_BYTES_MAX + 1))
 
 
 def test_an_explanation_that_is_no_unicode_is_still_sent() -> None:
