@@ -6,7 +6,7 @@ Method: traces of simulated runs, as they are and with one thing changed.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -22,8 +22,8 @@ from yak_core.contract.events import Started
 from yak_core.ids import Micros, Offset
 from yak_core.rules import Rules
 from yak_core.trace.reader import TraceReader, decode_trace, encode_trace
-from yak_core.trace.recorder import Fault
-from yak_core.trace.replay import Difference, Replayed, TraceReplay, replay_lines, replay_steps
+from yak_core.trace.recorder import Fault, Step
+from yak_core.trace.replay import Difference, Replay, Replayed, TraceReplay, replay_lines
 from yak_core.trace.version import core_digest, digest_in, version_text
 
 KINDS = {"n": "broker", "p": "producer", "c": "consumer"}
@@ -34,6 +34,14 @@ SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_2.jsonl"
 def short_lines() -> list[bytes]:
     """The short story's file."""
     return list(encode_trace(short_run()))
+
+
+def replay_steps(steps: Iterable[Step]) -> tuple[Replayed, ...]:
+    """What comes of decoded steps."""
+    replay = Replay()
+    for step in steps:
+        replay.take(step)
+    return replay.results()
 
 
 def differing(replay: TraceReplay) -> list[Replayed]:

@@ -136,14 +136,6 @@ class Replay:
         return found.made.snapshot()
 
 
-def replay_steps(steps: Iterable[Step], rules: Rules | None = None) -> tuple[Replayed, ...]:
-    """Replay all starts in a decoded ``Trace``, or any of its steps."""
-    replay = Replay(rules)
-    for step in steps:
-        replay.take(step)
-    return replay.results()
-
-
 def replay_lines(
     lines: Iterable[bytes], rules: Rules | None = None, until: int | None = None
 ) -> TraceReplay:
