@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import TypeVar, dataclass_transform
+from typing import Protocol, TypeVar, dataclass_transform
 
 T = TypeVar("T")
 
@@ -23,6 +23,12 @@ STRICT = "yak_strict" in sys._xoptions
 def value(cls: type[T]) -> type[T]:
     """Make ``cls`` an immutable value: slots, equality by fields, hashable."""
     return dataclass(slots=True, frozen=STRICT, unsafe_hash=not STRICT)(cls)
+
+
+class Make(Protocol):
+    """A class of values whose fields are not known, as what makes its values."""
+
+    def __call__(self, *args: object, **fields: object) -> object: ...
 
 
 def getter_of_fields(cls: type) -> Callable[[object], tuple[object, ...]]:

@@ -22,15 +22,15 @@ what was read is written back as it was.
 from __future__ import annotations
 
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum, StrEnum
 from functools import cache
+from itertools import repeat
 from typing import (
     Final,
     Literal,
     NewType,
-    Protocol,
     TypeAlias,
     Union,
     cast,
@@ -51,14 +51,7 @@ from yak_core.encoding.json_scalars import (
     quoted,
     shown,
 )
-from yak_core.value import getter_of_fields
-
-
-class _Make(Protocol):
-    """A type, as something that makes its values."""
-
-    def __call__(self, *args: object, **fields: object) -> object: ...
-
+from yak_core.value import Make, getter_of_fields
 
 Names: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -114,7 +107,7 @@ def _tuple(items: tuple[object, ...], names: Names) -> Codec:
     def decode(value: object) -> object:
         if type(value) is not list or len(value) != count:
             raise Misfit(f"{shown(value)} is not a list of {count}")
-        return tuple([_item(codecs[at].decode, value, at) for at in range(count)])
+        return _decoded([codec.decode for codec in codecs], value)
 
     return Codec(encode, decode)
 
@@ -131,19 +124,19 @@ def _series(codec: Codec) -> Codec:
     def decode(value: object) -> object:
         if type(value) is not list:
             raise Misfit(f"{shown(value)} is not a list")
-        try:
-            return tuple([decode_item(item) for item in value])
-        except Misfit:
-            return tuple([_item(decode_item, value, at) for at in range(len(value))])
+        return _decoded(repeat(decode_item), value)
 
     return Codec(encode, decode)
 
 
-def _item(decode: Decode, values: list[object], at: int) -> object:
+def _decoded(decoders: Iterable[Decode], items: list[object]) -> tuple[object, ...]:
+    found: list[object] = []
     try:
-        return decode(values[at])
+        for decode, item in zip(decoders, items, strict=False):
+            found.append(decode(item))
     except Misfit as misfit:
-        raise misfit.inside(f"[{at}]") from None
+        raise misfit.inside(f"[{len(found)}]") from None
+    return tuple(found)
 
 
 def _union(members: tuple[object, ...], names: Names) -> Codec:
@@ -205,7 +198,7 @@ def _dataclass(cls: type, renamed: Names) -> Codec:
         for name, member in members.items()
     }
     encode = _fields_encoder(cls, codecs)
-    decode = _fields_decoder(cast(_Make, cls), members, codecs)
+    decode = _fields_decoder(cast(Make, cls), members, codecs)
     return Codec(_remembered(encode) if cls in REMEMBERED else encode, decode)
 
 
@@ -257,7 +250,7 @@ def _fields_encoder(cls: type, codecs: Mapping[str, Codec]) -> Encode:
 
 
 def _fields_decoder(
-    make: _Make, members: Mapping[str, Field[object]], codecs: Mapping[str, Codec]
+    make: Make, members: Mapping[str, Field[object]], codecs: Mapping[str, Codec]
 ) -> Decode:
     decoders: dict[object, tuple[str, Decode]] = {
         name: (member.name, codecs[name].decode) for name, member in members.items()

@@ -283,11 +283,12 @@ class Manual:
         if place.host is not None and place.starts == call.start:
             place.deliver(reply, call.cause)
 
-    def fork(
-        self, recorder: Recorder | None = None, observers: tuple[Observer, ...] = ()
-    ) -> Manual:
-        """A copy that shares only immutable values, for trying out what would happen."""
-        other = Manual(recorder, observers, self.backend_type)
+    def fork(self) -> Manual:
+        """A copy that shares only immutable values, for trying out what would happen.
+
+        It has neither recorder nor observers.
+        """
+        other = Manual(backend_type=self.backend_type)
         other.store = fork_of(self.store)
         other.transit = fork_of(self.transit)
         other.held = dict(self.held)
@@ -297,7 +298,7 @@ class Manual:
             copy = place.fork(other.transit)
             other.nodes[node_id] = copy
             if place.host is not None:
-                copy.host = Host(node_id, place.starts, place.build, copy, recorder, observers)
+                copy.host = Host(node_id, place.starts, place.build, copy)
                 copy.host.resume(place.host.node.fork())
                 if place.fuse is not None:
                     copy.fuse = Fuse(copy.host, place.fuse.left)

@@ -41,10 +41,8 @@ def create(
     attempt: str,
     node: NodeId,
     url: str,
-    clean: bool = True,
     replicas: tuple[NodeId, ...],
     min_isr: int,
-    unclean_policy: UncleanPolicy = UncleanPolicy.NEVER,
 ) -> PartitionState:
     """T0: the first record, to be written where none exists, by a node whose log is empty.
 
@@ -70,12 +68,10 @@ def create(
         last_leader=None,
         replicas=replicas,
         min_isr=min_isr,
-        unclean_policy=unclean_policy,
+        unclean_policy=UncleanPolicy.NEVER,
         recovery=Recovery.RECOVERED,
         unclean_generation=0,
-        nodes=(
-            (node, NodeEntry(BrokerEpoch(1), clean, False, url, Epoch(UNREPORTED), UNREPORTED)),
-        ),
+        nodes=((node, NodeEntry(BrokerEpoch(1), True, False, url, Epoch(UNREPORTED), UNREPORTED)),),
     )
 
 

@@ -20,6 +20,7 @@ from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, TruncateLo
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace, Recovered
 from yak_core.fork import fork_of
 from yak_core.ids import Epoch, Offset
+from yak_core.log.epochs import EpochIndex
 
 _DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
@@ -160,8 +161,7 @@ def header_of(batch: Batch) -> Batch:
 
 def fold_epochs(batches: list[Batch]) -> tuple[tuple[Epoch, Offset], ...]:
     """(epoch, start) of each run of equal epochs: the epoch index is a fold over the log."""
-    entries: list[tuple[Epoch, Offset]] = []
+    index = EpochIndex()
     for batch in batches:
-        if not entries or entries[-1][0] != batch.epoch:
-            entries.append((batch.epoch, batch.base_offset))
-    return tuple(entries)
+        index.note(batch.epoch, batch.base_offset)
+    return index.entries()

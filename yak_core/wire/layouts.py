@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping
 from enum import IntEnum
 from struct import Struct
 from struct import error as struct_error
-from typing import Final, NamedTuple, Protocol, TypeAlias, cast, get_type_hints
+from typing import Final, NamedTuple, TypeAlias, cast, get_type_hints
 
 from yak_core.batch.header import Batch, Buffer
 from yak_core.contract.messages import (
@@ -41,7 +41,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
-from yak_core.value import getter_of_fields
+from yak_core.value import Make, getter_of_fields
 
 VERSION: Final = 1
 NO_NODE: Final = 255
@@ -187,12 +187,6 @@ KINDS: Final[Mapping[object, Kind]] = {
 """How a field of a type is written, unless its layout says otherwise."""
 
 
-class _Make(Protocol):
-    """A class, as something that makes its values."""
-
-    def __call__(self, *args: object) -> object: ...
-
-
 class Layout:
     """The bytes of one class: its fields in their order, each by its type or by ``kinds``.
 
@@ -221,7 +215,7 @@ class Layout:
         columns = tuple([kinds.get(name) or KINDS[hint] for name, hint in hints.items()])
         self.tag = tag
         self.cls = cls
-        self.make = cast(_Make, cls)
+        self.make = cast(Make, cls)
         self.kinds = columns
         self.names = tuple(hints)
         self.get = getter_of_fields(cls)
