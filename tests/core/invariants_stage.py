@@ -311,6 +311,20 @@ class Stage:
         self.append(node, *batches)
         self.flush(node)
 
+    def held(self, *nodes: NodeId) -> Batch:
+        """The nodes have one record of epoch 1, the first in their logs."""
+        batch = self.batch(0, Epoch(1))
+        for node in nodes:
+            self.have(node, batch)
+        return batch
+
+    def leave_behind(self, node: NodeId) -> None:
+        """The node leaves the ISR, and lacks a record that the others have, as n1 knows."""
+        self.shrink("n1", node)
+        others = [other for other in NODES if other != node]
+        self.held(*others)
+        self.shown(*others[1:])
+
     def ack(self, node: NodeId, leader: NodeId = "n1", match: Offset | None = None) -> ReplicateAck:
         """The node acknowledges its log to the leader."""
         broker = self.node(node)
