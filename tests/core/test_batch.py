@@ -40,31 +40,10 @@ SAMPLE = bytes.fromhex(
     "7fffffff"  # baseSequence 2147483647
     "00000003"  # recordsCount
     # Lengths, deltas and counts from here on are zigzag varints: n is 2n, -n is 2n - 1.
-    "10"
-    "00"
-    "00"
-    "00"
-    "01"
-    "04"
-    "6869"
-    "00"  # 8 bytes, attributes, +0 ms, 0, null, 2 "hi", 0
-    "14"
-    "00"
-    "03"
-    "02"
-    "02"
-    "6b"
-    "01"  # 10 bytes, attributes, -2 ms, 1, 1 "k", null value,
-    "02"
-    "02"
-    "68"
-    "01"  # 1 header: 1 "h", null
-    "8e01"
-    "00"
-    "06"
-    "04"
-    "01"
-    "8001" + "2e" * 64 + "00"  # 71 bytes, .., +3 ms, 2, null, 64 dots, 0
+    "10 00 00 00 01 04 6869 00"  # 8 bytes, attributes, +0 ms, 0, null, 2 "hi", 0
+    "14 00 03 02 02 6b 01"  # 10 bytes, attributes, -2 ms, 1, 1 "k", null value,
+    "02 02 68 01"  # 1 header: 1 "h", null
+    "8e01 00 06 04 01 8001" + "2e" * 64 + "00"  # 71 bytes, .., +3 ms, 2, null, 64 dots, 0
 )
 
 

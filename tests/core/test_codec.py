@@ -59,11 +59,12 @@ def test_every_message_has_a_frame() -> None:
     assert all(0 <= tag < 256 for tag in tags)
 
 
+@pytest.mark.parametrize("budget", [20, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.cls.__name__)
-def test_every_message_comes_back_as_it_was(layout: Layout) -> None:
+def test_every_message_comes_back_as_it_was(layout: Layout, budget: int) -> None:
     """Method: values of every field over all of its range."""
 
-    @settings(max_examples=60)
+    @settings(max_examples=budget)
     @given(messages(layout))
     def there_and_back(message: Message) -> None:
         frame = encode(message)

@@ -11,9 +11,9 @@ import tracemalloc
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.core.budgets import examples
 from tests.core.codec_values import ANY_MESSAGE, LOG, ONE, SAMPLES
 from yak_core.batch import HEADER_BYTES
 from yak_core.contract.messages import (
@@ -53,16 +53,14 @@ def understood(frame: bytes) -> Message | None:
     return message
 
 
-@settings(max_examples=400)
-@given(st.binary(max_size=300))
+@examples(100, 400, st.binary(max_size=300))
 def test_noise(noise: bytes) -> None:
     """Goal: anybody may send anything. Method: random bytes."""
     message = understood(noise)
     assert message is None or len(noise) > 2
 
 
-@settings(max_examples=1000)
-@given(st.sampled_from(LAYOUTS), st.binary(max_size=250))
+@examples(200, 1000, st.sampled_from(LAYOUTS), st.binary(max_size=250))
 def test_noise_behind_a_good_start(layout: object, noise: bytes) -> None:
     """Goal: the same past the first check. Method: each type, then random bytes."""
     tag = getattr(layout, "tag", -1)
@@ -70,8 +68,7 @@ def test_noise_behind_a_good_start(layout: object, noise: bytes) -> None:
     assert message is None or type(message) is getattr(layout, "cls", None)
 
 
-@settings(max_examples=1000)
-@given(st.data(), ANY_MESSAGE)
+@examples(150, 1000, st.data(), ANY_MESSAGE)
 def test_a_frame_with_a_part_replaced(data: st.DataObject, message: Message) -> None:
     """Method: any message, and any bytes in the place of some of its own."""
     frame = encode(message)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
+from tests.core.metadata_records import altered, ok
 from yak_core.contract.effects import Halt
 from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, OpId
@@ -86,15 +87,7 @@ def test_a_record_names_the_one_before(stage: Stage) -> None:
 
 
 def test_a_leader_is_in_the_isr(stage: Stage) -> None:
-    grown = alter_isr(
-        stage.stored,
-        attempt="a",
-        node="n1",
-        broker_epoch=stage.stored.leader_broker_epoch,
-        isr=("n1", "n2"),
-        added=(),
-    )
-    assert not hasattr(grown, "reason")
+    grown = ok(altered(stage.stored, ("n1", "n2")))
     with broken("RecordChain"):
         stage.accept(replace(grown, isr=("n2", "n3")))
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
+from tests.core.metadata_records import TWO, altered, drained, first, led, ok, sets, shrunk
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState, Recovery
-from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
+from yak_core.metadata.transitions import Rejected, create, elect, elr_after, register
 
 # T0
 
@@ -203,16 +203,7 @@ def test_leavers_stay_eligible_below_min_isr() -> None:
 def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
     state = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n2", clean=False, url=""))
     assert sets(state) == (("n1",), ("n3",), ("n2",))
-    state = ok(
-        alter_isr(
-            state,
-            attempt="x",
-            node="n1",
-            broker_epoch=BrokerEpoch(1),
-            isr=("n1", "n2"),
-            added=(("n2", state.broker_epoch_of("n2")),),
-        )
-    )
+    state = ok(altered(state, ("n1", "n2"), ("n2", state.broker_epoch_of("n2"))))
     assert sets(state) == (("n1", "n2"), (), ())
 
 
@@ -220,16 +211,7 @@ def test_member_that_is_back_is_no_longer_last_known() -> None:
     state = ok(
         register(shrunk(led(min_isr=3), ("n1",)), attempt="r", node="n2", clean=False, url="")
     )
-    state = ok(
-        alter_isr(
-            state,
-            attempt="x",
-            node="n1",
-            broker_epoch=BrokerEpoch(1),
-            isr=("n1", "n2"),
-            added=(("n2", BrokerEpoch(state.partition_epoch)),),
-        )
-    )
+    state = ok(altered(state, ("n1", "n2"), ("n2", state.partition_epoch)))
     assert sets(state) == (("n1", "n2"), ("n3",), ())
 
 
@@ -243,7 +225,7 @@ def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
 @pytest.mark.parametrize("isr", [("n2", "n1"), ("n1", "n1")])
 def test_isr_out_of_order_is_the_callers_mistake(isr: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
-        alter_isr(TWO, attempt="x", node="n1", broker_epoch=BrokerEpoch(1), isr=isr, added=())
+        altered(TWO, isr)
 
 
 @pytest.mark.parametrize("attempt", ["", TWO.attempt])

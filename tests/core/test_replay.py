@@ -61,7 +61,12 @@ def test_every_life_of_a_scenario_comes_out_as_recorded(name: str) -> None:
     assert {(step.node, step.start) for step in trace} == {(r.node, r.start) for r in replay.starts}
     assert all(start.kind == KINDS[start.node[0]] for start in replay.starts)
     assert len(replay.starts) > 4
-    assert replay_steps(decode_trace(encode_trace(trace))) == replay.starts
+
+
+def test_steps_replay_as_the_lines_of_their_trace() -> None:
+    """Goal: lines are one way to give steps. Method: both ways on the short story."""
+    lines = short_lines()
+    assert replay_steps(decode_trace(lines)) == replay_lines(lines).starts
 
 
 def numbers_in(value: Any) -> Iterator[tuple[Any, Any]]:

@@ -40,6 +40,7 @@ UNIONS = {
     "client result": ClientResult,
 }
 MEMBERS = [(name, member) for name, union in UNIONS.items() for member in get_args(union)]
+BUDGETS = [8, pytest.param(50, marks=pytest.mark.long)]
 SCALARS: dict[object, st.SearchStrategy[object]] = {
     int: st.integers(-(2**63), 2**128),
     str: st.text(max_size=8),
@@ -90,12 +91,13 @@ def without_payload(value: object) -> object:
     return value
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize(("union", "member"), MEMBERS, ids=lambda at: getattr(at, "__name__", at))
-def test_every_type_comes_back_as_it_was(union: str, member: type) -> None:
+def test_every_type_comes_back_as_it_was(union: str, member: type, budget: int) -> None:
     """Goal: no member of any union lacks a codec. Method: values, there and back twice."""
     codec = codec_of(UNIONS[union])
 
-    @settings(max_examples=25, derandomize=True, deadline=None)
+    @settings(max_examples=budget)
     @given(values_of(member))
     def there_and_back(value: object) -> None:
         text = codec.encode(value)

@@ -99,7 +99,7 @@ def test_vector_clocks_follow_the_causes() -> None:
     ]
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=40))
 def test_vector_clocks_agree_with_reachability(plan: list[tuple[str, int]]) -> None:
     """Goal: the one-pass clocks are right. Method: random causes against plain graph search."""
