@@ -61,6 +61,13 @@ TWO = made(b"", b"two", producer=(7, 1, 3))
 LARGE = made(*[bytes((number % 256,)) * 999 for number in range(64)], producer=(2**63 - 1, 0, 9))
 LOG = (stored(ONE, 5, 2), stored(TWO, 6, 3))
 
+ROWS = (
+    ReplicaStatus("n1", "http://127.0.0.1:8080", BrokerEpoch(7), 8),
+    ReplicaStatus("n3", "", BrokerEpoch(4), -1),
+)
+PAIR = ("n1", "n2")
+DESCRIPTION = DescribeResponse(6, "n1", "leader", "n1", Epoch(3), 9, PAIR, ("n3",), 8, 8, 0, ROWS)
+
 SAMPLES: tuple[Message, ...] = (
     Replicate(Epoch(3), "n1", 6, 5, Epoch(2), LOG, 5, 1, 77),
     Replicate(Epoch(3), "n1", 6, 8, Epoch(3), (), 8, 0, 78),
@@ -89,23 +96,7 @@ SAMPLES: tuple[Message, ...] = (
     ListOffsetsRequest(5, -2),
     ListOffsetsResponse(5, ErrorCode.NONE, 8, Epoch(3), "n1", Epoch(3)),
     DescribeRequest(6),
-    DescribeResponse(
-        6,
-        "n1",
-        "leader",
-        "n1",
-        Epoch(3),
-        9,
-        ("n1", "n2"),
-        ("n3",),
-        8,
-        8,
-        0,
-        (
-            ReplicaStatus("n1", "http://127.0.0.1:8080", BrokerEpoch(7), 8),
-            ReplicaStatus("n3", "", BrokerEpoch(4), -1),
-        ),
-    ),
+    DESCRIPTION,
 )
 """Each kind of message and each form of its fields; tests/golden_formats/frames_1.txt has them."""
 

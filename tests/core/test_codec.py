@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 
 from tests.core.codec_values import (
+    DESCRIPTION,
     LARGE,
     LOG,
     ONE,
@@ -22,7 +23,6 @@ from tests.core.codec_values import (
 from yak_core.batch import Batch, Builder, placed
 from yak_core.batch.header import Buffer
 from yak_core.contract.messages import (
-    DescribeResponse,
     Fenced,
     FetchRequest,
     FetchResponse,
@@ -140,24 +140,11 @@ def unsealed() -> Batch:
             "FetchResponse.detail is 65536, which is not within the size of text",
         ),
         (
-            DescribeResponse(1, "n", "", None, Epoch(0), 0, ("n",) * 256, (), 0, 0, 0, ()),
+            replace(DESCRIPTION, isr=("n",) * 256),
             "DescribeResponse.isr is 256, which is not within the size of nodes",
         ),
         (
-            DescribeResponse(
-                1,
-                "n",
-                "",
-                None,
-                Epoch(0),
-                0,
-                (),
-                (),
-                0,
-                0,
-                0,
-                (ReplicaStatus("n", "", BrokerEpoch(2**63), 0),),
-            ),
+            replace(DESCRIPTION, replicas=(ReplicaStatus("n", "", BrokerEpoch(2**63), 0),)),
             "ReplicaStatus.broker_epoch is 9223372036854775808, which is not within int64",
         ),
         (replace(HEADER, batches=(replace(ONE, data=b""),)), "is a header without its bytes"),
@@ -188,7 +175,7 @@ def test_the_longest_values_that_fit() -> None:
     for message in (
         Fenced(Epoch(2**31 - 1), "n" * 254),
         replace(ANSWER, detail="d" * 65_535),
-        DescribeResponse(1, "", "r", "", Epoch(0), 0, names_254, names_254, 0, 0, 0, rows),
+        replace(DESCRIPTION, isr=names_254, elr=names_254, replicas=rows),
     ):
         assert decode(encode(message)) == message
 

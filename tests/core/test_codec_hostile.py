@@ -14,8 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 from tests.core.budgets import examples
-from tests.core.codec_values import ANY_MESSAGE, LOG, ONE, SAMPLES
-from yak_core.batch import HEADER_BYTES
+from tests.core.codec_values import ANY_MESSAGE, DESCRIPTION, LOG, ONE, SAMPLES
 from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
@@ -51,13 +50,6 @@ def understood(frame: bytes) -> Message | None:
         return None
     assert encode(message) == frame
     return message
-
-
-@examples(100, 400, st.binary(max_size=300))
-def test_noise(noise: bytes) -> None:
-    """Goal: anybody may send anything. Method: random bytes."""
-    message = understood(noise)
-    assert message is None or len(noise) > 2
 
 
 @examples(200, 1000, st.sampled_from(LAYOUTS), st.binary(max_size=250))
@@ -106,19 +98,6 @@ def test_no_flipped_bit_is_ignored(frame: bytes) -> None:
     assert refused >= 8, "the version at least"
 
 
-@pytest.mark.parametrize("sample", [0, 6, 10], ids=["Replicate", "ProduceRequest", "FetchResponse"])
-def test_no_flipped_bit_in_a_batch_passes_the_check(sample: int) -> None:
-    """Goal: with the check, only what no CRC covers can change. Method: flips in the last batch."""
-    frame, message = FRAMES[sample], SAMPLES[sample]
-    batches = message.batches if isinstance(message, Replicate | FetchResponse) else None
-    last = batches[-1] if batches else getattr(message, "batch", ONE)
-    for byte in range(len(frame) - last.size + 16, len(frame)):
-        for bit in range(8):
-            changed = bytearray(frame)
-            changed[byte] ^= 1 << bit
-            assert understood(bytes(changed)) is None
-
-
 def with_payload(data: bytes) -> bytes:
     """The frame of HEADER with these bytes in the place of batches."""
     sized = encode(replace(HEADER, batches=(ONE,)))[: -ONE.size]
@@ -157,8 +136,6 @@ def test_a_length_of_batches_is_checked_first(sample: int, length: int) -> None:
         (8, -1, "no batch is 11 bytes long"),
         (8, -(2**31), "no batch is -2147483636 bytes long"),
         (57, 2**31 - 1, "its CRC-32C is"),
-        (57, -1, "its CRC-32C is"),
-        (23, 2**31 - 1, "its CRC-32C is"),
     ],
 )
 def test_the_sizes_in_a_batch_are_checked_first(at: int, number: int, reason: str) -> None:
@@ -186,28 +163,8 @@ def test_a_produce_request_has_one_batch(count: int) -> None:
     assert not caught.value.damaged
 
 
-def test_a_batch_without_records_is_damaged() -> None:
-    """A header alone is no batch."""
-    data = bytearray(ONE.data[:HEADER_BYTES])
-    data[8:12] = struct.pack(">i", HEADER_BYTES - 12)
-    frame = with_payload(bytes(data))
-    with pytest.raises(CodecError, match="no batch is 61 bytes long"):
-        decode(frame)
-
-
-DESCRIBED = DescribeResponse(
-    1,
-    "n1",
-    "leader",
-    None,
-    Epoch(0),
-    0,
-    ("n1",),
-    (),
-    0,
-    0,
-    0,
-    (ReplicaStatus("n1", "url", BrokerEpoch(1), 2),),
+DESCRIBED = replace(
+    DESCRIPTION, isr=("n1",), elr=(), replicas=(ReplicaStatus("n1", "url", BrokerEpoch(1), 2),)
 )
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.metadata_records import TWO, altered, first, led, ok, shrunk
+from tests.core.metadata_records import TWO, altered, led, ok
 from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import (
@@ -166,33 +166,3 @@ def test_late_copy_of_a_refused_proposal_stays_refused() -> None:
     assert isinstance(first_answer, Refused)
     assert isinstance(second_answer, Refused)
     assert store.state == newer
-
-
-def test_two_candidates_cannot_both_win() -> None:
-    """F81: both propose epoch 2 from one record; the stamp lets one of them through."""
-    base = led()
-    store = stored(base)
-    one, two = (
-        ok(elect(base, attempt=f"e{node}", node=node, broker_epoch=base.broker_epoch_of(node)))
-        for node in ("n2", "n3")
-    )
-    assert isinstance(store.apply(Cas(base.stamp, one, ("n1", 0))), StoreOk)
-    assert isinstance(store.apply(Cas(base.stamp, two, ("n1", 0))), Refused)
-    assert store.state == one
-
-
-def test_eligible_replica_takes_over_from_a_last_replica_that_lost_its_log() -> None:
-    """F28 and F29 as one story: shrink to the leader, power loss, the ELR leads on."""
-    state = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
-    assert isinstance(
-        elect(state, attempt="e", node="n1", broker_epoch=BrokerEpoch(state.partition_epoch)),
-        Rejected,
-    )
-    state = ok(elect(state, attempt="e", node="n2", broker_epoch=BrokerEpoch(2)))
-    assert (state.leader, state.isr, state.elr) == ("n2", ("n2",), ("n3",))
-    assert state.last_known_eligible == ("n1",)
-
-
-def test_creator_that_lost_its_log_before_anybody_joined_is_last_known() -> None:
-    state = ok(register(first(), attempt="r", node="n1", clean=False, url=""))
-    assert (state.isr, state.elr, state.last_known_eligible) == ((), (), ("n1",))
