@@ -22,6 +22,7 @@ from yak_core.batch import (
     stamped,
 )
 from yak_core.ids import Epoch
+from yak_core.log.producers import ProducerTable
 
 T = 1_700_000_000_000
 
@@ -264,3 +265,11 @@ def test_building_twice_and_going_on_is_allowed() -> None:
     builder.append(b"b", timestamp_ms=T)
     assert [record.value for record in records(builder.build())] == [b"a", b"b"]
     assert first.count == 1
+
+
+def test_the_producer_that_was_idle_for_longest_is_forgotten() -> None:
+    """Goal: the table is bounded, alike on all replicas. Method: three producers, room for two."""
+    table = ProducerTable(limit=2)
+    for at, producer in enumerate((1, 2, 1, 3, -1)):
+        table.apply(producer, 0, 0, at, at + 1)
+    assert [producer for producer, _ in table.snapshot()] == [1, 3]

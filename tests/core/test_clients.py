@@ -229,7 +229,10 @@ def test_late_answers_and_timers_mean_nothing_to_a_consumer() -> None:
     for event in (TimerFired("overdue"), PeerLost("n1"), Received("n1", OTHER)):
         assert made.step(event) == []
     made.fetched(batch())
-    assert (made.results, made.node.snapshot().get("position")) == ([], 0)
+    snapshot = made.node.snapshot()
+    assert (made.results, snapshot.get("position")) == ([], 0)
+    with pytest.raises(KeyError):
+        snapshot.get("leo")
     with pytest.raises(TypeError, match="a consumer does not take in StopAsked"):
         made.step(StopAsked(1))
 

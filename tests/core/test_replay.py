@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from yak_core.rules import Rules
 from yak_core.trace.reader import TraceReader, decode_trace, encode_trace
 from yak_core.trace.recorder import Fault, Step
 from yak_core.trace.replay import Difference, Replay, Replayed, TraceReplay, replay_lines
-from yak_core.trace.version import core_digest, digest_in, version_text
+from yak_core.trace.version import core_digest, digest_in, files_of, version_text
 
 KINDS = {"n": "broker", "p": "producer", "c": "consumer"}
 SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_2.jsonl"
@@ -287,3 +288,6 @@ def test_the_digest_of_the_core_is_of_its_sources_alone() -> None:
     assert version_text("1.2.3", digest) == f"1.2.3+core.{digest}"
     assert digest_in(f"1.2.3+core.{digest}") == digest
     assert (digest_in(""), digest_in("1.2.3")) == ("", "")
+    here = dict(files_of(resources.files("yak_core")))
+    assert b"def core_digest" in here["trace/version.py"]
+    assert not any("__pycache__" in name for name in here)

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from tests.core.trace_samples import batch
 from yak_core.batch import Batch
 from yak_core.contract.client_calls import ClientCall, ClientResult
-from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, SaveState, Send, SetTimer
+from yak_core.contract.effects import (
+    Answer,
+    AppendLog,
+    CallMeta,
+    Effect,
+    Observe,
+    SaveState,
+    Send,
+    SetTimer,
+)
 from yak_core.contract.events import Cancelled, DiskDone, DiskOk, DiskResult, Event, PeerLost
 from yak_core.contract.messages import Message, ProduceRequest
 from yak_core.contract.notes import HighWatermarkAdvanced, Note
@@ -25,7 +34,7 @@ from yak_core.encoding.json_codec import codec_of
 from yak_core.encoding.json_scalars import Elided, Misfit
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, OpId
-from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Publish
 from yak_core.trace.writer import EFFECT, EVENT
 
 UNIONS = {
@@ -165,6 +174,8 @@ def test_a_payload_comes_back_as_its_length_and_crc() -> None:
         (SetTimer(7, 1, 2), "SetTimer.key: 7 is not a string"),  # type: ignore[arg-type]
         (SaveState(1, "k", "text"), "SaveState.value: 'text' is not bytes"),  # type: ignore[arg-type]
         (AppendLog(1, 1, [batch(0)]), "is not a tuple"),  # type: ignore[arg-type]
+        (AppendLog(1, 1, (batch(0, data="x"),)), "Batch.data: 'x' is not bytes"),  # type: ignore[arg-type]
+        (CallMeta(1, Publish((("a",),))), "Publish.status: ('a',) is not a tuple of 2"),  # type: ignore[arg-type]
         (Send("n1", PeerLost("n2")), "PeerLost(peer='n2') is none of Replicate,"),  # type: ignore[arg-type]
         (Cancelled(CallId(1)), "Cancelled(call=1) is none of Send,"),
         ("nothing", "'nothing' is none of Send,"),
@@ -200,6 +211,10 @@ def test_a_value_that_breaks_its_type_is_refused(value: object, reason: str) -> 
         (
             STARTED % ("", '"saved":[["k","\\u0100"]]'),
             "Started.recovered.saved[0][1]: 'Ā' has a character that is no byte",
+        ),
+        (
+            STARTED % ("", '"saved":[["k",7]]'),
+            "Started.recovered.saved[0][1]: 7 is not a string of bytes",
         ),
         (
             STARTED % ("", '"epochs":[[1]]'),

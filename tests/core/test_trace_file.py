@@ -26,6 +26,7 @@ from yak_core.trace.reader import (
     encode_trace,
 )
 from yak_core.trace.recorder import Fault, Header, Trace
+from yak_core.trace.writer import TraceLines
 
 LINES = list(encode_trace(short_trace()))
 
@@ -97,6 +98,18 @@ def test_vector_clocks_follow_the_causes() -> None:
         {"n1": 4, "n2": 3, "p1": 2},
         {"n1": 6, "n2": 2, "p1": 3},
     ]
+
+
+def test_the_clock_of_a_single_node_is_the_number_of_its_steps() -> None:
+    """Goal: a trace can be written as it happens. Method: two steps of one node, then another."""
+    lines = TraceLines(Header())
+    for count in (1, 2):
+        line = lines.step(0, "n1", 1, TimerFired("t"), [], -1)
+        assert json.loads(line)["vc"] == {"n1": count}
+    assert lines.step(0, "n1", 1, TimerFired("t"), [], -1, room=10) == b""
+    assert lines.steps == 2
+    with pytest.raises(AssertionError, match="has one node"):
+        lines.step(0, "n2", 1, TimerFired("t"), [], -1)
 
 
 @settings(max_examples=50)

@@ -201,7 +201,6 @@ class Layout:
         "make",
         "names",
         "payload",
-        "plain",
         "puts",
         "reader",
         "start",
@@ -228,20 +227,12 @@ class Layout:
         batches = [at for at, kind in enumerate(columns) if kind in (BATCH, BATCHES)]
         assert len(batches) < 2, "batches fill a frame to its end"
         self.payload = batches[0] if batches else -1
-        self.plain = not self.puts and not batches
-
-    @property
-    def size(self) -> int:
-        """Bytes of the start and the numbers."""
-        return self.reader.size
 
     def head(self, values: tuple[object, ...], payload: int = 0) -> bytes:
         """Everything but the batches, of which there will be ``payload`` bytes.
 
         ValueError for a value that does not fit.
         """
-        if self.plain:
-            return self._pack(values)
         numbers = [*values]
         parts = [b""]
         for at, put in self.puts:
@@ -251,7 +242,7 @@ class Layout:
         parts[0] = self._pack(numbers)
         return b"".join(parts)
 
-    def _pack(self, numbers: tuple[object, ...] | list[object]) -> bytes:
+    def _pack(self, numbers: list[object]) -> bytes:
         try:
             return self.writer.pack(*self.start, *numbers)
         except struct_error:
