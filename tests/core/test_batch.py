@@ -9,7 +9,6 @@ import pytest
 from yak_core.batch import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
-    RECORDS_MAX,
     Batch,
     Builder,
     Record,
@@ -21,6 +20,7 @@ from yak_core.batch import (
     seal,
     stamped,
 )
+from yak_core.batch.header import RECORDS_MAX
 from yak_core.ids import Epoch
 from yak_core.log.producers import ProducerTable
 

@@ -12,7 +12,6 @@ from tests.core.budgets import examples
 from yak_core.batch import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
-    RECORDS_MAX,
     Batch,
     BatchError,
     Builder,
@@ -25,6 +24,7 @@ from yak_core.batch import (
     seal,
     stamped,
 )
+from yak_core.batch.header import RECORDS_MAX
 from yak_core.ids import Epoch
 
 T = 1_700_000_000_000

@@ -18,7 +18,6 @@ from tests.core.trace_samples import long_trace, short_trace
 from yak_core.contract.events import PeerLost, TimerFired
 from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.reader import (
-    CHECKPOINT_STEPS,
     TraceError,
     decode_trace,
     digest_of,
@@ -26,7 +25,7 @@ from yak_core.trace.reader import (
     encode_trace,
 )
 from yak_core.trace.recorder import Fault, Header, Trace
-from yak_core.trace.writer import TraceLines
+from yak_core.trace.writer import CHECKPOINT_STEPS, TraceLines
 
 LINES = list(encode_trace(short_trace()))
 

@@ -117,6 +117,16 @@ class Transit:
         self.last_number += 1
         return self.last_number
 
+    def put(
+        self, src: NodeId, src_start: int, dst: NodeId, to_start: int, what: Message, cause: int
+    ) -> None:
+        """Put a message on the wire, unless the link is cut."""
+        if (src, dst) in self.disconnected:
+            self.lost += 1
+            return
+        number = self.number()
+        self.flights[number] = Flight(number, src, src_start, dst, to_start, what, cause)
+
 
 class ManualBackend:
     """The contract's backend of one node id, through all its starts.
@@ -306,13 +316,7 @@ class ManualBackend:
         return other
 
     def _put(self, dst: NodeId, to_start: int, what: Message, cause: int) -> None:
-        """Put a message on the wire, unless the link is cut."""
-        src, transit = self.node_id, self.transit
-        if (src, dst) in transit.disconnected:
-            transit.lost += 1
-            return
-        number = transit.number()
-        transit.flights[number] = Flight(number, src, self.starts, dst, to_start, what, cause)
+        self.transit.put(self.node_id, self.starts, dst, to_start, what, cause)
 
     def _cause(self) -> int:
         return -1 if self.host is None else self.host.step_number

@@ -215,12 +215,9 @@ class Manual:
 
     def disk_complete(self, node_id: NodeId, no_space: bool = False) -> None:
         """Carry out the node's first disk order and tell the node."""
-        place = self.up(node_id)
-        if not place.disk.queue:
-            raise ManualError(f"{node_id} has no disk order waiting")
-        if place.disk.queue[0].result is None:
-            place.perform(no_space)
-        place.report()
+        if not self.up(node_id).report():
+            self.disk_perform(node_id, no_space)
+            self.disk_report(node_id)
 
     def ship(self, node_id: NodeId) -> None:
         """Send the node's oldest waiting SendLog; they wait only if ``hold_reads`` is set."""

@@ -25,7 +25,6 @@ from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.recorder import LIMIT, Fault, Header, Step, Trace
 from yak_core.trace.schema_1 import upgraded
 from yak_core.trace.writer import (
-    CHECKPOINT_STEPS,
     EFFECT,
     EVENT,
     KIND,
@@ -36,19 +35,6 @@ from yak_core.trace.writer import (
     checkpoint_body,
     sealed,
 )
-
-__all__ = [
-    "CHECKPOINT_STEPS",
-    "KIND",
-    "SCHEMA",
-    "TraceError",
-    "TraceReader",
-    "decode_trace",
-    "digest_of",
-    "digest_of_file",
-    "encode_trace",
-]
-
 
 SCHEMAS: Final = (1, SCHEMA)
 READ: Final = " and ".join(map(str, SCHEMAS))

@@ -23,9 +23,9 @@ from yak_core.contract.events import Started
 from yak_core.contract.node import Build, Node, Snapshot
 from yak_core.ids import Micros, NodeId
 from yak_core.rules import Rules
-from yak_core.trace.reader import SCHEMA, TraceError, TraceReader
+from yak_core.trace.reader import TraceError, TraceReader
 from yak_core.trace.recorder import Fault, Header, Step
-from yak_core.trace.writer import EFFECT, EVENT
+from yak_core.trace.writer import EFFECT, EVENT, SCHEMA
 from yak_core.value import value
 
 SHOWN_MAX: Final = 300
