@@ -101,14 +101,10 @@ class Driver:
         """The broker that was asked last answers the fetch."""
         dst, request = self.last
         leader = "n3" if error is MOVED else dst
-        self.step(
-            Received(
-                dst,
-                FetchResponse(
-                    request.correlation, error, batches, 9, 0, leader, Epoch(2), end, "why"
-                ),
-            )
+        response = FetchResponse(
+            request.correlation, error, batches, 9, 0, leader, Epoch(2), end, "why"
         )
+        self.step(Received(dst, response))
 
     def produced(self, at: int, error: ErrorCode, outcome: Outcome, epoch: int = 0) -> None:
         """The broker that got request ``at`` answers it; its leader is n3 if it is not itself."""

@@ -99,16 +99,8 @@ def test_the_first_record_is_the_first_version(stage: Stage) -> None:
 
 
 def test_a_record_may_leave_everything_as_it_is(stage: Stage) -> None:
-    known = stage.stored
     with near_miss("RecordChain"):
-        stage.accept(
-            replace(
-                known,
-                partition_epoch=known.partition_epoch + 1,
-                attempt="again",
-                ancestors=(known.stamp, *known.ancestors),
-            )
-        )
+        stage.accept(stage.grown())
 
 
 def test_who_joins_holds_the_start_of_the_epoch(stage: Stage) -> None:
@@ -143,20 +135,15 @@ def test_who_joins_has_acknowledged_in_this_epoch(stage: Stage) -> None:
 
 def test_who_is_elected_was_in_isr_or_elr(stage: Stage) -> None:
     stage.shrink("n1", "n3")
-    known = stage.stored
+    usurped = replace(
+        stage.grown(),
+        leader="n3",
+        leader_broker_epoch=stage.stored.broker_epoch_of("n3"),
+        leader_epoch=Epoch(stage.stored.leader_epoch + 1),
+        isr=("n2", "n3"),
+    )
     with broken("IsrAdmission"):
-        stage.accept(
-            replace(
-                known,
-                partition_epoch=known.partition_epoch + 1,
-                attempt="usurper",
-                ancestors=(known.stamp, *known.ancestors),
-                leader="n3",
-                leader_broker_epoch=known.broker_epoch_of("n3"),
-                leader_epoch=Epoch(known.leader_epoch + 1),
-                isr=("n2", "n3"),
-            )
-        )
+        stage.accept(usurped)
 
 
 def test_who_has_caught_up_may_join(stage: Stage) -> None:
@@ -178,13 +165,19 @@ def test_a_member_of_the_elr_may_be_elected(stage: Stage) -> None:
         stage.lead("n2")
 
 
-def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
+def lossy() -> Stage:
+    """A stage on which n2 has lost what it had acknowledged."""
     stage = Stage(flush="os")
     batch = stage.held("n1")
     stage.append("n2", batch)
     stage.shown("n2")
     stage.crash("n2")
     stage.start("n2")
+    return stage
+
+
+def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
+    stage = lossy()
     with broken("UncleanExclusion"):
         stage.register("n2", clean=True)
 
@@ -200,12 +193,7 @@ def test_an_emptied_disk_is_not_clean(stage: Stage) -> None:
 
 
 def test_who_lost_what_it_acknowledged_may_register_as_unclean() -> None:
-    stage = Stage(flush="os")
-    batch = stage.held("n1")
-    stage.append("n2", batch)
-    stage.shown("n2")
-    stage.crash("n2")
-    stage.start("n2")
+    stage = lossy()
     with near_miss("UncleanExclusion"):
         stage.register("n2", clean=False)
 
