@@ -184,8 +184,8 @@ def decode_partition_state(data: bytes) -> PartitionState:
     fields["nodes"] = [[node, nodes[node]] for node in sorted(nodes)]
     try:
         state = _CODEC.decode(fields)
-    except Misfit as misfit:
-        raise _damaged(str(misfit)) from None
+    except (Misfit, RecursionError) as damage:
+        raise _damaged(str(damage)) from None
     assert isinstance(state, PartitionState)
     if fault := _fault(state):
         raise _damaged(fault)
