@@ -26,23 +26,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import BrokerEpoch, Epoch
-from yak_core.wire.layouts import (
-    BATCH,
-    BATCHES,
-    ERROR,
-    INT16,
-    INT32,
-    INT64,
-    LAYOUTS,
-    LEADER,
-    NODE,
-    NODES,
-    OUTCOME,
-    REPLICAS,
-    TEXT,
-    Kind,
-    Layout,
-)
+from yak_core.wire.layouts import LAYOUTS, Layout
 
 T = 1_700_000_000_000
 
@@ -77,6 +61,13 @@ TWO = made(b"", b"two", producer=(7, 1, 3))
 LARGE = made(*[bytes((number % 256,)) * 999 for number in range(64)], producer=(2**63 - 1, 0, 9))
 LOG = (stored(ONE, 5, 2), stored(TWO, 6, 3))
 
+ROWS = (
+    ReplicaStatus("n1", "http://127.0.0.1:8080", BrokerEpoch(7), 8),
+    ReplicaStatus("n3", "", BrokerEpoch(4), -1),
+)
+PAIR = ("n1", "n2")
+DESCRIPTION = DescribeResponse(6, "n1", "leader", "n1", Epoch(3), 9, PAIR, ("n3",), 8, 8, 0, ROWS)
+
 SAMPLES: tuple[Message, ...] = (
     Replicate(Epoch(3), "n1", 6, 5, Epoch(2), LOG, 5, 1, 77),
     Replicate(Epoch(3), "n1", 6, 8, Epoch(3), (), 8, 0, 78),
@@ -105,23 +96,7 @@ SAMPLES: tuple[Message, ...] = (
     ListOffsetsRequest(5, -2),
     ListOffsetsResponse(5, ErrorCode.NONE, 8, Epoch(3), "n1", Epoch(3)),
     DescribeRequest(6),
-    DescribeResponse(
-        6,
-        "n1",
-        "leader",
-        "n1",
-        Epoch(3),
-        9,
-        ("n1", "n2"),
-        ("n3",),
-        8,
-        8,
-        0,
-        (
-            ReplicaStatus("n1", "http://127.0.0.1:8080", BrokerEpoch(7), 8),
-            ReplicaStatus("n3", "", BrokerEpoch(4), -1),
-        ),
-    ),
+    DESCRIPTION,
 )
 """Each kind of message and each form of its fields; tests/golden_formats/frames_1.txt has them."""
 
@@ -138,25 +113,26 @@ _batches = st.builds(
 _replicas = st.builds(
     ReplicaStatus, _nodes, _details, st.integers(0, 2**63 - 1), st.integers(-1, 2**63 - 1)
 )
-FIELDS: dict[Kind, st.SearchStrategy[object]] = {
-    INT16: st.integers(-(2**15), 2**15 - 1),
-    INT32: st.integers(-(2**31), 2**31 - 1),
-    INT64: st.integers(-(2**63), 2**63 - 1),
-    ERROR: st.sampled_from(ErrorCode),
-    OUTCOME: st.sampled_from(Outcome),
-    TEXT: _details,
-    NODE: _nodes,
-    LEADER: st.none() | _nodes,
-    NODES: st.lists(_nodes, max_size=5).map(tuple),
-    REPLICAS: st.lists(_replicas, max_size=4).map(tuple),
-    BATCH: _batches,
-    BATCHES: st.lists(_batches, max_size=4).map(tuple),
+FIELDS: dict[str, st.SearchStrategy[object]] = {
+    "int16": st.integers(-(2**15), 2**15 - 1),
+    "int32": st.integers(-(2**31), 2**31 - 1),
+    "int64": st.integers(-(2**63), 2**63 - 1),
+    "error": st.sampled_from(ErrorCode),
+    "outcome": st.sampled_from(Outcome),
+    "text": _details,
+    "node": _nodes,
+    "node or none": st.none() | _nodes,
+    "nodes": st.lists(_nodes, max_size=5).map(tuple),
+    "replicas": st.lists(_replicas, max_size=4).map(tuple),
+    "batch": _batches,
+    "batches": st.lists(_batches, max_size=4).map(tuple),
 }
+"""Values by the word of their kind."""
 
 
 def messages(layout: Layout) -> st.SearchStrategy[Message]:
     """Any message of one type; its numbers are of any value that the frame can hold."""
-    return st.tuples(*(FIELDS[kind] for kind in layout.kinds)).map(
+    return st.tuples(*(FIELDS[kind.word] for kind in layout.kinds)).map(
         lambda values: cast(Message, layout.make(*values))
     )
 

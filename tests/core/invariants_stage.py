@@ -85,6 +85,15 @@ class Stage:
             fields["broker_epoch"] = self.stored.broker_epoch_of(cast(NodeId, fields["node"]))
         return self.accept(change(self.stored, attempt=self.attempt(), **fields))
 
+    def grown(self) -> PartitionState:
+        """The present record once more, as the next version."""
+        return replace(
+            self.stored,
+            partition_epoch=self.stored.partition_epoch + 1,
+            attempt=self.attempt(),
+            ancestors=(self.stored.stamp, *self.stored.ancestors),
+        )
+
     def attempt(self) -> str:
         self.tries += 1
         return f"try-{self.tries}"
@@ -158,21 +167,16 @@ class Stage:
     def elect_uncleanly(self, node: NodeId, *others: NodeId, takes_office: bool = True) -> None:
         """The node leads, whatever it holds; it and ``others`` are the ISR."""
         known = self.stored
-        self.accept(
-            replace(
-                known,
-                partition_epoch=known.partition_epoch + 1,
-                attempt=self.attempt(),
-                ancestors=(known.stamp, *known.ancestors),
-                leader=node,
-                leader_broker_epoch=known.broker_epoch_of(node),
-                leader_epoch=Epoch(known.leader_epoch + 1),
-                last_leader=known.leader,
-                isr=tuple(sorted((node, *others))),
-                elr=(),
-                unclean_generation=known.unclean_generation + 1,
-            )
+        grown = replace(
+            self.grown(),
+            leader=node,
+            leader_broker_epoch=known.broker_epoch_of(node),
+            leader_epoch=Epoch(known.leader_epoch + 1),
+            last_leader=known.leader,
+            isr=tuple(sorted((node, *others))),
+            elr=(),
         )
+        self.accept(replace(grown, unclean_generation=known.unclean_generation + 1))
         if takes_office:
             self.take_office(node)
 
@@ -310,6 +314,20 @@ class Stage:
     def have(self, node: NodeId, *batches: Batch) -> None:
         self.append(node, *batches)
         self.flush(node)
+
+    def held(self, *nodes: NodeId) -> Batch:
+        """The nodes have one record of epoch 1, the first in their logs."""
+        batch = self.batch(0, Epoch(1))
+        for node in nodes:
+            self.have(node, batch)
+        return batch
+
+    def leave_behind(self, node: NodeId) -> None:
+        """The node leaves the ISR, and lacks a record that the others have, as n1 knows."""
+        self.shrink("n1", node)
+        others = [other for other in NODES if other != node]
+        self.held(*others)
+        self.shown(*others[1:])
 
     def ack(self, node: NodeId, leader: NodeId = "n1", match: Offset | None = None) -> ReplicateAck:
         """The node acknowledges its log to the leader."""

@@ -46,23 +46,30 @@ def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> Partitio
     if isr == ("n1",):
         return state
     added = tuple((node, state.broker_epoch_of(node)) for node in isr if node != "n1")
-    return ok(
-        alter_isr(state, attempt="a5", node="n1", broker_epoch=BrokerEpoch(1), isr=isr, added=added)
+    return ok(altered(state, isr, *added))
+
+
+def altered(
+    state: PartitionState,
+    isr: tuple[str, ...],
+    *added: tuple[str, int],
+    node: str = "n1",
+    broker_epoch: int = 1,
+) -> PartitionState | Rejected:
+    """What incarnation 1 of n1, or another, makes of the ISR."""
+    return alter_isr(
+        state,
+        attempt=f"s{state.partition_epoch}",
+        node=node,
+        broker_epoch=BrokerEpoch(broker_epoch),
+        isr=isr,
+        added=tuple((member, BrokerEpoch(at)) for member, at in added),
     )
 
 
 def shrunk(state: PartitionState, isr: tuple[str, ...]) -> PartitionState:
     """n1 takes members out of the ISR."""
-    return ok(
-        alter_isr(
-            state,
-            attempt=f"s{state.partition_epoch}",
-            node="n1",
-            broker_epoch=BrokerEpoch(1),
-            isr=isr,
-            added=(),
-        )
-    )
+    return ok(altered(state, isr))
 
 
 def drained(state: PartitionState, node: str) -> PartitionState:

@@ -9,7 +9,6 @@ import pytest
 from yak_core.batch import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
-    RECORDS_MAX,
     Batch,
     Builder,
     Record,
@@ -21,7 +20,9 @@ from yak_core.batch import (
     seal,
     stamped,
 )
+from yak_core.batch.header import RECORDS_MAX
 from yak_core.ids import Epoch
+from yak_core.log.producers import ProducerTable
 
 T = 1_700_000_000_000
 
@@ -40,31 +41,10 @@ SAMPLE = bytes.fromhex(
     "7fffffff"  # baseSequence 2147483647
     "00000003"  # recordsCount
     # Lengths, deltas and counts from here on are zigzag varints: n is 2n, -n is 2n - 1.
-    "10"
-    "00"
-    "00"
-    "00"
-    "01"
-    "04"
-    "6869"
-    "00"  # 8 bytes, attributes, +0 ms, 0, null, 2 "hi", 0
-    "14"
-    "00"
-    "03"
-    "02"
-    "02"
-    "6b"
-    "01"  # 10 bytes, attributes, -2 ms, 1, 1 "k", null value,
-    "02"
-    "02"
-    "68"
-    "01"  # 1 header: 1 "h", null
-    "8e01"
-    "00"
-    "06"
-    "04"
-    "01"
-    "8001" + "2e" * 64 + "00"  # 71 bytes, .., +3 ms, 2, null, 64 dots, 0
+    "10 00 00 00 01 04 6869 00"  # 8 bytes, attributes, +0 ms, 0, null, 2 "hi", 0
+    "14 00 03 02 02 6b 01"  # 10 bytes, attributes, -2 ms, 1, 1 "k", null value,
+    "02 02 68 01"  # 1 header: 1 "h", null
+    "8e01 00 06 04 01 8001" + "2e" * 64 + "00"  # 71 bytes, .., +3 ms, 2, null, 64 dots, 0
 )
 
 
@@ -285,3 +265,11 @@ def test_building_twice_and_going_on_is_allowed() -> None:
     builder.append(b"b", timestamp_ms=T)
     assert [record.value for record in records(builder.build())] == [b"a", b"b"]
     assert first.count == 1
+
+
+def test_the_producer_that_was_idle_for_longest_is_forgotten() -> None:
+    """Goal: the table is bounded, alike on all replicas. Method: three producers, room for two."""
+    table = ProducerTable(limit=2)
+    for at, producer in enumerate((1, 2, 1, 3, -1)):
+        table.apply(producer, 0, 0, at, at + 1)
+    assert [producer for producer, _ in table.snapshot()] == [1, 3]

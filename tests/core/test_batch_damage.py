@@ -6,13 +6,12 @@ import struct
 
 import pytest
 from crc32c import crc32c
-from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.budgets import examples
 from yak_core.batch import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
-    RECORDS_MAX,
     Batch,
     BatchError,
     Builder,
@@ -25,6 +24,7 @@ from yak_core.batch import (
     seal,
     stamped,
 )
+from yak_core.batch.header import RECORDS_MAX
 from yak_core.ids import Epoch
 
 T = 1_700_000_000_000
@@ -274,7 +274,7 @@ def test_a_tail_of_zeros_is_damage() -> None:
         assert isinstance(intact(LOG[:-last_records] + bytes(1))[1], Damaged)
 
 
-@given(st.binary(max_size=300))
+@examples(60, 200, st.binary(max_size=300))
 def test_garbage_is_torn_or_damaged(data: bytes) -> None:
     """Goal: never another exception, never a batch; method: random bytes."""
     for read in (parse, read_header):
@@ -283,7 +283,7 @@ def test_garbage_is_torn_or_damaged(data: bytes) -> None:
         assert isinstance(error.value, Torn | Damaged)
 
 
-@given(st.data())
+@examples(50, 100, st.data())
 def test_mutated_batches_are_intact_torn_or_damaged(data: st.DataObject) -> None:
     """Goal: as above, near the truth; method: overwrite, cut and lengthen a batch."""
     changed = bytearray(SMALL.data)
@@ -297,7 +297,7 @@ def test_mutated_batches_are_intact_torn_or_damaged(data: st.DataObject) -> None
     assert batch.data[16:] == SMALL.data[16:]
 
 
-@given(st.binary(min_size=HEADER_BYTES + 7, max_size=200))
+@examples(60, 100, st.binary(min_size=HEADER_BYTES + 7, max_size=200))
 def test_garbage_with_a_right_crc_is_a_batch_or_damaged(data: bytes) -> None:
     """Goal: field checks are complete; method: random header and body, length, magic, CRC right."""
     changed = bytearray(data)

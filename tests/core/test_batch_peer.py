@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.budgets import examples
 from yak_core.batch import Builder, Headers, Record, parse, placed, records, seal, stamped
 
 with warnings.catch_warnings():  # the peer reads its resources in a way that 3.11 and 3.12 deplore
@@ -89,13 +89,13 @@ def check_ours_reads_theirs(given: Sequence[Given]) -> None:
     assert list(records(placed(batch, 50, 1))) == expected(given, 50)
 
 
-@given(given_records)
+@examples(25, 100, given_records)
 def test_the_peer_reads_our_batches(given: Sequence[Given]) -> None:
     """Goal: Kafka's tools can read what we write; method: any records, every field compared."""
     check_theirs_reads_ours(given)
 
 
-@given(given_records)
+@examples(25, 100, given_records)
 def test_we_read_the_peers_batches(given: Sequence[Given]) -> None:
     """Goal: Kafka's clients can write to us."""
     check_ours_reads_theirs(given)

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 from crc32c import crc32c
-from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.core.budgets import examples
 from yak_core.batch import (
     Batch,
     Builder,
@@ -41,7 +41,7 @@ def build(given_records: list[Given]) -> Batch:
     return builder.build()
 
 
-@given(st.lists(given_record, min_size=1, max_size=150), st.integers(0, 2**62))
+@examples(30, 100, st.lists(given_record, min_size=1, max_size=150), st.integers(0, 2**62))
 def test_records_come_back_as_they_were_given(given_records: list[Given], offset: int) -> None:
     """Goal: round trip; method: any records through build, seal, parse and decode."""
     sealed = seal(build(given_records), producer_id=3, producer_epoch=0, base_sequence=9)
@@ -54,7 +54,7 @@ def test_records_come_back_as_they_were_given(given_records: list[Given], offset
     ]
 
 
-@given(st.integers(-(2**63), 2**63 - 1))
+@examples(100, 500, st.integers(-(2**63), 2**63 - 1))
 def test_varint_is_the_published_zigzag(value: int) -> None:
     """Goal: the encoding; method: the formula of Protocol Buffers, decoded digit by digit."""
     coded = varint(value)
@@ -192,7 +192,7 @@ def test_records_before_a_malformed_one_are_yielded() -> None:
         next(decoding)
 
 
-@given(st.binary(min_size=7, max_size=200), st.integers(1, 30))
+@examples(60, 200, st.binary(min_size=7, max_size=200), st.integers(1, 30))
 def test_any_records_section_decodes_or_is_damaged(body: bytes, count: int) -> None:
     """Goal: no other exception ever comes out of decoding; method: random bytes, right CRC."""
     count = min(count, len(body) // 7)
@@ -203,7 +203,7 @@ def test_any_records_section_decodes_or_is_damaged(body: bytes, count: int) -> N
     assert len(decoded) == count
 
 
-@given(st.data(), st.lists(plain, min_size=1, max_size=5))
+@examples(40, 100, st.data(), st.lists(plain, min_size=1, max_size=5))
 def test_nearly_right_records_decode_or_are_damaged(
     data: st.DataObject, given_records: list[Given]
 ) -> None:

@@ -7,32 +7,28 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.core.brokers import BROKERS, cluster
 from yak_core.batch import Builder
-from yak_core.broker.node import build_broker
 from yak_core.clients.consumer import build_consumer
 from yak_core.clients.producer import build_producer
-from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig
+from yak_core.config import SECOND, ConsumerConfig, ProducerConfig
 from yak_core.contract.client_calls import Poll, SendBatch
 from yak_core.contract.node import Node
 from yak_core.fork import fork_of, is_state, slots_of
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
 
-BROKERS = ("n1", "n2", "n3")
 NODES = (*BROKERS, "p1", "c1")
 
 
 def world() -> Manual:
     """Three brokers with a leader, a producer with batches under way, a consumer that polls."""
-    made = Manual()
-    for node in BROKERS:
-        made.add(node, BrokerConfig(BROKERS), build_broker())
-        made.start(node)
+    made = cluster()
     made.add("p1", ProducerConfig(BROKERS), build_producer)
     made.add("c1", ConsumerConfig(BROKERS), build_consumer)
     made.start("p1")
     made.start("c1")
-    advance(made, 5_000_000)
+    advance(made, SECOND)
     for number in range(3):
         builder = Builder()
         builder.append(b"%d" % number, timestamp_ms=0)

@@ -121,15 +121,6 @@ def test_an_exception_of_the_backend_ends_the_incarnation_first() -> None:
     assert len(trace) == 1
 
 
-def test_an_exception_of_an_observer_ends_the_incarnation_first() -> None:
-    """Every effect was carried out by then; method: an observer that raises."""
-    host, backend, trace = hosted(Watcher(ValueError("a promise is broken")))
-    with pytest.raises(ValueError, match="a promise is broken"):
-        host.deliver(ANY)
-    assert backend.halts == ["observer raised ValueError: a promise is broken"]
-    assert (host.alive, trace.step(0).done) == (False, 2)
-
-
 def test_the_first_exception_is_the_one_that_is_raised() -> None:
     """What halt raises afterwards is a note of it; method: both raise."""
     host, backend, _ = hosted(first=OSError("one"), halt=ValueError("two"))

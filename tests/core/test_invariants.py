@@ -28,9 +28,8 @@ def test_each_rule_is_a_sentence_with_its_number() -> None:
         assert re.match(r"(R\d+|INV-[A-Z]\d)[^:]*: [a-z].*\.( [A-Z].*)?$", rule), rule
 
 
-def test_a_violation_says_what_was_expected_and_what_happened() -> None:
+def test_a_violation_says_what_was_expected_and_what_happened(stage: Stage) -> None:
     """Goal: the sentence stands alone. Method: break one invariant and read it."""
-    stage = Stage()
     with pytest.raises(InvariantViolated) as caught:
         stage.raise_hw("n1", 3)
     told = str(caught.value)

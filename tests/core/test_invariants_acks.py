@@ -14,11 +14,8 @@ def stale(epoch: int) -> Replicate:
     return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
-def test_an_ack_is_for_the_leaders_records() -> None:
-    stage = Stage()
-    mine = stage.batch(0, Epoch(1))
-    stage.have("n1", mine)
-    stage.have("n3", mine)
+def test_an_ack_is_for_the_leaders_records(stage: Stage) -> None:
+    stage.held("n1", "n3")
     stage.lead("n2")
     stage.have("n2", stage.batch(0, Epoch(2)))
     stage.follow("n3", Epoch(2))
@@ -26,25 +23,20 @@ def test_an_ack_is_for_the_leaders_records() -> None:
         stage.ack("n3", "n2")
 
 
-def test_an_ack_is_for_flushed_records() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
+def test_an_ack_is_for_flushed_records(stage: Stage) -> None:
+    batch = stage.held("n1")
     stage.append("n2", batch)
     with broken("AckIsVerified"):
         stage.ack("n2")
 
 
-def test_an_ack_names_the_end_of_a_batch_of_the_log() -> None:
-    stage = Stage()
+def test_an_ack_names_the_end_of_a_batch_of_the_log(stage: Stage) -> None:
     with broken("AckIsVerified"):
         stage.ack("n2", match=1)
 
 
-def test_a_batch_that_found_no_space_is_not_flushed() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
+def test_a_batch_that_found_no_space_is_not_flushed(stage: Stage) -> None:
+    batch = stage.held("n1")
     stage.no_space("n2", batch)
     with broken("AckIsVerified"):
         stage.step("n2", QUIET, FlushLog(OpId(9_000), LogGeneration(0)))
@@ -52,8 +44,7 @@ def test_a_batch_that_found_no_space_is_not_flushed() -> None:
         stage.ack("n2")
 
 
-def test_an_ack_may_be_for_less_than_the_log() -> None:
-    stage = Stage()
+def test_an_ack_may_be_for_less_than_the_log(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.have("n1", first, second)
     stage.have("n2", first)
@@ -64,26 +55,21 @@ def test_an_ack_may_be_for_less_than_the_log() -> None:
 
 def test_where_acks_mean_written_an_ack_needs_no_flush() -> None:
     stage = Stage(flush="os")
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
+    batch = stage.held("n1")
     stage.append("n2", batch)
     with near_miss("AckIsVerified"):
         stage.ack("n2")
 
 
-def test_a_leader_counts_what_was_acknowledged() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
-    stage.have("n2", batch)
+def test_a_leader_counts_what_was_acknowledged(stage: Stage) -> None:
+    stage.held("n1", "n2")
     ack = stage.ack("n2", match=0)
     stage.leading("n1").progress["n2"].match = 1
     with broken("ProgressIsEvidence"):
         stage.hear("n1", "n2", ack)
 
 
-def test_what_an_earlier_life_acknowledged_does_not_count() -> None:
-    stage = Stage()
+def test_what_an_earlier_life_acknowledged_does_not_count(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.start("n2", batch)
@@ -93,10 +79,8 @@ def test_what_an_earlier_life_acknowledged_does_not_count() -> None:
         stage.see("n1")
 
 
-def test_an_older_ack_may_come_late() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
+def test_an_older_ack_may_come_late(stage: Stage) -> None:
+    batch = stage.held("n1")
     early = stage.ack("n2", match=0)
     stage.have("n2", batch)
     stage.shown("n2")
@@ -104,18 +88,15 @@ def test_an_older_ack_may_come_late() -> None:
         stage.hear("n1", "n2", early)
 
 
-def test_a_message_of_an_older_epoch_appends_nothing() -> None:
-    stage = Stage()
-    mine = stage.batch(0, Epoch(1))
-    stage.have("n1", mine)
+def test_a_message_of_an_older_epoch_appends_nothing(stage: Stage) -> None:
+    mine = stage.held("n1")
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     with broken("StaleMessageIgnored"):
         stage.append("n3", mine, event=Received("n1", stale(1)))
 
 
-def test_an_ack_of_an_older_epoch_commits_nothing() -> None:
-    stage = Stage()
+def test_an_ack_of_an_older_epoch_commits_nothing(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.lead("n2")
@@ -124,8 +105,7 @@ def test_an_ack_of_an_older_epoch_commits_nothing() -> None:
         stage.step("n2", Received("n3", ReplicateAck(Epoch(1), BrokerEpoch(3), 1, 1)))
 
 
-def test_a_message_of_an_older_epoch_may_be_answered() -> None:
-    stage = Stage()
+def test_a_message_of_an_older_epoch_may_be_answered(stage: Stage) -> None:
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     with near_miss("StaleMessageIgnored"):

@@ -46,8 +46,7 @@ def sent(outcome: Outcome, base: Offset = -1) -> SendResult:
     return SendResult(error, outcome, base, Epoch(1))
 
 
-def test_a_write_is_confirmed_when_it_is_committed() -> None:
-    stage = Stage()
+def test_a_write_is_confirmed_when_it_is_committed(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.ask("n1", 1, batch)
     stage.have("n1", batch)
@@ -55,30 +54,26 @@ def test_a_write_is_confirmed_when_it_is_committed() -> None:
         stage.answer("n1", 1, written(0))
 
 
-def test_a_confirmation_is_of_the_batch_that_was_sent() -> None:
-    stage = Stage()
+def test_a_confirmation_is_of_the_batch_that_was_sent(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     stage.ask("n1", 1, stage.batch(0, Epoch(1)))
     with broken("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(0))
 
 
-def test_an_old_retry_is_confirmed_when_its_record_is_committed() -> None:
-    stage = Stage()
+def test_an_old_retry_is_confirmed_when_its_record_is_committed(stage: Stage) -> None:
     stage.ask("n1", 1, stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(-1))
 
 
-def test_a_producer_node_reports_committed_records() -> None:
-    stage = Stage()
+def test_a_producer_node_reports_committed_records(stage: Stage) -> None:
     stage.send("p1", 1, stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ConfirmImpliesCommitted"):
         stage.tell("p1", 1, sent(Outcome.WRITTEN, 0))
 
 
-def test_committed_writes_may_be_confirmed() -> None:
-    stage = Stage()
+def test_committed_writes_may_be_confirmed(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.ask("n1", 1, batch)
     stage.ask("n1", 2, batch)
@@ -90,38 +85,33 @@ def test_committed_writes_may_be_confirmed() -> None:
         stage.tell("p1", 1, sent(Outcome.WRITTEN, 0))
 
 
-def test_a_call_that_nobody_waits_for_is_not_judged() -> None:
-    stage = Stage()
+def test_a_call_that_nobody_waits_for_is_not_judged(stage: Stage) -> None:
     stage.ask("n1", 1, stage.batch(0, Epoch(1)))
     stage.step("n1", Cancelled(CallId(1)))
     with near_miss("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(0))
 
 
-def test_readers_get_nothing_above_the_hw() -> None:
-    stage = Stage()
+def test_readers_get_nothing_above_the_hw(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     stage.have("n1", stage.batch(1, Epoch(1)))
     with broken("ReadersSeeCommitted"):
         stage.step("n1", QUIET, AnswerLog(CallId(1), page(1), 0, 2, 100))
 
 
-def test_readers_are_told_of_no_hw_above_the_true_one() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_readers_are_told_of_no_hw_above_the_true_one(stage: Stage) -> None:
+    stage.held("n1")
     with broken("ReadersSeeCommitted"):
         stage.answer("n1", 1, page(1))
 
 
-def test_the_latest_offset_is_committed() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_the_latest_offset_is_committed(stage: Stage) -> None:
+    stage.held("n1")
     with broken("ReadersSeeCommitted"):
         stage.answer("n1", 1, ListOffsetsResponse(1, ErrorCode.NONE, 1, Epoch(1), "n1", Epoch(1)))
 
 
-def test_the_latest_offset_is_not_before_the_start_of_the_epoch() -> None:
-    stage = Stage()
+def test_the_latest_offset_is_not_before_the_start_of_the_epoch(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     stage.lead("n2")
     answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, Epoch(-1), "n2", Epoch(2))
@@ -129,8 +119,7 @@ def test_the_latest_offset_is_not_before_the_start_of_the_epoch() -> None:
         stage.step("n2", Called(CallId(1), ListOffsetsRequest(1, -1), 0), Answer(CallId(1), answer))
 
 
-def test_the_earliest_offset_may_be_before_the_start_of_the_epoch() -> None:
-    stage = Stage()
+def test_the_earliest_offset_may_be_before_the_start_of_the_epoch(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     stage.lead("n2")
     answer = ListOffsetsResponse(1, ErrorCode.NONE, 0, Epoch(-1), "n2", Epoch(2))
@@ -138,39 +127,34 @@ def test_the_earliest_offset_may_be_before_the_start_of_the_epoch() -> None:
         stage.step("n2", Called(CallId(1), ListOffsetsRequest(1, -2), 0), Answer(CallId(1), answer))
 
 
-def test_a_reader_reads_committed_records() -> None:
-    stage = Stage()
+def test_a_reader_reads_committed_records(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
         stage.tell("c1", 1, polled(0, first, stage.batch(1, Epoch(1))))
 
 
-def test_a_reader_reads_the_records_that_were_committed() -> None:
-    stage = Stage()
+def test_a_reader_reads_the_records_that_were_committed(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     with broken("ReadersSeeCommitted"):
         stage.tell("c1", 1, polled(0, stage.batch(0, Epoch(1))))
 
 
-def test_a_reader_leaves_out_no_record() -> None:
-    stage = Stage()
+def test_a_reader_leaves_out_no_record(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("ReadersSeeCommitted"):
         stage.tell("c1", 1, polled(0, second))
 
 
-def test_a_reader_goes_on_where_it_stopped() -> None:
-    stage = Stage()
+def test_a_reader_goes_on_where_it_stopped(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
         stage.tell("c1", 1, polled(0, first, skip=1))
 
 
-def test_readers_may_read_up_to_the_hw() -> None:
-    stage = Stage()
+def test_readers_may_read_up_to_the_hw(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with near_miss("ReadersSeeCommitted"):
@@ -183,8 +167,7 @@ def test_readers_may_read_up_to_the_hw() -> None:
         stage.tell("c1", 3, PollResult(LATE, (), 2, 2, 2, Epoch(1)))
 
 
-def test_what_was_appended_may_have_been_written() -> None:
-    stage = Stage()
+def test_what_was_appended_may_have_been_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     node = stage.node("n1")
     node.log.leo = 1
@@ -194,8 +177,7 @@ def test_what_was_appended_may_have_been_written() -> None:
         stage.answer("n1", 1, failed(Outcome.NOT_WRITTEN))
 
 
-def test_what_was_reported_as_not_written_is_never_committed() -> None:
-    stage = Stage()
+def test_what_was_reported_as_not_written_is_never_committed(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
@@ -203,8 +185,7 @@ def test_what_was_reported_as_not_written_is_never_committed() -> None:
         stage.commit(batch)
 
 
-def test_what_is_committed_is_not_reported_as_not_written() -> None:
-    stage = Stage()
+def test_what_is_committed_is_not_reported_as_not_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.commit(batch)
@@ -212,9 +193,8 @@ def test_what_is_committed_is_not_reported_as_not_written() -> None:
         stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
 
 
-def test_a_copy_of_the_bytes_is_the_same_batch() -> None:
+def test_a_copy_of_the_bytes_is_the_same_batch(stage: Stage) -> None:
     """A retry is found by content: the request may carry a copy of the bytes of the call."""
-    stage = Stage()
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.client("p1", Called(CallId(1), SendBatch(batch), 0))
     copied = replace(batch, data=bytes(bytearray(batch.data)))
@@ -245,8 +225,7 @@ def test_equal_bytes_of_two_calls_are_two_batches() -> None:
         stage.commit(first)
 
 
-def test_an_unknown_outcome_may_be_either() -> None:
-    stage = Stage()
+def test_an_unknown_outcome_may_be_either(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     with near_miss("HonestFailure"):
@@ -254,8 +233,7 @@ def test_an_unknown_outcome_may_be_either() -> None:
         stage.commit(batch)
 
 
-def test_a_refusal_before_the_append_is_definite() -> None:
-    stage = Stage()
+def test_a_refusal_before_the_append_is_definite(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     with near_miss("HonestFailure"):
         stage.ask("n1", 1, batch)

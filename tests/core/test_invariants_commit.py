@@ -10,9 +10,8 @@ from yak_core.ids import Epoch, LogGeneration, OpId
 from yak_core.metadata.transitions import alter_isr
 
 
-def test_below_its_hw_a_replica_holds_the_committed_records() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_below_its_hw_a_replica_holds_the_committed_records(stage: Stage) -> None:
+    stage.held("n1")
     stage.lead("n2")
     batch = stage.batch(0, Epoch(2))
     stage.follow("n3", Epoch(2))
@@ -36,8 +35,7 @@ def test_a_leader_commits_on_top_of_what_is_committed() -> None:
         stage.raise_hw("n1", 2)
 
 
-def test_a_replica_may_differ_above_its_hw() -> None:
-    stage = Stage()
+def test_a_replica_may_differ_above_its_hw(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.have("n1", stage.batch(1, Epoch(1)))
@@ -52,31 +50,25 @@ def test_a_replica_may_differ_above_its_hw() -> None:
         stage.raise_hw("n3", 2)
 
 
-def test_no_hw_passes_the_true_one() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
-    stage.have("n2", batch)
+def test_no_hw_passes_the_true_one(stage: Stage) -> None:
+    stage.held("n1", "n2")
     with broken("HwSound"):
         stage.raise_hw("n2", 1)
 
 
-def test_no_hw_passes_the_log_end() -> None:
-    stage = Stage()
+def test_no_hw_passes_the_log_end(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     with broken("HwSound"):
         stage.raise_hw("n1", 2)
 
 
-def test_a_leaders_hw_does_not_fall() -> None:
-    stage = Stage()
+def test_a_leaders_hw_does_not_fall(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     with broken("HwSound"):
         stage.raise_hw("n1", 0)
 
 
-def test_a_cut_leaves_no_hw_above_it() -> None:
-    stage = Stage()
+def test_a_cut_leaves_no_hw_above_it(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.raise_hw("n3", 1)
@@ -85,8 +77,7 @@ def test_a_cut_leaves_no_hw_above_it() -> None:
         stage.cut("n3", 0)
 
 
-def test_a_restart_may_lower_a_hw() -> None:
-    stage = Stage()
+def test_a_restart_may_lower_a_hw(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.raise_hw("n2", 1)
@@ -95,29 +86,22 @@ def test_a_restart_may_lower_a_hw() -> None:
         stage.register("n2")
 
 
-def test_a_member_must_have_shown_the_records() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    for node in NODES:
-        stage.have(node, batch)
+def test_a_member_must_have_shown_the_records(stage: Stage) -> None:
+    stage.held(*NODES)
     stage.shown("n2")
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
-def test_a_member_must_really_hold_the_records() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
-    stage.have("n2", batch)
+def test_a_member_must_really_hold_the_records(stage: Stage) -> None:
+    stage.held("n1", "n2")
     stage.shown("n2")
     stage.leading("n1").progress["n3"].match = 1
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
-def test_the_leader_itself_must_have_flushed_the_records() -> None:
-    stage = Stage()
+def test_the_leader_itself_must_have_flushed_the_records(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.append("n1", batch)
     for node in ("n2", "n3"):
@@ -127,57 +111,41 @@ def test_the_leader_itself_must_have_flushed_the_records() -> None:
         stage.raise_hw("n1", 1)
 
 
-def test_nothing_is_committed_under_min_isr() -> None:
-    stage = Stage()
+def test_nothing_is_committed_under_min_isr(stage: Stage) -> None:
     stage.shrink("n1", "n2", "n3")
-    stage.have("n1", stage.batch(0, Epoch(1)))
+    stage.held("n1")
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
-def test_a_proposed_member_counts() -> None:
-    stage = Stage()
-    stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
-    stage.shown("n2")
+def test_a_proposed_member_counts(stage: Stage) -> None:
+    stage.leave_behind("n3")
     stage.propose("n1", *NODES)
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
-def test_who_left_the_isr_does_not_count() -> None:
-    stage = Stage()
-    stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
-    stage.shown("n2")
+def test_who_left_the_isr_does_not_count(stage: Stage) -> None:
+    stage.leave_behind("n3")
     with near_miss("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
-def test_a_deposed_leader_may_commit_what_its_successor_holds() -> None:
-    stage = Stage()
-    batch = stage.batch(0, Epoch(1))
-    for node in NODES:
-        stage.have(node, batch)
+def test_a_deposed_leader_may_commit_what_its_successor_holds(stage: Stage) -> None:
+    stage.held(*NODES)
     stage.shown("n2", "n3")
     with near_miss("HwJustified"):
         stage.lead("n2")
         stage.raise_hw("n1", 1)
 
 
-def test_who_may_be_elected_is_in_the_maximal_isr() -> None:
-    stage = Stage()
+def test_who_may_be_elected_is_in_the_maximal_isr(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     with broken("QuorumSuperset"):
         stage.write(alter_isr, node="n1", isr=NODES, added=stage.starts("n3"))
 
 
-def test_the_maximal_isr_has_what_is_recorded_and_what_is_proposed() -> None:
-    stage = Stage()
+def test_the_maximal_isr_has_what_is_recorded_and_what_is_proposed(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     leading = stage.leading("n1")
     leading.pending_isr = NODES
@@ -185,8 +153,7 @@ def test_the_maximal_isr_has_what_is_recorded_and_what_is_proposed() -> None:
         stage.step("n1", QUIET)
 
 
-def test_a_proposal_may_be_accepted_before_anybody_is_told() -> None:
-    stage = Stage()
+def test_a_proposal_may_be_accepted_before_anybody_is_told(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     stage.propose("n1", *NODES)
     with near_miss("QuorumSuperset"):
@@ -194,8 +161,7 @@ def test_a_proposal_may_be_accepted_before_anybody_is_told() -> None:
         stage.see("n1")
 
 
-def test_a_proposal_counts_until_a_newer_record_is_seen() -> None:
-    stage = Stage()
+def test_a_proposal_counts_until_a_newer_record_is_seen(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     stage.propose("n1", *NODES)
     stage.leading("n1").pending_isr = None
@@ -204,8 +170,7 @@ def test_a_proposal_counts_until_a_newer_record_is_seen() -> None:
         stage.step("n1", QUIET)
 
 
-def test_a_newer_record_ends_a_proposal() -> None:
-    stage = Stage()
+def test_a_newer_record_ends_a_proposal(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     stage.propose("n1", *NODES)
     stage.start("n3")
@@ -214,56 +179,35 @@ def test_a_newer_record_ends_a_proposal() -> None:
         stage.see("n1")
 
 
-def test_a_candidate_holds_what_is_committed() -> None:
-    stage = Stage()
-    stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
-    stage.shown("n2")
+def test_a_candidate_holds_what_is_committed(stage: Stage) -> None:
+    stage.leave_behind("n3")
     stage.elect_uncleanly("n3", "n1", "n2", takes_office=False)
     with broken("CandidateCompleteness"):
         stage.raise_hw("n1", 1)
 
 
-def test_a_new_candidate_holds_what_is_committed() -> None:
-    stage = Stage()
-    stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
-    stage.shown("n2")
+def test_a_new_candidate_holds_what_is_committed(stage: Stage) -> None:
+    stage.leave_behind("n3")
     stage.raise_hw("n1", 1)
     with broken("CandidateCompleteness"):
         stage.elect_uncleanly("n3", takes_office=False)
 
 
-def test_who_is_outside_isr_and_elr_may_lack_it() -> None:
-    stage = Stage()
-    stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
-    stage.shown("n2")
+def test_who_is_outside_isr_and_elr_may_lack_it(stage: Stage) -> None:
+    stage.leave_behind("n3")
     with near_miss("CandidateCompleteness"):
         stage.raise_hw("n1", 1)
         stage.crash("n3")
 
 
-def test_the_leader_holds_what_is_committed() -> None:
-    stage = Stage()
-    stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
-    stage.shown("n2")
+def test_the_leader_holds_what_is_committed(stage: Stage) -> None:
+    stage.leave_behind("n3")
     stage.elect_uncleanly("n3")
     with broken("LeaderCompleteness"):
         stage.raise_hw("n1", 1)
 
 
-def test_a_deposed_leader_may_lack_it() -> None:
-    stage = Stage()
+def test_a_deposed_leader_may_lack_it(stage: Stage) -> None:
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     batch = stage.batch(0, Epoch(2))
@@ -275,8 +219,7 @@ def test_a_deposed_leader_may_lack_it() -> None:
         stage.step("n1", QUIET)
 
 
-def test_a_record_is_committed_once() -> None:
-    stage = Stage()
+def test_a_record_is_committed_once(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1), producer=5, sequence=0)
     again = stage.batch(1, Epoch(1), producer=5, sequence=0)
     stage.commit(first)
@@ -284,8 +227,7 @@ def test_a_record_is_committed_once() -> None:
         stage.commit(again)
 
 
-def test_two_producers_may_use_one_sequence() -> None:
-    stage = Stage()
+def test_two_producers_may_use_one_sequence(stage: Stage) -> None:
     with near_miss("NoDuplicate"):
         stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0))
         stage.commit(stage.batch(1, Epoch(1), producer=6, sequence=0))
@@ -293,36 +235,31 @@ def test_two_producers_may_use_one_sequence() -> None:
         stage.commit(stage.batch(3, Epoch(1)))
 
 
-def test_sequences_are_committed_without_a_gap() -> None:
-    stage = Stage()
+def test_sequences_are_committed_without_a_gap(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ProducerOrder"):
         stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=2))
 
 
-def test_the_first_sequence_is_0() -> None:
-    stage = Stage()
+def test_the_first_sequence_is_0(stage: Stage) -> None:
     with broken("ProducerOrder"):
         stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=1))
 
 
-def test_an_older_producer_epoch_is_over() -> None:
-    stage = Stage()
+def test_an_older_producer_epoch_is_over(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0, producer_epoch=1))
     with broken("ProducerOrder"):
         stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=0))
 
 
-def test_a_new_producer_epoch_begins_again() -> None:
-    stage = Stage()
+def test_a_new_producer_epoch_begins_again(stage: Stage) -> None:
     with near_miss("ProducerOrder"):
         stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0))
         stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=1))
         stage.commit(stage.batch(2, Epoch(1), producer=5, sequence=0, producer_epoch=1))
 
 
-def test_a_flush_of_less_may_end_late() -> None:
-    stage = Stage()
+def test_a_flush_of_less_may_end_late(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.append("n1", first)
     early = stage.op()

@@ -15,15 +15,13 @@ def stale(epoch: int) -> Replicate:
     return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
-def test_a_log_has_no_gap() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_a_log_has_no_gap(stage: Stage) -> None:
+    stage.held("n1")
     with broken("LogShape"):
         stage.append("n1", stage.batch(2, Epoch(1)))
 
 
-def test_epochs_do_not_fall_along_a_log() -> None:
-    stage = Stage()
+def test_epochs_do_not_fall_along_a_log(stage: Stage) -> None:
     old, new = stage.batch(0, Epoch(1)), stage.batch(0, Epoch(2))
     stage.have("n1", old)
     stage.lead("n2")
@@ -36,8 +34,7 @@ def test_epochs_do_not_fall_along_a_log() -> None:
         )
 
 
-def test_a_log_may_skip_epochs() -> None:
-    stage = Stage()
+def test_a_log_may_skip_epochs(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.lead("n2")
@@ -46,24 +43,19 @@ def test_a_log_may_skip_epochs() -> None:
         stage.have("n3", stage.batch(1, Epoch(3)))
 
 
-def test_an_offset_of_an_epoch_holds_one_record() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_an_offset_of_an_epoch_holds_one_record(stage: Stage) -> None:
+    stage.held("n1")
     with broken("LogMatching"):
         stage.append("n2", stage.batch(0, Epoch(1)))
 
 
-def test_a_follower_cannot_write_in_an_epoch() -> None:
-    stage = Stage()
+def test_a_follower_cannot_write_in_an_epoch(stage: Stage) -> None:
     with broken("LogMatching"):
         stage.append("n2", stage.batch(0, Epoch(1)))
 
 
-def test_equal_records_need_equal_prefixes() -> None:
-    stage = Stage()
-    tail = stage.batch(0, Epoch(1))
-    stage.have("n1", tail)
-    stage.have("n3", tail)
+def test_equal_records_need_equal_prefixes(stage: Stage) -> None:
+    stage.held("n1", "n3")
     stage.lead("n2")
     stage.have("n2", stage.batch(0, Epoch(2)))
     second = stage.batch(1, Epoch(2))
@@ -73,40 +65,35 @@ def test_equal_records_need_equal_prefixes() -> None:
         stage.append("n3", second)
 
 
-def test_logs_of_different_epochs_may_differ() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_logs_of_different_epochs_may_differ(stage: Stage) -> None:
+    stage.held("n1")
     stage.lead("n2")
     with near_miss("LogMatching"):
         stage.have("n2", stage.batch(0, Epoch(2)))
 
 
-def test_a_leader_does_not_cut_its_log() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_a_leader_does_not_cut_its_log(stage: Stage) -> None:
+    stage.held("n1")
     with broken("LeaderAppendOnly"):
         stage.cut("n1", 0)
 
 
-def test_a_deposed_leader_cuts_its_tail() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_a_deposed_leader_cuts_its_tail(stage: Stage) -> None:
+    stage.held("n1")
     stage.lead("n2")
     stage.follow("n1", Epoch(2))
     with near_miss("LeaderAppendOnly"):
         stage.cut("n1", 0)
 
 
-def test_a_member_does_not_cut_what_is_committed() -> None:
-    stage = Stage()
+def test_a_member_does_not_cut_what_is_committed(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("NoCutBelowCommitted"):
         stage.cut("n2", 1)
 
 
-def test_a_member_cuts_what_is_not_committed() -> None:
-    stage = Stage()
+def test_a_member_cuts_what_is_not_committed(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
@@ -115,15 +102,13 @@ def test_a_member_cuts_what_is_not_committed() -> None:
         stage.cut("n2", 1)
 
 
-def test_a_broker_knows_its_log_end() -> None:
-    stage = Stage()
+def test_a_broker_knows_its_log_end(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     with broken("ReplicaShape"):
         stage.step("n1", QUIET, AppendLog(OpId(stage.op()), LogGeneration(0), (batch,)))
 
 
-def test_a_broker_that_died_may_know_of_orders_that_were_not_given() -> None:
-    stage = Stage()
+def test_a_broker_that_died_may_know_of_orders_that_were_not_given(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     stage.hosts["n2"].alive = False
     log = stage.node("n2").log
@@ -132,8 +117,7 @@ def test_a_broker_that_died_may_know_of_orders_that_were_not_given() -> None:
         stage.step("n2", QUIET)
 
 
-def test_a_broker_believes_nothing_flushed_that_is_not() -> None:
-    stage = Stage()
+def test_a_broker_believes_nothing_flushed_that_is_not(stage: Stage) -> None:
     stage.append("n1", stage.batch(0, Epoch(1)))
     flush = stage.op()
     stage.step("n1", QUIET, FlushLog(OpId(flush), LogGeneration(0)))
@@ -144,24 +128,21 @@ def test_a_broker_believes_nothing_flushed_that_is_not() -> None:
         stage.step("n1", DiskDone(OpId(flush), LogGeneration(0), DiskOk()))
 
 
-def test_a_leader_starts_its_epoch_at_its_log_end() -> None:
-    stage = Stage()
+def test_a_leader_starts_its_epoch_at_its_log_end(stage: Stage) -> None:
     stage.write_election("n2")
     stage.node("n2").log.leo = 5
     with broken("ReplicaShape"):
         stage.take_office("n2")
 
 
-def test_a_leader_is_named_by_its_view() -> None:
-    stage = Stage()
+def test_a_leader_is_named_by_its_view(stage: Stage) -> None:
     stage.write_election("n2")
     view = stage.node("n2").partition
     with broken("ReplicaShape"):
         stage.take_office("n2", view=view)
 
 
-def test_a_broker_may_know_less_than_its_disk() -> None:
-    stage = Stage()
+def test_a_broker_may_know_less_than_its_disk(stage: Stage) -> None:
     stage.append("n1", stage.batch(0, Epoch(1)))
     flush = stage.op()
     stage.step("n1", QUIET, FlushLog(OpId(flush), LogGeneration(0)))
@@ -169,16 +150,14 @@ def test_a_broker_may_know_less_than_its_disk() -> None:
         stage.step("n1", DiskDone(OpId(flush), LogGeneration(0), DiskOk()))
 
 
-def test_the_epoch_index_follows_from_the_log() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_the_epoch_index_follows_from_the_log(stage: Stage) -> None:
+    stage.held("n1")
     stage.node("n1").log.epochs = EpochIndex(((Epoch(0), 0), (Epoch(1), 0)))
     with broken("EpochIndexIsFold"):
         stage.append("n1", stage.batch(1, Epoch(1)))
 
 
-def test_a_cut_takes_its_epochs_out_of_the_index() -> None:
-    stage = Stage()
+def test_a_cut_takes_its_epochs_out_of_the_index(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(2))
     stage.commit(first)
     stage.lead("n2")
@@ -191,15 +170,13 @@ def test_a_cut_takes_its_epochs_out_of_the_index() -> None:
         stage.cut("n1", 1, index=EpochIndex(((Epoch(1), 0), (Epoch(2), 0))))
 
 
-def test_a_leader_notes_its_epoch_before_it_writes() -> None:
-    stage = Stage()
+def test_a_leader_notes_its_epoch_before_it_writes(stage: Stage) -> None:
     stage.write_election("n2")
     with broken("EpochIndexIsFold"):
         stage.take_office("n2", notes_epoch=False)
 
 
-def test_an_epoch_without_records_may_be_noted_at_the_end() -> None:
-    stage = Stage()
+def test_an_epoch_without_records_may_be_noted_at_the_end(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     with near_miss("EpochIndexIsFold"):
         stage.lead("n2")
@@ -207,16 +184,14 @@ def test_an_epoch_without_records_may_be_noted_at_the_end() -> None:
         stage.have("n2", stage.batch(1, Epoch(2)))
 
 
-def test_the_producer_table_follows_from_the_log() -> None:
-    stage = Stage()
+def test_the_producer_table_follows_from_the_log(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.node("n1").log.producers.apply(5, 0, 3, 0, 1)
     with broken("ProducerTableIsFold"):
         stage.append_untold("n1", batch)
 
 
-def test_a_cut_takes_its_batches_out_of_the_producer_table() -> None:
-    stage = Stage()
+def test_a_cut_takes_its_batches_out_of_the_producer_table(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1), producer=5, sequence=0)
     second = stage.batch(1, Epoch(1), producer=5, sequence=1)
     stage.have("n1", first, second)
@@ -226,8 +201,7 @@ def test_a_cut_takes_its_batches_out_of_the_producer_table() -> None:
         stage.cut("n2", 1, producers=table)
 
 
-def test_the_producer_table_forgets_all_but_five_batches() -> None:
-    stage = Stage()
+def test_the_producer_table_forgets_all_but_five_batches(stage: Stage) -> None:
     with near_miss("ProducerTableIsFold"):
         for sequence in range(8):
             stage.have("n1", stage.batch(sequence, Epoch(1), producer=5, sequence=sequence))
@@ -237,15 +211,13 @@ def test_the_producer_table_forgets_all_but_five_batches() -> None:
         stage.see("n1")
 
 
-def test_unfinished_appends_are_bounded() -> None:
-    stage = Stage()
+def test_unfinished_appends_are_bounded(stage: Stage) -> None:
     stage.node("n1").log.pending_bytes = stage.config.append_bytes_max + 1
     with broken("QueuesBounded"):
         stage.append("n1", stage.batch(0, Epoch(1)))
 
 
-def test_the_window_is_bounded() -> None:
-    stage = Stage()
+def test_the_window_is_bounded(stage: Stage) -> None:
     inflight = stage.leading("n1").progress["n2"].inflight
     inflight.extend(range(stage.config.window_messages + 1))
     with broken("QueuesBounded"):
@@ -254,8 +226,7 @@ def test_the_window_is_bounded() -> None:
         )
 
 
-def test_waiting_produce_requests_are_bounded() -> None:
-    stage = Stage()
+def test_waiting_produce_requests_are_bounded(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     limit = stage.config.waiting_max
     for call in range(limit):
@@ -264,8 +235,7 @@ def test_waiting_produce_requests_are_bounded() -> None:
         stage.ask("n1", limit, batch)
 
 
-def test_queues_may_be_full() -> None:
-    stage = Stage()
+def test_queues_may_be_full(stage: Stage) -> None:
     with near_miss("QueuesBounded"):
         stage.node("n1").log.pending_bytes = stage.config.append_bytes_max
         stage.append("n1", stage.batch(0, Epoch(1)))
@@ -276,24 +246,20 @@ def test_queues_may_be_full() -> None:
         )
 
 
-def test_what_was_flushed_survives_a_crash() -> None:
-    stage = Stage()
+def test_what_was_flushed_survives_a_crash(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.have("n1", first, second)
     with broken("DurableSurvives"):
         stage.crash("n1", first)
 
 
-def test_what_was_flushed_is_found_at_the_next_start() -> None:
-    stage = Stage()
-    first = stage.batch(0, Epoch(1))
-    stage.have("n1", first)
+def test_what_was_flushed_is_found_at_the_next_start(stage: Stage) -> None:
+    stage.held("n1")
     with broken("DurableSurvives"):
         stage.start("n1")
 
 
-def test_what_was_not_flushed_may_be_lost_or_not() -> None:
-    stage = Stage()
+def test_what_was_not_flushed_may_be_lost_or_not(stage: Stage) -> None:
     first, second, third = (stage.batch(base, Epoch(1)) for base in range(3))
     stage.have("n1", first)
     stage.append("n1", second, third)
@@ -302,17 +268,15 @@ def test_what_was_not_flushed_may_be_lost_or_not() -> None:
         stage.start("n1", first, second)
 
 
-def test_a_damaged_disk_may_have_lost_anything() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_a_damaged_disk_may_have_lost_anything(stage: Stage) -> None:
+    stage.held("n1")
     stage.crash("n1", *stage.node("n1").log.batches)
     stage.invariants.on_damage("n1")
     with near_miss("DurableSurvives"):
         stage.start("n1")
 
 
-def test_a_cut_of_durable_records_is_not_a_loss() -> None:
-    stage = Stage()
+def test_a_cut_of_durable_records_is_not_a_loss(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
@@ -325,8 +289,7 @@ def test_a_cut_of_durable_records_is_not_a_loss() -> None:
         stage.crash("n2", first)
 
 
-def test_cuts_of_nothing_change_nothing() -> None:
-    stage = Stage()
-    stage.have("n1", stage.batch(0, Epoch(1)))
+def test_cuts_of_nothing_change_nothing(stage: Stage) -> None:
+    stage.held("n1")
     with near_miss("LeaderAppendOnly"):
         stage.step("n1", QUIET, TruncateLog(OpId(stage.op()), LogGeneration(0), 1))

@@ -6,52 +6,47 @@ from dataclasses import replace
 
 from tests.core.invariants_fakes import NODES, broken, near_miss
 from tests.core.invariants_stage import QUIET, Stage
+from tests.core.metadata_records import altered, ok
 from yak_core.contract.effects import Halt
 from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, OpId
 from yak_core.metadata.transitions import alter_isr
 
 
-def test_an_epoch_has_one_leader() -> None:
-    stage = Stage()
+def test_an_epoch_has_one_leader(stage: Stage) -> None:
     stage.write_election("n2")
     stage.take_office("n2")
     with broken("OneLeaderPerEpoch"):
         stage.take_office("n3")
 
 
-def test_a_restarted_leader_has_lost_its_epoch() -> None:
-    stage = Stage()
+def test_a_restarted_leader_has_lost_its_epoch(stage: Stage) -> None:
     stage.start("n1")
     stage.node("n1").broker_epoch = stage.stored.leader_broker_epoch
     with broken("OneLeaderPerEpoch"):
         stage.take_office("n1")
 
 
-def test_a_leader_was_elected() -> None:
-    stage = Stage()
+def test_a_leader_was_elected(stage: Stage) -> None:
     stage.write_election("n2")
     with broken("OneLeaderPerEpoch"):
         stage.take_office("n3")
 
 
-def test_two_leaders_may_act_in_two_epochs() -> None:
-    stage = Stage()
+def test_two_leaders_may_act_in_two_epochs(stage: Stage) -> None:
     with near_miss("OneLeaderPerEpoch"):
         stage.lead("n2")
         stage.step("n1", QUIET)
         stage.step("n2", QUIET)
 
 
-def test_an_epoch_does_not_fall() -> None:
-    stage = Stage()
+def test_an_epoch_does_not_fall(stage: Stage) -> None:
     stage.follow("n3", Epoch(2))
     with broken("EpochNeverFalls"):
         stage.follow("n3", Epoch(1))
 
 
-def test_an_epoch_does_not_fall_in_a_restart() -> None:
-    stage = Stage()
+def test_an_epoch_does_not_fall_in_a_restart(stage: Stage) -> None:
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     stage.start("n3")
@@ -61,8 +56,7 @@ def test_an_epoch_does_not_fall_in_a_restart() -> None:
         stage.step("n3", QUIET)
 
 
-def test_a_broker_that_is_not_registered_need_not_know_its_epoch() -> None:
-    stage = Stage()
+def test_a_broker_that_is_not_registered_need_not_know_its_epoch(stage: Stage) -> None:
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     with near_miss("EpochNeverFalls"):
@@ -71,8 +65,7 @@ def test_a_broker_that_is_not_registered_need_not_know_its_epoch() -> None:
         stage.register("n3")
 
 
-def test_a_view_does_not_fall() -> None:
-    stage = Stage()
+def test_a_view_does_not_fall(stage: Stage) -> None:
     older = stage.node("n2").partition
     stage.see_as_follower("n2")
     stage.node("n2").partition = older
@@ -80,63 +73,39 @@ def test_a_view_does_not_fall() -> None:
         stage.step("n2", QUIET)
 
 
-def test_a_view_may_skip_records() -> None:
-    stage = Stage()
+def test_a_view_may_skip_records(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     stage.lead("n2")
     with near_miss("ViewNeverFalls"):
         stage.see_as_follower("n3")
 
 
-def test_a_record_names_the_one_before() -> None:
-    stage = Stage()
+def test_a_record_names_the_one_before(stage: Stage) -> None:
     known = stage.stored
     with broken("RecordChain"):
         stage.accept(replace(known, partition_epoch=known.partition_epoch + 2, attempt="late"))
 
 
-def test_a_leader_is_in_the_isr() -> None:
-    stage = Stage()
-    grown = alter_isr(
-        stage.stored,
-        attempt="a",
-        node="n1",
-        broker_epoch=stage.stored.leader_broker_epoch,
-        isr=("n1", "n2"),
-        added=(),
-    )
-    assert not hasattr(grown, "reason")
+def test_a_leader_is_in_the_isr(stage: Stage) -> None:
+    grown = ok(altered(stage.stored, ("n1", "n2")))
     with broken("RecordChain"):
         stage.accept(replace(grown, isr=("n2", "n3")))
 
 
-def test_the_first_record_is_the_first_version() -> None:
-    stage = Stage()
+def test_the_first_record_is_the_first_version(stage: Stage) -> None:
     stage.invariants.context.state = None
     with broken("RecordChain"):
         stage.accept(stage.stored)
 
 
-def test_a_record_may_leave_everything_as_it_is() -> None:
-    stage = Stage()
-    known = stage.stored
+def test_a_record_may_leave_everything_as_it_is(stage: Stage) -> None:
     with near_miss("RecordChain"):
-        stage.accept(
-            replace(
-                known,
-                partition_epoch=known.partition_epoch + 1,
-                attempt="again",
-                ancestors=(known.stamp, *known.ancestors),
-            )
-        )
+        stage.accept(stage.grown())
 
 
-def test_who_joins_holds_the_start_of_the_epoch() -> None:
-    stage = Stage()
+def test_who_joins_holds_the_start_of_the_epoch(stage: Stage) -> None:
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
+    stage.held("n1", "n2")
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     stage.ack("n3", "n2")
@@ -145,12 +114,9 @@ def test_who_joins_holds_the_start_of_the_epoch() -> None:
         stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.starts("n3"))
 
 
-def test_who_joins_has_flushed_the_start_of_the_epoch() -> None:
-    stage = Stage()
+def test_who_joins_has_flushed_the_start_of_the_epoch(stage: Stage) -> None:
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
+    batch = stage.held("n1", "n2")
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     stage.append("n3", batch)
@@ -160,39 +126,29 @@ def test_who_joins_has_flushed_the_start_of_the_epoch() -> None:
         stage.write(alter_isr, node="n2", isr=("n2", "n3"), added=stage.starts("n3"))
 
 
-def test_who_joins_has_acknowledged_in_this_epoch() -> None:
-    stage = Stage()
+def test_who_joins_has_acknowledged_in_this_epoch(stage: Stage) -> None:
     stage.lead("n2")
     stage.propose("n2", *NODES)
     with broken("IsrAdmission"):
         stage.write(alter_isr, node="n2", isr=NODES, added=stage.starts("n1"))
 
 
-def test_who_is_elected_was_in_isr_or_elr() -> None:
-    stage = Stage()
+def test_who_is_elected_was_in_isr_or_elr(stage: Stage) -> None:
     stage.shrink("n1", "n3")
-    known = stage.stored
+    usurped = replace(
+        stage.grown(),
+        leader="n3",
+        leader_broker_epoch=stage.stored.broker_epoch_of("n3"),
+        leader_epoch=Epoch(stage.stored.leader_epoch + 1),
+        isr=("n2", "n3"),
+    )
     with broken("IsrAdmission"):
-        stage.accept(
-            replace(
-                known,
-                partition_epoch=known.partition_epoch + 1,
-                attempt="usurper",
-                ancestors=(known.stamp, *known.ancestors),
-                leader="n3",
-                leader_broker_epoch=known.broker_epoch_of("n3"),
-                leader_epoch=Epoch(known.leader_epoch + 1),
-                isr=("n2", "n3"),
-            )
-        )
+        stage.accept(usurped)
 
 
-def test_who_has_caught_up_may_join() -> None:
-    stage = Stage()
+def test_who_has_caught_up_may_join(stage: Stage) -> None:
     stage.shrink("n1", "n3")
-    batch = stage.batch(0, Epoch(1))
-    for node in ("n1", "n2"):
-        stage.have(node, batch)
+    batch = stage.held("n1", "n2")
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     stage.have("n3", batch)
@@ -202,28 +158,31 @@ def test_who_has_caught_up_may_join() -> None:
         stage.admit("n2", "n3")
 
 
-def test_a_member_of_the_elr_may_be_elected() -> None:
-    stage = Stage()
+def test_a_member_of_the_elr_may_be_elected(stage: Stage) -> None:
     stage.shrink("n1", "n2", "n3")
     assert stage.stored.elr == ("n2", "n3")
     with near_miss("IsrAdmission"):
         stage.lead("n2")
 
 
-def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
+def lossy() -> Stage:
+    """A stage on which n2 has lost what it had acknowledged."""
     stage = Stage(flush="os")
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
+    batch = stage.held("n1")
     stage.append("n2", batch)
     stage.shown("n2")
     stage.crash("n2")
     stage.start("n2")
+    return stage
+
+
+def test_who_lost_what_it_acknowledged_leaves_isr_and_elr() -> None:
+    stage = lossy()
     with broken("UncleanExclusion"):
         stage.register("n2", clean=True)
 
 
-def test_an_emptied_disk_is_not_clean() -> None:
-    stage = Stage()
+def test_an_emptied_disk_is_not_clean(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.crash("n2", batch)
@@ -234,19 +193,12 @@ def test_an_emptied_disk_is_not_clean() -> None:
 
 
 def test_who_lost_what_it_acknowledged_may_register_as_unclean() -> None:
-    stage = Stage(flush="os")
-    batch = stage.batch(0, Epoch(1))
-    stage.have("n1", batch)
-    stage.append("n2", batch)
-    stage.shown("n2")
-    stage.crash("n2")
-    stage.start("n2")
+    stage = lossy()
     with near_miss("UncleanExclusion"):
         stage.register("n2", clean=False)
 
 
-def test_who_lost_what_it_had_not_acknowledged_stays() -> None:
-    stage = Stage()
+def test_who_lost_what_it_had_not_acknowledged_stays(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
@@ -257,35 +209,30 @@ def test_who_lost_what_it_had_not_acknowledged_stays() -> None:
         stage.register("n2", clean=True)
 
 
-def test_a_life_has_one_incarnation() -> None:
-    stage = Stage()
+def test_a_life_has_one_incarnation(stage: Stage) -> None:
     broker = stage.node("n2")
     broker.broker_epoch = BrokerEpoch(broker.broker_epoch + 1)
     with broken("ReplicaShape"):
         stage.step("n2", QUIET)
 
 
-def test_nobody_halts_without_a_reason() -> None:
-    stage = Stage()
+def test_nobody_halts_without_a_reason(stage: Stage) -> None:
     with broken("NoHalt"):
         stage.step("n2", QUIET, Halt("the store was emptied"))
 
 
-def test_a_full_disk_is_a_reason_to_halt() -> None:
-    stage = Stage()
+def test_a_full_disk_is_a_reason_to_halt(stage: Stage) -> None:
     with near_miss("NoHalt"):
         stage.step("n2", DiskDone(OpId(1), LogGeneration(0), NoSpace()), Halt("no space"))
 
 
-def test_in_a_world_that_forgets_a_halt_is_right() -> None:
-    stage = Stage()
+def test_in_a_world_that_forgets_a_halt_is_right(stage: Stage) -> None:
     stage.invariants.allow_halt("n2")
     with near_miss("NoHalt"):
         stage.step("n2", QUIET, Halt("the store was emptied"))
 
 
-def test_one_broker_that_may_halt_excuses_no_other() -> None:
-    stage = Stage()
+def test_one_broker_that_may_halt_excuses_no_other(stage: Stage) -> None:
     stage.invariants.allow_halt("n1")
     with broken("NoHalt"):
         stage.step("n2", QUIET, Halt("the store was emptied"))

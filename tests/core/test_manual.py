@@ -6,43 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.core.brokers import BROKERS, cluster, isr, produce
 from yak_core.batch import Builder
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.clients.producer import build_producer
-from yak_core.config import BrokerConfig, ProducerConfig
+from yak_core.config import SECOND, BrokerConfig, ProducerConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
-from yak_core.contract.messages import ProduceRequest, ProduceResponse
+from yak_core.contract.messages import ProduceResponse
 from yak_core.errors import Outcome
-from yak_core.ids import Epoch
 from yak_core.manual.backend import ManualError
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import DISK, STORE, Manual, nonce_of
 from yak_core.metadata.store_calls import Cas, Read
-
-SECOND = 1_000_000
-NODES = ("n1", "n2", "n3")
-
-
-def cluster() -> Manual:
-    """Three brokers, n1 leading, all in the ISR."""
-    world = Manual()
-    for node_id in NODES:
-        world.add(node_id, BrokerConfig(NODES), build_broker())
-        world.start(node_id)
-        settle(world)
-    assert advance(world, 10 * SECOND, lambda: isr(world) == NODES)
-    return world
-
-
-def isr(world: Manual) -> tuple[str, ...]:
-    return () if world.store.state is None else world.store.state.isr
-
-
-def produce(world: Manual, node_id: str, value: bytes) -> int:
-    builder = Builder()
-    builder.append(value, timestamp_ms=0)
-    return world.call(node_id, ProduceRequest(0, Epoch(-1), -1, 30 * SECOND, builder.build()))
 
 
 def picture(world: Manual) -> list[object]:
@@ -130,7 +106,7 @@ def test_an_unknown_call_may_still_happen_or_not() -> None:
         )
         assert number not in world.transit.calls
         advance(world, SECOND)
-        assert isr(world) == NODES
+        assert isr(world) == BROKERS
         assert world.store.state.partition_epoch == partition_epoch + 1, (
             "the registration happened once"
         )
@@ -168,13 +144,13 @@ def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
 def test_a_response_reaches_only_the_life_that_asked() -> None:
     """Restart a producer while its answer is on the wire: the new start does not get it."""
     world = cluster()
-    world.add("p1", ProducerConfig(NODES), build_producer)
+    world.add("p1", ProducerConfig(BROKERS), build_producer)
     world.start("p1")
     builder = Builder()
     builder.append(b"a", timestamp_ms=0)
     first = world.call("p1", SendBatch(builder.build()))
     settle(world, ("p1", "n1"))
-    settle(world, NODES)
+    settle(world, BROKERS)
     answers = [f for f in world.transit.flights.values() if f.dst == "p1"]
     assert [type(f.message) for f in answers] == [ProduceResponse]
     late = world.duplicate(answers[0].number)
@@ -218,7 +194,7 @@ def test_nonces_differ_where_ids_are_taken_from_them() -> None:
 
 
 MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
-    (lambda w: w.add("n1", BrokerConfig(NODES), build_broker()), "n1 is there already"),
+    (lambda w: w.add("n1", BrokerConfig(BROKERS), build_broker()), "n1 is there already"),
     (lambda w: w.start("n1"), "n1 is up already"),
     (lambda w: w.start("n9"), "there is no node n9; there are n1, n2, n3, p1"),
     (lambda w: w.deliver(999), "message 999 is not on the wire"),
@@ -239,7 +215,7 @@ def test_a_move_that_is_not_there_is_an_error(
 ) -> None:
     """Ask for a move that cannot be made: ManualError says which and why."""
     world = cluster()
-    world.add("p1", ProducerConfig(NODES), build_producer)
+    world.add("p1", ProducerConfig(BROKERS), build_producer)
     with pytest.raises(ManualError, match=said):
         mistake(world)
 

@@ -6,9 +6,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example
 from hypothesis import strategies as st
 
+from tests.core.budgets import examples
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import (
     ANCESTORS_MAX,
@@ -90,14 +91,14 @@ def test_sample_of_schema_1_is_read_and_written_unchanged() -> None:
     assert encode_partition_state(SAMPLE) == SAMPLE_BYTES
 
 
-@given(RECORDS)
+@examples(30, 100, RECORDS)
 def test_any_record_survives_the_round_trip(state: PartitionState) -> None:
     data = encode_partition_state(state)
     assert decode_partition_state(data) == state
     assert encode_partition_state(decode_partition_state(data)) == data
 
 
-@given(RECORDS, RECORDS)
+@examples(30, 100, RECORDS, RECORDS)
 @example(SAMPLE, replace(SAMPLE))
 @example(SAMPLE, replace(SAMPLE, leader="None"))
 @example(replace(SAMPLE, leader=None), replace(SAMPLE, leader="null"))
@@ -108,7 +109,7 @@ def test_equal_records_and_only_those_have_equal_bytes(
 
 
 def read_or_refuse(data: bytes) -> bool:
-    """True when refused. Anything but a RecordError, or a record of other bytes, fails the test."""
+    """True when refused; PartitionStateError is the only error, and no other bytes are read."""
     try:
         state = decode_partition_state(data)
     except PartitionStateError as error:
@@ -119,12 +120,12 @@ def read_or_refuse(data: bytes) -> bool:
     return False
 
 
-@given(st.binary(max_size=60))
+@examples(50, 100, st.binary(max_size=60))
 def test_foreign_bytes_are_refused(data: bytes) -> None:
     assert read_or_refuse(data)
 
 
-@given(RECORDS, st.data())
+@examples(40, 100, RECORDS, st.data())
 def test_damage_is_refused_or_spells_another_record_exactly(
     state: PartitionState, data: st.DataObject
 ) -> None:
@@ -203,15 +204,21 @@ def test_field_of_the_wrong_kind_is_refused_by_name(name: str) -> None:
             with pytest.raises(PartitionStateError, match=name):
                 decode_partition_state(data)
     del loaded[name]
-    with pytest.raises(PartitionStateError, match=f"lacks '{name}'"):
+    with pytest.raises(PartitionStateError, match=name):
         decode_partition_state(json.dumps(loaded).encode())
 
 
-@pytest.mark.parametrize("name", ["incarnation", "clean", "draining", "url", "last_epoch", "leo"])
-def test_damaged_node_entry_is_refused_by_name(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, None) for name in json.loads(SAMPLE_BYTES)["nodes"]["n2"]),
+        *(("incarnation", 0), ("last_epoch", -2), ("leo", -2), ("leo", 2**63)),
+    ],
+)
+def test_damaged_node_entry_is_refused_by_name(name: str, value: int | None) -> None:
     loaded = json.loads(SAMPLE_BYTES)
-    loaded["nodes"]["n2"][name] = None
-    with pytest.raises(PartitionStateError, match=f"'{name}' of node 'n2'"):
+    loaded["nodes"]["n2"][name] = value
+    with pytest.raises(PartitionStateError, match=rf"(n2|\[1\])\.{name}\b.* is not "):
         decode_partition_state(json.dumps(loaded).encode())
 
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.metadata_records import ALONE, TWO, drained, first, ok
+from tests.core.metadata_records import ALONE, TWO, altered, drained, first, ok
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import PartitionState, Recovery
 from yak_core.metadata.transitions import (
     Rejected,
-    alter_isr,
     check_partition_state,
     check_step,
     elect,
@@ -33,14 +32,7 @@ def try_alter(
     node: str = "n1",
     broker_epoch: int = 1,
 ) -> PartitionState | Rejected:
-    return alter_isr(
-        state,
-        attempt="try",
-        node=node,
-        broker_epoch=BrokerEpoch(broker_epoch),
-        isr=tuple(isr.split()),
-        added=tuple((node, BrokerEpoch(at)) for node, at in added),
-    )
+    return altered(state, tuple(isr.split()), *added, node=node, broker_epoch=broker_epoch)
 
 
 REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.core.metadata_records import TWO, drained, first, led, ok, sets, shrunk
+from tests.core.metadata_records import TWO, altered, drained, first, led, ok, sets, shrunk
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import ANCESTORS_MAX, NodeEntry, PartitionState, Recovery
-from yak_core.metadata.transitions import Rejected, alter_isr, create, elect, elr_after, register
+from yak_core.metadata.transitions import Rejected, create, elect, elr_after, register
 
 # T0
 
@@ -59,44 +59,31 @@ def test_create_asserts_its_arguments(mistake: dict[str, object]) -> None:
 # T1
 
 
-def test_incarnation_is_the_version_that_the_registration_writes() -> None:
-    state = ok(register(led(), attempt="r", node="n2", clean=True, url="new"))
-    assert state.partition_epoch == 6
-    assert state.node("n2") == NodeEntry(BrokerEpoch(6), True, False, "new", Epoch(-1), -1)
+ONE, TWO_OF_THREE = shrunk(led(), ("n1",)), shrunk(led(), ("n1", "n2"))
 
 
-def test_clean_registration_changes_no_set() -> None:
-    state = shrunk(led(), ("n1",))
-    assert sets(state) == (("n1",), ("n2", "n3"), ())
-    for node in state.replicas:
-        assert sets(ok(register(state, attempt="r", node=node, clean=True, url=""))) == sets(state)
-
-
-def test_registration_bumps_the_version_of_a_node_in_no_set() -> None:
-    """F23 and F21: a proposal made before it no longer matches."""
-    state = led(isr=("n1", "n2"))
-    grown = ok(register(state, attempt="r", node="n3", clean=True, url="u3"))
-    assert grown.partition_epoch == state.partition_epoch + 1
-    assert grown.ancestors == (state.stamp, *state.ancestors)
-    assert sets(grown) == sets(state)
-
-
-def test_unclean_registration_leaves_the_isr() -> None:
-    """F29: it may have lost what it acknowledged."""
-    state = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
-    assert sets(state) == (("n1", "n3"), (), ())
-    assert state.node("n2") == NodeEntry(
-        BrokerEpoch(state.partition_epoch), False, False, "u2", Epoch(-1), -1
+@pytest.mark.parametrize(
+    ("state", "node", "clean", "isr", "elr", "last_known"),
+    [
+        *((ONE, node, True, "n1", "n2 n3", "") for node in ("n1", "n2", "n3")),
+        (led(), "n2", False, "n1 n3", "", ""),
+        (TWO_OF_THREE, "n2", False, "n1", "", "n2"),
+        (ONE, "n2", False, "n1", "n3", "n2"),
+        (ONE, "n1", False, "", "n2 n3", "n1"),
+        (first(), "n1", False, "", "", "n1"),
+        (shrunk(led(isr=("n1", "n2")), ("n1",)), "n3", False, "n1", "n2", ""),
+    ],
+)
+def test_only_an_unclean_registration_changes_the_sets(
+    state: PartitionState, node: str, clean: bool, isr: str, elr: str, last_known: str
+) -> None:
+    """F29: it may have lost what it acknowledged, wherever it was; an outsider was nowhere."""
+    grown = ok(register(state, attempt="r", node=node, clean=clean, url="u"))
+    assert sets(grown) == (tuple(isr.split()), tuple(elr.split()), tuple(last_known.split()))
+    assert grown.stamp == (state.partition_epoch + 1, "r"), "F23: no older proposal matches"
+    assert grown.node(node) == NodeEntry(
+        BrokerEpoch(grown.partition_epoch), clean, False, "u", Epoch(-1), -1
     )
-
-
-def test_unclean_registration_below_min_isr_becomes_last_known() -> None:
-    """F29 from the ISR, then from the ELR."""
-    state = shrunk(led(), ("n1", "n2"))
-    state = ok(register(state, attempt="r1", node="n2", clean=False, url="u2"))
-    assert sets(state) == (("n1",), (), ("n2",))
-    state = ok(register(shrunk(led(), ("n1",)), attempt="r2", node="n2", clean=False, url="u2"))
-    assert sets(state) == (("n1",), ("n3",), ("n2",))
 
 
 def test_last_replica_standing_is_removed_when_unclean() -> None:
@@ -111,11 +98,6 @@ def test_last_replica_standing_is_removed_when_unclean() -> None:
         (),
         ("n1",),
     )
-
-
-def test_unclean_registration_of_an_outsider_changes_no_set() -> None:
-    state = shrunk(led(isr=("n1", "n2")), ("n1",))
-    assert sets(ok(register(state, attempt="r", node="n3", clean=False, url=""))) == sets(state)
 
 
 @pytest.mark.parametrize("clean", [True, False])
@@ -203,16 +185,7 @@ def test_leavers_stay_eligible_below_min_isr() -> None:
 def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
     state = ok(register(shrunk(led(), ("n1",)), attempt="r", node="n2", clean=False, url=""))
     assert sets(state) == (("n1",), ("n3",), ("n2",))
-    state = ok(
-        alter_isr(
-            state,
-            attempt="x",
-            node="n1",
-            broker_epoch=BrokerEpoch(1),
-            isr=("n1", "n2"),
-            added=(("n2", state.broker_epoch_of("n2")),),
-        )
-    )
+    state = ok(altered(state, ("n1", "n2"), ("n2", state.broker_epoch_of("n2"))))
     assert sets(state) == (("n1", "n2"), (), ())
 
 
@@ -220,16 +193,7 @@ def test_member_that_is_back_is_no_longer_last_known() -> None:
     state = ok(
         register(shrunk(led(min_isr=3), ("n1",)), attempt="r", node="n2", clean=False, url="")
     )
-    state = ok(
-        alter_isr(
-            state,
-            attempt="x",
-            node="n1",
-            broker_epoch=BrokerEpoch(1),
-            isr=("n1", "n2"),
-            added=(("n2", BrokerEpoch(state.partition_epoch)),),
-        )
-    )
+    state = ok(altered(state, ("n1", "n2"), ("n2", state.partition_epoch)))
     assert sets(state) == (("n1", "n2"), ("n3",), ())
 
 
@@ -243,7 +207,7 @@ def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
 @pytest.mark.parametrize("isr", [("n2", "n1"), ("n1", "n1")])
 def test_isr_out_of_order_is_the_callers_mistake(isr: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
-        alter_isr(TWO, attempt="x", node="n1", broker_epoch=BrokerEpoch(1), isr=isr, added=())
+        altered(TWO, isr)
 
 
 @pytest.mark.parametrize("attempt", ["", TWO.attempt])

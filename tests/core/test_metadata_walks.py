@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.core.metadata_records import TWO, first, led, ok, shrunk
+from tests.core.metadata_records import TWO, altered, led, ok
 from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
 from yak_core.metadata.partition_state import (
@@ -103,11 +104,12 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
             assert len(store.state.last_known_eligible) >= store.state.effective_min_isr
 
 
-def test_any_sequence_of_calls_keeps_the_record_sound() -> None:
+@pytest.mark.parametrize("budget", [60, pytest.param(150, marks=pytest.mark.long)])
+def test_any_sequence_of_calls_keeps_the_record_sound(budget: int) -> None:
     """S7, S9, S15, INV-E4 and INV-E5 after each write, and that the walks were worth walking."""
     seen: Counter[str] = Counter()
 
-    @settings(max_examples=150, derandomize=True, deadline=None, database=None)
+    @settings(max_examples=budget, database=None)
     @given(st.integers(1, 4), st.integers(2, 4), st.lists(STEPS, min_size=20, max_size=60))
     def run(min_isr: int, replicas: int, steps: list[Step]) -> None:
         walk(min_isr, replicas, steps, seen)
@@ -132,24 +134,10 @@ def stored(state: PartitionState) -> StoreModel:
     return store
 
 
-def altered(state: PartitionState, isr: tuple[str, ...], *added: tuple[str, int]) -> PartitionState:
-    """What n1 (incarnation 1) proposes."""
-    return ok(
-        alter_isr(
-            state,
-            attempt="p",
-            node="n1",
-            broker_epoch=BrokerEpoch(1),
-            isr=isr,
-            added=tuple((n, BrokerEpoch(at)) for n, at in added),
-        )
-    )
-
-
 def test_old_isr_request_does_not_undo_a_registration() -> None:
     """F17 and F23: n3 lost its log and left the ISR; an older proposal with n3 in it lands late."""
     base = led()
-    late = Cas(base.stamp, altered(base, ("n1", "n3")), None)
+    late = Cas(base.stamp, ok(altered(base, ("n1", "n3"))), None)
     now = ok(register(base, attempt="r", node="n3", clean=False, url=""))
     store = stored(now)
     outcome = store.apply(late)
@@ -160,59 +148,21 @@ def test_old_isr_request_does_not_undo_a_registration() -> None:
 
 def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
     """F21: n3 caught up, crashed and registered before the proposal came; F20: nor later."""
-    late = Cas(TWO.stamp, altered(TWO, ("n1", "n2", "n3"), ("n3", 3)), None)
+    late = Cas(TWO.stamp, ok(altered(TWO, ("n1", "n2", "n3"), ("n3", 3))), None)
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     assert isinstance(stored(now).apply(late), Refused)
-    again = alter_isr(
-        now,
-        attempt="q",
-        node="n1",
-        broker_epoch=BrokerEpoch(1),
-        isr=("n1", "n2", "n3"),
-        added=(("n3", BrokerEpoch(3)),),
-    )
-    assert isinstance(again, Rejected)
+    assert isinstance(altered(now, ("n1", "n2", "n3"), ("n3", 3)), Rejected)
 
 
 def test_late_copy_of_a_refused_proposal_stays_refused() -> None:
     """F19: two copies of a proposal, a registration between; neither is taken for a new one."""
-    request = Cas(TWO.stamp, altered(TWO, ("n1", "n2", "n3"), ("n3", 3)), None)
+    request = Cas(TWO.stamp, ok(altered(TWO, ("n1", "n2", "n3"), ("n3", 3))), None)
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     store = stored(now)
     first_answer = store.apply(request)
-    newer = altered(now, ("n1", "n2", "n3"), ("n3", now.partition_epoch))
+    newer = ok(altered(now, ("n1", "n2", "n3"), ("n3", now.partition_epoch)))
     assert isinstance(store.apply(Cas(now.stamp, newer, None)), StoreOk)
     second_answer = store.apply(request)
     assert isinstance(first_answer, Refused)
     assert isinstance(second_answer, Refused)
     assert store.state == newer
-
-
-def test_two_candidates_cannot_both_win() -> None:
-    """F81: both propose epoch 2 from one record; the stamp lets one of them through."""
-    base = led()
-    store = stored(base)
-    one, two = (
-        ok(elect(base, attempt=f"e{node}", node=node, broker_epoch=base.broker_epoch_of(node)))
-        for node in ("n2", "n3")
-    )
-    assert isinstance(store.apply(Cas(base.stamp, one, ("n1", 0))), StoreOk)
-    assert isinstance(store.apply(Cas(base.stamp, two, ("n1", 0))), Refused)
-    assert store.state == one
-
-
-def test_eligible_replica_takes_over_from_a_last_replica_that_lost_its_log() -> None:
-    """F28 and F29 as one story: shrink to the leader, power loss, the ELR leads on."""
-    state = ok(register(shrunk(led(), ("n1",)), attempt="r1", node="n1", clean=False, url=""))
-    assert isinstance(
-        elect(state, attempt="e", node="n1", broker_epoch=BrokerEpoch(state.partition_epoch)),
-        Rejected,
-    )
-    state = ok(elect(state, attempt="e", node="n2", broker_epoch=BrokerEpoch(2)))
-    assert (state.leader, state.isr, state.elr) == ("n2", ("n2",), ("n3",))
-    assert state.last_known_eligible == ("n1",)
-
-
-def test_creator_that_lost_its_log_before_anybody_joined_is_last_known() -> None:
-    state = ok(register(first(), attempt="r", node="n1", clean=False, url=""))
-    assert (state.isr, state.elr, state.last_known_eligible) == ((), (), ("n1",))

@@ -6,9 +6,10 @@ Method: traces of simulated runs, as they are and with one thing changed.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ from yak_core.contract.events import Started
 from yak_core.ids import Micros, Offset
 from yak_core.rules import Rules
 from yak_core.trace.reader import TraceReader, decode_trace, encode_trace
-from yak_core.trace.recorder import Fault
-from yak_core.trace.replay import Difference, Replayed, TraceReplay, replay_lines, replay_steps
-from yak_core.trace.version import core_digest, digest_in, version_text
+from yak_core.trace.recorder import Fault, Step
+from yak_core.trace.replay import Difference, Replay, Replayed, TraceReplay, replay_lines
+from yak_core.trace.version import core_digest, digest_in, files_of, version_text
 
 KINDS = {"n": "broker", "p": "producer", "c": "consumer"}
 SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_2.jsonl"
@@ -34,6 +35,14 @@ SAMPLE = Path(__file__).parents[1] / "golden_formats" / "trace_2.jsonl"
 def short_lines() -> list[bytes]:
     """The short story's file."""
     return list(encode_trace(short_run()))
+
+
+def replay_steps(steps: Iterable[Step]) -> tuple[Replayed, ...]:
+    """What comes of decoded steps."""
+    replay = Replay()
+    for step in steps:
+        replay.take(step)
+    return replay.results()
 
 
 def differing(replay: TraceReplay) -> list[Replayed]:
@@ -53,7 +62,12 @@ def test_every_life_of_a_scenario_comes_out_as_recorded(name: str) -> None:
     assert {(step.node, step.start) for step in trace} == {(r.node, r.start) for r in replay.starts}
     assert all(start.kind == KINDS[start.node[0]] for start in replay.starts)
     assert len(replay.starts) > 4
-    assert replay_steps(decode_trace(encode_trace(trace))) == replay.starts
+
+
+def test_steps_replay_as_the_lines_of_their_trace() -> None:
+    """Goal: lines are one way to give steps. Method: both ways on the short story."""
+    lines = short_lines()
+    assert replay_steps(decode_trace(lines)) == replay_lines(lines).starts
 
 
 def numbers_in(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -274,3 +288,6 @@ def test_the_digest_of_the_core_is_of_its_sources_alone() -> None:
     assert version_text("1.2.3", digest) == f"1.2.3+core.{digest}"
     assert digest_in(f"1.2.3+core.{digest}") == digest
     assert (digest_in(""), digest_in("1.2.3")) == ("", "")
+    here = dict(files_of(resources.files("yak_core")))
+    assert b"def core_digest" in here["trace/version.py"]
+    assert not any("__pycache__" in name for name in here)

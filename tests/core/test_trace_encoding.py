@@ -17,15 +17,25 @@ from hypothesis import strategies as st
 from tests.core.trace_samples import batch
 from yak_core.batch import Batch
 from yak_core.contract.client_calls import ClientCall, ClientResult
-from yak_core.contract.effects import Answer, AppendLog, Effect, Observe, SaveState, Send, SetTimer
+from yak_core.contract.effects import (
+    Answer,
+    AppendLog,
+    CallMeta,
+    Effect,
+    Observe,
+    SaveState,
+    Send,
+    SetTimer,
+)
 from yak_core.contract.events import Cancelled, DiskDone, DiskOk, DiskResult, Event, PeerLost
 from yak_core.contract.messages import Message, ProduceRequest
 from yak_core.contract.notes import HighWatermarkAdvanced, Note
+from yak_core.encoding.json_codec import codec_of
+from yak_core.encoding.json_scalars import Elided, Misfit
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, OpId
-from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
-from yak_core.trace.json_codec import EFFECT, EVENT, codec_of
-from yak_core.trace.json_scalars import Elided, Misfit
+from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Publish
+from yak_core.trace.writer import EFFECT, EVENT
 
 UNIONS = {
     "event": Event,
@@ -39,6 +49,7 @@ UNIONS = {
     "client result": ClientResult,
 }
 MEMBERS = [(name, member) for name, union in UNIONS.items() for member in get_args(union)]
+BUDGETS = [8, pytest.param(50, marks=pytest.mark.long)]
 SCALARS: dict[object, st.SearchStrategy[object]] = {
     int: st.integers(-(2**63), 2**128),
     str: st.text(max_size=8),
@@ -89,12 +100,13 @@ def without_payload(value: object) -> object:
     return value
 
 
+@pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize(("union", "member"), MEMBERS, ids=lambda at: getattr(at, "__name__", at))
-def test_every_type_comes_back_as_it_was(union: str, member: type) -> None:
+def test_every_type_comes_back_as_it_was(union: str, member: type, budget: int) -> None:
     """Goal: no member of any union lacks a codec. Method: values, there and back twice."""
     codec = codec_of(UNIONS[union])
 
-    @settings(max_examples=25, derandomize=True, deadline=None)
+    @settings(max_examples=budget)
     @given(values_of(member))
     def there_and_back(value: object) -> None:
         text = codec.encode(value)
@@ -162,6 +174,8 @@ def test_a_payload_comes_back_as_its_length_and_crc() -> None:
         (SetTimer(7, 1, 2), "SetTimer.key: 7 is not a string"),  # type: ignore[arg-type]
         (SaveState(1, "k", "text"), "SaveState.value: 'text' is not bytes"),  # type: ignore[arg-type]
         (AppendLog(1, 1, [batch(0)]), "is not a tuple"),  # type: ignore[arg-type]
+        (AppendLog(1, 1, (batch(0, data="x"),)), "Batch.data: 'x' is not bytes"),  # type: ignore[arg-type]
+        (CallMeta(1, Publish((("a",),))), "Publish.status: ('a',) is not a tuple of 2"),  # type: ignore[arg-type]
         (Send("n1", PeerLost("n2")), "PeerLost(peer='n2') is none of Replicate,"),  # type: ignore[arg-type]
         (Cancelled(CallId(1)), "Cancelled(call=1) is none of Send,"),
         ("nothing", "'nothing' is none of Send,"),
@@ -197,6 +211,10 @@ def test_a_value_that_breaks_its_type_is_refused(value: object, reason: str) -> 
         (
             STARTED % ("", '"saved":[["k","\\u0100"]]'),
             "Started.recovered.saved[0][1]: 'Ā' has a character that is no byte",
+        ),
+        (
+            STARTED % ("", '"saved":[["k",7]]'),
+            "Started.recovered.saved[0][1]: 7 is not a string of bytes",
         ),
         (
             STARTED % ("", '"epochs":[[1]]'),

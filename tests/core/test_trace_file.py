@@ -1,4 +1,4 @@
-"""The trace file: canonical, with a digest, and no damage to it goes unseen.
+"""Traces in memory and on file: canonical, with a digest, and no damage goes unseen.
 
 Method: a small trace that holds every kind of line, changed in every place.
 """
@@ -15,18 +15,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.core.trace_samples import long_trace, short_trace
-from yak_core.contract.events import PeerLost, TimerFired
-from yak_core.trace.json_scalars import Misfit
+from yak_core.contract.events import Event, PeerLost, TimerFired
+from yak_core.contract.host import Recorder
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.reader import (
-    CHECKPOINT_STEPS,
     TraceError,
-    checkpoints_of,
     decode_trace,
     digest_of,
     digest_of_file,
     encode_trace,
 )
-from yak_core.trace.recorder import Fault, Header, Trace
+from yak_core.trace.recorder import LIMIT, Fault, Header, Trace
+from yak_core.trace.writer import CHECKPOINT_STEPS, TraceLines
 
 LINES = list(encode_trace(short_trace()))
 
@@ -100,7 +100,19 @@ def test_vector_clocks_follow_the_causes() -> None:
     ]
 
 
-@settings(max_examples=50, derandomize=True, deadline=None)
+def test_the_clock_of_a_single_node_is_the_number_of_its_steps() -> None:
+    """Goal: a trace can be written as it happens. Method: two steps of one node, then another."""
+    lines = TraceLines(Header())
+    for count in (1, 2):
+        line = lines.step(0, "n1", 1, TimerFired("t"), [], -1)
+        assert json.loads(line)["vc"] == {"n1": count}
+    assert lines.step(0, "n1", 1, TimerFired("t"), [], -1, room=10) == b""
+    assert lines.steps == 2
+    with pytest.raises(AssertionError, match="has one node"):
+        lines.step(0, "n2", 1, TimerFired("t"), [], -1)
+
+
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=40))
 def test_vector_clocks_agree_with_reachability(plan: list[tuple[str, int]]) -> None:
     """Goal: the one-pass clocks are right. Method: random causes against plain graph search."""
@@ -153,12 +165,17 @@ def test_checkpoints_come_every_thousand_steps() -> None:
     for step in trace:
         changed = 1 if step.i == 2 * CHECKPOINT_STEPS else 0
         other.record(step.t_us + changed, *step[2:7])
-    mine, theirs = checkpoints_of(trace), checkpoints_of(other)
+    mine, theirs = (
+        [
+            json.loads(line)["checkpoint"]
+            for line in encode_trace(one)
+            if line.startswith(b'{"checkpoint"')
+        ]
+        for one in (trace, other)
+    )
     assert [a == b for a, b in zip(mine, theirs, strict=True)] == [True, True, False]
-    marks = [json.loads(line) for line in encode_trace(trace) if b'{"checkpoint"' in line]
-    assert [mark["checkpoint"]["steps"] for mark in marks] == [1_000, 2_000, 3_000]
-    assert tuple(mark["checkpoint"]["digest"] for mark in marks) == mine
-    assert digest_of_file(encode_trace(trace)) == mine[-1]
+    assert [mark["steps"] for mark in mine] == [1_000, 2_000, 3_000]
+    assert digest_of_file(encode_trace(trace)) == mine[-1]["digest"]
 
 
 @pytest.mark.parametrize(("read", "every"), [(digest_of_file, 1), (decode_trace, 17)])
@@ -297,3 +314,44 @@ def test_a_step_that_returned_rubbish_names_the_step() -> None:
     trace.record(0, "n1", 1, TimerFired("a"), [PeerLost("n2")], -1)  # type: ignore[list-item]
     with pytest.raises(Misfit, match=r"step 0 of n1, .*PeerLost\(peer='n2'\) is none of Send"):
         digest_of(trace)
+
+
+def test_steps_are_numbered_from_zero_and_come_back_in_order() -> None:
+    """Goal: what was recorded is what is read. Method: three steps, looked at in all ways."""
+    trace = Trace()
+    recorder: Recorder = trace
+    events: list[Event] = [TimerFired("a"), TimerFired("b"), TimerFired("c")]
+    numbers = [recorder.record(at, "n1", 1, event, [], at - 1) for at, event in enumerate(events)]
+    assert numbers == [0, 1, 2]
+    assert len(trace) == 3
+    assert [step.event for step in trace] == events
+    assert [(step.i, step.t_us, step.cause) for step in trace] == [(0, 0, -1), (1, 1, 0), (2, 2, 1)]
+    assert trace.step(1).event is events[1]
+    for absent in (3, -1):
+        with pytest.raises(IndexError):
+            trace.step(absent)
+
+
+def test_faults_stay_between_their_steps() -> None:
+    """A fault is placed by the number of steps before it."""
+    trace = short_trace()
+    assert [fault.kind for fault in trace.faults] == ["slow_link", "crash"]
+    assert trace.fault_positions == (7, len(trace))
+
+
+def test_beyond_the_limit_steps_are_only_counted() -> None:
+    """Goal: a trace has a bound. Method: a limit of two; numbers go on, memory does not."""
+    trace = Trace(limit=2)
+    numbers = [trace.record(at, "n1", 1, TimerFired("a"), [], -1) for at in range(5)]
+    assert numbers == [0, 1, 2, 3, 4]
+    assert (len(trace), trace.dropped) == (2, 3)
+    trace.fault(Fault(9, "crash", "n1"))
+    assert trace.faults == ()
+
+
+def test_a_new_trace_is_bounded_and_named_after_nothing() -> None:
+    """The defaults that a world gets."""
+    trace = Trace()
+    assert trace.limit == LIMIT
+    assert trace.header == Header("sim", "", 0, "")
+    assert list(long_trace(0)) == []

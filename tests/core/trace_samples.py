@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from yak_core.batch import Batch
 from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.client_calls import SendBatch, SendResult
@@ -34,8 +36,9 @@ from yak_core.contract.messages import ProduceRequest, Replicate, ReplicateAck, 
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import BrokerEpoch, CallId, Epoch, LogGeneration, OpId
-from yak_core.metadata.partition_state import NodeEntry, PartitionState, Recovery, UncleanPolicy
+from yak_core.metadata.partition_state import NodeEntry, PartitionState
 from yak_core.metadata.store_calls import Cas, MetaValue, StoreOk
+from yak_core.metadata.transitions import create
 from yak_core.trace.recorder import Fault, Header, Trace
 
 BROKERS = ("n1", "n2", "n3")
@@ -48,26 +51,18 @@ def batch(base: int, epoch: int = 1, count: int = 1, data: bytes = b"payload") -
 
 def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> PartitionState:
     """The metadata record of three brokers."""
-    return PartitionState(
-        store_id="s1",
+    state = create(
+        store_id="s1", attempt=f"a{version}", node="n1", url="", replicas=BROKERS, min_isr=2
+    )
+    entry = NodeEntry(BrokerEpoch(1), True, False, "", Epoch(-1), -1)
+    return replace(
+        state,
         partition_epoch=version,
-        attempt=f"a{version}",
-        ancestors=(),
         leader_epoch=Epoch(epoch),
         leader=leader,
         leader_broker_epoch=BrokerEpoch(0 if leader is None else 1),
         isr=isr,
-        elr=(),
-        last_known_eligible=(),
-        last_leader=None,
-        replicas=BROKERS,
-        min_isr=2,
-        unclean_policy=UncleanPolicy.NEVER,
-        recovery=Recovery.RECOVERED,
-        unclean_generation=0,
-        nodes=tuple(
-            (name, NodeEntry(BrokerEpoch(1), True, False, "", Epoch(-1), -1)) for name in BROKERS
-        ),
+        nodes=tuple((name, entry) for name in BROKERS),
     )
 
 

@@ -16,8 +16,8 @@ from tests.tidy.tree import PACKAGES, ROOT, Source
 ROOMS: Mapping[str, tuple[str, ...]] = {
     "yak_core": (
         *("ids", "value", "fork", "errors", "config"),
-        *("batch", "log", "metadata", "contract", "rules", "model", "wire", "clients", "broker"),
-        *("invariants", "trace", "manual", "__init__"),
+        *("batch", "encoding", "log", "metadata", "contract", "rules", "model", "wire", "clients"),
+        *("broker", "invariants", "trace", "manual", "__init__"),
     ),
     "yak_sim": (
         *("physics", "world", "plot", "run", "search"),

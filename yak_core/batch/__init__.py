@@ -11,7 +11,6 @@ from yak_core.batch.builder import Builder, records
 from yak_core.batch.header import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
-    RECORDS_MAX,
     Batch,
     carrying,
     parse,
@@ -34,7 +33,6 @@ from yak_core.batch.records import (
 __all__ = [
     "BATCH_BYTES_MAX",
     "HEADER_BYTES",
-    "RECORDS_MAX",
     "Batch",
     "BatchError",
     "Builder",

@@ -25,6 +25,8 @@ and leaves the payload alone; the edge writes the position into the bytes when i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields, replace
+from operator import attrgetter
 from struct import Struct
 from typing import TypeAlias
 
@@ -106,36 +108,19 @@ class Batch:
         )
 
 
+_NAMES = [field.name for field in fields(Batch)]
+_AFTER_POSITION = attrgetter(*_NAMES[2:])
+_BEFORE_DATA = attrgetter(*_NAMES[:-1])
+
+
 def placed(batch: Batch, base_offset: int, epoch: int) -> Batch:
     """The same batch at a place in the log; no byte is copied."""
-    return Batch(
-        base_offset,
-        Epoch(epoch),
-        batch.count,
-        batch.producer_id,
-        batch.producer_epoch,
-        batch.base_sequence,
-        batch.max_timestamp,
-        batch.size,
-        batch.crc,
-        batch.data,
-    )
+    return Batch(base_offset, Epoch(epoch), *_AFTER_POSITION(batch))
 
 
 def carrying(batch: Batch, data: bytes) -> Batch:
     """The same handle with these bytes of the batch."""
-    return Batch(
-        batch.base_offset,
-        batch.epoch,
-        batch.count,
-        batch.producer_id,
-        batch.producer_epoch,
-        batch.base_sequence,
-        batch.max_timestamp,
-        batch.size,
-        batch.crc,
-        data,
-    )
+    return Batch(*[*_BEFORE_DATA(batch), data])
 
 
 def stamped(batch: Batch) -> bytes:
@@ -173,15 +158,11 @@ def seal(
     rest = rest[_COUNT_AT:]
     crc = crc32c(rest, crc32c(middle))
     front = _FRONT.pack(batch.base_offset, batch.size - LENGTH_EXCLUDES, batch.epoch, MAGIC, crc)
-    return Batch(
-        base_offset=batch.base_offset,
-        epoch=batch.epoch,
-        count=batch.count,
+    return replace(
+        batch,
         producer_id=producer_id,
         producer_epoch=producer_epoch,
         base_sequence=base_sequence,
-        max_timestamp=batch.max_timestamp,
-        size=batch.size,
         crc=crc,
         data=b"".join((front, middle, rest)),
     )

@@ -109,9 +109,10 @@ class Consumer:
         request = event.request
         if isinstance(request, Seek):
             assert self.call is None, "seek while no poll is under way"
+            self.call = event.call
             self.position = request.offset
             self.last_epoch = NO_EPOCH
-            self._answer(event.call, ErrorCode.NONE, (), request.offset, 0)
+            self._finish(ErrorCode.NONE, (), 0, "")
             return
         assert isinstance(request, Poll), "a consumer is asked to Poll or to Seek"
         assert self.call is None, "one poll at a time"
@@ -227,17 +228,7 @@ class Consumer:
         call = self.call
         assert call is not None
         self.call = None
-        self._answer(call, error, batches, self.position if start is None else start, hw, detail)
-
-    def _answer(
-        self,
-        call: CallId,
-        error: ErrorCode,
-        batches: tuple[Batch, ...],
-        start: Offset,
-        hw: Offset,
-        detail: str = "",
-    ) -> None:
+        start = self.position if start is None else start
         result = PollResult(error, batches, start, self.position, hw, self.finder.epoch, detail)
         self.out.append(Answer(call, result))
 

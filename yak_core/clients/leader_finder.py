@@ -46,20 +46,17 @@ class LeaderFinder:
             self.epoch = epoch
             self.target = leader
         elif src == self.target:
-            self._advance()
+            self.next()
 
     def on_no_answer(self, src: NodeId) -> None:
         """``src`` did not answer in time, or could not commit what it was given."""
         if src == self.target:
             self.suspect = src
             self.turns = SUSPECT_TURNS
-            self._advance()
+            self.next()
 
     def next(self) -> None:
         """Ask another broker, without suspecting anybody."""
-        self._advance()
-
-    def _advance(self) -> None:
         at = self.brokers.index(self.target) if self.target in self.brokers else -1
         self.turns -= 1
         if self.turns <= 0:

@@ -32,7 +32,7 @@ from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.fork import fork_of
-from yak_core.ids import CallId, Epoch, Micros, NodeId
+from yak_core.ids import NO_EPOCH, CallId, Micros, NodeId
 from yak_core.log.producers import successor
 
 TIMER_RETRY: Final = "retry"
@@ -49,6 +49,7 @@ class DeliveryState(StrEnum):
 
 
 MISDIRECTED: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
+REFUSED_FOR_NOW: Final = "too many batches are unresolved: wait for some"
 REFUSED_FOR_GOOD: Final = "another producer with this id has taken over: start a new producer"
 
 
@@ -148,20 +149,16 @@ class Producer:
         request = event.request
         assert isinstance(request, SendBatch), "a producer is asked to SendBatch"
         if self.fenced:
-            self._answer(
-                event.call,
-                ErrorCode.INVALID_PRODUCER_EPOCH,
-                Outcome.NOT_WRITTEN,
-                detail=REFUSED_FOR_GOOD,
-            )
+            self._refuse(event.call, ErrorCode.INVALID_PRODUCER_EPOCH, REFUSED_FOR_GOOD)
         elif len(self.unresolved) >= self.config.queue_max:
-            detail = "too many batches are unresolved: wait for some"
-            error = ErrorCode.THROTTLING_QUOTA_EXCEEDED
-            self._answer(event.call, error, Outcome.NOT_WRITTEN, detail=detail)
+            self._refuse(event.call, ErrorCode.THROTTLING_QUOTA_EXCEEDED, REFUSED_FOR_NOW)
         else:
             deadline = self.now + self.config.delivery_timeout_us
             self.unresolved.append(Delivery(event.call, request.batch, deadline))
             self._send_pending()
+
+    def _refuse(self, call: CallId, error: ErrorCode, detail: str) -> None:
+        self.out.append(Answer(call, _no_place(error, Outcome.NOT_WRITTEN, detail)))
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -200,7 +197,7 @@ class Producer:
         self.out.append(Send(self.finder.target, request))
         if config.acks == 0:
             # Nobody will say what became of it.
-            self._resolve(delivery, ErrorCode.NONE, Outcome.UNKNOWN)
+            self._resolve(delivery, _no_place(ErrorCode.NONE, Outcome.UNKNOWN, ""))
             return
         delivery.state = DeliveryState.IN_FLIGHT
         delivery.overdue_at = self.now + config.request_timeout_us + 2 * config.retry_backoff_us
@@ -240,7 +237,8 @@ class Producer:
         error = response.error
         if error == ErrorCode.NONE:
             self.finder.answered(src, response.leader_epoch)
-            self._resolve(delivery, error, Outcome.WRITTEN, response.base_offset, response.epoch)
+            base_offset, epoch = response.base_offset, response.epoch
+            self._resolve(delivery, SendResult(error, Outcome.WRITTEN, base_offset, epoch))
             self._send_pending()
             return
         if response.outcome == Outcome.UNKNOWN:
@@ -322,41 +320,27 @@ class Producer:
             # very batch got can be definite.
             definite = gone is delivery and not gone.maybe
             outcome = Outcome.NOT_WRITTEN if definite else Outcome.UNKNOWN
-            self._resolve(gone, error, outcome, detail=detail)
+            self._resolve(gone, _no_place(error, outcome, detail))
         if self.config.idempotent and sent_before and not self.fenced:
             self.producer_epoch += 1
             self.next_sequence = 0
             self.out.append(Observe(ProducerReset(self.producer_epoch, len(lost))))
         self._send_pending()
 
-    def _resolve(
-        self,
-        delivery: Delivery,
-        error: ErrorCode,
-        outcome: Outcome,
-        base_offset: int = -1,
-        epoch: int = -1,
-        detail: str = "",
-    ) -> None:
+    def _resolve(self, delivery: Delivery, result: SendResult) -> None:
         for correlation in delivery.tries:
             self.by_try.pop(correlation, None)
         self.unresolved.remove(delivery)
-        self._answer(delivery.call, error, outcome, base_offset, epoch, detail)
-
-    def _answer(
-        self,
-        call: CallId,
-        error: ErrorCode,
-        outcome: Outcome,
-        base_offset: int = -1,
-        epoch: int = -1,
-        detail: str = "",
-    ) -> None:
-        self.out.append(Answer(call, SendResult(error, outcome, base_offset, Epoch(epoch), detail)))
+        self.out.append(Answer(delivery.call, result))
 
     def fork(self) -> Producer:
         """A copy that shares only immutable values."""
         return fork_of(self)
+
+
+def _no_place(error: ErrorCode, outcome: Outcome, detail: str) -> SendResult:
+    """The result of a batch that has no known place in the log."""
+    return SendResult(error, outcome, -1, NO_EPOCH, detail)
 
 
 def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:

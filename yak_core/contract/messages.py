@@ -9,6 +9,7 @@ transport.
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TypeAlias
 
 from yak_core.batch import Batch, seal
@@ -182,44 +183,27 @@ Response: TypeAlias = ProduceResponse | FetchResponse | ListOffsetsResponse | De
 Message: TypeAlias = PeerMessage | Request | Response
 
 
+_REPLICATE_HEAD = attrgetter("leader", "epoch_start", "prev_offset", "prev_epoch")
+_REPLICATE_TAIL = attrgetter("hw", "log_start", "seq")
+_FETCH_TAIL = attrgetter("hw", "log_start", "leader", "leader_epoch", "diverging_end", "detail")
+_PRODUCE_HEAD = attrgetter("correlation", "leader_epoch", "acks", "timeout_us")
+
+
+# Each message on its way takes one of these: dataclasses.replace takes four times as long.
+
+
 def with_batches(header: Replicate, batches: tuple[Batch, ...]) -> Replicate:
     """The Replicate that a world ships for a SendLog: ``header`` with the batches it read."""
-    return Replicate(
-        header.epoch,
-        header.leader,
-        header.epoch_start,
-        header.prev_offset,
-        header.prev_epoch,
-        batches,
-        header.hw,
-        header.log_start,
-        header.seq,
-    )
+    return Replicate(header.epoch, *_REPLICATE_HEAD(header), batches, *_REPLICATE_TAIL(header))
 
 
 def with_records(header: FetchResponse, batches: tuple[Batch, ...]) -> FetchResponse:
     """The FetchResponse that a world ships for an AnswerLog."""
-    return FetchResponse(
-        header.correlation,
-        header.error,
-        batches,
-        header.hw,
-        header.log_start,
-        header.leader,
-        header.leader_epoch,
-        header.diverging_end,
-        header.detail,
-    )
+    return FetchResponse(header.correlation, header.error, batches, *_FETCH_TAIL(header))
 
 
 def sealed(request: PeerMessage | Request) -> Message:
     """A request as it leaves its client: a batch gets its producer fields and its CRC."""
     if type(request) is not ProduceRequest or not request.batch.data:
         return request
-    return ProduceRequest(
-        request.correlation,
-        request.leader_epoch,
-        request.acks,
-        request.timeout_us,
-        seal(request.batch),
-    )
+    return ProduceRequest(*_PRODUCE_HEAD(request), seal(request.batch))

@@ -7,10 +7,8 @@ loses timers and callers when the node goes down. Whatever leaves the node goes 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeAlias
 
-from yak_core.batch import Batch, seal
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult
 from yak_core.contract.effects import (
@@ -33,9 +31,9 @@ from yak_core.contract.events import Called, DiskDone, DiskResult, Event, NotShi
 from yak_core.contract.host import Host
 from yak_core.contract.messages import (
     Message,
-    ProduceRequest,
     Request,
     Response,
+    sealed,
     with_batches,
     with_records,
 )
@@ -180,10 +178,7 @@ class ManualBackend:
         return self.clock
 
     def send(self, effect: Send) -> None:
-        what = effect.message
-        if isinstance(what, ProduceRequest):
-            what = replace(what, batch=_sealed(what.batch))
-        self._put(effect.dst, 0, what, self._cause())
+        self._put(effect.dst, 0, sealed(effect.message), self._cause())
 
     def set_timer(self, effect: SetTimer) -> None:
         assert 0 <= effect.lo_us <= effect.hi_us, "a timer's range is not a range"
@@ -334,13 +329,3 @@ class ManualBackend:
         else:
             assert not isinstance(result, ClientResult), "a client's request gets a response"
             self._put(who, tag, result, self._cause())
-
-
-def _sealed(batch: Batch) -> Batch:
-    """What leaves a client carries its producer fields inside the CRC."""
-    return seal(
-        batch,
-        producer_id=batch.producer_id,
-        producer_epoch=batch.producer_epoch,
-        base_sequence=batch.base_sequence,
-    )

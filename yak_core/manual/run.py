@@ -38,18 +38,15 @@ def advance(
     us: Micros,
     until: Callable[[], bool] = lambda: False,
     among: tuple[NodeId, ...] | None = None,
-    settling: bool = True,
 ) -> bool:
     """Let ``us`` pass on all clocks alike, firing timers at their earliest instants.
 
-    While ``settling``, everything else happens at once in between. With ``among``, time passes for
-    these nodes only: a clock may run as fast as it likes. Ends early, and returns True, as soon as
-    ``until`` holds.
+    Everything else happens at once in between. With ``among``, time passes for these nodes only: a
+    clock may run as fast as it likes. Ends early, and returns True, as soon as ``until`` holds.
     """
     names = tuple(world.nodes) if among is None else among
     origin = {node_id: world.place(node_id).clock for node_id in names}
-    if settling:
-        settle(world, among)
+    settle(world, among)
     while not until():
         due = _next_due(world, origin, us)
         if due is None:
@@ -58,8 +55,7 @@ def advance(
         due_in, node_id, key = due
         _pass(world, origin, due_in)
         world.fire(node_id, key)
-        if settling:
-            settle(world, among)
+        settle(world, among)
     return True
 
 

@@ -215,12 +215,9 @@ class Manual:
 
     def disk_complete(self, node_id: NodeId, no_space: bool = False) -> None:
         """Carry out the node's first disk order and tell the node."""
-        place = self.up(node_id)
-        if not place.disk.queue:
-            raise ManualError(f"{node_id} has no disk order waiting")
-        if place.disk.queue[0].result is None:
-            place.perform(no_space)
-        place.report()
+        if not self.up(node_id).report():
+            self.disk_perform(node_id, no_space)
+            self.disk_report(node_id)
 
     def ship(self, node_id: NodeId) -> None:
         """Send the node's oldest waiting SendLog; they wait only if ``hold_reads`` is set."""
@@ -283,11 +280,12 @@ class Manual:
         if place.host is not None and place.starts == call.start:
             place.deliver(reply, call.cause)
 
-    def fork(
-        self, recorder: Recorder | None = None, observers: tuple[Observer, ...] = ()
-    ) -> Manual:
-        """A copy that shares only immutable values, for trying out what would happen."""
-        other = Manual(recorder, observers, self.backend_type)
+    def fork(self) -> Manual:
+        """A copy that shares only immutable values, for trying out what would happen.
+
+        It has neither recorder nor observers.
+        """
+        other = Manual(backend_type=self.backend_type)
         other.store = fork_of(self.store)
         other.transit = fork_of(self.transit)
         other.held = dict(self.held)
@@ -297,7 +295,7 @@ class Manual:
             copy = place.fork(other.transit)
             other.nodes[node_id] = copy
             if place.host is not None:
-                copy.host = Host(node_id, place.starts, place.build, copy, recorder, observers)
+                copy.host = Host(node_id, place.starts, place.build, copy)
                 copy.host.resume(place.host.node.fork())
                 if place.fuse is not None:
                     copy.fuse = Fuse(copy.host, place.fuse.left)

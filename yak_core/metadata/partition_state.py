@@ -19,6 +19,8 @@ import json
 from enum import StrEnum
 from typing import Final
 
+from yak_core.encoding.json_codec import codec_of
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, Stamp
 from yak_core.value import value
 
@@ -50,6 +52,13 @@ UNREPORTED: Final = -1
 """``last_epoch`` and ``leo`` of a node that has not reported them."""
 
 _INTEGER_END: Final = 2**63
+
+_STORED_NAMES: Final = (
+    ("partition_epoch", "version"),
+    ("leader_broker_epoch", "leader_incarnation"),
+    ("broker_epoch", "incarnation"),
+)
+"""Fields that schema 1 calls otherwise."""
 
 
 class PartitionStateError(ValueError):
@@ -123,6 +132,14 @@ class PartitionState:
         return NO_BROKER_EPOCH if entry is None else entry.broker_epoch
 
 
+_CODEC: Final = codec_of(PartitionState, _STORED_NAMES)
+
+
+def is_ascending(ids: tuple[NodeId, ...]) -> bool:
+    """Whether each id is above the one before it."""
+    return all(ids[at - 1] < ids[at] for at in range(1, len(ids)))
+
+
 def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
     """Tell whether ``newer`` grew out of the record that carried ``stamp`` (or is that record).
 
@@ -142,36 +159,8 @@ def encode_partition_state(state: PartitionState) -> bytes:
 
     Raises UnicodeEncodeError for text that UTF-8 cannot hold: that is the caller's mistake.
     """
-    fields: dict[str, object] = {
-        "schema": SCHEMA,
-        "store_id": state.store_id,
-        "version": state.partition_epoch,
-        "attempt": state.attempt,
-        "ancestors": state.ancestors,
-        "leader_epoch": state.leader_epoch,
-        "leader": state.leader,
-        "leader_incarnation": state.leader_broker_epoch,
-        "isr": state.isr,
-        "elr": state.elr,
-        "last_known_eligible": state.last_known_eligible,
-        "last_leader": state.last_leader,
-        "replicas": state.replicas,
-        "min_isr": state.min_isr,
-        "unclean_policy": state.unclean_policy,
-        "recovery": state.recovery,
-        "unclean_generation": state.unclean_generation,
-        "nodes": {
-            node_id: {
-                "incarnation": entry.broker_epoch,
-                "clean": entry.clean,
-                "draining": entry.draining,
-                "url": entry.url,
-                "last_epoch": entry.last_epoch,
-                "leo": entry.leo,
-            }
-            for node_id, entry in state.nodes
-        },
-    }
+    fields = json.loads(_CODEC.encode(state))
+    fields |= {"schema": SCHEMA, "nodes": dict(fields["nodes"])}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8")
 
@@ -179,155 +168,77 @@ def encode_partition_state(state: PartitionState) -> bytes:
 def decode_partition_state(data: bytes) -> PartitionState:
     """Read what :func:`encode_partition_state` wrote. Raises PartitionStateError on damage."""
     try:
-        loaded: object = json.loads(data.decode("utf-8"))
+        fields: object = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as damage:
         raise PartitionStateError(f"The metadata record is not JSON: {damage}.") from damage
-    fields = _Fields(loaded, "the record")
-    schema = fields.integer("schema", 0)
-    if schema != SCHEMA:
+    if not isinstance(fields, dict):
+        raise _damaged("it is not a JSON object")
+    schema = fields.pop("schema", None)
+    if type(schema) is not int or schema != SCHEMA:
         raise PartitionStateError(
-            f"The metadata record has schema {schema}; this version reads {SCHEMA}."
+            f"The metadata record has schema {schema!r}; this version reads {SCHEMA}."
         )
-    state = PartitionState(
-        store_id=fields.text("store_id"),
-        partition_epoch=fields.integer("version", 1),
-        attempt=fields.text("attempt"),
-        ancestors=fields.stamps("ancestors"),
-        leader_epoch=Epoch(fields.integer("leader_epoch", 0)),
-        leader=fields.node_or_none("leader"),
-        leader_broker_epoch=BrokerEpoch(fields.integer("leader_incarnation", 0)),
-        isr=fields.node_ids("isr"),
-        elr=fields.node_ids("elr"),
-        last_known_eligible=fields.node_ids("last_known_eligible"),
-        last_leader=fields.node_or_none("last_leader"),
-        replicas=fields.node_ids("replicas"),
-        min_isr=fields.integer("min_isr", 1),
-        unclean_policy=UncleanPolicy(fields.word("unclean_policy", tuple(UncleanPolicy))),
-        recovery=Recovery(fields.word("recovery", tuple(Recovery))),
-        unclean_generation=fields.integer("unclean_generation", 0),
-        nodes=fields.entries("nodes"),
-    )
+    nodes = fields.get("nodes")
+    if not isinstance(nodes, dict):
+        raise _damaged("'nodes' is not an object of nodes")
+    fields["nodes"] = [[node, nodes[node]] for node in sorted(nodes)]
+    try:
+        state = _CODEC.decode(fields)
+    except (Misfit, RecursionError) as damage:
+        raise _damaged(str(damage)) from None
+    assert isinstance(state, PartitionState)
+    if fault := _fault(state):
+        raise _damaged(fault)
     try:
         canonical = encode_partition_state(state)
     except UnicodeEncodeError as damage:
-        raise PartitionStateError(
-            f"The metadata record holds text outside Unicode: {damage}."
-        ) from damage
+        raise _damaged(f"it holds text outside Unicode: {damage}") from damage
     if canonical != data:
-        raise PartitionStateError(
-            "The metadata record is damaged: it is not in its canonical form."
-        )
+        raise _damaged("it is not in its canonical form")
     return state
 
 
-class _Fields:
-    """Typed access to one decoded JSON object; each miss is a RecordError that names the field."""
+def _damaged(what: str) -> PartitionStateError:
+    return PartitionStateError(f"The metadata record is damaged: {what}.")
 
-    __slots__ = ("_fields", "_whole")
 
-    def __init__(self, value: object, whole: str) -> None:
-        if not isinstance(value, dict):
-            raise PartitionStateError(
-                f"The metadata record is damaged: {whole} is not a JSON object."
-            )
-        self._fields: dict[str, object] = value
-        self._whole = whole
-
-    def _wrong(self, name: str, wanted: str) -> PartitionStateError:
-        return PartitionStateError(
-            f"The metadata record is damaged: {name!r} of {self._whole} is not {wanted}."
-        )
-
-    def _get(self, name: str) -> object:
-        if name not in self._fields:
-            raise PartitionStateError(
-                f"The metadata record is damaged: {self._whole} lacks {name!r}."
-            )
-        return self._fields[name]
-
-    def integer(self, name: str, least: int) -> int:
-        """An integer from ``least`` up to what 64 bits hold."""
-        value = self._get(name)
-        if type(value) is not int or not least <= value < _INTEGER_END:
-            raise self._wrong(name, f"an integer of at least {least}")
-        return value
-
-    def flag(self, name: str) -> bool:
-        """True or false."""
-        value = self._get(name)
-        if not isinstance(value, bool):
-            raise self._wrong(name, "true or false")
-        return value
-
-    def any_text(self, name: str) -> str:
-        """A string, perhaps empty."""
-        value = self._get(name)
-        if not isinstance(value, str):
-            raise self._wrong(name, "a string")
-        return value
-
-    def text(self, name: str) -> str:
-        """A string that is not empty."""
-        value = self.any_text(name)
-        if value == "":
-            raise self._wrong(name, "a non-empty string")
-        return value
-
-    def word(self, name: str, words: tuple[str, ...]) -> str:
-        """One of ``words``."""
-        value = self.any_text(name)
-        if value not in words:
-            raise self._wrong(name, f"one of {', '.join(words)}")
-        return value
-
-    def node_or_none(self, name: str) -> NodeId | None:
-        """A node id or null."""
-        return None if self._get(name) is None else self.text(name)
-
-    def node_ids(self, name: str) -> tuple[NodeId, ...]:
-        """Ascending node ids without repeats."""
-        value = self._get(name)
-        if not isinstance(value, list):
-            raise self._wrong(name, "a list of node ids")
-        ids: list[NodeId] = []
-        for item in value:
-            if not isinstance(item, str) or item == "":
-                raise self._wrong(name, "a list of node ids")
-            if ids and item <= ids[-1]:
-                raise self._wrong(name, "in ascending order without repeats")
-            ids.append(item)
-        return tuple(ids)
-
-    def stamps(self, name: str) -> tuple[Stamp, ...]:
-        """At most ANCESTORS_MAX pairs of version and attempt id."""
-        value = self._get(name)
-        if not isinstance(value, list) or len(value) > ANCESTORS_MAX:
-            raise self._wrong(name, f"a list of at most {ANCESTORS_MAX} stamps")
-        stamps: list[Stamp] = []
-        for item in value:
-            if not isinstance(item, list) or len(item) != 2:
-                raise self._wrong(name, "a list of stamps")
-            pair = _Fields({"version": item[0], "attempt": item[1]}, f"a stamp in {name!r}")
-            stamps.append((pair.integer("version", 1), pair.text("attempt")))
-        return tuple(stamps)
-
-    def entries(self, name: str) -> tuple[tuple[NodeId, NodeEntry], ...]:
-        """Node entries, ascending by node id."""
-        value = self._get(name)
-        if not isinstance(value, dict):
-            raise self._wrong(name, "an object of nodes")
-        entries: list[tuple[NodeId, NodeEntry]] = []
-        for node_id in sorted(value):
-            if node_id == "":
-                raise self._wrong(name, "an object keyed by node ids")
-            fields = _Fields(value[node_id], f"node {node_id!r}")
-            entry = NodeEntry(
-                broker_epoch=BrokerEpoch(fields.integer("incarnation", 1)),
-                clean=fields.flag("clean"),
-                draining=fields.flag("draining"),
-                url=fields.any_text("url"),
-                last_epoch=Epoch(fields.integer("last_epoch", UNREPORTED)),
-                leo=fields.integer("leo", UNREPORTED),
-            )
-            entries.append((node_id, entry))
-        return tuple(entries)
+def _fault(state: PartitionState) -> str:
+    """What is out of bounds in a record all of whose types are right; empty if nothing is."""
+    least = {
+        "version": (1, state.partition_epoch),
+        "leader_epoch": (0, state.leader_epoch),
+        "leader_incarnation": (0, state.leader_broker_epoch),
+        "min_isr": (1, state.min_isr),
+        "unclean_generation": (0, state.unclean_generation),
+        "ancestors": (1, *(version for version, _ in state.ancestors)),
+    }
+    for node, entry in state.nodes:
+        least[f"nodes.{node}.incarnation"] = (1, entry.broker_epoch)
+        least[f"nodes.{node}.last_epoch"] = (UNREPORTED, entry.last_epoch)
+        least[f"nodes.{node}.leo"] = (UNREPORTED, entry.leo)
+    for name, (lowest, *numbers) in least.items():
+        if not all(lowest <= number < _INTEGER_END for number in numbers):
+            return f"{name!r} is not an integer of at least {lowest}"
+    ids: dict[str, tuple[str | None, ...]] = {
+        "store_id": (state.store_id,),
+        "attempt": (state.attempt,),
+        "leader": (state.leader,),
+        "last_leader": (state.last_leader,),
+        "ancestors": tuple(attempt for _, attempt in state.ancestors),
+    }
+    members = {
+        "isr": state.isr,
+        "elr": state.elr,
+        "last_known_eligible": state.last_known_eligible,
+        "replicas": state.replicas,
+        "nodes": tuple(node for node, _ in state.nodes),
+    }
+    for name, texts in (ids | members).items():
+        if "" in texts:
+            return f"{name!r} holds an empty string"
+    for name, nodes in members.items():
+        if not is_ascending(nodes):
+            return f"{name!r} is not in ascending order without repeats"
+    if len(state.ancestors) > ANCESTORS_MAX:
+        return f"'ancestors' is not a list of at most {ANCESTORS_MAX} stamps"
+    return ""

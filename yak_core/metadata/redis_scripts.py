@@ -165,8 +165,8 @@ def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
 def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     """Read the reply of the script that :func:`encode_request` chose for ``request``.
 
-    Words are bytes, as a client gives them without decoding. Raises RecordError when what the store
-    holds, or the reply, is damaged; nothing of the record's meaning is checked.
+    Words are bytes, as a client gives them without decoding. Raises PartitionStateError when what
+    the store holds, or the reply, is damaged; nothing of the record's meaning is checked.
     """
     if not isinstance(reply, list | tuple) or not reply:
         raise PartitionStateError(f"The metadata store's reply is not a list but {reply!r:.80}.")

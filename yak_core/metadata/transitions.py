@@ -23,6 +23,7 @@ from yak_core.metadata.partition_state import (
     PartitionState,
     Recovery,
     UncleanPolicy,
+    is_ascending,
 )
 from yak_core.value import value
 
@@ -40,10 +41,8 @@ def create(
     attempt: str,
     node: NodeId,
     url: str,
-    clean: bool = True,
     replicas: tuple[NodeId, ...],
     min_isr: int,
-    unclean_policy: UncleanPolicy = UncleanPolicy.NEVER,
 ) -> PartitionState:
     """T0: the first record, to be written where none exists, by a node whose log is empty.
 
@@ -52,7 +51,7 @@ def create(
     """
     assert store_id != ""
     assert attempt != ""
-    assert _is_ascending(replicas)
+    assert is_ascending(replicas)
     assert node in replicas
     assert min_isr >= 1
     return PartitionState(
@@ -69,12 +68,10 @@ def create(
         last_leader=None,
         replicas=replicas,
         min_isr=min_isr,
-        unclean_policy=unclean_policy,
+        unclean_policy=UncleanPolicy.NEVER,
         recovery=Recovery.RECOVERED,
         unclean_generation=0,
-        nodes=(
-            (node, NodeEntry(BrokerEpoch(1), clean, False, url, Epoch(UNREPORTED), UNREPORTED)),
-        ),
+        nodes=((node, NodeEntry(BrokerEpoch(1), True, False, url, Epoch(UNREPORTED), UNREPORTED)),),
     )
 
 
@@ -154,7 +151,7 @@ def alter_isr(
     captured when it did, so a start that was lost since does not join (F20, F21). A draining node
     is no member (F24), the leader always is (F34), and while recovering it is alone (KIP-704).
     """
-    assert _is_ascending(isr)
+    assert is_ascending(isr)
     if state.leader != node:
         return Rejected(f"{node} is not the leader")
     if state.leader_broker_epoch != broker_epoch:
@@ -212,8 +209,8 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
     lineage = (state.stamp, *state.ancestors)
     broker_epochs = tuple(entry.broker_epoch for _, entry in state.nodes)
     held = {
-        "S9 sets are ascending": all(_is_ascending(ids) for ids in tuples),
-        "S9 nodes are ascending": _is_ascending(tuple(node for node, _ in state.nodes)),
+        "S9 sets are ascending": all(is_ascending(ids) for ids in tuples),
+        "S9 nodes are ascending": is_ascending(tuple(node for node, _ in state.nodes)),
         "S9 ISR and ELR are replicas": all(node in state.replicas for node in eligible),
         "S9 nodes are replicas": all(node in state.replicas for node, _ in state.nodes),
         "S9 ISR, ELR, last known are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
@@ -292,7 +289,3 @@ def _with_isr(
 
 def _node_id(pair: tuple[NodeId, NodeEntry]) -> NodeId:
     return pair[0]
-
-
-def _is_ascending(ids: tuple[NodeId, ...]) -> bool:
-    return all(ids[i] < ids[i + 1] for i in range(len(ids) - 1))

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
 
-from yak_core.batch import Batch
+from yak_core.batch import Batch, carrying
 from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace, Recovered
 from yak_core.fork import fork_of
 from yak_core.ids import Epoch, Offset
+from yak_core.log.epochs import EpochIndex
 
 _DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
@@ -156,13 +156,12 @@ class DiskImage:
 
 def header_of(batch: Batch) -> Batch:
     """The handle without its payload."""
-    return batch if not batch.data else replace(batch, data=b"")
+    return carrying(batch, b"") if batch.data else batch
 
 
 def fold_epochs(batches: list[Batch]) -> tuple[tuple[Epoch, Offset], ...]:
     """(epoch, start) of each run of equal epochs: the epoch index is a fold over the log."""
-    entries: list[tuple[Epoch, Offset]] = []
+    index = EpochIndex()
     for batch in batches:
-        if not entries or entries[-1][0] != batch.epoch:
-            entries.append((batch.epoch, batch.base_offset))
-    return tuple(entries)
+        index.note(batch.epoch, batch.base_offset)
+    return index.entries()

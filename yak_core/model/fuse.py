@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
 
-from yak_core.contract.effects import (
-    Answer,
-    AnswerLog,
-    AppendLog,
-    CallMeta,
-    CancelTimer,
-    Effect,
-    Exit,
-    FlushLog,
-    Halt,
-    Observe,
-    SaveState,
-    Send,
-    SendLog,
-    SetTimer,
-    TruncateLog,
-)
+from yak_core.contract.effects import Effect, Exit, Halt
 from yak_core.contract.host import Host
 from yak_core.ids import Micros
 
-E = TypeVar("E", bound=Effect)
+
+def _counted(method: str) -> Callable[[Fuse, Effect], None]:
+    """The backend's method of this name, and one effect less to go."""
+
+    def carry_out(fuse: Fuse, effect: Effect) -> None:
+        getattr(fuse.backend, method)(effect)
+        fuse.left -= 1
+        if fuse.left == 0:
+            fuse.host.stop()
+
+    return carry_out
 
 
 class Fuse:
@@ -36,66 +29,37 @@ class Fuse:
     the node itself ends the incarnation as ever.
     """
 
-    __slots__ = ("_backend", "_host", "left")
+    __slots__ = ("backend", "host", "left")
 
     def __init__(self, host: Host, effects: int) -> None:
         assert effects >= 0, "a crash comes after no, one or more effects"
         self.left = effects
-        self._host = host
-        self._backend = host.backend
+        self.host = host
+        self.backend = host.backend
         host.attach(self)
 
     def put_out(self) -> None:
         """Give the host its backend back."""
-        self._host.attach(self._backend)
-
-    def _carry_out(self, act: Callable[[E], None], effect: E) -> None:
-        act(effect)
-        self.left -= 1
-        if self.left == 0:
-            self._host.stop()
+        self.host.attach(self.backend)
 
     def now(self) -> Micros:
-        return self._backend.now()
+        return self.backend.now()
 
-    def send(self, effect: Send) -> None:
-        self._carry_out(self._backend.send, effect)
-
-    def set_timer(self, effect: SetTimer) -> None:
-        self._carry_out(self._backend.set_timer, effect)
-
-    def cancel_timer(self, effect: CancelTimer) -> None:
-        self._carry_out(self._backend.cancel_timer, effect)
-
-    def append_log(self, effect: AppendLog) -> None:
-        self._carry_out(self._backend.append_log, effect)
-
-    def flush_log(self, effect: FlushLog) -> None:
-        self._carry_out(self._backend.flush_log, effect)
-
-    def truncate_log(self, effect: TruncateLog) -> None:
-        self._carry_out(self._backend.truncate_log, effect)
-
-    def send_log(self, effect: SendLog) -> None:
-        self._carry_out(self._backend.send_log, effect)
-
-    def answer_log(self, effect: AnswerLog) -> None:
-        self._carry_out(self._backend.answer_log, effect)
-
-    def save_state(self, effect: SaveState) -> None:
-        self._carry_out(self._backend.save_state, effect)
-
-    def call_meta(self, effect: CallMeta) -> None:
-        self._carry_out(self._backend.call_meta, effect)
-
-    def answer(self, effect: Answer) -> None:
-        self._carry_out(self._backend.answer, effect)
-
-    def observe(self, effect: Observe) -> None:
-        self._carry_out(self._backend.observe, effect)
+    send = _counted("send")
+    set_timer = _counted("set_timer")
+    cancel_timer = _counted("cancel_timer")
+    append_log = _counted("append_log")
+    flush_log = _counted("flush_log")
+    truncate_log = _counted("truncate_log")
+    send_log = _counted("send_log")
+    answer_log = _counted("answer_log")
+    save_state = _counted("save_state")
+    call_meta = _counted("call_meta")
+    answer = _counted("answer")
+    observe = _counted("observe")
 
     def halt(self, effect: Halt) -> None:
-        self._backend.halt(effect)
+        self.backend.halt(effect)
 
     def exit(self, effect: Exit) -> None:
-        self._backend.exit(effect)
+        self.backend.exit(effect)

@@ -21,12 +21,12 @@ from typing import Final, cast
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
-from yak_core.trace.json_codec import EFFECT, EVENT
-from yak_core.trace.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.recorder import LIMIT, Fault, Header, Step, Trace
 from yak_core.trace.schema_1 import upgraded
 from yak_core.trace.writer import (
-    CHECKPOINT_STEPS,
+    EFFECT,
+    EVENT,
     KIND,
     SCHEMA,
     SEAL_BYTES,
@@ -35,20 +35,6 @@ from yak_core.trace.writer import (
     checkpoint_body,
     sealed,
 )
-
-__all__ = [
-    "CHECKPOINT_STEPS",
-    "KIND",
-    "SCHEMA",
-    "TraceError",
-    "TraceReader",
-    "checkpoints_of",
-    "decode_trace",
-    "digest_of",
-    "digest_of_file",
-    "encode_trace",
-]
-
 
 SCHEMAS: Final = (1, SCHEMA)
 READ: Final = " and ".join(map(str, SCHEMAS))
@@ -64,7 +50,7 @@ class TraceError(ValueError):
 
 def encode_trace(trace: Trace) -> Iterator[bytes]:
     """The lines of the trace file, each with its newline. Misfit for a value that is no message."""
-    lines = TraceLines(trace.header, Foreseen(trace.kept))
+    lines = TraceLines(trace.header, Foreseen(trace))
     yield lines.first
     for chunk in _chunks(trace, lines):
         yield from chunk.splitlines(keepends=True)
@@ -73,31 +59,21 @@ def encode_trace(trace: Trace) -> Iterator[bytes]:
 
 def digest_of(trace: Trace) -> str:
     """The digest of the steps and faults: 32 hexadecimal digits."""
-    lines = TraceLines(trace.header, Foreseen(trace.kept))
+    lines = TraceLines(trace.header, Foreseen(trace))
     for _ in _chunks(trace, lines):
         pass
     return lines.digest
-
-
-def checkpoints_of(trace: Trace) -> tuple[str, ...]:
-    """The digest after each 1,000 steps: where two of these first differ, so do their runs."""
-    lines = TraceLines(trace.header, Foreseen(trace.kept))
-    found: list[str] = []
-    for _ in _chunks(trace, lines):
-        if lines.steps == (len(found) + 1) * CHECKPOINT_STEPS:
-            found.append(lines.digest)
-    return tuple(found)
 
 
 def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
     """The lines between header and footer; those of a step and its checkpoint are one chunk."""
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
     at = 0
-    for i, (t_us, node, start, event, effects, cause) in enumerate(trace.kept):
-        while at < len(faults) and faults[at][0] <= i:
+    for step in trace:
+        while at < len(faults) and faults[at][0] <= step.i:
             yield lines.fault(faults[at][1])
             at += 1
-        yield lines.step(t_us, node, start, event, effects, cause, done=trace.done(i))
+        yield lines.step(*step[1:7], done=step.done)
     for _, fault in faults[at:]:
         yield lines.fault(fault)
 

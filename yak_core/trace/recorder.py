@@ -6,8 +6,8 @@ returns. Text, vector clocks and the digest are made afterwards, in :mod:`yak_co
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import Final, NamedTuple
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
@@ -16,9 +16,6 @@ from yak_core.value import value
 
 LIMIT: Final = 1_000_000
 """Steps kept by default; one takes about half a kilobyte of memory."""
-
-Kept: TypeAlias = tuple[Micros, NodeId, int, Event, list[Effect], int]
-"""(time, node, start, event, effects, cause) of one step."""
 
 
 @value
@@ -79,7 +76,8 @@ class Trace:
         self.header = header or Header()
         self.limit = limit
         self.dropped = 0
-        self._steps: list[Kept] = []
+        #: (time, node, start, event, effects, cause) of each step.
+        self._steps: list[tuple[Micros, NodeId, int, Event, list[Effect], int]] = []
         #: Number of a step to how many of its effects were carried out, if not all were.
         self._done: dict[int, int] = {}
         self._faults: list[tuple[int, Fault]] = []
@@ -120,21 +118,13 @@ class Trace:
         """All steps kept, in order."""
         return map(self.step, range(len(self._steps)))
 
-    @property
-    def kept(self) -> Sequence[Kept]:
-        """All steps kept as they are, for those who go through them more than once."""
-        return self._steps
-
     def step(self, i: int) -> Step:
         """The step with number ``i``; IndexError when it was not kept."""
         if i < 0:
             raise IndexError(i)
         t_us, node, start, event, effects, cause = self._steps[i]
-        return Step(i, t_us, node, start, event, effects, cause, self.done(i))
-
-    def done(self, i: int) -> int:
-        """How many effects of step ``i`` were carried out."""
-        return self._done.get(i, len(self._steps[i][4]))
+        done = self._done.get(i, len(effects))
+        return Step(i, t_us, node, start, event, effects, cause, done)
 
     @property
     def faults(self) -> tuple[Fault, ...]:

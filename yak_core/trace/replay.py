@@ -6,7 +6,7 @@ Where they do not, the code has changed since, its rules are others, or somethin
 that is no event; the first such step of a start is told, and the rest of that start is left alone.
 
 Payloads are not in a trace and not missed: they come back as
-:class:`~yak_core.trace.json_scalars.Elided`.
+:class:`~yak_core.encoding.json_scalars.Elided`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from yak_core.contract.events import Started
 from yak_core.contract.node import Build, Node, Snapshot
 from yak_core.ids import Micros, NodeId
 from yak_core.rules import Rules
-from yak_core.trace.json_codec import EFFECT, EVENT
-from yak_core.trace.reader import SCHEMA, TraceError, TraceReader
+from yak_core.trace.reader import TraceError, TraceReader
 from yak_core.trace.recorder import Fault, Header, Step
+from yak_core.trace.writer import EFFECT, EVENT, SCHEMA
 from yak_core.value import value
 
 SHOWN_MAX: Final = 300
@@ -134,14 +134,6 @@ class Replay:
         if found.made is None or (found.difference is not None and found.difference.trouble):
             return None
         return found.made.snapshot()
-
-
-def replay_steps(steps: Iterable[Step], rules: Rules | None = None) -> tuple[Replayed, ...]:
-    """Replay all starts in a decoded ``Trace``, or any of its steps."""
-    replay = Replay(rules)
-    for step in steps:
-        replay.take(step)
-    return replay.results()
 
 
 def replay_lines(

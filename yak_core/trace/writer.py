@@ -14,7 +14,7 @@ clock of a single node is the number of its steps (:class:`OneNode`).
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -22,10 +22,16 @@ from crc32c import crc32c
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
+from yak_core.encoding.json_codec import codec_of
+from yak_core.encoding.json_scalars import Misfit, quoted
 from yak_core.ids import Micros, NodeId
-from yak_core.trace.json_codec import EFFECT, EVENT
-from yak_core.trace.json_scalars import Misfit, quoted
-from yak_core.trace.recorder import Fault, Header, Kept
+from yak_core.trace.recorder import Fault, Header, Step
+
+EVENT: Final = codec_of(Event)
+"""Codec of every event, as ``{"Received": {...}}``."""
+
+EFFECT: Final = codec_of(Effect)
+"""Codec of every effect, as ``{"Send": {...}}``."""
 
 SCHEMA: Final = 2
 KIND: Final = "yak-trace"
@@ -65,15 +71,16 @@ class Foreseen:
 
     __slots__ = ("_clocks", "_index", "_kept", "_last_use", "_names", "_nodes")
 
-    def __init__(self, steps: Sequence[Kept]) -> None:
-        self._nodes = [kept[1] for kept in steps]
+    def __init__(self, trace: Iterable[Step]) -> None:
+        steps = [(step.node, step.cause) for step in trace]
+        self._nodes = [node for node, _ in steps]
         names = sorted(dict.fromkeys(self._nodes))
         self._names = [f"{quoted(name)}:" for name in names]
         self._index = {name: at for at, name in enumerate(names)}
         self._clocks = {name: [0] * len(names) for name in names}
         self._kept: dict[int, list[int]] = {}
         self._last_use: dict[int, int] = {}
-        for i, (_, node, _, _, _, cause) in enumerate(steps):
+        for i, (node, cause) in enumerate(steps):
             assert -1 <= cause < i, "a step is caused by an earlier one"
             if cause >= 0 and self._nodes[cause] != node:
                 self._last_use[cause] = i

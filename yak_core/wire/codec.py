@@ -1,26 +1,21 @@
 """Messages to the binary frames of a WebSocket, and back; must never decide what a message means.
 
 One frame is one message; :mod:`yak_core.wire.layouts` has the layout of each. Batches come last in
-a frame and in one piece, so a world ships the bytes that lie on its disk without looking into them
-(:func:`encode_parts`).
+a frame and in one piece, as they lie on a disk.
 
 The CRC of a batch is checked once a hop over the network, by whoever is going to keep or use the
 bytes: a leader checks a producer's batch, a follower what the leader sent before it appends that,
-a consumer what a broker answered. All of them call ``decode(frame)``. Nobody checks again what he
-writes to his disk or ships from there: recovery checks a disk, and the next hop finds what has
-gone bad since. ``check_crc=False`` is for who only looks on, such as a proxy, or a tool that shows
-frames with damaged batches. Base offset and leader epoch lie outside the CRC: a follower compares
-them with the message and with its own log.
+a consumer what a broker answered. Nobody checks again what he writes to his disk or ships from
+there: recovery checks a disk, and the next hop finds what has gone bad since. Base offset and
+leader epoch lie outside the CRC: a follower compares them with the message and with its own log.
 
 Decoding copies a batch once, out of the frame into bytes of its own: it outlives the frame, all of
-which a slice would keep in memory. Encoding copies no batch before the final join, whether or not
-it has to be stamped with its position.
+which a slice would keep in memory. Encoding copies no batch before the final join, unless it has to
+be stamped with its position.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from struct import Struct
 from typing import Final, cast
 
 from yak_core.batch import (
@@ -28,20 +23,19 @@ from yak_core.batch import (
     HEADER_BYTES,
     Batch,
     BatchError,
-    carrying,
     parse,
-    read_header,
+    scan,
+    stamped,
 )
 from yak_core.batch.header import HEADER, LENGTH_EXCLUDES, Buffer
 from yak_core.contract.messages import Message
 from yak_core.wire.layouts import BATCH, LAYOUTS, VERSION, CodecError, Layout
 
-__all__ = ["FRAME_BYTES_MAX", "CodecError", "decode", "encode", "encode_parts"]
+__all__ = ["FRAME_BYTES_MAX", "CodecError", "decode", "encode"]
 
 FRAME_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX
 """No frame is longer: the limit to give to a WebSocket."""
 
-_POSITION: Final = Struct(">qii")  # base offset, length, leader epoch: what comes before the magic
 _CORRELATION: Final = slice(2, 10)
 _BY_TYPE: Final = {layout.cls: layout for layout in LAYOUTS}
 _BY_TAG: Final = {layout.tag: layout for layout in LAYOUTS}
@@ -49,45 +43,30 @@ assert len(_BY_TAG) == len(_BY_TYPE) == len(LAYOUTS), "each message has a number
 
 
 def encode(message: Message) -> bytes:
-    """``message`` as one frame. Raises ValueError as :func:`encode_parts` does."""
-    parts = encode_parts(message)
-    return cast(bytes, parts[0]) if len(parts) == 1 else b"".join(parts)
+    """``message`` as one frame.
 
-
-def encode_parts(message: Message, payload: Sequence[Buffer] = ()) -> list[Buffer]:
-    """``message`` as buffers that make up one frame, in order.
-
-    ``payload`` are the bytes of the batches of a Replicate or FetchResponse that has none itself:
-    whole batches, stamped, back to back, cut anywhere into buffers. They are sent as they are.
     Raises ValueError for a message that does not fit into a frame, with a sentence: a number out
-    of its range, an id that is too long, a batch without its bytes or not sealed, payload where
-    none can be.
+    of its range, an id that is too long, a batch without its bytes or not sealed.
     """
     layout = _BY_TYPE[type(message)]
     values = layout.get(message)
-    buffers: Sequence[Buffer] = payload
+    batches: list[bytes] = []
     if layout.payload >= 0:
         held = values[layout.payload]
-        if not payload:
-            batches = (held,) if layout.kinds[layout.payload] is BATCH else held
-            buffers = _shipped(cast(tuple[Batch, ...], batches))
-        elif held != ():
-            raise ValueError(f"a {layout.cls.__name__} that has batches takes no payload")
-    elif payload:
-        raise ValueError(f"a {layout.cls.__name__} carries no batches")
-    size = sum(map(len, buffers))
-    if size > FRAME_BYTES_MAX:
-        raise ValueError(f"a frame has no room for {size} bytes of batches")
+        if layout.kinds[layout.payload] is BATCH:
+            held = (held,)
+        batches = [_shipped(batch) for batch in cast(tuple[Batch, ...], held)]
+    size = sum(map(len, batches))
     head = layout.head(values, size)
     if len(head) + size > FRAME_BYTES_MAX:
         raise ValueError(f"a frame has {FRAME_BYTES_MAX} bytes at most, not {len(head) + size}")
-    return [head, *buffers]
+    return b"".join((head, *batches))
 
 
-def decode(frame: Buffer, *, check_crc: bool = True) -> Message:
-    """The message that ``frame`` is, all of it. Raises CodecError, and nothing else, if it is none.
+def decode(frame: Buffer) -> Message:
+    """The message that ``frame`` is, all of it, with the CRC of each batch checked.
 
-    With ``check_crc`` the CRC of each batch is right; without, only its header makes sense.
+    Raises CodecError, and nothing else, if it is none.
     """
     view = frame if type(frame) is bytes else memoryview(frame).cast("B")
     layout = _layout(view)
@@ -98,7 +77,7 @@ def decode(frame: Buffer, *, check_crc: bool = True) -> Message:
         if at + length != len(view):
             raise CodecError(f"it announces {at + length} bytes and has {len(view)}")
         if payload >= 0:
-            batches = _batches(view, at, check_crc)
+            batches = _batches(view, at)
             values[payload] = batches
             if layout.kinds[payload] is BATCH:
                 if len(batches) != 1:
@@ -126,29 +105,14 @@ def _layout(view: Buffer) -> Layout:
     return layout
 
 
-def _batches(view: Buffer, at: int, check_crc: bool) -> tuple[Batch, ...]:
+def _batches(view: Buffer, at: int) -> tuple[Batch, ...]:
     """The batches from ``at`` to the end."""
-    batches: list[Batch] = []
-    end = len(view)
     try:
-        while at < end:
-            batch = parse(view, at) if check_crc else _unchecked(view, at)
-            batches.append(batch)
-            at += batch.size
+        return tuple(scan(view, at))
     except BatchError as error:
         damage = CodecError(str(error))
         damage.damaged = True
         raise damage from None
-    return tuple(batches)
-
-
-def _unchecked(view: Buffer, at: int) -> Batch:
-    """The whole batch at ``at``; its header makes sense, its CRC is anything."""
-    header = read_header(view, at)
-    data = bytes(view[at : at + header.size])
-    if len(data) != header.size:
-        return parse(view, at)  # which says what is missing
-    return carrying(header, data)
 
 
 def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
@@ -161,33 +125,27 @@ def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
     return whole
 
 
-def _shipped(batches: tuple[Batch, ...]) -> list[Buffer]:
-    """The bytes of the batches, each with its position; payload is not copied."""
-    buffers: list[Buffer] = []
-    for batch in batches:
-        data = batch.data
-        if not HEADER_BYTES < len(data) == batch.size:
-            raise ValueError(f"{batch!r} is a header without its bytes")
-        offset, length, epoch, _, crc, _, _, _, time, pid, pepoch, seq, count = HEADER.unpack_from(
-            data
-        )
-        if (crc, time, pid, pepoch, seq, count, length + LENGTH_EXCLUDES) != (
-            batch.crc,
-            batch.max_timestamp,
-            batch.producer_id,
-            batch.producer_epoch,
-            batch.base_sequence,
-            batch.count,
-            batch.size,
-        ):
-            raise ValueError(f"{batch!r} is not what its bytes say: seal it first")
-        if crc == 0:  # of an unsealed batch, or once in four billion
-            _check_sealed(batch)
-        if offset == batch.base_offset and epoch == batch.epoch:
-            buffers.append(data)
-        else:
-            buffers += (_position(batch, length), memoryview(data)[_POSITION.size :])
-    return buffers
+def _shipped(batch: Batch) -> bytes:
+    """The bytes of the batch with its position; they are not copied if it is there."""
+    data = batch.data
+    if not HEADER_BYTES < len(data) == batch.size:
+        raise ValueError(f"{batch!r} is a header without its bytes")
+    _, length, _, _, crc, _, _, _, time, pid, pepoch, seq, count = HEADER.unpack_from(data)
+    if (crc, time, pid, pepoch, seq, count, length + LENGTH_EXCLUDES) != (
+        batch.crc,
+        batch.max_timestamp,
+        batch.producer_id,
+        batch.producer_epoch,
+        batch.base_sequence,
+        batch.count,
+        batch.size,
+    ):
+        raise ValueError(f"{batch!r} is not what its bytes say: seal it first")
+    if crc == 0:  # of an unsealed batch, or once in four billion
+        _check_sealed(batch)
+    if not (0 <= batch.base_offset < 2**63 and -1 <= batch.epoch < 2**31):
+        raise ValueError(f"{batch!r} has no place in a log")
+    return stamped(batch)
 
 
 def _check_sealed(batch: Batch) -> None:
@@ -195,10 +153,3 @@ def _check_sealed(batch: Batch) -> None:
         parse(batch.data)
     except BatchError as error:
         raise ValueError(f"{batch!r} is not sealed: {error}") from None
-
-
-def _position(batch: Batch, length: int) -> bytes:
-    """What stands before the magic of a batch of ``length`` bytes after that field."""
-    if not (0 <= batch.base_offset < 2**63 and -1 <= batch.epoch < 2**31):
-        raise ValueError(f"{batch!r} has no place in a log")
-    return _POSITION.pack(batch.base_offset, length, batch.epoch)

@@ -17,15 +17,13 @@ takes a new version, and ``tests/golden_formats/`` a new sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from enum import IntEnum
-from operator import attrgetter
 from struct import Struct
 from struct import error as struct_error
-from typing import Final, NamedTuple, Protocol, TypeAlias, cast
+from typing import Final, NamedTuple, TypeAlias, cast, get_type_hints
 
-from yak_core.batch.header import Buffer
+from yak_core.batch.header import Batch, Buffer
 from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
@@ -42,6 +40,8 @@ from yak_core.contract.messages import (
     ReplicateReject,
 )
 from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import BrokerEpoch, Epoch, NodeId
+from yak_core.value import Make, getter_of_fields
 
 VERSION: Final = 1
 NO_NODE: Final = 255
@@ -149,27 +149,46 @@ def _members(word: str, code: str, enum: type[IntEnum]) -> Kind:
     return Kind(word, code, lambda value, _: int(cast(IntEnum, value)), take)
 
 
+def _put_replicas(value: object, parts: list[bytes]) -> int:
+    replicas = cast(tuple[ReplicaStatus, ...], value)
+    parts += [_REPLICA.head(_REPLICA.get(replica)) for replica in replicas]
+    return len(replicas)
+
+
+def _take_replicas(count: int, frame: Buffer, at: int) -> tuple[tuple[object, ...], int]:
+    replicas: list[object] = []
+    for _ in range(count):
+        values, at = _REPLICA.values(frame, at)
+        replicas.append(_REPLICA.make(*values))
+    return tuple(replicas), at
+
+
 INT16: Final = Kind("int16", "h")
 INT32: Final = Kind("int32", "i")
 INT64: Final = Kind("int64", "q")
-ERROR: Final = _members("error", "h", ErrorCode)
-OUTCOME: Final = _members("outcome", "B", Outcome)
 TEXT: Final = Kind("text", "H", _put_text, _text)
 NODE: Final = Kind("node", "B", _put_node, _take_node)
-LEADER: Final = Kind("node or none", "B", _put_leader, _take_leader)
-NODES: Final = Kind("nodes", "B", _put_nodes, _take_nodes)
 BATCH: Final = Kind("batch", "I")
 BATCHES: Final = Kind("batches", "I")
 
-
-class _Make(Protocol):
-    """A class, as something that makes its values."""
-
-    def __call__(self, *args: object) -> object: ...
+KINDS: Final[Mapping[object, Kind]] = {
+    int: INT64,
+    Epoch: INT32,
+    BrokerEpoch: INT64,
+    ErrorCode: _members("error", "h", ErrorCode),
+    Outcome: _members("outcome", "B", Outcome),
+    str: TEXT,
+    NodeId | None: Kind("node or none", "B", _put_leader, _take_leader),
+    tuple[NodeId, ...]: Kind("nodes", "B", _put_nodes, _take_nodes),
+    tuple[ReplicaStatus, ...]: Kind("replicas", "B", _put_replicas, _take_replicas),
+    Batch: BATCH,
+    tuple[Batch, ...]: BATCHES,
+}
+"""How a field of a type is written, unless its layout says otherwise."""
 
 
 class Layout:
-    """The bytes of one class. ``kinds`` has its fields, in their order.
+    """The bytes of one class: its fields in their order, each by its type or by ``kinds``.
 
     ``tag`` is -1 for a part of a message. ``payload`` is the index of the field with batches, -1 if
     there is none; encoding and decoding of these is left to the caller.
@@ -182,7 +201,6 @@ class Layout:
         "make",
         "names",
         "payload",
-        "plain",
         "puts",
         "reader",
         "start",
@@ -192,17 +210,14 @@ class Layout:
     )
 
     def __init__(self, tag: int, cls: type, /, **kinds: Kind) -> None:
-        names = tuple(field.name for field in fields(cls))
-        assert tuple(kinds) == names, f"{cls.__name__} has the fields {names}"
-        columns = tuple(kinds.values())
+        hints: dict[str, object] = get_type_hints(cls)
+        columns = tuple([kinds.get(name) or KINDS[hint] for name, hint in hints.items()])
         self.tag = tag
         self.cls = cls
-        self.make = cast(_Make, cls)
+        self.make = cast(Make, cls)
         self.kinds = columns
-        self.names = names
-        self.get = cast(Callable[[object], tuple[object, ...]], attrgetter(*names))
-        if len(names) == 1:
-            self.get = lambda message: (getattr(message, names[0]),)
+        self.names = tuple(hints)
+        self.get = getter_of_fields(cls)
         codes = "".join(kind.code for kind in columns)
         self.start = () if tag < 0 else (tag, VERSION)
         self.writer = Struct(f">{'B' * len(self.start)}{codes}")
@@ -212,20 +227,12 @@ class Layout:
         batches = [at for at, kind in enumerate(columns) if kind in (BATCH, BATCHES)]
         assert len(batches) < 2, "batches fill a frame to its end"
         self.payload = batches[0] if batches else -1
-        self.plain = not self.puts and not batches
-
-    @property
-    def size(self) -> int:
-        """Bytes of the start and the numbers."""
-        return self.reader.size
 
     def head(self, values: tuple[object, ...], payload: int = 0) -> bytes:
         """Everything but the batches, of which there will be ``payload`` bytes.
 
         ValueError for a value that does not fit.
         """
-        if self.plain:
-            return self._pack(values)
         numbers = [*values]
         parts = [b""]
         for at, put in self.puts:
@@ -235,7 +242,7 @@ class Layout:
         parts[0] = self._pack(numbers)
         return b"".join(parts)
 
-    def _pack(self, numbers: tuple[object, ...] | list[object]) -> bytes:
+    def _pack(self, numbers: list[object]) -> bytes:
         try:
             return self.writer.pack(*self.start, *numbers)
         except struct_error:
@@ -266,122 +273,20 @@ class Layout:
         return values, end
 
 
-_REPLICA: Final = Layout(-1, ReplicaStatus, node=NODE, url=TEXT, broker_epoch=INT64, match=INT64)
-
-
-def _put_replicas(value: object, parts: list[bytes]) -> int:
-    replicas = cast(tuple[ReplicaStatus, ...], value)
-    parts += [_REPLICA.head(_REPLICA.get(replica)) for replica in replicas]
-    return len(replicas)
-
-
-def _take_replicas(count: int, frame: Buffer, at: int) -> tuple[tuple[object, ...], int]:
-    replicas: list[object] = []
-    for _ in range(count):
-        values, at = _REPLICA.values(frame, at)
-        replicas.append(_REPLICA.make(*values))
-    return tuple(replicas), at
-
-
-REPLICAS: Final = Kind("replicas", "B", _put_replicas, _take_replicas)
+_REPLICA: Final = Layout(-1, ReplicaStatus, node=NODE)
 
 LAYOUTS: Final = (
-    Layout(
-        1,
-        Replicate,
-        epoch=INT32,
-        leader=NODE,
-        epoch_start=INT64,
-        prev_offset=INT64,
-        prev_epoch=INT32,
-        batches=BATCHES,
-        hw=INT64,
-        log_start=INT64,
-        seq=INT64,
-    ),
-    Layout(2, ReplicateAck, epoch=INT32, broker_epoch=INT64, match=INT64, seq=INT64),
-    Layout(
-        3,
-        ReplicateReject,
-        epoch=INT32,
-        broker_epoch=INT64,
-        at=INT64,
-        hint_offset=INT64,
-        hint_epoch=INT32,
-    ),
-    Layout(4, Fenced, epoch=INT32, leader=LEADER),
-    Layout(
-        16,
-        ProduceRequest,
-        correlation=INT64,
-        leader_epoch=INT32,
-        acks=INT16,
-        timeout_us=INT64,
-        batch=BATCH,
-    ),
-    Layout(
-        17,
-        ProduceResponse,
-        correlation=INT64,
-        error=ERROR,
-        outcome=OUTCOME,
-        base_offset=INT64,
-        epoch=INT32,
-        hw=INT64,
-        leader=LEADER,
-        leader_epoch=INT32,
-        detail=TEXT,
-    ),
-    Layout(
-        18,
-        FetchRequest,
-        correlation=INT64,
-        offset=INT64,
-        last_epoch=INT32,
-        leader_epoch=INT32,
-        bytes_max=INT32,
-        wait_us=INT64,
-    ),
-    Layout(
-        19,
-        FetchResponse,
-        correlation=INT64,
-        error=ERROR,
-        batches=BATCHES,
-        hw=INT64,
-        log_start=INT64,
-        leader=LEADER,
-        leader_epoch=INT32,
-        diverging_end=INT64,
-        detail=TEXT,
-    ),
-    Layout(20, ListOffsetsRequest, correlation=INT64, at=INT64),
-    Layout(
-        21,
-        ListOffsetsResponse,
-        correlation=INT64,
-        error=ERROR,
-        offset=INT64,
-        epoch=INT32,
-        leader=LEADER,
-        leader_epoch=INT32,
-    ),
-    Layout(22, DescribeRequest, correlation=INT64),
-    Layout(
-        23,
-        DescribeResponse,
-        correlation=INT64,
-        node=NODE,
-        role=TEXT,
-        leader=LEADER,
-        leader_epoch=INT32,
-        partition_epoch=INT64,
-        isr=NODES,
-        elr=NODES,
-        leo=INT64,
-        hw=INT64,
-        log_start=INT64,
-        replicas=REPLICAS,
-    ),
+    Layout(1, Replicate, leader=NODE),
+    Layout(2, ReplicateAck),
+    Layout(3, ReplicateReject),
+    Layout(4, Fenced),
+    Layout(16, ProduceRequest, acks=INT16),
+    Layout(17, ProduceResponse),
+    Layout(18, FetchRequest, bytes_max=INT32),
+    Layout(19, FetchResponse),
+    Layout(20, ListOffsetsRequest),
+    Layout(21, ListOffsetsResponse),
+    Layout(22, DescribeRequest),
+    Layout(23, DescribeResponse, node=NODE),
 )
 """The frame of every message; a number here is never given to another message."""

@@ -18,8 +18,8 @@ import structlog
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.ids import Micros, NodeId
-from yak_core.trace.json_scalars import Misfit
 from yak_core.trace.recorder import Header
 from yak_core.trace.version import core_digest, files_of, version_text
 from yak_core.trace.writer import END_BYTES_MAX, TraceLines

@@ -17,9 +17,9 @@ from typing import Final
 import click
 
 from yak_core.rules import Rules
-from yak_core.trace.json_codec import EVENT
 from yak_core.trace.replay import Replayed, TraceReplay, replay_lines
 from yak_core.trace.version import core_digest, digest_in, files_of
+from yak_core.trace.writer import EVENT
 from yak_sim.run.run_folder import TRACE
 
 IDENTICAL: Final = 0

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from yak_core.trace.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Misfit
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
 from yak_core.trace.recorder import Trace
 from yak_sim.run.verdict import RunResult

@@ -1,12 +1,11 @@
 """JSON text of values without parts, and back; must never do I/O or know what a value means.
 
-:mod:`yak_core.trace.json_codec` has the rules and everything that is made of parts.
+:mod:`yak_core.encoding.json_codec` has the rules and everything that is made of parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from enum import IntEnum, StrEnum
+from collections.abc import Callable, Mapping
 from json.encoder import encode_basestring_ascii
 from typing import Final, NamedTuple, TypeAlias
 
@@ -63,40 +62,20 @@ class Elided(bytes):
         return self.length > 0
 
 
-def _encode_int(value: object) -> str:
-    if not isinstance(value, int):
-        raise Misfit(f"{value!r} is not an integer")
-    return int.__repr__(value)
+def _scalar(kind: type, what: str, write: Callable[[object], str]) -> Codec:
+    """The codec of a type that JSON has."""
 
+    def encode(value: object) -> str:
+        if not isinstance(value, kind):
+            raise Misfit(f"{value!r} is not {what}")
+        return write(value)
 
-def _decode_int(value: object) -> object:
-    if type(value) is not int:
-        raise Misfit(f"{shown(value)} is not an integer")
-    return value
+    def decode(value: object) -> object:
+        if type(value) is not kind:
+            raise Misfit(f"{shown(value)} is not {what}")
+        return value
 
-
-def _encode_str(value: object) -> str:
-    if not isinstance(value, str):
-        raise Misfit(f"{value!r} is not a string")
-    return quoted(value)
-
-
-def _decode_str(value: object) -> object:
-    if type(value) is not str:
-        raise Misfit(f"{shown(value)} is not a string")
-    return value
-
-
-def _encode_bool(value: object) -> str:
-    if value is not True and value is not False:
-        raise Misfit(f"{value!r} is neither True nor False")
-    return "true" if value else "false"
-
-
-def _decode_bool(value: object) -> object:
-    if value is not True and value is not False:
-        raise Misfit(f"{shown(value)} is neither true nor false")
-    return value
+    return Codec(encode, decode)
 
 
 def _encode_bytes(value: object) -> str:
@@ -131,9 +110,9 @@ def _decode_payload(value: object) -> object:
 
 
 SCALARS: Final[dict[type, Codec]] = {
-    int: Codec(_encode_int, _decode_int),
-    str: Codec(_encode_str, _decode_str),
-    bool: Codec(_encode_bool, _decode_bool),
+    int: _scalar(int, "an integer", lambda value: f"{value:d}"),
+    str: _scalar(str, "a string", lambda value: quoted(str(value))),
+    bool: _scalar(bool, "true or false", lambda value: "true" if value else "false"),
     bytes: Codec(_encode_bytes, _decode_bytes),
 }
 """Codecs of the types that JSON has, and of bytes kept in full."""
@@ -147,55 +126,19 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def enum_codec(members: type[IntEnum]) -> Codec:
-    """Codec of an enumeration: its members' names."""
-    texts: dict[object, str] = {member: quoted(member.name) for member in members}
-    by_name: dict[object, IntEnum] = {member.name: member for member in members}
+def choice_codec(kind: str, choices: Mapping[str, object]) -> Codec:
+    """The codec of a few values, by the text of each; ``kind`` names them all in errors."""
+    texts: dict[object, str] = {choice: quoted(text) for text, choice in choices.items()}
 
     def encode(value: object) -> str:
-        text = texts.get(value) if isinstance(value, int) else None
+        text = texts.get(value) if isinstance(value, int | str) else None
         if text is None:
-            raise Misfit(f"{value!r} is no {members.__name__}")
+            raise Misfit(f"{value!r} is no {kind}")
         return text
 
     def decode(value: object) -> object:
-        member = by_name.get(value) if isinstance(value, str) else None
-        if member is None:
-            raise Misfit(f"{shown(value)} is no {members.__name__}")
-        return member
-
-    return Codec(encode, decode)
-
-
-def text_enum_codec(cls: type[StrEnum]) -> Codec:
-    """The codec of a StrEnum, by the value of its members."""
-    members: dict[object, StrEnum] = {member.value: member for member in cls}
-
-    def encode(value: object) -> str:
-        if not isinstance(value, cls):
-            raise Misfit(f"{value!r} is not a member of {cls.__name__}")
-        return quoted(value.value)
-
-    def decode(value: object) -> object:
-        member = members.get(value) if isinstance(value, str) else None
-        if member is None:
-            raise Misfit(f"{cls.__name__} has no member {shown(value)}")
-        return member
-
-    return Codec(encode, decode)
-
-
-def literal_codec(texts: tuple[object, ...]) -> Codec:
-    """The codec of a Literal of texts."""
-
-    def encode(value: object) -> str:
-        if value not in texts:
-            raise Misfit(f"{value!r} is none of {', '.join(map(str, texts))}")
-        return quoted(str(value))
-
-    def decode(value: object) -> object:
-        if value not in texts:
-            raise Misfit(f"{shown(value)} is none of {', '.join(map(str, texts))}")
-        return value
+        if type(value) is not str or value not in choices:
+            raise Misfit(f"{shown(value)} is no {kind}")
+        return choices[value]
 
     return Codec(encode, decode)

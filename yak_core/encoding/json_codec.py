@@ -15,22 +15,23 @@ A codec is built once from a type annotation, and one rule covers every kind of 
 Equal values have equal text, and an annotation that fits no rule is refused when its codec is
 built. Reading is as strict as writing, but a field that has a default may be missing: so old files
 stay readable when a type grows. What was a payload comes back as
-:class:`~yak_core.trace.json_scalars.Elided`, empty bytes that remember length and CRC, so that what
-was read is written back as it was.
+:class:`~yak_core.encoding.json_scalars.Elided`, empty bytes that remember length and CRC, so that
+what was read is written back as it was.
 """
 
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from enum import IntEnum, StrEnum
 from functools import cache
-from operator import attrgetter
+from itertools import repeat
 from typing import (
     Final,
     Literal,
     NewType,
-    Protocol,
+    TypeAlias,
     Union,
     cast,
     get_args,
@@ -39,28 +40,20 @@ from typing import (
 )
 
 from yak_core.batch import Batch
-from yak_core.contract.effects import Effect
-from yak_core.contract.events import Event
-from yak_core.trace.json_scalars import (
+from yak_core.encoding.json_scalars import (
     PAYLOAD,
     SCALARS,
     Codec,
     Decode,
     Encode,
     Misfit,
-    enum_codec,
-    literal_codec,
+    choice_codec,
     quoted,
     shown,
-    text_enum_codec,
 )
+from yak_core.value import Make, getter_of_fields
 
-
-class _Make(Protocol):
-    """A type, as something that makes its values."""
-
-    def __call__(self, *args: object, **fields: object) -> object: ...
-
+Names: TypeAlias = tuple[tuple[str, str], ...]
 
 PAYLOADS: Final = ((Batch, "data"),)
 """(type, field) of the bytes that are written as length and CRC."""
@@ -73,33 +66,37 @@ REMEMBERED_MAX: Final = 64
 
 
 @cache
-def codec_of(annotation: object) -> Codec:
-    """The codec of a type annotation. TypeError for one that no rule covers."""
+def codec_of(annotation: object, names: Names = ()) -> Codec:
+    """The codec of a type annotation. TypeError for one that no rule covers.
+
+    ``names`` are (field, name in the text) of the fields that have another name there.
+    """
     if isinstance(annotation, NewType):
-        return codec_of(annotation.__supertype__)
+        return codec_of(annotation.__supertype__, names)
     if isinstance(annotation, type):
         if annotation in SCALARS:
             return SCALARS[annotation]
         if issubclass(annotation, IntEnum):
-            return enum_codec(annotation)
+            return choice_codec(annotation.__name__, {one.name: one for one in annotation})
         if issubclass(annotation, StrEnum):
-            return text_enum_codec(annotation)
+            return choice_codec(annotation.__name__, {one.value: one for one in annotation})
         if is_dataclass(annotation):
-            return _dataclass(annotation)
+            return _dataclass(annotation, names)
     origin = get_origin(annotation)
     if origin is Literal:
-        return literal_codec(get_args(annotation))
+        texts = get_args(annotation)
+        return choice_codec(" or ".join(texts), {text: text for text in texts})
     if origin is tuple:
-        return _tuple(get_args(annotation))
+        return _tuple(get_args(annotation), names)
     if origin is types.UnionType or origin is Union:
-        return _union(get_args(annotation))
+        return _union(get_args(annotation), names)
     raise TypeError(f"no rule for encoding {annotation!r}")
 
 
-def _tuple(items: tuple[object, ...]) -> Codec:
+def _tuple(items: tuple[object, ...], names: Names) -> Codec:
     if len(items) == 2 and items[1] is Ellipsis:
-        return _series(codec_of(items[0]))
-    codecs = [codec_of(item) for item in items]
+        return _series(codec_of(items[0], names))
+    codecs = [codec_of(item, names) for item in items]
     count = len(codecs)
 
     def encode(value: object) -> str:
@@ -110,7 +107,7 @@ def _tuple(items: tuple[object, ...]) -> Codec:
     def decode(value: object) -> object:
         if type(value) is not list or len(value) != count:
             raise Misfit(f"{shown(value)} is not a list of {count}")
-        return tuple([_item(codecs[at].decode, value, at) for at in range(count)])
+        return _decoded([codec.decode for codec in codecs], value)
 
     return Codec(encode, decode)
 
@@ -127,32 +124,32 @@ def _series(codec: Codec) -> Codec:
     def decode(value: object) -> object:
         if type(value) is not list:
             raise Misfit(f"{shown(value)} is not a list")
-        try:
-            return tuple([decode_item(item) for item in value])
-        except Misfit:
-            return tuple([_item(decode_item, value, at) for at in range(len(value))])
+        return _decoded(repeat(decode_item), value)
 
     return Codec(encode, decode)
 
 
-def _item(decode: Decode, values: list[object], at: int) -> object:
+def _decoded(decoders: Iterable[Decode], items: list[object]) -> tuple[object, ...]:
+    found: list[object] = []
     try:
-        return decode(values[at])
+        for decode, item in zip(decoders, items, strict=False):
+            found.append(decode(item))
     except Misfit as misfit:
-        raise misfit.inside(f"[{at}]") from None
+        raise misfit.inside(f"[{len(found)}]") from None
+    return tuple(found)
 
 
-def _union(members: tuple[object, ...]) -> Codec:
+def _union(members: tuple[object, ...], names: Names) -> Codec:
     kinds = [member for member in members if member is not type(None)]
     nullable = len(kinds) < len(members)
     if len(kinds) == 1:
-        return _nullable(codec_of(kinds[0]))
+        return _nullable(codec_of(kinds[0], names))
     tags: dict[object, tuple[str, Encode]] = {}
     decoders: dict[object, Decode] = {}
     for kind in kinds:
         if not isinstance(kind, type) or not is_dataclass(kind) or kind.__name__ in decoders:
             raise TypeError(f"no rule for {kind!r} in a union of {members!r}")
-        codec = codec_of(kind)
+        codec = codec_of(kind, names)
         tags[kind] = (f"{{{quoted(kind.__name__)}:", codec.encode)
         decoders[kind.__name__] = codec.decode
 
@@ -190,14 +187,18 @@ def _nullable(codec: Codec) -> Codec:
     return Codec(encode, decode)
 
 
-def _dataclass(cls: type) -> Codec:
+def _dataclass(cls: type, renamed: Names) -> Codec:
     assert is_dataclass(cls)
     hints: dict[str, object] = get_type_hints(cls)
-    members: tuple[Field[object], ...] = fields(cls)
-    names = tuple(member.name for member in members)
-    codecs = [PAYLOAD if (cls, name) in PAYLOADS else codec_of(hints[name]) for name in names]
-    encode = _fields_encoder(cls.__name__, names, codecs)
-    decode = _fields_decoder(cast(_Make, cls), members, codecs)
+    members: dict[str, Field[object]] = {
+        dict(renamed).get(member.name, member.name): member for member in fields(cls)
+    }
+    codecs = {
+        name: PAYLOAD if (cls, member.name) in PAYLOADS else codec_of(hints[member.name], renamed)
+        for name, member in members.items()
+    }
+    encode = _fields_encoder(cls, codecs)
+    decode = _fields_decoder(cast(Make, cls), members, codecs)
     return Codec(_remembered(encode) if cls in REMEMBERED else encode, decode)
 
 
@@ -218,87 +219,60 @@ def _remembered(encode: Encode) -> Encode:
     return remembered
 
 
-def _fields_encoder(kind: str, names: tuple[str, ...], codecs: list[Codec]) -> Encode:
+def _fields_encoder(cls: type, codecs: Mapping[str, Codec]) -> Encode:
     """Writes a dataclass by one template: integers go straight into it, the rest as text first."""
-    if not names:
-        return lambda _: "{}"
     integer = SCALARS[int]
     slots = [
-        f"{quoted(name)}:{'{:d}' if codec is integer else '{}'}"
-        for name, codec in zip(names, codecs, strict=True)
+        f"{quoted(name)}:{'{:d}' if codec is integer else '{}'}" for name, codec in codecs.items()
     ]
     write = f"{{{{{','.join(slots)}}}}}".format
-    texts = [(at, codec.encode) for at, codec in enumerate(codecs) if codec is not integer]
-    get = attrgetter(*names) if len(names) > 1 else None
-    only = names[0]
+    texts = [(at, codec.encode) for at, codec in enumerate(codecs.values()) if codec is not integer]
+    get = getter_of_fields(cls)
 
     def encode(value: object) -> str:
+        values = get(value)
         try:
-            if get is not None and not texts:
-                return write(*get(value))
-            values: list[object] = [getattr(value, only)] if get is None else [*get(value)]
+            if not texts:
+                return write(*values)
+            parts = [*values]
             for at, encode_field in texts:
-                values[at] = encode_field(values[at])
-            return write(*values)
+                parts[at] = encode_field(parts[at])
+            return write(*parts)
         except (TypeError, ValueError):
-            for name, codec in zip(names, codecs, strict=True):
+            for (name, codec), part in zip(codecs.items(), values, strict=True):
                 try:
-                    codec.encode(getattr(value, name))
+                    codec.encode(part)
                 except Misfit as misfit:
-                    raise misfit.inside(f"{kind}.{name}") from None
+                    raise misfit.inside(f"{cls.__name__}.{name}") from None
             raise
 
     return encode
 
 
-def _fields_decoder(make: _Make, members: tuple[Field[object], ...], codecs: list[Codec]) -> Decode:
-    names = [member.name for member in members]
-    integer = SCALARS[int].decode
-    others = [(at, codec.decode) for at, codec in enumerate(codecs) if codec.decode is not integer]
-    integers = [at for at, codec in enumerate(codecs) if codec.decode is integer]
-    optional = [
-        member.name
-        for member in members
-        if member.default is not MISSING or member.default_factory is not MISSING
-    ]
+def _fields_decoder(
+    make: Make, members: Mapping[str, Field[object]], codecs: Mapping[str, Codec]
+) -> Decode:
+    decoders: dict[object, tuple[str, Decode]] = {
+        name: (member.name, codecs[name].decode) for name, member in members.items()
+    }
+    needed = [name for name, member in members.items() if member.default is MISSING]
 
     def decode(value: object) -> object:
         if type(value) is not dict:
             raise Misfit(f"{shown(value)} is not an object")
-        if [*value] != names:
-            return decode_slowly(value)
-        found: list[object] = [*value.values()]
-        at = 0
-        try:
-            for at in integers:
-                if type(found[at]) is not int:
-                    integer(found[at])
-            for at, decode_field in others:
-                found[at] = decode_field(found[at])
-        except Misfit as misfit:
-            raise misfit.inside(names[at]) from None
-        return make(*found)
-
-    def decode_slowly(value: dict[object, object]) -> object:
-        for name in value:
-            if name not in names:
-                raise Misfit(f"the field {shown(name)} is not known")
         found: dict[str, object] = {}
-        for name, codec in zip(names, codecs, strict=True):
-            if name in value:
-                try:
-                    found[name] = codec.decode(value[name])
-                except Misfit as misfit:
-                    raise misfit.inside(name) from None
-            elif name not in optional:
-                raise Misfit(f"the field {name!r} is missing")
+        for name, part in value.items():
+            if name not in decoders:
+                raise Misfit(f"the field {shown(name)} is not known")
+            field, decode_field = decoders[name]
+            try:
+                found[field] = decode_field(part)
+            except Misfit as misfit:
+                raise misfit.inside(name) from None
+        if len(found) < len(decoders):
+            for name in needed:
+                if name not in value:
+                    raise Misfit(f"the field {name!r} is missing")
         return make(**found)
 
     return decode
-
-
-EVENT: Final = codec_of(Event)
-"""Codec of every event, as ``{"Received": {...}}``."""
-
-EFFECT: Final = codec_of(Effect)
-"""Codec of every effect, as ``{"Send": {...}}``."""

@@ -1,0 +1,345 @@
+"""Producer and consumer nodes by themselves, step by step, against answers made by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from yak_core.batch import Batch, Builder
+from yak_core.clients.consumer import Consumer
+from yak_core.clients.producer import REFUSED_FOR_GOOD, Producer
+from yak_core.config import ConsumerConfig, ProducerConfig
+from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch, SendResult
+from yak_core.contract.effects import Answer, CancelTimer, Effect, Observe, Send, SetTimer
+from yak_core.contract.events import (
+    Called,
+    Cancelled,
+    Event,
+    PeerLost,
+    Received,
+    Recovered,
+    Started,
+    StopAsked,
+    TimerFired,
+)
+from yak_core.contract.messages import (
+    DescribeResponse,
+    FetchRequest,
+    FetchResponse,
+    ListOffsetsRequest,
+    ListOffsetsResponse,
+    ProduceRequest,
+    ProduceResponse,
+)
+from yak_core.contract.notes import ProducerReset
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros
+
+BROKERS = ("n1", "n2", "n3")
+CONSUMER = ConsumerConfig(BROKERS)
+PRODUCER = ProducerConfig(BROKERS)
+MOVED = ErrorCode.NOT_LEADER_OR_FOLLOWER
+LATE = ErrorCode.REQUEST_TIMED_OUT
+GAP = ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+OTHER = DescribeResponse(0, "n1", "follower", None, Epoch(0), 0, (), (), 0, 0, 0, ())
+
+
+def batch(base: int = 0, epoch: int = 0, count: int = 1) -> Batch:
+    """A batch of ``count`` records."""
+    builder = Builder()
+    for _ in range(count):
+        builder.append(b"v", timestamp_ms=0)
+    return replace(builder.build(), base_offset=base, epoch=Epoch(epoch))
+
+
+class Driver:
+    """A client node, what it sent last, and what it answered."""
+
+    def __init__(self, config: ConsumerConfig | ProducerConfig, now: Micros = 0) -> None:
+        started = Started("c1", config, 1 << 127, Recovered())
+        self.now = now
+        self.node: Consumer | Producer = (
+            Consumer(now, started) if isinstance(config, ConsumerConfig) else Producer(now, started)
+        )
+        self.sent: list[Send] = []
+        self.results: list[tuple[int, object]] = []
+        self.timers: dict[str, Micros] = {}
+        self.resets: list[ProducerReset] = []
+
+    def step(self, event: Event, after: Micros = 0) -> list[Effect]:
+        """Take in an event, so much later."""
+        self.now += after
+        effects = self.node.step(self.now, event)
+        for effect in effects:
+            if isinstance(effect, Send):
+                self.sent.append(effect)
+            elif isinstance(effect, Answer):
+                self.results.append((effect.call, effect.result))
+            elif isinstance(effect, SetTimer):
+                self.timers[effect.key] = effect.hi_us
+            elif isinstance(effect, CancelTimer):
+                self.timers.pop(effect.key, None)
+            elif isinstance(effect, Observe) and isinstance(effect.note, ProducerReset):
+                self.resets.append(effect.note)
+        return effects
+
+    def call(self, number: int, request: Poll | Seek | SendBatch) -> None:
+        self.step(Called(CallId(number), request, 0))
+
+    def fire(self, key: str) -> None:
+        self.step(TimerFired(key), self.timers.pop(key))
+
+    @property
+    def last(self) -> tuple[str, FetchRequest]:
+        """Where the newest request went, which is a fetch."""
+        request = self.sent[-1].message
+        assert isinstance(request, FetchRequest)
+        return self.sent[-1].dst, request
+
+    def fetched(self, *batches: Batch, error: ErrorCode = ErrorCode.NONE, end: int = -1) -> None:
+        """The broker that was asked last answers the fetch."""
+        dst, request = self.last
+        leader = "n3" if error is MOVED else dst
+        response = FetchResponse(
+            request.correlation, error, batches, 9, 0, leader, Epoch(2), end, "why"
+        )
+        self.step(Received(dst, response))
+
+    def produced(self, at: int, error: ErrorCode, outcome: Outcome, epoch: int = 0) -> None:
+        """The broker that got request ``at`` answers it; its leader is n3 if it is not itself."""
+        dst, request = self.sent[at].dst, self.sent[at].message
+        assert isinstance(request, ProduceRequest)
+        base = 40 + at if outcome is Outcome.WRITTEN else -1
+        leader = "n3" if error is MOVED else dst
+        response = ProduceResponse(
+            request.correlation, error, outcome, base, Epoch(epoch), 0, leader, Epoch(epoch), "why"
+        )
+        self.step(Received(dst, response))
+
+    def requests(self) -> list[tuple[str, int, int]]:
+        """(broker, producer epoch, sequence) of each batch sent."""
+        return [
+            (send.dst, send.message.batch.producer_epoch, send.message.batch.base_sequence)
+            for send in self.sent
+            if isinstance(send.message, ProduceRequest)
+        ]
+
+    def outcomes(self) -> list[tuple[int, ErrorCode, Outcome, int]]:
+        """(call, error, outcome, base offset) of each result of a batch."""
+        return [
+            (call, result.error, result.outcome, result.base_offset)
+            for call, result in self.results
+            if isinstance(result, SendResult)
+        ]
+
+
+def polling(config: ConsumerConfig = CONSUMER) -> Driver:
+    """A consumer with a poll under way."""
+    made = Driver(config)
+    made.call(1, Poll())
+    return made
+
+
+def sending(count: int = 1, config: ProducerConfig = PRODUCER) -> Driver:
+    """A producer with ``count`` batches under way, of one record each."""
+    made = Driver(config)
+    for number in range(count):
+        made.call(number, SendBatch(batch()))
+    return made
+
+
+@pytest.mark.parametrize("origin", [0, 10**12])
+def test_only_real_age_sends_a_consumer_elsewhere(origin: int) -> None:
+    """Goal: the origin of the clock means nothing (clause 3). Method: two polls, far apart."""
+    made = Driver(CONSUMER, origin)
+    made.call(1, Poll())
+    assert made.last[0] == "n1"
+    made.fetched()
+    made.now += CONSUMER.metadata_max_age_us + 1
+    made.call(2, Poll())
+    assert made.last[0] == "n2"
+
+
+def test_a_poll_returns_what_follows_the_position_without_a_gap() -> None:
+    """Goal: no record twice, none left out. Method: a page with an old batch and a gap in it."""
+    made = polling(replace(CONSUMER, start_offset=3))
+    page = (batch(0, 1, 2), batch(2, 1, 2), batch(4, 2), batch(7, 2))
+    made.fetched(*page)
+    expected = PollResult(ErrorCode.NONE, page[1:3], 3, 5, 9, Epoch(2))
+    assert made.results == [(1, expected)]
+    made.call(2, Poll())
+    assert (made.last[1].offset, made.last[1].last_epoch, made.last[1].leader_epoch) == (5, 2, 2)
+
+
+def test_a_consumer_begins_at_an_offset_that_a_broker_names() -> None:
+    """Goal: the earliest offset is asked for once. Method: start at -2; then an error instead."""
+    for error, results in ((ErrorCode.NONE, []), (ErrorCode.INVALID_REQUEST, [-1])):
+        made = polling(replace(CONSUMER, start_offset=-2))
+        assert made.sent[-1].message == ListOffsetsRequest(1, -2)
+        made.step(Received("n1", ListOffsetsResponse(1, error, 6, Epoch(1), "n1", Epoch(2))))
+        assert [one.hw for _, one in made.results if isinstance(one, PollResult)] == results
+        if not results:
+            assert (made.last[1].offset, made.last[1].last_epoch) == (6, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "end", "detail"),
+    [(ErrorCode.CORRUPT_MESSAGE, -1, "why"), (ErrorCode.NONE, 2, "below 2 still holds")],
+)
+def test_what_an_application_must_decide_ends_the_poll(
+    error: ErrorCode, end: int, detail: str
+) -> None:
+    """Goal: the position stays. Method: an error that no retry mends, and a truncated log."""
+    made = polling(replace(CONSUMER, start_offset=3))
+    made.fetched(error=error, end=end)
+    [(call, result)] = made.results
+    assert isinstance(result, PollResult)
+    assert (call, result.position, result.next_offset) == (1, 3, 3)
+    assert result.error is (error or ErrorCode.OFFSET_OUT_OF_RANGE)
+    assert detail in result.detail
+
+
+def test_a_poll_goes_on_through_a_change_of_leader() -> None:
+    """Goal: the application sees nothing of it. Method: a redirect, silence, and a lost link."""
+    made = polling()
+    made.fetched(error=MOVED)
+    made.fire("retry")
+    assert made.last[0] == "n3"
+    made.fire("overdue")
+    assert made.last[0] == "n1"
+    made.step(PeerLost("n2"))
+    assert "retry" not in made.timers
+    made.step(PeerLost("n1"))
+    made.fire("retry")
+    assert made.last[0] == "n2"
+    made.fetched()
+    assert len(made.results) == 1
+
+
+def test_late_answers_and_timers_mean_nothing_to_a_consumer() -> None:
+    """Goal: one answer a poll. Method: cancel it; then an old answer, another one, a timer."""
+    made = polling()
+    made.step(Cancelled(CallId(9)))
+    made.step(Cancelled(CallId(1)))
+    for event in (TimerFired("overdue"), PeerLost("n1"), Received("n1", OTHER)):
+        assert made.step(event) == []
+    made.fetched(batch())
+    snapshot = made.node.snapshot()
+    assert (made.results, snapshot.get("position")) == ([], 0)
+    with pytest.raises(KeyError):
+        snapshot.get("leo")
+    with pytest.raises(TypeError, match="a consumer does not take in StopAsked"):
+        made.step(StopAsked(1))
+
+
+def test_a_seek_moves_the_position_at_once() -> None:
+    """Method: seek, look at the answer and at the next fetch."""
+    made = Driver(CONSUMER)
+    made.call(1, Seek(7))
+    assert made.results == [(1, PollResult(ErrorCode.NONE, (), 7, 7, 0, Epoch(0)))]
+    made.call(2, Poll())
+    assert (made.last[1].offset, made.last[1].last_epoch) == (7, NO_EPOCH)
+
+
+def test_batches_go_out_in_order_and_end_as_they_are_answered() -> None:
+    """Goal: five at most under way, each with its sequence. Method: six batches, one answer."""
+    made = sending(6)
+    assert made.requests() == [("n1", 0, sequence) for sequence in range(5)]
+    made.produced(0, ErrorCode.NONE, Outcome.WRITTEN)
+    assert made.outcomes() == [(0, ErrorCode.NONE, Outcome.WRITTEN, 40)]
+    assert made.requests()[5:] == [("n1", 0, 5)]
+    assert made.node.fork().snapshot() == made.node.snapshot()
+
+
+def test_a_batch_keeps_its_sequence_through_a_redirect_and_a_lost_link() -> None:
+    """Goal: a retry is recognised. Method: two retries, and an answer to the first try."""
+    made = sending()
+    made.produced(0, MOVED, Outcome.NOT_WRITTEN)
+    made.fire("retry")
+    made.step(PeerLost("n2"))
+    assert len(made.sent) == 2
+    made.step(PeerLost("n3"))
+    made.fire("retry")
+    assert made.requests() == [("n1", 0, 0), ("n3", 0, 0), ("n1", 0, 0)]
+    made.produced(1, MOVED, Outcome.NOT_WRITTEN)
+    assert made.outcomes() == [], "an answer to an earlier try that wrote nothing decides nothing"
+    made.produced(1, ErrorCode.NONE, Outcome.WRITTEN)
+    assert [outcome for *_, outcome, _ in made.outcomes()] == [Outcome.WRITTEN]
+
+
+def test_a_leader_that_cannot_commit_is_left() -> None:
+    """Goal: what may have been written is not reported as not written. Method: a time-out."""
+    made = sending()
+    made.produced(0, LATE, Outcome.UNKNOWN)
+    made.fire("retry")
+    assert made.requests()[1] == ("n2", 0, 0)
+    made.produced(1, ErrorCode.MESSAGE_TOO_LARGE, Outcome.NOT_WRITTEN)
+    assert made.outcomes() == [(0, ErrorCode.MESSAGE_TOO_LARGE, Outcome.UNKNOWN, -1)]
+
+
+def test_a_batch_whose_time_is_over_is_unknown_and_begins_a_new_producer_epoch() -> None:
+    """Goal: F76 and F77. Method: silence for longer than the delivery time-out."""
+    made = sending(2)
+    made.call(2, SendBatch(batch()))
+    while not made.results:
+        made.fire(min(made.timers, key=lambda key: made.timers[key]))
+    assert {broker for broker, *_ in made.requests()} == {*BROKERS}
+    assert made.outcomes() == [(call, LATE, Outcome.UNKNOWN, -1) for call in range(3)]
+    assert made.resets == [ProducerReset(1, 3)]
+    made.call(3, SendBatch(batch()))
+    assert made.requests()[-1][1:] == (1, 0)
+
+
+def test_out_of_order_is_final_for_the_first_batch_only() -> None:
+    """Goal: a batch that overtook another one is tried again. Method: the second one's, then."""
+    made = sending(2)
+    made.produced(1, GAP, Outcome.NOT_WRITTEN)
+    assert made.outcomes() == []
+    made.produced(0, GAP, Outcome.NOT_WRITTEN)
+    assert made.outcomes() == [(0, GAP, Outcome.UNKNOWN, -1), (1, GAP, Outcome.UNKNOWN, -1)]
+    made = sending(2)
+    made.produced(1, ErrorCode.NONE, Outcome.WRITTEN, epoch=3)
+    made.produced(0, GAP, Outcome.NOT_WRITTEN, epoch=2)
+    assert made.outcomes() == [(1, ErrorCode.NONE, Outcome.WRITTEN, 41)]
+    made.fire("retry")
+    assert made.requests()[-1] == ("n2", 0, 0), "a leader of an earlier epoch may lack it"
+
+
+def test_a_producer_that_was_replaced_refuses_all_that_follows() -> None:
+    """Method: an answer that fences it, and one more batch."""
+    made = sending()
+    fenced = ErrorCode.INVALID_PRODUCER_EPOCH
+    made.produced(0, fenced, Outcome.NOT_WRITTEN)
+    made.call(1, SendBatch(batch()))
+    assert made.outcomes() == [(call, fenced, Outcome.NOT_WRITTEN, -1) for call in (0, 1)]
+    assert [getattr(result, "detail", "") for _, result in made.results] == [REFUSED_FOR_GOOD] * 2
+    assert (made.resets, len(made.sent)) == ([], 1)
+
+
+def test_a_full_queue_refuses_a_batch() -> None:
+    """Method: a queue of one."""
+    made = sending(2, replace(PRODUCER, queue_max=1))
+    busy = ErrorCode.THROTTLING_QUOTA_EXCEEDED
+    assert made.outcomes() == [(1, busy, Outcome.NOT_WRITTEN, -1)]
+
+
+def test_without_acks_nothing_is_waited_for() -> None:
+    """Goal: acks=0 ends at once, yet follows the leader. Method: a late redirect."""
+    made = sending(1, replace(PRODUCER, acks=0, idempotent=False))
+    assert made.outcomes() == [(0, ErrorCode.NONE, Outcome.UNKNOWN, -1)]
+    assert made.requests() == [("n1", -1, -1)]
+    made.produced(0, ErrorCode.NONE, Outcome.UNKNOWN)
+    made.produced(0, MOVED, Outcome.NOT_WRITTEN)
+    made.call(1, SendBatch(batch()))
+    assert made.sent[-1].dst == "n3"
+
+
+def test_what_a_producer_does_not_expect_is_refused_or_passed_over() -> None:
+    """Method: a foreign message, a cancellation, a timer and an event of brokers."""
+    made = sending()
+    assert made.step(Received("n1", OTHER)) == made.step(Cancelled(CallId(0))) == []
+    with pytest.raises(ValueError, match="nobody sets a timer called sundial"):
+        made.step(TimerFired("sundial"))
+    with pytest.raises(TypeError, match="a producer does not take in StopAsked"):
+        made.step(StopAsked(1))
