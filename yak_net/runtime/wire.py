@@ -7,6 +7,8 @@ that is binary, a message a frame (:mod:`yak_core.wire.codec`).
 from __future__ import annotations
 
 import json
+import ssl
+from functools import cache
 from typing import Final
 
 from yak_core.ids import NodeId
@@ -23,6 +25,16 @@ CLUSTER_HEADER: Final = "Yak-Cluster"
 
 HEARTBEAT_S: Final = 5.0
 """A connection that is silent for so long is asked whether it still is one, and given up."""
+
+
+@cache
+def _trusted() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def certificates(url: str) -> ssl.SSLContext | bool:
+    """Return the ``ssl`` argument of aiohttp: what the system trusts, if the URL is of TLS."""
+    return _trusted() if url.startswith("https:") else True
 
 
 class NotYak(Exception):
