@@ -26,7 +26,6 @@ from yak_net.client.errors import (
     UnknownError,
     UnsupportedCompressionTypeError,
 )
-from yak_net.client.runtime import NoBroker
 
 GONE = PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 0, 0, 0, Epoch(1), "the log holds [5, 9)")
 
@@ -307,7 +306,7 @@ def test_nobody_answers() -> None:
 
     async def story() -> None:
         made = Made()
-        made.refusal = NoBroker("no broker answers: start one")
+        made.refusal = NoBrokersAvailable("no broker answers: start one")
         consumer = Consumer("h:1", runtime=made, auto_offset_reset=0, bootstrap_timeout_ms=1500)
         with pytest.raises(NoBrokersAvailable, match="start one"):
             await consumer.start()

@@ -19,7 +19,6 @@ from yak_net.client.errors import (
     UnknownError,
 )
 from yak_net.client.producer import Producer
-from yak_net.client.runtime import NoBroker
 
 
 def test_stop_flushes_and_then_nothing_is_taken() -> None:
@@ -89,7 +88,7 @@ def test_cancelling_does_not_leave_half_closed(when: str) -> None:
         made.turns_to_close = 10
         sender = producer(made)
         if when == "start":
-            made.refusal = NoBroker("nobody")
+            made.refusal = NoBrokersAvailable("nobody")
             ending = asyncio.create_task(sender.start())
         else:
             await sender.start()
@@ -144,7 +143,7 @@ def test_nobody_answers() -> None:
 
     async def story() -> None:
         made = Made()
-        made.refusal = NoBroker("no broker answers at h:1: start one")
+        made.refusal = NoBrokersAvailable("no broker answers at h:1: start one")
         sender = producer(made, bootstrap_timeout_ms=1500)
         with pytest.raises(NoBrokersAvailable, match="start one"):
             await sender.start()

@@ -34,11 +34,9 @@ class Client:
 
     async def start(self) -> None:
         """Find the brokers. Raises NoBrokersAvailable, and may be tried again then."""
-        raise NotImplementedError
 
     async def stop(self) -> None:
         """End."""
-        raise NotImplementedError
 
     async def __aenter__(self) -> Self:
         """Start. Raises what :meth:`start` raises."""

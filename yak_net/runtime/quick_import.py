@@ -8,8 +8,6 @@ from __future__ import annotations
 import gc
 import importlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
 CERT_FILE: Final = "SSL_CERT_FILE"
@@ -17,29 +15,20 @@ CERT_FILE: Final = "SSL_CERT_FILE"
 
 
 def quick_import(*modules: str) -> None:
-    """Import modules without collecting garbage, of which imports make none worth the search."""
-    gc.disable()
-    try:
-        with _no_certificates():
-            for module in modules:
-                importlib.import_module(module)
-    finally:
-        gc.freeze()
-        gc.enable()
+    """Import modules without collecting garbage, of which imports make none worth the search.
 
-
-@contextmanager
-def _no_certificates() -> Iterator[None]:
-    """Spare aiohttp from reading the system's certificates, twice, when it is imported.
-
-    They are read by :func:`yak_net.runtime.wire.certificates` when a URL needs them.
+    And without the certificates of the system, which aiohttp reads, twice, when it is imported;
+    :func:`yak_net.runtime.wire.certificates` reads them when a URL needs them.
     """
     before = os.environ.get(CERT_FILE)
     os.environ[CERT_FILE] = os.devnull
+    gc.disable()
     try:
-        yield
+        for module in modules:
+            importlib.import_module(module)
     finally:
-        if before is None:
-            del os.environ[CERT_FILE]
-        else:
+        gc.freeze()
+        gc.enable()
+        del os.environ[CERT_FILE]
+        if before is not None:
             os.environ[CERT_FILE] = before

@@ -28,13 +28,9 @@ HEARTBEAT_S: Final = 5.0
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
-    return ssl.create_default_context()
-
-
 def certificates(url: str) -> ssl.SSLContext | bool:
     """Return the ``ssl`` argument of aiohttp: what the system trusts, if the URL is of TLS."""
-    return _trusted() if url.startswith("https:") else True
+    return ssl.create_default_context() if url.startswith("https:") else True
 
 
 class NotYak(Exception):
