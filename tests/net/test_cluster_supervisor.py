@@ -138,7 +138,10 @@ async def test_death_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("manner", "words"),
-    [("refuse", "exit code 2: cannot be started so"), ("halt", "exit code 1: halted")],
+    [
+        pytest.param("refuse", "exit code 2: cannot be started so", marks=pytest.mark.long),
+        ("halt", "exit code 1: halted"),
+    ],
 )
 @awaited
 async def test_broker_that_does_not_come_up_is_the_reason(
@@ -188,6 +191,7 @@ async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
         assert (await cluster.wait_until_ready()).serves
 
 
+@pytest.mark.long
 @awaited
 async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
     """Goal: a second cancellation kills. Method: brokers that do not stop when asked."""
@@ -238,6 +242,7 @@ def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     assert "n3 has stopped" in (tmp_path / "data" / "n3.log").read_text()
 
 
+@pytest.mark.long
 @awaited
 async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
     """Goal: a start right after a SIGKILL succeeds. Method: a lock that is held for a moment."""
