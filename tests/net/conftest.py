@@ -1,12 +1,51 @@
-"""What holds for every test of the real world."""
+"""What holds for every test of the real world: coroutines are tests, no command is left behind."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import inspect
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 import pytest
 
 from tests.net.forked import FORKER
+
+PATIENCE_S = 60.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a test's coroutine; one that hangs fails, even if its clean-up hangs as well.
+
+    So does one during which a callback raised, which asyncio would only log.
+    """
+    raised: list[dict[str, Any]] = []
+
+    async def bounded() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: raised.append(what))
+        task = asyncio.ensure_future(work)
+        await asyncio.wait((task,), timeout=PATIENCE_S)
+        if task.done():
+            task.result()
+            return
+        frames = task.get_stack()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        raise AssertionError(f"it waits in vain: {frames}")
+
+    asyncio.run(bounded())
+    assert not raised, f"a callback raised: {raised}"
 
 
 @pytest.fixture(scope="session", autouse=True)
