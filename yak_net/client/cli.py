@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_net.cli import HELP
 from yak_net.client.terminal import STDIN, parse_duration
 from yak_net.runtime.quick_import import quick_import
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 else:
     TimeType = OffsetType = click.ParamType  # older ones are not generic
 
+HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 BEGINNINGS: Final = {"earliest": "earliest", "beginning": "earliest"}
 ENDS: Final = {"latest": "latest", "end": "latest"}
 

@@ -21,7 +21,6 @@ from urllib.parse import quote
 
 import click
 
-from yak_net.cli import HELP
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
+HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EMBEDDED: Final = "embedded"
 DATA_DIR: Final = Path(".yak/data")
 NODES_MAX: Final = 9
