@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from tests.net.client_tools import Made
 from tests.net.forked import FORKER
+from tests.net.http_tools import WorldGateway, cluster
 
 PATIENCE_S = 60.0
 
@@ -53,3 +55,21 @@ def _no_command_left_behind() -> Iterator[None]:
     """Fails the last test if a command that was forked still runs."""
     yield
     FORKER.close()
+
+
+@pytest.fixture
+def made() -> Made:
+    """The runtimes that a client under test makes."""
+    return Made()
+
+
+@pytest.fixture
+def gateway() -> WorldGateway:
+    """The gateway of the leader of three brokers."""
+    return WorldGateway(cluster())
+
+
+@pytest.fixture
+def alone() -> WorldGateway:
+    """The gateway of a broker that is a cluster of its own."""
+    return WorldGateway(cluster(("n1",), 1))

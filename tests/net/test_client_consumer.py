@@ -196,10 +196,9 @@ async def test_unreadable_batch_is_not_skipped() -> None:
 
 
 @pytest.mark.parametrize(("word", "at"), [("latest", -1), ("earliest", -2)])
-async def test_where_to_begin_is_settled_at_the_start(word: str, at: int) -> None:
+async def test_where_to_begin_is_settled_at_the_start(word: str, at: int, made: Made) -> None:
     """Goal: a node of its own asks for the position, then the consumer's begins exactly there."""
 
-    made = Made()
     consumer = Consumer("h:1", runtime=made, auto_offset_reset=word, client_id="me")
     starting = asyncio.create_task(consumer.start())
     asking = await made.number(0)
@@ -215,10 +214,9 @@ async def test_where_to_begin_is_settled_at_the_start(word: str, at: int) -> Non
     await consumer.stop()
 
 
-async def test_offsets_of_the_log_are_asked_of_a_node_of_their_own() -> None:
+async def test_offsets_of_the_log_are_asked_of_a_node_of_their_own(made: Made) -> None:
     """Goal: end_offset() and beginning_offset() disturb no reading; the seeks build on them."""
 
-    made = Made()
     async with Consumer("h:1", runtime=made, auto_offset_reset=4) as consumer:
         for number, (ask, at) in enumerate(
             [
@@ -240,10 +238,9 @@ async def test_offsets_of_the_log_are_asked_of_a_node_of_their_own() -> None:
         assert [call for call, _ in made.runtimes[0].calls][1:] == [Seek(13), Seek(14)]
 
 
-async def test_no_leader_is_a_time_out_with_a_sentence() -> None:
+async def test_no_leader_is_a_time_out_with_a_sentence(made: Made) -> None:
     """Goal: what needs the leader does not wait for ever, and leaves nothing open."""
 
-    made = Made()
     consumer = Consumer("h:1", runtime=made, default_api_timeout_ms=20)
     with pytest.raises(RequestTimedOutError, match=r"no leader answered within 0\.02 s"):
         await consumer.start()
@@ -252,10 +249,9 @@ async def test_no_leader_is_a_time_out_with_a_sentence() -> None:
         await consumer.getone()
 
 
-async def test_error_instead_of_an_offset() -> None:
+async def test_error_instead_of_an_offset(made: Made) -> None:
     """Goal: an answer that is no position is raised."""
 
-    made = Made()
     starting = asyncio.create_task(Consumer("h:1", runtime=made).start())
     asking = await made.number(0)
     await asking.asked(1)
@@ -265,10 +261,9 @@ async def test_error_instead_of_an_offset() -> None:
     assert getattr(caught.value, "name", "") == "INVALID_REQUEST"
 
 
-async def test_nobody_answers() -> None:
+async def test_nobody_answers(made: Made) -> None:
     """Goal: start() fails with the runtime's sentence, and may be repeated."""
 
-    made = Made()
     made.refusal = NoBrokersAvailable("no broker answers: start one")
     consumer = Consumer("h:1", runtime=made, auto_offset_reset=0, bootstrap_timeout_ms=1500)
     with pytest.raises(NoBrokersAvailable, match="start one"):

@@ -12,10 +12,9 @@ from yak_net.client.errors import MessageSizeTooLargeError, RequestTimedOutError
 from yak_net.client.producer import Resolved, Sent
 
 
-async def test_records_share_a_batch_and_a_question() -> None:
+async def test_records_share_a_batch_and_a_question(made: Made) -> None:
     """Goal: what is sent within the linger goes at once, as it was given, and comes back placed."""
 
-    made = Made()
     async with producer(made, linger_ms=1) as sender:
         sent = [
             await sender.send(b"a", timestamp_ms=5),
@@ -41,10 +40,9 @@ async def test_records_share_a_batch_and_a_question() -> None:
     assert runtime.closed
 
 
-async def test_nothing_but_the_batch_is_made_for_a_record() -> None:
+async def test_nothing_but_the_batch_is_made_for_a_record(made: Made) -> None:
     """Goal: ten thousand records cost as many tasks, and calls, as their batches; method: count."""
 
-    made = Made()
     async with producer(made) as sender:
         for _ in range(10_000):
             await sender.send(b"x" * 100)
@@ -59,10 +57,9 @@ async def test_nothing_but_the_batch_is_made_for_a_record() -> None:
         await flushing
 
 
-async def test_order_of_sends_is_the_order_of_batches() -> None:
+async def test_order_of_sends_is_the_order_of_batches(made: Made) -> None:
     """Goal: many tasks, little room, small batches; method: compare with the order of the calls."""
 
-    made = Made()
     called: list[bytes] = []
     words = {"max_batch_size": 200, "buffer_memory": 500, "linger_ms": 0}
     async with producer(made, **words) as sender:
@@ -86,10 +83,9 @@ async def test_order_of_sends_is_the_order_of_batches() -> None:
         assert sender.confirmed == len(called) == 240
 
 
-async def test_send_waits_for_room_and_goes_on_in_turn() -> None:
+async def test_send_waits_for_room_and_goes_on_in_turn(made: Made) -> None:
     """Goal: with the memory in use, senders queue; each batch resolved lets the next one in."""
 
-    made = Made()
     async with producer(made, max_batch_size=200, buffer_memory=400) as sender:
         runtime = made.runtimes[0]
         for number in range(3):
@@ -116,10 +112,9 @@ async def test_send_waits_for_room_and_goes_on_in_turn() -> None:
         assert sender.confirmed == 5
 
 
-async def test_large_record_goes_alone_and_in_order() -> None:
+async def test_large_record_goes_alone_and_in_order(made: Made) -> None:
     """Goal: more than max_batch_size is no error; its neighbours keep their order."""
 
-    made = Made()
     async with producer(made, max_batch_size=1000) as sender:
         await sender.send(b"before")
         large = await sender.send(b"x" * 5000)
@@ -136,10 +131,9 @@ async def test_large_record_goes_alone_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1])
-async def test_record_that_cannot_be_taken_harms_no_other(before: int) -> None:
+async def test_record_that_cannot_be_taken_harms_no_other(before: int, made: Made) -> None:
     """Goal: too large, no bytes, no timestamp: raised at once, and the next ones are sent."""
 
-    made = Made()
     async with producer(made, max_batch_size=1000, max_request_size=2000) as sender:
         for _ in range(before):
             await sender.send(b"before")
@@ -164,10 +158,9 @@ async def test_record_that_cannot_be_taken_harms_no_other(before: int) -> None:
         assert runtime.values() == [b"before"] * before + [b"after"]
 
 
-async def test_errors_say_what_became_of_the_records() -> None:
+async def test_errors_say_what_became_of_the_records(made: Made) -> None:
     """Goal: a class, an outcome and a sentence for each; each waiter gets its own exception."""
 
-    made = Made()
     async with producer(made) as sender:
         lost = [await sender.send(b"a"), await sender.send(b"b")]
         flushing = asyncio.create_task(sender.flush())
@@ -194,10 +187,9 @@ async def test_errors_say_what_became_of_the_records() -> None:
         assert (sender.confirmed, sender.not_written, sender.unknown) == (0, 1, 2)
 
 
-async def test_whoever_gives_up_waiting_harms_nobody() -> None:
+async def test_whoever_gives_up_waiting_harms_nobody(made: Made) -> None:
     """Goal: cancelling one waiter, or a flush, leaves the records and the other waiters alone."""
 
-    made = Made()
     async with producer(made) as sender:
         sent = [await sender.send(b"a"), await sender.send(b"b")]
 
@@ -216,10 +208,9 @@ async def test_whoever_gives_up_waiting_harms_nobody() -> None:
         assert sender.unresolved == 0
 
 
-async def test_small_batches_do_not_queue_behind_a_busy_node() -> None:
+async def test_small_batches_do_not_queue_behind_a_busy_node(made: Made) -> None:
     """Goal: with five batches under way the next one grows, and goes as soon as one is resolved."""
 
-    made = Made()
     async with producer(made, linger_ms=0) as sender:
         runtime = made.runtimes[0]
         for number in range(5):
@@ -241,10 +232,9 @@ async def test_small_batches_do_not_queue_behind_a_busy_node() -> None:
                 runtime.confirm(index, index)
 
 
-async def test_held_batch_goes_even_if_nothing_is_resolved() -> None:
+async def test_held_batch_goes_even_if_nothing_is_resolved(made: Made) -> None:
     """Goal: holding a batch back ends by itself, so that its delivery time-out can begin."""
 
-    made = Made()
     async with producer(made, linger_ms=0) as sender:
         runtime = made.runtimes[0]
         for number in range(6):
@@ -254,10 +244,9 @@ async def test_held_batch_goes_even_if_nothing_is_resolved() -> None:
         assert sender.unknown == 6
 
 
-async def test_each_batch_is_told_once_with_its_numbers() -> None:
+async def test_each_batch_is_told_once_with_its_numbers(made: Made) -> None:
     """Goal: the hook knows which records, how they ended, and where they are."""
 
-    made = Made()
     told: list[Resolved] = []
     async with producer(made, on_batch=told.append) as sender:
         runtime = made.runtimes[0]

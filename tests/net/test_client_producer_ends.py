@@ -21,10 +21,9 @@ from yak_net.client.errors import (
 from yak_net.client.producer import Producer
 
 
-async def test_stop_flushes_and_then_nothing_is_taken() -> None:
+async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
     """Goal: the last records go out; who waits for room, or sends later, is refused definitely."""
 
-    made = Made()
     sender = producer(made, max_batch_size=200, buffer_memory=200)
     await sender.start()
     runtime = made.runtimes[0]
@@ -51,10 +50,9 @@ async def test_stop_flushes_and_then_nothing_is_taken() -> None:
 
 
 @pytest.mark.parametrize("way", ["time-out", "cancelled"])
-async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str) -> None:
+async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> None:
     """Goal: what is unresolved at the end is unknown, and its waiters hear of it."""
 
-    made = Made()
     sender = producer(made)
     await sender.start()
     sent = await sender.send(b"a")
@@ -74,10 +72,9 @@ async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["start", "stop"])
-async def test_cancelling_does_not_leave_half_closed(when: str) -> None:
+async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> None:
     """Goal: connections are closed to the end; method: cancel while that takes its time."""
 
-    made = Made()
     made.turns_to_close = 10
     sender = producer(made)
     if when == "start":
@@ -92,10 +89,9 @@ async def test_cancelling_does_not_leave_half_closed(when: str) -> None:
     assert made.runtimes[0].closed
 
 
-async def test_bug_in_the_node_ends_the_producer_loudly() -> None:
+async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
     """Goal: open records are unknown, later ones refused; the exception itself is not hidden."""
 
-    made = Made()
     sender = producer(made)
     await sender.start()
     runtime = made.runtimes[0]
@@ -126,10 +122,9 @@ async def test_bug_in_the_node_ends_the_producer_loudly() -> None:
     await other.stop()
 
 
-async def test_nobody_answers() -> None:
+async def test_nobody_answers(made: Made) -> None:
     """Goal: start() fails with the runtime's sentence, leaves nothing open, and may be repeated."""
 
-    made = Made()
     made.refusal = NoBrokersAvailable("no broker answers at h:1: start one")
     sender = producer(made, bootstrap_timeout_ms=1500)
     with pytest.raises(NoBrokersAvailable, match="start one"):
@@ -144,10 +139,9 @@ async def test_nobody_answers() -> None:
     assert [runtime.closed for runtime in made.runtimes] == [True, True]
 
 
-async def test_words_reach_the_node() -> None:
+async def test_words_reach_the_node(made: Made) -> None:
     """Goal: milliseconds become microseconds, acks a number; idempotence follows acks."""
 
-    made = Made()
     words = {"request_timeout_ms": 2, "delivery_timeout_ms": 3, "retry_backoff_ms": 4}
     for more in ({}, {"acks": 1}, {"acks": "all", "enable_idempotence": False}, {"acks": 0}):
         async with producer(made, client_id="me", **words, **more):
@@ -164,10 +158,9 @@ async def test_words_reach_the_node() -> None:
     assert made.names[0] == "me of build_producer at http://h:1"
 
 
-async def test_unconfirmed_records_have_no_place() -> None:
+async def test_unconfirmed_records_have_no_place(made: Made) -> None:
     """Goal: with acks=0 awaiting a record gives -1 and no error, and it counts as unknown."""
 
-    made = Made()
     async with producer(made, acks=0) as sender:
         sent = await sender.send(b"a", timestamp_ms=9)
         flushing = asyncio.create_task(sender.flush())

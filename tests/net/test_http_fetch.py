@@ -55,9 +55,8 @@ async def read(client: Client, query: str = "") -> dict[str, Any]:
     return found
 
 
-async def test_what_was_written_is_read() -> None:
+async def test_what_was_written_is_read(gateway: WorldGateway) -> None:
     """Write two batches and read: each record with its place, then the same at /fetch."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a", None)
     write(gateway, b"\xff", headers=(("h", b"1"), ("h", b"\xfe"), ("n", None)))
 
@@ -83,9 +82,8 @@ async def test_what_was_written_is_read() -> None:
         assert await (await client.get("/fetch?offset=0")).json() == found
 
 
-async def test_what_was_posted_can_be_posted_again_as_it_was_read() -> None:
+async def test_what_was_posted_can_be_posted_again_as_it_was_read(gateway: WorldGateway) -> None:
     """Post, read, post what was read without its place: the second reading equals the first."""
-    gateway = WorldGateway(cluster())
     record = {
         "key_b64": "/w==",
         "value": "\u00e9\U0001f404\x00\n",
@@ -103,9 +101,8 @@ async def test_what_was_posted_can_be_posted_again_as_it_was_read() -> None:
         assert second == {**first, "offset": 1}
 
 
-async def test_reading_begins_within_a_batch() -> None:
+async def test_reading_begins_within_a_batch(gateway: WorldGateway) -> None:
     """Ask for the middle of a batch: the records below are left out, the next offset is right."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a", b"b", b"c")
 
     async with serving(gateway) as client:
@@ -119,9 +116,8 @@ async def test_reading_begins_within_a_batch() -> None:
         assert (await read(client, "?offset=earliest"))["next_offset"] == 3
 
 
-async def test_max_bytes_bounds_the_answer_by_whole_batches() -> None:
+async def test_max_bytes_bounds_the_answer_by_whole_batches(gateway: WorldGateway) -> None:
     """Ask for few bytes: one batch comes, and the next one from where it ended."""
-    gateway = WorldGateway(cluster())
     for _ in range(3):
         write(gateway, b"x" * 100)
 
@@ -132,10 +128,11 @@ async def test_max_bytes_bounds_the_answer_by_whole_batches() -> None:
             assert found["next_offset"] == offset + 1
 
 
-async def test_very_many_records_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_very_many_records_come_in_parts(
+    monkeypatch: pytest.MonkeyPatch, gateway: WorldGateway
+) -> None:
     """Read batches of more records than an answer has: none is missing, none comes twice."""
     monkeypatch.setattr(bodies, "RECORDS_MAX", 100)
-    gateway = WorldGateway(cluster())
     write(gateway, *[b"%d" % n for n in range(250)])
     write(gateway, *[b"%d" % n for n in range(250, 300)])
 
@@ -150,9 +147,8 @@ async def test_very_many_records_come_in_parts(monkeypatch: pytest.MonkeyPatch) 
     assert sizes == [100, 100, 100]
 
 
-async def test_a_large_answer_is_made_beside_the_loop() -> None:
+async def test_a_large_answer_is_made_beside_the_loop(gateway: WorldGateway) -> None:
     """Read a megabyte that is no text: it comes whole, and nothing warns of a large body."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"\xff" * 1_000_000)
 
     async with serving(gateway) as client:
@@ -160,9 +156,8 @@ async def test_a_large_answer_is_made_beside_the_loop() -> None:
         assert len(found["records"][0]["value_b64"]) == 1_333_336
 
 
-async def test_a_long_poll_ends_with_a_record() -> None:
+async def test_a_long_poll_ends_with_a_record(gateway: WorldGateway) -> None:
     """Wait at the end of the log and post: the waiting answer has the record."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway) as client:
         poll = asyncio.create_task(read(client, "?offset=latest&wait_ms=30000"))
@@ -173,9 +168,8 @@ async def test_a_long_poll_ends_with_a_record() -> None:
         assert found["records"][0]["timestamp_ms"] == NOW_MS
 
 
-async def test_a_long_poll_ends_in_time() -> None:
+async def test_a_long_poll_ends_in_time(gateway: WorldGateway) -> None:
     """Wait at the end of the log and let that time pass: an empty answer."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway) as client:
         poll = asyncio.create_task(read(client, "?wait_ms=250"))
@@ -187,9 +181,8 @@ async def test_a_long_poll_ends_in_time() -> None:
         assert (found["records"], found["next_offset"], found["hw"]) == ([], 0, 0)
 
 
-async def test_a_reader_who_goes_away_is_forgotten() -> None:
+async def test_a_reader_who_goes_away_is_forgotten(gateway: WorldGateway) -> None:
     """Close the connection of a long poll: the node has nobody waiting any more."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway) as client:
         poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
@@ -200,9 +193,8 @@ async def test_a_reader_who_goes_away_is_forgotten() -> None:
         assert gateway.node.readers.parked.entries == {}
 
 
-async def test_an_offset_that_is_not_there_names_those_that_are() -> None:
+async def test_an_offset_that_is_not_there_names_those_that_are(gateway: WorldGateway) -> None:
     """Read beyond the end: 416 with the log's start and its high watermark."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a")
 
     async with serving(gateway) as client:
@@ -229,9 +221,8 @@ async def test_a_follower_sends_readers_to_the_leader() -> None:
             assert moved.headers["Location"] == f"{url('n1')}{path}&redirect=1"
 
 
-async def test_a_poll_at_a_leader_that_steps_down_ends() -> None:
+async def test_a_poll_at_a_leader_that_steps_down_ends(gateway: WorldGateway) -> None:
     """Stop the leader while somebody waits for records: 503, and no outcome of any records."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway) as client:
         poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
@@ -246,9 +237,8 @@ async def test_a_poll_at_a_leader_that_steps_down_ends() -> None:
         assert answer.headers["Retry-After"] == "1"
 
 
-async def test_compressed_records_end_an_answer_and_are_named() -> None:
+async def test_compressed_records_end_an_answer_and_are_named(gateway: WorldGateway) -> None:
     """Read across a compressed batch: what is before it comes; from it on 422 names the codec."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a")
     append(gateway, compressed())
     write(gateway, b"z")
@@ -266,9 +256,8 @@ async def test_compressed_records_end_an_answer_and_are_named() -> None:
         assert [record["value"] for record in behind["records"]] == ["z"]
 
 
-async def test_malformed_records_are_named() -> None:
+async def test_malformed_records_are_named(gateway: WorldGateway) -> None:
     """Read a batch whose producer wrote nonsense under a right CRC: 422, and where to go on."""
-    gateway = WorldGateway(cluster())
     plain = batch(b"a")
     append(gateway, seal(replace(plain, data=plain.data[:-4] + b"\xff" * 4)))
 
@@ -297,10 +286,9 @@ async def test_malformed_records_are_named() -> None:
         ("redirect=yes", "redirect is 1 or 0"),
     ],
 )
-async def test_queries_are_read_strictly(query: str, said: str) -> None:
+async def test_queries_are_read_strictly(query: str, said: str, alone: WorldGateway) -> None:
     """Ask with a parameter that cannot be meant: 400 says which."""
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async with serving(gateway) as client:
+    async with serving(alone) as client:
         body = await problem(await client.get(f"/v1/records?{query}"), 400, "INVALID_REQUEST")
         assert said in body["detail"]

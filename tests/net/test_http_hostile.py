@@ -78,17 +78,16 @@ BODIES = {
 }
 
 
-async def test_a_hostile_body_is_a_bad_request() -> None:
+async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
     """Post each body: 400 says what is wrong, in few words; nothing is written; the next one is."""
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async with serving(gateway) as client:
+    async with serving(alone) as client:
         for name, body in BODIES.items():
             answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
             found = await problem(answer, 400, "INVALID_REQUEST")
             assert (found["outcome"], found["retriable"]) == ("not_written", False), name
             assert len(found["detail"]) <= 400, name
-            assert gateway.node.log.leo == 0, name
+            assert alone.node.log.leo == 0, name
         await check_it_goes_on(client)
 
 
@@ -117,23 +116,21 @@ async def check_it_goes_on(client: Client) -> None:
 @pytest.mark.parametrize(
     "value", [":", '":"', '\\":', '\\\\":"', "\\", '"', '","value":"', "\\u0022:", '{"a": "b"}' * 9]
 )
-async def test_structure_within_a_text_is_text(value: str) -> None:
+async def test_structure_within_a_text_is_text(value: str, alone: WorldGateway) -> None:
     """Post texts that look like members, as value, key and header: no member is found twice."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     record = {"value": value, "key": value, "headers": [{"key": value, "value": value}]}
 
-    async with serving(gateway) as client:
+    async with serving(alone) as client:
         answer = await client.post("/v1/records", json={"records": [record]})
         assert answer.status == 200, await answer.text()
         found = (await (await client.get("/fetch")).json())["records"]
         assert {name: found[0][name] for name in record} == record
 
 
-async def test_no_such_acks() -> None:
+async def test_no_such_acks(alone: WorldGateway) -> None:
     """Ask for acks that there are not: Kafka's own error, nothing is written."""
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async with serving(gateway) as client:
+    async with serving(alone) as client:
         for acks in (2, -2, "1", "ALL", "", 10**400, 2**64):
             answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
             body = await problem(answer, 400, "INVALID_REQUIRED_ACKS")
@@ -154,9 +151,8 @@ async def test_no_such_acks() -> None:
         "nonsense",
     ],
 )
-async def test_only_json_is_taken(kind: str | None) -> None:
+async def test_only_json_is_taken(kind: str | None, alone: WorldGateway) -> None:
     """Post JSON under another name: 415 says what to send."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     sent = (
         b"POST /produce HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 29\r\n"
         + (b"" if kind is None else f"Content-Type: {kind}\r\n".encode())
@@ -165,7 +161,7 @@ async def test_only_json_is_taken(kind: str | None) -> None:
         + b"}"
     )
 
-    async with serving(gateway) as client:
+    async with serving(alone) as client:
         head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 415 ")
         assert b"\r\nAccept: application/json" in head
@@ -183,13 +179,14 @@ async def test_only_json_is_taken(kind: str | None) -> None:
         ("deflate", True),
     ],
 )
-async def test_packed_bodies_are_refused_unread(encoding: str, automatic: bool) -> None:
+async def test_packed_bodies_are_refused_unread(
+    encoding: str, automatic: bool, alone: WorldGateway
+) -> None:
     """Post a bomb with each encoding, whether or not aiohttp would unpack it: 415, not written."""
     plain = RECORD + b"}" + b" " * 10_000_000
     bomb = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async with serving(gateway, auto_decompress=automatic) as client:
+    async with serving(alone, auto_decompress=automatic) as client:
         headers = {**JSON, "Content-Encoding": encoding}
         async with ClientSession() as session:
             url = client.make_url("/v1/records")
@@ -201,13 +198,12 @@ async def test_packed_bodies_are_refused_unread(encoding: str, automatic: bool) 
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
+async def test_a_body_that_is_too_large_is_refused(chunked: bool, alone: WorldGateway) -> None:
     """Post one byte more than a body may have, announced and not: 413, not written."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     body = RECORD + b"}" + b" " * (1000 - len(RECORD))
     assert len(body) == 1001
 
-    async with serving(gateway, body_bytes_max=1000) as client:
+    async with serving(alone, body_bytes_max=1000) as client:
         answer = await client.post(
             "/v1/records", data=BytesIO(body), headers=JSON, chunked=chunked or None
         )
@@ -228,29 +224,29 @@ async def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
         (b"Content-Length: 99999999999999999999\r\n\r\n", b"4"),
     ],
 )
-async def test_garbled_framing_is_refused(body: bytes, status: bytes) -> None:
+async def test_garbled_framing_is_refused(body: bytes, status: bytes, alone: WorldGateway) -> None:
     """Post bodies whose length is a lie: an error, nothing written, the server goes on."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     sent = b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + body
 
-    async with serving(gateway) as client:
+    async with serving(alone) as client:
         answer = await raw(client, sent)
         assert answer.startswith((b"HTTP/1.1 " + status, b"HTTP/1.0 " + status))
         assert b"Traceback" not in answer
-        assert gateway.node.log.leo == 0
+        assert alone.node.log.leo == 0
         await check_it_goes_on(client)
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, alone: WorldGateway
+) -> None:
     """Announce a body and send half of it: 408 after a while, not written, connection closed."""
     monkeypatch.setattr(asking, "BODY_S", 0.05)
-    gateway = WorldGateway(cluster(("n1",), 1))
     sent = (
         b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\nContent-Length: 100\r\n\r\n" + RECORD
     )
 
-    async with serving(gateway, lingering_time=0) as client:
+    async with serving(alone, lingering_time=0) as client:
         head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 408 ")
         found = json.loads(body)

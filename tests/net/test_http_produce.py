@@ -30,9 +30,8 @@ FULL = 1000 - 61 - 9
 """Length of the value that fills a batch of 1000 bytes, beside the rest of its record."""
 
 
-async def test_records_are_written_as_one_batch() -> None:
+async def test_records_are_written_as_one_batch(gateway: WorldGateway) -> None:
     """Post records of every shape: the log has them, sealed, in one batch without a producer."""
-    gateway = WorldGateway(cluster())
     body: dict[str, Any] = {
         "records": [
             {"value": "a"},
@@ -68,9 +67,10 @@ async def test_records_are_written_as_one_batch() -> None:
 @pytest.mark.parametrize(
     ("acks", "base", "epoch"), [("all", 0, 1), (-1, 0, 1), (1, 0, 1), (0, None, None)]
 )
-async def test_each_acks_is_taken(acks: object, base: int | None, epoch: int | None) -> None:
+async def test_each_acks_is_taken(
+    acks: object, base: int | None, epoch: int | None, gateway: WorldGateway
+) -> None:
     """Post with each acks: the offset is known, except where nothing was waited for."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway) as client:
         answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
@@ -147,9 +147,8 @@ async def test_too_few_replicas_after_the_append_and_before_it() -> None:
     assert gateway.node.log.leo == 1
 
 
-async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly() -> None:
+async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: WorldGateway) -> None:
     """Post while nobody acknowledges: 504, unknown, no Retry-After; the record commits later."""
-    gateway = WorldGateway(cluster())
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None
@@ -196,9 +195,8 @@ async def _stopped_while_waiting(gateway: WorldGateway, crash: bool, error: str)
         assert "Retry-After" not in answer.headers
 
 
-async def test_a_broker_that_has_not_begun_wrote_nothing() -> None:
+async def test_a_broker_that_has_not_begun_wrote_nothing(gateway: WorldGateway) -> None:
     """Post to a process whose node is down: 503, not written, come back."""
-    gateway = WorldGateway(cluster())
     gateway.world.crash("n1")
     gateway.phase = Phase.STARTING
 
@@ -211,9 +209,8 @@ async def test_a_broker_that_has_not_begun_wrote_nothing() -> None:
 
 
 @pytest.mark.parametrize("length", [FULL, FULL + 1])
-async def test_the_limit_of_a_batch_is_exact(length: int) -> None:
+async def test_the_limit_of_a_batch_is_exact(length: int, gateway: WorldGateway) -> None:
     """Post a record that fills a batch of 1000 bytes, then one byte more: 200, then 413."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway, batch_bytes_max=1000) as client:
         answer = await client.post("/v1/records", json=records_of("x" * length))
@@ -225,9 +222,8 @@ async def test_the_limit_of_a_batch_is_exact(length: int) -> None:
         assert "at most 1000 bytes" in body["detail"]
 
 
-async def test_records_that_do_not_fit_together_are_refused_together() -> None:
+async def test_records_that_do_not_fit_together_are_refused_together(gateway: WorldGateway) -> None:
     """Post more than a batch holds: 413 names the record, and none is written."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway, batch_bytes_max=1000) as client:
         answer = await client.post("/v1/records", json=records_of(*["x" * 400] * 3))
@@ -236,9 +232,8 @@ async def test_records_that_do_not_fit_together_are_refused_together() -> None:
     assert gateway.node.log.leo == 0
 
 
-async def test_the_node_has_the_last_word_on_size() -> None:
+async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None:
     """Let the endpoint take more than the node: the node's own 413 comes back."""
-    gateway = WorldGateway(cluster())
 
     async with serving(gateway, batch_bytes_max=4 << 20) as client:
         body = BytesIO(json.dumps(records_of("x" * (1 << 20))).encode())
@@ -248,9 +243,8 @@ async def test_the_node_has_the_last_word_on_size() -> None:
         assert "at most 1048576 are taken" in said["detail"]
 
 
-async def test_whoever_goes_away_is_not_waited_for() -> None:
+async def test_whoever_goes_away_is_not_waited_for(gateway: WorldGateway) -> None:
     """Close the connection of a produce that waits: the call is cancelled, the record stays."""
-    gateway = WorldGateway(cluster())
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None

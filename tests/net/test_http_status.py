@@ -60,10 +60,9 @@ async def test_brokers_that_serve_are_healthy(node: str) -> None:
     ],
 )
 async def test_a_process_without_a_node_is_not_healthy(
-    phase: Phase, why: str, status: str, reason: str
+    phase: Phase, why: str, status: str, reason: str, gateway: WorldGateway
 ) -> None:
     """Ask in each phase without a node: 503, the rest is null."""
-    gateway = WorldGateway(cluster())
     gateway.world.crash("n1")
     gateway.phase, gateway.halted_because = phase, why
     unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
@@ -71,9 +70,8 @@ async def test_a_process_without_a_node_is_not_healthy(
     assert await health(gateway) == (503, expected)
 
 
-async def test_a_stopping_broker_is_not_healthy_but_knows_its_log() -> None:
+async def test_a_stopping_broker_is_not_healthy_but_knows_its_log(gateway: WorldGateway) -> None:
     """Ask between the request to stop and the end: 503, with the ends of the log."""
-    gateway = WorldGateway(cluster())
     gateway.phase = Phase.STOPPING
     code, said = await health(gateway)
     assert (code, said["status"], said["leo"]) == (503, "stopping", 0)
@@ -99,9 +97,8 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
     assert said["reason"] == "this broker knows of no leader"
 
 
-async def test_a_leader_knows_how_far_the_others_are() -> None:
+async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:
     """Write at the leader and ask it: its own ends exactly, the others' logs, not their HW."""
-    gateway = WorldGateway(cluster())
 
     async def test() -> dict[str, Any]:
         async with serving(gateway) as client:
