@@ -65,7 +65,7 @@ def broker(**options: Any) -> None:
 
     Exit codes: 0 stopped in good order, 1 halted, 2 it cannot be started so.
     """
-    from yak_net.broker.process import run
+    from yak_net.runtime.quick_import import quick_import
     from yak_net.runtime.settings import SettingsError
 
     verbose = bool(options.pop("verbose"))
@@ -73,6 +73,9 @@ def broker(**options: Any) -> None:
         settings = _settings(options)
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+    quick_import("yak_net.broker.process")
+    from yak_net.broker.process import run
+
     sys.exit(run(settings, verbose=verbose))
 
 

@@ -64,7 +64,7 @@ def main():
     return 7 if "fail" in sys.argv else 0
 """
 # A stand-in for uv, ten times faster than pip. Fails if there is a file "broken".
-QUICK_INSTALLER = f"""#!{HOST}
+QUICK_INSTALLER = f"""#!{HOST} -IS
 import glob, os, sys, tempfile, zipfile
 assert sys.argv[1:3] == ["pip", "install"], sys.argv
 [site] = glob.glob(".venv/lib/*/site-packages")
@@ -74,12 +74,12 @@ with tempfile.TemporaryDirectory() as folder:
     zipfile.ZipFile(os.path.join(folder, build_editable(folder))).extractall(site)
 sys.exit(os.path.exists("broken"))
 """
-# A stand-in for ruff, mypy and pytest: prints its arguments. Fails if there is a file "TOOL.fails".
+# A stand-in for ruff, mypy and pytest: prints its arguments. Fails if FAILING names it.
 TOOL = """
 import os, sys
 name = os.path.basename(__file__)[:-3]
 print(name, *sys.argv[1:])
-sys.exit(os.path.exists(name + ".fails"))
+sys.exit(name in os.environ.get("FAILING", ""))
 """
 
 

@@ -10,8 +10,10 @@ import pytest
 from tests.bootstrap.project import HOST, MADE, UPDATED, Project, script
 
 
-def test_a_first_start_installs_with_pip(project: Project, tmp_path: Path) -> None:
+@pytest.mark.parametrize("uv", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_a_first_start_installs(uv: bool, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     """The arguments arrive unchanged, and settings that redirect pip have no effect."""
+    project: Project = request.getfixturevalue("quick" if uv else "project")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     project.env |= {"PIP_TARGET": str(elsewhere), "PIP_USER": "1", "PYTHONPATH": str(elsewhere)}
@@ -22,9 +24,11 @@ def test_a_first_start_installs_with_pip(project: Project, tmp_path: Path) -> No
     for words in (MADE, "-m venv --without-pip", "--editable . --constraint requirements.lock"):
         assert words in done.stderr
     assert list(elsewhere.iterdir()) == []
-    assert project.start("demo").stderr == ""
+    project.env["PATH"] = ""
+    assert (project.start("demo").stderr, project.installs) == ("", 1)
 
 
+@pytest.mark.long
 def test_a_failed_install_is_retried_in_the_same_venv(quick: Project) -> None:
     """uv fails, then pip fails because of an invalid setting."""
     (quick.folder / "broken").write_text("")
@@ -67,6 +71,7 @@ def test_ensurepip_replaces_an_old_pip(old_pip: Project) -> None:
     assert "-m ensurepip" in done.stderr
 
 
+@pytest.mark.long
 def test_without_any_installer_the_error_names_packages(old_pip: Project) -> None:
     """The Python of .venv cannot import ensurepip."""
     [site] = old_pip.venv.glob("lib/*/site-packages")

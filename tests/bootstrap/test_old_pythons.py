@@ -38,7 +38,10 @@ def test_the_wrapper_parses_under_python_3_8() -> None:
     assert text.startswith("#!/usr/bin/env python3\n")
 
 
-@pytest.mark.parametrize("place", ["path/python3.11", "pyenv/versions/3.12.9/bin/python3.12"])
+PYENV = "pyenv/versions/3.12.9/bin/python3.12"
+
+
+@pytest.mark.parametrize("place", ["path/python3.11", pytest.param(PYENV, marks=pytest.mark.long)])
 def test_an_old_python_starts_a_newer_one(place: str, old: Project, tmp_path: Path) -> None:
     """Shims without a Python, which fail or print text, are passed over."""
     script(tmp_path / "path" / "python3.13", 'echo "python3.13: command not found"; exit 127')

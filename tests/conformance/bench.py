@@ -130,7 +130,10 @@ class Bench(Protocol):
     monitor: Monitor
     answers: list[object]
     haste: int
-    """Divides the time in which nothing shall happen: where time is real, it costs."""
+    """Divides the time in which nothing shall happen: where time is real, it costs.
+
+    It multiplies the time in which something shall: where time is real, others use the machine too.
+    """
 
     def start(self, node_id: NodeId, node: Node) -> None:
         """Begin an incarnation with this node object on what the disk holds."""
@@ -206,27 +209,26 @@ class Orders:
         self.ops += 1
         return OpId(self.ops)
 
-    def give(self, *effects: Effect) -> None:
-        """Have one step order exactly these effects, and return once the step was taken."""
+    def give(self, *effects: Effect) -> Micros:
+        """Have one step order exactly these effects; return when that was, once it was taken."""
         self._orders += 1
         request = DescribeRequest(self._orders)
-        self.probe.on(
-            lambda event: isinstance(event, Called) and event.request == request,
-            lambda: list(effects),
-        )
+
+        def orders(event: Event) -> bool:
+            return isinstance(event, Called) and event.request == request
+
+        self.probe.on(orders, lambda: list(effects))
         self.bench.call(self.node_id, request)
-        happened(
-            self.bench,
-            lambda: any(event.request == request for event in self.probe.events(Called)),
-            "the node was asked",
-        )
+        seen = self.probe.seen
+        happened(self.bench, lambda: any(orders(event) for _, event in seen), "the node was asked")
+        return next(now for now, event in seen if orders(event))
 
 
 def happened(
     bench: Bench, condition: Callable[[], bool], what: str, within_us: Micros = 5 * SECOND
 ) -> None:
     """Wait for something that the contract promises."""
-    if not bench.run_until(condition, within_us):
+    if not bench.run_until(condition, within_us * bench.haste):
         raise Violation(f"in vain: {what}")
     intact(bench)
 

@@ -54,6 +54,7 @@ from yak_core.metadata.transitions import create
 Check: TypeAlias = Callable[[Maker], None]
 
 MS = 1_000
+HOUR = 3600 * SECOND
 
 
 # Clause 1: serial.
@@ -127,8 +128,7 @@ def timer_fires_once_and_never_early(maker: Maker) -> None:
     """Set timers with a range and without: each fires once, at its lower bound or later."""
     bench, one, _, orders = ready(maker)
     wanted = {"exact": (20 * MS, 20 * MS), "range": (5 * MS, 40 * MS), "now": (0, 0)}
-    orders.give(*(SetTimer(key, low, high) for key, (low, high) in wanted.items()))
-    set_at = one.now
+    set_at = orders.give(*(SetTimer(key, low, high) for key, (low, high) in wanted.items()))
     happened(bench, lambda: all(one.times(key) for key in wanted), "all timers")
     quiet(bench)
     for key, (low, _) in wanted.items():
@@ -137,22 +137,26 @@ def timer_fires_once_and_never_early(maker: Maker) -> None:
 
 
 def replaced_timer_does_not_fire(maker: Maker) -> None:
-    """Replace a timer by a later and by an earlier one: only the replacement fires."""
+    """Replace a timer by a later and by an earlier one: only the replacement fires.
+
+    Where time is real, a timer may have fired before the node came to replace it.
+    """
     bench, one, _, orders = ready(maker)
     orders.give(
         SetTimer("later", 10 * MS, 10 * MS),
-        SetTimer("sooner", SECOND, SECOND),
+        SetTimer("sooner", HOUR, HOUR),
         SetTimer("other", 10 * MS, 10 * MS),
     )
-    orders.give(SetTimer("later", 300 * MS, 300 * MS), SetTimer("sooner", 10 * MS, 10 * MS))
-    set_at = one.now
+    set_at = orders.give(
+        SetTimer("later", 300 * MS, 300 * MS), SetTimer("sooner", 10 * MS, 10 * MS)
+    )
     happened(bench, lambda: bool(one.times("sooner")), "the sooner timer")
-    assert one.times("sooner")[0] - set_at < SECOND // 2
-    happened(bench, lambda: bool(one.times("later")), "the later timer")
-    assert one.times("later")[0] - set_at >= 300 * MS
+    happened(bench, lambda: any(at >= set_at for at in one.times("later")), "the later timer")
     quiet(bench)
-    fired = Counter(event.key for event in one.events(TimerFired))
-    assert fired == {"later": 1, "sooner": 1, "other": 1}
+    fired = [at for at in one.times("later") if at >= set_at]
+    assert len(fired) == 1
+    assert fired[0] - set_at >= 300 * MS
+    assert (len(one.times("sooner")), len(one.times("other"))) == (1, 1)
 
 
 def cancelled_timer_does_not_fire(maker: Maker) -> None:
@@ -165,13 +169,14 @@ def cancelled_timer_does_not_fire(maker: Maker) -> None:
         CancelTimer("brief"),
         CancelTimer("never set"),
     )
-    orders.give(CancelTimer("gone"))
+    cancelled_at = orders.give(CancelTimer("gone"))
     happened(bench, lambda: bool(one.times("kept")), "the timer that was kept")
     quiet(bench)
-    assert one.times("gone") == []
+    before = one.times("gone")
+    assert all(at < cancelled_at for at in before), "only before the node came to cancel it"
     assert one.times("brief") == []
     orders.give(SetTimer("gone", MS, MS))
-    happened(bench, lambda: len(one.times("gone")) == 1, "the timer that was set anew")
+    happened(bench, lambda: len(one.times("gone")) > len(before), "the timer that was set anew")
 
 
 # Clause 5: the network.

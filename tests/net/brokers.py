@@ -17,7 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.net.forked import Forked
+
 PATIENCE_S = 30.0
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+YAK = (sys.executable, "-P", "-m", "yak_cli")
 ROOT = Path(__file__).parents[2]
 _NEVER = threading.Event()
 _URL = re.compile(r"listening +url=(\S+)")
@@ -57,21 +61,23 @@ def post(url: str, body: object) -> tuple[int, dict[str, Any]]:
 
 
 class BrokerProcess:
-    """One ``yak broker``. ``url`` is known once it listens."""
+    """One ``yak broker``. ``url`` is known once it listens. A ``fresh`` one is started, not forked.
+    """
 
-    def __init__(self, log: Path, *words: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, log: Path, *words: str, env: dict[str, str] | None = None, fresh: bool = False
+    ) -> None:
         self.log = log
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "yak_cli", "broker", *words],
-                cwd=ROOT,
-                env={**clean, **(env or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        env = {**CLEAN, **(env or {})}
+        self.process: subprocess.Popen[bytes] | Forked
+        with log.open("ab") as out, Path(os.devnull).open("rb") as nothing:
+            if fresh:
+                self.process = subprocess.Popen(
+                    [*YAK, "broker", *words], cwd=ROOT, env=env, stdin=nothing, stdout=out,
+                    stderr=out, start_new_session=True,
+                )  # fmt: skip
+            else:
+                self.process = Forked(("broker", *words), env, nothing, out, out)
 
     @property
     def said(self) -> str:
@@ -120,8 +126,8 @@ def brokers() -> Iterator[Callable[..., BrokerProcess]]:
     """Yields a function that starts brokers; all of them are gone afterwards."""
     started: list[BrokerProcess] = []
 
-    def start(log: Path, *words: str, env: dict[str, str] | None = None) -> BrokerProcess:
-        started.append(BrokerProcess(log, *words, env=env))
+    def start(log: Path, *words: str, **how: Any) -> BrokerProcess:
+        started.append(BrokerProcess(log, *words, **how))
         return started[-1]
 
     try:

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.net.brokers import ROOT, BrokerProcess, brokers
+from tests.net.brokers import CLEAN, ROOT, YAK, BrokerProcess, brokers
+from tests.net.forked import Forked
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.producer import Producer
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 30.0
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
 _FIRST = re.compile(r"offsets? (\d+)")
 
 
@@ -37,32 +35,28 @@ def one_broker(folder: Path) -> Iterator[BrokerProcess]:
 
 
 def yak(
-    *words: str, stdin: bytes = b"", env: dict[str, str] | None = None
+    *words: str, stdin: bytes = b"", env: dict[str, str] | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
-    """A command, run to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "yak_cli", *words],
-        input=stdin,
-        cwd=ROOT,
-        env={**CLEAN, **(env or {})},
-        capture_output=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    """A command, run to its end. A ``fresh`` one is started, as users do, and not forked."""
+    env = {**CLEAN, **(env or {})}
+    if fresh:
+        return subprocess.run(
+            [*YAK, *words], input=stdin, cwd=ROOT, env=env, capture_output=True,
+            timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+    with running(*words, env=env) as process:
+        out, err = process.communicate(stdin)
+        return subprocess.CompletedProcess(words, process.wait(), out, err)
 
 
 @contextmanager
-def running(*words: str, **given: Any) -> Iterator[subprocess.Popen[bytes]]:
+def running(*words: str, env: dict[str, str] = CLEAN, **given: Any) -> Iterator[Forked]:
     """A command that runs meanwhile, with pipes unless told otherwise; it is gone afterwards."""
-    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen(
-        [sys.executable, "-m", "yak_cli", *words], cwd=ROOT, **{"env": CLEAN, **pipes, **given}
-    ) as process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.kill()
+    process = Forked(words, env, **given)
+    try:
+        yield process
+    finally:
+        process.close()
 
 
 def send(server: str, *values: bytes) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import pytest
@@ -30,30 +30,6 @@ LOST = SendResult(ErrorCode.REQUEST_TIMED_OUT, Outcome.UNKNOWN, -1, Epoch(-1), "
 REFUSED = SendResult(ErrorCode.NOT_ENOUGH_REPLICAS, Outcome.NOT_WRITTEN, -1, Epoch(-1), "1 in sync")
 
 T = TypeVar("T")
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a test's coroutine; one that hangs fails, even if its clean-up hangs as well.
-
-    So does one during which a callback raised, which asyncio would only log.
-    """
-    raised: list[dict[str, Any]] = []
-
-    async def bounded() -> T:
-        asyncio.get_running_loop().set_exception_handler(lambda _, what: raised.append(what))
-        task = asyncio.ensure_future(work)
-        await asyncio.wait((task,), timeout=PATIENCE_S)
-        if task.done():
-            return task.result()
-        frames = task.get_stack()
-        while not task.done():
-            task.cancel()
-            await asyncio.sleep(0)
-        raise AssertionError(f"it waits in vain: {frames}")
-
-    result = asyncio.run(bounded())
-    assert not raised, f"a callback raised: {raised}"
-    return result
 
 
 class FakeRuntime:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import functools
 import json
 import os
 import signal
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -24,26 +23,6 @@ MARK = "CLUSTER_TEST_MARK"
 PATIENCE_S = 60.0
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine, with a bound."""
-
-    async def bounded() -> T:
-        async with asyncio.timeout(PATIENCE_S):
-            return await work
-
-    return asyncio.run(bounded())
-
-
-def awaited(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Make a test of a coroutine."""
-
-    @functools.wraps(test)
-    def awaiting(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run(test(*args, **kwargs))
-
-    return awaiting
 
 
 async def wait_for(condition: Callable[[], object], what: str) -> None:

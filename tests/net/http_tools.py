@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -187,11 +187,6 @@ async def raw(client: Client, sent: bytes) -> bytes:
     writer.close()
     await writer.wait_closed()
     return answer
-
-
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a test's own coroutine."""
-    return asyncio.run(work)
 
 
 def records_of(*values: str) -> dict[str, Any]:

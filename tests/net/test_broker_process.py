@@ -34,11 +34,11 @@ def start(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[Start]:
     """Starts brokers with a free port and a data directory, unless the words say otherwise."""
     with brokers() as make:
 
-        def begin(*words: str, log: str = "log") -> BrokerProcess:
+        def begin(*words: str, log: str = "log", fresh: bool = False) -> BrokerProcess:
             usual = {"--listen": "127.0.0.1:0", "--redis": metadata.url}
             usual["--data-dir"] = str(tmp_path / "data")
             given = [pair for pair in usual.items() if pair[0] not in words]
-            return make(tmp_path / log, *chain.from_iterable(given), *words)
+            return make(tmp_path / log, *chain.from_iterable(given), *words, fresh=fresh)
 
         yield begin
 
@@ -54,7 +54,7 @@ def refused(broker: BrokerProcess) -> str:
 
 def test_single_broker_serves_and_stops_cleanly(start: Start) -> None:
     """Goal: a broker by itself takes records, gives them back, and ends with 0 on SIGTERM."""
-    broker = start()
+    broker = start(fresh=True)
     broker.serves()
     assert post(f"{broker.url}/produce", {"records": [{"value": "a"}, {"value": "b"}]})[0] == 200
     status, found = get(f"{broker.url}/fetch?offset=0")

@@ -17,9 +17,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.net.brokers import ROOT, until
+from tests.net.brokers import CLEAN, ROOT, until
 from tests.net.client_commands import (
-    CLEAN,
     first_offset,
     one_broker,
     read,
@@ -45,11 +44,11 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def test_message_goes_in_and_comes_out(at: str) -> None:
     """Goal: nothing on standard output but data; the sums are on standard error."""
-    done = yak("produce", "-b", at, "--message", "Hello YAK", "-m", "again")
+    done = yak("produce", "-b", at, "--message", "Hello YAK", "-m", "again", fresh=True)
     assert (done.returncode, done.stdout) == (0, b"")
     first = first_offset(done)
     assert done.stderr.decode() == f"2 records confirmed, offsets {first} to {first + 1}\n"
-    read = yak("consume", "-b", at, "-o", str(first), "-n", "2")
+    read = yak("consume", "-b", at, "-o", str(first), "-n", "2", fresh=True)
     assert (read.returncode, read.stdout) == (0, b"Hello YAK\nagain\n")
     assert read.stderr.decode() == f"2 records read, offsets {first} to {first + 1}\n"
 
@@ -81,7 +80,6 @@ def test_each_consumer_gets_everything(at: str) -> None:
     ):
         # They begin at the end: a first record, repeated until each has seen it, says so.
         for consumer in (one, two):
-            assert consumer.stdout is not None
             pipe = consumer.stdout.fileno()
 
             def follows(pipe: int = pipe) -> bool:
@@ -242,7 +240,6 @@ def test_line_is_sent_when_it_is_typed(at: str) -> None:
     keyboard, screen = pty.openpty()
     try:
         with running("produce", "-b", at, "--json", stdin=screen) as process:
-            assert process.stdout is not None
             for line in (b"typed\n", b"and more\n"):
                 os.write(keyboard, line)
                 assert json.loads(process.stdout.readline())["outcome"] == "written"
@@ -259,7 +256,6 @@ def test_progress_is_shown_where_somebody_looks(at: str) -> None:
     try:
         env = {**CLEAN, "TERM": "xterm"}
         with running("produce", "-b", at, stderr=screen, env=env) as process:
-            assert process.stdin is not None
             process.stdin.write(b"one\ntwo\n")
             process.stdin.flush()
             shown = b""
@@ -269,7 +265,6 @@ def test_progress_is_shown_where_somebody_looks(at: str) -> None:
             while b"2 records confirmed, offsets" not in shown:
                 shown += os.read(keyboard, 4096)
             assert process.wait(30) == 0
-            assert process.stdout is not None
             assert process.stdout.read() == b""
     finally:
         os.close(keyboard)
@@ -284,7 +279,6 @@ def test_interrupted_follower_has_done_its_job(at: str) -> None:
         (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}.\n"),
     ):
         with running("consume", "-b", at, "-o", str(first), *words) as process:
-            assert process.stdout is not None
             assert process.stdout.readline() == b"seen\n"
             process.send_signal(signal.SIGINT)
             assert process.communicate(timeout=30) == (b"", said.encode())
@@ -294,15 +288,12 @@ def test_interrupted_follower_has_done_its_job(at: str) -> None:
 def test_interrupted_producer_says_what_became_of_the_records(at: str) -> None:
     """Goal: SIGTERM while it waits for input: what was sent is confirmed, and summed up."""
     with running("produce", "-b", at, "--json") as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(b"one\ntwo\nno newline yet")
         process.stdin.flush()
         first = json.loads(process.stdout.readline())["offset"]
         assert json.loads(process.stdout.readline())["offset"] == first + 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
-        assert process.stderr is not None
         said = process.stderr.read().decode()
         assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1}).\n"
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, run, turns
+from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, turns
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
@@ -26,7 +26,6 @@ from yak_net.client.errors import (
     UnknownError,
     UnsupportedCompressionTypeError,
 )
-from yak_net.client.runtime import NoBroker
 
 GONE = PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 0, 0, 0, Epoch(1), "the log holds [5, 9)")
 
@@ -47,334 +46,281 @@ def damaged(batch: Batch, at: int) -> Batch:
     return replace(batch, data=bytes(data))
 
 
-def test_records_come_in_order_with_all_their_fields() -> None:
+async def test_records_come_in_order_with_all_their_fields() -> None:
     """Goal: whole batches in, records out, and none of those below the position."""
 
-    async def story() -> None:
-        builder = Builder()
-        builder.append(b"v", key=b"k", headers=(("h", b"1"),), timestamp_ms=9)
-        builder.append(None, timestamp_ms=-1)
-        second = placed(seal(builder.build()), 3, 6)
-        async with reading() as (consumer, runtime):
-            consumer.seek(2)
-            await runtime.asked(2)
-            getting = asyncio.create_task(consumer.getone())
-            await runtime.asked(3)
-            runtime.deliver(2, batch_of(0, b"a", b"b", b"c", epoch=4), second, position=2, hw=44)
-            assert await getting == ConsumerRecord(2, 7, None, b"c", (), 4)
-            assert await consumer.position() == 3
-            assert consumer.highwater() == 44
-            assert await consumer.getmany() == [
-                ConsumerRecord(3, 9, b"k", b"v", (("h", b"1"),), 6),
-                ConsumerRecord(4, -1, None, None, (), 6),
-            ]
-            assert await consumer.position() == 5
-
-    run(story())
+    builder = Builder()
+    builder.append(b"v", key=b"k", headers=(("h", b"1"),), timestamp_ms=9)
+    builder.append(None, timestamp_ms=-1)
+    second = placed(seal(builder.build()), 3, 6)
+    async with reading() as (consumer, runtime):
+        consumer.seek(2)
+        await runtime.asked(2)
+        getting = asyncio.create_task(consumer.getone())
+        await runtime.asked(3)
+        runtime.deliver(2, batch_of(0, b"a", b"b", b"c", epoch=4), second, position=2, hw=44)
+        assert await getting == ConsumerRecord(2, 7, None, b"c", (), 4)
+        assert await consumer.position() == 3
+        assert consumer.highwater() == 44
+        assert await consumer.getmany() == [
+            ConsumerRecord(3, 9, b"k", b"v", (("h", b"1"),), 6),
+            ConsumerRecord(4, -1, None, None, (), 6),
+        ]
+        assert await consumer.position() == 5
 
 
-def test_next_fetch_is_under_way_while_records_are_worked_on() -> None:
+async def test_next_fetch_is_under_way_while_records_are_worked_on() -> None:
     """Goal: one fetch ahead, never two."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            assert consumer.highwater() is None
-            assert len(runtime.calls) == 1
-            runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
-            assert (await consumer.getone()).value == b"a"
-            assert len(runtime.calls) == 2
-            assert (await consumer.getone()).value == b"b"
-            runtime.deliver(1, batch_of(2, b"c"), position=2)
-            await turns()
-            assert len(runtime.calls) == 2
-            assert (await consumer.getone()).value == b"c"
-            assert [type(call) for call, _ in runtime.calls] == [Poll] * 3
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        assert consumer.highwater() is None
+        assert len(runtime.calls) == 1
+        runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
+        assert (await consumer.getone()).value == b"a"
+        assert len(runtime.calls) == 2
+        assert (await consumer.getone()).value == b"b"
+        runtime.deliver(1, batch_of(2, b"c"), position=2)
+        await turns()
+        assert len(runtime.calls) == 2
+        assert (await consumer.getone()).value == b"c"
+        assert [type(call) for call, _ in runtime.calls] == [Poll] * 3
 
 
-def test_getmany_takes_what_is_there_and_gives_up_in_time() -> None:
+async def test_getmany_takes_what_is_there_and_gives_up_in_time() -> None:
     """Goal: an empty list after the time-out, and what comes later is not lost."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            assert await consumer.getmany() == []
-            assert await consumer.getmany(timeout_ms=5) == []
-            assert len(runtime.calls) == 1
-            getting = asyncio.create_task(consumer.getmany(timeout_ms=60_000, max_records=2))
-            await turns()
-            runtime.deliver(0, batch_of(0, b"a", b"b", b"c"), position=0)
-            assert [record.value for record in await getting] == [b"a", b"b"]
-            assert await consumer.position() == 2
-            assert [record.value for record in await consumer.getmany(max_records=9)] == [b"c"]
-            with pytest.raises(ValueError, match="max_records is at least 1"):
-                await consumer.getmany(max_records=0)
-            with pytest.raises(ValueError, match="timeout_ms is at least 0"):
-                await consumer.getmany(timeout_ms=-1)
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        assert await consumer.getmany() == []
+        assert await consumer.getmany(timeout_ms=5) == []
+        assert len(runtime.calls) == 1
+        getting = asyncio.create_task(consumer.getmany(timeout_ms=60_000, max_records=2))
+        await turns()
+        runtime.deliver(0, batch_of(0, b"a", b"b", b"c"), position=0)
+        assert [record.value for record in await getting] == [b"a", b"b"]
+        assert await consumer.position() == 2
+        assert [record.value for record in await consumer.getmany(max_records=9)] == [b"c"]
+        with pytest.raises(ValueError, match="max_records is at least 1"):
+            await consumer.getmany(max_records=0)
+        with pytest.raises(ValueError, match="timeout_ms is at least 0"):
+            await consumer.getmany(timeout_ms=-1)
 
 
-def test_whoever_gives_up_waiting_loses_nothing() -> None:
+async def test_whoever_gives_up_waiting_loses_nothing() -> None:
     """Goal: a cancelled getone() leaves its fetch to the next; two waiters share the records."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            first = asyncio.create_task(consumer.getone())
-            await turns()
-            await cancelled(first)
-            waiters = [asyncio.create_task(consumer.getone()) for _ in range(2)]
-            await turns()
-            assert len(runtime.calls) == 1
-            runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
-            assert [(await each).offset for each in waiters] == [0, 1]
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        first = asyncio.create_task(consumer.getone())
+        await turns()
+        await cancelled(first)
+        waiters = [asyncio.create_task(consumer.getone()) for _ in range(2)]
+        await turns()
+        assert len(runtime.calls) == 1
+        runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
+        assert [(await each).offset for each in waiters] == [0, 1]
 
 
-def test_empty_answers_are_not_asked_for_in_a_rush() -> None:
+async def test_empty_answers_are_not_asked_for_in_a_rush() -> None:
     """Goal: a broker that never holds an answer back is not asked a thousand times a second."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            getting = asyncio.create_task(consumer.getone())
-            for index in range(5):
-                await runtime.asked(index + 1)
-                runtime.deliver(index, position=0, hw=index)
-            await runtime.asked(6)
-            assert loop.time() - began >= 5 * 0.02
-            assert consumer.highwater() == 4
-            runtime.deliver(5, batch_of(0, b"a"), position=0)
-            assert (await getting).value == b"a"
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        getting = asyncio.create_task(consumer.getone())
+        for index in range(5):
+            await runtime.asked(index + 1)
+            runtime.deliver(index, position=0, hw=index)
+        await runtime.asked(6)
+        assert loop.time() - began >= 5 * 0.02
+        assert consumer.highwater() == 4
+        runtime.deliver(5, batch_of(0, b"a"), position=0)
+        assert (await getting).value == b"a"
 
 
-def test_seek_drops_what_was_fetched_and_what_is_under_way() -> None:
+async def test_seek_drops_what_was_fetched_and_what_is_under_way() -> None:
     """Goal: after a seek the next record is the one sought, in whatever state it was called."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
-            assert (await consumer.getone()).value == b"a"
-            consumer.seek(0)
-            assert runtime.calls[1][1].cancelled()
-            assert runtime.calls[2][0] == Seek(0)
-            assert await consumer.position() == 0
-            waiting = asyncio.create_task(consumer.getone())
-            await runtime.asked(4)
-            consumer.seek(1)  # somebody else's task does so
-            await runtime.asked(6)
-            runtime.deliver(5, batch_of(0, b"a", b"b"), position=1)
-            assert (await waiting).value == b"b"
-            with pytest.raises(ValueError, match="offset is at least 0"):
-                consumer.seek(-1)
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
+        assert (await consumer.getone()).value == b"a"
+        consumer.seek(0)
+        assert runtime.calls[1][1].cancelled()
+        assert runtime.calls[2][0] == Seek(0)
+        assert await consumer.position() == 0
+        waiting = asyncio.create_task(consumer.getone())
+        await runtime.asked(4)
+        consumer.seek(1)  # somebody else's task does so
+        await runtime.asked(6)
+        runtime.deliver(5, batch_of(0, b"a", b"b"), position=1)
+        assert (await waiting).value == b"b"
+        with pytest.raises(ValueError, match="offset is at least 0"):
+            consumer.seek(-1)
 
 
-def test_error_is_raised_once_and_asked_for_again() -> None:
+async def test_error_is_raised_once_and_asked_for_again() -> None:
     """Goal: the application hears of it and decides; nothing is skipped, and a seek helps."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            runtime.answer(0, GONE)
-            with pytest.raises(OffsetOutOfRangeError, match=re.escape("[5, 9); go on")) as info:
-                await consumer.getone()
-            assert (info.value.code, info.value.retriable) == (1, False)
-            assert await consumer.position() == 0
-            consumer.seek(5)
-            getting = asyncio.create_task(consumer.getone())
-            await runtime.asked(3)
-            runtime.deliver(2, batch_of(5, b"x"), position=5)
-            assert (await getting).offset == 5
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        runtime.answer(0, GONE)
+        with pytest.raises(OffsetOutOfRangeError, match=re.escape("[5, 9); go on")) as info:
+            await consumer.getone()
+        assert (info.value.code, info.value.retriable) == (1, False)
+        assert await consumer.position() == 0
+        consumer.seek(5)
+        getting = asyncio.create_task(consumer.getone())
+        await runtime.asked(3)
+        runtime.deliver(2, batch_of(5, b"x"), position=5)
+        assert (await getting).offset == 5
 
 
-def test_unreadable_batch_is_not_skipped() -> None:
+async def test_unreadable_batch_is_not_skipped() -> None:
     """Goal: the records before it come, then its error, each time, until somebody seeks."""
 
-    async def story() -> None:
-        good = batch_of(0, b"a" * 10, b"b" * 10, b"c" * 10)
-        packed = batch_of(3, b"d")
-        header = bytearray(packed.data)
-        header[22] |= 1  # gzip
-        async with reading() as (consumer, runtime):
-            half = damaged(good, 61 + 17 + 3)  # the offset delta of the second record
-            runtime.deliver(0, half, replace(packed, data=bytes(header)), position=0)
-            assert [record.offset for record in await consumer.getmany()] == [0]
-            for _ in range(2):
-                with pytest.raises(CorruptRecordError, match="seek to 3 to go on"):
-                    await consumer.getone()
-            consumer.seek(3)
-            await runtime.asked(3)
-            getting = asyncio.create_task(consumer.getone())
-            await runtime.asked(4)
-            runtime.deliver(3, replace(packed, data=bytes(header)), position=3)
-            with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*seek to 4 to go on"):
-                await getting
-
-    run(story())
+    good = batch_of(0, b"a" * 10, b"b" * 10, b"c" * 10)
+    packed = batch_of(3, b"d")
+    header = bytearray(packed.data)
+    header[22] |= 1  # gzip
+    async with reading() as (consumer, runtime):
+        half = damaged(good, 61 + 17 + 3)  # the offset delta of the second record
+        runtime.deliver(0, half, replace(packed, data=bytes(header)), position=0)
+        assert [record.offset for record in await consumer.getmany()] == [0]
+        for _ in range(2):
+            with pytest.raises(CorruptRecordError, match="seek to 3 to go on"):
+                await consumer.getone()
+        consumer.seek(3)
+        await runtime.asked(3)
+        getting = asyncio.create_task(consumer.getone())
+        await runtime.asked(4)
+        runtime.deliver(3, replace(packed, data=bytes(header)), position=3)
+        with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*seek to 4 to go on"):
+            await getting
 
 
 @pytest.mark.parametrize(("word", "at"), [("latest", -1), ("earliest", -2)])
-def test_where_to_begin_is_settled_at_the_start(word: str, at: int) -> None:
+async def test_where_to_begin_is_settled_at_the_start(word: str, at: int, made: Made) -> None:
     """Goal: a node of its own asks for the position, then the consumer's begins exactly there."""
 
-    async def story() -> None:
-        made = Made()
-        consumer = Consumer("h:1", runtime=made, auto_offset_reset=word, client_id="me")
-        starting = asyncio.create_task(consumer.start())
-        asking = await made.number(0)
-        assert (asking.config.start_offset, asking.config.fetch_wait_us) == (at, 0)
-        await asking.asked(1)
-        # A record came in between: the position is where the node began, not what follows it.
-        asking.deliver(0, batch_of(30, b"x"), position=30)
-        await starting
-        assert asking.closed
-        assert made.runtimes[1].config.start_offset == 30
-        assert await consumer.position() == 30
-        assert made.names == ["me of build_consumer at http://h:1"] * 2
-        await consumer.stop()
-
-    run(story())
+    consumer = Consumer("h:1", runtime=made, auto_offset_reset=word, client_id="me")
+    starting = asyncio.create_task(consumer.start())
+    asking = await made.number(0)
+    assert (asking.config.start_offset, asking.config.fetch_wait_us) == (at, 0)
+    await asking.asked(1)
+    # A record came in between: the position is where the node began, not what follows it.
+    asking.deliver(0, batch_of(30, b"x"), position=30)
+    await starting
+    assert asking.closed
+    assert made.runtimes[1].config.start_offset == 30
+    assert await consumer.position() == 30
+    assert made.names == ["me of build_consumer at http://h:1"] * 2
+    await consumer.stop()
 
 
-def test_offsets_of_the_log_are_asked_of_a_node_of_their_own() -> None:
+async def test_offsets_of_the_log_are_asked_of_a_node_of_their_own(made: Made) -> None:
     """Goal: end_offset() and beginning_offset() disturb no reading; the seeks build on them."""
 
-    async def story() -> None:
-        made = Made()
-        async with Consumer("h:1", runtime=made, auto_offset_reset=4) as consumer:
-            for number, (ask, at) in enumerate(
-                [
-                    (consumer.end_offset, -1),
-                    (consumer.beginning_offset, -2),
-                    (consumer.seek_to_end, -1),
-                    (consumer.seek_to_beginning, -2),
-                ],
-                1,
-            ):
-                asking = asyncio.create_task(ask())
-                runtime = await made.number(number)
-                assert runtime.config.start_offset == at
-                await runtime.asked(1)
-                runtime.deliver(0, position=10 + number)
-                assert await asking in (10 + number, None)
-                assert runtime.closed
-                assert await consumer.position() == (4 if number <= 2 else 10 + number)
-            assert [call for call, _ in made.runtimes[0].calls][1:] == [Seek(13), Seek(14)]
-
-    run(story())
+    async with Consumer("h:1", runtime=made, auto_offset_reset=4) as consumer:
+        for number, (ask, at) in enumerate(
+            [
+                (consumer.end_offset, -1),
+                (consumer.beginning_offset, -2),
+                (consumer.seek_to_end, -1),
+                (consumer.seek_to_beginning, -2),
+            ],
+            1,
+        ):
+            asking = asyncio.create_task(ask())
+            runtime = await made.number(number)
+            assert runtime.config.start_offset == at
+            await runtime.asked(1)
+            runtime.deliver(0, position=10 + number)
+            assert await asking in (10 + number, None)
+            assert runtime.closed
+            assert await consumer.position() == (4 if number <= 2 else 10 + number)
+        assert [call for call, _ in made.runtimes[0].calls][1:] == [Seek(13), Seek(14)]
 
 
-def test_no_leader_is_a_time_out_with_a_sentence() -> None:
+async def test_no_leader_is_a_time_out_with_a_sentence(made: Made) -> None:
     """Goal: what needs the leader does not wait for ever, and leaves nothing open."""
 
-    async def story() -> None:
-        made = Made()
-        consumer = Consumer("h:1", runtime=made, default_api_timeout_ms=20)
-        with pytest.raises(RequestTimedOutError, match=r"no leader answered within 0\.02 s"):
-            await consumer.start()
-        assert made.runtimes[0].closed
-        with pytest.raises(IllegalStateError, match="not started"):
-            await consumer.getone()
-
-    run(story())
+    consumer = Consumer("h:1", runtime=made, default_api_timeout_ms=20)
+    with pytest.raises(RequestTimedOutError, match=r"no leader answered within 0\.02 s"):
+        await consumer.start()
+    assert made.runtimes[0].closed
+    with pytest.raises(IllegalStateError, match="not started"):
+        await consumer.getone()
 
 
-def test_error_instead_of_an_offset() -> None:
+async def test_error_instead_of_an_offset(made: Made) -> None:
     """Goal: an answer that is no position is raised."""
 
-    async def story() -> None:
-        made = Made()
-        starting = asyncio.create_task(Consumer("h:1", runtime=made).start())
-        asking = await made.number(0)
-        await asking.asked(1)
-        asking.answer(0, replace(GONE, error=ErrorCode.INVALID_REQUEST))
-        with pytest.raises(Exception, match="same version") as caught:
-            await starting
-        assert getattr(caught.value, "name", "") == "INVALID_REQUEST"
-
-    run(story())
+    starting = asyncio.create_task(Consumer("h:1", runtime=made).start())
+    asking = await made.number(0)
+    await asking.asked(1)
+    asking.answer(0, replace(GONE, error=ErrorCode.INVALID_REQUEST))
+    with pytest.raises(Exception, match="same version") as caught:
+        await starting
+    assert getattr(caught.value, "name", "") == "INVALID_REQUEST"
 
 
-def test_nobody_answers() -> None:
+async def test_nobody_answers(made: Made) -> None:
     """Goal: start() fails with the runtime's sentence, and may be repeated."""
 
-    async def story() -> None:
-        made = Made()
-        made.refusal = NoBroker("no broker answers: start one")
-        consumer = Consumer("h:1", runtime=made, auto_offset_reset=0, bootstrap_timeout_ms=1500)
-        with pytest.raises(NoBrokersAvailable, match="start one"):
+    made.refusal = NoBrokersAvailable("no broker answers: start one")
+    consumer = Consumer("h:1", runtime=made, auto_offset_reset=0, bootstrap_timeout_ms=1500)
+    with pytest.raises(NoBrokersAvailable, match="start one"):
+        await consumer.start()
+    assert (made.runtimes[0].closed, made.runtimes[0].within_s) == (True, 1.5)
+    made.refusal = None
+    async with consumer:
+        with pytest.raises(IllegalStateError, match="started once"):
             await consumer.start()
-        assert (made.runtimes[0].closed, made.runtimes[0].within_s) == (True, 1.5)
-        made.refusal = None
-        async with consumer:
-            with pytest.raises(IllegalStateError, match="started once"):
-                await consumer.start()
-
-    run(story())
 
 
-def test_iteration_ends_when_the_consumer_is_stopped() -> None:
+async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
     """Goal: async for ends; every other call says that the consumer was stopped."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            seen: list[int] = []
+    async with reading() as (consumer, runtime):
+        seen: list[int] = []
 
-            async def follow() -> None:
-                async for record in consumer:
-                    seen.append(record.offset)
+        async def follow() -> None:
+            async for record in consumer:
+                seen.append(record.offset)
 
-            following = asyncio.create_task(follow())
-            getting = asyncio.create_task(consumer.getone())
-            await turns()
-            runtime.deliver(0, batch_of(0, b"a"), position=0)
-            await turns()
-            await consumer.stop()
-            await following
-            assert seen == [0]
-            with pytest.raises(IllegalStateError, match="was stopped"):
-                await getting
-            with pytest.raises(IllegalStateError, match="was stopped"):
-                await consumer.position()
-
-    run(story())
+        following = asyncio.create_task(follow())
+        getting = asyncio.create_task(consumer.getone())
+        await turns()
+        runtime.deliver(0, batch_of(0, b"a"), position=0)
+        await turns()
+        await consumer.stop()
+        await following
+        assert seen == [0]
+        with pytest.raises(IllegalStateError, match="was stopped"):
+            await getting
+        with pytest.raises(IllegalStateError, match="was stopped"):
+            await consumer.position()
 
 
-def test_bug_in_the_node_is_not_waited_for() -> None:
+async def test_bug_in_the_node_is_not_waited_for() -> None:
     """Goal: whoever reads hears of it, at once and later."""
 
-    async def story() -> None:
-        async with reading() as (consumer, runtime):
-            getting = asyncio.create_task(consumer.getone())
-            await turns()
-            runtime.fail("AssertionError: no")
-            with pytest.raises(UnknownError, match="AssertionError: no"):
-                await getting
-            with pytest.raises(UnknownError, match="is a bug"):
-                await anext(consumer)
-
-    run(story())
+    async with reading() as (consumer, runtime):
+        getting = asyncio.create_task(consumer.getone())
+        await turns()
+        runtime.fail("AssertionError: no")
+        with pytest.raises(UnknownError, match="AssertionError: no"):
+            await getting
+        with pytest.raises(UnknownError, match="is a bug"):
+            await anext(consumer)
 
 
-def test_words_reach_the_node() -> None:
+async def test_words_reach_the_node() -> None:
     """Goal: milliseconds become microseconds."""
 
-    async def story() -> None:
-        words = {"fetch_max_wait_ms": 2, "fetch_max_bytes": 3, "request_timeout_ms": 4}
-        async with reading(**words, retry_backoff_ms=5, metadata_max_age_ms=6) as (_, runtime):
-            config = runtime.config
-            assert (config.fetch_wait_us, config.fetch_bytes_max) == (2000, 3)
-            assert (config.request_timeout_us, config.retry_backoff_us) == (4000, 5000)
-            assert (config.metadata_max_age_us, config.start_offset) == (6000, 0)
-
-    run(story())
+    words = {"fetch_max_wait_ms": 2, "fetch_max_bytes": 3, "request_timeout_ms": 4}
+    async with reading(**words, retry_backoff_ms=5, metadata_max_age_ms=6) as (_, runtime):
+        config = runtime.config
+        assert (config.fetch_wait_us, config.fetch_bytes_max) == (2000, 3)
+        assert (config.request_timeout_us, config.retry_backoff_us) == (4000, 5000)
+        assert (config.metadata_max_age_us, config.start_offset) == (6000, 0)
 
 
 @pytest.mark.parametrize(

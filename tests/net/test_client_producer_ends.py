@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.client_tools import Made, cancelled, producer, run, turns
+from tests.net.client_tools import Made, cancelled, producer, turns
 from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch
@@ -19,185 +19,156 @@ from yak_net.client.errors import (
     UnknownError,
 )
 from yak_net.client.producer import Producer
-from yak_net.client.runtime import NoBroker
 
 
-def test_stop_flushes_and_then_nothing_is_taken() -> None:
+async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
     """Goal: the last records go out; who waits for room, or sends later, is refused definitely."""
 
-    async def story() -> None:
-        made = Made()
-        sender = producer(made, max_batch_size=200, buffer_memory=200)
+    sender = producer(made, max_batch_size=200, buffer_memory=200)
+    await sender.start()
+    runtime = made.runtimes[0]
+    for _ in range(2):
+        await sender.send(b"a" * 120)
+    waiting = asyncio.create_task(sender.send(b"b" * 120))
+    await turns()
+    stopping = asyncio.create_task(sender.stop())
+    await runtime.asked(2)
+    with pytest.raises(IllegalStateError, match="nothing was written"):
+        await waiting
+    assert not stopping.done()
+    runtime.confirm(0, 0)
+    runtime.confirm(1, 1)
+    await stopping
+    assert runtime.closed
+    assert sender.confirmed == 2
+    with pytest.raises(IllegalStateError) as caught:
+        await sender.send(b"c")
+    assert caught.value.outcome == "not_written"
+    await sender.stop()
+    with pytest.raises(IllegalStateError, match="make a new one"):
         await sender.start()
-        runtime = made.runtimes[0]
-        for _ in range(2):
-            await sender.send(b"a" * 120)
-        waiting = asyncio.create_task(sender.send(b"b" * 120))
-        await turns()
-        stopping = asyncio.create_task(sender.stop())
-        await runtime.asked(2)
-        with pytest.raises(IllegalStateError, match="nothing was written"):
-            await waiting
-        assert not stopping.done()
-        runtime.confirm(0, 0)
-        runtime.confirm(1, 1)
-        await stopping
-        assert runtime.closed
-        assert sender.confirmed == 2
-        with pytest.raises(IllegalStateError) as caught:
-            await sender.send(b"c")
-        assert caught.value.outcome == "not_written"
-        await sender.stop()
-        with pytest.raises(IllegalStateError, match="make a new one"):
-            await sender.start()
-
-    run(story())
 
 
 @pytest.mark.parametrize("way", ["time-out", "cancelled"])
-def test_stop_in_a_hurry_leaves_nothing_waiting(way: str) -> None:
+async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> None:
     """Goal: what is unresolved at the end is unknown, and its waiters hear of it."""
 
-    async def story() -> None:
-        made = Made()
-        sender = producer(made)
-        await sender.start()
-        sent = await sender.send(b"a")
-        waiter = asyncio.ensure_future(sender.flush())
-        stopping = asyncio.create_task(sender.stop(timeout_ms=1 if way == "time-out" else None))
-        if way == "cancelled":
-            await made.runtimes[0].asked(1)
-            await turns()
-            await cancelled(stopping)
-        else:
-            await stopping
-        await waiter
-        with pytest.raises(NetworkExceptionError, match="the producer was stopped") as caught:
-            await sent
-        assert caught.value.outcome == "unknown"
-        assert (sender.unknown, sender.unresolved, made.runtimes[0].closed) == (1, 0, True)
-
-    run(story())
+    sender = producer(made)
+    await sender.start()
+    sent = await sender.send(b"a")
+    waiter = asyncio.ensure_future(sender.flush())
+    stopping = asyncio.create_task(sender.stop(timeout_ms=1 if way == "time-out" else None))
+    if way == "cancelled":
+        await made.runtimes[0].asked(1)
+        await turns()
+        await cancelled(stopping)
+    else:
+        await stopping
+    await waiter
+    with pytest.raises(NetworkExceptionError, match="the producer was stopped") as caught:
+        await sent
+    assert caught.value.outcome == "unknown"
+    assert (sender.unknown, sender.unresolved, made.runtimes[0].closed) == (1, 0, True)
 
 
 @pytest.mark.parametrize("when", ["start", "stop"])
-def test_cancelling_does_not_leave_half_closed(when: str) -> None:
+async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> None:
     """Goal: connections are closed to the end; method: cancel while that takes its time."""
 
-    async def story() -> None:
-        made = Made()
-        made.turns_to_close = 10
-        sender = producer(made)
-        if when == "start":
-            made.refusal = NoBroker("nobody")
-            ending = asyncio.create_task(sender.start())
-        else:
-            await sender.start()
-            ending = asyncio.create_task(sender.stop())
-        await turns(4)
-        assert not made.runtimes[0].closed
-        await cancelled(ending)
-        assert made.runtimes[0].closed
-
-    run(story())
+    made.turns_to_close = 10
+    sender = producer(made)
+    if when == "start":
+        made.refusal = NoBrokersAvailable("nobody")
+        ending = asyncio.create_task(sender.start())
+    else:
+        await sender.start()
+        ending = asyncio.create_task(sender.stop())
+    await turns(4)
+    assert not made.runtimes[0].closed
+    await cancelled(ending)
+    assert made.runtimes[0].closed
 
 
-def test_bug_in_the_node_ends_the_producer_loudly() -> None:
+async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
     """Goal: open records are unknown, later ones refused; the exception itself is not hidden."""
 
-    async def story() -> None:
-        made = Made()
-        sender = producer(made)
-        await sender.start()
-        runtime = made.runtimes[0]
-        asked = await sender.send(b"a")
-        flushing = asyncio.create_task(sender.flush())
-        await runtime.asked(1)
-        building = await sender.send(b"b")
-        runtime.fail("AssertionError: no")
-        await flushing
-        with pytest.raises(UnknownError, match="AssertionError: no") as caught:
-            await asked
-        assert caught.value.outcome == "unknown"
-        await sender.flush()
-        with pytest.raises(UnknownError, match="is a bug") as caught:
-            await building
-        assert caught.value.outcome == "not_written"
-        with pytest.raises(UnknownError, match="nothing was written"):
-            await sender.send(b"c")
-        await sender.stop()
-        other = producer(made)
-        await other.start()
-        made.bug = AssertionError("in the step")
-        record = await other.send(b"d")
-        with pytest.raises(AssertionError, match="in the step"):
-            await other.flush()
-        with pytest.raises(UnknownError, match="in the step"):
-            await record
-        await other.stop()
-
-    run(story())
+    sender = producer(made)
+    await sender.start()
+    runtime = made.runtimes[0]
+    asked = await sender.send(b"a")
+    flushing = asyncio.create_task(sender.flush())
+    await runtime.asked(1)
+    building = await sender.send(b"b")
+    runtime.fail("AssertionError: no")
+    await flushing
+    with pytest.raises(UnknownError, match="AssertionError: no") as caught:
+        await asked
+    assert caught.value.outcome == "unknown"
+    await sender.flush()
+    with pytest.raises(UnknownError, match="is a bug") as caught:
+        await building
+    assert caught.value.outcome == "not_written"
+    with pytest.raises(UnknownError, match="nothing was written"):
+        await sender.send(b"c")
+    await sender.stop()
+    other = producer(made)
+    await other.start()
+    made.bug = AssertionError("in the step")
+    record = await other.send(b"d")
+    with pytest.raises(AssertionError, match="in the step"):
+        await other.flush()
+    with pytest.raises(UnknownError, match="in the step"):
+        await record
+    await other.stop()
 
 
-def test_nobody_answers() -> None:
+async def test_nobody_answers(made: Made) -> None:
     """Goal: start() fails with the runtime's sentence, leaves nothing open, and may be repeated."""
 
-    async def story() -> None:
-        made = Made()
-        made.refusal = NoBroker("no broker answers at h:1: start one")
-        sender = producer(made, bootstrap_timeout_ms=1500)
-        with pytest.raises(NoBrokersAvailable, match="start one"):
-            await sender.start()
-        assert made.runtimes[0].closed
-        assert made.runtimes[0].within_s == 1.5
-        with pytest.raises(IllegalStateError, match="not started"):
-            await sender.send(b"x")
-        made.refusal = None
+    made.refusal = NoBrokersAvailable("no broker answers at h:1: start one")
+    sender = producer(made, bootstrap_timeout_ms=1500)
+    with pytest.raises(NoBrokersAvailable, match="start one"):
         await sender.start()
-        await sender.stop()
-        assert [runtime.closed for runtime in made.runtimes] == [True, True]
+    assert made.runtimes[0].closed
+    assert made.runtimes[0].within_s == 1.5
+    with pytest.raises(IllegalStateError, match="not started"):
+        await sender.send(b"x")
+    made.refusal = None
+    await sender.start()
+    await sender.stop()
+    assert [runtime.closed for runtime in made.runtimes] == [True, True]
 
-    run(story())
 
-
-def test_words_reach_the_node() -> None:
+async def test_words_reach_the_node(made: Made) -> None:
     """Goal: milliseconds become microseconds, acks a number; idempotence follows acks."""
 
-    async def story() -> None:
-        made = Made()
-        words = {"request_timeout_ms": 2, "delivery_timeout_ms": 3, "retry_backoff_ms": 4}
-        for more in ({}, {"acks": 1}, {"acks": "all", "enable_idempotence": False}, {"acks": 0}):
-            async with producer(made, client_id="me", **words, **more):
-                pass
-        configs = [runtime.config for runtime in made.runtimes]
-        assert {(c.request_timeout_us, c.delivery_timeout_us) for c in configs} == {(2000, 3000)}
-        assert {(c.retry_backoff_us, c.brokers) for c in configs} == {(4000, ("n1", "n2"))}
-        assert [(c.acks, c.idempotent) for c in configs] == [
-            (-1, True),
-            (1, False),
-            (-1, False),
-            (0, False),
-        ]
-        assert made.names[0] == "me of build_producer at http://h:1"
-
-    run(story())
+    words = {"request_timeout_ms": 2, "delivery_timeout_ms": 3, "retry_backoff_ms": 4}
+    for more in ({}, {"acks": 1}, {"acks": "all", "enable_idempotence": False}, {"acks": 0}):
+        async with producer(made, client_id="me", **words, **more):
+            pass
+    configs = [runtime.config for runtime in made.runtimes]
+    assert {(c.request_timeout_us, c.delivery_timeout_us) for c in configs} == {(2000, 3000)}
+    assert {(c.retry_backoff_us, c.brokers) for c in configs} == {(4000, ("n1", "n2"))}
+    assert [(c.acks, c.idempotent) for c in configs] == [
+        (-1, True),
+        (1, False),
+        (-1, False),
+        (0, False),
+    ]
+    assert made.names[0] == "me of build_producer at http://h:1"
 
 
-def test_unconfirmed_records_have_no_place() -> None:
+async def test_unconfirmed_records_have_no_place(made: Made) -> None:
     """Goal: with acks=0 awaiting a record gives -1 and no error, and it counts as unknown."""
 
-    async def story() -> None:
-        made = Made()
-        async with producer(made, acks=0) as sender:
-            sent = await sender.send(b"a", timestamp_ms=9)
-            flushing = asyncio.create_task(sender.flush())
-            await made.runtimes[0].asked(1)
-            made.runtimes[0].answer(0, SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, Epoch(-1)))
-            await flushing
-            assert await sent == (-1, 9, -1)
-            assert (sent.outcome, sender.unknown) == ("unknown", 1)
-
-    run(story())
+    async with producer(made, acks=0) as sender:
+        sent = await sender.send(b"a", timestamp_ms=9)
+        flushing = asyncio.create_task(sender.flush())
+        await made.runtimes[0].asked(1)
+        made.runtimes[0].answer(0, SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, Epoch(-1)))
+        await flushing
+        assert await sent == (-1, 9, -1)
+        assert (sent.outcome, sender.unknown) == ("unknown", 1)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.net.client_tools import run
 from yak_net.client.cli_consume import (
     ConsumeOptions,
     Reading,
@@ -46,28 +45,25 @@ def test_endless_line_is_not_kept() -> None:
     assert len(lines[0]) <= 12
 
 
-def test_lines_come_as_they_are_typed() -> None:
+async def test_lines_come_as_they_are_typed() -> None:
     """Goal: a line is there as soon as its newline is, and the last one needs none."""
 
-    async def story() -> None:
-        source, sink = os.pipe()
-        sizes: list[int] = []
-        lines = lines_of(source, 100, sizes.append)
-        os.write(sink, b"one\ntw")
-        assert await anext(lines) == [b"one"]
-        os.write(sink, b"o\n\nthree")
-        assert await anext(lines) == [b"two", b""]
-        os.close(sink)
-        assert await anext(lines) == [b"three"]
-        with pytest.raises(StopAsyncIteration):
-            await anext(lines)
-        os.close(source)
-        assert sum(sizes) == 14
-
-    run(story())
+    source, sink = os.pipe()
+    sizes: list[int] = []
+    lines = lines_of(source, 100, sizes.append)
+    os.write(sink, b"one\ntw")
+    assert await anext(lines) == [b"one"]
+    os.write(sink, b"o\n\nthree")
+    assert await anext(lines) == [b"two", b""]
+    os.close(sink)
+    assert await anext(lines) == [b"three"]
+    with pytest.raises(StopAsyncIteration):
+        await anext(lines)
+    os.close(source)
+    assert sum(sizes) == 14
 
 
-def test_files_are_read_like_pipes(tmp_path: Path) -> None:
+async def test_files_are_read_like_pipes(tmp_path: Path) -> None:
     """Goal: whole files, nothing at all, and what cannot be read."""
     content = b"".join(b"%d\n" % number for number in range(50_000))
     (tmp_path / "file").write_bytes(content)
@@ -79,41 +75,38 @@ def test_files_are_read_like_pipes(tmp_path: Path) -> None:
         finally:
             os.close(fd)
 
-    assert run(lines(str(tmp_path / "file"))) == content.split(b"\n")[:-1]
-    assert run(lines(os.devnull)) == []
+    assert await lines(str(tmp_path / "file")) == content.split(b"\n")[:-1]
+    assert await lines(os.devnull) == []
     with pytest.raises(IsADirectoryError):
-        run(lines(str(tmp_path)))
+        await lines(str(tmp_path))
 
 
-def test_first_signal_is_a_request() -> None:
+async def test_first_signal_is_a_request() -> None:
     """Goal: work under way is cancelled, and whoever asks learns which signal it was."""
 
-    async def story() -> None:
-        before = signal.getsignal(signal.SIGTERM)
-        cancelled = asyncio.Event()
+    before = signal.getsignal(signal.SIGTERM)
+    cancelled = asyncio.Event()
 
-        async def work() -> None:
-            os.kill(os.getpid(), signal.SIGTERM)
-            try:
-                await asyncio.Event().wait()
-            finally:
-                cancelled.set()
+    async def work() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
 
-        async def failing() -> None:
-            raise ValueError("of the work")
+    async def failing() -> None:
+        raise ValueError("of the work")
 
-        with Interrupts() as interrupts:
-            assert await interrupts.outlasted_by(asyncio.sleep(0))
-            with pytest.raises(ValueError, match="of the work"):
-                await interrupts.outlasted_by(failing())
-            assert interrupts.number == 0
-            assert not await interrupts.outlasted_by(work())
-            assert cancelled.is_set()
-            assert interrupts.number == signal.SIGTERM
-            assert interrupts.exit_code == 143
-        assert signal.getsignal(signal.SIGTERM) == before
-
-    run(story())
+    with Interrupts() as interrupts:
+        assert await interrupts.outlasted_by(asyncio.sleep(0))
+        with pytest.raises(ValueError, match="of the work"):
+            await interrupts.outlasted_by(failing())
+        assert interrupts.number == 0
+        assert not await interrupts.outlasted_by(work())
+        assert cancelled.is_set()
+        assert interrupts.number == signal.SIGTERM
+        assert interrupts.exit_code == 143
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(
@@ -174,17 +167,14 @@ def test_places() -> None:
     assert places_of(51, (0, 60)) == "between offsets 0 and 60"
 
 
-def test_odd_offsets_are_noted_once(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_odd_offsets_are_noted_once(capsys: pytest.CaptureFixture[str]) -> None:
     """Goal: the first gap and the first step back are told, on standard error."""
 
-    async def story() -> None:
-        options = ConsumeOptions(("h:1",), "latest", None, False, value_line, None)
-        reading = Reading(options, Interrupts())
-        for offset in (3, 4, 7, 6, 6, 9, 20):
-            reading.note(offset)
-        assert reading.span == (3, 20)
-
-    run(story())
+    options = ConsumeOptions(("h:1",), "latest", None, False, value_line, None)
+    reading = Reading(options, Interrupts())
+    for offset in (3, 4, 7, 6, 6, 9, 20):
+        reading.note(offset)
+    assert reading.span == (3, 20)
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines() == [

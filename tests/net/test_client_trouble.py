@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import struct
-import subprocess
 import termios
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 from tests.net.brokers import BrokerProcess, until
 from tests.net.client_commands import one_broker, running, send, yak
+from tests.net.forked import Forked
 
 PIPE_BYTES = 4096
 """The smallest that a pipe can be made; it is full as soon as a command writes more."""
@@ -48,9 +48,8 @@ def waiting_in(pipe: int) -> int:
     return int(struct.unpack("i", found)[0])
 
 
-def narrow(process: subprocess.Popen[bytes]) -> int:
+def narrow(process: Forked) -> int:
     """Make the pipe behind a command's output small; its descriptor."""
-    assert process.stdout is not None
     fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return process.stdout.fileno()
 
@@ -66,19 +65,15 @@ def test_nobody_reads_any_more(at: str) -> None:
     """Goal: a reader that goes away ends the command quietly, as head does."""
     with running("consume", "-b", at, "--from-beginning") as process:
         narrow(process)
-        assert process.stdout is not None
         assert process.stdout.readline() == b"line\n"
         process.stdout.close()
         assert process.wait(30) == 0
-        assert process.stderr is not None
         assert process.stderr.read() == b""
 
 
 def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
     """Goal: yak produce --json goes on without its reader; the records matter more."""
     with running("produce", "-b", at, "--json") as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(b"one\n")
         process.stdin.flush()
         first = json.loads(process.stdout.readline())["offset"]
@@ -86,7 +81,6 @@ def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
         process.stdin.write(b"two\nthree\n")
         process.stdin.close()
         assert process.wait(30) == 0
-        assert process.stderr is not None
         said = process.stderr.read().decode()
         assert said == f"3 records confirmed, offsets {first} to {first + 2}\n"
 
@@ -98,7 +92,6 @@ def test_interrupt_while_nobody_reads(at: str) -> None:
         until(lambda: waiting_in(pipe) >= PIPE_BYTES, "the pipe is full")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-        assert process.stderr is not None
         said = process.stderr.read().decode()
         assert len(said.splitlines()) == 1
         assert "records read" in said
@@ -109,15 +102,12 @@ def test_disk_that_is_full(at: str) -> None:
     with Path("/dev/full").open("wb") as full:
         with running("consume", "-b", at, "--from-beginning", "-e", stdout=full) as process:
             assert process.wait(30) == 1
-            assert process.stderr is not None
             assert b"output fails: No space left on device" in process.stderr.read()
 
 
 def test_broker_that_is_gone(broker: BrokerProcess) -> None:
     """Goal: exit code 1 and one sentence that counts; what is unknown is called so."""
     with running("produce", "-b", broker.url, "--json", "--timeout", "1s") as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(b"one\ntwo\n")
         process.stdin.flush()
         for _ in range(2):
@@ -130,7 +120,6 @@ def test_broker_that_is_gone(broker: BrokerProcess) -> None:
         assert row["error"] == "REQUEST_TIMED_OUT"
         assert row["outcome"] == "unknown"
         assert process.wait(30) == 1
-        assert process.stderr is not None
         said = process.stderr.read().decode()
         assert said.startswith("Error: 2 records confirmed (offsets 0 to 1), 1 unknown: ")
         assert said.endswith("; the rest of the input was not sent\n")
@@ -142,8 +131,6 @@ def test_interrupt_while_the_broker_stands_still(shared: BrokerProcess, command:
     """Goal: Ctrl-C does not wait for a broker; method: one that is stopped with SIGSTOP."""
     words = {"produce": ("--json",), "consume": ("--from-beginning",)}[command]
     with running(command, "-b", shared.url, *words) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         process.stdin.write(b"one\n")
         process.stdin.flush()
         assert process.stdout.readline()

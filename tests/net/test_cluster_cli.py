@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.net.cluster_tools import awaited, spec_of
+from tests.net.cluster_tools import spec_of
 from tests.net.test_cluster_files import STATE
 from yak_net.cluster.cli import NotRunning, call, cluster
-from yak_net.cluster.service import ControlServer
+from yak_net.cluster.control import ControlServer
 from yak_net.cluster.supervisor import Supervisor
 from yak_net.runtime.state_file import state_path, write_state
 
@@ -106,7 +106,6 @@ def status_of(address: str, method: str, path: str, **headers: str) -> int:
     return status
 
 
-@awaited
 async def test_control_server_needs_the_token(tmp_path: Path) -> None:
     """Goal: without the token nothing is shown and nothing happens, whatever the request."""
     downs: list[int] = []

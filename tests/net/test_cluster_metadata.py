@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import redis
 
-from tests.net.cluster_tools import awaited, run, wait_for
+from tests.net.cluster_tools import wait_for
 from tests.net.redis_server import redis_server
 from yak_net.cluster.errors import CannotStart, ClusterError
 from yak_net.cluster.metadata import LOOK_S, SavedMetadata, members
@@ -55,7 +55,6 @@ async def store(folder: Path) -> None:
         client.set("other", "not ours")
 
 
-@awaited
 async def test_content_is_there_again(tmp_path: Path) -> None:
     """Goal: every byte of the cluster's keys outlives a stop; other keys are not ours."""
     await store(tmp_path)
@@ -68,7 +67,6 @@ async def test_content_is_there_again(tmp_path: Path) -> None:
         assert client.get("other") is None
 
 
-@awaited
 async def test_content_without_any_data_is_nothing(tmp_path: Path) -> None:
     """Goal: without the brokers' data, a cluster starts over."""
     await store(tmp_path)
@@ -76,7 +74,6 @@ async def test_content_without_any_data_is_nothing(tmp_path: Path) -> None:
         assert client.keys() == []
 
 
-@awaited
 async def test_changes_are_saved_soon(tmp_path: Path) -> None:
     """Goal: a supervisor that is killed leaves the record; beats alone cause no writes."""
     async with served(tmp_path) as (_, client):
@@ -93,7 +90,6 @@ async def test_changes_are_saved_soon(tmp_path: Path) -> None:
     assert BEATS in saved(tmp_path)["keys"]
 
 
-@awaited
 async def test_content_that_may_be_old_is_noted(tmp_path: Path) -> None:
     """Goal: after an unclean end there is a note until a leader has accepted the content."""
     await store(tmp_path)
@@ -117,7 +113,6 @@ async def test_content_that_may_be_old_is_noted(tmp_path: Path) -> None:
         ({"cluster": "other"}, "--cluster other"),
     ],
 )
-@awaited
 async def test_content_that_cannot_be_used(
     tmp_path: Path, change: str | dict[str, object] | None, sentence: str
 ) -> None:
@@ -135,7 +130,6 @@ async def test_content_that_cannot_be_used(
     assert (path.read_text() if path.exists() else None) == (change if change is None else text)
 
 
-@awaited
 async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
     """Goal: a disk that cannot be written, or a server that is down; both pass."""
     told: list[str] = []
@@ -153,7 +147,6 @@ async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
     assert saved(tmp_path)["final"]
 
 
-@awaited
 async def test_members_of_a_cluster(tmp_path: Path) -> None:
     """Goal: none yet; an unusable address and a server that is gone are errors."""
     async with served(tmp_path) as (metadata, _):
@@ -166,7 +159,7 @@ async def test_members_of_a_cluster(tmp_path: Path) -> None:
         await members("http://secret@x", "yak")
 
 
-def test_real_redis_is_read_the_same_way() -> None:
+async def test_real_redis_is_read_the_same_way() -> None:
     """Goal: a server that is there and empty has no cluster."""
     with redis_server() as server:
-        assert run(members(server.url, "yak")) == ()
+        assert await members(server.url, "yak") == ()

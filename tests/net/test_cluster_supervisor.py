@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import ROOT, until
-from tests.net.cluster_tools import awaited, is_running, marked, spec_of, wait_for
+from tests.net.cluster_tools import is_running, marked, spec_of, wait_for
 from yak_net.cluster import orphan_guard
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
 from yak_net.cluster.process import tail
@@ -23,7 +23,6 @@ from yak_net.cluster.supervisor import Supervisor
 from yak_net.runtime.state_file import take_lock
 
 
-@awaited
 async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
     """Goal: all are there, a leader serves, each is told the same, and none is left."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
@@ -45,7 +44,6 @@ async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
     assert cluster.died == []
 
 
-@awaited
 async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
     """Goal: kill is SIGKILL, the port stays ours meanwhile, restart gives a new process there."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
@@ -69,7 +67,6 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
         assert cluster.died == []
 
 
-@awaited
 async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
     """Goal: gracefully, or by SIGKILL when it does not stop in time."""
     spec = spec_of(tmp_path, stop_s=0.3, env={"FAKE_N2": "deaf"})
@@ -87,7 +84,6 @@ async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-@awaited
 async def test_paused_broker_stands_still(tmp_path: Path) -> None:
     """Goal: pause stops it, resume lets it continue, a stop of the cluster reaches it."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
@@ -107,7 +103,6 @@ async def test_paused_broker_stands_still(tmp_path: Path) -> None:
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-@awaited
 async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
     """Goal: a sentence that names the brokers, or says what to do."""
     async with Supervisor(spec_of(tmp_path, nodes=2)) as cluster:
@@ -120,7 +115,6 @@ async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
                 await act("n2")
 
 
-@awaited
 async def test_death_is_noticed(tmp_path: Path) -> None:
     """Goal: a broker that dies is told of with its end and its last words, and stays down."""
     told: list[str] = []
@@ -138,9 +132,11 @@ async def test_death_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("manner", "words"),
-    [("refuse", "exit code 2: cannot be started so"), ("halt", "exit code 1: halted")],
+    [
+        pytest.param("refuse", "exit code 2: cannot be started so", marks=pytest.mark.long),
+        ("halt", "exit code 1: halted"),
+    ],
 )
-@awaited
 async def test_broker_that_does_not_come_up_is_the_reason(
     tmp_path: Path, manner: str, words: str
 ) -> None:
@@ -153,7 +149,6 @@ async def test_broker_that_does_not_come_up_is_the_reason(
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-@awaited
 async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
     """Goal: waiting ends at once when nobody runs, and in time when nobody leads."""
     async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
@@ -165,7 +160,6 @@ async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
             await cluster.wait_until_ready(0.2)
 
 
-@awaited
 async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
     """Goal: one that does not answer costs a second at most, and counts as not up."""
     spec = spec_of(tmp_path, nodes=2, env={"FAKE_N2": "mute"})
@@ -175,7 +169,6 @@ async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
         assert (row.state, row.pid, row.up) == ("running", cluster.pids["n2"], False)
 
 
-@awaited
 async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
     """Goal: a missing program, and data that another cluster uses, which goes on."""
     with pytest.raises(CannotStart, match="/nothing/here"):
@@ -188,7 +181,7 @@ async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
         assert (await cluster.wait_until_ready()).serves
 
 
-@awaited
+@pytest.mark.long
 async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
     """Goal: a second cancellation kills. Method: brokers that do not stop when asked."""
     deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
@@ -238,7 +231,7 @@ def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     assert "n3 has stopped" in (tmp_path / "data" / "n3.log").read_text()
 
 
-@awaited
+@pytest.mark.long
 async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
     """Goal: a start right after a SIGKILL succeeds. Method: a lock that is held for a moment."""
     held = take_lock(tmp_path / "data" / "n1" / "lock")

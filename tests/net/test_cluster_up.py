@@ -24,9 +24,8 @@ from yak_net.cluster.cli import cluster
 LONG = pytest.mark.long
 EARLY = ("supervisor", "state")
 INTERRUPTS = [
-    ("n1.log", signal.SIGINT),
     ("serves", signal.SIGTERM),
-    *(pytest.param(moment, signal.SIGINT, marks=LONG) for moment in (*EARLY, "lock")),
+    *(pytest.param(moment, signal.SIGINT, marks=LONG) for moment in (*EARLY, "lock", "n1.log")),
     *(pytest.param("serves", number, marks=LONG) for number in (signal.SIGINT, signal.SIGHUP)),
 ]
 
@@ -269,6 +268,7 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
     assert ended(process)[0] == 130
 
 
+@pytest.mark.long
 def test_output_that_nobody_reads(
     tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:

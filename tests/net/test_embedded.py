@@ -178,23 +178,20 @@ def test_a_given_port_is_taken_and_a_used_one_is_an_error(embedded: EmbeddedMeta
         assert third.url == embedded.url
 
 
-def test_down_cuts_and_refuses_and_up_goes_on_with_the_data(embedded: EmbeddedMetadata) -> None:
-    async def main() -> None:
-        store = RedisStore(embedded.url, "c", LONG_US)
-        held = StoreOk(MetaValue(RECORD, False, ()))
-        assert await store.call(Cas(None, RECORD, None)) == held
-        for _ in range(3):
-            embedded.down()
-            embedded.down()
-            assert await store.call(Read()) == Unknown()
-            assert await store.call(Read()) == Unknown()
-            assert "cannot be reached" in store.problem
-            embedded.up()
-            embedded.up()
-            assert await store.call(Read()) == held
-        await store.close()
-
-    asyncio.run(main())
+async def test_down_cuts_and_refuses_and_up_goes_on(embedded: EmbeddedMetadata) -> None:
+    store = RedisStore(embedded.url, "c", LONG_US)
+    held = StoreOk(MetaValue(RECORD, False, ()))
+    assert await store.call(Cas(None, RECORD, None)) == held
+    for _ in range(3):
+        embedded.down()
+        embedded.down()
+        assert await store.call(Read()) == Unknown()
+        assert await store.call(Read()) == Unknown()
+        assert "cannot be reached" in store.problem
+        embedded.up()
+        embedded.up()
+        assert await store.call(Read()) == held
+    await store.close()
 
 
 def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> None:
@@ -257,18 +254,15 @@ def test_thousands_of_calls_and_hundreds_of_connections_leave_no_memory(
     assert last_bytes - first_bytes < 100_000
 
 
-def test_many_connections_at_once_are_served(embedded: EmbeddedMetadata) -> None:
+async def test_many_connections_at_once_are_served(embedded: EmbeddedMetadata) -> None:
     """Method: 150 clients keep their connections and all ask; each beat is counted once."""
 
-    async def main() -> None:
-        stores = [RedisStore(embedded.url, "c", LONG_US) for _ in range(150)]
-        start = time.monotonic()
-        outcomes = await asyncio.gather(
-            *(store.call(RenewLease("n1", BrokerEpoch(1), None)) for store in stores)
-        )
-        assert time.monotonic() - start < PATIENCE_S
-        counts = [one.value.renewals_of("n1") for one in outcomes if isinstance(one, StoreOk)]
-        assert sorted(counts) == list(range(1, 151))
-        await asyncio.gather(*(store.close() for store in stores))
-
-    asyncio.run(main())
+    stores = [RedisStore(embedded.url, "c", LONG_US) for _ in range(150)]
+    start = time.monotonic()
+    outcomes = await asyncio.gather(
+        *(store.call(RenewLease("n1", BrokerEpoch(1), None)) for store in stores)
+    )
+    assert time.monotonic() - start < PATIENCE_S
+    counts = [one.value.renewals_of("n1") for one in outcomes if isinstance(one, StoreOk)]
+    assert sorted(counts) == list(range(1, 151))
+    await asyncio.gather(*(store.close() for store in stores))

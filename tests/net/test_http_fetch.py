@@ -16,7 +16,6 @@ from tests.net.http_tools import (
     cluster,
     problem,
     records_of,
-    run,
     serving,
     url,
 )
@@ -56,40 +55,35 @@ async def read(client: Client, query: str = "") -> dict[str, Any]:
     return found
 
 
-def test_what_was_written_is_read() -> None:
+async def test_what_was_written_is_read(gateway: WorldGateway) -> None:
     """Write two batches and read: each record with its place, then the same at /fetch."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a", None)
     write(gateway, b"\xff", headers=(("h", b"1"), ("h", b"\xfe"), ("n", None)))
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            found = await read(client)
-            common = {"epoch": 1, "timestamp_ms": 7, "key": "k"}
-            headers = [
-                {"key": "h", "value": "1"},
-                {"key": "h", "value_b64": "/g=="},
-                {"key": "n", "value": None},
-            ]
-            assert found == {
-                "records": [
-                    {"offset": 0, "value": "a", **common},
-                    {"offset": 1, "value": None, **common},
-                    {"offset": 2, "value_b64": "/w==", "headers": headers, **common},
-                ],
-                "next_offset": 3,
-                "hw": 3,
-                "log_start": 0,
-                "epoch": 1,
-            }
-            assert await (await client.get("/fetch?offset=0")).json() == found
-
-    run(test())
+    async with serving(gateway) as client:
+        found = await read(client)
+        common = {"epoch": 1, "timestamp_ms": 7, "key": "k"}
+        headers = [
+            {"key": "h", "value": "1"},
+            {"key": "h", "value_b64": "/g=="},
+            {"key": "n", "value": None},
+        ]
+        assert found == {
+            "records": [
+                {"offset": 0, "value": "a", **common},
+                {"offset": 1, "value": None, **common},
+                {"offset": 2, "value_b64": "/w==", "headers": headers, **common},
+            ],
+            "next_offset": 3,
+            "hw": 3,
+            "log_start": 0,
+            "epoch": 1,
+        }
+        assert await (await client.get("/fetch?offset=0")).json() == found
 
 
-def test_what_was_posted_can_be_posted_again_as_it_was_read() -> None:
+async def test_what_was_posted_can_be_posted_again_as_it_was_read(gateway: WorldGateway) -> None:
     """Post, read, post what was read without its place: the second reading equals the first."""
-    gateway = WorldGateway(cluster())
     record = {
         "key_b64": "/w==",
         "value": "\u00e9\U0001f404\x00\n",
@@ -97,227 +91,179 @@ def test_what_was_posted_can_be_posted_again_as_it_was_read() -> None:
         "timestamp_ms": -1,
     }
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            await client.post("/v1/records", json={"records": [record]})
-            first = (await read(client))["records"][0]
-            again = {k: v for k, v in first.items() if k not in ("offset", "epoch")}
-            assert again == record
-            await client.post("/v1/records", json={"records": [again]})
-            second = (await read(client, "?offset=1"))["records"][0]
-            assert second == {**first, "offset": 1}
-
-    run(test())
+    async with serving(gateway) as client:
+        await client.post("/v1/records", json={"records": [record]})
+        first = (await read(client))["records"][0]
+        again = {k: v for k, v in first.items() if k not in ("offset", "epoch")}
+        assert again == record
+        await client.post("/v1/records", json={"records": [again]})
+        second = (await read(client, "?offset=1"))["records"][0]
+        assert second == {**first, "offset": 1}
 
 
-def test_reading_begins_within_a_batch() -> None:
+async def test_reading_begins_within_a_batch(gateway: WorldGateway) -> None:
     """Ask for the middle of a batch: the records below are left out, the next offset is right."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a", b"b", b"c")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            found = await read(client, "?offset=2")
-            assert [(r["offset"], r["value"]) for r in found["records"]] == [(2, "c")]
-            assert found["next_offset"] == 3
-            at_end = await read(client, "?offset=3")
-            assert (at_end["records"], at_end["next_offset"]) == ([], 3)
-            latest = await read(client, "?offset=latest")
-            assert (latest["records"], latest["next_offset"]) == ([], 3)
-            assert (await read(client, "?offset=earliest"))["next_offset"] == 3
-
-    run(test())
+    async with serving(gateway) as client:
+        found = await read(client, "?offset=2")
+        assert [(r["offset"], r["value"]) for r in found["records"]] == [(2, "c")]
+        assert found["next_offset"] == 3
+        at_end = await read(client, "?offset=3")
+        assert (at_end["records"], at_end["next_offset"]) == ([], 3)
+        latest = await read(client, "?offset=latest")
+        assert (latest["records"], latest["next_offset"]) == ([], 3)
+        assert (await read(client, "?offset=earliest"))["next_offset"] == 3
 
 
-def test_max_bytes_bounds_the_answer_by_whole_batches() -> None:
+async def test_max_bytes_bounds_the_answer_by_whole_batches(gateway: WorldGateway) -> None:
     """Ask for few bytes: one batch comes, and the next one from where it ended."""
-    gateway = WorldGateway(cluster())
     for _ in range(3):
         write(gateway, b"x" * 100)
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            for offset in range(3):
-                found = await read(client, f"?offset={offset}&max_bytes=1")
-                assert [r["offset"] for r in found["records"]] == [offset]
-                assert found["next_offset"] == offset + 1
-
-    run(test())
+    async with serving(gateway) as client:
+        for offset in range(3):
+            found = await read(client, f"?offset={offset}&max_bytes=1")
+            assert [r["offset"] for r in found["records"]] == [offset]
+            assert found["next_offset"] == offset + 1
 
 
-def test_very_many_records_come_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_very_many_records_come_in_parts(
+    monkeypatch: pytest.MonkeyPatch, gateway: WorldGateway
+) -> None:
     """Read batches of more records than an answer has: none is missing, none comes twice."""
     monkeypatch.setattr(bodies, "RECORDS_MAX", 100)
-    gateway = WorldGateway(cluster())
     write(gateway, *[b"%d" % n for n in range(250)])
     write(gateway, *[b"%d" % n for n in range(250, 300)])
 
-    async def test() -> None:
-        values: list[str] = []
-        sizes: list[int] = []
-        async with serving(gateway) as client:
-            while len(values) < 300:
-                found = await read(client, f"?offset={len(values)}")
-                sizes.append(len(found["records"]))
-                values += [record["value"] for record in found["records"]]
-        assert values == [str(n) for n in range(300)]
-        assert sizes == [100, 100, 100]
-
-    run(test())
+    values: list[str] = []
+    sizes: list[int] = []
+    async with serving(gateway) as client:
+        while len(values) < 300:
+            found = await read(client, f"?offset={len(values)}")
+            sizes.append(len(found["records"]))
+            values += [record["value"] for record in found["records"]]
+    assert values == [str(n) for n in range(300)]
+    assert sizes == [100, 100, 100]
 
 
-def test_a_large_answer_is_made_beside_the_loop() -> None:
+async def test_a_large_answer_is_made_beside_the_loop(gateway: WorldGateway) -> None:
     """Read a megabyte that is no text: it comes whole, and nothing warns of a large body."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"\xff" * 1_000_000)
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            found = await read(client)
-            assert len(found["records"][0]["value_b64"]) == 1_333_336
-
-    run(test())
+    async with serving(gateway) as client:
+        found = await read(client)
+        assert len(found["records"][0]["value_b64"]) == 1_333_336
 
 
-def test_a_long_poll_ends_with_a_record() -> None:
+async def test_a_long_poll_ends_with_a_record(gateway: WorldGateway) -> None:
     """Wait at the end of the log and post: the waiting answer has the record."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            poll = asyncio.create_task(read(client, "?offset=latest&wait_ms=30000"))
-            await gateway.waits.wait()
-            await client.post("/v1/records", json=records_of("a"))
-            found = await poll
-            assert [record["value"] for record in found["records"]] == ["a"]
-            assert found["records"][0]["timestamp_ms"] == NOW_MS
-
-    run(test())
+    async with serving(gateway) as client:
+        poll = asyncio.create_task(read(client, "?offset=latest&wait_ms=30000"))
+        await gateway.waits.wait()
+        await client.post("/v1/records", json=records_of("a"))
+        found = await poll
+        assert [record["value"] for record in found["records"]] == ["a"]
+        assert found["records"][0]["timestamp_ms"] == NOW_MS
 
 
-def test_a_long_poll_ends_in_time() -> None:
+async def test_a_long_poll_ends_in_time(gateway: WorldGateway) -> None:
     """Wait at the end of the log and let that time pass: an empty answer."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            poll = asyncio.create_task(read(client, "?wait_ms=250"))
-            await gateway.waits.wait()
-            gateway.move(SECOND // 5)
-            assert len(gateway.node.readers.parked) == 1
-            gateway.move(SECOND // 5)
-            found = await poll
-            assert (found["records"], found["next_offset"], found["hw"]) == ([], 0, 0)
-
-    run(test())
+    async with serving(gateway) as client:
+        poll = asyncio.create_task(read(client, "?wait_ms=250"))
+        await gateway.waits.wait()
+        gateway.move(SECOND // 5)
+        assert len(gateway.node.readers.parked) == 1
+        gateway.move(SECOND // 5)
+        found = await poll
+        assert (found["records"], found["next_offset"], found["hw"]) == ([], 0, 0)
 
 
-def test_a_reader_who_goes_away_is_forgotten() -> None:
+async def test_a_reader_who_goes_away_is_forgotten(gateway: WorldGateway) -> None:
     """Close the connection of a long poll: the node has nobody waiting any more."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
-            await gateway.waits.wait()
-            assert len(gateway.node.readers.parked) == 1
-            poll.cancel()
-            await gateway.left.wait()
-            assert gateway.node.readers.parked.entries == {}
-
-    run(test())
+    async with serving(gateway) as client:
+        poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
+        await gateway.waits.wait()
+        assert len(gateway.node.readers.parked) == 1
+        poll.cancel()
+        await gateway.left.wait()
+        assert gateway.node.readers.parked.entries == {}
 
 
-def test_an_offset_that_is_not_there_names_those_that_are() -> None:
+async def test_an_offset_that_is_not_there_names_those_that_are(gateway: WorldGateway) -> None:
     """Read beyond the end: 416 with the log's start and its high watermark."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            for offset in (2, 2**63 - 1):
-                answer = await client.get(f"/v1/records?offset={offset}")
-                body = await problem(answer, 416, "OFFSET_OUT_OF_RANGE")
-                assert (body["log_start_offset"], body["high_watermark"]) == (0, 1)
-                assert body["leader"] == {"id": "n1", "url": url("n1")}
-                assert "[0, 1)" in body["detail"]
-                assert "outcome" not in body
-
-    run(test())
+    async with serving(gateway) as client:
+        for offset in (2, 2**63 - 1):
+            answer = await client.get(f"/v1/records?offset={offset}")
+            body = await problem(answer, 416, "OFFSET_OUT_OF_RANGE")
+            assert (body["log_start_offset"], body["high_watermark"]) == (0, 1)
+            assert body["leader"] == {"id": "n1", "url": url("n1")}
+            assert "[0, 1)" in body["detail"]
+            assert "outcome" not in body
 
 
-def test_a_follower_sends_readers_to_the_leader() -> None:
+async def test_a_follower_sends_readers_to_the_leader() -> None:
     """Read at a follower, by number and by word: 421, and with redirect=1 a Location."""
     gateway = WorldGateway(cluster(), "n3")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            for offset in ("0", "latest", "earliest"):
-                path = f"/v1/records?offset={offset}&wait_ms=5"
-                body = await problem(await client.get(path), 421, "NOT_LEADER_OR_FOLLOWER")
-                assert body["leader"] == {"id": "n1", "url": url("n1")}
-                moved = await client.get(f"{path}&redirect=1", allow_redirects=False)
-                assert moved.status == 307
-                assert moved.headers["Location"] == f"{url('n1')}{path}&redirect=1"
-
-    run(test())
+    async with serving(gateway) as client:
+        for offset in ("0", "latest", "earliest"):
+            path = f"/v1/records?offset={offset}&wait_ms=5"
+            body = await problem(await client.get(path), 421, "NOT_LEADER_OR_FOLLOWER")
+            assert body["leader"] == {"id": "n1", "url": url("n1")}
+            moved = await client.get(f"{path}&redirect=1", allow_redirects=False)
+            assert moved.status == 307
+            assert moved.headers["Location"] == f"{url('n1')}{path}&redirect=1"
 
 
-def test_a_poll_at_a_leader_that_steps_down_ends() -> None:
+async def test_a_poll_at_a_leader_that_steps_down_ends(gateway: WorldGateway) -> None:
     """Stop the leader while somebody waits for records: 503, and no outcome of any records."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
-            await gateway.waits.wait()
-            gateway.world.ask_stop("n1", SECOND)
-            gateway.move()
-            body = await problem(await poll, 503, "NOT_LEADER_OR_FOLLOWER")
-            assert "outcome" not in body
-            answer = await client.get("/v1/records")
-            body = await problem(answer, 503, "NETWORK_EXCEPTION")
-            assert "outcome" not in body
-            assert answer.headers["Retry-After"] == "1"
-
-    run(test())
+    async with serving(gateway) as client:
+        poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
+        await gateway.waits.wait()
+        gateway.world.ask_stop("n1", SECOND)
+        gateway.move()
+        body = await problem(await poll, 503, "NOT_LEADER_OR_FOLLOWER")
+        assert "outcome" not in body
+        answer = await client.get("/v1/records")
+        body = await problem(answer, 503, "NETWORK_EXCEPTION")
+        assert "outcome" not in body
+        assert answer.headers["Retry-After"] == "1"
 
 
-def test_compressed_records_end_an_answer_and_are_named() -> None:
+async def test_compressed_records_end_an_answer_and_are_named(gateway: WorldGateway) -> None:
     """Read across a compressed batch: what is before it comes; from it on 422 names the codec."""
-    gateway = WorldGateway(cluster())
     write(gateway, b"a")
     append(gateway, compressed())
     write(gateway, b"z")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            before = await read(client)
-            assert [record["value"] for record in before["records"]] == ["a"]
-            assert before["next_offset"] == 1
-            answer = await client.get("/v1/records?offset=1")
-            body = await problem(answer, 422, "UNSUPPORTED_COMPRESSION_TYPE")
-            assert body["error_code"] == 76
-            assert "gzip" in body["detail"]
-            assert body["next_offset"] == 3
-            behind = await read(client, "?offset=3")
-            assert [record["value"] for record in behind["records"]] == ["z"]
-
-    run(test())
+    async with serving(gateway) as client:
+        before = await read(client)
+        assert [record["value"] for record in before["records"]] == ["a"]
+        assert before["next_offset"] == 1
+        answer = await client.get("/v1/records?offset=1")
+        body = await problem(answer, 422, "UNSUPPORTED_COMPRESSION_TYPE")
+        assert body["error_code"] == 76
+        assert "gzip" in body["detail"]
+        assert body["next_offset"] == 3
+        behind = await read(client, "?offset=3")
+        assert [record["value"] for record in behind["records"]] == ["z"]
 
 
-def test_malformed_records_are_named() -> None:
+async def test_malformed_records_are_named(gateway: WorldGateway) -> None:
     """Read a batch whose producer wrote nonsense under a right CRC: 422, and where to go on."""
-    gateway = WorldGateway(cluster())
     plain = batch(b"a")
     append(gateway, seal(replace(plain, data=plain.data[:-4] + b"\xff" * 4)))
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            body = await problem(await client.get("/v1/records"), 422, "CORRUPT_MESSAGE")
-            assert body["next_offset"] == 1
-
-    run(test())
+    async with serving(gateway) as client:
+        body = await problem(await client.get("/v1/records"), 422, "CORRUPT_MESSAGE")
+        assert body["next_offset"] == 1
 
 
 @pytest.mark.parametrize(
@@ -340,13 +286,9 @@ def test_malformed_records_are_named() -> None:
         ("redirect=yes", "redirect is 1 or 0"),
     ],
 )
-def test_queries_are_read_strictly(query: str, said: str) -> None:
+async def test_queries_are_read_strictly(query: str, said: str, alone: WorldGateway) -> None:
     """Ask with a parameter that cannot be meant: 400 says which."""
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            body = await problem(await client.get(f"/v1/records?{query}"), 400, "INVALID_REQUEST")
-            assert said in body["detail"]
-
-    run(test())
+    async with serving(alone) as client:
+        body = await problem(await client.get(f"/v1/records?{query}"), 400, "INVALID_REQUEST")
+        assert said in body["detail"]

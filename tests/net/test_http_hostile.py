@@ -18,7 +18,6 @@ from tests.net.http_tools import (
     problem,
     raw,
     records_of,
-    run,
     serving,
 )
 from yak_net.http import request_parsing as asking
@@ -79,21 +78,17 @@ BODIES = {
 }
 
 
-def test_a_hostile_body_is_a_bad_request() -> None:
+async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
     """Post each body: 400 says what is wrong, in few words; nothing is written; the next one is."""
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            for name, body in BODIES.items():
-                answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
-                found = await problem(answer, 400, "INVALID_REQUEST")
-                assert (found["outcome"], found["retriable"]) == ("not_written", False), name
-                assert len(found["detail"]) <= 400, name
-                assert gateway.node.log.leo == 0, name
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(alone) as client:
+        for name, body in BODIES.items():
+            answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
+            found = await problem(answer, 400, "INVALID_REQUEST")
+            assert (found["outcome"], found["retriable"]) == ("not_written", False), name
+            assert len(found["detail"]) <= 400, name
+            assert alone.node.log.leo == 0, name
+        await check_it_goes_on(client)
 
 
 @pytest.mark.parametrize(
@@ -104,16 +99,13 @@ def test_a_hostile_body_is_a_bad_request() -> None:
         ({"value": "a", "headers": [{"key": "a", "value_b64": "."}]}, "[1].headers[0].value_b64"),
     ],
 )
-def test_a_problem_names_the_place(record: dict[str, object], place: str) -> None:
+async def test_a_problem_names_the_place(record: dict[str, object], place: str) -> None:
     """Post a bad record behind a good one: the detail says where it is bad."""
 
-    async def test() -> None:
-        async with serving(WorldGateway(cluster(("n1",), 1))) as client:
-            body = {"records": [{"value": "good"}, record]}
-            answer = await client.post("/v1/records", json=body)
-            assert place in (await problem(answer, 400, "INVALID_REQUEST"))["detail"]
-
-    run(test())
+    async with serving(WorldGateway(cluster(("n1",), 1))) as client:
+        body = {"records": [{"value": "good"}, record]}
+        answer = await client.post("/v1/records", json=body)
+        assert place in (await problem(answer, 400, "INVALID_REQUEST"))["detail"]
 
 
 async def check_it_goes_on(client: Client) -> None:
@@ -124,34 +116,26 @@ async def check_it_goes_on(client: Client) -> None:
 @pytest.mark.parametrize(
     "value", [":", '":"', '\\":', '\\\\":"', "\\", '"', '","value":"', "\\u0022:", '{"a": "b"}' * 9]
 )
-def test_structure_within_a_text_is_text(value: str) -> None:
+async def test_structure_within_a_text_is_text(value: str, alone: WorldGateway) -> None:
     """Post texts that look like members, as value, key and header: no member is found twice."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     record = {"value": value, "key": value, "headers": [{"key": value, "value": value}]}
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json={"records": [record]})
-            assert answer.status == 200, await answer.text()
-            found = (await (await client.get("/fetch")).json())["records"]
-            assert {name: found[0][name] for name in record} == record
-
-    run(test())
+    async with serving(alone) as client:
+        answer = await client.post("/v1/records", json={"records": [record]})
+        assert answer.status == 200, await answer.text()
+        found = (await (await client.get("/fetch")).json())["records"]
+        assert {name: found[0][name] for name in record} == record
 
 
-def test_no_such_acks() -> None:
+async def test_no_such_acks(alone: WorldGateway) -> None:
     """Ask for acks that there are not: Kafka's own error, nothing is written."""
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            for acks in (2, -2, "1", "ALL", "", 10**400, 2**64):
-                answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
-                body = await problem(answer, 400, "INVALID_REQUIRED_ACKS")
-                assert (body["error_code"], body["outcome"]) == (21, "not_written")
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(alone) as client:
+        for acks in (2, -2, "1", "ALL", "", 10**400, 2**64):
+            answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
+            body = await problem(answer, 400, "INVALID_REQUIRED_ACKS")
+            assert (body["error_code"], body["outcome"]) == (21, "not_written")
+        await check_it_goes_on(client)
 
 
 @pytest.mark.parametrize(
@@ -167,9 +151,8 @@ def test_no_such_acks() -> None:
         "nonsense",
     ],
 )
-def test_only_json_is_taken(kind: str | None) -> None:
+async def test_only_json_is_taken(kind: str | None, alone: WorldGateway) -> None:
     """Post JSON under another name: 415 says what to send."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     sent = (
         b"POST /produce HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 29\r\n"
         + (b"" if kind is None else f"Content-Type: {kind}\r\n".encode())
@@ -178,17 +161,14 @@ def test_only_json_is_taken(kind: str | None) -> None:
         + b"}"
     )
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 415 ")
-            assert b"\r\nAccept: application/json" in head
-            found = json.loads(body)
-            assert "Content-Type: application/json" in found["detail"]
-            assert found["outcome"] == "not_written"
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(alone) as client:
+        head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 415 ")
+        assert b"\r\nAccept: application/json" in head
+        found = json.loads(body)
+        assert "Content-Type: application/json" in found["detail"]
+        assert found["outcome"] == "not_written"
+        await check_it_goes_on(client)
 
 
 @pytest.mark.parametrize(
@@ -199,45 +179,39 @@ def test_only_json_is_taken(kind: str | None) -> None:
         ("deflate", True),
     ],
 )
-def test_packed_bodies_are_refused_unread(encoding: str, automatic: bool) -> None:
+async def test_packed_bodies_are_refused_unread(
+    encoding: str, automatic: bool, alone: WorldGateway
+) -> None:
     """Post a bomb with each encoding, whether or not aiohttp would unpack it: 415, not written."""
     plain = RECORD + b"}" + b" " * 10_000_000
     bomb = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
-    gateway = WorldGateway(cluster(("n1",), 1))
 
-    async def test() -> None:
-        async with serving(gateway, auto_decompress=automatic) as client:
-            headers = {**JSON, "Content-Encoding": encoding}
-            async with ClientSession() as session:
-                url = client.make_url("/v1/records")
-                answer = await session.post(url, data=BytesIO(bomb), headers=headers)
-                body = await problem(answer, 415, "INVALID_REQUEST")
-                assert "without Content-Encoding" in body["detail"]
-                assert body["outcome"] == "not_written"
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(alone, auto_decompress=automatic) as client:
+        headers = {**JSON, "Content-Encoding": encoding}
+        async with ClientSession() as session:
+            url = client.make_url("/v1/records")
+            answer = await session.post(url, data=BytesIO(bomb), headers=headers)
+            body = await problem(answer, 415, "INVALID_REQUEST")
+            assert "without Content-Encoding" in body["detail"]
+            assert body["outcome"] == "not_written"
+        await check_it_goes_on(client)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
+async def test_a_body_that_is_too_large_is_refused(chunked: bool, alone: WorldGateway) -> None:
     """Post one byte more than a body may have, announced and not: 413, not written."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     body = RECORD + b"}" + b" " * (1000 - len(RECORD))
     assert len(body) == 1001
 
-    async def test() -> None:
-        async with serving(gateway, body_bytes_max=1000) as client:
-            answer = await client.post(
-                "/v1/records", data=BytesIO(body), headers=JSON, chunked=chunked or None
-            )
-            found = await problem(answer, 413, "MESSAGE_TOO_LARGE")
-            assert found["outcome"] == "not_written"
-            whole = BytesIO(body[:1000])
-            answer = await client.post("/v1/records", data=whole, headers=JSON)
-            assert (await answer.json())["base_offset"] == 0
-
-    run(test())
+    async with serving(alone, body_bytes_max=1000) as client:
+        answer = await client.post(
+            "/v1/records", data=BytesIO(body), headers=JSON, chunked=chunked or None
+        )
+        found = await problem(answer, 413, "MESSAGE_TOO_LARGE")
+        assert found["outcome"] == "not_written"
+        whole = BytesIO(body[:1000])
+        answer = await client.post("/v1/records", data=whole, headers=JSON)
+        assert (await answer.json())["base_offset"] == 0
 
 
 @pytest.mark.parametrize(
@@ -250,40 +224,34 @@ def test_a_body_that_is_too_large_is_refused(chunked: bool) -> None:
         (b"Content-Length: 99999999999999999999\r\n\r\n", b"4"),
     ],
 )
-def test_garbled_framing_is_refused(body: bytes, status: bytes) -> None:
+async def test_garbled_framing_is_refused(body: bytes, status: bytes, alone: WorldGateway) -> None:
     """Post bodies whose length is a lie: an error, nothing written, the server goes on."""
-    gateway = WorldGateway(cluster(("n1",), 1))
     sent = b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + body
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await raw(client, sent)
-            assert answer.startswith((b"HTTP/1.1 " + status, b"HTTP/1.0 " + status))
-            assert b"Traceback" not in answer
-            assert gateway.node.log.leo == 0
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(alone) as client:
+        answer = await raw(client, sent)
+        assert answer.startswith((b"HTTP/1.1 " + status, b"HTTP/1.0 " + status))
+        assert b"Traceback" not in answer
+        assert alone.node.log.leo == 0
+        await check_it_goes_on(client)
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_body_that_does_not_come_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, alone: WorldGateway
+) -> None:
     """Announce a body and send half of it: 408 after a while, not written, connection closed."""
     monkeypatch.setattr(asking, "BODY_S", 0.05)
-    gateway = WorldGateway(cluster(("n1",), 1))
     sent = (
         b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\nContent-Length: 100\r\n\r\n" + RECORD
     )
 
-    async def test() -> None:
-        async with serving(gateway, lingering_time=0) as client:
-            head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
-            assert head.startswith(b"HTTP/1.1 408 ")
-            found = json.loads(body)
-            assert (found["status"], found["outcome"]) == (408, "not_written")
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(alone, lingering_time=0) as client:
+        head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 408 ")
+        found = json.loads(body)
+        assert (found["status"], found["outcome"]) == (408, "not_written")
+        await check_it_goes_on(client)
 
 
 TARGETS = [
@@ -298,36 +266,30 @@ TARGETS = [
 ]
 
 
-def test_strange_paths_lead_nowhere() -> None:
+async def test_strange_paths_lead_nowhere() -> None:
     """Ask for paths that are no paths: 4xx, and no control character comes back in a header."""
 
-    async def test() -> None:
-        async with serving(WorldGateway(cluster(("n1",), 1))) as client:
-            for target in TARGETS:
-                sent = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-                head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
-                assert head[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 400", b"HTTP/1.0 400"), target
-                assert b"X-Evil" not in head
-                assert b"Traceback" not in body
-                if b"404" in head[:12]:
-                    assert json.loads(body)["error"] == "INVALID_REQUEST"
-            await check_it_goes_on(client)
-
-    run(test())
+    async with serving(WorldGateway(cluster(("n1",), 1))) as client:
+        for target in TARGETS:
+            sent = b"GET " + target + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+            head, _, body = (await raw(client, sent)).partition(b"\r\n\r\n")
+            assert head[:12] in (b"HTTP/1.1 404", b"HTTP/1.1 400", b"HTTP/1.0 400"), target
+            assert b"X-Evil" not in head
+            assert b"Traceback" not in body
+            if b"404" in head[:12]:
+                assert json.loads(body)["error"] == "INVALID_REQUEST"
+        await check_it_goes_on(client)
 
 
-def test_a_redirect_stays_on_the_path_that_was_asked_for() -> None:
+async def test_a_redirect_stays_on_the_path_that_was_asked_for() -> None:
     """Ask a follower for a redirect by an absolute target elsewhere: Location is the leader."""
     gateway = WorldGateway(cluster(), "n2")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            sent = (
-                b"GET http://evil.example/fetch?offset=%30&redirect=1 HTTP/1.1\r\n"
-                b"Host: evil.example\r\nConnection: close\r\n\r\n"
-            )
-            head = (await raw(client, sent)).partition(b"\r\n\r\n")[0]
-            assert head.startswith(b"HTTP/1.1 307 ")
-            assert b"\r\nLocation: http://n1.invalid:8080/fetch?offset=%30&redirect=1" in head
-
-    run(test())
+    async with serving(gateway) as client:
+        sent = (
+            b"GET http://evil.example/fetch?offset=%30&redirect=1 HTTP/1.1\r\n"
+            b"Host: evil.example\r\nConnection: close\r\n\r\n"
+        )
+        head = (await raw(client, sent)).partition(b"\r\n\r\n")[0]
+        assert head.startswith(b"HTTP/1.1 307 ")
+        assert b"\r\nLocation: http://n1.invalid:8080/fetch?offset=%30&redirect=1" in head

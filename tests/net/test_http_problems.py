@@ -11,7 +11,7 @@ from aiohttp import WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 from structlog.testing import capture_logs
 
-from tests.net.http_tools import ScriptedGateway, problem, records_of, run, serving, url
+from tests.net.http_tools import ScriptedGateway, problem, records_of, serving, url
 from yak_core.contract.messages import (
     DescribeRequest,
     DescribeResponse,
@@ -67,159 +67,135 @@ def test_every_code_has_a_status() -> None:
     list(itertools.product(REFUSALS, (Outcome.NOT_WRITTEN, Outcome.UNKNOWN))),
     ids=str,
 )
-def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Outcome) -> None:
+async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Outcome) -> None:
     """Let the node give each code with each outcome: status, name, outcome, and when to retry."""
     unknown = outcome is Outcome.UNKNOWN
     status = KINDS[code].status
     if code is ErrorCode.NOT_LEADER_OR_FOLLOWER and unknown:
         status = 503
 
-    async def test() -> None:
-        async with serving(saying(error=code, outcome=outcome)) as client:
-            answer = await client.post(
-                "/v1/records?redirect=1", json=records_of("a"), allow_redirects=False
-            )
-            if status == 421:
-                assert answer.status == 307
-                answer = await client.post("/v1/records", json=records_of("a"))
-            body = await problem(answer, status, code.name)
-            assert body["error_code"] == code
-            assert body["retriable"] == (code in RETRIABLE)
-            assert body["outcome"] == ("unknown" if unknown else "not_written")
-            assert ("may or may not be in the log" in body["detail"]) == unknown
-            assert body["leader"] == {"id": "n2", "url": url("n2")}
-            assert (body["leader_epoch"], body["high_watermark"]) == (3, 5)
-            assert ("Retry-After" in answer.headers) == (status in (429, 503) and not unknown)
-
-    run(test())
+    async with serving(saying(error=code, outcome=outcome)) as client:
+        answer = await client.post(
+            "/v1/records?redirect=1", json=records_of("a"), allow_redirects=False
+        )
+        if status == 421:
+            assert answer.status == 307
+            answer = await client.post("/v1/records", json=records_of("a"))
+        body = await problem(answer, status, code.name)
+        assert body["error_code"] == code
+        assert body["retriable"] == (code in RETRIABLE)
+        assert body["outcome"] == ("unknown" if unknown else "not_written")
+        assert ("may or may not be in the log" in body["detail"]) == unknown
+        assert body["leader"] == {"id": "n2", "url": url("n2")}
+        assert (body["leader_epoch"], body["high_watermark"]) == (3, 5)
+        assert ("Retry-After" in answer.headers) == (status in (429, 503) and not unknown)
 
 
 @pytest.mark.parametrize("code", REFUSALS, ids=str)
-def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
+async def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
     """Let the node give each code to a fetch and to a look-up: the same status, and no outcome."""
 
-    async def test() -> None:
-        async with serving(saying(error=code, detail="so it is")) as client:
-            for offset in ("3", "latest"):
-                answer = await client.get(f"/v1/records?offset={offset}")
-                body = await problem(answer, KINDS[code].status, code.name)
-                assert "outcome" not in body
-                assert body["leader_epoch"] == 3
-                assert ("high_watermark" in body) == (offset == "3")
-
-    run(test())
+    async with serving(saying(error=code, detail="so it is")) as client:
+        for offset in ("3", "latest"):
+            answer = await client.get(f"/v1/records?offset={offset}")
+            body = await problem(answer, KINDS[code].status, code.name)
+            assert "outcome" not in body
+            assert body["leader_epoch"] == 3
+            assert ("high_watermark" in body) == (offset == "3")
 
 
-def test_a_duplicate_is_a_success_at_its_first_place() -> None:
+async def test_a_duplicate_is_a_success_at_its_first_place() -> None:
     """Let the node call a batch a duplicate: 200 with the offset that it has."""
     gateway = saying(error=ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json=records_of("a", "b"))
-            assert answer.status == 200
-            assert await answer.json() == {"base_offset": 4, "count": 2, "epoch": 2, "hw": 5}
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", json=records_of("a", "b"))
+        assert answer.status == 200
+        assert await answer.json() == {"base_offset": 4, "count": 2, "epoch": 2, "hw": 5}
 
 
-def test_nobody_is_sent_in_circles() -> None:
+async def test_nobody_is_sent_in_circles() -> None:
     """Name the broker itself, or one without a URL, as the leader: 503, or 421 without Location."""
 
-    async def test() -> None:
-        gateway = saying(
-            error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n1"
-        )
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
-            body = await problem(answer, 503, "NOT_LEADER_OR_FOLLOWER")
-            assert body["leader"] == {"id": "n1", "url": url("n1")}
-        gateway = saying(
-            error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n9"
-        )
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
-            body = await problem(answer, 421, "NOT_LEADER_OR_FOLLOWER")
-            assert body["leader"] == {"id": "n9", "url": None}
-
-    run(test())
+    gateway = saying(
+        error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n1"
+    )
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
+        body = await problem(answer, 503, "NOT_LEADER_OR_FOLLOWER")
+        assert body["leader"] == {"id": "n1", "url": url("n1")}
+    gateway = saying(
+        error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n9"
+    )
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
+        body = await problem(answer, 421, "NOT_LEADER_OR_FOLLOWER")
+        assert body["leader"] == {"id": "n9", "url": None}
 
 
 @pytest.mark.parametrize("sent", [False, True])
-def test_a_broker_that_is_gone_says_what_became_of_the_request(sent: bool) -> None:
+async def test_a_broker_that_is_gone_says_what_became_of_the_request(sent: bool) -> None:
     """Lose the broker before and after the request reached it: not written, and unknown."""
     gateway = ScriptedGateway(lambda _: Gone(sent))
     gateway.phase = Phase.STOPPING
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json=records_of("a"))
-            body = await problem(answer, 503, "NETWORK_EXCEPTION")
-            assert body["outcome"] == ("unknown" if sent else "not_written")
-            assert ("Retry-After" in answer.headers) == (not sent)
-            assert "the broker is stopping" in body["detail"]
-            body = await problem(await client.get("/fetch"), 503, "NETWORK_EXCEPTION")
-            assert "outcome" not in body
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", json=records_of("a"))
+        body = await problem(answer, 503, "NETWORK_EXCEPTION")
+        assert body["outcome"] == ("unknown" if sent else "not_written")
+        assert ("Retry-After" in answer.headers) == (not sent)
+        assert "the broker is stopping" in body["detail"]
+        body = await problem(await client.get("/fetch"), 503, "NETWORK_EXCEPTION")
+        assert "outcome" not in body
 
 
-def test_a_bug_is_logged_and_not_shown() -> None:
+async def test_a_bug_is_logged_and_not_shown() -> None:
     """Let the gateway fail: 500 without a word of why, unknown for a produce, and it is logged."""
     gateway = ScriptedGateway(lambda _: RuntimeError("the secret"))
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            with capture_logs() as logs:
-                answer = await client.post("/v1/records", json=records_of("a"))
-                body = await problem(answer, 500, "UNKNOWN_SERVER_ERROR")
-                assert body["error_code"] == -1
-                assert body["outcome"] == "unknown"
-                assert "secret" not in await answer.text()
-                assert "RuntimeError" not in await answer.text()
-                body = await problem(await client.get("/fetch"), 500, "UNKNOWN_SERVER_ERROR")
-                assert "outcome" not in body
-                await problem(await client.get("/health"), 500, "UNKNOWN_SERVER_ERROR")
-            assert [(entry["method"], entry["path"]) for entry in logs] == [
-                ("POST", "'/v1/records'"),
-                ("GET", "'/fetch'"),
-                ("GET", "'/health'"),
-            ]
-
-    run(test())
+    async with serving(gateway) as client:
+        with capture_logs() as logs:
+            answer = await client.post("/v1/records", json=records_of("a"))
+            body = await problem(answer, 500, "UNKNOWN_SERVER_ERROR")
+            assert body["error_code"] == -1
+            assert body["outcome"] == "unknown"
+            assert "secret" not in await answer.text()
+            assert "RuntimeError" not in await answer.text()
+            body = await problem(await client.get("/fetch"), 500, "UNKNOWN_SERVER_ERROR")
+            assert "outcome" not in body
+            await problem(await client.get("/health"), 500, "UNKNOWN_SERVER_ERROR")
+        assert [(entry["method"], entry["path"]) for entry in logs] == [
+            ("POST", "'/v1/records'"),
+            ("GET", "'/fetch'"),
+            ("GET", "'/health'"),
+        ]
 
 
-def test_an_answer_to_another_question_is_a_bug() -> None:
+async def test_an_answer_to_another_question_is_a_bug() -> None:
     """Answer a fetch with a description: 500, and nothing of it is shown."""
     description = DescribeResponse(0, "n1", "leader", "n1", Epoch(1), 1, (), (), 0, 0, 0, ())
 
-    async def test() -> None:
-        async with serving(ScriptedGateway(lambda _: description)) as client:
-            with capture_logs() as logs:
-                await problem(await client.get("/fetch"), 500, "UNKNOWN_SERVER_ERROR")
-            assert len(logs) == 1
-
-    run(test())
+    async with serving(ScriptedGateway(lambda _: description)) as client:
+        with capture_logs() as logs:
+            await problem(await client.get("/fetch"), 500, "UNKNOWN_SERVER_ERROR")
+        assert len(logs) == 1
 
 
-def test_what_aiohttp_refuses_is_a_problem_too() -> None:
+async def test_what_aiohttp_refuses_is_a_problem_too() -> None:
     """Ask for a path, then with a method, that there is not: 404 and 405, with what there is."""
 
-    async def test() -> None:
-        async with serving(saying()) as client:
-            body = await problem(await client.get("/v1/nothing"), 404, "INVALID_REQUEST")
-            assert "GET / lists them" in body["detail"]
-            answer = await client.delete("/v1/records")
-            body = await problem(answer, 405, "INVALID_REQUEST")
-            assert answer.headers["Allow"] == "GET,HEAD,POST"
-            assert "outcome" not in body
-            for method in ("OPTIONS", "TRACE", "PATCH"):
-                await problem(await client.request(method, "/fetch"), 405, "INVALID_REQUEST")
-
-    run(test())
+    async with serving(saying()) as client:
+        body = await problem(await client.get("/v1/nothing"), 404, "INVALID_REQUEST")
+        assert "GET / lists them" in body["detail"]
+        answer = await client.delete("/v1/records")
+        body = await problem(answer, 405, "INVALID_REQUEST")
+        assert answer.headers["Allow"] == "GET,HEAD,POST"
+        assert "outcome" not in body
+        for method in ("OPTIONS", "TRACE", "PATCH"):
+            await problem(await client.request(method, "/fetch"), 405, "INVALID_REQUEST")
 
 
-def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
+async def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
     """Fail in a WebSocket: it is logged, and the connection ends without a word of HTTP."""
 
     async def fail(request: web.Request) -> web.WebSocketResponse:
@@ -227,31 +203,25 @@ def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
         await socket.prepare(request)
         raise RuntimeError("the secret")
 
-    async def test() -> None:
-        app = web.Application(middlewares=middlewares())
-        app.router.add_get("/ws", fail)
-        async with TestClient(TestServer(app, host="127.0.0.1")) as client:
-            with capture_logs() as logs:
-                async with client.ws_connect("/ws") as socket:
-                    assert (await socket.receive()).type is WSMsgType.CLOSED
-            assert [entry["path"] for entry in logs] == ["'/ws'"]
-
-    run(test())
+    app = web.Application(middlewares=middlewares())
+    app.router.add_get("/ws", fail)
+    async with TestClient(TestServer(app, host="127.0.0.1")) as client:
+        with capture_logs() as logs:
+            async with client.ws_connect("/ws") as socket:
+                assert (await socket.receive()).type is WSMsgType.CLOSED
+        assert [entry["path"] for entry in logs] == ["'/ws'"]
 
 
-def test_requests_reach_the_node_as_they_were_meant() -> None:
+async def test_requests_reach_the_node_as_they_were_meant() -> None:
     """Post and fetch with every option: the node is asked exactly that."""
     gateway = saying()
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            await client.post("/v1/records", json={**records_of("a"), "acks": 1, "timeout_ms": 7})
-            await client.post("/v1/records", json=records_of("a"))
-            await client.get("/v1/records?offset=9&max_bytes=10&wait_ms=11")
-            await client.get("/v1/records?offset=latest")
-            await client.get("/v1/cluster")
-
-    run(test())
+    async with serving(gateway) as client:
+        await client.post("/v1/records", json={**records_of("a"), "acks": 1, "timeout_ms": 7})
+        await client.post("/v1/records", json=records_of("a"))
+        await client.get("/v1/records?offset=9&max_bytes=10&wait_ms=11")
+        await client.get("/v1/records?offset=latest")
+        await client.get("/v1/cluster")
     first, second, fetch, listing, latest, describe = gateway.asked
     assert isinstance(first, ProduceRequest)
     assert (first.acks, first.timeout_us, first.leader_epoch) == (1, 7_000, -1)

@@ -19,7 +19,6 @@ from tests.net.http_tools import (
     isr,
     problem,
     records_of,
-    run,
     serving,
     url,
 )
@@ -31,9 +30,8 @@ FULL = 1000 - 61 - 9
 """Length of the value that fills a batch of 1000 bytes, beside the rest of its record."""
 
 
-def test_records_are_written_as_one_batch() -> None:
+async def test_records_are_written_as_one_batch(gateway: WorldGateway) -> None:
     """Post records of every shape: the log has them, sealed, in one batch without a producer."""
-    gateway = WorldGateway(cluster())
     body: dict[str, Any] = {
         "records": [
             {"value": "a"},
@@ -48,17 +46,14 @@ def test_records_are_written_as_one_batch() -> None:
         "timeout_ms": 1000,
     }
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json=body)
-            assert answer.status == 200
-            assert answer.content_type == "application/json"
-            said = await answer.json()
-            assert said == {"base_offset": 0, "count": 3, "epoch": 1, "hw": 3}
-            again = await client.post("/produce", json=records_of("b"))
-            assert (await again.json())["base_offset"] == 3
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", json=body)
+        assert answer.status == 200
+        assert answer.content_type == "application/json"
+        said = await answer.json()
+        assert said == {"base_offset": 0, "count": 3, "epoch": 1, "hw": 3}
+        again = await client.post("/produce", json=records_of("b"))
+        assert (await again.json())["base_offset"] == 3
     batch, _ = gateway.world.nodes["n2"].disk.read(0, 4, 1 << 20)
     assert batch.producer_id == -1
     assert batch.crc != 0
@@ -72,52 +67,47 @@ def test_records_are_written_as_one_batch() -> None:
 @pytest.mark.parametrize(
     ("acks", "base", "epoch"), [("all", 0, 1), (-1, 0, 1), (1, 0, 1), (0, None, None)]
 )
-def test_each_acks_is_taken(acks: object, base: int | None, epoch: int | None) -> None:
+async def test_each_acks_is_taken(
+    acks: object, base: int | None, epoch: int | None, gateway: WorldGateway
+) -> None:
     """Post with each acks: the offset is known, except where nothing was waited for."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
-            assert answer.status == 200
-            said = await answer.json()
-            assert (said["base_offset"], said["epoch"], said["count"]) == (base, epoch, 1)
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
+        assert answer.status == 200
+        said = await answer.json()
+        assert (said["base_offset"], said["epoch"], said["count"]) == (base, epoch, 1)
     gateway.move(SECOND)
     assert gateway.node.hw == 1
 
 
-def test_a_follower_names_the_leader() -> None:
+async def test_a_follower_names_the_leader() -> None:
     """Post to a follower: 421 with the leader, not written; 307 there if a redirect was asked."""
     gateway = WorldGateway(cluster(), "n2")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json=records_of("a"))
-            body = await problem(answer, 421, "NOT_LEADER_OR_FOLLOWER")
-            assert body["error_code"] == 6
-            assert body["leader"] == {"id": "n1", "url": url("n1")}
-            assert body["leader_epoch"] == 1
-            assert body["high_watermark"] == 0
-            assert body["outcome"] == "not_written"
-            assert body["retriable"] is True
-            assert url("n1") in body["detail"]
-            assert "Retry-After" not in answer.headers
-            moved = await client.post(
-                "/produce?redirect=1", json=records_of("a"), allow_redirects=False
-            )
-            assert moved.status == 307
-            assert moved.headers["Location"] == f"{url('n1')}/produce?redirect=1"
-            stays = await client.post("/v1/records?redirect=0", json=records_of("a"))
-            await problem(stays, 421, "NOT_LEADER_OR_FOLLOWER")
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", json=records_of("a"))
+        body = await problem(answer, 421, "NOT_LEADER_OR_FOLLOWER")
+        assert body["error_code"] == 6
+        assert body["leader"] == {"id": "n1", "url": url("n1")}
+        assert body["leader_epoch"] == 1
+        assert body["high_watermark"] == 0
+        assert body["outcome"] == "not_written"
+        assert body["retriable"] is True
+        assert url("n1") in body["detail"]
+        assert "Retry-After" not in answer.headers
+        moved = await client.post(
+            "/produce?redirect=1", json=records_of("a"), allow_redirects=False
+        )
+        assert moved.status == 307
+        assert moved.headers["Location"] == f"{url('n1')}/produce?redirect=1"
+        stays = await client.post("/v1/records?redirect=0", json=records_of("a"))
+        await problem(stays, 421, "NOT_LEADER_OR_FOLLOWER")
     gateway.move(SECOND)
     assert gateway.node.log.leo == 0
 
 
-def test_without_a_leader_it_says_when_to_come_back() -> None:
+async def test_without_a_leader_it_says_when_to_come_back() -> None:
     """Post to a broker that cannot reach the store at its start: 503, Retry-After, no leader."""
     world = cluster()
     world.crash("n2")
@@ -125,70 +115,60 @@ def test_without_a_leader_it_says_when_to_come_back() -> None:
     world.start("n2")
     gateway = WorldGateway(world, "n2")
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
-            body = await problem(answer, 503, "NOT_LEADER_OR_FOLLOWER")
-            assert body["leader"] is None
-            assert body["outcome"] == "not_written"
-            assert answer.headers["Retry-After"] == "1"
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
+        body = await problem(answer, 503, "NOT_LEADER_OR_FOLLOWER")
+        assert body["leader"] is None
+        assert body["outcome"] == "not_written"
+        assert answer.headers["Retry-After"] == "1"
 
 
-def test_too_few_replicas_after_the_append_and_before_it() -> None:
+async def test_too_few_replicas_after_the_append_and_before_it() -> None:
     """Post as the last one in the ISR: unknown once it is alone; from then on not written."""
     world = cluster()
     world.crash("n2")
     world.crash("n3")
     gateway = WorldGateway(world)
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            posted = asyncio.create_task(client.post("/v1/records", json=records_of("a")))
-            await gateway.waits.wait()
-            gateway.move(20 * SECOND, lambda: isr(world) == ("n1",))
-            answer = await posted
-            body = await problem(answer, 503, "NOT_ENOUGH_REPLICAS_AFTER_APPEND")
-            assert body["outcome"] == "unknown"
-            assert "Retry-After" not in answer.headers
-            answer = await client.post("/v1/records", json=records_of("b"))
-            body = await problem(answer, 503, "NOT_ENOUGH_REPLICAS")
-            assert body["outcome"] == "not_written"
-            assert body["retriable"] is True
-            assert "1 in sync, 2 needed" in body["detail"]
-            assert answer.headers["Retry-After"] == "1"
-
-    run(test())
+    async with serving(gateway) as client:
+        posted = asyncio.create_task(client.post("/v1/records", json=records_of("a")))
+        await gateway.waits.wait()
+        gateway.move(20 * SECOND, lambda: isr(world) == ("n1",))
+        answer = await posted
+        body = await problem(answer, 503, "NOT_ENOUGH_REPLICAS_AFTER_APPEND")
+        assert body["outcome"] == "unknown"
+        assert "Retry-After" not in answer.headers
+        answer = await client.post("/v1/records", json=records_of("b"))
+        body = await problem(answer, 503, "NOT_ENOUGH_REPLICAS")
+        assert body["outcome"] == "not_written"
+        assert body["retriable"] is True
+        assert "1 in sync, 2 needed" in body["detail"]
+        assert answer.headers["Retry-After"] == "1"
     assert gateway.node.log.leo == 1
 
 
-def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly() -> None:
+async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: WorldGateway) -> None:
     """Post while nobody acknowledges: 504, unknown, no Retry-After; the record commits later."""
-    gateway = WorldGateway(cluster())
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            body = {**records_of("a"), "timeout_ms": 100}
-            posted = asyncio.create_task(client.post("/v1/records", json=body))
-            await gateway.waits.wait()
-            gateway.move(SECOND // 5)
-            answer = await posted
-            said = await problem(answer, 504, "REQUEST_TIMED_OUT")
-            assert said["outcome"] == "unknown"
-            assert "may or may not be in the log" in said["detail"]
-            assert "Retry-After" not in answer.headers
-
-    run(test())
+    async with serving(gateway) as client:
+        body = {**records_of("a"), "timeout_ms": 100}
+        posted = asyncio.create_task(client.post("/v1/records", json=body))
+        await gateway.waits.wait()
+        gateway.move(SECOND // 5)
+        answer = await posted
+        said = await problem(answer, 504, "REQUEST_TIMED_OUT")
+        assert said["outcome"] == "unknown"
+        assert "may or may not be in the log" in said["detail"]
+        assert "Retry-After" not in answer.headers
     world.held.clear()
     gateway.move(SECOND)
     assert gateway.node.hw == 1
 
 
-def test_a_leader_that_stops_leaves_what_waits_unknown() -> None:
+async def test_a_leader_that_stops_leaves_what_waits_unknown() -> None:
     """Ask the leader to stop, or crash it, while a record waits: 503 and unknown, never 421."""
     for crash in (False, True):
         gateway = WorldGateway(cluster())
@@ -196,7 +176,7 @@ def test_a_leader_that_stops_leaves_what_waits_unknown() -> None:
         for peer in ("n2", "n3"):
             world.held["n1", peer] = None
         error = "NETWORK_EXCEPTION" if crash else "NOT_LEADER_OR_FOLLOWER"
-        run(_stopped_while_waiting(gateway, crash, error))
+        await _stopped_while_waiting(gateway, crash, error)
 
 
 async def _stopped_while_waiting(gateway: WorldGateway, crash: bool, error: str) -> None:
@@ -215,86 +195,66 @@ async def _stopped_while_waiting(gateway: WorldGateway, crash: bool, error: str)
         assert "Retry-After" not in answer.headers
 
 
-def test_a_broker_that_has_not_begun_wrote_nothing() -> None:
+async def test_a_broker_that_has_not_begun_wrote_nothing(gateway: WorldGateway) -> None:
     """Post to a process whose node is down: 503, not written, come back."""
-    gateway = WorldGateway(cluster())
     gateway.world.crash("n1")
     gateway.phase = Phase.STARTING
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            answer = await client.post("/v1/records", json=records_of("a"))
-            body = await problem(answer, 503, "NETWORK_EXCEPTION")
-            assert body["outcome"] == "not_written"
-            assert "the broker is starting" in body["detail"]
-            assert answer.headers["Retry-After"] == "1"
-
-    run(test())
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", json=records_of("a"))
+        body = await problem(answer, 503, "NETWORK_EXCEPTION")
+        assert body["outcome"] == "not_written"
+        assert "the broker is starting" in body["detail"]
+        assert answer.headers["Retry-After"] == "1"
 
 
 @pytest.mark.parametrize("length", [FULL, FULL + 1])
-def test_the_limit_of_a_batch_is_exact(length: int) -> None:
+async def test_the_limit_of_a_batch_is_exact(length: int, gateway: WorldGateway) -> None:
     """Post a record that fills a batch of 1000 bytes, then one byte more: 200, then 413."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway, batch_bytes_max=1000) as client:
-            answer = await client.post("/v1/records", json=records_of("x" * length))
-            if length == FULL:
-                assert answer.status == 200, await answer.text()
-                return
-            body = await problem(answer, 413, "MESSAGE_TOO_LARGE")
-            assert body["outcome"] == "not_written"
-            assert "at most 1000 bytes" in body["detail"]
-
-    run(test())
+    async with serving(gateway, batch_bytes_max=1000) as client:
+        answer = await client.post("/v1/records", json=records_of("x" * length))
+        if length == FULL:
+            assert answer.status == 200, await answer.text()
+            return
+        body = await problem(answer, 413, "MESSAGE_TOO_LARGE")
+        assert body["outcome"] == "not_written"
+        assert "at most 1000 bytes" in body["detail"]
 
 
-def test_records_that_do_not_fit_together_are_refused_together() -> None:
+async def test_records_that_do_not_fit_together_are_refused_together(gateway: WorldGateway) -> None:
     """Post more than a batch holds: 413 names the record, and none is written."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway, batch_bytes_max=1000) as client:
-            answer = await client.post("/v1/records", json=records_of(*["x" * 400] * 3))
-            body = await problem(answer, 413, "MESSAGE_TOO_LARGE")
-            assert "record 2 of 3" in body["detail"]
-
-    run(test())
+    async with serving(gateway, batch_bytes_max=1000) as client:
+        answer = await client.post("/v1/records", json=records_of(*["x" * 400] * 3))
+        body = await problem(answer, 413, "MESSAGE_TOO_LARGE")
+        assert "record 2 of 3" in body["detail"]
     assert gateway.node.log.leo == 0
 
 
-def test_the_node_has_the_last_word_on_size() -> None:
+async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None:
     """Let the endpoint take more than the node: the node's own 413 comes back."""
-    gateway = WorldGateway(cluster())
 
-    async def test() -> None:
-        async with serving(gateway, batch_bytes_max=4 << 20) as client:
-            body = BytesIO(json.dumps(records_of("x" * (1 << 20))).encode())
-            answer = await client.post("/v1/records", data=body, headers=JSON)
-            said = await problem(answer, 413, "MESSAGE_TOO_LARGE")
-            assert said["outcome"] == "not_written"
-            assert "at most 1048576 are taken" in said["detail"]
-
-    run(test())
+    async with serving(gateway, batch_bytes_max=4 << 20) as client:
+        body = BytesIO(json.dumps(records_of("x" * (1 << 20))).encode())
+        answer = await client.post("/v1/records", data=body, headers=JSON)
+        said = await problem(answer, 413, "MESSAGE_TOO_LARGE")
+        assert said["outcome"] == "not_written"
+        assert "at most 1048576 are taken" in said["detail"]
 
 
-def test_whoever_goes_away_is_not_waited_for() -> None:
+async def test_whoever_goes_away_is_not_waited_for(gateway: WorldGateway) -> None:
     """Close the connection of a produce that waits: the call is cancelled, the record stays."""
-    gateway = WorldGateway(cluster())
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None
 
-    async def test() -> None:
-        async with serving(gateway) as client:
-            posted = asyncio.create_task(client.post("/v1/records", json=records_of("a")))
-            await gateway.waits.wait()
-            posted.cancel()
-            await gateway.left.wait()
-            assert len(gateway.node.writers.awaiting_commit) == 0
-
-    run(test())
+    async with serving(gateway) as client:
+        posted = asyncio.create_task(client.post("/v1/records", json=records_of("a")))
+        await gateway.waits.wait()
+        posted.cancel()
+        await gateway.left.wait()
+        assert len(gateway.node.writers.awaiting_commit) == 0
     world.held.clear()
     gateway.move(SECOND)
     assert gateway.node.hw == 1

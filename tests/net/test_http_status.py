@@ -13,7 +13,6 @@ from tests.net.http_tools import (
     cluster,
     problem,
     records_of,
-    run,
     serving,
     url,
 )
@@ -33,10 +32,10 @@ async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("node", ["n1", "n2"])
-def test_brokers_that_serve_are_healthy(node: str) -> None:
+async def test_brokers_that_serve_are_healthy(node: str) -> None:
     """Ask the leader and a follower: 200, each with its role and its own view."""
     gateway = WorldGateway(cluster(), node)
-    assert run(health(gateway)) == (
+    assert await health(gateway) == (
         200,
         {
             "status": "ok",
@@ -60,49 +59,46 @@ def test_brokers_that_serve_are_healthy(node: str) -> None:
         (Phase.RUNNING, "", "degraded", "the broker has just stopped"),
     ],
 )
-def test_a_process_without_a_node_is_not_healthy(
-    phase: Phase, why: str, status: str, reason: str
+async def test_a_process_without_a_node_is_not_healthy(
+    phase: Phase, why: str, status: str, reason: str, gateway: WorldGateway
 ) -> None:
     """Ask in each phase without a node: 503, the rest is null."""
-    gateway = WorldGateway(cluster())
     gateway.world.crash("n1")
     gateway.phase, gateway.halted_because = phase, why
     unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
     expected = {"status": status, "node": "n1", **unknown, "reason": reason}
-    assert run(health(gateway)) == (503, expected)
+    assert await health(gateway) == (503, expected)
 
 
-def test_a_stopping_broker_is_not_healthy_but_knows_its_log() -> None:
+async def test_a_stopping_broker_is_not_healthy_but_knows_its_log(gateway: WorldGateway) -> None:
     """Ask between the request to stop and the end: 503, with the ends of the log."""
-    gateway = WorldGateway(cluster())
     gateway.phase = Phase.STOPPING
-    code, said = run(health(gateway))
+    code, said = await health(gateway)
     assert (code, said["status"], said["leo"]) == (503, "stopping", 0)
 
 
-def test_a_broker_that_has_not_registered_is_starting() -> None:
+async def test_a_broker_that_has_not_registered_is_starting() -> None:
     """Ask a node that cannot reach the store: 503, it knows neither leader nor ISR."""
     world = cluster()
     world.crash("n2")
     world.held["n2", STORE] = None
     world.start("n2")
-    code, said = run(health(WorldGateway(world, "n2")))
+    code, said = await health(WorldGateway(world, "n2"))
     assert (code, said["status"], said["leader"], said["isr"]) == (503, "starting", None, [])
 
 
-def test_a_broker_without_a_leader_is_degraded() -> None:
+async def test_a_broker_without_a_leader_is_degraded() -> None:
     """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
     gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
-    code, said = run(health(gateway))
+    code, said = await health(gateway)
     assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
     assert said["reason"] == "this broker knows of no leader"
 
 
-def test_a_leader_knows_how_far_the_others_are() -> None:
+async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:
     """Write at the leader and ask it: its own ends exactly, the others' logs, not their HW."""
-    gateway = WorldGateway(cluster())
 
     async def test() -> dict[str, Any]:
         async with serving(gateway) as client:
@@ -113,7 +109,7 @@ def test_a_leader_knows_how_far_the_others_are() -> None:
             return found
 
     row = {"role": "follower", "leo": 2, "hw": None, "up": None}
-    said = run(test())
+    said = await test()
     assert isinstance(said.pop("version"), int)
     assert said == {
         "cluster": "test",
@@ -130,43 +126,34 @@ def test_a_leader_knows_how_far_the_others_are() -> None:
     }
 
 
-def test_a_follower_knows_only_itself() -> None:
+async def test_a_follower_knows_only_itself() -> None:
     """Ask a follower: what it does not know is null."""
 
-    async def test() -> dict[str, Any]:
-        async with serving(WorldGateway(cluster(), "n2")) as client:
-            found: dict[str, Any] = await (await client.get("/v1/cluster")).json()
-            return found
-
-    rows = {row["id"]: row for row in run(test())["brokers"]}
+    async with serving(WorldGateway(cluster(), "n2")) as client:
+        found = await (await client.get("/v1/cluster")).json()
+    rows = {row["id"]: row for row in found["brokers"]}
     names = ("role", "leo", "hw", "up")
     assert [rows["n1"][name] for name in names] == ["leader", None, None, None]
     assert [rows["n2"][name] for name in names] == ["follower", 0, 0, True]
 
 
-def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
+async def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
     """Ask for the cluster without a node, and with a parameter: 503, then 400."""
 
-    async def test() -> None:
-        async with serving(ScriptedGateway(lambda _: Gone(sent=False))) as client:
-            await problem(await client.get("/v1/cluster"), 503, "NETWORK_EXCEPTION")
-            body = await problem(await client.get("/v1/cluster?a=1"), 400, "INVALID_REQUEST")
-            assert "there is no parameter 'a' here, nor any other" in body["detail"]
-
-    run(test())
+    async with serving(ScriptedGateway(lambda _: Gone(sent=False))) as client:
+        await problem(await client.get("/v1/cluster"), 503, "NETWORK_EXCEPTION")
+        body = await problem(await client.get("/v1/cluster?a=1"), 400, "INVALID_REQUEST")
+        assert "there is no parameter 'a' here, nor any other" in body["detail"]
 
 
-def test_the_index_lists_every_endpoint() -> None:
+async def test_the_index_lists_every_endpoint() -> None:
     """Read /: each route of the application is in it, and the examples name this broker."""
 
-    async def test() -> None:
-        async with serving(WorldGateway(cluster())) as client:
-            text = await (await client.get("/")).text()
-            assert f"curl {url('n1')}/v1/records" in text
-            for route in client.app.router.routes():
-                assert route.resource is not None
-                if route.method != "HEAD":
-                    words = f"{route.method} {route.resource.canonical} "
-                    assert words in " ".join(text.split()) + " "
-
-    run(test())
+    async with serving(WorldGateway(cluster())) as client:
+        text = await (await client.get("/")).text()
+        assert f"curl {url('n1')}/v1/records" in text
+        for route in client.app.router.routes():
+            assert route.resource is not None
+            if route.method != "HEAD":
+                words = f"{route.method} {route.resource.canonical} "
+                assert words in " ".join(text.split()) + " "

@@ -33,60 +33,51 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def test_frames_go_in_order_and_are_bounded() -> None:
+async def test_frames_go_in_order_and_are_bounded() -> None:
     """Goal: a full outbox refuses, one that is written from takes again, none overtakes."""
 
-    async def story() -> None:
-        outbox, reader = Outbox(bytes_max=10), Reader()
-        running = asyncio.create_task(outbox.run(reader))
-        assert [outbox.put(word * 4) for word in (b"a", b"b", b"c")] == [True, True, False]
-        await turns()
-        assert not outbox.put(b"cccc"), "the first is not written yet"
+    outbox, reader = Outbox(bytes_max=10), Reader()
+    running = asyncio.create_task(outbox.run(reader))
+    assert [outbox.put(word * 4) for word in (b"a", b"b", b"c")] == [True, True, False]
+    await turns()
+    assert not outbox.put(b"cccc"), "the first is not written yet"
+    reader.let.release()
+    await turns()
+    assert reader.taken == [b"aaaa"]
+    assert outbox.put(b"dddd")
+    for _ in range(2):
         reader.let.release()
-        await turns()
-        assert reader.taken == [b"aaaa"]
-        assert outbox.put(b"dddd")
-        for _ in range(2):
-            reader.let.release()
-        await turns()
-        assert reader.taken == [b"aaaa", b"bbbb", b"dddd"]
-        assert outbox.size == 0
-        outbox.close()
-        await running
-        assert not outbox.put(b"e")
-
-    asyncio.run(story())
+    await turns()
+    assert reader.taken == [b"aaaa", b"bbbb", b"dddd"]
+    assert outbox.size == 0
+    outbox.close()
+    await running
+    assert not outbox.put(b"e")
 
 
-def test_a_frame_larger_than_the_bound_goes_alone() -> None:
+async def test_a_frame_larger_than_the_bound_goes_alone() -> None:
     """Goal: no message is too large for ever."""
 
-    async def story() -> None:
-        outbox, reader = Outbox(bytes_max=10), Reader()
-        running = asyncio.create_task(outbox.run(reader))
-        assert outbox.put(b"x" * 100)
-        assert not outbox.put(b"y")
-        reader.let.release()
-        await turns()
-        assert outbox.put(b"y")
-        outbox.close()
-        await running
-
-    asyncio.run(story())
+    outbox, reader = Outbox(bytes_max=10), Reader()
+    running = asyncio.create_task(outbox.run(reader))
+    assert outbox.put(b"x" * 100)
+    assert not outbox.put(b"y")
+    reader.let.release()
+    await turns()
+    assert outbox.put(b"y")
+    outbox.close()
+    await running
 
 
-def test_a_broken_link_closes_it() -> None:
+async def test_a_broken_link_closes_it() -> None:
     """Goal: what sending raises is raised, and nothing is taken any more."""
 
-    async def story() -> None:
-        outbox, reader = Outbox(), Reader()
-        reader.broken = True
-        reader.let.release()
-        outbox.put(b"a")
-        outbox.put(b"b")
-        with pytest.raises(ConnectionResetError):
-            await outbox.run(reader)
-        assert not outbox.put(b"c")
-        assert outbox.size == 0
-
-    asyncio.run(story())
+    outbox, reader = Outbox(), Reader()
+    reader.broken = True
+    reader.let.release()
+    outbox.put(b"a")
+    outbox.put(b"b")
+    with pytest.raises(ConnectionResetError):
+        await outbox.run(reader)
+    assert not outbox.put(b"c")
+    assert outbox.size == 0

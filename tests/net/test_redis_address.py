@@ -80,19 +80,16 @@ def test_a_wrong_or_missing_password_is_unknown_and_not_shown(
         assert remarks == (problem,)
 
 
-def test_a_password_that_the_server_echoes_is_not_shown() -> None:
+async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
     """Method: old servers quote the arguments of a command that they do not know."""
 
-    async def main() -> None:
-        echo = f"-ERR unknown command 'AUTH', with args: {PASSWORD}\r\n".encode()
-        async with canned_server(echo) as where:
-            store = RedisStore(f"redis://:{CODED}@{where}", "c", LONG_US)
-            assert await store.call(Read()) == Unknown()
-            assert PASSWORD not in store.problem
-            assert "***" in store.problem
-            await store.close()
-
-    asyncio.run(main())
+    echo = f"-ERR unknown command 'AUTH', with args: {PASSWORD}\r\n".encode()
+    async with canned_server(echo) as where:
+        store = RedisStore(f"redis://:{CODED}@{where}", "c", LONG_US)
+        assert await store.call(Read()) == Unknown()
+        assert PASSWORD not in store.problem
+        assert "***" in store.problem
+        await store.close()
 
 
 @pytest.mark.parametrize(
@@ -127,46 +124,40 @@ def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> N
         error = error.__cause__ or error.__context__
 
 
-def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> None:
+async def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> None:
     url = addresses(guarded, f":{CODED}")[0]
 
-    async def main() -> None:
-        one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
-        beats = [
-            await store.call(RenewLease("db", BrokerEpoch(1), None))
-            for store in (one, other, other)
-        ]
-        counts = [beat.value.renewals_of("db") for beat in beats if isinstance(beat, StoreOk)]
-        assert counts == [1, 1, 2]
-        await one.close()
-        await other.close()
-
-    asyncio.run(main())
+    one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
+    beats = [
+        await store.call(RenewLease("db", BrokerEpoch(1), None))
+        for store in (one, other, other)
+    ]
+    counts = [beat.value.renewals_of("db") for beat in beats if isinstance(beat, StoreOk)]
+    assert counts == [1, 1, 2]
+    await one.close()
+    await other.close()
 
 
-def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_path: Path) -> None:
+async def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_path: Path) -> None:
     """Method: a proxy that ends the TLS, with a certificate that is known, and one that is not."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = [executable("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
     command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=yak", "-keyout", str(key)]
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", str(cert)]
-    subprocess.run(command, check=True, capture_output=True)
+    await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True)
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
 
-    async def main() -> None:
-        async with proxy_to(str(guarded.socket), context) as proxy:
-            url = proxy.url.replace("://", f"://:{CODED}@")
-            known = RedisStore(f"{url}?ssl_ca_certs={cert}", "c", LONG_US)
-            assert isinstance(await known.call(Read()), StoreOk), known.problem
-            await known.close()
-            stranger = RedisStore(url, "c", LONG_US)
-            assert await stranger.call(Read()) == Unknown()
-            assert "certificate" in stranger.problem.lower()
-            assert PASSWORD not in stranger.problem
-            await stranger.close()
-
-    asyncio.run(main())
+    async with proxy_to(str(guarded.socket), context) as proxy:
+        url = proxy.url.replace("://", f"://:{CODED}@")
+        known = RedisStore(f"{url}?ssl_ca_certs={cert}", "c", LONG_US)
+        assert isinstance(await known.call(Read()), StoreOk), known.problem
+        await known.close()
+        stranger = RedisStore(url, "c", LONG_US)
+        assert await stranger.call(Read()) == Unknown()
+        assert "certificate" in stranger.problem.lower()
+        assert PASSWORD not in stranger.problem
+        await stranger.close()
 
 
 # Remarks

@@ -261,32 +261,26 @@ CANNED = {
 
 
 @pytest.mark.parametrize("reply", CANNED)
-def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> None:
+async def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> None:
     """Method: a server that says the same to everything."""
 
-    async def main() -> None:
-        async with canned_server(reply) as where:
-            store = RedisStore(f"redis://{where}", "c", LONG_US)
-            for request in ALL_CALLS:
-                assert await store.call(request) == Unknown()
-                assert CANNED[reply] in store.problem
-                assert where in store.problem
-                assert store.problem.endswith(".")
-            await store.close()
-
-    asyncio.run(main())
+    async with canned_server(reply) as where:
+        store = RedisStore(f"redis://{where}", "c", LONG_US)
+        for request in ALL_CALLS:
+            assert await store.call(request) == Unknown()
+            assert CANNED[reply] in store.problem
+            assert where in store.problem
+            assert store.problem.endswith(".")
+        await store.close()
 
 
-def test_a_malformed_list_is_damage() -> None:
-    async def main() -> None:
-        async with canned_server(b"*1\r\n$4\r\ndone\r\n") as where:
-            store = RedisStore(f"redis://{where}", "c", LONG_US)
-            assert await store.call(Publish(())) == StoreOk(NO_VALUE)
-            with pytest.raises(StoreError):
-                await store.call(Read())
-            await store.close()
-
-    asyncio.run(main())
+async def test_a_malformed_list_is_damage() -> None:
+    async with canned_server(b"*1\r\n$4\r\ndone\r\n") as where:
+        store = RedisStore(f"redis://{where}", "c", LONG_US)
+        assert await store.call(Publish(())) == StoreOk(NO_VALUE)
+        with pytest.raises(StoreError):
+            await store.call(Read())
+        await store.close()
 
 
 def test_a_refused_write_shows_what_is_stored(server: RedisServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ import threading
 import pytest
 
 from yak_net.runtime.interruptible import run
+from yak_net.runtime.quick_import import CERT_FILE, quick_import
+from yak_net.runtime.wire import certificates
 
 CHILD = """
 import asyncio, signal, sys
@@ -101,3 +104,24 @@ def test_a_process_ends_by_a_signal_from_outside() -> None:
     process.send_signal(signal.SIGINT)
     rest, _ = process.communicate(timeout=30)
     assert (rest, process.returncode) == ("cleaned up\ninterrupted\n", 0)
+
+
+@pytest.mark.parametrize("given", [None, "elsewhere"])
+def test_quick_imports_leave_the_environment(
+    monkeypatch: pytest.MonkeyPatch, given: str | None
+) -> None:
+    """Goal: a process finds its certificates where it was told, though aiohttp does not look."""
+    monkeypatch.delenv(CERT_FILE, raising=False)
+    if given is not None:
+        monkeypatch.setenv(CERT_FILE, given)
+    quick_import("aiohttp")
+    assert os.environ.get(CERT_FILE) == given
+
+
+def test_certificates_are_read_for_tls_alone() -> None:
+    """Goal: an https URL is checked against what the system trusts; http asks for nothing."""
+    assert certificates("http://a") is True
+    found = certificates("https://a")
+    assert isinstance(found, ssl.SSLContext)
+    assert found.verify_mode is ssl.CERT_REQUIRED
+    assert found.cert_store_stats() == ssl.create_default_context().cert_store_stats()

@@ -30,42 +30,39 @@ from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import open_storage
 
 
-def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
+async def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
     """Goal: NoSpace, half a batch cut off again, what follows refused, then room again."""
 
-    async def scenario() -> None:
-        room = [1000]
+    room = [1000]
 
-        def write(fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
-            if path_of(fd).suffix != ".log":
-                return os.pwritev(fd, buffers, at)
-            data = b"".join(buffers)[: max(0, room[0] - at)]
-            if not data:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return os.pwrite(fd, data, at)
+    def write(fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
+        if path_of(fd).suffix != ".log":
+            return os.pwritev(fd, buffers, at)
+        data = b"".join(buffers)[: max(0, room[0] - at)]
+        if not data:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.pwrite(fd, data, at)
 
-        driven = Driven(tmp_path, system=replace(NOT_SYNCED, write=write))
-        parts = batches(300, 300, 300, 300)
-        for op, part in enumerate(parts):
-            driven.disk.append(OpId(op), LogGeneration(0), (part,))
-        driven.disk.flush(OpId(4), LogGeneration(0))
-        await driven.complete(5)
-        results = [result for _, _, result in driven.done]
-        assert results == [DiskOk(), DiskOk(), NoSpace(), NoSpace(), DiskOk()]
-        assert driven.disk.read(0, 9, 1 << 20) == on_disk(parts[:2])
-        assert driven.storage.log.path.read_bytes() == content(parts[:2])
-        room[0] = 1 << 20
-        driven.disk.append(
-            OpId(5), LogGeneration(0), (parts[3],)
-        )  # ordered by one who does not know yet
-        driven.disk.append(OpId(6), LogGeneration(0), (parts[2],))
-        await driven.complete(7)
-        assert [result for _, _, result in driven.done[5:]] == [NoSpace(), DiskOk()]
-        driven.disk.close()
-        assert driven.fatal == []
-        assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 3
-
-    asyncio.run(scenario())
+    driven = Driven(tmp_path, system=replace(NOT_SYNCED, write=write))
+    parts = batches(300, 300, 300, 300)
+    for op, part in enumerate(parts):
+        driven.disk.append(OpId(op), LogGeneration(0), (part,))
+    driven.disk.flush(OpId(4), LogGeneration(0))
+    await driven.complete(5)
+    results = [result for _, _, result in driven.done]
+    assert results == [DiskOk(), DiskOk(), NoSpace(), NoSpace(), DiskOk()]
+    assert driven.disk.read(0, 9, 1 << 20) == on_disk(parts[:2])
+    assert driven.storage.log.path.read_bytes() == content(parts[:2])
+    room[0] = 1 << 20
+    driven.disk.append(
+        OpId(5), LogGeneration(0), (parts[3],)
+    )  # ordered by one who does not know yet
+    driven.disk.append(OpId(6), LogGeneration(0), (parts[2],))
+    await driven.complete(7)
+    assert [result for _, _, result in driven.done[5:]] == [NoSpace(), DiskOk()]
+    driven.disk.close()
+    assert driven.fatal == []
+    assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 3
 
 
 @pytest.fixture
@@ -108,32 +105,29 @@ def test_disk_that_is_really_full(small_disk: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["flush", "truncate"])
-def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order: str) -> None:
+async def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order: str) -> None:
     """Goal: one sentence, nothing completes any more, and the next start writes the tail anew."""
 
-    async def scenario() -> None:
-        gate = Gate()
-        driven = Driven(tmp_path, system=gate.system)
-        driven.disk.append(OpId(0), LogGeneration(0), batches(50, 50))
-        driven.disk.flush(OpId(1), LogGeneration(0))
-        await driven.complete(2)
-        gate.broken = errno.EIO
-        driven.disk.append(OpId(2), LogGeneration(0), (batch(2),))
-        if order == "flush":
-            driven.disk.flush(OpId(3), LogGeneration(0))
-        else:
-            driven.disk.truncate(OpId(3), LogGeneration(1), 1)
-        await driven.until(lambda: bool(driven.fatal))
-        gate.broken = 0
-        gate.syncs.clear()
-        driven.disk.flush(OpId(4), LogGeneration(0))
-        driven.disk.close()
-        assert driven.fatal == [f"cannot write to {tmp_path}: Input/output error"]
-        assert 3 not in driven.ops
-        assert gate.syncs == []
-        assert driven.disk.durable_end == 2
-
-    asyncio.run(scenario())
+    gate = Gate()
+    driven = Driven(tmp_path, system=gate.system)
+    driven.disk.append(OpId(0), LogGeneration(0), batches(50, 50))
+    driven.disk.flush(OpId(1), LogGeneration(0))
+    await driven.complete(2)
+    gate.broken = errno.EIO
+    driven.disk.append(OpId(2), LogGeneration(0), (batch(2),))
+    if order == "flush":
+        driven.disk.flush(OpId(3), LogGeneration(0))
+    else:
+        driven.disk.truncate(OpId(3), LogGeneration(1), 1)
+    await driven.until(lambda: bool(driven.fatal))
+    gate.broken = 0
+    gate.syncs.clear()
+    driven.disk.flush(OpId(4), LogGeneration(0))
+    driven.disk.close()
+    assert driven.fatal == [f"cannot write to {tmp_path}: Input/output error"]
+    assert 3 not in driven.ops
+    assert gate.syncs == []
+    assert driven.disk.durable_end == 2
     rewritten: list[int] = []
 
     def write(fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
@@ -148,49 +142,43 @@ def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order: str)
 
 
 @pytest.mark.parametrize("call", ["write", "replace", "sync_folder"])
-def test_saved_value_that_cannot_be_written_is_fatal(tmp_path: Path, call: str) -> None:
+async def test_saved_value_that_cannot_be_written_is_fatal(tmp_path: Path, call: str) -> None:
     """Goal: a SaveState has no other result than Done, so the process must stop."""
 
-    async def scenario() -> None:
-        open_storage(tmp_path, "n1").close()
+    open_storage(tmp_path, "n1").close()
 
-        def fail(*_: object) -> int:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        driven = Driven(tmp_path, system=replace(NOT_SYNCED, **{call: fail}))  # type: ignore[arg-type]
-        driven.disk.save(OpId(1), "key", b"value")
-        driven.disk.flush(OpId(2), LogGeneration(0))
-        await driven.until(lambda: bool(driven.fatal))
-        driven.disk.close()
-        assert driven.fatal == [f"cannot write to {tmp_path}: No space left on device"]
-        assert driven.done == []
-
-    asyncio.run(scenario())
+    driven = Driven(tmp_path, system=replace(NOT_SYNCED, **{call: fail}))  # type: ignore[arg-type]
+    driven.disk.save(OpId(1), "key", b"value")
+    driven.disk.flush(OpId(2), LogGeneration(0))
+    await driven.until(lambda: bool(driven.fatal))
+    driven.disk.close()
+    assert driven.fatal == [f"cannot write to {tmp_path}: No space left on device"]
+    assert driven.done == []
     saved = recovered_from(tmp_path).recovered.saved
     assert saved == ((("key", b"value"),) if call == "sync_folder" else ())
     assert [path.name for path in (tmp_path / "saved").iterdir()] == [key for key, _ in saved]
 
 
-def test_batch_that_cannot_be_read_back_is_fatal(tmp_path: Path) -> None:
+async def test_batch_that_cannot_be_read_back_is_fatal(tmp_path: Path) -> None:
     """Goal: damaged bytes are never passed on, and the next start checks every byte."""
 
-    async def scenario() -> None:
-        parts = batches(50, 50, 50)
-        written(tmp_path, parts, (), system=NOT_SYNCED)
-        path = tmp_path / "00000000000000000000.log"
-        driven = Driven(tmp_path, system=NOT_SYNCED)
-        data = bytearray(path.read_bytes())
-        data[parts[0].size + 80] ^= 1
-        path.write_bytes(data)
-        assert await driven.read_file(0, 1, 1 << 20) == on_disk(parts[:1])
-        found: list[object] = []
-        driven.disk.read_later(0, 3, 1 << 20, found.append)
-        await driven.until(lambda: bool(driven.fatal))
-        driven.disk.close()
-        assert found == []
-        assert len(driven.fatal) == 1
-        assert driven.fatal[0].startswith(f"cannot read {path}: batch at byte ")
-
-    asyncio.run(scenario())
+    parts = batches(50, 50, 50)
+    written(tmp_path, parts, (), system=NOT_SYNCED)
+    path = tmp_path / "00000000000000000000.log"
+    driven = Driven(tmp_path, system=NOT_SYNCED)
+    data = bytearray(path.read_bytes())
+    data[parts[0].size + 80] ^= 1
+    path.write_bytes(data)
+    assert await driven.read_file(0, 1, 1 << 20) == on_disk(parts[:1])
+    found: list[object] = []
+    driven.disk.read_later(0, 3, 1 << 20, found.append)
+    await driven.until(lambda: bool(driven.fatal))
+    driven.disk.close()
+    assert found == []
+    assert len(driven.fatal) == 1
+    assert driven.fatal[0].startswith(f"cannot read {path}: batch at byte ")
     storage = recovered_from(tmp_path, verify_bytes=0, system=NOT_SYNCED)
     assert (storage.recovered.leo, storage.recovered.intact) == (1, False)

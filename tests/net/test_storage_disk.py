@@ -26,192 +26,168 @@ from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import System
 
 
-def test_everything_completes_once_in_issue_order(tmp_path: Path) -> None:
+async def test_everything_completes_once_in_issue_order(tmp_path: Path) -> None:
     """Goal: clause 6 of the contract, at the disk itself; results carry their generation."""
 
-    async def scenario() -> None:
-        driven = Driven(tmp_path, system=NOT_SYNCED)
-        disk = driven.disk
-        disk.append(OpId(1), LogGeneration(0), (batch(0),))
-        disk.flush(OpId(2), LogGeneration(0))
-        disk.append(OpId(3), LogGeneration(0), (batch(1),))
-        disk.save(OpId(4), "key", b"value")
-        disk.truncate(OpId(5), LogGeneration(1), 1)
-        disk.flush(OpId(6), LogGeneration(1))
-        disk.append(OpId(7), LogGeneration(1), (batch(1, 2),))
-        disk.save(OpId(8), "key", None)
-        disk.flush(OpId(9), LogGeneration(1))
-        await driven.complete(9)
-        generations = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1, 7: 1, 8: 0, 9: 1}
-        assert driven.done == [(op, generations[op], DiskOk()) for op in range(1, 10)]
-        assert disk.durable_end == 2
-        disk.close()
-        assert driven.fatal == []
-
-    asyncio.run(scenario())
+    driven = Driven(tmp_path, system=NOT_SYNCED)
+    disk = driven.disk
+    disk.append(OpId(1), LogGeneration(0), (batch(0),))
+    disk.flush(OpId(2), LogGeneration(0))
+    disk.append(OpId(3), LogGeneration(0), (batch(1),))
+    disk.save(OpId(4), "key", b"value")
+    disk.truncate(OpId(5), LogGeneration(1), 1)
+    disk.flush(OpId(6), LogGeneration(1))
+    disk.append(OpId(7), LogGeneration(1), (batch(1, 2),))
+    disk.save(OpId(8), "key", None)
+    disk.flush(OpId(9), LogGeneration(1))
+    await driven.complete(9)
+    generations = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1, 7: 1, 8: 0, 9: 1}
+    assert driven.done == [(op, generations[op], DiskOk()) for op in range(1, 10)]
+    assert disk.durable_end == 2
+    disk.close()
+    assert driven.fatal == []
 
 
-def test_what_queued_up_is_one_write_and_one_flush(tmp_path: Path) -> None:
+async def test_what_queued_up_is_one_write_and_one_flush(tmp_path: Path) -> None:
     """Goal: group commit. Method: hold the thread, order ten appends and flushes, count calls."""
 
-    async def scenario() -> None:
-        gate = Gate()
-        driven = Driven(tmp_path, system=gate.system)
-        await gate.shut(driven)
-        for number in range(10):
-            driven.disk.append(OpId(2 * number + 1), LogGeneration(0), (batch(number),))
-            driven.disk.flush(OpId(2 * number + 2), LogGeneration(0))
-        gate.syncs.clear()
-        gate.open.set()
-        await driven.complete(21)
-        driven.disk.close()
-        name = driven.storage.log.path.name
-        size = len(content(batches(*[20] * 10)))
-        assert [one for one in gate.writes if one[0] == name] == [(name, size)]
-        assert gate.syncs.count(name) == 1
-        assert driven.ops == list(range(21))
-
-    asyncio.run(scenario())
+    gate = Gate()
+    driven = Driven(tmp_path, system=gate.system)
+    await gate.shut(driven)
+    for number in range(10):
+        driven.disk.append(OpId(2 * number + 1), LogGeneration(0), (batch(number),))
+        driven.disk.flush(OpId(2 * number + 2), LogGeneration(0))
+    gate.syncs.clear()
+    gate.open.set()
+    await driven.complete(21)
+    driven.disk.close()
+    name = driven.storage.log.path.name
+    size = len(content(batches(*[20] * 10)))
+    assert [one for one in gate.writes if one[0] == name] == [(name, size)]
+    assert gate.syncs.count(name) == 1
+    assert driven.ops == list(range(21))
 
 
-def test_a_group_has_a_limit(tmp_path: Path) -> None:
+async def test_a_group_has_a_limit(tmp_path: Path) -> None:
     """Goal: the first flush of a long queue does not wait for all of it."""
 
-    async def scenario() -> None:
-        gate = Gate()
-        driven = Driven(tmp_path, system=gate.system, group_bytes=2000)
-        await gate.shut(driven)
-        for number in range(9):
-            driven.disk.append(OpId(2 * number + 1), LogGeneration(0), (batch(number, size=600),))
-            driven.disk.flush(OpId(2 * number + 2), LogGeneration(0))
-        gate.open.set()
-        await driven.complete(19)
-        driven.disk.close()
-        sizes = [count for name, count in gate.writes if name == driven.storage.log.path.name]
-        assert sizes == [batch(0, size=600).size * 3] * 3
-
-    asyncio.run(scenario())
+    gate = Gate()
+    driven = Driven(tmp_path, system=gate.system, group_bytes=2000)
+    await gate.shut(driven)
+    for number in range(9):
+        driven.disk.append(OpId(2 * number + 1), LogGeneration(0), (batch(number, size=600),))
+        driven.disk.flush(OpId(2 * number + 2), LogGeneration(0))
+    gate.open.set()
+    await driven.complete(19)
+    driven.disk.close()
+    sizes = [count for name, count in gate.writes if name == driven.storage.log.path.name]
+    assert sizes == [batch(0, size=600).size * 3] * 3
 
 
-def test_reads_wait_for_no_write(tmp_path: Path) -> None:
+async def test_reads_wait_for_no_write(tmp_path: Path) -> None:
     """Goal: what was only ordered can be read, and what is on disk too while writes are held."""
 
-    async def scenario() -> None:
-        old, new = batches(50, 50, 50), batches(70, 70, base=3, epoch=2)
-        written(tmp_path, old, (), system=NOT_SYNCED)
-        gate = Gate()
-        driven = Driven(tmp_path, system=gate.system)
-        await gate.shut(driven)
-        driven.disk.append(OpId(1), LogGeneration(0), new)
-        assert driven.disk.read(3, 5, 1 << 20) == on_disk(new)
-        assert driven.disk.read(4, 9, 1) == on_disk(new[1:])
-        assert driven.disk.read(5, 9, 1 << 20) == ()
-        assert driven.disk.read(2, 5, 1 << 20) is None
-        assert await driven.read_file(1, 5, 1 << 20) == on_disk((*old[1:], *new))
-        assert await driven.read_file(1, 3, 1 << 20) == on_disk(old[1:])
-        assert await driven.read_file(3, 5, 1) == on_disk(new[:1])
-        room = sum(part.size for part in (*old, new[0]))
-        assert await driven.read_file(0, 5, room) == on_disk((*old, new[0]))
-        assert await driven.read_file(0, 5, room - 1) == on_disk(old)
-        assert driven.done == []
-        gate.open.set()
-        await driven.complete(2)
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    old, new = batches(50, 50, 50), batches(70, 70, base=3, epoch=2)
+    written(tmp_path, old, (), system=NOT_SYNCED)
+    gate = Gate()
+    driven = Driven(tmp_path, system=gate.system)
+    await gate.shut(driven)
+    driven.disk.append(OpId(1), LogGeneration(0), new)
+    assert driven.disk.read(3, 5, 1 << 20) == on_disk(new)
+    assert driven.disk.read(4, 9, 1) == on_disk(new[1:])
+    assert driven.disk.read(5, 9, 1 << 20) == ()
+    assert driven.disk.read(2, 5, 1 << 20) is None
+    assert await driven.read_file(1, 5, 1 << 20) == on_disk((*old[1:], *new))
+    assert await driven.read_file(1, 3, 1 << 20) == on_disk(old[1:])
+    assert await driven.read_file(3, 5, 1) == on_disk(new[:1])
+    room = sum(part.size for part in (*old, new[0]))
+    assert await driven.read_file(0, 5, room) == on_disk((*old, new[0]))
+    assert await driven.read_file(0, 5, room - 1) == on_disk(old)
+    assert driven.done == []
+    gate.open.set()
+    await driven.complete(2)
+    driven.disk.close()
 
 
-def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: Path) -> None:
+async def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: Path) -> None:
     """Goal: the tail is bounded by bytes, and never lacks what the file has not got."""
 
-    async def scenario() -> None:
-        gate = Gate(".log")
-        driven = Driven(tmp_path, system=gate.system, cache_bytes=1000)
-        parts = batches(*[400] * 8)
-        gate.open.clear()
-        driven.disk.save(OpId(0), "key", b"")
-        for number, part in enumerate(parts):
-            driven.disk.append(OpId(number + 1), LogGeneration(0), (part,))
-        await driven.complete(1)
-        assert driven.disk.read(0, 8, 1 << 20) == on_disk(parts)
-        gate.open.set()
-        await driven.complete(9)
-        assert driven.disk.read(5, 8, 1 << 20) is None
-        assert driven.disk.read(6, 8, 1 << 20) == on_disk(parts[6:])
-        assert await driven.read(0, 8, 1 << 20) == on_disk(parts)
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    gate = Gate(".log")
+    driven = Driven(tmp_path, system=gate.system, cache_bytes=1000)
+    parts = batches(*[400] * 8)
+    gate.open.clear()
+    driven.disk.save(OpId(0), "key", b"")
+    for number, part in enumerate(parts):
+        driven.disk.append(OpId(number + 1), LogGeneration(0), (part,))
+    await driven.complete(1)
+    assert driven.disk.read(0, 8, 1 << 20) == on_disk(parts)
+    gate.open.set()
+    await driven.complete(9)
+    assert driven.disk.read(5, 8, 1 << 20) is None
+    assert driven.disk.read(6, 8, 1 << 20) == on_disk(parts[6:])
+    assert await driven.read(0, 8, 1 << 20) == on_disk(parts)
+    driven.disk.close()
 
 
-def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> None:
+async def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> None:
     """Goal: offsets that are used again are not taken for those that the file holds."""
 
-    async def scenario() -> None:
-        written(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
-        gate = Gate(".log")
-        driven = Driven(tmp_path, system=gate.system, cache_bytes=100)
-        new = batches(60, 60, 60, base=2, epoch=7)
-        gate.open.clear()
-        driven.disk.save(OpId(0), "key", b"")
-        driven.disk.append(OpId(1), LogGeneration(0), batches(50, base=8))
-        driven.disk.truncate(OpId(2), LogGeneration(1), 2)
-        driven.disk.append(OpId(3), LogGeneration(1), new)
-        await driven.complete(1)
-        assert driven.disk.read(2, 9, 1 << 20) == on_disk(new)
-        gate.open.set()
-        await driven.complete(4)
-        assert await driven.read(2, 9, 1 << 20) == on_disk(new)
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    written(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
+    gate = Gate(".log")
+    driven = Driven(tmp_path, system=gate.system, cache_bytes=100)
+    new = batches(60, 60, 60, base=2, epoch=7)
+    gate.open.clear()
+    driven.disk.save(OpId(0), "key", b"")
+    driven.disk.append(OpId(1), LogGeneration(0), batches(50, base=8))
+    driven.disk.truncate(OpId(2), LogGeneration(1), 2)
+    driven.disk.append(OpId(3), LogGeneration(1), new)
+    await driven.complete(1)
+    assert driven.disk.read(2, 9, 1 << 20) == on_disk(new)
+    gate.open.set()
+    await driven.complete(4)
+    assert await driven.read(2, 9, 1 << 20) == on_disk(new)
+    driven.disk.close()
 
 
-def test_read_is_of_the_moment_of_the_order(tmp_path: Path) -> None:
+async def test_read_is_of_the_moment_of_the_order(tmp_path: Path) -> None:
     """Goal: a cut behind a read leaves it nothing or the old bytes, never the new ones."""
 
-    async def scenario() -> None:
-        old = batches(50, 50, 50)
-        written(tmp_path, old, (), system=NOT_SYNCED)
-        driven = Driven(tmp_path, system=NOT_SYNCED)
-        found: list[object] = []
-        driven.disk.read_later(0, 3, 1 << 20, found.append)
-        driven.disk.read_later(0, 1, 1 << 20, found.append)
-        driven.disk.truncate(OpId(1), LogGeneration(1), 1)
-        driven.disk.append(OpId(2), LogGeneration(1), (batch(1, 9),))
-        await driven.complete(2)
-        answer = await driven.read_file(0, 2, 1 << 20)
-        assert sorted(map(repr, found)) == sorted(map(repr, [(), on_disk(old[:1])]))
-        assert answer == on_disk((old[0], batch(1, 9)))
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    old = batches(50, 50, 50)
+    written(tmp_path, old, (), system=NOT_SYNCED)
+    driven = Driven(tmp_path, system=NOT_SYNCED)
+    found: list[object] = []
+    driven.disk.read_later(0, 3, 1 << 20, found.append)
+    driven.disk.read_later(0, 1, 1 << 20, found.append)
+    driven.disk.truncate(OpId(1), LogGeneration(1), 1)
+    driven.disk.append(OpId(2), LogGeneration(1), (batch(1, 9),))
+    await driven.complete(2)
+    answer = await driven.read_file(0, 2, 1 << 20)
+    assert sorted(map(repr, found)) == sorted(map(repr, [(), on_disk(old[:1])]))
+    assert answer == on_disk((old[0], batch(1, 9)))
+    driven.disk.close()
 
 
-def test_read_behind_a_cut_that_waits_sees_what_will_be(tmp_path: Path) -> None:
+async def test_read_behind_a_cut_that_waits_sees_what_will_be(tmp_path: Path) -> None:
     """Goal: what the file holds above a cut that was ordered is never read any more."""
 
-    async def scenario() -> None:
-        old = batches(50, 50, 50, 50)
-        written(tmp_path, old, (), system=NOT_SYNCED)
-        gate = Gate()
-        driven = Driven(tmp_path, system=gate.system)
-        await gate.shut(driven)
-        driven.disk.truncate(OpId(1), LogGeneration(1), 2)
-        assert await driven.read(0, 4, 1 << 20) == on_disk(old[:2])
-        assert await driven.read(2, 4, 1 << 20) == ()
-        new = (batch(2, 9, 2, 60),)
-        driven.disk.append(OpId(2), LogGeneration(1), new)
-        assert await driven.read(0, 4, 1 << 20) == on_disk((*old[:2], *new))
-        assert await driven.read(1, 3, 1 << 20) == on_disk(old[1:2])
-        gate.open.set()
-        await driven.complete(3)
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    old = batches(50, 50, 50, 50)
+    written(tmp_path, old, (), system=NOT_SYNCED)
+    gate = Gate()
+    driven = Driven(tmp_path, system=gate.system)
+    await gate.shut(driven)
+    driven.disk.truncate(OpId(1), LogGeneration(1), 2)
+    assert await driven.read(0, 4, 1 << 20) == on_disk(old[:2])
+    assert await driven.read(2, 4, 1 << 20) == ()
+    new = (batch(2, 9, 2, 60),)
+    driven.disk.append(OpId(2), LogGeneration(1), new)
+    assert await driven.read(0, 4, 1 << 20) == on_disk((*old[:2], *new))
+    assert await driven.read(1, 3, 1 << 20) == on_disk(old[1:2])
+    gate.open.set()
+    await driven.complete(3)
+    driven.disk.close()
 
 
-def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
+async def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
     """Goal: flushes complete while the loop never idles and never computes for long.
 
     Method: a callback that is always ready, and a flush that takes its time as a real one does.
@@ -221,66 +197,57 @@ def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
     def sync(fd: int) -> None:
         never.wait(0.0003)
 
-    async def scenario() -> None:
-        driven = Driven(tmp_path, system=replace(NOT_SYNCED, sync=sync))
-        loop = asyncio.get_running_loop()
-        busy = [True]
+    driven = Driven(tmp_path, system=replace(NOT_SYNCED, sync=sync))
+    loop = asyncio.get_running_loop()
+    busy = [True]
 
-        def spin() -> None:
-            until = time.perf_counter() + 0.00005
-            while time.perf_counter() < until:
-                pass
-            if busy:
-                loop.call_soon(spin)
+    def spin() -> None:
+        until = time.perf_counter() + 0.00005
+        while time.perf_counter() < until:
+            pass
+        if busy:
+            loop.call_soon(spin)
 
-        spin()
-        for number in range(20):
-            driven.disk.append(OpId(2 * number), LogGeneration(0), (batch(number),))
-            driven.disk.flush(OpId(2 * number + 1), LogGeneration(0))
-            await driven.complete(2 * number + 2)
-        busy.clear()
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    spin()
+    for number in range(20):
+        driven.disk.append(OpId(2 * number), LogGeneration(0), (batch(number),))
+        driven.disk.flush(OpId(2 * number + 1), LogGeneration(0))
+        await driven.complete(2 * number + 2)
+    busy.clear()
+    driven.disk.close()
 
 
-def test_abandoned_disk_drops_what_was_not_begun(tmp_path: Path) -> None:
+async def test_abandoned_disk_drops_what_was_not_begun(tmp_path: Path) -> None:
     """Goal: as if the process were killed: nothing is called back, and the queue is gone."""
 
-    async def scenario() -> None:
-        gate = Gate()
-        driven = Driven(tmp_path, system=gate.system)
-        await gate.shut(driven)
-        driven.disk.append(OpId(1), LogGeneration(0), batches(50))
-        driven.disk.flush(OpId(2), LogGeneration(0))
-        driven.disk.abandon()
-        gate.open.set()
-        driven.disk.close()
-        assert driven.done == []
-
-    asyncio.run(scenario())
+    gate = Gate()
+    driven = Driven(tmp_path, system=gate.system)
+    await gate.shut(driven)
+    driven.disk.append(OpId(1), LogGeneration(0), batches(50))
+    driven.disk.flush(OpId(2), LogGeneration(0))
+    driven.disk.abandon()
+    gate.open.set()
+    driven.disk.close()
+    assert driven.done == []
     assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 0
 
 
-def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
+async def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
     """Goal: a stop in good order loses nothing, and leaves the mark at the end."""
 
-    async def scenario() -> None:
-        driven = Driven(tmp_path)
-        driven.disk.append(OpId(1), LogGeneration(0), batches(50, 50))
-        driven.disk.flush(OpId(2), LogGeneration(0))
-        driven.disk.save(OpId(3), "clean", b"7 2")
-        driven.disk.close()
-        assert driven.done == []
-
-    asyncio.run(scenario())
+    driven = Driven(tmp_path)
+    driven.disk.append(OpId(1), LogGeneration(0), batches(50, 50))
+    driven.disk.flush(OpId(2), LogGeneration(0))
+    driven.disk.save(OpId(3), "clean", b"7 2")
+    driven.disk.close()
+    assert driven.done == []
     storage = recovered_from(tmp_path)
     assert storage.recovered.saved == (("clean", b"7 2"),)
     assert storage.marks.mark is not None
     assert (storage.marks.mark.end, storage.recovered.leo) == (2, 2)
 
 
-def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:
+async def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:
     """Goal: a system may write less than it was given, at any byte of any buffer."""
 
     async def scenario() -> None:
@@ -300,5 +267,5 @@ def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:
         assert driven.storage.log.path.read_bytes() == content((*parts[0], *parts[1]))
         assert calls[0] > 100
 
-    asyncio.run(scenario())
+    await scenario()
     assert recovered_from(tmp_path).recovered.saved == (("key", b"x" * 500),)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import warnings
 from pathlib import Path
 
@@ -14,7 +13,7 @@ with warnings.catch_warnings():  # the peer reads its resources in a way that 3.
     from kafka.record.memory_records import MemoryRecords
 
 
-def test_independent_library_reads_the_segment(tmp_path: Path) -> None:
+async def test_independent_library_reads_the_segment(tmp_path: Path) -> None:
     """Goal: offsets, epochs, producers and records as they were placed, after a cut too."""
     parts = [
         batch(0, 1, 3, 50),
@@ -22,16 +21,13 @@ def test_independent_library_reads_the_segment(tmp_path: Path) -> None:
         batch(4, 6, 200, 10, producer=10, sequence=2**31 - 1),
     ]
 
-    async def scenario() -> None:
-        driven = Driven(tmp_path, system=NOT_SYNCED)
-        driven.disk.append(OpId(1), LogGeneration(0), (parts[0], parts[1], batch(4, 2, 9)))
-        driven.disk.truncate(OpId(2), LogGeneration(1), 4)
-        driven.disk.append(OpId(3), LogGeneration(1), (parts[2],))
-        driven.disk.flush(OpId(4), LogGeneration(1))
-        await driven.complete(4)
-        driven.disk.close()
-
-    asyncio.run(scenario())
+    driven = Driven(tmp_path, system=NOT_SYNCED)
+    driven.disk.append(OpId(1), LogGeneration(0), (parts[0], parts[1], batch(4, 2, 9)))
+    driven.disk.truncate(OpId(2), LogGeneration(1), 4)
+    driven.disk.append(OpId(3), LogGeneration(1), (parts[2],))
+    driven.disk.flush(OpId(4), LogGeneration(1))
+    await driven.complete(4)
+    driven.disk.close()
     segment = tmp_path / "00000000000000000000.log"
     found = MemoryRecords(segment.read_bytes())
     seen = []

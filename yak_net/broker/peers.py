@@ -31,6 +31,7 @@ from yak_net.runtime.wire import (
     NODE_HEADER,
     PEER_PATH,
     NotYak,
+    certificates,
     read_greeting,
 )
 
@@ -168,6 +169,7 @@ class Peers:
         async with self._session.ws_connect(
             url.rstrip("/") + PEER_PATH,
             headers=headers,
+            ssl=certificates(url),
             heartbeat=HEARTBEAT_S,
             max_msg_size=FRAME_BYTES_MAX,
         ) as socket:

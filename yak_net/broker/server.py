@@ -37,7 +37,7 @@ from yak_net.runtime.note_log import log_note
 from yak_net.runtime.settings import BrokerSettings, SettingsError
 from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder
-from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH
+from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, certificates
 from yak_net.storage import Storage, StorageError, open_storage
 
 STOP_US: Final = 10_000_000
@@ -338,7 +338,7 @@ async def _who_is_at(url: str) -> tuple[NodeId, str]:
         timeout = aiohttp.ClientTimeout(total=PEER_CHECK_S)
         async with (
             aiohttp.ClientSession(timeout=timeout) as session,
-            session.get(f"{url}/health") as answer,
+            session.get(f"{url}/health", ssl=certificates(url)) as answer,
         ):
             return (answer.headers.get(NODE_HEADER, ""), answer.headers.get(CLUSTER_HEADER, ""))
     return ("", "")

@@ -7,7 +7,6 @@ command line is wrong, 124 the time is over, 130 interrupted.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from yak_net.client.terminal import STDIN, parse_duration
+from yak_net.runtime.quick_import import quick_import
 
 if TYPE_CHECKING:
     from yak_net.client.cli_consume import Render
@@ -133,6 +133,7 @@ def produce(
     A line is the bytes between two newlines, whatever they are. The exit code is 0 only if every
     record is confirmed; the summary on standard error says which are not, and what to do.
     """
+    quick_import("yak_net.client.cli_produce", "yak_net.client.runtime")
     from yak_net.client import cli_produce
 
     if messages and file is not None:
@@ -184,9 +185,9 @@ def consume(
 
     Without -e and -n it follows the log until Ctrl-C.
     """
+    # The runtime as well, which must not use up the --timeout.
+    quick_import("yak_net.client.cli_consume", "yak_net.client.runtime")
     from yak_net.client import cli_consume
-
-    importlib.import_module("yak_net.client.runtime")  # now, so as not to use up the --timeout
 
     if from_beginning and offset is not None:
         raise click.UsageError("give either --from-beginning or --offset, not both")

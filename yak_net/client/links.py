@@ -27,7 +27,14 @@ from yak_core.contract.messages import (
 from yak_core.ids import NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.runtime.outbox import Outbox
-from yak_net.runtime.wire import CLIENT_PATH, HEARTBEAT_S, Greeting, NotYak, read_greeting
+from yak_net.runtime.wire import (
+    CLIENT_PATH,
+    HEARTBEAT_S,
+    Greeting,
+    NotYak,
+    certificates,
+    read_greeting,
+)
 
 DIAL_TIMEOUT_S: Final = 2.0
 WHERE: Final = -1
@@ -118,7 +125,10 @@ class Links:
 
     def _connect(self, url: str) -> aiohttp.client._WSRequestContextManager:
         return self._session.ws_connect(
-            url.rstrip("/") + CLIENT_PATH, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
+            url.rstrip("/") + CLIENT_PATH,
+            ssl=certificates(url),
+            heartbeat=HEARTBEAT_S,
+            max_msg_size=FRAME_BYTES_MAX,
         )
 
     async def _keep(self, dst: NodeId, url: str, outbox: Outbox) -> None:

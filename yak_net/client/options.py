@@ -10,7 +10,6 @@ from yak_core.config import ClientConfig
 from yak_core.contract.client_calls import ClientCall, ClientResult
 from yak_core.contract.node import Build
 from yak_core.ids import NodeId
-from yak_net.client.errors import NoBrokersAvailable
 
 BOOTSTRAP_TIMEOUT_MS: Final = 5_000
 """How long the bootstrap servers are asked before a client gives up."""
@@ -46,13 +45,8 @@ def on_sockets(name: str, build: Build, config: MakeConfig, servers: tuple[str, 
 
 async def open_runtime(runtime: Runtime, within_ms: int) -> None:
     """Start it, and close it again if that fails. Raises NoBrokersAvailable."""
-    from yak_net.client.runtime import NoBroker
-
     try:
         await runtime.start(within_ms / 1000)
-    except NoBroker as error:
-        await close_runtime(runtime)
-        raise NoBrokersAvailable(str(error)) from error
     except BaseException:
         await close_runtime(runtime)
         raise

@@ -38,15 +38,12 @@ from yak_core.contract.messages import Response
 from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
 from yak_core.ids import CallId, NodeId
+from yak_net.client.errors import NoBrokersAvailable
 from yak_net.client.links import Links
 from yak_net.runtime.settings import parse_url
 from yak_net.runtime.timers import Timers, now_us, wall_ms
 
 ASK_AGAIN_S: Final = 0.1
-
-
-class NoBroker(Exception):
-    """None of the bootstrap servers answered in time; one sentence that says what to do."""
 
 
 class ClientRuntime:
@@ -74,14 +71,14 @@ class ClientRuntime:
         self._backend: ClientBackend | None = None
 
     async def start(self, within_s: float) -> None:
-        """Find the brokers and start the node. Raises NoBroker."""
+        """Find the brokers and start the node. Raises NoBrokersAvailable."""
         links = self._links = Links(self._on_response, self._on_lost)
         loop = asyncio.get_running_loop()
         until = loop.time() + within_s
         while (found := await links.discover(self._servers)) is None:
             if loop.time() >= until:
                 where = ", ".join(self._servers)
-                raise NoBroker(
+                raise NoBrokersAvailable(
                     f"no broker answers at {where}: start a cluster with yak cluster up, "
                     "or say where one is with --bootstrap-servers"
                 )

@@ -7,29 +7,25 @@ However a cluster ends, a broker, a state file or a lock is never left behind. R
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import hmac
 import json
 import os
 import pickle
-import secrets
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from aiohttp import web
-
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, must
+from yak_net.cluster.errors import CannotStart, ClusterError, must
 from yak_net.cluster.metadata import NAME, warnings
-from yak_net.cluster.process import HOST, tail
+from yak_net.cluster.process import tail
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
+from yak_net.runtime.quick_import import quick_import
 from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state
 
 
@@ -43,7 +39,6 @@ class Kind(StrEnum):
 
 
 Report = Callable[[Kind, str], None]
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG: Final = 2
@@ -79,6 +74,9 @@ def _signals() -> list[signal.Signals]:
 
 class _Service:
     def __init__(self, spec: ClusterSpec, path: Path, report: Report, within_s: float) -> None:
+        quick_import("yak_net.cluster.control")  # not needed by the launcher of a detached one
+        from yak_net.cluster.control import ControlServer
+
         self.spec = spec
         self.path = path
         self.report = report
@@ -202,65 +200,6 @@ def _failed(error: ClusterError, report: Report, advice: str = "") -> int:
         report(Kind.NOTE, advice)
     report(Kind.FAILED, str(error))
     return EXIT_WRONG if isinstance(error, CannotStart) else EXIT_FAILED
-
-
-# -- commands --------------------------------------------------------------------------------------
-
-
-class ControlServer:
-    """Takes commands for ``supervisor`` on 127.0.0.1; ``on_down`` is called to stop it.
-
-    ``GET /status``, ``POST /nodes/NODE/VERB`` with the verbs kill, restart, pause and resume, and
-    ``POST /down``, each with the token. Answers are JSON, errors ``{"error": sentence}`` with the
-    status 404 for an unknown broker and 409 for a command that failed.
-    """
-
-    def __init__(self, supervisor: Supervisor, on_down: Callable[[], None]) -> None:
-        self.token = secrets.token_urlsafe(32)
-        self._supervisor = supervisor
-        self._on_down = on_down
-        self._verbs = {"pause": supervisor.pause, "resume": supervisor.resume}
-        self._verbs |= {"kill": supervisor.kill, "restart": supervisor.restart}
-        app = web.Application(middlewares=[self._guarded])
-        app.router.add_get("/status", self._status)
-        app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._act)
-        app.router.add_post("/down", self._down)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-
-    async def start(self) -> str:
-        """Listen; return the address, host:port."""
-        await self._runner.setup()
-        await web.TCPSite(self._runner, HOST, 0).start()
-        return f"{HOST}:{self._runner.addresses[0][1]}"
-
-    async def close(self) -> None:
-        """Take no more commands."""
-        await self._runner.cleanup()
-
-    @web.middleware
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
-            return web.json_response({"error": "wrong token"}, status=401)
-        try:
-            return await handler(request)
-        except ClusterError as error:
-            status = 404 if isinstance(error, UnknownNode) else 409
-            return web.json_response({"error": str(error)}, status=status)
-
-    async def _status(self, request: web.Request) -> web.Response:
-        return web.json_response(dataclasses.asdict(await self._supervisor.status()))
-
-    async def _act(self, request: web.Request) -> web.Response:
-        node, verb = request.match_info["node"], request.match_info["verb"]
-        pid = await self._verbs[verb](node)
-        if verb == "restart":
-            await self._supervisor.wait_until_up(node)
-        return web.json_response({"pid": pid})
-
-    async def _down(self, request: web.Request) -> web.Response:
-        self._on_down()
-        return web.json_response({})
 
 
 # -- detached --------------------------------------------------------------------------------------

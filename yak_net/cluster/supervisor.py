@@ -16,9 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-import aiohttp
+from typing import TYPE_CHECKING, Any, Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, must
 from yak_net.cluster.metadata import SavedMetadata, members
@@ -26,6 +24,9 @@ from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
 from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
 from yak_net.runtime.state_file import InUse, holder_of, take_lock
+
+if TYPE_CHECKING:
+    import aiohttp
 
 NODES: Final = 3
 STOP_S: Final = 15.0
@@ -200,6 +201,8 @@ class Supervisor:
         lifeline, ours = os.pipe()
         resources.callback(os.close, lifeline)
         resources.callback(os.close, ours)
+        import aiohttp
+
         self._session = await resources.enter_async_context(aiohttp.ClientSession())
         env = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
         env |= {**spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
@@ -379,6 +382,8 @@ class Supervisor:
 
     async def _get(self, url: str, *expected: int) -> dict[str, Any]:
         """Return the JSON object of an answer, empty without one."""
+        import aiohttp
+
         assert self._session is not None
         try:
             async with asyncio.timeout(ASK_S), self._session.get(url) as answer:

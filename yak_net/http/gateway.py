@@ -6,10 +6,11 @@ The process implements it over a node and its world, tests over a world by hand.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from yak_core.contract.messages import Request, Response
-from yak_core.ids import NodeId
+if TYPE_CHECKING:  # `yak cluster status` reads Health, and has no use for a core
+    from yak_core.contract.messages import Request, Response
+    from yak_core.ids import NodeId
 
 
 class Phase(StrEnum):

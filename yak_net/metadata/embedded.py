@@ -16,7 +16,6 @@ import asyncio
 import re
 import threading
 from collections.abc import Coroutine, Iterator
-from types import TracebackType
 from typing import Any, Final, TypeVar
 
 import hiredis
@@ -103,12 +102,7 @@ class EmbeddedMetadata:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _run(self, work: Coroutine[None, None, _T]) -> _T:

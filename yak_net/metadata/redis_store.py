@@ -109,20 +109,6 @@ class RedisStore:
     sentence that names the next step.
     """
 
-    __slots__ = (
-        "_client",
-        "_closed",
-        "_cluster",
-        "_idle",
-        "_keys",
-        "_pool",
-        "_secrets",
-        "_timeout_s",
-        "_under_way",
-        "_where",
-        "problem",
-    )
-
     def __init__(self, url: str, cluster: str, timeout_us: Micros) -> None:
         assert timeout_us > 0
         options = _options_of(url)

@@ -26,8 +26,6 @@ class Sink(Protocol):
 class Outbox:
     """Frames in order; :meth:`put` takes one at once, :meth:`run` sends them."""
 
-    __slots__ = ("_closed", "_frames", "_waker", "bytes_max", "size")
-
     def __init__(self, bytes_max: int = OUTBOX_BYTES) -> None:
         self.bytes_max = bytes_max
         self.size = 0

@@ -29,8 +29,6 @@ class Timers:
     ``draw(lo, hi)`` picks the instant; it is a test's to replace.
     """
 
-    __slots__ = ("_draw", "_fire", "_handles", "_loop")
-
     def __init__(
         self,
         fire: Callable[[str, int], None],

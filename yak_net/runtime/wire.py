@@ -7,6 +7,8 @@ that is binary, a message a frame (:mod:`yak_core.wire.codec`).
 from __future__ import annotations
 
 import json
+import ssl
+from functools import cache
 from typing import Final
 
 from yak_core.ids import NodeId
@@ -23,6 +25,12 @@ CLUSTER_HEADER: Final = "Yak-Cluster"
 
 HEARTBEAT_S: Final = 5.0
 """A connection that is silent for so long is asked whether it still is one, and given up."""
+
+
+@cache
+def certificates(url: str) -> ssl.SSLContext | bool:
+    """Return the ``ssl`` argument of aiohttp: what the system trusts, if the URL is of TLS."""
+    return ssl.create_default_context() if url.startswith("https:") else True
 
 
 class NotYak(Exception):

@@ -140,8 +140,6 @@ class Mark:
 class MarkFile:
     """The file of the durable mark; used by both threads of the disk."""
 
-    __slots__ = ("_fd", "_lock", "_sequence", "_system", "dirty", "mark")
-
     def __init__(self, system: System, path: Path) -> None:
         """Opens the file, or makes it. ``mark`` is None when it holds no mark. Raises OSError."""
         self._system = system

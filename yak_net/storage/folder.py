@@ -51,8 +51,6 @@ class DataFolder:
     ``cluster`` is empty until it is known.
     """
 
-    __slots__ = ("_lock", "cluster", "node", "path", "system")
-
     def __init__(self, path: Path, node: NodeId, cluster: str, system: System, lock: int) -> None:
         self.path = path
         self.node = node

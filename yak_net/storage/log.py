@@ -71,24 +71,6 @@ class SegmentLog:
     Offsets are exclusive ends as everywhere; positions are bytes.
     """
 
-    __slots__ = (
-        "_checkpointed",
-        "_epochs_path",
-        "_fd",
-        "_flushed",
-        "_marks",
-        "_synced_at",
-        "_system",
-        "durable_end",
-        "durable_position",
-        "end",
-        "epochs",
-        "index",
-        "path",
-        "position",
-        "start",
-    )
-
     def __init__(
         self, system: System, path: Path, marks: MarkFile, epochs_path: Path, start: Offset
     ) -> None:

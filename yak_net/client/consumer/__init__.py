@@ -13,7 +13,6 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
-from types import TracebackType
 from typing import Final, NamedTuple
 
 from yak_core.batch import Batch, BatchError, Headers, UnsupportedCodec, records
@@ -22,6 +21,7 @@ from yak_core.config import ConsumerConfig
 from yak_core.contract.client_calls import ClientResult, Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
 from yak_core.ids import NodeId, Offset
+from yak_net.client.base import Client
 from yak_net.client.errors import (
     CorruptRecordError,
     IllegalStateError,
@@ -39,7 +39,6 @@ from yak_net.client.options import (
     close_runtime,
     on_sockets,
     open_runtime,
-    servers_of,
 )
 
 __all__ = ["Consumer", "ConsumerRecord"]
@@ -62,7 +61,7 @@ class ConsumerRecord(NamedTuple):
     leader_epoch: int
 
 
-class Consumer:
+class Consumer(Client):
     """Reads records: ``async with Consumer() as consumer: async for record in consumer: ...``.
 
     ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster, else
@@ -74,6 +73,8 @@ class Consumer:
     for one. ``bootstrap_timeout_ms``: until :meth:`start` gives up finding any broker. ``runtime``
     makes what carries the node.
     """
+
+    KIND = "consumer"
 
     def __init__(
         self,
@@ -105,8 +106,7 @@ class Consumer:
         at_least(1, fetch_max_bytes=fetch_max_bytes, request_timeout_ms=request_timeout_ms)
         at_least(1, retry_backoff_ms=retry_backoff_ms, metadata_max_age_ms=metadata_max_age_ms)
         at_least(1, default_api_timeout_ms=default_api_timeout_ms)
-        self._servers = servers_of(bootstrap_servers)
-        self._name = client_id or "consumer"
+        super().__init__(bootstrap_servers, client_id, bootstrap_timeout_ms, runtime)
         self._config = ConsumerConfig(
             (),
             request_timeout_us=request_timeout_ms * 1000,
@@ -115,11 +115,7 @@ class Consumer:
             fetch_wait_us=fetch_max_wait_ms * 1000,
             fetch_bytes_max=fetch_max_bytes,
         )
-        self._within_ms = bootstrap_timeout_ms
         self._answer_within_s = default_api_timeout_ms / 1000
-        self._make_runtime = runtime
-        self._runtime: Runtime | None = None
-        self._stopped = False
         self._position: Offset = -1
         self._highwater: Offset | None = None
         self._poll: asyncio.Future[ClientResult] | None = None
@@ -135,8 +131,7 @@ class Consumer:
         Raises NoBrokersAvailable, and RequestTimedOutError if no leader says where that is; it may
         be tried again then.
         """
-        if self._runtime is not None or self._stopped:
-            raise IllegalStateError("a consumer is started once: make a new one")
+        self._check_new()
         begin = self._begin if self._begin >= 0 else await self._find(self._begin)
         runtime = self._runtime_for(self._config, begin)
         await open_runtime(runtime, self._within_ms)
@@ -150,20 +145,6 @@ class Consumer:
         self._forget()
         if self._runtime is not None:
             await close_runtime(self._runtime)
-
-    async def __aenter__(self) -> Consumer:
-        """Start. Raises what that raises."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End."""
-        await self.stop()
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -252,16 +233,6 @@ class Consumer:
 
     # -- inside ---------------------------------------------------------------------------------
 
-    def _check_running(self) -> Runtime:
-        runtime = self._runtime
-        if self._stopped:
-            raise IllegalStateError("the consumer was stopped: make a new one")
-        if runtime is None:
-            raise IllegalStateError("the consumer is not started: use async with, or call start()")
-        if runtime.failed:
-            raise UnknownError(f"the consumer is over, which is a bug: {runtime.failed}")
-        return runtime
-
     def _runtime_for(self, config: ConsumerConfig, begin: Offset) -> Runtime:
         def complete(brokers: tuple[NodeId, ...]) -> ConsumerConfig:
             return replace(config, brokers=brokers, start_offset=begin)
@@ -328,7 +299,7 @@ class Consumer:
         self._poll = None
         if poll.cancelled():
             self._check_running()
-            raise UnknownError("the consumer is over, which is a bug: its runtime was closed")
+            raise UnknownError(self._bug(""))
         result = poll.result()
         assert isinstance(result, PollResult), "that is what answers a Poll"
         if result.error != ErrorCode.NONE:

@@ -15,7 +15,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from time import time_ns
-from types import TracebackType
 from typing import Final
 
 from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Builder, Headers, RecordTooLarge
@@ -24,17 +23,16 @@ from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import ClientResult, SendBatch, SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, NodeId
+from yak_net.client.base import Client
 from yak_net.client.batches import ProducerBatch, RecordMetadata, Resolved, Sent
-from yak_net.client.errors import IllegalStateError, MessageSizeTooLargeError, UnknownError
+from yak_net.client.errors import MessageSizeTooLargeError
 from yak_net.client.options import (
     BOOTSTRAP_TIMEOUT_MS,
-    Runtime,
     RuntimeFactory,
     at_least,
     close_runtime,
     on_sockets,
     open_runtime,
-    servers_of,
 )
 
 __all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
@@ -45,7 +43,7 @@ HOLD_S: Final = 0.1
 BATCH_BYTES_MIN: Final = HEADER_BYTES + 64
 
 
-class Producer:
+class Producer(Client):
     """Sends records: ``async with Producer() as producer: await producer.send(b"value")``.
 
     ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster, else
@@ -59,6 +57,9 @@ class Producer:
 
     ``confirmed``, ``not_written`` and ``unknown`` count the records that ended so.
     """
+
+    KIND = "producer"
+    ADVICE = "; nothing was written; make a new one"
 
     def __init__(
         self,
@@ -95,8 +96,7 @@ class Producer:
         self.confirmed = 0
         self.not_written = 0
         self.unknown = 0
-        self._servers = servers_of(bootstrap_servers)
-        self._name = client_id or "producer"
+        super().__init__(bootstrap_servers, client_id, bootstrap_timeout_ms, runtime)
         self._config = ProducerConfig(
             (),
             acks=ACKS[acks],
@@ -109,11 +109,7 @@ class Producer:
         self._batch_bytes = min(max_batch_size, max_request_size)
         self._alone_bytes = max_request_size
         self._memory = buffer_memory
-        self._within_ms = bootstrap_timeout_ms
         self._on_batch = on_batch
-        self._make_runtime = runtime
-        self._runtime: Runtime | None = None
-        self._stopped = False
         self._batch: ProducerBatch | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._under_way: dict[int, ProducerBatch] = {}
@@ -128,8 +124,7 @@ class Producer:
 
     async def start(self) -> None:
         """Find the brokers. Raises NoBrokersAvailable, and may be tried again then."""
-        if self._runtime is not None or self._stopped:
-            raise IllegalStateError("a producer is started once: make a new one")
+        self._check_new()
 
         def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
             return replace(self._config, brokers=brokers)
@@ -156,20 +151,6 @@ class Producer:
             await close_runtime(runtime)
             for batch in list(self._under_way.values()):
                 self._resolve(batch, _STOPPED)
-
-    async def __aenter__(self) -> Producer:
-        """Start. Raises NoBrokersAvailable."""
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Flush and end."""
-        await self.stop()
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -280,15 +261,6 @@ class Producer:
             self._close_batch()
         return Sent(batch, 0, timestamp_ms)
 
-    def _check_running(self) -> None:
-        runtime = self._runtime
-        if self._stopped:
-            raise IllegalStateError("the producer was stopped; nothing was written; make a new one")
-        if runtime is None:
-            raise IllegalStateError("the producer is not started: use async with, or call start()")
-        if runtime.failed:
-            raise UnknownError(f"{_bug(runtime.failed)}; nothing was written; make a new one")
-
     # -- batches --------------------------------------------------------------------------------
 
     def _on_linger(self, batch: ProducerBatch) -> None:
@@ -318,12 +290,12 @@ class Producer:
         self._bytes += built.size
         self._under_way[batch.first] = batch
         if self._runtime.failed:
-            self._resolve(batch, _NEVER_SENT, _bug(self._runtime.failed))
+            self._resolve(batch, _NEVER_SENT, self._bug(self._runtime.failed))
             return
         try:
             answer = self._runtime.ask(SendBatch(built))
         except Exception as error:
-            self._resolve(batch, _MAY_BE_SENT, _bug(f"{type(error).__name__}: {error}"))
+            self._resolve(batch, _MAY_BE_SENT, self._bug(f"{type(error).__name__}: {error}"))
             raise
         answer.add_done_callback(partial(self._on_answer, batch))
 
@@ -335,7 +307,7 @@ class Producer:
             if self._stopped and not self._runtime.failed:
                 self._resolve(batch, _STOPPED)
             else:
-                self._resolve(batch, _MAY_BE_SENT, _bug(self._runtime.failed))
+                self._resolve(batch, _MAY_BE_SENT, self._bug(self._runtime.failed))
             return
         result = answer.result()
         assert isinstance(result, SendResult), "that is what answers a SendBatch"
@@ -365,7 +337,3 @@ _MAY_BE_SENT: Final = SendResult(ErrorCode.NONE, Outcome.UNKNOWN, -1, NO_EPOCH)
 _STOPPED: Final = SendResult(
     ErrorCode.NETWORK_EXCEPTION, Outcome.UNKNOWN, -1, NO_EPOCH, "the producer was stopped"
 )
-
-
-def _bug(failed: str) -> str:
-    return f"the producer is over, which is a bug: {failed or 'its runtime was closed'}"

@@ -1,0 +1,75 @@
+"""What holds for every test of the real world: coroutines are tests, no command is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Coroutine, Iterator
+from typing import Any
+
+import pytest
+
+from tests.net.client_tools import Made
+from tests.net.forked import FORKER
+from tests.net.http_tools import WorldGateway, cluster
+
+PATIENCE_S = 60.0
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run a test that is a coroutine."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = inspect.signature(pyfuncitem.obj).parameters
+    run(pyfuncitem.obj(**{name: pyfuncitem.funcargs[name] for name in names}))
+    return True
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    """Run a test's coroutine; one that hangs fails, even if its clean-up hangs as well.
+
+    So does one during which a callback raised, which asyncio would only log.
+    """
+    raised: list[dict[str, Any]] = []
+
+    async def bounded() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: raised.append(what))
+        task = asyncio.ensure_future(work)
+        await asyncio.wait((task,), timeout=PATIENCE_S)
+        if task.done():
+            task.result()
+            return
+        frames = task.get_stack()
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        raise AssertionError(f"it waits in vain: {frames}")
+
+    asyncio.run(bounded())
+    assert not raised, f"a callback raised: {raised}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_command_left_behind() -> Iterator[None]:
+    """Fails the last test if a command that was forked still runs."""
+    yield
+    FORKER.close()
+
+
+@pytest.fixture
+def made() -> Made:
+    """The runtimes that a client under test makes."""
+    return Made()
+
+
+@pytest.fixture
+def gateway() -> WorldGateway:
+    """The gateway of the leader of three brokers."""
+    return WorldGateway(cluster())
+
+
+@pytest.fixture
+def alone() -> WorldGateway:
+    """The gateway of a broker that is a cluster of its own."""
+    return WorldGateway(cluster(("n1",), 1))

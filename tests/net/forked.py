@@ -1,0 +1,181 @@
+"""``yak`` commands as processes without the start of an interpreter, which is most of their CPU.
+
+A process that has imported YAK forks one for each command, and a keeper that waits for its end. The
+command is as real as a started one: its own signals, descriptors, environment and exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import io
+import json
+import os
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, TypeAlias
+
+Given: TypeAlias = int | IO[bytes]
+PATIENCE_S = 30.0
+MODULES = (
+    "asyncio", "yak_cli", "yak_net.cli", "yak_net.broker.process", "yak_net.client.cli_produce",
+    "yak_net.client.cli_consume", "yak_net.client.runtime", "rich.progress",
+)  # fmt: skip
+REQUEST_BYTES = 200_000
+
+
+class Forked:
+    """A command that runs. The names are those of :class:`subprocess.Popen`.
+
+    ``stdin``, ``stdout`` and ``stderr`` are pipes; of what was given instead, nothing can be read.
+    """
+
+    def __init__(
+        self,
+        words: tuple[str, ...],
+        env: dict[str, str],
+        stdin: Given = subprocess.PIPE,
+        stdout: Given = subprocess.PIPE,
+        stderr: Given = subprocess.PIPE,
+    ) -> None:
+        with contextlib.ExitStack() as after:
+            self.stdin, theirs_in = _pipe(stdin, after, theirs=0)
+            self.stdout, theirs_out = _pipe(stdout, after, theirs=1)
+            self.stderr, theirs_err = _pipe(stderr, after, theirs=1)
+            reading, writing = os.pipe()
+            after.callback(os.close, writing)
+            self._status = os.fdopen(reading)
+            FORKER.fork(words, env, [theirs_in, theirs_out, theirs_err, writing])
+        self.returncode: int | None = None
+        self.pid = int(self._status.readline())
+
+    def poll(self) -> int | None:
+        """The exit code, or minus the number of a signal; None while it runs."""
+        return self._look(0)
+
+    def wait(self, timeout: float = PATIENCE_S) -> int:
+        """Wait for the end, and return what poll() does. Raises TimeoutExpired."""
+        code = self._look(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired("yak", timeout)
+        return code
+
+    def communicate(self, given: bytes = b"", timeout: float = PATIENCE_S) -> tuple[bytes, bytes]:
+        """Write all input, read all output, and wait; what it says of errors fits into a pipe."""
+        with contextlib.suppress(BrokenPipeError), self.stdin:
+            self.stdin.write(given)
+        said = (self.stdout.read(), self.stderr.read())
+        self.wait(timeout)
+        return said
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """Send SIGKILL."""
+        self.send_signal(9)
+
+    def close(self) -> None:
+        """Kill it, if it still runs, and close the pipes."""
+        self.kill()
+        self.wait()
+        for pipe in (self.stdin, self.stdout, self.stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
+
+    def _look(self, within_s: float) -> int | None:
+        if self.returncode is None and select.select([self._status], [], [], within_s)[0]:
+            with self._status:
+                self.returncode = int(self._status.readline())
+        return self.returncode
+
+
+def _pipe(given: Given, after: contextlib.ExitStack, theirs: int) -> tuple[IO[bytes], int]:
+    """Our end of a pipe, and the other one, of which this process has no use ``after`` that."""
+    if given != subprocess.PIPE:
+        return io.BytesIO(), given if isinstance(given, int) else given.fileno()
+    ends = os.pipe()
+    after.callback(os.close, ends[theirs])
+    return os.fdopen(ends[1 - theirs], "rb" if theirs else "wb"), ends[theirs]
+
+
+class Forker:
+    """The process that forks; it is started when it is needed first."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+
+    def fork(self, words: tuple[str, ...], env: dict[str, str], fds: list[int]) -> None:
+        """Have a command forked with these standard descriptors, and one for its status."""
+        if self._requests is None:
+            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "tests.net.forked", str(theirs.fileno())],
+                    cwd=Path(__file__).parents[2], pass_fds=(theirs.fileno(),),
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True,
+                )  # fmt: skip
+        socket.send_fds(self._requests, [json.dumps([words, env]).encode()], fds)
+
+    def close(self) -> None:
+        """End it. Raises TimeoutExpired if a command still runs."""
+        if self._process is not None and self._requests is not None:
+            self._requests.close()
+            self._process.wait(PATIENCE_S)
+
+
+FORKER = Forker()
+
+
+def main(requests: socket.socket) -> None:
+    """Fork for each request until nobody can make another one, and wait for all commands."""
+    for module in MODULES:
+        importlib.import_module(module)
+    gc.freeze()
+    while True:
+        text, fds, _, _ = socket.recv_fds(requests, REQUEST_BYTES, 4)
+        if text and not os.fork():
+            requests.close()
+            keep(json.loads(text), fds)
+            return
+        for fd in fds:
+            os.close(fd)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG if text else 0)[0]:
+                pass
+        if not text:
+            return
+
+
+def keep(request: tuple[list[str], dict[str, str]], fds: list[int]) -> None:
+    """Be the command, or wait for it and report its number and its end."""
+    words, env = request
+    *streams, status = fds
+    pid = os.fork()
+    if pid:
+        for fd in streams:
+            os.close(fd)
+        with os.fdopen(status, "w", buffering=1) as out:
+            print(pid, file=out)
+            print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), file=out)
+        return
+    os.setsid()
+    os.close(status)
+    for standard, fd in enumerate(streams):
+        os.dup2(fd, standard)
+        os.close(fd)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.argv = ["yak", *words]
+    sys.modules["yak_cli"].main(prog_name="yak")
+
+
+if __name__ == "__main__":
+    main(socket.socket(fileno=int(sys.argv[1])))
