@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from typing import Final
 
 from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
 
@@ -26,6 +27,10 @@ class ProgressState(StrEnum):
 
     PROBE = "probe"
     REPLICATE = "replicate"
+
+
+PROBE: Final = ProgressState.PROBE
+REPLICATE: Final = ProgressState.REPLICATE
 
 
 class Progress:
@@ -50,7 +55,7 @@ class Progress:
         #: Which start of the follower this is about; never falls.
         self.broker_epoch = broker_epoch
         #: Whether ``next`` is a guess.
-        self.state = ProgressState.PROBE
+        self.state: ProgressState = PROBE
         #: What the follower proved: UNKNOWN or an end in [0, the leader's end].
         self.match: Offset = UNKNOWN
         #: Where the next message attaches: in [match, the leader's end].
@@ -77,7 +82,7 @@ class Progress:
         """Assert the bounds above; ``leo`` is the leader's end."""
         assert UNKNOWN <= self.match <= self.next <= leo, "match and next lie in the log in order"
         assert self.inflight_bytes == sum(size for _, size in self.inflight), "bytes in flight"
-        if self.state is ProgressState.PROBE:
+        if self.state is PROBE:
             assert not self.inflight, "nothing is in flight while probing"
             assert self.shipping == 0, "and nothing is shipped"
             return
@@ -89,7 +94,7 @@ class Progress:
 
     def begin_probe(self, at: Offset) -> None:
         """Back to guessing, from ``at``; what was in flight is given up."""
-        self.state = ProgressState.PROBE
+        self.state = PROBE
         self.next = at
         self.paused = False
         self.inflight.clear()
@@ -109,19 +114,20 @@ class Progress:
 
     def acked(self, match: Offset) -> None:
         """The follower proved its log up to ``match``."""
-        self.match = max(self.match, match)
+        if match > self.match:
+            self.match = match
         inflight = self.inflight
         while inflight and inflight[0][0] <= self.match:
             self.inflight_bytes -= inflight.popleft()[1]
-        if self.state is ProgressState.PROBE:
+        if self.state is PROBE:
             self.begin_probe(self.match)
-            self.state = ProgressState.REPLICATE
+            self.state = REPLICATE
         elif self.next < self.match:
             self.next = self.match
 
     def rejected(self, at: Offset, retry_at: Offset) -> bool:
         """The log did not match at ``at``; try ``retry_at``. False for a stale reject."""
-        if self.state is ProgressState.REPLICATE:
+        if self.state is REPLICATE:
             if at <= self.match:
                 return False
             self.begin_probe(self.match)

@@ -108,9 +108,8 @@ class Log:
         size = 0
         for batch in batches:
             self.epochs.note(batch.epoch, batch.base_offset)
-            self._remember(batch)
+            self.leo = self._remember(batch)
             size += batch.size
-        self.leo = batches[-1].end
         op = self.context.op()
         self.pending[op] = PendingAppend(self.leo, size)
         self.pending_bytes += size
@@ -199,12 +198,13 @@ class Log:
         assert size == self.pending_bytes, "bytes without a completion"
         self.epochs.check(self.leo)
 
-    def _remember(self, batch: Batch) -> None:
+    def _remember(self, batch: Batch) -> Offset:
         end = batch.end
         entry = self.producers.apply(
             batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, end
         )
         self.tail.append(TailBatch(end, batch.producer_id, entry))
+        return end
 
     def _fold_stable(self) -> None:
         """Fold what is now committed into the stable table and forget its batches."""
