@@ -99,9 +99,10 @@ class Follower:
 
     def on_log_progress(self, broker_epoch: BrokerEpoch) -> None:
         """A write or flush completed: what is owed may be acknowledged."""
-        ack = self._ack_position()
-        if ack > self.acked:
-            self._ack(ack, broker_epoch)
+        if self.log.position > self.acked:
+            ack = self._ack_position()
+            if ack > self.acked:
+                self._ack(ack, broker_epoch)
 
     def _truncate(self, point: Offset) -> None:
         before = self.log.leo
@@ -123,9 +124,7 @@ class Follower:
 
     def _ack_position(self) -> Offset:
         log = self.log
-        verified = self.context.rules.ack_position(self.verified, log.leo)
-        position = log.position
-        return min(position, verified)
+        return min(self.context.rules.ack_position(self.verified, log.leo), log.position)
 
     def _ack(self, ack: Offset, broker_epoch: BrokerEpoch) -> None:
         assert self.leader is not None
@@ -145,6 +144,6 @@ def _end_of(message: Replicate) -> Offset | None:
     for batch in message.batches:
         if batch.base_offset != at or batch.epoch < epoch or batch.epoch > message.epoch:
             return None
-        at = batch.end
+        at += batch.count
         epoch = batch.epoch
     return at

@@ -61,12 +61,13 @@ class ProducerTable:
         """
         if producer_id < 0:
             return None
-        batch = (base_sequence, successor(base_sequence, end - base - 1), base, end)
+        last_sequence = (base_sequence + end - base - 1) % SEQUENCE_MODULUS
         known = self.entries.get(producer_id)
-        if known is None or known.epoch != producer_epoch:
-            entry = ProducerEntry(producer_epoch, (batch,))
-        else:
-            entry = ProducerEntry(producer_epoch, (*known.batches[-(WINDOW - 1) :], batch))
+        batch = (base_sequence, last_sequence, base, end)
+        batches: tuple[tuple[int, int, Offset, Offset], ...] = (batch,)
+        if known is not None and known.epoch == producer_epoch:
+            batches = (*known.batches[1 - WINDOW :], batch)
+        entry = ProducerEntry(producer_epoch, batches)
         self.put(producer_id, entry)
         return entry
 
