@@ -66,9 +66,9 @@ class Follower:
     def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """A message of this epoch's leader."""
         log, rules = self.log, self.context.rules
-        self._truncate(
-            rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
-        )
+        point = rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
+        if point < log.leo:
+            self._truncate(point)
         self.first_of_epoch = False
         at = message.prev_offset
         if at > log.leo or log.epochs.before(at) != message.prev_epoch:
@@ -80,7 +80,9 @@ class Follower:
                 IgnoredMessage(message.leader, "Replicate", IgnoreReason.BATCHES_DO_NOT_FIT)
             )
             return
-        self._truncate(rules.conflict_point(log.epochs, log.leo, message))
+        point = rules.conflict_point(log.epochs, log.leo, message)
+        if point < log.leo:
+            self._truncate(point)
         new = message.batches
         if new and new[0].base_offset < log.leo:
             new = tuple(batch for batch in new if batch.base_offset >= log.leo)
@@ -106,10 +108,9 @@ class Follower:
 
     def _truncate(self, point: Offset) -> None:
         before = self.log.leo
-        if point < before:
-            end = self.log.truncate(point)
-            self.verified = min(self.verified, end)
-            self.context.note(Truncated(before, end, self.context.hint.epoch))
+        end = self.log.truncate(point)
+        self.verified = min(self.verified, end)
+        self.context.note(Truncated(before, end, self.context.hint.epoch))
 
     def _reject(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Say how far this log could match: its end of the largest epoch not above theirs."""

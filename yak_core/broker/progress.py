@@ -20,6 +20,7 @@ from typing import Final
 from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
 
 UNKNOWN: Offset = -1
+NO_OP: Final = OpId(0)
 
 
 class ProgressState(StrEnum):
@@ -68,7 +69,7 @@ class Progress:
         #: The bytes of ``inflight``, added up.
         self.inflight_bytes = 0
         #: The SendLog under way, 0 for none; 0 while probing.
-        self.shipping: OpId = OpId(0)
+        self.shipping: OpId = NO_OP
         #: When a message last left for the follower; -1 before the first.
         self.sent_at: Micros = -1
         #: When the follower last had all that the leader had, as far as acks tell.
@@ -99,7 +100,7 @@ class Progress:
         self.paused = False
         self.inflight.clear()
         self.inflight_bytes = 0
-        self.shipping = OpId(0)
+        self.shipping = NO_OP
 
     def has_room(self, messages: int, size: int) -> bool:
         """May another message with batches be sent ahead of the acks?"""
@@ -107,7 +108,7 @@ class Progress:
 
     def shipped(self, end: Offset, size: int) -> None:
         """A message with batches up to ``end`` went out."""
-        self.shipping = OpId(0)
+        self.shipping = NO_OP
         self.next = end
         self.inflight.append((end, size))
         self.inflight_bytes += size

@@ -115,9 +115,9 @@ class Broker:
         """
         if self.phase is not RUNNING and self.phase in OVER:
             return []
-        log, partition = self.log, self.partition
+        context, log, partition = self.context, self.log, self.partition
         leo, appended_end, hw = log.leo, log.appended_end, log.hw
-        self.context.now = now
+        context.now = now
         self.handlers[type(event)](self, event)  # type: ignore[arg-type]
         leading = self.leading
         if leading is not None:
@@ -130,7 +130,8 @@ class Broker:
                 self.readers.on_committed()
             if self.partition is not partition:
                 self.writers.on_partition(leading.partition)
-        return self.context.take()
+        out, context.out = context.out, []
+        return out
 
     def snapshot(self) -> Snapshot:
         """What this broker is like now; see :mod:`yak_core.broker.describe`."""
@@ -191,7 +192,8 @@ class Broker:
             self.halt(self.damage)
         elif self.startup.begin():
             self._enter(Phase.REGISTERING)
-        return self.context.take()
+        out, self.context.out = self.context.out, []
+        return out
 
     def on_absent(self) -> None:
         """The store holds no record."""

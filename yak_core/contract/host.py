@@ -150,16 +150,45 @@ class Host:
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Give the node an event: at once, or after the step that is under way."""
-        if not self.alive:
+        alive = self.alive
+        if not alive:
             return
         if self._draining:
             self._queue.append((event, cause))
             return
         self._draining = True
+        effects: list[Effect] = []
+        done = 0
+        doing = "step"
         try:
-            self._step(event, cause)
-            while self._queue:  # Which stop() empties.
-                self._step(*self._queue.popleft())
+            while True:
+                now = self.backend.now()
+                effects = self._take_in(now, event)
+                doing = "recorder"
+                if self.recorder is not None:
+                    self.step_number = self.recorder.record(
+                        now, self.node_id, self.start, event, effects, cause
+                    )
+                if effects:
+                    doing = "backend"
+                    table = self._table
+                    for done, effect in enumerate(effects, 1):
+                        table[type(effect)](effect)  # type: ignore[operator]
+                        if not self.alive:
+                            effects = self._first(done, effects)
+                            break
+                doing = "observer"
+                for observer in self.observers:
+                    observer.after_step(self, now, event, effects)
+                if not self._queue:  # Which stop() empties.
+                    return
+                event, cause = self._queue.popleft()
+                doing = "step"
+        except BaseException as error:
+            if doing == "backend":
+                self._first(done - 1, effects)
+            self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
+            raise
         finally:
             self._draining = False
 
@@ -167,36 +196,6 @@ class Host:
         """End the incarnation: what is queued or completes later is dropped."""
         self.alive = False
         self._queue.clear()
-
-    def _step(self, event: Event, cause: int) -> None:
-        doing = "step"
-        effects: list[Effect] = []
-        done = 0
-        try:
-            now = self.backend.now()
-            effects = self._take_in(now, event)
-            doing = "recorder"
-            recorder = self.recorder
-            if recorder is not None:
-                self.step_number = recorder.record(
-                    now, self.node_id, self.start, event, effects, cause
-                )
-            if effects:
-                doing = "backend"
-                table = self._table
-                for done, effect in enumerate(effects, 1):
-                    table[type(effect)](effect)  # type: ignore[operator]
-                    if not self.alive:
-                        effects = self._first(done, effects)
-                        break
-            doing = "observer"
-            for observer in self.observers:
-                observer.after_step(self, now, event, effects)
-        except BaseException as error:
-            if doing == "backend":
-                self._first(done - 1, effects)
-            self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
-            raise
 
     def _begin(self, now: Micros, event: Event) -> list[Effect]:
         assert isinstance(event, Started), f"a node begins with Started, not with {event!r}"
