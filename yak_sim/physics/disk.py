@@ -171,9 +171,9 @@ class SimDisk:
         if mean_us:
             taken_us += self._latency(mean_us)
         operation = _Operation(self._completed, order, cause, taken_us)
-        self._queue.append(operation)
-        if len(self._queue) == 1:
+        if not self._queue:
             self._schedule(operation, NORMAL, taken_us)
+        self._queue.append(operation)
 
     def _on_completed(self, operation: _Operation) -> None:
         queue = self._queue
@@ -187,7 +187,8 @@ class SimDisk:
         if isinstance(result, NoSpace):
             self.tail = self.image.after(later.order for later in queue)
         if queue:
-            self._schedule(queue[0], NORMAL, queue[0].taken_us)
+            head = queue[0]
+            self._schedule(head, NORMAL, head.taken_us)
         generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
         self._report(DiskDone(order.op, generation, result), operation.cause)
 
