@@ -30,15 +30,10 @@ class CommitChecks:
         leading = node.leading
         if hw < old and leading is not None:
             self._unsound(replica, f"{old} or more, where it was in epoch {node.epoch}", hw)
-        ends = log.ends
-        count = replica.hw_count if hw >= old else 0
-        total = len(ends)
-        while count < total and ends[count] <= hw:
-            count += 1
-        if (ends[count - 1] if count else 0) != hw:
+        count = log.count_below(hw)
+        if (log.ends[count - 1] if count else 0) != hw:
             self._unsound(replica, f"the end of a batch of its log, which ends at {log.leo}", hw)
         replica.hw = hw
-        replica.hw_count = count
         committed = ledger.links
         if leading is not None and hw > old:
             complete = self._check_justified(replica, leading, count)

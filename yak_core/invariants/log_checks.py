@@ -5,6 +5,8 @@ Must never compare two whole logs: by LogMatching one batch stands for everythin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, FlushLog, Send, SendLog, TruncateLog
 from yak_core.contract.events import DiskDone, NoSpace
@@ -12,6 +14,7 @@ from yak_core.contract.messages import ReplicateAck
 from yak_core.ids import NodeId
 from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
+from yak_core.log.producers import ProducerEntry
 
 
 class LogChecks:
@@ -24,12 +27,13 @@ class LogChecks:
         self._ledger = context.ledger
 
     def on_append(self, replica: Replica, node: LiveBroker, effect: AppendLog) -> None:
-        """Batches join the log."""
+        """Batches join the log, and the newest one of each producer is in the table."""
         log, admits = replica.log, self._ledger.admits
         ends, epochs = log.ends, log.run_epochs
         leads = node.leading is not None
         index = len(ends)
         log.appends[effect.op] = index
+        newest: dict[int, Batch] = {}
         for batch in effect.batches:
             if batch.base_offset != (ends[-1] if index else 0):
                 self._misplaced(replica, f"an append at the log's end {log.leo}", batch)
@@ -39,9 +43,18 @@ class LogChecks:
             link = log.append(batch)
             if not admits(epoch, index, link, leads and epoch == node.epoch):
                 self._mismatch(replica, batch)
+            newest[batch.producer_id] = batch
             index += 1
         replica.moved = True
-        self._check_produced(replica, node, effect.batches)
+        entries = node.log.producers.entries
+        for producer, batch in newest.items():
+            entry = entries.get(producer)
+            if producer >= 0 and (
+                entry is None
+                or entry.epoch != batch.producer_epoch
+                or entry.batches[-1][::2] != (batch.base_sequence, batch.base_offset)
+            ):
+                self._compare(replica, node, log.producers(), [producer])
         if replica.asking is not None:
             replica.written[replica.asking] = True
         if leads and node.log.pending_bytes > replica.append_bytes_max:
@@ -88,11 +101,12 @@ class LogChecks:
                     f"{log.durable_end} to be the end of what is flushed",
                     f"it believes in {claimed}",
                 )
-        elif type(event.result) is NoSpace:
-            replica.starved = True
-            log.found_no_space(op)
-        else:
-            log.appends.pop(op, None)
+        elif op in log.appends:
+            if type(event.result) is NoSpace:
+                replica.starved = True
+                log.found_no_space(op)
+            else:
+                del log.appends[op]
 
     def on_send(self, replica: Replica, node: LiveBroker, effect: Send) -> None:
         """A message goes out; in an ack a follower claims to hold the leader's log so far."""
@@ -175,8 +189,7 @@ class LogChecks:
             self._check_epochs(replica, node)
             self._check_producers(replica, node)
             return
-        known, epochs = live.epochs.epochs, log.run_epochs
-        if len(known) != len(epochs) or known[-1] != epochs[-1]:
+        if live.epochs.epochs != log.run_epochs:
             self._check_epochs(replica, node)
 
     # -- the folds ------------------------------------------------------------------------------
@@ -200,44 +213,28 @@ class LogChecks:
                 f"the index holds {list(index.entries())}",
             )
 
-    def _check_produced(
-        self, replica: Replica, node: LiveBroker, batches: tuple[Batch, ...]
-    ) -> None:
-        """The newest batch of each producer is in the table; a cut or a start checks all of it."""
-        places = replica.log.places
-        entries = node.log.producers.entries
-        last = len(replica.log.links) - 1
-        for at, batch in enumerate(batches, last - len(batches) + 1):
-            producer = batch.producer_id
-            if producer < 0 or (at != last and places[producer][-1] != at):
-                continue
-            entry = entries.get(producer)
-            if entry is not None and entry.epoch == batch.producer_epoch:
-                newest = entry.batches[-1]
-                if newest[2] == batch.base_offset and newest[0] == batch.base_sequence:
-                    continue
-            self._check_producer(replica, node, producer)
-
     def _check_producers(self, replica: Replica, node: LiveBroker) -> None:
-        if len(replica.log.places) > replica.producers_max:
-            return  # Some have been forgotten, and may have come back since.
-        present = [producer for producer, places in replica.log.places.items() if places]
-        for producer in present:
-            self._check_producer(replica, node, producer)
-        if len(node.log.producers.entries) > len(present):
-            for producer in node.log.producers.entries:
-                self._check_producer(replica, node, producer)
+        expected = replica.log.producers()
+        # Of more producers some have been forgotten, and may have come back since.
+        if len(expected) <= replica.producers_max:
+            self._compare(replica, node, expected, [*expected, *node.log.producers.entries])
 
-    def _check_producer(self, replica: Replica, node: LiveBroker, producer: int) -> None:
-        expected = replica.log.producer_entry(producer)
-        entry = node.log.producers.get(producer)
-        if entry != expected:
-            self.context.fail(
-                "ProducerTableIsFold",
-                replica.node_id,
-                f"{expected} for producer {producer}, as its log says",
-                f"the table holds {entry}",
-            )
+    def _compare(
+        self,
+        replica: Replica,
+        node: LiveBroker,
+        expected: Mapping[int, ProducerEntry],
+        producers: list[int],
+    ) -> None:
+        for producer in producers:
+            entry = node.log.producers.get(producer)
+            if entry != expected.get(producer):
+                self.context.fail(
+                    "ProducerTableIsFold",
+                    replica.node_id,
+                    f"{expected.get(producer)} for producer {producer}, as its log says",
+                    f"the table holds {entry}",
+                )
 
     # -- sentences ------------------------------------------------------------------------------
 

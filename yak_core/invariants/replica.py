@@ -58,6 +58,15 @@ class LiveLeader(Protocol):
         ...
 
 
+class LiveContext(Protocol):
+    """What the parts of a broker share."""
+
+    @property
+    def hint(self) -> object:
+        """The epoch and its leader as one value, another one once they change."""
+        ...
+
+
 class LiveBroker(Protocol):
     """A broker, as far as the checkers look at it."""
 
@@ -83,6 +92,11 @@ class LiveBroker(Protocol):
         ...
 
     @property
+    def context(self) -> LiveContext:
+        """What its parts share."""
+        ...
+
+    @property
     def leading(self) -> LiveLeader | None:
         """None for a follower."""
         ...
@@ -96,11 +110,11 @@ class Replica:
     many batches this start has claimed to hold, in acks and by its own high watermark, and
     ``acked_ends`` the highest ack by (incarnation, epoch). ``tainted``: the last restart lost
     something claimed; ``damaged``: the disk lost what was flushed, and this start has not
-    registered yet. ``seen`` is the record that it acts on, ``partition`` the one by which it leads,
-    with ``quorum`` as its maximal ISR. ``calls`` are the unanswered produce requests, ``written``
-    those of them whose batch was appended, ``asking`` the one that this step takes in. ``moved``
-    and ``refold``: the log is to be compared, the folds from the first batch on. ``starved``: the
-    disk was full.
+    registered yet. ``turn`` is what a change of role shows in, ``seen`` the record that it acts
+    on, ``partition`` the one by which it leads, with ``quorum`` as its maximal ISR. ``calls`` are
+    the unanswered produce requests, ``written`` those of them whose batch was appended, ``asking``
+    the one that this step takes in. ``moved`` and ``refold``: the log is to be compared, the folds
+    from the first batch on. ``starved``: the disk was full.
     """
 
     __slots__ = (
@@ -117,7 +131,7 @@ class Replica:
         "registered_epoch",
         "leading",
         "hw",
-        "hw_count",
+        "turn",
         "seen",
         "partition",
         "pending",
@@ -152,7 +166,7 @@ class Replica:
         self.registered_epoch: Epoch = Epoch(0)
         self.leading: LiveLeader | None = None
         self.hw: Offset = 0
-        self.hw_count = 0
+        self.turn: tuple[object, ...] = ()
         self.seen: PartitionState | None = None
         self.partition: PartitionState | None = None
         self.pending: tuple[NodeId, ...] | None = None
@@ -191,7 +205,7 @@ class Replica:
         self.epoch = Epoch(0)
         self.leading = None
         self.hw = 0
-        self.hw_count = 0
+        self.turn = ()
         self.seen = None
         self.partition = None
         self.pending = None
