@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from yak_core.batch import Batch
+from yak_core.broker.leader import Leader
+from yak_core.broker.roles import Broker
 from yak_core.contract.effects import AppendLog, FlushLog, Send, SendLog, TruncateLog
 from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.contract.messages import ReplicateAck
 from yak_core.ids import NodeId
 from yak_core.invariants.context import CheckContext
-from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
+from yak_core.invariants.replica import Replica
 from yak_core.log.producers import ProducerEntry
 
 
@@ -26,7 +28,7 @@ class LogChecks:
         self.context = context
         self._ledger = context.ledger
 
-    def on_append(self, replica: Replica, node: LiveBroker, effect: AppendLog) -> None:
+    def on_append(self, replica: Replica, node: Broker, effect: AppendLog) -> None:
         """Batches join the log, and the newest one of each producer is in the table."""
         log, admits = replica.log, self._ledger.admits
         ends, epochs = log.ends, log.run_epochs
@@ -57,14 +59,14 @@ class LogChecks:
                 self._compare(replica, node, log.producers(), [producer])
         if replica.asking is not None:
             replica.written[replica.asking] = True
-        if leads and node.log.pending_bytes > replica.append_bytes_max:
+        if leads and node.log.pending_bytes > replica.config.append_bytes_max:
             self._overflow(
                 replica,
-                f"{replica.append_bytes_max} bytes of unfinished appends",
+                f"{replica.config.append_bytes_max} bytes of unfinished appends",
                 f"{node.log.pending_bytes} bytes were unfinished",
             )
 
-    def on_truncate(self, replica: Replica, node: LiveBroker, effect: TruncateLog) -> None:
+    def on_truncate(self, replica: Replica, node: Broker, effect: TruncateLog) -> None:
         """Every batch that ends above ``end`` goes."""
         log = replica.log
         keep = log.count_below(effect.end)
@@ -85,11 +87,11 @@ class LogChecks:
         replica.moved = True
         replica.refold = True
 
-    def on_flush(self, replica: Replica, node: LiveBroker, effect: FlushLog) -> None:
+    def on_flush(self, replica: Replica, node: Broker, effect: FlushLog) -> None:
         """When this completes, all that is in the log now is durable."""
         replica.log.flushes[effect.op] = len(replica.log.links)
 
-    def on_disk_done(self, replica: Replica, node: LiveBroker, event: DiskDone) -> None:
+    def on_disk_done(self, replica: Replica, node: Broker, event: DiskDone) -> None:
         """A disk order ended; after a flush, what was in the log at its order is durable."""
         log, op = replica.log, event.op
         if op in log.flushes:
@@ -101,14 +103,13 @@ class LogChecks:
                     f"{log.durable_end} to be the end of what is flushed",
                     f"it believes in {claimed}",
                 )
-        elif op in log.appends:
-            if type(event.result) is NoSpace:
-                replica.starved = True
-                log.found_no_space(op)
-            else:
-                del log.appends[op]
+        elif type(event.result) is NoSpace:
+            replica.starved = True
+            log.found_no_space(op)
+        else:
+            log.appends.pop(op, None)
 
-    def on_send(self, replica: Replica, node: LiveBroker, effect: Send) -> None:
+    def on_send(self, replica: Replica, node: Broker, effect: Send) -> None:
         """A message goes out; in an ack a follower claims to hold the leader's log so far."""
         ack = effect.message
         if type(ack) is not ReplicateAck:
@@ -135,7 +136,7 @@ class LogChecks:
         if known is None or match > known:
             acked_ends[key] = match
 
-    def check_evidence(self, replica: Replica, leading: LiveLeader, peer: NodeId) -> None:
+    def check_evidence(self, replica: Replica, leading: Leader, peer: NodeId) -> None:
         """Does the leader count the follower for more than it said in this epoch and start?"""
         progress = leading.progress.get(peer)
         if progress is None or progress.match <= 0:
@@ -151,19 +152,17 @@ class LogChecks:
                 f"{progress.match} is counted",
             )
 
-    def on_send_log(self, replica: Replica, node: LiveBroker, effect: SendLog) -> None:
+    def on_send_log(self, replica: Replica, node: Broker, effect: SendLog) -> None:
         """Another message with batches goes out: the window holds it."""
         leading = node.leading
         progress = None if leading is None else leading.progress.get(effect.peer)
         if progress is None:
             return
-        waiting = len(progress.inflight)
-        if waiting > replica.window_messages:
-            self._overflow(
-                replica, f"{replica.window_messages} messages on their way", f"{waiting} were"
-            )
+        waiting, limit = len(progress.inflight), replica.config.window_messages
+        if waiting > limit:
+            self._overflow(replica, f"{limit} messages on their way", f"{waiting} were")
 
-    def check_moved(self, replica: Replica, node: LiveBroker) -> None:
+    def check_moved(self, replica: Replica, node: Broker) -> None:
         """The log moved: does the broker's own picture of it agree?"""
         replica.moved = False
         log, live = replica.log, node.log
@@ -194,7 +193,7 @@ class LogChecks:
 
     # -- the folds ------------------------------------------------------------------------------
 
-    def _check_epochs(self, replica: Replica, node: LiveBroker) -> None:
+    def _check_epochs(self, replica: Replica, node: Broker) -> None:
         """The whole index; an append that opens no epoch needs only its last entry."""
         log, index = replica.log, node.log.epochs
         starts = [log.batches[at].base_offset for at in log.run_firsts]
@@ -213,16 +212,16 @@ class LogChecks:
                 f"the index holds {list(index.entries())}",
             )
 
-    def _check_producers(self, replica: Replica, node: LiveBroker) -> None:
+    def _check_producers(self, replica: Replica, node: Broker) -> None:
         expected = replica.log.producers()
         # Of more producers some have been forgotten, and may have come back since.
-        if len(expected) <= replica.producers_max:
+        if len(expected) <= replica.config.producers_max:
             self._compare(replica, node, expected, [*expected, *node.log.producers.entries])
 
     def _compare(
         self,
         replica: Replica,
-        node: LiveBroker,
+        node: Broker,
         expected: Mapping[int, ProducerEntry],
         producers: list[int],
     ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import cycle
 from typing import Final
 
+from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
 from yak_core.contract.effects import (
     Answer,
@@ -34,7 +35,7 @@ from yak_core.invariants.client_checks import ClientChecks
 from yak_core.invariants.commit_checks import CommitChecks
 from yak_core.invariants.context import CheckContext
 from yak_core.invariants.log_checks import LogChecks
-from yak_core.invariants.replica import LiveBroker, Replica
+from yak_core.invariants.replica import Replica
 from yak_core.invariants.shadow_log import log_of
 from yak_core.invariants.state_checks import StateChecks
 from yak_core.metadata.partition_state import PartitionState
@@ -129,7 +130,7 @@ class Invariants:
         if replica is None:
             self._clients.after_step(host.node_id, event, effects)
             return
-        node: LiveBroker = host.node  # type: ignore[assignment]
+        node: Broker = host.node  # type: ignore[assignment]
         if next(self._due):
             node.check()
         kind = type(event)
@@ -177,7 +178,7 @@ class Invariants:
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _on_turn(self, replica: Replica, node: LiveBroker) -> None:
+    def _on_turn(self, replica: Replica, node: Broker) -> None:
         """The record, the role, the epoch, the incarnation or the proposed ISR changed."""
         leading = node.leading
         if node.partition is not replica.seen:
@@ -211,8 +212,11 @@ class Invariants:
 
     def _on_started(self, replica: Replica, host: Host, event: Started) -> None:
         recovered = event.recovered
-        log = log_of(replica.log.batches[: self._known_below(replica, event)])
-        log.extend(recovered.headers)
+        headers = recovered.headers
+        # A real world names only the tail: what lies below it is known from the last start.
+        first = headers[0].base_offset if headers else recovered.leo
+        log = log_of(replica.log.batches[: replica.log.count_below(first)])
+        log.extend(headers)
         log.durable = len(log.links)
         assert isinstance(event.config, BrokerConfig), "a broker is started as a broker"
         replica.disk = log
@@ -220,12 +224,6 @@ class Invariants:
         if not replica.damaged:
             self._check_durable(replica)
         replica.begin(host.start, event.config, log)
-
-    def _known_below(self, replica: Replica, event: Started) -> int:
-        """How many batches lie below the first header; a real world names only the tail."""
-        headers = event.recovered.headers
-        first = headers[0].base_offset if headers else event.recovered.leo
-        return replica.log.count_below(first)
 
     def _check_durable(self, replica: Replica) -> None:
         """What was flushed is still there (``disk`` is what was found)."""
@@ -240,7 +238,7 @@ class Invariants:
             )
 
     def _check_unmoved(
-        self, replica: Replica, node: LiveBroker, event: Event, effects: list[Effect]
+        self, replica: Replica, node: Broker, event: Event, effects: list[Effect]
     ) -> None:
         """A message of an older epoch must not have moved anything."""
         assert isinstance(event, Received)
@@ -259,21 +257,21 @@ class Invariants:
     def _check_waiting(self, replica: Replica) -> None:
         """Unanswered produce requests are bounded (those of this step are still among them)."""
         replica.asking = None
-        if len(replica.calls) > replica.waiting_max + len(self._late):
+        if len(replica.calls) > replica.config.waiting_max + len(self._late):
             self.context.fail(
                 "QueuesBounded",
                 replica.node_id,
-                f"at most {replica.waiting_max} produce requests to wait",
+                f"at most {replica.config.waiting_max} produce requests to wait",
                 f"{len(replica.calls)} do",
             )
 
     # -- effects --------------------------------------------------------------------------------
 
-    def _put_off(self, replica: Replica, node: LiveBroker, effect: Effect) -> None:
+    def _put_off(self, replica: Replica, node: Broker, effect: Effect) -> None:
         """Answers are judged by what is committed after the whole step."""
         self._late.append(effect)
 
-    def _on_late(self, replica: Replica, node: LiveBroker) -> None:
+    def _on_late(self, replica: Replica, node: Broker) -> None:
         late, self._late = self._late, []
         for effect in late:
             if type(effect) is Answer:

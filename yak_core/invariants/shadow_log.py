@@ -144,24 +144,11 @@ class ShadowLog:
             if producer >= 0
         }
 
-    def common_with(self, batches: Iterable[Batch]) -> int:
-        """How many of ``batches`` are, from the first on, the same as here."""
-        same = 0
-        for batch in batches:
-            if same == len(self.batches) or not _same(self.batches[same], batch):
-                break
-            same += 1
-        return same
-
-
-def _same(one: Batch, other: Batch) -> bool:
-    return (
-        one.epoch == other.epoch
-        and one.crc == other.crc
-        and one.base_offset == other.base_offset
-        and one.count == other.count
-        and one.size == other.size
-    )
+    def common_with(self, links: list[int]) -> int:
+        """How many batches are, from the first on, those of a log with these links."""
+        pairs = enumerate(zip(self.links, links, strict=False))
+        shorter = min(len(self.links), len(links))
+        return next((at for at, (mine, its) in pairs if mine != its), shorter)
 
 
 def log_of(batches: Iterable[Batch]) -> ShadowLog:
