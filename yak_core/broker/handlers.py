@@ -22,20 +22,12 @@ from yak_core.broker.saved_state import HW_KEY
 from yak_core.broker.shutdown import TIMER_STOP
 from yak_core.broker.store_session import TIMER_PROPOSAL, TIMER_READ, TIMER_RENEW
 from yak_core.contract.effects import Answer, SaveState, Send
-from yak_core.contract.events import (
-    Called,
-    Cancelled,
-    MetaReply,
-    PeerLost,
-    Received,
-    TimerFired,
-)
+from yak_core.contract.events import Called, Cancelled, MetaReply, PeerLost, Received, TimerFired
 from yak_core.contract.messages import (
     DescribeRequest,
     Fenced,
     FetchRequest,
     ListOffsetsRequest,
-    ListOffsetsResponse,
     PeerMessage,
     ProduceRequest,
     Replicate,
@@ -44,7 +36,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.contract.notes import FencedPeer, IgnoredMessage, IgnoreReason
 from yak_core.errors import ErrorCode
-from yak_core.ids import NO_EPOCH, CallId, Epoch, NodeId
+from yak_core.ids import CallId, Epoch, NodeId
 from yak_core.rules import ReplicateDecision
 
 ACCEPT: Final = ReplicateDecision.ACCEPT
@@ -173,21 +165,15 @@ def _on_produce(broker: Broker, call: CallId, request: ProduceRequest) -> None:
 def _on_fetch(broker: Broker, call: CallId, request: FetchRequest) -> None:
     leading = _leading(broker, request.leader_epoch)
     if isinstance(leading, ErrorCode):
-        broker.readers.refuse(call, request, leading)
+        broker.readers.answer(call, request, leading)
     else:
         broker.readers.fetch(call, request)
 
 
 def _on_list_offsets(broker: Broker, call: CallId, request: ListOffsetsRequest) -> None:
     leading = _leading(broker, broker.epoch)
-    if isinstance(leading, ErrorCode):
-        hint = broker.context.hint
-        response = ListOffsetsResponse(
-            request.correlation, leading, -1, NO_EPOCH, hint.leader, hint.epoch
-        )
-        broker.context.emit(Answer(call, response))
-    else:
-        broker.readers.list_offsets(call, request, leading.start)
+    start = leading if isinstance(leading, ErrorCode) else leading.start
+    broker.readers.list_offsets(call, request, start)
 
 
 def _leading(broker: Broker, known_epoch: Epoch) -> Leader | ErrorCode:
@@ -225,29 +211,9 @@ def on_timer(broker: Broker, event: TimerFired) -> None:
         handler(broker)
 
 
-def _on_stop_deadline(broker: Broker) -> None:
-    broker.exit(clean=False)
-
-
 def _on_campaign_due(broker: Broker) -> None:
     if broker.leading is None:
         campaign(broker.context, broker.session, broker.partition, broker.broker_epoch)
-
-
-def _on_read_due(broker: Broker) -> None:
-    broker.session.order_read()
-
-
-def _on_proposal_due(broker: Broker) -> None:
-    broker.session.resend()
-
-
-def _on_fetch_deadline(broker: Broker) -> None:
-    broker.readers.expire()
-
-
-def _on_produce_deadline(broker: Broker) -> None:
-    broker.writers.expire()
 
 
 def _on_renewal_due(broker: Broker) -> None:
@@ -266,11 +232,11 @@ TIMERS: Final[Mapping[str, Callable[[Broker], None]]] = MappingProxyType(
         TIMER_HEARTBEAT: Broker.heartbeat,
         TIMER_RENEW: _on_renewal_due,
         TIMER_CAMPAIGN: _on_campaign_due,
-        TIMER_READ: _on_read_due,
-        TIMER_PROPOSAL: _on_proposal_due,
-        TIMER_READERS: _on_fetch_deadline,
-        TIMER_WAITERS: _on_produce_deadline,
-        TIMER_STOP: _on_stop_deadline,
+        TIMER_READ: lambda broker: broker.session.order_read(),
+        TIMER_PROPOSAL: lambda broker: broker.session.resend(),
+        TIMER_READERS: lambda broker: broker.readers.expire(),
+        TIMER_WAITERS: lambda broker: broker.writers.expire(),
+        TIMER_STOP: lambda broker: broker.exit(clean=False),
     }
 )
 """Key of each timer that a broker sets, and what it is for."""

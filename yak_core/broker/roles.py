@@ -27,19 +27,9 @@ from yak_core.broker.startup import Startup
 from yak_core.broker.store_session import StoreSession
 from yak_core.config import BrokerConfig, check_config
 from yak_core.contract.effects import Effect, Exit, Halt, SetTimer
-from yak_core.contract.events import (
-    DiskDone,
-    Event,
-    NoSpace,
-    Started,
-    StopAsked,
-)
+from yak_core.contract.events import DiskDone, Event, NoSpace, Started, StopAsked
 from yak_core.contract.node import Snapshot
-from yak_core.contract.notes import (
-    BecameFollower,
-    BecameLeader,
-    SteppedDown,
-)
+from yak_core.contract.notes import BecameFollower, BecameLeader, SteppedDown
 from yak_core.errors import ErrorCode
 from yak_core.fork import fork_of
 from yak_core.ids import NO_BROKER_EPOCH, Epoch, Micros, NodeId, Offset

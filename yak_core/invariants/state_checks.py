@@ -12,16 +12,6 @@ from yak_core.invariants.context import STORE, CheckContext
 from yak_core.invariants.replica import Replica
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import check_partition_state, check_step
-from yak_core.value import value
-
-
-@value
-class Place:
-    """The sets of the record that a registration wrote."""
-
-    isr: tuple[NodeId, ...]
-    elr: tuple[NodeId, ...]
-    leader: NodeId | None
 
 
 class StateChecks:
@@ -33,7 +23,8 @@ class StateChecks:
         self.context = context
         self.commits = commits
         self._elected: dict[Epoch, tuple[NodeId, BrokerEpoch]] = {}
-        self._registered: dict[tuple[NodeId, BrokerEpoch], Place] = {}
+        self._registered: dict[tuple[NodeId, BrokerEpoch], PartitionState] = {}
+        """The record that each registration wrote."""
         self._ledger = context.ledger
 
     def on_state(self, state: PartitionState) -> None:
@@ -60,8 +51,7 @@ class StateChecks:
         )
         for node, entry in state.nodes:
             if older is None or older.broker_epoch_of(node) != entry.broker_epoch:
-                place = Place(state.isr, state.elr, state.leader)
-                self._registered[node, entry.broker_epoch] = place
+                self._registered[node, entry.broker_epoch] = state
         if older is not None:
             self._check_admissions(older, state)
         if state.leader is not None:

@@ -81,11 +81,7 @@ class ProducerTable:
 
     def snapshot(self) -> tuple[tuple[int, ProducerEntry], ...]:
         """All entries by producer id."""
-        return tuple(sorted(self.entries.items(), key=_by_id))
-
-
-def _by_id(item: tuple[int, ProducerEntry]) -> int:
-    return item[0]
+        return tuple((producer, self.entries[producer]) for producer in sorted(self.entries))
 
 
 def _by_end(item: tuple[int, ProducerEntry]) -> Offset:

@@ -40,13 +40,7 @@ from yak_core.contract.events import (
     Shipped,
 )
 from yak_core.contract.host import Host
-from yak_core.contract.messages import (
-    Request,
-    Response,
-    sealed,
-    with_batches,
-    with_records,
-)
+from yak_core.contract.messages import Request, Response, sealed, with_batches, with_records
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, Unknown
 from yak_sim.physics.clock import NORMAL, Callbacks, Timers

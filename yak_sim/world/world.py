@@ -35,14 +35,7 @@ from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop, name_of
 from yak_sim.world.narrative import Narrative, OnStory
 from yak_sim.world.observers import WorldObserver
-from yak_sim.world.probes import (
-    BrokerView,
-    broker_on,
-    headline,
-    leader_among,
-    unconverged,
-    view_of,
-)
+from yak_sim.world.probes import BrokerView, broker_on, headline, leader_among, unconverged, view_of
 from yak_sim.world.situations import Halted, Situation, Situations
 
 
