@@ -47,8 +47,8 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, Micros, OpId
-from yak_sim.physics.engine import Listener
 from yak_sim.physics.kinds import Loss
+from yak_sim.physics.machine_shared import Listener
 
 APPEND = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"),))
 HEADER = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)

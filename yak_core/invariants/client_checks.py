@@ -94,8 +94,6 @@ class ClientState:
 class ClientChecks:
     """Follows what brokers answer and what client nodes report."""
 
-    __slots__ = ("context", "commits", "_clients", "_ledger")
-
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits

@@ -17,8 +17,6 @@ from yak_core.invariants.shadow_log import ShadowLog
 class CommitChecks:
     """Owns the growth of the committed chain."""
 
-    __slots__ = ("context", "failed", "_ledger")
-
     def __init__(self, context: CheckContext) -> None:
         self.context = context
         self.failed: dict[tuple[int, int, int], str] = {}

@@ -22,8 +22,6 @@ from yak_core.log.producers import ProducerEntry
 class LogChecks:
     """Follows the disk orders of all replicas."""
 
-    __slots__ = ("context", "_ledger")
-
     def __init__(self, context: CheckContext) -> None:
         self.context = context
         self._ledger = context.ledger

@@ -56,19 +56,6 @@ class Invariants:
     any of the three.
     """
 
-    __slots__ = (
-        "context",
-        "_may_halt",
-        "_logs",
-        "_commits",
-        "_states",
-        "_clients",
-        "_checks",
-        "_replicas",
-        "_late",
-        "_due",
-    )
-
     def __init__(self, brokers: tuple[NodeId, ...], check_every: int = CHECK_EVERY) -> None:
         # A broker asserts its own fields after one of so many steps; a slip stays to be seen.
         self._due = cycle((*(False,) * (check_every - 1), True))

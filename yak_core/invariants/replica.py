@@ -27,38 +27,6 @@ class Replica:
 
     config: BrokerConfig
 
-    __slots__ = (
-        "node_id",
-        "start",
-        "up",
-        "flush_each",
-        "config",
-        "broker_epoch",
-        "epoch",
-        "registered_epoch",
-        "leading",
-        "hw",
-        "turn",
-        "seen",
-        "partition",
-        "pending",
-        "quorum",
-        "log",
-        "ended_logs",
-        "disk",
-        "damaged",
-        "acked",
-        "acked_ends",
-        "tainted",
-        "calls",
-        "written",
-        "asking",
-        "asked_latest",
-        "moved",
-        "refold",
-        "starved",
-    )
-
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
         self.flush_each = True

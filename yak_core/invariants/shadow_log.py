@@ -30,18 +30,6 @@ class ShadowLog:
     the first batch of each.
     """
 
-    __slots__ = (
-        "batches",
-        "ends",
-        "links",
-        "durable",
-        "written",
-        "flushes",
-        "appends",
-        "run_epochs",
-        "run_firsts",
-    )
-
     def __init__(self) -> None:
         self.batches: list[Batch] = []
         self.ends: list[Offset] = []

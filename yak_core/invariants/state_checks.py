@@ -17,8 +17,6 @@ from yak_core.metadata.transitions import check_partition_state, check_step
 class StateChecks:
     """Follows the store's record and the roles that brokers take by it."""
 
-    __slots__ = ("context", "commits", "_elected", "_registered", "_ledger")
-
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sized
 from functools import partial
 from heapq import heappop
 from types import MethodType
-from typing import Any, Final, Protocol, TypeAlias, cast
+from typing import Any, Final, TypeAlias, cast
 
 import simpy
 from simpy.core import EmptySchedule
@@ -26,13 +26,6 @@ Callbacks: TypeAlias = tuple[Callable[[Any], None], ...]
 
 WALL_START_MS: Final = 1_700_000_000_000
 """Wall clock at simulated time 0; data for record timestamps and for nothing else."""
-
-
-class Happening(Protocol):
-    """What the agenda holds. SimPy reads ``_ok`` and empties ``callbacks`` when it happens."""
-
-    callbacks: Callbacks | None
-    _ok: bool
 
 
 class Wake:
@@ -79,7 +72,7 @@ class Clock:
     """The agenda of one world, in microseconds from 0. Equal times happen in order of scheduling.
 
     ``now()`` tells the microseconds. ``schedule(happening, NORMAL, delay_us)`` is SimPy's own; it
-    needs only the two attributes of a Happening, and no SimPy event.
+    needs no SimPy event, but ``_ok`` and ``callbacks``, which are emptied when it happens.
     """
 
     __slots__ = ("env", "now", "proceed", "schedule")
@@ -121,7 +114,7 @@ _NOW: Final = cast(Any, simpy.Environment.now)
 LAST: Final = 1 << 20
 """Priority behind everything else that is due at the same time."""
 
-__all__ = ["LAST", "NORMAL", "Clock", "EmptySchedule", "Happening", "Timers", "Wake"]
+__all__ = ["LAST", "NORMAL", "Clock", "EmptySchedule", "Timers", "Wake"]
 
 _IDLE: Final = -1
 

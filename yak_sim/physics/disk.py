@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
@@ -22,19 +24,15 @@ from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
 
+@dataclass(slots=True, eq=False)
 class _Operation:
     """One order; it takes ``taken_us`` from when the one before it is complete."""
 
-    __slots__ = ("callbacks", "cause", "order", "taken_us")
-    _ok = True
-
-    def __init__(
-        self, callbacks: Callbacks, order: DiskOrder, cause: int, taken_us: Micros
-    ) -> None:
-        self.callbacks: Callbacks | None = callbacks
-        self.order = order
-        self.cause = cause
-        self.taken_us = taken_us
+    callbacks: Callbacks | None
+    order: DiskOrder
+    cause: int
+    taken_us: Micros
+    _ok: ClassVar = True
 
 
 class SimDisk:
