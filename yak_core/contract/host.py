@@ -150,7 +150,7 @@ class Host:
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Give the node an event: at once, or after the step that is under way."""
-        alive = self.alive
+        alive = self.alive  # By a name of its own, because effects change it.
         if not alive:
             return
         if self._draining:

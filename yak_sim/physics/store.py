@@ -79,7 +79,8 @@ def executor_of(kind: StoreKind) -> Executor:
 class SimStore:
     """The store's end of the network.
 
-    ``down`` loses every request that arrives. ``on_state`` is told of each record that was accepted, with the step that asked for it.
+    ``down`` loses every request that arrives. ``on_state`` is told of each record that was
+    accepted.
     """
 
     def __init__(
