@@ -30,7 +30,8 @@ class LogChecks:
         """Batches join the log, and the newest one of each producer is in the table."""
         log, admits = replica.log, self._ledger.admits
         ends, epochs = log.ends, log.run_epochs
-        leads = node.leading is not None
+        leading = node.leading
+        led = None if leading is None else leading.epoch
         index = len(ends)
         log.appends[effect.op] = index
         newest: dict[int, Batch] = {}
@@ -41,7 +42,7 @@ class LogChecks:
             if epochs and epoch < epochs[-1]:
                 self._misplaced(replica, f"no epoch below {epochs[-1]} at the log's end", batch)
             link = log.append(batch)
-            if not admits(epoch, index, link, leads and epoch == node.epoch):
+            if not admits(epoch, index, link, epoch == led):
                 self._mismatch(replica, batch)
             newest[batch.producer_id] = batch
             index += 1
@@ -57,7 +58,7 @@ class LogChecks:
                 self._compare(replica, node, log.producers(), [producer])
         if replica.asking is not None:
             replica.written[replica.asking] = True
-        if leads and node.log.pending_bytes > replica.config.append_bytes_max:
+        if leading is not None and node.log.pending_bytes > replica.config.append_bytes_max:
             self._overflow(
                 replica,
                 f"{replica.config.append_bytes_max} bytes of unfinished appends",
