@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeAlias, TypeVar, cast
+from typing import Final, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Memo: TypeAlias = dict[int, object]
@@ -20,9 +20,8 @@ Copy: TypeAlias = Callable[[object, Memo], object]
 
 def fork_of(state: T) -> T:
     """A copy of ``state`` that shares only immutable things with it."""
-    copy = _COPIES[type(state)]
-    assert copy is not None, "only states are forked"
-    return copy(state, {})  # type: ignore[return-value]
+    copied: T = _how(type(state))(state, {})  # type: ignore[assignment]
+    return copied
 
 
 def is_state(cls: type) -> bool:
@@ -36,42 +35,50 @@ def slots_of(cls: type) -> tuple[str, ...]:
     return tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
 
 
-class _Copies(dict[type, Copy | None]):
-    """How objects of a type are copied, None for what is shared; added when it is first met."""
+def _how(cls: type) -> Copy:
+    """How objects of a type are copied."""
+    copy = _COPIES.get(cls)
+    if copy is None:
+        copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _same
+    return copy
 
-    def __missing__(self, cls: type) -> Copy | None:
-        copy = self[cls] = _copy_of_slots(cls) if is_state(cls) else None
-        return copy
+
+def _same(value: object, memo: Memo) -> object:
+    return value
 
 
 def _sequence(value: object, memo: Memo) -> object:
     assert isinstance(value, list | deque)
-    if not value or (copy := _COPIES[type(value[0])]) is None:
+    if not value or (copy := _how(type(value[0]))) is _same:
         return value.copy()
-    return type(value)(copy(item, memo) for item in value)
+    return type(value)([copy(item, memo) for item in value])
 
 
 def _dict(value: object, memo: Memo) -> object:
     assert isinstance(value, dict)
-    if not value or (copy := _COPIES[type(next(iter(value.values())))]) is None:
+    if not value or (copy := _how(type(next(iter(value.values()))))) is _same:
         return value.copy()
     return {key: copy(item, memo) for key, item in value.items()}
 
 
 def _copy_of_slots(cls: type) -> Copy:
-    """Write the function that copies a state of this class; a loop over the slots is half as fast.
+    slots = slots_of(cls)
+    known_types = _COPIES
 
-    It is written as dataclasses write theirs: out of names that the class itself has.
-    """
-    body = ["other = memo.get(id(value))", "if other is not None: return other"]
-    body += ["memo[id(value)] = other = new(cls)"]
-    for slot in slots_of(cls):
-        body += [f"part = value.{slot}", "how = copies[type(part)]"]
-        body += [f"other.{slot} = part if how is None else how(part, memo)"]
-    body += ["return other"]
-    names: dict[str, object] = {"cls": cls, "copies": _COPIES, "new": object.__new__}
-    exec("\n    ".join(["def copy(value, memo):", *body]), names)  # noqa: S102 - no foreign text
-    return cast(Copy, names["copy"])
+    def copy(value: object, memo: Memo) -> object:
+        key = id(value)
+        if key in memo:
+            return memo[key]
+        other: object = object.__new__(cls)
+        memo[key] = other
+        for slot in slots:
+            held = getattr(value, slot)
+            how = known_types.get(type(held)) or _how(type(held))
+            setattr(other, slot, held if how is _same else how(held, memo))
+        return other
+
+    return copy
 
 
-_COPIES: Final = _Copies({list: _sequence, deque: _sequence, dict: _dict})
+_COPIES: Final[dict[type, Copy]] = {list: _sequence, deque: _sequence, dict: _dict}
+"""How objects of a type are copied; other types are added when they are first met."""

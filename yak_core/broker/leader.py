@@ -121,7 +121,8 @@ class Leader:
         if start >= end or progress.shipping != 0:
             return
         config = self.context.config
-        if progress.has_room(config.window_messages, config.window_bytes):
+        waiting, size = len(progress.inflight), progress.inflight_bytes
+        if waiting < config.window_messages and size < config.window_bytes:
             op = self.context.op()
             progress.shipping = op
             progress.sent_at = self.context.now
@@ -337,6 +338,5 @@ class Leader:
         self.session.propose(ProposalKind.ALTER_ISR, self.partition, state, None)
 
     def _set_maximal(self) -> None:
-        pending = self.pending_isr or ()
-        extra = tuple(node for node in pending if node not in self.partition.isr)
-        self.maximal_isr = tuple(sorted((*self.partition.isr, *extra)))
+        members = dict.fromkeys((*self.partition.isr, *(self.pending_isr or ())))
+        self.maximal_isr = tuple(sorted(members))

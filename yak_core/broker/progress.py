@@ -102,10 +102,6 @@ class Progress:
         self.inflight_bytes = 0
         self.shipping = NO_OP
 
-    def has_room(self, messages: int, size: int) -> bool:
-        """May another message with batches be sent ahead of the acks?"""
-        return len(self.inflight) < messages and self.inflight_bytes < size
-
     def shipped(self, end: Offset, size: int) -> None:
         """A message with batches up to ``end`` went out."""
         self.shipping = NO_OP

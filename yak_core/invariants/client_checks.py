@@ -45,8 +45,6 @@ class ClientState:
     the order in which a producer first sends them.
     """
 
-    __slots__ = ("config", "sends", "by_content")
-
     def __init__(self) -> None:
         self.config: ProducerConfig | None = None
         self.sends: dict[CallId, OpenSend] = {}
