@@ -37,16 +37,7 @@ from typing import Any, Final
 
 import simpy
 
-from benchmarks.common import (
-    QUICK_ROUNDS,
-    ROUNDS,
-    Measured,
-    Row,
-    interleaved,
-    rate,
-    show,
-    timed,
-)
+from benchmarks.common import QUICK_ROUNDS, ROUNDS, Measured, Row, interleaved, rate, show, timed
 from benchmarks.naive_sim import NaiveSimulator
 from yak_core.trace.reader import encode_trace
 from yak_core.trace.recorder import Trace

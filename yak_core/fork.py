@@ -47,18 +47,11 @@ def _same(value: object, memo: Memo) -> object:
     return value
 
 
-def _list(value: object, memo: Memo) -> object:
-    assert isinstance(value, list)
+def _sequence(value: object, memo: Memo) -> object:
+    assert isinstance(value, list | deque)
     if not value or (copy := _how(type(value[0]))) is _same:
         return value.copy()
-    return [copy(item, memo) for item in value]
-
-
-def _deque(value: object, memo: Memo) -> object:
-    assert isinstance(value, deque)
-    if not value or (copy := _how(type(value[0]))) is _same:
-        return value.copy()
-    return deque([copy(item, memo) for item in value])
+    return type(value)([copy(item, memo) for item in value])
 
 
 def _dict(value: object, memo: Memo) -> object:
@@ -87,5 +80,5 @@ def _copy_of_slots(cls: type) -> Copy:
     return copy
 
 
-_COPIES: Final[dict[type, Copy]] = {list: _list, deque: _deque, dict: _dict}
+_COPIES: Final[dict[type, Copy]] = {list: _sequence, deque: _sequence, dict: _dict}
 """How objects of a type are copied; other types are added when they are first met."""

@@ -12,14 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_sim.cli import (
-    carry_out,
-    conclude,
-    exit_code,
-    keep,
-    make_folder,
-    read_lines,
-)
+from yak_sim.cli import carry_out, conclude, exit_code, keep, make_folder, read_lines
 from yak_sim.run.catalog import Catalog
 from yak_sim.world.expect import Expectation
 

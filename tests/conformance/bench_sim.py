@@ -58,7 +58,7 @@ class SimBench:
         until = clock.now() + within_us
         clock.after(within_us, lambda: None)  # so that the agenda reaches that far
         while not condition() and clock.now() < until:
-            clock.step()
+            clock.env.step()
         return condition()
 
     def stall_disk(self, node_id: NodeId) -> None:

@@ -65,6 +65,11 @@ class FakeBroker:
         self.partition: PartitionState | None = None
         self.leading: FakeLeader | None = None
         self.log = FakeLog()
+        self.context = self
+
+    @property
+    def hint(self) -> tuple[Epoch, NodeId | None]:
+        return (self.epoch, self.leader)
 
     def check(self) -> None:
         """Nothing is asserted of what is set by hand."""

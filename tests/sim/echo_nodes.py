@@ -15,7 +15,8 @@ from yak_core.contract.messages import Fenced
 from yak_core.contract.node import Snapshot
 from yak_core.ids import Epoch, Micros, NodeId
 from yak_sim.physics.choices import Choices, RandomChoices
-from yak_sim.physics.engine import Engine, Listener
+from yak_sim.physics.engine import Engine
+from yak_sim.physics.machine_shared import Listener
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology
 
 INSTANT = LinkSpec(delay_min_us=10, delay_mean_us=0)

@@ -25,7 +25,7 @@ driver = choices.RandomChoices(7)
 point = driver.at("net.delay", "n1>n2")
 print([point.exponential(1000) for _ in range(6)])
 print([driver.at("mix", "n1").between(5, 5_000_000) for _ in range(4)])
-print([driver.choose("mix", "n2", 10) for _ in range(8)])
+print([driver.at("mix", "n2").pick(10) for _ in range(8)])
 print([driver.at("net.loss", "n1>n2").happens((1, 3)) for _ in range(8)])
 print(choices.key_of(7, "nonce", "n1", "1"))
 """
@@ -66,9 +66,9 @@ def test_a_draw_at_one_place_moves_no_other() -> None:
         driver = RandomChoices(3)
         drawn = []
         for number in range(20):
-            drawn.append(driver.choose("net.delay", "n1>n2", 1000))
+            drawn.append(driver.at("net.delay", "n1>n2").pick(1000))
             if extra:
-                driver.choose("net.delay", "n1>n3", 1000)
+                driver.at("net.delay", "n1>n3").pick(1000)
                 driver.at("net.loss", "n1>n2").happens((1, 2))
             drawn.append(driver.at("timer", "n1").between(0, number))
         return drawn
@@ -120,7 +120,7 @@ def test_a_recorded_run_replays_from_what_was_not_benign() -> None:
         for number in range(50):
             drawn += [point.pick(1 + number % 3), point.between(4, 4 + number % 5)]
             drawn += [point.happens((number % 4, 3)), point.exponential(number % 7)]
-            drawn.append(driver.choose("b", "y", 2))
+            drawn.append(driver.at("b", "y").pick(2))
         return drawn
 
     recorded = RandomChoices(21, record=True)
@@ -142,7 +142,7 @@ def test_what_a_trace_does_not_say_is_benign() -> None:
     assert not point.happens((1, 2))
     assert point.exponential(500) == 0
     assert driver.at("a", "c").happens((1, 2))
-    assert driver.choose("nowhere", "b", 7) == 0
+    assert driver.at("nowhere", "b").pick(7) == 0
 
 
 def test_decisions_are_kept_only_on_request() -> None:

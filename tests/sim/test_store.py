@@ -24,8 +24,8 @@ from yak_core.metadata.store_calls import (
     Unknown,
 )
 from yak_core.metadata.transitions import create, register
-from yak_sim.physics.engine import Listener
 from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
+from yak_sim.physics.machine_shared import Listener
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.store import CAS
 from yak_sim.physics.topology import STORE

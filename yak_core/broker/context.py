@@ -48,6 +48,7 @@ class Context:
         self.now = now
         #: Leader and epoch in answers to clients; the broker acts on the same value.
         self.hint = LeaderHint(None, Epoch(0))
+        #: The effects of the step under way; each step begins a new list.
         self.out: list[Effect] = []
         self.next_op: OpId = OpId(0)
         self.next_call: CallId = CallId(0)
@@ -75,9 +76,3 @@ class Context:
         """A fresh attempt id: the start-up nonce and a counter (never used by anyone else)."""
         self.tries += 1
         return f"{self.node}-{self.nonce:032x}-{self.tries}"
-
-    def take(self) -> list[Effect]:
-        """Return the effects of this step, and begin the next step without any."""
-        out = self.out
-        self.out = []
-        return out

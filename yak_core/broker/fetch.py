@@ -41,11 +41,11 @@ class Readers:
         rules = self.context.rules
         if request.offset < log.log_start or request.offset > log.leo:
             detail = f"the log holds [{log.log_start}, {log.leo})"
-            self.refuse(call, request, ErrorCode.OFFSET_OUT_OF_RANGE, detail)
+            self.answer(call, request, ErrorCode.OFFSET_OUT_OF_RANGE, detail=detail)
             return
         end = rules.diverged(log.epochs, log.leo, request.offset, request.last_epoch)
         if end >= 0:
-            self._answer(call, request, ErrorCode.NONE, diverging_end=end)
+            self.answer(call, request, ErrorCode.NONE, diverging_end=end)
             return
         if request.offset < rules.readable_end(log.hw, log.leo):
             self._ship(call, request)
@@ -54,19 +54,28 @@ class Readers:
             self.parked.add(call, request, request.offset + 1, self.context.now + wait)
             self.arm()
         else:
-            self._answer(call, request, ErrorCode.NONE)
+            self.answer(call, request, ErrorCode.NONE)
 
-    def list_offsets(self, call: CallId, request: ListOffsetsRequest, epoch_start: Offset) -> None:
-        """Answer with the earliest or latest offset, as the leader knows it."""
+    def list_offsets(
+        self, call: CallId, request: ListOffsetsRequest, epoch_start: Offset | ErrorCode
+    ) -> None:
+        """Answer with the earliest or latest offset, as the leader of the epoch knows it.
+
+        ``epoch_start`` is the error to be answered where this broker does not lead.
+        """
         log = self.log
-        offset: Offset | None = log.log_start
+        offset: Offset | None = None
         error = ErrorCode.NONE
-        if request.at == LATEST:
+        if isinstance(epoch_start, ErrorCode):
+            error = epoch_start
+        elif request.at == LATEST:
             offset = self.context.rules.latest_offset(log.hw, epoch_start)
             if offset is None:
                 error = ErrorCode.OFFSET_NOT_AVAILABLE
-        elif request.at != EARLIEST:
-            offset, error = None, ErrorCode.INVALID_REQUEST
+        elif request.at == EARLIEST:
+            offset = log.log_start
+        else:
+            error = ErrorCode.INVALID_REQUEST
         found = -1 if offset is None else offset
         before = NO_EPOCH if offset is None else log.epochs.before(offset)
         hint = self.context.hint
@@ -84,13 +93,13 @@ class Readers:
     def expire(self) -> None:
         """The readers' timer fired: polls that have waited long enough get an empty answer."""
         for call, entry in sorted(self.parked.take_due(self.context.now), key=_by_arrival):
-            self._answer(call, entry.waiter, ErrorCode.NONE)
+            self.answer(call, entry.waiter, ErrorCode.NONE)
         self.arm()
 
     def redirect(self) -> None:
         """This broker leads no more: the polls must go elsewhere."""
         for call, entry in sorted(self.parked.take_all(), key=_by_arrival):
-            self.refuse(call, entry.waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+            self.answer(call, entry.waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     def drop_call(self, call: CallId) -> None:
         """The caller went away."""
@@ -108,12 +117,6 @@ class Readers:
             wait = max(0, deadline - self.context.now)
             self.context.emit(SetTimer(TIMER_READERS, wait, wait))
 
-    def refuse(
-        self, call: CallId, request: FetchRequest, error: ErrorCode, detail: str = ""
-    ) -> None:
-        """Answer a fetch with an error."""
-        self._answer(call, request, error, detail=detail)
-
     def _ship(self, call: CallId, request: FetchRequest) -> None:
         log = self.log
         config = self.context.config
@@ -127,7 +130,7 @@ class Readers:
             )
         )
 
-    def _answer(
+    def answer(
         self,
         call: CallId,
         request: FetchRequest,
@@ -136,8 +139,8 @@ class Readers:
         diverging_end: Offset = -1,
         detail: str = "",
     ) -> None:
-        header = self._header(request, error, diverging_end, detail)
-        self.context.emit(Answer(call, header))
+        """Answer a fetch without records."""
+        self.context.emit(Answer(call, self._header(request, error, diverging_end, detail)))
 
     def _header(
         self,

@@ -18,7 +18,7 @@ from yak_core.contract.notes import (
     LogDiverged,
     Truncated,
 )
-from yak_core.ids import NO_EPOCH, BrokerEpoch, Epoch, NodeId, Offset
+from yak_core.ids import NO_EPOCH, BrokerEpoch, NodeId, Offset
 
 
 class Follower:
@@ -63,98 +63,88 @@ class Follower:
             assert self.verified == 0, "a new epoch has proved nothing"
             assert not self.ack_owed, "and owes nothing"
 
-    def on_replicate(self, message: Replicate, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
+    def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """A message of this epoch's leader."""
-        self._truncate(self._truncation_point(message), epoch)
+        log, rules = self.log, self.context.rules
+        point = rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
+        if point < log.leo:
+            self._truncate(point)
         self.first_of_epoch = False
-        if not self._attaches(message):
-            self._reject(message, epoch, broker_epoch)
+        at = message.prev_offset
+        if at > log.leo or log.epochs.before(at) != message.prev_epoch:
+            self._reject(message, broker_epoch)
             return
-        if not _is_well_formed(message):
+        end = _end_of(message)
+        if end is None:
             self.context.note(
                 IgnoredMessage(message.leader, "Replicate", IgnoreReason.BATCHES_DO_NOT_FIT)
             )
             return
-        self._truncate(
-            self.context.rules.conflict_point(self.log.epochs, self.log.leo, message), epoch
-        )
+        point = rules.conflict_point(log.epochs, log.leo, message)
+        if point < log.leo:
+            self._truncate(point)
         new = message.batches
-        if new and new[0].base_offset < self.log.leo:
-            new = tuple(batch for batch in new if batch.base_offset >= self.log.leo)
+        if new and new[0].base_offset < log.leo:
+            new = tuple(batch for batch in new if batch.base_offset >= log.leo)
         if new:
-            self.log.append(new)
-        end = message.batches[-1].end if message.batches else message.prev_offset
-        self.verified = max(self.verified, end)
-        self._raise_hw(message)
-        self.seq = max(self.seq, message.seq)
+            log.append(new)
+        if end > self.verified:
+            self.verified = end
+        hw = rules.follower_high_watermark(log.hw, message.hw, self.verified, log.leo)
+        if log.raise_hw(hw):
+            self.context.note(HighWatermarkAdvanced(hw))
+        if message.seq > self.seq:
+            self.seq = message.seq
         self.ack_owed = True
         if not new:
-            self._ack(self._ack_position(), epoch, broker_epoch)
+            self._ack(self._ack_position(), broker_epoch)
 
-    def on_log_progress(self, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
+    def on_log_progress(self, broker_epoch: BrokerEpoch) -> None:
         """A write or flush completed: what is owed may be acknowledged."""
-        if self.ack_owed and self.leader is not None:
+        if self.log.position > self.acked:
             ack = self._ack_position()
             if ack > self.acked:
-                self._ack(ack, epoch, broker_epoch)
+                self._ack(ack, broker_epoch)
 
-    def _truncation_point(self, message: Replicate) -> Offset:
-        log = self.log
-        return self.context.rules.truncation_point(
-            log.epochs, log.leo, log.hw, self.first_of_epoch, message
-        )
-
-    def _truncate(self, point: Offset, epoch: Epoch) -> None:
+    def _truncate(self, point: Offset) -> None:
         before = self.log.leo
-        if point < before:
-            end = self.log.truncate(point)
-            self.verified = min(self.verified, end)
-            self.context.note(Truncated(before, end, epoch))
+        end = self.log.truncate(point)
+        self.verified = min(self.verified, end)
+        self.context.note(Truncated(before, end, self.context.hint.epoch))
 
-    def _attaches(self, message: Replicate) -> bool:
-        """Does the log have the record that the message builds on?"""
-        at = message.prev_offset
-        return at <= self.log.leo and self.log.epochs.before(at) == message.prev_epoch
-
-    def _reject(self, message: Replicate, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
+    def _reject(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Say how far this log could match: its end of the largest epoch not above theirs."""
         log = self.log
         known, end = log.epochs.end_of(message.prev_epoch, log.leo)
         hint = min(end, log.leo, message.prev_offset)
         hint_epoch = log.epochs.before(hint) if known >= 0 else NO_EPOCH
         self.context.note(LogDiverged(message.prev_offset, hint, hint_epoch))
-        self.context.emit(
-            Send(
-                message.leader,
-                ReplicateReject(epoch, broker_epoch, message.prev_offset, hint, hint_epoch),
-            )
-        )
-
-    def _raise_hw(self, message: Replicate) -> None:
-        log = self.log
-        hw = self.context.rules.follower_high_watermark(log.hw, message.hw, self.verified, log.leo)
-        if log.raise_hw(hw):
-            self.context.note(HighWatermarkAdvanced(hw))
+        epoch = self.context.hint.epoch
+        reject = ReplicateReject(epoch, broker_epoch, message.prev_offset, hint, hint_epoch)
+        self.context.emit(Send(message.leader, reject))
 
     def _ack_position(self) -> Offset:
-        return min(self.context.rules.ack_position(self.verified, self.log.leo), self.log.position)
+        log = self.log
+        return min(self.context.rules.ack_position(self.verified, log.leo), log.position)
 
-    def _ack(self, ack: Offset, epoch: Epoch, broker_epoch: BrokerEpoch) -> None:
+    def _ack(self, ack: Offset, broker_epoch: BrokerEpoch) -> None:
         assert self.leader is not None
         self.acked = ack
         self.ack_owed = ack < self.verified
-        self.context.emit(
-            Send(self.leader, ReplicateAck(epoch, broker_epoch, self.acked, self.seq))
-        )
+        epoch = self.context.hint.epoch
+        self.context.emit(Send(self.leader, ReplicateAck(epoch, broker_epoch, ack, self.seq)))
 
 
-def _is_well_formed(message: Replicate) -> bool:
-    """Batches lie back to back; their epochs never fall, nor pass the leader's."""
+def _end_of(message: Replicate) -> Offset | None:
+    """The end of the last batch; None unless they lie back to back in epochs that are in order.
+
+    Epochs never fall along the batches, nor pass the leader's.
+    """
     at = message.prev_offset
     epoch = message.prev_epoch
     for batch in message.batches:
         if batch.base_offset != at or batch.epoch < epoch or batch.epoch > message.epoch:
-            return False
-        at = batch.end
+            return None
+        at += batch.count
         epoch = batch.epoch
-    return True
+    return at

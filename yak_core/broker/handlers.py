@@ -15,27 +15,19 @@ from yak_core.broker.describe import describe, status_hash
 from yak_core.broker.election import TIMER_CAMPAIGN, campaign
 from yak_core.broker.fetch import TIMER_READERS
 from yak_core.broker.leader import Leader
-from yak_core.broker.phases import Phase
+from yak_core.broker.phases import RUNNING, STOPPING
 from yak_core.broker.produce import TIMER_WAITERS
 from yak_core.broker.roles import TIMER_HEARTBEAT, Broker
 from yak_core.broker.saved_state import HW_KEY
 from yak_core.broker.shutdown import TIMER_STOP
 from yak_core.broker.store_session import TIMER_PROPOSAL, TIMER_READ, TIMER_RENEW
 from yak_core.contract.effects import Answer, SaveState, Send
-from yak_core.contract.events import (
-    Called,
-    Cancelled,
-    MetaReply,
-    PeerLost,
-    Received,
-    TimerFired,
-)
+from yak_core.contract.events import Called, Cancelled, MetaReply, PeerLost, Received, TimerFired
 from yak_core.contract.messages import (
     DescribeRequest,
     Fenced,
     FetchRequest,
     ListOffsetsRequest,
-    ListOffsetsResponse,
     PeerMessage,
     ProduceRequest,
     Replicate,
@@ -44,8 +36,10 @@ from yak_core.contract.messages import (
 )
 from yak_core.contract.notes import FencedPeer, IgnoredMessage, IgnoreReason
 from yak_core.errors import ErrorCode
-from yak_core.ids import NO_EPOCH, CallId, Epoch, NodeId
+from yak_core.ids import CallId, Epoch, NodeId
 from yak_core.rules import ReplicateDecision
+
+ACCEPT: Final = ReplicateDecision.ACCEPT
 
 # -- peers --------------------------------------------------------------------------------------
 
@@ -61,14 +55,14 @@ def on_peer_message(broker: Broker, event: Received) -> None:
 
     Messages before the registration or after a stop say nothing to this incarnation (F42).
     """
-    if broker.phase is not Phase.RUNNING:
+    if broker.phase is not RUNNING:
         return
     message = event.message
-    handler = PEER_MESSAGES.get(type(message))
-    if handler is None:
-        raise TypeError(f"a broker does not take in {type(message).__name__}")
+    kind = type(message)
+    if kind not in PEER_MESSAGES:
+        raise TypeError(f"a broker does not take in {kind.__name__}")
     if _admits(broker, event.src, message):  # type: ignore[arg-type]
-        handler(broker, event.src, message)  # type: ignore[arg-type]
+        PEER_MESSAGES[kind](broker, event.src, message)  # type: ignore[arg-type]
 
 
 def _admits(broker: Broker, src: NodeId, message: PeerMessage) -> bool:
@@ -76,14 +70,13 @@ def _admits(broker: Broker, src: NodeId, message: PeerMessage) -> bool:
 
     A higher epoch is entered first, which ends the own leadership (``must_step_down``).
     """
-    rules = broker.rules
     if isinstance(message, Replicate):
         return _admits_replicate(broker, src, message)
-    if message.epoch > broker.epoch:
+    if message.epoch > broker.context.hint.epoch:
         broker.raise_epoch(message.epoch, message.leader if type(message) is Fenced else None)
     if broker.leading is None or isinstance(message, Fenced):
         return False
-    if not rules.accept_ack(broker.leading.epoch, message.epoch):
+    if not broker.rules.accept_ack(broker.leading.epoch, message.epoch):
         kind = type(message).__name__
         broker.context.note(IgnoredMessage(src, kind, IgnoreReason.OTHER_EPOCH))
         return False
@@ -95,24 +88,23 @@ def _admits_replicate(broker: Broker, src: NodeId, message: Replicate) -> bool:
     if message.leader != src:
         context.note(IgnoredMessage(src, "Replicate", IgnoreReason.NOT_ITS_OWN))
         return False
-    decision = broker.rules.accept_replicate(
-        broker.epoch, broker.leader, message.epoch, message.leader
-    )
+    hint = context.hint
+    decision = broker.rules.accept_replicate(hint.epoch, hint.leader, message.epoch, src)
+    if decision is ACCEPT:
+        return broker.leading is None
     if decision is ReplicateDecision.FENCED:
         context.note(FencedPeer(src, message.epoch))
-        context.emit(Send(src, Fenced(broker.epoch, broker.leader)))
+        context.emit(Send(src, Fenced(hint.epoch, hint.leader)))
         return False
     if decision is ReplicateDecision.CONFLICT:
-        leaders = f"{broker.leader} and {message.leader}"
-        broker.halt(f"two leaders for epoch {broker.epoch}: {leaders} (F81)")
+        broker.halt(f"two leaders for epoch {hint.epoch}: {hint.leader} and {src} (F81)")
         return False
-    if decision is ReplicateDecision.ADOPT:
-        broker.raise_epoch(message.epoch, message.leader)
+    broker.raise_epoch(message.epoch, src)
     return broker.leading is None
 
 
 def _on_replicate(broker: Broker, src: NodeId, message: Replicate) -> None:
-    broker.follower.on_replicate(message, broker.epoch, broker.broker_epoch)
+    broker.follower.on_replicate(message, broker.broker_epoch)
 
 
 def _on_ack(broker: Broker, src: NodeId, message: ReplicateAck) -> None:
@@ -152,10 +144,10 @@ def on_cancelled(broker: Broker, event: Cancelled) -> None:
 def on_call(broker: Broker, event: Called) -> None:
     """The door for clients: answer at once, or let the request wait."""
     request = event.request
-    handler = REQUESTS.get(type(request))
-    if handler is None:
-        raise TypeError(f"a broker does not answer {type(request).__name__}")
-    handler(broker, event.call, request)  # type: ignore[arg-type]
+    kind = type(request)
+    if kind not in REQUESTS:
+        raise TypeError(f"a broker does not answer {kind.__name__}")
+    REQUESTS[kind](broker, event.call, request)  # type: ignore[arg-type]
 
 
 def _on_describe(broker: Broker, call: CallId, request: DescribeRequest) -> None:
@@ -163,42 +155,37 @@ def _on_describe(broker: Broker, call: CallId, request: DescribeRequest) -> None
 
 
 def _on_produce(broker: Broker, call: CallId, request: ProduceRequest) -> None:
-    leading, error = _leading(broker, request.leader_epoch)
-    if leading is None:
-        broker.writers.refuse(call, request, error)
+    leading = _leading(broker, request.leader_epoch)
+    if isinstance(leading, ErrorCode):
+        broker.writers.refuse(call, request, leading)
     else:
         broker.writers.produce(call, request, leading, broker.session.lease_deadline)
 
 
 def _on_fetch(broker: Broker, call: CallId, request: FetchRequest) -> None:
-    leading, error = _leading(broker, request.leader_epoch)
-    if leading is None:
-        broker.readers.refuse(call, request, error)
+    leading = _leading(broker, request.leader_epoch)
+    if isinstance(leading, ErrorCode):
+        broker.readers.answer(call, request, leading)
     else:
         broker.readers.fetch(call, request)
 
 
 def _on_list_offsets(broker: Broker, call: CallId, request: ListOffsetsRequest) -> None:
-    leading, error = _leading(broker, broker.epoch)
-    if leading is None:
-        hint = broker.context.hint
-        response = ListOffsetsResponse(
-            request.correlation, error, -1, NO_EPOCH, hint.leader, hint.epoch
-        )
-        broker.context.emit(Answer(call, response))
-    else:
-        broker.readers.list_offsets(call, request, leading.start)
+    leading = _leading(broker, broker.epoch)
+    start = leading if isinstance(leading, ErrorCode) else leading.start
+    broker.readers.list_offsets(call, request, start)
 
 
-def _leading(broker: Broker, known_epoch: Epoch) -> tuple[Leader | None, ErrorCode]:
+def _leading(broker: Broker, known_epoch: Epoch) -> Leader | ErrorCode:
     """The leadership that serves a client who knows of this epoch, or why there is none."""
-    if broker.leading is None or broker.phase is not Phase.RUNNING:
-        return None, ErrorCode.NOT_LEADER_OR_FOLLOWER
-    if known_epoch > broker.epoch:
+    leading = broker.leading
+    if leading is None or broker.phase is not RUNNING:
+        return ErrorCode.NOT_LEADER_OR_FOLLOWER
+    if known_epoch > leading.epoch:
         # The client has heard of a later leader than this broker has.
         broker.session.order_read()
-        return None, ErrorCode.UNKNOWN_LEADER_EPOCH
-    return broker.leading, ErrorCode.NONE
+        return ErrorCode.UNKNOWN_LEADER_EPOCH
+    return leading
 
 
 REQUESTS: Final[Mapping[type, Callable[[Broker, CallId, Never], None]]] = MappingProxyType(
@@ -220,33 +207,13 @@ def on_timer(broker: Broker, event: TimerFired) -> None:
     handler = TIMERS.get(event.key)
     if handler is None:
         raise ValueError(f"no part of a broker sets a timer called {event.key}")
-    if broker.phase is not Phase.STOPPING or event.key == TIMER_STOP:
+    if broker.phase is not STOPPING or event.key == TIMER_STOP:
         handler(broker)
-
-
-def _on_stop_deadline(broker: Broker) -> None:
-    broker.exit(clean=False)
 
 
 def _on_campaign_due(broker: Broker) -> None:
     if broker.leading is None:
         campaign(broker.context, broker.session, broker.partition, broker.broker_epoch)
-
-
-def _on_read_due(broker: Broker) -> None:
-    broker.session.order_read()
-
-
-def _on_proposal_due(broker: Broker) -> None:
-    broker.session.resend()
-
-
-def _on_fetch_deadline(broker: Broker) -> None:
-    broker.readers.expire()
-
-
-def _on_produce_deadline(broker: Broker) -> None:
-    broker.writers.expire()
 
 
 def _on_renewal_due(broker: Broker) -> None:
@@ -265,11 +232,11 @@ TIMERS: Final[Mapping[str, Callable[[Broker], None]]] = MappingProxyType(
         TIMER_HEARTBEAT: Broker.heartbeat,
         TIMER_RENEW: _on_renewal_due,
         TIMER_CAMPAIGN: _on_campaign_due,
-        TIMER_READ: _on_read_due,
-        TIMER_PROPOSAL: _on_proposal_due,
-        TIMER_READERS: _on_fetch_deadline,
-        TIMER_WAITERS: _on_produce_deadline,
-        TIMER_STOP: _on_stop_deadline,
+        TIMER_READ: lambda broker: broker.session.order_read(),
+        TIMER_PROPOSAL: lambda broker: broker.session.resend(),
+        TIMER_READERS: lambda broker: broker.readers.expire(),
+        TIMER_WAITERS: lambda broker: broker.writers.expire(),
+        TIMER_STOP: lambda broker: broker.exit(clean=False),
     }
 )
 """Key of each timer that a broker sets, and what it is for."""

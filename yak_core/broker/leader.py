@@ -8,7 +8,7 @@ pass anybody whom the store might elect (R5).
 from __future__ import annotations
 
 from yak_core.broker.context import Context
-from yak_core.broker.progress import UNKNOWN, Progress, ProgressState
+from yak_core.broker.progress import PROBE, UNKNOWN, Progress
 from yak_core.broker.replica_log import Log
 from yak_core.broker.store_session import Proposal, StoreSession
 from yak_core.contract.effects import Send, SendLog
@@ -105,7 +105,7 @@ class Leader:
         self.ticked_at = self.context.now
         for node, progress in self.progress.items():
             progress.paused = False
-            if progress.state is ProgressState.PROBE or progress.sent_at <= due:
+            if progress.state is PROBE or progress.sent_at <= due:
                 self._send_empty(node, progress)
         if not stalled:
             self.maybe_shrink()
@@ -113,7 +113,7 @@ class Leader:
     def send_pending(self, node: NodeId) -> None:
         """Send this follower what it lacks, as far as the window allows."""
         progress = self.progress[node]
-        if progress.state is ProgressState.PROBE:
+        if progress.state is PROBE:
             if not progress.paused:
                 self._send_empty(node, progress)
             return
@@ -121,7 +121,8 @@ class Leader:
         if start >= end or progress.shipping != 0:
             return
         config = self.context.config
-        if progress.has_room(config.window_messages, config.window_bytes):
+        waiting, size = len(progress.inflight), progress.inflight_bytes
+        if waiting < config.window_messages and size < config.window_bytes:
             op = self.context.op()
             progress.shipping = op
             progress.sent_at = self.context.now
@@ -158,7 +159,7 @@ class Leader:
             progress.begin_probe(progress.next if progress.match == UNKNOWN else progress.match)
 
     def _send_empty(self, node: NodeId, progress: Progress) -> None:
-        progress.paused = progress.state is ProgressState.PROBE
+        progress.paused = progress.state is PROBE
         progress.sent_at = self.context.now
         self.context.emit(Send(node, self._header(progress.next)))
 
@@ -235,19 +236,21 @@ class Leader:
 
     def positions(self) -> dict[NodeId, Offset]:
         """What each replica is known to hold; without those who proved nothing."""
-        positions = {node: p.match for node, p in self.progress.items() if p.match != UNKNOWN}
-        positions[self.context.node] = self.log.position
+        positions = {self.context.node: self.log.position}
+        for node, progress in self.progress.items():
+            if progress.match != UNKNOWN:
+                positions[node] = progress.match
         return positions
 
     def advance(self) -> None:
         """Move the high watermark as far as the maximal ISR allows."""
-        log = self.log
+        log, partition = self.log, self.partition
         hw = self.context.rules.advance_high_watermark(
             log.hw,
-            self.partition.isr,
+            partition.isr,
             self.maximal_isr,
             self.positions(),
-            self.partition.effective_min_isr,
+            partition.effective_min_isr,
         )
         if hw > log.hw and log.raise_hw(min(hw, log.leo)):
             self.context.note(HighWatermarkAdvanced(log.hw))
@@ -335,6 +338,5 @@ class Leader:
         self.session.propose(ProposalKind.ALTER_ISR, self.partition, state, None)
 
     def _set_maximal(self) -> None:
-        pending = self.pending_isr or ()
-        extra = tuple(node for node in pending if node not in self.partition.isr)
-        self.maximal_isr = tuple(sorted((*self.partition.isr, *extra)))
+        members = dict.fromkeys((*self.partition.isr, *(self.pending_isr or ())))
+        self.maximal_isr = tuple(sorted(members))

@@ -6,7 +6,9 @@ all refusals are definite; after it, whatever is not a confirmation is unknown (
 
 from __future__ import annotations
 
-from yak_core.batch import Batch, placed
+from typing import Final
+
+from yak_core.batch import placed
 from yak_core.broker.context import Context
 from yak_core.broker.leader import Leader
 from yak_core.broker.replica_log import Log
@@ -22,6 +24,9 @@ from yak_core.value import value
 
 TIMER_WAITERS = "waiters"
 ACKS = (-1, 0, 1)
+ACCEPT: Final = SequenceResult.ACCEPT
+NO_ERROR: Final = ErrorCode.NONE
+WRITTEN: Final = Outcome.WRITTEN
 
 
 @value
@@ -61,15 +66,15 @@ class Writers:
         """Answer, append, or both."""
         refusal = self._refusal(request, leading.partition, lease_deadline)
         if refusal is not None:
-            error, detail = refusal
-            self.refuse(call, request, error, detail)
+            self.refuse(call, request, *refusal)
             return
         batch = request.batch
-        check = SequenceCheck(SequenceResult.ACCEPT)
-        if batch.producer_id >= 0:
-            known = self.log.producers.get(batch.producer_id)
-            check = self.context.rules.accept_sequence(known, batch)
-        if check.result is SequenceResult.ACCEPT:
+        if batch.producer_id < 0:
+            self._append(call, request, leading.epoch)
+            return
+        known = self.log.producers.get(batch.producer_id)
+        check = self.context.rules.accept_sequence(known, batch)
+        if check.result is ACCEPT:
             self._append(call, request, leading.epoch)
         elif check.result in (SequenceResult.DUPLICATE, SequenceResult.DUPLICATE_OLD):
             self._join_original(call, request, leading.epoch, check)
@@ -168,12 +173,12 @@ class Writers:
         return None
 
     def _append(self, call: CallId, request: ProduceRequest, epoch: Epoch) -> None:
-        batch: Batch = placed(request.batch, self.log.leo, epoch)
-        self.log.append((batch,))
+        log, base = self.log, self.log.leo
+        log.append((placed(request.batch, base, epoch),))
         if request.acks == 0:
             self._answer_written(call, request.correlation, -1, NO_EPOCH)
-            return
-        self._wait(call, request, batch.base_offset, batch.end, epoch, epoch)
+        else:
+            self._wait(call, request, base, log.leo, epoch, epoch)
 
     def _join_original(
         self, call: CallId, request: ProduceRequest, epoch: Epoch, check: SequenceCheck
@@ -206,14 +211,8 @@ class Writers:
             self._arm_for(deadline)
 
     def _arm(self) -> None:
-        due = [
-            deadline
-            for deadline in (
-                self.awaiting_commit.next_deadline(),
-                self.awaiting_append.next_deadline(),
-            )
-            if deadline is not None
-        ]
+        waiting = (self.awaiting_commit, self.awaiting_append)
+        due = [deadline for each in waiting if (deadline := each.next_deadline()) is not None]
         if due:
             self._arm_for(min(due))
 
@@ -233,7 +232,7 @@ class Writers:
     def _answer_written(
         self, call: CallId, correlation: int, base: Offset, record_epoch: Epoch
     ) -> None:
-        self._answer(call, correlation, ErrorCode.NONE, Outcome.WRITTEN, base, record_epoch)
+        self._answer(call, correlation, NO_ERROR, WRITTEN, base, record_epoch)
 
     def _answer_unknown(
         self, waiting: list[tuple[CallId, Entry[Waiter]]], error: ErrorCode

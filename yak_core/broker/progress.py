@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections import deque
 from enum import StrEnum
+from typing import Final
 
 from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
 
 UNKNOWN: Offset = -1
+NO_OP: Final = OpId(0)
 
 
 class ProgressState(StrEnum):
@@ -26,6 +28,10 @@ class ProgressState(StrEnum):
 
     PROBE = "probe"
     REPLICATE = "replicate"
+
+
+PROBE: Final = ProgressState.PROBE
+REPLICATE: Final = ProgressState.REPLICATE
 
 
 class Progress:
@@ -50,7 +56,7 @@ class Progress:
         #: Which start of the follower this is about; never falls.
         self.broker_epoch = broker_epoch
         #: Whether ``next`` is a guess.
-        self.state = ProgressState.PROBE
+        self.state: ProgressState = PROBE
         #: What the follower proved: UNKNOWN or an end in [0, the leader's end].
         self.match: Offset = UNKNOWN
         #: Where the next message attaches: in [match, the leader's end].
@@ -63,7 +69,7 @@ class Progress:
         #: The bytes of ``inflight``, added up.
         self.inflight_bytes = 0
         #: The SendLog under way, 0 for none; 0 while probing.
-        self.shipping: OpId = OpId(0)
+        self.shipping: OpId = NO_OP
         #: When a message last left for the follower; -1 before the first.
         self.sent_at: Micros = -1
         #: When the follower last had all that the leader had, as far as acks tell.
@@ -77,7 +83,7 @@ class Progress:
         """Assert the bounds above; ``leo`` is the leader's end."""
         assert UNKNOWN <= self.match <= self.next <= leo, "match and next lie in the log in order"
         assert self.inflight_bytes == sum(size for _, size in self.inflight), "bytes in flight"
-        if self.state is ProgressState.PROBE:
+        if self.state is PROBE:
             assert not self.inflight, "nothing is in flight while probing"
             assert self.shipping == 0, "and nothing is shipped"
             return
@@ -89,39 +95,36 @@ class Progress:
 
     def begin_probe(self, at: Offset) -> None:
         """Back to guessing, from ``at``; what was in flight is given up."""
-        self.state = ProgressState.PROBE
+        self.state = PROBE
         self.next = at
         self.paused = False
         self.inflight.clear()
         self.inflight_bytes = 0
-        self.shipping = OpId(0)
-
-    def has_room(self, messages: int, size: int) -> bool:
-        """May another message with batches be sent ahead of the acks?"""
-        return len(self.inflight) < messages and self.inflight_bytes < size
+        self.shipping = NO_OP
 
     def shipped(self, end: Offset, size: int) -> None:
         """A message with batches up to ``end`` went out."""
-        self.shipping = OpId(0)
+        self.shipping = NO_OP
         self.next = end
         self.inflight.append((end, size))
         self.inflight_bytes += size
 
     def acked(self, match: Offset) -> None:
         """The follower proved its log up to ``match``."""
-        self.match = max(self.match, match)
+        if match > self.match:
+            self.match = match
         inflight = self.inflight
         while inflight and inflight[0][0] <= self.match:
             self.inflight_bytes -= inflight.popleft()[1]
-        if self.state is ProgressState.PROBE:
+        if self.state is PROBE:
             self.begin_probe(self.match)
-            self.state = ProgressState.REPLICATE
+            self.state = REPLICATE
         elif self.next < self.match:
             self.next = self.match
 
     def rejected(self, at: Offset, retry_at: Offset) -> bool:
         """The log did not match at ``at``; try ``retry_at``. False for a stale reject."""
-        if self.state is ProgressState.REPLICATE:
+        if self.state is REPLICATE:
             if at <= self.match:
                 return False
             self.begin_probe(self.match)

@@ -14,6 +14,7 @@ the new generation, and its completion stands for all that went before it.
 from __future__ import annotations
 
 from collections import deque
+from typing import TypeAlias
 
 from yak_core.batch import Batch
 from yak_core.broker.context import Context
@@ -23,31 +24,13 @@ from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Offset, OpId
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
-from yak_core.value import value
 
+TailBatch: TypeAlias = tuple[Offset, int, ProducerEntry | None]
+"""The end of a batch above the high watermark, its producer id, and that producer's entry once
+the batch counts."""
 
-@value
-class TailBatch:
-    """One batch above the high watermark: its end, and its producer's entry once it counts."""
-
-    end: Offset
-    producer_id: int
-    entry: ProducerEntry | None
-
-
-@value
-class PendingAppend:
-    """An append up to ``end`` of ``size`` bytes that has not completed."""
-
-    end: Offset
-    size: int
-
-
-@value
-class PendingFlush:
-    """A flush of all below ``end`` that has not completed."""
-
-    end: Offset
+Pending: TypeAlias = tuple[Offset, int | None]
+"""The end of what an order writes or flushes, and the bytes of an append, None for a flush."""
 
 
 class Log:
@@ -59,6 +42,7 @@ class Log:
         "leo",
         "appended_end",
         "durable_end",
+        "position",
         "hw",
         "generation",
         "epochs",
@@ -80,6 +64,8 @@ class Log:
         self.appended_end = recovered.leo
         #: End of what is flushed.
         self.durable_end = recovered.leo
+        #: What this replica may claim to hold: flushed, or written where acks mean written.
+        self.position = recovered.leo
         #: High watermark: in [log_start, leo]; never falls while this process lives.
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         #: Number of truncations and changes of role so far.
@@ -93,7 +79,7 @@ class Log:
         #: The batches that end above ``hw``, ends rising up to ``leo``.
         self.tail: deque[TailBatch] = deque()
         #: Orders of this generation without a completion, oldest first.
-        self.pending: dict[OpId, PendingAppend | PendingFlush] = {}
+        self.pending: dict[OpId, Pending] = {}
         #: The bytes of the appends among them.
         self.pending_bytes = 0
         #: Whether acks mean flushed.
@@ -108,11 +94,10 @@ class Log:
         size = 0
         for batch in batches:
             self.epochs.note(batch.epoch, batch.base_offset)
-            self._remember(batch)
+            self.leo = self._remember(batch)
             size += batch.size
-        self.leo = batches[-1].end
         op = self.context.op()
-        self.pending[op] = PendingAppend(self.leo, size)
+        self.pending[op] = (self.leo, size)
         self.pending_bytes += size
         self.context.emit(AppendLog(op, self.generation, batches))
         if self.flush_each:
@@ -121,20 +106,21 @@ class Log:
     def flush(self) -> OpId:
         """Order a flush of all that was ordered before."""
         op = self.context.op()
-        self.pending[op] = PendingFlush(self.leo)
+        self.pending[op] = (self.leo, None)
         self.context.emit(FlushLog(op, self.generation))
         return op
 
     def truncate(self, end: Offset) -> Offset:
         """Cut every batch that ends above ``end``; returns the new end. Begins a generation."""
         assert end >= self.hw, "committed records are never cut"
-        while self.tail and self.tail[-1].end > end:
+        while self.tail and self.tail[-1][0] > end:
             self.tail.pop()
-        self.leo = self.tail[-1].end if self.tail else min(self.leo, self.hw)
+        self.leo = self.tail[-1][0] if self.tail else min(self.leo, self.hw)
         assert self.leo <= end, "a cut leaves nothing above it"
         self.epochs.truncate(self.leo)
         self.appended_end = min(self.appended_end, self.leo)
         self.durable_end = min(self.durable_end, self.leo)
+        self.position = min(self.position, self.leo)
         self.producers = self.context.rules.producers_after_truncation(
             self._rebuilt, self.producers
         )
@@ -159,12 +145,14 @@ class Log:
         order = self.pending.pop(event.op, None)
         if order is None:
             return
-        if order.end > self.appended_end:
-            self.appended_end = order.end
-        if isinstance(order, PendingAppend):
-            self.pending_bytes -= order.size
-        elif order.end > self.durable_end:
-            self.durable_end = order.end
+        end, size = order
+        if end > self.appended_end:
+            self.appended_end = end
+        if size is not None:
+            self.pending_bytes -= size
+        elif end > self.durable_end:
+            self.durable_end = end
+        self.position = self.durable_end if self.flush_each else self.appended_end
 
     def raise_hw(self, hw: Offset) -> bool:
         """Move the high watermark up to ``hw`` (never beyond the end); True if it moved."""
@@ -175,48 +163,45 @@ class Log:
         self._fold_stable()
         return True
 
-    @property
-    def position(self) -> Offset:
-        """What this replica may claim to hold: flushed, or written where acks mean written."""
-        return self.durable_end if self.flush_each else self.appended_end
-
     def check(self) -> None:
         """Assert the bounds that the fields name, in time of what is not committed."""
         assert 0 <= self.log_start <= self.hw <= self.leo, "start, high watermark, end"
         assert self.durable_end <= self.appended_end <= self.leo, "flushed, written, ordered"
+        claimed = self.durable_end if self.flush_each else self.appended_end
+        assert self.position == claimed, "flushed, or written"
         before = self.hw
-        for batch in self.tail:
-            assert before < batch.end, "the tail rises from the high watermark"
-            before = batch.end
+        for end, _, _ in self.tail:
+            assert before < end, "the tail rises from the high watermark"
+            before = end
         assert before == self.leo, "the tail ends where the log ends"
-        size = 0
+        total = 0
         before = self.log_start
-        for order in self.pending.values():
-            assert before <= order.end <= self.leo, "orders rise, and name what is in the log"
-            before = order.end
-            if isinstance(order, PendingAppend):
-                size += order.size
-        assert size == self.pending_bytes, "bytes without a completion"
+        for end, size in self.pending.values():
+            assert before <= end <= self.leo, "orders rise, and name what is in the log"
+            before = end
+            total += size or 0
+        assert total == self.pending_bytes, "bytes without a completion"
         self.epochs.check(self.leo)
 
-    def _remember(self, batch: Batch) -> None:
-        end = batch.end
+    def _remember(self, batch: Batch) -> Offset:
+        end = batch.base_offset + batch.count
         entry = self.producers.apply(
             batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, end
         )
-        self.tail.append(TailBatch(end, batch.producer_id, entry))
+        self.tail.append((end, batch.producer_id, entry))
+        return end
 
     def _fold_stable(self) -> None:
         """Fold what is now committed into the stable table and forget its batches."""
         tail = self.tail
-        while tail and tail[0].end <= self.hw:
-            done = tail.popleft()
-            if done.entry is not None:
-                self.stable.put(done.producer_id, done.entry)
+        while tail and tail[0][0] <= self.hw:
+            _, producer_id, entry = tail.popleft()
+            if entry is not None:
+                self.stable.put(producer_id, entry)
 
     def _rebuilt(self) -> ProducerTable:
         table = fork_of(self.stable)
-        for batch in self.tail:
-            if batch.entry is not None:
-                table.put(batch.producer_id, batch.entry)
+        for _, producer_id, entry in self.tail:
+            if entry is not None:
+                table.put(producer_id, entry)
         return table

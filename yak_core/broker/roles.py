@@ -18,7 +18,7 @@ from yak_core.broker.election import schedule
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
-from yak_core.broker.phases import OVER, TRANSITIONS, Phase, Role
+from yak_core.broker.phases import OVER, RUNNING, STOPPING, TRANSITIONS, Phase, Role
 from yak_core.broker.produce import Writers
 from yak_core.broker.replica_log import Log
 from yak_core.broker.saved_state import Saved, read_saved
@@ -27,19 +27,9 @@ from yak_core.broker.startup import Startup
 from yak_core.broker.store_session import StoreSession
 from yak_core.config import BrokerConfig, check_config
 from yak_core.contract.effects import Effect, Exit, Halt, SetTimer
-from yak_core.contract.events import (
-    DiskDone,
-    Event,
-    NoSpace,
-    Started,
-    StopAsked,
-)
+from yak_core.contract.events import DiskDone, Event, NoSpace, Started, StopAsked
 from yak_core.contract.node import Snapshot
-from yak_core.contract.notes import (
-    BecameFollower,
-    BecameLeader,
-    SteppedDown,
-)
+from yak_core.contract.notes import BecameFollower, BecameLeader, SteppedDown
 from yak_core.errors import ErrorCode
 from yak_core.fork import fork_of
 from yak_core.ids import NO_BROKER_EPOCH, Epoch, Micros, NodeId, Offset
@@ -87,7 +77,7 @@ class Broker:
         self.rules = rules
         self.node_id = started.node
         self.config = config
-        self.phase = Phase.RECOVERING
+        self.phase: Phase = Phase.RECOVERING
         self.broker_epoch = NO_BROKER_EPOCH
         self.partition: PartitionState | None = None
         self.leading: Leader | None = None
@@ -113,23 +103,25 @@ class Broker:
         What follows a moved log end, high watermark or record happens here, once a step and only
         while leading: sending, confirming, answering those who wait.
         """
-        if self.phase in OVER:
+        if self.phase is not RUNNING and self.phase in OVER:
             return []
-        log = self.log
-        leo, appended_end, hw, partition = log.leo, log.appended_end, log.hw, self.partition
-        self.context.now = now
+        context, log, partition = self.context, self.log, self.partition
+        leo, appended_end, hw = log.leo, log.appended_end, log.hw
+        context.now = now
         self.handlers[type(event)](self, event)  # type: ignore[arg-type]
-        if self.leading is not None:
+        leading = self.leading
+        if leading is not None:
             if log.leo != leo:
-                self.leading.send_pending_all()
+                leading.send_pending_all()
             if log.appended_end != appended_end:
                 self.writers.on_appended()
             if log.hw != hw:
                 self.writers.on_committed()
                 self.readers.on_committed()
             if self.partition is not partition:
-                self.writers.on_partition(self.leading.partition)
-        return self.context.take()
+                self.writers.on_partition(leading.partition)
+        out, context.out = context.out, []
+        return out
 
     def snapshot(self) -> Snapshot:
         """What this broker is like now; see :mod:`yak_core.broker.describe`."""
@@ -147,12 +139,12 @@ class Broker:
         self.follower.check()
         self.readers.check()
         self.writers.check()
-        if self.phase is Phase.RUNNING:
+        if self.phase is RUNNING:
             assert self.broker_epoch != 0, "it has registered"
             assert self.partition is not None, "and knows the record"
         leading = self.leading
         if leading is not None:
-            assert self.phase is Phase.RUNNING, "who stops leads no more"
+            assert self.phase is RUNNING, "who stops leads no more"
             assert self.context.hint == LeaderHint(self.node_id, leading.epoch), "it knows it leads"
             assert leading.partition is self.partition, "one view of the record"
             leading.check()
@@ -190,7 +182,8 @@ class Broker:
             self.halt(self.damage)
         elif self.startup.begin():
             self._enter(Phase.REGISTERING)
-        return self.context.take()
+        out, self.context.out = self.context.out, []
+        return out
 
     def on_absent(self) -> None:
         """The store holds no record."""
@@ -250,7 +243,7 @@ class Broker:
             self._enter(Phase.RUNNING)
             self.context.hint = LeaderHint(None, state.leader_epoch)
             self.session.begin_renewals(registered)
-        elif self.phase is not Phase.RUNNING:
+        elif self.phase is not RUNNING:
             return
         if self.rules.is_superseded(state.broker_epoch_of(self.node_id), self.broker_epoch):
             self.halt("another process with this node id has registered: this one is over")
@@ -260,7 +253,7 @@ class Broker:
         note_record(self.context, known, state)
         self._take_role(state)
         if (
-            self.phase is Phase.RUNNING
+            self.phase is RUNNING
             and self.leading is not None
             and self.leading.partition is not state
         ):
@@ -317,7 +310,7 @@ class Broker:
 
     def on_watch(self) -> None:
         """The watch moved: when may this broker stand for election?"""
-        if self.phase is Phase.RUNNING and self.leading is None:
+        if self.phase is RUNNING and self.leading is None:
             schedule(self.context, self.session, self.partition)
 
     def on_proposal_dropped(self) -> None:
@@ -333,18 +326,19 @@ class Broker:
         if isinstance(event.result, NoSpace):
             self._on_no_space()
             return
-        if self.phase is Phase.STOPPING:
+        if self.phase is STOPPING:
             self.log.complete(event)
             if self.shutdown.on_disk_done(event.op, self.broker_epoch):
                 self.exit(clean=True)
             return
-        if event.op not in self.log.pending and self._is_done_elsewhere(event):
+        log = self.log
+        if event.op not in log.pending and self._is_done_elsewhere(event):
             return
-        self.log.complete(event)
+        log.complete(event)
         if self.leading is not None:
             self.leading.on_log_progress()
-        else:
-            self.follower.on_log_progress(self.epoch, self.broker_epoch)
+        elif self.follower.ack_owed:
+            self.follower.on_log_progress(self.broker_epoch)
 
     def _is_done_elsewhere(self, event: DiskDone) -> bool:
         """Take in what was no order of the log: a shipment, a saved value. False for none."""
@@ -364,7 +358,7 @@ class Broker:
 
         Followers may hold the records already. The next start recovers what is really there.
         """
-        if self.phase is Phase.STOPPING:
+        if self.phase is STOPPING:
             self.exit(clean=False)
         else:
             self.halt("no space left for the log: free some, then start this broker again")

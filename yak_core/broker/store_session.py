@@ -140,10 +140,8 @@ class StoreSession:
 
     def order_read(self) -> None:
         """Read the record, unless a read is under way."""
-        for call in self.open.values():
-            if call.kind is CallKind.READ:
-                return
-        self._call(CallKind.READ, Read())
+        if not self._is_open(CallKind.READ):
+            self._call(CallKind.READ, Read())
 
     def begin_renewals(self, broker_epoch: BrokerEpoch) -> None:
         """Beat from now on: the registration of this incarnation is done."""
@@ -155,11 +153,9 @@ class StoreSession:
         """Beat, and set the timer for the next one."""
         period = self.context.config.lease_renew_us
         self.context.emit(SetTimer(TIMER_RENEW, period, period))
-        for call in self.open.values():
-            if call.kind is CallKind.RENEW:
-                return
-        known = None if self.seen is None else self.seen.stamp
-        self._call(CallKind.RENEW, RenewLease(self.context.node, self.broker_epoch, known))
+        if not self._is_open(CallKind.RENEW):
+            known = None if self.seen is None else self.seen.stamp
+            self._call(CallKind.RENEW, RenewLease(self.context.node, self.broker_epoch, known))
 
     def read_again(self) -> None:
         """Read once more after a back-off."""
@@ -331,6 +327,9 @@ class StoreSession:
         """The stored record is the one saved in an earlier start: act on it if nobody has yet."""
         if not self.saving and self.broker_epoch == 0 and self.seen is not None:
             self.owner.apply_state(self.seen)
+
+    def _is_open(self, kind: CallKind) -> bool:
+        return any(call.kind is kind for call in self.open.values())
 
     def _call(self, kind: CallKind, request: Read | Cas | RenewLease | Publish) -> None:
         call = self.context.call()

@@ -94,10 +94,10 @@ class Waiting(Generic[W]):
 
     def check(self) -> None:
         """Assert the invariant, in time of what waits."""
-        numbers = sorted(entry.number for entry in self.entries.values())
-        for heap in (self.by_position, self.by_deadline):
-            alive = sorted(n for _, n, call in heap if self._number(call) == n)
-            assert alive == numbers, "each waiting call is in both heaps once"
+        numbers = {(entry.number, call) for call, entry in self.entries.items()}
+        for heap in (self.by_position, self.by_deadline) if numbers else ():
+            alive = sorted(key[1:] for key in heap if key[1:] in numbers)
+            assert alive == sorted(numbers), "each waiting call is in both heaps once"
 
     def _take(self, heap: list[Key], limit: int) -> list[tuple[CallId, Entry[W]]]:
         found: list[tuple[CallId, Entry[W]]] = []
@@ -111,10 +111,6 @@ class Waiting(Generic[W]):
             found.sort(key=_by_position)
             self._clear()
         return found
-
-    def _number(self, call: CallId) -> int:
-        entry = self.entries.get(call)
-        return 0 if entry is None else entry.number
 
     def _clear(self) -> None:
         """Forget what is gone once it is the larger part."""

@@ -13,6 +13,7 @@ the end already, and is raised again to the caller of ``deliver``.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 from yak_core.contract.effects import (
@@ -89,6 +90,7 @@ class Host:
         "alive",
         "step_number",
         "_build",
+        "_take_in",
         "_over",
         "_queue",
         "_draining",
@@ -106,7 +108,9 @@ class Host:
     ) -> None:
         self.node_id = node_id
         self.start = start
-        self._build: Build | None = build
+        self._build = build
+        #: Takes in the next event: the start of the incarnation, then the step of its node.
+        self._take_in: Callable[[Micros, Event], list[Effect]] = self._begin
         self.recorder = recorder
         self.observers = observers
         #: False from the end of the incarnation on; then nothing is delivered.
@@ -142,20 +146,49 @@ class Host:
     def resume(self, node: Node) -> None:
         """Go on with a node that was built elsewhere, such as the copy of another host's."""
         self.node = node
-        self._build = None
+        self._take_in = node.step
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Give the node an event: at once, or after the step that is under way."""
-        if not self.alive:
+        alive = self.alive  # By a name of its own, because effects change it.
+        if not alive:
             return
         if self._draining:
             self._queue.append((event, cause))
             return
         self._draining = True
+        effects: list[Effect] = []
+        done = 0
+        doing = "step"
         try:
-            self._step(event, cause)
-            while self._queue:  # Which stop() empties.
-                self._step(*self._queue.popleft())
+            while True:
+                now = self.backend.now()
+                effects = self._take_in(now, event)
+                doing = "recorder"
+                if self.recorder is not None:
+                    self.step_number = self.recorder.record(
+                        now, self.node_id, self.start, event, effects, cause
+                    )
+                if effects:
+                    doing = "backend"
+                    table = self._table
+                    for done, effect in enumerate(effects, 1):
+                        table[type(effect)](effect)  # type: ignore[operator]
+                        if not self.alive:
+                            effects = self._first(done, effects)
+                            break
+                doing = "observer"
+                for observer in self.observers:
+                    observer.after_step(self, now, event, effects)
+                if not self._queue:  # Which stop() empties.
+                    return
+                event, cause = self._queue.popleft()
+                doing = "step"
+        except BaseException as error:
+            if doing == "backend":
+                self._first(done - 1, effects)
+            self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
+            raise
         finally:
             self._draining = False
 
@@ -164,50 +197,17 @@ class Host:
         self.alive = False
         self._queue.clear()
 
-    def _step(self, event: Event, cause: int) -> None:
-        doing = "step"
-        try:
-            now = self.backend.now()
-            if self._build is None:
-                effects = self.node.step(now, event)
-            else:
-                effects = self._begin(now, event, self._build)
-            doing = "recorder"
-            recorder = self.recorder
-            if recorder is not None:
-                self.step_number = recorder.record(
-                    now, self.node_id, self.start, event, effects, cause
-                )
-            if effects:
-                doing = "backend"
-                effects = self._carry_out(effects)
-            doing = "observer"
-            for observer in self.observers:
-                observer.after_step(self, now, event, effects)
-        except BaseException as error:
-            self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
-            raise
-
-    def _begin(self, now: Micros, event: Event, build: Build) -> list[Effect]:
+    def _begin(self, now: Micros, event: Event) -> list[Effect]:
         assert isinstance(event, Started), f"a node begins with Started, not with {event!r}"
-        self.node, effects = build(now, event)
-        self._build = None
+        self.node, effects = self._build(now, event)
+        self._take_in = self.node.step
         return effects
 
-    def _carry_out(self, effects: list[Effect]) -> list[Effect]:
-        """Hand the effects to the backend while the incarnation lives; returns those."""
-        table = self._table
-        done = 0
-        try:
-            for effect in effects:
-                table[type(effect)](effect)  # type: ignore[operator]
-                done += 1
-                if not self.alive:
-                    break
-        finally:
-            if done < len(effects) and self.recorder is not None:
-                self.recorder.carried_out(self.step_number, done)
-        return effects if done == len(effects) else effects[:done]
+    def _first(self, count: int, effects: list[Effect]) -> list[Effect]:
+        """Return the first ``count`` effects, which alone were carried out, and record that."""
+        if count < len(effects) and self.recorder is not None:
+            self.recorder.carried_out(self.step_number, count)
+        return effects[:count]
 
     def _fail(self, reason: str, error: BaseException) -> None:
         """End the incarnation, and let the backend hear of it once."""

@@ -6,6 +6,7 @@ Must never believe a broker: the committed chain decides.
 from __future__ import annotations
 
 from yak_core.batch import Batch
+from yak_core.broker.roles import Broker
 from yak_core.config import ProducerConfig
 from yak_core.contract.client_calls import PollResult, SendBatch, SendResult
 from yak_core.contract.effects import Answer, AnswerLog, Effect, Send
@@ -20,7 +21,7 @@ from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import CallId, NodeId, Offset
 from yak_core.invariants.commit_checks import CommitChecks
 from yak_core.invariants.context import CheckContext
-from yak_core.invariants.replica import LiveBroker, Replica
+from yak_core.invariants.replica import Replica
 
 Attempt = tuple[int, int, int]
 """(producer id, producer epoch, base sequence) under which a batch was sent."""
@@ -43,8 +44,6 @@ class ClientState:
     which a retry keeps. Calls with equal bytes are in the order in which they were made, which is
     the order in which a producer first sends them.
     """
-
-    __slots__ = ("config", "sends", "by_content")
 
     def __init__(self) -> None:
         self.config: ProducerConfig | None = None
@@ -93,8 +92,6 @@ class ClientState:
 class ClientChecks:
     """Follows what brokers answer and what client nodes report."""
 
-    __slots__ = ("context", "commits", "_clients", "_ledger")
-
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits
@@ -103,7 +100,7 @@ class ClientChecks:
 
     # -- at a broker ----------------------------------------------------------------------------
 
-    def on_answer(self, replica: Replica, node: LiveBroker, effect: Answer) -> None:
+    def on_answer(self, replica: Replica, node: Broker, effect: Answer) -> None:
         """A broker answers a call."""
         result = effect.result
         if type(result) is ProduceResponse:
@@ -128,7 +125,7 @@ class ClientChecks:
             if effect.call == replica.asked_latest and result.error == ErrorCode.NONE:
                 self._check_latest(replica, result.offset)
 
-    def on_answer_log(self, replica: Replica, node: LiveBroker, effect: AnswerLog) -> None:
+    def on_answer_log(self, replica: Replica, node: Broker, effect: AnswerLog) -> None:
         """A broker answers a fetch with records of its log."""
         if effect.end_max > replica.hw:
             self._unread(
@@ -189,7 +186,7 @@ class ClientChecks:
             return
         if result.outcome == Outcome.WRITTEN:
             if state.config is not None and state.config.acks == -1 and result.base_offset >= 0:
-                self._check_place(client, result.base_offset, send.batch.count)
+                self._check_place(client, result.base_offset, send.batch, sealed=False)
             return
         if result.outcome != Outcome.NOT_WRITTEN:
             return
@@ -232,39 +229,32 @@ class ClientChecks:
 
     def _check_confirmed(self, who: NodeId, batch: Batch, base: Offset) -> None:
         """Is the confirmed batch committed, at ``base`` unless that is unknown (-1)?"""
-        ledger = self._ledger
-        if base < 0:
-            producer, epoch = batch.producer_id, batch.producer_epoch
-            if not ledger.is_behind(producer, epoch, batch.base_sequence):
-                self._unconfirmed(who, f"{batch!r} to be committed, as confirmed", "it is not")
-            return
-        committed = ledger.at(base)
+        if base >= 0:
+            self._check_place(who, base, batch, sealed=True)
+        elif not self._ledger.is_behind(
+            batch.producer_id, batch.producer_epoch, batch.base_sequence
+        ):
+            expected = f"{batch!r} to be committed, as confirmed"
+            self.context.fail("ConfirmImpliesCommitted", who, expected, "it is not")
+
+    def _check_place(self, who: NodeId, base: Offset, batch: Batch, *, sealed: bool) -> None:
+        """Is the batch committed at ``base``? It has a CRC to be compared once it is sealed."""
+        committed = self._ledger.at(base)
         if (
             committed is None
-            or committed.base_offset != base
-            or (committed.crc, committed.count) != (batch.crc, batch.count)
+            or (committed.base_offset, committed.count) != (base, batch.count)
+            or (sealed and committed.crc != batch.crc)
         ):
-            self._unconfirmed(
+            self.context.fail(
+                "ConfirmImpliesCommitted",
                 who,
-                f"{batch!r} to be committed at {base}, as it was confirmed",
-                f"only what is below {ledger.end} is committed"
-                if committed is None
-                else f"{committed!r} is",
-            )
-
-    def _check_place(self, who: NodeId, base: Offset, count: int) -> None:
-        committed = self._ledger.at(base)
-        if committed is None or (committed.base_offset, committed.count) != (base, count):
-            self._unconfirmed(
-                who,
-                f"{count} records to be committed at {base}, as it reported",
+                f"{batch!r} to be committed at {base}, as it was confirmed"
+                if sealed
+                else f"{batch.count} records to be committed at {base}, as it reported",
                 f"only what is below {self._ledger.end} is committed"
                 if committed is None
                 else f"{committed!r} is",
             )
-
-    def _unconfirmed(self, who: NodeId, expected: str, happened: str) -> None:
-        self.context.fail("ConfirmImpliesCommitted", who, expected, happened)
 
     def _unread(self, who: NodeId, expected: str, happened: str) -> None:
         self.context.fail("ReadersSeeCommitted", who, expected, happened)

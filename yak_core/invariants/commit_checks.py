@@ -6,16 +6,16 @@ Must never take a reported position for a held record: the shadow logs decide.
 from __future__ import annotations
 
 from yak_core.batch import Batch
+from yak_core.broker.leader import Leader
+from yak_core.broker.roles import Broker
 from yak_core.ids import BrokerEpoch
 from yak_core.invariants.context import CheckContext
-from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
+from yak_core.invariants.replica import Replica
 from yak_core.invariants.shadow_log import ShadowLog
 
 
 class CommitChecks:
     """Owns the growth of the committed chain."""
-
-    __slots__ = ("context", "failed", "_ledger")
 
     def __init__(self, context: CheckContext) -> None:
         self.context = context
@@ -23,22 +23,17 @@ class CommitChecks:
         """(producer id, producer epoch, sequence) reported as never written, to who said so."""
         self._ledger = context.ledger
 
-    def on_hw(self, replica: Replica, node: LiveBroker) -> None:
+    def on_hw(self, replica: Replica, node: Broker) -> None:
         """A high watermark moved."""
         hw, old = node.log.hw, replica.hw
         log, ledger = replica.log, self._ledger
         leading = node.leading
         if hw < old and leading is not None:
             self._unsound(replica, f"{old} or more, where it was in epoch {node.epoch}", hw)
-        ends = log.ends
-        count = replica.hw_count if hw >= old else 0
-        total = len(ends)
-        while count < total and ends[count] <= hw:
-            count += 1
-        if (ends[count - 1] if count else 0) != hw:
+        count = log.count_below(hw)
+        if (log.ends[count - 1] if count else 0) != hw:
             self._unsound(replica, f"the end of a batch of its log, which ends at {log.leo}", hw)
         replica.hw = hw
-        replica.hw_count = count
         committed = ledger.links
         if leading is not None and hw > old:
             complete = self._check_justified(replica, leading, count)
@@ -53,7 +48,7 @@ class CommitChecks:
         if count and log.links[count - 1] != committed[count - 1]:
             self._disagrees(replica, count)
 
-    def on_isr(self, replica: Replica, node: LiveBroker, leading: LiveLeader) -> None:
+    def on_isr(self, replica: Replica, node: Broker, leading: Leader) -> None:
         """A leader's view, or what it proposes, changed."""
         partition = node.partition
         assert partition is not None
@@ -125,7 +120,7 @@ class CommitChecks:
 
     # -- parts of on_hw -------------------------------------------------------------------------
 
-    def _check_justified(self, replica: Replica, leading: LiveLeader, count: int) -> bool:
+    def _check_justified(self, replica: Replica, leading: Leader, count: int) -> bool:
         """Judge a leader's new high watermark, the end of ``count`` batches.
 
         Returns True if the present logs of all in ISR and ELR were found to hold these batches.
@@ -265,7 +260,7 @@ class CommitChecks:
 
     def _disagrees(self, replica: Replica, count: int) -> None:
         ledger = self._ledger
-        at = next(i for i in range(count) if replica.log.links[i] != ledger.links[i])
+        at = replica.log.common_with(ledger.links)
         self.context.fail(
             "CommittedAgreement",
             replica.node_id,
@@ -276,7 +271,7 @@ class CommitChecks:
     def _incomplete(self, member: Replica, log: ShadowLog) -> None:
         leads = self.context.recorded_leader() is member
         end = self._ledger.end
-        same = log.common_with(self._ledger.batches)
+        same = log.common_with(self._ledger.links)
         at = log.ends[same - 1] if same else 0
         self.context.fail(
             "LeaderCompleteness" if leads else "CandidateCompleteness",

@@ -36,8 +36,6 @@ class EpochStart:
 class Run:
     """The links of one epoch's batches, from the log index ``first`` on."""
 
-    __slots__ = ("first", "links")
-
     def __init__(self, first: int) -> None:
         self.first = first
         self.links: list[int] = []
@@ -45,8 +43,6 @@ class Run:
 
 class Ledger:
     """Committed batches, and who led which epoch with what."""
-
-    __slots__ = ("batches", "ends", "links", "sequences", "producer_epochs", "starts", "runs")
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []

@@ -18,8 +18,6 @@ class CheckContext:
     """``state`` is the newest one that the store accepted, ``members`` its ISR and ELR with their
     registered incarnations, ``host`` whoever steps."""
 
-    __slots__ = ("replicas", "ledger", "state", "members", "host")
-
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.replicas = {node_id: Replica(node_id) for node_id in brokers}
         self.ledger = Ledger()

@@ -5,31 +5,36 @@ Must never compare two whole logs: by LogMatching one batch stands for everythin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from yak_core.batch import Batch
+from yak_core.broker.leader import Leader
+from yak_core.broker.roles import Broker
 from yak_core.contract.effects import AppendLog, FlushLog, Send, SendLog, TruncateLog
 from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.contract.messages import ReplicateAck
 from yak_core.ids import NodeId
 from yak_core.invariants.context import CheckContext
-from yak_core.invariants.replica import LiveBroker, LiveLeader, Replica
+from yak_core.invariants.replica import Replica
+from yak_core.log.producers import ProducerEntry
 
 
 class LogChecks:
     """Follows the disk orders of all replicas."""
 
-    __slots__ = ("context", "_ledger")
-
     def __init__(self, context: CheckContext) -> None:
         self.context = context
         self._ledger = context.ledger
 
-    def on_append(self, replica: Replica, node: LiveBroker, effect: AppendLog) -> None:
-        """Batches join the log."""
+    def on_append(self, replica: Replica, node: Broker, effect: AppendLog) -> None:
+        """Batches join the log, and the newest one of each producer is in the table."""
         log, admits = replica.log, self._ledger.admits
         ends, epochs = log.ends, log.run_epochs
-        leads = node.leading is not None
+        leading = node.leading
+        led = None if leading is None else leading.epoch
         index = len(ends)
         log.appends[effect.op] = index
+        newest: dict[int, Batch] = {}
         for batch in effect.batches:
             if batch.base_offset != (ends[-1] if index else 0):
                 self._misplaced(replica, f"an append at the log's end {log.leo}", batch)
@@ -37,21 +42,30 @@ class LogChecks:
             if epochs and epoch < epochs[-1]:
                 self._misplaced(replica, f"no epoch below {epochs[-1]} at the log's end", batch)
             link = log.append(batch)
-            if not admits(epoch, index, link, leads and epoch == node.epoch):
+            if not admits(epoch, index, link, epoch == led):
                 self._mismatch(replica, batch)
+            newest[batch.producer_id] = batch
             index += 1
         replica.moved = True
-        self._check_produced(replica, node, effect.batches)
+        entries = node.log.producers.entries
+        for producer, batch in newest.items():
+            entry = entries.get(producer)
+            if producer >= 0 and (
+                entry is None
+                or entry.epoch != batch.producer_epoch
+                or entry.batches[-1][::2] != (batch.base_sequence, batch.base_offset)
+            ):
+                self._compare(replica, node, log.producers(), [producer])
         if replica.asking is not None:
             replica.written[replica.asking] = True
-        if leads and node.log.pending_bytes > replica.append_bytes_max:
+        if leading is not None and node.log.pending_bytes > replica.config.append_bytes_max:
             self._overflow(
                 replica,
-                f"{replica.append_bytes_max} bytes of unfinished appends",
+                f"{replica.config.append_bytes_max} bytes of unfinished appends",
                 f"{node.log.pending_bytes} bytes were unfinished",
             )
 
-    def on_truncate(self, replica: Replica, node: LiveBroker, effect: TruncateLog) -> None:
+    def on_truncate(self, replica: Replica, node: Broker, effect: TruncateLog) -> None:
         """Every batch that ends above ``end`` goes."""
         log = replica.log
         keep = log.count_below(effect.end)
@@ -72,11 +86,11 @@ class LogChecks:
         replica.moved = True
         replica.refold = True
 
-    def on_flush(self, replica: Replica, node: LiveBroker, effect: FlushLog) -> None:
+    def on_flush(self, replica: Replica, node: Broker, effect: FlushLog) -> None:
         """When this completes, all that is in the log now is durable."""
         replica.log.flushes[effect.op] = len(replica.log.links)
 
-    def on_disk_done(self, replica: Replica, node: LiveBroker, event: DiskDone) -> None:
+    def on_disk_done(self, replica: Replica, node: Broker, event: DiskDone) -> None:
         """A disk order ended; after a flush, what was in the log at its order is durable."""
         log, op = replica.log, event.op
         if op in log.flushes:
@@ -94,7 +108,7 @@ class LogChecks:
         else:
             log.appends.pop(op, None)
 
-    def on_send(self, replica: Replica, node: LiveBroker, effect: Send) -> None:
+    def on_send(self, replica: Replica, node: Broker, effect: Send) -> None:
         """A message goes out; in an ack a follower claims to hold the leader's log so far."""
         ack = effect.message
         if type(ack) is not ReplicateAck:
@@ -121,7 +135,7 @@ class LogChecks:
         if known is None or match > known:
             acked_ends[key] = match
 
-    def check_evidence(self, replica: Replica, leading: LiveLeader, peer: NodeId) -> None:
+    def check_evidence(self, replica: Replica, leading: Leader, peer: NodeId) -> None:
         """Does the leader count the follower for more than it said in this epoch and start?"""
         progress = leading.progress.get(peer)
         if progress is None or progress.match <= 0:
@@ -137,19 +151,17 @@ class LogChecks:
                 f"{progress.match} is counted",
             )
 
-    def on_send_log(self, replica: Replica, node: LiveBroker, effect: SendLog) -> None:
+    def on_send_log(self, replica: Replica, node: Broker, effect: SendLog) -> None:
         """Another message with batches goes out: the window holds it."""
         leading = node.leading
         progress = None if leading is None else leading.progress.get(effect.peer)
         if progress is None:
             return
-        waiting = len(progress.inflight)
-        if waiting > replica.window_messages:
-            self._overflow(
-                replica, f"{replica.window_messages} messages on their way", f"{waiting} were"
-            )
+        waiting, limit = len(progress.inflight), replica.config.window_messages
+        if waiting > limit:
+            self._overflow(replica, f"{limit} messages on their way", f"{waiting} were")
 
-    def check_moved(self, replica: Replica, node: LiveBroker) -> None:
+    def check_moved(self, replica: Replica, node: Broker) -> None:
         """The log moved: does the broker's own picture of it agree?"""
         replica.moved = False
         log, live = replica.log, node.log
@@ -175,13 +187,12 @@ class LogChecks:
             self._check_epochs(replica, node)
             self._check_producers(replica, node)
             return
-        known, epochs = live.epochs.epochs, log.run_epochs
-        if len(known) != len(epochs) or known[-1] != epochs[-1]:
+        if live.epochs.epochs != log.run_epochs:
             self._check_epochs(replica, node)
 
     # -- the folds ------------------------------------------------------------------------------
 
-    def _check_epochs(self, replica: Replica, node: LiveBroker) -> None:
+    def _check_epochs(self, replica: Replica, node: Broker) -> None:
         """The whole index; an append that opens no epoch needs only its last entry."""
         log, index = replica.log, node.log.epochs
         starts = [log.batches[at].base_offset for at in log.run_firsts]
@@ -200,44 +211,28 @@ class LogChecks:
                 f"the index holds {list(index.entries())}",
             )
 
-    def _check_produced(
-        self, replica: Replica, node: LiveBroker, batches: tuple[Batch, ...]
+    def _check_producers(self, replica: Replica, node: Broker) -> None:
+        expected = replica.log.producers()
+        # Of more producers some have been forgotten, and may have come back since.
+        if len(expected) <= replica.config.producers_max:
+            self._compare(replica, node, expected, [*expected, *node.log.producers.entries])
+
+    def _compare(
+        self,
+        replica: Replica,
+        node: Broker,
+        expected: Mapping[int, ProducerEntry],
+        producers: list[int],
     ) -> None:
-        """The newest batch of each producer is in the table; a cut or a start checks all of it."""
-        places = replica.log.places
-        entries = node.log.producers.entries
-        last = len(replica.log.links) - 1
-        for at, batch in enumerate(batches, last - len(batches) + 1):
-            producer = batch.producer_id
-            if producer < 0 or (at != last and places[producer][-1] != at):
-                continue
-            entry = entries.get(producer)
-            if entry is not None and entry.epoch == batch.producer_epoch:
-                newest = entry.batches[-1]
-                if newest[2] == batch.base_offset and newest[0] == batch.base_sequence:
-                    continue
-            self._check_producer(replica, node, producer)
-
-    def _check_producers(self, replica: Replica, node: LiveBroker) -> None:
-        if len(replica.log.places) > replica.producers_max:
-            return  # Some have been forgotten, and may have come back since.
-        present = [producer for producer, places in replica.log.places.items() if places]
-        for producer in present:
-            self._check_producer(replica, node, producer)
-        if len(node.log.producers.entries) > len(present):
-            for producer in node.log.producers.entries:
-                self._check_producer(replica, node, producer)
-
-    def _check_producer(self, replica: Replica, node: LiveBroker, producer: int) -> None:
-        expected = replica.log.producer_entry(producer)
-        entry = node.log.producers.get(producer)
-        if entry != expected:
-            self.context.fail(
-                "ProducerTableIsFold",
-                replica.node_id,
-                f"{expected} for producer {producer}, as its log says",
-                f"the table holds {entry}",
-            )
+        for producer in producers:
+            entry = node.log.producers.get(producer)
+            if entry != expected.get(producer):
+                self.context.fail(
+                    "ProducerTableIsFold",
+                    replica.node_id,
+                    f"{expected.get(producer)} for producer {producer}, as its log says",
+                    f"the table holds {entry}",
+                )
 
     # -- sentences ------------------------------------------------------------------------------
 

@@ -27,21 +27,8 @@ class ShadowLog:
     disk could have taken: an append that found no space, and all behind it, are not there.
     ``flushes`` and ``appends`` are the orders under way, with how many batches there were after or
     before them. ``run_epochs`` and ``run_firsts`` are the epochs along the log and the index of
-    the first batch of each. ``places`` are the indices of each producer's batches.
+    the first batch of each.
     """
-
-    __slots__ = (
-        "batches",
-        "ends",
-        "links",
-        "durable",
-        "written",
-        "flushes",
-        "appends",
-        "run_epochs",
-        "run_firsts",
-        "places",
-    )
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
@@ -53,7 +40,6 @@ class ShadowLog:
         self.appends: dict[OpId, int] = {}
         self.run_epochs: list[Epoch] = []
         self.run_firsts: list[int] = []
-        self.places: dict[int, list[int]] = {}
 
     @property
     def leo(self) -> Offset:
@@ -75,15 +61,8 @@ class ShadowLog:
         self.ends.append(batch.base_offset + batch.count)
         links.append(link)
         if not self.run_epochs or self.run_epochs[-1] != epoch:
-            self.run_epochs.append(Epoch(epoch))
+            self.run_epochs.append(epoch)
             self.run_firsts.append(index)
-        producer = batch.producer_id
-        if producer >= 0:
-            places = self.places.get(producer)
-            if places is None:
-                self.places[producer] = [index]
-            else:
-                places.append(index)
         return link
 
     def extend(self, batches: Iterable[Batch]) -> None:
@@ -93,9 +72,6 @@ class ShadowLog:
 
     def truncate(self, keep: int) -> None:
         """Keep the first ``keep`` batches."""
-        for batch in self.batches[keep:]:
-            if batch.producer_id >= 0:
-                self.places[batch.producer_id].pop()
         del self.batches[keep:]
         del self.ends[keep:]
         del self.links[keep:]
@@ -139,40 +115,28 @@ class ShadowLog:
         """The link after the first ``count`` batches; 0 for none."""
         return self.links[count - 1] if count else 0
 
-    def producer_entry(self, producer_id: int) -> ProducerEntry | None:
-        """What a fold over this log says of a producer: its last epoch's last five batches."""
-        places = self.places.get(producer_id)
-        if not places:
-            return None
-        batches = self.batches
-        epoch = batches[places[-1]].producer_epoch
-        window: list[tuple[int, int, Offset, Offset]] = []
-        for index in reversed(places[-WINDOW:]):
-            batch = batches[index]
-            if batch.producer_epoch != epoch:
-                break
-            last = batch.last_sequence
-            window.append((batch.base_sequence, last, batch.base_offset, batch.end))
-        return ProducerEntry(epoch, tuple(reversed(window)))
+    def producers(self) -> dict[int, ProducerEntry]:
+        """What a fold over this log says: the last five batches of each producer's last epoch."""
+        windows: dict[int, tuple[Batch, ...]] = {}
+        for batch in self.batches:
+            window = windows.get(batch.producer_id, ())
+            if window and window[-1].producer_epoch != batch.producer_epoch:
+                window = ()
+            windows[batch.producer_id] = (*window[1 - WINDOW :], batch)
+        return {
+            producer: ProducerEntry(
+                window[-1].producer_epoch,
+                tuple((b.base_sequence, b.last_sequence, b.base_offset, b.end) for b in window),
+            )
+            for producer, window in windows.items()
+            if producer >= 0
+        }
 
-    def common_with(self, batches: Iterable[Batch]) -> int:
-        """How many of ``batches`` are, from the first on, the same as here."""
-        same = 0
-        for batch in batches:
-            if same == len(self.batches) or not _same(self.batches[same], batch):
-                break
-            same += 1
-        return same
-
-
-def _same(one: Batch, other: Batch) -> bool:
-    return (
-        one.epoch == other.epoch
-        and one.crc == other.crc
-        and one.base_offset == other.base_offset
-        and one.count == other.count
-        and one.size == other.size
-    )
+    def common_with(self, links: list[int]) -> int:
+        """How many batches are, from the first on, those of a log with these links."""
+        pairs = enumerate(zip(self.links, links, strict=False))
+        shorter = min(len(self.links), len(links))
+        return next((at for at, (mine, its) in pairs if mine != its), shorter)
 
 
 def log_of(batches: Iterable[Batch]) -> ShadowLog:

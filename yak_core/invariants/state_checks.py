@@ -5,34 +5,24 @@ Must never ask whether a lease held: no safety rests on one (INV-E7).
 
 from __future__ import annotations
 
+from yak_core.broker.roles import Broker
 from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId
 from yak_core.invariants.commit_checks import CommitChecks
 from yak_core.invariants.context import STORE, CheckContext
-from yak_core.invariants.replica import LiveBroker, Replica
+from yak_core.invariants.replica import Replica
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.transitions import check_partition_state, check_step
-from yak_core.value import value
-
-
-@value
-class Place:
-    """The sets of the record that a registration wrote."""
-
-    isr: tuple[NodeId, ...]
-    elr: tuple[NodeId, ...]
-    leader: NodeId | None
 
 
 class StateChecks:
     """Follows the store's record and the roles that brokers take by it."""
 
-    __slots__ = ("context", "commits", "_elected", "_registered", "_ledger")
-
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits
         self._elected: dict[Epoch, tuple[NodeId, BrokerEpoch]] = {}
-        self._registered: dict[tuple[NodeId, BrokerEpoch], Place] = {}
+        self._registered: dict[tuple[NodeId, BrokerEpoch], PartitionState] = {}
+        """The record that each registration wrote."""
         self._ledger = context.ledger
 
     def on_state(self, state: PartitionState) -> None:
@@ -59,8 +49,7 @@ class StateChecks:
         )
         for node, entry in state.nodes:
             if older is None or older.broker_epoch_of(node) != entry.broker_epoch:
-                place = Place(state.isr, state.elr, state.leader)
-                self._registered[node, entry.broker_epoch] = place
+                self._registered[node, entry.broker_epoch] = state
         if older is not None:
             self._check_admissions(older, state)
         if state.leader is not None:
@@ -68,7 +57,7 @@ class StateChecks:
         self.commits.check_superset()
         self.commits.check_complete()
 
-    def on_partition(self, replica: Replica, node: LiveBroker) -> None:
+    def on_partition(self, replica: Replica, node: Broker) -> None:
         """A broker acts on another record than before."""
         partition, seen = node.partition, replica.seen
         if seen is not None and (
@@ -84,7 +73,7 @@ class StateChecks:
             )
         replica.seen = partition
 
-    def on_turn(self, replica: Replica, node: LiveBroker) -> None:
+    def on_turn(self, replica: Replica, node: Broker) -> None:
         """A broker's epoch, role or incarnation changed."""
         if node.epoch < replica.epoch:
             self._fell(replica, node.epoch, replica.epoch)
@@ -159,7 +148,7 @@ class StateChecks:
                 f"incarnation {broker_epoch} of {node} joined by version {state.partition_epoch}",
             )
 
-    def _on_registered(self, replica: Replica, node: LiveBroker) -> None:
+    def _on_registered(self, replica: Replica, node: Broker) -> None:
         if replica.broker_epoch != 0 or node.broker_epoch == 0:
             self.context.fail(
                 "ReplicaShape",
@@ -184,7 +173,7 @@ class StateChecks:
             )
         replica.tainted = False
 
-    def _on_leader(self, replica: Replica, node: LiveBroker) -> None:
+    def _on_leader(self, replica: Replica, node: Broker) -> None:
         me, epoch = replica.node_id, node.epoch
         start = self._ledger.begin_epoch(epoch, me, replica.start, replica.log)
         if (start.node, start.node_start) != (me, replica.start):

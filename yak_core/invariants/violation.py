@@ -91,11 +91,5 @@ class InvariantViolated(Exception):
 
     def fields(self) -> dict[str, str | int]:
         """What a verdict file says of it (docs/formats.md)."""
-        return {
-            "invariant": self.invariant,
-            "event": self.event,
-            "node": self.node,
-            "expected": self.expected,
-            "happened": self.happened,
-            "rule": self.rule,
-        }
+        names = ("invariant", "event", "node", "expected", "happened", "rule")
+        return {name: getattr(self, name) for name in names}

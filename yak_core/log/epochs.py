@@ -41,14 +41,15 @@ class EpochIndex:
 
         Such an entry may even be of a later epoch: one that this node led without writing (F09).
         """
-        while self.starts and self.starts[-1] >= start and self.epochs[-1] != epoch:
-            self.starts.pop()
-            self.epochs.pop()
-        if self.epochs and self.epochs[-1] == epoch:
+        epochs, starts = self.epochs, self.starts
+        while epochs and epochs[-1] != epoch and starts[-1] >= start:
+            starts.pop()
+            epochs.pop()
+        if epochs and epochs[-1] == epoch:
             return
-        assert not self.epochs or self.epochs[-1] < epoch, "epochs never fall along a log"
-        self.epochs.append(epoch)
-        self.starts.append(start)
+        assert not epochs or epochs[-1] < epoch, "epochs never fall along a log"
+        epochs.append(epoch)
+        starts.append(start)
 
     def before(self, offset: Offset) -> Epoch:
         """Epoch of the record just below ``offset``; NO_EPOCH when there is none."""

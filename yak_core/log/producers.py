@@ -61,12 +61,13 @@ class ProducerTable:
         """
         if producer_id < 0:
             return None
-        batch = (base_sequence, successor(base_sequence, end - base - 1), base, end)
+        last_sequence = (base_sequence + end - base - 1) % SEQUENCE_MODULUS
         known = self.entries.get(producer_id)
-        if known is None or known.epoch != producer_epoch:
-            entry = ProducerEntry(producer_epoch, (batch,))
-        else:
-            entry = ProducerEntry(producer_epoch, (*known.batches[-(WINDOW - 1) :], batch))
+        batch = (base_sequence, last_sequence, base, end)
+        batches: tuple[tuple[int, int, Offset, Offset], ...] = (batch,)
+        if known is not None and known.epoch == producer_epoch:
+            batches = (*known.batches[1 - WINDOW :], batch)
+        entry = ProducerEntry(producer_epoch, batches)
         self.put(producer_id, entry)
         return entry
 
@@ -80,11 +81,7 @@ class ProducerTable:
 
     def snapshot(self) -> tuple[tuple[int, ProducerEntry], ...]:
         """All entries by producer id."""
-        return tuple(sorted(self.entries.items(), key=_by_id))
-
-
-def _by_id(item: tuple[int, ProducerEntry]) -> int:
-    return item[0]
+        return tuple((producer, self.entries[producer]) for producer in sorted(self.entries))
 
 
 def _by_end(item: tuple[int, ProducerEntry]) -> Offset:

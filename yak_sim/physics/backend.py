@@ -7,8 +7,9 @@ back through the agenda, so the host delivers it after the step that is under wa
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import ClassVar, Final, Protocol, TypeAlias
 
 from yak_core.batch import Batch
 from yak_core.config import BrokerConfig, ClientConfig
@@ -40,17 +41,12 @@ from yak_core.contract.events import (
     Shipped,
 )
 from yak_core.contract.host import Host
-from yak_core.contract.messages import (
-    Request,
-    Response,
-    sealed,
-    with_batches,
-    with_records,
-)
+from yak_core.contract.messages import Request, Response, sealed, with_batches, with_records
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, Unknown
 from yak_sim.physics.clock import NORMAL, Callbacks, Timers
 from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.kinds import ProcessEnd
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link
 from yak_sim.physics.store import StoreCall
@@ -65,19 +61,15 @@ STORE_TIMEOUT_US: Final = 500_000
 """For nodes whose configuration does not say how long a metadata call may take."""
 
 
+@dataclass(slots=True, eq=False)
 class _Read:
     """A SendLog whose bytes were taken when it was ordered, on its way out of the disk."""
 
-    __slots__ = ("batches", "callbacks", "cause", "order")
-    _ok = True
-
-    def __init__(
-        self, callbacks: Callbacks, order: SendLog, batches: tuple[Batch, ...], cause: int
-    ) -> None:
-        self.callbacks: Callbacks | None = callbacks
-        self.order = order
-        self.batches = batches
-        self.cause = cause
+    callbacks: Callbacks | None
+    order: SendLog
+    batches: tuple[Batch, ...]
+    cause: int
+    _ok: ClassVar = True
 
 
 class Place(Protocol):
@@ -93,8 +85,7 @@ class Place(Protocol):
     def paused(self) -> bool: ...
     def deliver(self, event: Event, cause: int) -> None: ...
     def hold(self, act: Callable[[], None]) -> bool: ...
-    def on_halt(self, reason: str) -> None: ...
-    def on_exit(self, clean: bool) -> None: ...
+    def on_end(self, how: ProcessEnd, reason: str) -> None: ...
 
 
 class SimBackend:
@@ -214,15 +205,15 @@ class SimBackend:
 
     def observe(self, effect: Observe) -> None:
         """Pass a remark on."""
-        self._machine.shared.on_note(self.node_id, effect.note)
+        self._machine.shared.listener.on_note(self.node_id, effect.note)
 
     def halt(self, effect: Halt) -> None:
         """The node stops for good."""
-        self._machine.on_halt(effect.reason)
+        self._machine.on_end(ProcessEnd.HALT, effect.reason)
 
     def exit(self, effect: Exit) -> None:
         """The node has stopped as it was asked."""
-        self._machine.on_exit(effect.clean)
+        self._machine.on_end(ProcessEnd.EXIT, "clean" if effect.clean else "not clean")
 
     # What the world does to the node.
 

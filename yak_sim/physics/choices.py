@@ -14,8 +14,10 @@ after the code has changed.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import blake2b
+from itertools import count
 from random import Random
 from typing import Final, Protocol, TypeAlias
 
@@ -77,10 +79,6 @@ class Choices(Protocol):
         """The point of this name; always the same object for the same name."""
         ...
 
-    def choose(self, site: str, entity: str, options: int) -> int:
-        """Shorthand for ``at(site, entity).pick(options)``."""
-        ...
-
 
 class RandomPoint:
     """Draws from a stream of its own."""
@@ -112,102 +110,75 @@ class RandomPoint:
         return EXPONENTIAL[int(self._random() * _QUANTILES)] * mean >> 16
 
 
-class RecordingPoint:
-    """Draws like a RandomPoint and keeps what was not benign."""
+Decide: TypeAlias = Callable[[Callable[[RandomPoint], int], int], int]
+"""Makes the next decision of a point: how it is drawn, and the largest that it can be."""
 
-    __slots__ = ("_key", "_kept", "_point", "_drawn")
 
-    def __init__(self, key: Key, point: RandomPoint, kept: list[Decision]) -> None:
-        self._key = key
-        self._point = point
-        self._kept = kept
-        self._drawn = 0
+class SparsePoint:
+    """A point whose decisions are numbered, so that they can be kept or given back."""
+
+    __slots__ = ("_decide",)
+
+    def __init__(self, decide: Decide) -> None:
+        self._decide = decide
 
     def pick(self, options: int) -> int:
         """See :class:`Point`."""
-        return self._keep(self._point.pick(options)) if options > 1 else 0
+        return self._decide(lambda point: point.pick(options), options - 1) if options > 1 else 0
 
     def between(self, low: int, high: int) -> int:
         """See :class:`Point`."""
-        return low + self._keep(self._point.between(low, high) - low) if high > low else low
+        most = high - low
+        return low + self._decide(lambda point: point.between(0, most), most) if most > 0 else low
 
     def happens(self, ratio: Ratio) -> bool:
         """See :class:`Point`."""
         if ratio[0] <= 0 or ratio[0] >= ratio[1]:
             return ratio[0] > 0
-        return self._keep(int(self._point.happens(ratio))) > 0
+        return self._decide(lambda point: int(point.happens(ratio)), 1) > 0
 
     def exponential(self, mean: int) -> int:
         """See :class:`Point`."""
-        return self._keep(self._point.exponential(mean)) if mean > 0 else 0
+        return self._decide(lambda point: point.exponential(mean), sys.maxsize) if mean > 0 else 0
 
-    def _keep(self, value: int) -> int:
+
+def _keeping(key: Key, point: RandomPoint, kept: list[Decision]) -> Decide:
+    """Draw, and keep what is not benign."""
+    numbers = count()
+
+    def decide(draw: Callable[[RandomPoint], int], _most: int) -> int:
+        value, number = draw(point), next(numbers)
         if value:
-            self._kept.append((*self._key, self._drawn, value))
-        self._drawn += 1
+            kept.append((*key, number, value))
         return value
 
+    return decide
 
-class ReplayPoint:
-    """Gives back the decisions of a trace; those that are missing are benign."""
 
-    __slots__ = ("_drawn", "_values")
-
-    def __init__(self, values: Mapping[int, int]) -> None:
-        self._values = values
-        self._drawn = 0
-
-    def pick(self, options: int) -> int:
-        """See :class:`Point`. A value from a run with more options is brought into range."""
-        return min(self._next(), options - 1) if options > 1 else 0
-
-    def between(self, low: int, high: int) -> int:
-        """See :class:`Point`."""
-        return min(low + self._next(), high) if high > low else low
-
-    def happens(self, ratio: Ratio) -> bool:
-        """See :class:`Point`."""
-        if ratio[0] <= 0 or ratio[0] >= ratio[1]:
-            return ratio[0] > 0
-        return self._next() > 0
-
-    def exponential(self, mean: int) -> int:
-        """See :class:`Point`."""
-        return self._next() if mean > 0 else 0
-
-    def _next(self) -> int:
-        value = self._values.get(self._drawn, 0)
-        self._drawn += 1
-        return value
+def _giving_back(values: Mapping[int, int]) -> Decide:
+    """Decide as the trace says, in range if a run with more options made it; else benignly."""
+    numbers = count()
+    return lambda _draw, most: min(values.get(next(numbers), 0), most)
 
 
 class RandomChoices:
     """The random driver; ``record=True`` keeps the decisions that a replay needs."""
 
     def __init__(self, seed: int, record: bool = False) -> None:
-        self._seed = seed
+        self.seed = seed
         self._record = record
         self._points: dict[Key, Point] = {}
         self._kept: list[Decision] = []
-
-    @property
-    def seed(self) -> int:
-        """See :class:`Choices`."""
-        return self._seed
 
     def at(self, site: str, entity: str) -> Point:
         """See :class:`Choices`."""
         key = (site, entity)
         point = self._points.get(key)
         if point is None:
-            drawing = RandomPoint(Random(key_of(self._seed, site, entity)).random)
-            point = RecordingPoint(key, drawing, self._kept) if self._record else drawing
-            self._points[key] = point
+            drawing = RandomPoint(Random(key_of(self.seed, site, entity)).random)
+            kept = SparsePoint(_keeping(key, drawing, self._kept)) if self._record else None
+            self._points[key] = point = kept or drawing
         return point
-
-    def choose(self, site: str, entity: str, options: int) -> int:
-        """See :class:`Choices`."""
-        return self.at(site, entity).pick(options)
 
     def decisions(self) -> tuple[Decision, ...]:
         """What was decided and was not benign, in the order of the draws.
@@ -223,28 +194,20 @@ class ReplayChoices:
     """The replay driver: a sparse decision trace; what is missing in it is benign."""
 
     def __init__(self, seed: int, decisions: Iterable[Decision]) -> None:
-        self._seed = seed
+        self.seed = seed
         self._values: dict[Key, dict[int, int]] = {}
         for site, entity, number, value in decisions:
             self._values.setdefault((site, entity), {})[number] = value
         self._points: dict[Key, Point] = {}
-
-    @property
-    def seed(self) -> int:
-        """See :class:`Choices`."""
-        return self._seed
 
     def at(self, site: str, entity: str) -> Point:
         """See :class:`Choices`."""
         key = (site, entity)
         point = self._points.get(key)
         if point is None:
-            point = self._points[key] = ReplayPoint(self._values.get(key, {}))
+            point = SparsePoint(_giving_back(self._values.get(key, {})))
+            self._points[key] = point
         return point
-
-    def choose(self, site: str, entity: str, options: int) -> int:
-        """See :class:`Choices`."""
-        return self.at(site, entity).pick(options)
 
 
 def key_of(seed: int, *names: str) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
@@ -22,19 +24,15 @@ from yak_sim.physics.kinds import Loss
 from yak_sim.physics.topology import DiskSpec
 
 
+@dataclass(slots=True, eq=False)
 class _Operation:
     """One order; it takes ``taken_us`` from when the one before it is complete."""
 
-    __slots__ = ("callbacks", "cause", "order", "taken_us")
-    _ok = True
-
-    def __init__(
-        self, callbacks: Callbacks, order: DiskOrder, cause: int, taken_us: Micros
-    ) -> None:
-        self.callbacks: Callbacks | None = callbacks
-        self.order = order
-        self.cause = cause
-        self.taken_us = taken_us
+    callbacks: Callbacks | None
+    order: DiskOrder
+    cause: int
+    taken_us: Micros
+    _ok: ClassVar = True
 
 
 class SimDisk:
@@ -171,9 +169,9 @@ class SimDisk:
         if mean_us:
             taken_us += self._latency(mean_us)
         operation = _Operation(self._completed, order, cause, taken_us)
-        self._queue.append(operation)
-        if len(self._queue) == 1:
+        if not self._queue:
             self._schedule(operation, NORMAL, taken_us)
+        self._queue.append(operation)
 
     def _on_completed(self, operation: _Operation) -> None:
         queue = self._queue
@@ -187,7 +185,8 @@ class SimDisk:
         if isinstance(result, NoSpace):
             self.tail = self.image.after(later.order for later in queue)
         if queue:
-            self._schedule(queue[0], NORMAL, queue[0].taken_us)
+            head = queue[0]
+            self._schedule(head, NORMAL, head.taken_us)
         generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
         self._report(DiskDone(order.op, generation, result), operation.cause)
 

@@ -6,39 +6,19 @@ Any :class:`yak_core.contract.host.Node` can be put on a machine here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.events import Received
 from yak_core.contract.host import Observer, Recorder
 from yak_core.contract.messages import FetchResponse, ProduceRequest, Replicate
 from yak_core.contract.node import Build
-from yak_core.contract.notes import Note
 from yak_core.ids import Micros, NodeId
-from yak_core.metadata.partition_state import PartitionState
-from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.clock import Clock
 from yak_sim.physics.machine import Machine
-from yak_sim.physics.machine_shared import MachineShared
+from yak_sim.physics.machine_shared import Listener, MachineShared
 from yak_sim.physics.network import Network
 from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
-
-
-def _ignore(*_news: object) -> None:
-    """Do nothing: no listener."""
-
-
-@dataclass(slots=True)
-class Listener:
-    """What the engine calls when something happens; MachineShared explains the arguments."""
-
-    on_note: Callable[[NodeId, Note], None] = _ignore
-    on_crash: Callable[[NodeId, DiskImage], None] = _ignore
-    on_ended: Callable[[NodeId, str, str], None] = _ignore
-    on_state: Callable[[PartitionState], None] = _ignore
 
 
 class Engine:
@@ -66,15 +46,7 @@ class Engine:
         self.network.join(STORE, STORE, topology.store_link, self.store.inlet)
         self.machines: dict[NodeId, Machine] = {}
         self.shared = MachineShared(
-            self.clock,
-            self.network,
-            choices,
-            topology,
-            recorder,
-            observers,
-            told.on_note,
-            told.on_crash,
-            told.on_ended,
+            self.clock, self.network, choices, topology, recorder, observers, told
         )
 
     def add_broker(self, node_id: NodeId, build: Build, config: BrokerConfig) -> Machine:

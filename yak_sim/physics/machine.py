@@ -119,7 +119,7 @@ class Machine:
         unflushed = self.disk.unflushed
         self._end()
         self.disk.crash(lose)
-        self.shared.on_crash(self.node_id, self.disk.image)
+        self.shared.listener.on_crash(self.node_id, self.disk.image)
         return unflushed
 
     def light_fuse(self, effects: int, lose: Loss) -> None:
@@ -189,17 +189,11 @@ class Machine:
         """Tell the process that its connection to a peer broke."""
         self.deliver(PeerLost(peer), -1)
 
-    def on_halt(self, reason: str) -> None:
-        """The node stops for good, because going on could break a promise."""
+    def on_end(self, how: ProcessEnd, reason: str) -> None:
+        """The node has stopped, by a halt or as it was asked."""
         self._end()
         self.disk.settle()
-        self.shared.on_ended(self.node_id, ProcessEnd.HALT, reason)
-
-    def on_exit(self, clean: bool) -> None:
-        """The node has stopped as it was asked."""
-        self._end()
-        self.disk.settle()
-        self.shared.on_ended(self.node_id, ProcessEnd.EXIT, "clean" if clean else "not clean")
+        self.shared.listener.on_ended(self.node_id, how, reason)
 
     def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
         if self.host is host:
@@ -218,7 +212,7 @@ class Machine:
 
     def _burn_down(self, lose: Loss) -> None:
         unflushed = self.crash(lose)
-        self.shared.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
+        self.shared.listener.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
 
     def _inlet(self, src: str) -> Receive:
         """Who takes what comes from ``src``."""

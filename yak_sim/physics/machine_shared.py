@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from yak_core.contract.host import Observer, Recorder
 from yak_core.contract.notes import Note
 from yak_core.ids import NodeId
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 from yak_sim.physics.choices import Choices
 from yak_sim.physics.clock import Clock
@@ -15,12 +16,26 @@ from yak_sim.physics.network import Network
 from yak_sim.physics.topology import Topology
 
 
+def _ignore(*_news: object) -> None:
+    """Do nothing: no listener."""
+
+
 @dataclass(slots=True)
-class MachineShared:
-    """What all machines of a world share, and whom they tell.
+class Listener:
+    """What is called when something happens.
 
     ``on_ended(node, how, reason)``: a process ended by itself; ``how`` is a value of ProcessEnd.
     """
+
+    on_note: Callable[[NodeId, Note], None] = _ignore
+    on_crash: Callable[[NodeId, DiskImage], None] = _ignore
+    on_ended: Callable[[NodeId, str, str], None] = _ignore
+    on_state: Callable[[PartitionState], None] = _ignore
+
+
+@dataclass(slots=True)
+class MachineShared:
+    """What all machines of a world share, and whom they tell."""
 
     clock: Clock
     network: Network
@@ -28,6 +43,4 @@ class MachineShared:
     topology: Topology
     recorder: Recorder | None
     observers: tuple[Observer, ...]
-    on_note: Callable[[NodeId, Note], None]
-    on_crash: Callable[[NodeId, DiskImage], None]
-    on_ended: Callable[[NodeId, str, str], None]
+    listener: Listener

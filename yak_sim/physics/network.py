@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from yak_core.ids import Micros, NodeId
 from yak_sim.physics.choices import NEVER, Choices, Ratio
@@ -43,17 +43,15 @@ class NetworkFault:
     duplicate: Ratio = NEVER
 
 
+@dataclass(slots=True, eq=False)
 class _Flight:
     """One message on its way; ``era`` tells whether its link was cut meanwhile."""
 
-    __slots__ = ("callbacks", "cause", "era", "payload")
-    _ok = True
-
-    def __init__(self, callbacks: Callbacks, payload: Payload, cause: int, era: int) -> None:
-        self.callbacks: Callbacks | None = callbacks
-        self.payload = payload
-        self.cause = cause
-        self.era = era
+    callbacks: Callbacks | None
+    payload: Payload
+    cause: int
+    era: int
+    _ok: ClassVar = True
 
 
 class Link:

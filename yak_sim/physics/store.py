@@ -8,7 +8,8 @@ find nobody, and may lose its answer after the store has acted.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias
 
 from yak_core.ids import CallId, NodeId
 from yak_core.metadata.partition_state import PartitionState
@@ -17,6 +18,9 @@ from yak_core.model.store import StoreModel
 from yak_sim.physics.kinds import StoreKind
 from yak_sim.physics.network import Network, Receive
 from yak_sim.physics.topology import STORE
+
+if TYPE_CHECKING:
+    from yak_sim.physics.lua_store import LuaStore
 
 CLUSTER: Final = "sim"
 """Cluster name in the keys of the fake Redis."""
@@ -28,14 +32,8 @@ CAS: Final = "cas"
 _Doomed: TypeAlias = dict[tuple[NodeId, str], int]
 
 
-class Executor(Protocol):
-    """What carries out a call at once; ``history`` are the records that were accepted."""
-
-    history: list[PartitionState]
-
-    def apply(self, request: MetaRequest) -> MetaOutcome:
-        """Carry out one call."""
-        ...
+Executor: TypeAlias = "StoreModel | LuaStore"
+"""What carries out a call at once; its ``history`` are the records that were accepted."""
 
 
 class Caller(Protocol):
@@ -48,26 +46,22 @@ class Caller(Protocol):
         ...
 
 
+@dataclass(slots=True)
 class StoreCall:
     """A call on its way to the store."""
 
-    __slots__ = ("call", "caller", "request")
-
-    def __init__(self, caller: Caller, call: CallId, request: MetaRequest) -> None:
-        self.caller = caller
-        self.call = call
-        self.request = request
+    caller: Caller
+    call: CallId
+    request: MetaRequest
 
 
+@dataclass(slots=True)
 class StoreAnswer:
     """The outcome on its way back."""
 
-    __slots__ = ("call", "caller", "outcome")
-
-    def __init__(self, caller: Caller, call: CallId, outcome: MetaOutcome) -> None:
-        self.caller = caller
-        self.call = call
-        self.outcome = outcome
+    caller: Caller
+    call: CallId
+    outcome: MetaOutcome
 
 
 def executor_of(kind: StoreKind) -> Executor:
@@ -85,8 +79,8 @@ def executor_of(kind: StoreKind) -> Executor:
 class SimStore:
     """The store's end of the network.
 
-    ``down`` loses every request that arrives. ``counts`` are (carried out, requests lost, replies
-    lost). ``on_state`` is told of each record that was accepted, with the step that asked for it.
+    ``down`` loses every request that arrives. ``on_state`` is told of each record that was
+    accepted.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ promise covers: with flush=batch any crash, with flush=os one that loses somethi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,7 +31,6 @@ from yak_sim.run.scenario import Scenario, run_scenario
 from yak_sim.run.verdict import RunResult
 from yak_sim.world.loop import Limits, Script
 from yak_sim.world.plan import LEADER
-from yak_sim.world.situations import Situation
 from yak_sim.world.world import World
 
 FAULTS_END: Final = seconds(8)
@@ -39,15 +38,6 @@ FAULTS_END: Final = seconds(8)
 
 CONVERGES_WITHIN: Final = seconds(40)
 """After everything is healed: an election, ISR changes and retries, many times over."""
-
-WATCHED: Final = (
-    Situation.SECOND_LEADER_ELECTED,
-    Situation.SUFFIX_TRUNCATED,
-    Situation.STORE_UNKNOWN,
-    Situation.UNFLUSHED_CRASH,
-)
-"""Situations that a campaign must reach to mean anything."""
-
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
@@ -63,21 +53,6 @@ class Swarm:
     batch: int
     classes: tuple[str, ...]
     plan: tuple[Fault, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Tally:
-    """What many seeds came to: how many reached each situation, and those that were not valid."""
-
-    seeds: int
-    reached: dict[Situation, int]
-    failed: tuple[RunResult, ...]
-    messages: int
-    cpu_s: float
-
-    def share(self, situation: Situation) -> float:
-        """The part of the seeds that reached it at least once."""
-        return self.reached[situation] / self.seeds
 
 
 def draw_swarm(choices: Choices) -> Swarm:
@@ -152,31 +127,6 @@ def run_swarm(
     )
     limits = Limits(simulated_us=seconds(300), wall_s=120)
     return run_scenario(story, seed, rules=rules, choices=deciding, limits=limits)
-
-
-def run_swarms(
-    seeds: Iterable[int],
-    *,
-    rules: Rules | None = None,
-    on_result: Callable[[RunResult], None] | None = None,
-) -> Tally:
-    """Run many seeds one after the other, and keep those that were not valid."""
-    reached = dict.fromkeys(WATCHED, 0)
-    failed: list[RunResult] = []
-    count = messages = 0
-    cpu_s = 0.0
-    for seed in seeds:
-        result = run_swarm(seed, rules=rules)
-        count += 1
-        messages += result.figures["messages_delivered"]
-        cpu_s += result.cpu_s
-        for situation in WATCHED:
-            reached[situation] += result.goals[situation] > 0
-        if result.valid is not True:
-            failed.append(result)
-        if on_result is not None:
-            on_result(result)
-    return Tally(count, reached, tuple(failed), messages, cpu_s)
 
 
 def _play(world: World, swarm: Swarm) -> Script:

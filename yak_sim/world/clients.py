@@ -7,6 +7,7 @@ how a batch travels. Times are simulated.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -25,22 +26,20 @@ POLL_AGAIN_US: Micros = 20_000
 """Pause after a poll that failed or gave nothing at once."""
 
 
+@dataclass(slots=True, eq=False)
 class Sent:
     """One batch that a producer was given, and what became of it.
 
     ``outcome`` None while it is under way; ``base_offset`` and ``epoch`` are -1 unless known.
     """
 
-    __slots__ = ("at_us", "base_offset", "epoch", "error", "outcome", "resolved_us", "values")
-
-    def __init__(self, values: tuple[bytes, ...], at_us: Micros) -> None:
-        self.values = values
-        self.at_us = at_us
-        self.outcome: Outcome | None = None
-        self.base_offset: Offset = -1
-        self.epoch: Epoch = NO_EPOCH
-        self.error = ""
-        self.resolved_us: Micros = -1
+    values: tuple[bytes, ...]
+    at_us: Micros
+    outcome: Outcome | None = None
+    base_offset: Offset = -1
+    epoch: Epoch = NO_EPOCH
+    error: str = ""
+    resolved_us: Micros = -1
 
 
 class SimProducer:

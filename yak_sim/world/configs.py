@@ -6,13 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Final
 
-from yak_core.config import (
-    BrokerConfig,
-    ConsumerConfig,
-    ProducerConfig,
-    check_config,
-    flush_mode,
-)
+from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig, check_config, flush_mode
 from yak_core.ids import NodeId, Offset
 from yak_sim.physics.topology import Topology
 

@@ -138,15 +138,10 @@ class Loop:
             raise self._error
 
     def _go(self) -> None:
-        step = self._clock.step
-        waiters = self._waiters
         try:
             while True:
                 self._check_limits()
-                for _ in range(_BLOCK):
-                    step()
-                    if waiters:
-                        self._look()
+                self._clock.proceed(_BLOCK, self._waiters, self._look)
                 self.events += _BLOCK
         except _ScriptIsOver:
             return

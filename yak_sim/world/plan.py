@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault
@@ -79,6 +79,7 @@ def _names(target: str) -> list[str]:
 
 
 _Details = Mapping[str, int | str]
+_Act = Callable[[Faults, str, Micros | None, _Details], None]
 
 
 def _sides(target: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
@@ -121,36 +122,20 @@ def _isolate(faults: Faults, target: str, for_us: Micros | None, _details: _Deta
         faults.isolate(target, for_us=for_us)
 
 
-def _clog(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
-    sources, targets, two_way = _sides(target)
-    faults.clog(sources, targets, two_way=two_way, for_us=for_us)
+def _on_links(act: Callable[..., object], own: Callable[[_Details], dict[str, Any]]) -> _Act:
+    """A fault on links in one or both directions; ``own`` reads its own details."""
 
+    def carry_out(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
+        sources, targets, two_way = _sides(target)
+        act(faults, sources, targets, two_way=two_way, for_us=for_us, **own(details))
 
-def _slow_link(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
-    sources, targets, two_way = _sides(target)
-    delay_us, bytes_per_s = _number(details, "delay_us", 0), _number(details, "bytes_per_s", 0)
-    faults.slow_link(
-        sources,
-        targets,
-        delay_us=delay_us,
-        bytes_per_s=bytes_per_s,
-        two_way=two_way,
-        for_us=for_us,
-    )
-
-
-def _disturb(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
-    sources, targets, two_way = _sides(target)
-    loss, duplicate = _ratio(details, "loss"), _ratio(details, "duplicate")
-    faults.disturb(sources, targets, loss=loss, duplicate=duplicate, two_way=two_way, for_us=for_us)
+    return carry_out
 
 
 def _reset(faults: Faults, target: str, _for_us: Micros | None, _details: _Details) -> None:
     (one, *_), (other, *_), _ = _sides(target)
     faults.reset(one, other)
 
-
-_Act = Callable[[Faults, str, Micros | None, _Details], None]
 
 _ACTS: Final[Mapping[str, _Act]] = {
     "crash": lambda f, node, us, d: f.crash(node, _lose(d), for_us=us),
@@ -164,9 +149,14 @@ _ACTS: Final[Mapping[str, _Act]] = {
     "disconnect": _disconnect,
     "partition": _disconnect,
     "isolate": _isolate,
-    "clog": _clog,
-    "slow_link": _slow_link,
-    "disturb": _disturb,
+    "clog": _on_links(Faults.clog, lambda d: {}),
+    "slow_link": _on_links(
+        Faults.slow_link,
+        lambda d: {name: _number(d, name, 0) for name in ("delay_us", "bytes_per_s")},
+    ),
+    "disturb": _on_links(
+        Faults.disturb, lambda d: {name: _ratio(d, name) for name in ("loss", "duplicate")}
+    ),
     "reset": _reset,
     "heal": lambda f, target, us, d: f.heal(),
     "store_outage": lambda f, target, us, d: f.store_outage(for_us=us),

@@ -29,6 +29,8 @@ class Situation(StrEnum):
 
 
 _OF_NOTE: Final[Mapping[type[Note], Situation]] = {
+    notes.BecameLeader: Situation.LEADER_ELECTED,
+    notes.Truncated: Situation.SUFFIX_TRUNCATED,
     notes.StoreUnknown: Situation.STORE_UNKNOWN,
     notes.SteppedDown: Situation.STEPPED_DOWN,
     notes.FencedPeer: Situation.STALE_MESSAGE_FENCED,
@@ -70,17 +72,15 @@ class Situations:
 
     def on_note(self, node: NodeId, note: Note) -> None:
         """Count the situation that a note stands for, if any."""
-        match note:
-            case notes.BecameLeader():
-                self.reach(Situation.LEADER_ELECTED)
-                if self.leaders:
-                    self.reach(Situation.SECOND_LEADER_ELECTED)
-                self.leaders.append((node, note.epoch))
-            case notes.Truncated():
-                if note.end < note.end_before:
-                    self.reach(Situation.SUFFIX_TRUNCATED)
-                    self.truncations.setdefault(node, []).append((note.end_before, note.end))
-            case _:
-                situation = _OF_NOTE.get(type(note))
-                if situation is not None:
-                    self.reach(situation)
+        situation = _OF_NOTE.get(type(note))
+        if situation is None:
+            return
+        if isinstance(note, notes.Truncated):
+            if note.end >= note.end_before:
+                return
+            self.truncations.setdefault(node, []).append((note.end_before, note.end))
+        elif isinstance(note, notes.BecameLeader):
+            if self.leaders:
+                self.reach(Situation.SECOND_LEADER_ELECTED)
+            self.leaders.append((node, note.epoch))
+        self.reach(situation)

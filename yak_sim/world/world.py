@@ -22,9 +22,10 @@ from yak_core.model.disk import DiskImage
 from yak_core.rules import Rules
 from yak_core.trace.recorder import Fault, Header, Trace
 from yak_sim.physics.choices import Choices, RandomChoices
-from yak_sim.physics.engine import Engine, Listener
+from yak_sim.physics.engine import Engine
 from yak_sim.physics.kinds import ProcessEnd, StoreKind
 from yak_sim.physics.machine import Machine
+from yak_sim.physics.machine_shared import Listener
 from yak_sim.physics.topology import Topology, broker_ids
 from yak_sim.world import plan as plans
 from yak_sim.world.clients import SimConsumer, SimProducer, numbered
@@ -35,14 +36,7 @@ from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop, name_of
 from yak_sim.world.narrative import Narrative, OnStory
 from yak_sim.world.observers import WorldObserver
-from yak_sim.world.probes import (
-    BrokerView,
-    broker_on,
-    headline,
-    leader_among,
-    unconverged,
-    view_of,
-)
+from yak_sim.world.probes import BrokerView, broker_on, headline, leader_among, unconverged, view_of
 from yak_sim.world.situations import Halted, Situation, Situations
 
 
@@ -357,12 +351,7 @@ class World:
                 if node not in self._halts_expected:
                     self.loop.stop(Halted(node, reason, len(self.trace) - 1))
 
-    def _client(
-        self,
-        name: NodeId,
-        build: Build,
-        config: ClientConfig,
-    ) -> Machine:
+    def _client(self, name: NodeId, build: Build, config: ClientConfig) -> Machine:
         machine = self.engine.add_client(name, build, config)
         machine.start()
         return machine
