@@ -93,6 +93,9 @@ MUTANTS: dict[str, Mutant] = {
             min(leo, message.prev_offset) if message.batches else leo
         )),
         golden=("follower_compares_before_it_truncates",)),
+    "accept any Replicate": Mutant("R3", ("F39",),
+        Rules(accept_replicate=lambda mine, my_leader, epoch, leader: ReplicateDecision.ACCEPT),
+        golden=("follower_refuses_an_epoch_that_is_over",)),
     # A newer epoch is still adopted; a second leader of the own epoch is accepted as well.
     "accept any Replicate up to the own epoch": Mutant("R3", ("F39", "F81"),
         Rules(accept_replicate=lambda mine, my_leader, epoch, leader: (

@@ -9,16 +9,20 @@ from typing import get_args
 import pytest
 
 import yak_core.broker
+from tests.core.brokers import cluster, produce
 from tests.core.test_fork import world
 from yak_core.broker.handlers import PEER_MESSAGES, REQUESTS, TIMERS
 from yak_core.broker.node import HANDLERS
 from yak_core.broker.phases import OVER, TRANSITIONS, Phase, Role
 from yak_core.broker.roles import Broker
-from yak_core.contract.effects import Effect
-from yak_core.contract.events import Event, Started, StopAsked, TimerFired
+from yak_core.config import SECOND
+from yak_core.contract.effects import Effect, Halt, TruncateLog
+from yak_core.contract.events import Event, Received, Started, StopAsked, TimerFired
 from yak_core.contract.host import Host
-from yak_core.contract.messages import PeerMessage, Request
+from yak_core.contract.messages import PeerMessage, Replicate, Request
+from yak_core.ids import NO_EPOCH, Epoch
 from yak_core.manual.backend import ManualBackend
+from yak_core.manual.run import advance
 
 
 def test_every_event_but_the_first_has_a_handler() -> None:
@@ -80,6 +84,23 @@ def test_an_unknown_timer_is_refused() -> None:
     broker = world().host("n1").node
     with pytest.raises(ValueError, match="no part of a broker sets a timer called sundial"):
         broker.step(10**12, TimerFired("sundial"))
+
+
+def test_committed_records_are_not_truncated() -> None:
+    """A follower whose leader lacks committed records halts; method: such a message, by hand."""
+    made = cluster()
+    produce(made, "n1", b"a")
+    advance(made, SECOND)
+    broker = made.host("n2").node
+    assert isinstance(broker, Broker)
+    assert broker.log.hw == 1
+    later = Epoch(broker.epoch + 1)
+    lacking = Replicate(later, "n3", 0, 0, NO_EPOCH, (), 0, 0, 1)
+    effects = broker.step(10**12, Received("n3", lacking))
+    assert isinstance(effects[-1], Halt)
+    assert "offset 0" in effects[-1].reason
+    assert "high watermark 1" in effects[-1].reason
+    assert not any(isinstance(effect, TruncateLog) for effect in effects)
 
 
 def test_a_stopping_broker_hears_its_own_deadline_only() -> None:

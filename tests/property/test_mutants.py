@@ -6,6 +6,9 @@ any promise to the outside is broken.
 
 from __future__ import annotations
 
+import os
+import traceback
+
 import pytest
 from hypothesis import Phase, given, seed, settings
 
@@ -19,34 +22,46 @@ from yak_core.rules import Rules
 
 WALKS_MAX = 300
 SEED = 18
-"""Of the first 45 seeds the one that catches all mutants soonest.
-
-With some others the log's own assertion on its high watermark stops a broker under ``no epoch
-fencing`` before an invariant judges it.
-"""
+"""Of the first 45 seeds the one that catches all mutants soonest."""
 
 CAUGHT = [name for name, mutant in MUTANTS.items() if mutant.invariants]
 
 
-def first_failure(rules: Rules) -> tuple[int, Exception | None]:
-    """(how many walks it took, what the first walk that failed raised)."""
+def failures(rules: Rules, walks_max: int, *, first: bool) -> list[tuple[int, Exception]]:
+    """(number of the walk, what it raised) of each walk that failed, or of the first only."""
     walked = 0
-    raised: list[Exception] = []
+    raised: list[tuple[int, Exception]] = []
 
-    @settings(max_examples=WALKS_MAX, phases=(Phase.generate,))
+    @settings(max_examples=walks_max, phases=(Phase.generate,))
     @seed(SEED)
     @given(shape=shapes, opening=openings, data=moves)
     def walks(shape: Shape, opening: Opening, data: bytes) -> None:
         nonlocal walked
-        if not raised:
+        if not (raised and first):
             walked += 1
             try:
                 run(rules, shape, opening, data, Counts())
             except Exception as error:
-                raised.append(error)
+                raised.append((walked, error))
 
     walks()
-    return walked, raised[0] if raised else None
+    return raised
+
+
+def first_failure(rules: Rules) -> tuple[int, Exception | None]:
+    """The first walk that failed, or the number of all walks and None."""
+    found = failures(rules, WALKS_MAX, first=True)
+    return found[0] if found else (WALKS_MAX, None)
+
+
+@pytest.mark.parametrize("walks", [4, pytest.param(40, marks=pytest.mark.long)])
+def test_no_mutant_fails_an_assertion_of_the_core(walks: int) -> None:
+    """Goal: the core asserts only what no rule decides. Method: walk with every mutant."""
+    for name, mutant in MUTANTS.items():
+        for _, error in failures(mutant.variant, walks, first=False):
+            place = traceback.extract_tb(error.__traceback__)[-1].filename
+            in_core = f"{os.sep}yak_core{os.sep}" in place
+            assert isinstance(error, InvariantViolated) or not in_core, f"{name}: {error!r}"
 
 
 @pytest.mark.parametrize("name", CAUGHT)

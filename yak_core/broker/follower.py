@@ -7,6 +7,8 @@ flush of what it names.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
 from yak_core.contract.effects import Send
@@ -21,11 +23,20 @@ from yak_core.contract.notes import (
 from yak_core.ids import NO_EPOCH, BrokerEpoch, NodeId, Offset
 
 
+class Owner(Protocol):
+    """The broker whose follower this is."""
+
+    def halt(self, reason: str) -> None:
+        """Stop for good."""
+        ...
+
+
 class Follower:
     """A follower's state in one epoch."""
 
     __slots__ = (
         "context",
+        "owner",
         "log",
         "verified",
         "first_of_epoch",
@@ -35,8 +46,9 @@ class Follower:
         "acked",
     )
 
-    def __init__(self, context: Context, log: Log) -> None:
+    def __init__(self, context: Context, owner: Owner, log: Log) -> None:
         self.context = context
+        self.owner = owner
         self.log = log
         self.begin(None)
 
@@ -46,7 +58,7 @@ class Follower:
         self.verified: Offset = 0
         #: No message of this epoch's leader has come yet.
         self.first_of_epoch = True
-        #: Who leads this epoch; None while it is not known.
+        #: The leader of this epoch, which gets the acks; None while it is not known.
         self.leader = leader
         #: Something verified waits for the disk before it is acknowledged.
         self.ack_owed = False
@@ -56,8 +68,8 @@ class Follower:
         self.acked: Offset = -1
 
     def check(self) -> None:
-        """Assert the bounds above."""
-        assert 0 <= self.verified <= self.log.leo, "what is verified is in the log"
+        """Assert what holds whatever the rules decide."""
+        assert self.verified >= 0, "offsets are not negative"
         assert not self.ack_owed or self.leader is not None, "an ack is owed to a leader"
         if self.first_of_epoch:
             assert self.verified == 0, "a new epoch has proved nothing"
@@ -67,9 +79,10 @@ class Follower:
         """A message of this epoch's leader."""
         log, rules = self.log, self.context.rules
         point = rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
-        if point < log.leo:
-            self._truncate(point)
+        if point < log.leo and not self._truncate(point):
+            return
         self.first_of_epoch = False
+        self.leader = message.leader
         at = message.prev_offset
         if at > log.leo or log.epochs.before(at) != message.prev_epoch:
             self._reject(message, broker_epoch)
@@ -81,8 +94,8 @@ class Follower:
             )
             return
         point = rules.conflict_point(log.epochs, log.leo, message)
-        if point < log.leo:
-            self._truncate(point)
+        if point < log.leo and not self._truncate(point):
+            return
         new = message.batches
         if new and new[0].base_offset < log.leo:
             new = tuple(batch for batch in new if batch.base_offset >= log.leo)
@@ -106,11 +119,22 @@ class Follower:
             if ack > self.acked:
                 self._ack(ack, broker_epoch)
 
-    def _truncate(self, point: Offset) -> None:
-        before = self.log.leo
+    def _truncate(self, point: Offset) -> bool:
+        """Truncate the log; halt instead if records would go that this broker knows as committed.
+
+        Returns whether the log was truncated.
+        """
+        before, hw = self.log.leo, self.log.hw
+        if point < hw:
+            self.owner.halt(
+                f"the leader's log differs at offset {point}, below the high watermark {hw}: "
+                "compare the logs of all brokers before this broker starts again"
+            )
+            return False
         end = self.log.truncate(point)
         self.verified = min(self.verified, end)
         self.context.note(Truncated(before, end, self.context.hint.epoch))
+        return True
 
     def _reject(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Say how far this log could match: its end of the largest epoch not above theirs."""

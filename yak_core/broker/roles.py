@@ -89,7 +89,7 @@ class Broker:
         self.context = Context(started.node, config, rules, started.nonce, now)
         self.log = Log(self.context, recovered, saved.hw)
         self.session = StoreSession(self.context, self, saved.state)
-        self.follower = Follower(self.context, self.log)
+        self.follower = Follower(self.context, self, self.log)
         self.readers = Readers(self.context, self.log)
         self.writers = Writers(self.context, self.log)
         self.startup = Startup(self.context, self.log, self.session, recovered.intact, saved)
