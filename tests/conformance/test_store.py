@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -26,7 +25,6 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tests.conformance.store_calls import FIRST, KINDS, OPS, Op, kind_of, request_of
-from tests.core.metadata_records import ok
 from tests.net.redis_server import redis_server
 from yak_core.fork import fork_of
 from yak_core.ids import BrokerEpoch
@@ -40,10 +38,8 @@ from yak_core.metadata.store_calls import (
     Read,
     Refused,
     RenewLease,
-    StoreOk,
     Unknown,
 )
-from yak_core.metadata.transitions import register
 from yak_core.model.store import StoreModel
 from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
@@ -221,41 +217,6 @@ def test_damaged_store_is_reported_and_not_written_to(place: Place, damage: str)
 def connect(path: Path) -> redis.Redis:
     """A client that repeats nothing by itself."""
     return redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0), socket_timeout=10)
-
-
-def test_one_of_many_contending_writers_wins() -> None:
-    """Eight clients propose from one record at once, forty times; each time one is Done."""
-    rounds, writers = 40, 8
-    start = threading.Barrier(writers)
-    wins: list[tuple[int, int]] = []
-
-    def contend(path: Path, writer: int) -> None:
-        with connect(path) as client:
-            store = LuaStore(client, "c")
-            for turn in range(rounds):
-                start.wait(60)
-                state = store.state
-                assert state is not None
-                grown = register(state, attempt=f"{writer}.{turn}", node="n1", clean=True, url="")
-                start.wait(60)
-                if isinstance(store.apply(Cas(state.stamp, ok(grown), None)), StoreOk):
-                    wins.append((turn, writer))
-
-    with redis_server("--appendonly", "no") as server, server.client() as client:
-        base = LuaStore(client, "c")
-        base.apply(Cas(None, FIRST, None))
-        threads = [
-            threading.Thread(target=contend, args=(server.socket, writer))
-            for writer in range(writers)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(120)
-        assert sorted(turn for turn, _ in wins) == list(range(rounds))
-        final = base.state
-    assert final is not None
-    assert final.partition_epoch == 1 + rounds
 
 
 def test_lost_connection_is_unknown() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import replace
 
 import pytest
 from redis.asyncio.connection import DefaultParser
@@ -94,20 +93,6 @@ def test_the_parser_in_c_is_used_where_it_is_installed() -> None:
     """Goal: hiredis, which YAK depends on, is what reads replies."""
     assert HIREDIS_AVAILABLE
     assert "Hiredis" in DefaultParser.__name__
-
-
-def test_scripts_that_the_server_forgot_cost_no_call(server: RedisServer) -> None:
-    """Method: SCRIPT FLUSH before each call; each must happen exactly once."""
-
-    async def play(store: RedisStore) -> None:
-        with server.client() as client:
-            for turn in range(1, 4):
-                for request in ALL_CALLS:
-                    client.script_flush()
-                    assert await store.call(request) != Unknown(), store.problem
-                assert (await done(store, Read())).renewals_of("n1") == turn
-
-    with_store(server.url, LONG_US, play)
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -281,13 +266,3 @@ async def test_a_malformed_list_is_damage() -> None:
         with pytest.raises(StoreError):
             await store.call(Read())
         await store.close()
-
-
-def test_a_refused_write_shows_what_is_stored(server: RedisServer) -> None:
-    async def play(store: RedisStore) -> None:
-        await done(store, WRITE)
-        other = replace(RECORD, attempt="other")
-        expected = Refused(Refusal.STAMP, MetaValue(RECORD, False, ()))
-        assert await store.call(Cas(None, other, None)) == expected
-
-    with_store(server.url, LONG_US, play)

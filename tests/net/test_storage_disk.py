@@ -21,31 +21,8 @@ from tests.net.storage_tools import (
     recovered_from,
     written,
 )
-from yak_core.contract.events import DiskOk
 from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import System
-
-
-async def test_everything_completes_once_in_issue_order(tmp_path: Path) -> None:
-    """Goal: clause 6 of the contract, at the disk itself; results carry their generation."""
-
-    driven = Driven(tmp_path, system=NOT_SYNCED)
-    disk = driven.disk
-    disk.append(OpId(1), LogGeneration(0), (batch(0),))
-    disk.flush(OpId(2), LogGeneration(0))
-    disk.append(OpId(3), LogGeneration(0), (batch(1),))
-    disk.save(OpId(4), "key", b"value")
-    disk.truncate(OpId(5), LogGeneration(1), 1)
-    disk.flush(OpId(6), LogGeneration(1))
-    disk.append(OpId(7), LogGeneration(1), (batch(1, 2),))
-    disk.save(OpId(8), "key", None)
-    disk.flush(OpId(9), LogGeneration(1))
-    await driven.complete(9)
-    generations = {1: 0, 2: 0, 3: 0, 4: 0, 5: 1, 6: 1, 7: 1, 8: 0, 9: 1}
-    assert driven.done == [(op, generations[op], DiskOk()) for op in range(1, 10)]
-    assert disk.durable_end == 2
-    disk.close()
-    assert driven.fatal == []
 
 
 async def test_what_queued_up_is_one_write_and_one_flush(tmp_path: Path) -> None:
@@ -146,24 +123,6 @@ async def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> 
     gate.open.set()
     await driven.complete(4)
     assert await driven.read(2, 9, 1 << 20) == on_disk(new)
-    driven.disk.close()
-
-
-async def test_read_is_of_the_moment_of_the_order(tmp_path: Path) -> None:
-    """Goal: a cut behind a read leaves it nothing or the old bytes, never the new ones."""
-
-    old = batches(50, 50, 50)
-    written(tmp_path, old, (), system=NOT_SYNCED)
-    driven = Driven(tmp_path, system=NOT_SYNCED)
-    found: list[object] = []
-    driven.disk.read_later(0, 3, 1 << 20, found.append)
-    driven.disk.read_later(0, 1, 1 << 20, found.append)
-    driven.disk.truncate(OpId(1), LogGeneration(1), 1)
-    driven.disk.append(OpId(2), LogGeneration(1), (batch(1, 9),))
-    await driven.complete(2)
-    answer = await driven.read_file(0, 2, 1 << 20)
-    assert sorted(map(repr, found)) == sorted(map(repr, [(), on_disk(old[:1])]))
-    assert answer == on_disk((old[0], batch(1, 9)))
     driven.disk.close()
 
 

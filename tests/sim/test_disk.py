@@ -205,24 +205,6 @@ def test_ending_a_stall_early_keeps_the_order_too() -> None:
     assert it.disk.image.leo == 2
 
 
-def test_a_full_disk_refuses_and_leaves_no_gap() -> None:
-    """Goal: an append that was issued behind a refused one is refused too.
-
-    Method: two appends in a row on a full disk, then one at the place of the first.
-    """
-    it = bench()
-    it.disk.full = True
-    it.append(1, 0)
-    it.append(2, 1)
-    it.run(10)
-    it.disk.revive()
-    assert it.disk.tail.leo == 0
-    it.append(3, 0)
-    it.run(1_000)
-    assert [type(done.result) for _, done in it.done] == [NoSpace, NoSpace, DiskOk]
-    assert it.disk.image.leo == it.disk.tail.leo == 1
-
-
 def drawn(chance: random.Random, op: int, end: int) -> DiskOrder:
     """An order for a log that ends at ``end`` once all earlier orders are performed."""
     generation = LogGeneration(0)

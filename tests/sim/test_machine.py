@@ -21,17 +21,13 @@ from yak_core.contract.effects import (
     Halt,
     SaveState,
     Send,
-    SendLog,
     SetTimer,
-    TruncateLog,
 )
 from yak_core.contract.events import (
     Called,
     DiskDone,
     Event,
-    NotShipped,
     Received,
-    Shipped,
     Started,
     StopAsked,
     TimerFired,
@@ -42,14 +38,12 @@ from yak_core.contract.messages import (
     ListOffsetsRequest,
     ListOffsetsResponse,
     ProduceRequest,
-    Replicate,
 )
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, Micros, OpId
 from yak_sim.physics.kinds import Loss
 
 APPEND = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"),))
-HEADER = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 NOTHING_FOUND = FetchResponse(1, ErrorCode.NONE, (), 1, 0, "n1", Epoch(1))
 
 
@@ -76,22 +70,6 @@ def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
     assert (first.recovered.leo, second.recovered.leo) == (0, 1)
     assert second.recovered.saved == (("k", b"v"),)
     assert machine.starts == 2
-
-
-def test_nothing_reaches_a_machine_without_a_process() -> None:
-    """Goal: what arrives meanwhile is lost, what arrives later is not. Method: send at both."""
-    world = stage({"n1": idle, "n2": idle})
-    machine, link = world.engine.machines["n2"], world.engine.network.link("n1", "n2")
-    link.send(Received("n1", say(1)), -1)
-    machine.crash(Loss.NOTHING)
-    machine.ask(DescribeRequest(1), lambda _result, _step: None)
-    world.engine.run_for(1_000)
-    link.send(Received("n1", say(2)), -1)
-    machine.start()
-    world.engine.run_for(1_000)
-    first, second = world.puppets["n2"]
-    assert heard(first) == []
-    assert heard(second) == [2]
 
 
 def test_a_pause_holds_messages_and_disk_back_in_their_order() -> None:
@@ -184,63 +162,6 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
     assert machine.disk.image.leo == 1
     assert not world.puppet("n1").told(DiskDone)
     assert heard(world.puppet("n2")) == []
-
-
-def test_an_exception_out_of_a_step_halts_the_node_and_comes_out() -> None:
-    """Goal: never swallowed. Method: a step that raises."""
-
-    def act(_now: Micros, event: Event) -> list[Effect]:
-        if isinstance(event, TimerFired):
-            raise KeyError("broken")
-        return [SetTimer("go", 5, 5)]
-
-    world = stage({"n1": act})
-    with pytest.raises(KeyError, match="broken"):
-        world.engine.run_for(1_000)
-    assert world.ended == [("n1", "halt", "step raised KeyError: 'broken'")]
-
-
-def test_shipping_reads_as_of_the_order_and_tells_what_went_out() -> None:
-    """Goal: SendLog sends whole batches, also of an append under way; not after a cut.
-
-    Method: ship, then order a ship and a cut in one step.
-    """
-    two = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"), batch_at(1, b"b")))
-
-    def act(_now: Micros, event: Event) -> list[Effect]:
-        if isinstance(event, Started):
-            return [
-                two,
-                SendLog(OpId(2), LogGeneration(0), "n2", HEADER, 0, 2, 1 << 20),
-                SetTimer("disconnect", 900, 900),
-            ]
-        if isinstance(event, TimerFired):
-            return [
-                SendLog(OpId(3), LogGeneration(0), "n2", HEADER, 0, 2, 1 << 20),
-                TruncateLog(OpId(4), LogGeneration(1), 1),
-                SendLog(OpId(5), LogGeneration(1), "n2", HEADER, 0, 2, 1 << 20),
-                SendLog(OpId(6), LogGeneration(1), "n9", HEADER, 0, 1, 1 << 20),
-            ]
-        return []
-
-    world = stage({"n1": act, "n2": idle})
-    world.engine.run_for(10_000)
-    results = {
-        event.op: event.result
-        for _, event in world.puppet("n1").seen
-        if isinstance(event, DiskDone) and event.op != 1
-    }
-    first, second = two.batches
-    assert results[OpId(2)] == Shipped(2, first.size + second.size)
-    assert isinstance(results[OpId(3)], NotShipped)
-    assert results[OpId(5)] == Shipped(1, first.size)
-    assert isinstance(results[OpId(6)], NotShipped)
-    got = [
-        event.message.batches
-        for _, event in world.puppet("n2").seen
-        if isinstance(event, Received) and isinstance(event.message, Replicate)
-    ]
-    assert got == [(first, second), (first,)]
 
 
 def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
