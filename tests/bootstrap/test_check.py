@@ -19,7 +19,7 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 def test_ruff_and_mypy_run_before_pytest(checked: Project, tmp_path: Path) -> None:
     """pytest gets the words, from any folder; --all alone measures the coverage too."""
-    whole = ("--all", "-m  --cov=yak_core")
+    whole = ("--all", "-m  --cov=yak_core --timeout=600")
     for words, end in (("tests/core -k a",) * 2, ("-x --all", "-m  -x"), whole):
         done = checked.start("test", *words.split(), cwd=tmp_path)
         assert done.returncode == 0
