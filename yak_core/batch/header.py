@@ -25,7 +25,7 @@ and leaves the payload alone; the edge writes the position into the bytes when i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import fields
 from operator import attrgetter
 from struct import Struct
 from typing import TypeAlias
@@ -123,6 +123,13 @@ def carrying(batch: Batch, data: bytes) -> Batch:
     return Batch(*[*_BEFORE_DATA(batch), data])
 
 
+def of_producer(batch: Batch, producer_id: int, producer_epoch: int, base_sequence: int) -> Batch:
+    """The same handle with this producer; the bytes get it when they are sealed."""
+    producer = (producer_id, producer_epoch, base_sequence)
+    place = (batch.base_offset, batch.epoch, batch.count)
+    return Batch(*place, *producer, batch.max_timestamp, batch.size, batch.crc, batch.data)
+
+
 def stamped(batch: Batch) -> bytes:
     """The bytes for disk and wire, with the handle's position; the same object if it is there."""
     data = whole(batch)
@@ -152,20 +159,14 @@ def seal(
     if not none and not (valid and 0 <= base_sequence < SEQUENCE_END):
         raise ValueError(f"no such producer: {producer_id}/{producer_epoch}/{base_sequence}")
     rest = memoryview(whole(batch))
-    middle = bytes(rest[_COVERED_AT:_PRODUCER_AT]) + _PRODUCER.pack(
-        producer_id, producer_epoch, base_sequence
-    )
+    producer = (producer_id, producer_epoch, base_sequence)
+    middle = bytes(rest[_COVERED_AT:_PRODUCER_AT]) + _PRODUCER.pack(*producer)
     rest = rest[_COUNT_AT:]
     crc = crc32c(rest, crc32c(middle))
     front = _FRONT.pack(batch.base_offset, batch.size - LENGTH_EXCLUDES, batch.epoch, MAGIC, crc)
-    return replace(
-        batch,
-        producer_id=producer_id,
-        producer_epoch=producer_epoch,
-        base_sequence=base_sequence,
-        crc=crc,
-        data=b"".join((front, middle, rest)),
-    )
+    place = (batch.base_offset, batch.epoch, batch.count)
+    data = b"".join((front, middle, rest))
+    return Batch(*place, *producer, batch.max_timestamp, batch.size, crc, data)
 
 
 def whole(batch: Batch) -> bytes:

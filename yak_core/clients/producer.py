@@ -9,11 +9,10 @@ under a new producer epoch, because the gap that it may have left cannot be clos
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
-from yak_core.batch import Batch
+from yak_core.batch import Batch, of_producer
 from yak_core.clients.leader_finder import LeaderFinder
 from yak_core.config import ProducerConfig, check_client_config
 from yak_core.contract.client_calls import SendBatch, SendResult
@@ -179,12 +178,8 @@ class Producer:
     def _send(self, delivery: Delivery, *, as_head: bool) -> None:
         batch = delivery.batch
         if not delivery.sent and self.config.idempotent:
-            delivery.batch = batch = replace(
-                batch,
-                producer_id=self.producer_id,
-                producer_epoch=self.producer_epoch,
-                base_sequence=self.next_sequence,
-            )
+            producer = (self.producer_id, self.producer_epoch, self.next_sequence)
+            delivery.batch = batch = of_producer(batch, *producer)
             self.next_sequence = successor(self.next_sequence, batch.count)
         self.correlation += 1
         delivery.tries = (*delivery.tries, self.correlation)
