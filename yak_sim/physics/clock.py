@@ -8,9 +8,8 @@ set again keeps its pending wake-up, which re-arms itself when it comes too soon
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from functools import partial
-from heapq import heappop
 from types import MethodType
 from typing import Any, Final, TypeAlias, cast
 
@@ -46,28 +45,6 @@ def _run(wake: Wake) -> None:
 _RUN: Final[Callbacks] = (_run,)
 
 
-class _Agenda(simpy.Environment):
-    """SimPy's environment with a loop of its own: a call a step costs a thirtieth of a run."""
-
-    def proceed(self, events: int, waiting: Sized, look: Callable[[], None]) -> None:
-        """Let so many events happen; call ``look`` after each while ``waiting`` is not empty.
-
-        Raises EmptySchedule when nothing is left to happen.
-        """
-        queue = self._queue
-        for _ in range(events):
-            if not queue:
-                raise EmptySchedule
-            self._now, _, _, event = heappop(queue)
-            callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
-            for callback in callbacks:
-                callback(event)
-            if not event._ok and not hasattr(event, "_defused"):
-                raise event._value
-            if waiting:
-                look()
-
-
 class Clock:
     """The agenda of one world, in microseconds from 0. Equal times happen in order of scheduling.
 
@@ -75,14 +52,14 @@ class Clock:
     needs no SimPy event, but ``_ok`` and ``callbacks``, which are emptied when it happens.
     """
 
-    __slots__ = ("env", "now", "proceed", "schedule")
+    __slots__ = ("env", "now", "schedule", "step")
 
     def __init__(self) -> None:
-        self.env = env = _Agenda()
+        self.env = env = simpy.Environment()
         # The getter behind ``env.now``, bound: it is asked several times a step.
         self.now = cast(Callable[[], Micros], MethodType(_NOW.fget, env))
         self.schedule = cast(Callable[[Any, int, Micros], None], self.env.schedule)
-        self.proceed = env.proceed
+        self.step = self.env.step
 
     def wall_ms(self) -> int:
         """The simulated wall clock."""
@@ -106,7 +83,7 @@ class Clock:
 
         self.schedule(Wake(stop), LAST, until_us - self.now())
         while not over:
-            self.env.step()
+            self.step()
 
 
 _NOW: Final = cast(Any, simpy.Environment.now)

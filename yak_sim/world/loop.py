@@ -138,10 +138,15 @@ class Loop:
             raise self._error
 
     def _go(self) -> None:
+        step = self._clock.step
+        waiters = self._waiters
         try:
             while True:
                 self._check_limits()
-                self._clock.proceed(_BLOCK, self._waiters, self._look)
+                for _ in range(_BLOCK):
+                    step()
+                    if waiters:
+                        self._look()
                 self.events += _BLOCK
         except _ScriptIsOver:
             return
