@@ -1,4 +1,4 @@
-"""What the checkers remember of one broker, through all its starts; must never judge."""
+"""The state that the checkers keep about one broker, across all its starts."""
 
 from __future__ import annotations
 
@@ -13,16 +13,33 @@ from yak_core.metadata.partition_state import PartitionState
 class Replica:
     """One broker as the checkers know it.
 
-    ``log`` is the shadow of the present start; ``ended_logs`` are the logs with which earlier
-    registered starts ended; ``disk`` is what a crash left, until the next start. ``acked`` is how
-    many batches this start has claimed to hold, in acks and by its own high watermark, and
-    ``acked_ends`` the highest ack by (incarnation, epoch). ``tainted``: the last restart lost
-    something claimed; ``damaged``: the disk lost what was flushed, and this start has not
-    registered yet. ``turn`` is what a change of role shows in, ``seen`` the record that it acts
-    on, ``partition`` the one by which it leads, with ``quorum`` as its maximal ISR. ``calls`` are
-    the unanswered produce requests, ``written`` those of them whose batch was appended, ``asking``
-    the one that this step takes in. ``moved`` and ``refold``: the log is to be compared, the folds
-    from the first batch on. ``starved``: the disk was full.
+    ``log``
+        Shadow log of the present start.
+    ``ended_logs``
+        Final shadow logs of earlier registered starts, by broker epoch.
+    ``disk``
+        The log that a crash left on the disk; None while the broker runs.
+    ``acked``
+        Number of batches that the broker has acknowledged, or counted below its high watermark.
+    ``acked_ends``
+        Highest acknowledged end by (broker epoch, leader epoch).
+    ``tainted``
+        The last restart lost acknowledged batches.
+    ``damaged``
+        The disk lost flushed batches, and the broker has not registered since.
+    ``turn``
+        The fields that change with the role of the broker.
+    ``seen``
+        The metadata record that the broker acts on.
+    ``partition``, ``pending``, ``quorum``
+        The metadata record, the proposed ISR and the maximal ISR of the leader.
+    ``calls``, ``written``, ``asking``
+        The unanswered produce requests, those whose batch was appended, and the request of the
+        present step.
+    ``moved``, ``refold``
+        The log must be compared; the epoch index and the producer table must be recomputed.
+    ``starved``
+        The disk was full.
     """
 
     config: BrokerConfig
@@ -41,7 +58,7 @@ class Replica:
         self._begin(0, ShadowLog())
 
     def begin(self, start: int, config: BrokerConfig, log: ShadowLog) -> None:
-        """A new incarnation starts with what the disk held."""
+        """Begin start number ``start`` of the broker, with the log found on its disk."""
         if self.broker_epoch != NO_BROKER_EPOCH:
             self.ended_logs[self.broker_epoch] = self.log
         claimed = self.log.link_at(self.acked)
@@ -75,7 +92,7 @@ class Replica:
         self.starved = False
 
     def log_of_epoch(self, broker_epoch: BrokerEpoch) -> ShadowLog | None:
-        """The log of a registered start: the present one's, or the one that it ended with."""
+        """Return the log of the start registered as ``broker_epoch``; None if it is not known."""
         if broker_epoch == self.broker_epoch:
             return self.log
         return self.ended_logs.get(broker_epoch)
