@@ -225,7 +225,7 @@ def test_too_many_ancestors_are_refused() -> None:
     lineage = tuple((partition_epoch, "a") for partition_epoch in range(60, 60 - ANCESTORS_MAX, -1))
     kept = replace(SAMPLE, partition_epoch=61, ancestors=lineage)
     assert decode_partition_state(encode_partition_state(kept)) == kept
-    with pytest.raises(PartitionStateError, match="ancestors.*32"):
+    with pytest.raises(PartitionStateError, match=r"ancestors.*32"):
         decode_partition_state(
             encode_partition_state(replace(kept, ancestors=(*lineage, (28, "a"))))
         )

@@ -91,7 +91,8 @@ class InvariantViolated(Exception):
         self.rule = RULES[invariant]
         at = f" at event {event}" if event >= 0 else ""
         super().__init__(
-            f"{invariant} was broken by {node}{at}: expected {expected}; but {happened}. {self.rule}"
+            f"{invariant} was broken by {node}{at}: "
+            f"expected {expected}; but {happened}. {self.rule}"
         )
 
     def fields(self) -> dict[str, str | int]:
