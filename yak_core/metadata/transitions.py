@@ -47,7 +47,7 @@ def create(
     """T0: Create the first metadata record. The creator has an empty log.
 
     The same write registers the creator and makes it the only member of the ISR. The other replicas
-    join by catching up, so no replica is in sync whose log was not compared.
+    join by catching up, so the log of each new member was compared with the log of the leader.
     """
     assert store_id != ""
     assert attempt != ""
@@ -80,10 +80,10 @@ def register(
 ) -> PartitionState | Rejected:
     """T1: Register a start of ``node``. Its broker epoch is the partition epoch that this writes.
 
-    After a clean start the node stays in ISR and ELR. After an unclean start it may have lost
-    records, so it moves from ISR or ELR to the last known ELR (F28, F29). In both cases its own
-    leadership ends, because a restarted leader could append two records with the same epoch and
-    offset (F41). The partition epoch always increases (F23).
+    A clean start does not change ISR and ELR. After an unclean start the node may have lost
+    records, so it leaves ISR and ELR; below min ISR it joins the last known ELR (F28, F29). In both
+    cases its own leadership ends, because a restarted leader could append two records with the same
+    epoch and offset (F41). The partition epoch always increases (F23).
     """
     if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
