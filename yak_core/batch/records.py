@@ -201,7 +201,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
             if raw:
                 headers, pos = _headers(data, pos, raw, end)
             if pos != end:
-                raise ValueError(f"its length is {end - pos:+d} bytes off the end of its fields")
+                raise ValueError(f"its fields end at byte {pos}, but its length ends at byte {end}")
         except (IndexError, ValueError) as error:
             raise _malformed(index, count, error) from error
         yield Record(base_offset + index, timestamp, key, value, headers)

@@ -121,7 +121,9 @@ class LogChecks:
         else:
             count = log.count_below(match)
             if (ends[count - 1] if count else 0) != match:
-                self._lies(replica, ack, f"no batch of a log that ends at {log.leo} ends there")
+                self._lies(
+                    replica, ack, f"no batch of the log, which ends at {log.leo}, ends there"
+                )
         if count:
             epoch = log.batches[count - 1].epoch
             if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
