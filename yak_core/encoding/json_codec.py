@@ -13,7 +13,7 @@
     a union of dataclasses     {"TypeName": {"field": value, ...}}
 
 Equal values have equal text. An annotation without a rule is refused when its codec is built.
-Decoding is as strict as encoding, except that a field with a default may be missing, so old files
+Decoding is as strict as encoding, except that a field with a default may be missing. So old files
 stay readable when a class gets a new field. A payload is decoded as
 :class:`~yak_core.encoding.json_scalars.Elided`, empty bytes that keep its length and CRC, so
 encoding the decoded value yields the same text.

@@ -1,8 +1,8 @@
 """White-box invariants: checks of the state of every broker after every step.
 
 The same :class:`Invariants` object observes the manual world and the simulator. It keeps state that
-no node sees: a copy of every log as a chain of hashes, the durable end of each log, the committed
-chain, and the leader of each epoch with the log that it was elected with.
+no node sees: a copy of every log as a chain of hashes, the durable end of each log, and the
+committed chain. It also keeps the leader of each epoch, with the log that it was elected with.
 
 A step without changes costs a few comparisons. Otherwise the cost grows with the number of changed
 batches: only the node that stepped is compared with the committed chain. All members of ISR and ELR

@@ -72,9 +72,9 @@ class ClientState:
     def attempted(self, batch: Batch) -> None:
         """Record that a batch was sent, for the first time or as a retry.
 
-        A new attempt belongs to the first call with these bytes that was not sent yet, because a
-        producer sends in order and retries with the same sequence. If all these calls were sent
-        before, the producer changed the sequence of one of them, and the attempt is added to all.
+        A producer sends in order and retries with the same sequence. So a new attempt belongs to
+        the first call with these bytes that was not sent yet. If all these calls were sent before,
+        the producer changed the sequence of one of them, and the attempt is added to all.
         """
         attempt = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
         same = self.by_content.get(batch.data, ())

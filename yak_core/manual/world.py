@@ -1,7 +1,7 @@
 """The manual world: a cluster in which the driver chooses each next event.
 
 Golden scripts, the Hypothesis machine and the conformance suite use it. Messages, disk effects,
-timers and metadata calls stay pending until the driver moves them, so the driver can produce every
+timers and metadata calls stay pending until the driver moves them. So the driver can produce every
 order of events that the contract allows. Each node has its own clock, and the driver advances the
 clocks independently, because safety must not depend on clocks. A move that is not possible raises
 ManualError.

@@ -2,7 +2,7 @@
 
 The metadata record holds all that the cluster must agree on: the leader and its epoch, the ISR, the
 ELR, and the registered broker epoch of each broker. The store keeps it as opaque bytes with a stamp
-(partition epoch, attempt id) and replaces it by compare-and-set, so two metadata records with the
+(partition epoch, attempt id) and replaces it by compare-and-set. So two metadata records with the
 same stamp are equal.
 
 ``partition_epoch`` is Kafka's partition epoch: it grows by one with every change (F23). ``attempt``

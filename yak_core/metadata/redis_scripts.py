@@ -1,8 +1,8 @@
 """The four calls of the metadata store as Redis scripts, and the codec of their arguments.
 
-Each call is one Lua script on the keys of one cluster, so it is atomic, and its reply shows the
+Each call is one Lua script on the keys of one cluster. So it is atomic, and its reply shows the
 store right after the call. The scripts only compare and write. They read no clock, set no expiry
-and use no random numbers, so a replica of the store that replays them has equal contents
+and use no random numbers. So a replica of the store that replays them has equal contents
 (F50, F86).
 
 The metadata record is opaque to the scripts: its stamp is a separate field of the hash. A lease

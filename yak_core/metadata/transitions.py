@@ -153,7 +153,7 @@ def alter_isr(
     """T4: Change the ISR to ``isr``, on behalf of the leader ``node`` (KIP-497).
 
     ``isr`` is in ascending order. ``added`` holds each new member with the broker epoch under which
-    it caught up, so a member that restarted since then does not join (F20, F21). A draining node is
+    it caught up. So a member that restarted since then does not join (F20, F21). A draining node is
     not a member (F24). The leader is always a member (F34), and the only one while the partition is
     recovering (KIP-704).
     """
