@@ -49,12 +49,19 @@ class Ledger:
     """The committed batches, and the start of each leader epoch."""
 
     def __init__(self) -> None:
+        #: The committed batches.
         self.batches: list[Batch] = []
+        #: End offset of each committed batch.
         self.ends: list[Offset] = []
+        #: Link after each committed batch.
         self.links: list[int] = []
+        #: Next sequence by producer id and producer epoch.
         self.sequences: dict[tuple[int, int], int] = {}
+        #: Highest committed producer epoch by producer id.
         self.producer_epochs: dict[int, int] = {}
+        #: The start of each leader epoch.
         self.starts: dict[Epoch, EpochStart] = {}
+        #: The batches that the leader of each epoch appended in it.
         self.runs: dict[Epoch, Run] = {}
 
     @property

@@ -15,17 +15,16 @@ STORE: NodeId = "store"
 
 
 class CheckContext:
-    """The state that all checkers of one cluster share.
-
-    ``state`` is the newest metadata record that the store accepted. ``members`` are the members of
-    its ISR and ELR with their registered broker epochs. ``host`` is the host whose node steps.
-    """
+    """The state that all checkers of one cluster share."""
 
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.replicas = {node_id: Replica(node_id) for node_id in brokers}
         self.ledger = Ledger()
+        #: The newest metadata record that the store accepted.
         self.state: PartitionState | None = None
+        #: Members of its ISR and ELR with their registered broker epochs.
         self.members: tuple[tuple[Replica, BrokerEpoch], ...] = ()
+        #: The host of the node that steps, or stepped last.
         self.host: Host | None = None
 
     def recorded_leader(self) -> Replica | None:

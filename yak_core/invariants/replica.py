@@ -11,49 +11,29 @@ from yak_core.metadata.partition_state import PartitionState
 
 
 class Replica:
-    """One broker as the checkers know it.
-
-    ``log``
-        Shadow log of the present start.
-    ``ended_logs``
-        Final shadow logs of earlier registered starts, by broker epoch.
-    ``disk``
-        The log that a crash left on the disk; None while the broker runs.
-    ``acked``
-        Number of batches that the broker has acknowledged, or counted below its high watermark.
-    ``acked_ends``
-        Highest acknowledged end by (broker epoch, leader epoch).
-    ``tainted``
-        The last restart lost acknowledged batches.
-    ``damaged``
-        The disk lost flushed batches, and the broker has not registered since.
-    ``turn``
-        The fields that change with the role of the broker.
-    ``seen``
-        The metadata record that the broker acts on.
-    ``partition``, ``pending``, ``quorum``
-        The metadata record, the proposed ISR and the maximal ISR of the leader.
-    ``calls``, ``written``, ``asking``
-        The unanswered produce requests, those whose batch was appended, and the request of the
-        present step.
-    ``moved``, ``refold``
-        The log must be compared; the epoch index and the producer table must be recomputed.
-    ``starved``
-        The disk was full.
-    """
+    """One broker as the checkers know it."""
 
     config: BrokerConfig
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
+        #: Whether the broker has flush=batch, so an ack means flushed.
         self.flush_each = True
+        #: Highest leader epoch of the broker after a registration.
         self.registered_epoch: Epoch = Epoch(0)
+        #: Final shadow logs of earlier registered starts.
         self.ended_logs: dict[BrokerEpoch, ShadowLog] = {}
+        #: The log that a crash left on the disk; None while the broker runs.
         self.disk: ShadowLog | None = None
+        #: The disk lost flushed batches, and the broker has not registered since.
         self.damaged = False
+        #: Number of batches that the broker acknowledged, or has below its high watermark as leader.
         self.acked = 0
+        #: Highest acknowledged end by broker epoch and leader epoch.
         self.acked_ends: dict[tuple[BrokerEpoch, Epoch], Offset] = {}
+        #: The last restart lost acknowledged batches.
         self.tainted = False
+        #: Whether the broker is running.
         self.up = False
         self._begin(0, ShadowLog())
 
@@ -72,23 +52,41 @@ class Replica:
         self._begin(start, log)
 
     def _begin(self, start: int, log: ShadowLog) -> None:
+        #: Number of the present start, from 1.
         self.start = start
+        #: Broker epoch of the present start; NO_BROKER_EPOCH before its registration.
         self.broker_epoch: BrokerEpoch = NO_BROKER_EPOCH
+        #: Leader epoch of the broker.
         self.epoch: Epoch = Epoch(0)
+        #: The Leader object of the broker; None unless it leads.
         self.leading: Leader | None = None
+        #: High watermark of the broker.
         self.hw: Offset = 0
+        #: Fields of the broker that change with its role or metadata record.
         self.turn: tuple[object, ...] = ()
+        #: The metadata record that the broker acts on.
         self.seen: PartitionState | None = None
+        #: The metadata record that the broker leads by.
         self.partition: PartitionState | None = None
+        #: The proposed ISR of the leader.
         self.pending: tuple[NodeId, ...] | None = None
+        #: The maximal ISR of the leader.
         self.quorum: list[Replica] = []
+        #: Shadow log of the present start.
         self.log = log
+        #: Unanswered produce requests.
         self.calls: dict[CallId, ProduceRequest] = {}
+        #: The unanswered produce requests whose batch was appended.
         self.written: dict[CallId, bool] = {}
+        #: The produce request of the present step.
         self.asking: CallId | None = None
+        #: The last request for the latest offset.
         self.asked_latest: CallId | None = None
+        #: The log has changed and must be compared.
         self.moved = True
+        #: The epoch index and the producer table must be computed from the whole log.
         self.refold = True
+        #: An append failed because the disk was full.
         self.starved = False
 
     def log_of_epoch(self, broker_epoch: BrokerEpoch) -> ShadowLog | None:

@@ -21,32 +21,25 @@ ALL: Final = 1 << 62
 
 
 class ShadowLog:
-    """The shadow of one log.
-
-    ``ends``, ``links``
-        End offset and link after each batch.
-    ``durable``
-        Number of batches that a completed flush made durable.
-    ``written``
-        Upper limit of the number of batches on the disk. A failed append lowers it: the failed
-        batches and all later ones are not on the disk.
-    ``flushes``
-        Number of batches in the log when each pending flush was issued.
-    ``appends``
-        Number of batches in the log before each pending append.
-    ``run_epochs``, ``run_firsts``
-        The epochs along the log, and the index of the first batch of each.
-    """
+    """The shadow of one log."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
+        #: End offset of each batch.
         self.ends: list[Offset] = []
+        #: Link after each batch.
         self.links: list[int] = []
+        #: Number of batches that a completed flush made durable.
         self.durable = 0
+        #: Upper limit of the number of batches on the disk; a failed append lowers it.
         self.written = ALL
+        #: Number of batches in the log when each pending flush was issued.
         self.flushes: dict[OpId, int] = {}
+        #: Number of batches in the log before each pending append.
         self.appends: dict[OpId, int] = {}
+        #: The epochs along the log.
         self.run_epochs: list[Epoch] = []
+        #: Index of the first batch of each epoch.
         self.run_firsts: list[int] = []
 
     @property

@@ -99,19 +99,20 @@ class Timer:
 
 
 class Transit:
-    """The messages in flight, the pending metadata calls, and the answers to the driver's calls.
-
-    ``flights`` and ``calls`` are by number, oldest first; ``answers`` are by handle. Messages over
-    a (src, dst) pair in ``disconnected`` are lost; ``lost`` counts the lost messages.
-    """
+    """The messages in flight, the pending metadata calls, and the answers to the driver's calls."""
 
     __slots__ = ("flights", "calls", "answers", "disconnected", "lost", "last_number")
 
     def __init__(self) -> None:
+        #: Messages in flight by number, oldest first.
         self.flights: dict[int, Flight] = {}
+        #: Pending metadata calls by number, oldest first.
         self.calls: dict[int, MetaCall] = {}
+        #: Answers to the driver's calls by handle.
         self.answers: dict[int, Response | ClientResult] = {}
+        #: (src, dst) pairs over which all messages are lost.
         self.disconnected: dict[tuple[NodeId, NodeId], None] = {}
+        #: Number of lost messages.
         self.lost = 0
         self.last_number = 0
 
@@ -132,22 +133,7 @@ class Transit:
 
 
 class ManualBackend:
-    """The backend of one node id, across all its starts.
-
-    ``clock``
-        Clock of the node in microseconds.
-    ``timers``
-        Pending timers by key.
-    ``host``
-        None while the node is down; ``reason`` is then ``crash``, ``exit`` or the reason of its
-        Halt.
-    ``callers``
-        (client, its start) of each pending call, or (NOBODY, handle).
-    ``hold_reads``
-        A SendLog stays pending until :meth:`ship`.
-    ``fuse``, ``fuse_keep``
-        A planned crash, and the number of batches to keep that are not durable.
-    """
+    """The backend of one node id, across all its starts."""
 
     __slots__ = (
         "node_id",
@@ -173,17 +159,28 @@ class ManualBackend:
         self.config = config
         self.build = build
         self.transit = transit
+        #: The host of the present start; None while the node is down.
         self.host: Host | None = None
+        #: Number of starts so far.
         self.starts = 0
+        #: Clock of the node, in microseconds.
         self.clock: Micros = 0
+        #: Pending timers by key.
         self.timers: dict[str, Timer] = {}
         self.disk = ManualDisk()
+        #: (client, start of the client) of each pending call, or (NOBODY, handle).
         self.callers: dict[CallId, tuple[NodeId, int]] = {}
+        #: Id of the newest call of the present start.
         self.next_call: CallId = CallId(0)
+        #: Why the node is down: ``crash``, ``exit`` or the reason of its Halt.
         self.reason = ""
+        #: The value of the last Exit; None if the last start did not end with one.
         self.exited_clean: bool | None = None
+        #: Whether a SendLog stays pending until :meth:`ship`.
         self.hold_reads = False
+        #: The fuse of a planned crash.
         self.fuse: Fuse | None = None
+        #: Number of batches to keep in the planned crash that are not durable.
         self.fuse_keep = 0
 
     # Effects of the node.

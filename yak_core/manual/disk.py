@@ -44,10 +44,15 @@ class ManualDisk:
     __slots__ = ("image", "tail", "queue", "reads", "generation")
 
     def __init__(self) -> None:
+        #: The contents of the disk.
         self.image = DiskImage()
+        #: The contents after all pending effects; reads use it.
         self.tail = DiskImage()
+        #: Effects that are not performed or not reported, oldest first.
         self.queue: list[PendingOrder] = []
+        #: SendLog effects that are not shipped, oldest first.
         self.reads: list[PendingRead] = []
+        #: Highest log generation of an effect of the present start.
         self.generation = 0
 
     def issue(self, order: DiskOrder, cause: int) -> None:

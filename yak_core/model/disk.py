@@ -27,29 +27,23 @@ _NO_SPACE: Final = NoSpace()
 
 
 class DiskImage:
-    """The contents of a disk: contiguous batches from ``log_start``, and named values.
-
-    ``ends``
-        End offset of each batch.
-    ``durable_count``
-        Number of durable batches.
-    ``ghosts``
-        Durable batches whose truncation is not durable.
-    ``saved``
-        The named values, always durable.
-    ``intact``
-        False after the disk lost flushed batches.
-    """
+    """The contents of a disk: contiguous batches from ``log_start``, and named values."""
 
     __slots__ = ("log_start", "batches", "ends", "durable_count", "ghosts", "saved", "intact")
 
     def __init__(self) -> None:
         self.log_start: Offset = 0
+        #: The written batches.
         self.batches: list[Batch] = []
+        #: End offset of each written batch.
         self.ends: list[Offset] = []
+        #: Number of written batches that are durable.
         self.durable_count = 0
+        #: Durable batches whose truncation is not durable.
         self.ghosts: list[Batch] = []
+        #: The named values, always durable.
         self.saved: dict[str, bytes] = {}
+        #: False after the disk lost flushed batches.
         self.intact = True
 
     @property
