@@ -27,7 +27,7 @@ class Replica:
         self.disk: ShadowLog | None = None
         #: The disk lost flushed batches, and the broker has not registered since.
         self.damaged = False
-        #: Number of batches that the broker acknowledged, or has below its high watermark as leader.
+        #: Number of batches that the broker acknowledged, or committed as the leader.
         self.acked = 0
         #: Highest acknowledged end by broker epoch and leader epoch.
         self.acked_ends: dict[tuple[BrokerEpoch, Epoch], Offset] = {}
