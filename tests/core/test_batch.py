@@ -131,7 +131,7 @@ def test_seal_refuses_a_producer_that_the_fields_cannot_hold(
     producer: tuple[int, int, int],
 ) -> None:
     """Goal: caller's misuse is an exception with a sentence, at once."""
-    with pytest.raises(ValueError, match="no such producer"):
+    with pytest.raises(ValueError, match="producer id"):
         seal(one(), producer_id=producer[0], producer_epoch=producer[1], base_sequence=producer[2])
 
 
@@ -153,7 +153,7 @@ def test_a_header_without_bytes_cannot_be_read_sealed_or_shipped() -> None:
     """Goal: a handle from read_header never turns into an empty payload."""
     header = read_header(SAMPLE)
     for use in (records, seal, stamped):
-        with pytest.raises(ValueError, match="without its bytes"):
+        with pytest.raises(ValueError, match="bytes of data"):
             use(header)
 
 
@@ -210,7 +210,7 @@ def test_a_first_record_that_is_too_large_is_an_error_and_leaves_the_builder_usa
 ) -> None:
     """Goal: such a record can never be sent, so a None would make its caller try for ever."""
     builder = Builder(bytes_max=100)
-    with pytest.raises(RecordTooLarge, match=r"takes 4\d bytes; a batch of 100 bytes has room for"):
+    with pytest.raises(RecordTooLarge, match=r"4\d bytes.* 100 bytes"):
         builder.append(b"x" * 40, key=key, timestamp_ms=T)
     assert builder.append(b"x" * 10, key=key, timestamp_ms=T - 1) == 0
     batch = builder.build()
@@ -234,23 +234,23 @@ def test_builder_closes_by_count_and_by_linger() -> None:
 
 def test_misuse_of_the_builder_says_what_is_wrong() -> None:
     """Goal: wrong types, times and limits are refused and change nothing."""
-    with pytest.raises(ValueError, match="at least one record"):
+    with pytest.raises(ValueError, match="at least 1"):
         Builder().build()
     for limits in ((67, 1), (BATCH_BYTES_MAX + 1, 1), (68, 0), (68, RECORDS_MAX + 1)):
-        with pytest.raises(ValueError, match="at most"):
+        with pytest.raises(ValueError, match="between"):
             Builder(*limits)
     builder = Builder()
     for time in (-2, 2**63):
         for _ in range(2):
             with pytest.raises(ValueError, match="timestamp"):
                 builder.append(b"v", timestamp_ms=time)
-    with pytest.raises(TypeError, match="value is bytes or None, not str"):
+    with pytest.raises(TypeError, match=r"value .*str"):
         builder.append("text", timestamp_ms=T)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="value is bytes or None, not bytearray"):
+    with pytest.raises(TypeError, match=r"value .*bytearray"):
         builder.append(bytearray(b"changes later"), timestamp_ms=T)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="key is bytes or None, not str"):
+    with pytest.raises(TypeError, match=r"key .*str"):
         builder.append(b"v", key="k", timestamp_ms=T)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="header's key is str, not bytes"):
+    with pytest.raises(TypeError, match=r"header's key .*bytes"):
         builder.append(b"v", headers=((b"h", b""),), timestamp_ms=T)  # type: ignore[arg-type]
     assert (builder.count, builder.size) == (0, HEADER_BYTES)
     assert builder.append(b"v", timestamp_ms=T) == 0

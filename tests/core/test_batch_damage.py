@@ -80,7 +80,7 @@ def test_a_flip_in_the_position_moves_the_batch_and_nothing_else(byte: int) -> N
     for bit in range(8 * byte, 8 * byte + 8):
         data = flipped(SMALL.data, bit)
         if bit in (7, 8 * 12 + 7):  # the sign bits
-            with pytest.raises(Damaged, match="is no position"):
+            with pytest.raises(Damaged, match="position"):
                 parse(data)
             continue
         moved = parse(data)
@@ -132,7 +132,7 @@ def test_parse_of_exactly_one_batch_copies_nothing() -> None:
 def test_a_position_outside_the_bytes_is_the_callers_mistake() -> None:
     """Goal: misuse is a ValueError, not damage."""
     for at in (-1, 3):
-        with pytest.raises(ValueError, match="not within 2 bytes"):
+        with pytest.raises(ValueError, match="outside of 2 bytes"):
             parse(b"ab", at)
 
 
@@ -149,36 +149,36 @@ def header(**changed: int) -> bytes:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"length": 0}, "no batch is 12 bytes long"),
-        ({"length": -1}, "no batch is 11 bytes long"),
-        ({"length": -(2**31)}, "no batch is -2147483636 bytes long"),
-        ({"length": 49}, "no batch is 61 bytes long"),
-        ({"length": 2**31 - 1}, "no batch is 2147483659 bytes long"),
-        ({"length": BATCH_BYTES_MAX - 11}, "no batch is 16777217 bytes long"),
-        ({"length": BATCH_BYTES_MAX - 12}, "records take fewer or have impossible lengths"),
-        ({"length": SMALL.size - 13}, "CRC-32C is"),
-        ({"length": SMALL.size - 11}, "records take fewer or have impossible lengths"),
-        ({"magic": 1}, "too old: its magic is 1, not 2"),
-        ({"crc": 0}, "CRC-32C is"),
-        ({"count": 0, "last": -1}, "it has 0 records"),
-        ({"count": -1, "last": -2}, "it has -1 records"),
-        ({"count": RECORDS_MAX + 1, "last": RECORDS_MAX}, "it has 1048577 records"),
-        ({"count": 10**9, "last": 10**9 - 1, "attributes": 1}, "it has 1000000000 records"),
-        ({"count": 3, "last": 2}, "3 records do not fit"),
-        ({"last": 2}, "last offset delta 2 does not fit 2 records"),
-        ({"attributes": 5}, "attributes 0x0005 mean nothing"),
-        ({"attributes": 0x40}, "attributes 0x0040 mean nothing"),
-        ({"attributes": -(2**15)}, "attributes 0x8000 mean nothing"),
-        ({"attributes": 0x10}, "transactional or a control batch"),
-        ({"attributes": 0x20}, "transactional or a control batch"),
-        ({"offset": -1}, "offset -1 at epoch 3 is no position"),
-        ({"offset": 2**63 - 2}, "is no position"),
-        ({"epoch": -2}, "offset 5 at epoch -2 is no position"),
-        ({"base_time": -2}, "timestamps are negative"),
-        ({"max_time": -2}, "timestamps are negative"),
-        ({"pid": -2}, "no producer -2/0/0"),
-        ({"pepoch": -1}, "no producer 1/-1/0"),
-        ({"seq": -1}, "no producer 1/0/-1"),
+        ({"length": 0}, "got 12"),
+        ({"length": -1}, "got 11"),
+        ({"length": -(2**31)}, "got -2147483636"),
+        ({"length": 49}, "got 61"),
+        ({"length": 2**31 - 1}, "got 2147483659"),
+        ({"length": BATCH_BYTES_MAX - 11}, "got 16777217"),
+        ({"length": BATCH_BYTES_MAX - 12}, "lengths"),
+        ({"length": SMALL.size - 13}, "CRC-32C"),
+        ({"length": SMALL.size - 11}, "lengths"),
+        ({"magic": 1}, "magic must be 2, got 1"),
+        ({"crc": 0}, "CRC-32C"),
+        ({"count": 0, "last": -1}, "record count .*got 0"),
+        ({"count": -1, "last": -2}, "record count .*got -1"),
+        ({"count": RECORDS_MAX + 1, "last": RECORDS_MAX}, "record count .*got 1048577"),
+        ({"count": 10**9, "last": 10**9 - 1, "attributes": 1}, "record count .*got 1000000000"),
+        ({"count": 3, "last": 2}, "3 records"),
+        ({"last": 2}, "last offset delta .*got 2"),
+        ({"attributes": 5}, "attributes 0x0005"),
+        ({"attributes": 0x40}, "attributes 0x0040"),
+        ({"attributes": -(2**15)}, "attributes 0x8000"),
+        ({"attributes": 0x10}, "transactional"),
+        ({"attributes": 0x20}, "transactional"),
+        ({"offset": -1}, "position .*offset -1, epoch 3"),
+        ({"offset": 2**63 - 2}, "position"),
+        ({"epoch": -2}, "position .*offset 5, epoch -2"),
+        ({"base_time": -2}, "timestamps"),
+        ({"max_time": -2}, "timestamps"),
+        ({"pid": -2}, "producer .*-2/0/0"),
+        ({"pepoch": -1}, "producer .*1/-1/0"),
+        ({"seq": -1}, "producer .*1/0/-1"),
     ],
 )
 def test_nonsense_under_a_right_crc_is_damage(changed: dict[str, int], said: str) -> None:
@@ -201,7 +201,7 @@ def test_header_is_read_without_its_body_and_checked_without_its_crc() -> None:
     assert read_header(header(crc=0)).crc == 0
     with pytest.raises(Torn):
         read_header(SMALL.data[: HEADER_BYTES - 1])
-    with pytest.raises(Damaged, match="0 records"):
+    with pytest.raises(Damaged, match="got 0"):
         read_header(header(count=0, last=-1))
 
 

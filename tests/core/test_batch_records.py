@@ -132,7 +132,7 @@ def test_log_append_time_replaces_every_timestamp() -> None:
 def test_compressed_batches_pass_but_do_not_decode(bits: int, name: str) -> None:
     """Goal: a broker takes them as they are; a client says at once what to do."""
     batch = parse(resealed(build([(b"v", None, (), T)]), 21, bytes((0, bits))))
-    with pytest.raises(UnsupportedCodec, match=rf"with {name}, .*compression\.type=none"):
+    with pytest.raises(UnsupportedCodec, match=rf"{name} .*compression\.type=none"):
         records(batch)
 
 
@@ -147,27 +147,27 @@ def with_body(body: bytes, count: int = 1) -> Batch:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("10 000000 01 02 76 00", "the end of the batch"),
-        ("0d 000000 01 02 76 00", "its length is negative"),
-        ("0e 000002 01 02 76 00", "offset delta is not its index"),
-        ("10 00008000 01 02 76 00", "offset delta is not its index"),
-        ("0e 000000 03 02 76 00", "its key, or of a header, is negative"),
-        ("0e 000000 20 02 76 00", "its key, or a header, passes its end"),
-        ("0e 000000 01 03 76 00", "its value is negative"),
-        ("0e 000000 01 04 76 00", "the batch ends within it"),
-        ("0e 000000 01 00 00 00", "do not add up"),
-        ("0c 000000 01 02 76 00", "do not add up"),
-        ("0e 000000 01 02 76 01", "hold as many headers"),
-        ("0e 000000 01 02 76 02", "hold as many headers"),
-        ("14 000000 01 02 76 03 02 68 01", "hold as many headers"),
-        ("12 000000 01 02 76 02 01 01", "a header has no key"),
+        ("10 000000 01 02 76 00", "its length"),
+        ("0d 000000 01 02 76 00", "its length"),
+        ("0e 000002 01 02 76 00", "offset delta"),
+        ("10 00008000 01 02 76 00", "offset delta"),
+        ("0e 000000 03 02 76 00", "its key"),
+        ("0e 000000 20 02 76 00", "its key"),
+        ("0e 000000 01 03 76 00", "its value"),
+        ("0e 000000 01 04 76 00", "the batch ends"),
+        ("0e 000000 01 00 00 00", "its length"),
+        ("0c 000000 01 02 76 00", "its length"),
+        ("0e 000000 01 02 76 01", "header count"),
+        ("0e 000000 01 02 76 02", "header count"),
+        ("14 000000 01 02 76 03 02 68 01", "header count"),
+        ("12 000000 01 02 76 02 01 01", "key of a header"),
         ("14 000000 01 02 76 02 02 ff 01", "utf-8"),
-        ("14 000000 01 02 76 02 08 68 01", "passes its end"),
-        ("14 000000 01 02 76 02 02 68 03", "or of a header, is negative"),
-        ("20 00" + "ff" * 10 + "01 00 01 00 00", "longer than ten bytes"),
-        ("1e 00" + "ff" * 8 + "7f 00 01 01 00 00", "timestamp -[0-9]+ is out of range"),
-        ("20 00" + "fe" + "ff" * 8 + "01 00 01 02 76 00", "timestamp [0-9]+ is out of range"),
-        ("0e 000000 01 02 76 00 00", "1 bytes follow the last of 1 records"),
+        ("14 000000 01 02 76 02 08 68 01", "exceeds"),
+        ("14 000000 01 02 76 02 02 68 03", "of a header is negative"),
+        ("20 00" + "ff" * 10 + "01 00 01 00 00", "10 bytes"),
+        ("1e 00" + "ff" * 8 + "7f 00 01 01 00 00", "timestamp -[0-9]+"),
+        ("20 00" + "fe" + "ff" * 8 + "01 00 01 02 76 00", "timestamp [0-9]+"),
+        ("0e 000000 01 02 76 00 00", "1 extra bytes"),
     ],
 )
 def test_a_malformed_record_is_damage_with_a_sentence(body: str, said: str) -> None:
@@ -188,7 +188,7 @@ def test_records_before_a_malformed_one_are_yielded() -> None:
     batch = with_body(bytes.fromhex("0e 000000 01 02 76 00 " * 2), 2)
     decoding = records(batch)
     assert next(decoding).value == b"v"
-    with pytest.raises(Damaged, match="record 1 of 2 is malformed"):
+    with pytest.raises(Damaged, match="record 1 of 2"):
         next(decoding)
 
 

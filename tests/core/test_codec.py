@@ -110,7 +110,7 @@ def test_the_crc_is_checked(message: Message) -> None:
     """Goal: a changed record is found at the next hop. Method: flip the last bit."""
     frame = bytearray(encode(message))
     frame[-1] ^= 1
-    with pytest.raises(CodecError, match=r"its CRC-32C is [0-9a-f]{8}, sealed was") as caught:
+    with pytest.raises(CodecError, match=r"CRC-32C is [0-9a-f]{8}") as caught:
         decode(frame)
     assert caught.value.damaged
     assert caught.value.kind is type(message)
@@ -124,49 +124,50 @@ def unsealed() -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("message", "reason"),
+    ("message", "words"),
     [
-        (Fenced(Epoch(2**31), "n1"), "Fenced.epoch is 2147483648, which is not within int32"),
+        (Fenced(Epoch(2**31), "n1"), ("Fenced.epoch", "int32", "2147483648")),
         (
             ReplicateAck(Epoch(1), BrokerEpoch(2), -(2**63) - 1, 3),
-            "ReplicateAck.match is -9223372036854775809, which is not within int64",
+            ("ReplicateAck.match", "int64", "-9223372036854775809"),
         ),
         (
             FetchRequest(1, 0, Epoch(-1), Epoch(0), 2**31, 0),
-            "FetchRequest.bytes_max is 2147483648, which is not within int32",
+            ("FetchRequest.bytes_max", "int32", "2147483648"),
         ),
-        (Fenced(Epoch(1), "n" * 255), "the id of a node has 254 bytes at most, not 255"),
+        (Fenced(Epoch(1), "n" * 255), ("node id", "254", "255")),
         (
             replace(ANSWER, detail="ä" * 32_768),
-            "FetchResponse.detail is 65536, which is not within the size of text",
+            ("FetchResponse.detail", "text", "65536"),
         ),
         (
             replace(DESCRIPTION, isr=("n",) * 256),
-            "DescribeResponse.isr is 256, which is not within the size of nodes",
+            ("DescribeResponse.isr", "nodes", "256"),
         ),
         (
             replace(DESCRIPTION, replicas=(ReplicaStatus("n", "", BrokerEpoch(2**63), 0),)),
-            "ReplicaStatus.broker_epoch is 9223372036854775808, which is not within int64",
+            ("ReplicaStatus.broker_epoch", "int64", "9223372036854775808"),
         ),
-        (replace(HEADER, batches=(replace(ONE, data=b""),)), "is a header without its bytes"),
+        (replace(HEADER, batches=(replace(ONE, data=b""),)), ("data", "got 0")),
         (
             ProduceRequest(1, Epoch(1), -1, 1, replace(TWO, base_sequence=4)),
-            "is not what its bytes say: seal it first",
+            ("seal",),
         ),
         (
             ProduceRequest(1, Epoch(1), -1, 1, unsealed()),
-            "is not sealed: batch at byte 0 is damaged",
+            ("not sealed", "byte 0"),
         ),
-        (replace(HEADER, batches=(placed(ONE, -1, 0),)), "has no place in a log"),
-        (replace(HEADER, batches=(placed(ONE, 0, 2**31),)), "has no place in a log"),
+        (replace(HEADER, batches=(placed(ONE, -1, 0),)), ("position",)),
+        (replace(HEADER, batches=(placed(ONE, 0, 2**31),)), ("position",)),
     ],
     ids=str,
 )
-def test_what_fits_into_no_frame_is_refused(message: Message, reason: str) -> None:
+def test_what_fits_into_no_frame_is_refused(message: Message, words: tuple[str, ...]) -> None:
     """Goal: nothing is sent that the other side would have to refuse."""
     with pytest.raises(ValueError, match=r".") as caught:
         encode(message)
-    assert reason in str(caught.value)
+    for word in words:
+        assert word in str(caught.value)
 
 
 def test_the_longest_values_that_fit() -> None:
@@ -185,9 +186,9 @@ def test_a_frame_has_a_length_limit() -> None:
     """Goal: both sides agree on it. Method: as many batches as fit, and one more."""
     fitting = (FRAME_BYTES_MAX - len(encode(HEADER))) // LARGE.size
     assert encode(replace(HEADER, batches=(LARGE,) * fitting))
-    with pytest.raises(ValueError, match=r"a frame has 33554432 bytes at most, not \d+"):
+    with pytest.raises(ValueError, match=r"frame .*\b33554432\b"):
         encode(replace(HEADER, batches=(LARGE,) * (fitting + 1)))
-    with pytest.raises(CodecError, match="a frame has 33554432 bytes at most, not 33554433"):
+    with pytest.raises(CodecError, match=r"frame .*\b33554433\b.*\b33554432\b"):
         decode(bytes(FRAME_BYTES_MAX + 1))
 
 

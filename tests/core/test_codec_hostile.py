@@ -83,7 +83,7 @@ def test_every_truncation_is_refused(frame: bytes) -> None:
 def test_bytes_behind_the_end_are_refused(frame: bytes) -> None:
     """Goal: one frame, one message. Method: a byte, a batch, another frame behind it."""
     for more in (b"\0", ONE.data, frame):
-        with pytest.raises(CodecError, match=r"it announces \d+ bytes and has \d+"):
+        with pytest.raises(CodecError, match=r"declares \d+ bytes, got \d+"):
             decode(frame + more)
 
 
@@ -123,7 +123,7 @@ def test_a_length_of_batches_is_checked_first(sample: int, length: int) -> None:
     front = struct.Struct(f">BB{''.join(kind.code for kind in layout.kinds[: layout.payload])}")
     frame = bytearray(FRAMES[sample])
     frame[front.size : front.size + 4] = struct.pack(">I", length)
-    with pytest.raises(CodecError, match=r"it announces \d+ bytes and has \d+"):
+    with pytest.raises(CodecError, match=r"declares \d+ bytes, got \d+"):
         decode(frame)
     assert cost(bytes(frame)) < MEMORY_MAX
 
@@ -131,11 +131,11 @@ def test_a_length_of_batches_is_checked_first(sample: int, length: int) -> None:
 @pytest.mark.parametrize(
     ("at", "number", "reason"),
     [
-        (8, 2**31 - 1, "no batch is 2147483659 bytes long"),
-        (8, 16 * 1024 * 1024 - 12, "is torn: 69 of its 16777216 bytes are there"),
-        (8, -1, "no batch is 11 bytes long"),
-        (8, -(2**31), "no batch is -2147483636 bytes long"),
-        (57, 2**31 - 1, "its CRC-32C is"),
+        (8, 2**31 - 1, "2147483659"),
+        (8, 16 * 1024 * 1024 - 12, "69 of 16777216"),
+        (8, -1, "got 11"),
+        (8, -(2**31), "got -2147483636"),
+        (57, 2**31 - 1, "CRC-32C"),
     ],
 )
 def test_the_sizes_in_a_batch_are_checked_first(at: int, number: int, reason: str) -> None:
@@ -146,7 +146,7 @@ def test_the_sizes_in_a_batch_are_checked_first(at: int, number: int, reason: st
     with pytest.raises(CodecError) as caught:
         decode(frame)
     assert caught.value.damaged
-    assert reason in str(caught.value) or "take fewer" in str(caught.value)
+    assert reason in str(caught.value) or "lengths" in str(caught.value)
     assert cost(frame) < MEMORY_MAX
 
 
@@ -157,7 +157,7 @@ def test_a_produce_request_has_one_batch(count: int) -> None:
     del frame[-ONE.size :]
     frame[-4:] = struct.pack(">I", count * ONE.size)
     frame += ONE.data * count
-    with pytest.raises(CodecError, match=f"it has {count} batches instead of one") as caught:
+    with pytest.raises(CodecError, match=f"batch.*{count}") as caught:
         decode(frame)
     assert (caught.value.kind, caught.value.correlation) == (ProduceRequest, 9)
     assert not caught.value.damaged
@@ -169,53 +169,54 @@ DESCRIBED = replace(
 
 
 @pytest.mark.parametrize(
-    ("frame", "reason"),
+    ("frame", "words"),
     [
-        (b"", "a frame of 0 bytes does not say what it is"),
-        (b"\x02", "a frame of 1 bytes does not say what it is"),
-        (b"\xff\x01", "there is no message of type 255"),
-        (b"\x00\x01", "there is no message of type 0"),
-        (b"\x02\x02", "version 2 of ReplicateAck is not known here, only 1 is"),
+        (b"", ("0 bytes",)),
+        (b"\x02", ("1 bytes",)),
+        (b"\xff\x01", ("type 255",)),
+        (b"\x00\x01", ("type 0",)),
+        (b"\x02\x02", ("ReplicateAck", "version 2")),
         (
             encode(ReplicateAck(Epoch(1), BrokerEpoch(2), 3, 4))[:-1],
-            "a ReplicateAck frame is broken: a fixed part has 30 bytes, 29 are there",
+            ("ReplicateAck", "30 bytes", "29"),
         ),
         (
             encode(Fenced(Epoch(1), "n1"))[:-1],
-            "a Fenced frame is broken: a text of 2 bytes begins at byte 7 of 8",
+            ("Fenced", "2 bytes", "byte 7"),
         ),
         (
             encode(Fenced(Epoch(1), "n1"))[:-1] + b"\xff",
-            "a Fenced frame is broken: the text at byte 7 is not UTF-8: invalid start byte",
+            ("Fenced", "byte 7", "UTF-8", "invalid start byte"),
         ),
         (
             encode(replace(HEADER, leader="")).replace(struct.pack(">iB", 3, 0), b"\0\0\0\3\xff"),
-            "a Replicate frame is broken: the id of a node is missing",
+            ("Replicate", "node id"),
         ),
         (
             encode(ProduceResponse(1, ErrorCode.NONE, 7, 0, 0, 0, None, 0)),  # type: ignore[arg-type]
-            "a ProduceResponse frame is broken: there is no Outcome 7",
+            ("ProduceResponse", "Outcome 7"),
         ),
         (
             encode(FetchResponse(1, 3, (), 0, 0, None, 0)),  # type: ignore[arg-type]
-            "a FetchResponse frame is broken: there is no ErrorCode 3",
+            ("FetchResponse", "ErrorCode 3"),
         ),
         (
             encode(DESCRIBED)[:-10],
-            "a DescribeResponse frame is broken: a fixed part has 19 bytes, 14 are there",
+            ("DescribeResponse", "19 bytes", "14"),
         ),
         (
             encode(Fenced(Epoch(1), None)) + b"\0",
-            "a Fenced frame is broken: it announces 7 bytes and has 8",
+            ("Fenced", "7 bytes", "8"),
         ),
     ],
-    ids=lambda value: value[:60] if isinstance(value, str) else "",
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
-def test_a_refusal_is_one_sentence(frame: bytes, reason: str) -> None:
-    """Goal: who reads the log of a broker knows what came. Method: one of each reason."""
+def test_a_refusal_names_message_and_values(frame: bytes, words: tuple[str, ...]) -> None:
+    """Each reason of a refusal names the type of the message and the values that are wrong."""
     with pytest.raises(CodecError) as caught:
         decode(frame)
-    assert str(caught.value) == reason
+    for word in words:
+        assert word in str(caught.value)
 
 
 @pytest.mark.parametrize("count", [0, 2, 255])

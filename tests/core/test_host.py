@@ -72,9 +72,7 @@ class Backend(ManualBackend):
             raise self.raising["halt"]
 
 
-def hosted(
-    observer: Watcher | None = None, **raising: Exception
-) -> tuple[Host, Backend, Trace]:
+def hosted(observer: Watcher | None = None, **raising: Exception) -> tuple[Host, Backend, Trace]:
     """A host of a node that orders two things, its backend and its trace."""
     backend = Backend("n1", ProducerConfig(brokers=("n1",)), build, Transit())
     backend.raising, backend.halts = raising, []

@@ -181,7 +181,7 @@ def test_endless_talk_is_noticed() -> None:
     """Settle with fewer moves than there are to make: it says so instead of going on."""
     world = cluster()
     produce(world, "n1", b"a")
-    with pytest.raises(ManualError, match="not quiet after"):
+    with pytest.raises(ManualError, match=r"not idle after \d+ moves"):
         settle(world, moves_max=2)
 
 
@@ -194,17 +194,17 @@ def test_nonces_differ_where_ids_are_taken_from_them() -> None:
 
 
 MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
-    (lambda w: w.add("n1", BrokerConfig(BROKERS), build_broker()), "n1 is there already"),
-    (lambda w: w.start("n1"), "n1 is up already"),
-    (lambda w: w.start("n9"), "there is no node n9; there are n1, n2, n3, p1"),
-    (lambda w: w.deliver(999), "message 999 is not on the wire"),
-    (lambda w: w.drop(999), "message 999 is not on the wire"),
+    (lambda w: w.add("n1", BrokerConfig(BROKERS), build_broker()), "n1 exists"),
+    (lambda w: w.start("n1"), "n1 is already running"),
+    (lambda w: w.start("n9"), "node n9; .*n1, n2, n3, p1"),
+    (lambda w: w.deliver(999), "message 999"),
+    (lambda w: w.drop(999), "message 999"),
     (lambda w: w.fire("n1", "alarm"), "n1 has no timer 'alarm'"),
-    (lambda w: w.disk_complete("n1"), "n1 has no disk order waiting"),
-    (lambda w: w.disk_perform("n1"), "n1 has no disk order waiting"),
-    (lambda w: w.disk_report("n1"), "n1 has no performed disk order waiting"),
-    (lambda w: w.ship("n1"), "n1 has no SendLog waiting"),
-    (lambda w: w.meta_execute(999), "there is no metadata call 999"),
+    (lambda w: w.disk_complete("n1"), "n1 has no pending disk effect"),
+    (lambda w: w.disk_perform("n1"), "n1 has no pending disk effect"),
+    (lambda w: w.disk_report("n1"), "n1 has no performed disk effect"),
+    (lambda w: w.ship("n1"), "n1 has no pending SendLog"),
+    (lambda w: w.meta_execute(999), "metadata call 999"),
     (lambda w: w.crash("p1"), "p1 is down"),
 ]
 
@@ -225,15 +225,15 @@ def test_store_moves_are_made_in_order() -> None:
     world = cluster()
     world.fire("n1", "lease-renewal")
     number = next(iter(world.transit.calls))
-    with pytest.raises(ManualError, match="has not happened"):
+    with pytest.raises(ManualError, match="not executed"):
         world.meta_reply(number)
     world.meta_execute(number)
-    with pytest.raises(ManualError, match="has happened already"):
+    with pytest.raises(ManualError, match="already executed"):
         world.meta_execute(number)
-    with pytest.raises(ManualError, match="is waited for"):
+    with pytest.raises(ManualError, match="a node waits"):
         world.meta_drop(number)
     copy = world.meta_repeat(number)
-    with pytest.raises(ManualError, match="nobody waits"):
+    with pytest.raises(ManualError, match="timed out"):
         world.meta_unknown(copy)
     world.meta_drop(copy)
     world.meta_reply(number)
@@ -250,7 +250,7 @@ def test_a_cancelled_call_gets_no_answer() -> None:
     node = world.host("n1").node
     assert isinstance(node, Broker)
     assert node.hw == 2
-    with pytest.raises(ManualError, match="is not waiting"):
+    with pytest.raises(ManualError, match="not pending"):
         world.cancel(kept)
 
 

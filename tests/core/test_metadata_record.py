@@ -113,8 +113,7 @@ def read_or_refuse(data: bytes) -> bool:
     try:
         state = decode_partition_state(data)
     except PartitionStateError as error:
-        assert str(error).startswith("The metadata record ")
-        assert str(error).endswith(".")
+        assert "metadata record" in str(error)
         return True
     assert encode_partition_state(state) == data
     return False
@@ -226,7 +225,7 @@ def test_too_many_ancestors_are_refused() -> None:
     lineage = tuple((partition_epoch, "a") for partition_epoch in range(60, 60 - ANCESTORS_MAX, -1))
     kept = replace(SAMPLE, partition_epoch=61, ancestors=lineage)
     assert decode_partition_state(encode_partition_state(kept)) == kept
-    with pytest.raises(PartitionStateError, match="at most 32 stamps"):
+    with pytest.raises(PartitionStateError, match=r"ancestors.*32"):
         decode_partition_state(
             encode_partition_state(replace(kept, ancestors=(*lineage, (28, "a"))))
         )

@@ -36,16 +36,16 @@ def try_alter(
 
 
 REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
-    ("F22 elected as an earlier start", lambda: try_elect(TWO, "n2", 1), "incarnation 1 of n2"),
-    ("F22 elected as a start to come", lambda: try_elect(TWO, "n2", 99), "incarnation 99 of n2"),
-    ("F22 elected unregistered", lambda: try_elect(first(), "n2", 0), "incarnation 0 of n2"),
+    ("F22 elected as an earlier start", lambda: try_elect(TWO, "n2", 1), "broker epoch 1 of n2"),
+    ("F22 elected as a start to come", lambda: try_elect(TWO, "n2", 99), "broker epoch 99 of n2"),
+    ("F22 elected unregistered", lambda: try_elect(first(), "n2", 0), "broker epoch 0 of n2"),
     ("F43 elected from no set", lambda: try_elect(TWO, "n3", 3), "in neither ISR nor ELR"),
     (
         "F24 elected while draining",
         lambda: try_elect(drained(TWO, "n2"), "n2", 2),
         "n2 is draining",
     ),
-    ("elected again", lambda: try_elect(TWO, "n1", 1), "leads epoch 1 already"),
+    ("elected again", lambda: try_elect(TWO, "n1", 1), "leads epoch 1"),
     (
         "F59 altered by another",
         lambda: try_alter(TWO, "n2", node="n2", broker_epoch=2),
@@ -54,26 +54,26 @@ REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
     (
         "F41 altered by a leader's earlier start",
         lambda: try_alter(TWO, "n1", broker_epoch=9),
-        "not the one that leads",
+        "broker epoch 9 of n1",
     ),
     (
         "F41 altered after a restart",
         lambda: try_alter(ok(register(TWO, attempt="r", node="n1", clean=True, url="")), "n1"),
         "not the leader",
     ),
-    ("F34 without the leader", lambda: try_alter(TWO, "n2"), "would leave the ISR"),
-    ("F34 emptied", lambda: try_alter(TWO, ""), "would leave the ISR"),
-    ("nothing to change", lambda: try_alter(TWO, "n1 n2"), "stay as it is"),
+    ("F34 without the leader", lambda: try_alter(TWO, "n2"), "missing"),
+    ("F34 emptied", lambda: try_alter(TWO, ""), "missing"),
+    ("nothing to change", lambda: try_alter(TWO, "n1 n2"), "already"),
     ("S9 stranger joins", lambda: try_alter(TWO, "n1 n2 n9", ("n9", 0)), "n9 is not a replica"),
     (
         "F21 joins as an earlier start",
         lambda: try_alter(TWO, "n1 n2 n3", ("n3", 2)),
-        "incarnation 2 of n3",
+        "broker epoch 2 of n3",
     ),
     (
         "F20 joins as a start to come",
         lambda: try_alter(TWO, "n1 n2 n3", ("n3", 9)),
-        "incarnation 9 of n3",
+        "broker epoch 9 of n3",
     ),
     (
         "F21 joins unregistered",
@@ -82,14 +82,14 @@ REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
             "n1 n2",
             ("n2", 0),
         ),
-        "incarnation 0 of n2",
+        "broker epoch 0 of n2",
     ),
-    ("F21 joins unnamed", lambda: try_alter(TWO, "n1 n2 n3"), "named as added"),
-    ("F21 a member named as added", lambda: try_alter(TWO, "n1", ("n2", 2)), "named as added"),
+    ("F21 joins unnamed", lambda: try_alter(TWO, "n1 n2 n3"), "added"),
+    ("F21 a member named as added", lambda: try_alter(TWO, "n1", ("n2", 2)), "added"),
     (
         "F21 named twice",
         lambda: try_alter(TWO, "n1 n2 n3", ("n3", 3), ("n3", 2)),
-        "named as added",
+        "added",
     ),
     (
         "F24 a draining node joins",
@@ -99,7 +99,7 @@ REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
     (
         "KIP-704 joins while recovering",
         lambda: try_alter(RECOVERING, "n1 n2", ("n2", 2)),
-        "stays alone",
+        "recovering",
     ),
 ]
 
@@ -129,12 +129,15 @@ BROKEN = [
     ),
     ("S9 recovering means alone", replace(TWO, recovery=Recovery.RECOVERING)),
     ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=BrokerEpoch(3))),
-    ("S15 leader is the registered incarnation", replace(TWO, leader_broker_epoch=BrokerEpoch(2))),
-    ("S15 leader is the registered incarnation", replace(TWO, leader=None)),
-    ("INV-E4 version and epoch in range", replace(TWO, leader_epoch=Epoch(TWO.partition_epoch))),
+    (
+        "S15 leader has its registered broker epoch",
+        replace(TWO, leader_broker_epoch=BrokerEpoch(2)),
+    ),
+    ("S15 leader has its registered broker epoch", replace(TWO, leader=None)),
+    ("INV-E4 epochs in range", replace(TWO, leader_epoch=Epoch(TWO.partition_epoch))),
     ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=Epoch(0))),
     (
-        "INV-E4 incarnations are versions",
+        "INV-E4 broker epochs are distinct partition epochs",
         replace(
             TWO,
             nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], broker_epoch=BrokerEpoch(2)))),
@@ -153,16 +156,22 @@ def test_broken_shape_is_named(name: str, state: PartitionState) -> None:
 STEP = ok(register(TWO, attempt="r", node="n3", clean=True, url=""))
 BROKEN_STEPS = [
     ("INV-E4 same store", replace(STEP, store_id="s2")),
-    ("INV-E4 version grows by one", replace(STEP, partition_epoch=STEP.partition_epoch + 1)),
-    ("INV-E4 epoch never falls", replace(STEP, leader_epoch=Epoch(0))),
     (
-        "INV-E4 epoch rises with a new leader",
+        "INV-E4 partition epoch grows by one",
+        replace(STEP, partition_epoch=STEP.partition_epoch + 1),
+    ),
+    ("INV-E4 leader epoch never falls", replace(STEP, leader_epoch=Epoch(0))),
+    (
+        "INV-E4 leader epoch grows by one with a new leader",
         replace(STEP, leader="n2", leader_broker_epoch=BrokerEpoch(2)),
     ),
-    ("INV-E4 epoch rises with a new leader", replace(STEP, leader_broker_epoch=BrokerEpoch(2))),
-    ("INV-E4 incarnations never fall", replace(STEP, nodes=TWO.nodes[:2])),
+    (
+        "INV-E4 leader epoch grows by one with a new leader",
+        replace(STEP, leader_broker_epoch=BrokerEpoch(2)),
+    ),
+    ("INV-E4 broker epochs never fall", replace(STEP, nodes=TWO.nodes[:2])),
     ("INV-E4 unclean generation never falls", replace(STEP, unclean_generation=-1)),
-    ("INV-E5 names the version before", replace(STEP, ancestors=STEP.ancestors[1:])),
+    ("INV-E5 first ancestor is the replaced record", replace(STEP, ancestors=STEP.ancestors[1:])),
 ]
 
 

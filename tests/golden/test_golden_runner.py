@@ -72,7 +72,7 @@ def test_malformed_script_is_refused_with_its_line(text: str, line: int, reason:
     [
         ("dance", "no word 'dance'; there are cluster, start"),
         ("start", "the node is missing"),
-        ("start n1", "n1 is up already"),
+        ("start n1", "n1 is already running"),
         ("crash n1 keep=some", "keep=some is not a number"),
         ("produce n1 a acks=2", "acks=2 is none of all, 1, 0"),
         ("deliver n1->n2", "there are 0 such messages"),

@@ -166,7 +166,7 @@ def test_a_file_that_cannot_be_written_costs_only_itself() -> None:
     ("content", "words"),
     [
         (b"", "empty"),
-        (b"hello\n", "Line 1"),
+        (b"hello\n", "line 1"),
         (b'{"schema":9,"kind":"yak-trace"}\n', "1 and 2"),
     ],
 )

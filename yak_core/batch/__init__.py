@@ -1,10 +1,15 @@
-"""Record batches, what a log is made of; must never be part of a decision about replication.
+"""Record batches, the entries of a log, in Kafka's format v2.
 
-The front door: `Builder` collects records into a `Batch`, `records` takes them out again; both run
-at the clients, outside any node. In between a batch is a handle next to opaque bytes: `seal`ed at
-the edge by the producer, `parse`d (the CRC is checked) where bytes come in, `placed` by the leader
-that appends it, `stamped` where bytes go out, `scan`ned when a log is recovered. The layout is
-Kafka's format v2, byte for byte; `header.py` has the header's, `records.py` that of a record.
+`Builder` collects records into a `Batch`, and `records` decodes them again; both run in clients,
+outside the nodes. Everywhere else a batch is a handle with header fields and opaque bytes:
+
+- the producer `seal`s it: it writes the producer fields and the CRC;
+- the receiver `parse`s its bytes and checks the CRC;
+- the leader that appends it gives it a position (`placed`);
+- the sender writes the position into the bytes (`stamped`);
+- recovery `scan`s the batches of a log.
+
+`header.py` describes the layout of the header, `records.py` the layout of a record.
 """
 
 from yak_core.batch.builder import Builder, records

@@ -1,4 +1,4 @@
-"""Builds record batches, takes records out of them again; must never decide anything."""
+"""Building a record batch from records, and decoding the records of a batch."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ _NO_KEY = b"\x01"
 class Builder:
     """Collects records for one batch of at most ``bytes_max`` bytes and ``records_max`` records.
 
-    The usual record (a value, no key, no headers) costs a look-up and a list extension: everything
-    in it but the value and the offset delta is the same for all values of one length at one
-    timestamp, as long as offset deltas are equally wide, and is kept for the next.
+    A record with a value, no key and no headers is the fast path: one lookup and one list
+    extension. Records with equal timestamps, value lengths and widths of the offset delta differ
+    only in value and offset delta. The other bytes are cached in ``_shapes`` by the value length.
     """
 
     __slots__ = (
@@ -62,23 +62,26 @@ class Builder:
     )
 
     def __init__(self, bytes_max: int = 64 * 1024, records_max: int = 1 << 16) -> None:
-        """Raises ValueError for limits that no batch, or an unreadable one, would keep."""
+        """Raise ValueError if a limit is out of range."""
         if not HEADER_BYTES + RECORD_BYTES_MIN <= bytes_max <= BATCH_BYTES_MAX:
-            raise ValueError(f"a batch has no {bytes_max} bytes at most")
+            raise ValueError(
+                f"bytes_max must be between {HEADER_BYTES + RECORD_BYTES_MIN} and "
+                f"{BATCH_BYTES_MAX}, got {bytes_max}"
+            )
         if not 1 <= records_max <= RECORDS_MAX:
-            raise ValueError(f"a batch has no {records_max} records at most")
+            raise ValueError(f"records_max must be between 1 and {RECORDS_MAX}, got {records_max}")
         self.bytes_max = bytes_max
         self.records_max = records_max
         self.count = 0
         self.size = HEADER_BYTES
         self.max_timestamp = TIMESTAMP_MIN
         self._base_timestamp = 0
-        self._timestamp = TIMESTAMP_MIN - 1  # of _shapes; here none yet
+        self._timestamp = TIMESTAMP_MIN - 1  # the timestamp of _shapes; an invalid one at first
         self._front = b""
         self._body_overhead = 0
         self._widens_at = 0
         self._shapes: dict[int, tuple[int, bytes, bytes]] = {}
-        self._parts: list[bytes] = [b""]  # the first is the header's place
+        self._parts: list[bytes] = [b""]  # The first part is replaced by the header.
         self._full = False
 
     def append(
@@ -89,11 +92,11 @@ class Builder:
         headers: Headers = (),
         timestamp_ms: int,
     ) -> int | None:
-        """Add a record and return its index, or None when it does not fit.
+        """Add a record and return its index; return None if it does not fit.
 
-        After a None nothing fits any more, so that no later record overtakes the refused one.
-        Raises RecordTooLarge when it would not fit into an empty batch either and this one is
-        empty, ValueError or TypeError for a record that Kafka could not hold.
+        After that, every later record is refused too, so no record overtakes the refused one.
+        Raises RecordTooLarge if the batch is empty and the record does not fit into it; ValueError
+        or TypeError for a record that Kafka's format cannot hold.
         """
         if self._full:
             return None
@@ -128,9 +131,12 @@ class Builder:
         return index
 
     def _reshape(self, timestamp_ms: int) -> None:
-        """Forget the shapes, because the timestamp or the width of offset deltas changes."""
+        """Clear the cached shapes, because the timestamp or the width of offset deltas changed."""
         if not TIMESTAMP_MIN <= timestamp_ms < TIMESTAMP_END:
-            raise ValueError(f"no record has the timestamp {timestamp_ms} ms")
+            raise ValueError(
+                f"timestamp_ms must be between {TIMESTAMP_MIN} and {TIMESTAMP_END - 1}, "
+                f"got {timestamp_ms}"
+            )
         if not self.count:
             self._base_timestamp = timestamp_ms
         self._front = _ATTRIBUTES + varint(timestamp_ms - self._base_timestamp)
@@ -141,7 +147,10 @@ class Builder:
         self._shapes.clear()
 
     def _shape(self, length: int) -> tuple[int, bytes, bytes]:
-        """Bytes of a record whose value has ``length``, and what stands around its offset delta."""
+        """Return the size of a record whose value has ``length`` bytes, and its constant bytes.
+
+        The constant bytes are those before and after the offset delta.
+        """
         middle = _NO_KEY + (DELTAS[length] if length < len(DELTAS) else varint(length))
         body = self._body_overhead + len(middle) + length
         prefix = DELTAS[body] if body < len(DELTAS) else varint(body)
@@ -150,19 +159,20 @@ class Builder:
         return shape
 
     def _refuse(self, needed: int) -> None:
-        """Close for a record of ``needed`` bytes, or raise if it cannot go anywhere."""
+        """Close the batch, or raise RecordTooLarge if it is empty."""
         if not self.count:
             raise RecordTooLarge(
-                f"the record takes {needed} bytes; a batch of {self.bytes_max} bytes has room for "
-                f"{self.bytes_max - HEADER_BYTES}"
+                f"record too large: {needed} bytes; a batch of {self.bytes_max} bytes holds at "
+                f"most {self.bytes_max - HEADER_BYTES}"
             )
         self._full = True
 
     def should_close(self, age_us: int, linger_us: int) -> bool:
-        """Whether to send it now: nothing more fits, or its first record has waited long enough.
+        """Return whether to send the batch now: it is full, or ``linger_us`` has passed.
 
-        ``age_us`` is the time since the first record was appended, ``linger_us`` the longest that
-        it may wait for company (Kafka's linger.ms). An empty batch never closes.
+        ``age_us`` is the time since the first record was added. ``linger_us`` is the longest time
+        to wait for more records (Kafka's linger.ms). Both are in microseconds. The result is False
+        for an empty batch.
         """
         if not self.count:
             return False
@@ -171,12 +181,12 @@ class Builder:
         return age_us >= linger_us
 
     def build(self) -> Batch:
-        """The batch so far, unsealed: no producer, no CRC, offset 0, epoch -1.
+        """Return the batch, not sealed: no producer, no CRC, offset 0, epoch -1.
 
-        Raises ValueError when it is empty.
+        Raises ValueError if it is empty.
         """
         if not self.count:
-            raise ValueError("a batch has at least one record")
+            raise ValueError("a batch must have at least 1 record, got 0")
         self._parts[0] = HEADER.pack(
             0,
             self.size - LENGTH_EXCLUDES,
@@ -193,15 +203,15 @@ class Builder:
             self.count,
         )
         data = b"".join(self._parts)
-        assert len(data) == self.size, "every record was counted with its true size"
+        assert len(data) == self.size, f"size {self.size} was counted, got {len(data)} bytes"
         return Batch(0, NO_EPOCH, self.count, -1, -1, -1, self.max_timestamp, self.size, 0, data)
 
 
 def records(batch: Batch) -> Iterator[Record]:
-    """The records, decoded one by one as they are asked for; offsets are the handle's.
+    """Return an iterator that decodes the records; their offsets follow from the handle.
 
-    Raises UnsupportedCodec at once, and Damaged when a record turns out malformed (its producer
-    wrote it so: the CRC is right).
+    Raises UnsupportedCodec before the first record. The iterator raises Damaged at a malformed
+    record; the CRC was checked before, so the producer wrote the record in this form.
     """
     data = whole(batch)
     fields = HEADER.unpack_from(data)
@@ -209,11 +219,12 @@ def records(batch: Batch) -> Iterator[Record]:
     if attributes & CODEC_BITS:
         codec = CODECS[attributes & CODEC_BITS]
         raise UnsupportedCodec(
-            f"the records of {batch!r} are compressed with {codec}, which brokers pass on as they "
-            "are and this client cannot read yet: produce with compression.type=none",
+            f"cannot decompress the records of {batch!r}: {codec} is not supported; produce with "
+            "compression.type=none",
             size=batch.size,
         )
     found = decode(data, HEADER_BYTES, batch.count, batch.base_offset, base_time)
-    if attributes & APPEND_TIME_BIT:  # then a record's own timestamp does not count (KIP-32)
+    # With log append time, max_timestamp replaces the timestamps of the records (KIP-32).
+    if attributes & APPEND_TIME_BIT:
         return (Record(r.offset, max_time, r.key, r.value, r.headers) for r in found)
     return found

@@ -1,7 +1,7 @@
-"""The header of a record batch and the handle that carries it; must never decode a record.
+"""The header of a record batch, and the handle of a batch.
 
 A log entry is a Kafka record batch of format v2 (magic 2: KIP-98, "Record Batch" in Kafka's
-documentation), byte for byte, so that Kafka's tools read our segments:
+documentation), byte for byte, so Kafka's tools can read YAK's segments:
 
      0  baseOffset            int64     offset of the first record; written by the leader
      8  batchLength           int32     bytes after this field
@@ -18,8 +18,9 @@ documentation), byte for byte, so that Kafka's tools read our segments:
     57  recordsCount          int32
     61  records
 
-Position (the first 16 bytes) lies outside the CRC: a leader places a batch by making a new handle
-and leaves the payload alone; the edge writes the position into the bytes when it ships them.
+The CRC does not cover the position (base offset and leader epoch). So a leader that appends a batch
+only makes a new handle with the position. The position is written into the bytes when they are
+sent or stored.
 """
 
 from __future__ import annotations
@@ -48,17 +49,17 @@ Fields: TypeAlias = tuple[int, int, int, int, int, int, int, int, int, int, int,
 HEADER_BYTES = 61
 MAGIC = 2
 SEQUENCE_END = 2**31
-"""Sequences go round: 2147483647 is followed by 0 (KIP-98)."""
+"""Sequences wrap around: 2147483647 is followed by 0 (KIP-98)."""
 
 BATCH_BYTES_MAX = 16 * 1024 * 1024
-"""No batch is larger, whatever its length field says."""
+"""Maximum size of a batch in bytes; a larger length field is refused as damage."""
 RECORDS_MAX = 1 << 20
-"""No batch has more records, whatever its count says: each one takes an offset."""
+"""Maximum number of records in a batch; a larger count is refused as damage."""
 
 HEADER = Struct(">qiibIhiqqqhii")
 _FRAME = Struct(">qii")  # base offset, length, leader epoch
 _LENGTH = Struct(">i")
-_FRONT = Struct(">qiibI")  # what the CRC does not cover, and the CRC
+_FRONT = Struct(">qiibI")  # the fields before the CRC, which it does not cover, and the CRC
 _PRODUCER = Struct(">qhi")
 _LENGTH_AT, _MAGIC_AT, _COVERED_AT, _PRODUCER_AT, _COUNT_AT = 8, 16, 21, 43, 57
 LENGTH_EXCLUDES = 12
@@ -69,12 +70,12 @@ CODEC_BITS, APPEND_TIME_BIT, _TRANSACTIONAL_BIT, _CONTROL_BIT = 7, 8, 16, 32
 
 @value
 class Batch:
-    """A handle: the header's fields next to the opaque bytes of the whole batch.
+    """A handle of a batch: header fields and the opaque bytes of the whole batch.
 
-    ``base_offset`` and ``epoch`` are the authority for the position; the bytes follow when they are
-    ``stamped``. ``max_timestamp`` is in ms, ``size`` in bytes with the header. ``producer_id``,
-    ``producer_epoch`` and ``base_sequence`` are -1 without idempotence. ``crc`` is 0 until sealed.
-    ``data`` is empty in a handle that ``read_header`` made.
+    ``base_offset`` and ``epoch`` are the position of the batch; the position in ``data`` may be
+    stale until :func:`stamped` writes it. ``max_timestamp`` is in ms. ``size`` is in bytes and
+    includes the header. ``producer_id``, ``producer_epoch`` and ``base_sequence`` are -1 without
+    idempotence. ``crc`` is 0 before :func:`seal`. ``data`` is empty after :func:`read_header`.
     """
 
     base_offset: int
@@ -90,12 +91,12 @@ class Batch:
 
     @property
     def end(self) -> int:
-        """The offset after the last record."""
+        """The offset after the last record of the batch."""
         return self.base_offset + self.count
 
     @property
     def last_sequence(self) -> int:
-        """Sequence of the last record, or -1 without a producer id."""
+        """The sequence of the last record; -1 without a producer id."""
         if self.producer_id < 0:
             return -1
         return (self.base_sequence + self.count - 1) % SEQUENCE_END
@@ -114,12 +115,12 @@ _BEFORE_DATA = attrgetter(*_NAMES[:-1])
 
 
 def placed(batch: Batch, base_offset: int, epoch: int) -> Batch:
-    """The same batch at a place in the log; no byte is copied."""
+    """Return the batch with this position; no byte is copied."""
     return Batch(base_offset, Epoch(epoch), *_AFTER_POSITION(batch))
 
 
 def carrying(batch: Batch, data: bytes) -> Batch:
-    """The same handle with these bytes of the batch."""
+    """Return the handle with ``data`` as the bytes of the batch."""
     return Batch(*[*_BEFORE_DATA(batch), data])
 
 
@@ -131,7 +132,10 @@ def of_producer(batch: Batch, producer_id: int, producer_epoch: int, base_sequen
 
 
 def stamped(batch: Batch) -> bytes:
-    """The bytes for disk and wire, with the handle's position; the same object if it is there."""
+    """Return the bytes of the batch with the handle's position, for a disk or a message.
+
+    Returns ``batch.data`` itself if it already has this position.
+    """
     data = whole(batch)
     offset, length, epoch = _FRAME.unpack_from(data)
     if offset == batch.base_offset and epoch == batch.epoch:
@@ -146,10 +150,11 @@ def seal(
     producer_epoch: int | None = None,
     base_sequence: int | None = None,
 ) -> Batch:
-    """The batch with this producer and its CRC in the bytes; done anew for each attempt (KIP-98).
+    """Return the batch with these producer fields and the CRC in its bytes (KIP-98).
 
-    What is not given is the handle's. Raises ValueError unless the three are all -1 or all within
-    int64, int16 and int32 from 0 up.
+    A field that is None keeps the value of the handle. A producer seals a batch for each attempt.
+    Raises ValueError unless the three fields are all -1 or all valid: not negative and within
+    int64, int16 and int32.
     """
     producer_id = batch.producer_id if producer_id is None else producer_id
     producer_epoch = batch.producer_epoch if producer_epoch is None else producer_epoch
@@ -157,7 +162,10 @@ def seal(
     none = producer_id == producer_epoch == base_sequence == -1
     valid = 0 <= producer_id < 2**63 and 0 <= producer_epoch < 2**15
     if not none and not (valid and 0 <= base_sequence < SEQUENCE_END):
-        raise ValueError(f"no such producer: {producer_id}/{producer_epoch}/{base_sequence}")
+        raise ValueError(
+            "producer id, epoch and sequence must be all -1 or all in range, got "
+            f"{producer_id}/{producer_epoch}/{base_sequence}"
+        )
     rest = memoryview(whole(batch))
     producer = (producer_id, producer_epoch, base_sequence)
     middle = bytes(rest[_COVERED_AT:_PRODUCER_AT]) + _PRODUCER.pack(*producer)
@@ -170,17 +178,17 @@ def seal(
 
 
 def whole(batch: Batch) -> bytes:
-    """The bytes of the batch as they are; ValueError for a handle that has only the header."""
+    """Return ``batch.data``. Raises ValueError if the handle has only the header fields."""
     if len(batch.data) != batch.size:
-        raise ValueError(f"{batch!r} is a header without its bytes")
+        raise ValueError(f"{batch!r} must have {batch.size} bytes of data, got {len(batch.data)}")
     return batch.data
 
 
 def read_header(data: Buffer, at: int = 0) -> Batch:
-    """The handle, with empty ``data``, of the batch at ``at``; only its 61 header bytes are needed.
+    """Read the header of the batch at position ``at``; ``data`` is empty in the returned handle.
 
-    For scanners: fields are checked, the CRC is not. The next batch begins at ``at + size``.
-    Raises Torn or Damaged.
+    Only the 61 bytes of the header are needed. The fields are checked, the CRC is not. The next
+    batch begins at ``at + size``. Raises Torn or Damaged.
     """
     size = _size(data, at)
     fields = HEADER.unpack_from(data, at)
@@ -189,10 +197,11 @@ def read_header(data: Buffer, at: int = 0) -> Batch:
 
 
 def parse(data: Buffer, at: int = 0) -> Batch:
-    """The whole batch at ``at``, its CRC checked; bytes after it are ignored, records not decoded.
+    """Read the batch at position ``at``, and check its fields and its CRC.
 
-    Copies the batch unless ``data`` is exactly its bytes. Raises Torn when bytes at the end are
-    missing, Damaged when no more bytes would help.
+    Records are not decoded, and bytes after the batch are ignored. The bytes of the batch are
+    copied unless ``data`` is a bytes object that holds nothing else. Raises Torn if bytes at the
+    end are missing, Damaged if more bytes would not help.
     """
     size = _size(data, at)
     fields: Fields = HEADER.unpack_from(data, at)
@@ -202,17 +211,18 @@ def parse(data: Buffer, at: int = 0) -> Batch:
         compressed = fields[5] & CODEC_BITS
         if not compressed and ends_early(data, at + HEADER_BYTES, fields[12]):
             raise Damaged(
-                f"batch at byte {at} is damaged: it claims {size} bytes, but its {fields[12]} "
-                "records take fewer or have impossible lengths",
+                f"batch at byte {at} is damaged: its header declares {size} bytes, but its "
+                f"{fields[12]} records need fewer bytes or have invalid lengths",
                 at,
                 size,
             )
-        raise Torn(f"batch at byte {at} is torn: {have} of its {size} bytes are there", at, size)
+        raise Torn(f"batch at byte {at} is torn: found {have} of {size} bytes", at, size)
     sealed = data if isinstance(data, bytes) and len(data) == size else bytes(data[at : at + size])
     crc = crc32c(memoryview(sealed)[_COVERED_AT:])
     if crc != fields[4]:
         raise Damaged(
-            f"batch at byte {at} is damaged: its CRC-32C is {crc:08x}, sealed was {fields[4]:08x}",
+            f"batch at byte {at} is damaged: its CRC-32C is {crc:08x}, its header has "
+            f"{fields[4]:08x}",
             at,
             size,
         )
@@ -221,11 +231,11 @@ def parse(data: Buffer, at: int = 0) -> Batch:
 
 
 def scan(data: Buffer, at: int = 0) -> Iterator[Batch]:
-    """The batches that follow each other from ``at`` to the end of ``data``.
+    """Yield the consecutive batches from position ``at`` to the end of ``data``.
 
-    Raises Torn or Damaged, whose ``at`` is the end of the intact ones. Torn: what follows ``at`` is
-    one incomplete batch, which a crash in the middle of a write explains. Damaged: something else
-    happened, and whole batches may lie behind it; ``size`` says where to look for them.
+    Raises Torn or Damaged; ``at`` of the error is the end of the intact batches. Torn: the rest is
+    one incomplete batch, as a crash during a write leaves it. Damaged: a crash does not explain
+    this, and intact batches may follow at ``at + size``.
     """
     while at < len(data):
         batch = parse(data, at)
@@ -234,51 +244,59 @@ def scan(data: Buffer, at: int = 0) -> Iterator[Batch]:
 
 
 def _size(data: Buffer, at: int) -> int:
-    """Bytes of the batch at ``at`` by its length field, with its header there and of format v2."""
+    """Return the size of the batch at ``at`` by its length field.
+
+    Raises Torn or Damaged unless a complete header of format v2 is there.
+    """
     have = len(data) - at
     if at < 0 or have < 0:
-        raise ValueError(f"byte {at} is not within {len(data)} bytes")
+        raise ValueError(f"position {at} is outside of {len(data)} bytes")
     if have < _LENGTH_AT + _LENGTH.size:
-        raise Torn(f"batch at byte {at} is torn: {have} bytes are there, its length is not", at)
+        raise Torn(
+            f"batch at byte {at} is torn: found {have} bytes, its length field needs "
+            f"{_LENGTH_AT + _LENGTH.size}",
+            at,
+        )
     (length,) = _LENGTH.unpack_from(data, at + _LENGTH_AT)
     size = int(length) + LENGTH_EXCLUDES
     if not HEADER_BYTES < size <= BATCH_BYTES_MAX:
         raise Damaged(
-            f"batch at byte {at} is damaged: no batch is {size} bytes long "
-            f"(more than {HEADER_BYTES}, at most {BATCH_BYTES_MAX})",
+            f"batch at byte {at} is damaged: its size must be {HEADER_BYTES + 1} to "
+            f"{BATCH_BYTES_MAX} bytes, got {size}",
             at,
         )
     if have > _MAGIC_AT and data[at + _MAGIC_AT] != MAGIC:
         raise Damaged(
-            f"batch at byte {at} is damaged or too old: its magic is {data[at + _MAGIC_AT]}, not 2",
+            f"batch at byte {at} is damaged or of an old format: its magic must be {MAGIC}, "
+            f"got {data[at + _MAGIC_AT]}",
             at,
             size,
         )
     if have < HEADER_BYTES:
-        raise Torn(f"batch at byte {at} is torn: {have} of its {size} bytes are there", at, size)
+        raise Torn(f"batch at byte {at} is torn: found {have} of {size} bytes", at, size)
     return size
 
 
 def _check(fields: Fields, at: int, size: int) -> None:
-    """Raise Damaged unless the header's fields make sense to YAK, each and together."""
+    """Raise Damaged unless YAK supports the fields of the header and they agree."""
     offset, _, epoch, _, _, attributes, last, base_time, max_time, pid, pepoch, seq, count = fields
     codec = attributes & CODEC_BITS
     if not 1 <= count <= RECORDS_MAX:
-        said = f"it says that it has {count} records (1 to {RECORDS_MAX})"
+        said = f"its record count must be 1 to {RECORDS_MAX}, got {count}"
     elif last != count - 1:
-        said = f"its last offset delta {last} does not fit {count} records"
+        said = f"its last offset delta must be {count - 1} for {count} records, got {last}"
     elif attributes & (_TRANSACTIONAL_BIT | _CONTROL_BIT):
-        said = "it is transactional or a control batch, which YAK does not have"
+        said = "it is transactional or a control batch, which YAK does not support"
     elif attributes & ~(CODEC_BITS | APPEND_TIME_BIT) or codec >= len(CODECS):
-        said = f"its attributes {attributes & 0xFFFF:#06x} mean nothing"
+        said = f"its attributes {attributes & 0xFFFF:#06x} are not supported"
     elif not codec and count * RECORD_BYTES_MIN > size - HEADER_BYTES:
         said = f"{count} records do not fit into its {size} bytes"
     elif offset < 0 or offset + count >= 2**63 or epoch < -1:
-        said = f"offset {offset} at epoch {epoch} is no position"
+        said = f"its position is out of range: offset {offset}, epoch {epoch}"
     elif base_time < TIMESTAMP_MIN or max_time < TIMESTAMP_MIN:
         said = f"its timestamps are negative: {base_time}, {max_time}"
     elif pid < -1 or (pid >= 0 and (pepoch < 0 or seq < 0)):
-        said = f"there is no producer {pid}/{pepoch}/{seq}"
+        said = f"its producer id, epoch and sequence are out of range: {pid}/{pepoch}/{seq}"
     else:
         return
     raise Damaged(f"batch at byte {at} is damaged: {said}", at, size)

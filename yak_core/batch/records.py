@@ -1,6 +1,6 @@
-"""The records inside a batch, to bytes and back; must never know of batches, nodes or disks.
+"""The codec of the records in a batch.
 
-A record of Kafka's format v2 (KIP-98; "Message Format" in Kafka's documentation) is
+The layout of a record in Kafka's format v2 (KIP-98; "Message Format" in Kafka's documentation):
 
     length          varint      bytes that follow
     attributes      int8        unused, 0
@@ -11,8 +11,9 @@ A record of Kafka's format v2 (KIP-98; "Message Format" in Kafka's documentation
     headers         varint count, then for each its key (varint length, UTF-8) and its value (varint
                     length, -1: null; bytes)
 
-Varints are Protocol Buffers' zigzag varints: seven bits a byte, lowest first, the top bit says that
-more follow. Decoding is written out flat, because it runs once a record.
+Varints are Protocol Buffers' zigzag varints: seven bits per byte, the lowest bits first; the top
+bit is set if more bytes follow. The decoder reads varints inline, because a function call per
+field makes it slower.
 """
 
 from __future__ import annotations
@@ -27,19 +28,19 @@ from yak_core.value import value
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
 RECORD_BYTES_MIN = 7
-"""The smallest record: length, attributes, two deltas, null key, null value, no headers."""
+"""Size of the smallest record: length, attributes, two deltas, null key, null value, no headers."""
 
 TIMESTAMP_MIN = -1
-"""Kafka's NO_TIMESTAMP; the only negative one that a record may have (KIP-32)."""
+"""Kafka's NO_TIMESTAMP, the only negative timestamp that a record may have (KIP-32)."""
 
 TIMESTAMP_END = 2**63
 
 
 class BatchError(Exception):
-    """Bytes that are not one whole, intact, readable batch.
+    """The bytes do not hold one complete, intact, readable batch.
 
-    ``at`` is where the batch begins in the bytes that were read: in a scan everything below it is
-    whole and intact. ``size`` is how many bytes the batch says it has, None if that is not known.
+    ``at`` is the position of the first byte of the batch; in a scan all batches below it are
+    intact. ``size`` is the size in bytes that the header declares, None if it is not known.
     """
 
     def __init__(self, reason: str, at: int = 0, size: int | None = None) -> None:
@@ -49,24 +50,24 @@ class BatchError(Exception):
 
 
 class Torn(BatchError):
-    """The bytes end within the batch; what is there could be the beginning of an intact one."""
+    """The bytes end within the batch; they may be the beginning of an intact batch."""
 
 
 class Damaged(BatchError):
-    """No bytes added at the end could make this an intact batch that YAK accepts."""
+    """The bytes are not the beginning of any batch that YAK accepts."""
 
 
 class UnsupportedCodec(BatchError):
-    """The batch is intact, but its records are compressed and nobody here can decompress them."""
+    """The batch is intact, but its records are compressed, and YAK has no decompressor."""
 
 
 class RecordTooLarge(ValueError):
-    """A record that does not fit even into an empty batch; it was not added."""
+    """A record does not fit into an empty batch; it was not added."""
 
 
 @value
 class Record:
-    """One decoded record; ``offset`` is absolute, ``timestamp_ms`` -1 if the producer gave none."""
+    """One decoded record; ``offset`` is absolute, ``timestamp_ms`` is -1 if it is not set."""
 
     offset: int
     timestamp_ms: int
@@ -76,7 +77,7 @@ class Record:
 
 
 def varint(value: int) -> bytes:
-    """``value`` as a zigzag varint, the shortest form; for int32 and int64 alike."""
+    """Encode an int32 or int64 as the shortest zigzag varint."""
     raw = value << 1 if value >= 0 else (-value << 1) - 1
     out = bytearray()
     while raw > 0x7F:
@@ -87,7 +88,7 @@ def varint(value: int) -> bytes:
 
 
 DELTAS = tuple(varint(index) for index in range(64 << 7))
-"""The varints of one and two bytes from 0 up: the offset deltas of nearly every batch."""
+"""The varints of 0 to 8191, of one or two bytes: the offset deltas of nearly every batch."""
 
 
 def encode(
@@ -97,14 +98,17 @@ def encode(
     value: bytes | None,
     headers: Headers,
 ) -> bytes:
-    """One record of any shape, its length included. Raises TypeError for what is not bytes."""
+    """Encode a record, including its length.
+
+    Raises TypeError for a key or value that is not bytes or None, or a header key that is not str.
+    """
     parts = [b"\0", varint(timestamp_delta), varint(offset_delta)]
     parts += _nullable(key, "key")
     parts += _nullable(value, "value")
     parts.append(varint(len(headers)))
     for name, content in headers:
         if not isinstance(name, str):
-            raise TypeError(f"a header's key is str, not {type(name).__name__}")
+            raise TypeError(f"a header's key must be str, got {type(name).__name__}")
         coded = name.encode()
         parts += (varint(len(coded)), coded)
         parts += _nullable(content, "header's value")
@@ -116,12 +120,15 @@ def _nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
     if content is None:
         return (b"\x01",)
     if not isinstance(content, bytes):
-        raise TypeError(f"a record's {what} is bytes or None, not {type(content).__name__}")
+        raise TypeError(f"a record's {what} must be bytes or None, got {type(content).__name__}")
     return (varint(len(content)), content)
 
 
 def _wide(data: bytes, pos: int, first: int) -> tuple[int, int]:
-    """The varint, still zigzag, of ``first`` and the bytes from ``pos``; the position after it."""
+    """Read the rest of a varint whose first byte is ``first``.
+
+    Return its value, before zigzag decoding, and the position after it.
+    """
     raw = first & 0x7F
     for shift in range(7, 70, 7):
         byte = data[pos]
@@ -129,13 +136,14 @@ def _wide(data: bytes, pos: int, first: int) -> tuple[int, int]:
         raw |= (byte & 0x7F) << shift
         if byte < 0x80:
             return raw, pos
-    raise ValueError("a varint is longer than ten bytes")
+    raise ValueError("a varint is longer than 10 bytes")
 
 
 def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) -> Iterator[Record]:
-    """The ``count`` records that fill ``data`` from ``pos`` to its end, one at a time.
+    """Yield the ``count`` records that fill ``data`` from ``pos`` to its end.
 
-    Raises Damaged at the first malformed record; the ones before it have been yielded by then.
+    ``base_offset`` and ``base_time`` (ms) are those of the batch. Raises Damaged at the first
+    malformed record, after the records before it were yielded.
     """
     total = len(data)
     deltas = chain(DELTAS, map(varint, counter(len(DELTAS))))
@@ -151,8 +159,8 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw, pos = _wide(data, pos, raw)
             end = pos + (raw >> 1)
             if raw & 1 or end > total:
-                raise ValueError("its length is negative or passes the end of the batch")
-            raw = data[pos + 1]  # after the attributes, which have no meaning yet
+                raise ValueError("its length is negative or exceeds the rest of the batch")
+            raw = data[pos + 1]  # Skip the attributes, which are unused.
             pos += 2
             if raw > 0x7F:
                 if (high := data[pos]) < 0x80:
@@ -166,7 +174,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
             start = pos
             pos += len(delta)
             if data[start:pos] != delta:
-                raise ValueError("its offset delta is not its index")
+                raise ValueError(f"its offset delta must be {index}")
             raw = data[pos]
             pos += 1
             key: bytes | None = None
@@ -186,60 +194,67 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                 pos += raw >> 1
                 value = data[start:pos]
             elif raw != 1:
-                raise ValueError("the length of its value is negative")
+                raise ValueError("the length of its value is negative but not -1")
             headers: Headers = ()
             raw = data[pos]
             pos += 1
             if raw:
                 headers, pos = _headers(data, pos, raw, end)
             if pos != end:
-                raise ValueError("its parts do not add up to its length")
+                raise ValueError(f"its fields end at byte {pos}, but its length ends at byte {end}")
         except (IndexError, ValueError) as error:
             raise _malformed(index, count, error) from error
         yield Record(base_offset + index, timestamp, key, value, headers)
     if pos != total:
-        raise Damaged(f"{total - pos} bytes follow the last of {count} records")
+        raise Damaged(f"{total - pos} extra bytes after the last of {count} records")
 
 
 def _malformed(index: int, count: int, error: IndexError | ValueError) -> Damaged:
-    said = "the batch ends within it" if isinstance(error, IndexError) else error
+    said = "the batch ends before the record does" if isinstance(error, IndexError) else error
     return Damaged(f"record {index} of {count} is malformed: {said}")
 
 
 def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
-    """Bytes whose length begins with the byte ``raw``, or None, and the position after them."""
+    """Read bytes, or null, whose length begins with the byte ``raw``.
+
+    Return them and the position after them.
+    """
     if raw > 0x7F:
         raw, pos = _wide(data, pos, raw)
     if raw & 1:
         if raw != 1:
-            raise ValueError("the length of its key, or of a header, is negative")
+            raise ValueError("the length of its key or of a header is negative but not -1")
         return None, pos
     stop = pos + (raw >> 1)
     if stop > end:
-        raise ValueError("its key, or a header, passes its end")
+        raise ValueError("its key or a header exceeds its length")
     return data[pos:stop], stop
 
 
 def _headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
-    """The headers whose count begins with the byte ``raw``, and the position after them."""
+    """Read the headers whose count begins with the byte ``raw``.
+
+    Return them and the position after them.
+    """
     if raw > 0x7F:
         raw, pos = _wide(data, pos, raw)
-    if raw & 1 or raw > end - pos:  # a header has two bytes at least, and raw is twice the count
-        raise ValueError("it cannot hold as many headers as it says")
+    if raw & 1 or raw > end - pos:  # raw is twice the count, and a header has at least two bytes
+        raise ValueError("its header count is negative or too large for its length")
     found: list[tuple[str, bytes | None]] = []
     for _ in range(raw >> 1):
         name, pos = _bytes(data, pos + 1, data[pos], end)
         if name is None:
-            raise ValueError("a header has no key")
+            raise ValueError("the key of a header is null")
         content, pos = _bytes(data, pos + 1, data[pos], end)
         found.append((name.decode(), content))
     return tuple(found), pos
 
 
 def ends_early(data: bytes | bytearray | memoryview, pos: int, count: int) -> bool:
-    """Whether ``count`` uncompressed records end within ``data``, going by their lengths alone.
+    """Return whether ``count`` uncompressed records end within ``data``; only lengths are read.
 
-    Tells a torn batch, which must run out of bytes first, from one whose header claims too many.
+    The caller has fewer bytes than the header declares. If the batch is torn, the bytes end within
+    a record. If all records end before that, or a length is impossible, the header is wrong.
     """
     total = len(data)
     for _ in range(count):
@@ -254,8 +269,8 @@ def ends_early(data: bytes | bytearray | memoryview, pos: int, count: int) -> bo
             if byte < 0x80:
                 break
             if shift > 28:
-                return True  # no length has more than five bytes
+                return True  # A length has at most five bytes.
         if raw & 1 or raw >> 1 < RECORD_BYTES_MIN - 1:
-            return True  # nor is any that short
+            return True  # The length is negative or too small for a record.
         pos += raw >> 1
     return pos <= total

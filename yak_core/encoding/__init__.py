@@ -1,1 +1,1 @@
-"""Values as canonical JSON text."""
+"""The codec between values and canonical JSON text."""

@@ -1,22 +1,22 @@
-"""Values of the core to canonical JSON text and back; must never do I/O or know what a value means.
+"""The codec between values of yak_core and canonical JSON text.
 
-A codec is built once from a type annotation, and one rule covers every kind of it:
+:func:`codec_of` builds a codec from a type annotation. Each kind of annotation has one rule:
 
     int, str, bool, None       themselves; text is ASCII with escapes
     an IntEnum                 its member's name
     a StrEnum                  its member's value
     a Literal of texts         the text
     tuple                      a list
-    bytes                      a string, one character (U+0000 to U+00FF) a byte
+    bytes                      a string with one character (U+0000 to U+00FF) per byte
     the payload of a batch     [length, CRC-32C]: a trace keeps no record bytes
     one dataclass              {"field": value, ...} in the order of definition
     a union of dataclasses     {"TypeName": {"field": value, ...}}
 
-Equal values have equal text, and an annotation that fits no rule is refused when its codec is
-built. Reading is as strict as writing, but a field that has a default may be missing: so old files
-stay readable when a type grows. What was a payload comes back as
-:class:`~yak_core.encoding.json_scalars.Elided`, empty bytes that remember length and CRC, so that
-what was read is written back as it was.
+Equal values have equal text. An annotation without a rule is refused when its codec is built.
+Decoding is as strict as encoding, except that a field with a default may be missing. So old files
+stay readable when a class gets a new field. A payload is decoded as
+:class:`~yak_core.encoding.json_scalars.Elided`, empty bytes that keep its length and CRC, so
+encoding the decoded value yields the same text.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ from yak_core.value import Make, getter_of_fields
 Names: TypeAlias = tuple[tuple[str, str], ...]
 
 PAYLOADS: Final = ((Batch, "data"),)
-"""(type, field) of the bytes that are written as length and CRC."""
+"""(type, field) of the bytes that are encoded as length and CRC."""
 
 REMEMBERED: Final = (Batch,)
-"""Types whose values turn up several times in a trace, as the very same object."""
+"""Types whose texts are cached, because a trace contains the same object several times."""
 
 REMEMBERED_MAX: Final = 64
-"""How many of their texts are kept; the values are held meanwhile."""
+"""Maximum number of cached texts per type."""
 
 
 @cache
 def codec_of(annotation: object, names: Names = ()) -> Codec:
-    """The codec of a type annotation. TypeError for one that no rule covers.
+    """Return the codec of a type annotation. Raises TypeError if no rule covers it.
 
-    ``names`` are (field, name in the text) of the fields that have another name there.
+    ``names`` holds (field, name in the text) for fields that have another name in the text.
     """
     if isinstance(annotation, NewType):
         return codec_of(annotation.__supertype__, names)
@@ -77,9 +77,11 @@ def codec_of(annotation: object, names: Names = ()) -> Codec:
         if annotation in SCALARS:
             return SCALARS[annotation]
         if issubclass(annotation, IntEnum):
-            return choice_codec(annotation.__name__, {one.name: one for one in annotation})
+            kind = f"a member of {annotation.__name__}"
+            return choice_codec(kind, {one.name: one for one in annotation})
         if issubclass(annotation, StrEnum):
-            return choice_codec(annotation.__name__, {one.value: one for one in annotation})
+            kind = f"a member of {annotation.__name__}"
+            return choice_codec(kind, {one.value: one for one in annotation})
         if is_dataclass(annotation):
             return _dataclass(annotation, names)
     origin = get_origin(annotation)
@@ -113,7 +115,7 @@ def _tuple(items: tuple[object, ...], names: Names) -> Codec:
 
 
 def _series(codec: Codec) -> Codec:
-    """Codec of ``tuple[X, ...]``."""
+    """Return the codec of ``tuple[X, ...]``."""
     encode_item, decode_item = codec
 
     def encode(value: object) -> str:
@@ -156,16 +158,16 @@ def _union(members: tuple[object, ...], names: Names) -> Codec:
     def encode(value: object) -> str:
         known = tags.get(type(value))
         if known is None:
-            raise Misfit(f"{value!r} is none of {', '.join(map(str, decoders))}")
+            raise Misfit(f"{value!r} is not one of {', '.join(map(str, decoders))}")
         tag, encode_fields = known
         return f"{tag}{encode_fields(value)}}}"
 
     def decode(value: object) -> object:
         if type(value) is not dict or len(value) != 1:
-            raise Misfit(f"{shown(value)} is not an object with one key, a type")
+            raise Misfit(f"{shown(value)} is not an object with a type name as its only key")
         ((name, inner),) = value.items()
         if name not in decoders:
-            raise Misfit(f"there is no type {shown(name)} here")
+            raise Misfit(f"type {shown(name)} is not one of {', '.join(map(str, decoders))}")
         try:
             return decoders[name](inner)
         except Misfit as misfit:
@@ -203,7 +205,10 @@ def _dataclass(cls: type, renamed: Names) -> Codec:
 
 
 def _remembered(encode: Encode) -> Encode:
-    """``encode`` with the texts of the last values; they are held, so their ids stay their own."""
+    """Add a cache of texts by object id to ``encode``.
+
+    The cache also holds the values, so an id is not reused while its text is cached.
+    """
     texts: dict[int, tuple[object, str]] = {}
 
     def remembered(value: object) -> str:
@@ -220,7 +225,10 @@ def _remembered(encode: Encode) -> Encode:
 
 
 def _fields_encoder(cls: type, codecs: Mapping[str, Codec]) -> Encode:
-    """Writes a dataclass by one template: integers go straight into it, the rest as text first."""
+    """Return the encoder of a dataclass, which fills one format template.
+
+    The template formats integers; other fields are encoded to text before.
+    """
     integer = SCALARS[int]
     slots = [
         f"{quoted(name)}:{'{:d}' if codec is integer else '{}'}" for name, codec in codecs.items()
@@ -263,7 +271,7 @@ def _fields_decoder(
         found: dict[str, object] = {}
         for name, part in value.items():
             if name not in decoders:
-                raise Misfit(f"the field {shown(name)} is not known")
+                raise Misfit(f"unknown field {shown(name)}")
             field, decode_field = decoders[name]
             try:
                 found[field] = decode_field(part)
@@ -272,7 +280,7 @@ def _fields_decoder(
         if len(found) < len(decoders):
             for name in needed:
                 if name not in value:
-                    raise Misfit(f"the field {name!r} is missing")
+                    raise Misfit(f"field {name!r} is missing")
         return make(**found)
 
     return decode

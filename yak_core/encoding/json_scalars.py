@@ -1,6 +1,6 @@
-"""JSON text of values without parts, and back; must never do I/O or know what a value means.
+"""JSON codecs of scalars: integers, strings, booleans, bytes and enumerations.
 
-:mod:`yak_core.encoding.json_codec` has the rules and everything that is made of parts.
+:mod:`yak_core.encoding.json_codec` lists the rules and has the codecs of compound types.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Final, NamedTuple, TypeAlias
 from crc32c import crc32c
 
 quoted: Final[Callable[[str], str]] = encode_basestring_ascii
-"""A string as JSON, ASCII only."""
+"""Encode a string as JSON, in ASCII."""
 
 Encode: TypeAlias = Callable[[object], str]
 Decode: TypeAlias = Callable[[object], object]
 
 
 class Misfit(ValueError):
-    """A value or a piece of JSON does not fit its type; ``where`` is the path to it, or empty."""
+    """A value, or parsed JSON, does not fit its type; ``where`` is the path to it, or empty."""
 
     def __init__(self, reason: str, where: str = "") -> None:
         super().__init__(f"{where}: {reason}" if where else reason)
@@ -27,24 +27,24 @@ class Misfit(ValueError):
         self.where = where
 
     def inside(self, outer: str) -> Misfit:
-        """The same misfit as seen from the value that holds it."""
+        """Return the error with ``outer``, the name of the enclosing field, added to the path."""
         joint = "." if self.where and not self.where.startswith("[") else ""
         return Misfit(self.reason, f"{outer}{joint}{self.where}")
 
 
 class Codec(NamedTuple):
-    """How the values of one annotation are written and read; both raise Misfit."""
+    """The encoder and decoder for the values of one annotation; both raise Misfit."""
 
     encode: Encode
-    """Value to JSON text without spaces, ASCII only."""
+    """Value -> JSON text, in ASCII and without spaces."""
     decode: Decode
-    """What ``json.loads`` made of that text, to the value."""
+    """Result of ``json.loads`` for that text -> value."""
 
 
 class Elided(bytes):
-    """Empty bytes in the place of a payload of ``length`` bytes with the CRC-32C ``crc``.
+    """Empty bytes that replace a payload of ``length`` bytes with the CRC-32C ``crc``.
 
-    True exactly when the payload was not empty, as the payload itself would be.
+    Its truth value is that of the payload: True if the payload was not empty.
     """
 
     length: int
@@ -52,7 +52,7 @@ class Elided(bytes):
 
     @classmethod
     def of(cls, length: int, crc: int) -> Elided:
-        """The stand-in for a payload that was not kept."""
+        """Return the replacement for a payload."""
         self = cls()
         self.length = length
         self.crc = crc
@@ -63,7 +63,7 @@ class Elided(bytes):
 
 
 def _scalar(kind: type, what: str, write: Callable[[object], str]) -> Codec:
-    """The codec of a type that JSON has."""
+    """Return the codec of a JSON type; ``what`` is its name in errors."""
 
     def encode(value: object) -> str:
         if not isinstance(value, kind):
@@ -86,11 +86,11 @@ def _encode_bytes(value: object) -> str:
 
 def _decode_bytes(value: object) -> object:
     if type(value) is not str:
-        raise Misfit(f"{shown(value)} is not a string of bytes")
+        raise Misfit(f"{shown(value)} is not a string that holds bytes")
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
-        raise Misfit(f"{shown(value)} has a character that is no byte") from None
+        raise Misfit(f"{shown(value)} has a character above U+00FF") from None
 
 
 def _encode_payload(value: object) -> str:
@@ -115,30 +115,33 @@ SCALARS: Final[dict[type, Codec]] = {
     bool: _scalar(bool, "true or false", lambda value: "true" if value else "false"),
     bytes: Codec(_encode_bytes, _decode_bytes),
 }
-"""Codecs of the types that JSON has, and of bytes kept in full."""
+"""Codecs of the scalar JSON types, and of bytes that are encoded in full."""
 PAYLOAD: Final = Codec(_encode_payload, _decode_payload)
-"""Codec of bytes of which only length and CRC are kept."""
+"""Codec of bytes that are encoded as length and CRC."""
 
 
 def shown(value: object) -> str:
-    """A piece of JSON in an error message, no longer than half a line."""
+    """Return the repr of a value for an error message, shortened to 40 characters."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def choice_codec(kind: str, choices: Mapping[str, object]) -> Codec:
-    """The codec of a few values, by the text of each; ``kind`` names them all in errors."""
+    """Return the codec of a fixed set of values; ``choices`` maps the text of each to it.
+
+    ``kind`` follows "is not" in errors, such as ``a member of Outcome``.
+    """
     texts: dict[object, str] = {choice: quoted(text) for text, choice in choices.items()}
 
     def encode(value: object) -> str:
         text = texts.get(value) if isinstance(value, int | str) else None
         if text is None:
-            raise Misfit(f"{value!r} is no {kind}")
+            raise Misfit(f"{value!r} is not {kind}")
         return text
 
     def decode(value: object) -> object:
         if type(value) is not str or value not in choices:
-            raise Misfit(f"{shown(value)} is no {kind}")
+            raise Misfit(f"{shown(value)} is not {kind}")
         return choices[value]
 
     return Codec(encode, decode)

@@ -1,12 +1,16 @@
-"""White-box invariants: looks inside every broker after every step; must never steer one.
+"""White-box invariants: checks of the state of every broker after every step.
 
-The same :class:`Invariants` object watches the world by hand and the simulator. It keeps what no
-node may see: a shadow of every log as a chain of hashes, what is durable where, the one committed
-chain, who led which epoch with what. A step costs a few comparisons unless something changed, then
-time in the records that changed: only the node that stepped is compared, with one chain; all nodes
-are when the record or the committed chain moves. A violation names the invariant, the node, what
-was expected, what happened, and the rule. Sources: Kafka's TLA+ specifications (Vanlightly's of
-KIP-966, Gustafson's of KIP-320) for S1 to S15, and the INV list of this project's checkers.
+The same :class:`Invariants` object observes the manual world and the simulator. It keeps state that
+no node sees: a copy of every log as a chain of hashes, the durable end of each log, and the
+committed chain. It also keeps the leader of each epoch, with the log that it was elected with.
+
+A step without changes costs a few comparisons. Otherwise the cost grows with the number of changed
+batches: only the node that stepped is compared with the committed chain. All members of ISR and ELR
+are compared when the metadata record or the committed chain changes.
+
+A violation names the invariant, the node, what was expected, what happened, and the rule.
+Sources: Kafka's TLA+ specifications (Vanlightly's of KIP-966, Gustafson's of KIP-320) for S1 to
+S15, and the INV list of this project's checkers.
 """
 
 from yak_core.invariants.observer import Invariants

@@ -1,6 +1,6 @@
-"""Checks of what clients are told: confirmations, failures, records (R9, R10, R11).
+"""Checks of the answers that clients receive: acks, failures and records (R9, R10, R11).
 
-Must never believe a broker: the committed chain decides.
+Each answer is compared with the committed chain.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from yak_core.invariants.context import CheckContext
 from yak_core.invariants.replica import Replica
 
 Attempt = tuple[int, int, int]
-"""(producer id, producer epoch, base sequence) under which a batch was sent."""
+"""(producer id, producer epoch, base sequence) that a batch was sent with."""
 
 
 class OpenSend:
-    """A SendBatch call without an answer, and under what its batch was sent so far."""
+    """An unanswered SendBatch call, and the attempts to send its batch."""
 
     __slots__ = ("batch", "attempts")
 
@@ -38,11 +38,11 @@ class OpenSend:
 
 
 class ClientState:
-    """One client node's open calls.
+    """The unanswered SendBatch calls of one client node.
 
-    A ProduceRequest does not name its call, so ``by_content`` finds it by the bytes of the batch,
-    which a retry keeps. Calls with equal bytes are in the order in which they were made, which is
-    the order in which a producer first sends them.
+    A ProduceRequest does not name its call. ``by_content`` finds the call by the bytes of the
+    batch, which stay the same in a retry. Calls with equal bytes are in the order of the calls,
+    which is the order in which a producer first sends them.
     """
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class ClientState:
         self.by_content: dict[bytes, list[OpenSend]] = {}
 
     def begin(self, call: CallId, batch: Batch) -> None:
-        """The application asks for a send."""
+        """Record a SendBatch call of the application."""
         send = self.sends[call] = OpenSend(batch)
         same = self.by_content.get(batch.data)
         if same is None:
@@ -60,7 +60,7 @@ class ClientState:
             same.append(send)
 
     def end(self, call: CallId) -> OpenSend | None:
-        """The call is answered: forget it; returns None if it is not open."""
+        """Remove an answered call and return it; None if the call is not known."""
         send = self.sends.pop(call, None)
         if send is not None:
             same = self.by_content[send.batch.data]
@@ -70,11 +70,11 @@ class ClientState:
         return send
 
     def attempted(self, batch: Batch) -> None:
-        """The batch was sent, for the first time or again.
+        """Record that a batch was sent, for the first time or as a retry.
 
-        An attempt that is not known belongs to the first call with these bytes that was not sent
-        yet, because a producer sends in order and retries under the same sequence. If all were
-        sent, the producer has changed the sequence of one of them: each may be the one.
+        A producer sends in order and retries with the same sequence. So a new attempt belongs to
+        the first call with these bytes that was not sent yet. If all these calls were sent before,
+        the producer changed the sequence of one of them, and the attempt is added to all.
         """
         attempt = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
         same = self.by_content.get(batch.data, ())
@@ -90,7 +90,7 @@ class ClientState:
 
 
 class ClientChecks:
-    """Follows what brokers answer and what client nodes report."""
+    """Checks the answers of brokers and the results that client nodes report."""
 
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
@@ -101,7 +101,7 @@ class ClientChecks:
     # -- at a broker ----------------------------------------------------------------------------
 
     def on_answer(self, replica: Replica, node: Broker, effect: Answer) -> None:
-        """A broker answers a call."""
+        """Check a broker's answer to a call."""
         result = effect.result
         if type(result) is ProduceResponse:
             request = replica.calls.pop(effect.call, None)
@@ -115,8 +115,8 @@ class ClientChecks:
                 self.context.fail(
                     "HonestFailure",
                     replica.node_id,
-                    "an answer that leaves the outcome open, for it appended the batch",
-                    f"it answered {result.error.name} and that nothing was written",
+                    "outcome WRITTEN or UNKNOWN, because the broker appended the batch",
+                    f"the broker answered {result.error.name} with outcome NOT_WRITTEN",
                 )
         elif type(result) is FetchResponse:
             self._check_shown(replica, result.hw)
@@ -126,37 +126,40 @@ class ClientChecks:
                 self._check_latest(replica, result.offset)
 
     def on_answer_log(self, replica: Replica, node: Broker, effect: AnswerLog) -> None:
-        """A broker answers a fetch with records of its log."""
+        """Check a broker's answer to a fetch."""
         if effect.end_max > replica.hw:
             self._unread(
                 replica.node_id,
-                f"only records below the high watermark {replica.hw} to be shown",
-                f"records up to {effect.end_max} were",
+                f"only records below the high watermark {replica.hw}",
+                f"the answer may hold records up to {effect.end_max}",
             )
         self._check_shown(replica, effect.header.hw)
 
     def _check_latest(self, replica: Replica, offset: Offset) -> None:
-        """What an earlier leader showed may lie anywhere below the start of the epoch (KIP-207)."""
+        """Check that a latest offset is not below the start of the leader epoch (KIP-207).
+
+        An earlier leader may have answered with any offset below that start.
+        """
         start = self._ledger.starts.get(replica.epoch)
         if start is not None and offset < start.end:
             self._unread(
                 replica.node_id,
-                f"no latest offset below {start.end}, where epoch {replica.epoch} starts",
-                f"{offset} was shown",
+                f"a latest offset of at least {start.end}, the start of epoch {replica.epoch}",
+                f"the broker answered {offset}",
             )
 
     def _check_shown(self, replica: Replica, offset: Offset) -> None:
         if offset > self._ledger.end:
             self._unread(
                 replica.node_id,
-                f"no offset above {self._ledger.end}, the end of what is committed, to be shown",
-                f"{offset} was",
+                f"an offset of at most {self._ledger.end}, the end of the committed records",
+                f"the broker answered {offset}",
             )
 
     # -- at a client ----------------------------------------------------------------------------
 
     def after_step(self, client: NodeId, event: Event, effects: list[Effect]) -> None:
-        """A client node stepped."""
+        """Check a step of a client node."""
         state = self._clients.get(client)
         if state is None:
             state = self._clients[client] = ClientState()
@@ -195,8 +198,9 @@ class ClientChecks:
                 self.context.fail(
                     "HonestFailure",
                     client,
-                    f"a batch reported as not written ({result.error.name}) not to be committed",
-                    f"sequence {attempt[2]} of producer {attempt[0]} (epoch {attempt[1]}) is",
+                    f"no commit of a batch reported as not written ({result.error.name})",
+                    f"sequence {attempt[2]} of producer {attempt[0]} (epoch {attempt[1]}) is "
+                    "committed",
                 )
             self.commits.failed[attempt] = client
 
@@ -214,31 +218,35 @@ class ClientChecks:
             ):
                 self._unread(
                     client,
-                    "committed records only"
+                    "only committed records"
                     if committed is None
-                    else f"{committed!r}, which is committed there",
-                    f"it read {batch!r}",
+                    else f"the committed {committed!r}",
+                    f"the consumer read {batch!r}",
                 )
             if not batch.base_offset <= at < batch.end:
-                self._unread(client, f"the record at {at} to be read next", f"it read {batch!r}")
+                self._unread(client, f"the record at {at}", f"the consumer read {batch!r}")
             at = batch.end
         if result.batches and result.next_offset != at:
-            self._unread(client, f"position {at} after that", f"it is {result.next_offset}")
+            self._unread(
+                client,
+                f"position {at} after the last batch",
+                f"the position is {result.next_offset}",
+            )
 
     # -- both -----------------------------------------------------------------------------------
 
     def _check_confirmed(self, who: NodeId, batch: Batch, base: Offset) -> None:
-        """Is the confirmed batch committed, at ``base`` unless that is unknown (-1)?"""
+        """Check that an acknowledged batch is committed; ``base`` is its offset, -1 if unknown."""
         if base >= 0:
             self._check_place(who, base, batch, sealed=True)
         elif not self._ledger.is_behind(
             batch.producer_id, batch.producer_epoch, batch.base_sequence
         ):
-            expected = f"{batch!r} to be committed, as confirmed"
-            self.context.fail("ConfirmImpliesCommitted", who, expected, "it is not")
+            expected = f"a commit of the acknowledged {batch!r}"
+            self.context.fail("ConfirmImpliesCommitted", who, expected, "it is not committed")
 
     def _check_place(self, who: NodeId, base: Offset, batch: Batch, *, sealed: bool) -> None:
-        """Is the batch committed at ``base``? It has a CRC to be compared once it is sealed."""
+        """Check that the batch is committed at ``base``; CRCs are compared if it is ``sealed``."""
         committed = self._ledger.at(base)
         if (
             committed is None
@@ -248,12 +256,12 @@ class ClientChecks:
             self.context.fail(
                 "ConfirmImpliesCommitted",
                 who,
-                f"{batch!r} to be committed at {base}, as it was confirmed"
+                f"a commit of the acknowledged {batch!r} at offset {base}"
                 if sealed
-                else f"{batch.count} records to be committed at {base}, as it reported",
-                f"only what is below {self._ledger.end} is committed"
+                else f"a commit of the {batch.count} acknowledged records at offset {base}",
+                f"only the records below {self._ledger.end} are committed"
                 if committed is None
-                else f"{committed!r} is",
+                else f"{committed!r} is committed there",
             )
 
     def _unread(self, who: NodeId, expected: str, happened: str) -> None:

@@ -1,6 +1,6 @@
-"""Checks of what is committed: high watermarks, the maximal ISR, who holds what (R5, S1 to S4).
+"""Checks of commits: high watermarks, the maximal ISR, and the logs of members (R5, S1 to S4).
 
-Must never take a reported position for a held record: the shadow logs decide.
+The shadow logs decide which replica holds which record; reported positions are only compared.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from yak_core.invariants.shadow_log import ShadowLog
 
 
 class CommitChecks:
-    """Owns the growth of the committed chain."""
+    """Checks each high watermark and ISR, and extends the committed chain."""
 
     def __init__(self, context: CheckContext) -> None:
         self.context = context
         self.failed: dict[tuple[int, int, int], str] = {}
-        """(producer id, producer epoch, sequence) reported as never written, to who said so."""
+        """(producer id, producer epoch, sequence) reported as not written -> the reporting node."""
         self._ledger = context.ledger
 
     def on_hw(self, replica: Replica, node: Broker) -> None:
-        """A high watermark moved."""
+        """Check a high watermark that changed."""
         hw, old = node.log.hw, replica.hw
         log, ledger = replica.log, self._ledger
         leading = node.leading
         if hw < old and leading is not None:
-            self._unsound(replica, f"{old} or more, where it was in epoch {node.epoch}", hw)
+            self._unsound(replica, f"of at least {old}, its value in epoch {node.epoch}", hw)
         count = log.count_below(hw)
         if (log.ends[count - 1] if count else 0) != hw:
-            self._unsound(replica, f"the end of a batch of its log, which ends at {log.leo}", hw)
+            self._unsound(replica, f"at the end of a batch in a log that ends at {log.leo}", hw)
         replica.hw = hw
         committed = ledger.links
         if leading is not None and hw > old:
@@ -44,12 +44,12 @@ class CommitChecks:
                 if not complete:
                     self.check_complete()
         if count > len(committed):
-            self._unsound(replica, f"at most the true high watermark {ledger.end}", hw)
+            self._unsound(replica, f"of at most {ledger.end}, the true high watermark", hw)
         if count and log.links[count - 1] != committed[count - 1]:
             self._disagrees(replica, count)
 
     def on_isr(self, replica: Replica, node: Broker, leading: Leader) -> None:
-        """A leader's view, or what it proposes, changed."""
+        """Check a change of a leader's metadata record or of its proposed ISR."""
         partition = node.partition
         assert partition is not None
         pending = leading.pending_isr
@@ -63,9 +63,9 @@ class CommitChecks:
             self.context.fail(
                 "PendingKept",
                 replica.node_id,
-                f"the proposed ISR {replica.pending} to count until a record newer than version "
+                f"the proposed ISR {replica.pending} until a partition epoch above "
                 f"{known.partition_epoch} is observed",
-                f"{pending} is proposed now, at version {partition.partition_epoch}",
+                f"the leader proposes {pending} at partition epoch {partition.partition_epoch}",
             )
         replica.partition = partition
         replica.pending = pending
@@ -75,14 +75,14 @@ class CommitChecks:
             self.context.fail(
                 "QuorumSuperset",
                 replica.node_id,
-                f"{maximal}, the recorded and the proposed ISR, as the maximal ISR",
-                f"it is {leading.maximal_isr}",
+                f"{maximal}, the committed and the proposed ISR, as the maximal ISR",
+                f"the leader uses {leading.maximal_isr}",
             )
         replica.quorum = [self.context.replicas[member] for member in maximal]
         self.check_superset()
 
     def check_superset(self) -> None:
-        """Whom the store could elect is in the maximal ISR of the leader that it names."""
+        """Check that the leader's maximal ISR contains every replica that could be elected."""
         leader = self.context.recorded_leader()
         if leader is None or leader.partition is None:
             return
@@ -97,13 +97,13 @@ class CommitChecks:
                 self.context.fail(
                     "QuorumSuperset",
                     leader.node_id,
-                    f"{member.node_id}, who could be elected by version {version}, to be in "
-                    "its maximal ISR",
-                    f"that is {tuple(each.node_id for each in quorum)}",
+                    f"a maximal ISR with {member.node_id}, which could be elected by partition "
+                    f"epoch {version}",
+                    f"the maximal ISR is {tuple(each.node_id for each in quorum)}",
                 )
 
     def check_complete(self) -> None:
-        """Everybody in ISR or ELR holds all that is committed."""
+        """Check that every member of ISR and ELR holds every committed record."""
         ledger = self._ledger
         count = len(ledger.links)
         if not count:
@@ -121,17 +121,17 @@ class CommitChecks:
     # -- parts of on_hw -------------------------------------------------------------------------
 
     def _check_justified(self, replica: Replica, leading: Leader, count: int) -> bool:
-        """Judge a leader's new high watermark, the end of ``count`` batches.
+        """Check a leader's new high watermark, the end of ``count`` batches.
 
-        Returns True if the present logs of all in ISR and ELR were found to hold these batches.
+        Return True if the present logs of all members of ISR and ELR hold these batches.
         """
         partition = replica.partition
-        assert partition is not None, "a leader's view is known before its high watermark moves"
+        assert partition is not None, "the leader's high watermark moved before on_isr was called"
         if len(partition.isr) < partition.effective_min_isr:
             self._unjustified(
                 replica,
                 f"{partition.effective_min_isr} members in the ISR",
-                f"it is {partition.isr}",
+                f"the ISR is {partition.isr}",
             )
         hw, quorum, progress_of = replica.hw, replica.quorum, leading.progress
         link = replica.log.links[count - 1]
@@ -140,13 +140,14 @@ class CommitChecks:
             broker_epoch = member.broker_epoch
             if member is not replica:
                 progress = progress_of[member.node_id]
-                # The start that acknowledged: the leader may know of it before the record does.
+                # An ack names its broker epoch, so the leader may know of a registration before
+                # it observes the metadata record.
                 broker_epoch = progress.broker_epoch
                 if progress.match < hw:
                     self._unjustified(
                         replica,
-                        f"{member.node_id} of the maximal ISR to have shown {hw} in this epoch",
-                        f"it has shown {progress.match}",
+                        f"an ack of {hw} by {member.node_id} of the maximal ISR in this epoch",
+                        f"{member.node_id} has acknowledged {progress.match}",
                     )
             if broker_epoch != member.broker_epoch or not _has(member, count, link):
                 seen = False
@@ -161,7 +162,7 @@ class CommitChecks:
                 complete = False
                 self._check_holds(replica, member, broker_epoch, count)
             elif not member.up:
-                complete = False  # The log on its disk decides.
+                complete = False  # check_complete looks at the log on the disk of the member.
         return complete
 
     def _check_holds(
@@ -173,18 +174,18 @@ class CommitChecks:
         if not log.holds(count, replica.log.links[count - 1]):
             self._unjustified(
                 replica,
-                f"{member.node_id} to hold all records below {replica.hw}",
-                f"its log ends at {log.leo} or differs below that",
+                f"all records below {replica.hw} in the log of {member.node_id}",
+                f"the log of {member.node_id} ends at {log.leo} or differs below that",
             )
         if member.flush_each and log.durable < count:
             self._unjustified(
                 replica,
-                f"{member.node_id} to have flushed all records below {replica.hw}",
-                f"it has flushed only those below {log.durable_end}",
+                f"a flush of all records below {replica.hw} by {member.node_id}",
+                f"{member.node_id} has flushed only the records below {log.durable_end}",
             )
 
     def _commit(self, replica: Replica, count: int) -> None:
-        """Records up to the leader's new high watermark are committed."""
+        """Extend the committed chain to ``count`` batches of the leader's log."""
         log, ledger = replica.log, self._ledger
         known = len(ledger.links)
         if known and log.links[known - 1] != ledger.links[known - 1]:
@@ -202,7 +203,7 @@ class CommitChecks:
             self.context.fail(
                 "NoDuplicate",
                 replica.node_id,
-                f"sequence {sequence} of producer {producer} (epoch {epoch}) to be committed once",
+                f"one commit of sequence {sequence} of producer {producer} (epoch {epoch})",
                 f"{batch!r} commits it again",
             )
         expected = ledger.next_sequence(producer, epoch)
@@ -210,15 +211,15 @@ class CommitChecks:
             self.context.fail(
                 "ProducerOrder",
                 replica.node_id,
-                f"sequence {expected} of producer {producer} (epoch {epoch}) to be committed next",
+                f"sequence {expected} of producer {producer} (epoch {epoch}) as the next commit",
                 f"{batch!r} was committed",
             )
         if epoch < ledger.producer_epochs.get(producer, -1):
             self.context.fail(
                 "ProducerOrder",
                 replica.node_id,
-                f"producer {producer} to be in epoch {ledger.producer_epochs[producer]}",
-                f"{batch!r} of an older one was committed",
+                f"epoch {ledger.producer_epochs[producer]} or a higher one of producer {producer}",
+                f"{batch!r} was committed",
             )
         if self.failed:
             said = self.failed.get((producer, epoch, sequence))
@@ -226,16 +227,16 @@ class CommitChecks:
                 self.context.fail(
                     "HonestFailure",
                     replica.node_id,
-                    f"sequence {sequence} of producer {producer} never to be committed, because "
-                    f"{said} said that it was not written",
+                    f"no commit of sequence {sequence} of producer {producer}, which {said} "
+                    "reported as not written",
                     f"{batch!r} was committed",
                 )
 
     def _log_that_counts(self, member: Replica, broker_epoch: BrokerEpoch) -> ShadowLog | None:
-        """The log by which a member of ISR or ELR is judged, None while nobody can tell.
+        """Return the log that a member of ISR or ELR must be checked by; None if none is known.
 
-        A registered start is judged by its log. A start that has ended, or has not registered yet,
-        is judged by what it flushed where acks mean flushed; elsewhere its registration decides.
+        A running broker is checked by its log, once it has registered. Otherwise, with flush=batch,
+        it is checked by the log on its disk; with flush=os its next registration decides.
         """
         if member.up and member.broker_epoch == broker_epoch:
             return member.log
@@ -246,9 +247,7 @@ class CommitChecks:
     # -- sentences ------------------------------------------------------------------------------
 
     def _unsound(self, replica: Replica, expected: str, hw: int) -> None:
-        self.context.fail(
-            "HwSound", replica.node_id, f"a high watermark of {expected}", f"it is {hw}"
-        )
+        self.context.fail("HwSound", replica.node_id, f"a high watermark {expected}", f"it is {hw}")
 
     def _unjustified(self, replica: Replica, expected: str, happened: str) -> None:
         self.context.fail(
@@ -264,8 +263,8 @@ class CommitChecks:
         self.context.fail(
             "CommittedAgreement",
             replica.node_id,
-            f"{ledger.batches[at]!r}, as committed, below its high watermark {replica.hw}",
-            f"it holds {replica.log.batches[at]!r}",
+            f"the committed {ledger.batches[at]!r} below the high watermark {replica.hw}",
+            f"the replica holds {replica.log.batches[at]!r}",
         )
 
     def _incomplete(self, member: Replica, log: ShadowLog) -> None:
@@ -276,14 +275,14 @@ class CommitChecks:
         self.context.fail(
             "LeaderCompleteness" if leads else "CandidateCompleteness",
             member.node_id,
-            f"{'the leader' if leads else 'a member of ISR or ELR'} to hold every record below "
-            f"{end}, which is committed",
-            f"its log agrees up to {at} and ends at {log.leo}",
+            f"all committed records, which end at {end}, in the log of "
+            f"{'the leader' if leads else 'a member of ISR or ELR'}",
+            f"the log agrees with them up to {at} and ends at {log.leo}",
         )
 
 
 def _has(member: Replica, count: int, link: int) -> bool:
-    """Does its present log hold this prefix, flushed where acks mean flushed?"""
+    """Return whether the member's log holds this prefix, flushed if flush=batch."""
     log = member.log
     links = log.links
     return (

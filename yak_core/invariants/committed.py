@@ -1,8 +1,8 @@
-"""What all replicas together have made true: committed records, epochs; must never judge.
+"""The committed chain and the history of leader epochs, as the checkers know them.
 
-It is ghost state: no node sees it. The committed chain only grows: whatever a leader's high
-watermark ever covered is committed (INV T and C). An epoch's entries are written by its leader
-alone, so the batch at a given (epoch, index) is one and the same for ever.
+This is ghost state: no node sees it. The committed chain only grows: every record that was ever
+below the high watermark of a leader is committed (INV T and C). Only the leader of an epoch appends
+batches of that epoch, so the batch at a given (epoch, index) never changes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from yak_core.value import value
 
 @value
 class EpochStart:
-    """How an epoch began: its leader's start, and the log that it was elected with."""
+    """The start of a leader epoch: its leader, and the log that the leader was elected with.
+
+    ``node_start`` is the start number of the leader. ``count``, ``end`` and ``link`` are the
+    number of batches, the end offset and the last link of the log.
+    """
 
     node: NodeId
     node_start: int
@@ -29,12 +33,12 @@ class EpochStart:
     run_firsts: tuple[int, ...]
 
     def epoch_at(self, index: int) -> Epoch:
-        """Epoch of the leader's batch at ``index``, which is below ``count``."""
+        """Return the epoch of the leader's batch at ``index``, which is below ``count``."""
         return self.run_epochs[bisect_right(self.run_firsts, index) - 1]
 
 
 class Run:
-    """The links of one epoch's batches, from the log index ``first`` on."""
+    """The links of the batches of one epoch; the first one has the log index ``first``."""
 
     def __init__(self, first: int) -> None:
         self.first = first
@@ -42,15 +46,22 @@ class Run:
 
 
 class Ledger:
-    """Committed batches, and who led which epoch with what."""
+    """The committed batches, and the start of each leader epoch."""
 
     def __init__(self) -> None:
+        #: The committed batches.
         self.batches: list[Batch] = []
+        #: End offset of each committed batch.
         self.ends: list[Offset] = []
+        #: Link after each committed batch.
         self.links: list[int] = []
+        #: Next sequence by producer id and producer epoch.
         self.sequences: dict[tuple[int, int], int] = {}
+        #: Highest committed producer epoch by producer id.
         self.producer_epochs: dict[int, int] = {}
+        #: The start of each leader epoch.
         self.starts: dict[Epoch, EpochStart] = {}
+        #: The batches that the leader of each epoch appended in it.
         self.runs: dict[Epoch, Run] = {}
 
     @property
@@ -61,7 +72,7 @@ class Ledger:
     def begin_epoch(
         self, epoch: Epoch, node: NodeId, node_start: int, log: ShadowLog
     ) -> EpochStart:
-        """A leader acts in ``epoch`` for the first time; or how it began, if that is known."""
+        """Record the start of ``epoch``, unless it is known, and return it."""
         start = self.starts.get(epoch)
         if start is None:
             start = EpochStart(
@@ -78,9 +89,10 @@ class Ledger:
         return start
 
     def admits(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:
-        """May a log have ``link`` at ``index``, in a batch of ``epoch``?
+        """Return whether a log may hold the batch of ``epoch`` with ``link`` at ``index``.
 
-        Yes if the epoch's leader has put it there, or does so now (``may_write``).
+        It may if the leader of the epoch appended this batch there. With ``may_write`` the caller
+        is that leader, and a batch at the end of the epoch is recorded.
         """
         run = self.runs.get(epoch)
         if run is None:
@@ -95,7 +107,7 @@ class Ledger:
         return False
 
     def leader_has(self, epoch: Epoch, index: int, batch_epoch: Epoch) -> bool:
-        """Does the log of the leader of ``epoch`` hold a batch of ``batch_epoch`` at ``index``?"""
+        """Return whether the leader of ``epoch`` holds a batch of ``batch_epoch`` at ``index``."""
         start = self.starts.get(epoch)
         if start is None:
             return False
@@ -104,11 +116,11 @@ class Ledger:
         return batch_epoch == epoch
 
     def next_sequence(self, producer_id: int, producer_epoch: int) -> int:
-        """The sequence that is to be committed next in this producer epoch."""
+        """Return the sequence that must be committed next in this producer epoch."""
         return self.sequences.get((producer_id, producer_epoch), 0)
 
     def is_next(self, batch: Batch) -> bool:
-        """Is this what its producer is expected to have committed next?"""
+        """Return whether the batch is the next one to be committed for its producer."""
         producer, epoch = batch.producer_id, batch.producer_epoch
         return (
             self.sequences.get((producer, epoch), 0) == batch.base_sequence
@@ -116,13 +128,13 @@ class Ledger:
         )
 
     def is_behind(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
-        """Was the record with this sequence committed before?"""
+        """Return whether the record with this sequence is already committed."""
         expected = self.next_sequence(producer_id, producer_epoch)
         behind = (expected - sequence) % SEQUENCE_MODULUS
         return 0 < behind < SEQUENCE_MODULUS // 2
 
     def commit(self, batch: Batch, link: int) -> None:
-        """The batch is committed, at the end of what was committed before."""
+        """Append the batch to the committed chain."""
         self.batches.append(batch)
         self.ends.append(batch.base_offset + batch.count)
         self.links.append(link)
@@ -134,6 +146,6 @@ class Ledger:
             self.producer_epochs[producer] = batch.producer_epoch
 
     def at(self, offset: Offset) -> Batch | None:
-        """The committed batch that holds ``offset``; None when it is not committed."""
+        """Return the committed batch that holds ``offset``; None if it is not committed."""
         index = bisect_right(self.ends, offset)
         return self.batches[index] if offset >= 0 and index < len(self.batches) else None

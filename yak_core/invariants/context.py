@@ -1,4 +1,4 @@
-"""What the checkers share: replicas, ledger, record, and where we are; must never judge."""
+"""The state that the checkers share: replicas, ledger, metadata record and current host."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ STORE: NodeId = "store"
 
 
 class CheckContext:
-    """``state`` is the newest one that the store accepted, ``members`` its ISR and ELR with their
-    registered incarnations, ``host`` whoever steps."""
+    """The state that all checkers of one cluster share."""
 
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.replicas = {node_id: Replica(node_id) for node_id in brokers}
         self.ledger = Ledger()
+        #: The newest metadata record that the store accepted.
         self.state: PartitionState | None = None
+        #: Members of its ISR and ELR with their registered broker epochs.
         self.members: tuple[tuple[Replica, BrokerEpoch], ...] = ()
+        #: The host of the node that steps, or stepped last.
         self.host: Host | None = None
 
     def recorded_leader(self) -> Replica | None:
-        """The replica that the record names as the leader, if it acts as such."""
+        """Return the leader that the metadata record names; None if it does not act as leader."""
         state = self.state
         if state is None or state.leader is None:
             return None
@@ -41,6 +43,6 @@ class CheckContext:
         return None
 
     def fail(self, invariant: str, node: NodeId, expected: str, happened: str) -> NoReturn:
-        """Raise InvariantViolated."""
+        """Raise InvariantViolated; ``expected`` is a noun phrase, ``happened`` a clause."""
         event = -1 if self.host is None else self.host.step_number
         raise InvariantViolated(invariant, event, node, expected, happened)

@@ -1,6 +1,6 @@
-"""Checks of one replica's own log: what it appends, cuts, flushes and claims (R2, R3, R4).
+"""Checks of one replica's log: appends, truncations, flushes and acks (R2, R3, R4).
 
-Must never compare two whole logs: by LogMatching one batch stands for everything below it.
+By LogMatching, equal batches mean equal prefixes, so two whole logs are never compared.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from yak_core.log.producers import ProducerEntry
 
 
 class LogChecks:
-    """Follows the disk orders of all replicas."""
+    """Checks the disk effects, acks and positions of all replicas."""
 
     def __init__(self, context: CheckContext) -> None:
         self.context = context
         self._ledger = context.ledger
 
     def on_append(self, replica: Replica, node: Broker, effect: AppendLog) -> None:
-        """Batches join the log, and the newest one of each producer is in the table."""
+        """Check an append, and that the producer table holds the newest batch of each producer."""
         log, admits = replica.log, self._ledger.admits
         ends, epochs = log.ends, log.run_epochs
         leading = node.leading
@@ -37,10 +37,10 @@ class LogChecks:
         newest: dict[int, Batch] = {}
         for batch in effect.batches:
             if batch.base_offset != (ends[-1] if index else 0):
-                self._misplaced(replica, f"an append at the log's end {log.leo}", batch)
+                self._misplaced(replica, f"an append at the log end {log.leo}", batch)
             epoch = batch.epoch
             if epochs and epoch < epochs[-1]:
-                self._misplaced(replica, f"no epoch below {epochs[-1]} at the log's end", batch)
+                self._misplaced(replica, f"an append of epoch {epochs[-1]} or higher", batch)
             link = log.append(batch)
             if not admits(epoch, index, link, epoch == led):
                 self._mismatch(replica, batch)
@@ -61,12 +61,12 @@ class LogChecks:
         if leading is not None and node.log.pending_bytes > replica.config.append_bytes_max:
             self._overflow(
                 replica,
-                f"{replica.config.append_bytes_max} bytes of unfinished appends",
-                f"{node.log.pending_bytes} bytes were unfinished",
+                f"{replica.config.append_bytes_max} bytes in pending appends",
+                f"{node.log.pending_bytes} bytes are pending",
             )
 
     def on_truncate(self, replica: Replica, node: Broker, effect: TruncateLog) -> None:
-        """Every batch that ends above ``end`` goes."""
+        """Check a truncation, which removes every batch that ends above ``end``."""
         log = replica.log
         keep = log.count_below(effect.end)
         if keep == len(log.links):
@@ -75,8 +75,9 @@ class LogChecks:
             self.context.fail(
                 "LeaderAppendOnly",
                 replica.node_id,
-                f"the leader of epoch {node.epoch} to keep its log up to {log.leo}",
-                f"it cut it at {effect.end}",
+                f"no truncation of the log, which ends at {log.leo}, by the leader of epoch "
+                f"{node.epoch}",
+                f"the leader truncated it at {effect.end}",
             )
         committed = self._ledger.links
         if keep < len(committed) and log.links[keep] == committed[keep]:
@@ -87,11 +88,11 @@ class LogChecks:
         replica.refold = True
 
     def on_flush(self, replica: Replica, node: Broker, effect: FlushLog) -> None:
-        """When this completes, all that is in the log now is durable."""
+        """Record a flush; once it completes, all batches that the log holds now are durable."""
         replica.log.flushes[effect.op] = len(replica.log.links)
 
     def on_disk_done(self, replica: Replica, node: Broker, event: DiskDone) -> None:
-        """A disk order ended; after a flush, what was in the log at its order is durable."""
+        """Update the durable end after a disk effect completed, and check the broker's value."""
         log, op = replica.log, event.op
         if op in log.flushes:
             durable = log.flushed(op)
@@ -99,8 +100,8 @@ class LogChecks:
             if claimed > (log.ends[durable - 1] if durable else 0):
                 self._misshapen(
                     replica,
-                    f"{log.durable_end} to be the end of what is flushed",
-                    f"it believes in {claimed}",
+                    f"durable end {log.durable_end}",
+                    f"the broker has {claimed}",
                 )
         elif type(event.result) is NoSpace:
             replica.starved = True
@@ -109,7 +110,7 @@ class LogChecks:
             log.appends.pop(op, None)
 
     def on_send(self, replica: Replica, node: Broker, effect: Send) -> None:
-        """A message goes out; in an ack a follower claims to hold the leader's log so far."""
+        """Check an ack: the follower's log below ``match`` must equal the leader's log."""
         ack = effect.message
         if type(ack) is not ReplicateAck:
             return
@@ -120,13 +121,15 @@ class LogChecks:
         else:
             count = log.count_below(match)
             if (ends[count - 1] if count else 0) != match:
-                self._lies(replica, ack, f"its log ends at {log.leo}")
+                self._lies(
+                    replica, ack, f"no batch of the log, which ends at {log.leo}, ends there"
+                )
         if count:
             epoch = log.batches[count - 1].epoch
             if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
-                self._lies(replica, ack, f"its record below {match} is of epoch {epoch}")
+                self._lies(replica, ack, f"its batch below {match} has epoch {epoch}")
             if count > log.durable and replica.flush_each:
-                self._lies(replica, ack, f"only what is below {log.durable_end} is flushed")
+                self._lies(replica, ack, f"only the records below {log.durable_end} are flushed")
             if count > replica.acked:
                 replica.acked = count
         key = (ack.broker_epoch, ack.epoch)
@@ -136,7 +139,10 @@ class LogChecks:
             acked_ends[key] = match
 
     def check_evidence(self, replica: Replica, leading: Leader, peer: NodeId) -> None:
-        """Does the leader count the follower for more than it said in this epoch and start?"""
+        """Check that the leader counts no more than the follower acknowledged to it.
+
+        Acks count by leader epoch and by the broker epoch of the follower.
+        """
         progress = leading.progress.get(peer)
         if progress is None or progress.match <= 0:
             return
@@ -146,29 +152,33 @@ class LogChecks:
             self.context.fail(
                 "ProgressIsEvidence",
                 replica.node_id,
-                f"at most {claimed} to be counted for incarnation {progress.broker_epoch} of "
-                f"{peer}, as it acknowledged in epoch {leading.epoch}",
-                f"{progress.match} is counted",
+                f"a match of at most {claimed} for broker epoch {progress.broker_epoch} of {peer}, "
+                f"its highest ack in epoch {leading.epoch}",
+                f"the leader has {progress.match}",
             )
 
     def on_send_log(self, replica: Replica, node: Broker, effect: SendLog) -> None:
-        """Another message with batches goes out: the window holds it."""
+        """Check that the messages in flight to the follower fit into the window."""
         leading = node.leading
         progress = None if leading is None else leading.progress.get(effect.peer)
         if progress is None:
             return
         waiting, limit = len(progress.inflight), replica.config.window_messages
         if waiting > limit:
-            self._overflow(replica, f"{limit} messages on their way", f"{waiting} were")
+            self._overflow(
+                replica,
+                f"{limit} messages in flight to {effect.peer}",
+                f"{waiting} are in flight",
+            )
 
     def check_moved(self, replica: Replica, node: Broker) -> None:
-        """The log moved: does the broker's own picture of it agree?"""
+        """Compare the broker's state of its log with the shadow log, after the log changed."""
         replica.moved = False
         log, live = replica.log, node.log
         ends = log.ends
         leo = ends[-1] if ends else 0
         if live.leo != leo:
-            self._misshapen(replica, f"log end {leo}", f"it believes in {live.leo}")
+            self._misshapen(replica, f"log end {leo}", f"the broker has {live.leo}")
         if not live.durable_end <= live.appended_end <= leo:
             self._misshapen(
                 replica,
@@ -179,7 +189,7 @@ class LogChecks:
             self.context.fail(
                 "HwSound",
                 replica.node_id,
-                f"no high watermark above the log's end {leo}",
+                f"a high watermark of at most {leo}, the log end",
                 f"it is {live.hw}",
             )
         if replica.refold:
@@ -193,12 +203,12 @@ class LogChecks:
     # -- the folds ------------------------------------------------------------------------------
 
     def _check_epochs(self, replica: Replica, node: Broker) -> None:
-        """The whole index; an append that opens no epoch needs only its last entry."""
+        """Compare the whole epoch index with the shadow log."""
         log, index = replica.log, node.log.epochs
         starts = [log.batches[at].base_offset for at in log.run_firsts]
         count = len(starts)
         extra = len(index.epochs) - count
-        # A leader notes its epoch before it writes (R2), so one entry may have no records yet.
+        # A leader adds its epoch before its first append (R2), so the last entry may be empty.
         sound = extra == 0 or (extra == 1 and index.starts[-1] == log.leo)
         if node.leading is not None and (not index.epochs or index.epochs[-1] != node.epoch):
             sound = False
@@ -206,14 +216,15 @@ class LogChecks:
             self.context.fail(
                 "EpochIndexIsFold",
                 replica.node_id,
-                f"the epochs {list(zip(log.run_epochs, starts, strict=True))} of a log that "
-                f"ends at {log.leo}{'' if node.leading is None else ', and the own one'}",
+                f"an epoch index with {list(zip(log.run_epochs, starts, strict=True))}"
+                f"{'' if node.leading is None else ' and the own epoch'} for a log that ends at "
+                f"{log.leo}",
                 f"the index holds {list(index.entries())}",
             )
 
     def _check_producers(self, replica: Replica, node: Broker) -> None:
         expected = replica.log.producers()
-        # Of more producers some have been forgotten, and may have come back since.
+        # Beyond producers_max the broker forgets producers, which may come back later.
         if len(expected) <= replica.config.producers_max:
             self._compare(replica, node, expected, [*expected, *node.log.producers.entries])
 
@@ -230,8 +241,8 @@ class LogChecks:
                 self.context.fail(
                     "ProducerTableIsFold",
                     replica.node_id,
-                    f"{expected.get(producer)} for producer {producer}, as its log says",
-                    f"the table holds {entry}",
+                    f"{expected.get(producer)}, which the log gives for producer {producer}",
+                    f"the producer table holds {entry}",
                 )
 
     # -- sentences ------------------------------------------------------------------------------
@@ -245,18 +256,19 @@ class LogChecks:
                 self.context.fail(
                     "NoCutBelowCommitted",
                     replica.node_id,
-                    f"a member of ISR or ELR to keep what is committed below {self._ledger.end}",
-                    f"it cut its log at {end}",
+                    f"no truncation below {self._ledger.end}, where the committed records end, by "
+                    "a member of ISR or ELR",
+                    f"the replica truncated its log at {end}",
                 )
 
     def _mismatch(self, replica: Replica, batch: Batch) -> None:
         start = self._ledger.starts.get(batch.epoch)
-        leader: NodeId | str = "nobody" if start is None else start.node
+        leader: NodeId | str = "no node" if start is None else start.node
         self.context.fail(
             "LogMatching",
             replica.node_id,
-            f"offset {batch.base_offset} of epoch {batch.epoch} to be what {leader}, its leader, "
-            "has written there, with the same records below",
+            f"the batch that {leader}, the leader of epoch {batch.epoch}, appended at offset "
+            f"{batch.base_offset}, with the same records below",
             f"{batch!r} was appended",
         )
 
@@ -264,7 +276,8 @@ class LogChecks:
         self.context.fail(
             "AckIsVerified",
             replica.node_id,
-            f"the log below {ack.match} to be that of epoch {ack.epoch}'s leader, as it said",
+            f"a log that equals the log of the leader of epoch {ack.epoch} below the acknowledged "
+            f"offset {ack.match}",
             happened,
         )
 

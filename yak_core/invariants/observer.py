@@ -1,4 +1,4 @@
-"""The door of the invariants: who has to judge this step; must never look at a step twice."""
+"""The entry point of the invariants: dispatches each step to its checkers."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ from yak_core.metadata.partition_state import PartitionState
 from yak_core.model.disk import DiskImage
 
 LATEST: Final = -1
-"""Kafka's ListOffsets: where the next record will be."""
+"""Kafka's timestamp for the latest offset in ListOffsets."""
 
 CHECK_EVERY: Final = 48
-"""A broker's own assertions cost a third of a step: one step in so many keeps them cheap."""
+"""A broker's assertions run after every 48th step, because they cost a third of a step."""
 
 
 class Invariants:
-    """Watches one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
+    """Checks one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
 
-    The world calls :meth:`on_state` for each record that the store accepts, before anybody is
-    told of it, and :meth:`on_crash` when a broker's memory is gone. Raises InvariantViolated from
-    any of the three.
+    The world calls :meth:`on_state` for each metadata record that the store accepts, before it
+    delivers the reply, and :meth:`on_crash` after a broker crashed. The hosts call
+    :meth:`after_step`. All three raise InvariantViolated.
     """
 
     def __init__(self, brokers: tuple[NodeId, ...], check_every: int = CHECK_EVERY) -> None:
-        # A broker asserts its own fields after one of so many steps that order something; a slip
-        # stays to be seen.
+        # A broker with inconsistent fields stays inconsistent, so it is enough to run its
+        # assertions after every ``check_every``-th step.
         self._due = cycle((*(False,) * (check_every - 1), True))
         self.context = CheckContext(brokers)
         self._may_halt: dict[NodeId, None] = {}
@@ -81,15 +81,15 @@ class Invariants:
 
     @property
     def committed_end(self) -> Offset:
-        """The true high watermark: end of what any leader ever showed to be committed."""
+        """The true high watermark: the end of the records that any leader has committed."""
         return self.context.ledger.end
 
     def on_state(self, state: PartitionState) -> None:
-        """The store accepted ``state``."""
+        """Check the metadata record ``state``, which the store accepted."""
         self._states.on_state(state)
 
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
-        """The broker is down; ``image`` is what its disk kept, as the next start will find it."""
+        """Check the disk of a crashed broker; ``image`` is what its next start will recover."""
         replica = self._replicas[node_id]
         replica.up = False
         replica.damaged = replica.damaged or not image.intact
@@ -99,20 +99,21 @@ class Invariants:
         self._commits.check_complete()
 
     def allow_halt(self, node_id: NodeId) -> None:
-        """The broker may halt: its world has a fault after which the protocol asks for that."""
+        """Allow the broker to halt, because a fault of its world requires that."""
         self._may_halt[node_id] = None
 
     def on_damage(self, node_id: NodeId) -> None:
-        """The broker, which is down, lost flushed records or got an old copy of its disk.
+        """Record that a broker that is down lost flushed records or has an old copy of its disk.
 
-        Nothing is expected of its disk any more, but that it registers as unclean.
+        Its disk is not checked until it has registered again, and that registration must be
+        unclean.
         """
         replica = self._replicas[node_id]
         assert not replica.up, "a disk is damaged while its broker is down"
         replica.damaged = True
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
-        """A node stepped: judge what it did and what it is like now."""
+        """Check the effects of a step and the state of the node after it."""
         replica = self._replicas.get(host.node_id)
         self.context.host = host
         if replica is None:
@@ -123,7 +124,7 @@ class Invariants:
         if kind is DiskDone:
             self._logs.on_disk_done(replica, node, event)  # type: ignore[arg-type]
             if not effects:
-                return  # What this moved is judged before anybody can be told of it.
+                return  # A later step checks the new ends, before any message depends on them.
         if next(self._due):
             node.check()
         stale = False
@@ -148,8 +149,8 @@ class Invariants:
                 check = checks.get(type(effect))
                 if check is not None:
                     check(replica, node, effect)  # type: ignore[operator]
-        # A node that died within the step knows of orders that were never given; its word to others
-        # was, so what it led and committed still counts.
+        # A node that crashed within the step has issued effects that were not carried out, so its
+        # log is not compared. As a leader it may have sent its high watermark, so that is checked.
         if replica.moved and host.alive:
             self._logs.check_moved(replica, node)
         if stale:
@@ -167,7 +168,7 @@ class Invariants:
     # -- events ---------------------------------------------------------------------------------
 
     def _on_turn(self, replica: Replica, node: Broker) -> None:
-        """The record, the role, the epoch, the incarnation or the proposed ISR changed."""
+        """Check a change of metadata record, role, leader epoch, broker epoch or proposed ISR."""
         leading = node.leading
         if node.partition is not replica.seen:
             self._states.on_partition(replica, node)
@@ -201,7 +202,8 @@ class Invariants:
     def _on_started(self, replica: Replica, host: Host, event: Started) -> None:
         recovered = event.recovered
         headers = recovered.headers
-        # A real world names only the tail: what lies below it is known from the last start.
+        # A real broker recovers only the headers of the tail; the shadow of the last start has the
+        # batches below it.
         first = headers[0].base_offset if headers else recovered.leo
         log = log_of(replica.log.batches[: replica.log.count_below(first)])
         log.extend(headers)
@@ -214,7 +216,7 @@ class Invariants:
         replica.begin(host.start, event.config, log)
 
     def _check_durable(self, replica: Replica) -> None:
-        """What was flushed is still there (``disk`` is what was found)."""
+        """Check that all flushed batches are in ``replica.disk``, the log found on the disk."""
         log, found = replica.log, replica.disk
         assert found is not None
         if not found.holds(log.durable, log.link_at(log.durable)):
@@ -228,7 +230,7 @@ class Invariants:
     def _check_unmoved(
         self, replica: Replica, node: Broker, event: Event, effects: list[Effect]
     ) -> None:
-        """A message of an older epoch must not have moved anything."""
+        """Check that a message of an older epoch changed neither log nor high watermark."""
         assert isinstance(event, Received)
         touched = node.hw != replica.hw or any(
             type(effect) in (AppendLog, TruncateLog) for effect in effects
@@ -243,7 +245,10 @@ class Invariants:
             )
 
     def _check_waiting(self, replica: Replica) -> None:
-        """Unanswered produce requests are bounded (those of this step are still among them)."""
+        """Check the number of unanswered produce requests.
+
+        ``calls`` still holds the requests that this step answers, which are in ``_late``.
+        """
         replica.asking = None
         if len(replica.calls) > replica.config.waiting_max + len(self._late):
             self.context.fail(
@@ -256,7 +261,10 @@ class Invariants:
     # -- effects --------------------------------------------------------------------------------
 
     def _put_off(self, replica: Replica, node: Broker, effect: Effect) -> None:
-        """Answers are judged by what is committed after the whole step."""
+        """Defer the check of an effect until the whole step is applied.
+
+        An answer is compared with the records that are committed after the step.
+        """
         self._late.append(effect)
 
     def _on_late(self, replica: Replica, node: Broker) -> None:

@@ -1,4 +1,4 @@
-"""What the checkers remember of one broker, through all its starts; must never judge."""
+"""The state that the checkers keep about one broker, across all its starts."""
 
 from __future__ import annotations
 
@@ -11,37 +11,34 @@ from yak_core.metadata.partition_state import PartitionState
 
 
 class Replica:
-    """One broker as the checkers know it.
-
-    ``log`` is the shadow of the present start; ``ended_logs`` are the logs with which earlier
-    registered starts ended; ``disk`` is what a crash left, until the next start. ``acked`` is how
-    many batches this start has claimed to hold, in acks and by its own high watermark, and
-    ``acked_ends`` the highest ack by (incarnation, epoch). ``tainted``: the last restart lost
-    something claimed; ``damaged``: the disk lost what was flushed, and this start has not
-    registered yet. ``turn`` is what a change of role shows in, ``seen`` the record that it acts
-    on, ``partition`` the one by which it leads, with ``quorum`` as its maximal ISR. ``calls`` are
-    the unanswered produce requests, ``written`` those of them whose batch was appended, ``asking``
-    the one that this step takes in. ``moved`` and ``refold``: the log is to be compared, the folds
-    from the first batch on. ``starved``: the disk was full.
-    """
+    """One broker as the checkers know it."""
 
     config: BrokerConfig
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
+        #: Whether the broker has flush=batch, so an ack means flushed.
         self.flush_each = True
+        #: Highest leader epoch of the broker after a registration.
         self.registered_epoch: Epoch = Epoch(0)
+        #: Final shadow logs of earlier registered starts.
         self.ended_logs: dict[BrokerEpoch, ShadowLog] = {}
+        #: The log that a crash left on the disk; None while the broker runs.
         self.disk: ShadowLog | None = None
+        #: The disk lost flushed batches, and the broker has not registered since.
         self.damaged = False
+        #: Number of batches that the broker acknowledged, or committed as the leader.
         self.acked = 0
+        #: Highest acknowledged end by broker epoch and leader epoch.
         self.acked_ends: dict[tuple[BrokerEpoch, Epoch], Offset] = {}
+        #: The last restart lost acknowledged batches.
         self.tainted = False
+        #: Whether the broker is running.
         self.up = False
         self._begin(0, ShadowLog())
 
     def begin(self, start: int, config: BrokerConfig, log: ShadowLog) -> None:
-        """A new incarnation starts with what the disk held."""
+        """Begin start number ``start`` of the broker, with the log found on its disk."""
         if self.broker_epoch != NO_BROKER_EPOCH:
             self.ended_logs[self.broker_epoch] = self.log
         claimed = self.log.link_at(self.acked)
@@ -55,27 +52,45 @@ class Replica:
         self._begin(start, log)
 
     def _begin(self, start: int, log: ShadowLog) -> None:
+        #: Number of the present start, from 1.
         self.start = start
+        #: Broker epoch of the present start; NO_BROKER_EPOCH before its registration.
         self.broker_epoch: BrokerEpoch = NO_BROKER_EPOCH
+        #: Leader epoch of the broker.
         self.epoch: Epoch = Epoch(0)
+        #: The Leader object of the broker; None unless it leads.
         self.leading: Leader | None = None
+        #: High watermark of the broker.
         self.hw: Offset = 0
+        #: Fields of the broker that change with its role or metadata record.
         self.turn: tuple[object, ...] = ()
+        #: The metadata record that the broker acts on.
         self.seen: PartitionState | None = None
+        #: The metadata record that the broker leads by.
         self.partition: PartitionState | None = None
+        #: The proposed ISR of the leader.
         self.pending: tuple[NodeId, ...] | None = None
+        #: The maximal ISR of the leader.
         self.quorum: list[Replica] = []
+        #: Shadow log of the present start.
         self.log = log
+        #: Unanswered produce requests.
         self.calls: dict[CallId, ProduceRequest] = {}
+        #: The unanswered produce requests whose batch was appended.
         self.written: dict[CallId, bool] = {}
+        #: The produce request of the present step.
         self.asking: CallId | None = None
+        #: The last request for the latest offset.
         self.asked_latest: CallId | None = None
+        #: The log has changed and must be compared.
         self.moved = True
+        #: The epoch index and the producer table must be computed from the whole log.
         self.refold = True
+        #: An append failed because the disk was full.
         self.starved = False
 
     def log_of_epoch(self, broker_epoch: BrokerEpoch) -> ShadowLog | None:
-        """The log of a registered start: the present one's, or the one that it ended with."""
+        """Return the log of the start registered as ``broker_epoch``; None if it is not known."""
         if broker_epoch == self.broker_epoch:
             return self.log
         return self.ended_logs.get(broker_epoch)

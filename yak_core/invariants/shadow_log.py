@@ -1,9 +1,9 @@
-"""The checkers' own copy of each replica's log, as a chain of hashes; must never judge.
+"""The checkers' copy of each replica's log, as a chain of hashes.
 
-A link of the chain is a hash of the link before it and of (epoch, crc, size, count) of a batch, so
-two logs with equal links at index ``k`` hold the same first ``k`` batches: comparing prefixes of
-any length is one comparison. Links are 64 bits wide and made by Python's tuple hash, which for
-integers does not depend on the hash seed.
+A link of the chain is a hash of the previous link and of (epoch, crc, size, count) of a batch. So
+two logs whose links after ``k`` batches are equal hold the same first ``k`` batches: prefixes of
+any length are compared in one comparison. A link is a 64-bit hash of a Python tuple of integers,
+which does not depend on the hash seed.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from yak_core.ids import Epoch, Offset, OpId
 from yak_core.log.producers import WINDOW, ProducerEntry
 
 ALL: Final = 1 << 62
-"""More batches than any log has."""
+"""A number above the number of batches of any log."""
 
 
 class ShadowLog:
-    """One log. ``ends[i]`` and ``links[i]`` are the end offset and the hash after batch ``i``.
-
-    ``durable`` counts the batches that a reported flush has made safe, ``written`` is how many the
-    disk could have taken: an append that found no space, and all behind it, are not there.
-    ``flushes`` and ``appends`` are the orders under way, with how many batches there were after or
-    before them. ``run_epochs`` and ``run_firsts`` are the epochs along the log and the index of
-    the first batch of each.
-    """
+    """The shadow of one log."""
 
     def __init__(self) -> None:
         self.batches: list[Batch] = []
+        #: End offset of each batch.
         self.ends: list[Offset] = []
+        #: Link after each batch.
         self.links: list[int] = []
+        #: Number of batches that a completed flush made durable.
         self.durable = 0
+        #: Upper limit of the number of batches on the disk; a failed append lowers it.
         self.written = ALL
+        #: Number of batches in the log when each pending flush was issued.
         self.flushes: dict[OpId, int] = {}
+        #: Number of batches in the log before each pending append.
         self.appends: dict[OpId, int] = {}
+        #: The epochs along the log.
         self.run_epochs: list[Epoch] = []
+        #: Index of the first batch of each epoch.
         self.run_firsts: list[int] = []
 
     @property
     def leo(self) -> Offset:
-        """Log end offset."""
+        """The log end offset."""
         return self.ends[-1] if self.ends else 0
 
     @property
     def durable_end(self) -> Offset:
-        """End of what is flushed."""
+        """The end offset of the durable batches."""
         return self.ends[self.durable - 1] if self.durable else 0
 
     def append(self, batch: Batch) -> int:
-        """Put a batch at the end; returns its link."""
+        """Append a batch and return its link."""
         links = self.links
         epoch = batch.epoch
         index = len(links)
@@ -66,7 +67,7 @@ class ShadowLog:
         return link
 
     def extend(self, batches: Iterable[Batch]) -> None:
-        """Put batches at the end."""
+        """Append batches."""
         for batch in batches:
             self.append(batch)
 
@@ -85,7 +86,7 @@ class ShadowLog:
             self.flushes[op] = min(count, keep)
 
     def flushed(self, op: OpId) -> int:
-        """Make durable what there was when this flush was ordered; returns ``durable``."""
+        """Make the batches durable that flush ``op`` covers, and return ``durable``."""
         count = self.flushes.pop(op)
         if count > self.written:
             count = self.written
@@ -94,29 +95,29 @@ class ShadowLog:
         return self.durable
 
     def found_no_space(self, op: OpId) -> None:
-        """An append has failed: its batches and all behind them are not on the disk."""
+        """Record that append ``op`` failed: its batches and all later ones are not on the disk."""
         self.written = min(self.written, self.appends.pop(op, ALL))
         self.durable = min(self.durable, self.written)
 
     def count_below(self, end: Offset) -> int:
-        """How many batches lie below ``end`` as a whole."""
+        """Return the number of batches that end at or below ``end``."""
         ends = self.ends
         if ends and ends[-1] == end:
             return len(ends)
         return bisect_right(ends, end)
 
     def holds(self, count: int, link: int) -> bool:
-        """Are the first ``count`` batches those whose chain ends with ``link``?"""
+        """Return whether the first ``count`` batches are those whose last link is ``link``."""
         return count == 0 or (
             len(self.links) >= count <= self.written and self.links[count - 1] == link
         )
 
     def link_at(self, count: int) -> int:
-        """The link after the first ``count`` batches; 0 for none."""
+        """Return the link after the first ``count`` batches; 0 if ``count`` is 0."""
         return self.links[count - 1] if count else 0
 
     def producers(self) -> dict[int, ProducerEntry]:
-        """What a fold over this log says: the last five batches of each producer's last epoch."""
+        """Compute the producer table: the last five batches of each producer's last epoch."""
         windows: dict[int, tuple[Batch, ...]] = {}
         for batch in self.batches:
             window = windows.get(batch.producer_id, ())
@@ -133,14 +134,14 @@ class ShadowLog:
         }
 
     def common_with(self, links: list[int]) -> int:
-        """How many batches are, from the first on, those of a log with these links."""
+        """Return the length, in batches, of the longest common prefix with these links."""
         pairs = enumerate(zip(self.links, links, strict=False))
         shorter = min(len(self.links), len(links))
         return next((at for at, (mine, its) in pairs if mine != its), shorter)
 
 
 def log_of(batches: Iterable[Batch]) -> ShadowLog:
-    """The shadow of a log that was found on a disk: all of it is durable."""
+    """Return the shadow of a log that was found on a disk; all its batches are durable."""
     log = ShadowLog()
     log.extend(batches)
     log.durable = len(log.links)

@@ -1,6 +1,6 @@
-"""Checks of the metadata record, and of who acts on it (R0, R1, R7, R14, R17).
+"""Checks of the metadata record and of the brokers that act on it (R0, R1, R7, R14, R17).
 
-Must never ask whether a lease held: no safety rests on one (INV-E7).
+Leases are not checked, because safety does not depend on them (INV-E7).
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from yak_core.metadata.transitions import check_partition_state, check_step
 
 
 class StateChecks:
-    """Follows the store's record and the roles that brokers take by it."""
+    """Checks each metadata record that the store accepts, and each change of a broker's role."""
 
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits
         self._elected: dict[Epoch, tuple[NodeId, BrokerEpoch]] = {}
         self._registered: dict[tuple[NodeId, BrokerEpoch], PartitionState] = {}
-        """The record that each registration wrote."""
+        """The metadata record that each registration wrote."""
         self._ledger = context.ledger
 
     def on_state(self, state: PartitionState) -> None:
-        """The store accepted a record."""
+        """Check a metadata record that the store accepted."""
         context = self.context
         older = context.state
         broken = check_partition_state(state)
         if older is not None:
             broken = (*broken, *check_step(older, state))
         elif state.partition_epoch != 1:
-            broken = (*broken, "INV-E4 the first version is 1")
+            broken = (*broken, "INV-E4 the first partition epoch is 1")
         if broken:
             context.fail(
                 "RecordChain",
                 STORE,
-                "a well-formed successor of "
-                f"{'nothing' if older is None else f'partition_epoch {older.partition_epoch}'}",
-                f"version {state.partition_epoch} breaks {'; '.join(broken)}",
+                "a well-formed first metadata record"
+                if older is None
+                else f"a well-formed successor of partition epoch {older.partition_epoch}",
+                f"partition epoch {state.partition_epoch} violates {'; '.join(broken)}",
             )
         context.state = state
         context.members = tuple(
@@ -58,7 +59,7 @@ class StateChecks:
         self.commits.check_complete()
 
     def on_partition(self, replica: Replica, node: Broker) -> None:
-        """A broker acts on another record than before."""
+        """Check that a broker does not go back to an older metadata record."""
         partition, seen = node.partition, replica.seen
         if seen is not None and (
             partition is None or partition.partition_epoch < seen.partition_epoch
@@ -66,15 +67,15 @@ class StateChecks:
             self.context.fail(
                 "ViewNeverFalls",
                 replica.node_id,
-                f"to act on version {seen.partition_epoch} of the record, or a later one",
-                "it acts on none"
+                f"a broker that acts on partition epoch {seen.partition_epoch} or a later one",
+                "it acts on no metadata record"
                 if partition is None
-                else f"it acts on version {partition.partition_epoch}",
+                else f"it acts on partition epoch {partition.partition_epoch}",
             )
         replica.seen = partition
 
     def on_turn(self, replica: Replica, node: Broker) -> None:
-        """A broker's epoch, role or incarnation changed."""
+        """Check a change of a broker's leader epoch, role or broker epoch."""
         if node.epoch < replica.epoch:
             self._fell(replica, node.epoch, replica.epoch)
         if node.broker_epoch != replica.broker_epoch:
@@ -96,8 +97,8 @@ class StateChecks:
             self.context.fail(
                 "ReplicaShape",
                 replica.node_id,
-                f"the leader of epoch {node.leading.epoch} to be in that epoch",
-                f"it is in {node.epoch}",
+                f"leader epoch {node.leading.epoch}, which the broker leads",
+                f"the broker is in epoch {node.epoch}",
             )
 
     # -- parts ----------------------------------------------------------------------------------
@@ -109,8 +110,8 @@ class StateChecks:
             if state.leader not in older.isr and state.leader not in older.elr:
                 self._not_admitted(
                     state.leader,
-                    f"a leader from ISR {older.isr} or ELR {older.elr}",
-                    f"{state.leader} was elected by version {state.partition_epoch}",
+                    f"a new leader from ISR {older.isr} or ELR {older.elr}",
+                    f"partition epoch {state.partition_epoch} elected {state.leader}",
                 )
             return
         for node in state.isr:
@@ -118,7 +119,10 @@ class StateChecks:
                 self._check_joined(node, state)
 
     def _check_joined(self, node: NodeId, state: PartitionState) -> None:
-        """Did the newcomer show, in this epoch and start, all that the leader was elected with?"""
+        """Check that a new member of the ISR holds all that the leader was elected with.
+
+        It must have acknowledged in this leader epoch and under this broker epoch.
+        """
         replica = self.context.replicas[node]
         broker_epoch = state.broker_epoch_of(node)
         start = self._ledger.starts.get(state.leader_epoch)
@@ -126,8 +130,8 @@ class StateChecks:
         if start is None or log is None:
             self._not_admitted(
                 node,
-                f"a newcomer that was led in epoch {state.leader_epoch}",
-                f"incarnation {broker_epoch} of {node} never was",
+                f"a new ISR member that followed a leader in epoch {state.leader_epoch}",
+                f"broker epoch {broker_epoch} of {node} joined without it",
             )
             return
         if not log.holds(start.count, start.link) or (
@@ -135,17 +139,17 @@ class StateChecks:
         ):
             self._not_admitted(
                 node,
-                f"a newcomer that holds all {start.count} batches with which epoch "
-                f"{state.leader_epoch} began",
-                f"{node} joined by version {state.partition_epoch} "
-                f"with a log of {len(log.links)} batches "
-                f"that ends at {log.leo}, durable to {log.durable_end}",
+                f"a new ISR member that holds all {start.count} batches below the start of "
+                f"epoch {state.leader_epoch}",
+                f"{node} joined in partition epoch {state.partition_epoch} "
+                f"with {len(log.links)} batches, log end {log.leo}, durable end {log.durable_end}",
             )
         if (broker_epoch, state.leader_epoch) not in replica.acked_ends:
             self._not_admitted(
                 node,
-                f"a newcomer that acknowledged something in epoch {state.leader_epoch}",
-                f"incarnation {broker_epoch} of {node} joined by version {state.partition_epoch}",
+                f"a new ISR member that sent an ack in epoch {state.leader_epoch}",
+                f"broker epoch {broker_epoch} of {node} joined without an ack in partition epoch "
+                f"{state.partition_epoch}",
             )
 
     def _on_registered(self, replica: Replica, node: Broker) -> None:
@@ -153,8 +157,8 @@ class StateChecks:
             self.context.fail(
                 "ReplicaShape",
                 replica.node_id,
-                "one incarnation a start",
-                f"it went from {replica.broker_epoch} to {node.broker_epoch}",
+                "one broker epoch per start",
+                f"it changed from {replica.broker_epoch} to {node.broker_epoch}",
             )
         replica.broker_epoch = node.broker_epoch
         replica.damaged = False
@@ -166,9 +170,8 @@ class StateChecks:
             self.context.fail(
                 "UncleanExclusion",
                 me,
-                "a replica that lost what it had acknowledged to leave ISR and ELR when it "
-                "registers",
-                f"incarnation {node.broker_epoch} registered into ISR {place.isr}, ELR "
+                "a registration outside ISR and ELR, because the replica lost acknowledged records",
+                f"broker epoch {node.broker_epoch} registered with ISR {place.isr}, ELR "
                 f"{place.elr}, leader {place.leader}",
             )
         replica.tainted = False
@@ -180,16 +183,17 @@ class StateChecks:
             self.context.fail(
                 "OneLeaderPerEpoch",
                 me,
-                f"epoch {epoch} to be led by {start.node} in its start {start.node_start} only",
-                f"{me} leads it in its start {replica.start}",
+                f"start {start.node_start} of {start.node} as the only leader of epoch {epoch}",
+                f"start {replica.start} of {me} leads it",
             )
         elected = self._elected.get(epoch)
         if elected is not None and elected != (me, node.broker_epoch):
             self.context.fail(
                 "OneLeaderPerEpoch",
                 me,
-                f"epoch {epoch} to be led by {elected[0]} in incarnation {elected[1]}, as recorded",
-                f"{me} leads it in incarnation {node.broker_epoch}",
+                f"broker epoch {elected[1]} of {elected[0]} as the leader of epoch {epoch}, as "
+                "the metadata record says",
+                f"broker epoch {node.broker_epoch} of {me} leads it",
             )
         partition = node.partition
         named = partition is not None and (
@@ -201,17 +205,17 @@ class StateChecks:
             self.context.fail(
                 "ReplicaShape",
                 me,
-                f"a leader that its view of the record names, in epoch {epoch} and incarnation "
-                f"{node.broker_epoch}",
-                "its view has no record" if partition is None else f"its view names {named}",
+                f"a metadata record that names the leader {(me, epoch, node.broker_epoch)}, as "
+                "(node, leader epoch, broker epoch)",
+                "the broker has none" if partition is None else f"its record names {named}",
             )
         assert node.leading is not None
         if node.leading.start != replica.log.leo:
             self.context.fail(
                 "ReplicaShape",
                 me,
-                f"epoch {epoch} to start at the end of its log, {replica.log.leo}",
-                f"it says {node.leading.start}",
+                f"{replica.log.leo}, the log end, as the start of epoch {epoch}",
+                f"the leader has {node.leading.start}",
             )
         if self.context.recorded_leader() is replica:
             self.commits.check_complete()
@@ -223,7 +227,7 @@ class StateChecks:
             "EpochNeverFalls",
             replica.node_id,
             f"epoch {known} or a higher one",
-            f"it is in epoch {epoch}",
+            f"the broker is in epoch {epoch}",
         )
 
     def _not_admitted(self, node: NodeId, expected: str, happened: str) -> None:

@@ -1,1 +1,1 @@
-"""The world by hand: everything waits until it is moved."""
+"""The manual world: the test chooses each message, timer, disk effect and metadata call."""

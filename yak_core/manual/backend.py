@@ -1,8 +1,8 @@
-"""One node's place in the world by hand, and the queues all places share; must never act unasked.
+"""The backend of one node in the manual world, and the messages in flight between the nodes.
 
-A :class:`ManualBackend` outlives the incarnations of its node: it keeps the disk and the clock, and
-loses timers and callers when the node goes down. Whatever leaves the node goes to the shared
-:class:`Transit`, where it waits.
+A :class:`ManualBackend` exists across all starts of its node: it keeps the disk and the clock, and
+loses timers and callers when the node goes down. Messages and metadata calls of the node are
+pending in the shared :class:`Transit` until the driver moves them.
 """
 
 from __future__ import annotations
@@ -48,16 +48,19 @@ from yak_core.value import value
 Config: TypeAlias = BrokerConfig | ClientConfig
 
 NOBODY: NodeId = ""
-"""Asks in a client's place: calls made by hand, whose answers are kept by their handle."""
+"""The caller of the driver's own calls, whose answers are kept by handle."""
 
 
 class ManualError(Exception):
-    """The driver asked for a move that is not there to be made."""
+    """The driver requested a move that is not possible."""
 
 
 @value
 class Flight:
-    """A message on the wire. ``to_start``: the only start of ``dst`` that may get it, 0 for any."""
+    """A message in flight.
+
+    ``to_start`` is the only start of ``dst`` that may receive it, 0 for any start.
+    """
 
     number: int
     src: NodeId
@@ -70,9 +73,9 @@ class Flight:
 
 @value
 class MetaCall:
-    """A call on its way to the store; ``outcome`` is None until the store has executed it.
+    """A pending metadata call; ``outcome`` is None until the store has executed it.
 
-    ``waiting`` is False when nobody waits any more: the node was told Unknown, or this is a repeat.
+    ``waiting`` is False if no node waits for the reply: the call has timed out, or it is a copy.
     """
 
     number: int
@@ -87,7 +90,7 @@ class MetaCall:
 
 @value
 class Timer:
-    """Fires between ``lo_at`` and ``hi_at`` on its node's clock."""
+    """A timer that fires between ``lo_at`` and ``hi_at`` on the clock of its node."""
 
     key: str
     lo_at: Micros
@@ -96,31 +99,32 @@ class Timer:
 
 
 class Transit:
-    """What is between the nodes: flights, metadata calls, answers to calls made by hand.
-
-    ``flights`` and ``calls`` are by number, oldest first. ``disconnected`` holds the (src, dst)
-    pairs over which everything is lost, ``lost`` counts what was.
-    """
+    """The messages in flight, the pending metadata calls, and the answers to the driver's calls."""
 
     __slots__ = ("flights", "calls", "answers", "disconnected", "lost", "last_number")
 
     def __init__(self) -> None:
+        #: Messages in flight by number, oldest first.
         self.flights: dict[int, Flight] = {}
+        #: Pending metadata calls by number, oldest first.
         self.calls: dict[int, MetaCall] = {}
+        #: Answers to the driver's calls by handle.
         self.answers: dict[int, Response | ClientResult] = {}
+        #: (src, dst) pairs over which all messages are lost.
         self.disconnected: dict[tuple[NodeId, NodeId], None] = {}
+        #: Number of lost messages.
         self.lost = 0
         self.last_number = 0
 
     def number(self) -> int:
-        """The next number for a flight, a metadata call or a call by hand."""
+        """Return the next number for a message, a metadata call or a call of the driver."""
         self.last_number += 1
         return self.last_number
 
     def put(
         self, src: NodeId, src_start: int, dst: NodeId, to_start: int, what: Message, cause: int
     ) -> None:
-        """Put a message on the wire, unless the link is cut."""
+        """Send a message; it is lost if the link is disconnected."""
         if (src, dst) in self.disconnected:
             self.lost += 1
             return
@@ -129,11 +133,7 @@ class Transit:
 
 
 class ManualBackend:
-    """The contract's backend of one node id, through all its starts.
-
-    ``clock`` is the node's own. ``timers`` are by key. ``host`` is None while the node is down, and
-    ``reason`` then says why: ``crash``, ``exit`` or the reason of its Halt.
-    """
+    """The backend of one node id, across all its starts."""
 
     __slots__ = (
         "node_id",
@@ -159,20 +159,31 @@ class ManualBackend:
         self.config = config
         self.build = build
         self.transit = transit
+        #: The host of the present start; None while the node is down.
         self.host: Host | None = None
+        #: Number of starts so far.
         self.starts = 0
+        #: Clock of the node, in microseconds.
         self.clock: Micros = 0
+        #: Pending timers by key.
         self.timers: dict[str, Timer] = {}
         self.disk = ManualDisk()
+        #: (client, start of the client) of each pending call, or (NOBODY, handle).
         self.callers: dict[CallId, tuple[NodeId, int]] = {}
+        #: Id of the newest call of the present start.
         self.next_call: CallId = CallId(0)
+        #: Why the node is down: ``crash``, ``exit`` or the reason of its Halt.
         self.reason = ""
+        #: The value of the last Exit; None if the last start did not end with one.
         self.exited_clean: bool | None = None
+        #: Whether a SendLog stays pending until :meth:`ship`.
         self.hold_reads = False
+        #: The fuse of a planned crash.
         self.fuse: Fuse | None = None
+        #: Number of batches to keep in the planned crash that are not durable.
         self.fuse_keep = 0
 
-    # What the host asks for, clause by clause of the contract.
+    # Effects of the node.
 
     def now(self) -> Micros:
         return self.clock
@@ -181,7 +192,7 @@ class ManualBackend:
         self._put(effect.dst, 0, sealed(effect.message), self._cause())
 
     def set_timer(self, effect: SetTimer) -> None:
-        assert 0 <= effect.lo_us <= effect.hi_us, "a timer's range is not a range"
+        assert 0 <= effect.lo_us <= effect.hi_us, f"invalid range of a timer: {effect}"
         lo_at, hi_at = self.clock + effect.lo_us, self.clock + effect.hi_us
         self.timers.pop(effect.key, None)
         self.timers[effect.key] = Timer(effect.key, lo_at, hi_at, self._cause())
@@ -227,20 +238,20 @@ class ManualBackend:
         self._answer(effect.call, effect.result)
 
     def observe(self, effect: Observe) -> None:
-        """Notes are for the recorder, which has them already."""
+        """Do nothing: the recorder gets notes from the host."""
 
     def halt(self, effect: Halt) -> None:
-        # The process ends but the machine does not, so what was written stays.
+        # The process ends but the machine keeps running, so written batches are not lost.
         self.go_down(effect.reason, self.disk.image.unsynced)
 
     def exit(self, effect: Exit) -> None:
         self.go_down("exit", self.disk.image.unsynced)
         self.exited_clean = effect.clean
 
-    # What the driver does to the node.
+    # Moves of the driver.
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the running node an event, and bury it if a fuse ended it between two effects."""
+        """Deliver an event to the running node; complete the crash if its fuse stopped the host."""
         host = self.host
         assert host is not None, f"{self.node_id} is down"
         if self.fuse is None or self.fuse.left > 0:
@@ -253,17 +264,17 @@ class ManualBackend:
     def ask(
         self, request: Request | ClientCall, who: NodeId, tag: int, wall_ms: int, cause: int = -1
     ) -> None:
-        """Deliver a client's request; ``tag`` is the asking node's start, or a handle."""
+        """Deliver a request of client ``who``; ``tag`` is the client's start, or a handle."""
         self.next_call = CallId(self.next_call + 1)
         self.callers[self.next_call] = (who, tag)
         self.deliver(Called(self.next_call, request, wall_ms), cause)
 
     def perform(self, no_space: bool = False) -> bool:
-        """Carry out the first disk order that is not performed; False when there is none."""
+        """Perform the first disk effect that is not performed; return False if there is none."""
         return self.disk.perform(no_space) is not None
 
     def report(self) -> bool:
-        """Tell the node of the first disk order, if it is performed."""
+        """Report the first disk effect to the node; return False if it is not performed."""
         pending = self.disk.take()
         if pending is None:
             return False
@@ -274,7 +285,10 @@ class ManualBackend:
         return True
 
     def ship(self) -> bool:
-        """Send the oldest waiting SendLog, unless the log's generation has moved since."""
+        """Ship the oldest pending SendLog, or report NotShipped if its generation is stale.
+
+        Return False if no SendLog is pending.
+        """
         if not self.disk.reads:
             return False
         read = self.disk.reads.pop(0)
@@ -288,7 +302,10 @@ class ManualBackend:
         return True
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
-        """End the incarnation: its memory is gone, its disk keeps what was durable and a prefix."""
+        """End the present start: drop timers and callers, and crash the disk.
+
+        The first ``keep_unsynced`` batches that are not durable are kept.
+        """
         if self.host is not None:
             self.host.stop()
         self.host = None
@@ -301,7 +318,7 @@ class ManualBackend:
         self.disk.crash(keep_unsynced)
 
     def fork(self, transit: Transit) -> ManualBackend:
-        """A copy in another world; the caller gives it a host."""
+        """Return a copy for another world, without a host."""
         other = type(self)(self.node_id, self.config, self.build, transit)
         other.starts = self.starts
         other.clock = self.clock
@@ -322,10 +339,12 @@ class ManualBackend:
         return -1 if self.host is None else self.host.step_number
 
     def _answer(self, call: CallId, result: Response | ClientResult) -> None:
-        assert call in self.callers, "a call is answered once"
+        assert call in self.callers, f"call {call} is answered twice or is unknown"
         who, tag = self.callers.pop(call)
         if who == NOBODY:
             self.transit.answers[tag] = result
         else:
-            assert not isinstance(result, ClientResult), "a client's request gets a response"
+            assert not isinstance(result, ClientResult), (
+                f"a request must get a response, not {result}"
+            )
             self._put(who, tag, result, self._cause())

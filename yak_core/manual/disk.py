@@ -1,9 +1,9 @@
-"""A broker's disk moved by hand: operations wait in order; must never act before it is told to.
+"""A broker's disk in the manual world: disk effects are pending until the driver performs them.
 
-Two images are kept. ``image`` is what the disk holds: it changes when an operation is performed.
-``tail`` is what the node has ordered: it changes when an operation is issued, and reads are served
-from it, as a page cache would. Performing an operation and reporting it are two moves, so a crash
-can fall between them.
+The disk has two images. ``image`` is the contents of the disk; it changes when an effect is
+performed. ``tail`` includes the pending effects; it changes when an effect is issued. Reads use
+``tail``, as with a page cache. To perform an effect and to report it are two moves, so a crash can
+happen between them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from yak_core.value import value
 
 @value
 class PendingOrder:
-    """An order and the number of the step that gave it; ``result`` None until it is performed."""
+    """A pending disk effect, and the step that issued it.
+
+    ``result`` is None until the effect is performed.
+    """
 
     order: DiskOrder
     cause: int
@@ -28,7 +31,7 @@ class PendingOrder:
 
 @value
 class PendingRead:
-    """A SendLog whose bytes were taken at the moment of the order and which is not yet shipped."""
+    """A SendLog that is not yet shipped; ``batches`` were read when it was issued."""
 
     order: SendLog
     cause: int
@@ -36,40 +39,45 @@ class PendingRead:
 
 
 class ManualDisk:
-    """One broker's disk: the two images, and the orders that are not yet performed or reported."""
+    """The disk of one broker: the two images and the pending disk effects and reads."""
 
     __slots__ = ("image", "tail", "queue", "reads", "generation")
 
     def __init__(self) -> None:
+        #: The contents of the disk.
         self.image = DiskImage()
+        #: The contents after all pending effects; reads use it.
         self.tail = DiskImage()
+        #: Effects that are not performed or not reported, oldest first.
         self.queue: list[PendingOrder] = []
+        #: SendLog effects that are not shipped, oldest first.
         self.reads: list[PendingRead] = []
+        #: Highest log generation of an effect of the present start.
         self.generation = 0
 
     def issue(self, order: DiskOrder, cause: int) -> None:
-        """Put an order at the end of the queue; reads see its effect from now on."""
+        """Add a disk effect to the queue; later reads include its change."""
         if not isinstance(order, SaveState):
             self.generation = max(self.generation, order.generation)
         fits = not isinstance(self.tail.perform(order), NoSpace)
-        assert fits or self._has_failed(), "a log has no gaps"
+        assert fits or self._has_failed(), f"the append leaves a gap above {self.tail.leo}"
         self.queue.append(PendingOrder(order, cause, None))
 
     def issue_read(self, order: SendLog, cause: int) -> None:
-        """Take the bytes that a SendLog names; they wait until they are shipped."""
+        """Read the batches of a SendLog and keep them until it is shipped."""
         self.generation = max(self.generation, order.generation)
         batches = self.read(order.start, order.end_max, order.bytes_max)
         self.reads.append(PendingRead(order, cause, batches))
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
-        """Whole batches of [start, end_max), also of appends that are issued and not yet done."""
+        """Return whole batches in [start, end_max), including those of pending appends."""
         return self.tail.read(start, end_max, bytes_max)
 
     def perform(self, no_space: bool = False) -> PendingOrder | None:
-        """Carry out the first order that is not yet performed; None when there is none.
+        """Perform the first effect that is not yet performed; return None if there is none.
 
-        With ``no_space`` an append does nothing and ends as NoSpace, and so does every append that
-        was issued behind it and would leave a gap.
+        With ``no_space`` an append changes nothing and its result is NoSpace. The same happens to
+        each later append that would leave a gap.
         """
         for at, pending in enumerate(self.queue):
             if pending.result is None:
@@ -81,13 +89,16 @@ class ManualDisk:
         return None
 
     def take(self) -> PendingOrder | None:
-        """Remove the first order if it is performed; it is now to be reported."""
+        """Remove and return the first effect if it is performed; the caller must report it."""
         if self.queue and self.queue[0].result is not None:
             return self.queue.pop(0)
         return None
 
     def crash(self, keep_unsynced: int) -> None:
-        """Forget what was not performed, and what was not flushed but its first batches."""
+        """Drop the pending effects, and the batches that are not durable.
+
+        The first ``keep_unsynced`` batches that are not durable are kept.
+        """
         self.image.crash(keep_unsynced)
         self.tail = fork_of(self.image)
         self.queue = []
@@ -95,5 +106,5 @@ class ManualDisk:
         self.generation = 0
 
     def _has_failed(self) -> bool:
-        """Whether an append failed and the node, not yet notified, continues from its end."""
+        """Return whether an append failed and its result is not yet reported to the node."""
         return any(isinstance(pending.result, NoSpace) for pending in self.queue)

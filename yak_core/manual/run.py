@@ -1,4 +1,4 @@
-"""Longer runs of the world by hand, in a fixed order; must never do what its moves do not allow."""
+"""Sequences of moves of the manual world, in a fixed order."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from yak_core.manual.backend import ManualError
 from yak_core.manual.world import DISK, STORE, Manual
 
 SETTLE_MAX: Final = 100_000
-"""Moves after which :func:`settle` gives up: the nodes talk without end."""
+"""Maximum number of moves of :func:`settle`; more mean that the nodes never become idle."""
 
 
 def settle(
     world: Manual, among: tuple[NodeId, ...] | None = None, moves_max: int = SETTLE_MAX
 ) -> int:
-    """Deliver, complete and answer, oldest first, until nothing waits; no timer fires.
+    """Deliver messages and complete disk effects and metadata calls until none is pending.
 
-    What waits on a held link stays. A metadata call over a cut link ends as Unknown: not executed
-    if (node, STORE) is cut, executed if only (STORE, node) is. With ``among``, only what is between
-    these nodes moves, and their disk orders and metadata calls. Returns the moves made.
+    Moves are made oldest first; no timer fires. Messages and effects on a held link stay pending. A
+    metadata call over a disconnected link ends as Unknown: it is not executed if (node, STORE) is
+    disconnected, and executed if only (STORE, node) is. With ``among``, only messages between these
+    nodes are delivered, and only their disk effects and metadata calls are completed. Return the
+    number of moves. Raises ManualError after ``moves_max`` moves.
     """
     moves = 0
     while True:
@@ -30,7 +32,7 @@ def settle(
         if moves == before:
             return moves
         if moves > moves_max:
-            raise ManualError(f"the nodes are not quiet after {moves} moves")
+            raise ManualError(f"the nodes are not idle after {moves} moves")
 
 
 def advance(
@@ -39,10 +41,11 @@ def advance(
     until: Callable[[], bool] = lambda: False,
     among: tuple[NodeId, ...] | None = None,
 ) -> bool:
-    """Let ``us`` pass on all clocks alike, firing timers at their earliest instants.
+    """Advance all clocks by ``us`` microseconds, and fire each timer at its earliest time.
 
-    Everything else happens at once in between. With ``among``, time passes for these nodes only: a
-    clock may run as fast as it likes. Ends early, and returns True, as soon as ``until`` holds.
+    :func:`settle` is called before the first and after each timer. With ``among``, only the clocks
+    of these nodes advance, so clocks can run at different speeds. Stop as soon as ``until`` returns
+    True. Return the last value of ``until``.
     """
     names = tuple(world.nodes) if among is None else among
     origin = {node_id: world.place(node_id).clock for node_id in names}
@@ -108,7 +111,7 @@ def _settle_store(world: Manual, among: tuple[NodeId, ...] | None) -> int:
 def _next_due(
     world: Manual, origin: dict[NodeId, Micros], us: Micros
 ) -> tuple[Micros, NodeId, str] | None:
-    """The timer that is due first within ``us`` of the origins: (after how long, node, key)."""
+    """Return the timer that is due first within ``us`` of the origins, as (delay, node, key)."""
     best: tuple[Micros, NodeId, str] | None = None
     for node_id in origin:
         place = world.nodes[node_id]
@@ -120,7 +123,7 @@ def _next_due(
 
 
 def _pass(world: Manual, origin: dict[NodeId, Micros], us: Micros) -> None:
-    """Move these clocks to ``us`` after their origins."""
+    """Set these clocks to ``us`` after their origins, unless they are later."""
     for node_id, at in origin.items():
         place = world.nodes[node_id]
         place.clock = max(place.clock, at + us)

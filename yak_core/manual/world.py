@@ -1,10 +1,10 @@
-"""The world by hand: everything waits in plain sight until it is moved; must never move by itself.
+"""The manual world: a cluster in which the driver chooses each next event.
 
-Golden scripts, the Hypothesis machine and the conformance suite use it. Messages wait on the wire,
-disk orders in each disk's queue, timers at their node, metadata calls on their way to the store and
-back. Whoever drives the world picks what happens next, so every order of events that the contract
-allows can be made. Each node has a clock of its own, and clocks drift as the driver likes: the one
-thing that no clock may decide is safety. A move that is not there to be made is a ManualError.
+Golden scripts, the Hypothesis machine and the conformance suite use it. Messages, disk effects,
+timers and metadata calls stay pending until the driver moves them. So the driver can produce every
+order of events that the contract allows. Each node has its own clock, and the driver advances the
+clocks independently, because safety must not depend on clocks. A move that is not possible raises
+ManualError.
 """
 
 from __future__ import annotations
@@ -48,19 +48,18 @@ from yak_core.model.fuse import Fuse
 from yak_core.model.store import StoreModel
 
 STORE: Final = "store"
-"""The metadata store's name as an end of a link."""
+"""Name of the metadata store as an end of a link."""
 
 DISK: Final = "disk"
-"""The disk's name as an end of a link, for holding it."""
+"""Name of a node's disk as an end of a link, for use in ``Manual.held``."""
 
 
 class Manual:
-    """Nodes, a metadata store and what is between them.
+    """Nodes, a metadata store, and the messages and calls between them.
 
     ``held`` are links, pairs of node ids, :data:`STORE` or :data:`DISK`, that
-    :func:`yak_core.manual.run.settle` leaves alone. What is sent over a link in
-    ``transit.disconnected`` is lost. ``wall_ms`` is the wall clock that client calls are stamped
-    with.
+    :func:`yak_core.manual.run.settle` skips. Messages over a link in ``transit.disconnected`` are
+    lost. ``wall_ms`` is the wall clock for client calls, in milliseconds.
     """
 
     __slots__ = (
@@ -91,19 +90,19 @@ class Manual:
         self.observers = observers
         self._asked: dict[int, tuple[NodeId, int, CallId]] = {}
 
-    # Lives.
+    # Starts and crashes.
 
     def add(self, node_id: NodeId, config: Config, build: Build) -> None:
-        """Make a place for a node, down, with an empty disk."""
+        """Add a node, not running, with an empty disk."""
         if node_id in self.nodes:
-            raise ManualError(f"{node_id} is there already")
+            raise ManualError(f"node {node_id} exists already")
         self.nodes[node_id] = self.backend_type(node_id, config, build, self.transit)
 
     def start(self, node_id: NodeId) -> None:
-        """Begin a new incarnation with what the disk holds, and nothing else."""
+        """Start the node with the contents of its disk."""
         place = self.place(node_id)
         if place.host is not None:
-            raise ManualError(f"{node_id} is up already")
+            raise ManualError(f"{node_id} is already running")
         place.starts += 1
         place.reason = ""
         place.exited_clean = None
@@ -112,11 +111,14 @@ class Manual:
         place.deliver(Started(node_id, place.config, nonce_of(node_id, place.starts), recovered))
 
     def crash(self, node_id: NodeId, keep_unsynced: int = 0) -> None:
-        """Lose the node's memory, and what it has not flushed but its first batches."""
+        """Crash the node: lose its memory and the batches that are not durable.
+
+        The first ``keep_unsynced`` batches that are not durable are kept.
+        """
         self.up(node_id).go_down("crash", keep_unsynced)
 
     def crash_within(self, node_id: NodeId, effects: int, keep_unsynced: int = 0) -> None:
-        """Crash the node once it has carried out so many more effects, be it within a step."""
+        """Crash the node after ``effects`` more effects, also in the middle of a step."""
         place = self.up(node_id)
         assert place.host is not None
         if place.fuse is not None:
@@ -125,23 +127,23 @@ class Manual:
         place.fuse_keep = keep_unsynced
 
     def ask_stop(self, node_id: NodeId, deadline_us: Micros) -> None:
-        """Ask the node to stop in good order."""
+        """Deliver StopAsked: the node shuts down cleanly within ``deadline_us``."""
         self.up(node_id).deliver(StopAsked(deadline_us))
 
     def host(self, node_id: NodeId) -> Host:
-        """The host of a running node."""
+        """Return the host of a running node."""
         host = self.up(node_id).host
         assert host is not None
         return host
 
     def is_up(self, node_id: NodeId) -> bool:
-        """Whether the node has an incarnation running."""
+        """Return whether the node is running."""
         return self.place(node_id).host is not None
 
-    # The wire.
+    # Messages.
 
     def deliver(self, number: int) -> None:
-        """Take a message off the wire and give it to its receiver; lost if that is down."""
+        """Deliver a message to its receiver; the message is lost if the receiver is down."""
         flight = self.flight(number)
         del self.transit.flights[number]
         place = self.place(flight.dst)
@@ -161,19 +163,22 @@ class Manual:
         self.transit.lost += 1
 
     def duplicate(self, number: int) -> int:
-        """Put a second copy of a message on the wire; the copy's number."""
+        """Add a second copy of a message; return the number of the copy."""
         copy = replace(self.flight(number), number=self.transit.number())
         self.transit.flights[copy.number] = copy
         return copy.number
 
     def lose_link(self, node_id: NodeId, peer: NodeId) -> None:
-        """Tell a node that its link to a peer broke."""
+        """Deliver PeerLost: the connection of the node to a peer broke."""
         self.up(node_id).deliver(PeerLost(peer))
 
-    # Clients' calls by hand.
+    # Client calls of the driver.
 
     def call(self, node_id: NodeId, request: Request | ClientCall) -> int:
-        """Ask a node in a client's place; the answer will be ``transit.answers[handle]``."""
+        """Send a request to a node as a client; return a handle.
+
+        The answer will be ``transit.answers[handle]``.
+        """
         place = self.up(node_id)
         handle = self.transit.number()
         call = CallId(place.next_call + 1)
@@ -182,18 +187,18 @@ class Manual:
         return handle
 
     def cancel(self, handle: int) -> None:
-        """The caller goes away; no answer will be kept."""
+        """Cancel a call, as if its client had disconnected; no answer will be kept."""
         node_id, start, call = self._asked[handle]
         place = self.place(node_id)
         if place.host is None or place.starts != start or call not in place.callers:
-            raise ManualError(f"call {handle} is not waiting")
+            raise ManualError(f"call {handle} is not pending")
         place.callers[call] = (NOBODY, 0)
         place.deliver(Cancelled(call))
 
     # Time.
 
     def fire(self, node_id: NodeId, key: str) -> None:
-        """Fire a timer; the node's clock moves to the timer's earliest instant if it is before."""
+        """Fire a timer; the node's clock advances to the timer's earliest time if it is earlier."""
         place = self.up(node_id)
         timer = place.timers.pop(key, None)
         if timer is None:
@@ -204,57 +209,60 @@ class Manual:
     # The disk.
 
     def disk_perform(self, node_id: NodeId, no_space: bool = False) -> None:
-        """Carry out the node's first waiting disk order, without telling the node."""
+        """Perform the node's first pending disk effect, without reporting it to the node."""
         if not self.up(node_id).perform(no_space):
-            raise ManualError(f"{node_id} has no disk order waiting")
+            raise ManualError(f"{node_id} has no pending disk effect")
 
     def disk_report(self, node_id: NodeId) -> None:
-        """Tell the node of its first disk order, which was performed."""
+        """Report the result of the node's first disk effect, which must be performed."""
         if not self.up(node_id).report():
-            raise ManualError(f"{node_id} has no performed disk order waiting")
+            raise ManualError(f"{node_id} has no performed disk effect to report")
 
     def disk_complete(self, node_id: NodeId, no_space: bool = False) -> None:
-        """Carry out the node's first disk order and tell the node."""
+        """Perform the node's first disk effect, unless it is performed, and report it."""
         if not self.up(node_id).report():
             self.disk_perform(node_id, no_space)
             self.disk_report(node_id)
 
     def ship(self, node_id: NodeId) -> None:
-        """Send the node's oldest waiting SendLog; they wait only if ``hold_reads`` is set."""
+        """Ship the node's oldest pending SendLog; only ``hold_reads`` makes them pending."""
         if not self.up(node_id).ship():
-            raise ManualError(f"{node_id} has no SendLog waiting")
+            raise ManualError(f"{node_id} has no pending SendLog")
 
     # The metadata store.
 
     def meta_execute(self, number: int) -> None:
-        """Let a call reach the store and happen; its reply is then on its way back."""
+        """Execute a call at the store; its reply is then pending."""
         call = self.pending_call(number)
         if call.outcome is not None:
-            raise ManualError(f"metadata call {number} has happened already")
+            raise ManualError(f"metadata call {number} is already executed")
         self.transit.calls[number] = replace(call, outcome=self.store.apply(call.request))
         if not call.waiting:
             del self.transit.calls[number]
 
     def meta_reply(self, number: int) -> None:
-        """Deliver the reply of a call that has happened."""
+        """Deliver the reply of an executed call."""
         call = self.pending_call(number)
         if call.outcome is None:
-            raise ManualError(f"metadata call {number} has not happened")
+            raise ManualError(f"metadata call {number} is not executed yet")
         del self.transit.calls[number]
         self._tell(call, MetaReply(call.call, call.outcome))
 
     def meta_complete(self, number: int) -> None:
-        """Let a call happen, unless it has, and deliver its reply."""
+        """Execute a call, unless it is executed, and deliver its reply."""
         if self.pending_call(number).outcome is None:
             self.meta_execute(number)
         if number in self.transit.calls:
             self.meta_reply(number)
 
     def meta_unknown(self, number: int, lose_request: bool = False) -> None:
-        """Time a call out: the node is told Unknown. The request may still happen, unless lost."""
+        """Let a call time out: deliver Unknown to the node.
+
+        The request stays pending and may be executed later, unless ``lose_request`` is set.
+        """
         call = self.pending_call(number)
         if not call.waiting:
-            raise ManualError(f"nobody waits for metadata call {number}")
+            raise ManualError(f"metadata call {number} has timed out or is a copy; drop it instead")
         if call.outcome is not None or lose_request:
             del self.transit.calls[number]
         else:
@@ -262,13 +270,13 @@ class Manual:
         self._tell(call, MetaReply(call.call, Unknown()))
 
     def meta_drop(self, number: int) -> None:
-        """Lose a request for which nobody waits."""
+        """Lose a request that has timed out or is a copy."""
         if self.pending_call(number).waiting:
-            raise ManualError(f"metadata call {number} is waited for; time it out instead")
+            raise ManualError(f"a node waits for metadata call {number}; time it out instead")
         del self.transit.calls[number]
 
     def meta_repeat(self, number: int) -> int:
-        """Put a second copy of a request on its way, for whose reply nobody waits; its number."""
+        """Add a second copy of a request, whose reply is dropped; return the number of the copy."""
         copy = replace(
             self.pending_call(number), number=self.transit.number(), outcome=None, waiting=False
         )
@@ -281,9 +289,9 @@ class Manual:
             place.deliver(reply, call.cause)
 
     def fork(self) -> Manual:
-        """A copy that shares only immutable values, for trying out what would happen.
+        """Return an independent copy of the world, to try moves on.
 
-        It has neither recorder nor observers.
+        The copy shares only immutable values. It has neither recorder nor observers.
         """
         other = Manual(backend_type=self.backend_type)
         other.store = fork_of(self.store)
@@ -303,7 +311,7 @@ class Manual:
 
     def place(self, node_id: NodeId) -> ManualBackend:
         if node_id not in self.nodes:
-            raise ManualError(f"there is no node {node_id}; there are {', '.join(self.nodes)}")
+            raise ManualError(f"unknown node {node_id}; known nodes: {', '.join(self.nodes)}")
         return self.nodes[node_id]
 
     def up(self, node_id: NodeId) -> ManualBackend:
@@ -314,16 +322,16 @@ class Manual:
 
     def flight(self, number: int) -> Flight:
         if number not in self.transit.flights:
-            raise ManualError(f"message {number} is not on the wire")
+            raise ManualError(f"message {number} is not in flight")
         return self.transit.flights[number]
 
     def pending_call(self, number: int) -> MetaCall:
         if number not in self.transit.calls:
-            raise ManualError(f"there is no metadata call {number} on its way")
+            raise ManualError(f"metadata call {number} is not pending")
         return self.transit.calls[number]
 
 
 def nonce_of(node_id: NodeId, start: int) -> int:
-    """128 bits that no other (node, start) has, spread as random ones are, and always the same."""
+    """Return the nonce of a start: 128 bits, the BLAKE2b hash of node id and start number."""
     name = f"{node_id}.{start}".encode()
     return int.from_bytes(blake2b(name, digest_size=16).digest(), "big")

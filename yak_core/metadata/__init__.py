@@ -1,1 +1,1 @@
-"""The metadata record: its transitions, its store's calls and scripts."""
+"""The metadata record, its transitions, and the calls and scripts of its store."""

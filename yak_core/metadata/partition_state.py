@@ -1,16 +1,17 @@
-"""The one stamped metadata record and its bytes; must never decide who may change it.
+"""The metadata record of the partition, and its encoding as canonical JSON.
 
-Everything that the cluster has to agree on lies in this record: who leads in which epoch, who is in
-sync, who may be elected, and which start of each broker is the present one. The store keeps it as
-opaque bytes under a stamp (version, attempt id) and replaces it by compare-and-set, so two records
-with the same stamp are the same record. ``partition_epoch`` is Kafka's partition epoch: it grows by
-one with every change (F23). ``attempt`` names the write, because a store that lost a confirmed
-write and was then written again shows the same version with another attempt (F80). ``ancestors``
-are the stamps that this record grew from, so a reader can tell whether the record that it saw last
-lies in this one's past.
+The metadata record holds all that the cluster must agree on: the leader and its epoch, the ISR, the
+ELR, and the registered broker epoch of each broker. The store keeps it as opaque bytes with a stamp
+(partition epoch, attempt id) and replaces it by compare-and-set. So two metadata records with the
+same stamp are equal.
 
-The bytes are canonical JSON: sorted keys, no spaces, UTF-8. Equal records have equal bytes and the
-decoder refuses any other spelling, so a damaged record is not mistaken for a different one.
+``partition_epoch`` is Kafka's partition epoch: it grows by one with every change (F23). ``attempt``
+identifies the write: after a store lost an acknowledged write, another write can have the same
+partition epoch, but it has another attempt id (F80). ``ancestors`` are the stamps of the earlier
+records, so a reader can check that the record that it saw last is among them.
+
+The encoding has sorted keys, no spaces, and is UTF-8. Equal records have equal bytes, and the
+decoder refuses every other encoding, so damage is detected unless it yields another valid record.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, St
 from yak_core.value import value
 
 ANCESTORS_MAX: Final = 32
-"""Stamps of earlier records kept in the record."""
+"""Number of stamps of earlier metadata records that are kept in ``ancestors``."""
 
 SCHEMA: Final = 1
-"""Version of the byte format; another one is refused, never guessed at."""
+"""Version of the byte format; the decoder refuses other versions."""
 
 
 class Recovery(StrEnum):
@@ -40,7 +41,7 @@ class Recovery(StrEnum):
 
 
 class UncleanPolicy(StrEnum):
-    """Who may be elected when neither ISR nor ELR has a member left (KIP-106, KIP-966)."""
+    """The replicas that may be elected when ISR and ELR are empty (KIP-106, KIP-966)."""
 
     NEVER = "never"
     LAST_LEADER = "last_leader"
@@ -58,20 +59,20 @@ _STORED_NAMES: Final = (
     ("leader_broker_epoch", "leader_incarnation"),
     ("broker_epoch", "incarnation"),
 )
-"""Fields that schema 1 calls otherwise."""
+"""(field, name in schema 1) of the fields that have another name there."""
 
 
 class PartitionStateError(ValueError):
-    """What the store holds is not a record that this version can read. One clear sentence."""
+    """The stored bytes are not a metadata record that this version can read."""
 
 
 @value
 class NodeEntry:
-    """One broker as it last registered.
+    """The last registration of one broker.
 
-    ``broker_epoch`` is the version that its registration wrote; ``clean`` says that it promised its
-    log to be complete; ``last_epoch`` and ``leo`` are its evidence for an unclean election, or
-    :data:`UNREPORTED`.
+    ``broker_epoch`` is the partition epoch that the registration wrote. ``clean`` says that the
+    broker reported a complete log. ``last_epoch`` and ``leo`` describe its log for an unclean
+    election, or are :data:`UNREPORTED`.
     """
 
     broker_epoch: BrokerEpoch
@@ -84,10 +85,10 @@ class NodeEntry:
 
 @value
 class PartitionState:
-    """The stamped record. Every tuple of ids, and ``nodes``, ascends by id without repeats.
+    """The metadata record. Tuples of ids, and ``nodes``, are in ascending order of distinct ids.
 
     ``ancestors`` are newest first, at most :data:`ANCESTORS_MAX`. ``leader_broker_epoch`` is 0
-    exactly when ``leader`` is None. ``last_leader`` is the last node that lost leadership.
+    if and only if ``leader`` is None. ``last_leader`` is the last node that lost leadership.
     ``elr`` and ``last_known_eligible`` are KIP-966's eligible leader replicas and last known ELR.
     """
 
@@ -111,23 +112,23 @@ class PartitionState:
 
     @property
     def stamp(self) -> Stamp:
-        """Which write this is, and whose attempt it was."""
+        """(partition epoch, attempt id), which identifies the write of this record."""
         return (self.partition_epoch, self.attempt)
 
     @property
     def effective_min_isr(self) -> int:
-        """Min ISR as far as there are replicas to meet it (KAFKA-15583)."""
+        """Min ISR, but at most the number of replicas (KAFKA-15583)."""
         return min(self.min_isr, len(self.replicas))
 
     def node(self, node_id: NodeId) -> NodeEntry | None:
-        """The entry of ``node_id``, or None when it has never registered."""
+        """Return the entry of ``node_id``; None if it has never registered."""
         for known, entry in self.nodes:
             if known == node_id:
                 return entry
         return None
 
     def broker_epoch_of(self, node_id: NodeId) -> BrokerEpoch:
-        """The registered incarnation of ``node_id``; 0 when it has never registered."""
+        """Return the registered broker epoch of ``node_id``; 0 if it has never registered."""
         entry = self.node(node_id)
         return NO_BROKER_EPOCH if entry is None else entry.broker_epoch
 
@@ -136,15 +137,16 @@ _CODEC: Final = codec_of(PartitionState, _STORED_NAMES)
 
 
 def is_ascending(ids: tuple[NodeId, ...]) -> bool:
-    """Whether each id is above the one before it."""
+    """Return whether the ids are in ascending order without repeats."""
     return all(ids[at - 1] < ids[at] for at in range(1, len(ids)))
 
 
 def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
-    """Tell whether ``newer`` grew out of the record that carried ``stamp`` (or is that record).
+    """Return whether ``newer`` is, or descends from, the metadata record with ``stamp``.
 
-    True: the stamp is its own or among its ancestors. False: it contradicts them, so the store lost
-    a confirmed write (F80, F81). None: older than the oldest ancestor kept, so nobody can tell.
+    True: ``stamp`` is the stamp of ``newer`` or one of its ancestors. False: it is neither, so the
+    store lost an acknowledged write (F80, F81). None: ``stamp`` is older than all ancestors kept,
+    so the answer is not known.
     """
     if stamp == newer.stamp or stamp in newer.ancestors:
         return True
@@ -155,9 +157,9 @@ def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
 
 
 def encode_partition_state(state: PartitionState) -> bytes:
-    """Canonical JSON of ``state``: equal records and only those have equal bytes.
+    """Return the canonical JSON of ``state``. Two records are equal only if their bytes are equal.
 
-    Raises UnicodeEncodeError for text that UTF-8 cannot hold: that is the caller's mistake.
+    Raises UnicodeEncodeError for text that has no UTF-8 encoding, a mistake of the caller.
     """
     fields = json.loads(_CODEC.encode(state))
     fields |= {"schema": SCHEMA, "nodes": dict(fields["nodes"])}
@@ -166,21 +168,24 @@ def encode_partition_state(state: PartitionState) -> bytes:
 
 
 def decode_partition_state(data: bytes) -> PartitionState:
-    """Read what :func:`encode_partition_state` wrote. Raises PartitionStateError on damage."""
+    """Decode the bytes of :func:`encode_partition_state`.
+
+    Raises PartitionStateError for all other bytes.
+    """
     try:
         fields: object = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as damage:
-        raise PartitionStateError(f"The metadata record is not JSON: {damage}.") from damage
+        raise PartitionStateError(f"the metadata record is not JSON: {damage}") from damage
     if not isinstance(fields, dict):
         raise _damaged("it is not a JSON object")
     schema = fields.pop("schema", None)
     if type(schema) is not int or schema != SCHEMA:
         raise PartitionStateError(
-            f"The metadata record has schema {schema!r}; this version reads {SCHEMA}."
+            f"the metadata record has schema {schema!r}; this version reads schema {SCHEMA}"
         )
     nodes = fields.get("nodes")
     if not isinstance(nodes, dict):
-        raise _damaged("'nodes' is not an object of nodes")
+        raise _damaged("'nodes' is not a JSON object")
     fields["nodes"] = [[node, nodes[node]] for node in sorted(nodes)]
     try:
         state = _CODEC.decode(fields)
@@ -192,18 +197,18 @@ def decode_partition_state(data: bytes) -> PartitionState:
     try:
         canonical = encode_partition_state(state)
     except UnicodeEncodeError as damage:
-        raise _damaged(f"it holds text outside Unicode: {damage}") from damage
+        raise _damaged(f"it holds text that is not valid Unicode: {damage}") from damage
     if canonical != data:
-        raise _damaged("it is not in its canonical form")
+        raise _damaged("it is not in canonical form")
     return state
 
 
 def _damaged(what: str) -> PartitionStateError:
-    return PartitionStateError(f"The metadata record is damaged: {what}.")
+    return PartitionStateError(f"the metadata record is damaged: {what}")
 
 
 def _fault(state: PartitionState) -> str:
-    """What is out of bounds in a record all of whose types are right; empty if nothing is."""
+    """Describe the first value that is out of range; return "" if there is none."""
     least = {
         "version": (1, state.partition_epoch),
         "leader_epoch": (0, state.leader_epoch),
@@ -218,7 +223,7 @@ def _fault(state: PartitionState) -> str:
         least[f"nodes.{node}.leo"] = (UNREPORTED, entry.leo)
     for name, (lowest, *numbers) in least.items():
         if not all(lowest <= number < _INTEGER_END for number in numbers):
-            return f"{name!r} is not an integer of at least {lowest}"
+            return f"{name!r} is not an integer from {lowest} to 2**63 - 1: {numbers}"
     ids: dict[str, tuple[str | None, ...]] = {
         "store_id": (state.store_id,),
         "attempt": (state.attempt,),
@@ -238,7 +243,7 @@ def _fault(state: PartitionState) -> str:
             return f"{name!r} holds an empty string"
     for name, nodes in members.items():
         if not is_ascending(nodes):
-            return f"{name!r} is not in ascending order without repeats"
+            return f"{name!r} is not in ascending order without repeats: {nodes}"
     if len(state.ancestors) > ANCESTORS_MAX:
-        return f"'ancestors' is not a list of at most {ANCESTORS_MAX} stamps"
+        return f"'ancestors' must be at most {ANCESTORS_MAX} stamps, got {len(state.ancestors)}"
     return ""

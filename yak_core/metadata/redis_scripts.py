@@ -1,13 +1,16 @@
-"""The store's four calls as Redis scripts, with pure coding of their words; must never decide.
+"""The four calls of the metadata store as Redis scripts, and the codec of their arguments.
 
-Each call is one Lua script on one key family, so it is atomic, and its answer shows the store as it
-was right then. The scripts compare and write; they read no clock, set no expiry and draw nothing,
-so a copy of the store that replays them ends up equal (F50, F86). The record is opaque to them: its
-stamp lies beside it in the hash. A beat counter is held as ``broker_epoch:count``; the script adds
-one in floating point, which is exact up to 2**53 beats.
+Each call is one Lua script on the keys of one cluster. So it is atomic, and its reply shows the
+store right after the call. The scripts only compare and write. They read no clock, set no expiry
+and use no random numbers. So a replica of the store that replays them has equal contents
+(F50, F86).
 
-Run them on the primary with ``appendfsync always``: everything else can lose a confirmed write
-(F80, F82).
+The metadata record is opaque to the scripts: its stamp is a separate field of the hash. A lease
+counter is stored as ``broker_epoch:count``. The script adds one in floating point, which is exact
+up to 2**53 renewals.
+
+Run the scripts on the primary with ``appendfsync always``: any other setting can lose an
+acknowledged write (F80, F82).
 """
 
 from __future__ import annotations
@@ -54,7 +57,7 @@ end
 """
 
 READ: Final = _ANSWER + "return answer('done')\n"
-"""KEYS: record, beats. ARGV: none."""
+"""KEYS: metadata record, lease counters. ARGV: none."""
 
 CAS: Final = (
     _ANSWER
@@ -71,8 +74,8 @@ redis.call('HSET', KEYS[1], 'version', ARGV[3], 'attempt', ARGV[4], 'value', ARG
 return answer('done')
 """
 )
-"""KEYS: record, beats. ARGV: expected version and attempt (both empty: no record exists), new
-version, attempt and value, guarded node and its beat count (count empty: no guard)."""
+"""KEYS: metadata record, lease counters. ARGV: expected version and attempt (both empty: no record
+exists), new version, attempt and value, guarded node and its count (count empty: no guard)."""
 
 BEAT: Final = (
     _ANSWER
@@ -88,30 +91,34 @@ end
 return answer('done')
 """
 )
-"""KEYS: record, beats. ARGV: node, incarnation, known version and attempt (both empty: none)."""
+"""KEYS: metadata record, lease counters. ARGV: node, broker epoch, known version and attempt (both
+empty: none)."""
 
 PUBLISH: Final = """
 redis.call('DEL', KEYS[1])
 for i = 1, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 return {'done'}
 """
-"""KEYS: view. ARGV: field, value, field, value, ..."""
+"""KEYS: status hash. ARGV: field, value, field, value, ..."""
 
 SCRIPTS: Final = (READ, CAS, BEAT, PUBLISH)
-"""Every script, for loading ahead of use and for tests."""
+"""All scripts, for SCRIPT LOAD and for tests."""
 
-# SHA-1 is the name that Redis gives a script, not a safeguard.
+# Redis names a script by its SHA-1; security does not depend on it.
 SHAS: Final = {
     script: hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest() for script in SCRIPTS
 }
-"""Script -> its name for EVALSHA."""
+"""Script -> its SHA-1, the name that EVALSHA takes."""
 
 _BEAT: Final = re.compile(rb"([0-9]+):([0-9]+)")
 
 
 @value
 class Keys:
-    """The keys of one cluster. They share a hash tag, so one shard of a Redis Cluster has all."""
+    """The keys of one cluster. They share a hash tag, so one shard of a Redis Cluster holds all.
+
+    ``state`` is the metadata record, ``renewals`` the lease counters, ``status`` the status hash.
+    """
 
     state: str
     renewals: str
@@ -120,7 +127,7 @@ class Keys:
 
 @value
 class ScriptCall:
-    """One run of ``script`` with KEYS ``keys`` and ARGV ``args``."""
+    """A call of ``script`` with KEYS ``keys`` and ARGV ``args``."""
 
     script: str
     keys: tuple[str, ...]
@@ -128,7 +135,7 @@ class ScriptCall:
 
 
 def keys_of(cluster: str) -> Keys:
-    """The keys of ``cluster``, a non-empty name without braces."""
+    """Return the keys of ``cluster``, a non-empty name without braces."""
     assert cluster != ""
     assert "{" not in cluster
     assert "}" not in cluster
@@ -137,12 +144,12 @@ def keys_of(cluster: str) -> Keys:
 
 
 def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
-    """Say which script carries out ``request``, and its words."""
+    """Return the script call that carries out ``request``."""
     both = (keys.state, keys.renewals)
     if isinstance(request, Read):
         return ScriptCall(READ, both, ())
     if isinstance(request, RenewLease):
-        assert request.broker_epoch >= 1, "a node beats only after its registration"
+        assert request.broker_epoch >= 1, "a node renews its lease only after its registration"
         broker_epoch = b"%d" % request.broker_epoch
         return ScriptCall(
             BEAT, both, (request.node.encode(), broker_epoch, *_stamp_words(request.known))
@@ -163,22 +170,23 @@ def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
 
 
 def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
-    """Read the reply of the script that :func:`encode_request` chose for ``request``.
+    """Decode the reply of the script that :func:`encode_request` chose for ``request``.
 
-    Words are bytes, as a client gives them without decoding. Raises PartitionStateError when what
-    the store holds, or the reply, is damaged; nothing of the record's meaning is checked.
+    The items of the reply must be bytes, not decoded by the Redis client. Raises
+    PartitionStateError if the stored metadata or the reply is damaged. The meaning of the metadata
+    record is not checked.
     """
     if not isinstance(reply, list | tuple) or not reply:
-        raise PartitionStateError(f"The metadata store's reply is not a list but {reply!r:.80}.")
+        raise PartitionStateError(f"the metadata store's reply must be a list, got {reply!r:.80}")
     status = _word(reply[0])
     if isinstance(request, Publish):
         if status != b"done":
-            raise PartitionStateError(f"The metadata store answered a publish with {status!r}.")
+            raise PartitionStateError(
+                f"the metadata store's reply to a publish must be b'done', got {status!r}"
+            )
         return StoreOk(NO_VALUE)
     if len(reply) != 5:
-        raise PartitionStateError(
-            f"The metadata store's reply has {len(reply)} parts instead of 5."
-        )
+        raise PartitionStateError(f"the metadata store's reply must have 5 items, got {len(reply)}")
     renewals = _beats_of(reply[4])
     if status == b"same" and isinstance(request, RenewLease):
         return StoreOk(MetaValue(None, True, renewals))
@@ -190,7 +198,7 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     if status == b"guard" and isinstance(request, Cas):
         return Refused(Refusal.GUARD, value)
     raise PartitionStateError(
-        f"The metadata store answered {status!r}, which this version does not know."
+        f"unknown status {status!r} in the metadata store's reply to {type(request).__name__}"
     )
 
 
@@ -201,7 +209,7 @@ def _stamp_words(stamp: Stamp | None) -> tuple[bytes, bytes]:
 def _word(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise PartitionStateError(
-            f"The metadata store's reply holds {value!r:.80} where bytes belong."
+            f"an item of the metadata store's reply must be bytes, got {value!r:.80}"
         )
     return value
 
@@ -213,27 +221,27 @@ def _record_of(partition_epoch: object, attempt: object, value: object) -> Parti
     state = decode_partition_state(words[2])
     if _stamp_words(state.stamp) != words[:2]:
         raise PartitionStateError(
-            f"The stamp beside the metadata record is {words[0]!r}, {words[1]!r}, but the record's "
-            f"own is {state.stamp!r}."
+            f"the stamp stored for the metadata record is {words[0]!r}, {words[1]!r}, but the "
+            f"stamp in the record is {state.stamp!r}"
         )
     return state
 
 
 def _beats_of(flat: object) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
     if not isinstance(flat, list | tuple) or len(flat) % 2:
-        raise PartitionStateError("The metadata store's beats are not a list of pairs.")
+        raise PartitionStateError("the lease counters in the metadata store are not pairs")
     renewals: list[tuple[NodeId, BrokerEpoch, int]] = []
     for i in range(0, len(flat), 2):
         node, beat = _word(flat[i]), _word(flat[i + 1])
         found = _BEAT.fullmatch(beat)
         if found is None:
             raise PartitionStateError(
-                f"The beat of {node!r} in the metadata store is damaged: {beat!r}."
+                f"the lease counter of {node!r} in the metadata store is damaged: {beat!r}"
             )
         try:
             renewals.append((node.decode("utf-8"), BrokerEpoch(int(found[1])), int(found[2])))
         except ValueError as damage:
             raise PartitionStateError(
-                f"A beat in the metadata store is damaged: {damage}."
+                f"a lease counter in the metadata store is damaged: {damage}"
             ) from damage
     return tuple(sorted(renewals))

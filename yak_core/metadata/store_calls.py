@@ -1,8 +1,9 @@
-"""What a node asks of the metadata store and what it may be told; must never hold a decision.
+"""The requests to the metadata store, and their outcomes.
 
-Four requests travel in the ``CallMeta`` effect and three outcomes come back in ``MetaReply``. Each
-call ends as Done, as Refused with what the store now holds, or as Unknown: it may or may not have
-happened (F18, F85). There is no fourth ending; a time-out is Unknown, never a refusal.
+A ``CallMeta`` effect carries one of four requests; a ``MetaReply`` event carries one of three
+outcomes. ``StoreOk``: the call was executed. ``Refused``: it was not executed, and the outcome
+holds the present contents of the store. ``Unknown``: it may or may not have been executed
+(F18, F85). A timeout is ``Unknown``, never ``Refused``.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from yak_core.metadata.partition_state import PartitionState
 from yak_core.value import value
 
 Guard: TypeAlias = tuple[NodeId, int]
-"""(node, beat count): the write counts only while that node's beat has not moved."""
+"""(node, count): the write is executed only if the lease counter of ``node`` is ``count``."""
 
 
 class Refusal(StrEnum):
-    """Why the store refused to replace the record."""
+    """Why the store refused to replace the metadata record."""
 
     STAMP = "stamp"
-    """The stored stamp is not the expected one. The same bytes may already have been written."""
+    """The stored stamp is not the expected one. An earlier copy of the request may have caused
+    this."""
     GUARD = "guard"
-    """The guarded node has renewed since. Counts only grow, so for these bytes it is final."""
+    """The guarded node has renewed its lease. Counts only grow, so every retry is refused, too."""
 
 
 class ProposalKind(StrEnum):
-    """Which transition of the record a broker proposes."""
+    """The transition of the metadata record that a broker proposes."""
 
     CREATE = "create"
     REGISTER = "register"
@@ -37,17 +39,17 @@ class ProposalKind(StrEnum):
 
 
 class ProposalResult(StrEnum):
-    """How a proposal ended."""
+    """The result of a proposal."""
 
     APPLIED = "applied"
     OVERTAKEN = "overtaken"
     REFUSED = "refused"
     FORGOTTEN = "forgotten"
-    """By a variant of the rules only."""
+    """Dropped without a result; only variants of the rules do this."""
 
 
 class CallKind(StrEnum):
-    """What an open metadata call is for."""
+    """The purpose of a pending metadata call."""
 
     READ = "read"
     RENEW = "renew"
@@ -57,14 +59,14 @@ class CallKind(StrEnum):
 
 @value
 class Read:
-    """Ask for the record and all beats."""
+    """Read the metadata record and all lease counters."""
 
 
 @value
 class Cas:
-    """Replace the record if its stamp is ``expected`` and the guard, if any, still holds.
+    """Replace the metadata record if its stamp is ``expected`` and the guard, if any, holds.
 
-    ``expected`` None means that no record exists yet. ``state`` carries its own new stamp.
+    ``expected`` None means that no record exists yet. ``state`` has a new stamp.
     """
 
     expected: Stamp | None
@@ -74,7 +76,10 @@ class Cas:
 
 @value
 class RenewLease:
-    """Add one to the node's beat counter; ``known`` is the newest stamp that the node has seen."""
+    """Renew the node's lease: add one to its lease counter.
+
+    ``known`` is the newest stamp that the node has seen.
+    """
 
     node: NodeId
     broker_epoch: BrokerEpoch
@@ -83,7 +88,7 @@ class RenewLease:
 
 @value
 class Publish:
-    """Replace the status hash by these (field, value) pairs; no decision rests on it."""
+    """Replace the status hash by these (field, value) pairs. Brokers never read it."""
 
     status: tuple[tuple[str, str], ...]
 
@@ -93,12 +98,12 @@ MetaRequest: TypeAlias = Read | Cas | RenewLease | Publish
 
 @value
 class MetaValue:
-    """What the store held when it answered.
+    """The contents of the store right after a call.
 
-    ``state`` None with ``unchanged`` False: no record exists. ``unchanged`` True: the record is
-    left out, because the stored stamp is the one that the caller named as known. ``renewals`` are
-    (node, incarnation, count), ascending by node. The answer to a Publish is
-    :data:`NO_VALUE`.
+    ``unchanged`` True: ``state`` is left out, because the stored stamp is the one that the caller
+    named as known. ``unchanged`` False with ``state`` None: no metadata record exists.
+    ``renewals`` are the lease counters as (node, broker epoch, count), ascending by node. The reply
+    to a Publish is :data:`NO_VALUE`.
     """
 
     state: PartitionState | None
@@ -106,7 +111,7 @@ class MetaValue:
     renewals: tuple[tuple[NodeId, BrokerEpoch, int], ...]
 
     def renewals_of(self, node: NodeId) -> int:
-        """The beat count of ``node``; 0 when it has never beaten."""
+        """Return the lease counter of ``node``; 0 if it has never renewed its lease."""
         for known, _, count in self.renewals:
             if known == node:
                 return count
@@ -114,19 +119,22 @@ class MetaValue:
 
 
 NO_VALUE: Final = MetaValue(None, True, ())
-"""What a Publish is answered with: not a look at the record, and not one at the beats either."""
+"""The reply to a Publish: neither a metadata record nor lease counters."""
 
 
 @value
 class StoreOk:
-    """It happened, and this is what the store held right after."""
+    """The call was executed; ``value`` holds the contents of the store right after it."""
 
     value: MetaValue
 
 
 @value
 class Refused:
-    """Nothing was changed, for ``reason`` ."""
+    """The call changed nothing. ``current`` holds the present contents of the store.
+
+    ``reason`` is a member of :class:`Refusal`.
+    """
 
     reason: str
     current: MetaValue
@@ -134,7 +142,7 @@ class Refused:
 
 @value
 class Unknown:
-    """It may or may not have happened, or may still happen later."""
+    """The call may have been executed, may never be, or may be executed later."""
 
 
 MetaOutcome: TypeAlias = StoreOk | Refused | Unknown

@@ -1,14 +1,14 @@
-"""Who may change the metadata record, and into what; must never do the writing.
+"""The transitions of the metadata record, and the invariants that they keep.
 
-Each transition is a pure function from a record to the record that would replace it, or to a
-:class:`Rejected` with the reason. The caller writes the result by a compare-and-set on the stamp of
-the record it started from, so every precondition here is checked against exactly the record that is
-replaced: whatever changed in between makes the store refuse the write (F17). No rule raises; an
-assertion marks a caller's mistake, such as ids out of order.
+Each transition is a pure function. It returns the metadata record that would replace the given one,
+or :class:`Rejected` with the reason. The caller writes the result by a compare-and-set on the stamp
+of the given record. So each precondition is checked against the record that is replaced: the store
+refuses the write if any other change was written before it (F17). A transition does not raise for
+an invalid change; an assertion fails for a mistake of the caller, such as unsorted ids.
 
-Sources: Kafka's KRaft controller and KIP-966 (eligible leader replicas), KIP-903 (incarnations of
-added members), KIP-841 (draining members), KIP-704 (recovery state). Registration differs: a clean
-restart keeps its place in the sets and only ends the node's own leadership.
+Sources: Kafka's KRaft controller, KIP-966 (eligible leader replicas), KIP-903 (broker epochs of
+added members), KIP-841 (draining members), KIP-704 (recovery state). Registration differs from
+Kafka: after a clean restart a broker stays in ISR and ELR and only its own leadership ends.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from yak_core.value import value
 
 @value
 class Rejected:
-    """The rules forbid this change of this record; nothing was asked of the store."""
+    """An invalid change of a metadata record; no request was sent to the store."""
 
     reason: str
 
@@ -44,10 +44,10 @@ def create(
     replicas: tuple[NodeId, ...],
     min_isr: int,
 ) -> PartitionState:
-    """T0: the first record, to be written where none exists, by a node whose log is empty.
+    """T0: Create the first metadata record. The creator has an empty log.
 
-    The creator is registered by the same write and is alone in the ISR; the others join by catching
-    up, so no log that nobody looked at counts as in sync.
+    The same write registers the creator and makes it the only member of the ISR. The other replicas
+    join by catching up, so the log of each new member was compared with the log of the leader.
     """
     assert store_id != ""
     assert attempt != ""
@@ -78,11 +78,12 @@ def create(
 def register(
     state: PartitionState, *, attempt: str, node: NodeId, clean: bool, url: str
 ) -> PartitionState | Rejected:
-    """T1: a new start of ``node``; its incarnation is the version that this writes.
+    """T1: Register a start of ``node``. Its broker epoch is the partition epoch that this writes.
 
-    A clean one changes no set. An unclean one may have lost records: it leaves ISR and ELR for the
-    last known eligible (F28, F29). Either way its own leadership ends, because a restarted leader
-    could give two records the same epoch and offset (F41). The version grows always (F23).
+    A clean start does not change ISR and ELR. After an unclean start the node may have lost
+    records, so it leaves ISR and ELR; below min ISR it joins the last known ELR (F28, F29). In both
+    cases its own leadership ends, because a restarted leader could append two records with the same
+    epoch and offset (F41). The partition epoch always increases (F23).
     """
     if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
@@ -109,19 +110,23 @@ def register(
 def elect(
     state: PartitionState, *, attempt: str, node: NodeId, broker_epoch: BrokerEpoch
 ) -> PartitionState | Rejected:
-    """T3: ``node`` makes itself the leader of the next epoch.
+    """T3: Elect ``node``, a member of ISR or ELR, as the leader of the next epoch.
 
-    While another leader is recorded, the caller guards the write by that leader's beat; the rules
-    are safe without, it only keeps a healthy leader in office. ISR before ELR is the candidate's
-    courtesy: both hold everything that was committed.
+    While another leader is recorded, the caller guards the write by the lease counter of that
+    leader. The guard protects liveness only: it prevents the election while the leader renews its
+    lease. Candidates in the ISR campaign before those in the ELR; this is not a safety rule,
+    because the members of both hold every committed record.
     """
     entry = state.node(node)
     if entry is None or entry.broker_epoch != broker_epoch:
-        return Rejected(f"incarnation {broker_epoch} of {node} is not the registered one")
+        registered = state.broker_epoch_of(node)
+        return Rejected(
+            f"broker epoch {broker_epoch} of {node} differs from the registered {registered}"
+        )
     if entry.draining:
         return Rejected(f"{node} is draining")
     if state.leader == node:
-        return Rejected(f"{node} leads epoch {state.leader_epoch} already")
+        return Rejected(f"{node} already leads epoch {state.leader_epoch}")
     if node not in state.isr and node not in state.elr:
         return Rejected(f"{node} is in neither ISR nor ELR")
     stay = tuple(member for member in state.isr if member not in (state.leader, node))
@@ -145,23 +150,27 @@ def alter_isr(
     isr: tuple[NodeId, ...],
     added: tuple[tuple[NodeId, BrokerEpoch], ...],
 ) -> PartitionState | Rejected:
-    """T4: the leader changes the ISR (KIP-497).
+    """T4: Change the ISR to ``isr``, on behalf of the leader ``node`` (KIP-497).
 
-    ``isr`` ascends. ``added`` names each new member with the incarnation under which it caught up,
-    captured when it did, so a start that was lost since does not join (F20, F21). A draining node
-    is no member (F24), the leader always is (F34), and while recovering it is alone (KIP-704).
+    ``isr`` is in ascending order. ``added`` holds each new member with the broker epoch under which
+    it caught up. So a member that restarted since then does not join (F20, F21). A draining node is
+    not a member (F24). The leader is always a member (F34), and the only one while the partition is
+    recovering (KIP-704).
     """
     assert is_ascending(isr)
     if state.leader != node:
         return Rejected(f"{node} is not the leader")
     if state.leader_broker_epoch != broker_epoch:
-        return Rejected(f"incarnation {broker_epoch} of {node} is not the one that leads")
+        return Rejected(
+            f"broker epoch {broker_epoch} of {node} differs from the leader's, "
+            f"{state.leader_broker_epoch}"
+        )
     if node not in isr:
-        return Rejected(f"the leader {node} would leave the ISR")
+        return Rejected(f"the leader {node} is missing from the new ISR {isr}")
     if isr == state.isr:
-        return Rejected("the ISR would stay as it is")
+        return Rejected(f"the ISR is already {isr}")
     if state.recovery == Recovery.RECOVERING and isr != (node,):
-        return Rejected(f"while recovering, {node} stays alone in the ISR")
+        return Rejected(f"the ISR must be {(node,)} while the partition is recovering, got {isr}")
     for member in isr:
         if member not in state.replicas:
             return Rejected(f"{member} is not a replica")
@@ -170,11 +179,13 @@ def alter_isr(
             return Rejected(f"{member} is draining")
     joining = tuple(member for member in isr if member not in state.isr)
     if tuple(sorted(member for member, _ in added)) != joining:
-        return Rejected("the nodes named as added are not those that join")
+        return Rejected(f"the added members are {added}, but {joining} join the ISR")
     for member, caught_up_as in added:
         registered = state.broker_epoch_of(member)
         if registered == 0 or registered != caught_up_as:
-            return Rejected(f"incarnation {caught_up_as} of {member} is not the registered one")
+            return Rejected(
+                f"broker epoch {caught_up_as} of {member} differs from the registered {registered}"
+            )
     return _with_isr(_grown(state, attempt), isr, unclean=())
 
 
@@ -185,10 +196,11 @@ def elr_after(
     min_isr: int,
     unclean: tuple[NodeId, ...],
 ) -> tuple[NodeId, ...]:
-    """The ELR after a change of the ISR (KIP-966); ``min_isr`` is the effective one.
+    """Return the ELR after a change of the ISR (KIP-966); ``min_isr`` is the effective min ISR.
 
-    Below min ISR the HW stands still, so whoever leaves still holds all that was committed, unless
-    it left because it may have lost records. From min ISR on, nobody outside the ISR is eligible.
+    While the ISR is below min ISR, the HW does not advance. So a member that leaves the ISR still
+    holds every committed record, unless it is in ``unclean``: then it may have lost records. Once
+    the ISR reaches min ISR, only its members are eligible, and the ELR is empty.
     """
     if len(isr_new) >= min_isr:
         return ()
@@ -197,10 +209,10 @@ def elr_after(
 
 
 def check_partition_state(state: PartitionState) -> tuple[str, ...]:
-    """Names of the shape invariants that ``state`` breaks; empty when it is sound.
+    """Return the names of the shape invariants that ``state`` violates.
 
-    Unlike INV-E4's first wording the ISR may be empty: then the ELR, or the last known eligible,
-    say who held the data (KIP-966).
+    Unlike in the first version of INV-E4, the ISR may be empty: then the ELR or the last known ELR
+    holds the members that had the data (KIP-966).
     """
     members = (*state.isr, *state.elr)
     eligible = (*members, *state.last_known_eligible)
@@ -222,11 +234,11 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
         ),
         "S9 recovering means alone": state.recovery != Recovery.RECOVERING or len(state.isr) <= 1,
         "S15 leader is in the ISR": leader_is_none or state.leader in state.isr,
-        "S15 leader is the registered incarnation": state.leader_broker_epoch
+        "S15 leader has its registered broker epoch": state.leader_broker_epoch
         == (0 if state.leader is None else state.broker_epoch_of(state.leader)),
-        "INV-E4 version and epoch in range": 0 <= state.leader_epoch < state.partition_epoch,
+        "INV-E4 epochs in range": 0 <= state.leader_epoch < state.partition_epoch,
         "INV-E4 a leader has an epoch": leader_is_none or state.leader_epoch >= 1,
-        "INV-E4 incarnations are versions": all(
+        "INV-E4 broker epochs are distinct partition epochs": all(
             1 <= epoch <= state.partition_epoch for epoch in broker_epochs
         )
         and len(dict.fromkeys(broker_epochs)) == len(broker_epochs),
@@ -240,30 +252,30 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
 
 
 def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
-    """Names of the invariants that break between two records written one right after the other."""
+    """Return the names of the invariants that ``newer`` violates as the successor of ``older``."""
     same_leader = (older.leader, older.leader_broker_epoch) == (
         newer.leader,
         newer.leader_broker_epoch,
     )
     held = {
         "INV-E4 same store": older.store_id == newer.store_id,
-        "INV-E4 version grows by one": newer.partition_epoch == older.partition_epoch + 1,
-        "INV-E4 epoch never falls": newer.leader_epoch >= older.leader_epoch,
-        "INV-E4 epoch rises with a new leader": same_leader
+        "INV-E4 partition epoch grows by one": newer.partition_epoch == older.partition_epoch + 1,
+        "INV-E4 leader epoch never falls": newer.leader_epoch >= older.leader_epoch,
+        "INV-E4 leader epoch grows by one with a new leader": same_leader
         or newer.leader_epoch == older.leader_epoch + 1,
-        "INV-E4 incarnations never fall": all(
+        "INV-E4 broker epochs never fall": all(
             newer.broker_epoch_of(node) >= entry.broker_epoch for node, entry in older.nodes
         ),
         "INV-E4 unclean generation never falls": newer.unclean_generation
         >= older.unclean_generation,
-        "INV-E5 names the version before": newer.ancestors[:1] == (older.stamp,),
+        "INV-E5 first ancestor is the replaced record": newer.ancestors[:1] == (older.stamp,),
     }
     return tuple(name for name, holds in held.items() if not holds)
 
 
 def _grown(state: PartitionState, attempt: str) -> PartitionState:
     assert attempt != ""
-    assert attempt != state.attempt, "an attempt id names one write"
+    assert attempt != state.attempt, "an attempt id must not be used for two writes"
     ancestors = (state.stamp, *state.ancestors)[:ANCESTORS_MAX]
     return replace(
         state, partition_epoch=state.partition_epoch + 1, attempt=attempt, ancestors=ancestors
@@ -273,10 +285,10 @@ def _grown(state: PartitionState, attempt: str) -> PartitionState:
 def _with_isr(
     state: PartitionState, isr: tuple[NodeId, ...], unclean: tuple[NodeId, ...]
 ) -> PartitionState:
-    """Set the ISR and what follows from it: the ELR, and the last known eligible.
+    """Set the ISR, and derive the ELR and the last known ELR from it.
 
-    A node that is eligible again is no longer merely the last known to be (as Kafka has it); if it
-    is lost once more, it is added once more.
+    As in Kafka, a node that is eligible again is removed from the last known ELR. It is added again
+    if it loses records again.
     """
     elr = elr_after(state.isr, isr, state.elr, state.effective_min_isr, unclean)
     last_known: tuple[NodeId, ...] = ()

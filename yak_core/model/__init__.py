@@ -1,1 +1,1 @@
-"""Reference models of disk and store, for the worlds that need no real ones."""
+"""Reference models of the disk and the metadata store, for worlds without real ones."""

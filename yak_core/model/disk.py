@@ -1,12 +1,12 @@
-"""What a broker's disk holds, as a value to be simulated; must never do real I/O.
+"""A model of a broker's disk in memory, with written and durable contents.
 
-The image has a written state and a durable state. A flush makes them equal; a crash may go back
-to the durable one, in whole or in part. Cutting durable batches without a flush leaves them as
-ghosts, which reappear when the cut is lost in a crash, as file systems do.
+A flush makes the written contents durable. A crash loses all or some of the contents that are not
+durable. A truncation of durable batches is not durable before the next flush, either: until then
+the truncated batches are ghosts, and a crash can restore them, as on a file system.
 
-The Manual and the Sim backend share this model; the real one has files. A backend holds the queue
-of orders and decides when each is performed. The image decides what an order changes, which
-appends are refused, and how the log ends once the rest of the queue is performed.
+The manual world and the simulator share this model; real brokers have files. A backend keeps the
+queue of disk effects and decides when each is performed. The image decides what an effect changes,
+which appends are refused, and which log results from the rest of the queue.
 """
 
 from __future__ import annotations
@@ -27,34 +27,40 @@ _NO_SPACE: Final = NoSpace()
 
 
 class DiskImage:
-    """Batches back to back from ``log_start``, and a few named values."""
+    """The contents of a disk: contiguous batches from ``log_start``, and named values."""
 
     __slots__ = ("log_start", "batches", "ends", "durable_count", "ghosts", "saved", "intact")
 
     def __init__(self) -> None:
         self.log_start: Offset = 0
+        #: The written batches.
         self.batches: list[Batch] = []
+        #: End offset of each written batch.
         self.ends: list[Offset] = []
+        #: Number of written batches that are durable.
         self.durable_count = 0
+        #: Durable batches whose truncation is not durable.
         self.ghosts: list[Batch] = []
+        #: The named values, always durable.
         self.saved: dict[str, bytes] = {}
+        #: False after the disk lost flushed batches.
         self.intact = True
 
     @property
     def leo(self) -> Offset:
-        """End of what is written."""
+        """The end offset of the written batches."""
         return self.ends[-1] if self.ends else self.log_start
 
     @property
     def durable_end(self) -> Offset:
-        """End of what a crash cannot take away."""
+        """The end offset of the durable batches."""
         return self.ends[self.durable_count - 1] if self.durable_count else self.log_start
 
     def perform(self, order: DiskOrder, no_space: bool = False) -> DiskResult:
-        """Perform one order and return its result, DiskOk or NoSpace.
+        """Perform one disk effect and return its result, DiskOk or NoSpace.
 
-        An append fails, and changes nothing, if ``no_space`` is set or if it would leave a gap
-        because an append before it failed.
+        An append fails and changes nothing if ``no_space`` is set, or if it would leave a gap
+        because an earlier append failed.
         """
         if isinstance(order, AppendLog):
             if no_space or order.batches[0].base_offset != self.leo:
@@ -69,26 +75,26 @@ class DiskImage:
         return _DONE
 
     def after(self, orders: Iterable[DiskOrder]) -> DiskImage:
-        """Return a copy in which these orders are performed; an append that leaves a gap is not."""
+        """Return a copy in which these effects are performed, except appends that leave a gap."""
         image = fork_of(self)
         for order in orders:
             image.perform(order)
         return image
 
     def append(self, batches: tuple[Batch, ...]) -> None:
-        """Write batches at the end; they are lost in a crash until the next flush."""
+        """Append batches; they are not durable before the next flush."""
         for batch in batches:
-            assert batch.base_offset == self.leo, "a log has no gaps"
+            assert batch.base_offset == self.leo, f"append at {batch.base_offset}, not {self.leo}"
             self.batches.append(batch)
             self.ends.append(batch.end)
 
     def flush(self) -> None:
-        """Make durable whatever was written and cut before."""
+        """Make all earlier appends and truncations durable."""
         self.durable_count = len(self.batches)
         self.ghosts = []
 
     def truncate(self, end: Offset) -> None:
-        """Remove every batch that ends above ``end``."""
+        """Remove all batches that end above ``end``."""
         keep = bisect_right(self.ends, end)
         if keep < self.durable_count:
             self.ghosts = self.batches[keep : self.durable_count] + self.ghosts
@@ -97,16 +103,17 @@ class DiskImage:
         del self.ends[keep:]
 
     def save(self, key: str, value: bytes | None) -> None:
-        """Keep or delete a named value, durably."""
+        """Save a named value durably; None deletes it."""
         if value is None:
             self.saved.pop(key, None)
         else:
             self.saved[key] = value
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
-        """Whole batches from the one that holds ``start`` on, at least one, all below ``end_max``.
+        """Return whole batches from the one that holds ``start``, none beyond ``end_max``.
 
-        Empty when nothing lies in [start, end_max).
+        Return at least one batch; further ones only while their sum is at most ``bytes_max`` bytes.
+        Return none if no whole batch lies in this range.
         """
         if start >= end_max or start >= self.leo or start < self.log_start:
             return ()
@@ -122,14 +129,15 @@ class DiskImage:
 
     @property
     def unsynced(self) -> int:
-        """How many written batches a crash may take away."""
+        """The number of written batches that are not durable."""
         return len(self.batches) - self.durable_count
 
     def crash(self, keep_unsynced: int = 0) -> None:
-        """Lose what was not flushed but its first ``keep_unsynced`` batches (write-back order).
+        """Crash: lose the batches that are not durable, except the first ``keep_unsynced``.
 
-        A torn batch is a batch that is lost: recovery cuts it. With nothing kept, a cut that was
-        not flushed is undone.
+        The system writes batches back in order, so the kept ones are the first. A torn batch counts
+        as lost, because recovery truncates it. With ``keep_unsynced`` 0, a truncation that is not
+        durable is undone.
         """
         keep = min(self.durable_count + keep_unsynced, len(self.batches))
         ghosts = self.ghosts if keep == self.durable_count and keep_unsynced == 0 else []
@@ -142,7 +150,7 @@ class DiskImage:
         self.ghosts = []
 
     def recovered(self) -> Recovered:
-        """What recovery tells the next incarnation."""
+        """Return the recovered state for the next start."""
         return Recovered(
             log_start=self.log_start,
             leo=self.leo,
@@ -155,12 +163,12 @@ class DiskImage:
 
 
 def header_of(batch: Batch) -> Batch:
-    """The handle without its payload."""
+    """Return the batch without its payload."""
     return carrying(batch, b"") if batch.data else batch
 
 
 def fold_epochs(batches: list[Batch]) -> tuple[tuple[Epoch, Offset], ...]:
-    """(epoch, start) of each run of equal epochs: the epoch index is a fold over the log."""
+    """Compute the epoch index of a log: (epoch, start offset) for each epoch in it."""
     index = EpochIndex()
     for batch in batches:
         index.note(batch.epoch, batch.base_offset)

@@ -1,4 +1,4 @@
-"""A crash in the midst of a step, for the worlds that can have one."""
+"""A backend wrapper that crashes a node between two effects of a step, for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from yak_core.ids import Micros
 
 
 def _counted(method: str) -> Callable[[Fuse, Effect], None]:
-    """The backend's method of this name, and one effect less to go."""
+    """Return a method that calls the backend's ``method`` and counts the effect."""
 
     def carry_out(fuse: Fuse, effect: Effect) -> None:
         getattr(fuse.backend, method)(effect)
@@ -22,24 +22,24 @@ def _counted(method: str) -> Callable[[Fuse, Effect], None]:
 
 
 class Fuse:
-    """A backend that stops its host right after so many more effects.
+    """A backend that stops its host after ``effects`` more effects.
 
-    It attaches itself to the host in the place of the backend that it wraps. With ``left`` 0 the
-    owner of the host must let it crash instead of delivering the next event. A halt or an exit of
-    the node itself ends the incarnation as ever.
+    The constructor replaces the backend of the host by the fuse. ``left`` is the number of effects
+    left; at 0, the owner of the host must stop the host instead of delivering the next event.
+    ``halt`` and ``exit`` of the node are passed on without counting.
     """
 
     __slots__ = ("backend", "host", "left")
 
     def __init__(self, host: Host, effects: int) -> None:
-        assert effects >= 0, "a crash comes after no, one or more effects"
+        assert effects >= 0, f"effects must not be negative, got {effects}"
         self.left = effects
         self.host = host
         self.backend = host.backend
         host.attach(self)
 
     def put_out(self) -> None:
-        """Give the host its backend back."""
+        """Remove the fuse: attach the wrapped backend to the host again."""
         self.host.attach(self.backend)
 
     def now(self) -> Micros:

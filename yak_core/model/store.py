@@ -1,8 +1,8 @@
-"""The metadata store as plain Python, the oracle for the scripts; must never judge a record.
+"""A model of the metadata store in memory, the test oracle of the Redis scripts.
 
-The simulator runs on this by default. It is as dumb as the real store: it compares a stamp and
-perhaps a beat, and then writes what it was given. Whether the record makes sense was decided by
-:mod:`yak_core.metadata.transitions` before the call.
+The simulator uses it by default. Like the real store it compares the stamp and the guard of a
+request and writes the given metadata record without checking it:
+:mod:`yak_core.metadata.transitions` made the record before the call.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from yak_core.metadata.store_calls import (
 
 
 class StoreModel:
-    """One cluster's record, beats and advisory view.
+    """The metadata record, lease counters and status hash of one cluster.
 
-    ``renewals`` is node -> (incarnation, count). ``history`` holds every record ever accepted,
-    oldest first, for checkers; the last one is ``state``.
+    ``renewals`` maps a node to (broker epoch, count). ``history`` holds all accepted metadata
+    records, oldest first, for checkers; the last one is ``state``.
     """
 
     __slots__ = ("renewals", "history", "state", "status")
@@ -39,7 +39,7 @@ class StoreModel:
         self.history: list[PartitionState] = []
 
     def apply(self, request: MetaRequest) -> StoreOk | Refused:
-        """Carry out one call at once. A model is never out of reach, so never Unknown."""
+        """Execute one call and return its outcome, which is never Unknown."""
         if isinstance(request, Read):
             return StoreOk(self._value())
         if isinstance(request, RenewLease):
@@ -63,7 +63,7 @@ class StoreModel:
         return StoreOk(self._value())
 
     def _on_renewal(self, request: RenewLease) -> StoreOk:
-        assert request.broker_epoch >= 1, "a node beats only after its registration"
+        assert request.broker_epoch >= 1, "a node renews its lease only after its registration"
         self.renewals[request.node] = (request.broker_epoch, self._count(request.node) + 1)
         if self.state is not None and self.state.stamp == request.known:
             return StoreOk(MetaValue(None, True, self._renewals()))

@@ -1,1 +1,1 @@
-"""Traces: recorded, written, read, replayed."""
+"""Traces of runs: recording, file format, and replay."""

@@ -1,14 +1,15 @@
-"""The file format and the digest of a trace, as lines of bytes; must never open a file itself.
+"""Reading and writing whole traces as lines of bytes, and the digest of a trace.
 
-A trace file has one JSON object a line: a header, then steps and faults in the order in which they
-happened, a checkpoint after every 1,000 steps, and a footer (docs/formats.md has the fields). Every
-line ends with the CRC-32C of itself and all lines before it, less their ``crc`` fields: a changed,
-missing, added or swapped line is found where it is, and a file without a footer was cut short.
+A trace file has one JSON object per line: a header, then steps and faults in their order, a
+checkpoint line after every 1,000th step, and a footer (docs/formats.md lists the fields). Each line
+ends with the CRC-32C of itself and of all lines before it, without their ``crc`` fields. So a
+changed, missing, added or swapped line is detected at its position. A file without a footer is
+incomplete.
 
-The digest, 128 bits of BLAKE2b, covers steps and faults, not the header, so runs that did the same
-have the same digest whatever they were called.
+The digest is 128 bits of BLAKE2b over the steps and faults. It does not cover the header, so equal
+runs have equal digests even if their scenario names differ.
 
-Here a whole trace is written and read; :mod:`yak_core.trace.writer` makes the lines one by one.
+:mod:`yak_core.trace.writer` makes the single lines.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ READ: Final = " and ".join(map(str, SCHEMAS))
 
 
 class TraceError(ValueError):
-    """One sentence on why lines are not an intact trace; ``line`` is its number from 1, or 0."""
+    """The lines are not an intact trace; ``line`` is the line number, from 1, or 0 if unknown."""
 
     def __init__(self, sentence: str, line: int = 0) -> None:
         super().__init__(sentence)
@@ -49,7 +50,10 @@ class TraceError(ValueError):
 
 
 def encode_trace(trace: Trace) -> Iterator[bytes]:
-    """The lines of the trace file, each with its newline. Misfit for a value that is no message."""
+    """Yield the lines of the trace file, each with its newline.
+
+    Raises Misfit for an event or effect with a wrong type.
+    """
     lines = TraceLines(trace.header, Foreseen(trace))
     yield lines.first
     for chunk in _chunks(trace, lines):
@@ -58,7 +62,7 @@ def encode_trace(trace: Trace) -> Iterator[bytes]:
 
 
 def digest_of(trace: Trace) -> str:
-    """The digest of the steps and faults: 32 hexadecimal digits."""
+    """Return the digest of the steps and faults: 32 hexadecimal digits."""
     lines = TraceLines(trace.header, Foreseen(trace))
     for _ in _chunks(trace, lines):
         pass
@@ -66,7 +70,7 @@ def digest_of(trace: Trace) -> str:
 
 
 def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
-    """The lines between header and footer; those of a step and its checkpoint are one chunk."""
+    """Yield the lines between header and footer; a step and its checkpoint are one chunk."""
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
     at = 0
     for step in trace:
@@ -79,10 +83,11 @@ def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
 
 
 def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
-    """The trace that :func:`encode_trace` wrote; payloads come back as Elided.
+    """Decode the lines of :func:`encode_trace`; payloads are decoded as Elided.
 
-    ``cut_short`` also takes a file that ends early, up to its last whole line, as a killed process
-    leaves it. Raises TraceError, and nothing else, for whatever is not an intact trace.
+    ``cut_short`` also accepts an incomplete file, as a killed process leaves it, and reads it up to
+    its last complete line. Raises TraceError, and no other error, for lines that are not an intact
+    trace.
     """
     reader = TraceReader(lines, cut_short=cut_short)
     trace = Trace(reader.header, limit=sys.maxsize)
@@ -99,9 +104,9 @@ def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
 
 
 def digest_of_file(lines: Iterable[bytes]) -> str:
-    """The digest recomputed from the lines of a trace file, each byte of which is checked.
+    """Recompute the digest from the lines of a trace file, and check all of them.
 
-    Raises TraceError, which names line and record, for whatever is not a whole, intact trace.
+    Raises TraceError, which names line and record, if they are not a complete, intact trace.
     """
     reader = TraceReader(lines)
     for _ in reader.records():
@@ -110,12 +115,12 @@ def digest_of_file(lines: Iterable[bytes]) -> str:
 
 
 class TraceReader:
-    """Reads a trace line by line, and checks it meanwhile: seals, order, checkpoints and footer.
+    """Reads a trace line by line, and checks checksums, order, checkpoints and footer.
 
-    Going through it gives steps and faults in order, and at the end, or wherever the trace is not
-    intact, a TraceError; from the first line that can come when the reader is made. Afterwards
-    ``digest`` and ``dropped`` are known, and whether the file ``was_cut_short``, which must have
-    been allowed by ``cut_short``. ``schema`` is known from the beginning.
+    Iteration yields steps and faults in order. It raises TraceError at the first line that is not
+    valid, and at the end of an incomplete file unless ``cut_short`` is set. The constructor reads
+    the header, so it can raise TraceError too, and sets ``schema``. ``digest``, ``dropped`` and
+    ``was_cut_short`` are set after the last line.
     """
 
     def __init__(self, lines: Iterable[bytes], *, cut_short: bool = False) -> None:
@@ -133,7 +138,7 @@ class TraceReader:
         self.header = self._read_header(next(self._lines, b""))
 
     def __iter__(self) -> Iterator[Step | Fault]:
-        """The steps and faults, decoded; payloads come back as Elided."""
+        """Yield the decoded steps and faults; payloads are decoded as Elided."""
         for body in self.records():
             value = self._parsed(body)
             if self.schema == 1:
@@ -147,28 +152,30 @@ class TraceReader:
                 raise self._error(f"cannot be read: {misfit}") from None
 
     def _error(self, what: str) -> TraceError:
-        """The error that the present line ``what``, for example ``is damaged``."""
+        """Return the error for the present line; ``what`` is a predicate, such as ``is damaged``.
+
+        The message names line, record and the number of steps before it.
+        """
         return TraceError(
-            f"Line {self._line} of the trace (record {self._line - 1}, "
-            f"after {self._steps} steps) {what}.",
+            f"line {self._line} (record {self._line - 1}, after {self._steps} steps) {what}",
             self._line,
         )
 
     def _parsed(self, body: bytes) -> dict[str, object]:
-        """The JSON object whose text is ``body`` and a closing brace."""
+        """Parse the JSON object whose text is ``body`` and a closing brace."""
         try:
             value: object = json.loads(body + b"}")
         except (ValueError, RecursionError) as wrong:
             raise self._error(f"is not JSON: {wrong}") from None
-        assert isinstance(value, dict), "a record begins with a brace"
+        assert isinstance(value, dict), "the caller passed a body that does not begin with a brace"
         return value
 
     def records(self) -> Iterator[bytes]:
-        """The bodies of steps and faults, checked up to here; after the last, ``digest`` is set."""
+        """Yield the checked bodies of steps and faults; ``digest`` is set after the last one."""
         for line in self._lines:
             self._line += 1
             if self.digest:
-                raise self._error("follows the footer, which should be the last line")
+                raise self._error("follows the footer, which must be the last line")
             if self._cut_short and not line.endswith(b"\n"):
                 break
             body = self._unsealed(line)
@@ -182,15 +189,16 @@ class TraceReader:
                 self._faults += 1
             elif body.startswith(b'{"checkpoint":'):
                 if body != checkpoint_body(self._steps, self._sums.hexdigest()):
-                    raise self._error("is a checkpoint that does not fit the records before it")
+                    raise self._error(
+                        f"is a checkpoint that differs from the {self._steps} steps before it"
+                    )
             elif body.startswith(b'{"end":'):
                 self._read_footer(body)
             else:
-                raise self._error("is no step, fault, checkpoint or footer")
+                raise self._error("is not a step, fault, checkpoint or footer")
         if not self.digest:
             if not self._cut_short:
-                what = "is the last one and no footer: the file was cut short"
-                raise self._error(what)
+                raise self._error("is the last line but not a footer: the file is incomplete")
             self.was_cut_short = True
             self.digest = self._sums.hexdigest()
 
@@ -199,84 +207,85 @@ class TraceReader:
         again, self._crc = sealed(body, self._crc)
         if again != line:
             if not line.endswith(b"\n"):
-                raise self._error("ends early: the file was cut short or its end is damaged")
-            raise self._error("is damaged: its checksum does not fit")
+                raise self._error("has no newline: the file is incomplete or its end is damaged")
+            raise self._error("is damaged: its checksum does not match the lines up to it")
         return body
 
     def _read_header(self, line: bytes) -> Header:
         if not line:
-            raise TraceError("This is not a trace: it is empty.", 1)
+            raise TraceError("not a trace: the file is empty", 1)
         try:
             value: object = json.loads(line.decode())
         except UnicodeDecodeError:
-            raise TraceError("Line 1 is not UTF-8, so this is not a trace.", 1) from None
+            raise TraceError("not a trace: line 1 is not UTF-8", 1) from None
         except (ValueError, RecursionError):
-            raise TraceError("Line 1 is not a JSON object, so this is not a trace.", 1) from None
+            raise TraceError("not a trace: line 1 is not a JSON object", 1) from None
         if not isinstance(value, dict) or value.get("kind") != KIND:
-            raise TraceError(f'Line 1 is not the header of a trace: no "kind":"{KIND}".', 1)
+            raise TraceError(f'not a trace: line 1 has no "kind":"{KIND}"', 1)
         schema = value.get("schema")
         if schema not in SCHEMAS:
-            raise TraceError(
-                f"Line 1 says that the trace has schema {schema!r}; this version reads {READ}.", 1
-            )
+            raise TraceError(f"line 1 has schema {schema!r}; this version reads schemas {READ}", 1)
         self.schema = int(schema)
         self._unsealed(line)
         world, scenario = value.get("world"), value.get("scenario")
         seed, version = value.get("seed"), value.get("version")
         if not isinstance(world, str) or not isinstance(scenario, str):
-            raise self._error("is a header that lacks world or scenario")
+            raise self._error("is a header without a valid world or scenario")
         if not isinstance(version, str) or type(seed) is not int:
-            raise self._error("is a header that lacks seed or version")
+            raise self._error("is a header without a valid seed or version")
         return Header(world, scenario, seed, version)
 
     def _read_footer(self, body: bytes) -> None:
         end = self._parsed(body)["end"]
         dropped = end.get("dropped") if isinstance(end, dict) else None
         if type(dropped) is not int or dropped < 0:
-            raise self._error("is a footer that does not say how many steps were dropped")
+            raise self._error(f"is a footer with an invalid number of dropped steps: {dropped!r}")
         digest = self._sums.hexdigest()
         counted = {"steps": self._steps, "faults": self._faults, "dropped": dropped}
         if end != {**counted, "digest": digest}:
-            raise self._error("is a footer that does not fit the records before it")
+            raise self._error(
+                f"is a footer that differs from the {self._steps} steps and {self._faults} faults "
+                "before it"
+            )
         self.dropped = dropped
         self.digest = digest
 
 
 def _read_step(value: dict[str, object], number: int) -> Step:
-    """One step's line. Misfit when a field is missing or wrong."""
+    """Decode the object of a step line. Raises Misfit if a field is missing or wrong."""
     i, t_us, start, cause = value.get("i"), value.get("t"), value.get("start"), value.get("cause")
     node, effects = value.get("n"), value.get("fx")
     if i != number:
-        raise Misfit(f"its number is {i!r} where {number} comes next")
+        raise Misfit(f'"i" must be {number}, got {i!r}')
     if type(t_us) is not int or type(start) is not int or type(cause) is not int:
-        raise Misfit('"t", "start" and "cause" are not all integers')
+        raise Misfit('"t", "start" and "cause" must be integers')
     if not -1 <= cause < number:
-        raise Misfit(f"its cause {cause} is not an earlier step")
+        raise Misfit(f'"cause" must be an earlier step or -1, got {cause}')
     if not isinstance(node, str) or not isinstance(effects, list):
-        raise Misfit('"n" is not a string or "fx" not a list')
+        raise Misfit('"n" must be a string and "fx" a list')
     event: Event = EVENT.decode(value.get("ev"))  # type: ignore[assignment]
     decoded: list[Effect] = [EFFECT.decode(effect) for effect in effects]  # type: ignore[misc]
     done = value.get("done", len(decoded))
     if type(done) is not int or not 0 <= done <= len(decoded):
-        raise Misfit(f'"done" is {done!r}, and there are {len(decoded)} effects')
+        raise Misfit(f'"done" must be 0 to {len(decoded)}, the number of effects, got {done!r}')
     return Step(number, t_us, node, start, event, decoded, cause, done)
 
 
 def _read_fault(value: object) -> Fault:
-    """The object of a fault's line. Misfit when a field is missing or wrong."""
+    """Decode the object of a fault line. Raises Misfit if a field is missing or wrong."""
     if not isinstance(value, dict):
         raise Misfit("the fault is not an object")
     at_us, kind, target = value.get("at_us"), value.get("kind"), value.get("target")
     for_us = value.get("for_us")
     if type(at_us) is not int or not isinstance(kind, str) or not isinstance(target, str):
-        raise Misfit('the fault lacks "at_us", "kind" or "target"')
+        raise Misfit('"at_us" of the fault must be an integer, "kind" and "target" strings')
     if for_us is not None and type(for_us) is not int:
-        raise Misfit('"for_us" of the fault is neither an integer nor null')
+        raise Misfit(f'"for_us" of the fault must be an integer or null, got {for_us!r}')
     details: list[tuple[str, int | str]] = []
     for name, detail in value.items():
         if name in ("at_us", "kind", "target", "for_us"):
             continue
         if type(detail) is not int and not isinstance(detail, str):
-            raise Misfit(f"{name!r} of the fault is neither an integer nor a string")
+            raise Misfit(f'"{name}" of the fault must be an integer or a string, got {detail!r}')
         details.append((str(name), detail))
     return Fault(at_us, kind, target, for_us, tuple(details))

@@ -1,7 +1,7 @@
-"""What happened in a world, step by step, kept as references; must never do I/O or write text.
+"""The steps and faults of a run, kept in memory as references.
 
-:meth:`Trace.record` is on the hot path of every step of every node, so it keeps a tuple and
-returns. Text, vector clocks and the digest are made afterwards, in :mod:`yak_core.trace.reader`.
+:meth:`Trace.record` is on the hot path of every step of every node, so it only stores a tuple.
+:mod:`yak_core.trace.reader` makes the text, the vector clocks and the digest later.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from yak_core.ids import Micros, NodeId
 from yak_core.value import value
 
 LIMIT: Final = 1_000_000
-"""Steps kept by default; one takes about half a kilobyte of memory."""
+"""Default maximum number of steps kept; a step takes about 0.5 KB of memory."""
 
 
 @value
 class Header:
-    """Where a trace comes from; no part of the digest. ``world`` is ``sim`` or ``net``."""
+    """The origin of a trace, not covered by the digest. ``world`` is ``sim`` or ``net``."""
 
     world: str = "sim"
     scenario: str = ""
@@ -30,9 +30,10 @@ class Header:
 
 @value
 class Fault:
-    """Something that was done to the world at ``at_us``, in the words of a plan (docs/formats.md).
+    """A fault injected at ``at_us``, with the names of a plan (docs/formats.md).
 
-    ``for_us`` is None when its end is not known in advance. ``details`` are (name, value) pairs.
+    ``for_us`` is the duration, None if it is not known in advance. ``details`` are (name, value)
+    pairs.
     """
 
     at_us: Micros
@@ -45,8 +46,8 @@ class Fault:
 class Step(NamedTuple):
     """One step of one node. ``start`` counts the starts of the node id, from 1.
 
-    ``cause`` is the step whose effect brought the event about, or -1. ``done`` is how many of the
-    effects were carried out.
+    ``cause`` is the number of the step whose effect caused the event, or -1. ``done`` is the number
+    of effects that were carried out.
     """
 
     i: int
@@ -60,14 +61,15 @@ class Step(NamedTuple):
 
     @property
     def carried_out(self) -> list[Effect]:
-        """The effects that the world was given before the incarnation ended: usually all."""
+        """The effects that were carried out: all, unless the node crashed within the step."""
         return self.effects[: self.done]
 
 
 class Trace:
-    """The steps and faults of one run, in order; the Recorder of a Host.
+    """The steps and faults of one run, in order; a Recorder of a Host.
 
-    Beyond ``limit`` steps only their number, ``dropped``, is kept; the file's footer tells.
+    At most ``limit`` steps are kept; ``dropped`` counts the later ones and is in the footer of the
+    file.
     """
 
     __slots__ = ("_done", "_faults", "_steps", "dropped", "header", "limit")
@@ -78,7 +80,7 @@ class Trace:
         self.dropped = 0
         #: (time, node, start, event, effects, cause) of each step.
         self._steps: list[tuple[Micros, NodeId, int, Event, list[Effect], int]] = []
-        #: Number of a step to how many of its effects were carried out, if not all were.
+        #: Number of a step -> number of its effects that were carried out, if not all were.
         self._done: dict[int, int] = {}
         self._faults: list[tuple[int, Fault]] = []
 
@@ -91,7 +93,7 @@ class Trace:
         effects: list[Effect],
         cause: int,
     ) -> int:
-        """Keep a step and return its number, from 0. The list must not change any more."""
+        """Keep a step and return its number, from 0. ``effects`` must not change afterwards."""
         steps = self._steps
         number = len(steps)
         if number >= self.limit:
@@ -101,25 +103,25 @@ class Trace:
         return number
 
     def carried_out(self, number: int, count: int) -> None:
-        """Only the first ``count`` effects of this step were carried out."""
+        """Record that only the first ``count`` effects of step ``number`` were carried out."""
         if number < len(self._steps):
             self._done[number] = count
 
     def fault(self, fault: Fault) -> None:
-        """Keep a fault, between the steps before and after it; after the last step kept, none."""
+        """Keep a fault at its place between the steps; ignore it once steps were dropped."""
         if not self.dropped:
             self._faults.append((len(self._steps), fault))
 
     def __len__(self) -> int:
-        """How many steps are kept."""
+        """Return the number of steps kept."""
         return len(self._steps)
 
     def __iter__(self) -> Iterator[Step]:
-        """All steps kept, in order."""
+        """Iterate over the steps kept, in order."""
         return map(self.step, range(len(self._steps)))
 
     def step(self, i: int) -> Step:
-        """The step with number ``i``; IndexError when it was not kept."""
+        """Return step ``i``. Raises IndexError if it was not kept."""
         if i < 0:
             raise IndexError(i)
         t_us, node, start, event, effects, cause = self._steps[i]
@@ -128,10 +130,10 @@ class Trace:
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """All faults, in order."""
+        """The faults, in order."""
         return tuple(fault for _, fault in self._faults)
 
     @property
     def fault_positions(self) -> tuple[int, ...]:
-        """For each fault, how many steps came before it."""
+        """For each fault, the number of steps before it."""
         return tuple(position for position, _ in self._faults)

@@ -1,12 +1,13 @@
-"""Gives the recorded events to new nodes and compares what they order; must never do I/O.
+"""The replay of a trace: new nodes receive the recorded events, and their effects are compared.
 
-A step is a function of the node's state, the time and the event, so the events of one start, given
-to a new node of the same code at the recorded times, yield the recorded effects, byte for byte.
-Where they do not, the code has changed since, its rules are others, or something got into a node
-that is no event; the first such step of a start is told, and the rest of that start is left alone.
+The effects of a step depend only on the state of the node, the time and the event. So the recorded
+events, delivered to a new node of the same code at the recorded times, yield the recorded effects,
+byte for byte. A difference means that the code has changed, the rules differ, or the recorded node
+used some input that is not an event. Only the first difference of each start is reported, because
+the later steps of that start depend on it.
 
-Payloads are not in a trace and not missed: they come back as
-:class:`~yak_core.encoding.json_scalars.Elided`.
+A trace does not hold payloads; they are replaced by
+:class:`~yak_core.encoding.json_scalars.Elided`, and no step reads them.
 """
 
 from __future__ import annotations
@@ -29,15 +30,17 @@ from yak_core.trace.writer import EFFECT, EVENT, SCHEMA
 from yak_core.value import value
 
 SHOWN_MAX: Final = 300
-"""So much of an event or an effect is shown, around the place that matters."""
+"""Maximum number of characters of an event or effect in a sentence."""
 SHOWN_BEFORE: Final = 60
+"""Number of characters shown before the first difference, if the text is shortened."""
 
 
 @value
 class Difference:
-    """The first step of a start that did not come out as recorded.
+    """The first step of a start whose effects differ from the recorded ones.
 
-    Events and effects are as in a trace file. ``trouble`` says why there are no replayed effects.
+    Events and effects are JSON text, as in a trace file. ``trouble`` is the reason if the step has
+    no replayed effects, otherwise empty.
     """
 
     step: int
@@ -49,7 +52,7 @@ class Difference:
 
     @property
     def sentence(self) -> str:
-        """Step, event, what was recorded, what was replayed; shortened to the first difference."""
+        """The step, the event, and the first effect that differs, as recorded and as replayed."""
         where = f"step {self.step} at {self.t_us} us, {_shown(self.event)}"
         if self.trouble:
             return f"{where}: {self.trouble}"
@@ -67,9 +70,10 @@ class Difference:
 
 @value
 class Replayed:
-    """One start of a node: how many of its steps came out as recorded, and the first that did not.
+    """The result for one start of a node.
 
-    ``kind`` is broker, producer or consumer; empty when the start does not begin with ``Started``.
+    ``steps`` is the number of steps with the recorded effects before the first ``difference``.
+    ``kind`` is broker, producer or consumer; empty if the start does not begin with ``Started``.
     """
 
     node: NodeId
@@ -81,12 +85,19 @@ class Replayed:
 
 @value
 class TraceReplay:
-    """What the replay of one trace came to; everything is about what was read of it.
+    """The result of the replay of one trace, up to the last line that was read.
 
-    ``damage`` is a sentence on why it ended early, empty for a trace that is intact. A trace that
-    was cut short is intact up to its last whole line. ``header`` is None when there is none.
-    ``at`` is the step that was asked for (None: no such step), ``snapshot`` its node behind it, or
-    at its first difference before it.
+    ``header``
+        None if the file has no valid header.
+    ``cut_short``
+        The file has no footer; it was replayed up to its last complete line.
+    ``dropped``
+        Number of steps that are not in the trace because it had reached its limit.
+    ``damage``
+        The error that ended the replay; empty for an intact trace.
+    ``at``, ``snapshot``
+        The step requested by ``until``, None if the trace has no such step; and the snapshot of
+        its node after this step, or at the first difference before it.
     """
 
     header: Header | None
@@ -100,12 +111,12 @@ class TraceReplay:
 
     @property
     def identical(self) -> bool:
-        """Whether the trace is intact and every step of it came out as recorded."""
+        """Whether the trace is intact and every step has the recorded effects."""
         return not self.damage and all(start.difference is None for start in self.starts)
 
 
 class Replay:
-    """Replays steps as they are given, in the order of the trace; ``rules`` are the brokers'."""
+    """Replays single steps in the order of the trace; ``rules`` are the rules of the brokers."""
 
     __slots__ = ("_starts", "_rules")
 
@@ -114,7 +125,7 @@ class Replay:
         self._starts: dict[tuple[NodeId, int], _Start] = {}
 
     def take(self, step: Step) -> None:
-        """Replay one step in the start that it belongs to."""
+        """Replay one step."""
         key = (step.node, step.start)
         start = self._starts.get(key)
         if start is None:
@@ -122,13 +133,13 @@ class Replay:
         start.take(step)
 
     def results(self) -> tuple[Replayed, ...]:
-        """What came of each start so far, in the order of their first steps."""
+        """Return the result of each start so far, in the order of their first steps."""
         return tuple([start.result() for start in self._starts.values()])
 
     def snapshot(self, node: NodeId, start: int) -> Snapshot | None:
-        """What a node is like now, or at its first difference; None when one of its steps raised.
+        """Return the snapshot of a node now, or at its first difference.
 
-        What a step leaves behind that raised is no state of a node.
+        Return None if one of its steps raised, because the state after an exception is undefined.
         """
         found = self._starts[node, start]
         if found.made is None or (found.difference is not None and found.difference.trouble):
@@ -139,10 +150,10 @@ class Replay:
 def replay_lines(
     lines: Iterable[bytes], rules: Rules | None = None, until: int | None = None
 ) -> TraceReplay:
-    """Replay the lines of a trace file, whole or cut short, without keeping them.
+    """Replay the lines of a trace file, complete or not, in constant memory.
 
-    With ``until``, stop behind the step of that number and take the snapshot of its node. What is
-    no intact trace is in the result; nothing is raised but what ``lines`` raises.
+    With ``until``, stop after the step of that number and take the snapshot of its node. A damaged
+    trace is reported in the result. Raises only what the iteration over ``lines`` raises.
     """
     try:
         reader = TraceReader(lines, cut_short=True)
@@ -150,8 +161,8 @@ def replay_lines(
         return TraceReplay(None, (), 0, 0, cut_short=False, damage=str(error))
     if reader.schema != SCHEMA:
         damage = (
-            f"The trace has schema {reader.schema}, which has other names for what nodes order: "
-            f"only schema {SCHEMA} can be replayed, so record the run anew."
+            f"cannot replay a trace of schema {reader.schema}, whose effects have other names; "
+            f"record the run again with schema {SCHEMA}"
         )
         return TraceReplay(reader.header, (), 0, 0, cut_short=False, damage=damage)
     replay = Replay(rules)
@@ -197,7 +208,7 @@ class _Start:
         self._rules = rules
 
     def take(self, step: Step) -> None:
-        """Compare one more step, unless there was a difference already."""
+        """Replay one step and compare its effects, unless an earlier step differed."""
         if self.difference is not None:
             return
         if self.made is None and not isinstance(step.event, Started):
@@ -207,8 +218,8 @@ class _Start:
         try:
             effects = self._effects(step)
             replayed = tuple([EFFECT.encode(effect) for effect in effects])
-        except Exception as error:  # A step that raised was never recorded.
-            trouble = f"it raises {type(error).__name__}: {error}"
+        except Exception as error:  # A difference: a step that raises has no recorded effects.
+            trouble = f"the replayed step raises {type(error).__name__}: {error}"
             self.difference = _difference(step, (), trouble)
             return
         recorded = tuple([EFFECT.encode(effect) for effect in step.effects])
@@ -218,7 +229,7 @@ class _Start:
             self.difference = _difference(step, replayed, "")
 
     def result(self) -> Replayed:
-        """What came of it so far."""
+        """Return the result so far."""
         return Replayed(self.node, self.start, self.kind, self.steps, self.difference)
 
     def _effects(self, step: Step) -> list[Effect]:
@@ -232,7 +243,7 @@ class _Start:
 
 
 def _builder(config: Config, rules: Rules) -> tuple[str, Build]:
-    """The kind of node that has this configuration, and what makes one."""
+    """Return the kind of node that has this configuration, and its build function."""
     if isinstance(config, BrokerConfig):
         return "broker", build_broker(rules)
     if isinstance(config, ProducerConfig):
@@ -246,7 +257,7 @@ def _difference(step: Step, replayed: tuple[str, ...], trouble: str) -> Differen
 
 
 def _apart(one: str, other: str) -> int:
-    """Where two different texts begin to differ."""
+    """Return the index of the first character that differs."""
     at = 0
     for a, b in zip(one, other, strict=False):
         if a != b:
@@ -256,7 +267,7 @@ def _apart(one: str, other: str) -> int:
 
 
 def _shown(text: str, at: int = 0) -> str:
-    """A part of ``text`` around ``at``, or all of it when it is short."""
+    """Return ``text``, shortened to at most SHOWN_MAX characters around index ``at``."""
     if not text:
         return "nothing"
     if len(text) <= SHOWN_MAX:

@@ -1,8 +1,8 @@
-"""The names of trace schema 1, and the names of schema 2 that replaced them.
+"""The upgrade of trace lines from schema 1 to schema 2.
 
-A trace of schema 1 is still read: :func:`upgraded` renames one parsed line before it is decoded.
-Its digest is that of its own bytes. Such a trace cannot be replayed, because the effects that it
-records have other names than those of today.
+:func:`upgraded` renames the types and fields of a parsed line before it is decoded. The digest of
+such a trace covers its original bytes. The trace cannot be replayed, because its recorded effects
+have other names than the effects of the present code.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ NAMES: Final[Mapping[str, str]] = MappingProxyType(
         "view": "status",
     }
 )
-"""Types and fields, old to new; no line of schema 1 uses one of these words in two senses."""
+"""Old name -> new name of types and fields; each old name has one meaning in schema 1."""
 
 TIMERS: Final[Mapping[str, str]] = MappingProxyType(
     {"beat": "lease-renewal", "candidacy": "campaign"}
 )
-"""Keys of timers."""
+"""Old key -> new key of timers."""
 
 CALLS: Final[Mapping[str, str]] = MappingProxyType({"beat": "renew"})
-"""Kinds of metadata calls, in ``StoreUnknown``."""
+"""Old kind -> new kind of metadata calls, in ``StoreUnknown``."""
 
 FAULTS: Final[Mapping[str, str]] = MappingProxyType({"cut": "disconnect"})
-"""Kinds of faults."""
+"""Old kind -> new kind of faults."""
 
 
 def upgraded(value: object) -> object:
-    """A parsed line of schema 1, or a part of it, with the names of schema 2."""
+    """Return a parsed line of schema 1, or a part of it, with the names of schema 2."""
     if isinstance(value, list):
         return [upgraded(item) for item in value]
     if not isinstance(value, dict):
@@ -66,9 +66,10 @@ def upgraded(value: object) -> object:
 
 
 def _client_config(old: object) -> dict[str, object]:
-    """One class served both kinds of client; only consumers begin elsewhere than at offset 0.
+    """Convert the configuration of a client to ProducerConfig or ConsumerConfig.
 
-    So a consumer that began there is read as a producer, which matters to a replay only.
+    Schema 1 has one class for both. Only a consumer has a ``start_offset`` other than 0, so a
+    consumer that started at offset 0 is read as a producer. Only a replay would use the difference.
     """
     fields = old if isinstance(old, dict) else {}
     dropped: tuple[str, ...] = CONSUMER_ONLY
@@ -89,4 +90,4 @@ _WORDS: Final = (
     ("StoreUnknown", "kind", CALLS),
     ("fault", "kind", FAULTS),
 )
-"""Type, field and what its value was called."""
+"""(type, field, old value -> new value)."""

@@ -1,7 +1,7 @@
-"""Which core wrote a trace, as a text in the trace's header.
+"""The version text in the header of a trace, which identifies the code of yak_core.
 
-Replaying a trace proves something about the code that recorded it only if the code is the same. A
-version number says that of releases; the digest of the sources says it of every working copy.
+A replay proves something about the recorded run only if the code is the same. A version number
+identifies a release; the digest of the sources identifies every working copy.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 MARK: Final = "+core."
 SUFFIXES: Final = (".py", ".lua")
-"""What counts as a source of the core; whatever else lies around does not."""
+"""Suffixes of the files that are sources of yak_core; the digest ignores all other files."""
 
 
 def core_digest(sources: Iterable[tuple[str, bytes]]) -> str:
-    """16 hexadecimal digits of BLAKE2b over (path below the package, content), in any order.
+    """Return 16 hexadecimal digits of BLAKE2b over (path below the package, content) pairs.
 
-    Line ends do not count, because some ways to get the sources change them.
+    The pairs may be in any order. CRLF counts as LF, because a checkout can convert line ends.
     """
     sums = blake2b(digest_size=8)
     for name, content in sorted(sources):
@@ -33,7 +33,7 @@ def core_digest(sources: Iterable[tuple[str, bytes]]) -> str:
 
 
 def files_of(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes]]:
-    """Yield (path below the folder, content) of each file; each world names the folder."""
+    """Yield (path below the folder, content) of each file in ``folder``."""
     for entry in folder.iterdir():
         if not entry.is_dir():
             yield f"{prefix}{entry.name}", entry.read_bytes()
@@ -42,10 +42,10 @@ def files_of(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes
 
 
 def version_text(package_version: str, digest: str) -> str:
-    """What the header of a trace says, such as ``0.1.0+core.`` and the digest."""
+    """Return the version for the header of a trace: ``0.1.0+core.`` and the digest."""
     return f"{package_version}{MARK}{digest}"
 
 
 def digest_in(version: str) -> str:
-    """The digest of the core in the version of a header; empty when there is none."""
+    """Return the digest in the version of a header; empty if there is none."""
     return version.rpartition(MARK)[2] if MARK in version else ""

@@ -1,14 +1,17 @@
-"""The lines of a trace file, made one by one as steps happen; must never open a file itself.
+"""Making the lines of a trace file, one step at a time.
 
-:class:`TraceLines` is the one writer of the format: :mod:`yak_core.trace.reader` has it write a
-trace that is over, a real broker's recorder has it write while the broker runs. It keeps a
-checksum, a digest and two counters, whatever the length of the trace.
+:class:`TraceLines` is the only writer of the format. :mod:`yak_core.trace.reader` uses it for a
+complete trace in memory; the recorder of a real broker uses it while the broker runs. Its state is
+a checksum, a digest and two counters, so it does not grow with the trace. Opening and writing files
+is left to the caller.
 
-A vector clock counts, for each node, its steps that could have caused this one: the node's own and,
-through ``cause``, those of whoever sent what arrived. What nodes learn from one another through the
-metadata store is not in it, because the store is not a node. Which clocks are still needed depends
-on the causes of later steps, so a trace of several nodes has to be over (:class:`Foreseen`); the
-clock of a single node is the number of its steps (:class:`OneNode`).
+The vector clock of a step holds, for each node, the number of its steps that could have caused this
+one: earlier steps of the same node and, through ``cause``, steps of the sender of a message.
+Influence through the metadata store is not included, because the store is not a node.
+
+With several nodes, the clock of a step must be kept until its last effect has arrived, so the whole
+trace must be known (:class:`Foreseen`). With one node, the clock is the number of its steps
+(:class:`OneNode`).
 """
 
 from __future__ import annotations
@@ -38,19 +41,22 @@ KIND: Final = "yak-trace"
 CHECKPOINT_STEPS: Final = 1_000
 SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
 END_BYTES_MAX: Final = 256
-"""A checkpoint, as a footer, has no more bytes than this."""
+"""Maximum size of a checkpoint line or footer in bytes."""
 
 
 class Clocks(Protocol):
     """The vector clocks of the steps of a trace."""
 
     def advance(self, i: int, node: NodeId, cause: int) -> str:
-        """The clock of step ``i``, as the inside of a JSON object; steps must come in order."""
+        """Return the clock of step ``i`` as the members of a JSON object.
+
+        The calls must be in the order of the steps.
+        """
         ...
 
 
 class OneNode:
-    """The clocks of a trace that has one node: how many steps it has taken."""
+    """The clocks of a trace of one node: the number of its steps."""
 
     __slots__ = ("_node",)
 
@@ -58,16 +64,16 @@ class OneNode:
         self._node: NodeId | None = None
 
     def advance(self, i: int, node: NodeId, cause: int) -> str:
-        """See :class:`Clocks`."""
+        """Return the clock of step ``i``; see :class:`Clocks`."""
         if self._node is None:
             self._node = node
-        assert node == self._node, "a trace that is written as it happens has one node"
-        assert -1 <= cause < i, "a step is caused by an earlier one"
+        assert node == self._node, f"the trace has one node, {self._node}, got a step of {node}"
+        assert -1 <= cause < i, f"step {i} has cause {cause}, which is not an earlier step"
         return f"{quoted(node)}:{i + 1}"
 
 
 class Foreseen:
-    """The clocks of steps that are all known; keeps only those that a later step needs."""
+    """The clocks of a complete trace; keeps a clock only as long as a later step needs it."""
 
     __slots__ = ("_clocks", "_index", "_kept", "_last_use", "_names", "_nodes")
 
@@ -81,12 +87,12 @@ class Foreseen:
         self._kept: dict[int, list[int]] = {}
         self._last_use: dict[int, int] = {}
         for i, (node, cause) in enumerate(steps):
-            assert -1 <= cause < i, "a step is caused by an earlier one"
+            assert -1 <= cause < i, f"step {i} has cause {cause}, which is not an earlier step"
             if cause >= 0 and self._nodes[cause] != node:
                 self._last_use[cause] = i
 
     def advance(self, i: int, node: NodeId, cause: int) -> str:
-        """See :class:`Clocks`."""
+        """Return the clock of step ``i``; see :class:`Clocks`."""
         clock = self._clocks[node]
         clock[self._index[node]] += 1
         if cause >= 0 and cause in self._kept and self._nodes[cause] != node:
@@ -101,10 +107,10 @@ class Foreseen:
 
 
 class TraceLines:
-    """Makes the lines of one trace, each with its newline; the order of the calls is theirs.
+    """Makes the lines of one trace, each with its newline, in the order of the calls.
 
-    ``first`` is the header's line. ``steps`` and ``faults`` count what was written; ``digest`` is
-    that of the trace up to here. Without ``clocks``, the trace may have one node only.
+    ``first`` is the header line. ``steps`` and ``faults`` count the steps and faults so far.
+    Without ``clocks``, all steps must be of one node.
     """
 
     __slots__ = ("_clocks", "_crc", "_sums", "faults", "first", "steps")
@@ -138,11 +144,12 @@ class TraceLines:
         room: int = sys.maxsize,
         done: int | None = None,
     ) -> bytes:
-        """The line of the next step and, behind each thousandth, the line of a checkpoint.
+        """Return the line of the next step, plus a checkpoint line after every 1,000th step.
 
-        ``done`` is how many effects were carried out, None for all. Empty, and no step, when the
-        line would have more than ``room`` bytes; there must then be no further step. Raises Misfit
-        for a value that is no message; it is then no step, either.
+        ``done`` is the number of effects that were carried out, None for all. Return empty bytes if
+        the lines need more than ``room`` bytes; the caller must not add another step after that.
+        Raises Misfit for an event or effect with a wrong type. In both cases the step is not
+        counted.
         """
         i = self.steps
         try:
@@ -165,12 +172,12 @@ class TraceLines:
         return line
 
     def fault(self, fault: Fault) -> bytes:
-        """The line of a fault that comes behind the steps so far."""
+        """Return the line of a fault that comes after the steps so far."""
         self.faults += 1
         return self._recorded(_fault_body(fault))
 
     def footer(self, dropped: int) -> bytes:
-        """The last line; ``dropped`` steps came behind those that are in the trace."""
+        """Return the last line; ``dropped`` is the number of later steps not in the trace."""
         counts = f'"steps":{self.steps},"faults":{self.faults},"dropped":{dropped}'
         return self._sealed(f'{{"end":{{{counts},"digest":"{self.digest}"}}'.encode("ascii"))
 
@@ -184,13 +191,13 @@ class TraceLines:
 
 
 def sealed(body: bytes, crc: int) -> tuple[bytes, int]:
-    """The line of ``body``, an object without its closing brace, and the chain's next CRC."""
+    """Return the line of ``body``, an object without its closing brace, and the next CRC."""
     crc = crc32c(body, crc)
     return (b'%b,"crc":"%08x"}\n' % (body, crc), crc)
 
 
 def checkpoint_body(steps: int, digest: str) -> bytes:
-    """A checkpoint, without its seal."""
+    """Return a checkpoint without its CRC and closing brace."""
     return f'{{"checkpoint":{{"steps":{steps},"digest":"{digest}"}}'.encode("ascii")
 
 

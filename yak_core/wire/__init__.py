@@ -1,1 +1,1 @@
-"""Messages as bytes."""
+"""The binary codec of messages."""

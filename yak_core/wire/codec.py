@@ -1,17 +1,16 @@
-"""Messages to the binary frames of a WebSocket, and back; must never decide what a message means.
+"""The codec between messages and the binary frames of a WebSocket.
 
-One frame is one message; :mod:`yak_core.wire.layouts` has the layout of each. Batches come last in
-a frame and in one piece, as they lie on a disk.
+One frame holds one message; :mod:`yak_core.wire.layouts` has the layout of each. Batches are the
+last field of a frame. They are contiguous and have the same bytes as on a disk.
 
-The CRC of a batch is checked once a hop over the network, by whoever is going to keep or use the
-bytes: a leader checks a producer's batch, a follower what the leader sent before it appends that,
-a consumer what a broker answered. Nobody checks again what he writes to his disk or ships from
-there: recovery checks a disk, and the next hop finds what has gone bad since. Base offset and
-leader epoch lie outside the CRC: a follower compares them with the message and with its own log.
+The receiver checks the CRC of a batch once per network hop: the leader checks the batch of a
+producer, the follower the batches of the leader, the consumer the batches of a broker. A broker
+does not check a batch again when it writes it to its disk or reads it from there: recovery checks
+the disk, and the next receiver detects later damage. The CRC does not cover base offset and leader
+epoch; a follower compares them with the message and with its own log.
 
-Decoding copies a batch once, out of the frame into bytes of its own: it outlives the frame, all of
-which a slice would keep in memory. Encoding copies no batch before the final join, unless it has to
-be stamped with its position.
+Decoding copies each batch once, because a slice would keep the whole frame in memory. Encoding
+copies a batch only to join the parts of the frame, and to write its position if it changed.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ from yak_core.wire.layouts import BATCH, LAYOUTS, VERSION, CodecError, Layout
 __all__ = ["FRAME_BYTES_MAX", "CodecError", "decode", "encode"]
 
 FRAME_BYTES_MAX: Final = 2 * BATCH_BYTES_MAX
-"""No frame is longer: the limit to give to a WebSocket."""
+"""Maximum size of a frame in bytes, to be set as the limit of the WebSocket."""
 
 _CORRELATION: Final = slice(2, 10)
 _BY_TYPE: Final = {layout.cls: layout for layout in LAYOUTS}
 _BY_TAG: Final = {layout.tag: layout for layout in LAYOUTS}
-assert len(_BY_TAG) == len(_BY_TYPE) == len(LAYOUTS), "each message has a number of its own"
+assert len(_BY_TAG) == len(_BY_TYPE) == len(LAYOUTS), "two messages share a class or a type number"
 
 
 def encode(message: Message) -> bytes:
-    """``message`` as one frame.
+    """Encode a message as one frame.
 
-    Raises ValueError for a message that does not fit into a frame, with a sentence: a number out
-    of its range, an id that is too long, a batch without its bytes or not sealed.
+    Raises ValueError for a message that cannot be encoded: a number out of range, an id that is too
+    long, a batch without data, a batch that is not sealed, or a frame above FRAME_BYTES_MAX.
     """
     layout = _BY_TYPE[type(message)]
     values = layout.get(message)
@@ -59,14 +58,14 @@ def encode(message: Message) -> bytes:
     size = sum(map(len, batches))
     head = layout.head(values, size)
     if len(head) + size > FRAME_BYTES_MAX:
-        raise ValueError(f"a frame has {FRAME_BYTES_MAX} bytes at most, not {len(head) + size}")
+        raise ValueError(f"frame too large: {len(head) + size} bytes, maximum {FRAME_BYTES_MAX}")
     return b"".join((head, *batches))
 
 
 def decode(frame: Buffer) -> Message:
-    """The message that ``frame`` is, all of it, with the CRC of each batch checked.
+    """Decode a whole frame and check the CRC of each batch in it.
 
-    Raises CodecError, and nothing else, if it is none.
+    Raises CodecError, and no other error, for bytes that are not one valid frame.
     """
     view = frame if type(frame) is bytes else memoryview(frame).cast("B")
     layout = _layout(view)
@@ -75,13 +74,13 @@ def decode(frame: Buffer) -> Message:
         payload = layout.payload
         length = 0 if payload < 0 else cast(int, values[payload])
         if at + length != len(view):
-            raise CodecError(f"it announces {at + length} bytes and has {len(view)}")
+            raise CodecError(f"frame declares {at + length} bytes, got {len(view)}")
         if payload >= 0:
             batches = _batches(view, at)
             values[payload] = batches
             if layout.kinds[payload] is BATCH:
                 if len(batches) != 1:
-                    raise CodecError(f"it has {len(batches)} batches instead of one")
+                    raise CodecError(f"expected 1 batch, got {len(batches)}")
                 values[payload] = batches[0]
     except CodecError as error:
         raise _explained(error, layout, view) from None
@@ -89,24 +88,24 @@ def decode(frame: Buffer) -> Message:
 
 
 def _layout(view: Buffer) -> Layout:
-    """The layout that a frame names in its first two bytes."""
+    """Return the layout that the type and version of a frame select."""
     size = len(view)
     if size < 2:
-        raise CodecError(f"a frame of {size} bytes does not say what it is")
+        raise CodecError(f"frame too short: {size} bytes, need 2")
     if size > FRAME_BYTES_MAX:
-        raise CodecError(f"a frame has {FRAME_BYTES_MAX} bytes at most, not {size}")
+        raise CodecError(f"frame too large: {size} bytes, maximum {FRAME_BYTES_MAX}")
     layout = _BY_TAG.get(view[0])
     if layout is None:
-        raise CodecError(f"there is no message of type {view[0]}")
+        raise CodecError(f"unknown message type {view[0]}")
     if view[1] != VERSION:
         raise CodecError(
-            f"version {view[1]} of {layout.cls.__name__} is not known here, only {VERSION} is"
+            f"{layout.cls.__name__} has version {view[1]}, this version of YAK reads only {VERSION}"
         )
     return layout
 
 
 def _batches(view: Buffer, at: int) -> tuple[Batch, ...]:
-    """The batches from ``at`` to the end."""
+    """Read the batches from position ``at`` to the end of the frame."""
     try:
         return tuple(scan(view, at))
     except BatchError as error:
@@ -116,8 +115,8 @@ def _batches(view: Buffer, at: int) -> tuple[Batch, ...]:
 
 
 def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
-    """``error`` with the message that it is about."""
-    whole = CodecError(f"a {layout.cls.__name__} frame is broken: {error}")
+    """Return ``error`` with the type of the message and its correlation number."""
+    whole = CodecError(f"invalid {layout.cls.__name__} frame: {error}")
     whole.kind = layout.cls
     whole.damaged = error.damaged
     if layout.names[0] == "correlation" and len(view) >= _CORRELATION.stop:
@@ -126,10 +125,13 @@ def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
 
 
 def _shipped(batch: Batch) -> bytes:
-    """The bytes of the batch with its position; they are not copied if it is there."""
+    """Return the bytes of the batch with its position; they are copied only to change it.
+
+    Raises ValueError if the handle and the bytes disagree, or the batch is not sealed.
+    """
     data = batch.data
     if not HEADER_BYTES < len(data) == batch.size:
-        raise ValueError(f"{batch!r} is a header without its bytes")
+        raise ValueError(f"{batch!r} must have {batch.size} bytes of data, got {len(data)}")
     _, length, _, _, crc, _, _, _, time, pid, pepoch, seq, count = HEADER.unpack_from(data)
     if (crc, time, pid, pepoch, seq, count, length + LENGTH_EXCLUDES) != (
         batch.crc,
@@ -140,11 +142,11 @@ def _shipped(batch: Batch) -> bytes:
         batch.count,
         batch.size,
     ):
-        raise ValueError(f"{batch!r} is not what its bytes say: seal it first")
-    if crc == 0:  # of an unsealed batch, or once in four billion
+        raise ValueError(f"the fields of {batch!r} differ from its bytes; seal the batch first")
+    if crc == 0:  # Either the batch is not sealed, or its CRC is 0 (one batch in 2**32).
         _check_sealed(batch)
     if not (0 <= batch.base_offset < 2**63 and -1 <= batch.epoch < 2**31):
-        raise ValueError(f"{batch!r} has no place in a log")
+        raise ValueError(f"the position of {batch!r} is out of range")
     return stamped(batch)
 
 

@@ -1,18 +1,18 @@
-"""What the frame of each message looks like: its fields and their bytes; must never see a record.
+"""The layout of the frame of each message.
 
-A frame has, in network byte order,
+A frame consists of these parts, in network byte order:
 
-    type        uint8       which message: ``LAYOUTS`` is the list
+    type        uint8       type number of the message, see ``LAYOUTS``
     version     uint8       1
     numbers                 one for each field, in the order of the class: the value itself, or for
-                            what has no fixed size its length in bytes (texts, batches) or its
+                            a field of variable size its length in bytes (texts, batches) or its
                             number of items (lists)
-    texts, lists            those fields, in the same order
-    batches                 to the end of the frame: Kafka record batches of format v2, back to back
+    texts, lists            the values of these fields, in the same order
+    batches                 to the end of the frame: contiguous record batches of Kafka's format v2
 
-So all lengths stand at a fixed place in front and are compared with what is there before anything
-is made of it. docs/formats.md shows the same table. A change that an old reader would misunderstand
-takes a new version, and ``tests/golden_formats/`` a new sample.
+So all lengths are at a fixed position, and are checked before any value is decoded.
+docs/formats.md has the same table. A change that an old reader would misunderstand needs a new
+version number and a new sample in ``tests/golden_formats/``.
 """
 
 from __future__ import annotations
@@ -45,20 +45,21 @@ from yak_core.value import Make, getter_of_fields
 
 VERSION: Final = 1
 NO_NODE: Final = 255
-"""Length of the id of a node where there is none; so an id has at most 254 bytes."""
+"""Length field of a missing node id; so an id has at most 254 bytes."""
 
 Put: TypeAlias = Callable[[object, list[bytes]], int]
-"""Takes a value and the parts after the numbers; adds to them and returns the value's number."""
+"""(value, parts after the numbers) -> number of the value; adds the value to the parts."""
 Take: TypeAlias = Callable[[int, Buffer, int], tuple[object, int]]
-"""Takes a number, the frame and a position in it; returns the value and the position after it."""
+"""(number, frame, position) -> (value, position after it)."""
 
 
 class CodecError(ValueError):
-    """Bytes that are not one whole frame of a known message; says in a sentence why not.
+    """Bytes that are not one valid frame of a known message.
 
-    ``kind`` is the type of the message if that much could be read, and ``correlation`` the number
-    that a request or response carries: with both, a request can be refused by an answer instead of
-    a closed connection. ``damaged`` tells that the frame is sound, but a batch in it is not.
+    ``kind`` is the type of the message, and ``correlation`` the correlation number of a request or
+    response; both are None if they could not be read. With both, a broker can answer a request with
+    an error instead of closing the connection. ``damaged`` means that a batch in the frame is
+    damaged.
     """
 
     def __init__(self, reason: str) -> None:
@@ -69,27 +70,27 @@ class CodecError(ValueError):
 
 
 class Kind(NamedTuple):
-    """How a field is written: ``code`` is struct's letter of its number."""
+    """The encoding of a field: ``word`` is its name in errors, ``code`` the struct code."""
 
     word: str
     code: str
     put: Put | None = None
-    """None if the number is the value."""
+    """None if the number is the value itself."""
     take: Take | None = None
 
 
 def _text(length: int, frame: Buffer, at: int) -> tuple[str, int]:
     end = at + length
     if end > len(frame):
-        raise CodecError(f"a text of {length} bytes begins at byte {at} of {len(frame)}")
+        raise CodecError(f"text of {length} bytes at byte {at} exceeds the frame of {len(frame)}")
     try:
         return str(frame[at:end], "utf-8"), end
     except UnicodeDecodeError as error:
-        raise CodecError(f"the text at byte {at} is not UTF-8: {error.reason}") from None
+        raise CodecError(f"text at byte {at} is not UTF-8: {error.reason}") from None
 
 
 def _put_text(value: object, parts: list[bytes]) -> int:
-    # What an operating system says can have surrogates, and an explanation must not fail.
+    # Error texts of the operating system can hold surrogates; they must not cause another error.
     raw = cast(str, value).encode("utf-8", "backslashreplace")
     parts.append(raw)
     return len(raw)
@@ -98,14 +99,14 @@ def _put_text(value: object, parts: list[bytes]) -> int:
 def _put_node(value: object, parts: list[bytes]) -> int:
     raw = cast(str, value).encode()
     if len(raw) >= NO_NODE:
-        raise ValueError(f"the id of a node has {NO_NODE - 1} bytes at most, not {len(raw)}")
+        raise ValueError(f"node id too long: {len(raw)} bytes, maximum {NO_NODE - 1}")
     parts.append(raw)
     return len(raw)
 
 
 def _take_node(length: int, frame: Buffer, at: int) -> tuple[str, int]:
     if length == NO_NODE:
-        raise CodecError("the id of a node is missing")
+        raise CodecError("node id is missing")
     return _text(length, frame, at)
 
 
@@ -130,20 +131,20 @@ def _take_nodes(count: int, frame: Buffer, at: int) -> tuple[tuple[str, ...], in
     nodes: list[str] = []
     for _ in range(count):
         if at >= len(frame):
-            raise CodecError(f"{count} nodes are announced and {len(nodes)} are there")
+            raise CodecError(f"frame declares {count} nodes, got {len(nodes)}")
         node, at = _take_node(frame[at], frame, at + 1)
         nodes.append(node)
     return tuple(nodes), at
 
 
 def _members(word: str, code: str, enum: type[IntEnum]) -> Kind:
-    """The kind of an enumeration's members."""
+    """Return the kind of the members of an enumeration."""
     by_number = {int(member): member for member in enum}
 
     def take(number: int, frame: Buffer, at: int) -> tuple[object, int]:
         member = by_number.get(number)
         if member is None:
-            raise CodecError(f"there is no {enum.__name__} {number}")
+            raise CodecError(f"unknown {enum.__name__} {number}")
         return member, at
 
     return Kind(word, code, lambda value, _: int(cast(IntEnum, value)), take)
@@ -184,14 +185,14 @@ KINDS: Final[Mapping[object, Kind]] = {
     Batch: BATCH,
     tuple[Batch, ...]: BATCHES,
 }
-"""How a field of a type is written, unless its layout says otherwise."""
+"""Type of a field -> its kind, unless the layout names another kind."""
 
 
 class Layout:
-    """The bytes of one class: its fields in their order, each by its type or by ``kinds``.
+    """The layout of one class: the kind of each field, from its type or from ``kinds``.
 
-    ``tag`` is -1 for a part of a message. ``payload`` is the index of the field with batches, -1 if
-    there is none; encoding and decoding of these is left to the caller.
+    ``tag`` is the type number of the message; -1 for a part of a message. ``payload`` is the index
+    of the field with batches, -1 if there is none; the caller encodes and decodes this field.
     """
 
     __slots__ = (
@@ -225,13 +226,13 @@ class Layout:
         self.puts = [(at, kind.put) for at, kind in enumerate(columns) if kind.put is not None]
         self.takes = [(at, kind.take) for at, kind in enumerate(columns) if kind.take is not None]
         batches = [at for at, kind in enumerate(columns) if kind in (BATCH, BATCHES)]
-        assert len(batches) < 2, "batches fill a frame to its end"
+        assert len(batches) < 2, f"{cls.__name__} has more than one field with batches"
         self.payload = batches[0] if batches else -1
 
     def head(self, values: tuple[object, ...], payload: int = 0) -> bytes:
-        """Everything but the batches, of which there will be ``payload`` bytes.
+        """Encode all fields but the batches, which take ``payload`` bytes.
 
-        ValueError for a value that does not fit.
+        Raises ValueError for a value that is out of range.
         """
         numbers = [*values]
         parts = [b""]
@@ -254,19 +255,21 @@ class Layout:
         try:
             Struct(f">{kind.code}").pack(number)
         except struct_error:
-            what = kind.word if kind.put is None else f"the size of {kind.word}"
+            what = kind.word if kind.put is None else f"the size field of {kind.word}"
             raise ValueError(
-                f"{self.cls.__name__}.{name} is {number!r}, which is not within {what}"
+                f"{self.cls.__name__}.{name} is out of range for {what}: {number!r}"
             ) from None
 
     def values(self, frame: Buffer, at: int = 0) -> tuple[list[object], int]:
-        """The fields of what begins at ``at``, and the position after them.
+        """Decode the fields from position ``at``; return them and the position after them.
 
-        A field with batches is their length in bytes. Raises CodecError.
+        The value of a field with batches is their length in bytes. Raises CodecError.
         """
         end = at + self.reader.size
         if end > len(frame):
-            raise CodecError(f"a fixed part has {end - at} bytes, {len(frame) - at} are there")
+            raise CodecError(
+                f"need {end - at} bytes of numbers at byte {at}, got {len(frame) - at}"
+            )
         values: list[object] = [*self.reader.unpack_from(frame, at)]
         for index, take in self.takes:
             values[index], end = take(cast(int, values[index]), frame, end)
@@ -289,4 +292,4 @@ LAYOUTS: Final = (
     Layout(22, DescribeRequest),
     Layout(23, DescribeResponse, node=NODE),
 )
-"""The frame of every message; a number here is never given to another message."""
+"""The layouts of all messages. The type number of a removed message must not be used again."""
