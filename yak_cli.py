@@ -88,10 +88,10 @@ def demo_command() -> click.Command:
     ) -> None:
         """Replicate the lines of FILE during two leader failovers, and read them back.
 
-        First with three simulated brokers, whose leader crashes while records are not replicated;
-        then with three broker processes, whose leader is killed with SIGKILL. The demo checks that
-        each line is read exactly once, in order, and that the trace of each broker process can be
-        replayed with identical effects.
+        The first part has three simulated brokers, whose leader crashes while some records are not
+        replicated. The second part has three broker processes, whose leader is killed with
+        SIGKILL. The demo checks that each line is read exactly once, in order, and that replaying
+        the trace of each broker process gives identical effects.
         """
         catalog = scenario_catalog()
         lines = lines_of(catalog, input_path, tamper)

@@ -24,10 +24,10 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option(
     "--listen", metavar="HOST:PORT", help="Address to listen on.  [default: 127.0.0.1:8080]"
 )
-@click.option("--host", metavar="HOST", help="Host to listen on, without --listen.")
+@click.option("--host", metavar="HOST", help="Host to listen on (instead of --listen).")
 @click.option(
     "--port", type=click.IntRange(0, 65535),
-    help="Port to listen on, without --listen; 0: a free port.",
+    help="Port to listen on (instead of --listen); 0: a free port.",
 )
 @click.option(
     "--advertised-url", default="", metavar="URL",

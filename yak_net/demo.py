@@ -32,7 +32,7 @@ PATIENCE_S: Final = 20.0
 SETTLE_S: Final = 0.2
 LOOK_S: Final = 0.05
 TURNS: Final = 4
-"""Iterations of the event loop until an accepted record has left the process; they take no time."""
+"""Iterations of the event loop until an accepted record has left the process."""
 
 Say = Callable[[str], None]
 
@@ -109,7 +109,7 @@ class _Story:
 
 
 async def run_real(lines: Sequence[bytes], folder: Path, say: Say) -> RealRun:
-    """Send the lines, kill the leader meanwhile, and read the records back.
+    """Send the lines, kill the leader while records are in flight, and read the records back.
 
     The traces of the brokers are written to ``folder``. Raises DemoFailed. No process is left
     running, also after an error.

@@ -174,7 +174,7 @@ def produce(
     "-f", "--format", "render", callback=_format, metavar="FORMAT",
     help="Output format: %o offset, %k key, %s value, %e epoch, %T timestamp in ms, \\n newline.",
 )
-@click.option("--timeout", type=Time(), help="Time limit; exit with code 124 after it.")
+@click.option("--timeout", type=Time(), help="Time limit; the exit code is then 124.")
 def consume(
     from_beginning: bool,
     offset: str | int | None,

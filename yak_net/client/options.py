@@ -12,7 +12,7 @@ from yak_core.contract.node import Build
 from yak_core.ids import NodeId
 
 BOOTSTRAP_TIMEOUT_MS: Final = 5_000
-"""Time limit for a bootstrap server to answer."""
+"""Time limit, in ms, for the response of a bootstrap server."""
 
 MakeConfig: TypeAlias = Callable[[tuple[NodeId, ...]], ClientConfig]
 

@@ -202,7 +202,7 @@ class ClientBackend:
             self._on_note(effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """Record the failure: a client node never issues Halt, the host does after an exception."""
+        """Record the failure. The host calls this after an exception; the node issues no Halt."""
         self._on_failed(effect.reason)
         self.close()
 

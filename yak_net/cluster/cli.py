@@ -1,4 +1,4 @@
-"""The command ``yak cluster``: starts a cluster of broker processes on this machine, controls it.
+"""The command ``yak cluster``: starts and controls a cluster of brokers on this machine.
 
 The commands find the supervisor through the state file and send it requests over HTTP.
 
@@ -190,9 +190,12 @@ def _check(spec: ClusterSpec) -> None:
 
 
 @cluster.command("status", context_settings=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object, as GET /v1/cluster.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, like GET /v1/cluster.")
 def status(as_json: bool) -> None:
-    """Show the leader and the state of each broker; exit code 10 without a ready leader."""
+    """Show the leader and the state of each broker.
+
+    The exit code is 10 if no leader is ready.
+    """
     from yak_net.cluster.status import ClusterStatus, show
 
     found = ClusterStatus.from_dict(_call("GET", "/status"))
@@ -281,7 +284,7 @@ def down() -> None:
         if time.monotonic() > deadline:
             raise Failed(
                 f"the supervisor (pid {state.supervisor}) did not stop within {DOWN_S:g} s; kill "
-                "it to stop it and its brokers"
+                "that process, and its brokers stop too"
             )
         time.sleep(LOOK_S)
     click.echo(f"cluster {state.cluster} stopped")

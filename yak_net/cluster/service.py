@@ -150,7 +150,7 @@ class _Service:
         report(Kind.READY, f"leader {status.leader}, epoch {status.epoch}")
 
     async def _on_metadata(self) -> tuple[str, ...]:
-        """Return the address of the metadata store and the warnings about it."""
+        """Return a line with the metadata store, and the warnings about the store."""
         spec, note = self.spec, self.supervisor.note
         if not spec.redis_url:
             where = f"metadata: embedded, not durable (saved to {spec.data / NAME} at each stop)"

@@ -1,4 +1,4 @@
-"""Supervisor of the broker processes on this machine; no broker runs after it has ended.
+"""Supervisor of the broker processes on this machine; the brokers stop when it ends.
 
 Each broker inherits one end of a pipe, its lifeline. Only this process holds the other end, so the
 brokers stop even if this process is killed. The orphan guard ends brokers that are paused or hang.

@@ -39,7 +39,7 @@ __all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
 
 ACKS: Final[dict[str | int, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
 HOLD_S: Final = 0.1
-"""How much longer a batch accepts records while too many batches are in flight to send it."""
+"""Extra linger of a batch that cannot be sent yet, because too many batches are in flight."""
 BATCH_BYTES_MIN: Final = HEADER_BYTES + 64
 
 
