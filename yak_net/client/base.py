@@ -12,8 +12,8 @@ from yak_net.client.options import Runtime, RuntimeFactory, servers_of
 class Client:
     """A client that ``async with`` starts and stops.
 
-    ``KIND`` is the name of the client in error messages. ``ADVICE`` is the text that ends the
-    message of an error which is raised after the client was stopped or halted.
+    ``KIND`` is the name of the client in error messages. ``ADVICE`` is the end of the messages of
+    errors that are raised after the client was stopped or halted.
     """
 
     KIND: ClassVar[str]

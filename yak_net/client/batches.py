@@ -1,4 +1,7 @@
-"""Unresolved batches of a producer, and the handles of the records in them."""
+"""Unresolved batches of a producer, and the handles of the records in them.
+
+A batch and its records are resolved when their outcome is known.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from yak_net.client.errors import Delivery, UnknownError, YakError, send_error
 class RecordMetadata(NamedTuple):
     """Position of a record: ``timestamp`` in ms; ``offset`` and ``leader_epoch``, -1 if unknown.
 
-    They are unknown with acks=0, and for a duplicate whose offset the broker no longer stores.
+    Both are unknown with acks=0, and for a duplicate whose offset the broker no longer stores.
     """
 
     offset: int

@@ -49,7 +49,7 @@ class Reading:
         self._steps_back = False
 
     async def run(self) -> None:
-        """Read until the options say to stop. Raises a YakError, OSError or Stopped."""
+        """Read to the end that the options define. Raises a YakError, OSError or Stopped."""
         options = self.options
         within_ms = BOOTSTRAP_TIMEOUT_MS
         if options.timeout_s is not None:

@@ -153,7 +153,7 @@ class _Service:
         """Return a line with the metadata store, and the warnings about the store."""
         spec, note = self.spec, self.supervisor.note
         if not spec.redis_url:
-            where = f"metadata: embedded, not durable (saved to {spec.data / NAME} at each stop)"
+            where = f"metadata: embedded, not durable: saved to {spec.data / NAME} with a delay"
             return (where, note) if note else (where,)
         parts = urlsplit(spec.redis_url)
         public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -46,7 +46,7 @@ class ClusterSpec:
     Without ``redis_url`` the metadata store is embedded. ``port`` is the first of consecutive
     ports; 0: free ports. Traces are recorded in ``trace_dir``, if given. Broker logs go to
     ``log_dir``, else to ``trace_dir``, else to ``data_dir``. ``stop_s`` is the time limit for a
-    broker to stop. ``env`` and ``command`` replace the environment and the broker program in tests.
+    broker to stop. Tests set ``env`` (more environment variables) and ``command`` (the program).
     """
 
     data_dir: Path
