@@ -66,7 +66,7 @@ class CorruptRecordError(YakError):
 
     code = ErrorCode.CORRUPT_MESSAGE
     meaning = "a record batch is corrupt"
-    advice = "send the records again, and check the network to the broker if that fails too"
+    advice = "retry, and check the network to the broker if that fails too"
 
 
 class NotLeaderOrFollowerError(YakError):

@@ -241,7 +241,7 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
 
     folder, nodes = _logs(data_dir)
     if node is not None and node not in nodes:
-        raise Wrong(f"no broker {node} in this cluster; the brokers are {', '.join(nodes)}")
+        raise Wrong(f"no broker {node}; the brokers are {', '.join(nodes)}")
     found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
     if lines is None and following:
         lines = FOLLOWED_LINES

@@ -170,10 +170,7 @@ class Supervisor:
     # -- open and close -------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Lock the data, serve the metadata, reserve the ports and start the guard.
-
-        Raises ClusterError. Call :meth:`close` in each case.
-        """
+        """Prepare all but the brokers. Raises ClusterError; call :meth:`close` in each case."""
         spec, data, resources = self.spec, self.spec.data, self._resources
         for folder in filter(None, (data, spec.trace_dir, spec.logs)):
             with must(f"make the folder {folder}"):
@@ -219,9 +216,7 @@ class Supervisor:
         for lock in sorted(self.spec.data.glob("*/lock")):
             while (holder := holder_of(lock)) is not None:
                 if time.monotonic() > deadline:
-                    raise CannotStart(
-                        f"{lock.parent} is in use by the process {holder}; stop the process first"
-                    )
+                    raise CannotStart(f"{lock.parent} is in use by process {holder}; stop it first")
                 await asyncio.sleep(LOOK_S)
 
     async def start_all(self) -> None:
@@ -339,9 +334,7 @@ class Supervisor:
 
     def _find(self, node: str) -> BrokerProcess:
         if node not in self._brokers:
-            raise UnknownNode(
-                f"no broker {node} in this cluster; the brokers are {', '.join(self.nodes)}"
-            )
+            raise UnknownNode(f"no broker {node}; the brokers are {', '.join(self.nodes)}")
         return self._brokers[node]
 
     def _check_runs(self, node: str) -> None:
