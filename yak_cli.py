@@ -1,9 +1,9 @@
-"""The one ``yak`` command; must import nothing heavy before a sub-command needs it.
+"""The command ``yak``: a table of sub-commands, each of which is imported when it runs.
 
-Sub-commands live in the package that they drive; this file only knows where. The demo alone is put
-together here, because it shows both worlds, and those never import each other. Exit codes of all:
-0 it worked and what was claimed held, 1 something failed, 2 the command line or an input is wrong,
-3 the verdict is unknown, 130 interrupted.
+The sub-commands are defined in their packages. Only the demo is defined here, because it uses
+yak_sim and yak_net, and these packages do not import each other. Exit codes of all sub-commands:
+0 success and all claims held, 1 failure, 2 invalid command line or input, 3 verdict unknown,
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,38 +19,38 @@ if TYPE_CHECKING:
     from yak_sim.run.catalog import Catalog
 
 COMMANDS = {
-    "demo": ("", "", "Run the main job: a failover, simulated and then real."),
-    "sim": ("yak_sim.cli", "sim", "List and run scenarios in the simulator, check digests."),
+    "demo": ("", "", "Show a leader failover, simulated and with real brokers."),
+    "sim": ("yak_sim.cli", "sim", "List, run and replay scenarios in the simulator."),
     "broker": ("yak_net.cli", "broker", "Run one broker in this process."),
     "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
-    "produce": ("yak_net.client.cli", "produce", "Send messages, or lines, as records."),
-    "consume": ("yak_net.client.cli", "consume", "Print records, from any offset on."),
+    "produce": ("yak_net.client.cli", "produce", "Send messages or lines as records."),
+    "consume": ("yak_net.client.cli", "consume", "Print records from a given offset."),
 }
-"""Name of a sub-command: its module, its attribute, and the line in ``yak --help``."""
+"""Sub-command name: (module, attribute, line in ``yak --help``)."""
 
 
 class Interrupted(click.ClickException):
-    """Somebody pressed Ctrl-C; by convention 128 and the number of the signal."""
+    """The user pressed Ctrl-C; exit code 128 plus the number of SIGINT."""
 
     exit_code = 130
 
 
 class LazyGroup(click.Group):
-    """A group that imports a sub-command when it is called for, not for ``--help``."""
+    """A group that imports a sub-command when it is run, not for ``yak --help``."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the sub-command; an interrupt ends it with its own exit code."""
+        """Run the sub-command; turn KeyboardInterrupt into exit code 130."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names, in the order of the table."""
+        """Return the names of the sub-commands in the order of the table."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command itself, imported now."""
+        """Import a sub-command and return it; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
@@ -61,13 +61,13 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of sub-commands, without importing any."""
+        """Write the table of sub-commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
 
 
 def demo_command() -> click.Command:
-    """``yak demo``: the same lines through a simulated failover and through a real one."""
+    """Return the command ``yak demo``: a failover of simulated brokers, then of real brokers."""
     from yak_sim import cli
     from yak_sim.demo import TAMPERINGS, lines_of, run_simulated
 
@@ -76,21 +76,22 @@ def demo_command() -> click.Command:
     @cli.OUT_OPTION
     @cli.SEED_OPTION
     @click.option(
-        "--only", type=click.Choice(["simulated", "real"]), help="One of the two halves."
+        "--only", type=click.Choice(["simulated", "real"]), help="Run one of the two parts."
     )
     @click.option(
         "--tamper",
         type=click.Choice(TAMPERINGS),
-        help="Damage what was read before it is compared, to see the demo fail.",
+        help="Alter the records that were read, so that the demo fails.",
     )
     def demo(
         input_path: str | None, out: str, seed: int | None, only: str | None, tamper: str | None
     ) -> None:
-        """Replicate the lines of FILE through two failovers, and compare what comes out with them.
+        """Replicate the lines of FILE during two leader failovers, and read them back.
 
-        First three simulated brokers, whose leader crashes at the worst moment; then three real
-        processes, whose leader is killed by SIGKILL. Every line must come out once, in order, and
-        what each real broker did is replayed through the core.
+        The first part has three simulated brokers, whose leader crashes while some records are not
+        replicated. The second part has three broker processes, whose leader is killed with
+        SIGKILL. The demo checks that each line is read exactly once, in order, and that replaying
+        the trace of each broker process gives identical effects.
         """
         catalog = scenario_catalog()
         lines = lines_of(catalog, input_path, tamper)
@@ -107,7 +108,7 @@ def demo_command() -> click.Command:
 
 
 def scenario_catalog() -> Catalog:
-    """The scenarios that come with the project; the simulator itself knows of none."""
+    """Return the scenarios in the folder ``scenarios``; yak_sim does not import them."""
     import scenarios
     from yak_sim.run.catalog import Catalog
 
@@ -115,7 +116,7 @@ def scenario_catalog() -> Catalog:
 
 
 def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
-    """The real half, and what it proves; returns the exit code."""
+    """Run the part with real brokers and print its claims; return the exit code."""
     from yak_net.cluster.errors import ClusterError
     from yak_net.demo import DemoFailed, make_folder, run_real
     from yak_net.runtime.interruptible import run as run_until_interrupted
@@ -134,18 +135,18 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     difference = first_difference(lines, read)
     tell_comparison(len(lines), difference)
     for epoch, leader, first, end in run.led:
-        click.echo(f"epoch {epoch}: led by {leader}, offsets {first} to {end - 1}")
+        click.echo(f"epoch {epoch}: leader {leader}, offsets {first} to {end - 1}")
     identical = True
     for replay in replay_paths(run.traces):
         identical &= replay.identical
         for line in replay.lines:
             click.echo(f"replayed: {replay.path.name}, {line}")
-    wanted = "Every line came out once, in order"
+    wanted = "Each line was read exactly once, in order"
     claims = [
-        (f"The leader died with {counted(run.unconfirmed, 'record')} unconfirmed", True),
+        (f"The leader was killed with {counted(run.unconfirmed, 'record')} unconfirmed", True),
         (f"{wanted}: {difference}" if difference else wanted, not difference),
-        ("What the brokers did is what the core does, byte for byte", identical),
-        ("No process is left behind", not run.left_behind),
+        ("Replaying the traces gives the recorded effects, byte for byte", identical),
+        ("No process is left running", not run.left_behind),
     ]
     for sentence, held in claims:
         click.echo(f"{'proved' if held else 'FAILED'}: {sentence}")
@@ -157,12 +158,12 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
 
 def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
     if asked:
-        from importlib import metadata  # Every start would pay for it.
+        from importlib import metadata  # not at the top, because the import is slow
 
         try:
             version = metadata.version("yak")
         except metadata.PackageNotFoundError:
-            version = "0 (not installed: run ./yak once)"
+            version = "0 (not installed; run ./yak once)"
         click.echo(f"yak, version {version}")
         ctx.exit()
 
@@ -174,9 +175,9 @@ def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) ->
 )  # fmt: skip
 @click.pass_context
 def main(ctx: click.Context) -> None:
-    """YAK: Kafka-style log replication, to learn, to break and to trust.
+    """YAK: Kafka-style log replication, for teaching, testing and running.
 
-    Exit codes: 0 fine, 1 failed, 2 usage or input, 3 unknown, 130 interrupted.
+    Exit codes: 0 success, 1 failure, 2 usage or input, 3 unknown, 130 interrupted.
     """
     if ctx.invoked_subcommand == "sim":
         ctx.obj = scenario_catalog()

@@ -1,6 +1,6 @@
-"""The real world on sockets, disks and Redis. Its front door has the clients for applications.
+"""Brokers and clients on sockets, disks and Redis. This module exports the client API.
 
-A name is imported when it is first used: ``import yak_net`` by itself loads nothing else.
+Each name is imported at its first use, so ``import yak_net`` alone is fast.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HOMES: Final = {
     "Producer": "producer",
     "RecordMetadata": "batches",
 }
-"""Modules of yak_net.client; the other names are errors."""
+"""Submodules of yak_net.client that define these names; all other names are in ``errors``."""
 
 if TYPE_CHECKING:
     from yak_net.client.batches import RecordMetadata

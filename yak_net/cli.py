@@ -1,7 +1,7 @@
-"""``yak broker``: one broker in this process; must never decide what a broker does.
+"""The command ``yak broker``: runs one broker in this process.
 
-Every option can be given by the environment, too: ``YAK_`` and its name in capitals; an option
-comes before the environment, and the environment before the default.
+Each option can also be set by an environment variable: ``YAK_`` and the name of the option in
+capitals. An option overrides the environment variable, which overrides the default.
 """
 
 from __future__ import annotations
@@ -20,50 +20,67 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 @click.command(context_settings={**HELP, "auto_envvar_prefix": "YAK"})
-@click.option("--node-id", default="n1", show_default=True, metavar="ID", help="Its own name.")
-@click.option("--listen", metavar="HOST:PORT", help="Where it listens.  [default: 127.0.0.1:8080]")
-@click.option("--host", metavar="HOST", help="The host alone, where --listen is not given.")
-@click.option("--port", type=click.IntRange(0, 65535), help="The port alone; 0 takes a free one.")
-@click.option("--advertised-url", default="", metavar="URL", help="Where others reach it.")
-@click.option("--brokers", default="", metavar="n1=URL,...", help="All brokers of the cluster.")
-@click.option("--followers", default="", metavar="URL,...", help="Instead: a leader's followers.")
+@click.option("--node-id", default="n1", show_default=True, metavar="ID", help="Broker id.")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Address to listen on.  [default: 127.0.0.1:8080]"
+)
+@click.option("--host", metavar="HOST", help="Host to listen on (instead of --listen).")
+@click.option(
+    "--port", type=click.IntRange(0, 65535),
+    help="Port to listen on (instead of --listen); 0: a free port.",
+)
+@click.option(
+    "--advertised-url", default="", metavar="URL",
+    help="URL for clients and brokers.  [default: the listen address]",
+)
+@click.option(
+    "--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers."
+)
+@click.option(
+    "--followers", default="", metavar="URL,...", help="Follower URLs (instead of --brokers)."
+)
 @click.option(
     "--role",
     type=click.Choice(["leader", "follower"]),
-    help="Who creates the cluster and stands first; later, roles are elected.",
+    help="Initial role: the leader creates the cluster and campaigns first.",
 )
 @click.option(
     "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"],
     default="redis://127.0.0.1:6379/0", show_default=True, metavar="URL", help="Metadata store.",
 )
-@click.option("--cluster", default="yak", show_default=True, metavar="NAME", help="Its cluster.")
+@click.option("--cluster", default="yak", show_default=True, metavar="NAME", help="Cluster name.")
 @click.option(
     "--data-dir", default=".yak/broker", show_default=True, metavar="DIR",
-    type=click.Path(path_type=Path), help="Where the log lies.",
+    type=click.Path(path_type=Path), help="Folder of the log.",
 )
 @click.option(
     "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
-    help="batch: an acknowledged record was flushed by the ISR; os: it was written.",
+    help="Acknowledge after the ISR flushed a record (batch) or wrote it (os).",
 )
-@click.option("--min-isr", type=click.IntRange(1), help="For a new cluster.  [default: 2, or 1]")
+@click.option(
+    "--min-isr", type=click.IntRange(1),
+    help="Minimum ISR size of a new cluster.  [default: 2; 1 for one broker]",
+)
 @click.option(
     "--config", multiple=True, metavar="NAME=VALUE",
-    help="A period or limit, such as lease_us=3000000; may be repeated.",
+    help="Set a period or limit, such as lease_us=3000000; repeatable.",
 )
 @click.option(
     "--trace", type=click.Path(path_type=Path), metavar="FILE",
-    help="Record every event and effect, for yak sim replay.",
+    help="Record all events and effects, for yak sim replay.",
 )
-@click.option("--insecure", is_flag=True, help="Listen off this machine, unencrypted.")
-@click.option("--verbose", is_flag=True, help="Log each remark of the node.")
+@click.option(
+    "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
+)
+@click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 def broker(**options: Any) -> None:
     """Run one broker.
 
-    Without --brokers and --followers it is a cluster of its own. With YAK_ROLE, YAK_NODE_ID,
-    YAK_HOST, YAK_PORT, YAK_FOLLOWERS, YAK_REDIS_URL and YAK_DATA_DIR alone, a leader and its
-    followers find each other.
+    Without --brokers and --followers, the broker is a cluster of one. A leader and its followers
+    can be started with only the environment variables YAK_ROLE, YAK_NODE_ID, YAK_HOST, YAK_PORT,
+    YAK_FOLLOWERS, YAK_REDIS_URL and YAK_DATA_DIR.
 
-    Exit codes: 0 stopped in good order, 1 halted, 2 it cannot be started so.
+    Exit codes: 0 stopped, 1 halted, 2 invalid options.
     """
     from yak_net.runtime.quick_import import quick_import
     from yak_net.runtime.settings import SettingsError
@@ -80,7 +97,7 @@ def broker(**options: Any) -> None:
 
 
 def _settings(options: dict[str, Any]) -> BrokerSettings:
-    """The options as settings. Raises SettingsError."""
+    """Return the settings of the options. Raises SettingsError."""
     from yak_net.runtime import settings as words
 
     host, port = options["host"] or words.HOST, options["port"]

@@ -1,7 +1,7 @@
-"""The real half of ``yak demo``: three processes, a SIGKILL, every line once; must never compare.
+"""The part of ``yak demo`` with real brokers: three processes, one of which gets a SIGKILL.
 
-It tells what happens as it happens, and returns what came out; whether that is right is for the
-caller to say. Every broker records its events and effects, so that the caller can replay them.
+It prints each event and returns the records that were read. The caller compares them with the
+input. Each broker records a trace of its events and effects, which the caller replays.
 """
 
 from __future__ import annotations
@@ -27,27 +27,28 @@ FOLDER: Final = "real_failover"
 NODES: Final = 3
 RATE_PER_S: Final = 1_000
 SENDING_S: Final = 4.0
-"""Long inputs go faster than the rate, so that sending takes about so long."""
+"""Maximum time for sending: longer inputs are sent at a higher rate than RATE_PER_S."""
 PATIENCE_S: Final = 20.0
 SETTLE_S: Final = 0.2
 LOOK_S: Final = 0.05
 TURNS: Final = 4
-"""Of the event loop, until a record that was sent is on its way: a few, and no time to speak of."""
+"""Iterations of the event loop until an accepted record has left the process."""
 
 Say = Callable[[str], None]
 
 
 class DemoFailed(Exception):
-    """The cluster did not do what it is there for; one sentence."""
+    """The cluster did not behave as expected."""
 
 
 @dataclass
 class RealRun:
-    """What happened. ``unconfirmed`` counts records under way when the leader was killed.
+    """Result of the run: the values read, and the facts about the failover.
 
-    ``gap_s`` is the time from the kill to the first confirmation after it. ``led`` are (epoch,
-    leader, first offset, end) of what was read. ``traces`` are the brokers' files, ``pids`` all
-    processes that there were.
+    ``confirmed`` and ``unconfirmed`` count the records at the kill of the leader ``killed``.
+    ``gap_s`` is the time from the kill to the first confirmation after it. ``led`` has one
+    (epoch, leader, first offset, end offset) per leader epoch of the records read. ``traces`` are
+    the trace files of the brokers, ``pids`` the ids of all processes that were started.
     """
 
     read: list[bytes | None] = field(default_factory=list)
@@ -61,14 +62,14 @@ class RealRun:
 
     @property
     def left_behind(self) -> list[int]:
-        """Those of the processes that still run."""
+        """The ids of the processes that still run."""
         return [pid for pid in self.pids if is_alive(pid)]
 
 
 def make_folder(out: Path) -> Path:
-    """An empty folder for the traces, logs and data of a run; the last run's are removed.
+    """Return an empty folder for the traces, logs and data; delete those of the previous run.
 
-    Raises click's errors.
+    Raises Wrong.
     """
     folder = out / FOLDER
     try:
@@ -77,18 +78,18 @@ def make_folder(out: Path) -> Path:
         folder.mkdir(parents=True)
     except OSError as error:
         why = error.strerror or str(error)
-        raise Wrong(f"the output folder {folder} cannot be written: {why}") from error
+        raise Wrong(f"cannot write the output folder {folder}: {why}") from error
     return folder
 
 
 class Wrong(click.ClickException):
-    """The command line is wrong: one sentence, exit code 2."""
+    """Invalid command line; exit code 2."""
 
     exit_code = 2
 
 
 class _Story:
-    """The clock of the story, and the fate of each record."""
+    """Prints the events with their times, and keeps the results of the batches."""
 
     def __init__(self, say: Say) -> None:
         self.began = time.monotonic()
@@ -108,17 +109,18 @@ class _Story:
 
 
 async def run_real(lines: Sequence[bytes], folder: Path, say: Say) -> RealRun:
-    """Send the lines through the failure of a real leader and read them back.
+    """Send the lines, kill the leader while records are in flight, and read the records back.
 
-    The brokers' traces go into ``folder``. Raises DemoFailed; whatever happens, no process is left.
+    The traces of the brokers are written to ``folder``. Raises DemoFailed. No process is left
+    running, also after an error.
     """
     run = RealRun()
     story = _Story(say)
     spec = ClusterSpec(nodes=NODES, data_dir=folder / "data", trace_dir=folder)
     async with Supervisor(spec) as cluster:
-        story.tell("metadata in this process: not durable, and nothing to install")
+        story.tell("metadata store: embedded, not durable")
         for node, url in cluster.urls.items():
-            story.tell(f"{node} listens at {url}, process {cluster.pids[node]}")
+            story.tell(f"{node} listens on {url}, pid {cluster.pids[node]}")
         await _note_leader(cluster, story)
         await _all_in_sync(cluster)
         await _send_through_a_failure(cluster, lines, run, story)
@@ -134,7 +136,7 @@ async def run_real(lines: Sequence[bytes], folder: Path, say: Say) -> RealRun:
 
 
 async def _note_leader(cluster: Supervisor, story: _Story, besides: NodeId = "") -> NodeId:
-    """Wait until somebody leads, and tell who; ``besides`` is the one who is dead."""
+    """Wait for a ready leader other than ``besides``; print it if its epoch is new. Return it."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             status = await cluster.status()
@@ -144,20 +146,20 @@ async def _note_leader(cluster: Supervisor, story: _Story, besides: NodeId = "")
     assert status.epoch is not None
     if status.epoch not in story.leaders:
         story.leaders[Epoch(status.epoch)] = status.leader
-        story.tell(f"{status.leader} leads epoch {status.epoch}")
+        story.tell(f"leader {status.leader}, epoch {status.epoch}")
     return status.leader
 
 
 async def _send_through_a_failure(
     cluster: Supervisor, lines: Sequence[bytes], run: RealRun, story: _Story
 ) -> None:
-    """Send all lines; at half of them, with some unconfirmed, the leader dies."""
+    """Send all lines. After half of them, while records are unconfirmed, kill the leader."""
     rate = max(RATE_PER_S, len(lines) / SENDING_S)
     leader = await _note_leader(cluster, story)
     servers = cluster.bootstrap_servers
     async with Producer(servers, linger_ms=0, on_batch=story.on_batch) as producer:
         began = time.monotonic()
-        story.tell(f"sends {len(lines)} records, {rate:.0f}/s, acks=all, idempotent")
+        story.tell(f"sending {len(lines)} records, {rate:.0f}/s, acks=all, idempotent producer")
         killed_at = 0.0
         for number, line in enumerate(lines, 1):
             await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
@@ -165,41 +167,46 @@ async def _send_through_a_failure(
             if killed_at or 2 * number < len(lines):
                 continue
             if not producer.confirmed and number < len(lines):
-                await producer.flush()  # The machine is slow, and a part should be confirmed.
+                await producer.flush()  # a slow machine: the kill needs some confirmed records
             elif await _is_under_way(producer):
                 run.killed, run.confirmed = leader, producer.confirmed
                 run.unconfirmed = producer.unresolved
                 killed_at = time.monotonic()
-                # The signal goes out before anything else can happen in this process.
+                # kill() sends the signal before it suspends, so the counts stay correct.
                 pid = await cluster.kill(leader)
                 story.tell(
-                    f"SIGKILL for {leader}, process {pid}: "
-                    f"{run.confirmed} records confirmed, {run.unconfirmed} under way"
+                    f"SIGKILL to {leader}, pid {pid}: "
+                    f"{run.confirmed} records confirmed, {run.unconfirmed} in flight"
                 )
         if not killed_at:
-            raise DemoFailed("each record was confirmed before the next could be sent")
+            raise DemoFailed(
+                "no record was in flight, so the leader was not killed; run the demo again"
+            )
         following = asyncio.create_task(_note_leader(cluster, story, besides=leader))
         await producer.flush()
         await following
     if story.failed is not None:
         raise DemoFailed(f"{story.failed.count} records were not confirmed: {story.failed.error}")
-    # What had arrived when the leader died is read a little later.
+    # Confirmations that arrived before the kill may be processed up to SETTLE_S later.
     first = next((at for at in story.confirmed_at if at > killed_at + SETTLE_S), None)
     if first is None:
-        raise DemoFailed(f"{leader} led no more when it was killed: run the demo again")
+        raise DemoFailed(f"{leader} lost leadership before the kill; run the demo again")
     run.gap_s = first - killed_at
-    story.tell(f"all {producer.confirmed} confirmed; for {run.gap_s:.1f} s there was no leader")
+    story.tell(
+        f"all {producer.confirmed} records confirmed; "
+        f"first confirmation {run.gap_s:.1f} s after SIGKILL"
+    )
 
 
 async def _is_under_way(producer: Producer) -> bool:
-    """Let what was sent leave this process; True if its fate is open then."""
+    """Let the accepted records leave this process; return whether any is unresolved then."""
     for _ in range(TURNS):
         await asyncio.sleep(0)
     return producer.unresolved > 0
 
 
 async def _all_in_sync(cluster: Supervisor) -> tuple[NodeId, ...]:
-    """Wait until the ISR has all brokers."""
+    """Wait until the ISR contains all brokers; return the ISR."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
             status = await cluster.status()
@@ -209,14 +216,14 @@ async def _all_in_sync(cluster: Supervisor) -> tuple[NodeId, ...]:
 
 
 async def _bring_back(cluster: Supervisor, run: RealRun, story: _Story) -> None:
-    """Start the dead broker again and wait until it is in sync."""
+    """Restart the killed broker and wait until it is in the ISR."""
     pid = await cluster.restart(run.killed)
     isr = ", ".join(await _all_in_sync(cluster))
-    story.tell(f"{run.killed} is back as process {pid}, and in sync: ISR {isr}")
+    story.tell(f"{run.killed} restarted, pid {pid}, and rejoined the ISR: {isr}")
 
 
 async def _read_back(cluster: Supervisor, story: _Story) -> list[ConsumerRecord]:
-    """Everything from the beginning to the committed end."""
+    """Return all records from the beginning to the committed end."""
     servers = cluster.bootstrap_servers
     records: list[ConsumerRecord] = []
     async with Consumer(servers, auto_offset_reset="earliest") as consumer:
@@ -224,5 +231,5 @@ async def _read_back(cluster: Supervisor, story: _Story) -> list[ConsumerRecord]
         async with asyncio.timeout(PATIENCE_S):
             while await consumer.position() < end:
                 records += await consumer.getmany(timeout_ms=1000)
-    story.tell(f"a consumer has read {len(records)} records from the beginning")
+    story.tell(f"a consumer read {len(records)} records from the beginning")
     return records

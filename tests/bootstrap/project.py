@@ -20,7 +20,7 @@ from tests.tidy.tree import ROOT
 # The Python outside of the virtual environment that the tests run in.
 HOST = str(getattr(sys, "_base_executable", None) or sys.executable)
 
-MADE = "yak: making "
+MADE = "yak: creating "
 UPDATED = "yak: updating "
 
 BACKEND = '''

@@ -40,6 +40,6 @@ def test_a_failed_check_fails_the_command(
     done = checked.start("test")
     assert done.returncode == 1
     assert [line.split()[0] for line in done.stdout.splitlines()][:2] == ["ruff", "mypy"]
-    stopped = f"yak: {' and '.join(tools)} failed; pytest was not started\n"
-    assert done.stderr.endswith(stopped) == ("pytest" not in done.stdout)
+    stopped = f"{' and '.join(tools)} failed" in done.stderr.splitlines()[-1]
+    assert stopped == ("pytest" not in done.stdout)
     assert ("pytest" in done.stdout) == (tools == ["pytest"])

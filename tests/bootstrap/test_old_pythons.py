@@ -64,7 +64,6 @@ def test_an_old_python_alone_says_what_is_needed(old: Project) -> None:
     """The error is one sentence with both versions."""
     done = old.start("demo")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == (
-        "yak: needs Python 3.11 or newer, found only 3.8; install the package python3.11 or a "
-        "later one\n"
-    )
+    assert done.stderr.count("\n") == 1
+    for value in ("3.11", "3.8", "install"):
+        assert value in done.stderr

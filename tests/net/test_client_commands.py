@@ -135,7 +135,7 @@ def test_time_that_is_over(at: str) -> None:
     """Goal: exit code 124 when the records asked for did not come."""
     done = yak("consume", "-b", at, "-n", "1", "--timeout", "300ms")
     assert (done.returncode, done.stdout) == (124, b"")
-    assert done.stderr.startswith(b"Error: the time of 0.3 s is over: 0 records read")
+    assert done.stderr.startswith(b"Error: timeout after 0.3 s: 0 records read")
 
 
 @pytest.mark.parametrize("words", [("produce", "-m", "x", "--json"), ("consume", "-e")])
@@ -144,7 +144,8 @@ def test_nobody_answers(words: tuple[str, ...]) -> None:
     done = yak(*words, "-b", NOBODY, "--timeout", "500ms")
     assert (done.returncode, done.stdout) == (1, b"")
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(b"Error: no broker answers at http://127.0.0.1:1: start")
+    assert done.stderr.startswith(b"Error: no broker answers at http://127.0.0.1:1")
+    assert b"yak cluster up" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,8 @@ def test_acks_zero(at: str) -> None:
         "outcome": "unknown",
         "error": None,
     }
-    assert done.stderr == b"1 record sent, and with acks=0 nobody confirms that\n"
+    assert done.stderr.startswith(b"1 record sent")
+    assert b"acks=0" in done.stderr
 
 
 def test_rate_is_kept(at: str) -> None:
@@ -259,7 +261,7 @@ def test_progress_is_shown_where_somebody_looks(at: str) -> None:
             process.stdin.write(b"one\ntwo\n")
             process.stdin.flush()
             shown = b""
-            while b"2 confirmed, 0 under way" not in shown:
+            while b"2 confirmed, 0 in flight" not in shown:
                 shown += os.read(keyboard, 4096)
             process.stdin.close()
             while b"2 records confirmed, offsets" not in shown:

@@ -99,9 +99,9 @@ async def test_getmany_takes_what_is_there_and_gives_up_in_time() -> None:
         assert [record.value for record in await getting] == [b"a", b"b"]
         assert await consumer.position() == 2
         assert [record.value for record in await consumer.getmany(max_records=9)] == [b"c"]
-        with pytest.raises(ValueError, match="max_records is at least 1"):
+        with pytest.raises(ValueError, match=r"max_records .*1.*0"):
             await consumer.getmany(max_records=0)
-        with pytest.raises(ValueError, match="timeout_ms is at least 0"):
+        with pytest.raises(ValueError, match=r"timeout_ms .*0.*-1"):
             await consumer.getmany(timeout_ms=-1)
 
 
@@ -152,7 +152,7 @@ async def test_seek_drops_what_was_fetched_and_what_is_under_way() -> None:
         await runtime.asked(6)
         runtime.deliver(5, batch_of(0, b"a", b"b"), position=1)
         assert (await waiting).value == b"b"
-        with pytest.raises(ValueError, match="offset is at least 0"):
+        with pytest.raises(ValueError, match=r"offset .*0.*-1"):
             consumer.seek(-1)
 
 
@@ -161,7 +161,7 @@ async def test_error_is_raised_once_and_asked_for_again() -> None:
 
     async with reading() as (consumer, runtime):
         runtime.answer(0, GONE)
-        with pytest.raises(OffsetOutOfRangeError, match=re.escape("[5, 9); go on")) as info:
+        with pytest.raises(OffsetOutOfRangeError, match=re.escape("[5, 9)")) as info:
             await consumer.getone()
         assert (info.value.code, info.value.retriable) == (1, False)
         assert await consumer.position() == 0
@@ -184,14 +184,14 @@ async def test_unreadable_batch_is_not_skipped() -> None:
         runtime.deliver(0, half, replace(packed, data=bytes(header)), position=0)
         assert [record.offset for record in await consumer.getmany()] == [0]
         for _ in range(2):
-            with pytest.raises(CorruptRecordError, match="seek to 3 to go on"):
+            with pytest.raises(CorruptRecordError, match="seek to 3"):
                 await consumer.getone()
         consumer.seek(3)
         await runtime.asked(3)
         getting = asyncio.create_task(consumer.getone())
         await runtime.asked(4)
         runtime.deliver(3, replace(packed, data=bytes(header)), position=3)
-        with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*seek to 4 to go on"):
+        with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*seek to 4"):
             await getting
 
 
@@ -242,7 +242,7 @@ async def test_no_leader_is_a_time_out_with_a_sentence(made: Made) -> None:
     """Goal: what needs the leader does not wait for ever, and leaves nothing open."""
 
     consumer = Consumer("h:1", runtime=made, default_api_timeout_ms=20)
-    with pytest.raises(RequestTimedOutError, match=r"no leader answered within 0\.02 s"):
+    with pytest.raises(RequestTimedOutError, match=r"0\.02 s"):
         await consumer.start()
     assert made.runtimes[0].closed
     with pytest.raises(IllegalStateError, match="not started"):
@@ -271,7 +271,7 @@ async def test_nobody_answers(made: Made) -> None:
     assert (made.runtimes[0].closed, made.runtimes[0].within_s) == (True, 1.5)
     made.refusal = None
     async with consumer:
-        with pytest.raises(IllegalStateError, match="started once"):
+        with pytest.raises(IllegalStateError, match="create a new one"):
             await consumer.start()
 
 
@@ -308,7 +308,7 @@ async def test_bug_in_the_node_is_not_waited_for() -> None:
         runtime.fail("AssertionError: no")
         with pytest.raises(UnknownError, match="AssertionError: no"):
             await getting
-        with pytest.raises(UnknownError, match="is a bug"):
+        with pytest.raises(UnknownError, match="a bug"):
             await anext(consumer)
 
 
@@ -326,16 +326,16 @@ async def test_words_reach_the_node() -> None:
 @pytest.mark.parametrize(
     ("words", "kind", "sentence"),
     [
-        ({"auto_offset_reset": "middle"}, ValueError, "'latest', 'earliest' or an offset"),
-        ({"auto_offset_reset": -5}, ValueError, "auto_offset_reset is at least 0"),
-        ({"fetch_max_bytes": 0}, ValueError, "fetch_max_bytes is at least 1"),
-        ({"fetch_max_wait_ms": 0.5}, TypeError, "fetch_max_wait_ms is a whole number"),
-        ({"bootstrap_servers": "a:b"}, ValueError, "no address of a broker"),
+        ({"auto_offset_reset": "middle"}, ValueError, "auto_offset_reset .*'middle'"),
+        ({"auto_offset_reset": -5}, ValueError, "auto_offset_reset .*0.*-5"),
+        ({"fetch_max_bytes": 0}, ValueError, "fetch_max_bytes .*1.*0"),
+        ({"fetch_max_wait_ms": 0.5}, TypeError, r"fetch_max_wait_ms .*0\.5"),
+        ({"bootstrap_servers": "a:b"}, ValueError, "a:b"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
     words: dict[str, Any], kind: type[Exception], sentence: str
 ) -> None:
     """Goal: a wrong value is an error where it was written, with what it may be."""
-    with pytest.raises(kind, match=re.escape(sentence)):
+    with pytest.raises(kind, match=sentence):
         Consumer(**{"bootstrap_servers": "h:1", **words})

@@ -170,7 +170,7 @@ async def test_errors_say_what_became_of_the_records(made: Made) -> None:
         await flushing
         caught: list[YakError] = []
         for each in (*lost, lost[0]):
-            with pytest.raises(RequestTimedOutError, match="look for them in the log") as info:
+            with pytest.raises(RequestTimedOutError, match="check whether the log") as info:
                 await each
             caught.append(info.value)
         assert len({id(error) for error in caught}) == 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any
 
 import pytest
@@ -45,7 +44,7 @@ async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
         await sender.send(b"c")
     assert caught.value.outcome == "not_written"
     await sender.stop()
-    with pytest.raises(IllegalStateError, match="make a new one"):
+    with pytest.raises(IllegalStateError, match="create a new one"):
         await sender.start()
 
 
@@ -105,7 +104,7 @@ async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
         await asked
     assert caught.value.outcome == "unknown"
     await sender.flush()
-    with pytest.raises(UnknownError, match="is a bug") as caught:
+    with pytest.raises(UnknownError, match="a bug") as caught:
         await building
     assert caught.value.outcome == "not_written"
     with pytest.raises(UnknownError, match="nothing was written"):
@@ -174,16 +173,16 @@ async def test_unconfirmed_records_have_no_place(made: Made) -> None:
 @pytest.mark.parametrize(
     ("words", "kind", "sentence"),
     [
-        ({"acks": 2}, ValueError, "acks is 'all', 1 or 0, not 2"),
-        ({"acks": 1, "enable_idempotence": True}, ValueError, "needs acks='all'"),
-        ({"compression_type": "gzip"}, ValueError, "there is no 'gzip' yet"),
-        ({"linger_ms": -1}, ValueError, "linger_ms is at least 0"),
-        ({"linger_ms": "5"}, TypeError, "linger_ms is a whole number"),
-        ({"buffer_memory": True}, TypeError, "buffer_memory is a whole number"),
-        ({"max_batch_size": 10}, ValueError, "max_batch_size is at least"),
-        ({"max_request_size": 1 << 30}, ValueError, "max_request_size is at most"),
-        ({"bootstrap_servers": "ftp://x"}, ValueError, "no address of a broker"),
-        ({"bootstrap_servers": []}, ValueError, "no bootstrap server is given"),
+        ({"acks": 2}, ValueError, "acks .*'all', 1 or 0.* 2"),
+        ({"acks": 1, "enable_idempotence": True}, ValueError, "acks=.all.*acks=1"),
+        ({"compression_type": "gzip"}, ValueError, "compression_type .*'gzip'"),
+        ({"linger_ms": -1}, ValueError, "linger_ms .*0.*-1"),
+        ({"linger_ms": "5"}, TypeError, "linger_ms .*'5'"),
+        ({"buffer_memory": True}, TypeError, "buffer_memory .*True"),
+        ({"max_batch_size": 10}, ValueError, "max_batch_size .*10"),
+        ({"max_request_size": 1 << 30}, ValueError, f"max_request_size .*{1 << 30}"),
+        ({"bootstrap_servers": "ftp://x"}, ValueError, "ftp://x"),
+        ({"bootstrap_servers": []}, ValueError, "bootstrap server"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(
@@ -191,5 +190,5 @@ def test_what_cannot_be_meant_is_refused(
 ) -> None:
     """Goal: a wrong value is an error where it was written, with what it may be."""
 
-    with pytest.raises(kind, match=re.escape(sentence)):
+    with pytest.raises(kind, match=sentence):
         Producer(**{"bootstrap_servers": "h:1", **words})

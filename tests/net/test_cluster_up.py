@@ -96,7 +96,7 @@ def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Ma
     assert process.stderr is not None
     remarks = [process.stderr.readline(), process.stderr.readline()]
     assert "not durable" in remarks[0]
-    assert f"n2 (process {rows[1][3]}) ended with SIGKILL" in remarks[1]
+    assert f"n2 (pid {rows[1][3]}) ended with SIGKILL" in remarks[1]
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()
@@ -133,7 +133,7 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
     until(lambda: all("asked to stop" in log.read_text() for log in logs), "they are asked")
     process.send_signal(signal.SIGINT)
     code, _, err = ended(process)
-    assert (code, "was killed" in err) == (0, True)
+    assert (code, "cleanly" in err) == (0, True)
     assert processes.left() == {}
 
 
@@ -162,10 +162,10 @@ def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) ->
     assert not any(state["token"] in words for words in left.values())
     again = drive(processes, tmp_path, spec_of(tmp_path / "other"))
     code, _, err = ended(again)
-    assert (code, f"process {state['supervisor']}" in err) == (1, True)
+    assert (code, f"pid {state['supervisor']}" in err) == (1, True)
     assert processes.left() == left
     done = processes.yak(tmp_path, "cluster", "down")
-    assert (done.returncode, done.stdout) == (0, "cluster yak is stopped\n")
+    assert (done.returncode, "cluster yak" in done.stdout) == (0, True)
     assert processes.left() == {}
     assert not state_file(tmp_path).exists()
 
@@ -234,7 +234,7 @@ def test_commands_reach_the_supervisor(
     status = json.loads(out)
     assert (code, status["leader"], len(status["brokers"])) == (0, "n1", 3)
     pid = status["brokers"][1]["pid"]
-    assert yak("kill", "n2") == (0, f"n2 is killed, pid {pid}\n", "")
+    assert yak("kill", "n2") == (0, f"n2 killed, pid {pid}\n", "")
     assert not is_running(pid)
     assert yak("kill", "n2")[0] == 1
     code, out, err = yak("status")

@@ -1,1 +1,1 @@
-"""The core's producer and consumer on sockets; must never decide what the core decides."""
+"""Producer and consumer clients: they run the client nodes of yak_core on sockets."""

@@ -1,4 +1,4 @@
-"""What the producer and the consumer share: a runtime that is started once, and stopped once."""
+"""Base class of the producer and the consumer: starts one runtime and stops it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from yak_net.client.options import Runtime, RuntimeFactory, servers_of
 
 
 class Client:
-    """A client; ``async with`` starts and stops it.
+    """A client that ``async with`` starts and stops.
 
-    ``KIND`` is its name in errors, ``ADVICE`` what they add when it takes no more calls.
+    ``KIND`` is the name of the client in error messages. ``ADVICE`` is the end of the messages of
+    errors that are raised after the client was stopped or halted.
     """
 
     KIND: ClassVar[str]
@@ -33,37 +34,40 @@ class Client:
         self._stopped = False
 
     async def start(self) -> None:
-        """Find the brokers. Raises NoBrokersAvailable, and may be tried again then."""
+        """Find the brokers. Raises NoBrokersAvailable; the call may be repeated then."""
 
     async def stop(self) -> None:
-        """End."""
+        """Stop the client."""
 
     async def __aenter__(self) -> Self:
-        """Start. Raises what :meth:`start` raises."""
+        """Start the client. Raises the errors of :meth:`start`."""
         await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop the client."""
         await self.stop()
 
     def _check_new(self) -> None:
         if self._runtime is not None or self._stopped:
-            raise IllegalStateError(f"a {self.KIND} is started once: make a new one")
+            raise IllegalStateError(
+                f"the {self.KIND} was already started or stopped; create a new one"
+            )
 
     def _check_running(self) -> Runtime:
         runtime = self._runtime
         if self._stopped:
             raise IllegalStateError(
-                f"the {self.KIND} was stopped{self.ADVICE or ': make a new one'}"
+                f"the {self.KIND} was stopped{self.ADVICE or '; create a new one'}"
             )
         if runtime is None:
             raise IllegalStateError(
-                f"the {self.KIND} is not started: use async with, or call start()"
+                f"the {self.KIND} is not started; use async with or call start()"
             )
         if runtime.failed:
             raise UnknownError(f"{self._bug(runtime.failed)}{self.ADVICE}")
         return runtime
 
     def _bug(self, failed: str) -> str:
-        return f"the {self.KIND} is over, which is a bug: {failed or 'its runtime was closed'}"
+        reason = failed or "its runtime was closed"
+        return f"the {self.KIND} halted because of a bug: {reason}"

@@ -1,4 +1,7 @@
-"""A producer's batches under way, and the records' shares in them; must never send anything."""
+"""Unresolved batches of a producer, and the handles of the records in them.
+
+A batch and its records are resolved when their outcome is known.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from yak_net.client.errors import Delivery, UnknownError, YakError, send_error
 
 
 class RecordMetadata(NamedTuple):
-    """Where a record is: ``timestamp`` in ms, ``offset`` and ``leader_epoch`` -1 if nobody said.
+    """Position of a record: ``timestamp`` in ms; ``offset`` and ``leader_epoch``, -1 if unknown.
 
-    A broker does not say with acks=0, nor when it recognises what was written long ago.
+    Both are unknown with acks=0, and for a duplicate whose offset the broker no longer stores.
     """
 
     offset: int
@@ -26,10 +29,10 @@ class RecordMetadata(NamedTuple):
 
 @value
 class Resolved:
-    """What became of a batch: of ``count`` records from number ``first`` on.
+    """Result of a batch of ``count`` records, the first of which has the number ``first``.
 
-    The records that a producer took are numbered from 0. ``error`` is what awaiting one of them
-    raises, None if they have a place. ``base_offset`` and ``leader_epoch`` are -1 unless known.
+    A producer numbers the records that it accepts from 0. Awaiting one of the records raises
+    ``error``, unless that is None. ``base_offset`` and ``leader_epoch`` are -1 if unknown.
     """
 
     first: int
@@ -41,14 +44,14 @@ class Resolved:
 
 
 _CLOSED: Final = Builder()
-"""Stands for the builder of a batch that takes in no more, so that its records can be freed."""
+"""Replaces the builder of a closed batch, so that the memory of the records can be freed."""
 
 
 class ProducerBatch:
-    """Records that share a fate; the only writer is the producer.
+    """Records that are sent together and get one result. Only the producer changes the fields.
 
-    ``result`` is None until it is known, ``future`` is done then, and never has an exception.
-    ``over`` says why the client is, if that is what ended the batch.
+    ``result`` is None until the batch is resolved. Then ``future`` is done; it never has an
+    exception. ``over`` is the reason why the client halted, if that resolved the batch.
     """
 
     __slots__ = ("builder", "count", "first", "future", "held", "over", "result", "size")
@@ -64,7 +67,7 @@ class ProducerBatch:
         self.over = ""
 
     def build(self) -> Batch:
-        """Take in no more."""
+        """Close the batch and return it in the record batch format."""
         built = self.builder.build()
         self.builder = _CLOSED
         self.count = built.count
@@ -72,11 +75,11 @@ class ProducerBatch:
         return built
 
     def resolve(self, result: SendResult, over: str = "") -> Resolved:
-        """Tell those who wait."""
-        assert self.result is None, "a batch is resolved once"
+        """Set the result and wake the waiting tasks; return the result for ``on_batch``."""
+        assert self.result is None, "the batch is already resolved"
         self.result = result
         self.over = over
-        if not self.future.done():  # the loop of its waiters may have cancelled it, at its end
+        if not self.future.done():  # an event loop that is closing may have cancelled it
             self.future.set_result(None)
         return Resolved(
             self.first,
@@ -88,16 +91,16 @@ class ProducerBatch:
         )
 
     def error(self, result: SendResult) -> YakError | None:
-        """A new one for whoever asks, since each raise adds to an exception's traceback."""
+        """Return a new exception, since each raise extends its traceback; None if there is none."""
         if self.over:
             return UnknownError(self.over, Delivery[result.outcome.name])
         return None if result.error == ErrorCode.NONE else send_error(result)
 
 
 class Sent:
-    """A record that the producer took. Await it, as often as you like, for its RecordMetadata.
+    """Handle of an accepted record. Await it, once or many times, for the RecordMetadata.
 
-    To give up waiting for one record changes nothing for any. ``timestamp`` is in ms.
+    Cancelling the wait does not cancel the record. ``timestamp`` is in ms.
     """
 
     __slots__ = ("_batch", "_index", "timestamp")
@@ -108,28 +111,28 @@ class Sent:
         self.timestamp = timestamp
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        """Wait until its fate is known. Raises a YakError."""
+        """Wait until the record is resolved. Raises a YakError."""
         if self._batch.result is None:
-            # Shielded, because the future is that of all records of the batch.
+            # Shielded, because all records of the batch share the future.
             yield from asyncio.shield(self._batch.future).__await__()
         return self.result()
 
     def done(self) -> bool:
-        """Whether its fate is known."""
+        """Return whether the record is resolved."""
         return self._batch.result is not None
 
     @property
     def outcome(self) -> Delivery:
-        """Return what became of it; UNKNOWN while it is under way."""
+        """The outcome of the record; UNKNOWN while the record is in flight."""
         result = self._batch.result
         return Delivery.UNKNOWN if result is None else Delivery[result.outcome.name]
 
     def result(self) -> RecordMetadata:
-        """Where it is. Raises a YakError, and InvalidStateError as long as it is not done."""
+        """Return the position. Raises a YakError, or InvalidStateError before it is resolved."""
         batch = self._batch
         result = batch.result
         if result is None:
-            raise asyncio.InvalidStateError("the record is under way: await it")
+            raise asyncio.InvalidStateError("the record is not resolved yet; await it")
         error = batch.error(result)
         if error is not None:
             raise error

@@ -1,7 +1,8 @@
-"""``yak produce`` and ``yak consume``: their options; must never import what they need to run.
+"""Options of the commands ``yak produce`` and ``yak consume``.
 
-Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 failed, 2 the
-command line is wrong, 124 the time is over, 130 interrupted.
+Data goes to standard output, everything else to standard error. Exit codes: 0 success, 1 failure,
+2 invalid command line, 124 timeout, 130 interrupted. The modules that run the commands are imported
+when a command runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     TimeType = click.ParamType[float]
     OffsetType = click.ParamType[str | int]
 else:
-    TimeType = OffsetType = click.ParamType  # older ones are not generic
+    TimeType = OffsetType = click.ParamType  # not generic in older versions of click
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 BEGINNINGS: Final = {"earliest": "earliest", "beginning": "earliest"}
@@ -30,14 +31,14 @@ ENDS: Final = {"latest": "latest", "end": "latest"}
 
 
 class Time(TimeType):
-    """Seconds, or a number with ms, s, m or h."""
+    """A duration: seconds, or a number with ms, s, m or h."""
 
     name = "TIME"
 
     def convert(
         self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Seconds, or a usage error."""
+        """Return the duration in seconds. Raises a usage error."""
         try:
             return parse_duration(str(value))
         except ValueError as error:
@@ -52,14 +53,14 @@ class Offset(OffsetType):
     def convert(
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int:
-        """The word or the number, or a usage error."""
+        """Return "earliest", "latest" or the number. Raises a usage error."""
         word = str(value).strip()
         if word in BEGINNINGS | ENDS:
             return (BEGINNINGS | ENDS)[word]
         try:
             return int(word)
         except ValueError:
-            self.fail(f"{word!r} is not earliest, latest, a number N, or -N", param, ctx)
+            self.fail(f"offset must be earliest, latest, N or -N, got {word!r}", param, ctx)
 
 
 def _servers(
@@ -70,7 +71,7 @@ def _servers(
     try:
         return servers_of(value)
     except ValueError as error:
-        if value is None:  # what was found elsewhere is to blame, not an option
+        if value is None:  # the error is in the environment or the state file, not in the option
             raise click.UsageError(str(error), ctx) from error
         raise click.BadParameter(str(error), ctx, param) from error
 
@@ -87,7 +88,7 @@ def _format(ctx: click.Context, param: click.Parameter, value: str | None) -> Re
 SERVERS: Final = click.option(
     "-b", "--bootstrap-servers", "--bootstrap-server", "servers", callback=_servers,
     metavar="HOST:PORT,...",
-    help="Where to ask for the brokers.  [default: the local cluster, or $YAK_BOOTSTRAP_SERVERS, "
+    help="Brokers to connect to first.  [default: the local cluster, or $YAK_BOOTSTRAP_SERVERS, "
     "or 127.0.0.1:8080]",
 )
 
@@ -95,29 +96,29 @@ SERVERS: Final = click.option(
 @click.command(context_settings=HELP)
 @click.option(
     "-m", "--message", "messages", multiple=True, metavar="TEXT",
-    help="A record; may be repeated. Without it, each line of the input is one.",
+    help="Record to send; repeatable.  [default: each line of the input]",
 )
 @click.option(
     "--file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE",
-    help="The input.  [default: standard input]",
+    help="Input file.  [default: standard input]",
 )
 @SERVERS
 @click.option(
     "--acks", type=click.Choice(["all", "-1", "1", "0"]), default="all", show_default=True,
-    help="Who must have a record before it is confirmed: the ISR, the leader, nobody.",
+    help="Acknowledgement: by the ISR (all), the leader (1), none (0).",
 )
 @click.option(
     "--rate", type=click.FloatRange(0, min_open=True), metavar="N",
-    help="Records a second, at most.",
+    help="Maximum number of records per second.",
 )
 @click.option(
-    "--key-separator", metavar="SEP", help="What stands between key and value.  [default: no keys]"
+    "--key-separator", metavar="SEP", help="Separator of key and value.  [default: no keys]"
 )
 @click.option(
     "--timeout", type=Time(), default="30s", show_default=True,
-    help="How long a record may take to be confirmed.",
+    help="Time limit for a record to be confirmed.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what became of each record.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record.")
 def produce(
     messages: tuple[str, ...],
     file: str | None,
@@ -130,8 +131,9 @@ def produce(
 ) -> None:
     """Send messages, or the lines of the input, as records.
 
-    A line is the bytes between two newlines, whatever they are. The exit code is 0 only if every
-    record is confirmed; the summary on standard error says which are not, and what to do.
+    A line is any bytes between two newlines. The exit code is 0 only if every record is confirmed
+    (with --acks 0: sent). Otherwise the summary on standard error says how many records failed,
+    why, and what to do.
     """
     quick_import("yak_net.client.cli_produce", "yak_net.client.runtime")
     from yak_net.client import cli_produce
@@ -139,7 +141,7 @@ def produce(
     if messages and file is not None:
         raise click.UsageError("give either --message or --file, not both")
     if key_separator == "":
-        raise click.UsageError("--key-separator is at least one character")
+        raise click.UsageError("--key-separator must not be empty; give at least one character")
     fd = STDIN if file in (None, "-") else os.open(str(file), os.O_RDONLY)
     options = cli_produce.ProduceOptions(
         servers,
@@ -155,22 +157,24 @@ def produce(
 
 
 @click.command(context_settings=HELP)
-@click.option("--from-beginning", is_flag=True, help="The same as --offset earliest.")
+@click.option("--from-beginning", is_flag=True, help="Same as --offset earliest.")
 @click.option(
     "-o", "--offset", type=Offset(), metavar="OFFSET",
-    help="Where to begin: earliest, latest, N, or -N for the last N records.  [default: latest]",
+    help="Start offset: earliest, latest, N, or -N for the last N records.  [default: latest]",
 )
 @click.option(
-    "-n", "--max-messages", type=click.IntRange(0), metavar="N", help="Stop after N records."
+    "-n", "--max-messages", type=click.IntRange(0), metavar="N", help="Exit after N records."
 )
-@click.option("-e", "--exit-at-end", is_flag=True, help="Stop at the end as it is at the start.")
+@click.option(
+    "-e", "--exit-at-end", is_flag=True, help="Exit at the end offset seen at start-up."
+)
 @SERVERS
-@click.option("--json", "as_json", is_flag=True, help="Print an object a record.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record.")
 @click.option(
     "-f", "--format", "render", callback=_format, metavar="FORMAT",
-    help="Print %o offset, %k key, %s value, %e epoch, %T timestamp in ms; \\n is a newline.",
+    help="Output format: %o offset, %k key, %s value, %e epoch, %T timestamp in ms, \\n newline.",
 )
-@click.option("--timeout", type=Time(), help="Give up after so long.")
+@click.option("--timeout", type=Time(), help="Time limit; the exit code is then 124.")
 def consume(
     from_beginning: bool,
     offset: str | int | None,
@@ -181,11 +185,11 @@ def consume(
     render: Render | None,
     timeout: float | None,
 ) -> None:
-    """Print records: the value of each on a line, or as --json or --format say.
+    """Print records: one value per line, or in the format of --json or --format.
 
-    Without -e and -n it follows the log until Ctrl-C.
+    Without -e and -n, print new records as they are committed, until Ctrl-C.
     """
-    # The runtime as well, which must not use up the --timeout.
+    # The runtime is imported here too, so that the import does not count towards --timeout.
     quick_import("yak_net.client.cli_consume", "yak_net.client.runtime")
     from yak_net.client import cli_consume
 

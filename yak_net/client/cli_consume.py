@@ -1,4 +1,4 @@
-"""What ``yak consume`` does: records in, lines out; must never parse options."""
+"""The command ``yak consume``: read records and print them. The options are parsed in cli.py."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Render: TypeAlias = Callable[[ConsumerRecord], bytes]
 
 @dataclass(frozen=True)
 class ConsumeOptions:
-    """The command line, parsed. ``begin``: "earliest", "latest", an offset, or -N for N records."""
+    """Parsed options. ``begin``: "earliest", "latest", an offset, or -N for the last N records."""
 
     servers: tuple[str, ...]
     begin: str | int
@@ -37,7 +37,7 @@ class ConsumeOptions:
 
 
 class Reading:
-    """One run: how far it has come, and what was odd about the offsets."""
+    """One run of the command: its progress, and whether the offsets have gaps or go back."""
 
     def __init__(self, options: ConsumeOptions, interrupts: Interrupts) -> None:
         self.options = options
@@ -49,11 +49,11 @@ class Reading:
         self._steps_back = False
 
     async def run(self) -> None:
-        """Read until there is enough, or for ever. Raises a YakError, and what writing raises."""
+        """Read to the end that the options define. Raises a YakError, OSError or Stopped."""
         options = self.options
         within_ms = BOOTSTRAP_TIMEOUT_MS
         if options.timeout_s is not None:
-            # A little less, so that it is said if nobody answers at all.
+            # Less than the timeout, so that "no broker answers" is reported before it expires.
             within_ms = min(within_ms, round(options.timeout_s * 800))
         last = options.begin if isinstance(options.begin, int) and options.begin < 0 else None
         reset = "earliest" if last is not None else options.begin
@@ -85,7 +85,7 @@ class Reading:
             left = None if left is None else left - len(found)
 
     def note(self, offset: int) -> None:
-        """Take in the offset of the next record; the first gap and the first step back are told."""
+        """Record the offset of the next record; report the first gap and the first step back."""
         if self.span is None:
             self.span = (offset, offset)
             return
@@ -93,19 +93,19 @@ class Reading:
         self.span = (first, offset)
         if offset > before + 1 and not self._gaps:
             self._gaps = True
-            click.echo(f"Note: offset {offset} follows {before}: some are missing.", err=True)
+            click.echo(f"Note: gap in the offsets: {before}, then {offset}", err=True)
         elif offset <= before and not self._steps_back:
             self._steps_back = True
-            click.echo(f"Note: offset {offset} follows {before}: a step back.", err=True)
+            click.echo(f"Note: offsets went back: {before}, then {offset}", err=True)
 
     def describe(self) -> str:
-        """How much was read, in words."""
+        """Return the number of records read, and their offsets, as text."""
         places = places_of(self.count, self.span)
         return f"{records_of(self.count)} read{f', {places}' if places else ''}"
 
 
 async def consume(options: ConsumeOptions) -> int:
-    """Read and write, and sum up on standard error; the exit code."""
+    """Print records, then a summary on standard error; return the exit code."""
     with Interrupts() as interrupts:
         reading = Reading(options, interrupts)
         watching = None
@@ -115,17 +115,18 @@ async def consume(options: ConsumeOptions) -> int:
             async with asyncio.timeout(options.timeout_s):
                 ended = await interrupts.outlasted_by(reading.run())
         except TimeoutError:
-            what = f"Error: the time of {options.timeout_s:g} s is over: {reading.describe()}"
-            click.echo(f"{what}; give more with --timeout", err=True)
+            what = f"Error: timeout after {options.timeout_s:g} s: {reading.describe()}"
+            click.echo(f"{what}; use a longer --timeout", err=True)
             return TIMED_OUT
         except YakError as error:
             come = f"{reading.describe()}: " if reading.started else ""
             click.echo(f"Error: {come}{error}", err=True)
             return 1
         except BrokenPipeError:
-            return 0  # whoever reads has had enough
+            return 0  # the reader of the pipe, such as head, needs no more
         except OSError as error:
-            click.echo(f"Error: {reading.describe()}: output fails: {error.strerror}", err=True)
+            what = f"Error: {reading.describe()}: cannot write the output: {error.strerror}"
+            click.echo(what, err=True)
             return 1
         except Stopped:
             ended = False
@@ -140,7 +141,7 @@ def _sum_up(reading: Reading, interrupted: int | None) -> int:
     options = reading.options
     follows = options.count_max is None and not options.stop_at_end
     if interrupted is None or (follows and reading.started):
-        # A signal is how following ends, so it has done what it was asked to.
+        # Without -n and -e only a signal ends the command, so a signal is success.
         click.echo(reading.describe(), err=True)
         return 0
     click.echo(f"Interrupted: {reading.describe()}.", err=True)
@@ -148,12 +149,12 @@ def _sum_up(reading: Reading, interrupted: int | None) -> int:
 
 
 def value_line(record: ConsumerRecord) -> bytes:
-    """The value as it is, on a line; a null value is an empty line."""
+    """Return the value and a newline; an empty line for a null value."""
     return (record.value or b"") + b"\n"
 
 
 def json_line(record: ConsumerRecord) -> bytes:
-    """The record as an object, as docs/formats.md has it."""
+    """Return the record as a JSON object, in the format of docs/formats.md."""
     row: dict[str, object] = {
         "offset": record.offset,
         "epoch": record.leader_epoch,
@@ -189,10 +190,10 @@ _ESCAPES: Final = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0", "\\": b"\\"}
 
 
 def formatter(form: str) -> Render:
-    """What writes a record as ``form`` says, with kcat's words. Raises ValueError.
+    """Return a function that formats a record with ``form``, as kcat does. Raises ValueError.
 
-    %o offset, %k key, %s value, %e leader epoch, %T timestamp in ms, %% a percent sign; newlines
-    are not added: \\n is one.
+    %o offset, %k key, %s value, %e leader epoch, %T timestamp in ms, %% percent sign. No newline
+    is added; write it as \\n.
     """
     parts: list[bytes | Render] = []
     letters = iter(form)
@@ -201,7 +202,7 @@ def formatter(form: str) -> Render:
             word = next(letters, "")
             if word not in _FIELDS:
                 known = ", ".join(f"%{each}" for each in _FIELDS)
-                raise ValueError(f"a format has no %{word}; it has {known}")
+                raise ValueError(f"unknown format field %{word}; use one of {known}")
             parts.append(_FIELDS[word])
         elif letter == "\\":
             word = next(letters, "")

@@ -1,4 +1,4 @@
-"""What ``yak produce`` does: lines in, records out, a sum at the end; must never parse options."""
+"""The command ``yak produce``: send lines as records. The options are parsed in cli.py."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from yak_net.client.producer import Producer
 from yak_net.client.terminal import Interrupts, Stopped, lines_of, show_progress
 
 FLUSH_MS: Final = 1_000
-"""How long an interrupted command waits for what it has sent."""
+"""Time limit, in ms, for the records in flight when the command ends."""
 LONGEST: Final = 1024 * 1024
-"""Bytes of the largest batch that brokers take, and so more than any record may have."""
+"""Size in bytes of the largest batch that brokers accept; each record is smaller."""
 
 
 @dataclass(frozen=True)
 class ProduceOptions:
-    """The command line, parsed. ``messages`` come before ``fd``, which is where lines are read."""
+    """Parsed options. If ``messages`` is not empty, the file descriptor ``fd`` is not read."""
 
     servers: tuple[str, ...]
     messages: tuple[bytes, ...]
@@ -46,7 +46,7 @@ class ProduceOptions:
 
 
 class Work:
-    """One run: the records on their way, and the counts of what became of them."""
+    """One run of the command: the records in flight, and the counts of the outcomes."""
 
     def __init__(self, options: ProduceOptions, interrupts: Interrupts) -> None:
         self.options = options
@@ -68,11 +68,11 @@ class Work:
 
     @property
     def not_written(self) -> int:
-        """How many records are certainly not in the log."""
+        """Number of records with the outcome NOT_WRITTEN."""
         return self.producer.not_written + self.refused
 
     async def send_all(self) -> None:
-        """Send the input, until it ends or a record fails, and wait for the rest."""
+        """Send the input until it ends or a record fails; then wait for the records in flight."""
         sending = asyncio.create_task(self._send())
         failing = asyncio.create_task(self._failed.wait())
         try:
@@ -113,7 +113,7 @@ class Work:
         try:
             row = await self.producer.send(value, key)
         except MessageSizeTooLargeError as error:
-            # The others are not to blame: they go on, and the command fails at its end.
+            # One record that is too large does not stop the others; the exit code reports it.
             self.refused += 1
             self.problem = self.problem or str(error)
             row = error
@@ -131,7 +131,7 @@ class Work:
         self.print_rows()
 
     def print_rows(self) -> None:
-        """One object for each record whose fate, and that of all before it, is known."""
+        """Print one JSON object for each resolved record, up to the first unresolved one."""
         out: list[str] = []
         while self._rows:
             row = self._rows[0]
@@ -139,16 +139,16 @@ class Work:
                 break
             out.append(json.dumps(_row(self._rows.popleft())))
         if out:
-            # The records matter more than who watches.
+            # Delivery of the records continues when the output is closed.
             with suppress(BrokenPipeError, Stopped):
                 self.interrupts.write(("\n".join(out) + "\n").encode())
 
     def describe(self) -> str:
-        """What stands on a terminal meanwhile."""
-        return f"{self.producer.confirmed} confirmed, {self.producer.unresolved} under way"
+        """Return the text of the progress line."""
+        return f"{self.producer.confirmed} confirmed, {self.producer.unresolved} in flight"
 
     def failures(self) -> str:
-        """What became of the records, when not all are confirmed."""
+        """Return the number of records of each outcome as text."""
         count, places = self.producer.confirmed, places_of(self.producer.confirmed, self.span)
         parts = [f"{records_of(count)} confirmed" + (f" ({places})" if places else "")]
         if self.not_written:
@@ -159,7 +159,7 @@ class Work:
 
 
 async def produce(options: ProduceOptions) -> int:
-    """Send all and sum up on standard error; the exit code."""
+    """Send the records, then print a summary on standard error; return the exit code."""
     with Interrupts() as interrupts:
         work = Work(options, interrupts)
         try:
@@ -174,19 +174,19 @@ async def produce(options: ProduceOptions) -> int:
             ended = await interrupts.outlasted_by(work.send_all())
         except OSError as error:
             ended = True
-            work.problem = f"the input cannot be read: {error.strerror}"
+            work.problem = f"cannot read the input: {error.strerror}"
         finally:
             if watching is not None:
                 watching.cancel()
                 await asyncio.wait((watching,))
-            # After an error of our own as well: what was sent may be on its way.
+            # Also after an exception: records may be in flight.
             await work.producer.stop(FLUSH_MS)
             work.print_rows()
         return _sum_up(work, None if ended else interrupts.exit_code)
 
 
 def _watch(work: Work) -> asyncio.Task[None] | None:
-    """A line that moves, where it disturbs nobody who types or reads."""
+    """Show progress, unless the input is typed, or the output is JSON or not a terminal."""
     typed = not work.options.messages and os.isatty(work.options.fd)
     if typed or work.options.as_json or not sys.stderr.isatty():
         return None
@@ -204,7 +204,7 @@ def _sum_up(work: Work, interrupted: int | None) -> int:
         return 1
     if work.options.acks == 0:
         sent = records_of(work.producer.unknown)
-        click.echo(f"{sent} sent, and with acks=0 nobody confirms that", err=True)
+        click.echo(f"{sent} sent; with acks=0 no record is confirmed", err=True)
         return 0
     places = places_of(confirmed, work.span)
     click.echo(f"{records_of(confirmed)} confirmed{f', {places}' if places else ''}", err=True)
@@ -212,12 +212,15 @@ def _sum_up(work: Work, interrupted: int | None) -> int:
 
 
 def records_of(count: int) -> str:
-    """So many records, in words."""
+    """Return "1 record" or "N records"."""
     return "1 record" if count == 1 else f"{count} records"
 
 
 def places_of(count: int, span: tuple[int, int] | None) -> str:
-    """Where so many records are, the first and the last at these offsets; empty if unknown."""
+    """Return the offsets of ``count`` records as text; ``span`` is (first, last), None if unknown.
+
+    An unknown span gives an empty text.
+    """
     if span is None:
         return ""
     first, last = span
@@ -229,7 +232,7 @@ def places_of(count: int, span: tuple[int, int] | None) -> str:
 
 
 def _row(row: Sent | YakError) -> dict[str, object]:
-    """The object of one record; its keys are always the same."""
+    """Return the JSON object of one record; the keys are the same for each outcome."""
     try:
         if isinstance(row, YakError):
             raise row

@@ -1,7 +1,7 @@
-"""What a client raises: a class for each of Kafka's codes that the core has; must never retry.
+"""Exceptions of the clients: one class for each Kafka error code that yak_core defines.
 
-A sentence says what happened, what became of the records, and what to do next. ``outcome`` is what
-other clients lack: after a time-out a record is not lost, it is unknown.
+A message says what happened, whether the records were written, and what to do. ``outcome`` holds
+the second part as a value. After a timeout it is UNKNOWN: the records may be in the log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from yak_core.errors import RETRIABLE, ErrorCode
 
 
 class Delivery(StrEnum):
-    """The core's Outcome as applications and JSON see it."""
+    """The Outcome of yak_core, with the names that applications and JSON use."""
 
     WRITTEN = "written"
     NOT_WRITTEN = "not_written"
@@ -26,11 +26,11 @@ _SENTENCES: Final = {
     Delivery.NOT_WRITTEN: "nothing was written",
     Delivery.UNKNOWN: "whether the records were written is unknown",
 }
-_LOOK_FIRST: Final = "look for them in the log before you send them again"
+_LOOK_FIRST: Final = "check whether the log contains them before you send them again"
 
 
 class YakError(Exception):
-    """Base of all. ``code`` and ``name`` are Kafka's, -1 for what only a client can meet.
+    """Base class. ``code`` and ``name`` are Kafka's; ``code`` is -1 if Kafka has no such error.
 
     ``retriable``: the same request may succeed later. ``outcome`` of a read is always
     NOT_WRITTEN.
@@ -39,15 +39,15 @@ class YakError(Exception):
     code: ClassVar[int] = -1
     name: ClassVar[str] = "UNKNOWN_SERVER_ERROR"
     retriable: ClassVar[bool] = False
-    meaning: ClassVar[str] = "something failed"
-    advice: ClassVar[str] = "look at the logs of the brokers"
+    meaning: ClassVar[str] = "the request failed"
+    advice: ClassVar[str] = "see the logs of the brokers"
 
     def __init__(self, sentence: str, outcome: Delivery = Delivery.NOT_WRITTEN) -> None:
         super().__init__(sentence)
         self.outcome = outcome
 
     def __init_subclass__(cls) -> None:
-        """A code of the core brings its name and whether it is retriable."""
+        """Set ``name`` and ``retriable`` of a class whose code is an ErrorCode of yak_core."""
         if isinstance(cls.code, ErrorCode):
             cls.name = cls.code.name
             cls.retriable = cls.code in RETRIABLE
@@ -57,71 +57,74 @@ class OffsetOutOfRangeError(YakError):
     """Kafka's 1."""
 
     code = ErrorCode.OFFSET_OUT_OF_RANGE
-    meaning = "the offset asked for is not in the log"
-    advice = "go on from one that is, such as the earliest or the latest"
+    meaning = "the requested offset is not in the log"
+    advice = "continue at an offset in the log, such as the earliest or the latest"
 
 
 class CorruptRecordError(YakError):
     """Kafka's 2 (CORRUPT_MESSAGE)."""
 
     code = ErrorCode.CORRUPT_MESSAGE
-    meaning = "a batch of records is damaged"
-    advice = "send it again, and if that fails too, look at the network between you and the broker"
+    meaning = "a record batch is corrupt"
+    advice = "retry, and check the network to the broker if that fails too"
 
 
 class NotLeaderOrFollowerError(YakError):
     """Kafka's 6."""
 
     code = ErrorCode.NOT_LEADER_OR_FOLLOWER
-    meaning = "the broker that was asked does not lead"
-    advice = "try again once yak cluster status names a leader"
+    meaning = "the broker is not the leader"
+    advice = "retry when yak cluster status shows a leader"
 
 
 class RequestTimedOutError(YakError):
     """Kafka's 7."""
 
     code = ErrorCode.REQUEST_TIMED_OUT
-    meaning = "no answer came in time"
-    advice = "try again once yak cluster status names a leader"
+    meaning = "no response arrived before the timeout"
+    advice = "retry when yak cluster status shows a leader"
 
 
 class MessageSizeTooLargeError(YakError):
     """Kafka's 10 (MESSAGE_TOO_LARGE)."""
 
     code = ErrorCode.MESSAGE_TOO_LARGE
-    meaning = "a record or batch is larger than what is taken"
-    advice = "make it smaller, or raise max_request_size here and batch_bytes_max at the brokers"
+    meaning = "a record or batch is larger than the limit"
+    advice = (
+        "make it smaller, or raise max_request_size of the producer and batch_bytes_max of the "
+        "brokers"
+    )
 
 
 class NetworkExceptionError(YakError):
     """Kafka's 13."""
 
     code = ErrorCode.NETWORK_EXCEPTION
-    meaning = "the connection ended before an answer came"
-    advice = "try again"
+    meaning = "the connection closed before a response arrived"
+    advice = "retry"
 
 
 class NotEnoughReplicasError(YakError):
     """Kafka's 19."""
 
     code = ErrorCode.NOT_ENOUGH_REPLICAS
-    meaning = "fewer brokers are in sync than min ISR asks for"
-    advice = "start the brokers that are missing, and send again"
+    meaning = "the ISR has fewer members than min ISR"
+    advice = "start the missing brokers and send the records again"
 
 
 class NotEnoughReplicasAfterAppendError(YakError):
     """Kafka's 20."""
 
     code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
-    meaning = "fewer brokers hold the records than min ISR asks for"
-    advice = "start the brokers that are missing"
+    meaning = "fewer replicas than min ISR have appended the records"
+    advice = "start the missing brokers"
 
 
 class InvalidRequiredAcksError(YakError):
     """Kafka's 21."""
 
     code = ErrorCode.INVALID_REQUIRED_ACKS
-    meaning = "the broker does not know this value of acks"
+    meaning = "the broker does not support this value of acks"
     advice = "use all, 1 or 0"
 
 
@@ -129,8 +132,8 @@ class InvalidRequestError(YakError):
     """Kafka's 42."""
 
     code = ErrorCode.INVALID_REQUEST
-    meaning = "the broker could not make sense of the request"
-    advice = "use the same version of YAK at both ends"
+    meaning = "the broker rejected the request as invalid"
+    advice = "use the same version of YAK for the client and the brokers"
 
 
 class OutOfOrderSequenceNumberError(YakError):
@@ -138,14 +141,14 @@ class OutOfOrderSequenceNumberError(YakError):
 
     code = ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
     meaning = "an earlier batch of this producer is not in the log"
-    advice = "send again what was not confirmed"
+    advice = "send the unconfirmed records again"
 
 
 class DuplicateSequenceNumberError(YakError):
     """Kafka's 46."""
 
     code = ErrorCode.DUPLICATE_SEQUENCE_NUMBER
-    meaning = "the broker has these records already, and no longer knows where"
+    meaning = "the records are already in the log, and the broker no longer stores their offsets"
     advice = _LOOK_FIRST
 
 
@@ -154,68 +157,68 @@ class InvalidProducerEpochError(YakError):
 
     code = ErrorCode.INVALID_PRODUCER_EPOCH
     meaning = "this producer is fenced"
-    advice = "start a new producer"
+    advice = "create a new producer"
 
 
 class KafkaStorageError(YakError):
     """Kafka's 56."""
 
     code = ErrorCode.KAFKA_STORAGE_ERROR
-    meaning = "the disk of the broker fails"
-    advice = "look at the log and the disk of that broker"
+    meaning = "the disk of the broker failed"
+    advice = "check the log and the disk of the broker"
 
 
 class FencedLeaderEpochError(YakError):
     """Kafka's 74."""
 
     code = ErrorCode.FENCED_LEADER_EPOCH
-    meaning = "the leader epoch that this client knows is over"
-    advice = "try again"
+    meaning = "the leader epoch of this client is stale"
+    advice = "retry"
 
 
 class UnknownLeaderEpochError(YakError):
     """Kafka's 75."""
 
     code = ErrorCode.UNKNOWN_LEADER_EPOCH
-    meaning = "the broker has not heard of the leader epoch that this client knows"
-    advice = "try again"
+    meaning = "the leader epoch of this client is newer than that of the broker"
+    advice = "retry"
 
 
 class OffsetNotAvailableError(YakError):
     """Kafka's 78."""
 
     code = ErrorCode.OFFSET_NOT_AVAILABLE
-    meaning = "a new leader does not know yet how far the log is committed"
-    advice = "try again"
+    meaning = "the high watermark of a new leader has not reached the start of its epoch"
+    advice = "retry"
 
 
 class ThrottlingQuotaExceededError(YakError):
     """Kafka's 89."""
 
     code = ErrorCode.THROTTLING_QUOTA_EXCEEDED
-    meaning = "too much is under way"
-    advice = "wait for some of it to be confirmed, and send again"
+    meaning = "too many requests or bytes are pending"
+    advice = "wait until some of them complete, then retry"
 
 
 class NoBrokersAvailable(NetworkExceptionError):
-    """None of the bootstrap servers answered, so nothing was begun."""
+    """No bootstrap server answered, so nothing was sent."""
 
 
 class UnsupportedCompressionTypeError(YakError):
-    """Kafka's 76: records in the log that this client cannot decompress."""
+    """Kafka's 76: the client cannot decompress a batch in the log."""
 
     code = 76
     name = "UNSUPPORTED_COMPRESSION_TYPE"
 
 
 class IllegalStateError(YakError):
-    """The client is not running: it was not started, or it was stopped."""
+    """The client is not running: it is not started, or it was stopped."""
 
     name = "ILLEGAL_STATE"
 
 
 class UnknownError(YakError):
-    """The client itself is over, because of a bug; the sentence has what is known of it."""
+    """The client halted because of a bug; the message holds the reason."""
 
 
 ERRORS: Final[dict[int, type[YakError]]] = {
@@ -241,11 +244,11 @@ ERRORS: Final[dict[int, type[YakError]]] = {
         ThrottlingQuotaExceededError,
     )
 }
-"""The class of each code; there is none for NONE."""
+"""The class of each error code; NONE has no class."""
 
 
 def send_error(result: SendResult) -> YakError:
-    """What to raise for records whose delivery ended with an error."""
+    """Return the exception for a batch whose result is an error."""
     outcome = Delivery[result.outcome.name]
     kind = ERRORS[result.error]
     advice = _LOOK_FIRST if outcome is Delivery.UNKNOWN else kind.advice
@@ -253,7 +256,7 @@ def send_error(result: SendResult) -> YakError:
 
 
 def read_error(result: PollResult) -> YakError:
-    """What to raise for a poll that ended with an error."""
+    """Return the exception for a poll whose result is an error."""
     kind = ERRORS[result.error]
     return kind(f"{_what(kind, result.detail)}; {kind.advice}")
 

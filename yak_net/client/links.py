@@ -1,8 +1,8 @@
-"""A client's connections to brokers, by node id; must never look into a record.
+"""Connections of a client to brokers, by node id.
 
-A connection is made when something is sent, and told of as lost when it breaks: whether to send
-again, and to whom, is the node's to decide. Where the brokers are is learnt from them: each new
-connection asks first.
+The first request to a broker opens a connection. When it breaks, the node is notified and decides
+whether to send the request again, and to which broker. The addresses of the brokers come from the
+brokers: the first request on each new connection is a DescribeRequest.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from yak_net.runtime.wire import (
 
 DIAL_TIMEOUT_S: Final = 2.0
 WHERE: Final = -1
-"""Correlation number of this module's own questions."""
+"""Correlation number of the DescribeRequests that this module sends itself."""
 
 _RESPONSES: Final = (ProduceResponse, FetchResponse, ListOffsetsResponse, DescribeResponse)
 _Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
@@ -46,9 +46,9 @@ _BREAKS: Final = (aiohttp.ClientError, OSError, TimeoutError, NotYak, CodecError
 
 
 class Links:
-    """All connections of one client; ``receive`` and ``lost`` are called on the loop.
+    """All connections of one client; ``receive`` and ``lost`` are called on the event loop.
 
-    ``lost(broker)``: the connection to it broke, or never came about.
+    ``lost(broker)``: the connection to the broker broke, or could not be made.
     """
 
     def __init__(
@@ -66,13 +66,17 @@ class Links:
         self.urls: dict[NodeId, str] = {}
 
     def learn(self, description: DescribeResponse) -> None:
-        """Take in where the brokers are, as one of them says."""
+        """Store the URLs of the brokers from a response of one of them."""
         for row in description.replicas:
             if row.url:
                 self.urls[row.node] = row.url
 
     def send(self, dst: NodeId, request: Request) -> None:
-        """Send to a broker, connecting first if need be; to nobody known, it is lost."""
+        """Send a request to a broker; connect first if there is no connection.
+
+        If the URL of the broker is unknown, the request is dropped, and the connected brokers
+        are asked for the URLs.
+        """
         outbox = self._outboxes.get(dst)
         if outbox is None:
             url = self.urls.get(dst)
@@ -88,7 +92,7 @@ class Links:
         outbox.put(encode(sealed(request)))
 
     async def discover(self, servers: Iterable[str]) -> DescribeResponse | None:
-        """Ask where the brokers are; None if nobody answers who knows any."""
+        """Return the first response that has URLs of brokers; None if no server sends one."""
         asking = [asyncio.create_task(self._describe(url)) for url in servers]
         try:
             for answer in asyncio.as_completed(asking):
@@ -104,7 +108,7 @@ class Links:
             await asyncio.gather(*asking, return_exceptions=True)
 
     async def close(self) -> None:
-        """End all connections."""
+        """Close all connections."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -117,10 +121,10 @@ class Links:
                 await socket.send_bytes(encode(DescribeRequest(WHERE)))
                 answer = await socket.receive()
                 if answer.type is not aiohttp.WSMsgType.BINARY:
-                    raise NotYak("it does not answer: it may be starting")
+                    raise NotYak(f"expected a binary frame, got {answer.type.name}")
                 message = decode(answer.data)
                 if not isinstance(message, DescribeResponse):
-                    raise NotYak("it answers something else")
+                    raise NotYak(f"expected DescribeResponse, got {type(message).__name__}")
                 return message
 
     def _connect(self, url: str) -> aiohttp.client._WSRequestContextManager:
@@ -132,9 +136,9 @@ class Links:
         )
 
     async def _keep(self, dst: NodeId, url: str, outbox: Outbox) -> None:
-        """One connection, from its making to its end."""
+        """Serve one connection until it closes."""
         try:
-            with suppress(*_BREAKS):  # however it ends, the node is told that it did
+            with suppress(*_BREAKS):  # the node gets PeerLost, whatever closed the connection
                 await self._talk(dst, url, outbox)
         finally:
             outbox.close()
@@ -145,7 +149,7 @@ class Links:
         async with self._connect(url) as socket:
             met = await _greet(socket)
             if met.node != dst:
-                raise NotYak(f"{met.node} answers at {url}, not {dst}")
+                raise NotYak(f"expected broker {dst} at {url}, got {met.node}")
             writer = asyncio.create_task(outbox.write_to(socket))
             try:
                 await self._read(dst, socket)
@@ -156,10 +160,10 @@ class Links:
     async def _read(self, src: NodeId, socket: _Socket) -> None:
         async for frame in socket:
             if frame.type is not aiohttp.WSMsgType.BINARY:
-                raise NotYak("it says what no broker says")
+                raise NotYak(f"expected a binary frame from {src}, got {frame.type.name}")
             message = decode(frame.data)
             if not isinstance(message, _RESPONSES):
-                raise NotYak(f"it sends a {type(message).__name__}")
+                raise NotYak(f"expected a response from {src}, got {type(message).__name__}")
             if isinstance(message, DescribeResponse) and message.correlation == WHERE:
                 self.learn(message)
             else:

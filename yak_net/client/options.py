@@ -1,4 +1,4 @@
-"""What the producer and the consumer share: their words, checked; must never open a connection."""
+"""Checks of client options, and the interface of the runtime behind a client."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from yak_core.contract.node import Build
 from yak_core.ids import NodeId
 
 BOOTSTRAP_TIMEOUT_MS: Final = 5_000
-"""How long the bootstrap servers are asked before a client gives up."""
+"""Time limit, in ms, for the response of a bootstrap server."""
 
 MakeConfig: TypeAlias = Callable[[tuple[NodeId, ...]], ClientConfig]
 
 
 class Runtime(Protocol):
-    """What carries a client node; :class:`yak_net.client.runtime.ClientRuntime` is the real one.
+    """Runs a client node. :class:`yak_net.client.runtime.ClientRuntime` does so on sockets.
 
-    ``failed`` says why it is over, and is empty as long as it is not.
+    ``failed`` is the reason why the node halted; it is empty while the node runs.
     """
 
     failed: str
@@ -32,19 +32,19 @@ class Runtime(Protocol):
 
 
 RuntimeFactory: TypeAlias = Callable[[str, Build, MakeConfig, tuple[str, ...]], Runtime]
-"""Makes one of a name, what builds the node, its configuration and the servers to ask first."""
+"""Makes a runtime from: client name, build function, configuration, bootstrap servers."""
 
 
 def on_sockets(name: str, build: Build, config: MakeConfig, servers: tuple[str, ...]) -> Runtime:
-    """The runtime that everybody uses."""
-    # It brings aiohttp with it, which takes longer to import than all else together.
+    """Return the default runtime, which uses sockets."""
+    # Imported late: the import of aiohttp takes longer than all other imports together.
     from yak_net.client.runtime import ClientRuntime
 
     return ClientRuntime(name, build, config, servers)
 
 
 async def open_runtime(runtime: Runtime, within_ms: int) -> None:
-    """Start it, and close it again if that fails. Raises NoBrokersAvailable."""
+    """Start a runtime, and close it if the start fails. Raises NoBrokersAvailable."""
     try:
         await runtime.start(within_ms / 1000)
     except BaseException:
@@ -53,7 +53,7 @@ async def open_runtime(runtime: Runtime, within_ms: int) -> None:
 
 
 async def close_runtime(runtime: Runtime) -> None:
-    """Close it to the end, even if cancelled meanwhile: half of it would leave sockets open."""
+    """Close a runtime. A cancelled call still closes it completely, so no socket stays open."""
     closing = asyncio.ensure_future(runtime.close())
     try:
         await asyncio.shield(closing)
@@ -63,9 +63,10 @@ async def close_runtime(runtime: Runtime) -> None:
 
 
 def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
-    """URLs of the bootstrap servers: ``"host:port,host:port"``, a list, or where they are found.
+    """Return the URLs of the bootstrap servers: of ``"host:port,host:port"``, or of a list.
 
-    Raises ValueError for what is no address.
+    None stands for the local cluster, else YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080. Raises
+    ValueError for an invalid address.
     """
     from yak_net.runtime.settings import parse_url
 
@@ -76,14 +77,14 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
     words = given.split(",") if isinstance(given, str) else list(given)
     servers = tuple(parse_url(word) for word in words if word.strip())
     if not servers:
-        raise ValueError("no bootstrap server is given; one is 127.0.0.1:8080")
+        raise ValueError("no bootstrap server given; give host:port, such as 127.0.0.1:8080")
     return servers
 
 
 def at_least(lowest: int, **values: object) -> None:
-    """ValueError for a number that is smaller, TypeError for what is no whole number."""
+    """Raise ValueError for a value below ``lowest``, TypeError for a value that is no integer."""
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name} is a whole number, not {value!r}")
+            raise TypeError(f"{name} must be an integer, got {value!r}")
         if value < lowest:
-            raise ValueError(f"{name} is at least {lowest}, not {value}")
+            raise ValueError(f"{name} must be at least {lowest}, got {value}")

@@ -1,7 +1,8 @@
-"""A client node of the core on sockets; must never retry, nor decide what an answer means.
+"""Runtime of a client node on sockets; retries are the task of the node.
 
-The contract of docs/contract.md for a producer or a consumer: messages and timers. It has no disk
-and no metadata store, and its calls come from the application in the same process.
+It implements the contract of docs/contract.md for a producer or a consumer: messages and timers. A
+client node has no disk and no metadata store. Its calls come from the application in the same
+process.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ ASK_AGAIN_S: Final = 0.1
 
 
 class ClientRuntime:
-    """One client node; ``failed`` says why it is over, which is a bug, and is empty else.
+    """Runs one client node. ``failed`` is the reason why it halted (a bug), else empty.
 
     ``config`` is called with the ids of the brokers that were found. ``servers`` are URLs or
     ``host:port``.
@@ -79,8 +80,8 @@ class ClientRuntime:
             if loop.time() >= until:
                 where = ", ".join(self._servers)
                 raise NoBrokersAvailable(
-                    f"no broker answers at {where}: start a cluster with yak cluster up, "
-                    "or say where one is with --bootstrap-servers"
+                    f"no broker answers at {where}; start a cluster with yak cluster up, or give "
+                    "the address of a broker with --bootstrap-servers"
                 )
             await asyncio.sleep(ASK_AGAIN_S)
         known = sorted(links.urls)
@@ -93,17 +94,17 @@ class ClientRuntime:
         backend.deliver(Started(self.node_id, self._config(tuple(known)), nonce, Recovered()))
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
-        """Give the node a call; the future gets its result, whatever that is."""
-        assert self._backend is not None, "start it first"
+        """Deliver a call to the node; return the future of its result."""
+        assert self._backend is not None, "the runtime is not started"
         return self._backend.ask(call)
 
     def cancel(self, future: asyncio.Future[ClientResult]) -> None:
-        """The caller wants the answer no more."""
+        """Cancel a call and its future."""
         if self._backend is not None:
             self._backend.cancel(future)
 
     async def close(self) -> None:
-        """End the node and its connections; what is open is cancelled."""
+        """Stop the node, close its connections and cancel the pending calls."""
         if self._backend is not None:
             self._backend.close()
         if self._links is not None:
@@ -122,7 +123,7 @@ class ClientRuntime:
 
 
 class ClientBackend:
-    """What the node may do; ``host`` is set right after the host was made."""
+    """Backend of a client node. ``host`` is set right after the host is created."""
 
     host: Host
     now = staticmethod(now_us)
@@ -143,11 +144,11 @@ class ClientBackend:
         self._ids: dict[asyncio.Future[ClientResult], CallId] = {}
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the node an event."""
+        """Deliver an event to the node."""
         self.host.deliver(event, cause)
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
-        """Deliver a call; its answer may be there at once."""
+        """Deliver a call; return the future of its result, which may be done already."""
         future: asyncio.Future[ClientResult] = self._loop.create_future()
         self._calls += 1
         number = CallId(self._calls)
@@ -157,7 +158,7 @@ class ClientBackend:
         return future
 
     def cancel(self, future: asyncio.Future[ClientResult]) -> None:
-        """Tell the node that nobody waits any more."""
+        """Cancel a call and its future, and deliver Cancelled to the node."""
         number = self._ids.pop(future, None)
         if number is not None:
             del self._open[number]
@@ -165,7 +166,7 @@ class ClientBackend:
             self.deliver(Cancelled(number))
 
     def close(self) -> None:
-        """End the node; what is open is cancelled."""
+        """Stop the node and cancel the pending calls."""
         self.host.stop()
         self._timers.clear()
         for future in self._open.values():
@@ -173,7 +174,7 @@ class ClientBackend:
         self._open.clear()
         self._ids.clear()
 
-    # -- what the node orders -------------------------------------------------------------------
+    # -- effects --------------------------------------------------------------------------------
 
     def send(self, effect: Send) -> None:
         """Send a request to a broker."""
@@ -196,25 +197,25 @@ class ClientBackend:
                 future.set_result(effect.result)  # type: ignore[arg-type]
 
     def observe(self, effect: Observe) -> None:
-        """Pass a remark on."""
+        """Pass a note to ``on_note``."""
         if self._on_note is not None:
             self._on_note(effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """The node ended with an error; a client orders no halt itself."""
+        """Record the failure. The host calls this after an exception; the node issues no Halt."""
         self._on_failed(effect.reason)
         self.close()
 
     def exit(self, effect: Exit) -> None:
-        """A client is not asked to stop: it is closed."""
+        """Raise TypeError: a client node gets no StopAsked event, so it never exits."""
         _impossible(effect)
 
     def append_log(self, effect: Effect) -> None:
-        """A client has no disk."""
+        """Raise TypeError: a client node has no disk and no metadata store."""
         _impossible(effect)
 
     flush_log = truncate_log = send_log = answer_log = save_state = call_meta = append_log
 
 
 def _impossible(effect: Effect) -> NoReturn:
-    raise TypeError(f"a client orders no {type(effect).__name__}")
+    raise TypeError(f"unexpected effect of a client node: {type(effect).__name__}")

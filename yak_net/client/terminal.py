@@ -1,4 +1,4 @@
-"""Signals, lines in and bytes out, for commands that end politely; must never know of records."""
+"""Signals, line input, output and progress of the commands ``yak produce`` and ``yak consume``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 CHUNK_BYTES: Final = 64 * 1024
 LOOK_S: Final = 0.1
-"""How often a write that has to wait looks for signals."""
+"""Interval at which a blocked write checks for signals."""
 STDIN: Final = 0
 STDOUT: Final = 1
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)")
@@ -23,13 +23,13 @@ _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
 class Stopped(Exception):
-    """A signal came, and nobody reads the output."""
+    """A signal arrived while the output was blocked."""
 
 
 class Interrupts:
-    """Takes the first SIGINT or SIGTERM as a request to come to an end, the second as an order.
+    """Handles SIGINT and SIGTERM: the first one stops the work, the second one exits at once.
 
-    ``number`` is that of the first signal, 0 before.
+    ``number`` is the number of the first signal, 0 before it.
     """
 
     def __init__(self) -> None:
@@ -40,18 +40,18 @@ class Interrupts:
 
     @property
     def exit_code(self) -> int:
-        """By convention 128 and the number of the signal."""
+        """The exit code, 128 plus the number of the signal."""
         return 128 + self.number
 
     def __enter__(self) -> Interrupts:
-        """Take over the two signals, if they are this thread's to take."""
+        """Install the signal handlers, if this is the main thread."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give them back."""
+        """Restore the previous signal handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -62,7 +62,7 @@ class Interrupts:
         self._loop.call_soon_threadsafe(self._event.set)
 
     async def outlasted_by(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Do the work, and say whether it came to its end before a signal; else it is cancelled."""
+        """Run ``work``; return whether it completed before a signal, which cancels it."""
         task = asyncio.ensure_future(work)
         stop = asyncio.ensure_future(self._event.wait())
         try:
@@ -78,11 +78,10 @@ class Interrupts:
         return True
 
     def write(self, data: bytes) -> None:
-        """Write to standard output. Raises OSError, and Stopped if nobody reads after a signal.
+        """Write to standard output. Raises OSError, and Stopped for a signal while it is blocked.
 
-        The loop stands still meanwhile, and so does whoever sends: that is what a pipe is for. But
-        a signal must not be in vain when the pipe is full for good, so this never writes more than
-        fits without waiting.
+        The event loop is blocked while the pipe is full, and that slows down the sender. Each
+        write is as small as fits without blocking, so that a signal is noticed.
         """
         rest = memoryview(data)
         while rest:
@@ -94,20 +93,20 @@ class Interrupts:
 
 
 class Splitter:
-    """Cuts bytes into lines; of a line that is longer than ``longest``, only so much and a byte."""
+    """Splits bytes into lines. Keeps at most ``longest`` + 1 bytes of a line without its end."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that end in this chunk, without their newlines."""
+        """Return the lines that end in this chunk, without their newlines."""
         *lines, rest = (self._rest + chunk).split(b"\n")
         self._rest = rest[: self._longest + 1]
         return lines
 
     def finish(self) -> list[bytes]:
-        """The last line, if it lacked its newline."""
+        """Return the last line, if it has no newline."""
         rest, self._rest = self._rest, b""
         return [rest] if rest else []
 
@@ -115,10 +114,10 @@ class Splitter:
 async def lines_of(
     fd: int, longest: int, on_bytes: Callable[[int], None] = lambda count: None
 ) -> AsyncIterator[list[bytes]]:
-    """The lines of a descriptor, as many at a time as come at a time. Raises OSError.
+    """Yield the lines of a file descriptor, in lists as they arrive. Raises OSError.
 
-    A thread reads, whatever the descriptor is: a terminal, a pipe or a file. It is one that the end
-    of the process does not wait for, since a read from a terminal ends when somebody types.
+    A daemon thread reads the terminal, pipe or file. The process can exit while the thread is
+    blocked in a read from a terminal.
     """
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue()
@@ -132,7 +131,7 @@ async def lines_of(
                 chunk = os.read(fd, CHUNK_BYTES)
             except OSError as error:
                 chunk = error
-            with suppress(RuntimeError):  # the loop is over, and nobody wants to know any more
+            with suppress(RuntimeError):  # the event loop is closed, so the chunk is not needed
                 loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
     threading.Thread(target=read, daemon=True, name="lines").start()
@@ -147,7 +146,7 @@ async def lines_of(
 
 
 async def show_progress(describe: Callable[[], str], after_s: float = 0.5) -> None:
-    """Keep a line on a terminal's standard error until cancelled, if the work takes a while."""
+    """Show a progress line on standard error, from ``after_s`` on until cancelled."""
     await asyncio.sleep(after_s)
     from rich.console import Console
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -161,8 +160,11 @@ async def show_progress(describe: Callable[[], str], after_s: float = 0.5) -> No
 
 
 def parse_duration(word: str) -> float:
-    """Seconds: ``5``, ``5s``, ``250ms``, ``1m``. Raises ValueError."""
+    """Return the seconds of a duration such as ``5``, ``5s``, ``250ms``, ``1m``.
+
+    Raises ValueError, also for 0.
+    """
     found = _DURATION.fullmatch(word.strip())
     if found is None or not float(found[1]):
-        raise ValueError(f"{word!r} is no time; one is 5s, 250ms or 1m")
+        raise ValueError(f"invalid duration {word!r}; give a positive one, such as 5s or 250ms")
     return float(found[1]) * _UNITS[found[2]]

@@ -1,1 +1,1 @@
-"""A local cluster of broker processes for development; never part of the replication protocol."""
+"""Local cluster of broker processes for development. Contains no replication logic."""

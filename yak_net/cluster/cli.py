@@ -1,9 +1,9 @@
-"""``yak cluster``: a cluster of real brokers on this machine, and the commands for it.
+"""The command ``yak cluster``: starts and controls a cluster of brokers on this machine.
 
-State is never kept here: the commands ask the supervisor that the state file names.
+The commands find the supervisor through the state file and send it requests over HTTP.
 
-Exit codes: 0 it worked, 1 it failed or no cluster runs, 2 the command line is wrong or the cluster
-cannot be started with these options, 10 (status) no leader serves, 130 interrupted.
+Exit codes: 0 success, 1 failure or no running cluster, 2 invalid command line or options that the
+cluster cannot be started with, 10 (status) no leader is ready, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ DATA_DIR: Final = Path(".yak/data")
 NODES_MAX: Final = 9
 UNHEALTHY: Final = 10
 CALL_S: Final = 90.0
-"""A restart may take a graceful stop, and then a start."""
+"""Time limit of a request: a restart takes a graceful stop and a start."""
 DOWN_S: Final = 40.0
 LOOK_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
 
 
 class Wrong(click.ClickException):
-    """The command line is wrong: one sentence, exit code 2."""
+    """Invalid command line; exit code 2."""
 
     exit_code = 2
 
 
 class Failed(click.ClickException):
-    """A request failed: one sentence, exit code 1."""
+    """A request failed; exit code 1."""
 
     exit_code = 1
 
@@ -58,30 +58,30 @@ class NotRunning(Failed):
 
 @click.group(context_settings=HELP)
 def cluster() -> None:
-    """Run a cluster of real brokers on this machine.
+    """Run a cluster of brokers on this machine.
 
-    The commands find the running cluster by the file .yak/cluster.json of the current folder, or
-    the one that YAK_CLUSTER_FILE names.
+    The commands find the running cluster through the state file .yak/cluster.json in the current
+    folder; YAK_CLUSTER_FILE selects another state file.
     """
 
 
 @cluster.command("up", context_settings={**HELP, "auto_envvar_prefix": "YAK"})
 @click.option(
     "--nodes", type=click.IntRange(1, NODES_MAX), metavar="N",
-    help="Number of brokers: n1, n2, ...  [default: 3, or as many as the cluster has already]",
+    help="Number of brokers: n1, n2, ...  [default: that of the existing cluster, or 3]",
 )
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIR,
-    show_default=True, metavar="DIR", help="Folder of the records and logs.",
+    show_default=True, metavar="DIR", help="Folder of the data and the broker logs.",
 )
 @click.option(
     "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"], default=EMBEDDED,
     show_default=True, metavar="URL",
-    help="Metadata store; embedded needs nothing installed, and is not durable.",
+    help="Metadata store; embedded runs in the supervisor and is not durable.",
 )
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="BASE",
-    help="Port of the first broker; the others follow.  [default: free ones]",
+    help="Port of the first broker of consecutive ports.  [default: free ports]",
 )
 @click.option(
     "--cluster", "cluster_name", envvar="YAK_CLUSTER", default="yak", show_default=True,
@@ -89,19 +89,19 @@ def cluster() -> None:
 )
 @click.option(
     "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
-    help="batch: an acknowledged record was flushed by the ISR; os: it was written.",
+    help="Acknowledge after the ISR flushed a record (batch) or wrote it (os).",
 )
 @click.option(
     "--min-isr", type=click.IntRange(1),
-    help="Min in-sync replicas of a new cluster.  [default: 2, or 1]",
+    help="Minimum ISR size of a new cluster.  [default: 2; 1 for one broker]",
 )
-@click.option("--trace", "traced", is_flag=True, help="Record every broker in DIR/traces.")
+@click.option("--trace", "traced", is_flag=True, help="Record traces of all brokers in DIR/traces.")
 @click.option(
-    "--detach", "-d", is_flag=True, help="Run in the background; return once a leader serves."
+    "--detach", "-d", is_flag=True, help="Run in the background; return once a leader is ready."
 )
 @click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=60, show_default=True,
-    metavar="SECONDS", help="Time limit for a leader to serve.",
+    metavar="SECONDS", help="Time limit until a leader is ready.",
 )
 def up(
     nodes: int | None,
@@ -115,10 +115,10 @@ def up(
     detach: bool,
     timeout: float,
 ) -> None:
-    """Start a cluster, and stop it at Ctrl-C; with --detach, at `yak cluster down`.
+    """Start a cluster. Ctrl-C stops it; with --detach, `yak cluster down` stops it.
 
-    A broker that dies stays down until `yak cluster restart`. Every option can be set by the
-    environment as well: YAK_ and its name in capitals.
+    A broker that ends stays down until `yak cluster restart`. Each option can also be set by an
+    environment variable: YAK_ and the name of the option in capitals.
     """
     from yak_net.cluster.service import launch, run_cluster
     from yak_net.cluster.supervisor import ClusterSpec
@@ -142,12 +142,12 @@ def up(
         else:
             code = asyncio.run(run_cluster(spec, state_path(), printer.report, timeout))
     if detach and code == 0:
-        click.echo("it runs until yak cluster down", err=True)
+        click.echo("the cluster runs in the background; stop it with yak cluster down", err=True)
     sys.exit(code)
 
 
 class Printer:
-    """Prints the reports of a start; on a terminal, shows progress until it has an outcome."""
+    """Prints the reports of a start. On a terminal, shows progress until the result is known."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -156,20 +156,20 @@ class Printer:
         self._waiting = True
 
     def __enter__(self) -> Printer:
-        """Begin to show progress."""
+        """Start the progress display."""
         self._spinner.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Show no more progress."""
+        """Stop the progress display."""
         self._spinner.stop()
 
     def report(self, kind: Kind, text: str) -> None:
-        """Print the result on standard output, all else on standard error."""
+        """Print results on standard output, notes and failures on standard error."""
         from yak_net.cluster.service import Kind
 
         self._spinner.stop()
-        with suppress(OSError):  # nobody reads it, and the cluster goes on
+        with suppress(OSError):  # the cluster keeps running when the output is closed
             text = f"Error: {text}" if kind is Kind.FAILED else text
             click.echo(text, err=kind not in (Kind.LINE, Kind.READY))
         self._waiting = self._waiting and kind not in (Kind.READY, Kind.FAILED)
@@ -178,7 +178,7 @@ class Printer:
 
 
 def _check(spec: ClusterSpec) -> None:
-    """Refuse before anything is started what the brokers would refuse. Raises UsageError."""
+    """Check the broker settings before any process is started. Raises UsageError."""
     from yak_net.runtime.settings import BrokerSettings, SettingsError, check
 
     names = spec.names()
@@ -190,9 +190,12 @@ def _check(spec: ClusterSpec) -> None:
 
 
 @cluster.command("status", context_settings=HELP)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object, as GET /v1/cluster gives.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, like GET /v1/cluster.")
 def status(as_json: bool) -> None:
-    """Show the leader and each broker's state; exit code 10 when no leader serves."""
+    """Show the leader and the state of each broker.
+
+    The exit code is 10 if no leader is ready.
+    """
     from yak_net.cluster.status import ClusterStatus, show
 
     found = ClusterStatus.from_dict(_call("GET", "/status"))
@@ -204,7 +207,7 @@ def status(as_json: bool) -> None:
 
 
 def _command(verb: str, summary: str, done: str) -> Callable[..., Any]:
-    """A command that does one thing to one broker."""
+    """Return the command ``yak cluster VERB NODE``; ``done`` is the verb of its output."""
 
     @cluster.command(verb, context_settings=HELP, help=summary)
     @click.argument("node", metavar="NODE")
@@ -215,30 +218,30 @@ def _command(verb: str, summary: str, done: str) -> Callable[..., Any]:
     return command
 
 
-kill = _command("kill", "Kill a broker with SIGKILL; it stays down until restart.", "is killed")
-restart = _command("restart", "Start a broker, after stopping it if it runs.", "runs")
-pause = _command("pause", "Stop a broker with SIGSTOP until resume.", "is paused")
-resume = _command("resume", "Continue a paused broker with SIGCONT.", "runs on")
+kill = _command("kill", "Kill a broker with SIGKILL; it stays down until restart.", "killed")
+restart = _command("restart", "Start a broker; stop it first if it runs.", "started")
+pause = _command("pause", "Pause a broker with SIGSTOP until resume.", "paused")
+resume = _command("resume", "Continue a paused broker with SIGCONT.", "resumed")
 
 
 @cluster.command("logs", context_settings=HELP)
 @click.argument("node", metavar="[NODE]", required=False)
 @click.option(
     "-n", "--lines", type=click.IntRange(0), metavar="N",
-    help=f"The last N lines of each broker.  [default: all, with -f {FOLLOWED_LINES}]",
+    help=f"Print the last N lines of each log.  [default: all; with -f, {FOLLOWED_LINES}]",
 )
 @click.option("-f", "--follow", "following", is_flag=True, help="Print lines as they are added.")
 @click.option(
     "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
-    help="Data folder of a cluster that does not run.  [default: .yak/data]",
+    help="Data folder of a stopped cluster.  [default: .yak/data]",
 )
 def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | None) -> None:
-    """Print the logs of the brokers, or of the broker NODE alone."""
+    """Print the logs of all brokers, or of the broker NODE."""
     from yak_net.cluster.process import log_path, read_logs
 
     folder, nodes = _logs(data_dir)
     if node is not None and node not in nodes:
-        raise Wrong(f"there is no broker {node}; there are {', '.join(nodes)}")
+        raise Wrong(f"no broker {node}; the brokers are {', '.join(nodes)}")
     found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
     if lines is None and following:
         lines = FOLLOWED_LINES
@@ -247,44 +250,44 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
 
 
 def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
-    """Return the folder of the logs, and the brokers that have one."""
+    """Return the folder of the logs and the ids of the brokers."""
     state = None if data_dir else _state()
     if state is not None:
         return Path(state.log_dir), [node for node, _ in state.brokers]
     folder = data_dir or DATA_DIR
     nodes = sorted(path.stem for path in folder.glob("n*.log") if path.stem[1:].isdigit())
     if not nodes:
-        raise Failed(f"no broker has logged to {folder}: start a cluster with yak cluster up")
+        raise Failed(f"no broker log in {folder}; start a cluster with yak cluster up")
     return folder, nodes
 
 
 @cluster.command("down", context_settings=HELP)
 def down() -> None:
-    """Stop the cluster of this folder, if one runs."""
+    """Stop the cluster of this folder, if it runs."""
     path, state = state_path(), _state()
     if state is None:
-        click.echo("no cluster runs here")
+        click.echo("no cluster is running")
         return
     try:
         call(state, "POST", "/down")
     except NotRunning:
-        # It may be stopping already; its lock tells that from a supervisor that is gone.
+        # A supervisor that is stopping still holds the lock; one that died does not.
         if holder_of(lock_path(path)) is None:
             path.unlink(missing_ok=True)
             click.echo(
-                f"no cluster runs here: its supervisor, process {state.supervisor}, did not stop "
-                f"cleanly; {path} is removed"
+                f"no cluster is running: its supervisor (pid {state.supervisor}) did not stop "
+                f"cleanly; removed {path}"
             )
             return
     deadline = time.monotonic() + DOWN_S
     while holder_of(lock_path(path)) is not None:
         if time.monotonic() > deadline:
             raise Failed(
-                f"the supervisor, process {state.supervisor}, still runs after {DOWN_S:g} s: kill "
-                "it, and its brokers end as well"
+                f"the supervisor (pid {state.supervisor}) did not stop within {DOWN_S:g} s; kill "
+                "that process, and its brokers stop too"
             )
         time.sleep(LOOK_S)
-    click.echo(f"cluster {state.cluster} is stopped")
+    click.echo(f"cluster {state.cluster} stopped")
 
 
 def _state() -> ClusterState | None:
@@ -295,16 +298,18 @@ def _state() -> ClusterState | None:
 
 
 def _call(method: str, path: str) -> dict[str, Any]:
-    """Call the supervisor of this folder. Raises Failed, Wrong."""
+    """Send a request to the supervisor of this folder. Raises Failed, Wrong."""
     state = _state()
     if state is None:
-        raise Failed(f"no cluster runs here ({state_path()}): start one with yak cluster up")
+        raise Failed(
+            f"no cluster is running (no state file {state_path()}); start one with yak cluster up"
+        )
     return call(state, method, path)
 
 
 def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
-    """Give one command to a supervisor, and wait until it is done. Raises Failed, Wrong."""
-    # Not urllib, which would go through a proxy where one is set.
+    """Send a request to a supervisor; return the JSON response. Raises Failed, Wrong."""
+    # Not urllib, which would use a configured HTTP proxy.
     host, _, port = state.control.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=CALL_S)
     try:
@@ -312,15 +317,18 @@ def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
         answer = connection.getresponse()
         status, body = answer.status, dict(json.loads(answer.read()))
     except TimeoutError as error:
-        raise Failed(f"the supervisor gave no answer within {CALL_S:g} s") from error
+        raise Failed(
+            f"no response of the supervisor (pid {state.supervisor}) within {CALL_S:g} s; see yak "
+            "cluster status"
+        ) from error
     except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
         status, body = 0, {"error": error}
     finally:
         connection.close()
     if status in (0, 401):
         raise NotRunning(
-            f"no cluster runs here, its supervisor (process {state.supervisor}) does not answer at "
-            f"{state.control}: start one with yak cluster up"
+            f"no cluster is running: its supervisor (pid {state.supervisor}) does not answer at "
+            f"{state.control}; start one with yak cluster up"
         )
     if status != 200:
         kind = Wrong if status == 404 else Failed

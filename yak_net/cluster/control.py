@@ -1,4 +1,4 @@
-"""The control server of a supervisor: commands over HTTP, for those who know its token."""
+"""Control server of a supervisor: HTTP on 127.0.0.1, each request authorized by a token."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class ControlServer:
-    """Takes commands for ``supervisor`` on 127.0.0.1; ``on_down`` is called to stop it.
+    """Serves the commands of ``yak cluster`` for ``supervisor``; ``on_down`` stops the cluster.
 
-    ``GET /status``, ``POST /nodes/NODE/VERB`` with the verbs kill, restart, pause and resume, and
-    ``POST /down``, each with the token. Answers are JSON, errors ``{"error": sentence}`` with the
-    status 404 for an unknown broker and 409 for a command that failed.
+    The requests are ``GET /status``, ``POST /nodes/NODE/VERB`` (kill, restart, pause, resume) and
+    ``POST /down``, each with the token as a bearer token. Responses are JSON objects. An error is
+    ``{"error": message}`` with status 401 for a wrong token, 404 for an unknown broker, and 409
+    for a failed command.
     """
 
     def __init__(self, supervisor: Supervisor, on_down: Callable[[], None]) -> None:
@@ -37,13 +38,13 @@ class ControlServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
     async def start(self) -> str:
-        """Listen; return the address, host:port."""
+        """Listen on a free port; return the address, host:port."""
         await self._runner.setup()
         await web.TCPSite(self._runner, HOST, 0).start()
         return f"{HOST}:{self._runner.addresses[0][1]}"
 
     async def close(self) -> None:
-        """Take no more commands."""
+        """Stop listening."""
         await self._runner.cleanup()
 
     @web.middleware

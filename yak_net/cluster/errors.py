@@ -1,4 +1,4 @@
-"""What goes wrong with a local cluster, as sentences for people."""
+"""Exceptions of the local cluster; the messages are shown to the user."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 
 class ClusterError(Exception):
-    """A request to the cluster failed; the message is a sentence for a person."""
+    """A request to the cluster failed."""
 
 
 class CannotStart(ClusterError):
@@ -15,12 +15,12 @@ class CannotStart(ClusterError):
 
 
 class UnknownNode(ClusterError):
-    """There is no broker of this name."""
+    """The cluster has no broker with this id."""
 
 
 @contextmanager
 def must(what: str) -> Iterator[None]:
-    """Raise CannotStart, ``cannot {what}``, for an OSError in the block."""
+    """Turn an OSError in the block into CannotStart with the message ``cannot {what}: error``."""
     try:
         yield
     except OSError as error:

@@ -1,8 +1,8 @@
-"""The embedded metadata, saved to a file beside the brokers' data; it is never durable.
+"""The embedded metadata store, saved to a file in the data folder; not durable.
 
-The brokers' logs outlive the metadata server, and brokers whose metadata is gone refuse to start.
-So its content is written to a file soon after each change, and loaded at the next start. A change
-of the last moment before a crash is missing in that file: the brokers then find that their logs are
+The logs of the brokers outlive the metadata server, and brokers without their metadata refuse to
+start. So the content is saved to a file soon after each change and loaded at the next start. A
+change just before a crash may be missing in the file. The brokers then find that their logs are
 ahead of the metadata, and halt.
 """
 
@@ -28,12 +28,12 @@ NAME: Final = "metadata.json"
 LOOK_S: Final = 0.25
 ANSWER_S: Final = 5.0
 UNSAVED: Final = (":beats", ":view")
-"""Keys that change all the time and are worth no write of their own."""
+"""Suffixes of keys that change often; a change of these keys alone is not saved."""
 
 Content = dict[str, dict[str, Any]]
-"""Key -> its kind and its value, bytes as base64."""
+"""Key -> its Redis type ("kind") and its value, bytes as base64."""
 
-# In one script, so that the keys are those of one moment.
+# One script, so that the values form a consistent snapshot.
 _DUMP: Final = """
 local found = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1])) do
@@ -48,8 +48,9 @@ return found
 class SavedMetadata:
     """The embedded metadata of ``cluster``, saved in ``folder``; served from start to close.
 
-    ``note`` says how old the loaded content may be, and is empty if it is current. ``problem`` says
-    why it cannot be saved at the moment; ``on_problem`` is called when that begins.
+    ``note`` says when the loaded content was saved, if it may be stale; else it is empty.
+    ``problem`` is the reason why the latest save failed, else empty. ``on_problem`` is called with
+    it for the first of consecutive failures.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class SavedMetadata:
         self.note = ""
         self.problem = ""
         self.server: EmbeddedMetadata | None = None
-        # redis-py's commands have no types.
+        # Any, because the commands of redis-py have no type annotations.
         self._client: Any = None
         self._saving: asyncio.Task[None] | None = None
         self._enough = asyncio.Event()
@@ -68,7 +69,7 @@ class SavedMetadata:
         self._saved: Content = {}
 
     async def start(self) -> str:
-        """Serve what was saved; return the redis:// URL. Raises CannotStart."""
+        """Load the saved content and serve it; return the redis:// URL. Raises CannotStart."""
         from redis.asyncio import Redis
 
         from yak_net.metadata.embedded import EmbeddedMetadata
@@ -89,12 +90,12 @@ class SavedMetadata:
         return url
 
     async def close(self, *, served: bool) -> None:
-        """Save once more and end the server; every broker has ended.
+        """Save the content and stop the server, after all brokers have ended.
 
-        ``served`` says that a leader had accepted the content, so that it was not too old.
+        ``served`` means that a leader has served with this content, so that it was not stale.
         """
         if self._saving is not None:
-            # Not cancelled, since that would leave a write to the same file behind.
+            # Not cancelled: a cancelled task would leave a write to the same file in flight.
             self._enough.set()
             await asyncio.wait((self._saving,))
             self._saving = None
@@ -117,14 +118,14 @@ class SavedMetadata:
                 await self._save(content, final=False)
 
     async def _dump(self) -> Content | None:
-        """Return the content, None if the server does not answer."""
+        """Return the content; None if the server does not answer."""
         from redis.exceptions import RedisError
 
         pattern = f"yak:{{{self.cluster}}}:*"
         try:
             found = await self._client.execute_command("EVAL", _DUMP, 0, pattern)
         except (RedisError, OSError) as error:
-            self._report(f"cannot read the metadata, so it is not saved: {error}")
+            self._report(f"cannot save the metadata: reading it failed: {error}")
             return None
         content: Content = {}
         for key, kind, value in sorted(found):
@@ -160,18 +161,17 @@ class SavedMetadata:
         self.problem = problem
 
     def _load(self) -> tuple[Content, list[list[Any]]]:
-        """Return what was saved and the commands that restore it; none for a new data directory.
+        """Return the saved content and the Redis commands that restore it.
 
-        Raises CannotStart.
+        Both are empty for a new data folder. Raises CannotStart.
         """
         folder = self.path.parent
         has_logs = any(folder.glob("*/identity.json"))
         if not self.path.exists():
             if has_logs:
                 raise CannotStart(
-                    f"{folder} holds the data of brokers, but not the metadata that belongs to it "
-                    f"({self.path.name}): give another --data-dir, or with --redis the Redis that "
-                    "these brokers ran with"
+                    f"{folder} contains broker data but no metadata ({self.path.name}); give "
+                    "another --data-dir, or use --redis with the Redis of these brokers"
                 )
             return {}, []
         with must(f"read {self.path}"):
@@ -183,22 +183,27 @@ class SavedMetadata:
             commands = [_restoring(key, **entry) for key, entry in content.items()]
             final, saved_s = bool(body["final"]), int(body["saved_ms"]) / 1000
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CannotStart(f"{self.path} is damaged: give another --data-dir") from error
+            raise CannotStart(
+                f"{self.path} is not valid metadata: {type(error).__name__}: {error}; give another "
+                "--data-dir"
+            ) from error
         if kind != KIND or schema > SCHEMA:
             raise CannotStart(
-                f"{self.path} is of another kind or of a newer version: give another --data-dir"
+                f"{self.path}: expected kind {KIND} with schema up to {SCHEMA}, got {kind} with "
+                f"schema {schema}; give another --data-dir"
             )
         if not has_logs:
-            return {}, []  # The data was deleted, so there is nothing that the content belongs to.
+            return {}, []  # the broker data was deleted, so its metadata is obsolete
         if cluster != self.cluster:
             raise CannotStart(
-                f"{folder} holds cluster {cluster}: give --cluster {cluster}, or another --data-dir"
+                f"{folder} contains cluster {cluster}, not {self.cluster}; give --cluster "
+                f"{cluster} or another --data-dir"
             )
         if not final:
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(saved_s))
             self.note = (
-                f"the embedded metadata was saved at {at}, and the cluster did not stop cleanly "
-                "after that"
+                f"the embedded metadata may be stale: it was saved at {at}, and the cluster did "
+                "not stop cleanly after that"
             )
         return content, commands
 
@@ -214,7 +219,7 @@ def _write(path: Path, body: dict[str, object]) -> None:
 
 
 def _restoring(key: str, kind: str, value: Any) -> list[Any]:
-    """Return the command that restores a key. Raises ValueError, TypeError."""
+    """Return the Redis command that restores a key. Raises ValueError, TypeError."""
     if kind == "hash":
         return ["HSET", key, *(_bytes(word) for pair in value for word in pair)]
     return ["SET", key, _bytes(value)]
@@ -229,7 +234,7 @@ def _bytes(text: str) -> bytes:
 
 
 async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """Return a sentence on each setting of a Redis that makes it less durable than needed."""
+    """Return one warning for each Redis setting that makes the store less durable than needed."""
     from yak_net.metadata.redis_store import RedisStore
 
     store = RedisStore(redis_url, cluster, int(ANSWER_S * 1_000_000))
@@ -240,9 +245,9 @@ async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
 
 
 async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """Return the brokers that the cluster's record names, none if there is no record yet.
+    """Return the broker ids in the cluster's metadata record; none if there is no record yet.
 
-    Raises CannotStart for an unusable address, ClusterError if the store does not answer.
+    Raises CannotStart for an invalid address, ClusterError if the store does not answer.
     """
     from yak_core.metadata.store_calls import Read, StoreOk
     from yak_net.metadata.redis_store import RedisStore, StoreError
@@ -258,6 +263,6 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
     finally:
         await store.close()
     if not isinstance(outcome, StoreOk):
-        raise ClusterError(store.problem or "the metadata store does not answer")
+        raise ClusterError(store.problem or "no response of the metadata store")
     record = outcome.value.state
     return () if record is None else tuple(record.replicas)

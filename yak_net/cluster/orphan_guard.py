@@ -1,10 +1,10 @@
-"""A guard process that ends brokers whose supervisor is gone, and the client that starts it.
+"""Guard process that ends the brokers of a dead supervisor, and the client that starts the guard.
 
-A broker stops by itself when its lifeline ends, unless it is stopped (SIGSTOP) or hangs. The guard
-lets each of them continue, and kills after a grace period what is still there. It never acts while
-the supervisor lives: it reads ``+PID`` and ``-PID`` lines, and the end of its input is the end of
-the supervisor, however that came about. This file runs as a program, isolated from the rest, so it
-imports the standard library alone.
+A broker stops by itself when its lifeline pipe closes, unless the broker is paused (SIGSTOP) or
+hangs. The guard sends SIGCONT to the remaining brokers, and SIGKILL after a grace period. It reads
+``+PID`` and ``-PID`` lines from the supervisor. The end of its input means that the supervisor has
+ended; the guard sends no signal before that. This file also runs as a program, isolated from the
+package, so it imports only the standard library.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from contextlib import suppress
 from typing import Final
 
 GRACE_S: Final = 20.0
-"""A broker gives itself ten seconds to stop."""
+"""Time limit for brokers to stop; a broker limits its own shutdown to ten seconds."""
 END_S: Final = 5.0
 LOOK_S: Final = 0.05
 
 
 class OrphanGuard:
-    """A running guard. If it was killed, calls have no effect; brokers keep their lifeline."""
+    """A running guard process. If it was killed, the calls have no effect."""
 
     def __init__(self) -> None:
-        """Start it. Raises OSError."""
+        """Start the guard process. Raises OSError."""
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", __file__],
             bufsize=0,
@@ -40,7 +40,7 @@ class OrphanGuard:
         self.pid = self._process.pid
 
     def watch(self, pid: int) -> None:
-        """Add a process that must not outlive the supervisor."""
+        """Add a process that the guard ends after the supervisor has ended."""
         self._write(f"+{pid}\n")
 
     def forget(self, pid: int) -> None:
@@ -48,7 +48,10 @@ class OrphanGuard:
         self._write(f"-{pid}\n")
 
     def close(self) -> None:
-        """Wait for the guard to end, which ends the processes that it still watches."""
+        """Close the input of the guard and wait until it has ended.
+
+        The guard first ends the processes that it still watches.
+        """
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -64,21 +67,21 @@ class OrphanGuard:
 
 
 class Watched:
-    """A process that can be signalled without hitting another one that got its id later."""
+    """A process to signal. On Linux a pidfd prevents signals to a process that reuses the id."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._fd = -1
         if sys.platform == "linux":
-            with suppress(OSError):  # a kernel before 5.3, or the process is gone
+            with suppress(OSError):  # a kernel before 5.3, or the process has ended
                 self._fd = os.pidfd_open(pid)
 
     def send(self, number: int) -> bool:
-        """Send a signal; return False when the process has ended."""
+        """Send a signal; return False if the process has ended."""
         try:
             if sys.platform == "linux" and self._fd >= 0:
                 signal.pidfd_send_signal(self._fd, number)
-                # A child of a parent that does not wait for it can be signalled when it has ended.
+                # A zombie accepts signals too, so check that the process has not ended.
                 return not select.select([self._fd], [], [], 0)[0]
             os.kill(self.pid, number)
         except OSError:
@@ -86,13 +89,13 @@ class Watched:
         return True
 
     def close(self) -> None:
-        """Close the handle."""
+        """Close the pidfd."""
         if self._fd >= 0:
             os.close(self._fd)
 
 
 def main() -> None:
-    """Read which brokers run until the supervisor is gone, then end those that are left."""
+    """Read process ids until the supervisor has ended, then end the remaining processes."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     watched: dict[int, Watched] = {}
@@ -106,9 +109,9 @@ def main() -> None:
 
 
 def end(watched: list[Watched], grace_s: float) -> None:
-    """Let the processes continue, wait for their end, and kill those that do not end."""
+    """Send SIGCONT to the processes, wait until they end, and kill the rest after ``grace_s``."""
     deadline = time.monotonic() + grace_s
-    # SIGCONT is repeated, since a process may be stopped in the meantime.
+    # SIGCONT is repeated, because another process may send SIGSTOP again.
     while watched := [each for each in watched if each.send(signal.SIGCONT)]:
         if time.monotonic() > deadline:
             for each in watched:

@@ -1,6 +1,6 @@
-"""One broker's process, which may be down: start, signals, end; and its port and its log.
+"""The process of one broker: start, signals and end; its port and its log file.
 
-The process never restarts by itself.
+A process that has ended is not restarted automatically.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LOOK_S: Final = 0.1
 
 
 class BrokerProcess:
-    """The process of ``node``, which may be down.
+    """The process of the broker ``node``, which may be down.
 
-    ``command`` and ``env`` are all it is started with, ``log`` is what its output is appended to,
-    ``lifeline`` a descriptor that it inherits. ``on_end`` is called after each end, with the
-    process id that it had.
+    ``command`` and ``env`` are the command line and the environment, ``log`` is the file to which
+    the output is appended, ``lifeline`` is a file descriptor that the process inherits. ``on_end``
+    is called after each end, with the process id.
     """
 
     def __init__(
@@ -44,11 +44,11 @@ class BrokerProcess:
         self.node = node
         self.log = log
         self.state = State.DOWN
-        #: Why it is down, a sentence; empty while it is not.
+        #: Why the process is down; empty while it runs or is paused.
         self.why = f"{node} is not started yet"
-        #: What the supervisor has done to end it: "stopped", "killed", or empty.
+        #: How the supervisor ended the process: "stopped", "killed", or empty.
         self.asked = ""
-        #: Held while it is started or ended.
+        #: Held during each start and end of the process.
         self.lock = asyncio.Lock()
         self._command = command
         self._env = {**env, "YAK_LIFELINE": str(lifeline)}
@@ -59,11 +59,11 @@ class BrokerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process id, None while it is down."""
+        """The process id; None while the process is down."""
         return None if self.state is State.DOWN or self._process is None else self._process.pid
 
     async def start(self) -> int:
-        """Start it; return the process id. Raises CannotStart."""
+        """Start the process; return the process id. Raises CannotStart."""
         assert self.state is State.DOWN
         self.asked = ""
         with must(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
@@ -74,7 +74,7 @@ class BrokerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C in the terminal is for the supervisor alone.
+                # So that Ctrl-C in the terminal reaches only the supervisor.
                 start_new_session=True,
                 pass_fds=(self._lifeline,),
             )
@@ -90,51 +90,57 @@ class BrokerProcess:
         else:
             how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
             said = last_words(self.log, since).removeprefix("yak broker: ")
-            self.why = f"{self.node} (process {process.pid}) ended with {how}{said and f': {said}'}"
+            self.why = f"{self.node} (pid {process.pid}) ended with {how}{said and f': {said}'}"
         self._on_end(self, process.pid)
 
     def ask_to_stop(self) -> None:
-        """Send SIGTERM, once: at a second one a broker exits at once."""
+        """Send SIGTERM, only once: a broker exits at once after the second SIGTERM."""
         if self.state is State.DOWN or self.asked:
             return
         self.asked = "stopped"
         self._send(signal.SIGTERM)
-        # Also where this supervisor has not paused it: another process may have.
+        # In each state, because another process may have paused the broker.
         self._send(signal.SIGCONT)
 
     async def stop(self, within_s: float) -> bool:
-        """Stop it, or kill it when that takes too long; return whether it stopped cleanly."""
+        """Stop the process; kill it after ``within_s``. Return whether it stopped cleanly."""
         self.ask_to_stop()
         if self._ended is None or self._process is None:
             return True
         await asyncio.wait((self._ended,), timeout=within_s)
         await self.kill()
-        # One that has only just been started dies of SIGTERM, before it has touched anything.
+        # A broker that has not installed its SIGTERM handler yet has not written anything.
         return self._process.returncode in (0, -signal.SIGTERM)
 
     def kill_now(self) -> None:
-        """Send SIGKILL without waiting for the end; nothing if it is down."""
+        """Send SIGKILL without waiting for the end. Has no effect while the process is down."""
         if self.state is not State.DOWN:
             self.asked = "killed"
             self._send(signal.SIGKILL)
 
     async def kill(self) -> None:
-        """Send SIGKILL, and wait until it has ended."""
+        """Send SIGKILL and wait until the process has ended."""
         self.kill_now()
         if self._ended is not None:
             await asyncio.wait((self._ended,))
 
     def pause(self) -> None:
-        """Send SIGSTOP. Raises ClusterError if it is down."""
+        """Send SIGSTOP. Raises ClusterError if the process is down."""
         if self.state is State.DOWN:
-            raise ClusterError(f"{self.node} is down and cannot be paused: restart it first")
+            raise ClusterError(
+                f"cannot pause {self.node}: it is down; start it with yak cluster restart "
+                f"{self.node}"
+            )
         self._send(signal.SIGSTOP)
         self.state = State.PAUSED
 
     def resume(self) -> None:
-        """Send SIGCONT. Raises ClusterError if it is down."""
+        """Send SIGCONT. Raises ClusterError if the process is down."""
         if self.state is State.DOWN:
-            raise ClusterError(f"{self.node} is down and cannot be resumed: restart it instead")
+            raise ClusterError(
+                f"cannot resume {self.node}: it is down; start it with yak cluster restart "
+                f"{self.node}"
+            )
         self._send(signal.SIGCONT)
         self.state = State.RUNNING
 
@@ -143,12 +149,12 @@ class BrokerProcess:
         try:
             self._process.send_signal(number)
         except ProcessLookupError:
-            # It has just ended, which the task that waits for it is about to notice.
+            # The process has just ended; the task _watch() updates the state.
             return
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment with ``extra``, without what configures a broker."""
+    """Return the environment of this process without YAK_ variables, and with ``extra``."""
     ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
     return {**ours, **extra}
 
@@ -157,19 +163,19 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 
 
 def reserve_port(port: int = 0) -> socket.socket:
-    """Hold a port of 127.0.0.1 for a broker, also while it is down; 0 takes a free one.
+    """Reserve a port of 127.0.0.1 for a broker, also while the broker is down; 0: a free port.
 
     The returned socket is bound and does not listen, so a connection to a broker that is down is
-    refused at once. With SO_REUSEPORT on both, a broker of the same user can bind the port as well,
-    and no other program can. Closing the socket frees the port. Raises CannotStart.
+    refused at once. With SO_REUSEPORT, a broker of the same user can bind the same port, and other
+    programs cannot. Closing the socket frees the port. Raises CannotStart.
     """
     if port > PORT_MAX:
-        raise CannotStart(f"port {port} is above {PORT_MAX}: give a lower --port")
+        raise CannotStart(f"port must be at most {PORT_MAX}, got {port}; give a lower --port")
     held = socket.socket()
     try:
         if port:
-            # With SO_REUSEPORT alone this socket could join one of another cluster. Connections
-            # that ended a moment ago do not count, hence SO_REUSEADDR.
+            # The probe detects a port that another cluster has reserved with SO_REUSEPORT.
+            # SO_REUSEADDR ignores recently closed connections.
             with socket.socket() as probe:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((HOST, port))
@@ -179,7 +185,8 @@ def reserve_port(port: int = 0) -> socket.socket:
     except OSError as error:
         held.close()
         raise CannotStart(
-            f"cannot reserve port {port} of {HOST}: {error.strerror}; give another --port, or none"
+            f"cannot reserve port {port} of {HOST}: {error.strerror}; give another --port, or omit "
+            "--port"
         ) from error
     return held
 
@@ -188,26 +195,26 @@ def reserve_port(port: int = 0) -> socket.socket:
 
 
 def log_path(folder: Path, node: str) -> Path:
-    """Return the file of a broker's output; its data directory holds nothing but its data."""
+    """Return the file of a broker's output. It is outside of the data directory of the broker."""
     return folder / f"{node}.log"
 
 
 def tail(path: Path, lines: int, since: int = 0) -> list[str]:
-    """Return the last lines of a log from a byte on; none if it cannot be read."""
+    """Return the last ``lines`` of a log after the byte ``since``; none if it is not readable."""
     return [_text(line) for line in deque(_lines(path, since), lines)]
 
 
 def last_words(path: Path, since: int = 0) -> str:
-    """Return the last line that is not blank, empty if there is none."""
+    """Return the last line that is not blank; empty if there is none."""
     return next((line.strip() for line in reversed(tail(path, 20, since)) if line.strip()), "")
 
 
 def read_logs(
     logs: Mapping[str, Path], lines: int | None, *, follow: bool
 ) -> Iterator[tuple[str, str]]:
-    """Yield (node, line): the last ``lines`` of each log, or all of it.
+    """Yield (node, line): the last ``lines`` lines of each log, or all lines for None.
 
-    To follow, go on for ever with each whole line that is added.
+    With ``follow``, continue without end and yield each complete line that is added.
     """
     ends = dict.fromkeys(logs, 0)
     for node, path in logs.items():

@@ -1,7 +1,7 @@
-"""A supervisor as a service: state file, control server, signals; in this process or detached.
+"""Runs a supervisor, its state file, control server and signals; in this process or detached.
 
-However a cluster ends, a broker, a state file or a lock is never left behind. Reports go to a
-``Report``, so that they are the same on a terminal and from a process without one.
+When a cluster ends, its brokers are stopped, the state file is removed and the lock is released.
+Output goes to a ``Report`` function, so that it is the same with and without a terminal.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock
 
 
 class Kind(StrEnum):
-    """Kind of a report. READY is the last line of the result: the leader."""
+    """Kind of a report. READY is the last report of a successful start: the leader."""
 
     LINE = "line"
     NOTE = "note"
@@ -51,9 +51,10 @@ LOG: Final = "supervisor.log"
 async def run_cluster(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> int:
     """Run a cluster until a signal or ``yak cluster down``; return the exit code.
 
-    0 after it served, 1 it did not come up, 2 it cannot be started with these options, 128 and the
-    number of the signal that ended the start. The lock of the state file ``path`` is held until
-    this process ends, so that waiting for it is waiting for the end of everything.
+    Exit codes: 0 the cluster was ready and was stopped, 1 the start failed, 2 the cluster cannot be
+    started with these options, 128 plus the signal number if a signal interrupted the start. This
+    process holds the lock of the state file ``path`` until it exits, so ``yak cluster down`` waits
+    for the lock.
     """
     service = _Service(spec, path, report, within_s)
     loop = asyncio.get_running_loop()
@@ -67,14 +68,14 @@ async def run_cluster(spec: ClusterSpec, path: Path, report: Report, within_s: f
 
 
 def _signals() -> list[signal.Signals]:
-    """Return the signals that stop a cluster; under nohup the end of the terminal does not."""
+    """Return the signals that stop a cluster; without SIGHUP if it is ignored (nohup)."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
 
 
 class _Service:
     def __init__(self, spec: ClusterSpec, path: Path, report: Report, within_s: float) -> None:
-        quick_import("yak_net.cluster.control")  # not needed by the launcher of a detached one
+        quick_import("yak_net.cluster.control")  # here, because launch() does not need it
         from yak_net.cluster.control import ControlServer
 
         self.spec = spec
@@ -88,14 +89,14 @@ class _Service:
         self.signal = 0
 
     def on_signal(self, number: int) -> None:
-        """Stop; at a second signal, kill the brokers."""
+        """Stop the cluster; at a second signal, kill the brokers."""
         if self.signal:
             self.supervisor.hurry()
         self.signal = self.signal or number
         self.stop()
 
     def stop(self) -> None:
-        """Interrupt a start, or end the service."""
+        """Interrupt the start, or stop the running cluster."""
         self.stopping.set()
         if self.starting is not None:
             self.starting.cancel()
@@ -110,7 +111,7 @@ class _Service:
             await self.stopping.wait()
             self.report(Kind.NOTE, "stopping the brokers")
         except asyncio.CancelledError:
-            self.report(Kind.NOTE, "interrupted before a leader served: stopping the brokers")
+            self.report(Kind.NOTE, "interrupted before a leader was ready; stopping the brokers")
             code = 128 + self.signal if self.signal else EXIT_FAILED
         except ClusterError as error:
             code = _failed(error, self.report, self._advice())
@@ -121,7 +122,7 @@ class _Service:
             finally:
                 self.path.unlink(missing_ok=True)
         if not code and not self.supervisor.stopped_cleanly:
-            self.report(Kind.NOTE, "a broker did not stop cleanly, or was killed")
+            self.report(Kind.NOTE, "not all brokers stopped cleanly")
         return code
 
     async def _start(self) -> None:
@@ -149,17 +150,17 @@ class _Service:
         report(Kind.READY, f"leader {status.leader}, epoch {status.epoch}")
 
     async def _on_metadata(self) -> tuple[str, ...]:
-        """Return where the metadata is, and what is wrong with it."""
+        """Return a line with the metadata store, and the warnings about the store."""
         spec, note = self.spec, self.supervisor.note
         if not spec.redis_url:
-            where = f"metadata: embedded, not durable (a stop saves it to {spec.data / NAME})"
+            where = f"metadata: embedded, not durable: saved to {spec.data / NAME} with a delay"
             return (where, note) if note else (where,)
         parts = urlsplit(spec.redis_url)
         public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-        return (f"metadata: the Redis at {public}", *await warnings(spec.redis_url, spec.cluster))
+        return (f"metadata: Redis at {public}", *await warnings(spec.redis_url, spec.cluster))
 
     def _advice(self) -> str:
-        """Return the last log lines: those of the broker that died last, or of each if none has."""
+        """Return the last log lines of the broker that failed last, or of all brokers."""
         supervisor = self.supervisor
         nodes, lines = supervisor.nodes, TAIL_LINES // 2
         if supervisor.died:
@@ -168,29 +169,28 @@ class _Service:
             f"{node} | {line}" for node in nodes for line in tail(supervisor.log_of(node), lines)
         ]
         if said:
-            said.append(f"the whole logs are in {self.spec.logs}")
+            said.append(f"complete logs: {self.spec.logs}")
         if supervisor.note:
             said.append(
-                f"{supervisor.note}, so a later change may be missing: if brokers halt because of "
-                f"that, give another --data-dir, or delete {self.spec.data} if you need nothing of "
-                "it"
+                f"{supervisor.note}; if brokers halt because of that, give another --data-dir, or "
+                f"delete {self.spec.data} if you do not need its records"
             )
         return "\n".join(said)
 
 
 async def _lock(path: Path) -> None:
-    """Take the lock of a state file. Raises ClusterError when a cluster runs there."""
+    """Take the lock of a state file. Raises ClusterError if another cluster holds it."""
     for left in reversed(range(LOCK_TRIES)):
         try:
             with must(f"write {lock_path(path)}"):
                 take_lock(lock_path(path))
             return
         except InUse as busy:
-            # A command may hold it for a moment, to see whether it is free.
+            # Another command may hold the lock briefly while it checks whether the lock is free.
             if not left:
                 raise ClusterError(
-                    f"a cluster runs here already (supervisor: process {busy.holder}; {path}): see "
-                    "yak cluster status, or stop it with yak cluster down"
+                    f"a cluster is already running (supervisor pid {busy.holder}, state file "
+                    f"{path}); see yak cluster status, or stop it with yak cluster down"
                 ) from None
         await asyncio.sleep(LOCK_RETRY_S)
 
@@ -206,11 +206,11 @@ def _failed(error: ClusterError, report: Report, advice: str = "") -> int:
 
 
 def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> int:
-    """Run a cluster in a process of its own; return the exit code once it serves or has ended.
+    """Run a cluster in a background process; return the exit code when it is ready or has ended.
 
-    Unless that is 0, nothing is left running. The process takes the specification from its standard
-    input, since the address of a Redis may hold a password, and reports through a pipe: a list
-    ``[kind, text]`` a line.
+    If the exit code is not 0, no process is left running. The background process reads the
+    specification from standard input, because the Redis URL may contain a password. It sends its
+    reports through a pipe, one JSON list ``[kind, text]`` per line.
     """
     process: subprocess.Popen[bytes] | None = None
     received: list[int] = []
@@ -244,13 +244,13 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
     for early in received:
         process.send_signal(early)
     assert process.stdin is not None
-    with suppress(BrokenPipeError), process.stdin:  # it may have ended already
+    with suppress(BrokenPipeError), process.stdin:  # the process may have ended already
         pickle.dump(spec, process.stdin)
     failed = False
     with os.fdopen(reading) as reports:
         for line in reports:
             if not line.endswith("\n"):
-                break  # It was killed while it wrote this.
+                break  # the process was killed while it wrote this line
             kind, text = json.loads(line)
             report(Kind(kind), text)
             failed = failed or kind == Kind.FAILED
@@ -261,25 +261,27 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
         return 128 + received[0]
     if not failed:
         report(Kind.NOTE, "\n".join(tail(log, TAIL_LINES)))
-        report(Kind.FAILED, f"the supervisor ended before a leader served: see {log}")
+        report(
+            Kind.FAILED, f"the supervisor exited with {code} before a leader was ready; see {log}"
+        )
     return code if code > 0 else EXIT_FAILED
 
 
 def main(path: str, fd: int, within_s: float) -> int:
-    """Run the cluster that :func:`launch` describes on standard input."""
+    """Run the cluster whose specification :func:`launch` sends to standard input."""
     spec: ClusterSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own launcher
 
     def report(kind: Kind, text: str) -> None:
-        """Report to the launcher until the cluster is ready, and to the log."""
+        """Send a report to the launcher until the cluster is ready; also print it to the log."""
         nonlocal fd
-        with suppress(OSError):  # a full disk is no reason to end a cluster
+        with suppress(OSError):  # the cluster continues when the disk is full
             print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
         if fd < 0:
             return
         try:
             os.write(fd, json.dumps([kind, text]).encode() + b"\n")
         except BrokenPipeError:
-            # The launcher is gone, so nobody would know of this cluster.
+            # The launcher has ended, so the user would not know that this cluster runs.
             kind = Kind.READY
             os.kill(os.getpid(), signal.SIGTERM)
         if kind == Kind.READY:

@@ -1,6 +1,6 @@
-"""The state of a cluster at one moment: merged from its brokers' answers, as JSON, and as a table.
+"""Status of a cluster: merged from the responses of its brokers, printed as JSON or as a table.
 
-A broker is never asked from here.
+The supervisor sends the requests to the brokers.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import click
 from yak_net.http.gateway import Health
 
 PIPE_COLUMNS: Final = 400
-"""The width of the table where no terminal limits it."""
+"""Width of the table if the output is not a terminal."""
 
 Answer: TypeAlias = tuple[Mapping[str, Any], Mapping[str, Any]]
-"""What a broker answers to GET /health and to GET /v1/cluster; empty without an answer."""
+"""Responses of a broker to GET /health and GET /v1/cluster; empty without a response."""
 
 
 class State(StrEnum):
@@ -32,10 +32,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class BrokerStatus:
-    """One broker; None is what is not known. ``up`` means that it answered.
+    """Status of one broker; unknown values are None. ``up`` means that the broker responded.
 
-    ``pid`` is None while no process runs. ``health`` is the
-    status that the broker gives itself, ``reason`` why it is down or does not serve.
+    ``pid`` is None while the process is down. ``health`` is the status in the response to
+    GET /health. ``reason`` says why the broker is down or not ready.
     """
 
     id: str
@@ -51,12 +51,12 @@ class BrokerStatus:
 
     @property
     def has_started(self) -> bool:
-        """Whether it has registered."""
+        """Whether the broker has registered."""
         return self.up and self.health != Health.STARTING
 
     @property
     def trouble(self) -> str:
-        """Why it does not serve, a sentence; empty if no reason is known."""
+        """Why the broker is not ready; empty if no reason is known."""
         if self.state is State.PAUSED:
             return f"{self.id} is paused"
         if not self.reason or self.reason.startswith(self.id):
@@ -66,7 +66,7 @@ class BrokerStatus:
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """The cluster. ``serves`` says whether its leader answers and takes requests."""
+    """Status of the cluster. ``serves``: the leader responds and accepts requests."""
 
     cluster: str
     leader: str | None = None
@@ -80,12 +80,12 @@ class ClusterStatus:
 
     @property
     def troubles(self) -> str:
-        """Why brokers do not serve, on one line."""
+        """The reasons why brokers are not ready, on one line."""
         found = [row.trouble for row in self.brokers if row.trouble]
-        return "; ".join(found) or "no broker gives a reason"
+        return "; ".join(found) or "no broker reported a reason"
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object of ``yak cluster status --json``: ``GET /v1/cluster`` with pids."""
+        """Return the object of ``yak cluster status --json``: ``GET /v1/cluster`` plus the pids."""
         fields = ("cluster", "leader", "epoch", "isr", "elr", "hw", "version")
         row_fields = ("id", "url", "pid", "role", "leo", "hw", "up")
         body = asdict(self)
@@ -94,7 +94,7 @@ class ClusterStatus:
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> ClusterStatus:
-        """Return the reverse of :func:`dataclasses.asdict`, also after a way through JSON."""
+        """Return the status that :func:`dataclasses.asdict` has converted, also through JSON."""
         lists = {"isr": tuple(body["isr"]), "elr": tuple(body["elr"])}
         rows = [row | {"state": State(row["state"])} for row in body["brokers"]]
         brokers = tuple(BrokerStatus(**row) for row in rows)
@@ -104,9 +104,10 @@ class ClusterStatus:
 def merge(
     cluster: str, rows: Sequence[BrokerStatus], answers: Mapping[str, Answer]
 ) -> ClusterStatus:
-    """Merge what is known of the processes (``rows``) with their answers.
+    """Merge the states of the processes (``rows``) with the responses of the brokers.
 
-    The newest view counts: that of the highest epoch and version, and among equals the leader's.
+    The cluster fields come from the view with the highest (epoch, version). Among equal views,
+    that of the leader is used.
     """
     brokers = tuple(_with_health(row, answers.get(row.id, ({}, {}))[0]) for row in rows)
     views = [
@@ -147,13 +148,13 @@ def _with_health(row: BrokerStatus, health: Mapping[str, Any]) -> BrokerStatus:
 
 
 def show(status: ClusterStatus) -> None:
-    """Print a line on the cluster, a row for each broker, and the troubles."""
+    """Print one line on the cluster, a table of the brokers, and the reasons for failures."""
     from rich.console import Console
     from rich.table import Table
 
     leader = f"leader {status.leader}" if status.leader else "no leader"
     if status.leader and not status.serves:
-        leader += " (does not serve)"
+        leader += " (not ready)"
     words = [leader]
     if status.epoch is not None:
         words += [f"epoch {status.epoch}", f"ISR {' '.join(status.isr)}", f"HW {status.hw}"]
@@ -163,7 +164,7 @@ def show(status: ClusterStatus) -> None:
         right = name in ("PID", "LEO", "HW")
         table.add_column(name, justify="right" if right else "left", no_wrap=True)
     for row in status.brokers:
-        state = (row.health or "no answer") if row.state is State.RUNNING else row.state
+        state = (row.health or "no response") if row.state is State.RUNNING else row.state
         cells = (row.id, state, row.pid, row.role, row.leo, row.hw, row.url)
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)

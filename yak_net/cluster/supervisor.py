@@ -1,9 +1,8 @@
-"""The supervisor of the broker processes on this machine. A broker never outlives it.
+"""Supervisor of the broker processes on this machine; the brokers stop when it ends.
 
-That holds when this process is killed as well: each broker inherits one end of a pipe, its
-lifeline, and stops when the other end is closed, which only this process has; and the orphan guard
-ends those that are paused or hang. A broker that was killed, or died, stays down until
-:meth:`Supervisor.restart`.
+Each broker inherits one end of a pipe, its lifeline. Only this process holds the other end, so the
+brokers stop even if this process is killed. The orphan guard ends brokers that are paused or hang.
+A broker that was killed or failed stays down until :meth:`Supervisor.restart`.
 """
 
 from __future__ import annotations
@@ -30,9 +29,9 @@ if TYPE_CHECKING:
 
 NODES: Final = 3
 STOP_S: Final = 15.0
-"""A broker gives itself ten seconds to stop."""
+"""Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
 ASK_S: Final = 1.0
-"""A broker that takes longer to answer does not count as up."""
+"""Time limit for a response of a broker; without a response the broker is not ``up``."""
 LOOK_S: Final = 0.05
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
@@ -41,13 +40,13 @@ OnEvent = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """What to run.
+    """Specification of a cluster.
 
-    ``nodes`` None is as many as the cluster has already, or three; they are n1, n2, ... Without
-    ``redis_url`` the metadata is embedded. ``port`` is the first of consecutive ports, 0 takes free
-    ones. Traces go to ``trace_dir``, if given; logs to ``log_dir``, else to ``trace_dir``, else to
-    ``data_dir``. ``stop_s`` is how long a broker may take to stop. ``env`` and ``command`` are for
-    brokers other than ours.
+    ``nodes`` is the number of brokers, named n1, n2, ...; None: that of the existing cluster, or 3.
+    Without ``redis_url`` the metadata store is embedded. ``port`` is the first of consecutive
+    ports; 0: free ports. Traces are recorded in ``trace_dir``, if given. Broker logs go to
+    ``log_dir``, else to ``trace_dir``, else to ``data_dir``. ``stop_s`` is the time limit for a
+    broker to stop. Tests set ``env`` (more environment variables) and ``command`` (the program).
     """
 
     data_dir: Path
@@ -65,34 +64,33 @@ class ClusterSpec:
 
     @property
     def data(self) -> Path:
-        """The absolute folder of the data."""
+        """The absolute path of the data folder."""
         return self.data_dir.absolute()
 
     @property
     def logs(self) -> Path:
-        """The absolute folder of the logs."""
+        """The absolute path of the folder of the broker logs."""
         return (self.log_dir or self.trace_dir or self.data_dir).absolute()
 
     def names(self, members: tuple[str, ...] = ()) -> tuple[str, ...]:
-        """Return the names of the brokers, the same as those of an existing cluster.
+        """Return the ids of the brokers.
 
-        Raises CannotStart.
+        ``members`` are the brokers of the existing cluster. Raises CannotStart if they differ.
         """
         count = self.nodes or len(members) or NODES
         names = tuple(f"n{number}" for number in range(1, count + 1))
         if members and set(names) != set(members):
             raise CannotStart(
-                f"cluster {self.cluster} has the brokers {', '.join(members)} and cannot be "
-                f"started with {', '.join(names)}: leave --nodes out, or give another --cluster "
-                "and --data-dir"
+                f"cluster {self.cluster} has the brokers {', '.join(members)}, got "
+                f"{', '.join(names)}; omit --nodes, or give another --cluster and --data-dir"
             )
         return names
 
     def words(self, node: str, urls: Mapping[str, str]) -> tuple[str, ...]:
-        """Return the command line of one broker of those at ``urls``.
+        """Return the command line of the broker ``node``; ``urls`` are the URLs of all brokers.
 
-        The address of the Redis may hold a password, and every user can read a command line: it is
-        in the environment instead.
+        The Redis URL is passed in the environment, because it may contain a password and other
+        users can read the command line.
         """
         words = ["--node-id", node, "--listen", urls[node].removeprefix("http://")]
         words += ["--brokers", ",".join(f"{each}={url}" for each, url in urls.items())]
@@ -108,8 +106,9 @@ class ClusterSpec:
 class Supervisor:
     """A cluster from :meth:`open` to :meth:`close`; ``async with`` also starts all brokers.
 
-    ``on_event`` is called with a sentence on each event that nobody asked for. ``died`` are the
-    brokers that ended unasked, ``started_pids`` all processes ever started, the guard included.
+    ``on_event`` is called with a message for each unexpected event, such as the end of a broker.
+    ``died`` lists the brokers that ended unexpectedly. ``started_pids`` lists all processes that
+    were started, including the guard.
     """
 
     def __init__(self, spec: ClusterSpec, on_event: OnEvent = lambda _: None) -> None:
@@ -117,7 +116,7 @@ class Supervisor:
         self.nodes: tuple[str, ...] = ()
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
-        #: What is known about the age of the metadata of an earlier run; empty if it is current.
+        #: A warning that the metadata of an earlier run may be stale; empty if it is current.
         self.note = ""
         self.died: list[str] = []
         self.started_pids: list[int] = []
@@ -131,7 +130,7 @@ class Supervisor:
         self._served = False
 
     async def __aenter__(self) -> Supervisor:
-        """Open it and start all brokers. Raises ClusterError; then nothing is left."""
+        """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
         try:
             await self.open()
             await self.start_all()
@@ -141,7 +140,7 @@ class Supervisor:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stop everything; a cancellation in the meantime makes it quick, not incomplete."""
+        """Stop the cluster. After a cancellation, kill the brokers and still release everything."""
         closing = asyncio.ensure_future(self.close())
         cancelled: asyncio.CancelledError | None = None
         while not closing.done():
@@ -156,22 +155,22 @@ class Supervisor:
 
     @property
     def pids(self) -> dict[str, int]:
-        """The process ids of the brokers that run, paused ones included."""
+        """The process ids of the running and the paused brokers."""
         return {node: each.pid for node, each in self._brokers.items() if each.pid is not None}
 
     @property
     def bootstrap_servers(self) -> tuple[str, ...]:
-        """``host:port`` of every broker."""
+        """``host:port`` of each broker."""
         return tuple(url.removeprefix("http://") for url in self.urls.values())
 
     def log_of(self, node: str) -> Path:
-        """Return the file of a broker's output."""
+        """Return the log file of a broker."""
         return log_path(self.spec.logs, node)
 
-    # -- begin and end --------------------------------------------------------------------------
+    # -- open and close -------------------------------------------------------------------------
 
     async def open(self) -> None:
-        """Prepare everything but the brokers. Raises ClusterError; call :meth:`close` then, too."""
+        """Prepare all but the brokers. Raises ClusterError; call :meth:`close` in each case."""
         spec, data, resources = self.spec, self.spec.data, self._resources
         for folder in filter(None, (data, spec.trace_dir, spec.logs)):
             with must(f"make the folder {folder}"):
@@ -181,8 +180,8 @@ class Supervisor:
                 resources.callback(os.close, take_lock(data / "lock"))
         except InUse as busy:
             raise CannotStart(
-                f"{data} is in use by the cluster of process {busy.holder}: stop that one, or give "
-                "another --data-dir"
+                f"{data} is in use by the cluster with supervisor pid {busy.holder}; stop that "
+                "cluster, or give another --data-dir"
             ) from None
         await self._wait_for_former_brokers()
         if not self.redis_url:
@@ -212,26 +211,26 @@ class Supervisor:
             )
 
     async def _wait_for_former_brokers(self) -> None:
-        """Brokers whose supervisor was killed a moment ago take some time to stop."""
+        """Wait until the brokers of a killed supervisor have stopped. Raises CannotStart."""
         deadline = time.monotonic() + self.spec.stop_s
         for lock in sorted(self.spec.data.glob("*/lock")):
             while (holder := holder_of(lock)) is not None:
                 if time.monotonic() > deadline:
-                    raise CannotStart(f"{lock.parent} is in use by process {holder}: stop it first")
+                    raise CannotStart(f"{lock.parent} is in use by process {holder}; stop it first")
                 await asyncio.sleep(LOOK_S)
 
     async def start_all(self) -> None:
         """Start each broker that is down. Raises CannotStart."""
-        # One after the other: what takes long is what each does once it runs.
+        # Sequentially: the start of a process is short, and the brokers then recover in parallel.
         for broker in self._brokers.values():
             async with broker.lock:
                 if broker.state is State.DOWN:
                     await self._start(broker)
 
     async def close(self) -> None:
-        """Stop all brokers and release everything. May be repeated, and after a failed open."""
+        """Stop all brokers and release all resources. May be repeated, and after a failed open."""
         self._closing = True
-        # All are asked before any is waited for, so that it takes as long as the slowest of them.
+        # Send all signals before waiting, so that the brokers stop in parallel.
         for broker in self._brokers.values():
             broker.ask_to_stop()
         self.stopped_cleanly = all(await asyncio.gather(*map(self._stop, self._brokers.values())))
@@ -245,41 +244,41 @@ class Supervisor:
     # -- single brokers -------------------------------------------------------------------------
 
     async def kill(self, node: str) -> int:
-        """Send SIGKILL; return the process id that the broker had, once it has ended."""
+        """Send SIGKILL, wait until the broker has ended, and return its former process id."""
         broker = self._find(node)
         async with broker.lock:
             pid = broker.pid
             if pid is None:
-                raise ClusterError(f"there is nothing to kill: {broker.why}")
+                raise ClusterError(f"cannot kill {node}: {broker.why}")
             await broker.kill()
             return pid
 
     async def pause(self, node: str) -> int | None:
-        """Send SIGSTOP: the broker stands still, like a machine that swaps or a VM that moves."""
+        """Send SIGSTOP: simulates a machine that swaps, or a VM that migrates."""
         broker = self._find(node)
         broker.pause()
         return broker.pid
 
     async def resume(self, node: str) -> int | None:
-        """Send SIGCONT."""
+        """Send SIGCONT to a paused broker."""
         broker = self._find(node)
         broker.resume()
         return broker.pid
 
     async def restart(self, node: str) -> int:
-        """Stop the broker if it runs, killing it if that takes too long, and start it again.
+        """Stop the broker if it runs, killing it after ``stop_s``, and start it again.
 
-        Return the new process id; :meth:`wait_until_up` waits until it takes part.
+        Return the new process id. :meth:`wait_until_up` waits until the broker has registered.
         """
         broker = self._find(node)
         async with broker.lock:
             await broker.stop(self.spec.stop_s)
             return await self._start(broker)
 
-    # -- all of them ----------------------------------------------------------------------------
+    # -- the cluster ----------------------------------------------------------------------------
 
     async def status(self) -> ClusterStatus:
-        """Ask all brokers at once, and merge their answers. Takes a second at most."""
+        """Request the status of all brokers in parallel, and merge it. Takes up to one second."""
         asked = [node for node, broker in self._brokers.items() if broker.state is State.RUNNING]
         answers = dict(zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True))
         rows = []
@@ -289,7 +288,7 @@ class Supervisor:
                     node, self.urls[node], broker.pid, state=broker.state, reason=broker.why
                 )
             )
-            # One that was killed or paused in the meantime is not up, whatever it answered before.
+            # A broker that was killed or paused after its response is not up.
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
         status = merge(self.spec.cluster, rows, answers)
@@ -297,7 +296,7 @@ class Supervisor:
         return status
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
-        """Wait until the broker has registered. Raises ClusterError when it ends, or in vain."""
+        """Wait until the broker has registered. Raises ClusterError at its end or the timeout."""
 
         def is_up(status: ClusterStatus) -> bool:
             self._check_runs(node)
@@ -305,23 +304,23 @@ class Supervisor:
 
         if not is_up(await self._poll(is_up, within_s)):
             raise ClusterError(
-                f"{node} has not come up within {within_s:g} s: see yak cluster logs {node}"
+                f"{node} has not registered within {within_s:g} s; see yak cluster logs {node}"
             )
 
     async def wait_for_leader(self, within_s: float = 30.0) -> ClusterStatus:
-        """Wait until a leader serves. Raises ClusterError when all are down, or in vain."""
+        """Wait for a ready leader. Raises ClusterError at the timeout, or if all are down."""
 
         def is_led(status: ClusterStatus) -> bool:
             if all(row.state is State.DOWN for row in status.brokers):
-                raise ClusterError(f"no broker runs: {status.troubles}")
+                raise ClusterError(f"all brokers are down: {status.troubles}")
             return status.serves
 
         return _led(await self._poll(is_led, within_s), within_s)
 
     async def wait_until_ready(self, within_s: float = 60.0) -> ClusterStatus:
-        """Wait until a leader serves, and in that time for every broker to come up.
+        """Wait until a leader is ready; until the timeout, also for all brokers to register.
 
-        Raises ClusterError when one of them is down, and when there is no leader in time.
+        Raises ClusterError if a broker is down, or if no leader is ready at the timeout.
         """
 
         def is_ready(status: ClusterStatus) -> bool:
@@ -335,7 +334,7 @@ class Supervisor:
 
     def _find(self, node: str) -> BrokerProcess:
         if node not in self._brokers:
-            raise UnknownNode(f"there is no broker {node}; there are {', '.join(self.nodes)}")
+            raise UnknownNode(f"no broker {node}; the brokers are {', '.join(self.nodes)}")
         return self._brokers[node]
 
     def _check_runs(self, node: str) -> None:
@@ -344,7 +343,7 @@ class Supervisor:
 
     async def _start(self, broker: BrokerProcess) -> int:
         if self._closing:
-            raise ClusterError(f"{broker.node} is not started: the cluster is being stopped")
+            raise ClusterError(f"cannot start {broker.node}: the cluster is stopping")
         assert self._guard is not None
         pid = await broker.start()
         self._guard.watch(pid)
@@ -365,7 +364,7 @@ class Supervisor:
     async def _poll(
         self, is_done: Callable[[ClusterStatus], bool], within_s: float
     ) -> ClusterStatus:
-        """Return the first status that is as wanted, or the last one in time."""
+        """Return the first status for which ``is_done`` is true, or the last one at the timeout."""
         deadline = time.monotonic() + within_s
         while True:
             status = await self.status()
@@ -381,7 +380,7 @@ class Supervisor:
         return health, view
 
     async def _get(self, url: str, *expected: int) -> dict[str, Any]:
-        """Return the JSON object of an answer, empty without one."""
+        """Return the JSON object of the response; empty if there is none."""
         import aiohttp
 
         assert self._session is not None
@@ -395,5 +394,5 @@ class Supervisor:
 
 def _led(status: ClusterStatus, within_s: float) -> ClusterStatus:
     if not status.serves:
-        raise ClusterError(f"no leader serves after {within_s:g} s: {status.troubles}")
+        raise ClusterError(f"no leader is ready after {within_s:g} s: {status.troubles}")
     return status

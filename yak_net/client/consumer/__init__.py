@@ -1,10 +1,10 @@
-"""A consumer for applications: the records of the log, in order; must never skip one silently.
+"""Consumer for applications: reads the committed records of the log in order, without gaps.
 
-The core's consumer node fetches whole batches, through time-outs and changes of leader; they are
-decoded here, outside the node, when the application gets to them. One fetch is under way while the
-application works on what the one before it brought.
+The consumer node of yak_core fetches whole batches; it handles timeouts and leader changes. This
+module decodes a batch when the application needs its records. While the application processes the
+records of one fetch, the next fetch is in flight.
 
-``python -m yak_net.client.consumer --from-beginning`` is ``yak consume``.
+``python -m yak_net.client.consumer --from-beginning`` runs ``yak consume``.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ LATEST: Final = -1
 EARLIEST: Final = -2
 RESETS: Final = {"latest": LATEST, "earliest": EARLIEST}
 PAUSE_S: Final = 0.02
-"""Between two polls that bring nothing at once, which a broker with too many readers answers."""
+"""Pause after a poll that returned at once without records: the broker has too many readers."""
 
 
 class ConsumerRecord(NamedTuple):
-    """One record. ``timestamp`` is in ms, -1 if its producer gave none."""
+    """One record. ``timestamp`` is in ms, -1 if the producer set none."""
 
     offset: int
     timestamp: int
@@ -64,14 +64,16 @@ class ConsumerRecord(NamedTuple):
 class Consumer(Client):
     """Reads records: ``async with Consumer() as consumer: async for record in consumer: ...``.
 
-    ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster, else
-    YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080. ``auto_offset_reset``: where to begin: "latest",
-    "earliest", or an offset; it is fixed when :meth:`start` returns, and what is written later is
-    read. ``fetch_max_wait_ms``: how long a broker holds back an empty answer. ``fetch_max_bytes``:
-    of an answer, unless a single batch is larger. ``request_timeout_ms``: until another broker is
-    asked. ``default_api_timeout_ms``: how long the calls that need an answer of the leader wait
-    for one. ``bootstrap_timeout_ms``: until :meth:`start` gives up finding any broker. ``runtime``
-    makes what carries the node.
+    - ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster,
+      else YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080.
+    - ``auto_offset_reset``: the start position: "latest", "earliest" or an offset. It is resolved
+      before :meth:`start` returns; records appended after that are read.
+    - ``fetch_max_wait_ms``: how long a broker delays an empty response.
+    - ``fetch_max_bytes``: size limit of a response; a single batch may be larger.
+    - ``request_timeout_ms``: time limit of one request; then another broker is tried.
+    - ``default_api_timeout_ms``: time limit of the calls that need a response of the leader.
+    - ``bootstrap_timeout_ms``: time limit of :meth:`start` to find a broker.
+    - ``runtime``: makes the runtime of the consumer node.
     """
 
     KIND = "consumer"
@@ -91,12 +93,12 @@ class Consumer(Client):
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
         runtime: RuntimeFactory = on_sockets,
     ) -> None:
-        """Raises ValueError for a value out of range, TypeError for one of the wrong type."""
+        """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
         if isinstance(auto_offset_reset, str):
             if auto_offset_reset not in RESETS:
                 raise ValueError(
-                    "auto_offset_reset is 'latest', 'earliest' or an offset, "
-                    f"not {auto_offset_reset!r}"
+                    "auto_offset_reset must be 'latest', 'earliest' or an offset, "
+                    f"got {auto_offset_reset!r}"
                 )
             self._begin = RESETS[auto_offset_reset]
         else:
@@ -123,13 +125,13 @@ class Consumer(Client):
         self._batches: deque[Batch] = deque()
         self._records: deque[ConsumerRecord] = deque()
 
-    # -- life -----------------------------------------------------------------------------------
+    # -- start and stop -------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Find the brokers, and where to begin.
+        """Find the brokers and resolve the start position.
 
-        Raises NoBrokersAvailable, and RequestTimedOutError if no leader says where that is; it may
-        be tried again then.
+        Raises NoBrokersAvailable, and RequestTimedOutError if no leader returns the start
+        position. The call may be repeated then.
         """
         self._check_new()
         begin = self._begin if self._begin >= 0 else await self._find(self._begin)
@@ -140,7 +142,7 @@ class Consumer(Client):
         self._ask()
 
     async def stop(self) -> None:
-        """End. Whoever waits for a record is refused."""
+        """Stop the consumer. A pending call for a record raises IllegalStateError."""
         self._stopped = True
         self._forget()
         if self._runtime is not None:
@@ -149,11 +151,11 @@ class Consumer(Client):
     # -- reading --------------------------------------------------------------------------------
 
     def __aiter__(self) -> Consumer:
-        """All records from the position on, for ever."""
+        """Return the consumer, an endless iterator over the records from the position on."""
         return self
 
     async def __anext__(self) -> ConsumerRecord:
-        """The next record; the iteration ends when the consumer is stopped."""
+        """Return the next record; the iteration ends when the consumer is stopped."""
         try:
             return await self.getone()
         except IllegalStateError:
@@ -162,7 +164,7 @@ class Consumer(Client):
             raise StopAsyncIteration from None
 
     async def getone(self) -> ConsumerRecord:
-        """The next record, as soon as there is one. Raises a YakError; then nothing was skipped."""
+        """Wait for the next record and return it. After a YakError the position is unchanged."""
         while not self._records:
             await self._more(None)
         record = self._records.popleft()
@@ -172,7 +174,11 @@ class Consumer(Client):
     async def getmany(
         self, timeout_ms: int = 0, max_records: int | None = None
     ) -> list[ConsumerRecord]:
-        """What is there, once there is something or the time is over. Raises a YakError."""
+        """Return the available records; wait up to ``timeout_ms`` for the first one.
+
+        Return at most ``max_records``, and an empty list after the timeout. Raises a YakError;
+        the position is unchanged then.
+        """
         at_least(0, timeout_ms=timeout_ms)
         if max_records is not None:
             at_least(1, max_records=max_records)
@@ -191,16 +197,16 @@ class Consumer(Client):
     # -- positions ------------------------------------------------------------------------------
 
     async def position(self) -> Offset:
-        """The offset of the record that is returned next."""
+        """Return the offset of the next record to return."""
         self._check_running()
         return self._position
 
     def highwater(self) -> Offset | None:
-        """The end of what was committed when the latest records came; None before any did."""
+        """Return the high watermark of the latest fetch response; None before the first one."""
         return self._highwater
 
     def seek(self, offset: Offset) -> None:
-        """Go on with the record of this offset."""
+        """Continue with the record at ``offset``."""
         at_least(0, offset=offset)
         runtime = self._check_running()
         self._forget()
@@ -208,15 +214,15 @@ class Consumer(Client):
         runtime.ask(Seek(offset))
 
     async def seek_to_beginning(self) -> None:
-        """Go on with the first record that there is. Raises what beginning_offset() raises."""
+        """Continue with the first record of the log. Raises the errors of beginning_offset()."""
         self.seek(await self.beginning_offset())
 
     async def seek_to_end(self) -> None:
-        """Go on with the next record that is written. Raises what end_offset() raises."""
+        """Continue after the last committed record. Raises the errors of end_offset()."""
         self.seek(await self.end_offset())
 
     async def beginning_offset(self) -> Offset:
-        """The offset of the first record that there is, as the leader says.
+        """Ask the leader for the offset of the first record of the log, and return it.
 
         Raises NoBrokersAvailable, and RequestTimedOutError if there is no leader.
         """
@@ -224,14 +230,14 @@ class Consumer(Client):
         return await self._find(EARLIEST)
 
     async def end_offset(self) -> Offset:
-        """The offset that follows the last committed record, as the leader vouches for it.
+        """Ask the leader for the offset after the last committed record, and return it.
 
         Raises NoBrokersAvailable, and RequestTimedOutError if there is no leader.
         """
         self._check_running()
         return await self._find(LATEST)
 
-    # -- inside ---------------------------------------------------------------------------------
+    # -- helpers --------------------------------------------------------------------------------
 
     def _runtime_for(self, config: ConsumerConfig, begin: Offset) -> Runtime:
         def complete(brokers: tuple[NodeId, ...]) -> ConsumerConfig:
@@ -240,12 +246,12 @@ class Consumer(Client):
         return self._make_runtime(self._name, build_consumer, complete, self._servers)
 
     async def _find(self, at: Offset) -> Offset:
-        """The first (-2) or the committed end (-1), asked by a consumer node of its own.
+        """Return the first offset (``at`` is -2) or the committed end (-1), from the leader.
 
-        The high watermark in any answer to a fetch would be quicker, and wrong: after a failover
-        the new leader's may be behind what the old one confirmed. The leader answers this question
-        only once its high watermark has reached the start of its epoch (rule R12), and the node
-        asks until it does, wherever the leader is by then.
+        A separate consumer node sends the ListOffsets request and retries it. The high watermark
+        of a fetch response is not used: after a failover, the high watermark of the new leader may
+        be lower than what the old leader confirmed. The leader answers ListOffsets only when its
+        high watermark has reached the start of its epoch (rule R12).
         """
         config = replace(self._config, fetch_wait_us=0, fetch_bytes_max=1)
         runtime = self._runtime_for(config, at)
@@ -260,13 +266,13 @@ class Consumer(Client):
             ) from error
         finally:
             await close_runtime(runtime)
-        assert isinstance(result, PollResult), "that is what answers a Poll"
+        assert isinstance(result, PollResult), f"a Poll returned {result}"
         if result.error != ErrorCode.NONE:
             raise read_error(result)
         return result.position
 
     def _forget(self) -> None:
-        """Drop what was fetched and not yet returned, and give up the fetch under way."""
+        """Drop the fetched records and cancel the poll in flight."""
         self._batches.clear()
         self._records.clear()
         poll, self._poll = self._poll, None
@@ -274,14 +280,14 @@ class Consumer(Client):
             self._runtime.cancel(poll)
 
     def _ask(self) -> asyncio.Future[ClientResult]:
-        """The poll that is under way, begun if there is none."""
+        """Return the poll in flight; start one if there is none."""
         if self._poll is None:
             self._poll = self._check_running().ask(Poll())
             self._asked_at = asyncio.get_running_loop().time()
         return self._poll
 
     async def _more(self, until: float | None) -> bool:
-        """Make records available, or try to; False when the time is over, in the loop's seconds."""
+        """Try to make records available. Return False once the loop time ``until`` has passed."""
         self._check_running()
         if self._batches:
             self._decode(self._batches[0])
@@ -289,11 +295,11 @@ class Consumer(Client):
         loop = asyncio.get_running_loop()
         poll = self._ask()
         if not poll.done():
-            # Not awaited itself: a caller that gives up must not take the answer from the next.
+            # asyncio.wait, because a cancelled caller must not cancel the poll of the next caller.
             left = None if until is None else max(0.0, until - loop.time())
             await asyncio.wait((poll,), timeout=left)
         if self._poll is not poll:
-            return True  # somebody sought, stopped, or took the answer meanwhile
+            return True  # another task called seek or stop, or took the result
         if not poll.done():
             return False
         self._poll = None
@@ -301,7 +307,7 @@ class Consumer(Client):
             self._check_running()
             raise UnknownError(self._bug(""))
         result = poll.result()
-        assert isinstance(result, PollResult), "that is what answers a Poll"
+        assert isinstance(result, PollResult), f"a Poll returned {result}"
         if result.error != ErrorCode.NONE:
             raise read_error(result)
         self._highwater = result.hw
@@ -313,10 +319,9 @@ class Consumer(Client):
         return True
 
     def _decode(self, batch: Batch) -> None:
-        """Make the records of a batch available from the position on.
+        """Make the records of a batch from the position on available.
 
-        A batch that cannot be read stays in front, so that whoever goes on without seeking meets
-        it again.
+        An unreadable batch stays first in the queue: without a seek, the next call fails again.
         """
         position, epoch, ready = self._position, batch.epoch, self._records
         try:
@@ -343,4 +348,4 @@ def _unreadable(error: BatchError, batch: Batch) -> YakError:
     kind = UnsupportedCompressionTypeError if isinstance(error, UnsupportedCodec) else (
         CorruptRecordError
     )
-    return kind(f"{error}; seek to {batch.end} to go on behind it")
+    return kind(f"{error}; seek to {batch.end} to skip the batch")

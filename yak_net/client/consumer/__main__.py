@@ -1,4 +1,4 @@
-"""``python -m yak_net.client.consumer`` is ``yak consume``."""
+"""Entry point of ``python -m yak_net.client.consumer``, the same as ``yak consume``."""
 
 from yak_net.client.cli import consume
 

@@ -1,10 +1,10 @@
-"""A producer for applications: records in, their places in the log out; must never retry.
+"""Producer for applications: collects records into batches and returns their offsets.
 
-Records are collected into batches here, outside the node; the core's producer node delivers those,
-in order, through time-outs and changes of leader. A record costs an entry in a batch and a small
-handle: futures, timers and calls are one a batch.
+The producer node of yak_core sends the batches in order; it handles timeouts, retries and leader
+changes. A record costs one entry in a batch and one small handle; there is one future, one timer
+and one call per batch.
 
-``python -m yak_net.client.producer --message "Hello YAK"`` is ``yak produce``.
+``python -m yak_net.client.producer --message "Hello YAK"`` runs ``yak produce``.
 """
 
 from __future__ import annotations
@@ -39,27 +39,31 @@ __all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
 
 ACKS: Final[dict[str | int, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
 HOLD_S: Final = 0.1
-"""How much longer a batch takes in records while the node could not send it yet anyway."""
+"""Extra linger of a batch that cannot be sent yet, because too many batches are in flight."""
 BATCH_BYTES_MIN: Final = HEADER_BYTES + 64
 
 
 class Producer(Client):
     """Sends records: ``async with Producer() as producer: await producer.send(b"value")``.
 
-    ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster, else
-    YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080. ``acks``: "all", 1 or 0. ``enable_idempotence``: by
-    default wherever acks is "all" (as in Kafka). ``linger_ms``: how long a record waits for
-    company. ``max_batch_size``: bytes; a larger record goes alone, up to ``max_request_size``.
-    ``request_timeout_ms``: until another broker is asked. ``delivery_timeout_ms``: until a record
-    is given up. ``buffer_memory``: bytes unresolved beyond which :meth:`send` waits.
-    ``bootstrap_timeout_ms``: until :meth:`start` gives up. ``on_batch`` is called with each batch
-    that is resolved; ``runtime`` makes what carries the node.
+    - ``bootstrap_servers``: ``"host:port,host:port"`` or a list; by default the local cluster,
+      else YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080.
+    - ``acks``: "all", 1 or 0.
+    - ``enable_idempotence``: by default True if acks is "all", as in Kafka.
+    - ``linger_ms``: how long a batch waits for more records.
+    - ``max_batch_size``: in bytes; a larger record, up to ``max_request_size``, is sent alone.
+    - ``request_timeout_ms``: time limit of one request; then another broker is tried.
+    - ``delivery_timeout_ms``: time limit of a record; then it fails.
+    - ``buffer_memory``: :meth:`send` waits while more bytes than this are unresolved.
+    - ``bootstrap_timeout_ms``: time limit of :meth:`start` to find a broker.
+    - ``on_batch``: called with the result of each batch.
+    - ``runtime``: makes the runtime of the producer node.
 
-    ``confirmed``, ``not_written`` and ``unknown`` count the records that ended so.
+    ``confirmed``, ``not_written`` and ``unknown`` count the records of each outcome.
     """
 
     KIND = "producer"
-    ADVICE = "; nothing was written; make a new one"
+    ADVICE = "; nothing was written; create a new producer"
 
     def __init__(
         self,
@@ -80,19 +84,24 @@ class Producer(Client):
         on_batch: Callable[[Resolved], None] | None = None,
         runtime: RuntimeFactory = on_sockets,
     ) -> None:
-        """Raises ValueError for a value out of range, TypeError for one of the wrong type."""
+        """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
         if acks not in ACKS:
-            raise ValueError(f"acks is 'all', 1 or 0, not {acks!r}")
+            raise ValueError(f"acks must be 'all', 1 or 0, got {acks!r}")
         if enable_idempotence and ACKS[acks] != -1:
-            raise ValueError("enable_idempotence needs acks='all': leave one of the two out")
+            raise ValueError(f"enable_idempotence requires acks='all', got acks={acks!r}")
         if compression_type not in (None, "none"):
-            raise ValueError(f"compression_type is None, there is no {compression_type!r} yet")
+            raise ValueError(
+                f"compression_type must be None or 'none', got {compression_type!r}: compression "
+                "is not supported"
+            )
         at_least(0, linger_ms=linger_ms, bootstrap_timeout_ms=bootstrap_timeout_ms)
         at_least(1, request_timeout_ms=request_timeout_ms, delivery_timeout_ms=delivery_timeout_ms)
         at_least(1, retry_backoff_ms=retry_backoff_ms, buffer_memory=buffer_memory)
         at_least(BATCH_BYTES_MIN, max_batch_size=max_batch_size, max_request_size=max_request_size)
         if max_request_size > BATCH_BYTES_MAX:
-            raise ValueError(f"max_request_size is at most {BATCH_BYTES_MAX}")
+            raise ValueError(
+                f"max_request_size must be at most {BATCH_BYTES_MAX}, got {max_request_size}"
+            )
         self.confirmed = 0
         self.not_written = 0
         self.unknown = 0
@@ -120,10 +129,10 @@ class Producer(Client):
         self._turn = asyncio.Lock()
         self._room = asyncio.Event()
 
-    # -- life -----------------------------------------------------------------------------------
+    # -- start and stop -------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Find the brokers. Raises NoBrokersAvailable, and may be tried again then."""
+        """Find the brokers. Raises NoBrokersAvailable; the call may be repeated then."""
         self._check_new()
 
         def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
@@ -134,12 +143,12 @@ class Producer(Client):
         self._runtime = runtime
 
     async def stop(self, timeout_ms: int | None = None) -> None:
-        """Flush, for so long at most, and end; what is unresolved then ends as unknown.
+        """Flush, for up to ``timeout_ms``, and stop; unresolved records get the outcome UNKNOWN.
 
-        A record may be unresolved for ``delivery_timeout_ms``, and so long this takes at most.
+        Without ``timeout_ms`` this takes up to ``delivery_timeout_ms``, the limit of a record.
         """
         self._stopped = True
-        self._room.set()  # who waits to send is refused now
+        self._room.set()  # a pending send() then raises IllegalStateError
         runtime = self._runtime
         if runtime is None:
             return
@@ -161,12 +170,12 @@ class Producer(Client):
         headers: Headers = (),
         timestamp_ms: int | None = None,
     ) -> Sent:
-        """Take a record, and return a handle to await for its place in the log.
+        """Accept a record and return a handle; await the handle for the offset.
 
-        The order of the calls is the order in the log. It waits only while more than
-        ``buffer_memory`` bytes are unresolved. Raises MessageSizeTooLargeError, and TypeError or
-        ValueError for what no record can hold; then, or when it is cancelled, the record was not
-        taken, and no other one is touched.
+        Records are appended to the log in the order of the calls. The call waits only while more
+        than ``buffer_memory`` bytes are unresolved. Raises MessageSizeTooLargeError, and TypeError
+        or ValueError for invalid fields. After an error or a cancellation the record is not
+        accepted, and other records are not affected.
         """
         if timestamp_ms is None:
             timestamp_ms = time_ns() // 1_000_000
@@ -176,8 +185,8 @@ class Producer(Client):
                 value, key=key, headers=headers, timestamp_ms=timestamp_ms
             )
             if index is not None:
-                # Not asked should_close(), which would cost an eighth more: a batch that happens to
-                # be full to the last byte goes with the next record, or when its linger is over.
+                # No should_close() here: it costs an eighth of the time of this call. A batch that
+                # is full to the last byte is closed by the next record or by the linger timer.
                 return Sent(batch, index, timestamp_ms)
             self._close_batch()
         return await self._send_in_turn(value, key, headers, timestamp_ms)
@@ -193,10 +202,7 @@ class Producer(Client):
         return await (await self.send(value, key, headers, timestamp_ms))
 
     async def flush(self) -> None:
-        """Wait until all that was sent so far is confirmed or has failed.
-
-        To cancel it loses nothing.
-        """
+        """Wait until all accepted records are resolved. Cancelling the wait affects no record."""
         self._close_batch()
         waiting = [batch.future for batch in self._under_way.values()]
         if waiting:
@@ -204,17 +210,16 @@ class Producer(Client):
 
     @property
     def unresolved(self) -> int:
-        """How many records were taken and have no fate yet."""
+        """Number of accepted records that are not resolved."""
         building = self._batch.builder.count if self._batch is not None else 0
         return self._closed_records + building - self._resolved_records
 
     async def _send_in_turn(
         self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
     ) -> Sent:
-        """Send what needs a new batch, or comes behind others that wait for room.
+        """Send a record that needs a new batch, or that queues after other waiting records.
 
-        Between the appending of the record and the end of the call nothing waits, so that a call
-        that is cancelled has sent nothing.
+        There is no await after the record is appended, so a cancelled call has sent nothing.
         """
         self._check_running()
         self._queueing += 1
@@ -228,8 +233,8 @@ class Producer(Client):
                     if index is not None:
                         return Sent(batch, index, timestamp_ms)
                     self._close_batch()
-                # The loop gets a turn for each batch: otherwise an application that sends and
-                # sends would fill the buffer before the first byte leaves the process.
+                # Yield to the event loop once per batch. Otherwise an application that sends in a
+                # loop would fill the buffer before the first byte leaves the process.
                 await asyncio.sleep(0)
                 while self._bytes > self._memory and not self._stopped:
                     self._room.clear()
@@ -242,7 +247,7 @@ class Producer(Client):
     def _send_in_new_batch(
         self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
     ) -> Sent:
-        assert self._batch is None, "batches are opened in turn"
+        assert self._batch is None, "the previous batch is still open"
         builder = Builder(self._batch_bytes)
         try:
             builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
@@ -264,11 +269,11 @@ class Producer(Client):
     # -- batches --------------------------------------------------------------------------------
 
     def _on_linger(self, batch: ProducerBatch) -> None:
-        """The batch has waited long enough, unless the node has its hands full anyway.
+        """Close the batch, or hold it open once if the maximum of batches is in flight.
 
-        Then it is better for it to grow than to be the next of many small ones.
+        A held batch grows, so that fewer and larger batches are sent.
         """
-        assert batch is self._batch, "its timer is cancelled when it is closed"
+        assert batch is self._batch, "the timer of a closed batch fired"
         if batch.held or len(self._under_way) < self._config.in_flight_max:
             self._close_batch()
         else:
@@ -277,12 +282,12 @@ class Producer(Client):
             self._timer = loop.call_later(HOLD_S, self._on_linger, batch)
 
     def _close_batch(self) -> None:
-        """Give the batch that is being built to the node."""
+        """Close the open batch, if there is one, and pass it to the node."""
         batch = self._batch
         if batch is None:
             return
-        assert self._timer is not None, "who opens a batch sets its timer"
-        assert self._runtime is not None, "who opens a batch has checked that"
+        assert self._timer is not None, "the open batch has no timer"
+        assert self._runtime is not None, "a batch is open, but the producer is not started"
         self._batch = None
         self._timer.cancel()
         built = batch.build()
@@ -301,16 +306,16 @@ class Producer(Client):
 
     def _on_answer(self, batch: ProducerBatch, answer: asyncio.Future[ClientResult]) -> None:
         if batch.result is not None:
-            return  # it was told as stopped
+            return  # stop() has resolved the batch
         if answer.cancelled():
-            assert self._runtime is not None, "it was asked"
+            assert self._runtime is not None, "a batch was sent, but the producer is not started"
             if self._stopped and not self._runtime.failed:
                 self._resolve(batch, _STOPPED)
             else:
                 self._resolve(batch, _MAY_BE_SENT, self._bug(self._runtime.failed))
             return
         result = answer.result()
-        assert isinstance(result, SendResult), "that is what answers a SendBatch"
+        assert isinstance(result, SendResult), f"a SendBatch returned {result}"
         self._resolve(batch, result)
 
     def _resolve(self, batch: ProducerBatch, result: SendResult, over: str = "") -> None:

@@ -1,4 +1,4 @@
-"""``python -m yak_net.client.producer`` is ``yak produce``."""
+"""Entry point of ``python -m yak_net.client.producer``, the same as ``yak produce``."""
 
 from yak_net.client.cli import produce
 
