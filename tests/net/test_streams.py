@@ -197,4 +197,4 @@ def test_log_says_who_was_turned_away(broker: BrokerProcess) -> None:
     stranger = {NODE_HEADER: "n7", CLUSTER_HEADER: "yak"}
     with pytest.raises(aiohttp.WSServerHandshakeError):
         connected(broker, PEER_PATH, lambda socket: asyncio.sleep(0), stranger)
-    assert "turned away n7" in broker.said
+    assert "rejected n7" in broker.said
