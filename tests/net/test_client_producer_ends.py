@@ -182,7 +182,7 @@ async def test_unconfirmed_records_have_no_place(made: Made) -> None:
         ({"buffer_memory": True}, TypeError, "buffer_memory is a whole number"),
         ({"max_batch_size": 10}, ValueError, "max_batch_size is at least"),
         ({"max_request_size": 1 << 30}, ValueError, "max_request_size is at most"),
-        ({"bootstrap_servers": "ftp://x"}, ValueError, "no address of a broker"),
+        ({"bootstrap_servers": "ftp://x"}, ValueError, "broker address 'ftp://x'"),
         ({"bootstrap_servers": []}, ValueError, "no bootstrap server is given"),
     ],
 )
