@@ -114,7 +114,10 @@ class BrokerServer:
                 self._recorder = FileRecorder(self.settings.trace, soon=soon)
             except OSError as error:
                 why = error.strerror or str(error)
-                raise Refused(f"cannot write the trace {self.settings.trace}: {why}") from error
+                raise Refused(
+                    f"cannot write the trace {self.settings.trace}: {why}; "
+                    "choose another file with --trace"
+                ) from error
             log.info("recording trace", file=str(self._recorder.path))
         await self.peers.start()
         self._begin(config, storage)

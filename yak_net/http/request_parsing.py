@@ -42,7 +42,9 @@ async def ask(gateway: Gateway, call: Request, expected: type[R]) -> R:
     """Return the node's response. Raises Gone, or TypeError if it is not of type ``expected``."""
     answer: Response = await gateway.ask(call)
     if not isinstance(answer, expected):
-        raise TypeError(f"{type(call).__name__} was answered with {type(answer).__name__}")
+        raise TypeError(
+            f"expected {expected.__name__} for {type(call).__name__}, got {type(answer).__name__}"
+        )
     return answer
 
 

@@ -120,9 +120,7 @@ class BrokerDisk:
         """
         written = tuple(positioned(batch) for batch in batches)
         fits = self._tail.fits(written[0].base_offset)
-        assert fits or self._refused, (
-            f"append would leave a gap: base offset {written[0].base_offset}, LEO {self._tail.leo}"
-        )
+        assert fits or self._refused, "an append must start at the log end"
         if fits:
             self._tail.append(written)
         self._issue(AppendLog(op, generation, written))
@@ -210,9 +208,7 @@ class BrokerDisk:
         for order, result, end in completions:
             if self._over:
                 return
-            assert pending[0] is order, (
-                f"operations must complete in order: expected {pending[0]}, got {order}"
-            )
+            assert pending[0] is order, "operations must complete in the order of their issue"
             pending.popleft()
             if isinstance(order, TruncateLog):
                 self._cuts_done += 1
@@ -264,18 +260,12 @@ class BrokerDisk:
     # -- the end --------------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """Drop all operations after the current group, as a crash would.
-
-        No callback is called any more. The caller still has to call :meth:`close`.
-        """
+        """Drop operations after the current group, like a crash, and all callbacks; then close."""
         self._over = True
         self._abandoned = True
 
     def close(self) -> None:
-        """Execute the issued operations, wait for the threads, and close the storage.
-
-        No callback is called any more.
-        """
+        """Execute the issued operations without callbacks, end the threads, close the storage."""
         self._over = True
         self._orders.put(None)
         self._reads.put(None)
@@ -306,10 +296,7 @@ class BrokerDisk:
             raise
 
     def _take(self) -> tuple[list[DiskOrder], bool]:
-        """Wait for an operation, and take the queued ones too.
-
-        The second value is False after the last operation.
-        """
+        """Wait for an operation, take the queued ones too; return (operations, more may follow)."""
         orders: list[DiskOrder] = []
         size = 0
         order = self._orders.get()

@@ -98,7 +98,7 @@ def open_folder(
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise StorageError(f"cannot use {path} as data directory: {error.strerror}") from error
+        raise StorageError(_unusable(path, error)) from error
     try:
         _take_lock(path, lock)
         if not (path / IDENTITY).exists():
@@ -111,7 +111,7 @@ def open_folder(
         os.close(lock)
         if not isinstance(error, OSError):
             raise
-        raise StorageError(f"cannot use {path} as data directory: {error.strerror}") from error
+        raise StorageError(_unusable(path, error)) from error
     return folder
 
 
@@ -121,7 +121,10 @@ def _take_lock(path: Path, lock: int) -> None:
     except BlockingIOError as error:
         holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
         by = f" by process {holder}" if holder else ""
-        raise StorageError(f"the data directory {path} is in use{by}") from error
+        raise StorageError(
+            f"the data directory {path} is in use{by}; stop that process, or choose another "
+            "directory with --data-dir"
+        ) from error
     # The process id is for error messages only. The system releases the lock at process end.
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
@@ -193,6 +196,12 @@ def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
     if cluster and known and cluster != known:
         raise StorageError(_of_another_cluster(path, known, cluster))
     return str(known)
+
+
+def _unusable(path: Path, error: OSError) -> str:
+    return (
+        f"cannot use {path} as data directory: {error.strerror}; choose another one with --data-dir"
+    )
 
 
 def _of_another_cluster(path: Path, known: str, cluster: str) -> str:
