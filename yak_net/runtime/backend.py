@@ -167,7 +167,7 @@ class NetBackend:
         self.disk.truncate(effect.op, effect.generation, effect.end)
 
     def save_state(self, effect: SaveState) -> None:
-        """Save or delete a named value; the log generation of its completion is 0."""
+        """Save or delete a value; the log generation of its completion is 0."""
         self._note(effect.op, LogGeneration(0))
         self.disk.save(effect.op, effect.key, effect.value)
 

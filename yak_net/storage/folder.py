@@ -90,8 +90,8 @@ def open_folder(
 ) -> DataFolder:
     """Open a data directory, or create it if the path does not exist or is empty.
 
-    Raises StorageError if the directory is in use, belongs to another node or cluster, has a newer
-    format, is not a data directory of YAK, or is not writable.
+    Raises StorageError if the directory is in use, not writable, or not a data directory of YAK.
+    Also raises it for a directory of another node or cluster, or of a newer format.
     """
     system = System() if system is None else system
     try:

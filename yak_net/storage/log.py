@@ -1,8 +1,8 @@
 """The segment file: record batches without gaps, in Kafka's format.
 
-One thread writes, and another thread may read at the same time. To find the position of an offset,
-a read starts at an entry of a sparse index (one for about 32 KiB) and follows the batch headers.
-The log retries nothing; the caller handles errors.
+One thread writes, and another thread may read at the same time. A sparse index has one entry for
+about 32 KiB of the log. A read starts at an entry and follows the batch headers to its offset. The
+log retries nothing; the caller handles errors.
 """
 
 from __future__ import annotations
