@@ -70,7 +70,7 @@ def test_single_broker_serves_and_stops_cleanly(start: Start) -> None:
 def test_interrupt_while_starting_ends_it(start: Start) -> None:
     """Goal: Ctrl-C before anything is up. Method: a leader that waits for a follower for ever."""
     broker = start("--role", "leader", "--followers", "http://127.0.0.1:1")
-    until(lambda: "waits for a follower" in broker.said, "it waits")
+    until(lambda: "waiting for follower" in broker.said, "it waits")
     assert broker.health()["status"] == "starting"
     broker.signal(signal.SIGINT)
     assert broker.ends() == 0, broker.said

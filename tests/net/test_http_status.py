@@ -94,7 +94,7 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
     gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
     code, said = await health(gateway)
     assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
-    assert said["reason"] == "this broker knows of no leader"
+    assert "leader" in said["reason"]
 
 
 async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:
@@ -143,7 +143,7 @@ async def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
     async with serving(ScriptedGateway(lambda _: Gone(sent=False))) as client:
         await problem(await client.get("/v1/cluster"), 503, "NETWORK_EXCEPTION")
         body = await problem(await client.get("/v1/cluster?a=1"), 400, "INVALID_REQUEST")
-        assert "there is no parameter 'a' here, nor any other" in body["detail"]
+        assert "parameter 'a'" in body["detail"]
 
 
 async def test_the_index_lists_every_endpoint() -> None:

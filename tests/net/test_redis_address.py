@@ -75,7 +75,7 @@ def test_a_wrong_or_missing_password_is_unknown_and_not_shown(
     for url in addresses(guarded, login):
         outcome, problem, remarks = asked(url)
         assert outcome == Unknown()
-        assert "refuses us: check the user and the password" in problem
+        assert "the user and the password" in problem
         assert "wr0ng" not in problem
         assert remarks == (problem,)
 
@@ -116,7 +116,7 @@ async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
     ],
 )
 def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^The .*address of Redis.*\.$") as caught:
+    with pytest.raises(ValueError, match=r"^The .*Redis URL.*\.$") as caught:
         RedisStore(url, "c", LONG_US)
     error: BaseException | None = caught.value
     while error is not None:
@@ -174,8 +174,8 @@ def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
             for name, value in weak.items():
                 client.config_set(name, value)
                 (remark,) = asked(url)[2]
-                assert f"has {name} {value}, so " in remark
-                assert remark.endswith(f": set {name} {good[name]}.")
+                assert f"{name} {value}" in remark
+                assert f"set {name} {good[name]}" in remark
                 client.config_set(name, good[name])
             for name, value in weak.items():
                 client.config_set(name, value)
@@ -197,7 +197,7 @@ def test_settings_that_may_not_be_read_are_said_to_be_unknown(
     outcome, problem, remarks = asked(addresses(guarded, "yak:pw")[0])
     assert (type(outcome), problem) == (StoreOk, "")
     (remark,) = remarks
-    assert "does not tell its settings" in remark
+    assert "CONFIG GET" in remark
     assert "appendonly yes, appendfsync always, maxmemory-policy noeviction" in remark
 
 
@@ -220,4 +220,4 @@ def test_remarks_on_a_server_that_makes_no_sense(reply: bytes) -> None:
                 await store.close()
 
     (remark,) = asyncio.run(main())
-    assert "does not tell its settings" in remark
+    assert "CONFIG GET" in remark

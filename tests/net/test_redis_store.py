@@ -132,7 +132,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             start = time.monotonic()
             assert await asyncio.gather(*calls) == [Unknown()] * 3
             assert time.monotonic() - start < SHORT_US / 1e6 + 5
-            assert "no answer within 0.2 s" in store.problem
+            assert "within 0.2 s" in store.problem
             server.resume()
             found = await done_in_the_end(store, Read())
             assert found.state == RECORD
@@ -205,7 +205,7 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
             try:
                 client.replicaof("127.0.0.1", 1)
                 assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
-                assert "is a replica: name the primary" in store.problem
+                assert "is a replica" in store.problem
                 remark = (await store.remarks())[0]
                 assert "is a replica" in remark
             finally:
@@ -213,7 +213,7 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
             try:
                 client.config_set("maxmemory", 1)
                 assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
-                assert "out of memory: raise its maxmemory" in store.problem
+                assert "maxmemory" in store.problem
             finally:
                 client.config_set("maxmemory", 0)
             assert (await done(store, RenewLease("n1", BrokerEpoch(1), None))).renewals_of(
@@ -229,19 +229,19 @@ CANNED = {
     b"-CLUSTERDOWN The cluster is down\r\n": "Redis Cluster",
     b"-MOVED 3999 127.0.0.1:6381\r\n": "Redis Cluster",
     b"-MASTERDOWN Link with MASTER is down\r\n": "replica",
-    b"-NOAUTH Authentication required.\r\n": "refuses us",
-    b"-NOPERM this user has no permissions\r\n": "refuses us",
+    b"-NOAUTH Authentication required.\r\n": "denied access",
+    b"-NOPERM this user has no permissions\r\n": "denied access",
     b"-MISCONF Errors writing to the AOF file\r\n": "cannot write to its disk",
     b"-BUSY Redis is busy running a script\r\n": "SCRIPT KILL",
-    b"-WRONGTYPE Operation against a key\r\n": "something else under our keys",
-    b"-NOSCRIPT No matching script\r\n": "cannot run our scripts",
-    b"-ERR unknown command 'EVALSHA'\r\n": "cannot run our scripts",
-    b"-MOVED somewhere\r\n": "cannot run our scripts",
-    b"-\xff\xfe\r\n": "cannot run our scripts",
-    b"+OK\r\n": "something else than a list",
-    b":1\r\n": "something else than a list",
-    b"$-1\r\n": "something else than a list",
-    b"HTTP/1.1 400 Bad Request\r\n\r\n": "cannot run our scripts",
+    b"-WRONGTYPE Operation against a key\r\n": "other data",
+    b"-NOSCRIPT No matching script\r\n": "cannot run scripts",
+    b"-ERR unknown command 'EVALSHA'\r\n": "cannot run scripts",
+    b"-MOVED somewhere\r\n": "cannot run scripts",
+    b"-\xff\xfe\r\n": "cannot run scripts",
+    b"+OK\r\n": "expected a list",
+    b":1\r\n": "expected a list",
+    b"$-1\r\n": "expected a list",
+    b"HTTP/1.1 400 Bad Request\r\n\r\n": "cannot run scripts",
 }
 
 

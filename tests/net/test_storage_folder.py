@@ -41,14 +41,14 @@ def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
 def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
     """Goal: identities are compared, and a cluster that was not known is learnt once."""
     opened(tmp_path)
-    with pytest.raises(StorageError, match=r"is the data directory of n1, not of n2$"):
+    with pytest.raises(StorageError, match=r"n1, expected n2"):
         opened(tmp_path, "n2")
     assert opened(tmp_path, cluster="blue").cluster == "blue"
     assert opened(tmp_path).cluster == "blue"
-    with pytest.raises(StorageError, match=r"belongs to cluster blue, not to red$"):
+    with pytest.raises(StorageError, match=r"cluster blue, expected red"):
         opened(tmp_path, cluster="red")
     folder = open_folder(tmp_path, "n1", "", NOT_SYNCED)
-    with pytest.raises(StorageError, match=r"belongs to cluster blue, not to red$"):
+    with pytest.raises(StorageError, match=r"cluster blue, expected red"):
         folder.learn_cluster("red")
     folder.learn_cluster("blue")
     folder.close()
@@ -57,10 +57,10 @@ def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": 2}, "newer version of YAK .format 2, this one knows 1"),
-        ({"kind": "other"}, "is not a data directory of YAK: identity.json says 'other'"),
-        ({"format": "x"}, "identity.json is damaged or not YAK's"),
-        ({"node": "n9"}, "is the data directory of n9, not of n1"),
+        ({"format": 2}, "format 2, .* up to 1"),
+        ({"kind": "other"}, "'other', expected 'yak-data'"),
+        ({"format": "x"}, r"identity\.json is damaged"),
+        ({"node": "n9"}, "n9, expected n1"),
     ],
 )
 def test_identity_is_checked(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
@@ -77,18 +77,18 @@ def test_damaged_identity_is_refused(tmp_path: Path, text: str) -> None:
     """Goal: no traceback for an identity.json that is anything."""
     opened(tmp_path)
     (tmp_path / "identity.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(StorageError, match=r"identity\.json is damaged or not YAK's"):
+    with pytest.raises(StorageError, match=r"identity\.json is damaged"):
         opened(tmp_path)
 
 
 def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     """Goal: somebody's files are neither taken for a log nor touched."""
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(StorageError, match=r"it holds letters\.txt and no identity\.json"):
+    with pytest.raises(StorageError, match=r"found letters\.txt, expected identity\.json"):
         opened(tmp_path)
     (tmp_path / "letters.txt").unlink()
     (tmp_path / "00000000000000000000.log").write_bytes(b"somebody's")
-    with pytest.raises(StorageError, match=r"it holds 0+\.log and no identity\.json"):
+    with pytest.raises(StorageError, match=r"found 0+\.log, expected identity\.json"):
         opened(tmp_path)
     assert (tmp_path / "00000000000000000000.log").read_bytes() == b"somebody's"
 
@@ -97,7 +97,7 @@ def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
     """Goal: a later version's log is not read in part."""
     written(tmp_path, batches(1), system=NOT_SYNCED)
     (tmp_path / "00000000000000000001.log").write_bytes(b"")
-    with pytest.raises(StorageError, match="more than one segment"):
+    with pytest.raises(StorageError, match="2 segments"):
         recovered_from(tmp_path)
     assert json.loads((tmp_path / "identity.json").read_text())["node"] == "n1"
 
@@ -140,13 +140,13 @@ def test_unwritable_directory_is_refused() -> None:
         Path(folder).chmod(0o755)
         command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert found.stdout == f"cannot use {path} as data directory: Permission denied\n"
+        assert f"{path} as data directory: Permission denied" in found.stdout
 
 
 def test_directory_is_opened_once(tmp_path: Path) -> None:
     """Goal: two in one process, and two processes, cannot share a directory; the name is told."""
     storage = open_storage(tmp_path, "n1", system=NOT_SYNCED)
-    with pytest.raises(StorageError, match=f"is in use by process {os.getpid()}$"):
+    with pytest.raises(StorageError, match=rf"is in use by process {os.getpid()}\b"):
         opened(tmp_path)
     storage.close()
     opened(tmp_path)
@@ -170,7 +170,7 @@ def test_lock_ends_with_the_process(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
-        with pytest.raises(StorageError, match=f"is in use by process {process.pid}$"):
+        with pytest.raises(StorageError, match=rf"is in use by process {process.pid}\b"):
             opened(tmp_path)
         process.kill()
         process.wait()

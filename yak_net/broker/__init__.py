@@ -1,1 +1,1 @@
-"""A real broker process."""
+"""The broker process: the server, the links to its peers, and the signals."""

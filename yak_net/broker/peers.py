@@ -1,12 +1,12 @@
-"""The links between brokers; must never look into a message beyond whose it is.
+"""WebSocket links between brokers.
 
-A directed link X to Y is a WebSocket that Y dials: frames from whoever accepted a connection are
-not masked, so the bulk of the traffic, leader to followers, costs no pass over its bytes. X to Y
+A directed link X to Y is a WebSocket that Y opens to X. Frames from the accepting side are not
+masked (RFC 6455), so most traffic, leader to followers, needs no extra pass over its bytes. X to Y
 and Y to X are two connections.
 
-A peer is known by the list that the broker was started with or by the metadata record; anybody else
-is turned away, and so is a broker of another cluster. What is sent to a peer that is not connected,
-or reads too slowly, is lost, as the contract allows.
+A broker accepts the peers that its start-up options or the partition state name. It rejects all
+other brokers, and brokers of another cluster. A message to a peer that is not connected or that
+reads too slowly is lost; clause 5 of docs/contract.md allows this.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ log = structlog.get_logger("yak.peers")
 
 
 class Peers:
-    """All links of one broker. ``receive(src, message)`` and ``lost(peer)`` are called on the loop.
+    """All links of one broker.
 
-    ``receive`` is a plain attribute: a test puts a gate in front of it.
+    ``receive(src, message)`` and ``lost(peer)`` are called on the event loop. Tests replace the
+    attribute ``receive`` to hold messages back.
     """
 
     def __init__(self, node_id: NodeId, cluster: str, receive: Receive, lost: OnLost) -> None:
@@ -63,10 +64,10 @@ class Peers:
         self._session: aiohttp.ClientSession | None = None
         self._said: dict[NodeId, str] = {}
 
-    # -- who there is ---------------------------------------------------------------------------
+    # -- known peers ----------------------------------------------------------------------------
 
     def learn(self, urls: Mapping[NodeId, str]) -> None:
-        """Dial these peers from now on; a URL replaces the one known before."""
+        """Connect to these peers from now on; a new URL replaces the previous one."""
         for node, url in urls.items():
             if node != self.node_id and url and self._urls.get(node) != url:
                 self._urls[node] = url
@@ -74,20 +75,20 @@ class Peers:
                     self._dial(node)
 
     def url_of(self, node: NodeId) -> str:
-        """Where a peer is, as far as known; else empty."""
+        """Return the URL of a peer, or "" if it is unknown."""
         return self._urls.get(node, "")
 
     @property
     def started(self) -> bool:
-        """Whether peers are dialled."""
+        """Whether :meth:`start` was called and :meth:`close` was not."""
         return self._session is not None
 
     def reaches(self, node: NodeId) -> bool:
-        """Whether the peer listens now, as far as known."""
+        """Return whether the peer has an open connection to this broker."""
         return node in self._out
 
     async def start(self) -> None:
-        """Dial whoever is known."""
+        """Connect to all known peers."""
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=DIAL_TIMEOUT_S)
         )
@@ -95,7 +96,7 @@ class Peers:
             self._dial(node)
 
     async def close(self) -> None:
-        """End all links."""
+        """Close all links."""
         session, self._session = self._session, None
         for task in self._dials.values():
             task.cancel()
@@ -108,20 +109,29 @@ class Peers:
     # -- to a peer ------------------------------------------------------------------------------
 
     def send(self, dst: NodeId, message: PeerMessage) -> bool:
-        """Put a message on the link; False if it certainly does not arrive."""
+        """Queue a message on the link; return False if it certainly does not arrive."""
         outbox = self._out.get(dst)
         return outbox is not None and outbox.put(encode(message))
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
-        """The other end of a dial: a peer wants to hear this broker."""
+        """Serve a connection that a peer opened to receive this broker's messages.
+
+        Raises HTTPForbidden for a broker of another cluster and for an unknown node id.
+        """
         node = request.headers.get(NODE_HEADER, "")
         cluster = request.headers.get(CLUSTER_HEADER, "")
         if cluster != self.cluster:
-            self._say(node, f"turned away {node or 'a peer'}: it is of cluster {cluster!r}")
-            raise web.HTTPForbidden(text=f"this is cluster {self.cluster}, not {cluster}\n")
+            name = node or "a peer without id"
+            self._say(node, f"rejected {name}: cluster {cluster!r}, expected {self.cluster!r}")
+            raise web.HTTPForbidden(
+                text=f"cluster mismatch: expected {self.cluster}, got {cluster}\n"
+            )
         if node not in self._urls:
-            self._say(node, f"turned away {node or 'a peer'}: it is no member of this cluster")
-            raise web.HTTPForbidden(text=f"{node} is no member of this cluster as far as I know\n")
+            name = node or "a peer without id"
+            self._say(node, f"rejected {name}: not a member of cluster {self.cluster}")
+            raise web.HTTPForbidden(
+                text=f"broker {node} is not a member of cluster {self.cluster}\n"
+            )
         socket = await accept(request, self.node_id, self.cluster)
         outbox = Outbox()
         before = self._out.get(node)
@@ -132,7 +142,7 @@ class Peers:
         writer = asyncio.create_task(outbox.write_to(socket))
         try:
             async for _ in socket:
-                break  # Nothing is said in this direction; whoever does is no peer.
+                break  # A peer sends nothing in this direction: close the connection.
         finally:
             outbox.close()
             await writer
@@ -151,7 +161,7 @@ class Peers:
         self._dials[node] = asyncio.create_task(self._listen(node, self._urls[node]))
 
     async def _listen(self, node: NodeId, url: str) -> None:
-        """Hear a peer for as long as this broker lives, through whatever happens to the link."""
+        """Receive from a peer until this broker stops; reconnect after each failure."""
         backoff = BACKOFF_MIN_S
         while True:
             try:
@@ -163,7 +173,11 @@ class Peers:
             backoff = min(2 * backoff, BACKOFF_MAX_S)
 
     async def _hear(self, node: NodeId, url: str) -> bool:
-        """One connection; True if it came about."""
+        """Receive on one connection until it closes.
+
+        Returns True if the connection was established. Raises NotYak if the other side is not the
+        expected broker or sends an unexpected frame, CodecError for a malformed frame.
+        """
         assert self._session is not None
         headers = {NODE_HEADER: self.node_id, CLUSTER_HEADER: self.cluster}
         async with self._session.ws_connect(
@@ -176,27 +190,30 @@ class Peers:
             first = await socket.receive(DIAL_TIMEOUT_S)
             met = read_greeting(first.data)
             if (met.node, met.cluster) != (node, self.cluster):
-                raise NotYak(f"{met.node} of cluster {met.cluster} answers there")
+                raise NotYak(
+                    f"expected {node} of cluster {self.cluster}, "
+                    f"got {met.node} of cluster {met.cluster}"
+                )
             self._said.pop(node, None)
-            log.info("hears a peer", peer=node, url=url)
+            log.info("connected to peer", peer=node, url=url)
             async for frame in socket:
                 if frame.type is not aiohttp.WSMsgType.BINARY:
-                    raise NotYak("it says what no broker says")
+                    raise NotYak(f"unexpected {frame.type.name.lower()} frame, expected binary")
                 message = decode(frame.data)
                 if not isinstance(message, _PEER_MESSAGES):
-                    raise NotYak(f"it sends a {type(message).__name__}")
+                    raise NotYak(f"unexpected message {type(message).__name__}")
                 self.receive(node, message)
-        log.info("lost a peer", peer=node)
+        log.info("connection to peer closed", peer=node)
         return True
 
     def _say(self, node: NodeId, what: str) -> None:
-        """Once a change, not once an attempt."""
+        """Log a reason once, not after each attempt."""
         if self._said.get(node) != what:
             self._said[node] = what
-            log.warning("no link", peer=node, url=self.url_of(node), reason=what)
+            log.warning("link failed", peer=node, url=self.url_of(node), reason=what)
 
 
 def _reason(error: BaseException) -> str:
     if isinstance(error, aiohttp.WSServerHandshakeError):
-        return f"it refuses ({error.status}): is it of another cluster, or does it not know me?"
+        return f"handshake rejected with status {error.status}: check --cluster and the broker list"
     return str(error) or type(error).__name__

@@ -1,6 +1,6 @@
-"""The process of one broker: signals, the lifeline, the exit code; must never know the protocol.
+"""The process of one broker: signals, the supervisor's pipe (lifeline), and the exit code.
 
-Exit codes: 0 stopped in good order, 1 halted or stopped in a hurry, 2 it could not be started so.
+Exit codes: 0 after a clean stop, 1 after a halt or an unclean stop, 2 if the broker cannot start.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ log = structlog.get_logger("yak.process")
 
 
 def run(settings: BrokerSettings, *, verbose: bool = False) -> int:
-    """Run a broker until it is over, and return the exit code. The reason is on standard error."""
+    """Run a broker until it ends, and return the exit code.
+
+    Writes the reason of a failed start or of a halt to standard error.
+    """
     configure(verbose=verbose)
     return asyncio.run(_run(settings))
 
@@ -43,7 +46,7 @@ async def _run(settings: BrokerSettings) -> int:
         asked += 1
         log.info("asked to stop", by=name)
         if asked > 1:
-            # Somebody is in a hurry: as good as a kill, which the log on disk survives.
+            # A second signal ends the process at once, like a kill; the log on disk survives that.
             os._exit(HALTED)
         if not starting.done():
             starting.cancel()
@@ -55,8 +58,8 @@ async def _run(settings: BrokerSettings) -> int:
         _hold(loop, settings.lifeline, on_signal)
     try:
         await starting
-        gc.freeze()  # what is there now stays: no collection has to look at it again
-        gc.set_threshold(20_000, 20, 50)  # messages make no cycles
+        gc.freeze()  # start-up objects stay: exclude them from each later collection
+        gc.set_threshold(20_000, 20, 50)  # messages contain no reference cycles
         await server.over.wait()
     except asyncio.CancelledError:
         if not asked:
@@ -75,13 +78,13 @@ async def _run(settings: BrokerSettings) -> int:
 
 
 def _hold(loop: asyncio.AbstractEventLoop, fd: int, on_signal: object) -> None:
-    """Stop when whoever started this process is gone: the pipe's other end is closed then."""
+    """Stop the broker when its supervisor ends, which closes the other end of the pipe ``fd``."""
 
     def on_end() -> None:
         with suppress(BlockingIOError):
             if not os.read(fd, 1):
                 loop.remove_reader(fd)
-                on_signal("the end of its supervisor")  # type: ignore[operator]
+                on_signal("supervisor exit")  # type: ignore[operator]
 
     os.set_blocking(fd, False)
     loop.add_reader(fd, on_end)

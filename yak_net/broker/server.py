@@ -1,8 +1,8 @@
-"""One broker in this process: its parts, put together, from start to stop; must never decide.
+"""One broker in this process, from start to stop.
 
-The parts are the node in its host, the backend with its disk, the links to peers, the store, and
-the listening socket. The socket is first: a port that is taken must be known before the data
-directory is touched, and who asks meanwhile is told that the broker is starting.
+A broker consists of the node in its host, the backend with its disk, the links to peers, the store,
+and the listening socket. It opens the socket first: a port in use is reported before the broker
+changes the data directory. Requests that arrive during the start get the answer "starting".
 """
 
 from __future__ import annotations
@@ -41,21 +41,21 @@ from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_
 from yak_net.storage import Storage, StorageError, open_storage
 
 STOP_US: Final = 10_000_000
-"""A stop that takes longer is not clean."""
+"""Microseconds; a stop that takes longer is not clean."""
 PEER_CHECK_S: Final = 1.0
 
 log = structlog.get_logger("yak.broker")
 
 
 class Refused(Exception):
-    """This broker cannot be started so; one sentence that says what to do."""
+    """The broker cannot start; the message says why and what to do."""
 
 
 class BrokerServer:
-    """A broker that serves until it is over; the gateway of its routes.
+    """A broker that serves until its incarnation ends; implements the Gateway of its routes.
 
-    ``over`` is set when the incarnation has ended: then ``halted_because`` says why, or is empty
-    after a stop in good order; ``clean`` whether that stop was complete.
+    ``over`` is set when the incarnation has ended. ``halted_because`` is then the reason of a halt,
+    or empty after a requested stop; ``clean`` says whether that stop was clean.
     """
 
     def __init__(self, settings: BrokerSettings) -> None:
@@ -81,7 +81,10 @@ class BrokerServer:
     # -- start ----------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen, recover the log, and begin the incarnation. Raises Refused; then close it."""
+        """Listen, recover the log, and start the incarnation.
+
+        Raises Refused if the broker cannot start; the caller then calls :meth:`close`.
+        """
         settings = self.settings
         usual = BrokerConfig((self.node_id,)).store_timeout_us
         timeout_us = dict(settings.config).get("store_timeout_us", usual)
@@ -97,7 +100,7 @@ class BrokerServer:
         except StorageError as error:
             raise Refused(str(error)) from error
         for remark in storage.remarks:
-            log.warning("recovery", remark=remark)
+            log.warning("recovery", warning=remark)
         recovered = storage.recovered
         log.info("recovered", leo=recovered.leo, intact=recovered.intact)
         await self._refuse_foreign_peers()
@@ -111,8 +114,11 @@ class BrokerServer:
                 self._recorder = FileRecorder(self.settings.trace, soon=soon)
             except OSError as error:
                 why = error.strerror or str(error)
-                raise Refused(f"cannot write the trace {self.settings.trace}: {why}") from error
-            log.info("recording", file=str(self._recorder.path))
+                raise Refused(
+                    f"cannot write the trace {self.settings.trace}: {why}; "
+                    "choose another file with --trace"
+                ) from error
+            log.info("recording trace", file=str(self._recorder.path))
         await self.peers.start()
         self._begin(config, storage)
 
@@ -127,8 +133,8 @@ class BrokerServer:
             app,
             access_log=None,
             shutdown_timeout=1.0,
-            handler_cancellation=True,  # a reader that goes away leaves no poll behind
-            auto_decompress=False,  # a small body must not become a large one
+            handler_cancellation=True,  # end a long poll when its client disconnects
+            auto_decompress=False,  # a small compressed body must not expand to a large one
         )
         await self._runner.setup()
         site = web.TCPSite(
@@ -144,7 +150,7 @@ class BrokerServer:
             why = error.strerror or str(error)
             raise Refused(
                 f"cannot listen on {settings.host}:{settings.port}: {why}; "
-                "stop what uses the port, or choose another one with --listen"
+                "stop the process that uses the port, or choose another port with --listen"
             ) from error
         self.url = settings.url_at(self._runner.addresses[0][1])
         log.info("listening", url=self.url, node=self.node_id, cluster=self.cluster)
@@ -158,23 +164,28 @@ class BrokerServer:
         response.headers[CLUSTER_HEADER] = self.cluster
 
     async def _refuse_foreign_peers(self) -> None:
-        """A broker of another cluster under a peer's URL is a mistake that must not be built on."""
+        """Raise Refused if a peer's URL answers with another node id or another cluster."""
         others = [(node, url) for node, url in self.settings.brokers if node != self.node_id]
         found = await asyncio.gather(*(_who_is_at(url) for _, url in others))
         for (node, url), (name, cluster) in zip(others, found, strict=True):
             if cluster and cluster != self.cluster:
                 raise Refused(
-                    f"{name} at {url} is of cluster {cluster}, and this broker was started for "
-                    f"cluster {self.cluster}: correct --cluster, or the list of brokers"
+                    f"cluster mismatch: {name} at {url} belongs to cluster {cluster}, this broker "
+                    f"to cluster {self.cluster}; correct --cluster or the list of brokers"
                 )
             if name and name != node:
-                raise Refused(f"{name} answers at {url}, not {node}: correct the list of brokers")
+                raise Refused(
+                    f"expected {node} at {url}, found {name}; correct the list of brokers"
+                )
 
     async def _config(self, store: RedisStore) -> BrokerConfig:
-        """What the node is started with, for which a leader may have to meet its followers."""
+        """Return the node's configuration.
+
+        A leader that was given follower URLs first waits until it knows the ids of its followers.
+        """
         settings = self.settings
         for remark in await store.remarks():
-            log.warning("metadata store", remark=remark)
+            log.warning("metadata store", warning=remark)
         if store.problem:
             log.warning("metadata store", problem=store.problem)
         self._chores.append(asyncio.create_task(self._watch_store(store)))
@@ -184,7 +195,10 @@ class BrokerServer:
         return settings.broker_config(self.url, replicas)
 
     async def _meet_followers(self, store: RedisStore) -> tuple[NodeId, ...]:
-        """The ids of all brokers, unless the cluster exists already, when its record has them."""
+        """Return the ids of all brokers: from the partition state if the cluster exists.
+
+        Otherwise waits until each follower URL answers. Raises Refused if two ids are equal.
+        """
         met: dict[str, NodeId] = {}
         told: set[str] = set()
         while True:
@@ -197,11 +211,14 @@ class BrokerServer:
                     met[url] = name
                 elif url not in told:
                     told.add(url)
-                    log.info("waits for a follower", url=url)
+                    log.info("waiting for follower", url=url)
             if len(met) == len(self.settings.followers):
                 ids = (self.node_id, *met.values())
                 if len(set(ids)) != len(ids):
-                    raise Refused(f"two brokers have the same id: {', '.join(sorted(ids))}")
+                    raise Refused(
+                        f"two brokers have the same id, got {', '.join(sorted(ids))}; "
+                        "give each broker its own --node-id"
+                    )
                 self.peers.learn({node: url for url, node in met.items()})
                 return tuple(sorted(ids))
             await asyncio.sleep(0.1)
@@ -209,7 +226,7 @@ class BrokerServer:
     def _begin(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
         backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_over)
-        self._storage = None  # the disk's from now on
+        self._storage = None  # the backend's disk closes it from now on
         self._backend = backend
         backend.host = Host(self.node_id, 1, build_broker(), backend, self._recorder)
         self.phase = Phase.RUNNING
@@ -219,7 +236,7 @@ class BrokerServer:
     # -- stop -----------------------------------------------------------------------------------
 
     def ask_to_stop(self) -> None:
-        """Stop in good order; ``over`` is set when that is done."""
+        """Start a clean stop; ``over`` is set when it is complete."""
         if self.phase is Phase.RUNNING and self._backend is not None:
             self.phase = Phase.STOPPING
             self._backend.deliver(StopAsked(STOP_US))
@@ -227,7 +244,7 @@ class BrokerServer:
             self._on_over(End.EXITED, "")
 
     async def close(self) -> None:
-        """Give everything back: links, socket, disk, trace."""
+        """Close links, socket, disk, store and trace."""
         for chore in self._chores:
             chore.cancel()
         await asyncio.gather(*self._chores, return_exceptions=True)
@@ -260,29 +277,32 @@ class BrokerServer:
     # -- the gateway ----------------------------------------------------------------------------
 
     def url_of(self, node: NodeId | None) -> str:
-        """Where clients reach a broker, as the record says."""
+        """Return a broker's URL for clients, as in the partition state; "" if it is unknown."""
         if node == self.node_id:
             return self.url
         return "" if node is None else self._urls.get(node) or self.peers.url_of(node)
 
     def wall_ms(self) -> int:
-        """The wall clock, as data for records."""
+        """Return the wall clock in ms since 1970, for record timestamps."""
         return wall_ms()
 
     def begin(self, request: Request, on_answer: OnAnswer) -> CallId | None:
-        """Give a request to the node; None while there is none that takes any."""
+        """Deliver a request to the node; return None while no node runs."""
         backend = self._backend
         if backend is None or not backend.host.alive:
             return None
         return backend.ask(request, on_answer)
 
     def cancel(self, call: CallId) -> None:
-        """Whoever asked went away."""
+        """Cancel a call whose client disconnected."""
         if self._backend is not None:
             self._backend.cancel(call)
 
     async def ask(self, request: Request) -> Response:
-        """Ask the node and wait for its answer. Raises Gone; cancelling it cancels the call."""
+        """Deliver a request to the node and wait for the response.
+
+        Cancelling the coroutine cancels the call. Raises Gone if the broker stops first.
+        """
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
         def on_answer(result: Response | ClientResult) -> None:
@@ -300,7 +320,7 @@ class BrokerServer:
             if not answer.done() or answer.cancelled():
                 self.cancel(call)
 
-    # -- what the node remarks on, and chores ---------------------------------------------------
+    # -- peers, notes and background tasks ------------------------------------------------------
 
     def _receive(self, src: NodeId, message: PeerMessage) -> None:
         if self._backend is not None:
@@ -329,11 +349,11 @@ class BrokerServer:
                 if said:
                     log.warning("metadata store", problem=said)
                 else:
-                    log.info("metadata store", problem="is over")
+                    log.info("metadata store", problem="resolved")
 
 
 async def _who_is_at(url: str) -> tuple[NodeId, str]:
-    """Id and cluster of the broker that answers there; empty words when none does in time."""
+    """Return the id and cluster of the broker at ``url``; empty if none answers in PEER_CHECK_S."""
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         timeout = aiohttp.ClientTimeout(total=PEER_CHECK_S)
         async with (

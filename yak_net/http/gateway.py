@@ -1,6 +1,6 @@
-"""What the HTTP side needs of the broker behind it; must never hold a broker.
+"""The interface through which the HTTP endpoints use a broker.
 
-The process implements it over a node and its world, tests over a world by hand.
+:class:`yak_net.broker.server.BrokerServer` implements it; tests implement it over a manual world.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
-if TYPE_CHECKING:  # `yak cluster status` reads Health, and has no use for a core
+if TYPE_CHECKING:  # `yak cluster status` needs Health only: it does not import the core
     from yak_core.contract.messages import Request, Response
     from yak_core.ids import NodeId
 
@@ -23,7 +23,7 @@ class Phase(StrEnum):
 
 
 class Health(StrEnum):
-    """What ``GET /health`` says of a broker."""
+    """Health of a broker, as ``GET /health`` reports it."""
 
     OK = "ok"
     STARTING = "starting"
@@ -32,47 +32,50 @@ class Health(StrEnum):
 
 
 class Gone(Exception):
-    """The broker stopped before it answered.
+    """The broker stopped before it responded.
 
-    ``sent`` is False if the request was never given to the node, so that it had no effect.
+    ``sent`` is False if the node never received the request: it then had no effect.
     """
 
     def __init__(self, sent: bool) -> None:
-        super().__init__("the broker stopped before it answered")
+        super().__init__("the broker stopped before it responded")
         self.sent = sent
 
 
 class Gateway(Protocol):
-    """One broker, as its endpoints see it."""
+    """One broker, as the HTTP endpoints use it."""
 
     @property
     def node_id(self) -> NodeId:
-        """The broker's own id."""
+        """Id of the broker."""
         ...
 
     @property
     def cluster(self) -> str:
-        """The name of the cluster."""
+        """Name of the cluster."""
         ...
 
     @property
     def phase(self) -> Phase:
-        """The phase of the process."""
+        """Phase of the process."""
         ...
 
     @property
     def halted_because(self) -> str:
-        """Why it halted, one sentence; empty unless it did."""
+        """Reason of the halt, one sentence; empty if the broker has not halted."""
         ...
 
     def url_of(self, node: NodeId | None) -> str:
-        """Where clients reach a broker; empty when that is not known."""
+        """Return a broker's URL for clients; "" if it is unknown."""
         ...
 
     def wall_ms(self) -> int:
-        """The wall clock in ms since 1970, as data for records."""
+        """Return the wall clock in ms since 1970, for record timestamps."""
         ...
 
     async def ask(self, request: Request) -> Response:
-        """Ask the node. Raises Gone; cancelling the wait cancels the call at the node."""
+        """Deliver a request to the node and wait for the response.
+
+        Cancelling the coroutine cancels the call. Raises Gone if the broker stops first.
+        """
         ...

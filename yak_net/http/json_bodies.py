@@ -1,8 +1,8 @@
-"""JSON bodies to core messages and back; must never do I/O, nor guess what a body means.
+"""Conversion between JSON bodies and messages of the core.
 
-A body is read strictly: no unknown members, no member twice, no number where a text belongs. Values
-and keys are bytes in the log; in JSON they are texts, or base64 under a name that ends in ``_b64``
-when they are not UTF-8.
+A body is parsed strictly: unknown members, duplicate members and wrong types are errors. Values and
+keys are bytes in the log. In JSON they are strings, or base64 under a name that ends in ``_b64`` if
+they are not UTF-8.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from yak_net.http.gateway import Health
 TIMEOUT_MS: Final = 30_000
 TIMEOUT_MS_MAX: Final = 600_000
 RECORDS_MAX: Final = 10_000
-"""Records of one answer to a fetch; the rest is for the next one."""
+"""Maximum number of records in one fetch response; the next fetch returns the rest."""
 BATCH_RECORDS_MAX: Final = 1 << 16
 ACKS: Final[dict[object, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
 
@@ -43,7 +43,7 @@ Timeout: TypeAlias = Annotated[int, Meta(ge=0, le=TIMEOUT_MS_MAX)]
 
 
 class BodyError(Exception):
-    """What is wrong with a body, and where."""
+    """A request body is invalid; the message says what is wrong and where."""
 
 
 class TooMuch(Exception):
@@ -51,11 +51,14 @@ class TooMuch(Exception):
 
 
 class NoAcks(Exception):
-    """No such acks."""
+    """The value of ``acks`` is not "all", -1, 1 or 0."""
 
 
 class Unreadable(Exception):
-    """The records that a fetch found cannot be given as JSON; ``next_offset`` is behind them."""
+    """Fetched records cannot be converted to JSON; ``next_offset`` is the first offset after them.
+
+    ``compressed`` is True if they use an unsupported codec, False if they are damaged.
+    """
 
     def __init__(self, reason: str, next_offset: Offset, *, compressed: bool) -> None:
         super().__init__(reason)
@@ -64,7 +67,7 @@ class Unreadable(Exception):
 
 
 class JsonHeader(Struct, forbid_unknown_fields=True):
-    """A header of a record: a key, and a value that may be null or base64."""
+    """A record header: a key, and a value that may be null or base64."""
 
     key: str
     value: NullableText = UNSET
@@ -72,7 +75,7 @@ class JsonHeader(Struct, forbid_unknown_fields=True):
 
 
 class JsonRecord(Struct, forbid_unknown_fields=True):
-    """A record to be written: either ``value`` or ``value_b64`` must be there."""
+    """A record to append; either ``value`` or ``value_b64`` is required."""
 
     value: NullableText = UNSET
     value_b64: Text = UNSET
@@ -83,7 +86,7 @@ class JsonRecord(Struct, forbid_unknown_fields=True):
 
 
 class ProduceBody(Struct, forbid_unknown_fields=True):
-    """What is posted to /v1/records."""
+    """Body of ``POST /v1/records``."""
 
     records: Annotated[list[JsonRecord], Meta(min_length=1)]
     acks: int | str | UnsetType = UNSET
@@ -91,7 +94,7 @@ class ProduceBody(Struct, forbid_unknown_fields=True):
 
 
 class ReadRecord(Struct, omit_defaults=True):
-    """A record that was read, as JSON."""
+    """A fetched record, as JSON."""
 
     offset: Offset
     epoch: Epoch
@@ -108,17 +111,19 @@ _ENCODER: Final = msgspec.json.Encoder()
 
 
 def read_produce(body: bytes, now_ms: int, bytes_max: int) -> tuple[Batch, int, int]:
-    """The sealed batch, acks and time-out in ms that a body asks for.
+    """Parse a produce body; return the sealed batch, acks, and the timeout in ms.
 
-    Raises BodyError, NoAcks, or TooMuch if the records do not fit into ``bytes_max``.
+    ``now_ms`` is the timestamp of records without one. Raises BodyError for an invalid body, NoAcks
+    for an invalid ``acks``, TooMuch if the records do not fit into ``bytes_max``.
     """
     try:
         wanted = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyError(str(error)) from error
-    # Encoded again it has each member once; a colon outside of strings belongs to one member.
+    # msgspec accepts duplicate members. The re-encoded body has each member once, and a colon
+    # outside strings belongs to exactly one member, so the counts differ if one is duplicate.
     if _members(body) != _members(_ENCODER.encode(wanted)):
-        raise BodyError("a name stands twice in one object")
+        raise BodyError("duplicate member in an object")
     asked: object = "all" if wanted.acks is UNSET else wanted.acks
     if asked not in ACKS:
         raise NoAcks
@@ -127,8 +132,8 @@ def read_produce(body: bytes, now_ms: int, bytes_max: int) -> tuple[Batch, int, 
 
 
 def _members(body: bytes) -> int:
-    """How many members the objects of this JSON have together; it must be valid."""
-    # A run of backslashes begins an escape, so pairs go first, and the quotes left are all ends.
+    """Return the number of members of all objects in ``body``, which must be valid JSON."""
+    # Remove escaped backslashes before escaped quotes: each remaining quote delimits a string.
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b"".join(plain.split(b'"')[::2]).count(b":")
 
@@ -138,7 +143,7 @@ def _batch(wanted: list[JsonRecord], now_ms: int, bytes_max: int) -> Batch:
     for index, one in enumerate(wanted):
         where = f"$.records[{index}]"
         if one.value is UNSET and one.value_b64 is UNSET:
-            raise BodyError(f"value or value_b64 is missing - at `{where}`")
+            raise BodyError(f"missing value or value_b64 - at `{where}`")
         value = _bytes(one.value, one.value_b64, f"{where}.value")
         key = _bytes(one.key, one.key_b64, f"{where}.key")
         headers: Headers = ()
@@ -154,26 +159,26 @@ def _batch(wanted: list[JsonRecord], now_ms: int, bytes_max: int) -> Batch:
             taken = None
         if taken is None:
             raise TooMuch(
-                f"record {index} of {len(wanted)} does not fit any more: a request has at most "
-                f"{bytes_max} bytes of records, and {BATCH_RECORDS_MAX} of them"
+                f"request too large at record {index} of {len(wanted)}: at most {bytes_max} bytes "
+                f"of records and {BATCH_RECORDS_MAX} records; split the request"
             )
     return seal(builder.build())
 
 
 def _bytes(text: NullableText, coded: Text, where: str) -> bytes | None:
-    """The bytes that a text or its base64 stands for; None for null and for neither."""
+    """Return the bytes of a string or of base64; None if both are null or absent."""
     if isinstance(coded, UnsetType):
         return text.encode() if isinstance(text, str) else None
     if text is not UNSET:
-        raise BodyError(f"both as text and as base64 - at `{where}`")
+        raise BodyError(f"both a string and base64 are present - at `{where}`")
     try:
         return b64decode(coded, validate=True)
     except ValueError as error:
-        raise BodyError(f"not base64 - at `{where}_b64`") from error
+        raise BodyError(f"invalid base64 - at `{where}_b64`") from error
 
 
 def written(response: ProduceResponse, count: int) -> bytes:
-    """The answer to a produce request whose records were written."""
+    """Return the JSON response to a successful produce request of ``count`` records."""
     return line(
         {
             "base_offset": known(response.base_offset),
@@ -185,10 +190,11 @@ def written(response: ProduceResponse, count: int) -> bytes:
 
 
 def fetched(response: FetchResponse, offset: Offset) -> bytes:
-    """The answer to a fetch from ``offset``. Raises Unreadable if its first records cannot be read.
+    """Return the JSON response to a fetch from ``offset``.
 
-    Ends before the first batch that cannot be read, and after RECORDS_MAX records, be it within a
-    batch: whoever goes on at ``next_offset`` misses nothing.
+    The response ends before the first unreadable batch, and after RECORDS_MAX records, also within
+    a batch. ``next_offset`` is the first offset not returned. Raises Unreadable if the first batch
+    is compressed or damaged.
     """
     found: list[ReadRecord] = []
     next_offset = offset
@@ -216,7 +222,10 @@ def fetched(response: FetchResponse, offset: Offset) -> bytes:
 
 
 def _read(batch: Batch, offset: Offset, count_max: int) -> list[ReadRecord]:
-    """The records of a batch from ``offset`` on, at most so many; whole, or an exception."""
+    """Return the records of a batch from ``offset`` on, at most ``count_max``.
+
+    Raises UnsupportedCodec or Damaged.
+    """
     found: list[ReadRecord] = []
     for record in records(batch):
         if record.offset >= offset:
@@ -236,7 +245,7 @@ def _readable(record: Record, epoch: Epoch) -> ReadRecord:
 
 
 def _text(content: bytes | None) -> tuple[NullableText, Text]:
-    """The bytes as a text, or else as base64."""
+    """Return ``content`` as (string, unset) if it is UTF-8, else as (unset, base64)."""
     if content is None:
         return None, UNSET
     try:
@@ -246,7 +255,7 @@ def _text(content: bytes | None) -> tuple[NullableText, Text]:
 
 
 def health(status: Health, reason: str, node: str, view: DescribeResponse | None) -> bytes:
-    """How a broker is; the rest is null while it cannot say."""
+    """Return the JSON of ``GET /health``; fields other than status and node may be null."""
     body: dict[str, object] = {"status": status, "node": node}
     body |= dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
     if view is not None:
@@ -258,10 +267,10 @@ def health(status: Health, reason: str, node: str, view: DescribeResponse | None
 
 
 def cluster(name: str, view: DescribeResponse, urls: dict[str, str]) -> bytes:
-    """The cluster as one broker sees it; null is what it does not know.
+    """Return the JSON of ``GET /v1/cluster``: the cluster as one broker sees it.
 
-    Of the others a leader knows up to where their logs are the same as its own, and nobody knows
-    whether they are up.
+    Null means unknown. The row of another broker has ``leo`` only on the leader: the offset up to
+    which that log matches the leader's log. ``up`` of another broker is always null.
     """
     rows: dict[str, dict[str, object]] = {}
     for replica in view.replicas:
@@ -302,15 +311,15 @@ def _role(view: DescribeResponse, node: str) -> str | None:
 
 
 def known(number: int) -> int | None:
-    """In JSON what is not known is null, not -1."""
+    """Return ``number``, or None (JSON null) for the core's -1, which means unknown."""
     return None if number < 0 else number
 
 
 def line(body: dict[str, Any]) -> bytes:
-    """An object as JSON, with the line end that a terminal wants."""
+    """Return an object as one line of JSON, with a line end for terminals."""
     return _ENCODER.encode(body) + b"\n"
 
 
 def size_of(batches: Iterable[Batch]) -> int:
-    """Bytes of these batches together."""
+    """Return the total size of the batches in bytes."""
     return sum(batch.size for batch in batches)

@@ -1,9 +1,9 @@
-"""Errors as RFC 9457 problems, and which HTTP status each has; must never reveal internals.
+"""Errors as RFC 9457 problems, and the HTTP status of each error code.
 
-A handler raises a :class:`Problem`; the middleware gives it, and whatever else goes wrong, the one
-form that clients know. What a problem of a produce request says about the records is kept with the
-request: a handler calls :func:`stage` whenever that changes, so that even an error that nobody
-foresaw is answered truthfully.
+A handler raises a :class:`Problem`. The middleware converts it, and each other exception, to the
+same JSON form; internal details go to the log only. A produce request carries the outcome of its
+records: the handler calls :func:`stage` when the outcome changes. An unexpected exception therefore
+also returns the correct outcome.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ CONTENT_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:yak:error:"
 RETRY_AFTER_S: Final = 1
 DETAIL_MAX: Final = 400
-"""Characters of a detail: it may quote what a client sent."""
+"""Maximum length of ``detail`` in characters, which may quote the request."""
 COMMON_HEADERS: Final = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 UNKNOWN_SERVER_ERROR: Final = (-1, "UNKNOWN_SERVER_ERROR")
 UNSUPPORTED_COMPRESSION: Final = (76, "UNSUPPORTED_COMPRESSION_TYPE")
-"""Kafka's numbers and names for what the core itself never answers."""
+"""Kafka error codes and names of errors that the core does not return."""
 
 OUTCOME: Final = web.RequestKey("outcome", Outcome)
 
@@ -40,7 +40,7 @@ log = structlog.get_logger("yak.http")
 
 @dataclass(frozen=True)
 class Kind:
-    """How an error is told over HTTP: its status, and what to do about it."""
+    """HTTP form of an error code; ``advice`` is the default ``detail`` and says what to do."""
 
     status: int
     title: str
@@ -50,41 +50,41 @@ class Kind:
 KINDS: Final[Mapping[ErrorCode, Kind]] = {
     ErrorCode.NONE: Kind(200, "Success"),
     ErrorCode.OFFSET_OUT_OF_RANGE: Kind(
-        416, "No such offset", "read from log_start_offset up, or from earliest or latest"
+        416, "Offset out of range", "fetch from log_start_offset, earliest or latest"
     ),
-    ErrorCode.CORRUPT_MESSAGE: Kind(422, "The records are damaged"),
-    ErrorCode.NOT_LEADER_OR_FOLLOWER: Kind(421, "This broker is not the leader"),
+    ErrorCode.CORRUPT_MESSAGE: Kind(422, "Damaged records"),
+    ErrorCode.NOT_LEADER_OR_FOLLOWER: Kind(421, "Not the leader"),
     ErrorCode.REQUEST_TIMED_OUT: Kind(
-        504, "Not confirmed in time", "read the log to find out what became of the records"
+        504, "Not acknowledged before the timeout", "read the log to see if the records are there"
     ),
-    ErrorCode.MESSAGE_TOO_LARGE: Kind(413, "Too large", "send fewer or smaller records at once"),
-    ErrorCode.NETWORK_EXCEPTION: Kind(503, "The broker did not answer", "try again later"),
-    ErrorCode.NOT_ENOUGH_REPLICAS: Kind(503, "Too few replicas in sync", "try again later"),
+    ErrorCode.MESSAGE_TOO_LARGE: Kind(413, "Request too large", "send fewer or smaller records"),
+    ErrorCode.NETWORK_EXCEPTION: Kind(503, "Broker unavailable", "retry later"),
+    ErrorCode.NOT_ENOUGH_REPLICAS: Kind(503, "Not enough in-sync replicas", "retry later"),
     ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Kind(
         503,
-        "Too few replicas in sync after the append",
-        "read the log to find out what became of the records",
+        "Not enough in-sync replicas after the append",
+        "read the log to see if the records are there",
     ),
     ErrorCode.INVALID_REQUIRED_ACKS: Kind(
-        400, "No such acks", 'acks is "all" (the same as -1), 1 or 0'
+        400, "Invalid acks", 'acks must be "all" (the same as -1), 1 or 0'
     ),
-    ErrorCode.INVALID_REQUEST: Kind(400, "Bad request"),
-    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Kind(409, "An earlier batch is missing"),
-    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Kind(200, "Written before"),
-    ErrorCode.INVALID_PRODUCER_EPOCH: Kind(409, "Another producer has taken over"),
-    ErrorCode.KAFKA_STORAGE_ERROR: Kind(500, "The broker's storage failed", "see its log"),
-    ErrorCode.FENCED_LEADER_EPOCH: Kind(409, "The leader epoch is over", "ask for the leader"),
-    ErrorCode.UNKNOWN_LEADER_EPOCH: Kind(503, "The leader epoch is not known yet", "try again"),
-    ErrorCode.OFFSET_NOT_AVAILABLE: Kind(
-        503, "The new leader does not know the latest offset yet", "try again"
+    ErrorCode.INVALID_REQUEST: Kind(400, "Invalid request"),
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Kind(409, "Sequence number out of order"),
+    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Kind(200, "Duplicate batch"),
+    ErrorCode.INVALID_PRODUCER_EPOCH: Kind(409, "Stale producer epoch"),
+    ErrorCode.KAFKA_STORAGE_ERROR: Kind(500, "Storage error", "see the broker's log"),
+    ErrorCode.FENCED_LEADER_EPOCH: Kind(
+        409, "Stale leader epoch", "find the current leader with GET /v1/cluster"
     ),
-    ErrorCode.THROTTLING_QUOTA_EXCEEDED: Kind(429, "The broker is busy", "try again later"),
+    ErrorCode.UNKNOWN_LEADER_EPOCH: Kind(503, "Unknown leader epoch", "retry later"),
+    ErrorCode.OFFSET_NOT_AVAILABLE: Kind(503, "Latest offset not available yet", "retry later"),
+    ErrorCode.THROTTLING_QUOTA_EXCEEDED: Kind(429, "Broker busy", "retry later"),
 }
-"""Every code that the core can answer with. 421 becomes 503 where there is nobody to go to."""
+"""HTTP form of each code that the core returns. 421 becomes 503 if no other broker can serve."""
 
 
 class Problem(Exception):
-    """An answer that is an error. ``more`` are members of the body beyond the usual ones."""
+    """An error response; ``more`` holds additional members of the body."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class Problem(Exception):
         self.more = dict(more or {})
         self.headers = dict(headers or {})
         self.elsewhere = elsewhere
-        """URL of the broker to go to with the same request, if there is one."""
+        """URL of the broker that can serve the same request; "" if none is known."""
 
 
 def problem(
@@ -117,7 +117,7 @@ def problem(
     status: int | None = None,
     more: Mapping[str, object] | None = None,
 ) -> Problem:
-    """The problem of a code, with its own status unless another one is given."""
+    """Return the problem of an error code; ``status`` replaces the code's own status."""
     kind = KINDS[error]
     return Problem(
         kind.status if status is None else status,
@@ -140,10 +140,10 @@ def answered(
     detail: str = "",
     more: Mapping[str, object] | None = None,
 ) -> Problem:
-    """The problem of an answer that the node gave.
+    """Return the problem of a response of the node.
 
-    Nobody is sent to another broker with records that may have been written: clients repeat a
-    request on 421 without asking, and the records would be there twice.
+    A request whose outcome is unknown gets 503 instead of 421: clients repeat a request
+    automatically after 421, and this could write the records twice.
     """
     body: dict[str, object] = {"leader": None, "leader_epoch": leader_epoch}
     if leader is not None:
@@ -155,34 +155,35 @@ def answered(
         url = gateway.url_of(leader)
         if leader in (None, gateway.node_id):
             found.status = 503
-            found.detail = detail or "this broker knows of no leader: try again later"
+            found.detail = detail or "this broker does not know the leader; retry later"
         elif outcome is Outcome.UNKNOWN:
             found.status = 503
-            found.detail = detail or f"{leader} has become the leader meanwhile"
+            found.detail = detail or f"leadership moved to {leader} before the request completed"
         else:
             found.elsewhere = url
-            found.detail = detail or f"send it to the leader, {leader}" + (url and f" at {url}")
+            where = f"{leader} at {url}" if url else leader
+            found.detail = detail or f"send the request to the leader {where}"
     if outcome is Outcome.UNKNOWN:
         found.detail += "; the records may or may not be in the log"
     return found
 
 
 def gone(phase: Phase, sent: bool, *, produce: bool) -> Problem:
-    """The problem of a broker that stopped, or has not started, before it answered."""
+    """Return the problem of a request that got no response: the broker is starting or stopping."""
     detail = "the broker " + ("has just stopped" if phase is Phase.RUNNING else f"is {phase}")
-    detail += ": ask another one, or try again later"
+    detail += "; retry later, or send the request to another broker"
     if sent and produce:
         detail += "; the records may or may not be in the log"
     return problem(ErrorCode.NETWORK_EXCEPTION, detail)
 
 
 def stage(request: web.Request, outcome: Outcome) -> None:
-    """Note what a problem of this produce request would have to say about its records."""
+    """Set the outcome that an error response to this produce request reports."""
     request[OUTCOME] = outcome
 
 
 def rendered(request: web.Request, problem: Problem) -> web.Response:
-    """The problem as an answer to this request."""
+    """Return the response for a problem of this request: JSON, or a redirect (307) on request."""
     outcome = request.get(OUTCOME)
     if problem.elsewhere and request.query.getall("redirect", []) == ["1"]:
         location = problem.elsewhere.rstrip("/") + _ascii(request.rel_url.raw_path_qs)
@@ -212,13 +213,13 @@ def rendered(request: web.Request, problem: Problem) -> web.Response:
 
 
 def _ascii(target: str) -> str:
-    """A target as it may stand in an answer; the slower of aiohttp's parsers lets any byte pass."""
+    """Return a request target in ASCII; aiohttp's Python parser accepts any byte in a target."""
     return target.encode("ascii", "replace").decode()
 
 
 @web.middleware
 async def as_problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer with a problem whatever goes wrong before an answer has begun."""
+    """Convert each exception that occurs before the response has started to a problem."""
     try:
         return await handler(request)
     except Problem as raised:
@@ -228,26 +229,32 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
             raise
         return rendered(request, _of_http(error))
     except web.RequestPayloadError:
-        return rendered(request, problem(ErrorCode.INVALID_REQUEST, "the body is cut or garbled"))
+        return rendered(
+            request,
+            problem(ErrorCode.INVALID_REQUEST, "the request body is incomplete or malformed"),
+        )
     except ConnectionError:
-        raise  # the client is gone
+        raise  # the client has disconnected
     except Exception:
         path = ascii(request.path)[:DETAIL_MAX]
-        log.exception("a request failed", method=request.method, path=path)
+        log.exception("request failed", method=request.method, path=path)
         if request.writer.output_size > 0:
-            raise  # the answer, or a WebSocket, has begun; the connection ends here
+            raise  # too late for a problem: close the connection or the WebSocket
         return rendered(request, _unforeseen())
 
 
 def _of_http(error: web.HTTPException) -> Problem:
-    """What aiohttp refuses by itself."""
+    """Return the problem of an error that aiohttp raised itself."""
     if error.status == 404:
-        return _refused(error, "there is no such endpoint: GET / lists them")
+        return _refused(error, "no such endpoint; GET / lists the endpoints")
     if error.status == 405:
         allowed = error.headers.get("Allow", "")
-        return _refused(error, f"this endpoint takes {allowed} only", {"Allow": allowed})
+        detail = f"method not allowed; this endpoint supports {allowed}"
+        return _refused(error, detail, {"Allow": allowed})
     if error.status == 413:
-        return problem(ErrorCode.MESSAGE_TOO_LARGE, "the body is too large: send fewer records")
+        return problem(
+            ErrorCode.MESSAGE_TOO_LARGE, "the request body is too large; send fewer records"
+        )
     if error.status >= 500:
         return _unforeseen(error.status)
     return _refused(error, error.reason)
@@ -262,5 +269,5 @@ def _refused(
 
 def _unforeseen(status: int = 500) -> Problem:
     return Problem(
-        status, UNKNOWN_SERVER_ERROR, "Internal error", "this is a bug; the broker's log has more"
+        status, UNKNOWN_SERVER_ERROR, "Internal error", "a bug in the broker; see the broker's log"
     )

@@ -1,7 +1,7 @@
-"""Produce and fetch over JSON; must never repeat a request, nor answer for the node.
+"""The produce and fetch endpoints.
 
-A produce request becomes one batch without a producer id: whoever repeats it may write it twice,
-and must look at the outcome of the first attempt before.
+A produce request becomes one batch without a producer id, so the broker cannot recognise a retry.
+A client that repeats a request with an unknown outcome may write its records twice.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ FETCH_BYTES: Final = 1 * MIB
 FETCH_BYTES_MAX: Final = 2**31 - 1
 WAIT_MS_MAX: Final = bodies.TIMEOUT_MS_MAX
 ANY_EPOCH: Final = -1
-"""The client does not say which leader epoch it knows."""
+"""Leader epoch of a request whose client does not know the epoch."""
 MS: Final = 1_000
 
 _WORDS: Final = {"earliest": EARLIEST, "latest": LATEST}
 
 
 async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web.Response:
-    """Write the records of the body as one batch."""
+    """Handle ``POST /v1/records``: append the records of the body as one batch. Raises Problem."""
     stage(request, Outcome.NOT_WRITTEN)
     check_query(request, "redirect")
     body = await json_body(request)
@@ -62,7 +62,7 @@ async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web
             len(body), bodies.read_produce, body, gateway.wall_ms(), bytes_max
         )
     except bodies.BodyError as error:
-        raise bad(f"the body cannot be used: {error}") from error
+        raise bad(f"invalid request body: {error}") from error
     except bodies.NoAcks as error:
         raise problem(ErrorCode.INVALID_REQUIRED_ACKS) from error
     except bodies.TooMuch as error:
@@ -84,7 +84,10 @@ async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web
 
 
 async def fetch(gateway: Gateway, request: web.Request) -> web.Response:
-    """Read records from an offset up, and wait for them if asked to."""
+    """Handle ``GET /v1/records``: return records from an offset on. Raises Problem.
+
+    Waits up to ``wait_ms`` milliseconds for new records at the high watermark.
+    """
     check_query(request, "offset", "max_bytes", "wait_ms", "redirect")
     bytes_max = number(request, "max_bytes", FETCH_BYTES, FETCH_BYTES_MAX)
     wait_ms = number(request, "wait_ms", 0, WAIT_MS_MAX)
@@ -94,7 +97,7 @@ async def fetch(gateway: Gateway, request: web.Request) -> web.Response:
     elif word.isdecimal():
         offset = number(request, "offset", 0)
     else:
-        raise bad(f"offset is a whole number, earliest or latest, not {ascii(word)[:60]}")
+        raise bad(f"offset must be an integer, earliest or latest, got {ascii(word)[:60]}")
     call = FetchRequest(0, offset, NO_EPOCH, Epoch(ANY_EPOCH), bytes_max, wait_ms * MS)
     answer = await ask_for(gateway, request, call, FetchResponse, produce=False)
     if answer.error is not ErrorCode.NONE:
@@ -107,7 +110,7 @@ async def fetch(gateway: Gateway, request: web.Request) -> web.Response:
 
 
 async def _listed(gateway: Gateway, request: web.Request, at: int) -> Offset:
-    """The offset that ``earliest`` or ``latest`` stands for."""
+    """Return the offset of ``earliest`` or ``latest``, as listed by the node. Raises Problem."""
     call = ListOffsetsRequest(0, at)
     answer = await ask_for(gateway, request, call, ListOffsetsResponse, produce=False)
     if answer.error is not ErrorCode.NONE:
@@ -133,9 +136,9 @@ def _not_fetched(gateway: Gateway, answer: FetchResponse) -> Problem:
 
 
 def _unreadable(error: bodies.Unreadable) -> Problem:
-    detail = f"{error}; next_offset is behind them"
+    detail = f"{error}; continue at next_offset {error.next_offset}"
     more = {"next_offset": error.next_offset}
     if not error.compressed:
         return problem(ErrorCode.CORRUPT_MESSAGE, detail, more=more)
-    title = "The records are compressed"
+    title = "Compressed records"
     return Problem(422, UNSUPPORTED_COMPRESSION, title, detail, more=more)

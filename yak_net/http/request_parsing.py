@@ -1,7 +1,7 @@
-"""What a handler does before and after it asks the node; must never ask the same thing twice.
+"""Helpers of the HTTP handlers: query strings, bodies, and calls to the node.
 
-Query strings and content types are read here, strictly: a misspelt parameter is an error and not a
-surprise. What takes long in pure code runs beside the event loop, which has heartbeats to send.
+Query strings and content types are parsed strictly: an unknown parameter is an error. Long
+computations run in a thread, because the event loop must send heartbeats in time.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from yak_net.http.gateway import Gateway, Gone
 from yak_net.http.problems import COMMON_HEADERS, Problem, gone, problem, stage
 
 BODY_S: Final = 30.0
-"""How long a body may take to arrive."""
+"""Seconds after which the broker stops waiting for a request body."""
 BESIDE_BYTES: Final = 32 * 1024
-"""Work on more bytes than this would hold up heartbeats."""
+"""Work on more bytes than this runs in a thread, so that it does not delay heartbeats."""
 NUMBER_MAX: Final = 2**63 - 1
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
@@ -32,24 +32,26 @@ R = TypeVar("R")
 
 
 async def beside(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Do pure work on ``size`` bytes, in a thread if they are many."""
+    """Run a pure function on ``size`` bytes; in a thread if ``size`` exceeds BESIDE_BYTES."""
     if size <= BESIDE_BYTES:
         return work(*args, **kwargs)
     return await asyncio.to_thread(work, *args, **kwargs)
 
 
 async def ask(gateway: Gateway, call: Request, expected: type[R]) -> R:
-    """The node's answer. Raises Gone, or TypeError for an answer to another question."""
+    """Return the node's response. Raises Gone, or TypeError if it is not of type ``expected``."""
     answer: Response = await gateway.ask(call)
     if not isinstance(answer, expected):
-        raise TypeError(f"{type(call).__name__} was answered with {type(answer).__name__}")
+        raise TypeError(
+            f"expected {expected.__name__} for {type(call).__name__}, got {type(answer).__name__}"
+        )
     return answer
 
 
 async def ask_for(
     gateway: Gateway, request: web.Request, call: Request, expected: type[R], *, produce: bool
 ) -> R:
-    """The node's answer, or a Problem that says what a lost one means."""
+    """Return the node's response. Raises Problem if the broker stops before it responds."""
     if produce:
         stage(request, Outcome.UNKNOWN)
     try:
@@ -61,53 +63,57 @@ async def ask_for(
 
 
 def check_query(request: web.Request, *allowed: str) -> None:
-    """Refuse parameters that the endpoint does not have, and those that stand there twice."""
+    """Raise Problem for an unknown, a duplicate, or an invalid query parameter."""
     for name in request.query:
         if name not in allowed:
-            takes = f"only {', '.join(allowed)}" if allowed else "nor any other"
-            raise bad(f"there is no parameter {ascii(name)[:60]} here, {takes}")
+            names = ", ".join(allowed) or "no parameters"
+            raise bad(f"unknown query parameter {ascii(name)[:60]}; this endpoint takes {names}")
         if len(request.query.getall(name)) > 1:
-            raise bad(f"{name} stands there twice")
-    if request.query.get("redirect", "1") not in ("0", "1"):
-        raise bad("redirect is 1 or 0")
+            raise bad(f"duplicate query parameter {name}")
+    redirect = request.query.get("redirect", "1")
+    if redirect not in ("0", "1"):
+        raise bad(f"redirect must be 0 or 1, got {ascii(redirect)[:60]}")
 
 
 def number(request: web.Request, name: str, default: int, most: int = NUMBER_MAX) -> int:
-    """A parameter that is a whole number from 0 to ``most``."""
+    """Return an integer parameter from 0 to ``most``, or the default. Raises Problem."""
     word = request.query.get(name)
     if word is None:
         return default
     if not _NUMBER.fullmatch(word) or int(word) > most:
-        raise bad(f"{name} is a whole number from 0 to {most}, not {ascii(word)[:60]}")
+        raise bad(f"{name} must be an integer from 0 to {most}, got {ascii(word)[:60]}")
     return int(word)
 
 
 async def json_body(request: web.Request) -> bytes:
-    """The body of a request that says it is plain JSON."""
+    """Return the body of a request whose headers declare plain JSON. Raises Problem."""
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() != "identity":
-        raise _unsupported("send the body without Content-Encoding: nothing is unpacked here")
+        raise _unsupported("compressed bodies are not supported; send without Content-Encoding")
     charset = (request.charset or "utf-8").lower()
     if request.content_type != "application/json" or charset not in ("utf-8", "utf8"):
         raise _unsupported(
-            'send JSON, with Content-Type: application/json, such as {"records": [{"value": "a"}]}'
+            "expected JSON in UTF-8 with Content-Type: application/json, "
+            'such as {"records": [{"value": "a"}]}'
         )
     limit = request.client_max_size
-    if limit and (request.content_length or 0) > limit:
-        raise problem(ErrorCode.MESSAGE_TOO_LARGE, f"a body has at most {limit} bytes")
+    size = request.content_length or 0
+    if limit and size > limit:
+        detail = f"the request body has {size} bytes, at most {limit} are allowed"
+        raise problem(ErrorCode.MESSAGE_TOO_LARGE, detail)
     try:
         async with asyncio.timeout(BODY_S):
             return await request.read()
     except TimeoutError as error:
         code = (int(ErrorCode.INVALID_REQUEST), ErrorCode.INVALID_REQUEST.name)
-        detail = f"the body took more than {BODY_S:g} s to arrive"
+        detail = f"the request body was not complete after {BODY_S:g} s"
         raise Problem(
             408, code, "Request Timeout", detail, retriable=True, headers={"Connection": "close"}
         ) from error
 
 
 def bad(detail: str) -> Problem:
-    """The problem of a request that cannot be meant."""
+    """Return the problem of an invalid request."""
     return problem(ErrorCode.INVALID_REQUEST, detail)
 
 
@@ -119,7 +125,7 @@ def _unsupported(detail: str) -> Problem:
 
 
 def json_answer(body: bytes, status: int = 200) -> web.Response:
-    """An answer that is JSON already."""
+    """Return a response whose body is already JSON."""
     return web.Response(
         body=body, status=status, headers=COMMON_HEADERS, content_type="application/json"
     )

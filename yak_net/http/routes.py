@@ -1,9 +1,9 @@
-"""The HTTP endpoints of a broker; must never hold state or decide about replication.
+"""The routes of a broker's HTTP interface; docs/http.md describes the endpoints.
 
-Everything that an endpoint knows comes from the gateway. The application that has these routes
-needs :func:`middlewares`, too, for errors are problems only with them, and BODY_BYTES_MAX as its
-``client_max_size``. Its runner should have ``handler_cancellation=True``, so that a reader who goes
-away is not waited for, and ``auto_decompress=False``.
+All state comes from the gateway. An application with these routes also needs :func:`middlewares`,
+which convert errors to problems, and ``client_max_size=BODY_BYTES_MAX``. Its runner needs
+``auto_decompress=False`` and ``handler_cancellation=True``, which ends the long poll of a client
+that disconnects.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from yak_net.http.records import fetch, produce
 from yak_net.http.request_parsing import ask, ask_for, check_query, json_answer
 
 BATCH_BYTES_MAX: Final = 1 * MIB
-"""As in BrokerConfig."""
+"""The default of ``BrokerConfig.batch_bytes_max``."""
 BODY_BYTES_MAX: Final = 8 * BATCH_BYTES_MAX
-"""Largest body: a full batch takes up to six times as much in JSON, where each byte is escaped."""
+"""Maximum size of a body. JSON escapes can make a full batch six times as large."""
 
 INDEX: Final = """\
 YAK broker {node} of cluster {cluster}
 
-POST /v1/records   write records: {{"records": [{{"value": "a"}}], "acks": "all"}}
-GET  /v1/records   read records: ?offset=N|earliest|latest &max_bytes=N &wait_ms=N
+POST /v1/records   append records: {{"records": [{{"value": "a"}}], "acks": "all"}}
+GET  /v1/records   fetch records: ?offset=N|earliest|latest &max_bytes=N &wait_ms=N
 POST /produce      the same as POST /v1/records
 GET  /fetch        the same as GET /v1/records
-GET  /v1/cluster   the cluster as this broker sees it
-GET  /health       200 while this broker serves, 503 otherwise
+GET  /v1/cluster   the state of the cluster, as this broker knows it
+GET  /health       200 if this broker is healthy, else 503
 GET  /             this list
 
   curl {url}/v1/records --json '{{"records": [{{"value": "hello"}}]}}'
@@ -43,7 +43,7 @@ GET  /             this list
 
 
 def routes(gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX) -> list[web.RouteDef]:
-    """The endpoints of the broker behind ``gateway``, for ``Application.add_routes``."""
+    """Return the routes of the broker behind ``gateway``, for ``Application.add_routes``."""
 
     async def on_produce(request: web.Request) -> web.Response:
         return await produce(gateway, request, batch_bytes_max)
@@ -75,12 +75,12 @@ def routes(gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX) -> list[web
 
 
 def middlewares() -> list[Middleware]:
-    """What the application needs for its errors to be problems."""
+    """Return the middlewares that convert errors to problems."""
     return [as_problems]
 
 
 async def _health(gateway: Gateway) -> web.Response:
-    """How the broker is. It is asked even while it stops: it may still know where its log ends."""
+    # Ask the node also while the broker stops: it still knows the log end offset.
     try:
         view = await ask(gateway, DescribeRequest(0), DescribeResponse)
     except Gone:
@@ -91,7 +91,7 @@ async def _health(gateway: Gateway) -> web.Response:
 
 
 def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str]:
-    """Return the broker's health, and why it is not ok."""
+    """Return the broker's health, and the reason if it is not ok."""
     match gateway.phase:
         case Phase.STARTING | Phase.STOPPING as phase:
             return Health(phase), f"the broker is {phase}"
@@ -102,7 +102,7 @@ def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str
     if not view.partition_epoch:
         return Health.STARTING, "the broker has not registered yet"
     if view.leader is None:
-        return Health.DEGRADED, "this broker knows of no leader"
+        return Health.DEGRADED, "this broker does not know the leader"
     return Health.OK, ""
 
 

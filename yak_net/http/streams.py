@@ -1,7 +1,7 @@
-"""The WebSocket of one client: requests come, answers go, in any order; must never hold records.
+"""The WebSocket connection of one client, with pipelined requests and responses in any order.
 
-The client's own correlation number is in both, so nothing here has to remember which answer belongs
-to which request, only which calls the node still owes this client.
+Requests and responses carry the client's correlation number. The connection therefore keeps only
+the ids of the calls in flight, which it cancels when the client disconnects.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from yak_net.runtime.outbox import Outbox
 from yak_net.runtime.wire import HEARTBEAT_S, greeting
 
 IN_FLIGHT_MAX: Final = 1024
-"""Requests of one client that wait for their answers; it is not read from while there are more."""
+"""Requests in flight on one connection at which the broker stops reading from it."""
 
 _REQUESTS: Final = (ProduceRequest, FetchRequest, ListOffsetsRequest, DescribeRequest)
 
@@ -39,13 +39,13 @@ log = structlog.get_logger("yak.clients")
 
 
 async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSocketResponse:
-    """Accept a WebSocket and greet. Raises HTTPForbidden for a web page.
+    """Accept a WebSocket and send the greeting. Raises HTTPForbidden for a web page.
 
-    No rule of browsers keeps pages from connecting to this machine. A browser always sends the
-    page's origin, and nothing else does.
+    Browsers let any web page open a WebSocket to this machine. They always send the header Origin,
+    and other clients do not.
     """
     if "Origin" in request.headers:
-        raise web.HTTPForbidden(text="a web page may not connect here\n")
+        raise web.HTTPForbidden(text="connection from a web page rejected: header Origin found\n")
     socket = web.WebSocketResponse(
         compress=False, heartbeat=HEARTBEAT_S, max_msg_size=FRAME_BYTES_MAX
     )
@@ -57,8 +57,8 @@ async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSoc
 class ClientStream:
     """One connection of a client to a broker.
 
-    ``begin`` gives a request to the node, and returns None while there is no node that takes any.
-    ``cancel`` cancels the call of a client that went away.
+    ``begin`` delivers a request to the node, and returns None while no node runs. ``cancel``
+    cancels a call whose client disconnected.
     """
 
     def __init__(
@@ -76,14 +76,14 @@ class ClientStream:
         self._room.set()
 
     async def serve(self) -> web.StreamResponse:
-        """Handle the connection until it ends."""
+        """Serve the connection until it closes."""
         socket = self._socket
         writer = asyncio.create_task(self._outbox.write_to(socket))
         writer.add_done_callback(lambda _: self._room.set())
         try:
             async for frame in socket:
                 if frame.type is not WSMsgType.BINARY:
-                    await socket.close(code=1003, message=b"requests are binary frames")
+                    await socket.close(code=1003, message=b"unexpected text frame, need binary")
                     break
                 reason = self._take(frame.data)
                 if reason:
@@ -98,15 +98,15 @@ class ClientStream:
         return socket
 
     def _take(self, frame: bytes) -> bytes:
-        """Pass a request on; a reason if that cannot be, and the connection is to be closed."""
+        """Deliver a request to the node; return b"", or the reason to close the connection."""
         try:
             request = decode(frame)
         except CodecError as error:
-            return b"" if self._refuse(error) else b"that was no request"
+            return b"" if self._refuse(error) else b"invalid request frame"
         if not isinstance(request, _REQUESTS):
-            log.warning("a client sent what is no request", kind=type(request).__name__)
-            return b"that was no request"
-        # The answer may come within begin(), before there is an id to remember.
+            log.warning("unexpected message from client", kind=type(request).__name__)
+            return b"invalid request frame"
+        # The node may respond within begin(), before the call id is known here.
         answered: list[bool] = []
         call_ids: list[CallId] = []
 
@@ -117,13 +117,14 @@ class ClientStream:
                 if len(self._open) < IN_FLIGHT_MAX:
                     self._room.set()
             if not self._outbox.put(encode(result)):  # type: ignore[arg-type]
-                # It reads too slowly, or is gone. It cannot tell a lost answer from a late one.
+                # The client reads too slowly, or has disconnected. Without this response it would
+                # wait for ever, so close the connection.
                 self._outbox.close()
                 self._room.set()
 
         call = self._begin(request, on_answer)
         if call is None:
-            return b"this broker is starting or stopping"
+            return b"the broker is starting or stopping"
         if not answered:
             call_ids.append(call)
             self._open.add(call)
@@ -132,8 +133,8 @@ class ClientStream:
         return b""
 
     def _refuse(self, error: CodecError) -> bool:
-        """A produce request whose batch was damaged on the way is answered; the rest is not."""
-        log.warning("a client sent a broken frame", reason=str(error))
+        """Respond to a produce request with a damaged batch; return False for other errors."""
+        log.warning("malformed client frame", reason=str(error))
         if error.kind is not ProduceRequest or not error.damaged or error.correlation is None:
             return False
         answer = ProduceResponse(

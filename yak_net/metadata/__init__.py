@@ -1,1 +1,1 @@
-"""The metadata store on Redis, real or embedded."""
+"""The metadata store on Redis: the client, and an embedded server for local clusters."""

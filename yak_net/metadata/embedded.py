@@ -1,13 +1,17 @@
-"""A metadata server in this process, for clusters on one machine; must never be called durable.
+"""A metadata server in this process, for clusters on one machine; its data is not durable.
 
-The data and the Lua are fakeredis'. Its own TCP server (TcpFakeServer, 2.40) is not used: it closes
-a connection after every error, so a NOSCRIPT costs the call that follows; it wakes each connection
-a hundred times a second, one thread for each; a reply that does not fit into the socket's buffer
-breaks off; and it prints a traceback when a client goes away. Here one thread runs an event loop.
-Each connection gets a fakeredis connection of its own, driven through redis-py's public interface.
+fakeredis stores the data and runs the Lua scripts. One thread runs an event loop. Each connection
+has its own fakeredis connection, used through redis-py's public interface.
 
-Only what a metadata store and a person looking at it need is served: a command that blocks would
-hold up everybody, as fakeredis blocks the thread that asks.
+fakeredis' own TCP server (TcpFakeServer, 2.40) has four defects:
+
+- It closes a connection after each error, so the call after a NOSCRIPT fails.
+- It has one thread for each connection, which wakes a hundred times per second.
+- It truncates a reply that does not fit into the socket's buffer.
+- It prints a traceback when a client disconnects.
+
+The server supports only the commands for a metadata store and for its inspection. A blocking
+command would block all clients, because fakeredis blocks the calling thread.
 """
 
 from __future__ import annotations
@@ -39,10 +43,10 @@ _T = TypeVar("_T")
 
 
 class EmbeddedMetadata:
-    """A Redis for metadata on 127.0.0.1, in memory; ``port`` 0 takes a free one.
+    """An in-memory Redis server for metadata on 127.0.0.1; ``port`` 0 means any free port.
 
-    All methods may be called from any thread but the server's own. A server that was stopped cannot
-    be started again.
+    All methods may be called from any thread except the server's own. A stopped server cannot start
+    again.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -56,7 +60,7 @@ class EmbeddedMetadata:
         self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> str:
-        """Serve; returns the redis:// URL. Raises OSError when the port is not to be had."""
+        """Start the server; return its redis:// URL. Raises OSError if the port is in use."""
         assert not self._thread.is_alive()
         assert not self._loop.is_closed()
         self._thread.start()
@@ -69,12 +73,12 @@ class EmbeddedMetadata:
 
     @property
     def url(self) -> str:
-        """Where it serves, or will again after :meth:`up`; known once it was started."""
+        """URL of the server, known after :meth:`start`; it stays the same after :meth:`up`."""
         assert self._port
         return f"redis://{HOST}:{self._port}/0"
 
     def stop(self) -> None:
-        """Cut all connections, end the thread, forget the data. May be repeated."""
+        """Close all connections, end the thread, and delete the data; may be called again."""
         if self._loop.is_closed():
             return
         if self._thread.is_alive():
@@ -85,15 +89,15 @@ class EmbeddedMetadata:
         self.forget()
 
     def down(self) -> None:
-        """Refuse and cut connections, as a server does that has crashed; the data stays."""
+        """Close and refuse connections, like a crashed server; the data remains."""
         self._run(self._close())
 
     def up(self) -> None:
-        """Serve again on the same port after :meth:`down`. Raises OSError if it was taken."""
+        """Listen again on the same port after :meth:`down`. Raises OSError if it is in use."""
         self._run(self._open())
 
     def forget(self) -> None:
-        """Lose all data and scripts, as a server does that restarts without persistence."""
+        """Delete all data and scripts, like a restart of a server without persistence."""
         with _client_of(self._fake) as client:
             client.flushall()
             client.script_flush()
@@ -125,7 +129,7 @@ class EmbeddedMetadata:
 
     async def _end(self) -> None:
         await self._close()
-        # Connections that were accepted just now and have not come to their handler yet.
+        # Also cancel connections that were accepted but whose handler has not started yet.
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
@@ -139,13 +143,13 @@ class EmbeddedMetadata:
             if self._listener is not None:
                 await self._serve(reader, writer)
         except (OSError, hiredis.HiredisError):
-            writer.transport.abort()  # The client went away, or does not speak Redis.
+            writer.transport.abort()  # The client disconnected, or does not use Redis' protocol.
         finally:
             del self._serving[task]
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A request is an array of bulk strings, so a parser of replies reads it.
+        # A request is an array of bulk strings, so the parser for replies can parse it.
         parser = hiredis.Reader(notEnoughData=_MORE)
         protocol, unread = 2, 0
         with _client_of(self._fake) as client:
@@ -165,12 +169,12 @@ class EmbeddedMetadata:
 
 
 def _client_of(fake: FakeServer) -> FakeStrictRedis:
-    """A client of the data, in RESP2 until it says HELLO 3, as on a real server."""
+    """Return a client of the data, in RESP2 until HELLO 3, as on a real server."""
     return FakeStrictRedis(server=fake, protocol=2)
 
 
 def _name_of(words: object) -> bytes:
-    """The command in capitals; empty when it is none."""
+    """Return the command's name in capitals; b"" if ``words`` is not a command."""
     if isinstance(words, list) and words and all(isinstance(word, bytes) for word in words):
         name: bytes = words[0]
         return name.upper()
@@ -178,13 +182,13 @@ def _name_of(words: object) -> bytes:
 
 
 def _replies(fake: Any, words: list[bytes]) -> Iterator[object]:
-    """Run one command. No reply when the client wants none (CLIENT REPLY), else one."""
+    """Run one command; yield its reply, or nothing after CLIENT REPLY OFF."""
     name = _name_of(words)
     if name == b"INFO":
         yield _INFO
     elif name not in _SERVED:
         shown = name[:30].decode("ascii", "backslashreplace")
-        yield ResponseError(f"unknown command {shown!r} on the embedded metadata server")
+        yield ResponseError(f"unknown command {shown!r} for the embedded metadata server")
     else:
         fake.send_command(*words)
         while fake.can_read():
@@ -196,7 +200,7 @@ def _replies(fake: Any, words: list[bytes]) -> Iterator[object]:
 
 
 def _encode(reply: object, protocol: int) -> bytes:
-    """``reply`` as the wire has it; what RESP2 has no type for, fakeredis has turned already."""
+    """Return the wire form of a reply; fakeredis has already converted types missing in RESP2."""
     if reply is None:
         return b"_\r\n" if protocol == 3 else b"$-1\r\n"
     if isinstance(reply, bytes | str):
@@ -211,7 +215,7 @@ def _encode(reply: object, protocol: int) -> bytes:
         head = b"%%%d\r\n" % len(reply) if protocol == 3 else b"*%d\r\n" % len(parts)
         return head + b"".join(_encode(part, protocol) for part in parts)
     text = " ".join(str(reply).split())
-    # redis-py takes the first word away where it has a class or a meaning of its own for it.
+    # redis-py removes the error code at the start of some error texts: add it again.
     if isinstance(reply, NoScriptError):
         text = f"NOSCRIPT {text}"
     elif not re.match("[A-Z]{4,} ", text):

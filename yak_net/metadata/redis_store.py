@@ -1,14 +1,13 @@
-"""The metadata store on a Redis server, for one event loop; must never decide, repeat or guess.
+"""The client of a metadata store on a Redis server, for one event loop.
 
-A call is one run of a script. It is asked once: the driver's retries are off, because a repeated
-call belongs to the node, which knows what it has seen. Only an answer of the script counts; a lost
-connection, a time-out and a server's error all end as Unknown, and :attr:`RedisStore.problem` says
-what a person can do about it.
+A call is one run of a Lua script. It is sent once: redis-py's retries are off, because only the
+node can decide to retry. A lost connection, a timeout and a server error all end as Unknown, and
+:attr:`RedisStore.problem` says what to do.
 
-A reply that comes after its call has ended must never be taken for that of a later call. So there
-is one bound around the whole call and none inside the driver: what the bound or a cancellation
-interrupts is closed by redis-py on the way out, and a connection in which bytes lie waiting is
-replaced before its next use. tests/net/test_redis_lost_replies.py holds it to that.
+A late reply must not become the reply of a later call. Therefore one timeout applies to the whole
+call, and none inside redis-py. redis-py closes a connection whose call is interrupted by the
+timeout or a cancellation, and replaces a connection with unread bytes before its next use.
+tests/net/test_redis_lost_replies.py checks this.
 """
 
 from __future__ import annotations
@@ -46,13 +45,12 @@ from yak_core.metadata.redis_scripts import SHAS, ScriptCall, decode_reply, enco
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 
 EMBEDDED_MARK: Final = "yak_embedded"
-"""The field of INFO by which the server of :mod:`yak_net.metadata.embedded` is known."""
+"""Field of the INFO reply that identifies the server of :mod:`yak_net.metadata.embedded`."""
 
 CONNECTIONS_MAX: Final = 32
 SERVER_TEXT_MAX: Final = 200
 
-# What may stand behind the ? of the URL. Anything else, such as retries, would undo what is set
-# below.
+# Allowed options after the ? of the URL. Others, such as retries, would override settings below.
 _QUERY: Final = frozenset(
     {
         *("db", "username", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile"),
@@ -61,52 +59,52 @@ _QUERY: Final = frozenset(
 )
 
 _ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
-    ((BusyLoadingError,), "is still loading its data: wait until it has"),
+    ((BusyLoadingError,), "is still loading its data; wait until it is ready"),
     (
         (AuthenticationError, AuthorizationError, NoPermissionError),
-        "refuses us: check the user and the password in its address, and what its ACL allows",
+        "denied access; check the user and the password in the URL, and the server's ACL",
     ),
-    ((ReadOnlyError, MasterDownError), "is a replica: name the primary instead"),
-    ((OutOfMemoryError,), "is out of memory: raise its maxmemory, or delete what else it holds"),
+    ((ReadOnlyError, MasterDownError), "is a replica; use the URL of the primary"),
+    ((OutOfMemoryError,), "is out of memory; raise its maxmemory, or delete other data in it"),
     (
         (ClusterError, MovedError),
-        "is a Redis Cluster that does not serve our keys there: name one primary outside a cluster",
+        "is a Redis Cluster without YAK's keys on this node; use a primary outside a cluster",
     ),
-    ((RedisConnectionError, OSError), "cannot be reached: start it, or check the address"),
+    ((RedisConnectionError, OSError), "cannot be reached; start it, or check the URL"),
 )
 _ADVICE_BY_WORD: Final = {
-    "MISCONF": "cannot write to its disk: free some space, and read its log",
-    "BUSY": "is held up by somebody's script: stop that with SCRIPT KILL",
-    "WRONGTYPE": "holds something else under our keys: use another cluster name or database",
+    "MISCONF": "cannot write to its disk; free disk space, and read its log",
+    "BUSY": "is blocked by a long-running script; stop the script with SCRIPT KILL",
+    "WRONGTYPE": "has other data in YAK's keys; use another cluster name or database",
 }
 
 _SETTINGS: Final = (
-    ("appendonly", "yes", "a restart can lose the whole metadata"),
-    ("appendfsync", "always", "a power cut can lose writes that it has confirmed"),
-    ("maxmemory-policy", "noeviction", "it may delete the metadata when its memory is full"),
+    ("appendonly", "yes", "a restart can lose all metadata"),
+    ("appendfsync", "always", "a power failure can lose acknowledged writes"),
+    ("maxmemory-policy", "noeviction", "it can delete the metadata when its memory is full"),
 )
-"""(setting, what the promise needs, what else may happen)."""
+"""(setting, the value that durability requires, the risk of another value)."""
 
 _T = TypeVar("_T")
 
 
 class StoreError(Exception):
-    """What the store holds is damaged: going on is not possible. One sentence for a person."""
+    """The metadata in the store is damaged; the broker must halt."""
 
 
 class _NoAnswer(Exception):
-    """Why a call has no answer, as one sentence."""
+    """A call got no valid reply; the message is the reason, one sentence."""
 
 
 class RedisStore:
-    """One cluster's metadata on the server at ``url``.
+    """The metadata store of one cluster on the Redis server at ``url``.
 
     ``url`` is ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user, password and database as
-    redis-py reads them. A call that takes more than ``timeout_us`` is Unknown. Any number of calls
-    may be under way. Raises ValueError, which never quotes the URL, when ``url`` is of no use.
+    in redis-py. A call that takes more than ``timeout_us`` microseconds is Unknown. Any number of
+    calls may be in flight. Raises ValueError if ``url`` is invalid; the message never contains the
+    URL, because of the password.
 
-    ``problem`` is "" after a call that was answered, and else why the newest call was not: one
-    sentence that names the next step.
+    ``problem`` is the reason why the newest call got no reply, and what to do; "" after a reply.
     """
 
     def __init__(self, url: str, cluster: str, timeout_us: Micros) -> None:
@@ -127,13 +125,13 @@ class RedisStore:
         self.problem = ""
 
     async def call(self, request: MetaRequest) -> MetaOutcome:
-        """Carry out one call; Unknown when it has no answer. Raises StoreError on damage."""
+        """Execute one call; Unknown if it gets no reply. Raises StoreError on damaged metadata."""
         try:
             reply = await self._within(self._run(encode_request(self._keys, request)))
             if not isinstance(reply, list):
                 raise _NoAnswer(
-                    f"Redis at {self._where} answers scripts with something else than a list: "
-                    f"check that it is a Redis server."
+                    f"Redis at {self._where} returned {type(reply).__name__} from a script, "
+                    f"expected a list; check that it is a Redis server."
                 )
         except _NoAnswer as reason:
             self.problem = str(reason)
@@ -142,21 +140,21 @@ class RedisStore:
             outcome = decode_reply(request, reply)
         except PartitionStateError as damage:
             raise StoreError(
-                f"The metadata of cluster {self._cluster} on the Redis at {self._where} is "
-                f"damaged, so no broker can go on with it: {damage}"
+                f"The metadata of cluster {self._cluster} in Redis at {self._where} is damaged: "
+                f"{damage}"
             ) from damage
         self.problem = ""
         return outcome
 
     async def remarks(self) -> tuple[str, ...]:
-        """What the server promises less of than is needed, each a sentence; best none."""
+        """Return warnings about settings of the server that endanger the metadata."""
         try:
             return await self._within(self._remarks())
         except _NoAnswer as reason:
             return (str(reason),)
 
     async def close(self) -> None:
-        """End the calls under way as Unknown and close all connections; later calls are Unknown."""
+        """End calls in flight as Unknown, and close all connections; later calls are Unknown."""
         self._closed = True
         for bound in tuple(self._under_way):
             if not bound.expired():
@@ -171,17 +169,17 @@ class RedisStore:
         try:
             return await self._execute("EVALSHA", SHAS[call.script], *words)
         except NoScriptError:
-            # The server restarted or was flushed, and has run nothing. EVAL carries the text along,
-            # so no second flush can come between, as it could after SCRIPT LOAD.
+            # The server has lost its scripts, for example in a restart, and has run nothing. EVAL
+            # contains the script; after SCRIPT LOAD, the server could lose it again before EVALSHA.
             return await self._execute("EVAL", call.script, *words)
 
     async def _execute(self, *words: str | int | bytes) -> Any:
         if self._closed:
-            raise RedisConnectionError("this side has closed the connection")
+            raise RedisConnectionError("the metadata store client is closed")
         return await self._client.execute_command(*words)
 
     async def _within(self, work: Awaitable[_T]) -> _T:
-        """Await ``work`` as long as one call may take. Raises _NoAnswer when it failed."""
+        """Await ``work`` within the timeout of one call. Raises _NoAnswer if it fails."""
         try:
             async with asyncio.timeout(self._timeout_s) as bound:
                 self._under_way.add(bound)
@@ -192,20 +190,20 @@ class RedisStore:
                     self._idle.set()
         except TimeoutError:
             if self._closed:
-                raise _NoAnswer(f"This side has closed its Redis at {self._where}.") from None
+                raise _NoAnswer(f"The client of Redis at {self._where} is closed.") from None
             reason = (
-                f"Redis at {self._where} gave no answer within {self._timeout_s:g} s: check that "
+                f"Redis at {self._where} did not reply within {self._timeout_s:g} s; check that "
                 f"it runs, and the network to it."
             )
             raise _NoAnswer(reason) from None
         except (RedisError, OSError, ValueError) as error:
-            # A ValueError is redis-py's when it cannot read what the server sent as an error.
+            # redis-py raises ValueError if it cannot parse an error reply of the server.
             raise _NoAnswer(self._sentence(error)) from None
 
     def _sentence(self, error: BaseException) -> str:
-        """What ``error`` means for a person, without our secrets, which a server may echo."""
+        """Return a sentence about ``error`` with advice; replace passwords in it by ``***``."""
         while isinstance(error.__cause__, RedisError):
-            error = error.__cause__  # redis-py wraps what goes wrong while it connects to a socket.
+            error = error.__cause__  # redis-py wraps errors that occur while it connects.
         said = str(error) or type(error).__name__
         for secret in self._secrets:
             said = said.replace(secret, "***")
@@ -214,35 +212,36 @@ class RedisStore:
         for kinds, words in _ADVICE:
             if not advice and isinstance(error, kinds):
                 advice = words
-        advice = advice or "cannot run our scripts: check that it is Redis 5 or newer, read its log"
-        return f"Redis at {self._where} {advice} (it said: {said})."
+        advice = advice or "cannot run scripts; check that it is Redis 5 or newer, and read its log"
+        return f"Redis at {self._where} {advice} (error: {said})."
 
     async def _remarks(self) -> tuple[str, ...]:
         found: list[str] = []
         info = _fields_of(await self._execute_if_allowed("INFO"))
         if EMBEDDED_MARK in info:
             remark = (
-                f"The metadata at {self._where} lies in the memory of one process and is not "
-                f"durable: when that process ends, the cluster is forgotten."
+                f"The metadata at {self._where} is in the memory of one process and is not "
+                f"durable: the cluster is lost when that process ends."
             )
             return (remark,)
         if info.get("role", "master") != "master":
             found.append(
-                f"Redis at {self._where} is a replica and can lose or refuse writes: name its "
-                f"primary instead."
+                f"Redis at {self._where} is a replica and can lose or refuse writes; use the URL "
+                f"of its primary."
             )
         for name, wanted, danger in _SETTINGS:
             answer = await self._execute_if_allowed("CONFIG", "GET", name)
             if not isinstance(answer, list) or len(answer) != 2:
                 found.append(
-                    f"Redis at {self._where} does not tell its settings (CONFIG GET), so make sure "
-                    f"yourself: " + ", ".join(f"{key} {value}" for key, value, _ in _SETTINGS) + "."
+                    f"Redis at {self._where} does not permit CONFIG GET; check that it has "
+                    + ", ".join(f"{key} {value}" for key, value, _ in _SETTINGS)
+                    + "."
                 )
                 break
             held = answer[1].decode("ascii", "replace") if isinstance(answer[1], bytes) else "unset"
             if held != wanted:
                 found.append(
-                    f"Redis at {self._where} has {name} {held}, so {danger}: set {name} {wanted}."
+                    f"Redis at {self._where} has {name} {held}, so {danger}; set {name} {wanted}."
                 )
         return tuple(found)
 
@@ -254,42 +253,42 @@ class RedisStore:
 
 
 def _fields_of(info: object) -> dict[str, str]:
-    """The fields of a reply to INFO; none when it is something else."""
+    """Return the fields of an INFO reply; none if the reply is not text."""
     text = info.decode("utf-8", "replace") if isinstance(info, bytes) else ""
     pairs = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
     return {name: value for name, colon, value in pairs if colon}
 
 
 def _options_of(url: str) -> dict[str, Any]:
-    """The arguments of the pool for ``url``. Raises ValueError with a sentence that hides it."""
+    """Return the connection pool's arguments. Raises ValueError without the URL's content."""
     parts, options = urlsplit(""), None
     with suppress(ValueError):
         parts, options = urlsplit(url), dict[str, Any](parse_url(url))
-    # Not raised from the ValueError that was suppressed, which may quote a part of the password.
+    # Do not chain the suppressed ValueError: its message may contain a part of the password.
     if options is None:
         raise ValueError(
-            "The address of Redis cannot be read: write redis://USER:PASSWORD@HOST:PORT/DATABASE, "
-            "rediss:// for TLS or unix:///PATH, with % codes for special characters."
+            "The Redis URL is invalid; expected redis://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "rediss:// for TLS, or unix:///PATH, with % codes for special characters."
         )
     if not _QUERY.issuperset(parse_qs(parts.query)):
         raise ValueError(
-            f"The address of Redis has an option that YAK does not take: behind the ? may only be "
+            f"The Redis URL has an unsupported option; supported after the ? are "
             f"{', '.join(sorted(_QUERY))}."
         )
     if parts.scheme == "unix":
         if not options.get("path"):
-            raise ValueError("The address of Redis names no socket: write unix:///PATH.")
+            raise ValueError("The Redis URL has no socket path; expected unix:///PATH.")
     else:
         if not re.fullmatch(r"/?[0-9]*", parts.path):
-            raise ValueError("The database in the address of Redis must be a number, as in /0.")
+            raise ValueError("The database in the Redis URL must be a number, such as /0.")
         options = {"host": "localhost", "port": 6379} | options
     return options | {
         "max_connections": CONNECTIONS_MAX,
-        # One bound around the call is enough, and asyncio.wait_for, which the driver would use for
-        # its own, can swallow a cancellation before Python 3.12.
+        # The timeout of the whole call is sufficient. redis-py would use asyncio.wait_for, which
+        # can lose a cancellation before Python 3.12.
         "socket_timeout": None,
         "socket_connect_timeout": None,
-        # Commands and connections share it; redis-py's own default repeats both up to ten times.
+        # For commands and connections; redis-py's default retries both up to ten times.
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
         "decode_responses": False,
@@ -297,7 +296,7 @@ def _options_of(url: str) -> dict[str, Any]:
 
 
 def _pool_of(options: dict[str, Any]) -> Any:
-    """The pool, which opens nothing yet. Raises ValueError when ``options`` do not go together."""
+    """Return the pool, without open connections. Raises ValueError for inconsistent options."""
     pool: Any = None
     with suppress(TypeError, ValueError, RedisError):
         made: Any = ConnectionPool(**options)
@@ -305,7 +304,7 @@ def _pool_of(options: dict[str, Any]) -> Any:
         pool = made
     if pool is None:
         raise ValueError(
-            "The address of Redis has options that do not fit: those that begin with ssl_ need "
-            "rediss://, and ssl_cert_reqs is none, optional or required."
+            "The Redis URL has inconsistent options: ssl_ options require rediss://, and "
+            "ssl_cert_reqs must be none, optional or required."
         )
     return pool

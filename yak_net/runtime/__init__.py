@@ -1,1 +1,1 @@
-"""What broker and clients share: backend, links, settings, traces."""
+"""Code that brokers and clients share: backend, timers, outboxes, settings, traces."""

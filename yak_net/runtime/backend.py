@@ -1,8 +1,8 @@
-"""The contract between a broker and the real world; must never decide for the node.
+"""The backend that runs a broker node on asyncio, the disk, the network and the metadata store.
 
-One backend serves one incarnation, on the thread of the event loop. Some orders are carried out at
-once (a read from memory, a message to a link), and their outcome is delivered at once, too: the
-host queues it behind the step that is under way.
+It implements the Backend of docs/contract.md. One backend serves one incarnation, on the thread of
+the event loop. Some effects complete at once, such as a read from memory or a message to a link.
+The backend then delivers the result at once, and the host queues it until the current step ends.
 """
 
 from __future__ import annotations
@@ -71,30 +71,30 @@ class End(StrEnum):
 
 
 OnOver: TypeAlias = Callable[[End, str], None]
-"""How it ended and why; after a stop in good order there is no why."""
+"""Receives how the incarnation ended and the reason; the reason is "" after a clean stop."""
 
 
 class Sender(Protocol):
-    """Where messages to peers go."""
+    """The links to the peers."""
 
     def send(self, dst: NodeId, message: PeerMessage) -> bool:
-        """Put it on the link; False if it certainly does not arrive."""
+        """Queue a message on the link; return False if it certainly does not arrive."""
         ...
 
 
 class Store(Protocol):
-    """Who carries out metadata calls."""
+    """The metadata store."""
 
     async def call(self, request: MetaRequest) -> MetaOutcome:
-        """Carry one out, within the store's own time-out; raises when going on is impossible."""
+        """Execute one call, within the store's own timeout; raise if the broker must halt."""
         ...
 
 
 class NetBackend:
-    """What one incarnation of a broker may do to the real world.
+    """Executes the effects of one incarnation of a broker.
 
-    ``host`` is set right after the host was made, which needs its backend first. ``over`` is called
-    once, in the midst of a step perhaps: it must not call back.
+    The caller sets ``host`` after it has created the host, which needs the backend. ``over`` is
+    called once, possibly within a step; it must not call the backend.
     """
 
     host: Host
@@ -115,22 +115,22 @@ class NetBackend:
         self.disk = BrokerDisk(storage, self._on_disk_done, self._on_disk_failed)
         self._timers = Timers(self._on_timer)
 
-    # -- what the world does to the node --------------------------------------------------------
+    # -- events for the node --------------------------------------------------------------------
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the node an event."""
+        """Deliver an event; ``cause`` is the step that caused it, -1 if none did."""
         self.host.deliver(event, cause)
 
     def receive(self, src: NodeId, message: PeerMessage) -> None:
-        """A peer's message arrived."""
+        """Deliver a message of a peer."""
         self.deliver(Received(src, message))
 
     def lost(self, peer: NodeId) -> None:
-        """The link to a peer broke."""
+        """Deliver the loss of the connection to a peer."""
         self.deliver(PeerLost(peer))
 
     def ask(self, request: Request, on_answer: OnAnswer) -> CallId:
-        """Deliver a client's request under an id that is fresh in this incarnation."""
+        """Deliver a client's request; return its call id, which is unique in this incarnation."""
         self._calls += 1
         call = CallId(self._calls)
         self._asked[call] = on_answer
@@ -138,46 +138,41 @@ class NetBackend:
         return call
 
     def cancel(self, call: CallId) -> None:
-        """The caller went away; it gets no answer any more."""
+        """Cancel a call; its ``on_answer`` is not called any more."""
         if self._asked.pop(call, None) is not None:
             self.deliver(Cancelled(call))
 
-    # -- what the node orders -------------------------------------------------------------------
+    # -- effects of the node --------------------------------------------------------------------
 
     def send(self, effect: Send) -> None:
-        """Put a message on a link; to nobody connected, it is lost."""
+        """Queue a message on a link; without a connection it is lost."""
         self._peers.send(effect.dst, effect.message)  # type: ignore[arg-type]
 
     def set_timer(self, effect: SetTimer) -> None:
-        """Set or replace a timer."""
         self._timers.set(effect.key, effect.lo_us, effect.hi_us, self.host.step_number)
 
     def cancel_timer(self, effect: CancelTimer) -> None:
-        """Cancel a timer."""
         self._timers.cancel(effect.key)
 
     def append_log(self, effect: AppendLog) -> None:
-        """Order an append."""
         self._note(effect.op, effect.generation)
         self.disk.append(effect.op, effect.generation, effect.batches)
 
     def flush_log(self, effect: FlushLog) -> None:
-        """Order a flush."""
         self._note(effect.op, effect.generation)
         self.disk.flush(effect.op, effect.generation)
 
     def truncate_log(self, effect: TruncateLog) -> None:
-        """Order a cut."""
         self._note(effect.op, effect.generation)
         self.disk.truncate(effect.op, effect.generation, effect.end)
 
     def save_state(self, effect: SaveState) -> None:
-        """Order a named value to be kept."""
+        """Save or delete a value; the log generation of its completion is 0."""
         self._note(effect.op, LogGeneration(0))
         self.disk.save(effect.op, effect.key, effect.value)
 
     def send_log(self, effect: SendLog) -> None:
-        """Ship from memory at once, from the file once it was read."""
+        """Send batches to a peer: at once from memory, or after a read of the file."""
         self._note(effect.op, effect.generation)
         found = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
         if found is not None:
@@ -190,7 +185,7 @@ class NetBackend:
         self.disk.read_later(effect.start, effect.end_max, effect.bytes_max, shipped)
 
     def answer_log(self, effect: AnswerLog) -> None:
-        """Answer a call with bytes of the log as they are now."""
+        """Respond to a call with batches of the log as it is now."""
         found = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
         if found is not None:
             self._reply(effect.call, with_records(effect.header, found))
@@ -202,7 +197,7 @@ class NetBackend:
         self.disk.read_later(effect.start, effect.end_max, effect.bytes_max, answered)
 
     def call_meta(self, effect: CallMeta) -> None:
-        """Call the store; the store's client gives up on it after a time."""
+        """Start a metadata call; :meth:`Store.call` applies the timeout."""
         task = asyncio.create_task(
             self._call_meta(effect.call, effect.request, self.host.step_number)
         )
@@ -210,37 +205,33 @@ class NetBackend:
         task.add_done_callback(self._meta.discard)
 
     def answer(self, effect: Answer) -> None:
-        """Answer a call."""
         self._reply(effect.call, effect.result)
 
     def observe(self, effect: Observe) -> None:
-        """Pass a remark on."""
         self.observed(effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """The node stops for good."""
         self._end(End.HALTED, effect.reason)
 
     def exit(self, effect: Exit) -> None:
-        """The node has stopped as it was asked."""
         self._end(End.EXITED, "" if effect.clean else "the stop was not complete in time")
 
     # -- the end --------------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """End the incarnation as a kill would, except that the process goes on."""
+        """End the incarnation as a crash would, without the end of the process."""
         self._over = None
         self._stop()
         self.disk.abandon()
 
     async def close(self) -> None:
-        """Give everything back, once the incarnation is over."""
+        """Cancel metadata calls and close the disk, after the incarnation has ended."""
         self._over = None
         self._stop()
         for task in self._meta:
             task.cancel()
         await asyncio.gather(*self._meta, return_exceptions=True)
-        # The thread may have much to write; the loop goes on meanwhile.
+        # The disk's thread may still have much to write: do not block the event loop.
         await asyncio.to_thread(self.disk.close)
 
     def _end(self, how: End, reason: str) -> None:
@@ -289,11 +280,11 @@ class NetBackend:
         try:
             outcome = await self._store.call(request)
         except Exception as error:
-            self._end(End.HALTED, f"the metadata store cannot be used: {error}")
+            self._end(End.HALTED, f"metadata store failed: {error}")
             return
         self.deliver(MetaReply(call, outcome), cause)
 
     def _reply(self, call: CallId, result: Response | ClientResult) -> None:
         on_answer = self._asked.pop(call, None)
-        if on_answer is not None:  # else the caller went away while the answer was read
+        if on_answer is not None:  # None: the call was cancelled while the file was read
             on_answer(result)

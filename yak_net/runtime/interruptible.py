@@ -1,4 +1,4 @@
-"""Runs a command's coroutine so that Ctrl-C ends it at any moment; must never swallow one."""
+"""Run a command's coroutine so that Ctrl-C interrupts it at any time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ T = TypeVar("T")
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """As :func:`asyncio.run`, with SIGINT held back while the loop is made and taken apart.
+    """Run ``work`` like :func:`asyncio.run`; block SIGINT while the loop is created and closed.
 
-    An interrupt cancels the work at its next await, also one that came a moment before it began;
-    once it has cleaned up, KeyboardInterrupt is raised. A second interrupt cancels once more.
+    An interrupt cancels ``work`` at its next await, also if it arrives before ``work`` starts.
+    After the clean-up of ``work``, KeyboardInterrupt is raised. A second interrupt cancels again.
     """
     if threading.current_thread() is not threading.main_thread():
-        return asyncio.run(work)  # signals are the main thread's
+        return asyncio.run(work)  # only the main thread receives signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     interrupted = False
 

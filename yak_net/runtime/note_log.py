@@ -1,4 +1,4 @@
-"""The node's remarks as lines of the log; must never steer anything."""
+"""Log lines for the notes of a node."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ QUIET: Final = (
     LogDiverged,
     StoreUnknown,
 )
-"""Told only with ``--verbose``: they come by the thousand, or say what another line says."""
+"""Logged with ``--verbose`` only: they are too frequent, or repeat another log line."""
 
 log = structlog.get_logger("yak.node")
 _verbose = False
 
 
 def configure(*, verbose: bool) -> None:
-    """Log to standard error, in lines for people."""
+    """Configure structlog: readable lines on standard error, with the level and the local time."""
     global _verbose  # noqa: PLW0603 - a process has one log
     _verbose = verbose
     colours = sys.stderr.isatty()
@@ -53,12 +53,10 @@ def configure(*, verbose: bool) -> None:
 
 
 def log_note(note: Note) -> None:
-    """Log one remark."""
+    """Log one note: its class name and its fields. Notes in QUIET need ``--verbose``."""
     if isinstance(note, QUIET) and not _verbose:
-        return  # before its words are made: they come with every batch
-    fields = {
-        field.name: _word(getattr(note, field.name)) for field in dataclasses.fields(note)
-    }
+        return  # before the costly formatting: some notes occur with every batch
+    fields = {field.name: _word(getattr(note, field.name)) for field in dataclasses.fields(note)}
     log.info(type(note).__name__, **fields)
 
 

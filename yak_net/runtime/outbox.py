@@ -1,4 +1,4 @@
-"""What waits to be written to one WebSocket; must never wait for it, nor grow without bound."""
+"""The bounded queue of frames to send on one WebSocket."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from contextlib import suppress
 from typing import Final, Protocol
 
 OUTBOX_BYTES: Final = 32 << 20
-"""So much waits at most behind a slow reader."""
+"""Maximum number of queued bytes for one slow reader."""
 
 
 class Sink(Protocol):
-    """A WebSocket of either side."""
+    """A WebSocket, of the client side or the server side."""
 
     async def send_bytes(self, data: bytes) -> None:
-        """Send one binary frame, and wait while the peer reads too slowly."""
+        """Send one binary frame; wait while the peer reads too slowly."""
         ...
 
     async def close(self) -> object:
-        """End the connection."""
+        """Close the connection."""
         ...
 
 
 class Outbox:
-    """Frames in order; :meth:`put` takes one at once, :meth:`run` sends them."""
+    """A queue of frames: :meth:`put` adds one without waiting, :meth:`run` sends them in order."""
 
     def __init__(self, bytes_max: int = OUTBOX_BYTES) -> None:
         self.bytes_max = bytes_max
@@ -34,7 +34,10 @@ class Outbox:
         self._closed = False
 
     def put(self, frame: bytes) -> bool:
-        """Take a frame; False if it is closed, or full. An empty one takes a frame of any size."""
+        """Add a frame; return False if the outbox is closed or full.
+
+        An empty outbox accepts a frame of any size.
+        """
         if self._closed or (self.size and self.size + len(frame) > self.bytes_max):
             return False
         self._frames.append(frame)
@@ -45,7 +48,7 @@ class Outbox:
         return True
 
     def close(self) -> None:
-        """Take no more, drop what waits, and let :meth:`run` return."""
+        """Reject further frames, drop queued frames, and let :meth:`run` return."""
         self._closed = True
         self._frames.clear()
         self.size = 0
@@ -54,7 +57,10 @@ class Outbox:
             waker.set_result(None)
 
     async def run(self, sink: Sink) -> None:
-        """Send until closed. Raises what sending raises, and is closed then."""
+        """Send frames until the outbox is closed.
+
+        An exception of ``sink`` closes the outbox and is raised.
+        """
         frames = self._frames
         loop = asyncio.get_running_loop()
         try:
@@ -62,7 +68,7 @@ class Outbox:
                 while frames:
                     frame = frames.popleft()
                     await sink.send_bytes(frame)
-                    # Counted until it is written: a slow reader must make the outbox full.
+                    # Count the frame until it is sent, so that a slow reader fills the outbox.
                     self.size = max(0, self.size - len(frame))
                 if not self._closed:
                     self._waker = loop.create_future()
@@ -71,8 +77,8 @@ class Outbox:
             self.close()
 
     async def write_to(self, sink: Sink) -> None:
-        """Send until the link breaks, and then see to it that whoever reads from it ends, too."""
-        # What aiohttp raises for a broken link is an OSError as well.
+        """Send frames until the connection breaks; then close it, which also ends its reader."""
+        # aiohttp's exceptions for a broken connection are subclasses of OSError.
         with suppress(OSError, RuntimeError):
             await self.run(sink)
         await sink.close()

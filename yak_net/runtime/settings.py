@@ -1,8 +1,8 @@
-"""What a broker process is told, by options or by the environment; must never open anything.
+"""Settings of a broker process, from options or environment variables.
 
-The seed's seven variables are enough: ``YAK_ROLE``, ``YAK_NODE_ID``, ``YAK_HOST``, ``YAK_PORT``,
-``YAK_FOLLOWERS``, ``YAK_REDIS_URL``, ``YAK_DATA_DIR``. The role says who creates the cluster, and
-so who stands first; afterwards roles are elected.
+Seven variables of the original YAK are sufficient: ``YAK_ROLE``, ``YAK_NODE_ID``, ``YAK_HOST``,
+``YAK_PORT``, ``YAK_FOLLOWERS``, ``YAK_REDIS_URL``, ``YAK_DATA_DIR``. The broker with the role
+"leader" creates the cluster and becomes the first leader; later leaders are elected.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ CLUSTER: Final = "yak"
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NOT_SET: Final = ("replicas", "creates", "url", "flush")
-"""Fields of the configuration that have an option of their own, or follow from the others."""
+"""Fields of BrokerConfig that ``--config`` cannot set: other settings determine them."""
 
 
 class Role(StrEnum):
-    """What a broker is told to be at first; later, roles are elected."""
+    """Role of a broker at the creation of the cluster; later leaders are elected."""
 
     LEADER = "leader"
     FOLLOWER = "follower"
 
 
 class SettingsError(ValueError):
-    """One sentence about what cannot be used, and what can."""
+    """A setting is invalid; the message says which values are valid."""
 
 
 @dataclass(frozen=True)
 class BrokerSettings:
-    """All of it, checked. ``brokers`` are (id, url), empty in the seed's way of starting.
+    """Settings of a broker process; :func:`check` validates them.
 
-    ``followers`` are the URLs that a leader of the seed's way finds its followers at. ``config``
-    are values for fields of :class:`yak_core.config.BrokerConfig`.
+    ``brokers`` lists (id, url) of all brokers. Instead, a leader may have ``followers``, a list of
+    URLs, and each follower ``role=FOLLOWER``. ``config`` holds values for fields of
+    :class:`yak_core.config.BrokerConfig`. ``lifeline`` is the file descriptor of a pipe: the broker
+    stops when its other end closes.
     """
 
     node_id: NodeId
@@ -68,28 +70,28 @@ class BrokerSettings:
 
     @property
     def knows_replicas(self) -> bool:
-        """Whether the brokers of the cluster are known from the start."""
+        """Whether the settings contain the ids of all brokers of the cluster."""
         return bool(self.brokers) or not (self.followers or self.role is Role.FOLLOWER)
 
     @property
     def creates(self) -> bool:
-        """Whether this broker may create the cluster's record."""
+        """Whether this broker may create the cluster, that is, its partition state."""
         return self.role is not Role.FOLLOWER
 
     def url_at(self, port: int) -> str:
-        """Where others reach this broker once it listens at ``port``."""
+        """Return this broker's URL for others, if it listens on ``port``."""
         if self.advertised_url:
             return self.advertised_url
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{port}"
 
     def broker_config(self, url: str, replicas: tuple[NodeId, ...]) -> BrokerConfig:
-        """What the node is started with. Raises SettingsError when it cannot run with it."""
+        """Return the node's configuration. Raises SettingsError if it is invalid."""
         min_isr = min(2, len(replicas)) if self.min_isr is None else self.min_isr
         if min_isr > len(replicas):
             raise SettingsError(
-                f"min-isr is {min_isr}, and there are only {len(replicas)} brokers: "
-                "nothing could ever be confirmed"
+                f"min-isr must be at most the number of brokers, {len(replicas)}, got {min_isr}; "
+                "the cluster could not commit any record"
             )
         config = BrokerConfig(
             replicas,
@@ -107,33 +109,38 @@ class BrokerSettings:
 
 
 def check(settings: BrokerSettings) -> BrokerSettings:
-    """The settings, if a broker can be started with them. Raises SettingsError."""
+    """Return the settings if a broker can start with them. Raises SettingsError."""
     if not _NODE.fullmatch(settings.node_id):
         raise SettingsError(
-            f"a node id is letters, digits, dots, dashes: n1, not {settings.node_id!r}"
+            "a node id must consist of letters, digits, '.', '_' and '-', such as n1, "
+            f"got {settings.node_id!r}"
         )
     if not _CLUSTER.fullmatch(settings.cluster):
         raise SettingsError(
-            f"a cluster's name is letters, digits, dots, dashes: yak, not {settings.cluster!r}"
+            "a cluster name must consist of letters, digits, '.', '_' and '-', such as yak, "
+            f"got {settings.cluster!r}"
         )
     ids = [node for node, _ in settings.brokers]
     if ids and settings.node_id not in ids:
         raise SettingsError(
-            f"{settings.node_id} is not among the brokers {', '.join(ids)}: add it, with its URL"
+            f"--brokers must contain this broker, {settings.node_id}, got {', '.join(ids)}; "
+            f"add {settings.node_id}=URL"
         )
     if ids and settings.followers:
-        raise SettingsError("give either all brokers or the followers of a leader, not both")
+        raise SettingsError("--brokers and --followers exclude each other; give one, not both")
     if settings.followers and settings.role is Role.FOLLOWER:
-        raise SettingsError("a follower has no followers: only the leader is given their URLs")
+        raise SettingsError(
+            "a follower has no followers; give --followers to the broker with --role leader only"
+        )
     wildcard = settings.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
     if not is_loopback(settings.host) and not settings.insecure:
         raise SettingsError(
-            f"{settings.host} can be reached from other machines, and nothing is encrypted or asks "
-            "for a password: listen on 127.0.0.1, or say --insecure where the network is yours"
+            f"other machines can reach {settings.host}, and YAK has no encryption or passwords; "
+            "listen on 127.0.0.1, or give --insecure if you trust the network"
         )
     if wildcard and not settings.advertised_url:
         raise SettingsError(
-            f"others cannot reach this broker at {settings.host}: give --advertised-url"
+            f"other brokers cannot connect to {settings.host}; give --advertised-url"
         )
     replicas = tuple(sorted(ids)) or (settings.node_id,)
     if settings.knows_replicas:
@@ -142,7 +149,7 @@ def check(settings: BrokerSettings) -> BrokerSettings:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches what listens there."""
+    """Return whether ``host`` is reachable from this machine only."""
     if host == "localhost":
         return True
     try:
@@ -152,7 +159,10 @@ def is_loopback(host: str) -> bool:
 
 
 def parse_url(word: str) -> str:
-    """A broker's URL: ``http://host:port``, or ``host:port`` for short."""
+    """Return the URL of a broker from ``http://host:port`` or ``host:port``.
+
+    Raises SettingsError.
+    """
     text = word.strip()
     if "://" not in text:
         text = f"http://{text}"
@@ -160,42 +170,50 @@ def parse_url(word: str) -> str:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"{word!r} is no address of a broker: {error}") from error
+        raise SettingsError(f"invalid broker address {word!r}: {error}") from error
     plain = parts.path in ("", "/") and not parts.query
     if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-        raise SettingsError(f"{word!r} is no address of a broker; one is http://127.0.0.1:8080")
+        raise SettingsError(f"invalid broker address {word!r}; an example is http://127.0.0.1:8080")
     text = text.removesuffix("/")
     return text if port is not None else f"{text}:{PORT}"
 
 
 def parse_listen(word: str) -> tuple[str, int]:
-    """``host:port``, ``[v6]:port``, or ``:port``; port 0 takes a free one."""
+    """Return (host, port) of ``host:port``, ``[v6]:port``, or ``:port``; port 0 means any free one.
+
+    Raises SettingsError.
+    """
     host, colon, digits = word.rpartition(":")
     if not colon or not digits.isdigit() or int(digits) > 65535:
-        raise SettingsError(f"{word!r} is no address to listen on; one is {HOST}:{PORT}")
+        raise SettingsError(f"invalid listen address {word!r}; an example is {HOST}:{PORT}")
     return (host.strip("[]") or HOST, int(digits))
 
 
 def parse_brokers(word: str) -> tuple[tuple[NodeId, str], ...]:
-    """``n1=URL,n2=URL``: all brokers of the cluster."""
+    """Return (id, url) of each broker in ``n1=URL,n2=URL``. Raises SettingsError."""
     found: dict[NodeId, str] = {}
     for part in filter(None, (part.strip() for part in word.split(","))):
         node, equals, url = part.partition("=")
         if not equals or not _NODE.fullmatch(node):
-            raise SettingsError(f"{part!r} is not of the form n1=http://127.0.0.1:8080")
+            raise SettingsError(
+                f"invalid broker {part!r}; expected ID=URL, such as n1=http://127.0.0.1:8080"
+            )
         if node in found:
-            raise SettingsError(f"{node} is named twice among the brokers")
+            raise SettingsError(f"duplicate broker id {node}")
         found[node] = parse_url(url)
     return tuple(found.items())
 
 
 def parse_urls(word: str) -> tuple[str, ...]:
-    """URLs with commas between."""
+    """Return the broker URLs of a comma-separated list. Raises SettingsError."""
     return tuple(parse_url(part) for part in word.split(",") if part.strip())
 
 
 def parse_config(words: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
-    """``name=value`` pairs for numbers of the broker's configuration."""
+    """Return (name, value) of each ``name=value``, for number fields of BrokerConfig.
+
+    Raises SettingsError.
+    """
     names = {
         field.name
         for field in dataclasses.fields(BrokerConfig)
@@ -206,8 +224,8 @@ def parse_config(words: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
         name, _, value = word.partition("=")
         if name not in names:
             known = ", ".join(sorted(names))
-            raise SettingsError(f"there is no setting {name!r}; there are {known}")
+            raise SettingsError(f"unknown setting {name!r}; expected one of {known}")
         if not value.isdigit():
-            raise SettingsError(f"{name} is a whole number, not {value!r}")
+            raise SettingsError(f"{name} must be an integer of at least 0, got {value!r}")
         found[name] = int(value)
     return tuple(found.items())

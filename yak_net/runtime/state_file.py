@@ -1,7 +1,7 @@
-"""The state file of the local cluster of a folder, and the lock of the process that writes it.
+"""The state file of a local cluster, and the lock of the supervisor that writes it.
 
-The file is ``.yak/cluster.json`` in the current folder, or what ``YAK_CLUSTER_FILE`` names. It
-holds the token that allows killing brokers, so it is never readable by anyone but its owner.
+The file is ``.yak/cluster.json`` in the current folder, or the path in ``YAK_CLUSTER_FILE``. It
+contains the token for control commands such as kill, so only its owner can read it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ DEFAULT_SERVER: Final = "127.0.0.1:8080"
 
 
 class StateError(ValueError):
-    """The state file exists and cannot be used; one sentence."""
+    """The state file is unreadable, damaged, or too new."""
 
 
 @dataclass(frozen=True)
 class ClusterState:
-    """A running cluster, as its supervisor writes it down.
+    """A running cluster, as its supervisor writes it to the state file.
 
-    ``supervisor`` is its process id, ``control`` the host:port that takes commands with ``token``,
-    ``brokers`` are (id, url). Paths are absolute.
+    ``supervisor`` is the supervisor's process id, ``control`` the host:port that accepts commands
+    with ``token``, ``brokers`` a list of (id, url). Paths are absolute.
     """
 
     cluster: str
@@ -43,7 +43,7 @@ class ClusterState:
 
 
 def state_path() -> Path:
-    """Return the path of the state file of the current folder, which may not exist."""
+    """Return the path of the state file, whether or not the file exists."""
     return Path(os.environ.get("YAK_CLUSTER_FILE") or DEFAULT_PATH).absolute()
 
 
@@ -53,7 +53,7 @@ def lock_path(path: Path) -> Path:
 
 
 def write_state(path: Path, state: ClusterState) -> None:
-    """Replace the file as a whole, readable by its owner alone. Raises OSError."""
+    """Replace the state file atomically; only its owner can read it. Raises OSError."""
     body: dict[str, Any] = {"schema": SCHEMA, "kind": KIND, **asdict(state)}
     body["brokers"] = [{"id": node, "url": url} for node, url in state.brokers]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -67,14 +67,17 @@ def write_state(path: Path, state: ClusterState) -> None:
 
 
 def read_state(path: Path) -> ClusterState | None:
-    """Return what is written down, None if nothing is. Raises StateError.
+    """Return the content of the state file, None if there is no file. Raises StateError.
 
-    The supervisor may have died since: see :func:`is_alive`.
+    The supervisor may have ended since: see :func:`is_alive`.
     """
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
         if body["kind"] != KIND or int(body["schema"]) > SCHEMA:
-            raise StateError(f"{path} is not the state file of a cluster, or of a newer YAK")
+            raise StateError(
+                f"{path} is not a cluster state file of schema {SCHEMA} or lower; "
+                "name another file with YAK_CLUSTER_FILE"
+            )
         return ClusterState(
             cluster=str(body["cluster"]),
             supervisor=int(body["supervisor"]),
@@ -93,11 +96,11 @@ def read_state(path: Path) -> ClusterState | None:
     except StateError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise StateError(f"{path} is damaged: delete it if no cluster runs here") from error
+        raise StateError(f"{path} is damaged; delete it if no cluster runs here") from error
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process has this id; it may be another one that got it since."""
+    """Return whether a process with this id exists; the system may have reused the id."""
     try:
         os.kill(pid, 0)
     except PermissionError:
@@ -108,10 +111,10 @@ def is_alive(pid: int) -> bool:
 
 
 def bootstrap_servers() -> tuple[str, ...]:
-    """Return where clients find brokers by default, each ``host:port``. Raises StateError.
+    """Return the default bootstrap servers of clients, each ``host:port``. Raises StateError.
 
-    The local cluster of this folder if one runs, else ``YAK_BOOTSTRAP_SERVERS``, else
-    127.0.0.1:8080.
+    The value comes from the running cluster of the state file, else from the variable
+    ``YAK_BOOTSTRAP_SERVERS``, else it is 127.0.0.1:8080.
     """
     state = read_state(state_path())
     if state is not None and is_alive(state.supervisor):
@@ -122,7 +125,7 @@ def bootstrap_servers() -> tuple[str, ...]:
 
 
 class InUse(Exception):
-    """Another process holds the lock; ``holder`` is its id, 0 if unknown."""
+    """Another process holds the lock; ``holder`` is its process id, 0 if unknown."""
 
     def __init__(self, holder: int) -> None:
         super().__init__(holder)
@@ -132,8 +135,8 @@ class InUse(Exception):
 def take_lock(path: Path) -> int:
     """Lock a file until the returned descriptor is closed. Raises InUse, OSError.
 
-    The system frees the lock however its holder ends. Child processes do not inherit it, so a
-    broker that outlives its supervisor for a moment does not hold it.
+    The system releases the lock when the process ends, also after a crash. Child processes do not
+    inherit it, so a broker that ends after its supervisor does not hold it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -150,7 +153,7 @@ def take_lock(path: Path) -> int:
 
 
 def holder_of(path: Path) -> int | None:
-    """Return the process that holds the lock, 0 if its id is unknown, None if the lock is free."""
+    """Return the process id of the lock's holder, 0 if unknown, None if the lock is free."""
     try:
         fd = os.open(path, os.O_RDWR)
     except OSError:

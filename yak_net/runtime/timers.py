@@ -1,4 +1,4 @@
-"""The timers of one node on the event loop; must never fire one early, or twice."""
+"""The timers of one node on the event loop."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ MICRO: Final = 1_000_000
 
 
 def now_us() -> Micros:
-    """Microseconds of the machine's monotonic clock; they never go back."""
+    """Return the machine's monotonic clock in microseconds."""
     return time.monotonic_ns() // 1_000
 
 
 def wall_ms() -> int:
-    """The wall clock, as data for records."""
+    """Return the wall clock in ms since 1970, for record timestamps."""
     return time.time_ns() // 1_000_000
 
 
 class Timers:
-    """One timer a key. ``fire(key, cause)`` is called on the loop, never from :meth:`set`.
+    """One timer for each key; a timer fires once and never early.
 
-    ``draw(lo, hi)`` picks the instant; it is a test's to replace.
+    ``fire(key, cause)`` is called on the event loop, never from :meth:`set`. ``draw(lo, hi)`` picks
+    the delay; tests replace it.
     """
 
     def __init__(
@@ -40,25 +41,25 @@ class Timers:
         self._handles: dict[str, asyncio.Handle] = {}
 
     def set(self, key: str, lo_us: Micros, hi_us: Micros, cause: int) -> None:
-        """Set the timer of ``key``, or replace it; it fires between the two from now."""
+        """Set or replace the timer of ``key``; it fires ``lo_us`` to ``hi_us`` from now."""
         wait = lo_us if lo_us >= hi_us else self._draw(lo_us, hi_us)
         self.cancel(key)
         self._arm(key, now_us() + wait, cause, wait)
 
     def cancel(self, key: str) -> None:
-        """The timer of ``key``, if any, must not fire."""
+        """Cancel the timer of ``key``, if there is one."""
         handle = self._handles.pop(key, None)
         if handle is not None:
             handle.cancel()
 
     def clear(self) -> None:
-        """None of the timers must fire."""
+        """Cancel all timers."""
         for handle in self._handles.values():
             handle.cancel()
         self._handles.clear()
 
     def _arm(self, key: str, due: Micros, cause: int, wait: Micros) -> None:
-        # Rounded up: the loop wakes at a float, and one microsecond early is too early.
+        # Add 1 us: the loop computes with floats and could otherwise fire too early.
         self._handles[key] = self._loop.call_later(
             (wait + 1) / MICRO, self._on_due, key, due, cause
         )

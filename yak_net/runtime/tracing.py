@@ -1,8 +1,8 @@
-"""Writes the trace of one broker process to a file as it happens; must never harm the broker.
+"""Record the trace of one broker process to a file.
 
-Recording is a help for people, so whatever goes wrong with it ends the recording, never the broker:
-``ended`` then has a sentence for the log. A process that is killed leaves a file that can be read
-up to its last whole line; one that ends in good order calls :meth:`FileRecorder.close`.
+An error of the recording ends the recording, never the broker; ``ended`` then contains the reason.
+After a crash, the file is readable up to its last complete line. A clean stop calls
+:meth:`FileRecorder.close`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from yak_core.trace.version import core_digest, files_of, version_text
 from yak_core.trace.writer import END_BYTES_MAX, TraceLines
 
 TRACE_BYTES_MAX: Final = 1 << 30
-"""The size of a trace at which recording ends, by default."""
+"""Default size of a trace at which the recording ends."""
 BUFFER_BYTES: Final = 64 * 1024
-"""So much is collected before it is given to the system."""
+"""Size of the buffer at which it is written to the file."""
 
 log = structlog.get_logger("yak.broker")
 
 
 def net_header(scenario: str = "") -> Header:
-    """The header of a real broker's trace: it names the sources of the core that run here."""
+    """Return the trace header of a real broker, with the digest of the running core's sources."""
     try:
         package = metadata.version("yak")
     except metadata.PackageNotFoundError:
@@ -46,14 +46,15 @@ _Step: TypeAlias = tuple[Micros, NodeId, int, Event, list[Effect], int]
 
 
 class FileRecorder:
-    """The Recorder of one process of one broker, in a file of its own.
+    """The Recorder of one broker process, with its own file.
 
-    ``path`` is where it writes: the name that was asked for, with a number before its suffix when
-    that name is taken. The file has at most ``bytes_max`` bytes. ``ended`` is empty while steps
-    are recorded, then a sentence on why they no longer are; ``dropped`` counts those that came
-    since. OSError when the file cannot be made. The header is :func:`net_header`'s by default.
-    ``soon`` is called with :meth:`flush` when there is something to flush, such as ``call_soon`` of
-    a loop: then a process that is killed loses little.
+    ``path`` is the requested name; if that file exists, a number is added before the suffix. The
+    file has at most ``bytes_max`` bytes. The header defaults to :func:`net_header`. ``soon``, such
+    as a loop's ``call_soon``, is called with :meth:`flush` when the buffer is no longer empty, so
+    that a crash loses little. Raises OSError if the file cannot be created.
+
+    ``ended`` is empty during the recording, and contains the reason after its end. ``dropped``
+    counts the steps after the end.
     """
 
     def __init__(
@@ -66,23 +67,24 @@ class FileRecorder:
         self._lines = TraceLines(header or net_header())
         self._room = bytes_max - END_BYTES_MAX - len(self._lines.first)
         if self._room < 0:
-            raise ValueError(f"a trace of {bytes_max} bytes has no room for a step")
+            least = bytes_max - self._room
+            raise ValueError(f"bytes_max must be at least {least} for a trace, got {bytes_max}")
         self._buffer = bytearray()
         self._soon = soon
-        #: The newest step, not yet encoded: how much of it was carried out is known afterwards.
+        #: The newest step, not yet encoded: the number of executed effects is known later.
         self._held: _Step | None = None
         self.ended = ""
         self.dropped = 0
         file, self.path = _made(path)
         self._file: BinaryIO | None = file
         self._bytes_max = bytes_max
-        # At once, so that whatever is left of the file can be read.
+        # Write the header at once: without it, the file would be unreadable after a crash.
         self._put(self._lines.first)
         self.flush()
 
     @property
     def steps(self) -> int:
-        """How many steps were recorded."""
+        """Number of recorded steps."""
         return self._lines.steps + (self._held is not None)
 
     def record(
@@ -94,7 +96,7 @@ class FileRecorder:
         effects: list[Effect],
         cause: int,
     ) -> int:
-        """Keep a step and return its number, from 0; when recording has ended, count it."""
+        """Record a step and return its number, from 0; after the end, only count it."""
         self._write_held()
         number = self._lines.steps + self.dropped
         if self.ended:
@@ -108,27 +110,27 @@ class FileRecorder:
         return number
 
     def carried_out(self, number: int, count: int) -> None:
-        """Only the first ``count`` effects of the newest step were carried out."""
+        """Record that only the first ``count`` effects of the newest step were executed."""
         if self._held is not None:
             self._write_held(count)
 
     def flush(self) -> None:
-        """Give what was collected to the system; the owner calls this from time to time."""
+        """Write the buffer to the file."""
         self._write_held()
         self._give()
 
     def _write_held(self, done: int | None = None) -> None:
-        """Encode the step that was held back, if there is one."""
+        """Encode the newest step, if it is not encoded yet."""
         if self._held is None:
             return
         held, self._held = self._held, None
         try:
             chunk = self._lines.step(*held, self._room, done)
         except Misfit as misfit:
-            self._end(f"a step cannot be written: {misfit}")
+            self._end(f"cannot encode a step: {misfit}")
             return
         if not chunk:
-            self._end(f"it has grown to its limit of {self._bytes_max} bytes")
+            self._end(f"size limit of {self._bytes_max} bytes reached")
             return
         self._room -= len(chunk)
         self._put(chunk)
@@ -145,7 +147,7 @@ class FileRecorder:
             self._give_up(error)
 
     def close(self) -> None:
-        """Write the footer, which says how many steps were dropped, and close the file."""
+        """Write the footer, which contains the number of dropped steps, and close the file."""
         if self._file is None:
             return
         self._write_held()
@@ -159,33 +161,33 @@ class FileRecorder:
         self._buffer += chunk
 
     def _end(self, why: str) -> None:
-        """No more steps; the file stays open for the footer, which has to count what is missing."""
+        """End the recording; the file stays open, because the footer counts the dropped steps."""
         self.dropped += 1
         self.ended = f"the trace {self.path} ends after {self.steps} steps: {why}"
-        log.warning("recording is over", reason=self.ended)
+        log.warning("recording ended", reason=self.ended)
         self.flush()
 
     def _give_up(self, error: OSError) -> None:
-        """No more anything: what is in the file can be read up to its last whole line."""
-        self.ended = f"the trace {self.path} is cut short: {error.strerror or error}"
-        log.warning("recording is over", reason=self.ended)
+        """End the recording and close the file, which is readable up to its last complete line."""
+        self.ended = f"the trace {self.path} is incomplete: {error.strerror or error}"
+        log.warning("recording ended", reason=self.ended)
         self._close()
 
     def _close(self) -> None:
         file, self._file = self._file, None
         if file is not None:
-            # Some file systems report here that there was no space; nobody could do more about it.
+            # Some file systems report a full disk only here; there is nothing left to do.
             with suppress(OSError):
                 file.close()
 
 
 def _made(path: Path) -> tuple[BinaryIO, Path]:
-    """A new file and its name: ``n1.jsonl``, or ``n1.2.jsonl`` when that is there, and so on."""
+    """Create a new file; return it and its path: ``n1.jsonl``, else ``n1.2.jsonl``, and so on."""
     for number in count(1):
         name = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")
         try:
-            # Without a buffer of Python's, which would keep what could not be written.
+            # Unbuffered: a buffered file would keep the bytes of a failed write.
             return name.open("xb", buffering=0), name
         except FileExistsError:
             continue
-    raise AssertionError("there is always another number")
+    raise AssertionError("unreachable: count() does not end")

@@ -1,7 +1,7 @@
-"""What both ends of a WebSocket agree on: paths, headers, the greeting.
+"""Constants of the WebSocket protocol, and its greeting.
 
-Whoever accepts a connection greets first, with one text frame that says who it is. Everything after
-that is binary, a message a frame (:mod:`yak_core.wire.codec`).
+The side that accepts a connection sends one text frame first, the greeting, with its node id and
+cluster. All later frames are binary, one message in each (:mod:`yak_core.wire.codec`).
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from yak_core.ids import NodeId
 from yak_core.value import value
 
 PEER_PATH: Final = "/v1/peer"
-"""Dialled by a broker that wants to hear another one."""
+"""Path to which a broker connects to receive messages of a peer."""
 CLIENT_PATH: Final = "/v1/client"
-"""Dialled by a client: requests up, answers down."""
+"""Path to which a client connects, for requests and responses."""
 
 NODE_HEADER: Final = "Yak-Node"
 CLUSTER_HEADER: Final = "Yak-Cluster"
-"""On every answer of a broker, and on what a broker dials."""
+"""Both headers are in each HTTP response of a broker, and in its requests to peers."""
 
 HEARTBEAT_S: Final = 5.0
-"""A connection that is silent for so long is asked whether it still is one, and given up."""
+"""Seconds without a frame after which a WebSocket ping is sent; no pong closes the connection."""
 
 
 @cache
 def certificates(url: str) -> ssl.SSLContext | bool:
-    """Return the ``ssl`` argument of aiohttp: what the system trusts, if the URL is of TLS."""
+    """Return aiohttp's ``ssl`` argument: the system's certificates for an https URL, else True."""
     return ssl.create_default_context() if url.startswith("https:") else True
 
 
 class NotYak(Exception):
-    """Whoever answered is no broker of this version; one sentence."""
+    """The other side is not a broker of this protocol version; the message says why."""
 
 
 @value
 class Greeting:
-    """Who answered. ``cluster`` is its name, not its store's id."""
+    """The identity of a broker. ``cluster`` is the cluster's name, not the store id."""
 
     node: NodeId
     cluster: str
@@ -51,13 +51,13 @@ def greeting(node: NodeId, cluster: str) -> str:
 
 
 def read_greeting(text: object) -> Greeting:
-    """Return what :func:`greeting` was given. Raises NotYak for anything else."""
+    """Parse the text of the first frame. Raises NotYak if it is not a valid greeting."""
     try:
         if not isinstance(text, str):
-            raise TypeError("no text")
+            raise TypeError("the greeting is not text")
         said = json.loads(text)
         if said["yak"] != 1:
-            raise NotYak(f"it speaks version {said['yak']!r} of the protocol, this is version 1")
+            raise NotYak(f"expected protocol version 1, got {said['yak']!r}")
         return Greeting(str(said["node"]), str(said["cluster"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise NotYak("it is no YAK broker: its first words are no greeting") from error
+        raise NotYak("not a YAK broker: invalid greeting") from error

@@ -1,4 +1,4 @@
-"""The log on disk, and all else that outlives a broker; must never decide what is committed."""
+"""A broker's storage: the log on disk, saved values, checkpoints, and recovery."""
 
 from yak_net.storage.disk import BrokerDisk
 from yak_net.storage.recovery import Storage, open_storage

@@ -1,12 +1,12 @@
-"""Small files beside the log: named values and the durable mark; must never guess a damaged one.
+"""The small files of the data directory: saved values and the flush checkpoint.
 
-A named value is a file of its own: one line of text with its CRC, then the bytes. It is replaced as
-a whole.
+A saved value has its own file: one line of text with the CRC, then the bytes. The file is replaced
+atomically.
 
-The durable mark says up to where a flush has completed, so that recovery can tell a tail that a
-crash tore (above) from records that were lost (below). It is written in place after each flush and
-made durable by itself once in a while, so it is exact after the end of the process and a lower
-bound after a power cut. Two slots take turns: a torn slot leaves the older one.
+The flush checkpoint is the end of the last completed flush. With it, recovery distinguishes a torn
+tail (above the checkpoint) from lost records (below). It is written in place after each flush, and
+flushed itself about once per second. After a crash of the process it is exact; after a power
+failure it is a lower bound. Writes alternate between two slots: if one is torn, the other is valid.
 """
 
 from __future__ import annotations
@@ -38,51 +38,54 @@ VALUE_VERSION: Final = 1
 _VALUE = re.compile(rb"yak-value (\d+) ([0-9a-f]{8})\n")
 
 DAMAGED: Final = 1
-"""Recovery found damage, and nothing has been flushed since: a restart must not forget it."""
+"""Flag: recovery found damage, and no flush has completed since."""
 VERIFY: Final = 2
-"""A batch could not be read back: the next recovery checks every byte of the log."""
+"""Flag: a read found a damaged batch; the next recovery checks the CRC of every batch."""
 REWRITE: Final = 4
-"""A flush failed: what lies above the mark may be in the page cache only, and called clean."""
+"""Flag: a flush failed; bytes above the checkpoint may exist only as clean pages in the cache."""
 
 _SLOT = Struct(">4sHHqqqq")
 _CRC = Struct(">I")
 _SLOT_MAGIC: Final = b"YAKM"
 _SLOT_VERSION: Final = 1
 SLOT_BYTES: Final = 512
-"""A sector for each, so that writing one cannot tear the other."""
+"""One disk sector for each slot, so that a torn write of one cannot damage the other."""
 
 
-# Named values.
+# Saved values.
 
 
 def encode_value(key: str, value: bytes) -> bytes:
-    """The content of a value's file. The CRC covers the key, so that files are not mixed up."""
+    """Return the file content of a saved value; the CRC also covers the key."""
     crc = crc32c(value, crc32c(key.encode() + b"\0"))
     return b"yak-value %d %08x\n" % (VALUE_VERSION, crc) + value
 
 
 def decode_value(key: str, data: bytes, path: Path) -> bytes:
-    """What :func:`encode_value` was given. Raises StorageError when it is damaged or too new."""
+    """Return the value of a file's content. Raises StorageError if it is damaged or too new."""
     match = _VALUE.match(data)
     if match is not None and int(match[1]) > VALUE_VERSION:
-        raise StorageError(f"{path} was written by a newer version of YAK: use that one")
+        raise StorageError(
+            f"{path} has version {int(match[1])}, this YAK supports up to {VALUE_VERSION}; "
+            "use the newer version of YAK"
+        )
     value = data[match.end() :] if match is not None else b""
     if match is None or data != encode_value(key, value):
         raise StorageError(
-            f"the saved value {key!r} in {path} is damaged: "
-            "start this broker on an empty data directory, so that it copies from its peers"
+            f"the saved value {key!r} in {path} is damaged; "
+            "start this broker with an empty data directory, so that its peers replicate to it"
         )
     return value
 
 
 def file_name(key: str) -> str:
-    """A name that every file system takes, and that no temporary file has."""
-    assert key, "a value has a name"
+    """Return the file name of a key: valid on every file system, and never a temporary file's."""
+    assert key, "key must not be empty"
     return quote(key, safe="").replace(".", "%2E")
 
 
 def save_value(system: System, folder: Path, key: str, value: bytes | None) -> None:
-    """Keep ``value``, or delete what is kept (None); durable when this returns. Raises OSError."""
+    """Save ``value`` durably, or delete the saved value if ``value`` is None. Raises OSError."""
     path = folder / file_name(key)
     if value is not None:
         write_file(system, path, encode_value(key, value))
@@ -92,7 +95,7 @@ def save_value(system: System, folder: Path, key: str, value: bytes | None) -> N
 
 
 def load_values(system: System, folder: Path) -> tuple[tuple[str, bytes], ...]:
-    """All (key, value), sorted by key. Raises StorageError for one that is damaged."""
+    """Return all (key, value), sorted by key. Raises StorageError if one is damaged."""
     found = []
     for path in sorted(folder.iterdir()):
         if path.name.endswith(TEMPORARY):
@@ -103,17 +106,20 @@ def load_values(system: System, folder: Path) -> tuple[tuple[str, bytes], ...]:
     return tuple(sorted(found))
 
 
-# The epochs below the durable mark.
+# The epochs below the flush checkpoint.
 
 
 def encode_epochs(epochs: Epochs) -> bytes:
-    """Kafka's leader-epoch-checkpoint: version, count, then an epoch and its start a line."""
+    """Return the epochs in the format of Kafka's leader-epoch-checkpoint.
+
+    The lines are: version 0, the number of entries, then "epoch start_offset" for each entry.
+    """
     lines = ["0", str(len(epochs)), *(f"{epoch} {start}" for epoch, start in epochs)]
     return "".join(line + "\n" for line in lines).encode()
 
 
 def decode_epochs(data: bytes) -> Epochs:
-    """What :func:`encode_epochs` was given. Raises ValueError."""
+    """Return the epochs of a leader-epoch-checkpoint. Raises ValueError if it is invalid."""
     version, count, *lines = data.decode().splitlines()
     if version != "0" or int(count) != len(lines):
         raise ValueError("not a leader-epoch-checkpoint")
@@ -121,14 +127,15 @@ def decode_epochs(data: bytes) -> Epochs:
     return tuple((Epoch(int(epoch)), int(start)) for epoch, start in pairs)
 
 
-# The durable mark.
+# The flush checkpoint.
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Everything below ``end`` was flushed; it is the first ``position`` bytes of a segment.
+    """A flush checkpoint: the records below offset ``end`` are flushed.
 
-    ``segment`` is the base offset of that segment's file, ``flags`` a sum of the constants above.
+    They are the first ``position`` bytes of the segment with base offset ``segment``. ``flags`` is
+    a combination of DAMAGED, VERIFY and REWRITE.
     """
 
     segment: Offset = 0
@@ -138,10 +145,13 @@ class Mark:
 
 
 class MarkFile:
-    """The file of the durable mark; used by both threads of the disk."""
+    """The file of the flush checkpoint; safe to use from several threads."""
 
     def __init__(self, system: System, path: Path) -> None:
-        """Opens the file, or makes it. ``mark`` is None when it holds no mark. Raises OSError."""
+        """Open or create the file. Raises OSError.
+
+        ``mark`` is the newest valid checkpoint, None if the file has none.
+        """
         self._system = system
         self._lock = threading.Lock()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -163,24 +173,27 @@ class MarkFile:
             self.mark = Mark(segment, end, position, flags)
 
     def put(self, mark: Mark) -> None:
-        """Write the mark; it outlives the process, and a power cut after :meth:`sync`."""
+        """Write a checkpoint. Raises OSError.
+
+        It survives a crash of the process; after :meth:`sync` also a power failure.
+        """
         with self._lock:
             self._put(mark)
 
     def put_durably(self, mark: Mark) -> None:
-        """Write the mark over whatever was there, durably: the way to lower it."""
+        """Overwrite both slots durably; required to lower the checkpoint. Raises OSError."""
         with self._lock:
             self._put(mark)
             self._put(mark)
             self._sync()
 
     def sync(self) -> None:
-        """Make the mark durable. Raises OSError."""
+        """Flush the checkpoint file. Raises OSError."""
         with self._lock:
             self._sync()
 
     def flag(self, flag: int) -> None:
-        """Leave word for the next recovery. Raises OSError."""
+        """Set a flag durably, for the next recovery. Raises OSError."""
         with self._lock:
             mark = self.mark or Mark()
             self._put(replace(mark, flags=mark.flags | flag))
@@ -207,5 +220,4 @@ class MarkFile:
         self.dirty = False
 
     def close(self) -> None:
-        """Give the descriptor back."""
         os.close(self._fd)

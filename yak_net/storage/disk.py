@@ -1,15 +1,15 @@
-"""A broker's disk for the event loop: one thread writes, one reads; must never block the loop.
+"""A broker's disk, for use from the event loop: one thread writes, one thread reads.
 
-Orders are issued on the loop and complete there, in the order of their issue, by ``done``. What has
-queued up is written as a group: one writev for all appends, one fdatasync for all flushes, one
-wake-up of the loop for all completions. Cuts and saved values stand between groups.
+The loop issues operations, and ``done`` receives their completions on the loop, in the same order.
+Queued operations are executed in groups: one writev for all appends, one fdatasync for all flushes,
+one wake-up of the loop for all completions. A truncation or a saved value is a group by itself.
 
-Reads do not queue behind writes. The newest batches are in memory (``Tail``), also those that are
-not written yet; :meth:`BrokerDisk.read` looks there and :meth:`BrokerDisk.read_later` in the file.
+Reads do not wait for writes. The newest batches are in memory (``Tail``), also before they are
+written. :meth:`BrokerDisk.read` uses the memory, :meth:`BrokerDisk.read_later` also the file.
 
-A flush that failed is never tried again: the system may have thrown the pages away and call them
-clean (Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). ``fatal``
-is called once, and the process must stop.
+A failed flush is not retried: the system may have discarded the pages and marked them clean
+(Rebello et al., "Can Applications Recover from fsync Failures?", USENIX ATC 2020). Instead, the
+disk calls ``fatal`` once, and the process must stop.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
 
 CACHE_BYTES: Final = 16 << 20
 GROUP_BYTES: Final = 1 << 20
-"""Of appends between two flushes; what waits longer goes with the next group."""
+"""Bytes of appends at which a group ends; the next group takes the rest of the queue."""
 PATIENCE_S: Final = 0.001
-"""How long the threads may make no progress before the loop yields to them."""
+"""Seconds without progress of the threads after which the loop yields to them."""
 YIELD_S: Final = 0.0001
+"""Seconds for which the loop yields."""
 
 _DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
 
 
 class _Read:
-    """A read of the file: what was asked, what memory had of it, and the cuts since."""
+    """A pending read of the file: its arguments, the part in memory, and later truncations."""
 
     __slots__ = ("bytes_max", "cut", "cuts_done", "done", "end_max", "limit", "start", "tail")
 
@@ -63,11 +64,11 @@ class _Read:
 
 
 class BrokerDisk:
-    """The disk of one incarnation, to be made and used on the loop's thread only.
+    """The disk of one incarnation; create and use it on the loop's thread only.
 
-    ``done(op, generation, result)`` completes an order (generation 0 for a saved value), ``fatal``
-    says in one sentence why nothing will complete any more. ``cache_bytes`` bounds what is kept in
-    memory of written batches. The storage is the disk's from now on, and closed with it.
+    ``done(op, generation, result)`` receives each completion (generation 0 for a saved value).
+    ``fatal(reason)`` is called after an error; no operation completes after it. ``cache_bytes``
+    limits the written batches in memory. :meth:`close` also closes ``storage``.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class BrokerDisk:
         self._watching = False
         self._progress = 0
         self._orders: SimpleQueue[DiskOrder | None] = SimpleQueue()
-        # A string is why the log must be condemned.
+        # A string reports a damaged log: see _condemn.
         self._reads: SimpleQueue[_Read | str | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._write_loop, name="yak-disk", daemon=True),
@@ -105,28 +106,31 @@ class BrokerDisk:
         for thread in self._threads:
             thread.start()
 
-    # -- orders, on the loop --------------------------------------------------------------------
+    # -- operations, on the loop ----------------------------------------------------------------
 
     @property
     def durable_end(self) -> Offset:
-        """What a power cut cannot take away; it moves when a flush completes."""
+        """End offset of the last completed flush."""
         return self._log.durable_end
 
     def append(self, op: OpId, generation: LogGeneration, batches: tuple[Batch, ...]) -> None:
-        """Write placed batches at the end of the log; completes as Done, or NoSpace for none."""
+        """Append batches at the log end.
+
+        Completes with DiskOk, or with NoSpace; none of the batches is then in the log.
+        """
         written = tuple(positioned(batch) for batch in batches)
         fits = self._tail.fits(written[0].base_offset)
-        assert fits or self._refused, "a log has no gaps"
+        assert fits or self._refused, "an append must start at the log end"
         if fits:
             self._tail.append(written)
         self._issue(AppendLog(op, generation, written))
 
     def flush(self, op: OpId, generation: LogGeneration) -> None:
-        """Make durable whatever was ordered before."""
+        """Flush the results of all operations issued before."""
         self._issue(FlushLog(op, generation))
 
     def truncate(self, op: OpId, generation: LogGeneration, end: Offset) -> None:
-        """Remove every batch that ends above ``end``; reads see it at once."""
+        """Remove every batch that ends above ``end``; the change is visible to reads at once."""
         self._tail.truncate(end)
         self._cuts_issued += 1
         for read in self._reading:
@@ -134,7 +138,7 @@ class BrokerDisk:
         self._issue(TruncateLog(op, generation, end))
 
     def save(self, op: OpId, key: str, value: bytes | None) -> None:
-        """Keep a named value, or delete it (None); durable when it completes."""
+        """Save a value, or delete it if ``value`` is None; durable when it completes."""
         self._issue(SaveState(op, key, value))
 
     def _issue(self, order: DiskOrder) -> None:
@@ -145,20 +149,21 @@ class BrokerDisk:
     # -- reads, on the loop ---------------------------------------------------------------------
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...] | None:
-        """Whole batches from the one that holds ``start`` on, at least one, all below ``end_max``.
+        """Return complete batches from memory, from the one that contains ``start``.
 
-        Empty when nothing lies in [start, end_max); None when memory does not reach back so far,
-        and :meth:`read_later` is to be asked. The bytes are stamped with the batches' positions.
+        All end at or below ``end_max``. They have at most ``bytes_max`` bytes; the first one may be
+        larger. Empty if [start, end_max) contains no batch. Returns None if the file is needed:
+        call :meth:`read_later`. The bytes contain the base offset and epoch of each batch.
         """
         if not self._tail.holds(start, end_max):
             return None
         return self._tail.read(start, end_max, bytes_max)
 
     def read_later(self, start: Offset, end_max: Offset, bytes_max: int, done: OnRead) -> None:
-        """As :meth:`read`, from the file where needed, by a callback.
+        """Read like :meth:`read`, also from the file, and pass the batches to ``done``.
 
-        The batches are those of now: if some of them are cut before they could be read, there are
-        none. A batch that turns out damaged is never passed on; it is ``fatal``.
+        The batches are those of the log at this call. If a truncation removes some of them before
+        the read, ``done`` receives none. A damaged batch leads to ``fatal`` instead.
         """
         if self._tail.holds(start, end_max):
             self._loop.call_soon(done, self._tail.read(start, end_max, bytes_max))
@@ -176,7 +181,7 @@ class BrokerDisk:
         self._watch()
 
     def _on_read(self, read: _Read, found: tuple[Batch, ...] | str) -> None:
-        """The file was read; it says nothing if it was being cut meanwhile."""
+        """Handle the result of a file read; repeat a read that failed during a truncation."""
         self._progress += 1
         if self._over:
             return
@@ -203,7 +208,7 @@ class BrokerDisk:
         for order, result, end in completions:
             if self._over:
                 return
-            assert pending[0] is order, "orders complete in the order of their issue"
+            assert pending[0] is order, "operations must complete in the order of their issue"
             pending.popleft()
             if isinstance(order, TruncateLog):
                 self._cuts_done += 1
@@ -222,13 +227,13 @@ class BrokerDisk:
         return (order for order in self._pending if isinstance(order, AppendLog | TruncateLog))
 
     def _written(self) -> Offset:
-        """Up to here the file holds what memory holds, whatever is still to be done to it."""
+        """Return the offset up to which the file contains the same batches as the memory."""
         written = self._tail.leo
         for order in self._pending_of_log():
             if isinstance(order, AppendLog):
                 written = min(written, order.batches[0].base_offset)
                 if self._cuts_done == self._cuts_issued:
-                    break  # The others are above.
+                    break  # Without pending truncations, the later appends are above this one.
         return written
 
     def _on_fatal(self, reason: str) -> None:
@@ -236,7 +241,7 @@ class BrokerDisk:
             self._over = True
             self._fatal(reason)
 
-    # -- the lock of the interpreter ------------------------------------------------------------
+    # -- the interpreter lock (GIL) -------------------------------------------------------------
 
     def _watch(self) -> None:
         if not self._watching:
@@ -244,7 +249,7 @@ class BrokerDisk:
             self._loop.call_later(PATIENCE_S, self._look, self._progress)
 
     def _look(self, progress: int) -> None:
-        """Yield if the threads have something to do and made no progress."""
+        """Yield the interpreter if the threads have work and made no progress."""
         self._watching = False
         if self._over or not (self._pending or self._reading):
             return
@@ -255,18 +260,12 @@ class BrokerDisk:
     # -- the end --------------------------------------------------------------------------------
 
     def abandon(self) -> None:
-        """Drop what was ordered behind the group under way, as if the process were killed.
-
-        Nothing is called back any more; :meth:`close` is still to come.
-        """
+        """Drop operations after the current group, like a crash, and all callbacks; then close."""
         self._over = True
         self._abandoned = True
 
     def close(self) -> None:
-        """Carry out what was ordered, wait for the threads, and close the storage.
-
-        Nothing is called back any more.
-        """
+        """Execute the issued operations without callbacks, end the threads, close the storage."""
         self._over = True
         self._orders.put(None)
         self._reads.put(None)
@@ -274,7 +273,7 @@ class BrokerDisk:
             thread.join()
         self._storage.close()
 
-    # -- the thread that writes -----------------------------------------------------------------
+    # -- writer thread --------------------------------------------------------------------------
 
     def _write_loop(self) -> None:
         try:
@@ -293,11 +292,11 @@ class BrokerDisk:
         except BatchError as error:
             self._condemn(f"{self._log.path}: {error}")
         except Exception as error:
-            self._call(self._on_fatal, f"the disk's thread failed: {error!r}")
+            self._call(self._on_fatal, f"the disk writer thread failed: {error!r}")
             raise
 
     def _take(self) -> tuple[list[DiskOrder], bool]:
-        """Wait for an order, and take what else is there; False when it was the last."""
+        """Wait for an operation, take the queued ones too; return (operations, more may follow)."""
         orders: list[DiskOrder] = []
         size = 0
         order = self._orders.get()
@@ -341,7 +340,7 @@ class BrokerDisk:
             for order in group
         ]
 
-    # -- the thread that reads ------------------------------------------------------------------
+    # -- reader thread --------------------------------------------------------------------------
 
     def _read_loop(self) -> None:
         while (read := self._reads.get()) is not None:
@@ -360,7 +359,7 @@ class BrokerDisk:
     # -- both threads ---------------------------------------------------------------------------
 
     def _condemn(self, reason: str) -> None:
-        """The log is damaged: have it checked as a whole at the next start, and stop."""
+        """Report a damaged log: the next start checks all of it, and this disk stops."""
         try:
             self._storage.marks.flag(VERIFY)
         except OSError as error:
@@ -376,16 +375,17 @@ class BrokerDisk:
 
 
 def _yield_interpreter() -> None:
-    """Block the loop for a moment, so that a thread gets the interpreter's lock."""
-    # A busy loop releases the lock for a microsecond at each system call: too short for a thread
-    # that must be woken first, which can starve. Measured on 2 cores with a callback that is always
-    # ready, p99 of append and flush: up to 2.5 s without this call, 5 to 14 ms with it, and as with
-    # sys.setswitchinterval(0.001), which cost 21 % of Producer.send (flush=os, 4 paired rounds).
+    """Block the loop briefly, so that a thread gets the interpreter lock."""
+    # A busy loop releases the lock for about 1 us at each system call. That is too short for a
+    # thread that the system must wake first; the thread can starve. p99 of append and flush on 2
+    # cores, with a callback that is always ready: up to 2.5 s without this call, 5 to 14 ms with
+    # it. sys.setswitchinterval(0.001) had the same effect, but cost 21 % of Producer.send
+    # (flush=os, 4 paired rounds).
     time.sleep(YIELD_S)
 
 
 def _groups(orders: list[DiskOrder]) -> Iterator[list[DiskOrder]]:
-    """Runs of appends and flushes, and each cut or saved value by itself."""
+    """Yield runs of appends and flushes, and each truncation or saved value by itself."""
     group: list[DiskOrder] = []
     for order in orders:
         if isinstance(order, AppendLog | FlushLog):

@@ -1,12 +1,12 @@
-"""The data directory: whose it is, who has it open, what lies where; must never touch records.
+"""The data directory of a broker: its identity, its lock, and its files.
 
-- ``identity.json``: kind, format, node, cluster; a wrong directory is refused
-- ``lock``: held as long as a process has the directory open; holds its process id
-- ``00000000000000000000.log``: record batches back to back; the name is the first one's offset
-- ``durable-end``: the durable mark (checkpoints.py)
-- ``leader-epoch-checkpoint``: where the epochs below the mark begin
-- ``saved/``: the named values, a file each
-- ``*.damaged``: what recovery cut off and did not dare to throw away
+- ``identity.json``: kind, format, node, cluster; checked at each start
+- ``lock``: locked while a process has the directory open; contains the process id
+- ``00000000000000000000.log``: record batches without gaps; the name is the base offset
+- ``durable-end``: the flush checkpoint (checkpoints.py)
+- ``leader-epoch-checkpoint``: the start offsets of the epochs below the flush checkpoint
+- ``saved/``: the saved values, one file for each
+- ``*.damaged``: damaged bytes that recovery removed from the log
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _MAKINGS: Final = (LOCK, MARK, SAVED, IDENTITY + TEMPORARY, "lost+found")
 
 
 def segment_name(base: Offset) -> str:
-    """Kafka's name of the segment whose first offset is ``base``."""
+    """Return the file name, as in Kafka, of the segment with base offset ``base``."""
     return f"{base:020d}{SEGMENT}"
 
 
 class DataFolder:
-    """An open data directory; nobody else can open it until it is closed or the process ends.
+    """An open data directory; no other process can open it until :meth:`close` or process end.
 
     ``cluster`` is empty until it is known.
     """
@@ -60,11 +60,11 @@ class DataFolder:
 
     @property
     def saved(self) -> Path:
-        """Where the named values lie."""
+        """Path of the folder of the saved values."""
         return self.path / SAVED
 
     def learn_cluster(self, cluster: str) -> None:
-        """Note which cluster this directory belongs to; StorageError if it is of another one."""
+        """Save the name of the cluster. Raises StorageError if another name is already saved."""
         if cluster == self.cluster:
             return
         if self.cluster:
@@ -73,7 +73,7 @@ class DataFolder:
         self.cluster = cluster
 
     def segments(self) -> list[Path]:
-        """The files of the log, lowest offsets first."""
+        """Return the paths of the segments, in the order of their base offsets."""
         return sorted(
             path
             for path in self.path.iterdir()
@@ -81,24 +81,24 @@ class DataFolder:
         )
 
     def close(self) -> None:
-        """Let others open it."""
+        """Release the lock."""
         os.close(self._lock)
 
 
 def open_folder(
     path: Path, node: NodeId, cluster: str = "", system: System | None = None
 ) -> DataFolder:
-    """Open a data directory, or make it where nothing is yet.
+    """Open a data directory, or create it if the path does not exist or is empty.
 
-    Raises StorageError, with one sentence, for a directory that is in use, of another node or
-    cluster, of a newer format, not YAK's, or not writable.
+    Raises StorageError if the directory is in use, not writable, or not a data directory of YAK.
+    Also raises it for a directory of another node or cluster, or of a newer format.
     """
     system = System() if system is None else system
     try:
         path.mkdir(parents=True, exist_ok=True)
         lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise StorageError(f"cannot use {path} as data directory: {error.strerror}") from error
+        raise StorageError(_unusable(path, error)) from error
     try:
         _take_lock(path, lock)
         if not (path / IDENTITY).exists():
@@ -111,7 +111,7 @@ def open_folder(
         os.close(lock)
         if not isinstance(error, OSError):
             raise
-        raise StorageError(f"cannot use {path} as data directory: {error.strerror}") from error
+        raise StorageError(_unusable(path, error)) from error
     return folder
 
 
@@ -121,20 +121,27 @@ def _take_lock(path: Path, lock: int) -> None:
     except BlockingIOError as error:
         holder = os.pread(lock, 20, 0).decode(errors="replace").strip()
         by = f" by process {holder}" if holder else ""
-        raise StorageError(f"the data directory {path} is in use{by}") from error
-    # For people; what counts is the lock, which the system takes back when the process ends.
+        raise StorageError(
+            f"the data directory {path} is in use{by}; stop that process, or choose another "
+            "directory with --data-dir"
+        ) from error
+    # The process id is for error messages only. The system releases the lock at process end.
     os.ftruncate(lock, 0)
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
 def _make(system: System, path: Path, node: NodeId, cluster: str) -> None:
-    """Make the files of a new directory, the identity last: without it there was nothing yet."""
+    """Create the files of a new directory.
+
+    The identity is last: a directory without it contains no records. Raises StorageError if the
+    directory contains other files.
+    """
     segment = path / segment_name(0)
     for entry in sorted(path.iterdir()):
         if entry.name not in _MAKINGS and not (entry == segment and not entry.stat().st_size):
             raise StorageError(
-                f"{path} is not a data directory of YAK: it holds {entry.name} and no {IDENTITY}; "
-                "name an empty or a new directory"
+                f"{path} is not a data directory of YAK: found {entry.name}, expected {IDENTITY}; "
+                "choose an empty or a new directory"
             )
     (path / SAVED).mkdir(exist_ok=True)
     marks = MarkFile(system, path / MARK)
@@ -146,7 +153,7 @@ def _make(system: System, path: Path, node: NodeId, cluster: str) -> None:
 
 
 def make_segment(system: System, path: Path) -> None:
-    """Make an empty file of the log; the folder is the caller's to make durable."""
+    """Create and flush an empty segment; the caller flushes the folder. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
         system.sync(fd)
@@ -160,7 +167,7 @@ def _write_identity(system: System, path: Path, node: NodeId, cluster: str) -> N
 
 
 def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
-    """The cluster that the directory belongs to, empty if it is not known."""
+    """Check the identity of a directory; return its cluster, "" if unknown. Raises StorageError."""
     file = path / IDENTITY
     data = read_whole(file)
     try:
@@ -168,20 +175,34 @@ def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
         kind, version = identity["kind"], int(identity["format"])
         owner, known = str(identity["node"]), identity["cluster"] or ""
     except (ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"{file} is damaged or not YAK's: name another directory") from error
+        raise StorageError(
+            f"{file} is damaged or not a file of YAK; choose another directory"
+        ) from error
     if kind != KIND:
-        raise StorageError(f"{path} is not a data directory of YAK: {IDENTITY} says {kind!r}")
+        raise StorageError(
+            f"{path} is not a data directory of YAK: kind in {IDENTITY} is {kind!r}, "
+            f"expected {KIND!r}"
+        )
     if version > FORMAT:
         raise StorageError(
-            f"{path} was written by a newer version of YAK (format {version}, this one knows "
-            f"{FORMAT}): use that one, or name another directory"
+            f"{path} has format {version}, this YAK supports up to {FORMAT}; "
+            "use the newer version of YAK, or choose another directory"
         )
     if owner != node:
-        raise StorageError(f"{path} is the data directory of {owner}, not of {node}")
+        raise StorageError(
+            f"{path} is the data directory of {owner}, expected {node}; "
+            "correct --node-id or --data-dir"
+        )
     if cluster and known and cluster != known:
         raise StorageError(_of_another_cluster(path, known, cluster))
     return str(known)
 
 
+def _unusable(path: Path, error: OSError) -> str:
+    return (
+        f"cannot use {path} as data directory: {error.strerror}; choose another one with --data-dir"
+    )
+
+
 def _of_another_cluster(path: Path, known: str, cluster: str) -> str:
-    return f"{path} belongs to cluster {known}, not to {cluster}"
+    return f"{path} belongs to cluster {known}, expected {cluster}; correct --cluster or --data-dir"

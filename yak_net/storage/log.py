@@ -1,8 +1,8 @@
-"""The segment file: record batches back to back, as Kafka has them; must never decode a record.
+"""The segment file: record batches without gaps, in Kafka's format.
 
-One thread writes (the disk's), another may read at the same time. Positions are found by a sparse
-index, an entry for each 32 KiB or so, from which headers are walked. Nothing is retried: a call
-that fails is the caller's to report.
+One thread writes, and another thread may read at the same time. A sparse index has one entry for
+about 32 KiB of the log. A read starts at an entry and follows the batch headers to its offset. The
+log retries nothing; the caller handles errors.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from yak_net.storage.checkpoints import REWRITE, Mark, MarkFile, encode_epochs, 
 from yak_net.storage.system import FULL, System, write_file
 
 INDEX_BYTES: Final = 32 * 1024
-"""Of the log between two entries of the index, at least."""
+"""Minimum distance in bytes between two entries of the index."""
 WALK_BYTES: Final = INDEX_BYTES + HEADER_BYTES
 BUFFERS_MAX: Final = 512
-"""In one writev; systems take 1024."""
+"""Buffers in one writev; systems allow 1024."""
 MARK_SYNC_S: Final = 1.0
-"""The durable mark is made durable itself once in so many seconds."""
+"""Seconds between two flushes of the flush checkpoint's own file."""
 
 
 class PositionIndex:
-    """Base offset to position in the file of some batches, the first always among them."""
+    """A sparse index from base offsets to file positions; it always contains the first batch."""
 
     __slots__ = ("_lock", "_offsets", "_positions")
 
@@ -42,20 +42,20 @@ class PositionIndex:
         self._positions = array("q", (0,))
 
     def note(self, offset: Offset, position: int) -> None:
-        """A batch begins there; it is remembered if the last one is far enough away."""
+        """Add a batch if it is at least INDEX_BYTES after the last entry."""
         if position - self._positions[-1] >= INDEX_BYTES:
             with self._lock:
                 self._offsets.append(offset)
                 self._positions.append(position)
 
     def floor(self, offset: Offset) -> tuple[Offset, int]:
-        """The last entry that is not above ``offset``."""
+        """Return (base offset, position) of the last entry at or below ``offset``."""
         with self._lock:
             at = bisect_right(self._offsets, offset) - 1
             return (self._offsets[at], self._positions[at])
 
     def cut(self, end: Offset) -> None:
-        """Forget what begins at ``end`` or above."""
+        """Remove the entries at or above ``end``, except the first one."""
         with self._lock:
             keep = max(1, bisect_left(self._offsets, end))
             del self._offsets[keep:]
@@ -66,15 +66,16 @@ class PositionIndex:
 
 
 class SegmentLog:
-    """An open segment. ``end`` and ``position`` are where it ends, ``durable_end`` what is flushed.
+    """An open segment.
 
-    Offsets are exclusive ends as everywhere; positions are bytes.
+    It ends at offset ``end`` and byte ``position``. It is flushed up to offset ``durable_end`` and
+    byte ``durable_position``. All ends are exclusive.
     """
 
     def __init__(
         self, system: System, path: Path, marks: MarkFile, epochs_path: Path, start: Offset
     ) -> None:
-        """Opens the file as an empty log; recovery then says what is in it. Raises OSError."""
+        """Open the file as an empty log; recovery adds the batches. Raises OSError."""
         self._system = system
         self._fd = os.open(path, os.O_RDWR)
         self._marks = marks
@@ -87,7 +88,7 @@ class SegmentLog:
         self.forget()
 
     def forget(self) -> None:
-        """Nothing is known of what is in the file."""
+        """Reset the log's state to empty; the file is unchanged."""
         self.end = self.start
         self.position = 0
         self.durable_end = self.start
@@ -96,7 +97,7 @@ class SegmentLog:
         self.index = PositionIndex(self.start)
 
     def take_in(self, batch: Batch) -> None:
-        """The file goes on with this batch."""
+        """Advance the log's end over a batch that is in the file at ``position``."""
         self.index.note(batch.base_offset, self.position)
         if not self.epochs or self.epochs[-1][0] != batch.epoch:
             self.epochs.append((batch.epoch, batch.base_offset))
@@ -106,10 +107,10 @@ class SegmentLog:
     # -- writing --------------------------------------------------------------------------------
 
     def append(self, orders: Sequence[tuple[Batch, ...]]) -> int:
-        """Write stamped batches at the end; each order follows the one before it.
+        """Append the stamped batches of several operations; each continues the one before it.
 
-        Returns how many orders are in the log now: of the others, which found no space, there is
-        nothing. Raises OSError when writing failed for another reason.
+        Returns how many operations were appended completely. If the disk is full, nothing of the
+        remaining ones is in the log. Raises OSError for other write errors.
         """
         written, full = self._write([batch.data for order in orders for batch in order])
         taken = len(orders)
@@ -128,7 +129,7 @@ class SegmentLog:
         return taken
 
     def _write(self, buffers: list[bytes]) -> tuple[int, bool]:
-        """How many bytes were written behind the end, and whether there was no room for more."""
+        """Write buffers after the log's end; return (bytes written, whether the disk is full)."""
         written = first = skip = 0
         while first < len(buffers):
             part: list[bytes | memoryview] = list(buffers[first : first + BUFFERS_MAX])
@@ -149,7 +150,7 @@ class SegmentLog:
         return (written, False)
 
     def flush(self) -> None:
-        """Make durable whatever was written. Raises OSError, and then nothing may go on (F65)."""
+        """Flush all appended batches. Raises OSError; the broker must then halt (F65)."""
         try:
             self._system.sync(self._fd)
         except OSError:
@@ -160,10 +161,10 @@ class SegmentLog:
         self._flushed = True
 
     def checkpoint(self, durably: bool = False) -> None:
-        """Note how far the log is durable, if that is further than noted before.
+        """Write the flush checkpoint if the log was flushed further since. Raises OSError.
 
-        Damage that recovery found is forgotten with the first flush: a broker orders none before
-        it is registered as unclean. Raises OSError.
+        The first flush clears the flag DAMAGED: a broker issues no flush before it is registered as
+        unclean. ``durably`` also flushes the checkpoint file.
         """
         mark = Mark(self.start, self.durable_end, self.durable_position)
         if self._flushed and mark != self._marks.mark and self._checkpoint_epochs():
@@ -174,10 +175,7 @@ class SegmentLog:
             self._synced_at = now
 
     def establish(self, flags: int) -> None:
-        """Make durable what recovery found, and mark it so, with what is to be remembered of it.
-
-        Raises OSError.
-        """
+        """Flush the recovered log, and write a flush checkpoint with ``flags``. Raises OSError."""
         self._system.sync(self._fd)
         self.durable_end = self.end
         self.durable_position = self.position
@@ -186,7 +184,7 @@ class SegmentLog:
             self._marks.put_durably(mark)
 
     def _checkpoint_epochs(self) -> bool:
-        """Write the epochs if there are new ones; False if there is no room for them."""
+        """Write the epoch checkpoint if the epochs changed; return False if the disk is full."""
         epochs = tuple(entry for entry in self.epochs if entry[1] < self.durable_end)
         if epochs == self._checkpointed:
             return True
@@ -194,17 +192,17 @@ class SegmentLog:
         try:
             write_file(self._system, path, encode_value(path.name, encode_epochs(epochs)))
         except OSError as error:
-            if error.errno in FULL:  # Then the mark stays behind, where it is right.
+            if error.errno in FULL:  # Keep the old flush checkpoint, a valid lower bound.
                 return False
             raise
         self._checkpointed = epochs
         return True
 
     def truncate(self, end: Offset) -> Offset:
-        """Remove every batch that ends above ``end``, durably; returns the new end.
+        """Remove every batch that ends above ``end``, durably; return the new end.
 
-        The mark goes down first, so that a crash in between is not taken for a loss. Raises
-        OSError, or BatchError when the place cannot be found because of damage.
+        Lowers the flush checkpoint first: otherwise recovery after a crash in between would report
+        lost records. Raises OSError, or BatchError if damage prevents the search for the position.
         """
         if end >= self.end:
             return self.end
@@ -213,7 +211,10 @@ class SegmentLog:
         return base
 
     def cut(self, base: Offset, position: int) -> None:
-        """Make the file end at ``position``, where the batch of offset ``base`` began."""
+        """Truncate the file durably at ``position``, the start of the batch with offset ``base``.
+
+        Raises OSError.
+        """
         mark = self._marks.mark or Mark()
         if mark.end > base or mark.position > position:
             self._marks.put_durably(Mark(self.start, base, position, mark.flags))
@@ -226,9 +227,9 @@ class SegmentLog:
         self.position = self.durable_position = position
 
     def rewrite(self, position: int) -> None:
-        """Write anew what lies from ``position`` on: after a failed flush nothing else would.
+        """Write the bytes from ``position`` on again, after a failed flush. Raises OSError.
 
-        The system may call pages clean that never reached the disk. Raises OSError.
+        The system may treat pages as clean that never reached the disk; a later flush skips them.
         """
         while position < self.position:
             data = self._system.read(self._fd, min(1 << 20, self.position - position), position)
@@ -237,13 +238,13 @@ class SegmentLog:
     # -- reading --------------------------------------------------------------------------------
 
     def read_bytes(self, size: int, at: int) -> bytes:
-        """At most ``size`` bytes from position ``at`` on. Raises OSError."""
+        """Return at most ``size`` bytes from position ``at`` on. Raises OSError."""
         return self._system.read(self._fd, size, at)
 
     def locate(self, offset: Offset) -> tuple[Offset, int]:
-        """(base offset, position) of the batch that holds ``offset``, which is below the end.
+        """Return (base offset, position) of the batch that contains ``offset``.
 
-        Raises BatchError where the file is not what was written.
+        ``offset`` must be below the log end. Raises BatchError if the file is damaged, OSError.
         """
         base, at = self.index.floor(offset)
         while base < offset:
@@ -261,10 +262,11 @@ class SegmentLog:
         return (base, at)
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
-        """Whole batches from the one that holds ``start`` on, at least one, all below ``end_max``.
+        """Return complete batches, from the one that contains ``start``, with checked CRCs.
 
-        Empty when the first one ends above ``end_max``. CRCs are checked. Raises BatchError where
-        the file is not what was written, and OSError.
+        All end at or below ``end_max``. They have at most ``bytes_max`` bytes; the first one may be
+        larger. Empty if the first one ends above ``end_max``. Raises BatchError if the file is
+        damaged, OSError.
         """
         base, at = self.locate(start)
         chunk = self.read_bytes(max(HEADER_BYTES, min(bytes_max, self.position - at)), at)
@@ -288,13 +290,12 @@ class SegmentLog:
     def _expect(self, header: Batch, base: Offset, at: int) -> Batch:
         if header.base_offset != base:
             raise Damaged(
-                f"batch at byte {at} is damaged: it begins at offset {header.base_offset}, "
-                f"where {base} belongs",
+                f"batch at byte {at} is damaged: base offset is {header.base_offset}, "
+                f"expected {base}",
                 at,
                 header.size,
             )
         return header
 
     def close(self) -> None:
-        """Give the descriptor back."""
         os.close(self._fd)

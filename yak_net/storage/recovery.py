@@ -1,17 +1,17 @@
-"""Reads a data directory after whatever happened to it; must never throw away a flushed record.
+"""Recovery of a data directory at the start of a broker.
 
-The longest prefix of the segment that is valid is kept: whole batches, offsets without a gap,
-epochs that do not fall. What follows it is one of two things (F13):
+Recovery keeps the longest valid prefix of the segment: complete batches, offsets without a gap,
+epochs that do not decrease. The bytes after it are one of two things (F13):
 
-- The beginning of a write that a crash interrupted, above the durable mark: it is cut off. That is
-  an incomplete batch at the end of the file, or sectors that never reached the disk and read as
-  zeros.
-- Damage: anything else, and anything at all below the mark. What is cut off is kept in a file
-  ``*.damaged``, and the log is not intact. That is remembered until the broker, registered as
-  unclean, flushes for the first time.
+- A torn write above the flush checkpoint, which a crash interrupted: recovery truncates it. It is
+  an incomplete batch at the end of the file, or contains sectors that never reached the disk and
+  read as zeros.
+- Damage: all other bytes above the flush checkpoint, and every error below it. Recovery copies the
+  removed bytes to a file ``*.damaged``, and the log is not intact. The flag DAMAGED keeps this
+  state until the first flush, which the broker issues after it is registered as unclean.
 
-Above the mark, and for ``verify_bytes`` below it, each batch is read as a whole and its CRC
-checked; before that, only its header is read, unless something turns out wrong.
+Recovery checks the CRC of each batch above the flush checkpoint and in the ``verify_bytes`` below
+it. Of older batches it reads only the headers, and all bytes if it finds an error.
 """
 
 from __future__ import annotations
@@ -62,21 +62,21 @@ from yak_net.storage.system import TEMPORARY, StorageError, System, read_whole, 
 VERIFY_BYTES: Final = 1 << 30
 CHUNK_BYTES: Final = 1 << 20
 SMALL_BYTES: Final = 8 * 1024
-"""Headers that lie closer together are read in chunks, others one by one."""
+"""Headers of batches smaller than this are read in chunks, others one at a time."""
 SECTOR_BYTES: Final = 512
 ZEROS_MIN: Final = 32
-"""So many at the end of a file are a part of an unwritten sector, fewer may be records."""
+"""Zero bytes at the end of a file that prove an unwritten sector; fewer may belong to a record."""
 
 
 class Misplaced(Damaged):
-    """A batch that is intact by itself and does not belong where it is."""
+    """A batch with a valid CRC whose offset or epoch does not continue the log."""
 
 
 @dataclass(slots=True)
 class Storage:
-    """An open data directory whose log is ready to be written.
+    """An open data directory after recovery.
 
-    ``recovered`` is for the node, ``remarks`` are sentences for a person about what was mended.
+    ``recovered`` is for the node. ``remarks`` lists warnings about repairs, one sentence each.
     """
 
     folder: DataFolder
@@ -86,7 +86,7 @@ class Storage:
     remarks: tuple[str, ...]
 
     def close(self) -> None:
-        """Give everything back; whoever writes must have stopped."""
+        """Close all files and release the lock; no thread may use the storage any more."""
         self.log.close()
         self.marks.close()
         self.folder.close()
@@ -101,10 +101,10 @@ def open_storage(
     verify_bytes: int = VERIFY_BYTES,
     system: System | None = None,
 ) -> Storage:
-    """Open the data directory of a node and recover what it holds.
+    """Open and recover the data directory of a node; this call blocks.
 
-    Blocks for as long as reading takes. Raises StorageError with one sentence when the directory
-    cannot be used (see :func:`open_folder`) or a saved value is damaged.
+    Raises StorageError if the directory is unusable (see :func:`open_folder`), or a saved value is
+    damaged.
     """
     folder = open_folder(path, node, cluster, system)
     try:
@@ -117,7 +117,7 @@ def open_storage(
 
 
 class _Recovery:
-    """One pass over a directory."""
+    """One recovery of a data directory."""
 
     def __init__(self, folder: DataFolder, producers_max: int, verify_bytes: int) -> None:
         self.folder = folder
@@ -137,7 +137,7 @@ class _Recovery:
                 self.system.unlink(path)
             saved = load_values(self.system, self.folder.saved)
             found = read_saved(saved)
-            # A value that is no number is the node's to complain about.
+            # An error text of read_saved is ignored here: the node reports invalid values itself.
             self.hw = 0 if isinstance(found, str) else found.hw
             marks = self.marks = MarkFile(self.system, self.folder.path / MARK)
             log = self.log = self._open_log(marks)
@@ -165,50 +165,55 @@ class _Recovery:
         self.remarks.append(remark)
 
     def _open_log(self, marks: MarkFile) -> SegmentLog:
-        """The one segment; a missing file, or a missing mark, is damage."""
+        """Open the single segment; create a missing one, and report that as damage.
+
+        A missing flush checkpoint is also damage. Raises StorageError for several segments.
+        """
         folder = self.folder
         paths = folder.segments()
         if len(paths) > 1:
             raise StorageError(
-                f"{folder.path} holds more than one segment ({paths[0].name}, {paths[1].name}, ...)"
-                ": a newer version of YAK wrote it; use that one, or name another directory"
+                f"{folder.path} contains {len(paths)} segments ({paths[0].name}, {paths[1].name}, "
+                "...), expected 1; use the newer version of YAK that wrote them, or choose another "
+                "directory"
             )
         start = int(paths[0].stem) if paths else 0 if marks.mark is None else marks.mark.segment
         path = paths[0] if paths else folder.path / segment_name(start)
         if not paths:
-            self._blame(f"the log {path} is missing")
+            self._blame(f"the log {path} is missing; recovery created an empty one")
             make_segment(self.system, path)
             self.system.sync_folder(folder.path)
         if marks.mark is None:
             path_of_mark = folder.path / MARK
-            self._blame(f"{path_of_mark} is missing or damaged: it said what was flushed")
+            self._blame(f"the flush checkpoint {path_of_mark} is missing or damaged")
             marks.put_durably(Mark(start, start, 0, DAMAGED))
         elif marks.mark.flags & DAMAGED:
-            self._blame("the damage that was found before has not been mended since")
+            self._blame("an earlier recovery found damage, and no flush has completed since")
         return SegmentLog(self.system, path, marks, folder.path / EPOCHS, start)
 
     def _scan(self, marks: MarkFile, log: SegmentLog) -> None:
-        """Take in the valid prefix, and judge what follows it."""
+        """Read the valid prefix, and classify the bytes after it."""
         mark = marks.mark
-        assert mark is not None, "the mark was made good"
+        assert mark is not None, "_open_log writes a missing flush checkpoint"
         size = log.path.stat().st_size
         known = self._known_epochs()
         verify_from = 0 if mark.flags & VERIFY else max(0, mark.position - self.verify_bytes)
         found, error = self._take_in(log, size, verify_from, mark, known)
         torn = isinstance(error, Torn)
         if verify_from and not (found and (error is None or torn)):
-            # A header that looks right may be what is wrong: now every byte counts.
+            # A damaged header may have passed unnoticed: read again and check all CRCs.
             found, error = self._take_in(log, size, 0, mark, known)
             torn = isinstance(error, Torn)
         if not found:
             self._blame(
-                f"{log.path} was flushed up to offset {mark.end} at byte {mark.position}, and is "
-                f"valid up to offset {log.end} at byte {log.position}"
+                f"{log.path} is valid up to offset {log.end} at byte {log.position}, expected "
+                f"offset {mark.end} at byte {mark.position}, the flush checkpoint"
             )
         if error is None:
             return
         if found and torn:
-            self.remarks.append(f"{log.path}: an unfinished write of {size - log.position} bytes")
+            torn_bytes = size - log.position
+            self.remarks.append(f"{log.path}: removed an unfinished write of {torn_bytes} bytes")
             return
         if not found or isinstance(error, Misplaced) or not _is_unwritten(log, error.size):
             self._blame(f"{log.path}: {error}")
@@ -217,7 +222,10 @@ class _Recovery:
     def _take_in(
         self, log: SegmentLog, size: int, verify_from: int, mark: Mark, known: EpochIndex | None
     ) -> tuple[bool, BatchError | None]:
-        """Read the valid prefix; whether the mark is in it, and what stands at its end."""
+        """Read the valid prefix of the log.
+
+        Returns whether the flush checkpoint is a batch boundary in it, and the error that ended it.
+        """
         log.forget()
         self.headers.clear()
         self.producers = ProducerTable((), self.producers.limit)
@@ -234,18 +242,24 @@ class _Recovery:
         return (found, None)
 
     def _known_epochs(self) -> EpochIndex | None:
-        """The epochs below the mark, as they were noted; None makes them unknown, no damage."""
+        """Return the epochs of the epoch checkpoint; None if it is missing or damaged.
+
+        A missing epoch checkpoint does not make the log damaged.
+        """
         path = self.folder.path / EPOCHS
         if not path.exists():
             return None
         try:
             return EpochIndex(decode_epochs(decode_value(EPOCHS, read_whole(path), path)))
         except (StorageError, ValueError) as error:
-            self.remarks.append(f"{path} is damaged ({error}): it is made anew from the log")
+            self.remarks.append(f"{path} is damaged ({error}); it is rebuilt from the log")
             return None
 
     def _fold(self, header: Batch) -> None:
-        """Below the high watermark only the producers' table is wanted, above it the headers."""
+        """Apply a batch to the producers table, or keep its header.
+
+        Headers are kept from the first batch that ends above the high watermark.
+        """
         if self.headers or header.end > self.hw:
             self.headers.append(header)
             return
@@ -258,7 +272,7 @@ class _Recovery:
         )
 
     def _keep_aside(self, log: SegmentLog, size: int) -> None:
-        """Copy what is about to be cut off into a file of its own. Raises OSError."""
+        """Copy the bytes after the valid prefix to a file ``*.damaged``. Raises OSError."""
         number = 0
         while True:
             name = f"{log.path.name}.{log.position}.{number}{ASIDE}"
@@ -276,12 +290,12 @@ class _Recovery:
             os.close(fd)
         self.system.replace(temporary, target)
         self.system.sync_folder(target.parent)
-        self.remarks.append(f"what was cut off is kept in {target}")
+        self.remarks.append(f"the removed bytes are saved in {target}")
 
     def _mend(self, marks: MarkFile, log: SegmentLog) -> None:
-        """Make the file what was taken in, durably, and remember what a restart must know."""
+        """Truncate the file to the valid prefix, flush it, and write the flush checkpoint."""
         mark = marks.mark
-        assert mark is not None, "the mark was made good"
+        assert mark is not None, "_open_log writes a missing flush checkpoint"
         flags = 0 if self.intact else DAMAGED
         if flags and not mark.flags & DAMAGED:
             marks.flag(DAMAGED)
@@ -293,9 +307,10 @@ class _Recovery:
 
 
 def _walk(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
-    """The headers of the batches from the log's position on, which the caller moves.
+    """Yield the batch headers from the log's position on; the caller advances the position.
 
-    Whole batches are read and checked from position ``verify_from`` on. Raises BatchError.
+    Complete batches are read, and their CRCs checked, from byte ``verify_from`` on. Raises
+    BatchError.
     """
     chunk = b""
     base = 0
@@ -312,33 +327,36 @@ def _walk(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
                 base, chunk = at, log.read_bytes(size_wanted, at)
             parse(chunk, at - base)
         elif at + header.size > size:
-            raise Torn(f"batch at byte {at} is torn: {size - at} of its bytes are there", at)
+            raise Torn(
+                f"batch at byte {at} is torn: expected {header.size} bytes, found {size - at}", at
+            )
         wanted = CHUNK_BYTES if header.size < SMALL_BYTES else HEADER_BYTES
         yield header
 
 
 def _check_next(log: SegmentLog, header: Batch, known: EpochIndex | None) -> None:
-    """Raise Misplaced unless the batch goes on where the log ends.
+    """Raise Misplaced if the batch does not continue the log.
 
-    Kafka's CRC does not cover offset and epoch; ``known`` are the epochs as they were noted.
+    Kafka's CRC does not cover offset and epoch. ``known`` has the epochs of the epoch checkpoint.
     """
     at, base, epoch = log.position, header.base_offset, header.epoch
     newest = log.epochs[-1][0] if log.epochs else NO_EPOCH + 1
     if base != log.end:
-        said = f"it begins at offset {base}, where {log.end} belongs"
+        said = f"base offset is {base}, expected {log.end}"
     elif epoch < newest:
-        said = f"its epoch {epoch} is below {newest}, which came before"
+        said = f"epoch is {epoch}, expected at least {newest} as in the batch before"
     elif known is not None and known.before(base + 1) != epoch:
-        said = f"its epoch is {epoch}, and {known.before(base + 1)} was noted"
+        said = f"epoch is {epoch}, expected {known.before(base + 1)} from the epoch checkpoint"
     else:
         return
     raise Misplaced(f"batch at byte {at} is damaged: {said}", at, header.size)
 
 
 def _is_unwritten(log: SegmentLog, size: int | None) -> bool:
-    """Whether the bad batch has a sector of zeros, as a power cut leaves those not yet written.
+    """Return whether the invalid batch contains a sector of zeros.
 
-    ``size`` is what the batch says it has, None when its header is too bad for that.
+    A power failure leaves such sectors if they were not written yet. ``size`` is the batch size in
+    its header, None if the header is invalid.
     """
     data = log.read_bytes(size or 2 * SECTOR_BYTES, log.position)
     zeros = bytes(SECTOR_BYTES)

@@ -1,7 +1,7 @@
-"""What the storage asks of the operating system; must never decide when to ask.
+"""The operating system calls of the storage, in one replaceable object.
 
-The calls stand in one object, as the protocol's decisions stand in ``Rules``: a test replaces one
-of them to make a disk full, slow or broken, or to count what would survive a power cut.
+Tests replace single calls to simulate a full, slow or broken disk, or to compute what survives a
+power failure. ``Rules`` makes the protocol's decisions replaceable in the same way.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from pathlib import Path
 from typing import Final
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What a write says when there is no room."""
+"""Values of errno that mean that the disk is full."""
 
 TEMPORARY: Final = ".tmp"
-"""Ends the name of a file that is being written; what a crash left of it is thrown away."""
+"""Suffix of a file during its write; recovery deletes such files, which a crash can leave."""
 
 
 class StorageError(Exception):
-    """The data directory cannot be used as it is; the message is one sentence for a person."""
+    """The data directory is unusable; the message says why and what to do."""
 
 
 if sys.platform == "darwin":
 
     def sync_data(fd: int) -> None:
-        """Make a file's bytes and size durable; there, fsync stops at the disk's own cache."""
+        """Flush a file's bytes and size to the disk; on macOS, fsync flushes to its cache only."""
         fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
 
 else:
 
     def sync_data(fd: int) -> None:
-        """Make a file's bytes and size durable."""
+        """Flush a file's bytes and size to the disk."""
         os.fdatasync(fd)
 
 
 def sync_folder(folder: Path) -> None:
-    """Make durable which files are in a folder."""
+    """Flush a folder: the creation, deletion and renaming of files in it become durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
@@ -49,15 +49,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give ``source`` the name of ``target``, whatever had it before."""
+    """Rename ``source`` to ``target``; replace an existing file."""
     source.replace(target)
 
 
 @dataclass(frozen=True)
 class System:
-    """The calls that change files, and the one that reads the log; ``System()`` is the real one.
+    """The system calls that change files or read the log; ``System()`` has the real ones.
 
-    ``write`` and ``read`` take (descriptor, buffers or size, position), like pwritev and pread.
+    ``write`` takes (descriptor, buffers, position) like pwritev, ``read`` (descriptor, size,
+    position) like pread, ``cut`` (descriptor, size) like ftruncate.
     """
 
     write: Callable[[int, Sequence[bytes | memoryview], int], int] = os.pwritev
@@ -70,7 +71,7 @@ class System:
 
 
 def write_all(system: System, fd: int, data: bytes, at: int) -> None:
-    """Write ``data`` at position ``at``, however many calls it takes. Raises OSError."""
+    """Write all of ``data`` at position ``at``, if necessary in several calls. Raises OSError."""
     rest = memoryview(data)
     while rest:
         count = system.write(fd, (rest,), at)
@@ -81,9 +82,9 @@ def write_all(system: System, fd: int, data: bytes, at: int) -> None:
 
 
 def write_file(system: System, path: Path, data: bytes) -> None:
-    """Put a file in place, durable when this returns; a crash leaves the old one or the new one.
+    """Replace a small file atomically and durably; a crash leaves the old or the new content.
 
-    Raises OSError, and then the old one is still there.
+    Raises OSError; the old file is then unchanged.
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
@@ -101,7 +102,7 @@ def write_file(system: System, path: Path, data: bytes) -> None:
 
 
 def read_whole(path: Path) -> bytes:
-    """All bytes of a small file. Raises StorageError when it cannot be read."""
+    """Return the content of a small file. Raises StorageError if it is unreadable."""
     try:
         return path.read_bytes()
     except OSError as error:

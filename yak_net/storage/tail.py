@@ -1,7 +1,7 @@
-"""The newest batches in memory, as they were ordered; must never wait for the disk.
+"""The tail cache: the newest batches of the log in memory.
 
-What is ordered can be read at once, whether it is written or not. What is written and no longer
-fits into ``bytes_max`` is forgotten, the oldest first, and read from the file from then on.
+It contains a batch as soon as its append is issued, whether or not the append is complete. If the
+cache exceeds ``bytes_max``, it evicts the oldest written batches; reads of those use the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FORGOTTEN = Batch(0, NO_EPOCH, 0, -1, -1, -1, -1, 0, 0, b"")
 
 
 class Tail:
-    """All batches of [start, leo) as of the last order."""
+    """The batches of [start, leo), after all operations issued so far."""
 
     __slots__ = ("_batches", "_ends", "_exact", "_head", "bytes_max", "leo", "log_start", "size")
 
@@ -29,20 +29,21 @@ class Tail:
         self._batches: list[Batch] = []
         self._ends: list[Offset] = []
         self._head = 0
-        # After a cut below what is in memory, the end is a boundary that only the file knows.
+        # False after a truncation below the cache: the exact end is then a batch boundary that
+        # is known only from the file.
         self._exact = True
 
     @property
     def start(self) -> Offset:
-        """Where memory begins; below it there is the file."""
+        """Base offset of the oldest cached batch; LEO if the cache is empty."""
         return self._batches[self._head].base_offset if self._head < len(self._ends) else self.leo
 
     def fits(self, base: Offset) -> bool:
-        """Whether a batch with this base offset goes on where the log ends."""
+        """Return whether a batch with base offset ``base`` can be appended at the log end."""
         return base == self.leo or (not self._exact and base < self.leo)
 
     def append(self, batches: tuple[Batch, ...]) -> None:
-        """They are ordered to be written, and fit."""
+        """Add batches whose append is issued; the first one must fit."""
         for batch in batches:
             self._batches.append(batch)
             self._ends.append(batch.end)
@@ -51,11 +52,11 @@ class Tail:
         self._exact = True
 
     def truncate(self, end: Offset) -> None:
-        """Every batch that ends above ``end`` is ordered to be removed."""
+        """Remove every batch that ends above ``end``; the truncation is issued."""
         if end >= self.leo:
             return
         start = self.start
-        # From the head on: before it are ends of a log that may have been cut since.
+        # Search from the head: entries before it may be from before an earlier truncation.
         keep = bisect_right(self._ends, end, self._head)
         for batch in self._batches[keep:]:
             self.size -= batch.size
@@ -68,15 +69,16 @@ class Tail:
             self._exact = False
 
     def settle(self, end: Offset) -> None:
-        """The file ends there, and everything ordered is done: so the end is known exactly."""
+        """Set the exact log end ``end`` of the file, after all issued operations are complete."""
         if not self._exact:
             self.leo = end
             self._exact = True
 
     def refuse(self, end: Offset, pending: Iterable[AppendLog | TruncateLog]) -> None:
-        """An append found no space: the file ends at ``end``, and ``pending`` is yet to come.
+        """Remove the batches of an append that failed on a full disk.
 
-        What is pending and would leave a gap will not be written either.
+        The file ends at ``end``; ``pending`` lists the incomplete operations. Pending appends that
+        would leave a gap also fail.
         """
         orders = list(pending)
         self.truncate(
@@ -89,7 +91,7 @@ class Tail:
                 self.append(order.batches)
 
     def evict(self, written: Offset) -> None:
-        """Forget the oldest batches that end at or below ``written``, down to the limit."""
+        """Evict the oldest batches that end at or below ``written``, down to ``bytes_max``."""
         head = self._head
         while self.size > self.bytes_max and head < len(self._ends) and self._ends[head] <= written:
             self.size -= self._batches[head].size
@@ -102,13 +104,13 @@ class Tail:
             self._head = 0
 
     def holds(self, start: Offset, end_max: Offset) -> bool:
-        """Whether memory alone can tell what is in [start, end_max)."""
+        """Return whether :meth:`read` of [start, end_max) needs no read of the file."""
         return (
             start >= self.start or start >= end_max or start >= self.leo or start < self.log_start
         )
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
-        """As :meth:`yak_core.model.disk.DiskImage.read`, of what is in memory."""
+        """Read cached batches, like :meth:`yak_core.model.disk.DiskImage.read`."""
         if start >= end_max or start >= self.leo or start < self.start:
             return ()
         ends = self._ends
@@ -123,7 +125,7 @@ class Tail:
 
 
 def positioned(batch: Batch) -> Batch:
-    """The handle whose bytes are stamped, so that nobody has to do it again."""
+    """Return a batch whose bytes contain its base offset and epoch."""
     data = stamped(batch)
     if data is batch.data:
         return batch
@@ -131,7 +133,7 @@ def positioned(batch: Batch) -> Batch:
 
 
 def joined(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:
-    """What the file had, and behind it what memory had, as far as ``bytes_max`` goes."""
+    """Return the batches of the file followed by those of memory, at most ``bytes_max`` bytes."""
     if not found or not tail or found[-1].end != tail[0].base_offset:
         return found
     room = bytes_max - sum(batch.size for batch in found)
