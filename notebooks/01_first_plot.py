@@ -2,9 +2,9 @@
 """
 # Lesson 1. First plot: log, offsets, LEO against HW
 
-You run three brokers that replicate one log. You slow down one follower, and see in a plot that the
-commits of the other two brokers wait for it. Then you write the rule for these commits yourself, and
-run the cluster with your rule.
+You run three brokers that replicate one log. You slow down one follower, and see in a plot that all
+commits wait for it. Then you write the rule for these commits yourself, and run the cluster with
+your rule.
 
 *Time:* 45 minutes. *You need:* basic Python. You do not need to know Kafka. Run the cells from top
 to bottom. You cannot break anything, because the brokers are simulated. One number, the *seed*,
@@ -149,9 +149,9 @@ Look at the plot and the table, and answer these questions. One or two sentences
 1. When the link becomes slow, *all three* HWs stop, but only one LEO stops. Why do all three HWs
    stop?
 2. Half a second later the HWs rise again, but they stay below the leader's LEO. What determines the
-   distance? Why is the LEO of the slow follower equal to the HWs of the other two brokers?
-3. The HW of the slow follower is lower than its LEO, by about the same distance again. Which message
-   raises its HW? How old is the HW in that message?
+   distance? Why is the LEO curve of the slow follower on the HW curves of the other two brokers?
+3. The HW of the slow follower is lower than its LEO, by about the same distance again. Which
+   message raises its HW? How old is the HW in that message?
 4. The consumer has read the records below the HW. The leader has more records. What could happen to
    these records if the leader crashed now?
 
@@ -159,8 +159,8 @@ Look at the plot and the table, and answer these questions. One or two sentences
 
 1. A record is committed when **every** in-sync replica has it. The slowest replica determines the
    HW of the leader, and the followers receive this HW.
-2. The number of records sent in half a second, at 20 records per second. The HW is the lowest LEO in
-   the ISR, which is the LEO of the slow follower.
+2. The number of records sent in half a second, at 20 records per second. The HW is the lowest LEO
+   in the ISR, which is the LEO of the slow follower.
 3. The leader sends its HW with the next records. The HW is half a second old when it arrives at the
    slow follower. (The HW of the fast follower is also one message old.)
 4. Not every replica has these records. If a replica without them becomes the leader, they are lost.
@@ -197,7 +197,8 @@ Write the rule that determines the high watermark of a leader. Its arguments are
 - `hw`: the current high watermark. A new leader may know lower LEOs than the previous leader knew,
   but a committed record stays committed.
 
-The rule returns the new high watermark. The function below runs, but its result is wrong. Correct it.
+The rule returns the new high watermark. The function below runs, but its result is wrong. Correct
+it.
 """
 
 
