@@ -86,7 +86,8 @@ def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str
             return f"{line} was not read: read {len(read)} of {len(sent)} records"
         if wanted is missing:
             extra = f"the first extra record is {_short(got)}"
-            return f"read {len(read)} records for {len(sent)} lines; {extra}"
+            counts = f"{counted(len(read), 'record')} for {counted(len(sent), 'line')}"
+            return f"read {counts}; {extra}"
         return f"line {number} is {_short(wanted)}, but the record read is {_short(got)}"
     return ""
 

@@ -121,8 +121,8 @@ def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
     assert lines[: len(narrative)] == narrative
     assert lines[len(narrative)] == f"wrote {Path('out', 'leader_failover', '7')}"
     assert all(line.startswith("proved: ") for line in lines[len(narrative) + 1 : -2])
-    assert any("n1 crashed, 2 batches were not flushed [no leader]" in line for line in narrative)
-    assert any(" elected, epoch 2, its log ends at 30 [leader " in line for line in narrative)
+    assert any("n1 crashed, 2 unflushed batches [no leader]" in line for line in narrative)
+    assert any(" elected leader, epoch 2, log end 30 [leader " in line for line in narrative)
 
 
 def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:

@@ -158,7 +158,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
         check=True,
     )
     folder = tmp_path / "made_up" / "7"
-    assert done.stdout == f"the output folder {folder} cannot be written: File too large\n"
+    assert done.stdout == f"cannot write the output folder {folder}: File too large\n"
     assert names_in(folder) == ["trace.jsonl.part"]
     part = (folder / "trace.jsonl.part").read_bytes()
     assert len(part) == 20_000
@@ -175,8 +175,8 @@ def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         write_run(run_with(trace=trace), tmp_path, COMMAND)
     folder = tmp_path / "made_up" / "7"
-    assert "the trace cannot be written: step" in str(caught.value)
-    assert str(caught.value).endswith(f"; the rest of the run is in {folder}")
+    assert "cannot write the trace: step" in str(caught.value)
+    assert str(caught.value).endswith(f"; the other files are in {folder}")
     expected = sorted({*FILES} - {"trace.jsonl"} | {"trace.jsonl.part"})
     assert names_in(folder) == expected
     assert read_verdict(folder)["digest"] is None
@@ -190,7 +190,7 @@ def test_nothing_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.Mon
     (folder / "trace.jsonl.part").write_text("old")
     (folder / "notes.txt").write_text("mine")
     monkeypatch.setitem(sys.modules, "yak_sim.plot.watermarks", None)
-    with pytest.raises(OutputError, match=r"the plots cannot be drawn: .*; the rest of the run"):
+    with pytest.raises(OutputError, match=r"cannot draw the plots: .*; the other files are in"):
         write_run(run_with(), tmp_path, COMMAND)
     left = sorted({*FILES, "notes.txt"} - {"watermarks.png", "watermarks.svg"})
     assert names_in(folder) == left
