@@ -141,7 +141,7 @@ def test_a_step_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> Non
     [
         (
             lambda: [*lines_of()[:51], lines_of()[51][:40]],
-            "the file has an incomplete last line: replayed the 50 steps before it",
+            "the trace is incomplete: replayed its 50 complete steps",
         ),
         (
             lambda: lines_of(limit=30),

@@ -110,8 +110,8 @@ def test_where_no_link_can_be_made_the_run_is_written_and_that_is_said(
     folder = write_run(run_with(), tmp_path, COMMAND)
     assert names_in(folder) == sorted(FILES)
     [note] = capsys.readouterr().err.splitlines()
-    assert note.startswith(f"no link {tmp_path / 'made_up' / 'latest'} could be made (")
-    assert note.endswith(f"this run is in {folder}")
+    assert note.startswith(f"cannot create the link {tmp_path / 'made_up' / 'latest'}: ")
+    assert note.endswith(f"the run folder is {folder}")
     assert names_in(tmp_path / "made_up") == ["7", "latest"]
     assert names_in(tmp_path / "made_up" / "latest") == ["mine"]
 
@@ -122,7 +122,7 @@ def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -
     with pytest.raises(OutputError) as caught:
         write_run(run_with(), tmp_path / "out", COMMAND)
     sentence = str(caught.value)
-    assert sentence.startswith(f"the output folder {tmp_path / 'out' / 'made_up' / '7'} cannot be")
+    assert str(tmp_path / "out" / "made_up" / "7") in sentence
     assert "\n" not in sentence
     assert (tmp_path / "out").read_text() == "in the way"
 
@@ -130,7 +130,7 @@ def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", ".hidden"])
 def test_a_scenario_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     """Goal: nothing is written elsewhere. Method: names that would lead out or hide."""
-    with pytest.raises(OutputError, match="cannot name a folder"):
+    with pytest.raises(OutputError, match="not a valid folder name"):
         write_run(run_with(scenario=name), tmp_path / "out", COMMAND)
     assert not (tmp_path / "out").exists()
 

@@ -112,7 +112,7 @@ def test_a_condition_that_does_not_come_is_said_in_a_sentence() -> None:
     run(story)
     assert said[:2] == ["Within 1 s: pigs are seen in the air", "Within 1 s: pigs fly"]
     assert said[2] == "Within 1 s: bool"
-    assert "the condition in line " in said[3]
+    assert "the condition at " in said[3]
     assert "test_world.py" in said[3]
 
 
@@ -164,7 +164,7 @@ def test_the_story_is_told_as_it_happens() -> None:
     assert list(result.narrative) == lines
     text = [str(line) for line in lines]
     assert any(line.endswith("crashed [no leader]") for line in text)
-    elected = next(line for line in lines if "elected, epoch 2" in line.text)
+    elected = next(line for line in lines if "elected leader, epoch 2" in line.text)
     assert str(elected).startswith(f"t={elected.at_us / 1e6:.3f}s n")
     assert f"[leader {elected.leader}, epoch 2, HW {elected.hw}]" in str(elected)
 

@@ -309,7 +309,7 @@ def draw_legend(figure: Figure, past: Past, x: float, y: float, row: float) -> N
         Patch(facecolor="0.5", alpha=0.2, label="fault"),
     ]
     if any(ack.outcome is not Outcome.WRITTEN for ack in past.acks):
-        keys.append(Line2D([], [], label="failed or unknown", **FAILED))
+        keys.append(Line2D([], [], label="not acked", **FAILED))
     rows = [brokers + keys] if legend_rows(past) == 1 else [brokers, keys]
     for number, handles in enumerate(rows):
         figure.legend(

@@ -102,7 +102,7 @@ def _remarks(replay: TraceReplay) -> Iterator[str]:
     if replay.damage:
         yield replay.damage
     if replay.cut_short:
-        yield f"the file has an incomplete last line: replayed the {replay.steps} steps before it"
+        yield f"the trace is incomplete: replayed its {replay.steps} complete steps"
     if replay.dropped:
         yield f"the trace reached its size limit: {replay.dropped} later steps are missing"
     theirs = digest_in(replay.header.version) if replay.header else ""
