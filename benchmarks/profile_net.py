@@ -3,10 +3,10 @@
     python -m benchmarks.profile_net [--flush os|batch] [--load LOAD] [--seconds S] [--lines N]
 
 Runs a cluster whose brokers profile themselves with cProfile, under one load of ``benchmarks.net``
-with records of ``--size`` bytes. Prints the functions of the leader, a follower and the client with
-the most own CPU time (tottime), after the share of each of our modules and each other package.
-cProfile covers main threads only, so not the disk threads. It overstates functions that make many
-calls, and slows everything down: do not use its rates as benchmark figures.
+with records of ``--size`` bytes. Prints a profile of the leader, of a follower and of the client:
+the CPU share of each of our modules and each other package, then the functions with the most own
+CPU time (tottime). cProfile covers main threads only, so not the disk threads. It overstates
+functions that make many calls. It slows everything down, so its rates are no benchmark figures.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 The upper part shows offsets over time. Each broker has its high watermark (thick) and its log end
 offset (thin, dashed); the background shows the leader. Brokers differ by colour and by marker.
 Their lines are a few points apart, so that equal values stay visible. The lower part has a row for
-each broker (leader, in the ISR, out of the ISR, down), a row for acknowledged writes, and the
-faults.
+each broker, a row for acknowledged writes, and the faults. The row of a broker shows when it is the
+leader, in the ISR, out of the ISR, or down.
 
 matplotlib is imported at the first plot. pyplot is not imported, so the backend of a notebook does
 not change. The same trace gives the same bytes with the same version of matplotlib.

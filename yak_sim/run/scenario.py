@@ -114,9 +114,9 @@ def run_scenario(
 ) -> RunResult:
     """Run a scenario and return its result. Raise SettingError for an invalid setting.
 
-    An exception of the scenario, a violation or a limit ends the run and is part of the result,
-    with the trace and the history up to that point. ``observers`` replace the default observer, the
-    protocol invariants.
+    An exception of the scenario, a violation or a limit ends the run and is part of the result. The
+    result has the trace and the history up to that point. ``observers`` replace the default
+    observer, the protocol invariants.
     """
     number = story.seed if seed is None else seed
     world_settings, world_limits, client_limits, own = _sorted_settings(story, settings or {})

@@ -1,10 +1,10 @@
 """The crash-and-partition mix: random clusters, loads and fault plans, one per seed.
 
 The invariants check every step. After the last fault everything is healed, and the cluster must
-converge without losing an acknowledged record. As in swarm testing (Groce and others, ISSTA 2012),
-each seed disables about half of the fault classes, and a quarter of the windows have no fault, so
-that rare combinations occur. All faults are covered by the guarantees: any crash with flush=batch,
-one unclean or lossy crash with flush=os.
+converge without losing an acknowledged record. Each seed disables about half of the fault classes,
+as in swarm testing (Groce and others, ISSTA 2012), and a quarter of the windows have no fault. Rare
+combinations of faults therefore occur. All faults are covered by the guarantees: any crash with
+flush=batch, one unclean or lossy crash with flush=os.
 """
 
 from __future__ import annotations
