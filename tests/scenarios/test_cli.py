@@ -175,7 +175,7 @@ def test_settings_reach_the_run() -> None:
     assert "proved: The logs converge: n1, n2, n3, n4, n5" in ran.stdout
     crashed, elected = (
         next(line for line in ran.stdout.splitlines() if word in line)
-        for word in (" crashed", " elected, epoch 2")
+        for word in (" crashed", " elected leader, epoch 2")
     )
     took = float(elected[2:].split("s ")[0]) - float(crashed[2:].split("s ")[0])
     assert 1.0 < took < 2.5

@@ -52,8 +52,8 @@ def assert_all_came_out(ran: Result, lines: list[bytes]) -> None:
     """The demo proved it, and the history says so too."""
     assert ran.exit_code == 0, ran.output
     assert ran.stderr == ""
-    went = "1 line went" if len(lines) == 1 else f"{len(lines)} lines went"
-    assert f"equal: {went} in, " in ran.stdout
+    sent = "1 line sent" if len(lines) == 1 else f"{len(lines)} lines sent"
+    assert f"equal: {sent}, " in ran.stdout
     assert f"proved: c1 read exactly what was sent: {len(lines)} records in order" in ran.stdout
     assert last_lines(ran.stdout)[1] == "valid: true"
     assert read_back(read_history(FOLDER)) == lines

@@ -104,7 +104,7 @@ def crash_the_leader(world: World) -> None:
 
 DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
     (lose_a_batch, "nothing_acked_is_lost", "b'b' at offset 2"),
-    (alter_a_record, "nothing_acked_is_lost", "offset 2 holds b'altered'"),
+    (alter_a_record, "nothing_acked_is_lost", "offset 3 holds b'altered'"),
     (lose_a_batch, "logs_converge", "differ at offset 2"),
     (alter_a_record, "logs_converge", "differ at offset 2"),
     (double_a_batch, "no_duplicates", "offsets 0 and 0"),

@@ -146,7 +146,7 @@ def no_such_broker(world: World) -> Script:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        (no_event, "TypeError: it yielded 5"),
+        (no_event, "TypeError: the script yielded 5"),
         (no_yield_from, "yield from"),
         (no_such_broker, "KeyError: 'n7'"),
     ],
