@@ -1,1 +1,1 @@
-"""Every figure that the project quotes, one module a group; must never be a timed test."""
+"""The benchmarks behind every performance figure of the project, one module per subject."""

@@ -1,13 +1,13 @@
-"""How fast record batches are made, checked and taken apart; must never touch a log.
+"""Benchmark of the record batch format: encode, decode and parse, compared with kafka-python.
 
     python -m benchmarks.batch [--quick] [--rounds N] [--records N]
 
-Batches of at most 64 KiB, records without key or headers, all of one timestamp, as a producer that
-batches makes them. ``encode`` is Builder.append for each record, build and seal (with the CRC);
-``decode`` takes the records out again, offset, timestamp and value; ``parse`` is what a broker
-does with a batch that comes in: it checks the header and the CRC and looks at no record. Beside
-them stand the record classes of kafka-python, an independent library in pure Python, and for parse
-the CRC alone.
+Batches have at most 64 KiB. Their records have no key and no headers, and equal timestamps, like
+the batches of a producer. ``encode`` calls Builder.append for each record, build, and seal
+(including the CRC). ``decode`` reads offset, timestamp and value of each record. ``parse`` is the
+work of a broker for a received batch: it checks the header and the CRC and decodes no record. The
+peer of encode and decode is kafka-python, an independent library in pure Python; the peer of parse
+is the CRC alone.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ PEER: Final = "kafka-python"
 
 
 def encoded(value: bytes, count: int) -> list[bytes]:
-    """``count`` records in batches as they are sent."""
+    """Return ``count`` records as sealed batches."""
     batches: list[bytes] = []
     builder = Builder(bytes_max=BATCH_BYTES)
     sequence = 0
@@ -63,7 +63,7 @@ def _finished(builder: Builder, sequence: int) -> bytes:
 
 
 def encode(value: bytes, count: int) -> Measured:
-    """Records per CPU second."""
+    """Measure encoding, in records per CPU second."""
 
     def work() -> int:
         encoded(value, count)
@@ -73,7 +73,7 @@ def encode(value: bytes, count: int) -> Measured:
 
 
 def decode(batches: list[bytes]) -> Measured:
-    """Records per CPU second, each looked at."""
+    """Measure decoding, in records per CPU second."""
     parsed = [parse(data) for data in batches]
 
     def work() -> int:
@@ -88,7 +88,7 @@ def decode(batches: list[bytes]) -> Measured:
 
 
 def each_batch(act: Callable[[bytes], object], batches: list[bytes], times: int) -> Measured:
-    """Bytes per CPU second of ``act`` on every batch, ``times`` times over."""
+    """Measure ``act`` on all batches, repeated ``times`` times, in bytes per CPU second."""
     size = sum(len(data) for data in batches)
 
     def work() -> int:
@@ -101,7 +101,7 @@ def each_batch(act: Callable[[bytes], object], batches: list[bytes], times: int)
 
 
 def peer_works(value: bytes, count: int, batches: list[bytes]) -> dict[str, Work]:
-    """The same work by kafka-python; nothing if it is not installed."""
+    """Return the same work with kafka-python, or an empty dict if it is not installed."""
     if find_spec("kafka") is None:
         return {}
     with warnings.catch_warnings():
@@ -144,13 +144,13 @@ def peer_works(value: bytes, count: int, batches: list[bytes]) -> dict[str, Work
 
 
 def measure(count: int, rounds: int) -> list[Row]:
-    """All rows."""
+    """Measure all rows."""
     rows: list[Row] = []
     for size in VALUE_BYTES:
         value = b"x" * size
         number = max(1, count * VALUE_BYTES[0] // size)
         batches = encoded(value, number)
-        encode(value, min(number, 1000))  # Warm up.
+        encode(value, min(number, 1000))  # warm up
         peers = peer_works(value, max(1, number // 10), batches[: max(1, len(batches) // 10)])
         found = interleaved(
             {
@@ -185,11 +185,11 @@ def measure(count: int, rounds: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="How fast record batches are; see the module.")
+    """Measure and print all rows."""
+    parser = argparse.ArgumentParser(description="Benchmark of the record batch format.")
     parser.add_argument("--quick", action="store_true", help="a tenth of the records, one round")
-    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts")
-    parser.add_argument("--records", type=int, help="records of 100 bytes a round")
+    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
+    parser.add_argument("--records", type=int, help="records of 100 bytes per round")
     args = parser.parse_args()
     count = args.records or (QUICK_RECORDS if args.quick else RECORDS)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)

@@ -1,8 +1,8 @@
-"""What all benchmarks share: interleaved rounds, medians, lines and a table; must never judge.
+"""Common code of the benchmarks: timing, interleaved rounds, medians, output.
 
-A machine that does other things as well makes every figure wrong, but what is compared is wrong by
-about the same: all subjects of a benchmark run in one process, one after the other, round by round,
-and the medians of the rounds are set against each other. Times are CPU seconds of the process.
+Other load on the machine distorts every figure, but it distorts compared figures about equally. All
+subjects of a benchmark therefore run in one process, one after the other in each round, and the
+medians of the rounds are compared. Times are CPU seconds of the process.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ Work: TypeAlias = Callable[[], "Measured"]
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one piece of work came to: so many units in so many CPU seconds."""
+    """One measurement: units of work, and the CPU seconds they took."""
 
     units: int
     cpu_s: float
 
     @property
     def per_s(self) -> float:
-        """Units per CPU second."""
+        """Return the units per CPU second."""
         return self.units / self.cpu_s
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One bench line (docs/formats.md): ``ratio`` is ours / theirs.
+    """One line of output (docs/formats.md).
 
-    ``theirs`` and ``ratio`` are None for a figure that stands for itself. ``skipped`` says why a
-    peer is missing; then there is no ``ours`` either.
+    ``ratio`` is ours / theirs. ``theirs`` and ``ratio`` are None for a figure without a peer.
+    ``skipped`` is the reason for a missing peer; then ``ours`` is None too.
     """
 
     figure: str
@@ -53,13 +53,13 @@ class Row:
 
     @property
     def ratio(self) -> float | None:
-        """Ours over theirs."""
+        """Return ours / theirs, None if one of them is missing."""
         if self.ours is None or not self.theirs:
             return None
         return self.ours / self.theirs
 
     def line(self) -> str:
-        """The row as one JSON object."""
+        """Return the row as one JSON object."""
         fields: dict[str, object] = asdict(self)
         for name in ("ours", "theirs"):
             fields[name] = _rounded(getattr(self, name))
@@ -71,14 +71,14 @@ class Row:
 
 
 def timed(work: Callable[[], int]) -> Measured:
-    """Do ``work``, which returns how many units it did, with the garbage collector off."""
+    """Measure ``work``, which returns its units, with the garbage collector off."""
     gc.collect()
     collecting = gc.isenabled()
     gc.disable()
     try:
         began = time.process_time()
         units = work()
-        # The clock of a process may stand still for a piece of work that is very small.
+        # The CPU clock may not advance during very short work.
         return Measured(units, max(time.process_time() - began, 1e-9))
     finally:
         if collecting:
@@ -86,7 +86,7 @@ def timed(work: Callable[[], int]) -> Measured:
 
 
 def interleaved(subjects: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
-    """Measure all subjects once a round, in turn; no round is thrown away."""
+    """Measure all subjects in turn, once per round, and return all measurements."""
     found: dict[str, list[Measured]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, work in subjects.items():
@@ -95,12 +95,12 @@ def interleaved(subjects: Mapping[str, Work], rounds: int) -> dict[str, list[Mea
 
 
 def rate(measured: Iterable[Measured]) -> float:
-    """Median of the units per CPU second."""
+    """Return the median of the units per CPU second."""
     return median(each.per_s for each in measured)
 
 
 def show(title: str, rows: Iterable[Row]) -> None:
-    """Print the lines; on a terminal, a table after them."""
+    """Print the lines, and on a terminal also a table."""
     listed = list(rows)
     for row in listed:
         print(row.line(), flush=True)
@@ -117,7 +117,7 @@ def _table(title: str, rows: list[Row]) -> None:
     table.add_column("figure")
     table.add_column("size")
     table.add_column("ours", justify="right")
-    table.add_column("beside")
+    table.add_column("peer")
     table.add_column("theirs", justify="right")
     table.add_column("ratio", justify="right")
     for row in rows:
@@ -134,7 +134,7 @@ def _table(title: str, rows: list[Row]) -> None:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Four significant digits are more than any of these figures is worth."""
+    """Round to four significant digits; the figures are not more precise."""
     return None if value is None else float(f"{value:.4g}")
 
 

@@ -1,12 +1,12 @@
-"""Replication simulated the way one would write it first; must never import the project.
+"""A naive replication simulator in plain SimPy, as a peer for the benchmarks.
 
-Three nodes, a SimPy process each with a ``simpy.Store`` as its mailbox, and a process for every
-message on its way. A client sends records at a fixed rate to the leader, which sends each one to
-both followers, counts their acks, and answers when all have it (acks=all). The leader sends
-heartbeats. There are no elections, no epochs, no faults, no trace and no checks, so it does much
-less than the real simulator. With ``disk`` every node also appends and flushes before it goes on,
-a process for each write, as the real brokers do; without, which is the default, it has no disk.
-Nothing keeps messages in order, so it is right only at rates where none overtakes another.
+It does not import the project. Three nodes are SimPy processes with a ``simpy.Store`` as mailbox,
+and each message in flight is a process. A client sends records at a fixed rate to the leader. The
+leader sends each record to both followers, counts their acks, and answers when all nodes have the
+record (acks=all). The leader also sends heartbeats. The simulator has no elections, epochs, faults,
+trace or checks, so it does much less than the real simulator. With ``disk`` each node appends and
+flushes before it acknowledges, with one process per write; the default is no disk. Messages can
+overtake each other, so the results are correct only at rates where this does not happen.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEARTBEAT_US = 100_000
 
 @dataclass
 class Message:
-    """What travels; ``kind`` is produce, replicate, ack, heartbeat, alive or answer."""
+    """A message; ``kind`` is produce, replicate, ack, heartbeat, alive or answer."""
 
     kind: str
     src: str
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass
 class Node:
-    """A broker or the client: a mailbox, a log and what is known of others."""
+    """A broker or the client: a mailbox, a log and the progress of the other nodes."""
 
     name: str
     inbox: simpy.Store
@@ -47,7 +47,7 @@ class Node:
 
 
 class NaiveSimulator:
-    """``messages`` counts what arrived at a node; ``confirmed`` the answers at the client."""
+    """The simulator. ``messages`` counts received messages, ``confirmed`` acknowledged records."""
 
     def __init__(self, rate_per_s: int, record: bytes, *, disk: bool = False) -> None:
         self.messages = 0
@@ -62,7 +62,7 @@ class NaiveSimulator:
         }
 
     def run(self, duration_us: int) -> int:
-        """Simulate so many microseconds and return the number of messages."""
+        """Simulate ``duration_us`` microseconds and return the number of received messages."""
         env = self._env
         env.process(self._leader())
         for name in FOLLOWERS:
@@ -77,13 +77,13 @@ class NaiveSimulator:
         self._env.process(self._travel(message))
 
     def _travel(self, message: Message) -> Generator[simpy.Event, Any, None]:
-        """One message on its way: a process."""
+        """Deliver one message after its delay, as a process."""
         yield self._env.timeout(300 + int(self._random.expovariate(1 / 300)))
         yield self._nodes[message.dst].inbox.put(message)
         self.messages += 1
 
     def _write(self) -> Generator[simpy.Event, Any, None]:
-        """An append and a flush."""
+        """Wait for an append and a flush."""
         yield self._env.timeout(40)
         yield self._env.timeout(500 + int(self._random.expovariate(1 / 500)))
 
@@ -124,7 +124,7 @@ class NaiveSimulator:
                 self._on_ack(leader, message.src, message.offset + 1)
 
     def _stored(self, node: Node, offset: int) -> Generator[simpy.Event, Any, None]:
-        """The leader's own write is an ack of its own."""
+        """Count the leader's own write as an ack."""
         if self._disk:
             yield self._env.process(self._write())
         self._on_ack(node, node.name, offset + 1)

@@ -1,31 +1,32 @@
-"""How fast a real cluster is, beside Redis Streams; must never judge what it measures.
+"""Benchmark of a real cluster, compared with Redis Streams.
 
     python -m benchmarks.net [--quick] [--rounds N] [--seconds S]
 
-Ours: three brokers as processes, acks=all with all three in the ISR, idempotent. The peer: Redis
-Streams, a primary and two replicas, WAIT 2; nothing of it reaches a disk. All on loopback, clients
-in this process, so client and servers share the machine: a rate is what all of them achieve
-together, the client's work included. Times are wall time; rates are of records that were confirmed,
-MB are millions of bytes of values. Each measurement lasts S seconds (4), or until 512 MB are sent.
+Ours: three brokers as processes, an idempotent producer with acks=all, all brokers in the ISR. The
+peer: Redis Streams with a primary, two replicas and WAIT 2, without any write to disk. Everything
+runs on loopback, and the clients run in this process. A rate therefore includes the work of the
+client. Times are wall time. Rates count acknowledged records; MB are millions of bytes of values.
+Each measurement lasts S seconds (4), or until 512 MB are sent.
 
-Rows, round by round and in turn, as medians of the rounds. ``flush=os`` is what the peer does, too;
-``flush=batch`` confirms only what three disks have, and is set beside the same figures of the peer:
+Each row is the median over the rounds; a round measures all subjects in turn. ``flush=os`` has the
+durability of the peer. ``flush=batch`` acknowledges only what is flushed on three disks; it is
+compared with the same figures of the peer. The rows:
 
-- ``batch_produce_...``: whole batches of 64 and 256 KiB, each record encoded by the client; beside
-  XADD in pipelines of 500, as redis-py does it;
-- ``produce_...``: the same records by ``Producer.send``, a call and a handle each, batches of
-  64 KiB, from the first call to the last confirmation;
-- ``read_...``: what that wrote, by ``Consumer.getmany``, decoded to single records; beside XREAD
-  with COUNT 1000;
-- ``..._records_per_cpu_s``: the same by CPU seconds, of the client and of all three servers, which
-  a busy machine disturbs less;
-- ``ack_p50_us``, ``ack_p99_us``: one record of 100 B under way at a time, linger 0;
-- ``flush_batch_over_os``: batch_produce_records_per_s of one beside the other;
-- ``broker_idle_mib``, ``broker_peak_mib``: the largest resident memory that a broker has had
-  (VmHWM), before and after all the producing, of the median broker and of the largest;
-- ``send_records_per_s``: ``Producer.send`` alone, on a runtime that confirms each batch at once;
-- ``other_load_cores``: what everything else on the machine used meanwhile, by subject: the nearer
-  to the number of cores, and the more unlike, the less the rows by wall time are worth.
+- ``batch_produce_...``: whole batches of 64 and 256 KiB, each record encoded by the client. Peer:
+  XADD in pipelines of 500, with redis-py;
+- ``produce_...``: the same records with ``Producer.send``, one call and one handle per record, in
+  batches of 64 KiB, from the first call to the last acknowledgement;
+- ``read_...``: the records of ``produce_...``, read with ``Consumer.getmany`` and decoded. Peer:
+  XREAD with COUNT 1000;
+- ``..._records_per_cpu_s``: records per CPU second of the client and all three servers; other load
+  on the machine distorts it less;
+- ``ack_p50_us``, ``ack_p99_us``: latency with one record of 100 B in flight, linger 0;
+- ``flush_batch_over_os``: batch_produce_records_per_s of flush=batch, compared with flush=os;
+- ``broker_idle_mib``, ``broker_peak_mib``: peak resident memory (VmHWM) of the median and of the
+  largest broker, before and after all produce measurements;
+- ``send_records_per_s``: ``Producer.send`` with a runtime that acknowledges each batch immediately;
+- ``other_load_cores``: average CPU use of all other processes, by subject. If it is high or differs
+  between subjects, the rows in wall time are not reliable.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ PEER: Final = "Redis Streams, WAIT 2"
 SECONDS: Final = 4.0
 QUICK_SECONDS: Final = 0.5
 SENT_BYTES_MAX: Final = 512_000_000
-"""Three brokers keep what each of ten measurements of a cluster sends: 15 GB at the very most."""
+"""Limit per measurement: ten measurements on three brokers write at most 15 GB."""
 SMALL: Final = 100
 SIZES: Final = {SMALL: "100 B", 1024: "1 KiB"}
 BULK_BYTES: Final = 256 * 1024
@@ -64,40 +65,40 @@ MIB: Final = 1024 * 1024
 
 @dataclass
 class Figures:
-    """What was measured, by name, of which the first word is the subject; gives medians."""
+    """The measured values by name; the first word of a name is the subject."""
 
     found: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, name: str, value: float) -> None:
-        """One more value of a figure."""
+        """Add a value of a figure."""
         self.found.setdefault(name, []).append(value)
 
     def add_flow(self, name: str, flow: Flow) -> None:
-        """The three rates of a flow."""
+        """Add the three rates of a flow."""
         self.add(f"{name.split(maxsplit=1)[0]} others", flow.cost.others)
         self.add(f"{name} records_per_s", flow.records_per_s)
         self.add(f"{name} mb_per_s", flow.mb_per_s)
         self.add(f"{name} records_per_cpu_s", flow.records_per_cpu_s)
 
     def add_latencies(self, name: str, latencies: Latencies) -> None:
-        """The two percentiles."""
+        """Add the two percentiles."""
         self.add(f"{name.split(maxsplit=1)[0]} others", latencies.cost.others)
         self.add(f"{name} p50_us", latencies.p50_us)
         self.add(f"{name} p99_us", latencies.p99_us)
 
     def get(self, name: str) -> float | None:
-        """The median, None if nobody has measured it."""
+        """Return the median of a figure, None if it was not measured."""
         values = self.found.get(name)
         return median(values) if values else None
 
 
 def value_of(size: int) -> bytes:
-    """Bytes that no shortcut could be taken with."""
+    """Return ``size`` random bytes, which cannot be compressed well."""
     return os.urandom(size // 2).hex().encode()[:size]
 
 
 def measure_redis(figures: Figures, seconds: float) -> None:
-    """One round of the peer."""
+    """Measure one round of the peer."""
     with redis_streams() as peer:
         for size in SIZES:
             value = value_of(size)
@@ -108,7 +109,7 @@ def measure_redis(figures: Figures, seconds: float) -> None:
 
 
 async def measure_ours(figures: Figures, flush: str, seconds: float) -> None:
-    """One round of our own cluster."""
+    """Measure one round of our cluster."""
     async with own_cluster(flush) as cluster:
         add_memory(figures, f"{flush} idle", cluster)
         values = {size: value_of(size) for size in SIZES}
@@ -119,21 +120,21 @@ async def measure_ours(figures: Figures, flush: str, seconds: float) -> None:
             flow = await cluster.produce(value, seconds, SENT_BYTES_MAX)
             figures.add_flow(f"{flush} produce {size}", flow)
         add_memory(figures, f"{flush} peak", cluster)
-        if flush == FLUSHES[0]:  # which makes no difference to a reader
+        if flush == FLUSHES[0]:  # the flush mode does not affect reads
             for size, value in values.items():
                 figures.add_flow(f"{flush} read {size}", await cluster.read(value, seconds))
         figures.add_latencies(f"{flush} ack", await cluster.latencies(values[SMALL], seconds))
 
 
 def add_memory(figures: Figures, name: str, cluster: OwnCluster) -> None:
-    """The peaks of the brokers so far, in MiB."""
+    """Add the peak memory of the brokers, in MiB."""
     found = peaks(cluster.pids)
     figures.add(f"{name} median", median(found) / MIB)
     figures.add(f"{name} largest", found[-1] / MIB)
 
 
 def measure(seconds: float, rounds: int) -> Figures:
-    """All subjects in turn, in every other round the other way about."""
+    """Measure all subjects in turn, in reverse order in every second round."""
     figures = Figures()
 
     def alone() -> None:
@@ -157,7 +158,7 @@ def measure(seconds: float, rounds: int) -> Figures:
 
 
 def rows_of(figures: Figures) -> Iterator[Row]:
-    """All rows; where there is no peer, ours alone and a line that says so."""
+    """Return all rows. Without the peer, return our figures and rows with ``skipped``."""
 
     def beside(figure: str, words: str, ours: str, theirs: str) -> Iterator[Row]:
         value, peer = figures.get(ours), figures.get(theirs)
@@ -185,13 +186,13 @@ def rows_of(figures: Figures) -> Iterator[Row]:
         yield from rates("read", SIZES[size], name, f"redis read {size}")
     for flush in FLUSHES:
         for unit in ("p50_us", "p99_us"):
-            words = f"{SIZES[SMALL]}, one under way, flush={flush}"
+            words = f"{SIZES[SMALL]}, one in flight, flush={flush}"
             yield from beside(f"ack_{unit}", words, f"{flush} ack {unit}", f"redis ack {unit}")
     yield from own_rows(figures)
 
 
 def own_rows(figures: Figures) -> Iterator[Row]:
-    """What has no peer."""
+    """Return the rows without a peer."""
     for size in SIZES:
         synced, written = (
             figures.get(f"{flush} batch_produce {size} {BATCH_BYTES} records_per_s")
@@ -213,13 +214,13 @@ def own_rows(figures: Figures) -> Iterator[Row]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="How fast a real cluster is; see the module.")
-    parser.add_argument("--quick", action="store_true", help="half a second each, one round")
-    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts")
-    parser.add_argument("--seconds", type=float, help="seconds of a measurement")
+    """Measure and print all rows."""
+    parser = argparse.ArgumentParser(description="Benchmark of a real cluster.")
+    parser.add_argument("--quick", action="store_true", help="0.5 s per measurement, one round")
+    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
+    parser.add_argument("--seconds", type=float, help="seconds per measurement")
     args = parser.parse_args()
-    # By default that would leave the folders of the brokers behind.
+    # The default action of SIGTERM would not delete the folders of the brokers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)

@@ -1,9 +1,9 @@
-"""What is measured on our own cluster of real brokers; must never use what a client could not.
+"""Measurements of our cluster of real brokers, through the public client API.
 
-Three brokers as processes of their own, on loopback and in a temporary folder; the client is this
-process. The metadata is in a redis-server of its own if there is one, else embedded in this process
-(then its CPU seconds count as the client's). A measurement counts only if the ISR was complete and
-the metadata record the same from its beginning to its end; else it is taken again.
+Three brokers run as processes on loopback, in a temporary folder; this process is the client. The
+metadata store is a separate redis-server if one is installed, else embedded in this process (then
+its CPU seconds count as the client's). A measurement is repeated if the ISR was not complete or the
+metadata record changed during it.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ from yak_net.cluster.supervisor import BROKER, ClusterSpec, Supervisor
 BROKERS: Final = 3
 BATCH_BYTES: Final = 64 * 1024
 CHUNK: Final = 500
-"""Records between two looks at the clock, as many as the peer has in a pipeline."""
+"""Records between two reads of the clock; equal to the pipeline size of the peer."""
 WINDOW: Final = 16
-"""Batches given to the node and unresolved; five of them are under way."""
+"""Batches passed to the node and not resolved; five of them are in flight."""
 TRIES: Final = 5
 READY_S: Final = 60.0
 GRACE_S: Final = 60.0
-"""How much longer than it was asked to a measurement may take."""
+"""Seconds after the planned end at which a measurement fails with a timeout."""
 POLL_MS: Final = 1000
 
 T = TypeVar("T")
 
 
 class Unsteady(Exception):
-    """The cluster did not stay as it was for as long as a measurement takes."""
+    """The metadata record changed during each try of a measurement."""
 
 
 class OwnCluster:
-    """The cluster, while :func:`own_cluster` is open."""
+    """The running cluster of :func:`own_cluster`."""
 
     def __init__(self, cluster: Supervisor) -> None:
         self._cluster = cluster
@@ -61,24 +61,24 @@ class OwnCluster:
 
     @property
     def pids(self) -> tuple[int, ...]:
-        """The process ids of the brokers."""
+        """Return the process ids of the brokers."""
         return tuple(self._cluster.pids.values())
 
     @property
     def servers(self) -> tuple[str, ...]:
-        """Where the brokers are."""
+        """Return the addresses of the brokers."""
         return self._cluster.bootstrap_servers
 
     async def leader(self) -> NodeId:
-        """Who leads."""
+        """Return the leader, after waiting for it."""
         status = await self._cluster.wait_for_leader(READY_S)
-        assert status.leader is not None, "somebody serves"
+        assert status.leader is not None, "no leader after wait_for_leader"
         return status.leader
 
     async def produce(self, value: bytes, seconds: float, bytes_max: int) -> Flow:
-        """Confirmed records of ``Producer.send``, for so long or of so many bytes.
+        """Measure ``Producer.send`` for ``seconds``, or until ``bytes_max`` bytes are sent.
 
-        They stay for :meth:`read`.
+        The records stay in the log for :meth:`read`.
         """
 
         async def work() -> Flow:
@@ -88,7 +88,7 @@ class OwnCluster:
                 sent = await _send(producer, value, seconds, bytes_max)
                 await producer.flush()
                 cost = meter.stop()
-                assert producer.confirmed == sent + 1, "each record was confirmed"
+                assert producer.confirmed == sent + 1, f"{producer.confirmed} of {sent + 1} acked"
                 last = await producer.send_and_wait(value)
                 self._ranges[len(value)] = (first.offset, last.offset)
                 return Flow(sent, len(value), cost)
@@ -98,7 +98,7 @@ class OwnCluster:
     async def produce_batches(
         self, value: bytes, batch_bytes: int, seconds: float, bytes_max: int
     ) -> Flow:
-        """Confirmed records of whole batches, each record encoded and each batch sent as one."""
+        """Measure whole batches: encode each record, send each batch with one call."""
 
         async def work() -> Flow:
             runtime = ClientRuntime("bench", build_producer, _client_config, self.servers)
@@ -114,13 +114,13 @@ class OwnCluster:
         return await self._steadily(work, seconds)
 
     async def read(self, value: bytes, seconds: float) -> Flow:
-        """What :meth:`produce` wrote, from its beginning and again, decoded to single records."""
+        """Measure repeated reads of the records of :meth:`produce`, decoded to single records."""
         begin, end = self._ranges[len(value)]
 
         async def work() -> Flow:
             taken = 0
             async with Consumer(self.servers, auto_offset_reset=begin) as consumer:
-                assert await consumer.getmany(POLL_MS), "it has found the leader"
+                assert await consumer.getmany(POLL_MS), "the consumer read no record"
                 meter = Meter(self.pids)
                 until = time.perf_counter() + seconds
                 while not taken or time.perf_counter() < until:
@@ -134,7 +134,7 @@ class OwnCluster:
         return await self._steadily(work, seconds)
 
     async def latencies(self, value: bytes, seconds: float) -> Latencies:
-        """One record under way at a time."""
+        """Measure the latency with one record in flight."""
 
         async def work() -> Latencies:
             took: list[float] = []
@@ -151,7 +151,7 @@ class OwnCluster:
         return await self._steadily(work, seconds)
 
     async def _steadily(self, work: Callable[[], Awaitable[T]], seconds: float) -> T:
-        """What ``work`` returns the first time that the cluster stays as it is. Raises Unsteady."""
+        """Return the result of the first ``work`` without a metadata change. Raise Unsteady."""
         for _ in range(TRIES):
             before = await self._until_complete()
             async with asyncio.timeout(seconds + GRACE_S):
@@ -159,10 +159,10 @@ class OwnCluster:
             status = await self._cluster.status()
             if status.version == before:
                 return result
-        raise Unsteady(f"the ISR changed in each of {TRIES} measurements")
+        raise Unsteady(f"the metadata record changed in each of {TRIES} measurements")
 
     async def _until_complete(self) -> int | None:
-        """The version of the record once a leader serves and the ISR has all brokers."""
+        """Wait for a leader and a full ISR. Return the version of the metadata record."""
         async with asyncio.timeout(READY_S):
             while True:
                 status = await self._cluster.wait_for_leader(READY_S)
@@ -172,7 +172,7 @@ class OwnCluster:
 
 
 async def _send(producer: Producer, value: bytes, seconds: float, bytes_max: int) -> int:
-    """Send records one by one; returns how many were taken."""
+    """Send records one by one, and return their number."""
     sent, most = 0, bytes_max // len(value)
     send = producer.send
     until = time.perf_counter() + seconds
@@ -186,7 +186,7 @@ async def _send(producer: Producer, value: bytes, seconds: float, bytes_max: int
 async def _send_batches(
     runtime: ClientRuntime, value: bytes, batch_bytes: int, seconds: float, bytes_max: int
 ) -> int:
-    """Encode and send batches; returns how many records were confirmed."""
+    """Encode and send batches, and return the number of acknowledged records."""
     sent, most = 0, bytes_max // len(value)
     waiting: deque[asyncio.Future[ClientResult]] = deque()
     until = time.perf_counter() + seconds
@@ -196,14 +196,14 @@ async def _send_batches(
         order = _batch(value, batch_bytes)
         waiting.append(runtime.ask(order))
         sent += order.batch.count
-        await asyncio.sleep(0)  # so that the first batches leave before the window is full
+        await asyncio.sleep(0)  # send the first batches before the window is full
     for each in waiting:
         _check(await each)
     return sent
 
 
 def _batch(value: bytes, batch_bytes: int) -> SendBatch:
-    """As many records as it takes, each encoded; one timestamp, as all are made at once."""
+    """Return a full batch; all records have the same timestamp."""
     builder = Builder(batch_bytes)
     timestamp_ms = time.time_ns() // 1_000_000
     while builder.append(value, timestamp_ms=timestamp_ms) is not None:
@@ -221,7 +221,7 @@ def _check(result: ClientResult) -> None:
 
 
 class _Confirming:
-    """A runtime that confirms each batch at once, so that a producer is all that works."""
+    """A runtime that acknowledges each batch immediately, to measure the producer alone."""
 
     failed = ""
 
@@ -230,10 +230,10 @@ class _Confirming:
         self._end = 0
 
     async def start(self, within_s: float) -> None:
-        """There is nothing to find."""
+        """Do nothing: there is no broker to find."""
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
-        """Written, where the one before ended."""
+        """Acknowledge the batch at the next offset."""
         assert isinstance(call, SendBatch)
         future: asyncio.Future[ClientResult] = self._loop.create_future()
         future.set_result(SendResult(ErrorCode.NONE, Outcome.WRITTEN, self._end, Epoch(0)))
@@ -241,14 +241,14 @@ class _Confirming:
         return future
 
     def cancel(self, future: asyncio.Future[ClientResult]) -> None:
-        """It is done already."""
+        """Do nothing: the future is already done."""
 
     async def close(self) -> None:
-        """There is nothing to close."""
+        """Do nothing: there is no connection to close."""
 
 
 async def produce_alone(value: bytes, seconds: float) -> Flow:
-    """Records that ``Producer.send`` takes in when nothing else costs anything."""
+    """Measure ``Producer.send`` without network and brokers."""
 
     def confirming(_: str, __: Build, ___: MakeConfig, ____: tuple[str, ...]) -> Runtime:
         return _Confirming()
@@ -264,7 +264,7 @@ async def produce_alone(value: bytes, seconds: float) -> Flow:
 
 @asynccontextmanager
 async def own_cluster(flush: str, command: tuple[str, ...] = BROKER) -> AsyncIterator[OwnCluster]:
-    """Three brokers, all in the ISR; ``command`` starts a broker in another way than usual."""
+    """Run three brokers, all in the ISR. ``command`` is the command that starts a broker."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="yak-bench-"))
         url = ""

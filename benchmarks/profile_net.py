@@ -1,12 +1,12 @@
-"""Where the CPU goes while a real cluster is under load; must never be where figures come from.
+"""CPU profile of a real cluster under load.
 
     python -m benchmarks.profile_net [--flush os|batch] [--load LOAD] [--seconds S] [--lines N]
 
-Runs a cluster whose brokers profile themselves (cProfile), puts it under one load of
-``benchmarks.net`` with records of ``--size`` bytes, and prints where the leader, a follower and the
-client spent most while it lasted: CPU seconds in a function itself (tottime) come first. Only main
-threads are seen, so not the disk's, and what calls much looks dearer than it is. Above that stands
-the share of each module of ours, and of each package of others.
+Runs a cluster whose brokers profile themselves with cProfile, under one load of ``benchmarks.net``
+with records of ``--size`` bytes. Prints a profile of the leader, of a follower and of the client:
+the CPU share of each of our modules and each other package, then the functions with the most own
+CPU time (tottime). cProfile covers main threads only, so not the disk threads. It overstates
+functions that make many calls. It slows everything down, so its rates are no benchmark figures.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ LOADS: Final = ("batches", "bulk", "produce", "read", "ack", "alone")
 
 
 def profiler() -> cProfile.Profile:
-    """One that counts the CPU of its thread, for on a busy machine anything takes long."""
+    """Return a profiler of thread CPU time; wall time would include other load."""
     return cProfile.Profile(time.thread_time)
 
 
 def run_broker(folder: Path, words: list[str]) -> None:
-    """``yak broker WORDS``, profiled from the one signal to the other."""
+    """Run ``yak broker WORDS``, profiled between the signals BEGIN and END."""
     import yak_cli
 
     node = words[words.index("--node-id") + 1]
@@ -59,7 +59,7 @@ def run_broker(folder: Path, words: list[str]) -> None:
 
 
 def text_of(source: cProfile.Profile | str, lines: int) -> str:
-    """The parts, and the dearest functions, with paths from the project's or a package's folder."""
+    """Return the shares and the most expensive functions, with shortened paths."""
     out = io.StringIO()
     stats = pstats.Stats(source, stream=out)
     stats.sort_stats("tottime").print_stats(lines)
@@ -68,9 +68,9 @@ def text_of(source: cProfile.Profile | str, lines: int) -> str:
 
 
 def shares(stats: pstats.Stats) -> dict[str, float]:
-    """What each part of the program has of the time, the largest first; at least a hundredth.
+    """Return the share of each part of the program, the largest first, if it is at least 1%.
 
-    A built-in function's time is that of whoever calls it.
+    The time of a built-in function counts for its caller.
     """
     found: dict[str, float] = {}
     rows: dict[tuple[str, int, str], Any] = stats.stats  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def shares(stats: pstats.Stats) -> dict[str, float]:
 
 
 def _part(file: str) -> str:
-    """A module of ours; of others the package."""
+    """Return the module for our files, the package for others."""
     short = _shortened(file)
     return short if short.startswith(("yak", "bench")) else "/".join(short.split("/")[:2])
 
@@ -99,7 +99,7 @@ def _shortened(text: str) -> str:
 
 
 async def put_under(cluster: OwnCluster, load: str, value: bytes, seconds: float) -> str:
-    """Put the cluster under the load, and say what came of it."""
+    """Run the load on the cluster, and return a line with its result."""
     result: Flow | Latencies
     if load == "batches":
         result = await cluster.produce_batches(value, BATCH_BYTES, seconds, BYTES_MAX)
@@ -119,7 +119,7 @@ async def put_under(cluster: OwnCluster, load: str, value: bytes, seconds: float
 async def run_under(
     folder: str, client: cProfile.Profile, args: argparse.Namespace
 ) -> tuple[str, str]:
-    """Run it all; returns who led, and what came of it."""
+    """Run cluster, load and profilers. Return the leader and a line with the result."""
     command = (sys.executable, "-P", "-m", "benchmarks.profile_net", "--broker", folder, "broker")
     value = b"x" * args.size
     async with own_cluster(args.flush, command) as cluster:
@@ -137,7 +137,7 @@ async def run_under(
 
 
 def profile_cluster(args: argparse.Namespace) -> None:
-    """Run and print all."""
+    """Profile a cluster and print the profiles."""
     client = profiler()
     with tempfile.TemporaryDirectory(prefix="yak-profile-") as folder:
         leader, said = asyncio.run(run_under(folder, client, args))
@@ -149,7 +149,7 @@ def profile_cluster(args: argparse.Namespace) -> None:
 
 
 def profile_alone(size: int, seconds: float, lines: int) -> None:
-    """The producer on a runtime that confirms at once."""
+    """Profile the producer with a runtime that acknowledges immediately."""
     client = profiler()
     flow = client.runcall(asyncio.run, produce_alone(b"x" * size, seconds))
     print(f"alone, {size} B: {flow.records_per_s:,.0f} records/s with profiling")
@@ -157,16 +157,16 @@ def profile_alone(size: int, seconds: float, lines: int) -> None:
 
 
 def main() -> None:
-    """Run and print; as ``--broker FOLDER broker ...``, be one of the brokers."""
+    """Profile and print; with ``--broker FOLDER broker ...``, run as one of the brokers."""
     if sys.argv[1:2] == ["--broker"]:
         run_broker(Path(sys.argv[2]), sys.argv[3:])
         return
-    parser = argparse.ArgumentParser(description="Where the CPU goes; see the module.")
+    parser = argparse.ArgumentParser(description="CPU profile of a real cluster under load.")
     parser.add_argument("--flush", choices=("os", "batch"), default="os")
     parser.add_argument("--load", choices=LOADS, default="produce")
-    parser.add_argument("--size", type=int, default=100, help="bytes of a record's value")
+    parser.add_argument("--size", type=int, default=100, help="bytes per record value")
     parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--lines", type=int, default=LINES, help="functions shown of each process")
+    parser.add_argument("--lines", type=int, default=LINES, help="functions shown per process")
     args = parser.parse_args()
     if args.load == "alone":
         profile_alone(args.size, args.seconds, args.lines)

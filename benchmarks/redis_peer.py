@@ -1,8 +1,8 @@
-"""Redis Streams, a primary and two replicas on loopback; must never be more than a peer's figures.
+"""The peer of the cluster benchmark: Redis Streams, a primary and two replicas on loopback.
 
-The client is redis-py with hiredis, in this process. A record is confirmed when both replicas have
-acknowledged it (WAIT 2); nothing is written to a disk. Commands go out in pipelines, without
-transactions, the WAIT as the last of each.
+The client is redis-py with hiredis, in this process. A record is acknowledged when both replicas
+have acknowledged it (WAIT 2). Nothing is written to disk. Commands are sent in pipelines without
+transactions; each pipeline ends with WAIT.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ _BEGINNING: Final = b"0"
 
 
 class RedisFailed(Exception):
-    """The server does not do what it is here for."""
+    """A redis-server did not start, or its replicas did not acknowledge."""
 
 
 def installed() -> bool:
-    """Whether there is a redis-server on the PATH."""
+    """Return whether redis-server is on the PATH."""
     return shutil.which(PROGRAM) is not None
 
 
 @contextmanager
 def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
-    """A server without persistence in a folder of its own: its process id and its socket's URL.
+    """Run a server without persistence in a temporary folder; yield its pid and socket URL.
 
-    It also listens on ``port`` of loopback, unless that is 0. Raises RedisFailed.
+    The server also listens on loopback ``port``, unless ``port`` is 0. Raise RedisFailed.
     """
     with tempfile.TemporaryDirectory(prefix="yak-bench-redis-") as folder:
         path = Path(folder) / "redis.sock"
         words = [PROGRAM, "--port", str(port), "--bind", HOST, "--unixsocket", str(path)]
         words += ["--dir", folder, "--save", "", "--appendonly", "no", *options]
-        guard = OrphanGuard()  # which kills it when this process is killed
+        guard = OrphanGuard()  # kills the server if this process is killed
         process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
         )
@@ -70,12 +70,12 @@ def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
 def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_S
     while process.poll() is None and time.monotonic() < deadline:
-        # The port is bound before the socket, so one that is taken has ended the server by now.
+        # The server binds the port before the socket: with the port in use it has ended already.
         with socket.socket(socket.AF_UNIX) as probe:
             if path.exists() and probe.connect_ex(str(path)) == 0:
                 return
         time.sleep(0.02)
-    raise RedisFailed(f"{PROGRAM} did not start")
+    raise RedisFailed(f"{PROGRAM} did not start within {START_S:g} s")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -88,7 +88,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _free_port() -> int:
-    """One that was free a moment ago, for redis-server cannot take one by itself."""
+    """Return a port that was free just now, because redis-server cannot choose a free port."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -96,7 +96,7 @@ def _free_port() -> int:
 
 
 def _started(stack: ExitStack, *options: str) -> tuple[int, int]:
-    """Process id and port of a server on TCP, on another port if somebody was quicker."""
+    """Start a server on TCP and return its pid and port; retry with another port if needed."""
     for _ in range(PORTS_TRIED - 1):
         port = _free_port()
         try:
@@ -108,23 +108,26 @@ def _started(stack: ExitStack, *options: str) -> tuple[int, int]:
 
 
 class RedisStreams:
-    """The peer, while :func:`redis_streams` is open."""
+    """The running servers of :func:`redis_streams`."""
 
     def __init__(self, client: Any, pids: tuple[int, ...]) -> None:
         self.pids = pids
         self._client = client
 
     def wait_for_replicas(self) -> None:
-        """Wait until both replicas follow. Raises RedisFailed."""
+        """Wait until both replicas are connected. Raise RedisFailed."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             if self._client.execute_command("WAIT", REPLICAS, 100) == REPLICAS:
                 return
             time.sleep(0.02)
-        raise RedisFailed(f"{REPLICAS} replicas did not come")
+        raise RedisFailed(f"{REPLICAS} replicas did not connect within {START_S:g} s")
 
     def produce(self, value: bytes, seconds: float, bytes_max: int) -> Flow:
-        """Confirmed records, for so long or of so many bytes; they stay for :meth:`read`."""
+        """Measure XADD for ``seconds``, or until ``bytes_max`` bytes are sent.
+
+        The records stay in the stream for :meth:`read`.
+        """
         key = _key(value)
         self._send(key, value, 1)
         sent = 0
@@ -136,7 +139,7 @@ class RedisStreams:
         return Flow(sent, len(value), meter.stop())
 
     def read(self, value: bytes, seconds: float) -> Flow:
-        """What :meth:`produce` wrote, from its beginning and again."""
+        """Measure repeated reads of the records of :meth:`produce`."""
         key, last, taken = _key(value), _BEGINNING, 0
         meter = Meter(self.pids)
         end = time.perf_counter() + seconds
@@ -152,7 +155,7 @@ class RedisStreams:
         return Flow(taken, len(value), meter.stop())
 
     def latencies(self, value: bytes, seconds: float) -> Latencies:
-        """One record under way at a time."""
+        """Measure the latency with one record in flight."""
         self._send("latency", value, 1)
         took: list[float] = []
         meter = Meter(self.pids)
@@ -164,7 +167,7 @@ class RedisStreams:
         return Latencies(tuple(took), meter.stop())
 
     def forget(self, value: bytes) -> None:
-        """Give back the memory of what was produced."""
+        """Delete the records of :meth:`produce` to free memory."""
         self._client.delete(_key(value))
 
     def _send(self, key: str, value: bytes, count: int) -> None:
@@ -174,7 +177,8 @@ class RedisStreams:
         pipeline.execute_command("WAIT", REPLICAS, WAIT_MS)
         confirmed = pipeline.execute()[-1]
         if confirmed < REPLICAS:
-            raise RedisFailed(f"only {confirmed} replicas confirmed within {WAIT_MS} ms")
+            got = f"{confirmed} of {REPLICAS} replicas"
+            raise RedisFailed(f"{got} acknowledged within {WAIT_MS} ms")
 
 
 def _key(value: bytes) -> str:
@@ -183,7 +187,7 @@ def _key(value: bytes) -> str:
 
 @contextmanager
 def redis_streams() -> Iterator[RedisStreams]:
-    """Three servers, ready. Raises RedisFailed."""
+    """Run three connected servers. Raise RedisFailed."""
     import redis
 
     with ExitStack() as stack:

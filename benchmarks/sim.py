@@ -1,29 +1,29 @@
-"""How fast the simulator is, beside SimPy itself and a naive simulator; must never touch a clock.
+"""Benchmark of the simulator, compared with SimPy alone and with a naive simulator.
 
     python -m benchmarks.sim [--quick] [--rounds N] [--seconds S] [--flat | --no-flat]
 
-The work: 3 brokers (flush=batch, min ISR 2), one idempotent producer with acks=all that sends 100
-batches a second of a single record of 100 bytes, S simulated seconds (60) from when all brokers are
-in the ISR. No faults. Each run is checked to have confirmed what it sent.
+The workload: 3 brokers (flush=batch, min ISR 2) and one idempotent producer with acks=all. It sends
+100 batches per second, each with one record of 100 bytes, for S simulated seconds (60) after all
+brokers are in the ISR. There are no faults. Each run is checked: its records are acknowledged.
 
-A message is one that arrived at another node: Replicate and ReplicateAck at a broker, a request at
-a broker (its event is Called), a response at the producer (Received). Not counted: timers, disk
-completions, calls of the metadata store and their replies, what the application asks of its own
-producer node, messages that were lost. The CPU seconds are those of the whole process, from making
-the world to the end of the run, with its start-up; the messages are those of the whole run too.
+A message counts when it arrives at another node: Replicate and ReplicateAck at a broker, a request
+at a broker (event Called), a response at the producer (event Received). Not counted: timers, disk
+completions, calls of the metadata store and their replies, calls of the application to its own
+producer node, lost messages. CPU seconds are those of the whole process, from the construction of
+the world to the end of the run. Messages are also counted over the whole run.
 
-Rows, all of one process, round by round, as medians:
+All rows are measured in one process, in turn in each round, and reported as medians:
 
-- ``messages_per_cpu_s``: all invariants after every step and the trace kept, beside SimPy's own
-  event rate (a slotted event that puts its successor on the agenda, 100 pending), beside the naive
-  simulator, and beside the naive simulator with the same disk;
-- ``messages_per_cpu_s_no_invariants``, ``_no_trace``, ``_bare`` (neither), beside the first;
-- ``runs_per_cpu_s``: runs of 60 simulated seconds, invariants and trace on;
-- ``trace_steps_encoded_per_cpu_s``: what makes a trace file's lines out of the references, beside
-  the steps that the simulator does (ratio 1: encoding a run takes as long as running it);
-- ``flat_...``: messages per CPU second at 10 times the produce rate, with 9 brokers, over 10 times
-  the duration, beside the first. The rate is that of 10 producers, for one has at most 5 batches
-  under way, and on a faster disk, for every batch is flushed.
+- ``messages_per_cpu_s``: with all invariants after every step and the trace. Peers: SimPy's own
+  event rate (each event schedules the next, 100 pending), the naive simulator, and the naive
+  simulator with the same disk;
+- ``messages_per_cpu_s_no_invariants``, ``_no_trace``, ``_bare`` (neither). Peer: the first row;
+- ``runs_per_cpu_s``: runs of 60 simulated seconds with invariants and trace;
+- ``trace_steps_encoded_per_cpu_s``: encoding the steps of a trace file. Peer: the simulated steps
+  (ratio 1 means that encoding a run takes as long as the run);
+- ``flat_...``: messages per CPU second with 10 times the produce rate, with 9 brokers, and with 10
+  times the duration. Peer: the first row. The higher rate uses 10 producers, because one producer
+  has at most 5 batches in flight, and a faster disk, because every batch is flushed.
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ SECONDS: Final = 60
 QUICK_SECONDS: Final = 5
 PENDING: Final = 100
 EVENTS_PER_SECOND: Final = 5_000
-"""Bare events per simulated second of the other subjects, so that both take about as long."""
+"""Bare events per simulated second of the other subjects, for about equal run times."""
 FAST_DISK: Final = DiskSpec(append_us=10, flush_us=50, flush_mean_us=50)
-"""For more than one producer: the usual one takes 1 ms a flush, and could not keep up."""
+"""For more than one producer: the default disk takes 1 ms per flush, which is too slow."""
 UNLIMITED: Final = Limits(wall_s=3600.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """One run of the simulator."""
+    """The parameters of one run."""
 
     seconds: int
     producers: int = 1
@@ -67,13 +67,13 @@ class Setup:
 
     @property
     def size(self) -> str:
-        """The run in words."""
+        """Return a short description of the run."""
         rate_per_s = self.producers * RATE_PER_S
         return f"{self.brokers} brokers, {rate_per_s}/s x 100 B, {self.seconds} s"
 
 
 def run(setup: Setup) -> World:
-    """One run; AssertionError unless the cluster did what a healthy one does."""
+    """Run the simulator. Raise AssertionError if records are missing or the ISR is not full."""
     world = World(
         setup.brokers,
         seed=7,
@@ -93,33 +93,33 @@ def run(setup: Setup) -> World:
     world.loop.run(story())
     expected = RATE_PER_S * setup.seconds
     for producer in world.producers:
-        assert producer.sent_count >= expected, f"{producer.sent_count} sent, not {expected}"
-        # What was sent in the last tenth of a second may still be under way.
+        assert producer.sent_count >= expected, f"{producer.sent_count} of {expected} sent"
+        # The records of the last tenth of a second may still be in flight.
         confirmed = producer.acked_count
-        assert confirmed >= expected - RATE_PER_S // 10, f"only {confirmed} of {expected}"
-    assert world.isr == world.brokers, f"the ISR shrank to {world.isr}"
+        assert confirmed >= expected - RATE_PER_S // 10, f"{confirmed} of {expected} acknowledged"
+    assert world.isr == world.brokers, f"expected ISR {world.brokers}, found {world.isr}"
     return world
 
 
 def messages_of(world: World) -> int:
-    """Messages that arrived at a node (see above)."""
+    """Return the number of messages that arrived at a node (see the module docstring)."""
     return world.engine.network.counts()[2]
 
 
 def simulate(setup: Setup) -> Measured:
-    """Messages per CPU second of one run."""
+    """Measure one run, in messages per CPU second."""
     kept: list[World] = []
 
     def work() -> int:
         kept.append(run(setup))
         return messages_of(kept[0])
 
-    # The world is kept until the clock has stopped: taking it apart is not part of the run.
+    # Keep the world until the time is taken: its deallocation is not part of the run.
     return timed(work)
 
 
 def encode(trace: Trace) -> Measured:
-    """Steps of a trace made into lines, per CPU second."""
+    """Measure the encoding of a trace, in steps per CPU second."""
 
     def work() -> int:
         for _ in encode_trace(trace):
@@ -130,7 +130,7 @@ def encode(trace: Trace) -> Measured:
 
 
 class _Bare:
-    """The least that SimPy's agenda takes."""
+    """The smallest event that SimPy's agenda accepts."""
 
     __slots__ = ("callbacks",)
     _ok = True
@@ -140,15 +140,15 @@ class _Bare:
 
 
 def bare_events(count: int) -> Measured:
-    """SimPy's own event rate: ``count`` events, 100 pending, each of which schedules the next."""
-    env: Any = simpy.Environment()  # which needs no more of an event than a _Bare has
+    """Measure SimPy's event rate: ``count`` events, 100 pending, each schedules the next."""
+    env: Any = simpy.Environment()  # Any: a _Bare is no simpy.Event
     schedule, step = env.schedule, env.step
     number = 0
 
     def again(_: _Bare) -> None:
         nonlocal number
         number += 1
-        # Delays as of messages and flushes, different enough to move about in the heap.
+        # Delays like those of messages and flushes; they vary, so the heap is reordered.
         schedule(_Bare(callbacks), 1, 300 + number * 7919 % 1000)
 
     callbacks = (again,)
@@ -164,7 +164,7 @@ def bare_events(count: int) -> Measured:
 
 
 def naive(seconds: int, disk: bool) -> Measured:
-    """Messages per CPU second of the naive simulator at the same produce rate."""
+    """Measure the naive simulator at the same produce rate, in messages per CPU second."""
 
     def work() -> int:
         simulator = NaiveSimulator(RATE_PER_S, RECORD, disk=disk)
@@ -176,7 +176,7 @@ def naive(seconds: int, disk: bool) -> Measured:
 
 
 def measure(seconds: int, rounds: int, flat: bool) -> list[Row]:
-    """All rows."""
+    """Measure all rows."""
     base = Setup(seconds)
     setups = {
         "checked": base,
@@ -189,7 +189,7 @@ def measure(seconds: int, rounds: int, flat: bool) -> list[Row]:
         "flat_9_brokers": Setup(seconds, brokers=9),
         "flat_10x_duration": Setup(10 * seconds),
     }
-    run(Setup(1))  # The first run of a process pays for imports and for the interpreter's caches.
+    run(Setup(1))  # warm up: imports and interpreter caches
     traced = run(Setup(min(seconds, 10)))
     steps_per_message = len(traced.trace) / messages_of(traced)
     found = interleaved(
@@ -232,16 +232,16 @@ def measure(seconds: int, rounds: int, flat: bool) -> list[Row]:
 
 
 def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description="How fast the simulator is; see the module.")
+    """Measure and print all rows."""
+    parser = argparse.ArgumentParser(description="Benchmark of the simulator.")
     parser.add_argument("--quick", action="store_true", help="5 simulated seconds, one round")
-    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts")
-    parser.add_argument("--seconds", type=int, help="simulated seconds of a run")
+    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
+    parser.add_argument("--seconds", type=int, help="simulated seconds per run")
     parser.add_argument(
         "--flat",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="also with 10 times the rate and the duration, and 9 brokers",
+        help="also measure 10x rate, 10x duration and 9 brokers",
     )
     args = parser.parse_args()
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)

@@ -1,11 +1,11 @@
-"""Cost of waiting calls at a broker, by how many wait.
+"""Benchmark of pending calls at a broker: cost per call, by the number of pending calls.
 
     python -m benchmarks.waiting [--quick] [--rounds N] [--calls N]
 
-The work is what a leader does with N polls (4,000) of N readers: each begins to wait with a
-deadline of its own, every other reader goes away, and the rest are answered when the log grows.
-``flat_waiting_calls_per_cpu_s`` compares the calls per CPU second at N with those at N / 10: near 1
-when the cost of a call does not depend on how many wait.
+The workload is that of a leader with N polls (4,000) of N readers. Each poll becomes pending with
+its own deadline, every second reader disconnects, and the other polls are answered when the log
+grows. ``flat_waiting_calls_per_cpu_s`` compares the calls per CPU second at N and at N / 10. The
+ratio is near 1 if the cost per call does not depend on the number of pending calls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ DIVISOR: Final = 10
 
 
 def work(calls: int, repeats: int) -> int:
-    """Let ``calls`` wait, drop half of them, answer the rest; returns the calls made."""
+    """Add ``calls`` pending calls, drop half, answer the rest; return the number of calls."""
     for _ in range(repeats):
         waiting: Waiting[None] = Waiting()
         for number in range(calls):
@@ -39,7 +39,7 @@ def work(calls: int, repeats: int) -> int:
 
 
 def measure(calls: int, rounds: int) -> list[Row]:
-    """The rows of this benchmark."""
+    """Measure all rows."""
     few = max(2, calls // DIVISOR)
     found = interleaved(
         {
@@ -54,11 +54,11 @@ def measure(calls: int, rounds: int) -> list[Row]:
 
 
 def main() -> None:
-    """Run the benchmark by its command line."""
-    parser = argparse.ArgumentParser(description="Cost of waiting calls at a broker.")
+    """Measure and print all rows."""
+    parser = argparse.ArgumentParser(description="Cost of pending calls at a broker.")
     parser.add_argument("--quick", action="store_true", help="400 calls, one round")
-    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts")
-    parser.add_argument("--calls", type=int, help="calls that wait at once")
+    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
+    parser.add_argument("--calls", type=int, help="number of pending calls")
     options = parser.parse_args()
     calls = options.calls or (QUICK_CALLS if options.quick else CALLS)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)

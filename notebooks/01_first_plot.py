@@ -2,21 +2,22 @@
 """
 # Lesson 1. First plot: log, offsets, LEO against HW
 
-You will run three brokers that replicate one log, slow one of them down, and see in a plot what its
-colleagues wait for. Then you write the rule by which they wait, and let it run the cluster.
+You run three brokers that replicate one log. You slow down one follower, and see in a plot that all
+commits wait for it. Then you write the rule for these commits yourself, and run the cluster with
+your rule.
 
-*Time:* 45 minutes. *You need:* to read Python; nothing of Kafka. Run the cells from top to bottom.
-Nothing here can break: the brokers are simulated, and one number, the *seed*, decides everything
-that is left to chance. The same seed gives the same run on every machine.
+*Time:* 45 minutes. *You need:* basic Python. You do not need to know Kafka. Run the cells from top
+to bottom. You cannot break anything, because the brokers are simulated. One number, the *seed*,
+determines all random values. The same seed gives the same run on every machine.
 
-| word | what it means |
+| term | meaning |
 | --- | --- |
-| log | a list of records that grows at its end only |
-| offset | the number of a record in the log, from 0 on; it never changes |
-| LEO, *log end offset* | the offset that the next record will get; each broker has its own |
-| leader, follower | one broker takes new records, the others copy them from it |
-| ISR, *in-sync replicas* | the brokers that have to hold a record before it counts |
-| HW, *high watermark* | everything below it is committed: each in-sync replica has it |
+| log | a list of records; new records are appended at its end |
+| offset | the number of a record in the log, starting at 0; it never changes |
+| LEO, *log end offset* | the offset of the next record; each broker has its own LEO |
+| leader, follower | the leader appends new records; the followers replicate them |
+| ISR, *in-sync replicas* | the brokers that must have a record before it is committed |
+| HW, *high watermark* | every record below it is committed: all in-sync replicas have it |
 """
 
 # %%
@@ -38,14 +39,15 @@ from yak_sim import (
 
 # %% [markdown]
 """
-## The story
+## The scenario
 
-A scenario is a Python function that says what happens to the world, step by step. `yield` means
-"let time pass". Here a producer sends 20 records a second. After one second everything that the
-leader says to one of its followers takes half a second (`delay_ms`) longer than usual. 1.4 seconds
-later we note where everybody is, and mend the link.
+A scenario is a Python function that controls the simulated cluster. `yield` lets simulated time
+pass. In this scenario a producer sends 20 records per second. After one second, each message from
+the leader to one of the followers takes half a second (`delay_ms`) longer than usual. 1.4 seconds
+later the scenario saves the LEO and the HW of each broker, and ends the delay.
 
-The followers copy from the leader, and tell it how far they have come.
+The leader sends its records to the followers. Each follower acknowledges the records that it has
+appended.
 """
 
 # %%
@@ -54,18 +56,18 @@ RATE_PER_S = 20
 
 @scenario(seed=1, brokers=3)
 def first_plot(world: World, *, delay_ms: int = 500) -> Script:
-    """One follower hears of each record late."""
+    """One follower receives each record late."""
     yield from world.until_ready()
     leader = str(world.leader)
     late = next(node for node in reversed(world.brokers) if node != leader)
-    # acks="1": the producer goes on as soon as the leader has a record (lesson 3 has the price).
+    # acks="1": a record is acknowledged when the leader has it (lesson 3 shows the risk).
     producer = world.producer(rate_per_s=RATE_PER_S, acks="1")
     consumer = world.consumer()
     yield world.sleep(seconds=1)
 
     slow = world.slow_link(leader, late, delay_us=millis(delay_ms))
     yield world.sleep(seconds=1.4)
-    world.tell("this is the moment of the table below")
+    world.tell("time of the table below")
     for node in world.brokers:
         world.figure(f"LEO of {node}", world.broker(node).leo)
         world.figure(f"HW of {node}", world.broker(node).hw)
@@ -85,12 +87,12 @@ def first_plot(world: World, *, delay_ms: int = 500) -> Script:
 """
 ## Predict
 
-At the moment of the table the link has been slow for 1.4 seconds. The leader's LEO counts all
-records that it has; its HW counts those that it knows to be on *every* in-sync replica, the late
-one too.
+At the time of the table, the link has been slow for 1.4 seconds. The LEO of the leader counts all
+records in its log. The HW of the leader counts the records that *every* in-sync replica has
+acknowledged, including the slow follower.
 
-**How many records lie between the leader's LEO and its HW?** Think of how many records the producer
-sends while one of them is under way. Write your number down here before you go on.
+**How many records are between the LEO and the HW of the leader?** Hint: how many records does the
+producer send while one record is in flight? Write your number here before you continue.
 """
 
 # %%
@@ -100,8 +102,8 @@ my_guess = 4
 """
 ## Run
 
-Each line of the story says when, what, and what the leader knows: its epoch (how many leaders there
-have been, lesson 5) and its HW.
+Each line shows the time, the event, and the leader with its epoch and its HW. The epoch is the
+number of the current leadership: each election increases it (lesson 5).
 """
 
 # %%
@@ -112,55 +114,57 @@ for expectation in result.expectations:
 
 # %% [markdown]
 """
-And the plot. Each broker has a colour and a marker: its HW is the thick line, its LEO the thin
-dashed one. The lines of different brokers are drawn a little apart, so that you see all of them.
-The darker ground is the time in which the link was slow.
+The plot shows the offsets over time. Each broker has a colour and a marker. The thick line is its
+HW, the thin dashed line is its LEO. Lines with equal values are drawn slightly apart, so that you
+can see all of them. The darker background marks the time in which the link was slow.
 """
 
 # %%
 plot_watermarks(result.trace)
 
 # %%
-print("The same in words:", describe(result.trace))
+print("Description of the plot:", describe(result.trace))
 
 # %% [markdown]
 """
 ## Explain
 
-Were you right?
+Compare your number with the result.
 """
 
 # %%
 gap = result.figures["gap"]
-print(f"You said {my_guess}, it was {gap}:", "well done!" if my_guess == gap else "think again.")
+print(f"Your number: {my_guess}. Result: {gap}.", "Correct." if my_guess == gap else "Not correct.")
 print()
-print("broker     LEO   HW    (when the link had been slow for 1.4 s)")
+print("broker     LEO   HW    (after the link was slow for 1.4 s)")
 for node in result.world.brokers:
     leo, hw = result.figures[f"LEO of {node}"], result.figures[f"HW of {node}"]
-    print(f"{node:<9}{leo:>5}{hw:>5}" + ("    leads" if node == result.world.leader else ""))
+    print(f"{node:<9}{leo:>5}{hw:>5}" + ("    leader" if node == result.world.leader else ""))
 print(f"The consumer had read {result.figures['read']} records.")
 
 # %% [markdown]
 """
-Look at the plot and the table, and answer for yourself. Each answer is one sentence.
+Look at the plot and the table, and answer these questions. One or two sentences are enough.
 
-1. When the link becomes slow, *all three* HWs stand still, but only one LEO. Why all three?
-2. Half a second later they rise again, below the leader's LEO. What decides by how much? And why
-   is the late follower's LEO hidden under the HWs of the other two?
-3. The late follower's HW is even lower than its LEO, by about the same distance again. What does it
-   have to hear, and from whom, before it can raise its HW? How old is that news?
-4. The consumer could have been given records up to the leader's LEO. It got those below the HW.
-   What could happen to the others if the leader died at this moment?
+1. When the link becomes slow, *all three* HWs stop, but only one LEO stops. Why do all three HWs
+   stop?
+2. Half a second later the HWs rise again, but they stay below the leader's LEO. What determines the
+   distance? Why is the LEO curve of the slow follower on the HW curves of the other two brokers?
+3. The HW of the slow follower is lower than its LEO, by about the same distance again. Which
+   message raises its HW? How old is the HW in that message?
+4. The consumer has read the records below the HW. The leader has more records. What could happen to
+   these records if the leader crashed now?
 
 <details><summary>Answers</summary>
 
-1. A record is committed when **every** in-sync replica has it: the slowest one decides for all.
-2. What is sent while a record is under way: for half a second, 20 records a second. The HW is the
-   lowest LEO in the ISR, and that is the late follower's.
-3. The leader tells its followers the HW along with the next records, so this news too is half a
-   second old when it comes. (Even the quick follower is one message behind.)
-4. Not every replica has them. The next leader may be one that does not, and the consumer would have
-   read what is in no log.
+1. A record is committed when **every** in-sync replica has it. The slowest replica determines the
+   HW of the leader, and the followers receive this HW.
+2. The number of records sent in half a second, at 20 records per second. The HW is the lowest LEO
+   in the ISR, which is the LEO of the slow follower.
+3. The leader sends its HW with the next records. The HW is half a second old when it arrives at the
+   slow follower. (The HW of the fast follower is also one message old.)
+4. Not every replica has these records. If a replica without them becomes the leader, they are lost.
+   A consumer that had read them would have read records that are in no log.
 
 </details>
 """
@@ -169,9 +173,9 @@ Look at the plot and the table, and answer for yourself. Each answer is one sent
 """
 ## Modify
 
-Other delays. Say for each one what the gap will be before you run the cell; then add delays of your
-own, and change `RATE_PER_S` above. (From 16 records under way on something else sets in: a leader
-leaves at most 16 messages to a follower unanswered, then waits, and puts more records into each.)
+Try other delays. Predict the gap for each delay before you run the cell. Then add your own delays,
+and change `RATE_PER_S` above. (There is a limit: a leader has at most 16 messages in flight to each
+follower. When it reaches the limit, it waits, and then sends more records in each message.)
 """
 
 # %%
@@ -184,34 +188,36 @@ for delay_ms in (0, 100, 250, 500):
 """
 ## Exercise: the rule
 
-Write the rule by which a leader moves its high watermark. It knows
+Write the rule that determines the high watermark of a leader. Its arguments are
 
-- `leos`: how far each replica's log reaches as far as the leader has heard, such as
+- `leos`: the LEO of each replica, as the leader knows it, for example
   `{"n1": 50, "n2": 50, "n3": 40}`;
-- `isr`: who is in sync, such as `("n1", "n2")`. The others are being copied to, and do not count;
-- `hw`: the high watermark up to now. A new leader may have heard less of its followers than the
-  leader before it, but what was committed once is committed for good.
+- `isr`: the in-sync replicas, for example `("n1", "n2")`. The other replicas also receive records,
+  but the HW does not depend on them;
+- `hw`: the current high watermark. A new leader may know lower LEOs than the previous leader knew,
+  but a committed record stays committed.
 
-It returns the new high watermark. Below is a first try. It runs, and it is wrong: mend it.
+The rule returns the new high watermark. The function below runs, but its result is wrong. Correct
+it.
 """
 
 
 # %%
 def high_watermark(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
-    """The offset below which everything is committed."""
+    """Return the offset below which all records are committed."""
     return min(leos.values())
 
 
 # %% [markdown]
 """
-The grader asks your rule and the protocol's own the same questions, a few simple ones and then
-2,000 random ones, and tells you about the first answer that differs. You need not read it.
+The grader calls your rule and the rule of the protocol with the same arguments: some simple cases
+and 2,000 random cases. It shows the first result that differs. You do not need to read its code.
 """
 
 
 # %%
 def questions(number: int = 2000, seed: int = 1):
-    """(leos, isr, hw): simple ones first, then random ones, the same in each run."""
+    """Yield (leos, isr, hw): simple cases, then random cases, the same in each run."""
     yield {"n1": 5, "n2": 3, "n3": 4}, ("n1", "n2", "n3"), 0
     yield {"n1": 9, "n2": 9, "n3": 4}, ("n1", "n2"), 4
     yield {"n1": 6, "n2": 4, "n3": 5}, ("n1", "n2", "n3"), 5
@@ -223,42 +229,42 @@ def questions(number: int = 2000, seed: int = 1):
 
 
 def why(leos: dict[str, int], isr: tuple[str, ...], hw: int, answer: int, right: int) -> str:
-    """One sentence on what is wrong with an answer."""
+    """Return one sentence about the error in an answer."""
     last = min(isr, key=lambda node: leos[node])
     if answer > right:
-        return f"{last} is in the ISR and has only what is below {leos[last]}, so more is not safe"
+        return f"{last} is in the ISR and only has the records below {leos[last]}"
     outside = [node for node in leos if node not in isr and leos[node] == answer]
     if outside:
-        return f"{outside[0]} is not in the ISR, so nobody waits for it"
+        return f"{outside[0]} is not in the ISR, so the HW does not depend on its LEO"
     if answer < hw:
-        return "it went back: what was committed once is committed for good"
-    return f"every replica in the ISR has all records below {right}, so more is committed"
+        return "the HW must not decrease, because a committed record stays committed"
+    return f"every replica in the ISR has all records below {right}"
 
 
 def grade(rule) -> bool:
-    """Whether a rule is the protocol's; prints one sentence on the first wrong answer."""
+    """Return whether a rule equals the rule of the protocol; print the first wrong answer."""
     first, wrong, asked = "", 0, 0
     for leos, isr, hw in questions():
         asked += 1
         right = advance_high_watermark(hw, isr, isr, leos, min_isr=1)
         ends = " ".join(f"{node}={leo}" for node, leo in leos.items())
-        question = f"With the LEOs {ends}, the ISR {' '.join(isr)} and a high watermark of {hw}"
+        question = f"With the LEOs {ends}, the ISR {' '.join(isr)} and the high watermark {hw}"
         try:
             answer = rule(dict(leos), isr, hw)
         except Exception as error:
-            print(f"{question} your rule raised {type(error).__name__}: {error}.")
+            print(f"{question}, your rule raised {type(error).__name__}: {error}.")
             return False
         if type(answer) is not int:
-            print(f"{question} your rule returned {answer!r}; an offset is a whole number.")
+            print(f"{question}, your rule returned {answer!r}, expected an integer.")
             return False
         if answer != right:
             wrong += 1
             reason = why(leos, isr, hw, answer, right)
-            first = first or f"{question} you say {answer}, the protocol {right}: {reason}."
+            first = first or f"{question}, your rule returned {answer}, expected {right}: {reason}."
     if wrong:
         print(f"{wrong} of {asked} answers are wrong. The first: {first}")
         return False
-    print(f"All {asked} answers are right: your rule is the protocol's.")
+    print(f"All {asked} answers are correct: your rule equals the rule of the protocol.")
     return True
 
 
@@ -267,21 +273,22 @@ passed = grade(high_watermark)
 
 # %% [markdown]
 """
-## Stretch: your rule runs the cluster
+## Stretch: run the cluster with your rule
 
-The brokers' decisions are plain functions, held in one object, `Rules`. Here your rule takes the
-place of one of them, in another story, in which a follower becomes so slow that it is put out of
-the ISR for a while. Checkers watch every step. A rule that is too careful holds everybody up; one
-that is too bold breaks a promise, and the checkers name it. Your rule decides everything as the
-protocol's does when the two digests are equal: a digest stands for all that happened in a run.
+The decisions of the brokers are plain functions in one object, `Rules`. The next cell replaces one
+of them by your rule and runs another scenario. In this scenario a follower becomes so slow that the
+leader removes it from the ISR for some time. Checkers verify every step. If your HW is too low,
+commits take too long. If it is too high, a checker reports the guarantee that your rule violates. A
+digest identifies the complete run. If the two digests are equal, your rule made the same decisions
+as the rule of the protocol.
 
-Try `max(leos.values())` too. Which promise does it break?
+Also try `max(leos.values())`. Which guarantee does it violate?
 """
 
 
 # %%
 def advance(hw, committed, maximal, positions, min_isr):
-    """Your rule, as a broker calls it; lesson 3 has min ISR, lesson 4 the two kinds of ISR."""
+    """Call your rule as a broker does; lesson 3 explains min ISR, lesson 4 the two ISRs."""
     if len(committed) < min_isr or any(node not in positions for node in maximal):
         return hw
     return high_watermark(dict(positions), maximal, hw)
@@ -289,8 +296,8 @@ def advance(hw, committed, maximal, positions, min_isr):
 
 mine = run_scenario(slow_follower, rules=replace(Rules(), advance_high_watermark=advance))
 protocols = run_scenario(slow_follower)
-print("valid:", mine.valid, "-", mine.reason or "nothing was wrong.")
-print("The same decisions:", digest_of(mine.trace) == digest_of(protocols.trace))
+print("valid:", mine.valid, "-", mine.reason or "no violation.")
+print("Equal digests:", digest_of(mine.trace) == digest_of(protocols.trace))
 
 # %% [markdown]
 """
@@ -298,15 +305,16 @@ print("The same decisions:", digest_of(mine.trace) == digest_of(protocols.trace)
 
 | here | in Kafka |
 | --- | --- |
-| a leader sends its followers the records | they fetch them; each fetch tells their LEO |
-| the HW comes with the next records | the same: with the answer to the next fetch |
-| one log | many topics of many partitions; each partition is such a log |
-| in this lesson, a record a batch | many records a batch; offsets still count records |
-| out of the ISR after a lag of 2 s | after 30 s (`replica.lag.time.max.ms`) |
-| below min ISR the HW stands still | the same with KIP-966; before it, the HW went on |
+| the leader pushes records to its followers | followers fetch; each fetch contains their LEO |
+| the HW comes with the next records | the same: with the next fetch response |
+| one log | many topics with many partitions; each partition is one log |
+| one record per batch in this lesson | many records per batch; offsets still count records |
+| removed from the ISR after a lag of 2 s | after 30 s (`replica.lag.time.max.ms`) |
+| the HW does not advance below min ISR | the same with KIP-966; before it, the HW advanced |
 
-Log, offset, LEO, HW and ISR mean the same, and the records are in Kafka's own format.
+Log, offset, LEO, HW and ISR have the same meaning in Kafka. The records have Kafka's format.
 
-**Next:** lesson 2, replication and why the HW trails. The story of the stretch is a program too:
-`yak sim run slow_follower --seed 3` draws its plot into `out/slow_follower/3/`.
+**Next:** lesson 2, replication and the delay of the HW. You can also run the scenario of the last
+section from the command line: `yak sim run slow_follower --seed 3` writes its plot to
+`out/slow_follower/3/`.
 """

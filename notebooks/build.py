@@ -1,10 +1,10 @@
-"""Makes each lesson's notebook from its script by running it in a Jupyter kernel.
+"""The builder of the notebooks: runs each lesson script in a Jupyter kernel.
 
-Must never keep anything in a notebook that changes from one build to the next: with the same
-matplotlib a second build gives the same bytes. It needs what ``pip install yak[notebook]`` brings.
+Builds are reproducible: with the same matplotlib, a second build gives the same bytes. The builder
+needs the packages of ``pip install yak[notebook]``.
 
-    python notebooks/build.py            # make all notebooks
-    python notebooks/build.py --check    # only say which are not what a build would give: exit 1
+    python notebooks/build.py            # build all notebooks
+    python notebooks/build.py --check    # list the outdated notebooks; exit 1 if there are any
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ TIMEOUT_S = 120
 
 
 def lessons() -> list[Path]:
-    """The scripts of the lessons, in order."""
+    """Return the lesson scripts, in order."""
     return sorted(HERE.glob("[0-9][0-9]_*.py"))
 
 
 def build(lesson: Path) -> dict[str, Any]:
-    """The notebook of a lesson, run in a kernel. CalledProcessError if a cell raises."""
+    """Run a lesson in a kernel and return its notebook. Raise CalledProcessError if it fails."""
     with tempfile.TemporaryDirectory(prefix="yak-lesson-") as folder:
         path = Path(folder, f"{lesson.stem}.ipynb")
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
-            # Nothing of this user's settings goes in, and nothing is left in their home folder.
+            # Do not read the user's settings, and do not write to the home folder.
             "IPYTHONDIR": folder,
             "JUPYTER_CONFIG_DIR": folder,
             "JUPYTER_DATA_DIR": folder,
@@ -57,7 +57,7 @@ def build(lesson: Path) -> dict[str, Any]:
 
 
 def settled(notebook: dict[str, Any]) -> dict[str, Any]:
-    """A notebook without what differs between two runs: random ids, times, versions."""
+    """Remove everything that differs between two builds: random ids, times, versions."""
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number:02d}"
         cell["metadata"] = {}
@@ -71,7 +71,7 @@ def settled(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was printed as one piece, however the kernel happened to send it."""
+    """Join consecutive outputs of the same stream, because the kernel splits them at random."""
     joined: list[dict[str, Any]] = []
     for output in outputs:
         if joined and output.get("name") and output["name"] == joined[-1].get("name"):
@@ -82,17 +82,17 @@ def _joined(outputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lines(text: str) -> list[str]:
-    """A text as notebooks keep it."""
+    """Split a text into lines, as in a notebook file."""
     return text.splitlines(keepends=True)
 
 
 def text_of(notebook: dict[str, Any]) -> str:
-    """The file: keys in order, one line a thing, so that changes can be read."""
+    """Return the text of the file: sorted keys and one value per line, for readable diffs."""
     return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True) + "\n"
 
 
 def comparable(notebook: dict[str, Any]) -> dict[str, Any]:
-    """The notebook with each picture's size in its place: other matplotlibs draw other pixels."""
+    """Replace each picture by its size, because pixels depend on the version of matplotlib."""
     copy: dict[str, Any] = json.loads(text_of(notebook))
     for cell in copy["cells"]:
         for output in cell.get("outputs", ()):
@@ -103,25 +103,25 @@ def comparable(notebook: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(kept: dict[str, Any], built: dict[str, Any]) -> list[str]:
-    """One sentence a cell that differs; empty when the notebook is what the lesson gives."""
+    """Return one line per cell that differs; empty if the notebook is up to date."""
     old, new = comparable(kept), comparable(built)
     if len(old["cells"]) != len(new["cells"]):
-        return [f"it has {len(old['cells'])} cells, and the lesson {len(new['cells'])}"]
+        return [f"expected {len(new['cells'])} cells, found {len(old['cells'])}"]
     found = []
     for number, (before, after) in enumerate(zip(old["cells"], new["cells"], strict=True)):
         parts = [part for part in {**before, **after} if before.get(part) != after.get(part)]
         if parts:
             found.append(f"cell {number} differs in {', '.join(parts)}")
     if old["metadata"] != new["metadata"]:
-        found.append("its metadata differs")
+        found.append("the metadata differs")
     return found
 
 
 @click.command()
 @click.option(
-    "--check", is_flag=True, help="Write nothing; exit 1 if a notebook is not up to date."
+    "--check", is_flag=True, help="Write nothing; exit 1 if a notebook is outdated."
 )
-@click.option("--out", default=HERE, type=click.Path(path_type=Path), help="Where notebooks go.")
+@click.option("--out", default=HERE, type=click.Path(path_type=Path), help="Output folder.")
 @click.argument(
     "only", metavar="[LESSON.py]...", nargs=-1, type=click.Path(exists=True, path_type=Path)
 )
@@ -131,14 +131,14 @@ def main(check: bool, out: Path, only: tuple[Path, ...]) -> None:
     for lesson in only or lessons():
         path = out / f"{lesson.stem}.ipynb"
         if check and not path.exists():
-            click.echo(f"{path.name}: it is missing")
+            click.echo(f"{path.name}: missing")
             stale = True
             continue
         try:
             built = build(lesson)
         except subprocess.CalledProcessError as error:
             raise click.ClickException(
-                f"{lesson.name} cannot be built:\n{error.stderr.decode(errors='replace')}"
+                f"cannot build {lesson.name}:\n{error.stderr.decode(errors='replace')}"
             ) from error
         if not check:
             path.write_text(text_of(built), encoding="utf-8")
@@ -146,7 +146,7 @@ def main(check: bool, out: Path, only: tuple[Path, ...]) -> None:
             continue
         faults = differences(json.loads(path.read_text(encoding="utf-8")), built)
         stale = stale or bool(faults)
-        for fault in faults or ["it is up to date"]:
+        for fault in faults or ["up to date"]:
             click.echo(f"{path.name}: {fault}")
     sys.exit(1 if stale else 0)
 

@@ -1,1 +1,1 @@
-"""Stories of the simulated cluster, one script each; they use nothing but yak_sim's public API."""
+"""Scenarios of the simulated cluster, one per file, written with the public API of yak_sim."""

@@ -1,8 +1,8 @@
-"""A leader crashes with committed, unreplicated and unflushed records in its hands.
+"""A leader crashes with committed, unreplicated and unflushed records in its log.
 
-What is committed survives, what was not replicated is truncated when the old leader returns, what
-was not flushed is gone with the crash, and the producer's retries bring every record into the log
-once and in order.
+Committed records survive. Unreplicated records are truncated when the old leader restarts.
+Unflushed records are lost in the crash. The producer retries, so every record is in the log once
+and in order.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BATCHES_PER_S = 50
 
 @dataclass
 class Held:
-    """The leader that will crash, and how far its log is committed, flushed and written."""
+    """The leader that will crash, and the committed, flushed and written ends of its log."""
 
     node: str
     committed: int = 0
@@ -30,7 +30,7 @@ class Held:
 
 @scenario(seed=7, brokers=3)
 def leader_failover(world: World) -> Script:
-    """A leader crashes with committed, unreplicated and unflushed records in its hands."""
+    """A leader crashes with committed, unreplicated and unflushed records in its log."""
     lines = world.values or tuple(b"line %d" % number for number in range(DEFAULT_RECORDS))
     size = batch_size(lines)
     yield from world.until_ready()
@@ -50,10 +50,10 @@ def leader_failover(world: World) -> Script:
     cuts = world.truncations_of(held.node)
     alone = held.flushed - held.committed
     world.expect.that(
-        f"The {alone} unreplicated records are truncated on the return of {held.node}",
+        f"The {alone} unreplicated records are truncated after the restart of {held.node}",
         cuts == ((held.flushed, held.committed),),
-        expected=f"{held.node} to truncate its log from {held.flushed} to {held.committed}, once",
-        happened=f"its cuts are {cuts}",
+        expected=f"one truncation of {held.node} from {held.flushed} to {held.committed}",
+        happened=f"truncations {cuts}",
     )
     world.expect.nothing_acked_is_lost()
     world.expect.no_duplicates()
@@ -66,7 +66,7 @@ def leader_failover(world: World) -> Script:
 
 
 def batch_size(lines: Sequence[bytes]) -> int:
-    """How many lines make a batch: as many as it takes to have few, and as fit into one."""
+    """Return the lines per batch, for at most BATCHES_MAX batches of at most BATCH_BYTES."""
     size = -(-len(lines) // BATCHES_MAX)
     while size > 1 and any(
         sum(map(len, lines[at : at + size])) > BATCH_BYTES for at in range(0, len(lines), size)
@@ -76,8 +76,8 @@ def batch_size(lines: Sequence[bytes]) -> int:
 
 
 def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int) -> Script:
-    """Half of the batches are committed; two more are flushed by the leader, two more are not."""
-    # One line alone is unreplicated; of two, one is committed.
+    """Send half of the batches until committed, two flushed by the leader only, two unflushed."""
+    # A single line is unreplicated; of two lines, the first is committed.
     committed = batches // 2
     unreplicated = min(2, (batches - committed + 1) // 2)
     unflushed = min(2, batches - committed - unreplicated)
@@ -86,22 +86,22 @@ def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int
     yield world.until(
         lambda: producer.held and producer.outstanding == 0,
         within=seconds(60),
-        what="the first half of the lines is confirmed",
+        what="the first half of the lines is acknowledged",
     )
     held.committed = world.broker(held.node).hw
-    world.tell(f"half of the lines: {held.committed} records are committed")
+    world.tell(f"half of the lines sent: {held.committed} records committed")
 
-    # Slower than the lease: what the old leader sends from now on arrives after the election.
+    # Longer than the lease: messages from the old leader now arrive after the election.
     others = tuple(node for node in world.brokers if node != held.node)
     world.slow_link(held.node, others, delay_us=seconds(8))
     producer.send(unreplicated)
     yield world.until(
         lambda: producer.held and world.broker(held.node).flushed_end == producer.sent_count,
         within=seconds(5),
-        what="the next records are flushed at the leader",
+        what="the next records are flushed by the leader",
     )
     held.flushed = world.broker(held.node).flushed_end
-    world.tell(f"{held.flushed - held.committed} more are flushed by {held.node}, by nobody else")
+    world.tell(f"{held.flushed - held.committed} more records flushed by {held.node} only")
 
     world.stall_disk(held.node, for_us=seconds(60))
     producer.send(unflushed)
@@ -112,47 +112,47 @@ def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int
     )
     leader = world.broker(held.node)
     held.written = leader.leo
-    world.tell(f"{held.written - held.flushed} more are written by {held.node}, and not flushed")
+    world.tell(f"{held.written - held.flushed} more records appended by {held.node}, not flushed")
     world.expect.that(
-        "Only committed records are confirmed",
+        "Only committed records are acknowledged",
         leader.hw == held.committed and producer.acked_count == held.committed,
-        expected=f"the high watermark and the confirmations to stay at {held.committed}",
-        happened=f"they are {leader.hw} and {producer.acked_count}",
+        expected=f"high watermark {held.committed} and {held.committed} acknowledged records",
+        happened=f"high watermark {leader.hw} and {producer.acked_count} acknowledged records",
     )
 
 
 def crash_and_elect(world: World, held: Held, producer: SimProducer) -> Script:
-    """The leader dies, and another one takes the next epoch with all that is committed."""
+    """Crash the leader, and wait for a new leader with all committed records."""
     world.crash(held.node)
     world.heal()
     producer.release()
     yield world.until(
         lambda: world.leader not in (None, held.node),
         within=seconds(10),
-        what="another broker leads",
+        what="another broker is the leader",
     )
     start = world.leader_from
     world.expect.that(
         f"The {held.committed} committed records survive the failover",
         start == held.committed,
-        expected=f"{world.leader} to begin its epoch at {held.committed}",
-        happened=f"it begins at {start}",
+        expected=f"epoch start {held.committed} of {world.leader}",
+        happened=f"epoch start {start}",
     )
 
 
 def bring_it_back(world: World, held: Held, producer: SimProducer) -> Script:
-    """The old leader returns with what its disk kept, and everything converges."""
+    """Restart the old leader with the contents of its disk, and wait for convergence."""
     yield world.sleep(seconds=1)
     found = world.broker(held.node).leo
     world.expect.that(
-        f"The {held.written - held.flushed} unflushed records are lost with the crash",
+        f"The {held.written - held.flushed} unflushed records are lost in the crash",
         found == held.flushed,
-        expected=f"the log on the disk of {held.node} to end at {held.flushed}",
-        happened=f"it ends at {found}",
+        expected=f"log end {held.flushed} on the disk of {held.node}",
+        happened=f"log end {found}",
     )
     world.restart(held.node)
     yield world.until(
-        lambda: producer.finished, within=seconds(120), what="every line has its answer"
+        lambda: producer.finished, within=seconds(120), what="every batch is resolved"
     )
     yield world.until_converged(within=seconds(30))
 

@@ -1,8 +1,8 @@
-"""A follower that cannot keep up leaves the ISR, the high watermark goes on, and it comes back.
+"""A slow follower is removed from the ISR, the high watermark advances, and the follower rejoins.
 
-The high watermark is the minimum over the in-sync replicas, so one slow member holds everybody up,
-until the leader removes it for having lagged too long (KIP-16). Once it has caught up it is taken
-back.
+The high watermark is the minimum over the in-sync replicas, so one slow member delays all commits.
+The leader removes a member that lags for too long (KIP-16), and adds it again after it has caught
+up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ RATE_PER_S = 40
 
 @scenario(seed=7, brokers=3)
 def slow_follower(world: World) -> Script:
-    """A follower that cannot keep up leaves the ISR, the HW goes on, and it comes back."""
+    """A slow follower is removed from the ISR, the HW advances, and the follower rejoins."""
     yield from world.until_ready()
     leader = world.leader
     assert leader is not None
@@ -22,7 +22,11 @@ def slow_follower(world: World) -> Script:
     rest = tuple(node for node in world.brokers if node != slow)
     producer = world.producer(rate_per_s=RATE_PER_S)
     world.consumer()
-    yield world.until(lambda: producer.acked_count >= 40, within=seconds(10), what="40 confirmed")
+    yield world.until(
+        lambda: producer.acked_count >= 40,
+        within=seconds(10),
+        what="40 records are acknowledged",
+    )
     world.expect.isr_is(world.brokers)
 
     fault = world.slow_link(leader, slow, delay_us=seconds(3))
@@ -31,10 +35,10 @@ def slow_follower(world: World) -> Script:
     yield world.sleep(seconds=1)
     view = world.broker(leader)
     world.expect.that(
-        "The slow follower holds the high watermark up while it is in the ISR",
+        "The high watermark does not advance while the slow follower is in the ISR",
         view.hw == held and view.leo > held,
-        expected=f"the high watermark to stand at {held}",
-        happened=f"it is {view.hw} of {view.leo}",
+        expected=f"high watermark {held} and a higher log end",
+        happened=f"high watermark {view.hw}, log end {view.leo}",
     )
     yield world.until(
         lambda: world.isr == rest, within=seconds(6), what=f"{slow} has left the ISR"
@@ -50,7 +54,9 @@ def slow_follower(world: World) -> Script:
     )
     world.figure("out_of_isr_us", world.now_us - shrunk_at)
     producer.stop()
-    yield world.until(lambda: producer.finished, within=seconds(10), what="all is answered")
+    yield world.until(
+        lambda: producer.finished, within=seconds(10), what="every batch is resolved"
+    )
     yield world.until_converged(within=seconds(10))
     world.expect.isr_is(world.brokers)
     world.expect.leader_is(leader)

@@ -1,8 +1,8 @@
-"""A leader that nobody but its clients can hear goes on for a while, and harms nobody.
+"""A partitioned leader keeps serving its clients, cannot commit, and is fenced when it reconnects.
 
-Its peers and the store are out of its reach until two seconds after the next election. It appends
-what the producer sends it, confirms none of it with acks=all, is fenced when its links come back,
-and truncates what it had appended alone (KIP-101, KIP-320).
+It cannot reach its peers or the store until two seconds after the next election. It appends the
+records of the producer and acknowledges none of them, because of acks=all. When its links recover,
+it is fenced and truncates the records that only it had appended (KIP-101, KIP-320).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RECORDS = 80
 
 @scenario(seed=7, brokers=3)
 def zombie_leader(world: World) -> Script:
-    """A leader that nobody but its clients can hear goes on for a while, and harms nobody."""
+    """A partitioned leader serves its clients, cannot commit, and is fenced after the partition."""
     yield from world.until_ready()
     zombie = world.leader
     assert zombie is not None
@@ -35,7 +35,7 @@ def zombie_leader(world: World) -> Script:
     yield world.until(
         lambda: producer.acked_count >= min(10, len(lines)),
         within=seconds(10),
-        what="the first records are confirmed",
+        what="the first records are acknowledged",
     )
 
     others = tuple(node for node in world.brokers if node != zombie)
@@ -45,33 +45,35 @@ def zombie_leader(world: World) -> Script:
     before = world.broker(zombie).hw
     confirmed = world.acked_in(epoch)
     yield world.until(
-        lambda: world.leader not in (None, zombie), within=seconds(10), what="another one leads"
+        lambda: world.leader not in (None, zombie),
+        within=seconds(10),
+        what="another broker is the leader",
     )
     new = world.leader
-    # A client that has heard of nobody else still reaches the old leader.
+    # A client that knows only the old leader can still send to it.
     late = world.producer(values=[b"to the zombie"], rate_per_s=1, first=zombie)
     yield world.sleep(seconds=2)
     old = world.broker(zombie)
     world.expect.that(
-        f"{zombie} still believes that it leads",
+        f"{zombie} still acts as leader of epoch {epoch}",
         old.role is Role.LEADER and old.epoch == epoch,
-        expected=f"{zombie} to lead epoch {epoch} in its own eyes",
-        happened=f"it is a {old.role} in epoch {old.epoch}",
+        expected=f"{Role.LEADER} in epoch {epoch}",
+        happened=f"{old.role} in epoch {old.epoch}",
     )
     alone = old.leo - before
     world.expect.that(
-        f"{zombie} appends what reaches it, and confirms nothing of it",
+        f"{zombie} appends records and acknowledges none of them",
         alone > 0 and old.hw == before and world.acked_in(epoch) == confirmed,
-        expected="records above a high watermark that stands still, and no confirmation",
-        happened=f"{alone} records, the high watermark went from {before} to {old.hw}, "
-        f"{world.acked_in(epoch) - confirmed} were confirmed in epoch {epoch}",
+        expected=f"records above high watermark {before}, none acknowledged in epoch {epoch}",
+        happened=f"{alone} records, high watermark {old.hw}, "
+        f"{world.acked_in(epoch) - confirmed} acknowledged in epoch {epoch}",
     )
 
     yield from hear_again(world, zombie, mute, deaf)
     yield world.until(
         lambda: producer.finished and late.finished,
         within=seconds(60),
-        what="every record has its answer",
+        what="every batch is resolved",
     )
     yield world.until_converged(within=seconds(30))
     yield world.until(
@@ -81,10 +83,10 @@ def zombie_leader(world: World) -> Script:
     )
     cuts = world.truncations_of(zombie)
     world.expect.that(
-        f"{zombie} truncated what it had appended alone",
+        f"{zombie} truncates the {alone} records that only it had appended",
         len(cuts) == 1 and cuts[0][0] - cuts[0][1] == alone,
-        expected=f"one cut of {alone} records",
-        happened=f"its cuts are {cuts}",
+        expected=f"one truncation of {alone} records",
+        happened=f"truncations {cuts}",
     )
     world.expect.leader_is(str(new))
     world.expect.nothing_acked_is_lost()
@@ -97,7 +99,7 @@ def zombie_leader(world: World) -> Script:
 def hear_again(
     world: World, zombie: str, mute: NetworkFault, deaf: Iterable[NetworkFault]
 ) -> Script:
-    """First the others hear the zombie, and refuse it; then it hears them, and knows."""
+    """Heal the links from the zombie until it is fenced, then its other links, until it follows."""
     world.heal(mute)
     yield world.until(
         lambda: world.reached(Situation.STALE_MESSAGE_FENCED) > 0,

@@ -72,7 +72,7 @@ MUTANTS: dict[str, Mutant] = {
             hw if first_of_epoch else leo
         )),
         golden=("follower_truncates_what_disagrees_not_by_high_watermark",),
-        claims={"leader_failover": "truncated on the return of"}),
+        claims={"leader_failover": "records are truncated after"}),
     # Kafka before KIP-101.
     "truncate by HW": Mutant("R3", ("F01",),
         Rules(truncation_point=lambda epochs, leo, hw, first_of_epoch, message: (
@@ -85,8 +85,8 @@ MUTANTS: dict[str, Mutant] = {
             truncation_point=lambda epochs, leo, hw, first_of_epoch, message: leo,
             conflict_point=lambda epochs, leo, message: leo),
         claims={
-            "leader_failover": "truncated on the return of",
-            "zombie_leader": "truncated what it had appended alone",
+            "leader_failover": "records are truncated after",
+            "zombie_leader": "that only it had appended",
         }),
     "truncate before comparing": Mutant("R3", ("F11",),
         Rules(conflict_point=lambda epochs, leo, message: (
@@ -145,16 +145,16 @@ MUTANTS: dict[str, Mutant] = {
             max([hw, *positions.values()])
         )),
         claims={
-            "leader_failover": "Only committed records are confirmed",
-            "slow_follower": "holds the high watermark up",
-            "zombie_leader": "appends what reaches it, and confirms nothing of it",
+            "leader_failover": "Only committed records are acknowledged",
+            "slow_follower": "The high watermark does not advance",
+            "zombie_leader": "appends records and acknowledges none",
         }),
     "lag of more than ten records": Mutant("R6", ("F32",),
         Rules(in_lag=_lag_by_count(10)),
         golden=("lag_is_measured_in_time",)),
     "lag of more than two records": Mutant("R6", ("F32",),
         Rules(in_lag=_lag_by_count(2)),
-        claims={"slow_follower": "holds the high watermark up"}),
+        claims={"slow_follower": "The high watermark does not advance"}),
     "never in lag": Mutant("R6", (),
         Rules(in_lag=_never),
         claims={"slow_follower": "has left the ISR"}),
@@ -178,7 +178,7 @@ MUTANTS: dict[str, Mutant] = {
     "accept any sequence": Mutant("R9", ("F66", "F67"),
         Rules(accept_sequence=lambda known, batch: SequenceCheck(SequenceResult.ACCEPT)),
         golden=("batch_that_overtook_another_is_refused",),
-        claims={"slow_follower": "Nothing is in the log twice"}),
+        claims={"slow_follower": "No batch is in the log twice"}),
     "producer table not rebuilt": Mutant("R9", ("F70",),
         Rules(producers_after_truncation=lambda rebuilt, current: current),
         golden=("truncated_batch_is_forgotten_by_its_producer_table",),

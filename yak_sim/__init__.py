@@ -1,7 +1,6 @@
-"""The simulated world: a cluster, a seed, all that can go wrong; must never meet the real one.
+"""The deterministic simulator: a cluster with simulated network, disks, store and faults.
 
-What is listed in ``__all__`` is what scenarios and notebooks use, and they must never use anything
-else of it.
+``__all__`` is the public API. Scenarios and notebooks use only these names.
 """
 
 from yak_core.trace.recorder import Fault

@@ -1,7 +1,7 @@
-"""``yak sim``: list and run scenarios, check digests; must never decide what a run means.
+"""``yak sim``: commands that list, run and replay scenarios and check digests.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 valid, 1 not valid,
-2 the command line or an input is wrong, 3 unknown (a limit was reached), 130 interrupted.
+2 invalid command line or input, 3 unknown (a limit was reached), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 SEED_MAX = (1 << 63) - 1
 LINE_BYTES_MAX: Final = 1_000_000
-"""Longest line of an input: it must fit into a batch of 1 MiB together with its headers."""
+"""Maximum length of an input line in bytes: line and headers must fit into a batch of 1 MiB."""
 
 GRACE_S: Final = 1.0
-"""Real seconds after the timeout until the alarm for a script that never yields."""
+"""Real seconds between the timeout and the alarm for a script that never yields."""
 
 EXIT_OF = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
@@ -44,38 +44,41 @@ def _settings(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"{word!r} is not of the form name=value", ctx, param)
+            raise click.BadParameter(f"expected name=value, got {word!r}", ctx, param)
         settings[name] = value
     return settings
 
 
 def read_lines(path: str) -> tuple[bytes, ...]:
-    """The bytes between newlines; a missing last newline and empty lines count as they are."""
+    """Return the lines of a file as bytes, without newlines. Raise Wrong.
+
+    Empty lines are kept. The last line may have no newline.
+    """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise Wrong(f"the input {path} cannot be read: {error.strerror}") from error
+        raise Wrong(f"cannot read the input {path}: {error.strerror}") from error
     if not content:
-        raise Wrong(f"the input {path} is empty: give a file with at least one line")
+        raise Wrong(f"the input {path} is empty; use a file with at least one line")
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
     for number, line in enumerate(lines, 1):
         if len(line) > LINE_BYTES_MAX:
-            what = f"has {len(line)} bytes, and {LINE_BYTES_MAX} is the most"
+            what = f"has {len(line)} bytes, the maximum is {LINE_BYTES_MAX}"
             raise Wrong(f"line {number} of the input {path} {what}")
     return tuple(lines)
 
 
 @click.group(context_settings=HELP)
 def sim() -> None:
-    """List and run scenarios in the simulator, check digests."""
+    """List, run and replay scenarios in the simulator; check digests."""
 
 
 @sim.command("list")
 @click.pass_obj
 def list_command(catalog: Catalog) -> None:
-    """Print each scenario with its story."""
+    """Print the name and description of each scenario."""
     for name in catalog.names():
         story = catalog.load(name)
         click.echo(f"{name:<18}{story.text.splitlines()[0] if story.text else ''}")
@@ -85,19 +88,19 @@ SEED_OPTION = click.option(
     "--seed", type=click.IntRange(0, SEED_MAX), metavar="N", help="Random seed."
 )
 INPUT_OPTION = click.option(
-    "--input", "input_path", metavar="FILE", help="Lines to use as the records."
+    "--input", "input_path", metavar="FILE", help="File whose lines become the records."
 )
 OUT_OPTION = click.option(
-    "--out", default="out", show_default=True, metavar="DIR", help="Where the run folder goes."
+    "--out", default="out", show_default=True, metavar="DIR", help="Parent of the run folder."
 )
 SET_OPTION = click.option(
     "--set", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE",
-    help="A setting of the scenario, the world, or a limit; may be repeated.",
+    help="Setting of the scenario or world, or limit; repeatable.",
 )
 
 TIMEOUT_OPTION = click.option(
     "--timeout", type=click.FloatRange(0, min_open=True), default=600, show_default=True,
-    metavar="SECONDS", help="Give up after so many real seconds; the verdict is then unknown.",
+    metavar="SECONDS", help="Real-time limit; after it the verdict is unknown.",
 )
 
 
@@ -110,12 +113,12 @@ TIMEOUT_OPTION = click.option(
 @TIMEOUT_OPTION
 @click.pass_obj
 def run(catalog: Catalog, /, scenario: str, **options: Any) -> None:
-    """Run SCENARIO (a name, or path.py[:name]), print its story, write its run folder."""
+    """Run SCENARIO (a name, or path.py[:name]), print its narrative, write its run folder."""
     _run(catalog.load(scenario), scenario, **options)
 
 
 def run_command(story: Scenario) -> None:
-    """Run a scenario file as a program: the same command without its argument."""
+    """Run a scenario file as a program, with the options of ``yak sim run``."""
     options = [option for option in run.params if option.name != "scenario"]
     command = click.Command(
         story.name,
@@ -151,7 +154,7 @@ def _run(
 
 
 def make_folder(out: str, name: str, seed: int) -> None:
-    """Find out before the run, not after it, that its folder cannot be written."""
+    """Create the run folder before the run. Raise Wrong if it is not writable."""
     folder = Path(out, name, str(seed))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -159,7 +162,7 @@ def make_folder(out: str, name: str, seed: int) -> None:
             return
     except OSError as error:
         why = error.strerror or str(error)
-        raise Wrong(f"the output folder {folder} cannot be written: {why}") from error
+        raise Wrong(f"cannot write the output folder {folder}: {why}") from error
 
 
 def carry_out(
@@ -169,7 +172,7 @@ def carry_out(
     settings: dict[str, str],
     timeout: float = 600,
 ) -> RunResult:
-    """Run with all invariants on, printing the story as it happens."""
+    """Run a scenario with all invariants and print each narrative line immediately."""
     from yak_sim.run.scenario import run_scenario
     from yak_sim.world.loop import Limits
 
@@ -184,16 +187,16 @@ def carry_out(
                 limits=Limits(wall_s=timeout),
             )
     except ValueError as error:
-        # Only settings are refused like this: whatever comes later is in the result.
+        # Only an invalid setting raises ValueError; later errors are part of the result.
         raise Wrong(str(error).rstrip(".")) from error
 
 
 @contextmanager
 def _ended_by_signals(timeout: float) -> Iterator[None]:
-    """Let an interrupt, or an alarm after ``timeout`` seconds, end the run as a limit does.
+    """Raise LimitReached on an interrupt, or on an alarm after ``timeout`` seconds.
 
-    The alarm ends a script that never yields. It comes GRACE_S after the limit that the run checks
-    itself, so it interrupts no run that still makes progress.
+    The alarm ends a script that never yields. It is set GRACE_S after the limit that the run checks
+    itself, so that it does not interrupt a run that makes progress.
     """
     from yak_sim.world.loop import LimitReached
 
@@ -207,7 +210,7 @@ def _ended_by_signals(timeout: float) -> Iterator[None]:
         if number == signal.SIGINT:
             raise LimitReached(INTERRUPTED)
         at = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-        raise LimitReached(f"Given up: no yield{at} after {timeout:g} s of real time.")
+        raise LimitReached(f"Gave up: no yield{at} after {timeout:g} s of real time.")
 
     for number in before:
         signal.signal(number, give_up)
@@ -221,18 +224,18 @@ def _ended_by_signals(timeout: float) -> Iterator[None]:
 
 
 def exit_code(result: RunResult) -> int:
-    """What the program says to its caller of a run."""
+    """Return the exit code for the result of a run."""
     return EXIT_INTERRUPTED if result.reason == INTERRUPTED else EXIT_OF[result.valid]
 
 
 def _tell(line: Line) -> None:
-    # The run must not depend on whether anybody reads its story to the end.
+    # The run must not depend on the reader of stdout.
     with suppress(BrokenPipeError):
         click.echo(str(line))
 
 
 def keep(result: RunResult, out: str, command: list[str]) -> Path:
-    """Write the run folder, whatever the verdict is."""
+    """Write the run folder, for every verdict, and return its path. Raise Wrong."""
     from yak_sim.run.run_folder import OutputError, write_run
 
     try:
@@ -243,9 +246,9 @@ def keep(result: RunResult, out: str, command: list[str]) -> Path:
 
 
 def conclude(result: RunResult, folder: Path | None) -> None:
-    """What the run came to; the digest and the verdict are the last two lines.
+    """Print the expectations, the reason, the digest and the verdict.
 
-    The digest is the one in ``folder``; without a folder it is computed here.
+    The digest is read from ``folder``. Without a folder it is computed from the trace.
     """
     from yak_core.trace.reader import digest_of
     from yak_sim.run.run_folder import read_verdict
@@ -271,7 +274,7 @@ def digest(trace: str) -> None:
     except TraceError as error:
         raise Failed(f"{trace}: {error}") from error
     except OSError as error:
-        raise Wrong(f"the trace {trace} cannot be read: {error.strerror}") from error
+        raise Wrong(f"cannot read the trace {trace}: {error.strerror}") from error
 
 
 
@@ -279,13 +282,13 @@ def digest(trace: str) -> None:
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option(
     "--until", type=click.IntRange(0), metavar="STEP",
-    help="Stop behind this step and print what its node is like then.",
+    help="Stop after this step and print the state of its node.",
 )
 def replay(traces: tuple[str, ...], until: int | None) -> None:
-    """Give the events of each TRACE to new nodes and compare what they order, byte for byte.
+    """Replay the events of each TRACE through new nodes and compare their effects byte by byte.
 
-    Traces of real brokers are replayed as well. Exit codes: 0 identical, 1 a difference or a
-    damaged trace, 2 a file cannot be read or has no step STEP.
+    Accepts traces of simulated runs and of real brokers. Exit codes: 0 identical, 1 a difference or
+    a damaged trace, 2 unreadable file or no step STEP.
     """
     from yak_sim.run.replay import replay_command
 

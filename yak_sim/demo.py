@@ -1,7 +1,7 @@
-"""The simulated half of ``yak demo``; must never claim what it has not compared.
+"""The simulated half of ``yak demo``.
 
-The lines of a file become records, a leader fails half-way, and what a consumer reads in the end is
-compared with the lines, as lists of values.
+The lines of a file become records. The leader crashes after half of them. At the end the records
+that a consumer has read are compared with the lines.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ LINES: Final = "demo_lines.txt"
 TAMPERINGS: Final = ("lost", "doubled", "swapped", "altered")
 
 SHOWN_MAX: Final = 80
-"""So much of a value is shown when it is not what it should be."""
+"""Maximum length of a value in an error message, in characters."""
 
 
 def lines_of(catalog: Catalog, input_path: str | None, tamper: str | None) -> tuple[bytes, ...]:
-    """The lines of the input, or of the text beside the scenarios. Raises click's errors."""
+    """Return the lines of the input, or of the default text. Raise a click error."""
     lines = read_lines(input_path or str(catalog.folder / LINES))
     if tamper == "swapped" and len(set(lines)) == 1:
-        raise click.UsageError("all lines are equal: swapping two of them changes nothing")
+        raise click.UsageError("all lines are equal, so --tamper swapped has no effect")
     return lines
 
 
@@ -45,10 +45,10 @@ def run_simulated(
     tamper: str | None,
     words: list[str],
 ) -> int:
-    """The simulated half: tells its story, keeps its run folder, returns the exit code.
+    """Run the simulated half, write its run folder and return the exit code.
 
-    At half of the lines the leader crashes, with committed, unreplicated and unflushed records in
-    its hands. ``words`` is the command that repeats the run.
+    After half of the lines the leader crashes. At that moment its log holds committed, unreplicated
+    and unflushed records. ``words`` is the command that repeats the run.
     """
     story = catalog.load(SCENARIO)
     make_folder(out, story.name, story.seed if seed is None else seed)
@@ -70,12 +70,12 @@ def run_simulated(
 
 
 def counted(number: int, word: str) -> str:
-    """``1 line``, ``2 lines``."""
+    """Return ``1 line``, ``2 lines`` and so on."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str:
-    """Where two lists of values differ first, in words; empty when they are equal."""
+    """Describe the first difference of two lists of values; empty if they are equal."""
     missing = object()
     pairs = itertools.zip_longest(sent, read, fillvalue=missing)
     for number, (wanted, got) in enumerate(pairs, 1):
@@ -83,11 +83,12 @@ def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str
             continue
         if got is missing:
             line = f"line {number}, {_short(wanted)},"
-            return f"{line} did not come out: {len(read)} of {len(sent)} did"
+            return f"{line} was not read: read {len(read)} of {len(sent)} records"
         if wanted is missing:
-            extra = f"the first extra is {_short(got)}"
-            return f"{len(read)} records came out of {len(sent)} lines; {extra}"
-        return f"line {number} is {_short(wanted)}, but {_short(got)} came out"
+            extra = f"the first extra record is {_short(got)}"
+            counts = f"{counted(len(read), 'record')} for {counted(len(sent), 'line')}"
+            return f"read {counts}; {extra}"
+        return f"line {number} is {_short(wanted)}, but the record read is {_short(got)}"
     return ""
 
 
@@ -97,7 +98,7 @@ def _short(value: object) -> str:
 
 
 def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
-    """What was read, with one record lost, doubled, swapped with another, or altered."""
+    """Return the records with one of them lost, doubled, swapped with another, or altered."""
     damaged = list(read)
     at = len(damaged) // 2
     if not damaged:
@@ -110,26 +111,26 @@ def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
         damaged[at] = (damaged[at] or b"") + b"?"
     else:
         other = next((i for i, value in enumerate(damaged) if value != damaged[at]), None)
-        assert other is not None, "not all are equal"
+        assert other is not None, "all values are equal"
         damaged[at], damaged[other] = damaged[other], damaged[at]
     return damaged
 
 
 def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
-    """The result with the difference as a failed expectation, which fails a valid run."""
-    sentence = "What came out is what went in"
+    """Add the difference as a failed expectation; a valid run becomes invalid."""
+    sentence = "The records read are the lines sent"
     expected = f"{counted(count, 'line')}, each once and in order"
     failed = Expectation(sentence, False, expected, difference)
     result = replace(result, expectations=(*result.expectations, failed))
     if result.valid is not True:
         return result
     return replace(
-        result, valid=False, reason=f"{sentence}: expected {expected}; but {difference}."
+        result, valid=False, reason=f"{sentence}: expected {expected}, found: {difference}."
     )
 
 
 def tell_comparison(count: int, difference: str) -> None:
-    """Say that what came out is what went in, if so."""
+    """Print that the records equal the lines, if there is no difference."""
     if not difference:
-        said = f"{counted(count, 'line')} went in, {counted(count, 'record')} came out"
-        click.echo(f"equal: {said}, the same, in order")
+        said = f"{counted(count, 'line')} sent, {counted(count, 'record')} read"
+        click.echo(f"equal: {said}, same values in the same order")

@@ -1,4 +1,4 @@
-"""Runs one scenario file as a program, as ``yak sim run`` does; must never add options."""
+"""The entry point of a scenario file that is run as a program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def run_as_script(story: Scenario) -> None:
-    """``python scenarios/NAME.py [--seed N] ...`` is ``yak sim run NAME [--seed N] ...``."""
+    """Run ``python scenarios/NAME.py [--seed N] ...`` as ``yak sim run NAME [--seed N] ...``."""
     from yak_sim.cli import run_command
 
     run_command(story)

@@ -69,9 +69,9 @@ def test_the_first_try_is_wrong_and_says_why(handed_out: tuple[dict[str, Any], s
     assert (
         "of 2003 answers are wrong. The first: With the LEOs n1=9 n2=9 n3=4, the ISR n1 n2" in said
     )
-    assert "you say 4, the protocol 9: n3 is not in the ISR, so nobody waits for it." in said
+    assert "your rule returned 4, expected 9: n3 is not in the ISR" in said
     assert "valid: False - The high watermark is at least" in said
-    assert "The same decisions: False" in said
+    assert "Equal digests: False" in said
 
 
 def test_the_solution_passes_and_runs_the_cluster(tmp_path: Path) -> None:
@@ -79,16 +79,16 @@ def test_the_solution_passes_and_runs_the_cluster(tmp_path: Path) -> None:
     changes = {STUB: SOLUTION, "my_guess = 4": "my_guess = 10"}
     names, said = played(LESSON, changes, tmp_path)
     assert names["passed"] is True
-    assert "All 2003 answers are right: your rule is the protocol's." in said
-    assert "You said 10, it was 10: well done!" in said
-    assert "valid: True - nothing was wrong.\nThe same decisions: True\n" in said
+    assert "All 2003 answers are correct" in said
+    assert "Your number: 10. Result: 10. Correct." in said
+    assert "valid: True - no violation.\nEqual digests: True\n" in said
 
 
 def test_a_bold_rule_breaks_a_named_promise(tmp_path: Path) -> None:
     """The stretch shows what checkers are for; method: the rule that the text proposes to try."""
     _, said = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
-    assert "valid: False - HwJustified was broken by" in said
-    assert "The same decisions: False" in said
+    assert "valid: False - HwJustified violated by" in said
+    assert "Equal digests: False" in said
 
 
 def test_the_solution_is_not_in_the_lesson() -> None:
@@ -108,38 +108,38 @@ def raising(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
 WRONG: dict[str, tuple[Rule, str]] = {
     "the boldest": (
         lambda leos, isr, hw: max(leos.values()),
-        "you say 5, the protocol 3: n2 is in the ISR and has only what is below 3, so more is",
+        "your rule returned 5, expected 3: n2 is in the ISR and only has the records below 3",
     ),
     "the second of the ISR": (
         lambda leos, isr, hw: max(hw, sorted(leos[n] for n in isr)[-min(2, len(isr))]),
-        "you say 4, the protocol 3: n2 is in the ISR and has only what is below 3, so more is",
+        "your rule returned 4, expected 3: n2 is in the ISR and only has the records below 3",
     ),
     "all replicas": (
         lambda leos, isr, hw: max(hw, min(leos.values())),
-        "you say 4, the protocol 9: n3 is not in the ISR, so nobody waits for it.",
+        "your rule returned 4, expected 9: n3 is not in the ISR",
     ),
     "back": (
         lambda leos, isr, hw: min(leos[n] for n in isr),
-        "you say 4, the protocol 5: it went back: what was committed once is committed for good.",
+        "your rule returned 4, expected 5: the HW must not decrease",
     ),
     "never": (
         lambda leos, isr, hw: hw,
-        "you say 0, the protocol 3: every replica in the ISR has all records below 3, so more is",
+        "your rule returned 0, expected 3: every replica in the ISR has all records below 3",
     ),
     "one too few": (
         lambda leos, isr, hw: max(hw, min(leos[n] for n in isr) - 1),
-        "you say 2, the protocol 3: every replica in the ISR has all records below 3",
+        "your rule returned 2, expected 3: every replica in the ISR has all records below 3",
     ),
     "the first of the ISR": (
         lambda leos, isr, hw: max(hw, leos[isr[0]]),
-        "you say 5, the protocol 3: n2 is in the ISR and has only what is below 3",
+        "your rule returned 5, expected 3: n2 is in the ISR and only has the records below 3",
     ),
     "nothing": (
         lambda leos, isr, hw: None,
-        "your rule returned None; an offset is a whole number.",
+        "your rule returned None, expected an integer.",
     ),
-    "truth": (lambda leos, isr, hw: True, "your rule returned True; an offset is a whole number."),
-    "text": (lambda leos, isr, hw: "3", "your rule returned '3'; an offset is a whole number."),
+    "truth": (lambda leos, isr, hw: True, "your rule returned True, expected an integer."),
+    "text": (lambda leos, isr, hw: "3", "your rule returned '3', expected an integer."),
     "raises": (raising, "your rule raised KeyError: 'n9'."),
 }
 

@@ -121,8 +121,8 @@ def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
     assert lines[: len(narrative)] == narrative
     assert lines[len(narrative)] == f"wrote {Path('out', 'leader_failover', '7')}"
     assert all(line.startswith("proved: ") for line in lines[len(narrative) + 1 : -2])
-    assert any("n1 crashed, 2 batches were not flushed [no leader]" in line for line in narrative)
-    assert any(" elected, epoch 2, its log ends at 30 [leader " in line for line in narrative)
+    assert any("n1 crashed, 2 unflushed batches [no leader]" in line for line in narrative)
+    assert any(" elected leader, epoch 2, log end 30 [leader " in line for line in narrative)
 
 
 def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:
@@ -175,7 +175,7 @@ def test_settings_reach_the_run() -> None:
     assert "proved: The logs converge: n1, n2, n3, n4, n5" in ran.stdout
     crashed, elected = (
         next(line for line in ran.stdout.splitlines() if word in line)
-        for word in (" crashed", " elected, epoch 2")
+        for word in (" crashed", " elected leader, epoch 2")
     )
     took = float(elected[2:].split("s ")[0]) - float(crashed[2:].split("s ")[0])
     assert 1.0 < took < 2.5

@@ -185,7 +185,7 @@ def test_what_is_no_trace_is_refused(content: bytes, words: str) -> None:
         ("raise RuntimeError('a hole')", "RuntimeError: a hole"),
         ("sys.exit(0)", "SystemExit: 0"),
         ("world.fill_disk(world.leader); world.producer(values=1); yield world.sleep(seconds=1)",
-         "NoHalt was broken by n1"),
+         "NoHalt violated by n1"),
     ],
     ids=["raises", "exits", "halts a broker"],
 )  # fmt: skip
@@ -225,7 +225,7 @@ def test_a_scenario_that_never_ends_is_given_up(body: str, words: str) -> None:
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
     assert ran.exit_code == 3, ran.output
     [said] = ran.stderr.splitlines()
-    assert said.startswith("unknown: Given up: ")
+    assert said.startswith("unknown: Gave up: ")
     assert words in said
     digest, valid = last_lines(ran.stdout)
     assert valid == "valid: unknown"

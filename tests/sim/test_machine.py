@@ -240,5 +240,5 @@ def test_answering_a_call_that_is_not_open_is_a_mistake() -> None:
         return [Answer(event.call, listed)] * 2 if isinstance(event, Called) else []
 
     world = stage({"c1": act})
-    with pytest.raises(AssertionError, match="not open"):
+    with pytest.raises(AssertionError, match="not pending"):
         world.engine.machines["c1"].ask(Poll(), lambda _result, _step: None)

@@ -74,9 +74,9 @@ def test_every_kind_of_fault_has_a_row_and_words() -> None:
         (b"", "the verdict is not JSON"),
         (b"\xff", "the verdict is not JSON"),
         (b"[]", "the verdict is not a JSON object"),
-        (b"{}", "the verdict has schema None; this version reads 1 and 2"),
-        (b'{"schema":3}', "the verdict has schema 3; this version reads 1 and 2"),
-        (b'{"schema":1}', "the verdict lacks 'scenario'"),
+        (b"{}", "schema None, expected 1 or 2"),
+        (b'{"schema":3}', "schema 3, expected 1 or 2"),
+        (b'{"schema":1}', "no field 'scenario'"),
     ],
 )
 def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
@@ -91,8 +91,8 @@ def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((b'"i":1', b'"i":2'), "line 2 of the history is not row 1"),
-        ((b'"hw":4,', b""), "line 4 of the history lacks 'hw'"),
+        ((b'"i":1', b'"i":2'), "line 2 of the history has row number 2, expected 1"),
+        ((b'"hw":4,', b""), "line 4 of the history has no field 'hw'"),
         ((b'{"i":4', b'"i":4'), "line 5 of the history is not JSON"),
     ],
 )

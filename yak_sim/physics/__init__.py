@@ -1,1 +1,1 @@
-"""Everything physical: clock, network, disks, store, machines."""
+"""The physical parts of the simulator: clock, network, disks, store, machines."""

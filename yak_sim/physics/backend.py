@@ -1,7 +1,7 @@
-"""The contract between a node and its world, in simulated time; must never decide for the node.
+"""The backend of a simulated node: executes the effects of one incarnation.
 
-One backend serves one incarnation. Nothing here calls the node: whatever comes of an effect comes
-back through the agenda, so the host delivers it after the step that is under way.
+See docs/contract.md. The backend does not call the node. The result of an effect returns through
+the agenda, so the host delivers it after the current step.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ from yak_sim.physics.store import StoreCall
 from yak_sim.physics.topology import BROKERS, STORE
 
 OnAnswer: TypeAlias = Callable[[Response | ClientResult, int], None]
-"""Takes the answer to a call and the number of the step that gave it."""
+"""Receives the answer to a call and the number of the step that returned it."""
 
 _NOT_SHIPPED: Final = NotShipped()
 
 STORE_TIMEOUT_US: Final = 500_000
-"""For nodes whose configuration does not say how long a metadata call may take."""
+"""Timeout of a metadata call for nodes whose configuration has none."""
 
 
 @dataclass(slots=True, eq=False)
 class _Read:
-    """A SendLog whose bytes were taken when it was ordered, on its way out of the disk."""
+    """A SendLog in flight; its batches were read when the node issued it."""
 
     callbacks: Callbacks | None
     order: SendLog
@@ -73,7 +73,7 @@ class _Read:
 
 
 class Place(Protocol):
-    """What a backend needs of the machine on which its node runs."""
+    """The interface of the machine to its backend."""
 
     node_id: NodeId
     group: str
@@ -89,9 +89,9 @@ class Place(Protocol):
 
 
 class SimBackend:
-    """What one incarnation of a node may do to the simulated world.
+    """The backend of one incarnation of a node.
 
-    ``host`` is set right after the host was made, which needs its backend first.
+    The machine sets ``host`` after the construction, because the host needs its backend first.
     """
 
     __slots__ = (
@@ -133,10 +133,10 @@ class SimBackend:
             shared.clock, shared.choices.at("timer", self.node_id), machine.deliver, machine.hold
         )
 
-    # What the node orders: one method an effect family.
+    # Effects of the node: one method per kind of effect.
 
     def send(self, effect: Send) -> None:
-        """Put a message on the link; to nobody known, it is lost."""
+        """Send a message on its link. A message to an unknown node is lost."""
         link = self._links.get(effect.dst) or self._link_to(effect.dst)
         if link is None:
             return
@@ -158,23 +158,23 @@ class SimBackend:
         self.timers.cancel(effect.key)
 
     def append_log(self, effect: AppendLog) -> None:
-        """Order an append."""
+        """Issue an append."""
         self._machine.disk.append(effect, self.host.step_number)
 
     def flush_log(self, effect: FlushLog) -> None:
-        """Order a flush."""
+        """Issue a flush."""
         self._machine.disk.flush(effect, self.host.step_number)
 
     def truncate_log(self, effect: TruncateLog) -> None:
-        """Order a cut."""
+        """Issue a truncation."""
         self._machine.disk.truncate(effect, self.host.step_number)
 
     def save_state(self, effect: SaveState) -> None:
-        """Order a named value to be kept."""
+        """Issue a write of a named value."""
         self._machine.disk.save(effect, self.host.step_number)
 
     def send_log(self, effect: SendLog) -> None:
-        """Read now, and ship once the disk has delivered."""
+        """Read batches now, and send them after the read latency of the disk."""
         machine = self._machine
         disk = machine.disk
         disk.generation = max(disk.generation, effect.generation)
@@ -183,15 +183,15 @@ class SimBackend:
         machine.shared.clock.schedule(read, NORMAL, self._read_us)
 
     def answer_log(self, effect: AnswerLog) -> None:
-        """Answer a call with bytes of the log as they are now."""
+        """Answer a call with batches of the log, read now."""
         batches = self._machine.disk.read(effect.start, effect.end_max, effect.bytes_max)
         self._reply(effect.call, with_records(effect.header, batches))
 
     def call_meta(self, effect: CallMeta) -> None:
-        """Send a call to the store, and give up on it after a time."""
+        """Send a call to the store. After the timeout the node receives Unknown."""
         shared = self._machine.shared
         call = effect.call
-        assert call not in self._waiting, "a call id is used once"
+        assert call not in self._waiting, f"call id {call} is already in use"
         cause = self.host.step_number
         self._waiting[call] = cause
         link = self._links.get(STORE) or self._link_to(STORE)
@@ -204,21 +204,21 @@ class SimBackend:
         self._reply(effect.call, effect.result)
 
     def observe(self, effect: Observe) -> None:
-        """Pass a remark on."""
+        """Pass a note to the listener."""
         self._machine.shared.listener.on_note(self.node_id, effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """The node stops for good."""
+        """End the incarnation after a halt."""
         self._machine.on_end(ProcessEnd.HALT, effect.reason)
 
     def exit(self, effect: Exit) -> None:
-        """The node has stopped as it was asked."""
+        """End the incarnation after a requested stop."""
         self._machine.on_end(ProcessEnd.EXIT, "clean" if effect.clean else "not clean")
 
-    # What the world does to the node.
+    # Events from the world.
 
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int) -> CallId:
-        """Deliver a call under an id that is fresh in this incarnation."""
+        """Deliver a call with a new call id of this incarnation, and return the id."""
         self._calls += 1
         call = CallId(self._calls)
         self._asked[call] = on_answer
@@ -227,7 +227,7 @@ class SimBackend:
         return call
 
     def on_outcome(self, call: CallId, outcome: MetaOutcome, cause: int) -> None:
-        """The store answered; too late if the call has ended as Unknown."""
+        """Deliver the answer of the store, unless the call has timed out as Unknown."""
         if self.host.alive and self._waiting.pop(call, None) is not None:
             self._machine.deliver(MetaReply(call, outcome), cause)
 
@@ -257,7 +257,7 @@ class SimBackend:
 
     def _reply(self, call: CallId, result: Response | ClientResult) -> None:
         on_answer = self._asked.pop(call, None)
-        assert on_answer is not None, f"{self.node_id} answered call {call}, which is not open"
+        assert on_answer is not None, f"{self.node_id} answered call {call}, which is not pending"
         on_answer(result, self.host.step_number)
 
     def _link_to(self, dst: str) -> Link | None:

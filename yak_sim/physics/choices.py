@@ -1,14 +1,13 @@
-"""Every decision that a run leaves to chance, drawn by name; must never look at what is simulated.
+"""The random decisions of a run, drawn from named streams.
 
-A draw is a function of (seed, site, entity, n-th draw there), so adding or removing one draw moves
-no other. ``site`` is a fixed word in the code (``net.delay``), ``entity`` what it is about
-(``n1>n2``). Each pair has a stream of its own, a :class:`random.Random` of which only ``random()``
-is used, because that is the one method whose results are promised to stay the same between Python
-versions. Where there is one option, nothing is drawn.
+A decision is a function of (seed, site, entity, draw number), so adding or removing a draw changes
+no other stream. ``site`` is a constant in the code (``net.delay``), ``entity`` the object of the
+decision (``n1>n2``). Each pair has its own :class:`random.Random`. Only its method ``random()`` is
+used, because Python guarantees equal results between versions for this method only. With one option
+nothing is drawn.
 
-Every decision is an integer and 0 is the benign one: the first option, no fault, no extra delay. A
-run can therefore be replayed from the few decisions that were not 0 (a sparse decision trace), even
-after the code has changed.
+Every decision is an integer, and 0 is benign: the first option, no fault, no extra delay. A run can
+be replayed from its decisions other than 0 (a sparse decision trace), even after a code change.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Key: TypeAlias = tuple[str, str]
 """(site, entity)."""
 
 Decision: TypeAlias = tuple[str, str, int, int]
-"""(site, entity, n-th draw there from 0, value that is not 0)."""
+"""(site, entity, draw number from 0, value other than 0)."""
 
 Ratio: TypeAlias = tuple[int, int]
 """A probability as (numerator, denominator)."""
@@ -37,51 +36,51 @@ _ONE: Final = 1 << 16
 
 
 def _exponential_table() -> tuple[int, ...]:
-    """Midpoints of 4096 equal slices of the exponential distribution of mean 65536."""
+    """Return the midpoints of 4096 equal slices of the exponential distribution of mean 65536."""
     return tuple(
         round(-math.log(1 - (index + 0.5) / _QUANTILES) * _ONE) for index in range(_QUANTILES)
     )
 
 
 EXPONENTIAL: Final = _exponential_table()
-"""Integers, so that no difference in the last bit of a logarithm can reach a run."""
+"""Integers, so that platform differences in the last bit of a logarithm do not change a run."""
 
 
 class Point(Protocol):
-    """One place where decisions are drawn, in order."""
+    """The stream of decisions of one (site, entity)."""
 
     def pick(self, options: int) -> int:
-        """One of ``options`` (1 or more): an index, 0 the benign one."""
+        """Return an index below ``options`` (1 or more); 0 is benign."""
         ...
 
     def between(self, low: int, high: int) -> int:
-        """An integer from ``low`` (the benign one) to ``high``, both included."""
+        """Return an integer from ``low`` to ``high``, both included; ``low`` is benign."""
         ...
 
     def happens(self, ratio: Ratio) -> bool:
-        """True with this probability; False is benign."""
+        """Return True with this probability; False is benign."""
         ...
 
     def exponential(self, mean: int) -> int:
-        """A waiting time of this mean, at most 9 times it; 0 is benign."""
+        """Return an exponential time with this mean, at most 9 times the mean; 0 is benign."""
         ...
 
 
 class Choices(Protocol):
-    """A driver: where the decisions of a run come from."""
+    """The source of the decisions of a run."""
 
     @property
     def seed(self) -> int:
-        """Names the run; also the source of start-up nonces."""
+        """Return the seed of the run, which also determines the start-up nonces."""
         ...
 
     def at(self, site: str, entity: str) -> Point:
-        """The point of this name; always the same object for the same name."""
+        """Return the point of this name, always the same object for the same name."""
         ...
 
 
 class RandomPoint:
-    """Draws from a stream of its own."""
+    """A point that draws from its own random stream."""
 
     __slots__ = ("_random",)
 
@@ -111,11 +110,11 @@ class RandomPoint:
 
 
 Decide: TypeAlias = Callable[[Callable[[RandomPoint], int], int], int]
-"""Makes the next decision of a point: how it is drawn, and the largest that it can be."""
+"""Makes the next decision of a point. Arguments: the draw function, the largest valid value."""
 
 
 class SparsePoint:
-    """A point whose decisions are numbered, so that they can be kept or given back."""
+    """A point with numbered decisions, which can be recorded and replayed."""
 
     __slots__ = ("_decide",)
 
@@ -143,7 +142,7 @@ class SparsePoint:
 
 
 def _keeping(key: Key, point: RandomPoint, kept: list[Decision]) -> Decide:
-    """Draw, and keep what is not benign."""
+    """Return a decider that draws, and records decisions other than 0 in ``kept``."""
     numbers = count()
 
     def decide(draw: Callable[[RandomPoint], int], _most: int) -> int:
@@ -156,13 +155,13 @@ def _keeping(key: Key, point: RandomPoint, kept: list[Decision]) -> Decide:
 
 
 def _giving_back(values: Mapping[int, int]) -> Decide:
-    """Decide as the trace says, in range if a run with more options made it; else benignly."""
+    """Return a decider that replays ``values``, limited to the valid range; default 0."""
     numbers = count()
     return lambda _draw, most: min(values.get(next(numbers), 0), most)
 
 
 class RandomChoices:
-    """The random driver; ``record=True`` keeps the decisions that a replay needs."""
+    """Draws decisions at random; ``record=True`` records the decisions for a replay."""
 
     def __init__(self, seed: int, record: bool = False) -> None:
         self.seed = seed
@@ -181,17 +180,17 @@ class RandomChoices:
         return point
 
     def decisions(self) -> tuple[Decision, ...]:
-        """What was decided and was not benign, in the order of the draws.
+        """Return the recorded decisions other than 0, in the order of the draws.
 
-        Raises ValueError unless the driver was made with ``record=True``.
+        Raise ValueError without ``record=True``.
         """
         if not self._record:
-            raise ValueError("decisions are kept only by RandomChoices(seed, record=True)")
+            raise ValueError("no decisions recorded; use RandomChoices(seed, record=True)")
         return tuple(self._kept)
 
 
 class ReplayChoices:
-    """The replay driver: a sparse decision trace; what is missing in it is benign."""
+    """Replays a sparse decision trace; a missing decision is 0."""
 
     def __init__(self, seed: int, decisions: Iterable[Decision]) -> None:
         self.seed = seed
@@ -211,6 +210,6 @@ class ReplayChoices:
 
 
 def key_of(seed: int, *names: str) -> int:
-    """A 128-bit integer that depends on the seed and the names, and on nothing else."""
+    """Return a 128-bit integer, a pure function of the seed and the names."""
     text = "\0".join((str(seed), *names)).encode("utf-8")
     return int.from_bytes(blake2b(text, digest_size=16).digest(), "big")

@@ -1,9 +1,9 @@
-"""Simulated time: what happens when, and timers; must never know what it is that happens.
+"""Simulated time: the agenda of a world, and the timers of its nodes.
 
-SimPy keeps the agenda. A message or a disk operation is one slotted object with a callback put on
-``env.schedule``, never a generator process: bare events cost half as much, and processes are for
-scenario scripts. SimPy cannot remove anything from its agenda, so timers are lazy: a timer that is
-set again keeps its pending wake-up, which re-arms itself when it comes too soon.
+SimPy keeps the agenda. A message or a disk operation is one slotted object with a callback, passed
+to ``env.schedule``. Such events cost half as much as generator processes, which only scenario
+scripts use. SimPy cannot remove an event from its agenda, so timers are lazy: a timer that is set
+again keeps its pending wake-up, which is scheduled again if it comes before the deadline.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from yak_sim.physics.choices import Point
 Callbacks: TypeAlias = tuple[Callable[[Any], None], ...]
 
 WALL_START_MS: Final = 1_700_000_000_000
-"""Wall clock at simulated time 0; data for record timestamps and for nothing else."""
+"""Wall clock at simulated time 0 in milliseconds; used only for record timestamps."""
 
 
 class Wake:
-    """Calls ``action`` when its time comes."""
+    """An agenda event that calls ``action``."""
 
     __slots__ = ("action", "callbacks")
     _ok = True
@@ -46,10 +46,11 @@ _RUN: Final[Callbacks] = (_run,)
 
 
 class Clock:
-    """The agenda of one world, in microseconds from 0. Equal times happen in order of scheduling.
+    """The agenda of one world, in microseconds from 0.
 
-    ``now()`` tells the microseconds. ``schedule(happening, NORMAL, delay_us)`` is SimPy's own; it
-    needs no SimPy event, but ``_ok`` and ``callbacks``, which are emptied when it happens.
+    Events with equal times run in the order in which they were scheduled. ``now()`` returns the
+    microseconds. ``schedule(event, NORMAL, delay_us)`` is SimPy's method. Its argument needs the
+    attributes ``_ok`` and ``callbacks`` only; ``callbacks`` is None after the event.
     """
 
     __slots__ = ("env", "now", "schedule", "step")
@@ -62,19 +63,19 @@ class Clock:
         self.step = self.env.step
 
     def wall_ms(self) -> int:
-        """The simulated wall clock."""
+        """Return the simulated wall clock in milliseconds."""
         return WALL_START_MS + self.now() // 1000
 
     def after(self, delay_us: Micros, action: Callable[[], None]) -> None:
-        """Do ``action`` after ``delay_us``, behind what is already due then."""
+        """Call ``action`` after ``delay_us``, after the events already scheduled for that time."""
         self.schedule(Wake(action), NORMAL, delay_us)
 
     def next(self, action: Callable[[], None]) -> None:
-        """Do ``action`` now, before anything else that is due."""
+        """Call ``action`` now, before all other scheduled events."""
         self.schedule(Wake(action), URGENT, 0)
 
     def run_until(self, until_us: Micros) -> None:
-        """Let everything happen that is due before ``until_us`` or at it; time ends there."""
+        """Process all events up to and including ``until_us``, and set the time to it."""
         over = False
 
         def stop() -> None:
@@ -89,7 +90,7 @@ class Clock:
 _NOW: Final = cast(Any, simpy.Environment.now)
 
 LAST: Final = 1 << 20
-"""Priority behind everything else that is due at the same time."""
+"""Priority after all other events of the same time."""
 
 __all__ = ["LAST", "NORMAL", "Clock", "EmptySchedule", "Timers", "Wake"]
 
@@ -106,7 +107,7 @@ class _TimerWake:
 
 
 class _Timer:
-    """``deadline`` is _IDLE while it is not set; ``wake`` the wake-up that counts, if any."""
+    """One timer. ``deadline`` is _IDLE if it is not set; ``wake`` is its valid wake-up, or None."""
 
     __slots__ = ("callbacks", "cause", "deadline", "event", "wake", "wakes_at")
 
@@ -120,10 +121,10 @@ class _Timer:
 
 
 class Timers:
-    """The timers of one incarnation, one a key.
+    """The timers of one incarnation, one per key.
 
-    ``deliver`` gets TimerFired and its cause; ``hold``, asked first, takes a call to be made later
-    while the machine is paused, and then returns True.
+    ``deliver`` receives TimerFired and its cause. ``hold`` is called first: while the machine is
+    paused, it keeps the call for later and returns True.
     """
 
     __slots__ = ("_callbacks", "_clock", "_deliver", "_hold", "_point", "_timers")
@@ -143,7 +144,7 @@ class Timers:
         self._callbacks: Callbacks = (self._on_wake,)
 
     def set(self, key: str, low_us: Micros, high_us: Micros, cause: int) -> None:
-        """Fire once, between the two from now; a timer of the same key is replaced."""
+        """Set or replace a timer that fires once, ``low_us`` to ``high_us`` from now."""
         timer = self._timers.get(key)
         if timer is None:
             timer = self._timers[key] = _Timer(key, self._callbacks)
@@ -154,13 +155,13 @@ class Timers:
             self._arm(timer, delay)
 
     def cancel(self, key: str) -> None:
-        """The timer of this key does not fire any more."""
+        """Cancel the timer of this key, if it is set."""
         timer = self._timers.get(key)
         if timer is not None:
             timer.deadline = _IDLE
 
     def stop(self) -> None:
-        """No timer fires any more: the incarnation is over."""
+        """Cancel all timers at the end of the incarnation."""
         for timer in self._timers.values():
             timer.deadline = _IDLE
 
@@ -176,7 +177,7 @@ class Timers:
             self._look(timer)
 
     def _look(self, timer: _Timer) -> None:
-        """Fire, wait on, or do nothing, by the deadline as it is now."""
+        """Fire, schedule another wake-up, or do nothing, depending on the current deadline."""
         if timer.deadline == _IDLE or timer.wake is not None:
             return
         delay = timer.deadline - self._clock.now()

@@ -1,8 +1,8 @@
-"""A broker's disk in simulated time; must never lose what was flushed.
+"""The disk of a broker in simulated time.
 
-Two images are kept. ``image`` is what the disk holds and changes when an operation completes;
-``tail`` is what has been ordered and changes when an operation is issued, and reads are served from
-it, as from a page cache. Operations that write complete in issue order, one after the other.
+It has two images. ``image`` is the content of the disk; it changes when an operation completes.
+``tail`` includes all issued operations, and serves the reads like a page cache. Write operations
+complete in issue order, one after the other. A crash does not lose flushed data.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from yak_sim.physics.topology import DiskSpec
 
 @dataclass(slots=True, eq=False)
 class _Operation:
-    """One order; it takes ``taken_us`` from when the one before it is complete."""
+    """One write operation; it takes ``taken_us`` after the operation before it completes."""
 
     callbacks: Callbacks | None
     order: DiskOrder
@@ -36,10 +36,10 @@ class _Operation:
 
 
 class SimDisk:
-    """One broker's disk; it outlives the broker's processes.
+    """The disk of one broker; it persists between the processes of the broker.
 
-    ``report`` gets the completions and the number of the step that gave the order. ``generation``
-    is the newest log generation that the present process has named. ``full`` refuses appends.
+    ``report`` receives each completion and the number of the step that issued the operation.
+    ``generation`` is the newest log generation of the current process. ``full`` makes appends fail.
     """
 
     __slots__ = (
@@ -76,41 +76,41 @@ class SimDisk:
         self._stalled_until: Micros = 0
 
     def append(self, order: AppendLog, cause: int) -> None:
-        """Write batches; they can be read at once."""
+        """Append batches; reads return them immediately."""
         self.tail.append(order.batches)
         self.generation = order.generation
         self._issue(order, cause, self._spec.append_us, self._spec.append_mean_us)
 
     def flush(self, order: FlushLog, cause: int) -> None:
-        """Make durable what was issued before."""
+        """Make all earlier appends and truncations durable."""
         self.generation = order.generation
         self._issue(order, cause, self._spec.flush_us, self._spec.flush_mean_us)
 
     def truncate(self, order: TruncateLog, cause: int) -> None:
-        """Cut the log; reads see it at once."""
+        """Truncate the log; reads see the new end immediately."""
         self.tail.truncate(order.end)
         self.generation = order.generation
         self._issue(order, cause, self._spec.append_us, self._spec.append_mean_us)
 
     def save(self, order: SaveState, cause: int) -> None:
-        """Keep a named value durably."""
+        """Write a named value durably."""
         self._issue(order, cause, self._spec.save_us, self._spec.save_mean_us)
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
-        """Whole batches of [start, end_max), also of appends that are not completed yet."""
+        """Return whole batches of [start, end_max), including appends that are in flight."""
         return self.tail.read(start, end_max, bytes_max)
 
     def stall(self, for_us: Micros) -> None:
-        """Complete nothing for so long; what is under way waits. A crash ends it."""
+        """Complete no operation for ``for_us``; pending operations wait. A crash ends the stall."""
         self._stalled_until = max(self._stalled_until, self._clock.now() + for_us)
 
     def revive(self) -> None:
-        """End a stall, and let a full disk have space again."""
+        """End a stall and a full-disk fault."""
         self.full = False
         if self._stalled_until > self._clock.now():
             self._stalled_until = 0
             if self._queue:
-                # The one that waits at the head cannot be taken off the agenda: replace it.
+                # SimPy cannot remove the stalled first operation from the agenda: replace it.
                 head = self._queue[0]
                 again = _Operation(self._completed, head.order, head.cause, head.taken_us)
                 self._queue[0] = again
@@ -118,7 +118,7 @@ class SimDisk:
 
     @property
     def unflushed(self) -> int:
-        """How many batches have been ordered to be written and would not survive a power cut."""
+        """Return the number of issued batches that a power failure would lose."""
         in_queue = sum(
             len(operation.order.batches)
             for operation in self._queue
@@ -127,10 +127,10 @@ class SimDisk:
         return self.image.unsynced + in_queue
 
     def crash(self, lose: Loss) -> None:
-        """The process ends without warning, and this is lost: ``lose``.
+        """Crash the process and lose unflushed data as ``lose`` says.
 
-        Orders that were under way took place or did not, in order. A cut that was not flushed may
-        be undone, and then the cut batches are there again.
+        A prefix of the operations in flight takes effect. An unflushed truncation may be undone;
+        then its batches are in the log again.
         """
         queue = self._queue
         carried_out = len(queue)
@@ -153,13 +153,13 @@ class SimDisk:
         self._forget()
 
     def settle(self) -> None:
-        """The process ended in good order: what it had ordered takes place."""
+        """Complete all issued operations after a halt or a requested stop."""
         for operation in self._queue:
             self.image.perform(operation.order, self.full)
         self._forget()
 
     def _forget(self) -> None:
-        """Begin a new start: no completion of the old one is reported."""
+        """Drop the operations in flight, so that the next process receives no old completion."""
         self._queue.clear()
         self._stalled_until = 0
         self.tail = fork_of(self.image)
@@ -176,7 +176,7 @@ class SimDisk:
     def _on_completed(self, operation: _Operation) -> None:
         queue = self._queue
         if not queue or queue[0] is not operation:
-            return  # A crash or a replacement came between.
+            return  # A crash or a replacement has dropped this operation.
         if self._stalled_until and self._is_stalled(operation):
             return
         queue.popleft()
@@ -191,7 +191,7 @@ class SimDisk:
         self._report(DiskDone(order.op, generation, result), operation.cause)
 
     def _is_stalled(self, operation: _Operation) -> bool:
-        """Whether it completes later; then it is on the agenda again."""
+        """Return whether the operation is stalled; if so, schedule it again."""
         wait = self._stalled_until - self._clock.now()
         if wait <= 0:
             return False

@@ -1,7 +1,7 @@
-"""The simulated world without a story: machines, network, store, agenda; must never know the nodes.
+"""The simulation engine: machines, network, store and agenda, for any kind of node.
 
-Any :class:`yak_core.contract.host.Node` can be put on a machine here.
-:class:`yak_sim.world.world.World` adds what scripts want to say about brokers and clients.
+A machine runs any :class:`yak_core.contract.host.Node`. :class:`yak_sim.world.world.World` adds
+the API for scripts: brokers, clients, faults and expectations.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
 
 
 class Engine:
-    """Machines on one agenda, with a network and a metadata store between them.
+    """Machines on one agenda, connected to each other and to a metadata store by a network.
 
-    ``recorder`` and ``observers`` are given to every host. Nothing starts by itself.
+    Every host gets ``recorder`` and ``observers``. The caller starts the machines.
     """
 
     __slots__ = ("choices", "clock", "shared", "machines", "network", "store", "topology")
@@ -50,15 +50,15 @@ class Engine:
         )
 
     def add_broker(self, node_id: NodeId, build: Build, config: BrokerConfig) -> Machine:
-        """A machine for a broker; it is not started yet."""
+        """Add a machine for a broker, not yet started, and return it."""
         return self._add(node_id, BROKERS, build, config)
 
     def add_client(self, node_id: NodeId, build: Build, config: ClientConfig) -> Machine:
-        """A machine for a producer or a consumer; it is not started yet."""
+        """Add a machine for a producer or a consumer, not yet started, and return it."""
         return self._add(node_id, CLIENTS, build, config)
 
     def run_for(self, duration_us: Micros) -> None:
-        """Let everything happen that is due within ``duration_us`` from now."""
+        """Process all events of the next ``duration_us`` microseconds."""
         self.clock.run_until(self.clock.now() + duration_us)
 
     def _add(
@@ -72,7 +72,7 @@ class Engine:
 
 
 def payload_bytes(payload: object) -> int:
-    """About how many bytes a payload takes on the wire; batches count, the rest is small."""
+    """Return the approximate size of a payload on the wire: its batches plus 100 bytes."""
     match payload.message if isinstance(payload, Received) else payload:
         case Replicate(batches=batches) | FetchResponse(batches=batches):
             return 100 + sum(batch.size for batch in batches)

@@ -1,4 +1,4 @@
-"""Kinds of things that happen to a simulated cluster, by the words of plans, traces and options."""
+"""The enums of the simulator; their values appear in plans, traces and options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ProcessEnd(StrEnum):
-    """How a process ended by itself; ``fuse`` is a crash set to come between two effects."""
+    """How a process ended; ``fuse`` is a crash after a given number of effects."""
 
     HALT = "halt"
     EXIT = "exit"
@@ -14,10 +14,10 @@ class ProcessEnd(StrEnum):
 
 
 class Loss(StrEnum):
-    """What a crash takes from a disk.
+    """The writes that a crash loses from a disk.
 
-    ``nothing``: no write is lost. ``unsynced``: every write that was not flushed. ``some``: a drawn
-    number of those, from the end. ``torn``: the last batch, torn in the middle of its write.
+    ``nothing``: no write. ``unsynced``: all unflushed writes. ``some``: a random number of the last
+    unflushed writes. ``torn``: the last batch, whose write is incomplete.
     """
 
     NOTHING = "nothing"
@@ -31,7 +31,7 @@ class Loss(StrEnum):
 
 
 class LinkFault(StrEnum):
-    """What a network fault does to its links."""
+    """The kinds of network faults."""
 
     DISCONNECT = "disconnect"
     CLOG = "clog"
@@ -40,10 +40,10 @@ class LinkFault(StrEnum):
 
 
 class StoreKind(StrEnum):
-    """What carries out the calls of the metadata store.
+    """The implementation of the metadata store.
 
-    ``model`` is plain Python; ``lua`` the scripts of the real store on a fake Redis in the process,
-    some hundred times slower.
+    ``model`` is plain Python. ``lua`` runs the scripts of the real store on fakeredis in the same
+    process, and is about 100 times slower.
     """
 
     MODEL = "model"

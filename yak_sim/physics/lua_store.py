@@ -1,7 +1,7 @@
-"""The metadata store's scripts run on a Redis client; must never decide or retry.
+"""The metadata store as Lua scripts, executed through a Redis client.
 
-Stands in for the pure model wherever a :class:`yak_core.model.store.StoreModel` is used: on a
-fake Redis within the process, or on a real server.
+It has the interface of :class:`yak_core.model.store.StoreModel`, and runs on fakeredis in the same
+process or on a real server. It does not retry; retries belong to the node.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from yak_core.metadata.store_calls import (
 
 
 class RedisClient(Protocol):
-    """What is needed of a synchronous redis-py client made without ``decode_responses``."""
+    """The methods used of a synchronous redis-py client without ``decode_responses``."""
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: str | bytes) -> object:
-        """Run a script that the server has seen."""
+        """Run a script that is in the script cache of the server."""
 
     def eval(self, script: str, numkeys: int, *keys_and_args: str | bytes) -> object:
-        """Run a script, which also shows it to the server."""
+        """Run a script and add it to the script cache of the server."""
 
     def hgetall(self, name: str) -> object:
-        """All fields of a hash."""
+        """Return all fields of a hash."""
 
 
 class LuaStore:
-    """One cluster's store on ``client``, with the calls and the state of a ``StoreModel``.
+    """The store of one cluster on ``client``, with the interface of a ``StoreModel``.
 
-    Give it a client without retries of its own: a repeated call belongs to the node, which knows
-    what it has seen. ``history`` holds the records whose writes this object saw accepted, so a
-    write that ended as Unknown is not in it.
+    The client must not retry: the node repeats a call with the knowledge of earlier replies.
+    ``history`` holds the records of successful writes. A write with the outcome Unknown is not in
+    it.
     """
 
     __slots__ = ("_client", "_keys", "history")
@@ -55,10 +55,10 @@ class LuaStore:
         self.history: list[PartitionState] = []
 
     def apply(self, request: MetaRequest) -> MetaOutcome:
-        """Carry out one call. Unknown when the connection failed or timed out.
+        """Execute one call. Return Unknown if the connection fails or times out.
 
-        Raises RecordError when what the store holds is damaged, and redis-py's ResponseError when
-        the server cannot run the scripts at all.
+        Raise RecordError if the stored data is damaged, and redis-py's ResponseError if the server
+        cannot run the scripts.
         """
         try:
             reply = self._run(request)
@@ -71,17 +71,17 @@ class LuaStore:
 
     @property
     def state(self) -> PartitionState | None:
-        """The record stored now."""
+        """Return the stored record."""
         return self._read().state
 
     @property
     def renewals(self) -> dict[NodeId, tuple[BrokerEpoch, int]]:
-        """The beats stored now: node -> (incarnation, count)."""
+        """Return the stored lease renewals as node -> (broker epoch, count)."""
         return {node: (broker_epoch, count) for node, broker_epoch, count in self._read().renewals}
 
     @property
     def status(self) -> dict[str, str]:
-        """The advisory view stored now."""
+        """Return the stored advisory view."""
         fields = self._client.hgetall(self._keys.status)
         assert isinstance(fields, dict)
         return {name.decode(): value.decode() for name, value in fields.items()}
@@ -97,6 +97,6 @@ class LuaStore:
             sha = SHAS[call.script]
             return self._client.evalsha(sha, len(call.keys), *call.keys, *call.args)
         except NoScriptError:
-            # The server restarted or was flushed, and has run nothing. EVAL carries the text along,
-            # so no second flush can come between, as it could after SCRIPT LOAD.
+            # The server has restarted or its script cache was flushed; the script did not run. EVAL
+            # contains the script, so another flush cannot make it fail, unlike SCRIPT LOAD.
             return self._client.eval(call.script, len(call.keys), *call.keys, *call.args)

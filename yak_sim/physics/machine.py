@@ -1,7 +1,7 @@
-"""One machine: a node id's disk and whatever runs there now; must never read what the node knows.
+"""The machine of one node: its disk, and the process that runs on it.
 
-Processes come and go, each of them a new node object, host and backend; the disk stays. A paused
-machine takes nothing in; what should have reached it waits and comes all at once.
+Each process is a new node object, host and backend; the disk persists. A paused machine queues its
+events and delivers them together when it resumes.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from yak_sim.physics.topology import BROKERS, STORE, LinkSpec
 
 
 class Machine:
-    """The machine of ``node_id``. ``starts`` counts the processes started here; ``host`` is the one
-    that runs, None when none does; ``stopping`` that it was asked to stop. ``last_src`` is who sent
-    the last message that came in.
+    """The machine of ``node_id``.
+
+    ``starts``: number of started processes. ``host``: the running process, or None. ``stopping``: a
+    stop was requested. ``last_src``: the sender of the last received message.
     """
 
     __slots__ = (
@@ -80,21 +81,21 @@ class Machine:
 
     @property
     def node(self) -> Node | None:
-        """The node object of the process that runs, None when none does."""
+        """Return the node object of the running process, None if there is none."""
         return None if self.host is None else self.host.node
 
     @property
     def up(self) -> bool:
-        """Whether a process runs here, paused or not."""
+        """Return whether a process runs, including a paused one."""
         return self.host is not None
 
     @property
     def paused(self) -> bool:
-        """Whether the process takes nothing in."""
+        """Return whether the process is paused."""
         return self._held is not None
 
     def start(self) -> None:
-        """Start a process on what the disk holds."""
+        """Start a process, which recovers from the disk."""
         assert self.host is None, f"{self.node_id} is running"
         shared = self.shared
         self.starts += 1
@@ -114,7 +115,7 @@ class Machine:
         self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
 
     def crash(self, lose: Loss) -> int:
-        """End the process between two steps and lose something; return how much was unflushed."""
+        """Crash the process between two steps. Return the number of unflushed batches."""
         assert self.host is not None, f"{self.node_id} is not running"
         unflushed = self.disk.unflushed
         self._end()
@@ -123,36 +124,36 @@ class Machine:
         return unflushed
 
     def light_fuse(self, effects: int, lose: Loss) -> None:
-        """Crash after so many more effects, which may be in the middle of a step."""
+        """Crash after the next ``effects`` effects, possibly in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
         self.put_out_fuse()
         self._fuse = Fuse(self.host, effects)
         self._fuse_loses = lose
 
     def put_out_fuse(self) -> None:
-        """Do without the crash that was prepared."""
+        """Cancel the crash that ``light_fuse`` prepared."""
         if self._fuse is not None:
             self._fuse.put_out()
         self._fuse = None
 
     def ask_to_stop(self, deadline_us: Micros) -> None:
-        """Ask the process to stop in good order."""
+        """Request a clean stop of the process."""
         self.stopping = True
         self.deliver(StopAsked(deadline_us), -1)
 
     def pause(self) -> None:
-        """Take nothing in from now on."""
+        """Queue all events from now on."""
         if self._held is None:
             self._held = []
 
     def resume(self) -> None:
-        """Take in what has waited, in the order in which it came, and go on."""
+        """Deliver the queued events in order of arrival, and continue."""
         held, self._held = self._held or [], None
         for act in held:
             act()
 
     def deliver(self, event: Event, cause: int) -> None:
-        """Give the process an event; lost when there is none."""
+        """Deliver an event to the process. Drop the event if no process runs."""
         host = self.host
         if host is None:
             return
@@ -170,14 +171,14 @@ class Machine:
             self._burn_down(self._fuse_loses)
 
     def hold(self, act: Callable[[], None]) -> bool:
-        """Keep ``act`` for later if the machine is paused, and say whether it is."""
+        """Queue ``act`` if the machine is paused. Return whether it is paused."""
         if self._held is None:
             return False
         self._held.append(act)
         return True
 
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int = -1) -> None:
-        """Deliver a client's call; without a process to answer it, there is no answer."""
+        """Deliver a client call. Drop it without an answer if no process runs."""
         if self.backend is None:
             return
         if self._held is not None:
@@ -186,11 +187,11 @@ class Machine:
             self.backend.ask(request, on_answer, cause)
 
     def lose_peer(self, peer: NodeId) -> None:
-        """Tell the process that its connection to a peer broke."""
+        """Deliver PeerLost for a broken connection."""
         self.deliver(PeerLost(peer), -1)
 
     def on_end(self, how: ProcessEnd, reason: str) -> None:
-        """The node has stopped, by a halt or as it was asked."""
+        """Handle the end of the node after a halt or a requested stop."""
         self._end()
         self.disk.settle()
         self.shared.listener.on_ended(self.node_id, how, reason)
@@ -215,14 +216,14 @@ class Machine:
         self.shared.listener.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
 
     def _inlet(self, src: str) -> Receive:
-        """Who takes what comes from ``src``."""
+        """Return the receiver of the messages from ``src``."""
         if src == STORE:
             return _on_store_answer
         if self.group != BROKERS:
             return self._on_response
         if not self.shared.network.is_in(src, BROKERS):
             return partial(self._on_request, self.shared.network.link(self.node_id, src))
-        # Peers send events as they are: nothing stands between the link and the process.
+        # Peers send events: the link can deliver them to the process directly.
         return cast(Receive, self.deliver)
 
     def _on_response(self, payload: object, cause: int) -> None:

@@ -1,4 +1,4 @@
-"""What the machines of one world share; must never be specific to one of them."""
+"""The objects that all machines of one world share."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from yak_sim.physics.topology import Topology
 
 
 def _ignore(*_news: object) -> None:
-    """Do nothing: no listener."""
+    """Ignore a notification: there is no listener."""
 
 
 @dataclass(slots=True)
 class Listener:
-    """What is called when something happens.
+    """Callbacks for notes, crashes, ended processes and accepted metadata records.
 
-    ``on_ended(node, how, reason)``: a process ended by itself; ``how`` is a value of ProcessEnd.
+    ``on_ended(node, how, reason)``: ``how`` is a value of ProcessEnd.
     """
 
     on_note: Callable[[NodeId, Note], None] = _ignore
@@ -35,7 +35,7 @@ class Listener:
 
 @dataclass(slots=True)
 class MachineShared:
-    """What all machines of a world share, and whom they tell."""
+    """The shared objects of a world, the recorder, the observers and the listener."""
 
     clock: Clock
     network: Network

@@ -1,8 +1,8 @@
-"""Messages on their way, a link each direction; must never read what a message says.
+"""The simulated network: one link for each direction between two ends.
 
-A link delays, loses, repeats and overtakes, by its :class:`LinkSpec` and by the network faults that
-are active. While a link is cut everything on it is lost, also what was under way when it was cut: a
-broken connection takes its unread bytes along. A clogged link keeps everything until it is free.
+A link delays, drops, duplicates and reorders messages, as its :class:`LinkSpec` and the active
+network faults say. A disconnected link drops all messages, including those in flight when the fault
+begins, like a broken connection. A clogged link holds all messages until the fault ends.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, LinkSpec
 Payload: TypeAlias = object
 
 Receive: TypeAlias = Callable[[Payload, int], None]
-"""Takes a payload and the number of the step that sent it."""
+"""Receives a payload and the number of the step that sent it."""
 
 Inlet: TypeAlias = Callable[[str], Receive]
-"""Tells who takes what comes from a given end."""
+"""Returns the receiver of the messages from a given end."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NetworkFault:
-    """What is wrong on the links from ``sources`` to ``targets`` (node ids, ``store``, groups).
+    """A fault on the links from ``sources`` to ``targets`` (node ids, ``store``, groups).
 
-    ``two_way`` means the links back too. Faults on one link add up.
+    ``two_way`` includes the links in the other direction. Several faults on one link are combined.
     """
 
     kind: LinkFault
@@ -45,7 +45,7 @@ class NetworkFault:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """One message on its way; ``era`` tells whether its link was cut meanwhile."""
+    """One message in flight; an old ``era`` means that its link was disconnected or reset."""
 
     callbacks: Callbacks | None
     payload: Payload
@@ -55,7 +55,7 @@ class _Flight:
 
 
 class Link:
-    """One direction between two ends. ``sent``, ``lost`` and ``delivered`` count messages."""
+    """The link from one end to another. ``sent``, ``lost`` and ``delivered`` count messages."""
 
     __slots__ = (
         "_again",
@@ -127,7 +127,7 @@ class Link:
         self.suffer([])
 
     def suffer(self, faults: list[NetworkFault]) -> None:
-        """Take on exactly these faults."""
+        """Set the active faults of the link; faults not in the list end."""
         was_cut, was_clogged = self.disconnected, self.clogged
         self.disconnected = any(fault.kind == LinkFault.DISCONNECT for fault in faults)
         self.clogged = any(fault.kind == LinkFault.CLOG for fault in faults)
@@ -152,7 +152,7 @@ class Link:
                 self._schedule(flight, NORMAL, 0)
 
     def send(self, payload: Payload, cause: int) -> None:
-        """Put a message on its way."""
+        """Send a message."""
         self.sent += 1
         if not self._plain and (self.disconnected or self._loses(self._loss)):
             self.lost += 1
@@ -173,17 +173,17 @@ class Link:
             self._schedule(_Flight(self._callbacks, payload, cause, self._era), NORMAL, delay)
 
     def reset(self) -> None:
-        """Lose everything that is under way, as a broken connection does."""
+        """Drop all messages in flight, like a broken connection."""
         self._era += 1
         self.lost += len(self._stuck)
         self._stuck = []
 
     def reconnect(self) -> None:
-        """A new process at one end: its messages do not queue behind those of the old one."""
+        """Reset the FIFO order: a new process has a new connection."""
         self._last_at = 0
 
     def _queueing(self, payload: Payload) -> Micros:
-        """How long the bytes before it, and its own, keep a message that is sent now."""
+        """Return the extra delay of a message under a bandwidth limit, with its queueing time."""
         if not self._rate:
             return 0
         now = self._now()
@@ -202,9 +202,9 @@ class Link:
 
 
 class Network:
-    """All links of a world, made when first used, and the faults that are active on them.
+    """All links of a world, created at first use, and the active faults.
 
-    ``size_of`` tells a payload's bytes; it is asked only where a fault limits the bytes a second.
+    ``size_of`` returns the bytes of a payload; it is called only under a bandwidth limit.
     """
 
     def __init__(self, clock: Clock, choices: Choices, size_of: Callable[[Payload], int]) -> None:
@@ -218,28 +218,28 @@ class Network:
         self._faults: list[NetworkFault] = []
 
     def join(self, name: str, group: str, spec: LinkSpec, inlet: Inlet) -> None:
-        """Add an end. A link takes the spec of the end that is not a broker, if there is one."""
+        """Add an end. A link uses the spec of its end that is not a broker, if there is one."""
         assert name not in self._inlets, f"{name} joined twice"
         self._inlets[name] = inlet
         self._groups[name] = group
         self._specs[name] = spec
 
     def reconnect(self, name: str) -> None:
-        """A new process at this end: its connections are new ones."""
+        """Reset the FIFO order of the links of an end, because it has a new process."""
         for (src, dst), link in self._links.items():
             if name in (src, dst):
                 link.reconnect()
 
     def is_in(self, name: str, group: str) -> bool:
-        """Whether this end is of the group."""
+        """Return whether this end belongs to the group."""
         return self._groups[name] == group
 
     def knows(self, name: str) -> bool:
-        """Whether there is such an end."""
+        """Return whether this end exists."""
         return name in self._inlets
 
     def link(self, src: str, dst: str) -> Link:
-        """The link from ``src`` to ``dst``; KeyError when there is no such end."""
+        """Return the link from ``src`` to ``dst``. Raise KeyError for an unknown end."""
         link = self._links.get((src, dst))
         if link is None:
             receive = self._inlets[dst](src)
@@ -257,12 +257,12 @@ class Network:
         return link
 
     def add(self, fault: NetworkFault) -> None:
-        """Begin a fault, on links that exist and on links that will."""
+        """Begin a fault, on existing and future links."""
         self._faults.append(fault)
         self._refresh()
 
     def remove(self, fault: NetworkFault) -> bool:
-        """End a fault; False when it had ended before."""
+        """End a fault. Return False if it has already ended."""
         if fault not in self._faults:
             return False
         self._faults.remove(fault)
@@ -270,17 +270,17 @@ class Network:
         return True
 
     def faults(self) -> tuple[NetworkFault, ...]:
-        """What is active, oldest first."""
+        """Return the active faults, oldest first."""
         return tuple(self._faults)
 
     def reset(self, one: NodeId, other: NodeId) -> None:
-        """Break the connection of two ends: what is under way is lost, in both directions."""
+        """Reset the connection of two ends: drop the messages in flight in both directions."""
         for pair in ((one, other), (other, one)):
             if pair in self._links:
                 self._links[pair].reset()
 
     def counts(self) -> tuple[int, int, int]:
-        """Messages between nodes (sent, lost, delivered) so far; without calls of the store."""
+        """Return the messages (sent, lost, delivered) between nodes, without store calls."""
         links = [link for link in self._links.values() if STORE not in (link.src, link.dst)]
         return (
             sum(link.sent for link in links),

@@ -1,8 +1,8 @@
-"""The metadata store as its callers meet it; must never judge what is written.
+"""The simulated metadata store: an executor that is reached through the network.
 
-The calls are carried out by a model in the process, or by the scripts of the real store on a fake
-Redis: both are the same to a run. Here a call travels there and back over links of its own, may
-find nobody, and may lose its answer after the store has acted.
+The executor is the Python model, or the scripts of the real store on fakeredis; both give the same
+results. Requests and replies use network links. A request can be lost, and a reply can be lost
+after the store has executed the call.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ CLUSTER: Final = "sim"
 
 ANY: Final = "any"
 CAS: Final = "cas"
-"""Which calls a fault is about: all, or only those that would replace the record."""
+"""The calls that a fault affects: all calls, or only those that write the record."""
 
 _Doomed: TypeAlias = dict[tuple[NodeId, str], int]
 
 
 Executor: TypeAlias = "StoreModel | LuaStore"
-"""What carries out a call at once; its ``history`` are the records that were accepted."""
+"""Executes a call immediately; ``history`` holds the accepted records."""
 
 
 class Caller(Protocol):
-    """The incarnation that waits for an answer."""
+    """The incarnation that sent a call."""
 
     node_id: NodeId
 
     def on_outcome(self, call: CallId, outcome: MetaOutcome, cause: int) -> None:
-        """Take the answer, unless it came too late."""
+        """Handle the answer; ignore it if the call has timed out."""
         ...
 
 
 @dataclass(slots=True)
 class StoreCall:
-    """A call on its way to the store."""
+    """A call in flight to the store."""
 
     caller: Caller
     call: CallId
@@ -57,7 +57,7 @@ class StoreCall:
 
 @dataclass(slots=True)
 class StoreAnswer:
-    """The outcome on its way back."""
+    """The outcome of a call, in flight to its caller."""
 
     caller: Caller
     call: CallId
@@ -65,10 +65,10 @@ class StoreAnswer:
 
 
 def executor_of(kind: StoreKind) -> Executor:
-    """Return a fresh, empty store."""
+    """Return a new, empty store of this kind."""
     if kind == StoreKind.MODEL:
         return StoreModel()
-    # Imported here, because it takes a second and nearly every run does without.
+    # Imported here, because the import takes a second and few runs need it.
     from fakeredis import FakeServer, FakeStrictRedis
 
     from yak_sim.physics.lua_store import LuaStore
@@ -77,10 +77,9 @@ def executor_of(kind: StoreKind) -> Executor:
 
 
 class SimStore:
-    """The store's end of the network.
+    """The network end of the store.
 
-    ``down`` loses every request that arrives. ``on_state`` is told of each record that was
-    accepted.
+    ``down`` drops every request on arrival. ``on_state`` receives each accepted record.
     """
 
     def __init__(
@@ -99,25 +98,25 @@ class SimStore:
 
     @property
     def state(self) -> PartitionState | None:
-        """The record stored now."""
+        """Return the stored record."""
         history = self.executor.history
         return history[-1] if history else None
 
     def inlet(self, src: str) -> Receive:
-        """Who takes what comes from ``src``."""
+        """Return the receiver of the messages from ``src``."""
         assert src != STORE
         return self._on_call
 
     def lose_requests(self, node: NodeId, count: int, kind: str = ANY) -> None:
-        """Lose the next calls of ``node`` of this kind (ANY or CAS) before the store sees them."""
+        """Drop the next ``count`` calls of ``node`` of this kind (ANY or CAS) on arrival."""
         _add(self._doomed_requests, node, kind, count)
 
     def lose_replies(self, node: NodeId, count: int, kind: str = ANY) -> None:
-        """Carry out the next calls of ``node`` of this kind and lose the answers."""
+        """Execute the next ``count`` calls of ``node`` of this kind and drop the replies."""
         _add(self._doomed_replies, node, kind, count)
 
     def recover(self) -> None:
-        """End every fault of the store."""
+        """End all faults of the store."""
         self.down = False
         self._doomed_requests.clear()
         self._doomed_replies.clear()
@@ -142,12 +141,12 @@ class SimStore:
 
 
 def _add(doomed: _Doomed, node: NodeId, kind: str, count: int) -> None:
-    assert kind in (ANY, CAS), f"calls are {ANY!r} or {CAS!r}, not {kind!r}"
+    assert kind in (ANY, CAS), f"calls must be {ANY!r} or {CAS!r}, got {kind!r}"
     doomed[node, kind] = doomed.get((node, kind), 0) + count
 
 
 def _uses_up(doomed: _Doomed, node: NodeId, request: MetaRequest) -> bool:
-    """Whether this call is doomed; then one fewer is."""
+    """Return whether this call is to be lost; if so, decrement the counter."""
     if not doomed:
         return False
     for kind in (ANY, CAS) if isinstance(request, Cas) else (ANY,):

@@ -1,4 +1,4 @@
-"""What a simulated cluster is made of: links, disks, limits; must never hold state or draw."""
+"""The configuration of a simulated cluster: links, disks, limits."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from yak_sim.physics.choices import NEVER, Ratio
 from yak_sim.physics.kinds import StoreKind
 
 STORE: Final = "store"
-"""Name of the metadata store as an end of a link."""
+"""The name of the metadata store as an end of a link."""
 
 BROKERS: Final = "brokers"
 CLIENTS: Final = "clients"
 EVERYONE: Final = "*"
-"""Group names, which may stand for node ids in network faults."""
+"""Group names, valid in place of node ids in network faults."""
 
 
 def seconds(value: float) -> Micros:
-    """Simulated microseconds of ``value`` seconds."""
+    """Return ``value`` seconds in simulated microseconds."""
     return round(value * 1_000_000)
 
 
 def millis(value: float) -> Micros:
-    """Simulated microseconds of ``value`` milliseconds."""
+    """Return ``value`` milliseconds in simulated microseconds."""
     return round(value * 1_000)
 
 
 @dataclass(frozen=True, slots=True)
 class LinkSpec:
-    """How messages travel one way between two ends.
+    """The properties of a link in one direction.
 
-    A message takes ``delay_min_us`` and an exponential time of mean ``delay_mean_us`` on top, drawn
-    a message. With ``fifo`` none arrives before one that was sent earlier, as on a connection;
-    without it messages overtake each other. A duplicate is a second copy, which comes later, by 20
-    mean delays in the mean, and out of order.
+    The delay of a message is ``delay_min_us`` plus an exponential time with mean ``delay_mean_us``,
+    drawn for each message. With ``fifo``, messages arrive in send order, as on a TCP connection.
+    Without it, a message can overtake another. A duplicate is a second copy that arrives later and
+    out of order, on average by 20 mean delays.
     """
 
     delay_min_us: Micros = 300
@@ -47,10 +47,9 @@ class LinkSpec:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpec:
-    """How long disk operations take: a fixed part and the mean of an exponential one.
+    """The latencies of disk operations: a fixed part, and the mean of an exponential part.
 
-    Operations that write take place one after the other, in the order in which they were issued;
-    reads do not queue.
+    Write operations run one after the other, in issue order. Reads do not wait for writes.
     """
 
     append_us: Micros = 40
@@ -64,11 +63,11 @@ class DiskSpec:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The physical side of a cluster, and the replication settings that every broker is told.
+    """The physical configuration of a cluster, and the replication settings of its brokers.
 
-    ``peer_lost`` tells brokers when a peer's process ends, as a broken connection would; otherwise
-    they must find out by themselves. ``limits`` are fields of
-    :class:`yak_core.config.BrokerConfig` by name, ``client_limits`` of ClientConfig.
+    With ``peer_lost``, brokers receive PeerLost when the process of a peer ends, as from a broken
+    connection. Without it, only timeouts detect the failure. ``limits`` are fields of
+    :class:`yak_core.config.BrokerConfig` by name, ``client_limits`` fields of ClientConfig.
     """
 
     brokers: tuple[NodeId, ...] = ("n1", "n2", "n3")
@@ -85,10 +84,10 @@ class Topology:
 
 
 def broker_ids(count: int) -> tuple[NodeId, ...]:
-    """``n1`` to ``n<count>``. Raises ValueError unless there is one broker at least, nine at most.
+    """Return the ids ``n1`` to ``n<count>``. Raise ValueError unless 1 <= count <= 9.
 
-    Nine, because ids are compared as text and the record keeps them in ascending order.
+    The limit is 9, because ids are compared as text and the record keeps them in ascending order.
     """
     if not 1 <= count <= 9:
-        raise ValueError(f"a simulated cluster has 1 to 9 brokers, not {count}")
+        raise ValueError(f"brokers must be between 1 and 9, got {count}")
     return tuple(f"n{number}" for number in range(1, count + 1))

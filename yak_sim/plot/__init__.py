@@ -1,1 +1,1 @@
-"""Plots of a run."""
+"""Plots of a run: data, layout, drawing, descriptions."""

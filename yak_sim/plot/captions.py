@@ -1,4 +1,4 @@
-"""What a plot shows, said in words; must never draw or read a trace itself."""
+"""The texts of a plot: captions, headline and description (alt text)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from yak_core.ids import Micros, Offset
 from yak_sim.plot.data import BrokerPast, Past, Points
 
 LISTED_MAX = 12
-"""So many leaders, cuts, faults are told one by one; of more, only the number."""
+"""Maximum number of items in a list; a longer list becomes its length and its last item."""
 
 VERBS = {
     "crash": "{} crashes",
-    "crash_within_step": "{} is to crash within a step",
+    "crash_within_step": "{} crashes within a step",
     "pause": "{} paused",
-    "stop": "{} is asked to stop",
+    "stop": "stop requested for {}",
     "disconnect": "disconnected {}",
     "partition": "partition {}",
     "isolate": "isolated {}",
@@ -30,25 +30,25 @@ VERBS = {
 
 
 def fault_words(kind: str, target: str) -> str:
-    """A fault in a few words. A kind that is not known here is named as it is."""
+    """Return the caption of a fault. The caption of an unknown kind is its name."""
     words = VERBS.get(kind, f"{kind.replace('_', ' ')} {{}}")
     return words.format(target.replace(">", "→").replace("|", " | ")).strip()
 
 
 def seconds(us: Micros) -> str:
-    """A time as people read it."""
+    """Return a time in seconds, without trailing zeros, as in ``1.5 s``."""
     return f"{us / 1_000_000:.3f}".rstrip("0").rstrip(".") + " s"
 
 
 def last_value(points: Points) -> Offset | None:
-    """The last value of a curve; None when it never had one."""
+    """Return the last value of a curve, None if it has no value."""
     return next((value for _, value in reversed(points) if value is not None), None)
 
 
 def headline(past: Past) -> str:
-    """One line: how much was acknowledged, who led, how long nobody did."""
+    """Return one line: acknowledged records, leaders, longest time without a leader."""
     if not past.brokers:
-        return "The trace has no broker in it."
+        return "The trace has no broker."
     acked = sum(ack.count for ack in past.acks if ack.outcome is Outcome.WRITTEN)
     parts = [_many(acked, "record") + " acknowledged"]
     if len(past.reigns) == 1:
@@ -69,14 +69,14 @@ def headline(past: Past) -> str:
     if truncations:
         parts.append(f"{_many(truncations, 'record')} truncated from logs")
     if past.dropped:
-        parts.append(f"the trace lacks the last {_many(past.dropped, 'step')}")
+        parts.append(f"the last {_many(past.dropped, 'step')} missing from the trace")
     return " · ".join(parts)
 
 
 def describe_past(past: Past) -> str:
-    """The whole plot in sentences, with its numbers."""
+    """Return the description of the whole plot, with its numbers."""
     if not past.brokers:
-        return "High watermark and log end offset over time: the trace has no broker in it."
+        return "High watermark and log end offset over time: the trace has no broker."
     names = ", ".join(broker.node for broker in past.brokers)
     length = seconds(past.end_us - past.start_us)
     many = _many(len(past.brokers), "broker")
@@ -86,12 +86,12 @@ def describe_past(past: Past) -> str:
         *_leader_words(past),
     ]
     shown = [f"{{{', '.join(isr)}}} from {_at(past, at)}" for at, isr in past.isr]
-    told += _listed("ISR", "changes of the ISR", shown)
+    told += _listed("ISR", "ISR changes", shown)
     written = [ack for ack in past.acks if ack.outcome is Outcome.WRITTEN]
     failed = len(past.acks) - len(written)
     told.append(
         f"Acknowledged: {_many(sum(ack.count for ack in written), 'record')} in "
-        f"{_many(len(written), 'batch', 'batches')}; not or unknown: "
+        f"{_many(len(written), 'batch', 'batches')}. Failed or unknown: "
         f"{_many(failed, 'batch', 'batches')}."
     )
     faults = [
@@ -105,13 +105,13 @@ def describe_past(past: Past) -> str:
     ]
     told += _listed("Faults", "faults", faults) or ["No faults."]
     if past.dropped:
-        told.append(f"The trace lacks the last {_many(past.dropped, 'step')}.")
+        told.append(f"Missing from the trace: the last {_many(past.dropped, 'step')}.")
     return " ".join(told)
 
 
 def _broker_words(broker: BrokerPast) -> str:
     leo, hw = last_value(broker.leo), last_value(broker.hw)
-    return f"{broker.node} ends with log end offset {leo} and high watermark {hw}."
+    return f"Final log end offset of {broker.node}: {leo}, high watermark: {hw}."
 
 
 def _leader_words(past: Past) -> list[str]:
@@ -126,12 +126,12 @@ def _leader_words(past: Past) -> list[str]:
         for cut in broker.truncations
     ]
     told = _listed("Leaders", "leader epochs", reigns) or ["No leader."]
-    return told + _listed("Logs truncated", "truncations of logs", truncations)
+    return told + _listed("Log truncations", "log truncations", truncations)
 
 
 def _listed(what: str, many: str, items: list[str]) -> list[str]:
     if len(items) > LISTED_MAX:
-        return [f"{len(items)} {many}, the last: {items[-1]}."]
+        return [f"{len(items)} {many}, last: {items[-1]}."]
     return [f"{what}: {'; '.join(items)}."] if items else []
 
 

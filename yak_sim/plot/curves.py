@@ -1,4 +1,4 @@
-"""Offsets over time, drawn on axes that are given; must never read a trace."""
+"""The curves of a plot: log end offsets and high watermarks over time."""
 
 from __future__ import annotations
 
@@ -28,33 +28,33 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MARKS: Final = 9
-"""Markers on each high watermark."""
+"""Number of markers on each high watermark curve."""
 
 APART_PT: Final = 1.9
 BAND_PT: Final = 9.5
-"""Lines of neighbouring brokers are drawn so far apart, all of them within the band."""
+"""Vertical distance between the lines of two brokers, and its maximum over all brokers (points)."""
 
 NOTES_MAX: Final = 8
-"""So many crashes and cuts are written at the curves; of more, only the marks are drawn."""
+"""Maximum number of labelled crashes and truncations; if there are more, labels are omitted."""
 
 CLOSE_UP_PART: Final = 0.12
-"""A cut that takes up less than this part of the height is shown again, closer."""
+"""A truncation smaller than this part of the plot height is also drawn in a close-up."""
 
 BOLD: Final = 1.15
-"""How much wider the labels at the top are than those in the rows."""
+"""Width of the labels at the top, relative to the labels in the rows."""
 
 LABEL_X: Final = -0.064
 
 LEGEND_BROKERS: Final = 4
-"""So many brokers have room in one line with the other keys."""
+"""Maximum number of brokers in a legend of one line."""
 
 
 Curves: TypeAlias = list[tuple[Points, Points]]
-"""(LEO, HW) of each broker as they are drawn."""
+"""(LEO, HW) of each broker, as drawn."""
 
 
 def thinned(points: Points, window: Window, columns: int = COLUMNS) -> Points:
-    """The curve within the window: first, lowest, highest and last value of each column at most."""
+    """Reduce a curve to the first, lowest, highest and last value of each column of the window."""
     start, end = window
     kept: Points = []
     column = 0
@@ -81,14 +81,15 @@ def _extremes(group: Points) -> Points:
 
 
 def curves_of(past: Past, window: Window) -> Curves:
-    """The curves of each broker, thinned."""
+    """Return the thinned curves of each broker."""
     return [(thinned(each.leo, window), thinned(each.hw, window)) for each in past.brokers]
 
 
 def close_up_of(past: Past, window: Window, curves: Curves) -> tuple[Offset, Offset] | None:
-    """Offsets around the largest cut, if it is too small to be seen; None when it is not.
+    """Return the offsets of the close-up, None if no close-up is needed.
 
-    Without a cut, those around the largest tail that a crashed broker had not committed.
+    They surround the largest truncation; without a truncation, the longest uncommitted log tail of
+    a crashed broker. A span that is large enough in the main plot needs no close-up.
     """
     truncations = [truncation for broker in past.brokers for truncation in broker.truncations]
     crashes = [crash for broker in past.brokers for crash in broker.crashes if crash.leo > crash.hw]
@@ -121,7 +122,7 @@ def draw_offsets(
     curves: Curves,
     close_up: tuple[Offset, Offset] | None,
 ) -> None:
-    """All offsets over time: leaders as the ground, faults shaded, LEO and HW of each broker."""
+    """Draw LEO and HW of each broker over time, with leaders and faults in the background."""
     low, high = _range(curves)
     room = max(high - low, 1)
     axes.set_ylim(low - 0.05 * room, low + 1.16 * room)
@@ -140,7 +141,7 @@ def draw_offsets(
 def draw_close_up(
     axes: Axes, past: Past, window: Window, curves: Curves, close_up: tuple[Offset, Offset]
 ) -> None:
-    """The same curves, of the offsets in ``close_up`` only."""
+    """Draw the same curves for the offsets in ``close_up``."""
     axes.set_ylim(*close_up)
     _draw_ground(axes, past, window, labels=False)
     for number in range(len(past.brokers)):
@@ -152,7 +153,7 @@ def draw_close_up(
 
 
 def _draw_ground(axes: Axes, past: Past, window: Window, *, labels: bool) -> None:
-    """Who led, what was wrong, and lines to read offsets by."""
+    """Draw the background: leader epochs, faults and grid lines."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7 if labels else 4, integer=True))
@@ -185,7 +186,7 @@ def _draw_ground(axes: Axes, past: Past, window: Window, *, labels: bool) -> Non
 def _label(
     axes: Axes, past: Past, window: Window, span: Window, words: tuple[str, ...], weight: str
 ) -> None:
-    """The first of ``words`` that fits into the span, at the top."""
+    """Draw the first of ``words`` that fits into the span, at the top."""
     text = next((each for each in words if width_of(each, window) * BOLD <= span[1] - span[0]), "")
     axes.text(
         x_of(past, (span[0] + span[1]) // 2),
@@ -203,7 +204,7 @@ def _label(
 def _draw_curves(
     axes: Axes, past: Past, window: Window, number: int, curves: tuple[Points, Points]
 ) -> None:
-    """LEO and HW of one broker, a little below those of the one before it."""
+    """Draw LEO and HW of one broker, a few points below those of the previous broker."""
     from matplotlib.transforms import ScaledTranslation
 
     figure = axes.get_figure(root=True)
@@ -235,7 +236,7 @@ def _draw_curves(
 
 
 def _marks(points: Points, window: Window, number: int, count: int) -> list[tuple[Micros, Offset]]:
-    """Where the markers of a curve go: evenly in time, each broker at moments of its own."""
+    """Return the marker positions of a curve: evenly spaced, at different times per broker."""
     start, end = window
     marks = []
     for mark in range(MARKS):
@@ -247,7 +248,7 @@ def _marks(points: Points, window: Window, number: int, count: int) -> list[tupl
 
 
 def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
-    """Crosses where a log ended in a crash, triangles where it was cut."""
+    """Draw a cross at each crash and a triangle at each truncation."""
     numbers: dict[NodeId, int] = {}
     ends: list[tuple[Micros, Offset, NodeId, str, str]] = []
     for number, broker in enumerate(past.brokers):
@@ -286,12 +287,12 @@ def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
 
 
 def legend_rows(past: Past) -> int:
-    """How many lines :func:`draw_legend` needs."""
+    """Return the number of lines of the legend."""
     return 1 if len(past.brokers) <= LEGEND_BROKERS else 2
 
 
 def draw_legend(figure: Figure, past: Past, x: float, y: float, row: float) -> None:
-    """What lines, markers and rows mean, above the axes; ``row`` is the height of a line."""
+    """Draw the legend above the axes; ``row`` is the height of a line."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

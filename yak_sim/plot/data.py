@@ -1,9 +1,9 @@
-"""What a trace says about offsets, leaders, ISR and faults over time; must never draw anything.
+"""The data of a plot: offsets, leaders, ISR and faults over time, read from a trace.
 
-One pass over the steps. The log end offset (LEO) is what a broker has ordered to be appended, less
-what it cut; the high watermark (HW) is what it remarked on; both begin with what it recovered.
-Where several brokers tell the same thing (a record of the store, a leader), the first one counts.
-All times are microseconds of the trace.
+The trace is read in one pass. The log end offset (LEO) follows the AppendLog and TruncateLog
+effects of a broker, and the high watermark (HW) follows its notes; both start with the recovered
+values. If several brokers report the same metadata record or leader, the first report counts. All
+times are in microseconds.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from yak_core.metadata.store_calls import Refused, Unknown
 from yak_core.trace.recorder import Fault, Step, Trace
 
 Points: TypeAlias = list[tuple[Micros, Offset | None]]
-"""(time, value from then on), None while there is no value: the broker is down."""
+"""(time, value from this time on); None while the broker is down."""
 
 HW_KEY: Final = "hw"
-"""Under this key a broker saves its high watermark, in decimal digits."""
+"""The key under which a broker saves its high watermark, in decimal digits."""
 
 OPEN: Final[Micros] = sys.maxsize
-"""The end of what has not ended."""
+"""The end time of a span that has not ended."""
 
 ENDED_BY: Final[dict[str, tuple[str, ...]]] = {
     "restart": ("crash",),
@@ -47,21 +47,21 @@ ENDED_BY: Final[dict[str, tuple[str, ...]]] = {
     "store_back": ("store_outage",),
     "crash": ("pause", "stall_disk"),
 }
-"""Faults that end others of the same target; ``heal`` ends any network fault on its target."""
+"""The faults that each kind ends on the same target; ``heal`` ends all network faults on it."""
 
 ENDINGS: Final = ("heal", "restart", "resume", "store_back")
-"""Faults that are nothing but the end of others."""
+"""Kinds that only end other faults."""
 
 LOCAL: Final = ("crash", "pause", "store_outage", "stall_disk", "fill_disk")
-"""Faults with a duration that ``heal`` does not end, because they are not on a link."""
+"""Kinds with a duration that ``heal`` does not end, because they are not on a link."""
 
 MOMENTS: Final = ("reset", "lose_request", "lose_reply", "crash_within_step", "stop")
-"""Faults without duration, unless they say one."""
+"""Kinds without a duration, unless the fault has ``for_us``."""
 
 
 @dataclass(slots=True)
 class Span:
-    """From ``start_us`` up to ``end_us``."""
+    """A time span from ``start_us`` to ``end_us``."""
 
     start_us: Micros
     end_us: Micros
@@ -69,7 +69,7 @@ class Span:
 
 @dataclass(slots=True)
 class Reign(Span):
-    """How long a broker took itself for the leader of an epoch."""
+    """The time for which a broker acted as leader of an epoch."""
 
     node: NodeId
     epoch: Epoch
@@ -77,7 +77,7 @@ class Reign(Span):
 
 @dataclass(slots=True)
 class FaultSpan(Span):
-    """A fault and how long it lasted; a moment has no length."""
+    """A fault with its time span; start and end are equal if it has no duration."""
 
     kind: str
     target: str
@@ -85,7 +85,7 @@ class FaultSpan(Span):
 
 @dataclass(slots=True)
 class Ack(Span):
-    """A batch from its hand-over to the answer. ``offset`` is -1 unless it is known."""
+    """A batch, from the send call to its result. ``offset`` is -1 if unknown."""
 
     count: int
     offset: Offset
@@ -94,7 +94,7 @@ class Ack(Span):
 
 @dataclass(slots=True)
 class Cut:
-    """A log was cut from ``before`` to ``end``."""
+    """A truncation of a log from ``before`` to ``end``."""
 
     at_us: Micros
     before: Offset
@@ -103,7 +103,7 @@ class Cut:
 
 @dataclass(slots=True)
 class Crash:
-    """A broker went down, with a log up to ``leo`` of which it knew ``hw`` to be committed."""
+    """A crash of a broker, with the LEO and HW of the broker at that time."""
 
     at_us: Micros
     leo: Offset
@@ -112,7 +112,7 @@ class Crash:
 
 @dataclass(slots=True)
 class BrokerPast:
-    """What became of one broker's log."""
+    """The history of one broker and its log."""
 
     node: NodeId
     leo: Points = field(default_factory=list)
@@ -125,9 +125,9 @@ class BrokerPast:
 
 @dataclass(slots=True)
 class Past:
-    """Everything that a plot shows. ``isr`` are (time, members) from then on.
+    """The data of a plot. ``isr`` holds (time, members from this time on).
 
-    ``reigns`` are those of all brokers by epoch, each cut off where the next epoch begins.
+    ``reigns`` holds the reigns of all brokers by epoch; each ends when the next epoch begins.
     """
 
     start_us: Micros
@@ -140,7 +140,7 @@ class Past:
     dropped: int
 
     def leaderless(self) -> list[Span]:
-        """When nobody led that had not been overtaken or crashed."""
+        """Return the spans without a leader. A deposed or crashed leader does not count."""
         gaps: list[Span] = []
         free_us = self.start_us
         for reign in self.reigns:
@@ -153,13 +153,13 @@ class Past:
 
 
 def value_at(points: Points, at_us: Micros) -> Offset | None:
-    """The value at a time; None before the first point."""
+    """Return the value of a curve at a time, None before its first point."""
     found = bisect_right(points, at_us, key=lambda point: point[0])
     return points[found - 1][1] if found else None
 
 
 def past_of(trace: Trace) -> Past:
-    """Read a trace. Nothing in it is required; an empty one has an empty past."""
+    """Return the plot data of a trace. The data of an empty trace is empty."""
     reader = _Reader()
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
     at = 0
@@ -188,7 +188,7 @@ def past_of(trace: Trace) -> Past:
 
 
 class _Reader:
-    """Folds the steps and faults of a trace."""
+    """Collects the plot data from the steps and faults of a trace."""
 
     def __init__(self) -> None:
         self.now: Micros = 0
@@ -203,7 +203,7 @@ class _Reader:
         self._reigning: dict[NodeId, Reign] = {}
 
     def take(self, step: Step) -> None:
-        """One step, in order."""
+        """Process the next step."""
         self.now = max(self.now, step.t_us)
         event, node = step.event, step.node
         if isinstance(event, Started):
@@ -223,7 +223,7 @@ class _Reader:
                 self._on_effect(self.brokers[node], effect)
 
     def suffer(self, fault: Fault) -> None:
-        """One fault, in order. A crash is not a step of the broker that it ends."""
+        """Process the next fault. A crash is a fault only; the broker has no step for it."""
         self.now = max(self.now, fault.at_us)
         broker = self.brokers.get(fault.target)
         if fault.kind == "crash" and broker is not None and self._alive[broker.node]:
@@ -234,7 +234,7 @@ class _Reader:
             self.end_life(broker, fault.at_us)
 
     def end_life(self, broker: BrokerPast, at_us: Micros) -> None:
-        """The present start of a broker ends, if it has one."""
+        """End the current process of a broker, if it is running."""
         if self._alive.get(broker.node):
             self._alive[broker.node] = False
             broker.up[-1].end_us = at_us
@@ -308,7 +308,7 @@ class _Reader:
 
 
 def _succession(brokers: list[BrokerPast]) -> list[Reign]:
-    """All reigns by epoch, each up to the beginning of the next at most."""
+    """Return all reigns by epoch; each ends at the latest when the next begins."""
     reigns = sorted(
         (reign for broker in brokers for reign in broker.reigns),
         key=lambda reign: (reign.epoch, reign.start_us),
@@ -323,7 +323,7 @@ def _succession(brokers: list[BrokerPast]) -> list[Reign]:
 def _fault_spans(
     faults: tuple[Fault, ...], brokers: list[BrokerPast], end_us: Micros
 ) -> list[FaultSpan]:
-    """Faults with their ends: as they said, or by what ended them sooner."""
+    """Return the faults with their end times: the planned end, or an earlier end."""
     spans: list[FaultSpan] = []
     up_spans = {broker.node: broker.up for broker in brokers}
     for fault in faults:

@@ -1,4 +1,4 @@
-"""The rows below the curves: brokers, acknowledged writes, faults; must never read a trace."""
+"""The rows below the curves: brokers, acknowledged writes, faults."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LANES_MAX: Final = 4
-"""Rows of faults that overlap in time; more of them share one more row, without words."""
+"""Maximum number of rows for overlapping faults; all others share one row, without captions."""
 
 BAR: Final = 0.64
 
 
 class Bar(NamedTuple):
-    """A fault as it is drawn, with its words from ``words_us`` on."""
+    """A fault as drawn; its caption begins at ``words_us``."""
 
     lane: int
     start_us: Micros
@@ -42,12 +42,12 @@ class Bar(NamedTuple):
 
 
 def row_count(past: Past, window: Window) -> int:
-    """How many rows :func:`draw_rows` fills."""
+    """Return the number of rows that :func:`draw_rows` draws."""
     return len(past.brokers) + 1 + _lane_count(_bars(past, window))
 
 
 def draw_rows(axes: Axes, past: Past, window: Window) -> None:
-    """A row for each broker, one for acknowledged writes, some for faults; the first on top."""
+    """Draw, from the top, a row for each broker, one for acknowledged writes, some for faults."""
     labels: list[str] = []
     for number, broker in enumerate(past.brokers):
         _draw_broker(axes, past, window, number, broker)
@@ -70,7 +70,7 @@ def _lane_count(bars: list[Bar]) -> int:
 
 
 def _bars(past: Past, window: Window) -> list[Bar]:
-    """Faults in rows, so that neither bars nor words of those at one time cover each other."""
+    """Assign faults to rows, so that bars and captions do not overlap."""
     free: list[Micros] = []
     bars: list[Bar] = []
     for fault in past.faults:
@@ -93,21 +93,24 @@ def _bars(past: Past, window: Window) -> list[Bar]:
 
 
 def _isr_spans(past: Past, node: NodeId) -> list[Window]:
-    """When the recorded ISR held this broker."""
+    """Return the spans in which the ISR contained this broker."""
     ends = [at for at, _ in past.isr[1:]] + [past.end_us] * bool(past.isr)
     held = zip(past.isr, ends, strict=True)
     return joined([(start, end) for (start, isr), end in held if node in isr])
 
 
 def _down_spans(past: Past, broker: BrokerPast) -> list[Window]:
-    """When no process of this broker ran."""
+    """Return the spans in which this broker was down."""
     ends = [past.start_us, *(span.end_us for span in broker.up)]
     starts = [*(span.start_us for span in broker.up), past.end_us]
     return [(end, start) for end, start in zip(ends, starts, strict=True) if start > end]
 
 
 def _draw_broker(axes: Axes, past: Past, window: Window, row: int, broker: BrokerPast) -> None:
-    """Pale: in the ISR; full: leading; hatched: down; none of them: out of the ISR."""
+    """Draw the row of a broker.
+
+    Pale: in the ISR. Solid: leader. Hatched: down. Empty: out of the ISR.
+    """
     colour = colour_of(row)
     place = (row - BAR / 2, BAR)
     in_isr = [_extent(past, span) for span in _isr_spans(past, broker.node)]
@@ -140,7 +143,7 @@ def _draw_words(
     *,
     boxed: bool = False,
 ) -> None:
-    """Words in the middle of a bar, if they fit."""
+    """Draw words in the middle of a bar, if they fit."""
     shown = clipped(*span, window)
     if shown is None or width_of(words, window) > shown[1] - shown[0]:
         return
@@ -157,7 +160,7 @@ def _draw_words(
 
 
 def _draw_acks(axes: Axes, past: Past, window: Window, row: int) -> None:
-    """A tick for each moment at which writes were acknowledged, a cross where one was not."""
+    """Draw a tick for each acknowledged write and a cross for each failed or unknown write."""
     start, end = window
     good: dict[int, Micros] = {}
     bad: dict[int, Micros] = {}

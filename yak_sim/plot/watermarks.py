@@ -1,13 +1,13 @@
-"""The high watermark through a run, as a picture and in words; must never need more than a trace.
+"""The watermark plot of a trace, as a figure, as PNG and SVG, and as a description.
 
-Above, offsets over time: for each broker its high watermark (thick) and its log end offset (thin,
-dashed), on a ground that says who led. Brokers are told apart by colour and by marker, and their
-lines are drawn a few points apart, so that those that coincide are all seen. Below, a row for each
-broker (leading, in the ISR, out of it, down), one for the acknowledged writes, and the faults.
+The upper part shows offsets over time. Each broker has its high watermark (thick) and its log end
+offset (thin, dashed); the background shows the leader. Brokers differ by colour and by marker.
+Their lines are a few points apart, so that equal values stay visible. The lower part has a row for
+each broker, a row for acknowledged writes, and the faults. The row of a broker shows when it is the
+leader, in the ISR, out of the ISR, or down.
 
-matplotlib is imported when something is drawn, and pyplot never is, so a notebook's backend stays
-what it is. Nothing here may run a simulation or write a file. The same trace gives the same bytes
-with the same matplotlib.
+matplotlib is imported at the first plot. pyplot is not imported, so the backend of a notebook does
+not change. The same trace gives the same bytes with the same version of matplotlib.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ NOTEBOOK_DPI: Final = 90
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """One plot as two files, with its description in words in both."""
+    """One plot as PNG and SVG bytes; both files contain the description."""
 
     png: bytes
     svg: bytes
@@ -62,23 +62,24 @@ class Rendered:
 
 
 def plot_watermarks(trace: Trace, *, window_us: Window | None = None, title: str = "") -> Figure:
-    """The figure of a run, for a notebook; ``window_us`` shows a part of the time only.
+    """Return the figure of a run, for a notebook.
 
-    An empty trace gives a figure that says so. Raises ValueError for a window without length.
+    ``window_us`` limits the figure to a time span in microseconds. The figure of an empty trace
+    contains a message. Raise ValueError for an empty window.
     """
     past = past_of(trace)
     window = window_us or _whole(past)
     if window[1] <= window[0]:
-        raise ValueError(f"the window {window} has no length")
+        raise ValueError(f"window_us must end after it starts, got {window}")
     with _settings():
         figure = _figure(past, window, title or _title(trace))
-    # Jupyter shows a figure that pyplot did not make only if it knows how to show itself.
+    # Jupyter needs this method to display a figure that was created without pyplot.
     vars(figure)["_repr_png_"] = partial(_notebook_png, figure, describe_past(past))
     return figure
 
 
 def render_watermarks(trace: Trace, *, title: str = "") -> Rendered:
-    """The figure of a run as the bytes of a PNG and an SVG file."""
+    """Return the figure of a run as the bytes of a PNG and an SVG file."""
     past = past_of(trace)
     words = describe_past(past)
     name = title or _title(trace)
@@ -93,7 +94,7 @@ def render_watermarks(trace: Trace, *, title: str = "") -> Rendered:
 
 
 def _notebook_png(figure: Figure, words: str) -> tuple[bytes, dict[str, str]]:
-    """The figure for IPython's display protocol, with its text for screen readers."""
+    """Return the figure for IPython's display protocol, with its alt text."""
     png = BytesIO()
     with _settings():
         figure.savefig(png, format="png", dpi=NOTEBOOK_DPI, metadata={"Software": "yak"})
@@ -101,13 +102,13 @@ def _notebook_png(figure: Figure, words: str) -> tuple[bytes, dict[str, str]]:
 
 
 def describe(trace: Trace) -> str:
-    """The figure in words, with its numbers, for those who cannot see it."""
+    """Return the description of the figure, with its numbers, for use as alt text."""
     return describe_past(past_of(trace))
 
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """matplotlib's own defaults and ours on top, whatever the user's are, and theirs afterwards."""
+    """Use matplotlib's defaults and the plot settings in this block, not the user's settings."""
     import matplotlib as mpl
 
     ours: Any = {
@@ -171,7 +172,7 @@ def _figure(past: Past, window: Window, title: str) -> Figure:
 
 
 def _accessible(svg: bytes, title: str, words: str) -> bytes:
-    """The SVG with title and description for screen readers, and fonts for where ours is not."""
+    """Add a title and a description for screen readers to the SVG, and fallback fonts."""
     text = svg.decode("utf-8").replace("'DejaVu Sans'", FONTS)
     start = text.index("<svg")
     end = text.index(">", start)

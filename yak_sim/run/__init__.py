@@ -1,1 +1,1 @@
-"""Runs of scenarios: verdicts, folders, replays."""
+"""Runs of scenarios: loading, verdicts, run folders, replay."""

@@ -1,4 +1,4 @@
-"""Finds scenarios by name or path, and loads them."""
+"""The catalog of scenarios: finds them by name or path and loads them."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ if TYPE_CHECKING:
 
 
 class Wrong(click.ClickException):
-    """The command line or an input is wrong: one sentence, exit code 2."""
+    """The command line or an input is invalid: one line on stderr, exit code 2."""
 
     exit_code = 2
 
 
 class Failed(click.ClickException):
-    """Something that was asked for did not work: one sentence, exit code 1."""
+    """A command failed: one line on stderr, exit code 1."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The scenarios of one folder, by file name; each file has a scenario of its own name."""
+    """The scenarios of one folder. Each file has a scenario with the same name as the file."""
 
     folder: Path
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """Return the scenario names, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.py") if path.stem != "__init__")
 
     def load(self, word: str) -> Scenario:
-        """Load a scenario by name, or by ``path.py[:name]``. Raises Wrong."""
+        """Load a scenario by name, or by ``path.py[:name]``. Raise Wrong if there is none."""
         path, _, name = word.partition(":")
         if path.endswith(".py"):
             return _from_file(Path(path), name)
         if word not in self.names():
-            known = f"there are {', '.join(self.names())}, or give a path.py[:name]"
-            raise Wrong(f"there is no scenario {word!r}; {known}")
+            known = f"expected one of {', '.join(self.names())}, or path.py[:name]"
+            raise Wrong(f"unknown scenario {word!r}; {known}")
         return _from_file(self.folder / f"{word}.py", word)
 
 
 def _from_file(path: Path, name: str) -> Scenario:
     if not path.is_file():
-        raise Wrong(f"there is no file {path}")
+        raise Wrong(f"file not found: {path}")
     spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -58,7 +58,7 @@ def _from_file(path: Path, name: str) -> Scenario:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise Wrong(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
+        raise Wrong(f"cannot load {path}: {type(error).__name__}: {error}") from error
     return _pick(module, name or path.stem, str(path), named=bool(name))
 
 
@@ -70,5 +70,5 @@ def _pick(module: object, name: str, where: str, *, named: bool) -> Scenario:
         return found[name]
     if not named and len(found) == 1:
         return next(iter(found.values()))
-    known = ", ".join(found) or "none: decorate a generator function with @scenario"
-    raise Wrong(f"{where} has no scenario {name!r}; it has {known}")
+    known = ", ".join(found) or "none; decorate a generator function with @scenario"
+    raise Wrong(f"no scenario {name!r} in {where}; found {known}")

@@ -1,7 +1,8 @@
-"""``yak sim replay``: gives recorded events to new nodes again; must never decide what is equal.
+"""``yak sim replay``: replays the events of trace files through new nodes.
 
-Traces of simulated runs and of real brokers are replayed alike, because both worlds run the same
-nodes; :mod:`yak_core.trace.replay` does it, here files are read and results told.
+Traces of simulated runs and of real brokers are replayed in the same way, because both worlds run
+the same nodes. :mod:`yak_core.trace.replay` replays and compares; this module reads the files and
+prints the results.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ UNREADABLE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class FileReplay:
-    """What the replay of one file came to; ``unreadable`` says why there is no ``replay``."""
+    """The result of one replayed file; ``unreadable`` is the error if ``replay`` is None."""
 
     path: Path
     replay: TraceReplay | None
@@ -37,45 +38,45 @@ class FileReplay:
 
     @property
     def identical(self) -> bool:
-        """Whether the file is an intact trace, each step of which came out as recorded."""
+        """Return whether the trace is intact and every step gave the recorded effects."""
         return self.replay is not None and self.replay.identical
 
     @property
     def exit_code(self) -> int:
-        """0 identical, 1 a difference or damage, 2 unreadable."""
+        """Return 0 for identical, 1 for a difference or damage, 2 for unreadable."""
         if self.replay is None:
             return UNREADABLE
         return IDENTICAL if self.replay.identical else DIFFERENT
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """One line a start."""
+        """Return one line per start of a node."""
         return () if self.replay is None else tuple([start_line(one) for one in self.replay.starts])
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What else there is to say, a sentence each: damage, missing steps, another core."""
+        """Return the warnings: damage, missing steps, a different version of the core."""
         return (self.unreadable,) if self.replay is None else tuple(_remarks(self.replay))
 
 
 def replay_paths(
     paths: Iterable[Path], rules: Rules | None = None, until: int | None = None
 ) -> Iterator[FileReplay]:
-    """Replay trace files, or those in the folders of runs, one by one; nothing is raised."""
+    """Replay trace files or run folders, one by one. A read error is part of the result."""
     for path in paths:
         try:
             file = path / TRACE if path.is_dir() else path
             with file.open("rb") as lines:
                 replay = replay_lines(lines, rules, until)
         except OSError as error:
-            why = f"the trace cannot be read: {error.strerror or error}"
+            why = f"cannot read the trace: {error.strerror or error}"
             yield FileReplay(path, None, why)
         else:
             yield FileReplay(path, replay)
 
 
 def replay_command(traces: tuple[str, ...], until: int | None) -> int:
-    """Replay and tell, data on stdout and remarks on stderr; returns the exit code."""
+    """Replay, print the results to stdout and warnings to stderr, and return the exit code."""
     worst = IDENTICAL
     for found in replay_paths(map(Path, traces), until=until):
         prefix = f"{found.path}: " if len(traces) > 1 else ""
@@ -90,20 +91,20 @@ def replay_command(traces: tuple[str, ...], until: int | None) -> int:
 
 
 def start_line(one: Replayed) -> str:
-    """``n1 start 1: 1234 steps, effects identical``, or what is not."""
+    """Return ``n1 start 1: 1234 steps, effects identical``, or the first difference."""
     steps = f"{one.steps} step{'' if one.steps == 1 else 's'}"
     if one.difference is None:
         return f"{one.node} start {one.start}: {steps}, effects identical"
-    return f"{one.node} start {one.start}: {one.difference.sentence} (the {steps} before it agree)"
+    return f"{one.node} start {one.start}: {one.difference.sentence} ({steps} before it identical)"
 
 
 def _remarks(replay: TraceReplay) -> Iterator[str]:
     if replay.damage:
         yield replay.damage
     if replay.cut_short:
-        yield f"the file was cut short: replayed up to its last whole line, {replay.steps} steps"
+        yield f"the trace is incomplete: replayed its {replay.steps} complete steps"
     if replay.dropped:
-        yield f"the trace had reached its limit: {replay.dropped} later steps are not in it"
+        yield f"the trace reached its size limit: {replay.dropped} later steps are missing"
     theirs = digest_in(replay.header.version) if replay.header else ""
     if theirs and theirs != own_digest():
         yield f"recorded by core {theirs}, replayed by core {own_digest()}: effects may differ"
@@ -114,8 +115,8 @@ def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
     if at is None:
         if replay.damage:
             return DIFFERENT
-        has = f"it has {replay.steps} steps, counted from 0"
-        click.echo(f"{path}: the trace has no step {until}: {has}", err=True)
+        has = f"it has {replay.steps} steps, numbered from 0"
+        click.echo(f"{path}: no step {until} in the trace: {has}", err=True)
         return UNREADABLE
     [start] = [one for one in replay.starts if (one.node, one.start) == (at.node, at.start)]
     if snapshot is None:
@@ -131,5 +132,5 @@ def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
 
 @cache
 def own_digest() -> str:
-    """The digest of the core that is installed here."""
+    """Return the digest of the installed core."""
     return core_digest(files_of(resources.files("yak_core")))

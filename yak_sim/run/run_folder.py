@@ -1,8 +1,7 @@
-"""The folder of one run, ``OUT/<scenario>/<seed>/``, written and read; must never judge a run.
+"""The run folder ``OUT/<scenario>/<seed>/``: writes and reads its files.
 
-Each file appears under its name only when it is whole, and nothing of an earlier run stays beside
-it. What was written of a file before a failure is kept with ``.part`` behind its name. The formats
-are in docs/formats.md.
+A file gets its name only when it is complete, and the files of an earlier run are deleted. A
+partial file after a failure has the suffix ``.part``. docs/formats.md describes the formats.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from yak_sim.run.verdict import RunResult
 
 SCHEMA: Final = 2
 RENAMED: Final = {"claims": "expectations"}
-"""Fields of a verdict of schema 1."""
+"""Field names of verdict schema 1, and their names in the current schema."""
 
 TRACE: Final = "trace.jsonl"
 HISTORY: Final = "history.jsonl"
@@ -48,21 +47,21 @@ _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class OutputError(Exception):
-    """Something could not be written. One sentence, without a full stop."""
+    """A part of the run folder could not be written."""
 
 
 class FormatError(ValueError):
-    """A file is not what it should be. One sentence, without a full stop."""
+    """A file does not have the expected format."""
 
 
 def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
-    """Write the folder of a run and return it; ``command`` are the words that repeat the run.
+    """Write the folder of a run and return its path. ``command`` is the command of the run.
 
-    A link ``latest`` that cannot be made is said on standard error. Raises OutputError when
-    anything else cannot be written; whatever could be is then there.
+    If the link ``latest`` cannot be created, print a warning to stderr. Raise OutputError if a file
+    cannot be written; the other files are kept.
     """
     if not _NAME.fullmatch(result.scenario):
-        raise OutputError(f"the scenario name {result.scenario!r} cannot name a folder")
+        raise OutputError(f"the scenario name {result.scenario!r} is not a valid folder name")
     folder = out / result.scenario / str(result.seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,29 +72,29 @@ def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
         why = error.strerror or str(error)
-        raise OutputError(f"the output folder {folder} cannot be written: {why}{place}") from error
+        raise OutputError(f"cannot write the output folder {folder}: {why}{place}") from error
     note = _link_latest(folder)
     if note:
         print(note, file=sys.stderr)
     if failures:
         what = "; ".join(sentence for sentence, _ in failures)
-        raise OutputError(f"{what}; the rest of the run is in {folder}") from failures[0][1]
+        raise OutputError(f"{what}; the other files are in {folder}") from failures[0][1]
     return folder
 
 
 def read_trace(path: Path, *, cut_short: bool = False) -> Trace:
-    """The trace in a file, or in the folder of a run; ``cut_short`` as in decode_trace.
+    """Return the trace of a file or a run folder; ``cut_short`` as in decode_trace.
 
-    Raises TraceError for what is not an intact trace, OSError for what cannot be read.
+    Raise TraceError for a damaged trace, OSError for an unreadable file.
     """
     with _file(path, TRACE).open("rb") as lines, _collector_off():
         return decode_trace(lines, cut_short=cut_short)
 
 
 def read_history(path: Path) -> list[dict[str, object]]:
-    """The rows of a history file, or of the one in the folder of a run.
+    """Return the rows of a history file or a run folder.
 
-    Raises FormatError for what is no history, OSError for what cannot be read.
+    Raise FormatError for an invalid history, OSError for an unreadable file.
     """
     rows: list[dict[str, object]] = []
     with _file(path, HISTORY).open("rb") as lines:
@@ -103,26 +102,30 @@ def read_history(path: Path) -> list[dict[str, object]]:
             row = _parsed(line, f"line {number + 1} of the history")
             missing = [name for name in HISTORY_FIELDS if name not in row]
             if missing or row["i"] != number:
-                lacks = f"lacks {missing[0]!r}" if missing else f"is not row {number}"
+                lacks = (
+                    f"has no field {missing[0]!r}"
+                    if missing
+                    else f"has row number {row['i']}, expected {number}"
+                )
                 raise FormatError(f"line {number + 1} of the history {lacks}")
             rows.append(row)
     return rows
 
 
 def read_verdict(path: Path) -> dict[str, object]:
-    """A verdict file, or the one in the folder of a run.
+    """Return the verdict of a file or a run folder.
 
-    Raises FormatError for what is no verdict of this schema, OSError for what cannot be read.
+    Raise FormatError for an invalid verdict or schema, OSError for an unreadable file.
     """
     verdict = _parsed(_file(path, VERDICT).read_bytes(), "the verdict")
     found = verdict.get("schema")
     if found not in (1, SCHEMA):
-        raise FormatError(f"the verdict has schema {found!r}; this version reads 1 and {SCHEMA}")
-    if found == 1:  # the name of schema 1, at its place
+        raise FormatError(f"the verdict has schema {found!r}, expected 1 or {SCHEMA}")
+    if found == 1:
         verdict = {RENAMED.get(name, name): value for name, value in verdict.items()}
     missing = [name for name in VERDICT_FIELDS if name not in verdict]
     if missing:
-        raise FormatError(f"the verdict lacks {missing[0]!r}")
+        raise FormatError(f"the verdict has no field {missing[0]!r}")
     return verdict
 
 
@@ -137,9 +140,9 @@ def _parsed(text: bytes, what: str) -> dict[str, object]:
 
 
 def digest_of_path(path: Path) -> str:
-    """The digest of the trace in a file, or in the folder of a run, each byte of it checked.
+    """Check the trace of a file or a run folder completely, and return its digest.
 
-    Raises TraceError for what is not an intact trace, OSError for what cannot be read.
+    Raise TraceError for a damaged trace, OSError for an unreadable file.
     """
     with _file(path, TRACE).open("rb") as lines:
         return digest_of_file(lines)
@@ -152,7 +155,10 @@ def _file(path: Path, name: str) -> Path:
 def _write_files(
     result: RunResult, folder: Path, command: Sequence[str]
 ) -> list[tuple[str, Exception]]:
-    """All files; sentences on those whose contents could not be made. OSError ends it."""
+    """Write all files. Return (message, error) for each file whose content could not be created.
+
+    Raise OSError if a file cannot be written.
+    """
     failures: list[tuple[str, Exception]] = []
     digest: str | None = None
     try:
@@ -160,18 +166,18 @@ def _write_files(
             last = _write(folder / TRACE, encode_trace(result.trace))
         digest = json.loads(last)["end"]["digest"]
     except Misfit as misfit:
-        failures.append((f"the trace cannot be written: {misfit}", misfit))
+        failures.append((f"cannot write the trace: {misfit}", misfit))
     _write(folder / HISTORY, (_line(row) for row in result.history.objects()))
     _write(folder / VERDICT, [_verdict(result, digest)])
     replay = [shlex.join(command), f"# digest: {digest}", f"# valid: {_word(result.valid)}"]
     _write(folder / REPLAY, [f"{line}\n".encode() for line in replay])
     try:
-        # Where only numbers are wanted, matplotlib need not be there.
+        # Imported here, so that a run without plots does not need matplotlib.
         from yak_sim.plot.watermarks import render_watermarks
 
         plot = render_watermarks(result.trace)
     except Exception as error:
-        failures.append((f"the plots cannot be drawn: {type(error).__name__}: {error}", error))
+        failures.append((f"cannot draw the plots: {type(error).__name__}: {error}", error))
     else:
         _write(folder / PNG, [plot.png])
         _write(folder / SVG, [plot.svg])
@@ -179,9 +185,9 @@ def _write_files(
 
 
 def _write(path: Path, chunks: Iterable[bytes]) -> bytes:
-    """Write a file that appears when it is whole; until then it is elsewhere. Gives the last chunk.
+    """Write a temporary file, rename it to ``path`` when it is complete, return the last chunk.
 
-    What was written before a failure is moved to the name with ``.part``.
+    After a failure, the partial file is renamed to ``path`` with the suffix ``.part``.
     """
     last = b""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -223,7 +229,7 @@ def _verdict(result: RunResult, digest: str | None) -> bytes:
 
 
 def _link_latest(folder: Path) -> str:
-    """Make ``latest`` lead to this folder; a sentence when that is not possible, else empty."""
+    """Link ``latest`` to this folder. Return a warning if that fails, else an empty string."""
     link = folder.parent / LATEST
     aside = folder.parent / f".{LATEST}.{os.getpid()}"
     try:
@@ -234,13 +240,13 @@ def _link_latest(folder: Path) -> str:
         with suppress(OSError):
             aside.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or str(error)
-        return f"no link {link} could be made ({why}); this run is in {folder}"
+        return f"cannot create the link {link}: {why}; the run folder is {folder}"
     return ""
 
 
 @contextmanager
 def _collector_off() -> Iterator[None]:
-    """No garbage collection meanwhile: nothing here makes cycles, and there are many objects."""
+    """Turn garbage collection off: the block creates many objects and no reference cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -1,7 +1,8 @@
-"""Scenarios and how one is run to a verdict; must never keep a list of scenarios.
+"""Scenarios: the decorator that defines one, and the function that runs one to a verdict.
 
-A scenario is a generator function that takes a :class:`World` and says what happens to it, step by
-step. The decorator only describes it: nothing is registered by importing a module.
+A scenario is a generator function that takes a :class:`World` and drives it: it adds clients,
+injects faults and checks expectations. The decorator only describes the function. It registers
+nothing; :mod:`yak_sim.run.catalog` finds scenarios by file name.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
 
 Setting = int | str | bool
-"""What ``--set name=value`` can say."""
+"""The type of a value of ``--set name=value``."""
 
 
 class SettingError(ValueError):
-    """A setting that the scenario and the world do not have, or with a wrong value; a sentence."""
+    """A setting has an unknown name or an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """One story: its name, what it tells, and the function that carries it out.
+    """A scenario: its name, its description and the function that runs it.
 
-    ``settings`` are those of the world, and ``parameters`` the scenario's own keyword arguments
-    with their defaults.
+    ``settings`` are the settings of the world. ``parameters`` are the keyword arguments of the
+    function, with their defaults.
     """
 
     name: str
@@ -66,15 +67,17 @@ def scenario(
     limits: Mapping[str, int] | None = None,
     **settings: Setting,
 ) -> Callable[[Callable[..., Any]], Scenario]:
-    """Make a generator function a Scenario; its name and docstring are the scenario's.
+    """Return a decorator that makes a Scenario of a generator function.
 
-    ``settings`` are ``brokers``, ``flush``, ``min_isr``, ``store``, ``peer_lost``; ``limits`` are
-    fields of BrokerConfig and ClientConfig. Keyword-only arguments of the function can be set when
-    the scenario is run.
+    The name and the docstring of the function become the name and the description. ``settings``:
+    ``brokers``, ``flush``, ``min_isr``, ``store``, ``peer_lost``. ``limits``: fields of
+    BrokerConfig and ClientConfig. Keyword-only arguments of the function are parameters that a run
+    can set. Raise SettingError for an unknown setting.
     """
     for name in settings:
         if name not in _WORLD_SETTINGS:
-            raise SettingError(f"A world has no setting {name!r}.")
+            known = ", ".join(_WORLD_SETTINGS)
+            raise SettingError(f"unknown world setting {name!r}; expected one of {known}")
 
     def make(function: Callable[..., Any]) -> Scenario:
         signature = inspect.signature(function)
@@ -109,11 +112,11 @@ def run_scenario(
     limits: Limits | None = None,
     choices: Choices | None = None,
 ) -> RunResult:
-    """Run a scenario to its end and judge it. Raises SettingError before it begins, nothing after.
+    """Run a scenario and return its result. Raise SettingError for an invalid setting.
 
-    What the scenario raises, what a checker finds and a limit that is reached end the run and are
-    in the result, next to the trace and the history up to there. The checkers are the invariants of
-    the protocol, unless ``observers`` are given.
+    An exception of the scenario, a violation or a limit ends the run and is part of the result. The
+    result has the trace and the history up to that point. ``observers`` replace the default
+    observer, the protocol invariants.
     """
     number = story.seed if seed is None else seed
     world_settings, world_limits, client_limits, own = _sorted_settings(story, settings or {})
@@ -135,14 +138,14 @@ def run_scenario(
     error: BaseException | None = None
     try:
         world.loop.run(_script(story, world, own))
-    except (Exception, SystemExit) as raised:  # whatever it is, it is the result
+    except (Exception, SystemExit) as raised:  # every exception is part of the result
         error = raised
     taken = time.process_time() - began
     return _result(story, number, world, error, taken)
 
 
 def _script(story: Scenario, world: World, own: Mapping[str, Setting]) -> Script:
-    """The scenario as a generator, also if it has no ``yield`` in it."""
+    """Return the scenario as a generator, also if its function contains no ``yield``."""
     made = story.function(world, **own)
     if inspect.isgenerator(made):
         yield from made
@@ -160,8 +163,8 @@ def _result(
         found = violation_of(error.cause if isinstance(error, StopRun) else error, world)
         violations, valid = (found,), False
         reason = (
-            f"{found['invariant']} was broken{_by(found)}: expected {found['expected']}; "
-            f"but {found['happened']}."
+            f"{found['invariant']} violated{_by(found)}: expected {found['expected']}, "
+            f"found: {found['happened']}."
         )
     elif isinstance(error, ExpectationFailed):
         valid, reason = False, str(error)
@@ -209,7 +212,7 @@ def _figures(world: World) -> dict[str, int]:
 def _sorted_settings(
     story: Scenario, given: Mapping[str, Setting]
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int], dict[str, Setting]]:
-    """(for the world, for brokers, for clients, for the scenario), each name where it belongs."""
+    """Return the settings as four dicts: world, broker limits, client limits, parameters."""
     world: dict[str, Any] = dict(story.settings)
     brokers: dict[str, int] = {}
     clients: dict[str, int] = {}
@@ -225,7 +228,9 @@ def _sorted_settings(
             clients[name] = _as(int, name, value)
         else:
             known = sorted([*own, *_WORLD_SETTINGS, *_BROKER_LIMITS, *_CLIENT_LIMITS])
-            raise SettingError(f"{story.name} has no setting {name!r}; it has {', '.join(known)}.")
+            raise SettingError(
+                f"unknown setting {name!r} of {story.name}; expected one of {', '.join(known)}"
+            )
     return world, brokers, clients, own
 
 
@@ -242,7 +247,7 @@ _CLIENT_LIMITS: Final = tuple(
 
 
 def _as(wanted: type, name: str, value: Setting) -> Any:
-    """The value as the wanted type; text is read as a command line would have it."""
+    """Return the value as the wanted type; parse text as from the command line."""
     if wanted is bool:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
@@ -250,9 +255,9 @@ def _as(wanted: type, name: str, value: Setting) -> Any:
         try:
             return int(value)
         except ValueError:
-            raise SettingError(f"{name} is a whole number, not {value!r}.") from None
+            raise SettingError(f"{name} must be an integer, got {value!r}") from None
     elif wanted is str:
         return str(value)
     elif isinstance(value, wanted):
         return value
-    raise SettingError(f"{name} is {wanted.__name__}, not {value!r}.")
+    raise SettingError(f"{name} must be of type {wanted.__name__}, got {value!r}")

@@ -1,4 +1,4 @@
-"""What a run came to: situations reached, violations, the verdict; must never influence the run."""
+"""The result of a run: verdict, violations, reached situations, figures."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from yak_sim.world.world import World
 Valid: TypeAlias = Literal[True, False, "unknown"]
 
 Violation: TypeAlias = dict[str, str | int]
-"""``invariant, event, node, expected, happened, rule``, as in a verdict file."""
+"""The fields ``invariant, event, node, expected, happened, rule`` of a verdict file."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """All of a run. ``reason`` is one sentence on why it is not valid, empty when it is.
+    """The complete result of a run.
 
-    ``goals`` are the situations by name with how often they were reached; ``figures`` are plain
-    numbers that depend on nothing but the run; ``cpu_s`` is what it took.
+    ``reason`` is one sentence on why the run is not valid, empty if it is valid. ``goals`` counts
+    the reached situations by name. ``figures`` are numbers that depend only on scenario, settings
+    and seed. ``cpu_s`` is the CPU time of the run in seconds.
     """
 
     scenario: str
@@ -45,7 +46,7 @@ class RunResult:
 
 
 def violation_of(error: BaseException, world: World) -> Violation:
-    """An exception from a step, a checker or the store, as a verdict file says it."""
+    """Return the violation, as in a verdict file, for an exception in a step, check or store."""
     if isinstance(error, InvariantViolated):
         return error.fields()
     if isinstance(error, Halted):
@@ -54,14 +55,14 @@ def violation_of(error: BaseException, world: World) -> Violation:
             "event": error.event,
             "node": error.node,
             "expected": "no broker to halt",
-            "happened": f"it halted: {error.reason}",
-            "rule": "A broker halts only when going on could break a promise.",
+            "happened": f"{error.node} halted: {error.reason}",
+            "rule": "A broker halts only if it cannot continue without breaking a guarantee.",
         }
     return {
         "invariant": "NoException",
         "event": len(world.trace) - 1,
         "node": next(reversed(world.halts), ""),
-        "expected": "every step to end without an exception",
+        "expected": "no exception in any step",
         "happened": f"{type(error).__name__}: {error}",
-        "rule": "An exception out of a step stops the node and fails the run (docs/contract.md).",
+        "rule": "An exception in a step halts the node and fails the run (docs/contract.md).",
     }

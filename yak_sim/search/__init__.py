@@ -1,1 +1,1 @@
-"""Searches over many seeds."""
+"""Randomized searches over many seeds."""

@@ -1,10 +1,10 @@
-"""The crash-and-partition mix: a seed draws a cluster, its load and a plan of faults.
+"""The crash-and-partition mix: random clusters, loads and fault plans, one per seed.
 
-Must never judge by itself: the invariants watch every step, and after the faults everything is
-healed and the cluster must agree, with nothing acknowledged lost. In the manner of swarm testing
-(Groce and others, ISSTA 2012) each seed leaves half of the fault classes out, and a quarter of the
-windows have no fault at all, so that rare combinations come up. All faults stay within what the
-promise covers: with flush=batch any crash, with flush=os one that loses something or is unclean.
+The invariants check every step. After the last fault everything is healed, and the cluster must
+converge without losing an acknowledged record. Each seed disables about half of the fault classes,
+as in swarm testing (Groce and others, ISSTA 2012), and a quarter of the windows have no fault. Rare
+combinations of faults therefore occur. All faults are covered by the guarantees: any crash with
+flush=batch, one unclean or lossy crash with flush=os.
 """
 
 from __future__ import annotations
@@ -34,14 +34,15 @@ from yak_sim.world.plan import LEADER
 from yak_sim.world.world import World
 
 FAULTS_END: Final = seconds(8)
-"""When everything is healed; every fault begins before."""
+"""The time at which everything is healed; every fault begins earlier."""
 
 CONVERGES_WITHIN: Final = seconds(40)
-"""After everything is healed: an election, ISR changes and retries, many times over."""
+"""The limit for convergence after healing: many times the time of an election and ISR changes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """What a seed has drawn. ``classes`` are the kinds of faults that are on."""
+    """The parameters drawn for one seed. ``classes`` are the enabled fault classes."""
 
     seed: int
     flush: str
@@ -56,7 +57,7 @@ class Swarm:
 
 
 def draw_swarm(choices: Choices) -> Swarm:
-    """Everything that a run of the mix depends on; a function of the choices alone."""
+    """Draw all parameters of a run, as a pure function of the choices."""
     knob = choices.at("mix.knobs", "cluster")
     flush = ("batch", "batch", "batch", "os")[knob.pick(4)]
     brokers = broker_ids(3)
@@ -108,7 +109,7 @@ def run_swarm(
     choices: Choices | None = None,
     store: str = StoreKind.MODEL,
 ) -> RunResult:
-    """Run one seed of the mix to a verdict."""
+    """Run one seed of the mix and return its result."""
     deciding = choices or RandomChoices(seed)
     swarm = draw_swarm(deciding)
 
@@ -130,7 +131,7 @@ def run_swarm(
 
 
 def _play(world: World, swarm: Swarm) -> Script:
-    """Load and faults, then heal, converge and check."""
+    """Run load and faults, then heal, wait for convergence and check."""
     producers = [
         world.producer(rate_per_s=swarm.rate_per_s * swarm.batch, batch=swarm.batch)
         for _ in range(swarm.producers)
@@ -148,17 +149,19 @@ def _play(world: World, swarm: Swarm) -> Script:
     world.expect.logs_converge()
     end = world.broker(str(world.leader)).hw
     yield world.until(
-        lambda: consumer.position >= end, within=seconds(10), what="the consumer reads everything"
+        lambda: consumer.position >= end,
+        within=seconds(10),
+        what="the consumer has read all committed records",
     )
 
 
 def _draw_plan(
     choices: Choices, brokers: tuple[str, ...], flush: str, classes: tuple[str, ...]
 ) -> tuple[Fault, ...]:
-    """Windows of a second or so; each takes one or two of the active classes, or none."""
+    """Draw the faults of each window of about one second: up to two of the enabled classes."""
     point = choices.at("mix.plan", "cluster")
     plan: list[Fault] = []
-    # With flush=os every crash is unclean, and the promise covers min ISR - 1 of them.
+    # With flush=os every crash is unclean, and the guarantees cover min ISR - 1 of them.
     crashes_left = Topology().min_isr - 1 if flush == "os" else None
     at = seconds(1)
     while at < FAULTS_END and classes:
@@ -195,7 +198,7 @@ def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[st
 
 
 def _lasting(kind: str, low_ms: int, high_ms: int, on: str = "") -> _Draw:
-    """A fault that lasts for a drawn time, of the target or of ``on``."""
+    """Return a drawer for a fault with a random duration on the target, or on ``on``."""
 
     def draw(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
         return (Fault(at, kind, on or target, point.between(millis(low_ms), millis(high_ms))),)
@@ -204,7 +207,7 @@ def _lasting(kind: str, low_ms: int, high_ms: int, on: str = "") -> _Draw:
 
 
 def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
-    """Nobody hears the target, or it hears nobody, or one link only."""
+    """Draw a one-way fault: all links from the target, all links to it, or one link."""
     ends = (
         f"{target}>brokers",
         f"brokers>{target}",
@@ -219,7 +222,7 @@ def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) ->
 
 
 def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
-    """The target on one side, one or two other brokers and perhaps the store on the other."""
+    """Draw a partition between the target and another broker, or that broker and the store."""
     other = brokers[point.pick(len(brokers))]
     side = f"{other},store" if point.happens((1, 2)) else other
     return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
@@ -249,10 +252,10 @@ def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _
 
 
 def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) -> _Drawn:
-    """The leader's disk lags behind its followers', it crashes, and the others part company.
+    """Draw a handover: the leader's disk stalls, the leader crashes, two brokers are partitioned.
 
-    So the next leader has uncommitted records of the old epoch, and whoever comes back first is
-    behind them: what R7 is about.
+    The next leader then has uncommitted records of the old epoch, and the first replica that
+    reconnects has a shorter log. Rule R7 covers this case.
     """
     crash_at = at + millis(point.between(20, 300))
     down = millis(point.between(1_000, 4_000))
@@ -284,4 +287,4 @@ _KINDS: Final[dict[str, _Draw]] = {
     "reset": _reset,
     "handover": _handover,
 }
-"""Class of faults -> how one of it is drawn."""
+"""The drawer of each fault class."""

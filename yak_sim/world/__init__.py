@@ -1,1 +1,1 @@
-"""A simulated cluster as scripts see it."""
+"""The simulated cluster: world, clients, faults, expectations, narrative."""

@@ -1,7 +1,6 @@
-"""Applications that use a producer or a consumer node; must never speak to a broker themselves.
+"""Simulated applications: each uses a producer or consumer node and records its results.
 
-An application asks its node, waits for the answers, and keeps what it was told. Nothing here knows
-how a batch travels. Times are simulated.
+Retries, leader discovery and all messages to brokers belong to the node. Times are simulated.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from yak_sim.physics.machine import Machine
 from yak_sim.world.history import History, Row
 
 BATCH_BYTES_MAX = 1 << 20
-"""Largest batch that an application builds."""
+"""Maximum size of a batch that an application builds, in bytes."""
 
 POLL_AGAIN_US: Micros = 20_000
-"""Pause after a poll that failed or gave nothing at once."""
+"""Delay before the next poll, after a poll that failed or returned no records immediately."""
 
 
 @dataclass(slots=True, eq=False)
 class Sent:
-    """One batch that a producer was given, and what became of it.
+    """One batch passed to a producer, and its result.
 
-    ``outcome`` None while it is under way; ``base_offset`` and ``epoch`` are -1 unless known.
+    ``outcome`` is None while the batch is pending. ``base_offset`` and ``epoch`` are -1 if unknown.
     """
 
     values: tuple[bytes, ...]
@@ -43,10 +42,10 @@ class Sent:
 
 
 class SimProducer:
-    """An application that sends records.
+    """An application that sends records until ``values`` is exhausted.
 
-    With a rate it sends a batch at fixed intervals, whatever the answers; without one it keeps
-    ``in_flight`` batches under way. ``sent`` are its batches in order; it ends when its values do.
+    With a rate it sends a batch at fixed intervals, independent of responses. Without a rate it
+    keeps ``in_flight`` batches pending. ``sent`` holds its batches in send order.
     """
 
     def __init__(
@@ -75,7 +74,7 @@ class SimProducer:
         self._allowed: int | None = 0 if hold else None
 
     def begin(self) -> None:
-        """Start sending, unless it is held."""
+        """Start to send, unless the producer is held."""
         if self._allowed == 0:
             return
         if self._interval_us is None:
@@ -84,47 +83,47 @@ class SimProducer:
             self._tick()
 
     def send(self, batches: int) -> None:
-        """Let a producer that is held send so many more batches."""
-        assert self._allowed is not None, "only a producer that is held is told how much to send"
+        """Allow a held producer to send ``batches`` more batches."""
+        assert self._allowed is not None, "send() needs a producer created with hold=True"
         resting = self._allowed == 0
         self._allowed += batches
         if resting and batches:
             self.begin()
 
     def release(self) -> None:
-        """Hold a producer no longer: it sends the rest of its values."""
+        """End the hold: the producer sends the rest of its values."""
         resting = self._allowed == 0
         self._allowed = None
         if resting:
             self.begin()
 
     def stop(self) -> None:
-        """Send nothing more; what is under way goes on."""
+        """Send no more batches. Pending batches continue."""
         self.exhausted = True
 
     @property
     def held(self) -> bool:
-        """Whether it has sent all that it was let send."""
+        """Return whether the producer has sent all batches that ``send`` allowed."""
         return self._allowed == 0
 
     @property
     def finished(self) -> bool:
-        """Whether everything was sent and has an answer."""
+        """Return whether all batches are sent and resolved."""
         return self.exhausted and self.outstanding == 0
 
     @property
     def acked(self) -> list[Sent]:
-        """The batches that were confirmed."""
+        """Return the acknowledged batches."""
         return [sent for sent in self.sent if sent.outcome == Outcome.WRITTEN]
 
     @property
     def acked_count(self) -> int:
-        """How many records were confirmed."""
+        """Return the number of acknowledged records."""
         return sum(len(sent.values) for sent in self.sent if sent.outcome == Outcome.WRITTEN)
 
     @property
     def sent_count(self) -> int:
-        """How many records were sent, confirmed or not."""
+        """Return the number of sent records, acknowledged or not."""
         return sum(len(sent.values) for sent in self.sent)
 
     def _tick(self) -> None:
@@ -157,7 +156,7 @@ class SimProducer:
         wall_ms = self._clock.wall_ms()
         for number, value in enumerate(values):
             if builder.append(value, timestamp_ms=wall_ms) is None:
-                # The batch is full of bytes: the rest goes in batches of its own.
+                # The batch has reached its maximum size: the other values need another batch.
                 self._send(values[:number])
                 self._send(values[number:])
                 return
@@ -173,7 +172,7 @@ class SimProducer:
         self, number: int, sent: Sent, result: Response | ClientResult, _step: int
     ) -> None:
         assert isinstance(result, SendResult)
-        assert sent.outcome is None, "a batch is answered once"
+        assert sent.outcome is None, f"batch {number} was resolved twice"
         now = self._clock.now()
         sent.outcome = result.outcome
         sent.base_offset = result.base_offset
@@ -197,7 +196,7 @@ class SimProducer:
             )
         )
         if self._interval_us is None and not self.exhausted:
-            # Not from here: the node is in the middle of the step that answered.
+            # Not from here: the node is still in the step that returned this result.
             self._clock.after(0, self._fill)
 
 
@@ -205,7 +204,7 @@ _TYPES = {Outcome.WRITTEN: "ok", Outcome.NOT_WRITTEN: "fail", Outcome.UNKNOWN: "
 
 
 class Read(NamedTuple):
-    """One record as a consumer got it."""
+    """One record, as received by a consumer."""
 
     offset: Offset
     value: bytes | None
@@ -213,10 +212,10 @@ class Read(NamedTuple):
 
 
 class SimConsumer:
-    """An application that reads from its start offset on and keeps what it read.
+    """An application that reads from its start offset and keeps the records.
 
-    ``reads`` are the records in the order in which they came; ``position`` the offset of the next
-    one; ``hw`` the newest high watermark that a broker told it; ``errors`` what polls failed with.
+    ``reads``: the records in the order of arrival. ``position``: the next offset to read. ``hw``:
+    the highest high watermark received. ``errors``: the error codes of failed polls.
     """
 
     def __init__(self, machine: Machine, history: History) -> None:
@@ -233,15 +232,15 @@ class SimConsumer:
 
     @property
     def values(self) -> list[bytes | None]:
-        """The values read so far."""
+        """Return the values read so far."""
         return [read.value for read in self.reads]
 
     def begin(self) -> None:
-        """Start polling."""
+        """Start to poll."""
         self._poll()
 
     def stop(self) -> None:
-        """Poll no more."""
+        """Stop polling."""
         self.stopped = True
 
     def _poll(self) -> None:
@@ -290,7 +289,7 @@ class SimConsumer:
 
 
 def numbered(prefix: str, count: int | None) -> Iterator[bytes]:
-    """``prefix-000000``, ``prefix-000001`` and so on, endless without a count."""
+    """Yield ``prefix-000000``, ``prefix-000001`` and so on, without end if ``count`` is None."""
     number = 0
     while count is None or number < count:
         yield b"%s-%06d" % (prefix.encode(), number)

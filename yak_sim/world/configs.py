@@ -1,4 +1,4 @@
-"""Configurations of a world's brokers and clients, made from the settings of its topology."""
+"""Configurations of the brokers and clients of a world, built from its topology."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ACKS: Final[Mapping[str, int]] = {"all": -1, "1": 1, "0": 0}
 
 
 def broker_config(topology: Topology) -> BrokerConfig:
-    """Return the configuration of every broker. Raises ValueError for a wrong setting."""
+    """Return the configuration of all brokers. Raise ValueError for an invalid setting."""
     config = BrokerConfig(
         replicas=topology.brokers,
         min_isr=topology.min_isr,
@@ -28,12 +28,13 @@ def broker_config(topology: Topology) -> BrokerConfig:
 def producer_config(
     topology: Topology, acks: str, in_flight: int, first: NodeId | None
 ) -> ProducerConfig:
-    """Return the configuration of a producer that asks ``first`` for the leader, if named.
+    """Return the configuration of a producer.
 
-    Raises ValueError for ``acks`` other than all, 1 and 0, and for an unknown broker.
+    ``first`` is the broker that the producer asks for the leader first. Raise ValueError for an
+    unknown broker, and for ``acks`` other than ``all``, ``1`` and ``0``.
     """
     if acks not in ACKS:
-        raise ValueError(f"acks is one of {', '.join(ACKS)}, not {acks!r}")
+        raise ValueError(f"acks must be one of {', '.join(ACKS)}, got {acks!r}")
     brokers = topology.brokers
     at = 0 if first is None else brokers.index(first)
     return ProducerConfig(
@@ -52,19 +53,19 @@ def consumer_config(topology: Topology, start_offset: Offset) -> ConsumerConfig:
 
 
 def _limits(config: type, topology: Topology) -> dict[str, Any]:
-    """The limits of clients that this kind of client has. Raises ValueError for one of neither."""
+    """Return the limits for this kind of client. Raise ValueError for an unknown limit."""
     either = {field.name for kind in (ProducerConfig, ConsumerConfig) for field in fields(kind)}
     for name, _ in topology.client_limits:
         if name not in either:
-            raise ValueError(f"no client has {name!r}")
+            raise ValueError(f"unknown client limit {name!r}; expected one of {sorted(either)}")
     known = {field.name for field in fields(config)}
     return {name: value for name, value in topology.client_limits if name in known}
 
 
 def _settings(config: type, pairs: tuple[tuple[str, int], ...]) -> dict[str, Any]:
-    """Checked fields of a config; ValueError for one that it does not have."""
+    """Return the pairs as a dict. Raise ValueError for a name that is no field of ``config``."""
     known = {field.name for field in fields(config)}
     for name, _ in pairs:
         if name not in known:
-            raise ValueError(f"{config.__name__} has no {name!r}")
+            raise ValueError(f"unknown field {name!r} of {config.__name__}")
     return dict(pairs)

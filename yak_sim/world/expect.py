@@ -1,7 +1,7 @@
-"""What a scenario claims, checked and kept as sentences; must never change the world.
+"""The expectations of a scenario: claims about the world, checked and kept as sentences.
 
-Each claim is checked when it is made. One that does not hold raises ExpectationFailed, which ends
-the scenario unless it is caught.
+Each claim is checked when it is made. A false claim raises ExpectationFailed, which ends the
+scenario unless the script catches it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yak_sim.world.probes import BrokerView
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """One sentence about a run, and whether it held; the other two are empty when it did."""
+    """One claim about a run; ``expected`` and ``happened`` are empty if the claim held."""
 
     sentence: str
     held: bool
@@ -36,11 +36,11 @@ class ExpectationFailed(Exception):
         self.sentence = sentence
         self.expected = expected
         self.happened = happened
-        super().__init__(f"{sentence}: expected {expected}; but {happened}.")
+        super().__init__(f"{sentence}: expected {expected}, found: {happened}.")
 
 
 class Judged(Protocol):
-    """What expectations look at."""
+    """The parts of a world that expectations read."""
 
     producers: list[SimProducer]
     consumers: list[SimConsumer]
@@ -56,22 +56,22 @@ class Judged(Protocol):
 
 
 class Expect:
-    """Claims about one world. ``expectations`` are those made so far, in order."""
+    """Claims about one world. ``expectations`` holds them in the order of the checks."""
 
     def __init__(self, world: Judged) -> None:
         self.expectations: list[Expectation] = []
         self._world = world
 
     def that(self, sentence: str, held: bool, *, expected: str, happened: str) -> None:
-        """Claim anything."""
+        """Record the claim ``sentence``. Raise ExpectationFailed if ``held`` is false."""
         if not held:
             self._fail(sentence, expected, happened)
         self._hold(sentence)
 
     def nothing_acked_is_lost(self) -> None:
-        """Every record that a producer was told is written is in the leader's committed log.
+        """Check that every acknowledged record is in the leader's committed log.
 
-        At the offset that the producer was told, where it was told one.
+        If the acknowledgement has an offset, the record is at that offset.
         """
         log = _by_offset(self._committed())
         everything = None
@@ -89,20 +89,21 @@ class Expect:
                         self._fail(
                             "Nothing acknowledged is lost",
                             f"{missing!r} in the log",
-                            f"{producer.node_id} was told that it is written, and it is nowhere",
+                            f"{producer.node_id} has its acknowledgement, the log does not have it",
                         )
                 for index, value in enumerate(sent.values if base >= 0 else ()):
                     if log.get(base + index, _ABSENT) != value:
                         there = _short(log.get(base + index, _ABSENT))
                         self._fail(
                             "Nothing acknowledged is lost",
-                            f"{value!r} at offset {base + index}, as {producer.node_id} was told",
-                            f"there is {there}",
+                            f"{value!r} at offset {base + index}, acknowledged to "
+                            f"{producer.node_id}",
+                            f"offset {base + index} holds {there}",
                         )
         self._hold(f"Nothing acknowledged is lost: {count} records")
 
     def no_duplicates(self) -> None:
-        """No batch of an idempotent producer is twice in the leader's committed log."""
+        """Check that no idempotent batch is twice in the leader's committed log."""
         seen: dict[tuple[int, int, int], Offset] = {}
         for batch in self._committed():
             if batch.producer_id < 0:
@@ -110,17 +111,17 @@ class Expect:
             key = (batch.producer_id, batch.producer_epoch, batch.base_sequence)
             if key in seen:
                 self._fail(
-                    "Nothing is in the log twice",
+                    "No batch is in the log twice",
                     f"sequence {batch.base_sequence} of producer {batch.producer_id} once",
                     f"it is at offsets {seen[key]} and {batch.base_offset}",
                 )
             seen[key] = batch.base_offset
-        self._hold(f"Nothing is in the log twice: {len(seen)} batches")
+        self._hold(f"No batch is in the log twice: {len(seen)} batches")
 
     def order_kept(self) -> None:
-        """Each producer's records are in the log in the order in which they were sent.
+        """Check the order of the records of each producer and of each consumer.
 
-        And each consumer read them in the order of the log.
+        The log holds the records of a producer in send order. A consumer reads in log order.
         """
         last: dict[int, tuple[int, int]] = {}
         for batch in self._committed():
@@ -130,8 +131,8 @@ class Expect:
             if at < last.get(batch.producer_id, (-1, -1)):
                 self._fail(
                     "Order is kept",
-                    f"(epoch, sequence) of producer {batch.producer_id} growing along the log",
-                    f"{at} at offset {batch.base_offset} comes after {last[batch.producer_id]}",
+                    f"increasing (epoch, sequence) of producer {batch.producer_id} in the log",
+                    f"{at} at offset {batch.base_offset} is after {last[batch.producer_id]}",
                 )
             last[batch.producer_id] = at
         for consumer in self._world.consumers:
@@ -140,34 +141,34 @@ class Expect:
                 if after <= before:
                     self._fail(
                         "Order is kept",
-                        f"growing offsets at {consumer.node_id}",
-                        f"it read offset {after} after {before}",
+                        f"increasing offsets at {consumer.node_id}",
+                        f"{consumer.node_id} read offset {after} after {before}",
                     )
         self._hold("Order is kept")
 
     def consumer_read_exactly(
         self, values: Sequence[bytes], consumer: SimConsumer | None = None
     ) -> None:
-        """A consumer (the first one, unless named) read these values, in this order, once each."""
+        """Check that a consumer (default: the first) read these values once, in this order."""
         reader = consumer if consumer is not None else self._world.consumers[0]
         read = reader.values
         for number, (wanted, got) in enumerate(zip(values, read, strict=False)):
             if wanted != got:
                 self._fail(
                     f"{reader.node_id} read exactly what was sent",
-                    f"{_short(wanted)} as number {number + 1}",
-                    f"it read {_short(got)}",
+                    f"{_short(wanted)} as record {number + 1}",
+                    f"{_short(got)}",
                 )
         if len(read) != len(values):
             self._fail(
                 f"{reader.node_id} read exactly what was sent",
                 f"{len(values)} records",
-                f"it read {len(read)}",
+                f"{len(read)} records",
             )
         self._hold(f"{reader.node_id} read exactly what was sent: {len(values)} records in order")
 
     def logs_converge(self) -> None:
-        """All running brokers hold the same log, with the same end and high watermark."""
+        """Check that all running brokers have equal logs and high watermarks."""
         world = self._world
         first: tuple[NodeId, tuple[Batch, ...], Offset] | None = None
         for node in world.running:
@@ -180,55 +181,55 @@ class Expect:
             if difference is not None:
                 self._fail(
                     "The logs converge",
-                    f"the same log on {first[0]} and {node}",
-                    f"they differ at offset {difference}",
+                    f"equal logs on {first[0]} and {node}",
+                    f"the logs differ at offset {difference}",
                 )
             if broker.hw != first[2]:
                 self._fail(
                     "The logs converge",
-                    "the same high watermark everywhere",
-                    f"it is {first[2]} on {first[0]} and {broker.hw} on {node}",
+                    "equal high watermarks",
+                    f"high watermark {first[2]} on {first[0]} and {broker.hw} on {node}",
                 )
         self._hold(f"The logs converge: {', '.join(world.running)}")
 
     def leader_is(self, node: NodeId) -> None:
-        """This broker leads."""
+        """Check that this broker is the leader."""
         happened = self._world.leader
         self.that(
-            f"{node} leads",
+            f"{node} is the leader",
             happened == node,
-            expected=f"{node} to lead",
-            happened=f"{happened or 'nobody'} does",
+            expected=f"leader {node}",
+            happened=f"leader {happened}" if happened else "no leader",
         )
 
     def isr_is(self, nodes: Iterable[NodeId]) -> None:
-        """The recorded ISR is exactly these."""
+        """Check that the ISR in the metadata record has exactly these brokers."""
         wanted = tuple(sorted(nodes))
         record = self._world.record
         isr = () if record is None else record.isr
         self.that(
             f"The ISR is {', '.join(wanted)}",
             isr == wanted,
-            expected=", ".join(wanted) or "nobody",
-            happened=f"it is {', '.join(isr) or 'empty'}",
+            expected=", ".join(wanted) or "an empty ISR",
+            happened=", ".join(isr) or "an empty ISR",
         )
 
     def hw_at_least(self, offset: Offset) -> None:
-        """The leader has committed everything below this offset."""
+        """Check that the high watermark of the leader is at least this offset."""
         leader = self._world.leader
         hw = -1 if leader is None else self._world.broker(leader).hw
         self.that(
             f"The high watermark is at least {offset}",
             hw >= offset,
             expected=f"at least {offset}",
-            happened="nobody leads" if leader is None else f"it is {hw} on {leader}",
+            happened="no leader" if leader is None else f"{hw} on {leader}",
         )
 
     def _committed(self) -> list[Batch]:
-        """The batches of the leader's log below its high watermark."""
+        """Return the batches of the leader's log below its high watermark."""
         leader = self._world.leader
         if leader is None:
-            self._fail("The log can be looked at", "a leader", "nobody leads")
+            self._fail("The committed log can be read", "a leader", "no leader")
         hw = self._world.broker(leader).hw
         return [batch for batch in self._world.log_of(leader) if batch.end <= hw]
 
@@ -242,7 +243,7 @@ class Expect:
 
 class _Absent:
     def __repr__(self) -> str:
-        return "nothing"
+        return "no record"
 
 
 _ABSENT = _Absent()
@@ -253,7 +254,7 @@ def _by_offset(batches: list[Batch]) -> dict[Offset, object]:
 
 
 def _difference(one: Sequence[Batch], other: Sequence[Batch]) -> Offset | None:
-    """The first offset at which two logs differ, None when they are equal."""
+    """Return the first offset at which two logs differ, None if they are equal."""
     for mine, theirs in zip(one, other, strict=False):
         if mine is not theirs and mine != theirs:
             return min(mine.base_offset, theirs.base_offset)

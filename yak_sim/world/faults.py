@@ -1,8 +1,8 @@
-"""Everything that can be done to a running world, a line each; must never choose what to do.
+"""The faults of a simulated world: crashes, network faults, store outages, disk faults.
 
-Each fault is kept in the words of a plan (docs/formats.md): when, what kind, what target, for how
-long. Where two sets of ends are meant, ``n1>n2,store`` is one direction and ``n1|n2,store`` both. A
-fault with a duration ends by itself; ending it sooner, or ending what is over, does no harm.
+Each fault is recorded in the format of a plan (docs/formats.md): time, kind, target, duration. A
+target with two sides is ``n1>n2,store`` for one direction and ``n1|n2,store`` for both. A fault
+with a duration ends by itself. Ending it earlier is allowed; ending it twice has no effect.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from yak_sim.physics.topology import BROKERS, EVERYONE, STORE
 from yak_sim.world.situations import Situation
 
 Ends: TypeAlias = str | Iterable[str]
-"""One node id, ``store``, a group (``brokers``, ``clients``, ``*``), or several."""
+"""A node id, ``store``, a group (``brokers``, ``clients``, ``*``), or a sequence of them."""
 
 Details: TypeAlias = tuple[tuple[str, int | str], ...]
 
@@ -30,8 +30,8 @@ Details: TypeAlias = tuple[tuple[str, int | str], ...]
 class Faults:
     """The faults of one world.
 
-    ``keep`` gets each fault as it begins, ``tell`` a line for the narrative, and ``reach`` the
-    situation of a crash with batches that were written and not flushed.
+    ``keep`` receives each fault when it begins, ``tell`` receives lines for the narrative, and
+    ``reach`` receives the situation of a crash with unflushed batches.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Faults:
         self._after_exit: dict[NodeId, Micros | None] = {}
 
     def at(self, at_us: Micros, act: Callable[[], None]) -> None:
-        """Do something at this time; a time that is over means now."""
+        """Call ``act`` at this time, now if the time has passed."""
         clock = self._engine.clock
         clock.after(max(0, at_us - clock.now()), act)
 
@@ -58,7 +58,7 @@ class Faults:
     def crash(
         self, node: NodeId, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
     ) -> None:
-        """End a process without warning; ``lose`` is a Loss. Raises ValueError for another word."""
+        """Crash a process. Raise ValueError if ``lose`` is not a value of Loss."""
         loss = Loss(lose)
         machine = self._engine.machines[node]
         if not machine.up:
@@ -69,7 +69,7 @@ class Faults:
     def crash_within_step(
         self, node: NodeId, effects: int, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
     ) -> None:
-        """Crash after so many more effects, which may be between two effects of one step."""
+        """Crash a process after its next ``effects`` effects, possibly in the middle of a step."""
         loss = Loss(lose)
         machine = self._engine.machines[node]
         if not machine.up:
@@ -80,37 +80,37 @@ class Faults:
         machine.light_fuse(effects, loss)
 
     def on_fuse_burnt(self, node: NodeId, unflushed: int) -> None:
-        """The crash that crash_within_step had prepared has come."""
+        """Handle the crash that crash_within_step prepared."""
         self._crashed(node, unflushed, self._burnt.pop(node, None))
 
     def restart(self, node: NodeId) -> None:
-        """Start a process that is not running, on what its disk holds."""
+        """Start a process that is down, with the contents of its disk."""
         machine = self._engine.machines[node]
         if not machine.up:
             self._begin("restart", node, None)
-            self._tell(f"{node} starts again with a log up to {machine.disk.image.leo}")
+            self._tell(f"{node} restarts, log end {machine.disk.image.leo}")
             machine.start()
 
     def stop(
         self, node: NodeId, *, deadline_us: Micros = 5_000_000, for_us: Micros | None = None
     ) -> None:
-        """Ask a process to stop in good order; start it again ``for_us`` after it has."""
+        """Request a clean stop of a process, and restart it ``for_us`` after it has stopped."""
         machine = self._engine.machines[node]
         if machine.up and not machine.stopping:
             self._begin("stop", node, for_us)
-            self._tell(f"{node} is asked to stop")
+            self._tell(f"stop requested for {node}")
             self._after_exit[node] = for_us
             machine.ask_to_stop(deadline_us)
 
     def on_exit(self, node: NodeId) -> None:
-        """The process has stopped as it was asked."""
+        """Handle the end of a process that was requested to stop."""
         starts = self._engine.machines[node].starts
         self._later(
             self._after_exit.pop(node, None), partial(self._restart_if_still_down, node, starts)
         )
 
     def pause(self, node: NodeId, *, for_us: Micros | None = None) -> None:
-        """Let a process take nothing in, and then everything at once."""
+        """Pause a process. Its events are queued and delivered when it resumes."""
         machine = self._engine.machines[node]
         if machine.up and not machine.paused:
             self._begin("pause", node, for_us)
@@ -119,11 +119,11 @@ class Faults:
             self._later(for_us, partial(self.resume, node))
 
     def resume(self, node: NodeId) -> None:
-        """Let a paused process go on."""
+        """Resume a paused process."""
         machine = self._engine.machines[node]
         if machine.paused:
             self._begin("resume", node, None)
-            self._tell(f"{node} goes on")
+            self._tell(f"{node} is resumed")
             machine.resume()
 
     # Links.
@@ -131,19 +131,19 @@ class Faults:
     def disconnect(
         self, sources: Ends, targets: Ends, *, for_us: Micros | None = None
     ) -> NetworkFault:
-        """Lose everything on the way from ``sources`` to ``targets``."""
+        """Drop all messages from ``sources`` to ``targets``."""
         fault = NetworkFault(LinkFault.DISCONNECT, _ends(sources), _ends(targets))
         return self._on_links("disconnect", fault, for_us)
 
     def partition(self, one: Ends, other: Ends, *, for_us: Micros | None = None) -> NetworkFault:
-        """Lose everything between two sides, in both directions."""
+        """Drop all messages between two sides, in both directions."""
         fault = NetworkFault(LinkFault.DISCONNECT, _ends(one), _ends(other), two_way=True)
         return self._on_links("partition", fault, for_us)
 
     def isolate(
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
     ) -> NetworkFault:
-        """Lose everything between a broker and the other brokers and the store, not the clients."""
+        """Partition a broker from the other brokers and the store, but not from the clients."""
         others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
         far = _ends(from_ or (*others, STORE))
         return self._on_links(
@@ -153,7 +153,7 @@ class Faults:
     def clog(
         self, sources: Ends, targets: Ends, *, two_way: bool = False, for_us: Micros | None = None
     ) -> NetworkFault:
-        """Hold everything back; it is delivered all at once when the fault ends."""
+        """Hold all messages, and deliver them together when the fault ends."""
         fault = NetworkFault(LinkFault.CLOG, _ends(sources), _ends(targets), two_way)
         return self._on_links("clog", fault, for_us)
 
@@ -167,7 +167,7 @@ class Faults:
         two_way: bool = False,
         for_us: Micros | None = None,
     ) -> NetworkFault:
-        """Add a fixed delay, or let through only so many bytes a second, or both."""
+        """Add a fixed delay, limit the bytes per second, or both."""
         fault = NetworkFault(
             LinkFault.SLOW, _ends(sources), _ends(targets), two_way, delay_us, bytes_per_s
         )
@@ -184,7 +184,7 @@ class Faults:
         two_way: bool = False,
         for_us: Micros | None = None,
     ) -> NetworkFault:
-        """Lose or repeat messages at random."""
+        """Drop or duplicate messages at random."""
         ends = _ends(sources), _ends(targets)
         fault = NetworkFault(LinkFault.DISTURB, *ends, two_way, loss=loss, duplicate=duplicate)
         details = (
@@ -194,7 +194,7 @@ class Faults:
         return self._on_links("disturb", fault, for_us, details)
 
     def reset(self, one: str, other: str) -> None:
-        """Break the connection of two brokers: both are told, what was under way is lost."""
+        """Reset the connection of two brokers: both get PeerLost, messages in flight are lost."""
         self._begin("reset", f"{one}|{other}", None)
         self._engine.network.reset(one, other)
         for node, peer in ((one, other), (other, one)):
@@ -209,37 +209,37 @@ class Faults:
     # Store and disks.
 
     def store_outage(self, *, for_us: Micros | None = None) -> None:
-        """Let no call reach the metadata store."""
+        """Make the metadata store unreachable."""
         self._begin("store_outage", STORE, for_us)
-        self._tell("the metadata store is out of reach")
+        self._tell("the metadata store is unreachable")
         self._engine.store.down = True
         self._later(for_us, self.end_store_outage)
 
     def end_store_outage(self) -> None:
-        """Let calls reach the metadata store again."""
+        """Make the metadata store reachable again."""
         if self._engine.store.down:
             self._engine.store.down = False
             self._begin("store_back", STORE, None)
-            self._tell("the metadata store is back")
+            self._tell("the metadata store is reachable again")
 
     def lose_store_requests(self, node: NodeId, count: int = 1, *, calls: str = ANY) -> None:
-        """Lose the next calls of a node; ``calls`` is any, or cas for those that write."""
+        """Drop the next store calls of a node. ``calls``: ``any``, or ``cas`` for writes only."""
         self._begin("lose_request", node, None, (("count", count), ("calls", calls)))
         self._engine.store.lose_requests(node, count, calls)
 
     def lose_store_replies(self, node: NodeId, count: int = 1, *, calls: str = ANY) -> None:
-        """Carry out the next calls of a node and lose the answers."""
+        """Execute the next store calls of a node and drop the replies."""
         self._begin("lose_reply", node, None, (("count", count), ("calls", calls)))
         self._engine.store.lose_replies(node, count, calls)
 
     def stall_disk(self, node: NodeId, *, for_us: Micros) -> None:
-        """Complete no disk operation of a node for so long."""
+        """Complete no disk operation of a node for this duration."""
         self._begin("stall_disk", node, for_us)
         self._tell(f"the disk of {node} stalls")
         self._engine.machines[node].disk.stall(for_us)
 
     def fill_disk(self, node: NodeId, *, for_us: Micros | None = None) -> None:
-        """Let appends of a node find no space."""
+        """Make the appends of a node fail with NoSpace."""
         disk = self._engine.machines[node].disk
         self._begin("fill_disk", node, for_us)
         self._tell(f"the disk of {node} is full")
@@ -247,7 +247,7 @@ class Faults:
         self._later(for_us, disk.revive)
 
     def heal_everything(self) -> None:
-        """End every fault: network, store, disks, pauses; and start what is not running."""
+        """End all faults (network, store, disks, pauses) and start the brokers that are down."""
         self.heal(None)
         self.end_store_outage()
         self._engine.store.recover()
@@ -261,7 +261,7 @@ class Faults:
                 self._after_exit[node] = 0
 
     def _crashed(self, node: NodeId, unflushed: int, for_us: Micros | None) -> None:
-        left = f", {unflushed} batches were not flushed" if unflushed else ""
+        left = f", {unflushed} unflushed batches" if unflushed else ""
         self._tell(f"{node} crashed{left}")
         if unflushed:
             self._reach(Situation.UNFLUSHED_CRASH)
@@ -274,7 +274,7 @@ class Faults:
         )
 
     def _restart_if_still_down(self, node: NodeId, starts: int) -> None:
-        """Restart, unless somebody else did so in the meantime."""
+        """Restart the node, unless it was restarted in the meantime."""
         if self._engine.machines[node].starts == starts:
             self.restart(node)
 
@@ -303,7 +303,7 @@ class Faults:
 
 
 class HasFaults(Protocol):
-    """A world: what it does to itself is done by its ``faults``."""
+    """A world, which delegates its fault methods to ``faults``."""
 
     faults: Faults
 
@@ -315,7 +315,7 @@ R = TypeVar("R")
 def fault_of_world(
     method: Callable[Concatenate[Faults, P], R],
 ) -> Callable[Concatenate[HasFaults, P], R]:
-    """Return a method of a world that calls this method of its ``faults``, docstring included."""
+    """Return a world method that calls this method of ``faults``, with the same docstring."""
 
     @wraps(method)
     def call(self: HasFaults, /, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -1,7 +1,7 @@
-"""What the clients of a run asked and were told, in order; must never know how it came about.
+"""The history of a run: the operations of the clients and their results, in order.
 
-Rows keep references while the run lasts and are turned into the objects of docs/formats.md
-afterwards, so that recording costs next to nothing.
+Rows only keep references during the run, so that recording is cheap. ``objects`` converts them to
+the JSON objects of docs/formats.md after the run.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from yak_core.ids import NO_EPOCH, Epoch, Micros, NodeId, Offset
 class Row(NamedTuple):
     """One line of a history.
 
-    ``process`` numbers the operation of its client; an ``invoke`` and the ``ok``, ``fail`` or
-    ``info`` (nobody knows) that ends it share it. ``values`` are the records.
+    ``process`` is the number of the operation within its client. An ``invoke`` row and the row of
+    its result (``ok``, ``fail``, or ``info`` for an unknown outcome) have the same number.
+    ``values`` are the records.
     """
 
     at_us: Micros
@@ -42,13 +43,13 @@ class History:
     def invoke(
         self, at_us: Micros, client: NodeId, process: int, f: str, values: tuple[bytes, ...] = ()
     ) -> None:
-        """Add the beginning of an operation."""
+        """Add a row for the start of an operation."""
         self.rows.append(
             Row(at_us, client, process, "invoke", f, values, -1, None, NO_EPOCH, -1, "")
         )
 
     def objects(self) -> Iterator[dict[str, object]]:
-        """One JSON object a row; -1 and empty become null."""
+        """Yield one JSON object per row. -1 and an empty error become null."""
         for number, row in enumerate(self.rows):
             yield {
                 "i": number,
@@ -67,7 +68,7 @@ class History:
 
 
 def _text(value: bytes | None) -> object:
-    """UTF-8 as text; other bytes as ``{"b64": ...}``, so that nothing is guessed or lost."""
+    """Return UTF-8 as text, and other bytes as ``{"b64": ...}``, so that no byte is lost."""
     if value is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Runs a world's agenda until its script ends or a limit is reached.
+"""The event loop of a world: runs the agenda until the script ends or a limit is reached.
 
-A script is a generator that yields SimPy events and, through :meth:`Loop.until`, conditions, which
-are checked after each event. The garbage collector is off during a run.
+A script is a generator that yields SimPy events. :meth:`Loop.until` makes an event of a condition,
+which is checked after each agenda event. The garbage collector is off during a run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from yak_core.ids import Micros
 from yak_sim.physics.clock import Clock, EmptySchedule
 
 Script: TypeAlias = Generator[simpy.Event, Any, Any]
-"""A SimPy process: it yields events and gets their values."""
+"""A SimPy process: yields events and receives their values."""
 
 _BLOCK: Final = 256
 """Events between two checks of the limits."""
@@ -27,10 +27,10 @@ _BLOCK: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """When a run is given up: simulated microseconds, events, and real seconds.
+    """The limits of a run: simulated microseconds, agenda events and real seconds.
 
-    The limits are checked between events. A script that never yields (``while True: pass``) is
-    therefore not given up in a library call or a notebook: interrupt it. The command line sets an
+    The limits are checked between events. They do not end a script that never yields, such as
+    ``while True: pass``: interrupt it in a library call or a notebook. The command line sets an
     alarm for such a script.
     """
 
@@ -40,11 +40,11 @@ class Limits:
 
 
 class LimitReached(Exception):
-    """A run was given up; the sentence says why."""
+    """A limit ended the run. The message names the limit and its value."""
 
 
 class StopRun(Exception):
-    """Something in the world, not in the script, ended the run; ``cause`` says what."""
+    """An exception in the world, not in the script, ended the run; ``cause`` is the exception."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(str(cause))
@@ -52,11 +52,11 @@ class StopRun(Exception):
 
 
 class _ScriptIsOver(Exception):
-    """The script has ended, and with it the run."""
+    """The script has ended, which ends the run."""
 
 
 class _Raise:
-    """The value of an event that is to be raised in the script, as it is."""
+    """An event value that makes the driver raise ``error`` in the script."""
 
     __slots__ = ("error",)
 
@@ -65,7 +65,7 @@ class _Raise:
 
 
 class _Waiter:
-    """One condition that the script waits for."""
+    """One condition for which the script waits."""
 
     __slots__ = ("event", "holds", "over")
 
@@ -86,9 +86,9 @@ def _give_up(waiter: _Waiter, failure: Callable[[], Exception]) -> None:
 
 
 class Loop:
-    """The run of one world.
+    """The event loop of one world.
 
-    ``events`` counts what the agenda has let happen, in blocks.
+    ``events`` is the number of processed agenda events, counted in blocks.
     """
 
     def __init__(self, clock: Clock, limits: Limits) -> None:
@@ -103,7 +103,10 @@ class Loop:
     def until(
         self, holds: Callable[[], bool], within_us: Micros | None, failure: Callable[[], Exception]
     ) -> simpy.Event:
-        """An event that comes when ``holds()`` does; ``failure()`` is raised if it takes longer."""
+        """Return an event that succeeds when ``holds()`` is true.
+
+        After ``within_us`` simulated microseconds, ``failure()`` is raised in the script instead.
+        """
         waiter = _Waiter(self._clock.env.event(), holds)
         if holds():
             waiter.end(None)
@@ -114,15 +117,15 @@ class Loop:
         return waiter.event
 
     def stop(self, cause: BaseException) -> None:
-        """End the run before anything else happens; ``run`` raises StopRun."""
+        """End the run before the next agenda event; ``run`` then raises StopRun."""
         if self._stop is None:
             self._stop = StopRun(cause)
             self._clock.next(self._raise_stop)
 
     def run(self, script: Script) -> None:
-        """Run until the script is over.
+        """Run until the script ends.
 
-        Raises what the script raises, StopRun for what the world raises, and LimitReached.
+        Raise the exceptions of the script, StopRun for an exception of the world, and LimitReached.
         """
         process = self._clock.env.process(self._drive(script))
         process.callbacks.append(self._on_over)
@@ -152,7 +155,7 @@ class Loop:
             return
         except EmptySchedule:
             raise LimitReached(
-                "Given up: nothing is left to happen, and the scenario still waits."
+                "Gave up: the scenario waits, but no event is scheduled."
             ) from None
         except (LimitReached, StopRun):
             raise
@@ -167,7 +170,7 @@ class Loop:
                     if waiter.holds():
                         waiter.end(None)
                 except Exception as error:
-                    # The mistake is the script's, and it is told where it waits.
+                    # An error in the condition is raised in the script, at its yield.
                     waiter.end(_Raise(error))
             if not waiter.over:
                 kept.append(waiter)
@@ -178,29 +181,32 @@ class Loop:
         now = self._clock.now()
         if now > limits.simulated_us:
             raise LimitReached(
-                "Given up: the scenario was not over after "
+                "Gave up: the scenario had not ended after "
                 f"{limits.simulated_us / 1e6:g} simulated seconds."
             )
         if self.events > limits.events:
             raise LimitReached(
-                f"Given up: the scenario was not over after {self.events} happenings, "
+                f"Gave up: the scenario had not ended after {self.events} events, "
                 f"at {now / 1e6:.3f} simulated seconds."
             )
         if time.monotonic() - self._began_s > limits.wall_s:
             raise LimitReached(
-                f"Given up: the scenario was not over after {limits.wall_s:g} s of real time, "
+                f"Gave up: the scenario had not ended after {limits.wall_s:g} s of real time, "
                 f"at {now / 1e6:.3f} simulated seconds."
             )
 
     def _drive(self, script: Script) -> Script:
-        """Run the script inside a SimPy process without SimPy rebuilding its exceptions."""
+        """Run the script as a SimPy process, but keep its exceptions out of SimPy.
+
+        SimPy creates new exception objects; the caller needs the original ones.
+        """
         try:
             event = next(script)
             while True:
                 if not isinstance(event, simpy.Event):
                     raise TypeError(
-                        f"it yielded {event!r}, which is nothing to wait for"
-                        " (what is a generator itself needs 'yield from')"
+                        f"the script yielded {event!r}, expected a SimPy event"
+                        "; use 'yield from' for a generator"
                     )
                 value = yield event
                 if isinstance(value, _Raise):
@@ -210,7 +216,7 @@ class Loop:
         except StopIteration:
             return
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            # All of them: SimPy would only end the process, and the run would look complete.
+            # All exceptions: SimPy would only end the process, and the run would look complete.
             self._error = error
 
     def _on_over(self, _process: simpy.Event) -> None:
@@ -222,8 +228,8 @@ class Loop:
 
 
 def name_of(condition: Callable[[], bool]) -> str:
-    """Return the name of a condition: that of its function, or the place of the lambda."""
+    """Return the name of a condition: its function name, or the location of the lambda."""
     if condition.__name__ != "<lambda>":
         return condition.__name__.replace("_", " ")
     code = condition.__code__
-    return f"the condition in line {code.co_firstlineno} of {code.co_filename.rpartition('/')[2]}"
+    return f"the condition at {code.co_filename.rpartition('/')[2]}:{code.co_firstlineno}"

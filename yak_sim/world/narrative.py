@@ -1,7 +1,7 @@
-"""The story of a run, line by line as it happens; must never decide what happens.
+"""The narrative of a run: one line per important event.
 
-Lines come from the notes of the brokers and from what scripts do to the world. High watermarks move
-with nearly every record and are told only as part of other lines.
+Lines come from the notes of the brokers and from the faults that scripts inject. A high watermark
+change has no line of its own, because it follows almost every record.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from yak_core.ids import Epoch, Micros, NodeId, Offset
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line; leader, epoch and high watermark are those of the cluster's leader at that time.
+    """One line, with the leader of the cluster at that time, its epoch and its high watermark.
 
-    ``leader`` is None, ``epoch`` and ``hw`` -1, while nobody leads.
+    Without a leader, ``leader`` is None, and ``epoch`` and ``hw`` are -1.
     """
 
     at_us: Micros
@@ -41,7 +41,7 @@ View: TypeAlias = Callable[[], tuple[NodeId | None, Epoch, Offset]]
 
 
 class Narrative:
-    """Keeps the lines of a run and passes each on as it is told."""
+    """Keeps the lines of a run and passes each new line to ``on_line``."""
 
     def __init__(self, now: Callable[[], Micros], view: View, on_line: OnStory | None) -> None:
         self.lines: list[Line] = []
@@ -58,7 +58,7 @@ class Narrative:
             self._on_story(line)
 
     def on_note(self, node: NodeId, note: Note) -> None:
-        """Tell a broker's remark, if it is one for the story and news."""
+        """Add a line for a broker's note, if the note has a line and is not a repetition."""
         say = _SAY.get(type(note))
         if say is not None:
             text = say(node, note)
@@ -66,7 +66,7 @@ class Narrative:
                 self.tell(text)
 
     def _is_news(self, node: NodeId, note: Note) -> bool:
-        """Whether it has not been told: brokers repeat themselves, and each other."""
+        """Return whether this is the first note for its key: brokers report some events twice."""
         key = _key(node, note)
         if key is None:
             return True
@@ -91,12 +91,12 @@ def _names(nodes: tuple[NodeId, ...]) -> str:
 
 
 def _registered(node: NodeId, note: notes.Registered) -> str:
-    how = "its log complete" if note.clean else "its log perhaps not complete"
+    how = "log complete" if note.clean else "log possibly incomplete"
     return f"{node} registered, {how}"
 
 
 def _became_leader(node: NodeId, note: notes.BecameLeader) -> str:
-    return f"{node} elected, epoch {note.epoch}, its log ends at {note.epoch_start}"
+    return f"{node} elected leader, epoch {note.epoch}, log end {note.epoch_start}"
 
 
 def _became_follower(node: NodeId, note: notes.BecameFollower) -> str | None:
@@ -104,12 +104,12 @@ def _became_follower(node: NodeId, note: notes.BecameFollower) -> str | None:
 
 
 def _stepped_down(node: NodeId, note: notes.SteppedDown) -> str:
-    left = f", {note.unknown} answers end as unknown" if note.unknown else ""
-    return f"{node} stepped down from epoch {note.epoch}{left}"
+    left = f", {note.unknown} pending requests answered unknown" if note.unknown else ""
+    return f"{node} stepped down, epoch {note.epoch}{left}"
 
 
 def _stood(node: NodeId, note: notes.Campaigned) -> str:
-    return f"{node} stands for election, epoch {note.epoch}"
+    return f"{node} campaigns for leader, epoch {note.epoch}"
 
 
 def _truncated(node: NodeId, note: notes.Truncated) -> str | None:
@@ -119,19 +119,19 @@ def _truncated(node: NodeId, note: notes.Truncated) -> str | None:
 
 
 def _fenced(node: NodeId, note: notes.FencedPeer) -> str:
-    return f"{node} fenced {note.peer}, whose epoch {note.epoch} is over"
+    return f"{node} fenced {note.peer}, stale epoch {note.epoch}"
 
 
 def _shrunk(_node: NodeId, note: notes.IsrShrunk) -> str:
-    return f"{_names(note.removed)} left the ISR, which is now {_names(note.isr)}"
+    return f"{_names(note.removed)} left the ISR, now {_names(note.isr)}"
 
 
 def _expanded(_node: NodeId, note: notes.IsrExpanded) -> str:
-    return f"{_names(note.added)} joined the ISR, which is now {_names(note.isr)}"
+    return f"{_names(note.added)} joined the ISR, now {_names(note.isr)}"
 
 
 def _reset(node: NodeId, note: notes.ProducerReset) -> str:
-    return f"{node} gave up on {note.abandoned} batches, producer epoch {note.producer_epoch}"
+    return f"{node} abandoned {note.abandoned} batches, producer epoch {note.producer_epoch}"
 
 
 _SAY: dict[type, Callable[[NodeId, Any], str | None]] = {

@@ -1,4 +1,4 @@
-"""What a world asks of the observers that it is given."""
+"""The interface of the observers of a world."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from yak_core.model.disk import DiskImage
 
 
 class WorldObserver(Observer, Protocol):
-    """Checks a whole world: every step, every record of the store, every crash.
+    """Checks a whole world: every step, every metadata record, every crash.
 
-    ``yak_core.invariants.Invariants`` is one. What a method raises ends the run and fails it.
+    ``yak_core.invariants.Invariants`` implements it. An exception from a method ends the run with a
+    violation.
     """
 
     def on_state(self, state: PartitionState) -> None:
-        """The store accepted ``state``; no node knows of it yet."""
+        """Handle a write of ``state`` by the store, before any node receives it."""
 
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
-        """A broker crashed; ``image`` is what its disk kept."""
+        """Handle the crash of a broker; ``image`` is the content of its disk after the crash."""
 
     def allow_halt(self, node_id: NodeId) -> None:
-        """The scenario expects that this broker halts."""
+        """Allow this broker to halt, because the scenario expects it."""

@@ -1,7 +1,7 @@
-"""Plans: faults written down beforehand, carried out at their times.
+"""Fault plans: lists of faults that are injected at given times.
 
-A plan is a list of :class:`yak_core.trace.recorder.Fault`, the same objects that a run keeps.
-``leader`` as a target means the broker that leads at that time.
+A plan is a list of :class:`yak_core.trace.recorder.Fault`, the type that a trace records.
+The target ``leader`` is the leader at the time of the fault.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ LEADER: Final = "leader"
 
 
 FORMER_KINDS: Final[Mapping[str, str]] = {"cut": "disconnect"}
-"""Words of plans and traces of schema 1."""
+"""Fault kinds of schema 1, and their names in the current schema."""
 
 
 class PlanError(ValueError):
-    """A plan names a kind or a target that does not exist; one sentence."""
+    """A plan names a kind or a target that does not exist."""
 
 
 def follow(
@@ -36,14 +36,14 @@ def follow(
     brokers: tuple[NodeId, ...],
     leader: Callable[[], NodeId | None],
 ) -> None:
-    """Carry out each fault at its time; times that are over mean now. Raises PlanError."""
+    """Schedule each fault at its time, now if the time has passed. Raise PlanError."""
     for fault in map(_renamed, plan):
         _check(brokers, fault)
         faults.at(fault.at_us, partial(apply, faults, fault, leader))
 
 
 def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> None:
-    """Carry out one fault now. Without a leader, what is meant for the leader does not happen."""
+    """Inject one fault now. A fault for ``leader`` is skipped if there is no leader."""
     target = fault.target
     if LEADER in _names(target):
         leading = leader()
@@ -54,24 +54,25 @@ def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> 
 
 
 def _renamed(fault: Fault) -> Fault:
-    """The fault with today's word for its kind."""
+    """Return the fault with the current name of its kind."""
     return replace(fault, kind=FORMER_KINDS.get(fault.kind, fault.kind))
 
 
 def _check(brokers: tuple[NodeId, ...], fault: Fault) -> None:
     if fault.kind not in _ACTS:
-        raise PlanError(f"There is no fault of the kind {fault.kind!r}.")
+        raise PlanError(f"unknown fault kind {fault.kind!r}; expected one of {', '.join(_ACTS)}")
     if fault.kind in _TWO_SIDED:
         _sides(fault.target)
     for name in _names(fault.target) if fault.target else ():
         if not _NAME.fullmatch(name) and name not in brokers:
-            raise PlanError(f"{fault.target!r} names {name!r}, which is no part of this cluster.")
+            known = f"brokers are {', '.join(brokers)}"
+            raise PlanError(f"unknown node {name!r} in fault target {fault.target!r}; {known}")
 
 
 _TWO_SIDED: Final = ("disconnect", "partition", "clog", "slow_link", "disturb", "reset")
 
 _NAME: Final = re.compile(r"leader|store|brokers|clients|\*|[pc][1-9][0-9]*")
-"""What a target may name besides the brokers; clients may come later."""
+"""Valid names in a target besides the brokers. A client may be added after the plan is checked."""
 
 
 def _names(target: str) -> list[str]:
@@ -83,12 +84,12 @@ _Act = Callable[[Faults, str, Micros | None, _Details], None]
 
 
 def _sides(target: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """(sources, targets, both ways) of ``n1>n2,n3`` or ``n1|n2,n3``."""
+    """Return (sources, targets, two-way) of ``n1>n2,n3`` or ``n1|n2,n3``."""
     for sign in "|>":
         one, found, other = target.partition(sign)
         if found and one and other:
             return (tuple(one.split(",")), tuple(other.split(",")), sign == "|")
-    raise PlanError(f"{target!r} does not name two sides, as 'n1>n2' or 'n1|n2,store' do.")
+    raise PlanError(f"fault target {target!r} has no two sides; expected 'n1>n2' or 'n1|n2,store'")
 
 
 def _number(details: _Details, name: str, default: int) -> int:
@@ -115,7 +116,7 @@ def _disconnect(faults: Faults, target: str, for_us: Micros | None, _details: _D
 
 
 def _isolate(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
-    """``n1`` from its peers and the store, or ``n1|n2,store`` as a run has kept it."""
+    """Isolate ``n1`` from its peers and the store, or ``n1|n2,store`` as recorded by a run."""
     if "|" in target:
         _disconnect(faults, target, for_us, _details)
     else:
@@ -123,7 +124,7 @@ def _isolate(faults: Faults, target: str, for_us: Micros | None, _details: _Deta
 
 
 def _on_links(act: Callable[..., object], own: Callable[[_Details], dict[str, Any]]) -> _Act:
-    """A fault on links in one or both directions; ``own`` reads its own details."""
+    """Return an action for a fault on links; ``own`` parses the details of its kind."""
 
     def carry_out(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
         sources, targets, two_way = _sides(target)
@@ -170,4 +171,4 @@ _ACTS: Final[Mapping[str, _Act]] = {
     "stall_disk": lambda f, node, us, d: f.stall_disk(node, for_us=us or 0),
     "fill_disk": lambda f, node, us, d: f.fill_disk(node, for_us=us),
 }
-"""Kind -> how it is done. The kinds are those that :class:`yak_sim.world.faults.Faults` keeps."""
+"""The action of each fault kind. :class:`yak_sim.world.faults.Faults` records the same kinds."""

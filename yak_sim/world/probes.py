@@ -1,7 +1,6 @@
-"""What scripts, narratives and checks see of the brokers.
+"""Read access to the live brokers, for scripts, narratives and checks.
 
-The only place of the simulator, besides checks and plots, that reads epochs and high watermarks.
-Everything is read from the live nodes.
+Besides checks and plots, no other module of the simulator reads epochs or high watermarks.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BrokerView:
-    """A broker at the moment at which a script asked for it; ask again for a newer view.
+    """The state of a broker at one moment; it is not updated.
 
-    ``ready`` means registered and not stopping. ``leader`` is the leader that the broker knows in
-    ``epoch``, if any. The log ends at ``leo`` and is flushed below ``flushed_end``; both are those
-    of the disk, and ``epoch`` and ``hw`` are -1, while the broker is down.
+    ``ready``: registered and not stopping. ``leader``: the leader that the broker knows in
+    ``epoch``, or None. ``leo``: log end offset. ``flushed_end``: the log is flushed below this
+    offset. If the broker is down, both offsets come from its disk, and ``epoch`` and ``hw`` are -1.
     """
 
     node_id: NodeId
@@ -46,12 +45,12 @@ class BrokerView:
 
     @property
     def up(self) -> bool:
-        """Whether its process runs, paused or not."""
+        """Return whether the process runs, including when it is paused."""
         return self.role is not Role.DOWN
 
 
 def view_of(machine: Machine) -> BrokerView:
-    """Return what there is to see of the broker on a machine."""
+    """Return the state of the broker on a machine."""
     broker = broker_on(machine)
     if broker is None:
         image = machine.disk.image
@@ -71,17 +70,17 @@ def view_of(machine: Machine) -> BrokerView:
 
 
 def broker_on(machine: Machine) -> Broker | None:
-    """The broker that runs on a machine, None when none does."""
+    """Return the broker that runs on a machine, None if it is down."""
     return cast("Broker | None", machine.node)
 
 
 def is_ready(broker: Broker) -> bool:
-    """Whether it has registered and is not stopping."""
+    """Return whether the broker has registered and is not stopping."""
     return broker.phase == "running"
 
 
 def leader_among(machines: Iterable[Machine]) -> Broker | None:
-    """The running broker that leads the highest epoch, None when none leads."""
+    """Return the running leader with the highest epoch, None if there is no leader."""
     best: Broker | None = None
     for machine in machines:
         broker = broker_on(machine)
@@ -95,35 +94,38 @@ def leader_among(machines: Iterable[Machine]) -> Broker | None:
 
 
 def headline(machines: Iterable[Machine]) -> tuple[NodeId | None, Epoch, Offset]:
-    """(leader, epoch, high watermark), (None, -1, -1) while nobody leads."""
+    """Return (leader, epoch, high watermark), or (None, -1, -1) if there is no leader."""
     leader = leader_among(machines)
     return (None, NO_EPOCH, -1) if leader is None else (leader.node_id, leader.epoch, leader.hw)
 
 
 def unconverged(engine: Engine, brokers: tuple[NodeId, ...], outstanding: int) -> str | None:
-    """Why the cluster has not converged, None when it has.
+    """Return why the cluster has not converged, None if it has.
 
-    It has when every broker runs and has registered, one of them leads, the recorded ISR is all of
-    them, their logs end where the leader's does, everything is committed everywhere, and no client
-    waits for an answer (``outstanding``).
+    A cluster has converged when every broker is registered and running, one is the leader, and the
+    recorded ISR has all of them. All log ends are equal, every record is committed on every broker,
+    and no producer batch is pending (``outstanding``).
     """
     if outstanding:
-        return f"{outstanding} batches of producers have no answer"
+        return f"{outstanding} producer batches are pending"
     machines = [engine.machines[node] for node in brokers]
     leader = leader_among(machines)
     if leader is None:
-        return "nobody leads"
+        return "there is no leader"
     state: PartitionState | None = engine.store.state
     if state is None or state.isr != brokers:
         return f"the ISR is {'empty' if state is None else ', '.join(state.isr)}"
     if leader.partition is None or leader.partition.stamp != state.stamp:
-        return f"{leader.node_id} has not heard of the newest record"
+        return f"leader {leader.node_id} does not know the newest metadata record"
     for machine in machines:
         broker = broker_on(machine)
         if broker is None or machine.paused or not is_ready(broker):
             return f"{machine.node_id} is not running"
         if broker.epoch != leader.epoch or broker.log.leo != leader.log.leo:
-            return f"{machine.node_id} has not caught up with {leader.node_id}"
+            return (
+                f"{machine.node_id} has epoch {broker.epoch} and log end {broker.log.leo}, leader "
+                f"{leader.node_id} has epoch {leader.epoch} and log end {leader.log.leo}"
+            )
         if broker.hw != leader.log.leo:
-            return f"{machine.node_id} knows of commits up to {broker.hw} of {leader.log.leo}"
+            return f"{machine.node_id} has high watermark {broker.hw}, log end {leader.log.leo}"
     return None

@@ -1,4 +1,4 @@
-"""Situations that a run has reached, counted from the notes of its nodes."""
+"""Counters of the situations that a run has reached, from the notes of its nodes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yak_core.ids import NodeId, Offset
 
 
 class Situation(StrEnum):
-    """A situation worth reaching; the values are the names of goals in a verdict file."""
+    """A situation that a run should reach; the values are the goal names in a verdict file."""
 
     LEADER_ELECTED = "leaders elected"
     SECOND_LEADER_ELECTED = "second leader elected"
@@ -43,7 +43,7 @@ _OF_NOTE: Final[Mapping[type[Note], Situation]] = {
 
 
 class Halted(Exception):
-    """A broker halted and the scenario had not said that it may."""
+    """A broker halted without ``expect_halt``."""
 
     def __init__(self, node: NodeId, reason: str, event: int) -> None:
         self.node = node
@@ -53,10 +53,10 @@ class Halted(Exception):
 
 
 class Situations:
-    """How often a run has reached each situation (``counts``).
+    """The number of times that a run has reached each situation (``counts``).
 
-    ``leaders`` are (broker, epoch) of each election; ``truncations`` are (end before, end after)
-    by broker.
+    ``leaders`` holds (broker, epoch) of each election. ``truncations`` holds the (end before, end
+    after) pairs of each broker.
     """
 
     __slots__ = ("counts", "leaders", "truncations")
@@ -71,7 +71,7 @@ class Situations:
         self.counts[situation] += 1
 
     def on_note(self, node: NodeId, note: Note) -> None:
-        """Count the situation that a note stands for, if any."""
+        """Count the situation of a note, if it has one."""
         situation = _OF_NOTE.get(type(note))
         if situation is None:
             return

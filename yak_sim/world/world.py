@@ -1,4 +1,4 @@
-"""A simulated cluster as scripts see it: brokers, clients, faults, expectations."""
+"""A simulated cluster for scripts: brokers, clients, faults and expectations."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ class World:
     """A cluster of ``brokers``, a metadata store and no clients yet, at time 0.
 
     ``limits`` and ``client_limits`` are fields of BrokerConfig and ClientConfig by name.
-    ``topology`` replaces everything physical; the other arguments then change fields of it.
-    ``values`` are the records that the scenario was given, for its own use. ``observers`` check
-    every step, record and crash; by default they are the invariants of the protocol.
+    ``topology`` sets links, disks and clocks; the other arguments override its fields.
+    ``values`` are the records passed to the scenario; the scenario decides how to use them.
+    ``observers`` check every step, metadata record and crash. Default: the protocol invariants.
     """
 
     def __init__(
@@ -108,79 +108,79 @@ class World:
         self.own_figures: dict[str, int] = {}
         self._add_brokers(rules or Rules())
 
-    # What can be seen.
+    # State.
 
     @property
     def now_us(self) -> Micros:
-        """Simulated microseconds since the start."""
+        """Return the simulated microseconds since the start."""
         return self.engine.clock.now()
 
     @property
     def leader(self) -> NodeId | None:
-        """The running broker that leads the highest epoch, None while none leads."""
+        """Return the running leader with the highest epoch, None if there is no leader."""
         broker = leader_among(self.machines)
         return None if broker is None else broker.node_id
 
     @property
     def machines(self) -> list[Machine]:
-        """The machines of the brokers."""
+        """Return the machines of the brokers."""
         return [self.engine.machines[node] for node in self.brokers]
 
     @property
     def running(self) -> tuple[NodeId, ...]:
-        """The brokers whose process runs, paused or not."""
+        """Return the brokers whose process runs, including paused ones."""
         return tuple(machine.node_id for machine in self.machines if machine.up)
 
     @property
     def record(self) -> PartitionState | None:
-        """The metadata record as the store holds it now."""
+        """Return the metadata record in the store."""
         return self.engine.store.state
 
     @property
     def expectations(self) -> tuple[Expectation, ...]:
-        """What was expected so far."""
+        """Return the expectations checked so far."""
         return tuple(self.expect.expectations)
 
     @property
     def isr(self) -> tuple[NodeId, ...]:
-        """The recorded ISR."""
+        """Return the ISR from the metadata record."""
         return () if self.record is None else self.record.isr
 
     @property
     def leader_from(self) -> Offset | None:
-        """Where the log of the leader ended when its epoch began, None while none leads."""
+        """Return the start offset of the leader's epoch, None if there is no leader."""
         broker = leader_among(self.machines)
         return None if broker is None or broker.leading is None else broker.leading.start
 
     def broker(self, node: NodeId) -> BrokerView:
-        """Return what a broker is like now, whether it runs or not."""
+        """Return the current state of a broker, running or down."""
         return view_of(self.engine.machines[node])
 
     def node(self, node: NodeId) -> Broker:
-        """Return the live broker, for tests of the protocol; ValueError while it does not run."""
+        """Return the live broker object, for protocol tests. Raise ValueError if it is down."""
         broker = broker_on(self.engine.machines[node])
         if broker is None:
             raise ValueError(f"{node} is not running")
         return broker
 
     def log_of(self, node: NodeId) -> tuple[Batch, ...]:
-        """Return the batches of a broker's log, including those that are being written."""
+        """Return the batches of a broker's log, including appends in flight."""
         return tuple(self.engine.machines[node].disk.tail.batches)
 
     def reached(self, situation: Situation) -> int:
-        """Return how often the run has reached a situation so far."""
+        """Return how many times the run has reached a situation."""
         return self.situations.counts[situation]
 
     def tell(self, text: str) -> None:
-        """Add a line to the story."""
+        """Add a line to the narrative."""
         self.narrative.tell(text)
 
     def figure(self, name: str, value: int) -> None:
-        """Keep a number for the verdict."""
+        """Add a number to the verdict."""
         self.own_figures[name] = value
 
     def acked_in(self, epoch: int) -> int:
-        """How many records were confirmed so far in this leader epoch, to all producers."""
+        """Return the number of records acknowledged in this leader epoch, over all producers."""
         return sum(
             len(sent.values)
             for producer in self.producers
@@ -189,7 +189,7 @@ class World:
         )
 
     def truncations_of(self, node: NodeId) -> tuple[tuple[Offset, Offset], ...]:
-        """What a broker cut from its log so far: (end before, end after), in order."""
+        """Return the truncations of a broker's log as (end before, end after), in order."""
         return tuple(self.situations.truncations.get(node, ()))
 
     # Clients.
@@ -205,13 +205,13 @@ class World:
         hold: bool = False,
         first: NodeId | None = None,
     ) -> SimProducer:
-        """A producer that begins to send now, or with ``hold`` as much as its ``send`` says.
+        """Add a producer and start it.
 
-        It looks for the leader at ``first``, if named.
-
-        ``values`` are the records, or how many to make up, or None for no end of them. With
-        ``rate_per_s`` (records) it sends at that rate whatever happens, else as fast as answers
-        come. Idempotent with acks=all.
+        ``values``: the records, or a number of generated records, or None for no limit.
+        ``rate_per_s``: records per second, independent of responses. Without it, the producer
+        keeps ``in_flight`` batches pending. ``batch``: records per batch. ``hold``: send only the
+        batches that ``send`` allows. ``first``: the broker that is asked for the leader first.
+        The producer is idempotent with acks=all.
         """
         name = f"p{len(self.producers) + 1}"
         config = producer_config(self.topology, acks, in_flight, first)
@@ -228,7 +228,7 @@ class World:
         return client
 
     def consumer(self, *, start_offset: int = -2) -> SimConsumer:
-        """A consumer that begins to poll now; -2 is the earliest offset, -1 the latest."""
+        """Add a consumer and start it. Start offset -2 is the earliest offset, -1 the latest."""
         name = f"c{len(self.consumers) + 1}"
         machine = self._client(name, build_consumer, consumer_config(self.topology, start_offset))
         client = SimConsumer(machine, self.history)
@@ -239,36 +239,42 @@ class World:
     # Time.
 
     def at(self, *, seconds: float) -> simpy.Event:
-        """To be yielded: go on at this time since the start; at once if it is over."""
+        """Return an event to yield: resume at this time since the start, now if it has passed."""
         return self.engine.clock.env.timeout(max(0, round(seconds * 1_000_000) - self.now_us))
 
     def sleep(self, *, seconds: float) -> simpy.Event:
-        """To be yielded: go on after so long."""
+        """Return an event to yield: resume after this duration."""
         return self.engine.clock.env.timeout(round(seconds * 1_000_000))
 
     def until(
         self, holds: Callable[[], bool], *, within: Micros | None = None, what: str = ""
     ) -> simpy.Event:
-        """To be yielded: go on when ``holds()`` is true, which is looked at after every event.
+        """Return an event to yield: resume when ``holds()`` is true.
 
-        Raises ExpectationFailed in the script if it takes longer than ``within`` microseconds.
+        The condition is checked after every event. Raise ExpectationFailed in the script after
+        ``within`` microseconds. ``what`` describes the condition in that error.
         """
         limit = f"{(within or 0) / 1e6:g} s"
         failure = ExpectationFailed(
-            f"Within {limit}: {what or name_of(holds)}", f"it within {limit}", "it did not come"
+            f"Within {limit}: {what or name_of(holds)}",
+            f"the condition within {limit}",
+            f"it was still false after {limit}",
         )
         return self.loop.until(holds, within, lambda: failure)
 
     def until_ready(self, *, within: Micros = 10_000_000) -> Iterator[simpy.Event]:
-        """To be yielded from: go on when somebody leads and all brokers are in the ISR."""
+        """Return events for ``yield from``: resume when a leader exists and the ISR is full."""
         yield self.until(
             lambda: self.leader is not None and self.isr == self.brokers,
             within=within,
-            what="somebody leads, and all brokers are in the ISR",
+            what="there is a leader and all brokers are in the ISR",
         )
 
     def until_converged(self, *, within: Micros = 30_000_000) -> simpy.Event:
-        """To be yielded: go on when all brokers hold the same committed log and are in the ISR."""
+        """Return an event to yield: resume when all brokers are in the ISR with equal logs.
+
+        Every record is committed on every broker and no producer has a pending batch.
+        """
 
         def reason() -> str | None:
             outstanding = sum(producer.outstanding for producer in self.producers)
@@ -277,17 +283,17 @@ class World:
         def failure() -> Exception:
             return ExpectationFailed(
                 "The cluster converges",
-                f"all brokers to agree within {within / 1e6:g} s",
-                reason() or "they agreed just now",
+                f"all brokers to converge within {within / 1e6:g} s",
+                reason() or "they converged after the timeout",
             )
 
         return self.loop.until(lambda: reason() is None, within, failure)
 
     def follow(self, plan: Iterable[Fault]) -> None:
-        """Carry out a plan: each fault at its time."""
+        """Schedule the faults of a plan, each at its time."""
         plans.follow(self.faults, plan, self.brokers, lambda: self.leader)
 
-    # Faults: each is described in yak_sim.world.faults.
+    # Faults: see yak_sim.world.faults.
 
     crash = fault_of_world(Faults.crash)
     crash_within_step = fault_of_world(Faults.crash_within_step)
@@ -312,15 +318,15 @@ class World:
     fill_disk = fault_of_world(Faults.fill_disk)
 
     def expect_halt(self, node: NodeId) -> None:
-        """This broker may halt; otherwise a halt ends the run and fails it."""
+        """Allow this broker to halt. Any other halt ends the run with a violation."""
         self._halts_expected[node] = None
         for observer in self._observers:
             observer.allow_halt(node)
 
-    # How it is put together.
+    # Construction and callbacks.
 
     def _add_brokers(self, rules: Rules) -> None:
-        """A machine for each broker; all of them start at time 0."""
+        """Add a machine for each broker and start it at time 0."""
         config = broker_config(self.topology)
         for node in self.brokers:
             machine = self.engine.add_broker(node, build_broker(rules), config)
