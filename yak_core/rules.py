@@ -124,7 +124,7 @@ def note_epoch_start(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
 def accept_replicate(
     my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId
 ) -> ReplicateDecision:
-    """R3: return ``fenced`` for a stale epoch (F39), ``adopt`` for a new epoch or a new leader,
+    """R3: return ``fenced`` for a stale epoch (F39), ``adopt`` for a new epoch or leader,
     ``conflict`` for two leaders in one epoch (F81), else ``accept``."""
     if epoch < my_epoch:
         return ReplicateDecision.FENCED
@@ -328,9 +328,9 @@ def must_step_down(my_epoch: Epoch, seen_epoch: Epoch) -> bool:
 def is_clean(view: RestartFacts) -> bool:
     """R17: decide whether a restarted broker keeps its ISR membership.
 
-    It does in two cases: the clean marker belongs to the registered incarnation and the log still
-    reaches the marker's end offset, or flush=batch and no flushed data is missing (F13, F29,
-    KIP-966). On an emptied disk or an old copy of the disk it does not.
+    It does with flush=batch if no flushed data is missing (F13, F29, KIP-966). It also does if the
+    clean marker belongs to the registered incarnation and the log reaches the marker's end offset.
+    On an emptied disk or an old copy of the disk it does not.
     """
     if not view.intact or not view.same_disk:
         return False

@@ -140,9 +140,9 @@ class Progress:
         """Update the last time at which the follower was caught up (KIP-16).
 
         The follower is caught up now if ``match`` has reached ``leo``. If ``match`` has reached the
-        leader's LEO at an earlier ack, the follower was caught up at that time. The pair
-        (``acked_at``, ``leo_at_ack``) is kept until ``match`` reaches it, because with several
-        messages in flight the acks arrive more often than once per round trip.
+        leader's LEO at an earlier ack, the follower was caught up at that time. With several
+        messages in flight, the acks arrive more often than once per round trip. So the pair
+        (``acked_at``, ``leo_at_ack``) is kept until ``match`` reaches it.
         """
         if self.match >= leo:
             self.caught_up_at = now

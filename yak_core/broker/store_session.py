@@ -2,9 +2,9 @@
 
 The session keeps three things:
 
-- The newest partition state. Each reply is checked against the newest stamp that was known when the
-  call was made, so a store that lost confirmed writes is detected (F80). Each newer state is saved
-  durably before the broker adopts it.
+- The newest partition state. Each reply is checked against the newest stamp known at the time of
+  the call, to detect a store that lost confirmed writes (F80). Each newer state is saved durably
+  before the broker adopts it.
 - The pending proposal, at most one (R8). After an unknown outcome, the same bytes are sent again.
   The proposal ends when a newer partition state is adopted, or when its guard is refused.
 - The leases: the broker's own lease, and the watch over the leader's lease.

@@ -6,8 +6,8 @@ the end of the incarnation. A backend is synchronous, does not block and does no
 completions come back through :meth:`Host.deliver`.
 
 The host handles failure. An exception from the node, the recorder, the backend or an observer ends
-the incarnation. The host then calls ``halt`` of the backend, unless the backend has already
-received ``halt`` or ``exit``, and raises the exception to the caller of ``deliver``.
+the incarnation. The host then calls ``halt`` of the backend, unless it has already called ``halt``
+or ``exit``. Finally it raises the exception to the caller of ``deliver``.
 """
 
 from __future__ import annotations
