@@ -28,7 +28,7 @@ class BrokerConfig:
     replicas: tuple[NodeId, ...]
     """The brokers that hold a copy; used only to create the partition state."""
     min_isr: int = 2
-    """Kafka's ``min.insync.replicas``; used only to create the partition state (F27)."""
+    """Initial ``min.insync.replicas``; after the creation, the partition state has it (F27)."""
     flush: FlushMode = "batch"
     """``batch``: with acks=all, the ISR flushes before it acknowledges. ``os``: the ISR writes
     without a flush, and a start after a crash is unclean."""

@@ -39,10 +39,8 @@ class Replicate:
 
 @value
 class ReplicateAck:
-    """Follower to leader: the follower's log equals the leader's log below ``match``.
-
-    With flush=batch the follower's log is also durable below ``match``.
-    """
+    """Follower to leader: the follower's log equals the leader's log below ``match``; with
+    flush=batch it is also durable below ``match``."""
 
     epoch: Epoch
     broker_epoch: BrokerEpoch
@@ -82,10 +80,8 @@ class ProduceRequest:
 
 @value
 class ProduceResponse:
-    """The result of a produce request.
-
-    ``base_offset`` and ``epoch`` are -1 unless the outcome is WRITTEN and the offset is known.
-    """
+    """The result of a produce request; ``base_offset`` and ``epoch`` are -1 unless the outcome is
+    WRITTEN and the offset is known."""
 
     correlation: int
     error: ErrorCode

@@ -48,10 +48,8 @@ class BecameFollower:
 
 @value
 class SteppedDown:
-    """The leader of ``epoch`` saw ``seen_epoch`` and stepped down.
-
-    ``unknown`` is the number of pending produce requests that were answered with outcome UNKNOWN.
-    """
+    """The leader of ``epoch`` saw ``seen_epoch`` and stepped down; ``unknown`` is the number of
+    pending produce requests that were answered with outcome UNKNOWN."""
 
     epoch: Epoch
     seen_epoch: Epoch
@@ -109,10 +107,8 @@ class LogDiverged:
 
 @value
 class IsrProposed:
-    """The leader proposed this ISR to the store.
-
-    Until the proposal is resolved, the members of both the old and the proposed ISR count.
-    """
+    """The leader proposed this ISR to the store; until the proposal is resolved, the members of
+    both the committed and the proposed ISR count."""
 
     isr: tuple[NodeId, ...]
     base_partition_epoch: int
