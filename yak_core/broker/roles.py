@@ -226,7 +226,7 @@ class Broker:
         assert phase is self.phase or phase in TRANSITIONS[self.phase], (self.phase, phase)
         self.phase = phase
 
-    # -- the record -----------------------------------------------------------------------------
+    # -- partition state ------------------------------------------------------------------------
 
     def apply_state(self, state: PartitionState) -> None:
         """Adopt a newer partition state; this is the only place that does so (R1)."""
