@@ -92,7 +92,7 @@ def take_from_replicas(world: Manual) -> None:
     ("harm", "reason"),
     [
         (empty_store, "the metadata store was emptied"),
-        (forget_record, "the log has records up to offset 1, but the metadata store is empty"),
+        (forget_record, "the metadata store is empty, but the log end offset is 1"),
         (take_from_replicas, "cannot register n2"),
     ],
 )

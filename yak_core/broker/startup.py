@@ -112,8 +112,8 @@ class Startup:
             return "the metadata store was emptied: it has no partition state any more"
         if self.log.leo > 0:
             return (
-                f"the log has records up to offset {self.log.leo}, but the metadata store is "
-                "empty; restore the store, or start this broker with an empty data directory"
+                f"the metadata store is empty, but the log end offset is {self.log.leo}; "
+                "restore the store, or start this broker with an empty data directory"
             )
         config = self.context.config
         if not config.creates:

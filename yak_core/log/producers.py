@@ -21,8 +21,8 @@ PRODUCERS_MAX = 10_000
 class ProducerEntry:
     """The epoch and the last batches of one producer id.
 
-    ``batches`` are (first sequence, last sequence, base offset, end offset), oldest first, at most
-    5.
+    ``batches`` are at most 5 tuples (first sequence, last sequence, base offset, end offset),
+    oldest first.
     """
 
     epoch: int
