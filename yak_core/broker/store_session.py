@@ -312,8 +312,8 @@ class StoreSession:
         if state.partition_epoch < floor[0] or follows(state, floor) is False:
             self.owner.halt(
                 "the metadata store lost confirmed writes: "
-                f"expected version {floor[0]} ({floor[1]}) or a successor, "
-                f"got version {state.partition_epoch} ({state.attempt})"
+                f"this broker has seen version {floor[0]}, which is missing from the history of "
+                f"the stored version {state.partition_epoch}"
             )
             return False
         return True
