@@ -1,7 +1,7 @@
-"""The protocol as pure state machines; must never do I/O, read a clock or draw a random number.
+"""The replication protocol as pure state machines, without I/O, clocks or random numbers.
 
-What is listed in ``__all__`` is what lessons and variants of the protocol use; the two worlds and
-the tests import the modules themselves.
+``__all__`` lists the names for lessons and variants of the protocol. The two worlds and the tests
+import the modules directly.
 """
 
 from yak_core.rules import Rules, advance_high_watermark

@@ -1,9 +1,9 @@
-"""Error codes that a client can see, and what each says about the write; must never hold logic.
+"""Error codes and outcomes in responses to clients.
 
-Numbers and names are Kafka's (org.apache.kafka.common.protocol.Errors). Every error of a produce
-request is definite (``not_written``: this request had no effect) or ambiguous (``unknown``); the
-answer carries the outcome next to the code, because one code can mean either. A producer that has
-tried more than once passes ``not_written`` on only if no attempt can have been written.
+Numbers and names are Kafka's (org.apache.kafka.common.protocol.Errors). An error of a produce
+request is definite (``NOT_WRITTEN``: the request had no effect) or ambiguous (``UNKNOWN``). The
+response carries the outcome and the error code, because some codes occur with both outcomes. A
+producer that retried a batch returns ``NOT_WRITTEN`` only if no attempt can have been written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class ErrorCode(IntEnum):
 
 
 class Outcome(IntEnum):
-    """What an answer says about the records of the request."""
+    """What is known about the records of a produce request."""
 
     WRITTEN = 0
     NOT_WRITTEN = 1
@@ -57,4 +57,4 @@ RETRIABLE = frozenset(
         ErrorCode.THROTTLING_QUOTA_EXCEEDED,
     }
 )
-"""Errors after which the same request may succeed, here or at another broker."""
+"""Errors after which a retry may succeed, at the same or another broker."""

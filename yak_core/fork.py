@@ -1,9 +1,9 @@
-"""Copies of a node's state, for trying out what would happen.
+"""Copies of a node's state, to explore what would happen next.
 
-A state object has ``__slots__`` and is copied slot by slot. Lists, deques and dicts are copied,
-with what is in them if those are states: the items of a container are of one type. Everything else
-is immutable or shared on purpose (values, rules, functions) and stays the same object. A state that
-is reached twice is copied once, so the parts of a copy share what the parts of the original share.
+A state object has ``__slots__`` and is copied slot by slot. Lists, deques and dicts are copied. If
+their items are state objects, the items are copied, too; all items of a container have one type.
+Everything else is immutable or intentionally shared (values, rules, functions) and is not copied.
+A state object with two references is copied once, so the copy has the same structure.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import Final, TypeAlias, TypeVar
 
 T = TypeVar("T")
 Memo: TypeAlias = dict[int, object]
-"""The id of each object that was copied, and its copy."""
+"""The copy of each copied object, by the ``id`` of the original."""
 Copy: TypeAlias = Callable[[object, Memo], object]
 
 
 def fork_of(state: T) -> T:
-    """A copy of ``state`` that shares only immutable things with it."""
+    """Return a copy of ``state`` that shares only immutable objects with it."""
     copied: T = _how(type(state))(state, {})  # type: ignore[assignment]
     return copied
 
 
 def is_state(cls: type) -> bool:
-    """Whether objects of this class are copied slot by slot: mutable, and with slots."""
+    """Return whether objects of this class are copied slot by slot: mutable, with slots."""
     is_value = hasattr(cls, "__dataclass_fields__") or issubclass(cls, tuple)
     return "__slots__" in cls.__dict__ and not is_value
 
 
 def slots_of(cls: type) -> tuple[str, ...]:
-    """The slots of a class and of those that it extends."""
+    """Return the slots of a class and of its base classes."""
     return tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
 
 
 def _how(cls: type) -> Copy:
-    """How objects of a type are copied."""
+    """Return the function that copies objects of a type."""
     copy = _COPIES.get(cls)
     if copy is None:
         copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _same
@@ -81,4 +81,4 @@ def _copy_of_slots(cls: type) -> Copy:
 
 
 _COPIES: Final[dict[type, Copy]] = {list: _sequence, deque: _sequence, dict: _dict}
-"""How objects of a type are copied; other types are added when they are first met."""
+"""The copy function of each type; other types are added at their first use."""

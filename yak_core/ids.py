@@ -1,8 +1,8 @@
-"""The identifiers that travel through the core.
+"""The types of identifiers, epochs, offsets and times in the core.
 
-Epochs, generations and ids of operations and calls are types of their own for the type checker, so
-that it finds two of them swapped. An offset is a plain integer, because offsets are computed with:
-where one stands in the place of an epoch, or an epoch in that of an id, the checker objects, too.
+Epochs, generations, operation ids and call ids are distinct types, so that the type checker finds
+swapped arguments. An offset is a plain integer, because offsets are used in arithmetic. The type
+checker still rejects an offset where it expects one of the distinct types.
 """
 
 from __future__ import annotations
@@ -10,34 +10,37 @@ from __future__ import annotations
 from typing import NewType, TypeAlias
 
 NodeId: TypeAlias = str
-"""A participant: a broker (``n1``), a producer (``p1``) or a consumer (``c1``)."""
+"""A broker (``n1``), a producer (``p1``) or a consumer (``c1``)."""
 
 Micros: TypeAlias = int
-"""Microseconds since an arbitrary origin; only differences within one incarnation mean anything."""
+"""Microseconds since an arbitrary origin; compare only times of one incarnation."""
 
 Offset: TypeAlias = int
-"""Position of a record in the log, from 0. Names that end in ``end`` are exclusive."""
+"""Position of a record in the log, from 0; a name that ends in ``end`` is an exclusive bound."""
 
 Epoch = NewType("Epoch", int)
-"""Leader epoch: grows by one with every gain or loss of leadership (Kafka's term)."""
+"""Leader epoch: grows by one when a broker gains or loses leadership (Kafka's term)."""
 
 NO_EPOCH = Epoch(-1)
-"""The epoch "before" the first record of a log, and of what has none."""
+"""No epoch: used before the first record of a log, and where no epoch applies."""
 
 BrokerEpoch = NewType("BrokerEpoch", int)
-"""One registered start of a broker: the version of the record that its registration wrote."""
+"""Incarnation of a broker: the version of the partition state that its registration wrote."""
 
 LogGeneration = NewType("LogGeneration", int)
-"""Grows with every truncation and change of role; completions of an older one are dropped."""
+"""Log generation: grows with every truncation and change of role.
+
+Completions of an older generation are dropped.
+"""
 
 NO_BROKER_EPOCH = BrokerEpoch(0)
-"""Of a broker that has never registered."""
+"""The broker epoch of a broker that has not registered."""
 
 OpId = NewType("OpId", int)
-"""Names a disk operation within an incarnation."""
+"""Identifies a disk operation within an incarnation."""
 
 CallId = NewType("CallId", int)
-"""Names a metadata call or a client call within an incarnation."""
+"""Identifies a metadata call or a client call within an incarnation."""
 
 Stamp: TypeAlias = tuple[int, str]
-"""(version, attempt id): which write of the metadata record, and whose attempt it was."""
+"""(version, attempt id) of the partition state; identifies one write to the metadata store."""

@@ -1,9 +1,8 @@
-"""The decisions of the protocol, as replaceable pure functions; must never hold state.
+"""The decisions of the protocol, as replaceable pure functions.
 
-Everything worth teaching or breaking is here: a node is given one frozen :class:`Rules` and asks
-it. Variants (mutants in the tests, the gallery, student hooks) replace entries; nothing else is
-ever patched. Rule numbers are those of docs/protocol.md, flaw numbers (F..) name the schedule that
-a rule stops.
+A node receives one frozen :class:`Rules` and calls its entries. Variants of the protocol (mutants
+in the tests, the gallery, student hooks) replace entries and patch nothing else. Rule numbers are
+those of docs/protocol.md. Flaw numbers (F..) name the schedule that a rule prevents.
 """
 
 from __future__ import annotations
@@ -23,39 +22,40 @@ from yak_core.value import value
 
 
 class ReplicateDecision(StrEnum):
-    """What a broker does with a Replicate, by its epoch and leader."""
+    """How a broker handles a Replicate, depending on its epoch and leader."""
 
     ACCEPT = "accept"
     ADOPT = "adopt"
-    """Of a newer epoch, or of this one's leader that was not known yet."""
+    """Enter the message's epoch, or learn the leader of the current epoch, then accept."""
     FENCED = "fenced"
+    """Refuse: the epoch is stale."""
     CONFLICT = "conflict"
-    """Two leaders in one epoch."""
+    """Halt: two leaders in one epoch."""
 
 
 class AfterUnknown(StrEnum):
-    """What becomes of a proposal whose outcome is unknown."""
+    """What a broker does with a proposal whose outcome is unknown."""
 
     RESEND = "resend"
     FORGET = "forget"
 
 
 class SequenceResult(StrEnum):
-    """How a producer's batch relates to those before it."""
+    """How a batch relates to the earlier batches of its producer."""
 
     ACCEPT = "accept"
     DUPLICATE = "duplicate"
     DUPLICATE_OLD = "duplicate_old"
-    """Older than the batches that are remembered."""
+    """A duplicate that is older than the batches in the idempotence table."""
     FENCED = "fenced"
     GAP = "gap"
 
 
 @value
 class SequenceCheck:
-    """The result, and for duplicates the place of the first copy.
+    """The result, and for duplicates the base offset and end offset of the first copy.
 
-    ``base_offset`` is -1 when only the end below which the batch lies is known.
+    If ``base_offset`` is -1, the first copy is somewhere below ``end``.
     """
 
     result: SequenceResult
@@ -65,7 +65,7 @@ class SequenceCheck:
 
 @value
 class JoinFacts:
-    """What a leader knows of a follower that might enter the ISR. ``match`` is -1 if unknown."""
+    """What a leader knows about a follower that may join the ISR; ``match`` is -1 if unknown."""
 
     match: Offset
     hw: Offset
@@ -81,7 +81,7 @@ class JoinFacts:
 
 @value
 class ElectionFacts:
-    """What a broker knows when it considers to stand for election."""
+    """What a broker knows when it decides whether to campaign for leader."""
 
     in_isr: bool
     in_elr: bool
@@ -92,9 +92,9 @@ class ElectionFacts:
 
 @value
 class RestartFacts:
-    """What a restarted broker finds; ``clean_shutdown_epoch`` is 0 when there was no clean marker.
+    """What a restarted broker finds; ``clean_shutdown_epoch`` is 0 without a clean marker.
 
-    ``same_disk``: this disk is the one that the registered incarnation used, as far as it tells.
+    ``same_disk`` is True if the registered incarnation of this node registered from this disk.
     """
 
     same_disk: bool
@@ -107,25 +107,25 @@ class RestartFacts:
 
 
 def is_newer(known: tuple[Epoch, int], seen: tuple[Epoch, int]) -> bool:
-    """R0: records are ordered by (leader epoch, version); a late answer changes nothing (F59)."""
+    """R0: order partition states by (leader epoch, version); ignore a late reply (F59)."""
     return seen > known
 
 
 def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
-    """R1: another incarnation of this node id is registered: this one is over."""
+    """R1: return whether another incarnation of this node id has registered."""
     return recorded != mine
 
 
 def note_epoch_start(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
-    """R2: a new leader notes where its epoch begins, before any write (F04, KAFKA-7415)."""
+    """R2: record where the new leader's epoch begins, before any append (F04, KAFKA-7415)."""
     epochs.note(epoch, leo)
 
 
 def accept_replicate(
     my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId
 ) -> ReplicateDecision:
-    """R3: ``fenced`` for an epoch that is over (F39), ``adopt`` for a new one, ``conflict`` for
-    two leaders in one epoch (F81), else ``accept``."""
+    """R3: return ``fenced`` for a stale epoch (F39), ``adopt`` for a new epoch or leader,
+    ``conflict`` for two leaders in one epoch (F81), else ``accept``."""
     if epoch < my_epoch:
         return ReplicateDecision.FENCED
     if epoch > my_epoch:
@@ -138,11 +138,12 @@ def accept_replicate(
 def truncation_point(
     epochs: EpochIndex, leo: Offset, hw: Offset, first_of_epoch: bool, message: Replicate
 ) -> Offset:
-    """R3: where a follower must cut before it compares: ``leo`` for nowhere.
+    """R3: return where a follower truncates before it compares logs; ``leo`` for no truncation.
 
-    Below its epoch's start the leader's log was frozen at its election, from there on it has only
-    its own epoch; so an older record at or above the start cannot be the leader's. Never by high
-    watermark (F01, KIP-101). ``first_of_epoch``: first message of this epoch.
+    From the start of its epoch, the leader's log contains only records of this epoch. So a
+    follower's record with an older epoch at or above this start is not in the leader's log. A
+    follower does not truncate to its high watermark (F01, KIP-101). ``first_of_epoch`` is True for
+    the first message of the epoch.
     """
     start = message.epoch_start
     if leo > start and epochs.before(start + 1) < message.epoch:
@@ -151,9 +152,10 @@ def truncation_point(
 
 
 def conflict_point(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offset:
-    """R3: the offset of the first batch of ``message`` that disagrees with the own log.
+    """R3: return the offset of the first batch of ``message`` that conflicts with the own log.
 
-    ``leo`` when none does. Batches that are already there are skipped, not cut (F11).
+    Return ``leo`` if no batch conflicts. Batches that are already in the log are skipped and not
+    truncated (F11).
     """
     for batch in message.batches:
         if batch.base_offset >= leo:
@@ -164,22 +166,22 @@ def conflict_point(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offse
 
 
 def ack_position(verified: Offset, leo: Offset) -> Offset:
-    """R3: an ack names what was proven equal to the leader's log, never the own LEO (F10)."""
+    """R3: acknowledge the offset verified against the leader's log, not the own LEO (F10)."""
     return verified
 
 
 def follower_high_watermark(hw: Offset, leader_hw: Offset, verified: Offset, leo: Offset) -> Offset:
-    """R3: a follower's high watermark is bounded by what it has verified (F08, KAFKA-14704)."""
+    """R3: limit a follower's high watermark to its verified offset (F08, KAFKA-14704)."""
     return max(hw, min(leader_hw, verified))
 
 
 def accept_ack(leader_epoch: Epoch, ack_epoch: Epoch) -> bool:
-    """R4: acks and rejects count in their own epoch only (F40)."""
+    """R4: count acks and rejects of the leader's own epoch only (F40)."""
     return ack_epoch == leader_epoch
 
 
 def progress_survives(known: BrokerEpoch, seen: BrokerEpoch) -> bool:
-    """R4: what one incarnation acknowledged says nothing about the next (F22, KIP-903)."""
+    """R4: drop the acks of a follower's earlier incarnation (F22, KIP-903)."""
     return known == seen
 
 
@@ -190,10 +192,11 @@ def advance_high_watermark(
     positions: Mapping[NodeId, Offset],
     min_isr: int,
 ) -> Offset:
-    """R5: the minimum over the maximal ISR of the positions known in this epoch.
+    """R5: return the lowest position in the maximal ISR, of those known in this epoch.
 
-    Frozen while the committed ISR is below min ISR (F26, KIP-966); a proposed member counts as
-    soon as it is proposed (F15), a removed one until the removal is recorded (F16, KIP-497).
+    The high watermark does not move while the committed ISR is below min ISR (F26, KIP-966). An
+    added member counts as soon as it is proposed (F15). A removed member counts until the removal
+    is committed (F16, KIP-497).
     """
     if len(committed) < min_isr:
         return hw
@@ -210,16 +213,16 @@ def advance_high_watermark(
 def in_lag(
     now: Micros, caught_up_at: Micros, match: Offset, leo: Offset, replica_lag_us: Micros
 ) -> bool:
-    """R6: a member is out of sync by time, never by count (F32, KIP-16)."""
+    """R6: measure the lag of an ISR member in time, not in records (F32, KIP-16)."""
     return match < leo and now - caught_up_at > replica_lag_us
 
 
 def may_join(view: JoinFacts) -> bool:
-    """R7: a follower may enter the ISR once it has all that a leader of it would need.
+    """R7: let a follower join the ISR if its log would be complete as a leader's log.
 
-    It holds everything committed and everything below this epoch's start (F14, KAFKA-7128), as
-    shown in this epoch under its registered incarnation (F21), and is not draining (F24). Under
-    min ISR it must also be caught up, or the ISR would flap (F31).
+    The follower holds all records below the high watermark and below the epoch's start (F14,
+    KAFKA-7128). It has acknowledged them in this epoch with its registered incarnation (F21), and
+    it is not draining (F24). Below min ISR it must also be caught up, or the ISR would flap (F31).
     """
     if view.match < 0 or view.draining:
         return False
@@ -231,15 +234,15 @@ def may_join(view: JoinFacts) -> bool:
 
 
 def after_unknown(kind: ProposalKind) -> AfterUnknown:
-    """R8: a call without an answer may have happened, so the same bytes are sent again (F18)."""
+    """R8: resend the same bytes after a call without a reply, which may have been applied (F18)."""
     return AfterUnknown.RESEND
 
 
 def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
-    """R9: is this batch the producer's next one, a retry, or neither (KIP-98, KIP-360)?
+    """R9: decide whether a batch is the producer's next one, a retry or invalid (KIP-98, KIP-360).
 
-    An unknown producer begins at sequence 0: messages may overtake each other, so accepting any
-    first sequence could put a later batch first.
+    An unknown producer must begin with sequence 0. Messages can be reordered, so any other first
+    sequence could append a later batch first.
     """
     first = batch.base_sequence
     if known is None or batch.producer_epoch > known.epoch:
@@ -254,7 +257,7 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
         return SequenceCheck(SequenceResult.ACCEPT)
     behind = (known.last_sequence - last) % SEQUENCE_MODULUS
     if behind < SEQUENCE_MODULUS // 2:
-        # Older than what is remembered: somewhere below the oldest batch that is.
+        # Older than the idempotence table: the batch is below the oldest batch of the table.
         return SequenceCheck(SequenceResult.DUPLICATE_OLD, -1, known.batches[0][2])
     return SequenceCheck(SequenceResult.GAP)
 
@@ -262,32 +265,32 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
 def producers_after_truncation(
     rebuilt: Callable[[], ProducerTable], current: ProducerTable
 ) -> ProducerTable:
-    """R9: after a cut the table is folded again up to the cut (F70, KAFKA-12153)."""
+    """R9: rebuild the idempotence table after a truncation (F70, KAFKA-12153)."""
     return rebuilt()
 
 
 def producers_of_new_leader(followed: ProducerTable) -> ProducerTable:
-    """R9: a new leader knows the producers of every record in its log (F69)."""
+    """R9: keep the idempotence table when a follower becomes leader (F69)."""
     return followed
 
 
 def confirm(waiting_epoch: Epoch, epoch: Epoch, end: Offset, hw: Offset) -> bool:
-    """R10: an acks=all request is confirmed when it is committed, in its own epoch only (F58)."""
+    """R10: confirm an acks=all request when it is committed in the epoch of its append (F58)."""
     return hw >= end and waiting_epoch == epoch
 
 
 def survives_step_down(acks: int) -> bool:
-    """R10: no waiting request outlives its leader's epoch: each is failed as unknown (F58)."""
+    """R10: answer each pending request with UNKNOWN when the leader steps down (F58)."""
     return False
 
 
 def readable_end(hw: Offset, leo: Offset) -> Offset:
-    """R11: readers see committed records only."""
+    """R11: show only committed records to readers."""
     return hw
 
 
 def diverged(epochs: EpochIndex, leo: Offset, offset: Offset, last_epoch: Epoch) -> Offset:
-    """R11: -1, or the end up to which a reader's position agrees with this log (F55, KIP-320)."""
+    """R11: return -1, or the end up to which the reader's log matches this log (F55, KIP-320)."""
     if last_epoch < 0 or offset == 0:
         return -1
     epoch, end = epochs.end_of(last_epoch, leo)
@@ -297,33 +300,37 @@ def diverged(epochs: EpochIndex, leo: Offset, offset: Offset, last_epoch: Epoch)
 
 
 def latest_offset(hw: Offset, epoch_start: Offset) -> Offset | None:
-    """R12: a new leader does not know the latest offset before its HW has caught up (KIP-207)."""
+    """R12: return the latest offset, or None until the HW reaches the epoch's start (KIP-207)."""
     return hw if hw >= epoch_start else None
 
 
 def may_campaign(view: ElectionFacts) -> bool:
-    """R14: stand when nobody leads, or the leader's beat has not moved for a lease (F49)."""
+    """R14: campaign if there is no leader, or the leader's lease has expired (F49).
+
+    A lease has expired if the leader has not renewed it for ``lease_us``. The candidate must be in
+    the ISR or ELR and must not be draining.
+    """
     if view.draining or not (view.in_isr or view.in_elr):
         return False
     return view.leaderless or view.lease_over
 
 
 def serves_acks(acks: int, now: Micros, lease_deadline: Micros) -> bool:
-    """R15: past its own lease a leader takes acks=all only; the rest could be lost at once."""
+    """R15: serve only acks=all after the own lease has expired; acks 0 and 1 could be lost."""
     return acks == -1 or now < lease_deadline
 
 
 def must_step_down(my_epoch: Epoch, seen_epoch: Epoch) -> bool:
-    """R16: any evidence of a higher epoch ends a leadership."""
+    """R16: step down when any message or partition state shows a higher epoch."""
     return seen_epoch > my_epoch
 
 
 def is_clean(view: RestartFacts) -> bool:
-    """R17: may this restart keep its ISR membership?
+    """R17: decide whether a restarted broker keeps its ISR membership.
 
-    Yes if the clean marker is that of the registered incarnation and the log still ends there, or
-    if acks meant flushed and nothing that had been flushed is missing (F13, F29, KIP-966). Never on
-    an emptied disk, or an old copy of it.
+    It does with flush=batch if no flushed data is missing (F13, F29, KIP-966). It also does if the
+    clean marker belongs to the registered incarnation and the log reaches the marker's end offset.
+    On an emptied disk or an old copy of the disk it does not.
     """
     if not view.intact or not view.same_disk:
         return False
@@ -337,7 +344,7 @@ def is_clean(view: RestartFacts) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """One entry a decision; ``Rules()`` is the protocol, a variant replaces entries."""
+    """One entry for each decision; ``Rules()`` is the protocol, a variant replaces entries."""
 
     is_newer: Callable[[tuple[Epoch, int], tuple[Epoch, int]], bool] = is_newer
     is_superseded: Callable[[BrokerEpoch, BrokerEpoch], bool] = is_superseded

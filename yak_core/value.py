@@ -1,8 +1,8 @@
-"""What every value that leaves a node is made of; must never hold behaviour or mutable state.
+"""The decorator for value classes: events, effects, messages, notes and snapshots.
 
-Events, effects, messages, notes and snapshots are slotted dataclasses that the type checker sees as
-frozen. Freezing at run time costs four to six times as much per construction, so it is off unless
-the interpreter was started with ``-X yak_strict``, which one test run does.
+Values are slotted dataclasses that the type checker sees as frozen. Construction of a dataclass
+that is frozen at run time takes four to six times as long. So values are frozen at run time only
+if the interpreter was started with ``-X yak_strict``; one test run does this.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Protocol, TypeVar, dataclass_transform
 T = TypeVar("T")
 
 STRICT = "yak_strict" in sys._xoptions
-"""Freeze for real."""
+"""Whether values are frozen at run time."""
 
 
 @dataclass_transform(frozen_default=True)
 def value(cls: type[T]) -> type[T]:
-    """Make ``cls`` an immutable value: slots, equality by fields, hashable."""
+    """Make ``cls`` an immutable value class: with slots, equality by fields, hashable."""
     return dataclass(slots=True, frozen=STRICT, unsafe_hash=not STRICT)(cls)
 
 
 class Make(Protocol):
-    """A class of values whose fields are not known, as what makes its values."""
+    """The constructor of a value class whose fields are not known to the type checker."""
 
     def __call__(self, *args: object, **fields: object) -> object: ...
 
 
 def getter_of_fields(cls: type) -> Callable[[object], tuple[object, ...]]:
-    """What takes all fields out of a value of ``cls``, in the order of their definition."""
+    """Return a function that returns all fields of a value of ``cls``, in definition order."""
     names = [field.name for field in fields(cls)]
     if len(names) > 1:
         return attrgetter(*names)

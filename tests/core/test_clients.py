@@ -185,7 +185,7 @@ def test_a_consumer_begins_at_an_offset_that_a_broker_names() -> None:
 
 @pytest.mark.parametrize(
     ("error", "end", "detail"),
-    [(ErrorCode.CORRUPT_MESSAGE, -1, "why"), (ErrorCode.NONE, 2, "below 2 still holds")],
+    [(ErrorCode.CORRUPT_MESSAGE, -1, "why"), (ErrorCode.NONE, 2, "[2, 3)")],
 )
 def test_what_an_application_must_decide_ends_the_poll(
     error: ErrorCode, end: int, detail: str
@@ -229,7 +229,7 @@ def test_late_answers_and_timers_mean_nothing_to_a_consumer() -> None:
     assert (made.results, snapshot.get("position")) == ([], 0)
     with pytest.raises(KeyError):
         snapshot.get("leo")
-    with pytest.raises(TypeError, match="a consumer does not take in StopAsked"):
+    with pytest.raises(TypeError, match="StopAsked"):
         made.step(StopAsked(1))
 
 
@@ -339,7 +339,7 @@ def test_what_a_producer_does_not_expect_is_refused_or_passed_over() -> None:
     """Method: a foreign message, a cancellation, a timer and an event of brokers."""
     made = sending()
     assert made.step(Received("n1", OTHER)) == made.step(Cancelled(CallId(0))) == []
-    with pytest.raises(ValueError, match="nobody sets a timer called sundial"):
+    with pytest.raises(ValueError, match="sundial"):
         made.step(TimerFired("sundial"))
-    with pytest.raises(TypeError, match="a producer does not take in StopAsked"):
+    with pytest.raises(TypeError, match="StopAsked"):
         made.step(StopAsked(1))

@@ -1,4 +1,4 @@
-"""Configurations that nobody can run with are refused in a sentence."""
+"""Invalid configurations raise errors that name the field and its value."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ CONSUMER = ConsumerConfig(("n1",))
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (replace(BROKER, replicas=("n2", "n3")), "n1 is not one of the replicas n2, n3"),
-        (replace(BROKER, replicas=("n1", "n1")), "a replica is named twice in n1, n1"),
-        (replace(BROKER, flush="never"), "flush is one of batch, os, not 'never'"),  # type: ignore[arg-type]
-        (replace(BROKER, min_isr=0), "min_isr is at least 1, not 0"),
-        (replace(BROKER, lease_us=BROKER.lease_renew_us), "and the beat than the lease"),
-        (replace(BROKER, replica_lag_us=1), "the lag must be at least four heartbeats"),
+        (replace(BROKER, replicas=("n2", "n3")), "n1 .*n2, n3"),
+        (replace(BROKER, replicas=("n1", "n1")), "duplicate .*n1, n1"),
+        (replace(BROKER, flush="never"), "flush .*batch, os.*'never'"),  # type: ignore[arg-type]
+        (replace(BROKER, min_isr=0), "min_isr .*1.*0"),
+        (replace(BROKER, lease_us=BROKER.lease_renew_us), "lease_us.* 300000, 300000"),
+        (replace(BROKER, replica_lag_us=1), "replica_lag_us .*400000.*1"),
     ],
 )
 def test_a_broker_is_not_started_with_it(config: BrokerConfig, reason: str) -> None:
@@ -40,12 +40,12 @@ def test_a_broker_is_not_started_with_it(config: BrokerConfig, reason: str) -> N
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (replace(CONSUMER, brokers=()), "a client needs at least one broker to ask"),
-        (replace(CONSUMER, start_offset=-3), "start_offset is at least -2, not -3"),
-        (replace(PRODUCER, acks=2), r"acks is -1 \(all\), 1 or 0, not 2"),
-        (replace(PRODUCER, in_flight_max=0), "in_flight_max is at least 1, not 0"),
-        (replace(PRODUCER, acks=1), "idempotence needs acks=all"),
-        (replace(PRODUCER, in_flight_max=6), "idempotence allows five batches in flight"),
+        (replace(CONSUMER, brokers=()), "brokers .*none"),
+        (replace(CONSUMER, start_offset=-3), "start_offset .*-2.*-3"),
+        (replace(PRODUCER, acks=2), "acks .*-1.*2"),
+        (replace(PRODUCER, in_flight_max=0), "in_flight_max .*1.*0"),
+        (replace(PRODUCER, acks=1), "idempotent .*acks=-1.*1"),
+        (replace(PRODUCER, in_flight_max=6), "in_flight_max .*idempotent.*5.*6"),
     ],
 )
 def test_a_client_is_not_started_with_it(

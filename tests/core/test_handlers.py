@@ -82,7 +82,7 @@ def test_a_phase_is_followed_by_those_of_the_table_only(phase: Phase) -> None:
 def test_an_unknown_timer_is_refused() -> None:
     """A timer that no part sets is a mistake of the world; method: fire one."""
     broker = world().host("n1").node
-    with pytest.raises(ValueError, match="no part of a broker sets a timer called sundial"):
+    with pytest.raises(ValueError, match="sundial"):
         broker.step(10**12, TimerFired("sundial"))
 
 

@@ -124,7 +124,8 @@ def test_the_first_exception_is_the_one_that_is_raised() -> None:
     host, backend, _ = hosted(first=OSError("one"), halt=ValueError("two"))
     with pytest.raises(OSError, match="one") as raised:
         host.deliver(ANY)
-    assert raised.value.__notes__ == ["then halt raised ValueError: two"]
+    [note] = raised.value.__notes__
+    assert "ValueError: two" in note
     assert len(backend.halts) == 1
 
 
@@ -173,7 +174,7 @@ def test_a_node_is_built_of_its_first_event() -> None:
 def test_the_first_event_is_started() -> None:
     """Another one ends the incarnation before it has begun."""
     host, backend = fresh(Watcher())
-    with pytest.raises(AssertionError, match="a node begins with Started"):
+    with pytest.raises(AssertionError, match="Started"):
         host.deliver(ANY)
     assert not host.alive
     assert len(backend.halts) == 1

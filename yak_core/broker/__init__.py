@@ -1,1 +1,1 @@
-"""The broker: replication roles, clients' requests, own log and store."""
+"""The broker: its roles in replication, client requests, its log and the metadata store."""

@@ -1,7 +1,6 @@
-"""What the parts of one node share: its rules, the time, and the effects of the step under way.
+"""The context that the parts of a broker share: rules, time, and effects of the current step.
 
-Must never decide anything. A part writes effects with :meth:`Context.emit` in the order in which
-they are to be started.
+A part adds effects with :meth:`Context.emit`, in the order in which the world starts them.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from yak_core.value import value
 
 @value
 class LeaderHint:
-    """Who leads in the newest epoch that this broker knows; None while no leader is known."""
+    """The newest leader epoch that this broker knows, and its leader; None if unknown."""
 
     leader: NodeId | None
     epoch: Epoch
 
 
 class Context:
-    """What the parts of one node share; the node itself is its only writer."""
+    """The state that the parts of one broker share."""
 
     __slots__ = (
         "node",
@@ -46,33 +45,33 @@ class Context:
         self.rules = rules
         self.nonce = nonce
         self.now = now
-        #: Leader and epoch in answers to clients; the broker acts on the same value.
+        #: The current leader and epoch, for the broker's own decisions and for responses.
         self.hint = LeaderHint(None, Epoch(0))
-        #: The effects of the step under way; each step begins a new list.
+        #: The effects of the current step; each step begins with an empty list.
         self.out: list[Effect] = []
         self.next_op: OpId = OpId(0)
         self.next_call: CallId = CallId(0)
         self.tries = 0
 
     def emit(self, effect: Effect) -> None:
-        """Order something of the world."""
+        """Add an effect to the current step."""
         self.out.append(effect)
 
     def note(self, note: Note) -> None:
-        """Remark on something."""
+        """Publish a note."""
         self.out.append(Observe(note))
 
     def op(self) -> OpId:
-        """A fresh name for a disk operation."""
+        """Return a new disk operation id."""
         self.next_op = OpId(self.next_op + 1)
         return self.next_op
 
     def call(self) -> CallId:
-        """A fresh name for a metadata call."""
+        """Return a new metadata call id."""
         self.next_call = CallId(self.next_call + 1)
         return self.next_call
 
     def attempt(self) -> str:
-        """A fresh attempt id: the start-up nonce and a counter (never used by anyone else)."""
+        """Return a new attempt id: node id, start-up nonce and a counter, unique in the cluster."""
         self.tries += 1
         return f"{self.node}-{self.nonce:032x}-{self.tries}"

@@ -1,4 +1,4 @@
-"""How a broker looks from outside: snapshots, descriptions, remarks; must never change it."""
+"""Read-only views of a broker: snapshots, descriptions, status fields and notes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yak_core.metadata.partition_state import PartitionState
 
 
 class Described(Protocol):
-    """What a description needs of a broker."""
+    """The attributes of a broker that the views read."""
 
     node_id: NodeId
     phase: Phase
@@ -44,7 +44,7 @@ class Described(Protocol):
 
 
 def snapshot_of(broker: Described) -> Snapshot:
-    """The canonical snapshot of a broker; names as in docs/contract.md."""
+    """Return the canonical snapshot of a broker (see docs/contract.md)."""
     log = broker.log
     partition = broker.partition
     leading = broker.leading
@@ -83,7 +83,7 @@ def snapshot_of(broker: Described) -> Snapshot:
 
 
 def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
-    """The broker's own view of the cluster, for clients."""
+    """Return the broker's view of the cluster, for clients."""
     partition = broker.partition
     log = broker.log
     positions = {} if broker.leading is None else broker.leading.positions()
@@ -109,7 +109,10 @@ def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
 
 
 def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
-    """What a leader publishes next to the record, for people: nobody decides anything by it."""
+    """Return the status fields that a leader publishes next to the partition state.
+
+    The fields are for operators; no node reads them back.
+    """
     partition = broker.partition
     assert partition is not None
     assert broker.leading is not None
@@ -124,7 +127,7 @@ def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
 
 
 def note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:
-    """Remark on what changed between two records."""
+    """Publish notes on the differences between two partition states."""
     context.note(PartitionStateObserved(state.partition_epoch, state.leader_epoch))
     before = state.isr if known is None else known.isr
     removed = tuple(node for node in before if node not in state.isr)

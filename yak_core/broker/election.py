@@ -1,8 +1,8 @@
-"""When a broker proposes itself as the leader; must never depose a leader whose beat moves.
+"""Election: when a broker campaigns for leader.
 
-Silence between brokers deposes nobody (F49): only a record without a leader, or a leader's beat
-that has not moved for a lease as seen through the store, permits to stand. Members of the ISR
-stand first, members of the ELR after them, one stagger apart.
+A broker campaigns only if the partition state has no leader, or if the leader did not renew its
+lease in the store for ``lease_us``. Lost messages between brokers do not start an election (F49).
+ISR members campaign first, ELR members after them, one stagger apart.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ TIMER_CAMPAIGN = "campaign"
 
 
 def schedule(context: Context, session: StoreSession, partition: PartitionState | None) -> None:
-    """Set the timer for the instant at which this broker may stand, or take it back."""
+    """Set the timer for the time at which this broker may campaign, or cancel the timer."""
     if partition is None or not _eligible(context, partition):
         context.emit(CancelTimer(TIMER_CAMPAIGN))
         return
-    # Counted from when the watch began, so that later replies do not put it off.
+    # Counted from the last observed renewal, so that later replies do not postpone the campaign.
     lease_us: Micros = 0 if partition.leader is None else context.config.lease_us
     stagger = context.config.election_stagger_us
     due = session.watch.over_at(lease_us) + _rank(context, partition) * stagger
@@ -39,7 +39,7 @@ def campaign(
     partition: PartitionState | None,
     broker_epoch: BrokerEpoch,
 ) -> None:
-    """The timer ran out: propose to lead, if everything still holds."""
+    """Propose this broker as leader, if the conditions still hold when the timer fires."""
     if partition is None or not session.may_propose(partition):
         return
     watch = session.watch
@@ -72,7 +72,7 @@ def _eligible(context: Context, partition: PartitionState) -> bool:
 
 
 def _rank(context: Context, partition: PartitionState) -> int:
-    """How many others should stand before this broker."""
+    """Return the number of candidates that campaign before this broker."""
     first = tuple(node for node in partition.isr if node != partition.leader)
     order = (*first, *(node for node in partition.elr if node != partition.leader))
     return order.index(context.node)

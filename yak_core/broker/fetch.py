@@ -1,7 +1,7 @@
-"""What a broker answers to readers: fetches, long polls, offsets, descriptions.
+"""The read side of a broker: fetches, long polls and ListOffsets.
 
-Must never show a reader anything above the high watermark (R11), nor guess the latest offset
-before the high watermark has reached the epoch's start (R12).
+Readers see records below the high watermark only (R11). The latest offset is unknown until the
+high watermark reaches the epoch's start (R12).
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class Readers:
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
-        #: Long polls: fetches that wait until the log is readable above their offset.
+        #: Long polls: fetches that wait for a committed record at their offset.
         self.parked: Waiting[FetchRequest] = Waiting()
 
     def fetch(self, call: CallId, request: FetchRequest) -> None:
-        """Answer a fetch at the leader: records, a divergence, an error, or later."""
+        """Answer a fetch with records, a divergence or an error, or keep it as a long poll."""
         log = self.log
         rules = self.context.rules
         if request.offset < log.log_start or request.offset > log.leo:
-            detail = f"the log holds [{log.log_start}, {log.leo})"
+            detail = f"offset {request.offset} is not in the log [{log.log_start}, {log.leo})"
             self.answer(call, request, ErrorCode.OFFSET_OUT_OF_RANGE, detail=detail)
             return
         end = rules.diverged(log.epochs, log.leo, request.offset, request.last_epoch)
@@ -59,9 +59,10 @@ class Readers:
     def list_offsets(
         self, call: CallId, request: ListOffsetsRequest, epoch_start: Offset | ErrorCode
     ) -> None:
-        """Answer with the earliest or latest offset, as the leader of the epoch knows it.
+        """Answer with the earliest or latest offset.
 
-        ``epoch_start`` is the error to be answered where this broker does not lead.
+        ``epoch_start`` is the start of the leader's epoch, or the error to answer with if this
+        broker does not lead.
         """
         log = self.log
         offset: Offset | None = None
@@ -85,33 +86,33 @@ class Readers:
         self.context.emit(Answer(call, response))
 
     def on_committed(self) -> None:
-        """The high watermark moved: answer the polls that have something to read now."""
+        """Answer the long polls that have records to read after the high watermark moved."""
         end = self.context.rules.readable_end(self.log.hw, self.log.leo)
         for call, entry in sorted(self.parked.take_reached(end), key=_by_arrival):
             self._ship(call, entry.waiter)
 
     def expire(self) -> None:
-        """The readers' timer fired: polls that have waited long enough get an empty answer."""
+        """Answer the long polls whose wait time has expired, without records."""
         for call, entry in sorted(self.parked.take_due(self.context.now), key=_by_arrival):
             self.answer(call, entry.waiter, ErrorCode.NONE)
         self.arm()
 
     def redirect(self) -> None:
-        """This broker leads no more: the polls must go elsewhere."""
+        """Answer all long polls with NOT_LEADER_OR_FOLLOWER."""
         for call, entry in sorted(self.parked.take_all(), key=_by_arrival):
             self.answer(call, entry.waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     def drop_call(self, call: CallId) -> None:
-        """The caller went away."""
+        """Drop the long poll of a cancelled call."""
         self.parked.drop(call)
 
     def check(self) -> None:
-        """Assert that what waits is bounded, and waits for what cannot be read yet."""
+        """Assert that the set of long polls is consistent and not larger than ``waiting_max``."""
         self.parked.check()
-        assert len(self.parked) <= self.context.config.waiting_max, "polls are bounded"
+        assert len(self.parked) <= self.context.config.waiting_max, "too many long polls"
 
     def arm(self) -> None:
-        """Wake up when the first poll runs out of time."""
+        """Set the timer for the first deadline of a long poll."""
         deadline = self.parked.next_deadline()
         if deadline is not None:
             wait = max(0, deadline - self.context.now)

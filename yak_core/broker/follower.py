@@ -1,8 +1,8 @@
-"""What a broker does with the leader's log; must never cut what is committed.
+"""The follower role: append the leader's batches, truncate conflicting records, acknowledge.
 
-A follower refuses epochs that are over, cuts only what disagrees with the leader's epochs, compares
-before it cuts, and acknowledges what it has verified (R3). With flush=batch an ack waits for the
-flush of what it names.
+A follower refuses stale epochs. It compares logs before it truncates, and truncates only records
+that conflict with the leader's epochs. It acknowledges the verified offset (R3). With flush=batch
+the ack is sent after the flush of the acknowledged records.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Owner(Protocol):
 
 
 class Follower:
-    """A follower's state in one epoch."""
+    """The state of a follower in one epoch."""
 
     __slots__ = (
         "context",
@@ -53,18 +53,18 @@ class Follower:
         self.begin(None)
 
     def begin(self, leader: NodeId | None) -> None:
-        """A new epoch: nothing is verified, nothing is owed."""
-        #: Up to here the log is equal to the leader's: in [0, the log's end].
+        """Reset the state for a new epoch, or for the leader of the current epoch."""
+        #: The end up to which the log equals the leader's log: in [0, LEO].
         self.verified: Offset = 0
-        #: No message of this epoch's leader has come yet.
+        #: Whether no message of this epoch's leader has arrived yet.
         self.first_of_epoch = True
         #: The leader of this epoch, which gets the acks; None while it is not known.
         self.leader = leader
-        #: Something verified waits for the disk before it is acknowledged.
+        #: Whether an ack is pending until the disk completes an append or flush.
         self.ack_owed = False
-        #: Largest number of a message that was taken in; 0 before the first.
+        #: The largest sequence number of an accepted message; 0 before the first.
         self.seq = 0
-        #: Newest position that was acknowledged; -1 before the first ack.
+        #: The last acknowledged position; -1 before the first ack.
         self.acked: Offset = -1
 
     def check(self) -> None:
@@ -76,7 +76,7 @@ class Follower:
             assert not self.ack_owed, "and owes nothing"
 
     def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
-        """A message of this epoch's leader."""
+        """Handle a message of this epoch's leader."""
         log, rules = self.log, self.context.rules
         point = rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
         if point < log.leo and not self._truncate(point):
@@ -113,7 +113,7 @@ class Follower:
             self._ack(self._ack_position(), broker_epoch)
 
     def on_log_progress(self, broker_epoch: BrokerEpoch) -> None:
-        """A write or flush completed: what is owed may be acknowledged."""
+        """Acknowledge more records after an append or flush completed, if an ack is pending."""
         if self.log.position > self.acked:
             ack = self._ack_position()
             if ack > self.acked:
@@ -137,7 +137,7 @@ class Follower:
         return True
 
     def _reject(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
-        """Say how far this log could match: its end of the largest epoch not above theirs."""
+        """Send a reject; its hint is the end of the largest epoch not above ``prev_epoch``."""
         log = self.log
         known, end = log.epochs.end_of(message.prev_epoch, log.leo)
         hint = min(end, log.leo, message.prev_offset)
@@ -160,9 +160,10 @@ class Follower:
 
 
 def _end_of(message: Replicate) -> Offset | None:
-    """The end of the last batch; None unless they lie back to back in epochs that are in order.
+    """Return the end of the last batch, or None if the batches are invalid.
 
-    Epochs never fall along the batches, nor pass the leader's.
+    Valid batches follow each other without gaps. Their epochs do not decrease and are not above the
+    leader's epoch.
     """
     at = message.prev_offset
     epoch = message.prev_epoch

@@ -1,8 +1,7 @@
-"""What a broker makes of each event: peers' messages, clients' requests, timers.
+"""The event handlers of a broker: peer messages, client requests, timers and metadata replies.
 
-Must never hold state. The order of the guards is the protocol's: a message of an epoch that is
-over is refused, a higher epoch is entered before anything else is looked at, and only then the
-role decides.
+The epoch of a peer message is checked first. A message with a stale epoch is refused. A higher
+epoch is entered before the message is handled by the current role.
 """
 
 from __future__ import annotations
@@ -45,30 +44,30 @@ ACCEPT: Final = ReplicateDecision.ACCEPT
 
 
 def on_peer_lost(broker: Broker, event: PeerLost) -> None:
-    """A link broke: that matters to a leader only."""
+    """Pass a lost connection to the leader role; followers ignore it."""
     if broker.leading is not None:
         broker.leading.on_peer_lost(event.peer)
 
 
 def on_peer_message(broker: Broker, event: Received) -> None:
-    """The door for peers: a message is judged by its epoch before anything is done with it.
+    """Check the epoch of a peer message, then pass it to its handler.
 
-    Messages before the registration or after a stop say nothing to this incarnation (F42).
+    Messages that arrive before the registration or after a stop are ignored (F42).
     """
     if broker.phase is not RUNNING:
         return
     message = event.message
     kind = type(message)
     if kind not in PEER_MESSAGES:
-        raise TypeError(f"a broker does not take in {kind.__name__}")
+        raise TypeError(f"unexpected message for a broker: {kind.__name__}")
     if _admits(broker, event.src, message):  # type: ignore[arg-type]
         PEER_MESSAGES[kind](broker, event.src, message)  # type: ignore[arg-type]
 
 
 def _admits(broker: Broker, src: NodeId, message: PeerMessage) -> bool:
-    """Judge the epoch of a message; False if nothing more is to be done with it.
+    """Check the epoch of a message; return whether its handler is to be called.
 
-    A higher epoch is entered first, which ends the own leadership (``must_step_down``).
+    A higher epoch is entered first, and a leader then steps down (``must_step_down``).
     """
     if isinstance(message, Replicate):
         return _admits_replicate(broker, src, message)
@@ -118,7 +117,7 @@ def _on_reject(broker: Broker, src: NodeId, message: ReplicateReject) -> None:
 
 
 def _on_fenced(broker: Broker, src: NodeId, message: Fenced) -> None:
-    """Its epoch was all that it said."""
+    """Ignore the message; ``_admits`` has already used its epoch."""
 
 
 PEER_MESSAGES: Final[Mapping[type, Callable[[Broker, NodeId, Never], None]]] = MappingProxyType(
@@ -129,24 +128,24 @@ PEER_MESSAGES: Final[Mapping[type, Callable[[Broker, NodeId, Never], None]]] = M
         Fenced: _on_fenced,
     }
 )
-"""What is done with each message of a peer that is admitted."""
+"""The handler of each type of peer message, called after the epoch check."""
 
 
 # -- clients ------------------------------------------------------------------------------------
 
 
 def on_cancelled(broker: Broker, event: Cancelled) -> None:
-    """A caller went away."""
+    """Drop the pending request of a cancelled call."""
     broker.readers.drop_call(event.call)
     broker.writers.drop_call(event.call)
 
 
 def on_call(broker: Broker, event: Called) -> None:
-    """The door for clients: answer at once, or let the request wait."""
+    """Answer a client request, or keep it pending."""
     request = event.request
     kind = type(request)
     if kind not in REQUESTS:
-        raise TypeError(f"a broker does not answer {kind.__name__}")
+        raise TypeError(f"unexpected request for a broker: {kind.__name__}")
     REQUESTS[kind](broker, event.call, request)  # type: ignore[arg-type]
 
 
@@ -177,12 +176,15 @@ def _on_list_offsets(broker: Broker, call: CallId, request: ListOffsetsRequest) 
 
 
 def _leading(broker: Broker, known_epoch: Epoch) -> Leader | ErrorCode:
-    """The leadership that serves a client who knows of this epoch, or why there is none."""
+    """Return the leader role if it can serve this client, else the error to answer with.
+
+    ``known_epoch`` is the newest leader epoch that the client knows.
+    """
     leading = broker.leading
     if leading is None or broker.phase is not RUNNING:
         return ErrorCode.NOT_LEADER_OR_FOLLOWER
     if known_epoch > leading.epoch:
-        # The client has heard of a later leader than this broker has.
+        # The client knows a newer leader epoch than this broker, which must read it, too.
         broker.session.order_read()
         return ErrorCode.UNKNOWN_LEADER_EPOCH
     return leading
@@ -196,17 +198,17 @@ REQUESTS: Final[Mapping[type, Callable[[Broker, CallId, Never], None]]] = Mappin
         DescribeRequest: _on_describe,
     }
 )
-"""What is done with each request of a client."""
+"""The handler of each type of client request."""
 
 
 # -- timers -------------------------------------------------------------------------------------
 
 
 def on_timer(broker: Broker, event: TimerFired) -> None:
-    """A timer fired; while stopping, only the stop's own counts."""
+    """Call the timer's handler; while the broker is stopping, only that of the stop timer."""
     handler = TIMERS.get(event.key)
     if handler is None:
-        raise ValueError(f"no part of a broker sets a timer called {event.key}")
+        raise ValueError(f"unknown timer key for a broker: {event.key}")
     if broker.phase is not STOPPING or event.key == TIMER_STOP:
         handler(broker)
 
@@ -217,7 +219,7 @@ def _on_campaign_due(broker: Broker) -> None:
 
 
 def _on_renewal_due(broker: Broker) -> None:
-    """Renew the lease; checkpoint the high watermark; publish the status hash."""
+    """Renew the lease, save the high watermark, and publish the status fields."""
     broker.session.on_renewal_due()
     if broker.log.hw > broker.saved_hw:
         broker.saved_hw = broker.log.hw
@@ -239,12 +241,12 @@ TIMERS: Final[Mapping[str, Callable[[Broker], None]]] = MappingProxyType(
         TIMER_STOP: lambda broker: broker.exit(clean=False),
     }
 )
-"""Key of each timer that a broker sets, and what it is for."""
+"""The key and the handler of each timer that a broker sets."""
 
 
 # -- the store ----------------------------------------------------------------------------------
 
 
 def on_meta_reply(broker: Broker, event: MetaReply) -> None:
-    """A metadata call ended."""
+    """Pass the reply to a metadata call to the store session."""
     broker.session.on_reply(event.call, event.outcome)

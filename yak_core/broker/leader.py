@@ -1,8 +1,8 @@
-"""What a leader does: push the log, count the acks, move the high watermark, propose the ISR.
+"""The leader role: replicate the log, count acks, advance the high watermark, propose ISR changes.
 
-Must never count a follower for more than it proved in this epoch and incarnation. The high
-watermark is the minimum over the maximal ISR (what is recorded and what is proposed), so it cannot
-pass anybody whom the store might elect (R5).
+A follower counts only up to the offset that it acknowledged in this epoch and incarnation. The
+high watermark is the minimum over the maximal ISR (committed and proposed members). So every
+broker that could be elected has all records below the high watermark (R5).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from yak_core.rules import JoinFacts
 
 
 class Leader:
-    """One leadership: from the election of this incarnation to its end."""
+    """The leader role of this incarnation in one epoch."""
 
     __slots__ = (
         "context",
@@ -53,26 +53,26 @@ class Leader:
         self.context = context
         self.log = log
         self.session = session
-        #: The epoch that is led; the newest one that this broker knows.
+        #: The epoch of this leader; the newest epoch that this broker knows.
         self.epoch = epoch
-        #: Where the epoch begins: the log's end at the election.
+        #: The start of the epoch: the log end offset at the election.
         self.start: Offset = log.leo
-        #: The newest record of this epoch.
+        #: The newest partition state of this epoch.
         self.partition = partition
-        #: What this start registered as.
+        #: The broker epoch of this incarnation.
         self.broker_epoch = broker_epoch
-        #: The ISR of the outstanding proposal; None while there is none.
+        #: The ISR of the pending proposal; None without one.
         self.pending_isr: tuple[NodeId, ...] | None = None
-        #: Recorded and proposed members together, sorted.
+        #: Committed and proposed members together, sorted.
         self.maximal_isr = partition.isr
-        #: Shipments under way and whom they are for.
+        #: The follower of each SendLog in flight.
         self.shipping: dict[OpId, NodeId] = {}
-        #: Number of the newest message.
+        #: Sequence number of the newest message.
         self.seq = 0
-        #: When the last heartbeat was made.
+        #: Time of the last heartbeat.
         self.ticked_at = context.now
-        #: What is known of each other replica.
-        # Members of the ISR start as caught up, or the first write would throw them out (F33).
+        #: The progress of each other replica.
+        # ISR members start as caught up; otherwise the first append would remove them (F33).
         self.progress: dict[NodeId, Progress] = {
             node: Progress(
                 partition.broker_epoch_of(node),
@@ -84,23 +84,23 @@ class Leader:
         }
 
     def check(self) -> None:
-        """Assert the bounds above, and those of each follower's progress."""
-        assert self.start <= self.log.leo, "a leader cuts nothing"
+        """Assert the invariants of the fields and of each follower's progress."""
+        assert self.start <= self.log.leo, "the epoch starts after the leader's log end"
         members = {*self.partition.isr, *(self.pending_isr or ())}
-        assert self.maximal_isr == tuple(sorted(members)), "who might be in sync"
-        assert self.pending_isr is None or self.session.proposal is not None, "proposed and open"
+        assert self.maximal_isr == tuple(sorted(members)), "maximal ISR != committed and proposed"
+        assert self.pending_isr is None or self.session.proposal is not None, "no ISR proposal"
         for node, progress in self.progress.items():
             progress.check(self.log.leo)
             known = self.shipping.get(progress.shipping)
-            assert progress.shipping == 0 or known == node, "a shipment has one receiver"
+            assert progress.shipping == 0 or known == node, "SendLog belongs to another follower"
 
     # -- sending --------------------------------------------------------------------------------
 
     def on_heartbeat(self) -> None:
-        """Tell every follower where the log and the high watermark are; look after the ISR."""
+        """Send heartbeats to idle followers and propose to remove lagging ISR members."""
         config = self.context.config
         due = self.context.now - config.replicate_heartbeat_us // 2
-        # After a stall of its own a leader hears the acks that waited before it blames (KIP-501).
+        # After its own stall, a leader handles the queued acks before it shrinks the ISR (KIP-501).
         stalled = self.context.now - self.ticked_at > config.replica_lag_us // 2
         self.ticked_at = self.context.now
         for node, progress in self.progress.items():
@@ -111,7 +111,7 @@ class Leader:
             self.maybe_shrink()
 
     def send_pending(self, node: NodeId) -> None:
-        """Send this follower what it lacks, as far as the window allows."""
+        """Send this follower its missing records, within the window."""
         progress = self.progress[node]
         if progress.state is PROBE:
             if not progress.paused:
@@ -133,12 +133,12 @@ class Leader:
             )
 
     def send_pending_all(self) -> None:
-        """Send every follower what it lacks."""
+        """Send every follower its missing records."""
         for node in self.progress:
             self.send_pending(node)
 
     def on_shipped(self, op: OpId, result: object) -> bool:
-        """A SendLog completed; True if it was one of this leadership."""
+        """Handle the completion of a SendLog; return False if this leader did not issue it."""
         node = self.shipping.pop(op, None)
         if node is None:
             return False
@@ -153,7 +153,7 @@ class Leader:
         return True
 
     def on_peer_lost(self, node: NodeId) -> None:
-        """The link broke: what was in flight may be gone."""
+        """Probe the follower again, because messages in flight may be lost."""
         progress = self.progress.get(node)
         if progress is not None:
             progress.begin_probe(progress.next if progress.match == UNKNOWN else progress.match)
@@ -181,7 +181,7 @@ class Leader:
     # -- answers --------------------------------------------------------------------------------
 
     def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
-        """A follower proved its log up to ``match``."""
+        """Handle an ack: the follower's log equals the leader's log below ``match``."""
         progress = self._counted(src, message.broker_epoch, "ReplicateAck")
         if progress is None:
             return
@@ -195,7 +195,7 @@ class Leader:
         self.send_pending(src)
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
-        """A follower's log does not match: probe where it could."""
+        """Handle a reject: probe again at an offset where the follower's log may match."""
         progress = self._counted(src, message.broker_epoch, "ReplicateReject")
         if progress is None:
             return
@@ -206,7 +206,7 @@ class Leader:
             self.context.note(IgnoredMessage(src, "ReplicateReject", IgnoreReason.STALE))
 
     def _counted(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
-        """The progress that this answer speaks of, or None if it must not count."""
+        """Return the progress of ``src``, or None if its message must be ignored."""
         progress = self.progress.get(src)
         if progress is None:
             self.context.note(IgnoredMessage(src, kind, IgnoreReason.NO_REPLICA))
@@ -218,7 +218,7 @@ class Leader:
         return progress
 
     def _meet(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
-        """An answer or the record shows this incarnation of the follower."""
+        """Handle a new incarnation of a follower, seen in a message or in the partition state."""
         if broker_epoch == progress.broker_epoch:
             return
         if not self.context.rules.progress_survives(progress.broker_epoch, broker_epoch):
@@ -230,12 +230,12 @@ class Leader:
     # -- the high watermark ---------------------------------------------------------------------
 
     def on_log_progress(self) -> None:
-        """The own position may have moved: the leader is a follower of itself (F61)."""
+        """Advance the high watermark after the leader's own position moved (F61)."""
         if self.log.position > self.log.hw:
             self.advance()
 
     def positions(self) -> dict[NodeId, Offset]:
-        """What each replica is known to hold; without those who proved nothing."""
+        """Return the position of each replica; replicas without an ack in this epoch are absent."""
         positions = {self.context.node: self.log.position}
         for node, progress in self.progress.items():
             if progress.match != UNKNOWN:
@@ -243,7 +243,7 @@ class Leader:
         return positions
 
     def advance(self) -> None:
-        """Move the high watermark as far as the maximal ISR allows."""
+        """Advance the high watermark as far as the maximal ISR allows."""
         log, partition = self.log, self.partition
         hw = self.context.rules.advance_high_watermark(
             log.hw,
@@ -258,7 +258,7 @@ class Leader:
     # -- the ISR --------------------------------------------------------------------------------
 
     def on_partition(self, state: PartitionState, settled: Proposal | None) -> None:
-        """The record of this epoch moved on; a proposal that it settles no longer counts."""
+        """Adopt a newer partition state of this epoch; ``settled`` is the proposal it resolves."""
         self.partition = state
         if settled is not None or self.session.proposal is None:
             self.pending_isr = None
@@ -272,13 +272,13 @@ class Leader:
             self._maybe_expand(node, progress)
 
     def on_proposal_dropped(self) -> None:
-        """The proposal ended without a newer record."""
+        """Drop the proposed ISR after its proposal was refused or forgotten."""
         self.pending_isr = None
         self._set_maximal()
         self.advance()
 
     def maybe_shrink(self) -> None:
-        """Propose an ISR without those who have lagged behind for too long."""
+        """Propose an ISR without the members that lag for longer than ``replica_lag_us``."""
         if not self.session.may_propose(self.partition):
             return
         replica_lag_us = self.context.config.replica_lag_us

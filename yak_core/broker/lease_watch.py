@@ -1,9 +1,9 @@
-"""The lease watch: for how long has the leader's beat not moved; must never compare clocks.
+"""The lease watch: how long a leader has not renewed its lease.
 
-A lease is a beat counter that has not moved for ``lease_us`` of the observer's own clock. What is
-watched is (leader, epoch, beat) out of one reply of the store; the watch restarts when any of them
-changes, and when the observer itself heard nothing from the store for a while, for then its own
-outage could look like the leader's.
+A lease expires if the leader's renewal count does not change for ``lease_us`` on the observer's own
+clock; clocks of different nodes are not compared. The watch reads (leader, epoch, renewal count)
+from one reply of the store. It restarts when one of these changes. It also restarts after the
+observer got no reply for a while, because its own outage looks like an outage of the leader.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from yak_core.ids import NO_EPOCH, Epoch, Micros, NodeId
 
 
 class LeaseWatch:
-    """One observer's watch over whoever leads."""
+    """One observer's watch over the current leader's lease."""
 
     __slots__ = ("leader", "epoch", "renewals", "since", "replied_at")
 
@@ -26,7 +26,7 @@ class LeaseWatch:
     def saw(
         self, now: Micros, leader: NodeId | None, epoch: Epoch, renewals: int, gap_us: Micros
     ) -> None:
-        """Take in one reply; a gap of more than ``gap_us`` since the last restarts the watch."""
+        """Handle one reply; more than ``gap_us`` since the last reply restarts the watch."""
         silent = self.replied_at < 0 or now - self.replied_at > gap_us
         if silent or (leader, epoch, renewals) != (self.leader, self.epoch, self.renewals):
             self.since = now
@@ -36,10 +36,10 @@ class LeaseWatch:
         self.replied_at = now
 
     def over_at(self, lease_us: Micros) -> Micros:
-        """When the lease is over if nothing moves until then."""
+        """Return the time at which the lease expires without a further renewal."""
         return self.since + lease_us
 
     def is_over(self, now: Micros, lease_us: Micros, gap_us: Micros) -> bool:
-        """Has the beat stood still for a lease, as seen without a gap?"""
+        """Return whether the lease has expired, as seen without a gap in the replies."""
         fresh = self.replied_at >= 0 and now - self.replied_at <= gap_us
         return fresh and self.leader is not None and now >= self.over_at(lease_us)

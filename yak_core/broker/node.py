@@ -1,4 +1,7 @@
-"""The broker as a node: what it makes of each event; must never be imported by its parts."""
+"""The broker as a node: its table of event handlers, and its factory.
+
+This module imports the parts of the broker, so the parts must not import it.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ HANDLERS: Final[Handlers] = MappingProxyType(
 
 
 def build_broker(rules: Rules | None = None) -> Build:
-    """What makes a broker of its first event, with ``rules`` as its decisions."""
+    """Return a function that builds a broker with these rules from its first event."""
     decisions = Rules() if rules is None else rules
 
     def build(now: Micros, started: Started) -> tuple[Node, list[Effect]]:

@@ -1,4 +1,4 @@
-"""The phases of a broker's incarnation and its roles, and what may follow what."""
+"""The phases and roles of a broker, and the transitions between them."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Final, TypeAlias
 
 
 class Phase(StrEnum):
-    """How far an incarnation has come."""
+    """The phase of an incarnation."""
 
     RECOVERING = "recovering"
     """The clean-shutdown marker is being deleted."""
     REGISTERING = "registering"
-    """The record is being read, then this incarnation written into it."""
+    """The partition state is being read; then this incarnation is registered in it."""
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"
     HALTED = "halted"
 
 
-# In Python 3.11 an attribute of an enum costs ten times as much as a global name: these two are
-# asked for in nearly every step.
+# Nearly every step reads these two. In Python 3.11 access to an enum attribute takes ten times as
+# long as access to a global name.
 RUNNING: Final = Phase.RUNNING
 STOPPING: Final = Phase.STOPPING
 
 
 class Role(StrEnum):
-    """What a broker does with the log; it leads only while it is running."""
+    """The role of a broker; a broker leads only in the phase ``RUNNING``."""
 
     FOLLOWER = "follower"
     LEADER = "leader"
@@ -48,7 +48,7 @@ TRANSITIONS: Final[Mapping[State, tuple[State, ...]]] = MappingProxyType(
         Role.LEADER: (Role.FOLLOWER,),
     }
 )
-"""Each phase and role, and those that may come next."""
+"""Each phase and role with its possible successors."""
 
 OVER: Final = tuple(phase for phase in Phase if not TRANSITIONS[phase])
-"""A broker in one of these takes in no event."""
+"""The final phases; a broker ignores all events in them."""

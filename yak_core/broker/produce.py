@@ -1,7 +1,7 @@
-"""What a broker answers to producers: refusals, appends, confirmations; must never guess.
+"""The write side of a broker: it appends batches and answers produce requests.
 
-Every answer says what became of the records: written, not written, or unknown. Before the append
-all refusals are definite; after it, whatever is not a confirmation is unknown (R9, R10).
+Every response has an outcome: written, not written or unknown. An error before the append means
+not written. After the append, every response except a confirmation means unknown (R9, R10).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ WRITTEN: Final = Outcome.WRITTEN
 
 @value
 class Waiter:
-    """One unanswered produce request for the records from ``base`` on.
+    """One pending produce request; ``base`` is the base offset of its batch.
 
-    It is confirmed in ``waiting_epoch`` only, and fails as unknown when its leader steps down: the
-    offset that it waits for may then be reused by another record (R10, F58).
+    The leader confirms the request in ``waiting_epoch`` only, and answers it with UNKNOWN when the
+    leader steps down: after that, another record may get the same offset (R10, F58).
     """
 
     correlation: int
@@ -52,18 +52,18 @@ class Writers:
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
-        #: Requests with acks=all, by the end of what they wait for; all but those of a variant
-        #: of the rules wait in the epoch that this broker leads.
+        #: Pending requests with acks=all, by the end offset of their records. Without variants of
+        #: the rules, all of them are from the epoch that this broker leads.
         self.awaiting_commit: Waiting[Waiter] = Waiting()
-        #: Requests with acks=1, by the end of their own records.
+        #: Pending requests with acks=1, by the end offset of their records.
         self.awaiting_append: Waiting[Waiter] = Waiting()
-        #: When the timer of the first deadline fires; None while there is none.
+        #: Time of the timer for the first deadline; None if it is not set.
         self.armed: Micros | None = None
 
     def produce(
         self, call: CallId, request: ProduceRequest, leading: Leader, lease_deadline: Micros
     ) -> None:
-        """Answer, append, or both."""
+        """Refuse the request, append its batch, or match it with an earlier batch."""
         refusal = self._refusal(request, leading.partition, lease_deadline)
         if refusal is not None:
             self.refuse(call, request, *refusal)
@@ -79,21 +79,27 @@ class Writers:
         elif check.result in (SequenceResult.DUPLICATE, SequenceResult.DUPLICATE_OLD):
             self._join_original(call, request, leading.epoch, check)
         elif check.result is SequenceResult.FENCED:
-            detail = "another producer with this id has taken over: start a new producer"
+            detail = (
+                f"producer epoch {batch.producer_epoch} is fenced: producer {batch.producer_id} "
+                "has a newer epoch; start a new producer"
+            )
             self.refuse(call, request, ErrorCode.INVALID_PRODUCER_EPOCH, detail)
         else:
-            detail = "an earlier batch of this producer is missing: send that one first"
+            detail = (
+                f"sequence {batch.base_sequence} is out of order: an earlier batch of producer "
+                f"{batch.producer_id} is missing; send the earlier batch first"
+            )
             self.refuse(call, request, ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER, detail)
 
     def refuse(
         self, call: CallId, request: ProduceRequest, error: ErrorCode, detail: str = ""
     ) -> None:
-        """A definite refusal: nothing of this request was written by this call."""
+        """Answer with an error and NOT_WRITTEN: this request appended nothing."""
         self.context.note(ProduceRefused(error.name, request.batch.producer_id))
         self._answer(call, request.correlation, error, Outcome.NOT_WRITTEN, detail=detail)
 
     def on_committed(self) -> None:
-        """The high watermark moved: confirm what is committed."""
+        """Confirm the requests whose records are committed."""
         hw, epoch = self.log.hw, self.context.hint.epoch
         confirm = self.context.rules.confirm
         for call, entry in self.awaiting_commit.take_reached(hw):
@@ -104,19 +110,19 @@ class Writers:
                 self.awaiting_commit.add(call, waiter, entry.position, entry.deadline)
 
     def on_appended(self) -> None:
-        """A write completed: answer the acks=1 requests that it covers."""
+        """Confirm the acks=1 requests whose records are appended on disk."""
         for call, entry in self.awaiting_append.take_reached(self.log.appended_end):
             waiter = entry.waiter
             self._answer_written(call, waiter.correlation, waiter.base, waiter.record_epoch)
 
     def on_partition(self, partition: PartitionState) -> None:
-        """The recorded ISR fell below min ISR: what waits may or may not commit (R10)."""
+        """Answer all acks=all requests with UNKNOWN if the ISR is now below min ISR (R10)."""
         if len(partition.isr) < partition.effective_min_isr:
             waiting = self.awaiting_commit.take_all()
             self._answer_unknown(waiting, ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND)
 
     def step_down(self) -> int:
-        """The leadership is over: fail what waits, as unknown. Returns how many."""
+        """Answer all pending requests with UNKNOWN; return their number."""
         survives = self.context.rules.survives_step_down
         failed: list[tuple[CallId, Entry[Waiter]]] = []
         for call, entry in self.awaiting_commit.take_all():
@@ -129,39 +135,40 @@ class Writers:
         return len(failed)
 
     def fail_all(self, error: ErrorCode) -> None:
-        """This broker stops: everything that waits ends as unknown."""
+        """Answer all pending requests with ``error`` and UNKNOWN, because the broker stops."""
         for waiting in (self.awaiting_commit, self.awaiting_append):
             self._answer_unknown(waiting.take_all(), error)
 
     def expire(self) -> None:
-        """The waiters' timer fired: who waited too long does not know what became of it."""
+        """Answer the requests whose deadline has passed with REQUEST_TIMED_OUT and UNKNOWN."""
         for waiting in (self.awaiting_commit, self.awaiting_append):
             self._answer_unknown(waiting.take_due(self.context.now), ErrorCode.REQUEST_TIMED_OUT)
         self.armed = None
         self._arm()
 
     def drop_call(self, call: CallId) -> None:
-        """The caller went away; its records stay."""
+        """Drop the pending request of a cancelled call; its records stay in the log."""
         self.awaiting_commit.drop(call)
         self.awaiting_append.drop(call)
 
     def _refusal(
         self, request: ProduceRequest, partition: PartitionState, lease_deadline: int
     ) -> tuple[ErrorCode, str] | None:
-        """Why this request cannot be taken now, if so."""
+        """Return the error code and detail if this request must be refused, else None."""
         config = self.context.config
         size = request.batch.size
         if request.acks not in ACKS:
-            return ErrorCode.INVALID_REQUIRED_ACKS, "acks is all (-1), 1 or 0"
+            detail = f"acks must be -1 (all), 1 or 0, got {request.acks}"
+            return ErrorCode.INVALID_REQUIRED_ACKS, detail
         if size > config.batch_bytes_max:
-            detail = f"the batch has {size} bytes, at most {config.batch_bytes_max} are taken"
+            detail = f"batch too large: {size} bytes, at most {config.batch_bytes_max} are allowed"
             return ErrorCode.MESSAGE_TOO_LARGE, detail
         if request.acks == -1 and len(partition.isr) < partition.effective_min_isr:
             needed = partition.effective_min_isr
-            detail = f"{len(partition.isr)} in sync, {needed} needed: try again later"
+            detail = f"too few in-sync replicas: {len(partition.isr)}, need {needed}; retry later"
             return ErrorCode.NOT_ENOUGH_REPLICAS, detail
         if not self.context.rules.serves_acks(request.acks, self.context.now, lease_deadline):
-            detail = "the lease of this leader is over: only acks=all is taken"
+            detail = f"the leader's lease has expired: need acks=-1 (all), got {request.acks}"
             return ErrorCode.NOT_LEADER_OR_FOLLOWER, detail
         waiting = len(self.awaiting_commit) + len(self.awaiting_append)
         if (
@@ -169,7 +176,7 @@ class Writers:
             or len(self.log.tail) >= config.uncommitted_max
             or self.log.pending_bytes + size > config.append_bytes_max
         ):
-            return ErrorCode.THROTTLING_QUOTA_EXCEEDED, "this broker is busy: try again later"
+            return ErrorCode.THROTTLING_QUOTA_EXCEEDED, "the broker is busy; retry later"
         return None
 
     def _append(self, call: CallId, request: ProduceRequest, epoch: Epoch) -> None:
@@ -183,7 +190,7 @@ class Writers:
     def _join_original(
         self, call: CallId, request: ProduceRequest, epoch: Epoch, check: SequenceCheck
     ) -> None:
-        """A retry waits for the commit of what it repeats (F71)."""
+        """Answer a duplicate when the first copy of its batch is committed or appended (F71)."""
         batch = request.batch
         base, end = check.base_offset, check.end
         self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
@@ -217,12 +224,12 @@ class Writers:
             self._arm_for(min(due))
 
     def check(self) -> None:
-        """Assert that a timer ends each wait in time."""
+        """Assert that the timer fires at or before each deadline."""
         for waiting in (self.awaiting_commit, self.awaiting_append):
             waiting.check()
             for entry in waiting.entries.values():
-                assert self.armed is not None, "a timer ends each wait"
-                assert self.armed <= entry.deadline, "and in time"
+                assert self.armed is not None, "pending request without a timer"
+                assert self.armed <= entry.deadline, "the timer fires after a deadline"
 
     def _arm_for(self, deadline: Micros) -> None:
         self.armed = deadline

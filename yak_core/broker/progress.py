@@ -1,14 +1,16 @@
-"""What a leader knows of one follower's log; its transitions are made here and nowhere else.
+"""The progress of one follower, as the leader knows it; all changes to it are made here.
 
-Three facts: ``match`` (the end up to which the follower proved in this epoch that its log equals
-ours; -1 while nothing is proved), ``next`` (where the next message attaches) and the state.
+``match`` is the end up to which the follower's log equals the leader's log, as acknowledged in this
+epoch; -1 if unknown. ``next`` is the start offset of the next message. The states:
 
-- probe: the position is a guess. One empty message at a time, then wait for an answer or the next
-  heartbeat. Entered at the beginning of an epoch or incarnation, after a reject, after a lost link.
-- replicate: messages are sent ahead of the acks, within a window of messages and bytes.
+- probe: ``next`` is a guess. The leader sends one empty message and waits for an answer or the next
+  heartbeat. A follower is in this state at the start of an epoch or incarnation, after a reject,
+  and after a lost connection.
+- replicate: the leader sends messages ahead of the acks, within a window of messages and bytes.
 
-Kept per incarnation of the follower: what an earlier start acknowledged may be gone (F22). The
-shape is etcd-io/raft's, less its assumption that a peer never loses its log.
+Progress belongs to one incarnation of the follower, because acknowledged records of an earlier
+incarnation may be lost (F22). The design is from etcd-io/raft, but without its assumption that a
+peer keeps its log.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ NO_OP: Final = OpId(0)
 
 
 class ProgressState(StrEnum):
-    """Whether the position is a guess, or messages are sent ahead of the acks."""
+    """Whether ``next`` is a guess, or messages are sent ahead of the acks."""
 
     PROBE = "probe"
     REPLICATE = "replicate"
@@ -35,7 +37,7 @@ REPLICATE: Final = ProgressState.REPLICATE
 
 
 class Progress:
-    """One follower, in one epoch, in one incarnation."""
+    """The progress of one incarnation of a follower in one epoch."""
 
     __slots__ = (
         "broker_epoch",
@@ -53,48 +55,48 @@ class Progress:
     )
 
     def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
-        #: Which start of the follower this is about; never falls.
+        #: The incarnation of the follower; does not decrease.
         self.broker_epoch = broker_epoch
         #: Whether ``next`` is a guess.
         self.state: ProgressState = PROBE
-        #: What the follower proved: UNKNOWN or an end in [0, the leader's end].
+        #: The acknowledged end: UNKNOWN or in [0, the leader's LEO].
         self.match: Offset = UNKNOWN
-        #: Where the next message attaches: in [match, the leader's end].
+        #: The start offset of the next message: in [match, the leader's LEO].
         self.next = at
-        #: A probe is under way; False while replicating.
+        #: Whether a probe is in flight; False in state replicate.
         self.paused = False
-        #: (end, bytes) of each message sent ahead of the acks, ends rising, the last at most
-        #: ``next``; empty while probing.
+        #: (end, bytes) of each message in flight, in ascending order of the ends, the last at most
+        #: ``next``; empty in state probe.
         self.inflight: deque[tuple[Offset, int]] = deque()
-        #: The bytes of ``inflight``, added up.
+        #: The total bytes of ``inflight``.
         self.inflight_bytes = 0
-        #: The SendLog under way, 0 for none; 0 while probing.
+        #: The pending SendLog, 0 for none; 0 in state probe.
         self.shipping: OpId = NO_OP
-        #: When a message last left for the follower; -1 before the first.
+        #: Time of the last message to the follower; -1 before the first.
         self.sent_at: Micros = -1
-        #: When the follower last had all that the leader had, as far as acks tell.
+        #: The last time at which the follower was caught up, according to its acks.
         self.caught_up_at = caught_up_at
-        #: When the ack came that ``leo_at_ack`` belongs to; -1 before the first.
+        #: Time of the ack at which ``leo_at_ack`` was taken; -1 before the first.
         self.acked_at: Micros = -1
-        #: The leader's end at ``acked_at``; -1 before the first ack.
+        #: The leader's LEO at ``acked_at``; -1 before the first ack.
         self.leo_at_ack: Offset = -1
 
     def check(self, leo: Offset) -> None:
-        """Assert the bounds above; ``leo`` is the leader's end."""
-        assert UNKNOWN <= self.match <= self.next <= leo, "match and next lie in the log in order"
-        assert self.inflight_bytes == sum(size for _, size in self.inflight), "bytes in flight"
+        """Assert the invariants of the fields; ``leo`` is the leader's LEO."""
+        assert UNKNOWN <= self.match <= self.next <= leo, "expected match <= next <= LEO"
+        assert self.inflight_bytes == sum(size for _, size in self.inflight), "wrong inflight_bytes"
         if self.state is PROBE:
-            assert not self.inflight, "nothing is in flight while probing"
-            assert self.shipping == 0, "and nothing is shipped"
+            assert not self.inflight, "messages in flight in state probe"
+            assert self.shipping == 0, "SendLog pending in state probe"
             return
-        assert not self.paused, "only a probe is waited for"
+        assert not self.paused, "paused in state replicate"
         before = self.match
         for end, _ in self.inflight:
-            assert before < end <= self.next, "what is in flight rises from match to next"
+            assert before < end <= self.next, "ends in flight must rise from match to next"
             before = end
 
     def begin_probe(self, at: Offset) -> None:
-        """Back to guessing, from ``at``; what was in flight is given up."""
+        """Enter state probe at ``at`` and forget the messages in flight."""
         self.state = PROBE
         self.next = at
         self.paused = False
@@ -103,14 +105,14 @@ class Progress:
         self.shipping = NO_OP
 
     def shipped(self, end: Offset, size: int) -> None:
-        """A message with batches up to ``end`` went out."""
+        """Record that a message with batches up to ``end`` was sent."""
         self.shipping = NO_OP
         self.next = end
         self.inflight.append((end, size))
         self.inflight_bytes += size
 
     def acked(self, match: Offset) -> None:
-        """The follower proved its log up to ``match``."""
+        """Handle an ack for ``match`` and enter state replicate."""
         if match > self.match:
             self.match = match
         inflight = self.inflight
@@ -123,7 +125,7 @@ class Progress:
             self.next = self.match
 
     def rejected(self, at: Offset, retry_at: Offset) -> bool:
-        """The log did not match at ``at``; try ``retry_at``. False for a stale reject."""
+        """Probe at ``retry_at`` after a reject at ``at``; return False if the reject is stale."""
         if self.state is REPLICATE:
             if at <= self.match:
                 return False
@@ -135,11 +137,12 @@ class Progress:
         return True
 
     def track_lag(self, now: Micros, leo: Offset) -> None:
-        """Note when the follower last had all that the leader had (KIP-16).
+        """Update the last time at which the follower was caught up (KIP-16).
 
-        Either it has all of it now, or it has what the leader had at an earlier ack: then it was
-        caught up at that time. That mark stays until it is reached, because with several messages
-        in flight the acks are closer together than a round trip.
+        The follower is caught up now if ``match`` has reached ``leo``. If ``match`` has reached the
+        leader's LEO at an earlier ack, the follower was caught up at that time. With several
+        messages in flight, the acks arrive more often than once per round trip. So the pair
+        (``acked_at``, ``leo_at_ack``) is kept until ``match`` reaches it.
         """
         if self.match >= leo:
             self.caught_up_at = now

@@ -1,14 +1,14 @@
-"""The log as the core sees it: ends, epochs, producers, never a payload; must never decide.
+"""The state of a replica's log: ends, epochs and producers, without record payloads.
 
-Three ends move on: ``leo`` when an append is ordered, ``appended_end`` when it is written and
-readable, ``durable_end`` when it is flushed. A cut never passes the high watermark, so only the
-tail above it is kept batch by batch; the idempotence table exists twice, folded up to the high
-watermark (``stable``) and up to the end (``producers``), so that a cut can fold it again without
-reading anything.
+The log has three ends. ``leo`` advances when an append is issued, ``appended_end`` when the append
+completes and is readable, ``durable_end`` when a flush completes. A truncation does not remove
+records below the high watermark, so only the batches above it are kept in ``tail``. There are two
+idempotence tables: ``stable`` covers the log up to the high watermark, ``producers`` up to the LEO.
+After a truncation the second is rebuilt from the first and ``tail``, without reading the log.
 
-Every truncation and every change of role begins a new generation: completions of older orders are
-dropped, for what they name may have been overwritten since (F62). A flush is ordered at once in
-the new generation, and its completion stands for all that went before it.
+Every truncation and every change of role begins a new generation. Completions of an older
+generation are dropped, because their records may have been overwritten (F62). A flush is issued at
+once in the new generation; its completion covers all earlier appends and truncations.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerEntry, ProducerTable
 
 TailBatch: TypeAlias = tuple[Offset, int, ProducerEntry | None]
-"""The end of a batch above the high watermark, its producer id, and that producer's entry once
-the batch counts."""
+"""The end of a batch above the high watermark, its producer id, and the producer's entry after
+this batch."""
 
 Pending: TypeAlias = tuple[Offset, int | None]
-"""The end of what an order writes or flushes, and the bytes of an append, None for a flush."""
+"""The end offset that an append or flush covers, and the bytes of an append, None for a flush."""
 
 
 class Log:
-    """One replica's log. ``hw`` is the end of what this replica knows to be committed."""
+    """The log of one replica; this replica knows that records below ``hw`` are committed."""
 
     __slots__ = (
         "context",
@@ -56,41 +56,42 @@ class Log:
 
     def __init__(self, context: Context, recovered: Recovered, hw: Offset) -> None:
         self.context = context
-        #: Offset of the first record that is kept; at most ``hw``.
+        #: Offset of the first record in the log; at most ``hw``.
         self.log_start = recovered.log_start
-        #: End of what is ordered; at least each of the other ends.
+        #: Log end offset, including pending appends; not below the other ends.
         self.leo = recovered.leo
-        #: End of what is written and readable: in [durable_end, leo].
+        #: End of the completed appends, which are readable: in [durable_end, leo].
         self.appended_end = recovered.leo
-        #: End of what is flushed.
+        #: End of the flushed records.
         self.durable_end = recovered.leo
-        #: What this replica may claim to hold: flushed, or written where acks mean written.
+        #: The offset that this replica may acknowledge: ``durable_end`` with flush=batch, else
+        #: ``appended_end``.
         self.position = recovered.leo
-        #: High watermark: in [log_start, leo]; never falls while this process lives.
+        #: High watermark: in [log_start, leo]; does not decrease within an incarnation.
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         #: Number of truncations and changes of role so far.
         self.generation = LogGeneration(0)
-        #: Where each leader epoch begins; the last start is at most ``leo``.
+        #: The start of each leader epoch; the last start is at most ``leo``.
         self.epochs = EpochIndex(recovered.epochs)
         #: The idempotence table up to ``leo``.
         self.producers = ProducerTable(recovered.producers, context.config.producers_max)
-        #: The same up to ``hw``.
+        #: The idempotence table up to ``hw``.
         self.stable = fork_of(self.producers)
-        #: The batches that end above ``hw``, ends rising up to ``leo``.
+        #: The batches that end above ``hw``, in the order of the log.
         self.tail: deque[TailBatch] = deque()
-        #: Orders of this generation without a completion, oldest first.
+        #: Pending appends and flushes of this generation, oldest first.
         self.pending: dict[OpId, Pending] = {}
-        #: The bytes of the appends among them.
+        #: The total bytes of the pending appends.
         self.pending_bytes = 0
-        #: Whether acks mean flushed.
+        #: Whether each append is flushed before it is acknowledged (flush=batch).
         self.flush_each = context.config.flush == "batch"
         for header in recovered.headers:
             self._remember(header)
         self._fold_stable()
 
     def append(self, batches: tuple[Batch, ...]) -> None:
-        """Order the append of placed batches, and their flush if acks mean flushed."""
-        assert batches[0].base_offset == self.leo, "a log has no gaps"
+        """Append batches that have offsets and epochs; with flush=batch, flush them, too."""
+        assert batches[0].base_offset == self.leo, "an append must begin at the log end offset"
         size = 0
         for batch in batches:
             self.epochs.note(batch.epoch, batch.base_offset)
@@ -104,19 +105,22 @@ class Log:
             self.flush()
 
     def flush(self) -> OpId:
-        """Order a flush of all that was ordered before."""
+        """Issue a flush of all earlier appends and truncations; return its operation id."""
         op = self.context.op()
         self.pending[op] = (self.leo, None)
         self.context.emit(FlushLog(op, self.generation))
         return op
 
     def truncate(self, end: Offset) -> Offset:
-        """Cut every batch that ends above ``end``; returns the new end. Begins a generation."""
-        assert end >= self.hw, "committed records are never cut"
+        """Truncate every batch that ends above ``end`` and begin a new generation.
+
+        Return the new log end offset.
+        """
+        assert end >= self.hw, "truncation below the high watermark"
         while self.tail and self.tail[-1][0] > end:
             self.tail.pop()
         self.leo = self.tail[-1][0] if self.tail else min(self.leo, self.hw)
-        assert self.leo <= end, "a cut leaves nothing above it"
+        assert self.leo <= end, "log end offset above the truncation point"
         self.epochs.truncate(self.leo)
         self.appended_end = min(self.appended_end, self.leo)
         self.durable_end = min(self.durable_end, self.leo)
@@ -132,14 +136,14 @@ class Log:
         return self.leo
 
     def new_generation(self) -> OpId:
-        """A change of role: completions of older orders no longer count; flush at once."""
+        """Begin a new generation after a change of role; return the operation id of its flush."""
         self.generation = LogGeneration(self.generation + 1)
         self.pending.clear()
         self.pending_bytes = 0
         return self.flush()
 
     def complete(self, event: DiskDone) -> None:
-        """Take in a completion; one of an older generation says nothing any more."""
+        """Handle the completion of an append or flush; ignore completions of older generations."""
         if event.generation != self.generation:
             return
         order = self.pending.pop(event.op, None)
@@ -155,32 +159,32 @@ class Log:
         self.position = self.durable_end if self.flush_each else self.appended_end
 
     def raise_hw(self, hw: Offset) -> bool:
-        """Move the high watermark up to ``hw`` (never beyond the end); True if it moved."""
+        """Raise the high watermark to ``hw``, at most ``leo``; return whether it moved."""
         if hw <= self.hw:
             return False
-        assert hw <= self.leo, "nothing above the log's end is committed"
+        assert hw <= self.leo, "high watermark above the log end offset"
         self.hw = hw
         self._fold_stable()
         return True
 
     def check(self) -> None:
-        """Assert the bounds that the fields name, in time of what is not committed."""
-        assert 0 <= self.log_start <= self.hw <= self.leo, "start, high watermark, end"
-        assert self.durable_end <= self.appended_end <= self.leo, "flushed, written, ordered"
+        """Assert the invariants of the fields; the cost grows with the uncommitted batches."""
+        assert 0 <= self.log_start <= self.hw <= self.leo, "expected log start <= HW <= LEO"
+        assert self.durable_end <= self.appended_end <= self.leo, "need durable <= appended <= LEO"
         claimed = self.durable_end if self.flush_each else self.appended_end
-        assert self.position == claimed, "flushed, or written"
+        assert self.position == claimed, "position must be durable_end or appended_end"
         before = self.hw
         for end, _, _ in self.tail:
-            assert before < end, "the tail rises from the high watermark"
+            assert before < end, "ends in the tail must rise from the high watermark"
             before = end
-        assert before == self.leo, "the tail ends where the log ends"
+        assert before == self.leo, "the tail must end at the log end offset"
         total = 0
         before = self.log_start
         for end, size in self.pending.values():
-            assert before <= end <= self.leo, "orders rise, and name what is in the log"
+            assert before <= end <= self.leo, "ends of pending operations must rise up to the LEO"
             before = end
             total += size or 0
-        assert total == self.pending_bytes, "bytes without a completion"
+        assert total == self.pending_bytes, "wrong pending_bytes"
         self.epochs.check(self.leo)
 
     def _remember(self, batch: Batch) -> Offset:
@@ -192,7 +196,7 @@ class Log:
         return end
 
     def _fold_stable(self) -> None:
-        """Fold what is now committed into the stable table and forget its batches."""
+        """Move the committed batches from the tail to the stable idempotence table."""
         tail = self.tail
         while tail and tail[0][0] <= self.hw:
             _, producer_id, entry = tail.popleft()

@@ -1,10 +1,10 @@
-"""One broker: its start, its role, its stop, and who handles what; must never touch a payload.
+"""The broker: its start, its change between the two roles, and its stop.
 
-A broker recovers its log, registers a new incarnation in the metadata record, and from then on
-leads or follows as the record (or a message with a higher epoch) says. The view of the record
-changes in one place only, :meth:`Broker.apply_state` (R1). The parts: ``log`` (ends and epochs),
-``session`` (the store), ``follower`` and ``leading`` (the two roles), ``readers`` and ``writers``
-(clients).
+A broker recovers its log and registers a new incarnation in the partition state. Then it leads or
+follows, according to the partition state or a message with a higher epoch. Only
+:meth:`Broker.apply_state` changes the broker's view of the partition state (R1). The parts of a
+broker are ``log`` (ends and epochs), ``session`` (the metadata store), ``follower`` and
+``leading`` (the two roles), ``readers`` and ``writers`` (client requests).
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from yak_core.rules import Rules
 TIMER_HEARTBEAT: Final = "heartbeat"
 
 Handlers: TypeAlias = Mapping[type, Callable[["Broker", Never], None]]
-"""What a broker makes of each type of event but ``Started``."""
+"""The handler of each event type; ``Started`` has none, because it builds the broker."""
 
 
 class Broker:
-    """A replica of the log, made of its first event; ``rules`` are its decisions.
+    """A replica of the log, built from its first event; ``rules`` are its decisions.
 
-    ``damage`` says what of the saved values could not be read, empty for nothing.
+    ``damage`` is the error message for an unreadable saved value, empty if all are readable.
     """
 
     __slots__ = (
@@ -71,7 +71,7 @@ class Broker:
 
     def __init__(self, now: Micros, started: Started, rules: Rules, handlers: Handlers) -> None:
         config = started.config
-        assert isinstance(config, BrokerConfig), "a broker is started with a BrokerConfig"
+        assert isinstance(config, BrokerConfig), f"expected a BrokerConfig, got {config!r}"
         check_config(started.node, config)
         self.handlers = handlers
         self.rules = rules
@@ -98,10 +98,10 @@ class Broker:
     # -- the node contract ----------------------------------------------------------------------
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """Take in one event; see docs/contract.md.
+        """Handle one event; return the effects in order (see docs/contract.md).
 
-        What follows a moved log end, high watermark or record happens here, once a step and only
-        while leading: sending, confirming, answering those who wait.
+        After the event, a leader reacts once to a new LEO, high watermark or partition state: it
+        sends records to the followers and answers pending requests.
         """
         if self.phase is not RUNNING and self.phase in OVER:
             return []
@@ -124,34 +124,34 @@ class Broker:
         return out
 
     def snapshot(self) -> Snapshot:
-        """What this broker is like now; see :mod:`yak_core.broker.describe`."""
+        """Return the current state; see :mod:`yak_core.broker.describe`."""
         return snapshot_of(self)
 
     def check(self) -> None:
-        """Assert what holds between two steps, whatever the rules decide.
+        """Assert the invariants that hold between two steps, for all variants of the rules.
 
-        These are slips of the code, not breaks of the protocol: those are for
+        These checks find programming errors in one broker. Violations of the protocol are found by
         :mod:`yak_core.invariants`, which sees all brokers.
         """
-        assert not self.context.out, "the effects of a step are taken"
+        assert not self.context.out, "effects left over from the last step"
         self.log.check()
         self.session.check()
         self.follower.check()
         self.readers.check()
         self.writers.check()
         if self.phase is RUNNING:
-            assert self.broker_epoch != 0, "it has registered"
-            assert self.partition is not None, "and knows the record"
+            assert self.broker_epoch != 0, "running without a broker epoch"
+            assert self.partition is not None, "running without a partition state"
         leading = self.leading
         if leading is not None:
-            assert self.phase is RUNNING, "who stops leads no more"
-            assert self.context.hint == LeaderHint(self.node_id, leading.epoch), "it knows it leads"
-            assert leading.partition is self.partition, "one view of the record"
+            assert self.phase is RUNNING, f"leader in phase {self.phase}"
+            assert self.context.hint == LeaderHint(self.node_id, leading.epoch), "wrong leader hint"
+            assert leading.partition is self.partition, "two views of the partition state"
             leading.check()
 
     @property
     def role(self) -> Role:
-        """What this broker does with the log."""
+        """Whether this broker leads or follows."""
         return Role.FOLLOWER if self.leading is None else Role.LEADER
 
     @property
@@ -161,7 +161,7 @@ class Broker:
 
     @property
     def leader(self) -> NodeId | None:
-        """The leader of :attr:`epoch`, None while it is not known."""
+        """The leader of :attr:`epoch`; None if unknown."""
         return self.context.hint.leader
 
     @property
@@ -171,13 +171,13 @@ class Broker:
 
     @property
     def pending_isr(self) -> tuple[NodeId, ...] | None:
-        """The ISR that this leader has proposed and does not know the fate of."""
+        """The ISR of this leader's pending proposal; None without one."""
         return None if self.leading is None else self.leading.pending_isr
 
     # -- start and stop -------------------------------------------------------------------------
 
     def begin(self) -> list[Effect]:
-        """The effects of the first step."""
+        """Start the broker; return the effects of the first step."""
         if self.damage:
             self.halt(self.damage)
         elif self.startup.begin():
@@ -186,7 +186,7 @@ class Broker:
         return out
 
     def on_absent(self) -> None:
-        """The store holds no record."""
+        """Handle a metadata store without a partition state."""
         if self.phase is Phase.REGISTERING:
             reason = self.startup.on_absent()
             if reason:
@@ -203,12 +203,12 @@ class Broker:
         self.shutdown.begin(event.deadline_us)
 
     def exit(self, *, clean: bool) -> None:
-        """The stop is complete, or its time is over."""
+        """Exit after a complete stop (``clean``) or after the stop timeout."""
         self._enter(Phase.STOPPED)
         self.context.emit(Exit(clean))
 
     def halt(self, reason: str) -> None:
-        """Going on could break a promise: stop for good, and say why."""
+        """Halt, because continuing could break a guarantee; ``reason`` is for the operator."""
         if self.phase is Phase.HALTED:
             return
         self._enter(Phase.HALTED)
@@ -216,7 +216,7 @@ class Broker:
         self.context.emit(Halt(reason))
 
     def _turn_away_clients(self, error: ErrorCode) -> None:
-        """Lead no more, and answer every call that waits."""
+        """Stop leading, and answer every pending request."""
         self.leading = None
         self.context.hint = LeaderHint(None, self.epoch)
         self.writers.fail_all(error)
@@ -226,10 +226,10 @@ class Broker:
         assert phase is self.phase or phase in TRANSITIONS[self.phase], (self.phase, phase)
         self.phase = phase
 
-    # -- the record -----------------------------------------------------------------------------
+    # -- partition state ------------------------------------------------------------------------
 
     def apply_state(self, state: PartitionState) -> None:
-        """The only place where the view of the record changes (R1)."""
+        """Adopt a newer partition state; this is the only place that does so (R1)."""
         settled = self.session.end_proposal(state)
         if self.phase is Phase.REGISTERING:
             self.partition = state
@@ -246,7 +246,7 @@ class Broker:
         elif self.phase is not RUNNING:
             return
         if self.rules.is_superseded(state.broker_epoch_of(self.node_id), self.broker_epoch):
-            self.halt("another process with this node id has registered: this one is over")
+            self.halt(f"fenced: another process registered as {self.node_id}; halting")
             return
         known = self.partition
         self.partition = state
@@ -261,7 +261,7 @@ class Broker:
         self.on_watch()
 
     def _take_role(self, state: PartitionState) -> None:
-        """Lead or follow as the record says, if it is not behind what messages have shown."""
+        """Take the role from the partition state, unless a message has shown a higher epoch."""
         if state.leader_epoch < self.epoch:
             return
         if state.leader_epoch > self.epoch or self.leader is None:
@@ -274,7 +274,10 @@ class Broker:
             self._become_leader(state)
 
     def _enter_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
-        """A new epoch, or the leader of this one: whatever was known of the old one is over."""
+        """Enter a new epoch, or learn the leader of the current one, as a follower.
+
+        A leader steps down first.
+        """
         if self.leading is not None and not self.rules.must_step_down(self.leading.epoch, epoch):
             return
         changed = (epoch, leader) != (self.epoch, self.leader)
@@ -286,7 +289,7 @@ class Broker:
             self.context.note(BecameFollower(epoch, leader))
 
     def _become_leader(self, state: PartitionState) -> None:
-        """R2: note the epoch's start, order a flush, forget all positions, keep the HW."""
+        """Become leader (R2): record the epoch's start, flush, reset progress, keep the HW."""
         log = self.log
         log.new_generation()
         self.rules.note_epoch_start(log.epochs, self.epoch, log.leo)
@@ -297,7 +300,7 @@ class Broker:
         self.leading.advance()
 
     def _step_down(self, seen: Epoch) -> None:
-        """R16: another epoch exists; requests that wait end as unknown (R10)."""
+        """Step down after a higher epoch (R16); answer pending requests with UNKNOWN (R10)."""
         assert self.leading is not None
         epoch = self.leading.epoch
         self.leading = None
@@ -309,12 +312,12 @@ class Broker:
     # -- the store ------------------------------------------------------------------------------
 
     def on_watch(self) -> None:
-        """The watch moved: when may this broker stand for election?"""
+        """Schedule the campaign after a change of the lease watch."""
         if self.phase is RUNNING and self.leading is None:
             schedule(self.context, self.session, self.partition)
 
     def on_proposal_dropped(self) -> None:
-        """The outstanding proposal ended without a newer record."""
+        """Handle a proposal that ended without a newer partition state."""
         if self.leading is not None:
             self.leading.on_proposal_dropped()
         elif self.phase is Phase.REGISTERING:
@@ -341,7 +344,7 @@ class Broker:
             self.follower.on_log_progress(self.broker_epoch)
 
     def _is_done_elsewhere(self, event: DiskDone) -> bool:
-        """Take in what was no order of the log: a shipment, a saved value. False for none."""
+        """Handle the completion of a SendLog or SaveState; return False for other operations."""
         if self.leading is not None and self.leading.on_shipped(event.op, event.result):
             return True
         if self.session.on_saved(event.op):
@@ -354,30 +357,31 @@ class Broker:
         return bool(started)
 
     def _on_no_space(self) -> None:
-        """The log on disk ends below what this broker believes, and no append can mend that.
+        """Halt after a failed append.
 
-        Followers may hold the records already. The next start recovers what is really there.
+        The log on disk ends below ``leo``, and the leader may already have replicated the missing
+        records. The next start recovers the log from the disk.
         """
         if self.phase is STOPPING:
             self.exit(clean=False)
         else:
-            self.halt("no space left for the log: free some, then start this broker again")
+            self.halt("no space left for the log; free disk space, then restart this broker")
 
     # -- peers ----------------------------------------------------------------------------------
 
     def raise_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
-        """R1: a message may show a higher epoch before the record does; a read is ordered."""
+        """Enter the higher epoch of a message, then read the partition state (R1)."""
         if leader != self.node_id:
             self._enter_epoch(epoch, leader)
         self.session.order_read()
 
     def heartbeat(self) -> None:
-        """A leader speaks to its followers, and sets the timer for the next time."""
+        """Send heartbeats if this broker leads, and set the timer for the next ones."""
         if self.leading is not None:
             period = self.context.config.replicate_heartbeat_us
             self.context.emit(SetTimer(TIMER_HEARTBEAT, period, period))
             self.leading.on_heartbeat()
 
     def fork(self) -> Broker:
-        """A copy that shares only immutable values."""
+        """Return a copy that shares only immutable values."""
         return fork_of(self)

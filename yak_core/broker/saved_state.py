@@ -1,7 +1,7 @@
-"""The named values that a broker keeps on its disk, and how they are read back; never does I/O.
+"""Encoding and decoding of the named values that a broker saves on its disk.
 
-Each is written whole by one SaveState. A value that cannot be read is damage: it is reported as a
-sentence, and the broker halts instead of guessing.
+Each SaveState writes one complete value. If a value cannot be decoded, the broker halts with an
+error message.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from yak_core.metadata.partition_state import (
 from yak_core.value import value
 
 RECORD_KEY: Final = "record"
-"""The newest record that was seen."""
+"""The newest partition state that this broker has seen."""
 HW_KEY: Final = "hw"
 """A lower bound of the high watermark."""
 CLEAN_KEY: Final = "clean"
-"""The clean marker: incarnation and log end of a stop in good order."""
+"""The clean marker: broker epoch and log end offset of a clean stop."""
 CLAIMS_KEY: Final = "claims"
-"""The flush mode of this start, and the registrations that this disk has claimed."""
+"""The flush mode, and the stamps of the registrations sent from this disk."""
 
 
 @value
 class Saved:
-    """What the last starts left behind. ``flush`` is None on a new disk."""
+    """The decoded values of the earlier starts; ``flush`` is None on a new disk."""
 
     state: PartitionState | None = None
     hw: Offset = 0
@@ -39,7 +39,7 @@ class Saved:
 
 
 def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
-    """The values, or a sentence about the one that is damaged."""
+    """Return the decoded values, or an error message about the damaged value."""
     values = dict(pairs)
     key = RECORD_KEY
     try:
@@ -54,20 +54,20 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
         flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
     except (PartitionStateError, ValueError) as error:
         return (
-            f"the saved value {key!r} is damaged ({error}): "
-            "start this broker on an empty data directory, so that it copies from its peers"
+            f"the saved value {key!r} is damaged ({error}); "
+            "start this broker with an empty data directory, so that it copies the log from a peer"
         )
     return Saved(decoded, hw, stopped, flush, claims)
 
 
 def claims_value(flush: FlushMode, claims: tuple[Stamp, ...]) -> bytes:
-    """The bytes that :func:`read_saved` takes apart again."""
+    """Return the encoded flush mode and claims, for ``CLAIMS_KEY``."""
     lines = (flush, *(f"{partition_epoch} {attempt}" for partition_epoch, attempt in claims))
     return "\n".join(lines).encode()
 
 
 def clean_shutdown_value(broker_epoch: BrokerEpoch, leo: Offset) -> bytes:
-    """The bytes of a clean marker."""
+    """Return the encoded clean marker, for ``CLEAN_KEY``."""
     return f"{broker_epoch} {leo}".encode()
 
 

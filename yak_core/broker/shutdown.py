@@ -1,7 +1,7 @@
-"""A plain stop: flush, then the clean marker, last of all; must never leave a marker too early.
+"""The clean stop of a broker: flush the log, then save the clean marker.
 
-The marker says that this incarnation stopped with everything on disk. It is written after the flush
-completed, and nothing is appended after it (F63).
+The marker means that this incarnation stopped with its complete log on disk. It is saved after the
+flush has completed, and the broker appends nothing after it (F63).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ TIMER_STOP: Final = "stop"
 
 
 class Shutdown:
-    """How far the stop has come."""
+    """The progress of a stop."""
 
     __slots__ = ("context", "flush_op", "log", "clean_shutdown_op")
 
@@ -30,12 +30,15 @@ class Shutdown:
         self.clean_shutdown_op: OpId = OpId(0)
 
     def begin(self, deadline_us: Micros) -> None:
-        """Order the last flush; give up, without a marker, when the time is over."""
+        """Issue the last flush; after ``deadline_us`` the broker exits without a marker."""
         self.flush_op = self.log.new_generation()
         self.context.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
 
     def put_back(self, startup: Startup, deadline_us: Micros) -> bool:
-        """The stop came before the registration: the last start's marker still holds, if any."""
+        """Save the marker of the last start again, because this start did not register.
+
+        Return False if the last start left no marker.
+        """
         if startup.clean_shutdown_epoch == 0:
             return False
         self._mark(startup.clean_shutdown_epoch, startup.clean_shutdown_leo)
@@ -43,7 +46,7 @@ class Shutdown:
         return True
 
     def on_disk_done(self, op: OpId, broker_epoch: BrokerEpoch) -> bool:
-        """A disk operation completed; True once the marker is durable."""
+        """Handle the completion of a disk operation; return whether the marker is durable."""
         if op == self.flush_op and self.clean_shutdown_op == 0:
             self._mark(broker_epoch, self.log.leo)
         return op == self.clean_shutdown_op != 0

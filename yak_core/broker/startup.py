@@ -1,13 +1,13 @@
-"""How a broker comes back: marker, record, registration; must never let it take part before that.
+"""The start of a broker: delete the clean marker, read the partition state, register.
 
-The clean marker is read and deleted durably before anything else, so that a crash during start-up
-cannot be taken for a clean stop the next time (F63). Then the record is read, and this start is
-registered as a new incarnation: clean ones keep their place in ISR and ELR, unclean ones leave
-both until they have caught up (R17, KIP-966).
+The clean marker is read and deleted durably first. Otherwise, a crash during start-up would look
+like a clean stop at the next start (F63). Then the broker reads the partition state and registers
+as a new incarnation. After a clean stop it keeps its place in ISR and ELR; after an unclean stop it
+leaves both until it has caught up (R17, KIP-966).
 
-A disk that was emptied, or replaced by an old copy, looks intact. So each registration is claimed
-on the disk before it is sent: if the registered incarnation of this node is not among the claims,
-it was registered from another disk, and this one is not clean.
+An empty disk or an old copy of a disk looks intact. So each registration is saved on the disk, as a
+claim, before it is sent to the store. If the registered incarnation of this node is not among the
+claims, it was registered from another disk, and the start is unclean.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLAIMS_MAX: Final = 8
 
 
 class Startup:
-    """What is remembered of the last start until this one is registered."""
+    """The state of a start until its registration."""
 
     __slots__ = (
         "claim_op",
@@ -62,7 +62,7 @@ class Startup:
         self.claimed: tuple[PartitionState | None, PartitionState] | None = None
         self.clean = False
         self.claims = saved.claims
-        # What the last start acknowledged was flushed only if that start flushed, too.
+        # Acks of the last start mean flushed only if that start also had flush=batch.
         known = saved.flush in (None, context.config.flush)
         self.flush: FlushMode = context.config.flush if known else "os"
         if saved.clean_shutdown is not None:
@@ -70,7 +70,7 @@ class Startup:
             self.clean_shutdown_op = OpId(-1)
 
     def begin(self) -> bool:
-        """Delete the marker, or read the record at once if there is none (True)."""
+        """Delete the marker and return False; without a marker, read the state and return True."""
         if self.clean_shutdown_op:
             self.clean_shutdown_op = self.context.op()
             self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_KEY, None))
@@ -79,10 +79,10 @@ class Startup:
         return True
 
     def on_saved(self, op: OpId, partition: PartitionState | None) -> bool | str:
-        """A SaveState completed; True if it was this part's, or a reason to halt.
+        """Handle a completed SaveState; return whether this part issued it, or a halt reason.
 
-        The deletion of the marker: the record is read now. A claim: it is sent now, unless a newer
-        record has been seen since, which needs a claim of its own.
+        After the deletion of the marker, the partition state is read. After a claim, the
+        registration is sent. If a newer partition state was seen since, it needs a new claim.
         """
         if op == self.clean_shutdown_op != 0:
             self.clean_shutdown_op = OpId(0)
@@ -104,13 +104,16 @@ class Startup:
         return True
 
     def on_absent(self) -> str | None:
-        """The store holds no record: create it, wait for somebody to, or say why to halt."""
+        """Handle a store without a partition state; return a halt reason or None.
+
+        The broker creates the partition state if its configuration allows it, else it reads again.
+        """
         if self.session.seen is not None:
-            return "the metadata store was emptied: it holds no record any more"
+            return "the metadata store was emptied: it has no partition state any more"
         if self.log.leo > 0:
             return (
-                "the log holds records but the metadata store holds no record: "
-                "restore the store, or start this broker on an empty data directory"
+                f"the metadata store is empty, but the log end offset is {self.log.leo}; "
+                "restore the store, or start this broker with an empty data directory"
             )
         config = self.context.config
         if not config.creates:
@@ -131,7 +134,10 @@ class Startup:
     def on_state(
         self, state: PartitionState, settled: tuple[Proposal, bool] | None
     ) -> BrokerEpoch | str | None:
-        """The record as it is now: the incarnation once registered, a reason to halt, or None."""
+        """Handle the current partition state during the start.
+
+        Return the broker epoch after the registration, a halt reason, or None while it is pending.
+        """
         if settled is not None and settled[1]:
             broker_epoch = BrokerEpoch(settled[0].request.state.partition_epoch)
             self.context.note(Registered(broker_epoch, self.clean))
@@ -160,12 +166,12 @@ class Startup:
             url=self.context.config.url,
         )
         if isinstance(grown, Rejected):
-            return f"registration is not possible: {grown.reason}"
+            return f"cannot register {self.context.node}: {grown.reason}"
         self._claim(state, grown)
         return None
 
     def _is_same_disk(self, state: PartitionState) -> bool:
-        """Was the registered incarnation of this node registered from this very disk?"""
+        """Return whether the registered incarnation of this node registered from this disk."""
         registered = state.broker_epoch_of(self.context.node)
         if registered == 0:
             return True
@@ -175,14 +181,14 @@ class Startup:
         return any(partition_epoch == registered for partition_epoch, _ in self.claims)
 
     def _claim(self, base: PartitionState | None, state: PartitionState) -> None:
-        """Note on the disk what is about to be asked of the store."""
+        """Save the claim for the registration of ``state`` on the disk."""
         self.claimed = (base, state)
         registered = 0 if base is None else base.broker_epoch_of(self.context.node)
         proven = tuple(claim for claim in self.claims if claim[0] == registered)
         others = tuple(claim for claim in self.claims if claim[0] != registered)
-        # The claim that was granted is never the one that is forgotten.
+        # Keep the claim of the registered incarnation; drop only the oldest of the others.
         self.claims = (*proven, *others[-CLAIMS_MAX:], state.stamp)
         self.claim_op = self.context.op()
-        # The mode of the weaker start counts until this one is registered.
+        # Until this start is registered, the weaker flush mode of the two starts is saved.
         value = claims_value(self.flush, self.claims)
         self.context.emit(SaveState(self.claim_op, CLAIMS_KEY, value))

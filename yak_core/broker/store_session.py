@@ -1,10 +1,13 @@
-"""One broker's dealings with the metadata store; must never decide who leads or who is in sync.
+"""The broker's session with the metadata store.
 
-It owns three things. The newest record seen: each reply is checked against the newest stamp that
-was known when the call was made, so a store that lost confirmed writes is noticed (F80), and each
-newer record is saved durably before the broker acts on it. The one outstanding proposal (R8): its
-bytes are frozen, an unknown outcome resends them, and it ends only when a newer record is acted on
-or when its guard is refused. The beats: the own lease, and the watch over the leader's.
+The session keeps three things:
+
+- The newest partition state. Each reply is checked against the newest stamp known at the time of
+  the call, to detect a store that lost confirmed writes (F80). Each newer state is saved durably
+  before the broker adopts it.
+- The pending proposal, at most one (R8). After an unknown outcome, the same bytes are sent again.
+  The proposal ends when a newer partition state is adopted, or when its guard is refused.
+- The leases: the broker's own lease, and the watch over the leader's lease.
 """
 
 from __future__ import annotations
@@ -43,48 +46,48 @@ TIMER_PROPOSAL = "proposal"
 
 
 class Owner(Protocol):
-    """The broker, as the session sees it."""
+    """The methods of the broker that the session calls."""
 
     def apply_state(self, state: PartitionState) -> None:
-        """The newest record is saved: take it as the view."""
+        """Adopt the newest partition state, which is now saved."""
         ...
 
     def on_absent(self) -> None:
-        """The store holds no record, and never held one that this broker knew."""
+        """Handle a store without a partition state, if this broker has seen none before."""
         ...
 
     def on_watch(self) -> None:
-        """The lease watch took in a reply."""
+        """Handle an update of the lease watch."""
         ...
 
     def on_proposal_dropped(self) -> None:
-        """The outstanding proposal ended without a newer record."""
+        """Handle a proposal that ended without a newer partition state."""
         ...
 
     def halt(self, reason: str) -> None:
-        """Stop for good."""
+        """Halt the broker."""
         ...
 
 
 @value
 class Proposal:
-    """The one outstanding change of the record, frozen as it was first sent."""
+    """The pending change of the partition state; every attempt sends the same request."""
 
     kind: ProposalKind
     request: Cas
 
     @property
     def base_partition_epoch(self) -> int:
-        """Version that it would replace; 0 when it would create the record."""
+        """The version that the proposal replaces; 0 if it creates the partition state."""
         return 0 if self.request.expected is None else self.request.expected[0]
 
 
 @value
 class OpenCall:
-    """A metadata call without an answer yet; ``floor`` is the newest stamp known when it left.
+    """A metadata call in flight; ``floor`` is the newest stamp known when it was sent.
 
-    ``attempt`` names the proposal that it carries, for one proposal may be sent several times and
-    its answers may come when another one is outstanding.
+    ``attempt`` is the attempt id of the proposal in the call, or empty. It is needed because a
+    proposal may be sent several times, and a reply may arrive when another proposal is pending.
     """
 
     kind: CallKind
@@ -94,7 +97,7 @@ class OpenCall:
 
 
 class StoreSession:
-    """The store, as seen by one incarnation."""
+    """The session of one incarnation with the metadata store."""
 
     __slots__ = (
         "context",
@@ -111,46 +114,46 @@ class StoreSession:
     def __init__(self, context: Context, owner: Owner, saved: PartitionState | None) -> None:
         self.context = context
         self.owner = owner
-        #: The newest record that was seen; None before the first of all starts.
+        #: The newest partition state seen; None if neither this start nor an earlier one saw one.
         self.seen = saved
-        #: Records on their way to the disk, oldest first; the last one is ``seen``.
+        #: Partition states that are being saved, oldest first; the last one is ``seen``.
         self.saving: dict[OpId, PartitionState] = {}
-        #: Calls without an answer, oldest first: at most one read and one renewal among them.
+        #: Calls in flight, oldest first: at most one read and one lease renewal.
         self.open: dict[CallId, OpenCall] = {}
-        #: The one outstanding proposal.
+        #: The pending proposal, if any.
         self.proposal: Proposal | None = None
-        #: How long the leader's lease has not been renewed.
+        #: The watch over the leader's lease.
         self.watch = LeaseWatch()
-        #: Until when this broker holds its own lease; never falls.
+        #: The time until which this broker holds its own lease; does not decrease.
         self.lease_deadline: Micros = 0
-        #: What this start registered as; 0 before that, and no lease is renewed then.
+        #: The registered broker epoch; 0 before the registration, and then no lease is renewed.
         self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
 
     def check(self) -> None:
-        """Assert the bounds above."""
+        """Assert the invariants of the fields."""
         kinds = [call.kind for call in self.open.values()]
-        assert kinds.count(CallKind.READ) <= 1, "one read at a time"
-        assert kinds.count(CallKind.RENEW) <= (self.broker_epoch != 0), "one renewal, registered"
+        assert kinds.count(CallKind.READ) <= 1, "more than one read in flight"
+        assert kinds.count(CallKind.RENEW) <= (self.broker_epoch != 0), "unexpected lease renewal"
         if self.saving:
-            assert next(reversed(self.saving.values())) is self.seen, "the newest is saved last"
+            assert next(reversed(self.saving.values())) is self.seen, "newest state not saved last"
         for call in self.open.values():
-            assert call.floor is None or self.seen is not None, "what was known is not forgotten"
+            assert call.floor is None or self.seen is not None, "call with a floor, but none seen"
 
-    # -- what the broker asks for ---------------------------------------------------------------
+    # -- calls ----------------------------------------------------------------------------------
 
     def order_read(self) -> None:
-        """Read the record, unless a read is under way."""
+        """Read the partition state, unless a read is in flight."""
         if not self._is_open(CallKind.READ):
             self._call(CallKind.READ, Read())
 
     def begin_renewals(self, broker_epoch: BrokerEpoch) -> None:
-        """Beat from now on: the registration of this incarnation is done."""
+        """Start the lease renewals, after the registration of this incarnation."""
         self.broker_epoch = broker_epoch
         self.lease_deadline = self.context.now
         self.on_renewal_due()
 
     def on_renewal_due(self) -> None:
-        """Beat, and set the timer for the next one."""
+        """Renew the lease, and set the timer for the next renewal."""
         period = self.context.config.lease_renew_us
         self.context.emit(SetTimer(TIMER_RENEW, period, period))
         if not self._is_open(CallKind.RENEW):
@@ -158,12 +161,12 @@ class StoreSession:
             self._call(CallKind.RENEW, RenewLease(self.context.node, self.broker_epoch, known))
 
     def read_again(self) -> None:
-        """Read once more after a back-off."""
+        """Read the partition state again after a backoff."""
         retry = self.context.config.store_retry_us
         self.context.emit(SetTimer(TIMER_READ, retry // 2, retry))
 
     def may_propose(self, partition: PartitionState | None) -> bool:
-        """Is nothing outstanding, and is the view the newest record that was seen?"""
+        """Return whether no proposal is pending and ``partition`` is the newest state seen."""
         return self.proposal is None and not self.saving and self.seen is partition
 
     def propose(
@@ -173,23 +176,23 @@ class StoreSession:
         state: PartitionState,
         guard: Guard | None,
     ) -> None:
-        """Ask the store to replace ``base`` by ``state``."""
-        assert self.proposal is None, "one proposal at a time"
+        """Propose to the store to replace ``base`` by ``state``; None creates the state."""
+        assert self.proposal is None, "another proposal is pending"
         expected = None if base is None else base.stamp
         self.proposal = Proposal(kind, Cas(expected, state, guard))
         self._call(CallKind.PROPOSAL, self.proposal.request)
 
     def resend(self) -> None:
-        """The proposal timer ran out: send the same bytes again."""
+        """Send the pending proposal again, with the same bytes."""
         if self.proposal is not None:
             self._call(CallKind.PROPOSAL, self.proposal.request)
 
     def publish(self, status: tuple[tuple[str, str], ...]) -> None:
-        """Write the status hash."""
+        """Write the status fields to the store."""
         self._call(CallKind.PUBLISH, Publish(status))
 
     def end_proposal(self, state: PartitionState) -> tuple[Proposal, bool] | None:
-        """The record is acted on: the proposal that it settles, and whether it was applied."""
+        """Return the proposal that ``state`` resolves, and whether it was applied; else None."""
         proposal = self.proposal
         if proposal is None or state.partition_epoch <= proposal.base_partition_epoch:
             return None
@@ -203,10 +206,10 @@ class StoreSession:
         )
         return (proposal, applied)
 
-    # -- what comes back ------------------------------------------------------------------------
+    # -- replies --------------------------------------------------------------------------------
 
     def on_reply(self, call_id: CallId, outcome: MetaOutcome) -> None:
-        """A call ended."""
+        """Handle the reply to a metadata call."""
         call = self.open.pop(call_id, None)
         if call is None:
             return
@@ -232,7 +235,10 @@ class StoreSession:
         self._watch(call, value)
 
     def _watch(self, call: OpenCall, value: MetaValue) -> None:
-        """Leader, epoch and beat must come out of one reply, and out of the newest record."""
+        """Update the lease watch, if the reply has the newest partition state.
+
+        Leader, epoch and renewal count must come from the same reply.
+        """
         stored = self.seen
         if stored is None:
             return
@@ -245,14 +251,14 @@ class StoreSession:
 
     @property
     def gap_us(self) -> Micros:
-        """Silence of the store after which the watch over the leader begins anew.
+        """The time without a reply after which the lease watch restarts.
 
-        Two beats and a call that got no answer: one lost reply is not an outage.
+        It is two renewal periods and one store timeout, so one lost reply is not an outage.
         """
         return 2 * self.context.config.lease_renew_us + self.context.config.store_timeout_us
 
     def on_saved(self, op: OpId) -> bool:
-        """A SaveState completed; True if it was this session's. The record is acted on now."""
+        """Adopt the partition state that was saved; return False if ``op`` is not of this part."""
         state = self.saving.pop(op, None)
         if state is None:
             return False
@@ -271,13 +277,13 @@ class StoreSession:
                 self._drop_proposal(ProposalResult.FORGOTTEN)
 
     def _carries_proposal(self, call: OpenCall) -> bool:
-        """Is this an answer to the proposal that is outstanding now?"""
+        """Return whether this call carried the pending proposal."""
         proposal = self.proposal
         return proposal is not None and call.attempt == proposal.request.state.attempt
 
     def _on_refused(self, outcome: Refused) -> None:
         if outcome.reason == Refusal.GUARD:
-            # Beats only grow, so these bytes can never be written any more.
+            # Renewal counts only grow, so the store will not accept these bytes later.
             self._drop_proposal(ProposalResult.REFUSED)
 
     def _drop_proposal(self, result: ProposalResult) -> None:
@@ -288,29 +294,32 @@ class StoreSession:
         self.owner.on_proposal_dropped()
 
     def _lineage_holds(self, call: OpenCall, value: MetaValue) -> bool:
-        """Does the store still hold everything that it had confirmed when the call was made?"""
+        """Return whether the store still has all writes confirmed before the call; else halt."""
         floor = call.floor
         if floor is None or value.unchanged:
             return True
         state = value.state
         if state is None:
-            self.owner.halt("the metadata store was emptied: it holds no record any more")
+            self.owner.halt("the metadata store was emptied: it has no partition state any more")
             return False
         assert self.seen is not None
         if state.store_id != self.seen.store_id:
-            self.owner.halt("the metadata store is another one: its store id differs")
+            self.owner.halt(
+                "connected to another metadata store: "
+                f"expected store id {self.seen.store_id}, got {state.store_id}"
+            )
             return False
         if state.partition_epoch < floor[0] or follows(state, floor) is False:
             self.owner.halt(
                 "the metadata store lost confirmed writes: "
-                f"it holds version {state.partition_epoch}, "
-                f"this broker has seen version {floor[0]}"
+                f"this broker has seen version {floor[0]}, which is missing from the history of "
+                f"the stored version {state.partition_epoch}"
             )
             return False
         return True
 
     def _take_in_state(self, state: PartitionState) -> None:
-        """Save a newer record; it is acted on once it is durable."""
+        """Save a newer partition state; the broker adopts it when it is durable."""
         if self.seen is not None:
             known = (self.seen.leader_epoch, self.seen.partition_epoch)
             if state.stamp == self.seen.stamp:
@@ -324,7 +333,7 @@ class StoreSession:
         self.context.emit(SaveState(op, RECORD_KEY, encode_partition_state(state)))
 
     def _act_again(self) -> None:
-        """The stored record is the one saved in an earlier start: act on it if nobody has yet."""
+        """Adopt the state saved by an earlier start, if the store has the same one."""
         if not self.saving and self.broker_epoch == 0 and self.seen is not None:
             self.owner.apply_state(self.seen)
 

@@ -1,7 +1,7 @@
-"""Calls that wait for the log to reach a position, each until a deadline.
+"""Pending calls, each waiting for an offset until a deadline.
 
-Adding, dropping and taking a call cost a logarithm of how many wait. A call that is gone stays in
-the two heaps until it comes to their top, or until most of what they hold is gone.
+To add, drop or take a call costs O(log n) for n pending calls. A dropped call stays in the two
+heaps until it is at the top, or until more than half of the entries are dropped calls.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ Key: TypeAlias = tuple[int, int, CallId]
 """(position or deadline, number, call)."""
 
 GONE_MIN: Final = 64
-"""Heaps with fewer entries are not cleared of those that are gone."""
+"""Heaps with at most this number of entries are not cleared of dropped calls."""
 
 
 @value
 class Entry(Generic[W]):
-    """One waiting call: what waits, its number in the order of arrival, position, deadline."""
+    """One pending call: its value, its number in the order of arrival, position and deadline."""
 
     waiter: W
     number: int
@@ -31,9 +31,9 @@ class Entry(Generic[W]):
 
 
 class Waiting(Generic[W]):
-    """Waiting calls by position and by deadline; a call waits at most once.
+    """Pending calls, ordered by position and by deadline.
 
-    Invariant: each call of ``entries`` has one entry in each heap with its own number.
+    Invariant: for each call in ``entries``, each heap has one key with the number of that call.
     """
 
     __slots__ = ("by_deadline", "by_position", "entries", "last_number")
@@ -42,15 +42,15 @@ class Waiting(Generic[W]):
         self.entries: dict[CallId, Entry[W]] = {}
         self.by_position: list[Key] = []
         self.by_deadline: list[Key] = []
-        #: Number of the newest call; grows for ever.
+        #: Number of the newest call; only grows.
         self.last_number = 0
 
     def __len__(self) -> int:
         return len(self.entries)
 
     def add(self, call: CallId, waiter: W, position: Offset, deadline: Micros) -> None:
-        """A call begins to wait."""
-        assert call not in self.entries, "a call waits once"
+        """Add a call that waits for ``position`` until ``deadline``."""
+        assert call not in self.entries, f"call {call} is already pending"
         self.last_number += 1
         number = self.last_number
         self.entries[call] = Entry(waiter, number, position, deadline)
@@ -58,18 +58,18 @@ class Waiting(Generic[W]):
         heappush(self.by_deadline, (deadline, number, call))
 
     def take_reached(self, position: Offset) -> list[tuple[CallId, Entry[W]]]:
-        """Remove and return the calls that wait for ``position`` or one below it.
+        """Remove and return the calls that wait for ``position`` or a lower position.
 
-        Lower positions come first, calls for the same one as they came.
+        The calls are ordered by position, and for equal positions by arrival.
         """
         return self._take(self.by_position, position)
 
     def take_due(self, now: Micros) -> list[tuple[CallId, Entry[W]]]:
-        """Remove and return the calls whose deadline has come, in the order of their positions."""
+        """Remove and return the calls whose deadline is reached, ordered by position."""
         return self._take(self.by_deadline, now)
 
     def take_all(self) -> list[tuple[CallId, Entry[W]]]:
-        """Remove and return all calls, in the order of their positions."""
+        """Remove and return all calls, ordered by position."""
         found = sorted(self.entries.items(), key=_by_position)
         self.entries = {}
         self.by_position = []
@@ -77,12 +77,12 @@ class Waiting(Generic[W]):
         return found
 
     def drop(self, call: CallId) -> None:
-        """The call waits no more, if it did."""
+        """Remove ``call`` if it is pending."""
         if self.entries.pop(call, None) is not None:
             self._clear()
 
     def next_deadline(self) -> Micros | None:
-        """The first deadline of a call that waits."""
+        """Return the earliest deadline of a pending call; None if no call is pending."""
         heap = self.by_deadline
         while heap:
             deadline, number, call = heap[0]
@@ -93,11 +93,11 @@ class Waiting(Generic[W]):
         return None
 
     def check(self) -> None:
-        """Assert the invariant, in time of what waits."""
+        """Assert the invariant of the class."""
         numbers = {(entry.number, call) for call, entry in self.entries.items()}
         for heap in (self.by_position, self.by_deadline) if numbers else ():
             alive = sorted(key[1:] for key in heap if key[1:] in numbers)
-            assert alive == sorted(numbers), "each waiting call is in both heaps once"
+            assert alive == sorted(numbers), "each pending call must be in both heaps once"
 
     def _take(self, heap: list[Key], limit: int) -> list[tuple[CallId, Entry[W]]]:
         found: list[tuple[CallId, Entry[W]]] = []
@@ -113,7 +113,7 @@ class Waiting(Generic[W]):
         return found
 
     def _clear(self) -> None:
-        """Forget what is gone once it is the larger part."""
+        """Remove dropped calls from a heap if they are more than half of its entries."""
         bound = max(GONE_MIN, 2 * len(self.entries))
         if len(self.by_position) > bound:
             self.by_position = [(e.position, e.number, c) for c, e in self.entries.items()]

@@ -1,1 +1,1 @@
-"""The producer and consumer nodes."""
+"""The client nodes: producer and consumer."""

@@ -1,9 +1,9 @@
-"""A consumer node: a position in the log, and fetches from it; must never decode a record.
+"""The consumer node: it keeps a position in the log and fetches records from there.
 
-The position is (offset, epoch of the record before it), so a leader can tell whether what was read
-is still there (KIP-320). One poll at a time; it is retried through a change of leader and answered
-with records, with nothing when the long poll ran out, or with an error that the application must
-decide about.
+The position is (offset, epoch of the record before it), so a leader can detect that the log was
+truncated below the position (KIP-320). The application makes one poll at a time. The consumer
+retries a poll after a change of leader. The result of a poll is records, no records after the fetch
+wait time, or an error for the application. The consumer does not decode records.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TIMER_OVERDUE: Final = "overdue"
 
 
 class Consumer:
-    """A consumer, made of its first event."""
+    """A consumer, built from its first event."""
 
     __slots__ = (
         "call",
@@ -57,7 +57,7 @@ class Consumer:
 
     def __init__(self, now: Micros, started: Started) -> None:
         config = started.config
-        assert isinstance(config, ConsumerConfig), "a consumer is started with a ConsumerConfig"
+        assert isinstance(config, ConsumerConfig), f"expected a ConsumerConfig, got {config!r}"
         check_client_config(config)
         self.node_id = started.node
         self.config = config
@@ -68,10 +68,10 @@ class Consumer:
         self.last_epoch = NO_EPOCH
         self.call: CallId | None = None
         self.correlation = 0
-        self.checked_at = now  # the clock's origin means nothing
+        self.checked_at = now  # Not 0: the clock's origin is arbitrary.
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """Take in one event; see docs/contract.md."""
+        """Handle one event; return the effects in order (see docs/contract.md)."""
         self.now = now
         if isinstance(event, Received):
             self._on_received(event)
@@ -87,13 +87,13 @@ class Consumer:
             if event.call == self.call:
                 self.call = None
         else:
-            raise TypeError(f"a consumer does not take in {type(event).__name__}")
+            raise TypeError(f"unexpected event for a consumer: {type(event).__name__}")
         out = self.out
         self.out = []
         return out
 
     def snapshot(self) -> Snapshot:
-        """What this consumer is like now."""
+        """Return the current state as named values."""
         return Snapshot(
             "consumer",
             (
@@ -108,23 +108,23 @@ class Consumer:
     def _on_called(self, event: Called) -> None:
         request = event.request
         if isinstance(request, Seek):
-            assert self.call is None, "seek while no poll is under way"
+            assert self.call is None, "seek during a poll"
             self.call = event.call
             self.position = request.offset
             self.last_epoch = NO_EPOCH
             self._finish(ErrorCode.NONE, (), 0, "")
             return
-        assert isinstance(request, Poll), "a consumer is asked to Poll or to Seek"
-        assert self.call is None, "one poll at a time"
+        assert isinstance(request, Poll), f"expected Poll or Seek, got {request!r}"
+        assert self.call is None, "poll during another poll"
         self.call = event.call
         if self.now - self.checked_at > self.config.metadata_max_age_us:
-            # A leader that nobody else can hear has nothing new for ever: others would know.
+            # A partitioned leader gets no new records; another broker may know a newer leader.
             self.checked_at = self.now
             self.finder.next()
         self._ask()
 
     def _ask(self) -> None:
-        """Ask the target for records, or first for the offset to begin at."""
+        """Send a fetch to the target broker, or ListOffsets first if the position is unknown."""
         self.correlation += 1
         config = self.config
         wait = config.request_timeout_us
@@ -178,8 +178,8 @@ class Consumer:
             self._finish(response.error, (), response.hw, response.detail)
         elif response.diverging_end >= 0:
             detail = (
-                f"the log was truncated: what was read below {response.diverging_end} still holds, "
-                f"what was read up to {self.position} does not; seek to go on"
+                f"the log was truncated at offset {response.diverging_end}: records read in "
+                f"[{response.diverging_end}, {self.position}) were removed; seek to continue"
             )
             self._finish(ErrorCode.OFFSET_OUT_OF_RANGE, (), response.hw, detail)
         else:
@@ -192,7 +192,7 @@ class Consumer:
             self._finish(ErrorCode.NONE, batches, response.hw, "", start)
 
     def _from_position(self, batches: tuple[Batch, ...]) -> tuple[Batch, ...]:
-        """The batches that hold the position and what follows it without a gap."""
+        """Return the batch that contains the position and the batches after it, up to a gap."""
         at = self.position
         kept: list[Batch] = []
         for batch in batches:
@@ -233,10 +233,10 @@ class Consumer:
         self.out.append(Answer(call, result))
 
     def fork(self) -> Consumer:
-        """A copy that shares only immutable values."""
+        """Return a copy that shares only immutable values."""
         return fork_of(self)
 
 
 def build_consumer(now: Micros, started: Started) -> tuple[Consumer, list[Effect]]:
-    """Make a consumer of its first event; it orders nothing yet."""
+    """Build a consumer from its first event; the first step has no effects."""
     return Consumer(now, started), []

@@ -1,8 +1,9 @@
-"""Where a client believes the leader to be; must never decide anything else.
+"""The broker that a client believes to be the leader.
 
-A hint counts if its epoch is not older than what is known. A leader that did not answer, or could
-commit nothing, is suspect: hints that name it again in the same epoch are passed over for a while
-and the other brokers are asked in turn, for one of them will soon lead or know who does.
+A client uses a leader hint if its epoch is not older than the newest known epoch. A leader that did
+not answer, or could not commit, is suspect. Hints to a suspect in the same epoch are ignored until
+the client has changed its target ``SUSPECT_TURNS`` times. Meanwhile the client asks the other
+brokers in turn, because one of them may become leader or know a new leader.
 """
 
 from __future__ import annotations
@@ -12,16 +13,16 @@ from typing import Final
 from yak_core.ids import Epoch, NodeId
 
 SUSPECT_TURNS: Final = 20
-"""How many brokers are asked before a suspect gets another chance."""
+"""Number of changes of the target broker after which a suspect is asked again."""
 
 
 class LeaderFinder:
-    """The broker to ask next, and the highest leader epoch that any broker has named."""
+    """The broker to ask next (``target``), and the highest leader epoch seen in a response."""
 
     __slots__ = ("brokers", "epoch", "suspect", "target", "turns")
 
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
-        assert brokers, "a client needs at least one broker to ask"
+        assert brokers, "brokers must name at least one broker, got none"
         self.brokers = brokers
         self.target = brokers[0]
         self.epoch: Epoch = Epoch(0)
@@ -29,14 +30,14 @@ class LeaderFinder:
         self.turns = 0
 
     def answered(self, src: NodeId, epoch: Epoch) -> None:
-        """``src`` answered as the leader of ``epoch``."""
+        """Handle a response from ``src`` as the leader of ``epoch``."""
         if epoch >= self.epoch:
             self.epoch = epoch
             self.target = src
             self.suspect = None
 
     def redirected(self, src: NodeId, leader: NodeId | None, epoch: Epoch) -> None:
-        """``src`` does not lead; it named ``leader`` in ``epoch``, if it knows of one."""
+        """Handle a redirect: ``src`` does not lead; its hint is ``leader`` in ``epoch``."""
         news = epoch > self.epoch
         if (
             leader is not None
@@ -49,14 +50,14 @@ class LeaderFinder:
             self.next()
 
     def on_no_answer(self, src: NodeId) -> None:
-        """``src`` did not answer in time, or could not commit what it was given."""
+        """Handle a timeout of ``src``, or its failure to commit; ask the next broker."""
         if src == self.target:
             self.suspect = src
             self.turns = SUSPECT_TURNS
             self.next()
 
     def next(self) -> None:
-        """Ask another broker, without suspecting anybody."""
+        """Select the next broker that is not suspect."""
         at = self.brokers.index(self.target) if self.target in self.brokers else -1
         self.turns -= 1
         if self.turns <= 0:

@@ -1,10 +1,10 @@
-"""A producer node: order, retries and idempotence of batches; must never look into a record.
+"""The producer node: it sends batches in order, with retries and idempotence.
 
-A batch gets its sequence when it is first sent and keeps it through every retry; batches go out in
-order, at most five unresolved at a time, and later ones wait while an earlier one is to be retried
-(KIP-98, KAFKA-5494). An answer is passed on as it is: written, not written, or unknown. Once any
-attempt of a batch may have been written, giving up on it means unknown, and the producer goes on
-under a new producer epoch, because the gap that it may have left cannot be closed (F76, F77).
+A batch gets its sequence when it is first sent and keeps it in all retries. Batches are sent in
+order, at most five in flight. Later batches wait while an earlier batch waits for its retry
+(KIP-98, KAFKA-5494). The result of a batch is written, not written or unknown. If any attempt may
+have been written and the producer gives up the batch, the result is unknown. The producer then
+starts a new producer epoch, because the batch may have left a gap in the sequences (F76, F77).
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ TIMER_OVERDUE: Final = "overdue"
 
 
 class DeliveryState(StrEnum):
-    """Where a batch is between its acceptance and its answer."""
+    """The state of a batch between its acceptance and its result."""
 
     QUEUED = "queued"
     IN_FLIGHT = "in flight"
     WAITING = "waiting"
-    """For the back-off before the next try."""
+    """Waiting for the backoff before the next attempt."""
 
 
 MISDIRECTED: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
-REFUSED_FOR_NOW: Final = "too many batches are unresolved: wait for some"
-REFUSED_FOR_GOOD: Final = "another producer with this id has taken over: start a new producer"
+REFUSED_FOR_NOW: Final = "too many unresolved batches; retry after some are resolved"
+REFUSED_FOR_GOOD: Final = "fenced: another producer has a newer epoch; start a new producer"
 
 
 class Delivery:
-    """One batch on its way: the only writer is the producer."""
+    """One unresolved batch with the state of its delivery."""
 
     __slots__ = ("as_head", "batch", "call", "deadline", "maybe", "overdue_at", "state", "tries")
 
@@ -69,12 +69,12 @@ class Delivery:
 
     @property
     def sent(self) -> bool:
-        """Was it ever sent? Then its sequence is fixed."""
+        """Whether the batch was sent at least once; if so, its sequence is fixed."""
         return bool(self.tries)
 
 
 class Producer:
-    """A producer, made of its first event."""
+    """A producer, built from its first event."""
 
     __slots__ = (
         "armed",
@@ -95,14 +95,14 @@ class Producer:
 
     def __init__(self, now: Micros, started: Started) -> None:
         config = started.config
-        assert isinstance(config, ProducerConfig), "a producer is started with a ProducerConfig"
+        assert isinstance(config, ProducerConfig), f"expected a ProducerConfig, got {config!r}"
         check_client_config(config)
         self.node_id = started.node
         self.config = config
         self.finder = LeaderFinder(config.brokers)
         self.now = now
         self.out: list[Effect] = []
-        # 62 random bits: an id that nobody hands out and nobody else has.
+        # 62 random bits are unique without an id service.
         self.producer_id = started.nonce >> 66 if config.idempotent else -1
         self.producer_epoch = 0 if config.idempotent else -1
         self.next_sequence = 0
@@ -114,7 +114,7 @@ class Producer:
         self.fenced = False
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """Take in one event; see docs/contract.md."""
+        """Handle one event; return the effects in order (see docs/contract.md)."""
         self.now = now
         if isinstance(event, Received):
             if isinstance(event.message, ProduceResponse):
@@ -126,13 +126,13 @@ class Producer:
         elif isinstance(event, PeerLost):
             self._on_peer_lost(event.peer)
         elif not isinstance(event, Cancelled):
-            raise TypeError(f"a producer does not take in {type(event).__name__}")
+            raise TypeError(f"unexpected event for a producer: {type(event).__name__}")
         out = self.out
         self.out = []
         return out
 
     def snapshot(self) -> Snapshot:
-        """What this producer is like now."""
+        """Return the current state as named values."""
         return Snapshot(
             "producer",
             (
@@ -146,7 +146,7 @@ class Producer:
 
     def _on_called(self, event: Called) -> None:
         request = event.request
-        assert isinstance(request, SendBatch), "a producer is asked to SendBatch"
+        assert isinstance(request, SendBatch), f"expected SendBatch, got {request!r}"
         if self.fenced:
             self._refuse(event.call, ErrorCode.INVALID_PRODUCER_EPOCH, REFUSED_FOR_GOOD)
         elif len(self.unresolved) >= self.config.queue_max:
@@ -162,9 +162,10 @@ class Producer:
     # -- sending --------------------------------------------------------------------------------
 
     def _send_pending(self) -> None:
-        """Send what may go out, in order; nothing overtakes a batch that is to be retried.
+        """Send the queued batches in order, up to the first one that waits for a retry.
 
-        A new producer epoch begins only when nothing of the old one is unresolved (F76).
+        The first batch of a new producer epoch is sent only when all batches of the old epoch are
+        resolved (F76).
         """
         of_old_epoch = False
         for index, delivery in enumerate(self.unresolved[: self.config.in_flight_max]):
@@ -191,7 +192,7 @@ class Producer:
         )
         self.out.append(Send(self.finder.target, request))
         if config.acks == 0:
-            # Nobody will say what became of it.
+            # With acks=0 there is no response.
             self._resolve(delivery, _no_place(ErrorCode.NONE, Outcome.UNKNOWN, ""))
             return
         delivery.state = DeliveryState.IN_FLIGHT
@@ -205,7 +206,7 @@ class Producer:
             self.out.append(SetTimer(TIMER_RETRY, backoff // 2, backoff))
 
     def _arm(self) -> None:
-        """Wake up when the first batch is overdue or has used up its time."""
+        """Set the timer for the first request timeout or delivery timeout."""
         if not self.unresolved:
             return
         due = self.unresolved[0].deadline
@@ -217,13 +218,13 @@ class Producer:
             wait = max(0, due - self.now)
             self.out.append(SetTimer(TIMER_OVERDUE, wait, wait))
 
-    # -- what comes back ------------------------------------------------------------------------
+    # -- responses ------------------------------------------------------------------------------
 
     def _on_response(self, src: NodeId, response: ProduceResponse) -> None:
         delivery = self.by_try.get(response.correlation)
         if delivery is None:
             if self.config.acks == 0 and response.error in MISDIRECTED:
-                # Nobody waits for this answer, but it says where the leader is.
+                # With acks=0 no batch waits for this response, but it has a leader hint.
                 self.finder.redirected(src, response.leader, response.leader_epoch)
             return
         latest = (
@@ -243,7 +244,7 @@ class Producer:
         if error in MISDIRECTED:
             self.finder.redirected(src, response.leader, response.leader_epoch)
         elif error in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS):
-            # It may lead nobody but itself by now: the others would know.
+            # The leader may be partitioned; another broker may know a newer leader.
             self.finder.on_no_answer(src)
         if error in RETRIABLE or self._may_still_fit(delivery, response):
             self._retry_later(delivery)
@@ -255,10 +256,11 @@ class Producer:
             self._abandon(delivery, error, response.detail)
 
     def _may_still_fit(self, delivery: Delivery, response: ProduceResponse) -> bool:
-        """Out of order is final only for the first unresolved batch, as the current leader says.
+        """Return whether a batch that was refused as out of order is to be retried.
 
-        A later batch may just have overtaken an earlier one, and a leader of an earlier epoch may
-        lack what a later one has confirmed.
+        The error is final only for the first unresolved batch, from the current leader. A later
+        batch may have arrived before an earlier one. A leader of an earlier epoch may lack records
+        that a later leader has confirmed.
         """
         if response.error != ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
             return False
@@ -285,11 +287,11 @@ class Producer:
             self.armed = None
             self._on_overdue()
         else:
-            raise ValueError(f"nobody sets a timer called {event.key}")
+            raise ValueError(f"unknown timer key for a producer: {event.key}")
         self._send_pending()
 
     def _on_overdue(self) -> None:
-        """Ask elsewhere what was not answered; give up on a batch whose time is used up."""
+        """Retry batches after their request timeout; give up batches at their delivery timeout."""
         overdue = False
         for delivery in self.unresolved:
             if delivery.state == DeliveryState.IN_FLIGHT and delivery.overdue_at <= self.now:
@@ -301,18 +303,18 @@ class Producer:
         while self.unresolved and self.unresolved[0].deadline <= self.now:
             head = self.unresolved[0]
             head.maybe = head.maybe or head.sent
-            self._abandon(head, ErrorCode.REQUEST_TIMED_OUT, "the delivery time-out is over")
+            self._abandon(head, ErrorCode.REQUEST_TIMED_OUT, "the delivery timeout has expired")
 
-    # -- endings --------------------------------------------------------------------------------
+    # -- results --------------------------------------------------------------------------------
 
     def _abandon(self, delivery: Delivery, error: ErrorCode, detail: str) -> None:
-        """Give up on a batch, and on those sent after it: a gap before them may never close."""
+        """Give up a batch and all batches sent after it, which the gap would make out of order."""
         at = self.unresolved.index(delivery)
         lost = [d for d in self.unresolved[at:] if d.sent or d is delivery]
         sent_before = any(d.sent for d in lost)
         for gone in lost:
-            # A copy of what was sent may still arrive somewhere, so only the answer that this
-            # very batch got can be definite.
+            # Copies of the other batches may still arrive at a broker, so only the outcome of the
+            # batch that got this response can be definite.
             definite = gone is delivery and not gone.maybe
             outcome = Outcome.NOT_WRITTEN if definite else Outcome.UNKNOWN
             self._resolve(gone, _no_place(error, outcome, detail))
@@ -329,15 +331,15 @@ class Producer:
         self.out.append(Answer(delivery.call, result))
 
     def fork(self) -> Producer:
-        """A copy that shares only immutable values."""
+        """Return a copy that shares only immutable values."""
         return fork_of(self)
 
 
 def _no_place(error: ErrorCode, outcome: Outcome, detail: str) -> SendResult:
-    """The result of a batch that has no known place in the log."""
+    """Return a result without offset and epoch."""
     return SendResult(error, outcome, -1, NO_EPOCH, detail)
 
 
 def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:
-    """Make a producer of its first event; it orders nothing yet."""
+    """Build a producer from its first event; the first step has no effects."""
     return Producer(now, started), []

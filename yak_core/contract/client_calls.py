@@ -1,4 +1,4 @@
-"""What an application asks of a client node, and what it gets back; must never hold state."""
+"""The calls that an application makes to a client node, and their results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from yak_core.value import value
 
 @value
 class SendBatch:
-    """Asks a producer to deliver one built batch, in the order of the calls."""
+    """Ask a producer to deliver one built batch; batches are sent in the order of the calls."""
 
     batch: Batch
 
 
 @value
 class SendResult:
-    """How the delivery of a batch ended; ``base_offset`` is -1 unless it is known."""
+    """The result of a delivery; ``base_offset`` is -1 unless it is known."""
 
     error: ErrorCode
     outcome: Outcome
@@ -30,21 +30,23 @@ class SendResult:
 
 @value
 class Poll:
-    """Asks a consumer for the next records from its position on."""
+    """Ask a consumer for the next records from its position."""
 
 
 @value
 class Seek:
-    """Moves a consumer's position; answered at once with an empty PollResult."""
+    """Move a consumer's position; the answer is an immediate, empty PollResult."""
 
     offset: Offset
 
 
 @value
 class PollResult:
-    """Whole batches; records below ``position`` (as it was asked) in the first are to be skipped.
+    """The whole batches that a poll returned.
 
-    ``next_offset`` is the consumer's position after these. An error leaves the position alone.
+    ``position`` is the consumer's position when it polled; the caller skips the records of the
+    first batch that are below it. ``next_offset`` is the position after these batches. An error
+    does not move the position.
     """
 
     error: ErrorCode

@@ -1,4 +1,4 @@
-"""What a node orders its world to do, in the imperative; must never be carried out by the node."""
+"""The effects that a node returns from a step, for its world to carry out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from yak_core.value import value
 
 @value
 class Send:
-    """Send ``message`` to ``dst``; it may be lost, repeated, delayed or overtaken."""
+    """Send ``message`` to ``dst``; the message may be lost, duplicated, delayed or reordered."""
 
     dst: NodeId
     message: PeerMessage | Request
@@ -23,7 +23,10 @@ class Send:
 
 @value
 class SetTimer:
-    """Wake me once, between ``lo_us`` and ``hi_us`` from now; replaces a timer of the same key."""
+    """Deliver one TimerFired between ``lo_us`` and ``hi_us`` from now.
+
+    Replaces a timer that has the same key.
+    """
 
     key: str
     lo_us: Micros
@@ -32,14 +35,14 @@ class SetTimer:
 
 @value
 class CancelTimer:
-    """The timer with this key must not fire."""
+    """Cancel the timer with this key."""
 
     key: str
 
 
 @value
 class AppendLog:
-    """Write these batches at the end of the log, stamped with their offsets and epoch."""
+    """Append these batches to the log; they already contain their offsets and epoch."""
 
     op: OpId
     generation: LogGeneration
@@ -48,7 +51,7 @@ class AppendLog:
 
 @value
 class FlushLog:
-    """Make durable whatever was appended or cut before."""
+    """Make all earlier appends and truncations durable."""
 
     op: OpId
     generation: LogGeneration
@@ -67,8 +70,8 @@ class TruncateLog:
 class SendLog:
     """Send ``header`` to ``peer`` with whole batches of [start, end_max), at least one.
 
-    At most ``bytes_max`` bytes unless the first batch alone is larger. The bytes are those of the
-    moment of the order; the completion is Shipped or NotShipped.
+    The batches have at most ``bytes_max`` bytes, unless the first batch alone is larger. The bytes
+    are those in the log when the effect is issued. The completion is Shipped or NotShipped.
     """
 
     op: OpId
@@ -84,7 +87,7 @@ class SendLog:
 class AnswerLog:
     """Answer ``call`` with ``header`` and whole batches of [start, end_max), at least one.
 
-    ``start`` may lie inside a batch; that batch is then the first.
+    If ``start`` lies inside a batch, that batch is the first.
     """
 
     call: CallId
@@ -96,7 +99,7 @@ class AnswerLog:
 
 @value
 class SaveState:
-    """Keep ``value`` under ``key``, durable when it completes; None deletes the key."""
+    """Save ``value`` under ``key``; None deletes the key. The completion means durable."""
 
     op: OpId
     key: str
@@ -105,7 +108,7 @@ class SaveState:
 
 @value
 class CallMeta:
-    """Call the metadata store; answered once by MetaReply."""
+    """Call the metadata store; one MetaReply answers the call."""
 
     call: CallId
     request: MetaRequest
@@ -113,7 +116,7 @@ class CallMeta:
 
 @value
 class Answer:
-    """The answer to a client's call; the call is over."""
+    """Answer a client's call; this completes the call."""
 
     call: CallId
     result: Response | ClientResult
@@ -121,27 +124,27 @@ class Answer:
 
 @value
 class Observe:
-    """A remark for traces, plots and tests; changes nothing."""
+    """Publish a note for traces, plots and tests."""
 
     note: Note
 
 
 @value
 class Halt:
-    """Stop this node for good; going on could break a promise. A person must look."""
+    """Stop this node, because continuing could break a guarantee; an operator must look at it."""
 
     reason: str
 
 
 @value
 class Exit:
-    """The stop that was asked for is complete."""
+    """Exit: the requested stop is complete."""
 
     clean: bool
 
 
 DiskOrder: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
-"""What changes a disk; a broker's orders are performed and complete in the order of their issue."""
+"""The effects that change a disk; they are carried out and complete in the order of issue."""
 
 Effect: TypeAlias = (
     Send

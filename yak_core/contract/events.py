@@ -1,4 +1,4 @@
-"""What a node is told: things that happened, in the past tense; must never ask for anything."""
+"""The events that a world delivers to a node."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from yak_core.value import value
 
 @value
 class Recovered:
-    """What a restarted node finds on its disk: what was durable, and nothing else.
+    """The durable state that a restarted node finds on its disk.
 
-    ``headers`` are batch handles without payload, contiguous up to ``leo``, from an offset that is
-    not above the saved high watermark; ``producers`` is the idempotence table at that offset.
-    ``epochs`` are (epoch, start) of the whole log. ``intact`` is False when anything below the
-    end that had been flushed is missing or damaged (F13). ``saved`` are the keys of SaveState.
+    ``headers`` are batch handles without payload, contiguous up to ``leo``. The first one begins at
+    or below the saved high watermark, and ``producers`` is the idempotence table at its offset.
+    ``epochs`` are the (epoch, start) pairs of the whole log. ``intact`` is False when data below
+    the flushed end is missing or damaged (F13). ``saved`` are the values written by SaveState.
     """
 
     log_start: Offset = 0
@@ -35,7 +35,7 @@ class Recovered:
 
 @value
 class Started:
-    """First event of an incarnation. ``nonce``: 128 random bits, never used twice."""
+    """The first event of an incarnation; ``nonce`` is 128 random bits, new for each start."""
 
     node: NodeId
     config: BrokerConfig | ClientConfig
@@ -45,7 +45,7 @@ class Started:
 
 @value
 class Received:
-    """A message arrived; it may be late, repeated, or out of order."""
+    """A message arrived; it may be late, duplicated or out of order."""
 
     src: NodeId
     message: PeerMessage | Response
@@ -53,24 +53,27 @@ class Received:
 
 @value
 class TimerFired:
-    """The timer with this key ran out; never early, never after it was replaced or cancelled."""
+    """The timer with this key fired; it may be late, but not early.
+
+    A replaced or cancelled timer does not fire.
+    """
 
     key: str
 
 
 @value
 class DiskOk:
-    """The disk operation was carried out."""
+    """The disk operation succeeded."""
 
 
 @value
 class NoSpace:
-    """Nothing was appended: the disk is full."""
+    """The disk is full; nothing was appended."""
 
 
 @value
 class Shipped:
-    """A SendLog went out: whole batches up to ``end`` of ``size`` bytes in all."""
+    """A SendLog was sent: whole batches up to ``end``, ``size`` bytes in total."""
 
     end: Offset
     size: int
@@ -78,7 +81,7 @@ class Shipped:
 
 @value
 class NotShipped:
-    """A SendLog sent nothing: the generation had moved, or the peer is out of reach."""
+    """A SendLog sent nothing: its log generation is old, or the peer is unreachable."""
 
 
 DiskResult: TypeAlias = DiskOk | NoSpace | Shipped | NotShipped
@@ -86,7 +89,7 @@ DiskResult: TypeAlias = DiskOk | NoSpace | Shipped | NotShipped
 
 @value
 class DiskDone:
-    """A disk operation ended; ``generation`` is the one that the order carried (R3, F62)."""
+    """A disk operation completed; ``generation`` is that of its effect (R3, F62)."""
 
     op: OpId
     generation: LogGeneration
@@ -95,7 +98,7 @@ class DiskDone:
 
 @value
 class MetaReply:
-    """A metadata call ended: Done, Refused with what is stored, or Unknown."""
+    """A metadata call completed: StoreOk, Refused (both with the stored value) or Unknown."""
 
     call: CallId
     outcome: MetaOutcome
@@ -103,7 +106,10 @@ class MetaReply:
 
 @value
 class Called:
-    """A client asks. ``wall_ms`` is the wall clock, as data; no replication rule reads it."""
+    """A client sent a request.
+
+    ``wall_ms`` is the wall clock in milliseconds, for timestamps; no replication rule reads it.
+    """
 
     call: CallId
     request: Request | ClientCall
@@ -112,21 +118,21 @@ class Called:
 
 @value
 class Cancelled:
-    """The caller went away; no answer is wanted any more."""
+    """The client cancelled this call; the node no longer answers it."""
 
     call: CallId
 
 
 @value
 class PeerLost:
-    """The link to a peer broke: whatever was in flight to it may be lost."""
+    """The connection to a peer broke; messages in flight may be lost."""
 
     peer: NodeId
 
 
 @value
 class StopAsked:
-    """Stop in good order before ``deadline_us`` from now."""
+    """The operator asked this node to shut down within ``deadline_us`` from now."""
 
     deadline_us: Micros
 

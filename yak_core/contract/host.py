@@ -1,13 +1,13 @@
 """The engine of the contract: runs one incarnation of a node against a backend.
 
-It is the same in all three worlds (docs/contract.md): one event at a time, effects handed to the
-backend in list order, every step recorded, and nothing delivered once the incarnation has ended. A
-backend is synchronous, does not block and does not call ``step``; what happens later comes back
-through :meth:`Host.deliver`.
+The engine is the same in all three worlds (docs/contract.md). It delivers one event at a time,
+passes the effects to the backend in list order, and records every step. It delivers nothing after
+the end of the incarnation. A backend is synchronous, does not block and does not call ``step``;
+completions come back through :meth:`Host.deliver`.
 
-The host owns failure. An exception out of the node, the recorder, a method of the backend or an
-observer ends the incarnation, then calls ``halt`` of the backend, unless the backend has heard of
-the end already, and is raised again to the caller of ``deliver``.
+The host handles failure. An exception from the node, the recorder, the backend or an observer ends
+the incarnation. The host then calls ``halt`` of the backend, unless it has already called ``halt``
+or ``exit``. Finally it raises the exception to the caller of ``deliver``.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from yak_core.ids import Micros, NodeId
 
 
 class Recorder(Protocol):
-    """Keeps the steps of a world."""
+    """Records the steps of a world."""
 
     def record(
         self,
@@ -50,32 +50,32 @@ class Recorder(Protocol):
         effects: list[Effect],
         cause: int,
     ) -> int:
-        """Keep a step before its effects are carried out; returns its number, from 0."""
+        """Record a step before its effects are carried out; return its number, from 0."""
         ...
 
     def carried_out(self, number: int, count: int) -> None:
-        """Note that only the first ``count`` effects of a step were carried out.
+        """Record that only the first ``count`` effects of a step were carried out.
 
-        Called right after the step, and only if not all were.
+        Called directly after the step, and only if some effects were not carried out.
         """
         ...
 
 
 class Observer(Protocol):
-    """Looks at a node after each of its steps; an exception from it fails the run."""
+    """Inspects a node after each of its steps; an exception from an observer fails the run."""
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
-        """Look at a step; ``effects`` are those that were carried out."""
+        """Inspect a step; ``effects`` are those that were carried out."""
         ...
 
 
 class Host:
     """One incarnation of a node in its world.
 
-    The first event is ``Started``: ``build`` makes the node of it, which is absent until then.
-    ``start`` counts the starts of this node id, from 1. ``cause`` in :meth:`deliver` is the number
-    of the step whose effect brought the event about, -1 when there is none; vector clocks are
-    computed from it afterwards, so that messages need not carry them.
+    The first event is ``Started``; ``build`` makes the node from it. Before that, ``node`` is not
+    set. ``start`` is the number of starts of this node id, from 1. ``cause`` in :meth:`deliver` is
+    the number of the step whose effect caused the event, -1 for none. Vector clocks are computed
+    from the causes, so messages do not need to carry them.
     """
 
     node: Node
@@ -109,22 +109,22 @@ class Host:
         self.node_id = node_id
         self.start = start
         self._build = build
-        #: Takes in the next event: the start of the incarnation, then the step of its node.
+        #: Handles the next event: ``_begin`` for the first one, then ``step`` of the node.
         self._take_in: Callable[[Micros, Event], list[Effect]] = self._begin
         self.recorder = recorder
         self.observers = observers
-        #: False from the end of the incarnation on; then nothing is delivered.
+        #: False after the end of the incarnation; later events are dropped.
         self.alive = True
-        #: The step under way, or the last one; -1 before the first and without a recorder.
+        #: Number of the current or last step; -1 before the first and without a recorder.
         self.step_number = -1
-        #: Whether the backend has been told of the end, by ``halt`` or ``exit``.
+        #: Whether ``halt`` or ``exit`` of the backend was called.
         self._over = False
         self._queue: deque[tuple[Event, int]] = deque()
         self._draining = False
         self.attach(backend)
 
     def attach(self, backend: Backend) -> None:
-        """Let this backend carry out the effects from here on."""
+        """Use this backend for all further effects."""
         self.backend = backend
         self._table = {
             Send: backend.send,
@@ -144,13 +144,17 @@ class Host:
         }
 
     def resume(self, node: Node) -> None:
-        """Go on with a node that was built elsewhere, such as the copy of another host's."""
+        """Continue with an existing node, such as a copy of another host's node."""
         self.node = node
         self._take_in = node.step
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Give the node an event: at once, or after the step that is under way."""
-        alive = self.alive  # By a name of its own, because effects change it.
+        """Deliver an event to the node; during a step, the event is queued until its end.
+
+        An exception from the node, recorder, backend or an observer ends the incarnation and is
+        raised again.
+        """
+        alive = self.alive  # A local name, because mypy does not see that effects change it.
         if not alive:
             return
         if self._draining:
@@ -180,7 +184,7 @@ class Host:
                 doing = "observer"
                 for observer in self.observers:
                     observer.after_step(self, now, event, effects)
-                if not self._queue:  # Which stop() empties.
+                if not self._queue:  # stop() empties the queue, so this also ends the loop.
                     return
                 event, cause = self._queue.popleft()
                 doing = "step"
@@ -193,31 +197,31 @@ class Host:
             self._draining = False
 
     def stop(self) -> None:
-        """End the incarnation: what is queued or completes later is dropped."""
+        """End the incarnation; drop queued and later events."""
         self.alive = False
         self._queue.clear()
 
     def _begin(self, now: Micros, event: Event) -> list[Effect]:
-        assert isinstance(event, Started), f"a node begins with Started, not with {event!r}"
+        assert isinstance(event, Started), f"the first event must be Started, got {event!r}"
         self.node, effects = self._build(now, event)
         self._take_in = self.node.step
         return effects
 
     def _first(self, count: int, effects: list[Effect]) -> list[Effect]:
-        """Return the first ``count`` effects, which alone were carried out, and record that."""
+        """Return the first ``count`` effects and record that only these were carried out."""
         if count < len(effects) and self.recorder is not None:
             self.recorder.carried_out(self.step_number, count)
         return effects[:count]
 
     def _fail(self, reason: str, error: BaseException) -> None:
-        """End the incarnation, and let the backend hear of it once."""
+        """End the incarnation and call ``halt`` of the backend, at most once."""
         self.stop()
         if self._over:
             return
         try:
             self._halt(Halt(reason))
         except BaseException as second:
-            error.add_note(f"then halt raised {type(second).__name__}: {second}")
+            error.add_note(f"backend halt also raised {type(second).__name__}: {second}")
 
     def _halt(self, effect: Halt) -> None:
         self.stop()

@@ -1,10 +1,10 @@
-"""What nodes say to each other; must never be changed after it was sent.
+"""The messages between nodes; they are immutable.
 
 Broker to broker: the leader pushes ``Replicate``; the follower answers with ``ReplicateAck``,
 ``ReplicateReject`` or ``Fenced``. Client to broker: a request arrives at the broker as the event
-``Called`` and its answer arrives at the client as ``Received``. Requests carry the client's own
-correlation number, so that late and repeated answers are told apart by the core and not by the
-transport.
+``Called``, and the response arrives at the client as ``Received``. Each request carries a
+correlation number chosen by the client. With it the core, not the transport, recognises late and
+duplicate responses.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from yak_core.value import value
 
 @value
 class Replicate:
-    """Leader to follower: the batches from ``prev_offset`` on; empty, it is the heartbeat.
+    """Leader to follower: batches from ``prev_offset``; without batches, a heartbeat.
 
-    It always carries where it attaches (``prev_offset`` and the epoch of the record before it), so
-    even an empty one re-verifies the follower's log.
+    ``prev_epoch`` is the epoch of the record before ``prev_offset``. Because every message carries
+    both, a heartbeat also verifies the follower's log.
     """
 
     epoch: Epoch
@@ -39,7 +39,8 @@ class Replicate:
 
 @value
 class ReplicateAck:
-    """Follower to leader: my log equals yours below ``match``, and (flush=batch) is durable."""
+    """Follower to leader: the follower's log equals the leader's log below ``match``; with
+    flush=batch it is also durable below ``match``."""
 
     epoch: Epoch
     broker_epoch: BrokerEpoch
@@ -49,7 +50,7 @@ class ReplicateAck:
 
 @value
 class ReplicateReject:
-    """Follower to leader: my log does not match at ``at``; it could match up to the hint."""
+    """Follower to leader: the log does not match at ``at``; it may match up to the hint."""
 
     epoch: Epoch
     broker_epoch: BrokerEpoch
@@ -60,7 +61,7 @@ class ReplicateReject:
 
 @value
 class Fenced:
-    """Anyone to a stale leader: a higher epoch exists."""
+    """Broker to a stale leader: a higher epoch exists."""
 
     epoch: Epoch
     leader: NodeId | None
@@ -68,7 +69,7 @@ class Fenced:
 
 @value
 class ProduceRequest:
-    """One batch to append. ``timeout_us`` bounds the wait for acks (Kafka's Produce)."""
+    """One batch to append; ``timeout_us`` limits the wait for acks (Kafka's Produce)."""
 
     correlation: int
     leader_epoch: Epoch
@@ -79,7 +80,8 @@ class ProduceRequest:
 
 @value
 class ProduceResponse:
-    """``base_offset`` and ``epoch`` are -1 unless the outcome is WRITTEN with a known place."""
+    """The result of a produce request; ``base_offset`` and ``epoch`` are -1 unless the outcome is
+    WRITTEN and the offset is known."""
 
     correlation: int
     error: ErrorCode
@@ -94,7 +96,7 @@ class ProduceResponse:
 
 @value
 class FetchRequest:
-    """Records from ``offset`` on; ``last_epoch`` is the epoch of the record before it, or -1."""
+    """Fetch records from ``offset``; ``last_epoch`` is the epoch of the record before, or -1."""
 
     correlation: int
     offset: Offset
@@ -106,9 +108,9 @@ class FetchRequest:
 
 @value
 class FetchResponse:
-    """Whole batches; the first may begin below the offset that was asked for (as in Kafka).
+    """Whole batches; the first may begin below the requested offset (as in Kafka).
 
-    ``diverging_end`` is -1, or the end up to which the reader's log prefix can still be trusted.
+    ``diverging_end`` is -1, or the end of the log prefix on which reader and leader still agree.
     """
 
     correlation: int
@@ -124,7 +126,7 @@ class FetchResponse:
 
 @value
 class ListOffsetsRequest:
-    """``at``: -2 asks for the earliest offset, -1 for the latest (Kafka's ListOffsets)."""
+    """Request an offset; ``at`` is -2 for the earliest, -1 for the latest (Kafka's ListOffsets)."""
 
     correlation: int
     at: int
@@ -132,7 +134,7 @@ class ListOffsetsRequest:
 
 @value
 class ListOffsetsResponse:
-    """``epoch`` is the leader epoch of the record before ``offset``, -1 when there is none."""
+    """The requested offset; ``epoch`` is that of the record before ``offset``, or -1."""
 
     correlation: int
     error: ErrorCode
@@ -144,14 +146,14 @@ class ListOffsetsResponse:
 
 @value
 class DescribeRequest:
-    """Asks a broker for its view of the cluster."""
+    """Request a broker's view of the cluster."""
 
     correlation: int
 
 
 @value
 class ReplicaStatus:
-    """One row of a description: ``match`` is -1 where the answering broker does not know it."""
+    """One replica in a DescribeResponse; ``match`` is -1 if the broker does not know it."""
 
     node: NodeId
     url: str
@@ -161,7 +163,7 @@ class ReplicaStatus:
 
 @value
 class DescribeResponse:
-    """The answering broker's own view; ``leader`` is None while it knows of none."""
+    """The answering broker's view of the cluster; ``leader`` is None while it is unknown."""
 
     correlation: int
     node: NodeId
@@ -189,21 +191,21 @@ _FETCH_TAIL = attrgetter("hw", "log_start", "leader", "leader_epoch", "diverging
 _PRODUCE_HEAD = attrgetter("correlation", "leader_epoch", "acks", "timeout_us")
 
 
-# Each message on its way takes one of these: dataclasses.replace takes four times as long.
+# Called for each message sent: dataclasses.replace takes four times as long.
 
 
 def with_batches(header: Replicate, batches: tuple[Batch, ...]) -> Replicate:
-    """The Replicate that a world ships for a SendLog: ``header`` with the batches it read."""
+    """Return the Replicate that a world sends for a SendLog: ``header`` with ``batches``."""
     return Replicate(header.epoch, *_REPLICATE_HEAD(header), batches, *_REPLICATE_TAIL(header))
 
 
 def with_records(header: FetchResponse, batches: tuple[Batch, ...]) -> FetchResponse:
-    """The FetchResponse that a world ships for an AnswerLog."""
+    """Return the FetchResponse that a world sends for an AnswerLog: ``header`` with ``batches``."""
     return FetchResponse(header.correlation, header.error, batches, *_FETCH_TAIL(header))
 
 
 def sealed(request: PeerMessage | Request) -> Message:
-    """A request as it leaves its client: a batch gets its producer fields and its CRC."""
+    """Return the message as the client sends it: a batch gets its producer fields and CRC."""
     if type(request) is not ProduceRequest or not request.batch.data:
         return request
     return ProduceRequest(*_PRODUCE_HEAD(request), seal(request.batch))

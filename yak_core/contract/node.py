@@ -1,7 +1,4 @@
-"""What a node is and what its world does for it: the two sides of the contract.
-
-Must never know which world it is.
-"""
+"""The two sides of the contract: the node, and the backend that carries out its effects."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ from yak_core.value import value
 
 @value
 class Snapshot:
-    """Canonical, immutable, comparable picture of a node: its kind and its named values.
+    """Canonical, immutable, comparable state of a node: its kind and its named values.
 
     Values are integers, strings, None and tuples of those; the names are sorted.
     """
@@ -41,7 +38,7 @@ class Snapshot:
     values: tuple[tuple[str, object], ...]
 
     def get(self, name: str) -> object:
-        """The value called ``name``; KeyError when the node has none."""
+        """Return the value called ``name``. Raise KeyError if there is none."""
         for key, found in self.values:
             if key == name:
                 return found
@@ -49,27 +46,30 @@ class Snapshot:
 
 
 class Node(Protocol):
-    """A participant of the protocol, clients included: a state machine without a world."""
+    """A broker or client as a state machine."""
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """Take in one event at time ``now`` and return what to do, in order."""
+        """Handle one event at time ``now``; return the effects in the order to carry them out."""
         ...
 
     def snapshot(self) -> Snapshot:
-        """What the node is like now."""
+        """Return the current state as named values."""
         ...
 
     def fork(self) -> Node:
-        """A copy that shares no mutable state with this node."""
+        """Return a copy that shares no mutable state with this node."""
         ...
 
 
 Build: TypeAlias = Callable[[Micros, Started], tuple[Node, list[Effect]]]
-"""Makes a node out of the time and its first event; the effects are those of its first step."""
+"""Makes a node from the time and its first event; returns also the effects of the first step."""
 
 
 class Backend(Protocol):
-    """One node's world: a method an effect family; none may block or call back into the node."""
+    """One node's world, with one method for each effect.
+
+    The methods must not block and must not call the node.
+    """
 
     def now(self) -> Micros: ...
     def send(self, effect: Send) -> None: ...

@@ -1,4 +1,4 @@
-"""What a node remarks on: facts for traces, plots, stories and tests; must never steer anything."""
+"""The notes that a node publishes for traces, plots, stories and tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yak_core.value import value
 
 
 class IgnoreReason(StrEnum):
-    """Why a message changed nothing."""
+    """Why a node ignored a message."""
 
     NOT_ITS_OWN = "another leader's"
     BATCHES_DO_NOT_FIT = "batches do not fit"
@@ -24,7 +24,7 @@ class IgnoreReason(StrEnum):
 
 @value
 class Registered:
-    """This incarnation is in the record; it may take part from here on."""
+    """The partition state contains this incarnation; the broker now takes part."""
 
     broker_epoch: BrokerEpoch
     clean: bool
@@ -32,7 +32,7 @@ class Registered:
 
 @value
 class BecameLeader:
-    """This node leads ``epoch``; its log ended at ``epoch_start`` when it began."""
+    """This node leads ``epoch``; ``epoch_start`` is its log end offset at the election."""
 
     epoch: Epoch
     epoch_start: Offset
@@ -40,7 +40,7 @@ class BecameLeader:
 
 @value
 class BecameFollower:
-    """This node follows ``leader`` in ``epoch``; None while the epoch has no leader."""
+    """This node follows ``leader`` in ``epoch``; None if the leader is unknown."""
 
     epoch: Epoch
     leader: NodeId | None
@@ -48,7 +48,8 @@ class BecameFollower:
 
 @value
 class SteppedDown:
-    """A leader of ``epoch`` saw ``seen_epoch``; ``unknown`` waiting requests were failed so."""
+    """The leader of ``epoch`` saw ``seen_epoch`` and stepped down; ``unknown`` is the number of
+    pending produce requests that were answered with outcome UNKNOWN."""
 
     epoch: Epoch
     seen_epoch: Epoch
@@ -57,21 +58,21 @@ class SteppedDown:
 
 @value
 class Campaigned:
-    """This node proposed itself as the leader of ``epoch``."""
+    """This node campaigns for leader of ``epoch``."""
 
     epoch: Epoch
 
 
 @value
 class HighWatermarkAdvanced:
-    """Records below ``hw`` are committed as far as this node knows."""
+    """This node knows that records below ``hw`` are committed."""
 
     hw: Offset
 
 
 @value
 class Truncated:
-    """The log was cut from ``end_before`` to ``end``."""
+    """The log was truncated from ``end_before`` to ``end``."""
 
     end_before: Offset
     end: Offset
@@ -80,7 +81,7 @@ class Truncated:
 
 @value
 class FencedPeer:
-    """A message of ``peer`` was refused, because its ``epoch`` is over."""
+    """A message from ``peer`` was refused, because its ``epoch`` is stale."""
 
     peer: NodeId
     epoch: Epoch
@@ -88,7 +89,7 @@ class FencedPeer:
 
 @value
 class IgnoredMessage:
-    """A message of the type ``kind`` changed nothing."""
+    """A message of type ``kind`` was ignored."""
 
     peer: NodeId
     kind: str
@@ -97,7 +98,7 @@ class IgnoredMessage:
 
 @value
 class LogDiverged:
-    """A Replicate did not attach at ``at``; the hint went back to the leader."""
+    """A Replicate did not match this log at ``at``; the hint was sent to the leader."""
 
     at: Offset
     hint_offset: Offset
@@ -106,7 +107,8 @@ class LogDiverged:
 
 @value
 class IsrProposed:
-    """The leader asked the store for this ISR; until it knows, both old and proposed count."""
+    """The leader proposed this ISR to the store; until the proposal is resolved, the members of
+    both the committed and the proposed ISR count."""
 
     isr: tuple[NodeId, ...]
     base_partition_epoch: int
@@ -114,7 +116,7 @@ class IsrProposed:
 
 @value
 class IsrShrunk:
-    """The recorded ISR lost members."""
+    """The committed ISR lost members."""
 
     isr: tuple[NodeId, ...]
     removed: tuple[NodeId, ...]
@@ -123,7 +125,7 @@ class IsrShrunk:
 
 @value
 class IsrExpanded:
-    """The recorded ISR gained members."""
+    """The committed ISR gained members."""
 
     isr: tuple[NodeId, ...]
     added: tuple[NodeId, ...]
@@ -132,7 +134,7 @@ class IsrExpanded:
 
 @value
 class ProposalEnded:
-    """A metadata proposal of ``kind`` ended: ``applied``, ``overtaken`` or ``refused``."""
+    """A metadata proposal of ``kind`` was resolved with ``result``."""
 
     kind: ProposalKind
     result: ProposalResult
@@ -140,14 +142,14 @@ class ProposalEnded:
 
 @value
 class StoreUnknown:
-    """A metadata call of ``kind`` got no answer; it may or may not have happened."""
+    """A metadata call of ``kind`` got no reply; the store may or may not have applied it."""
 
     kind: CallKind
 
 
 @value
 class PartitionStateObserved:
-    """The view is now the record of this version (and leader epoch)."""
+    """The broker adopted the partition state with this version and leader epoch."""
 
     partition_epoch: int
     epoch: Epoch
@@ -155,7 +157,7 @@ class PartitionStateObserved:
 
 @value
 class ProduceRefused:
-    """A produce request was answered with an error before anything was written."""
+    """A produce request was refused before anything was written."""
 
     error: str
     producer_id: int
@@ -172,7 +174,7 @@ class DuplicateRecognised:
 
 @value
 class ProducerReset:
-    """A producer node gave up on ``abandoned`` batches and starts a new producer epoch."""
+    """A producer gave up ``abandoned`` batches and starts a new producer epoch."""
 
     producer_epoch: int
     abandoned: int

@@ -1,1 +1,1 @@
-"""Pure tables over a log: epochs and producers."""
+"""Tables derived from a log: the epoch index and the idempotence table."""

@@ -1,9 +1,9 @@
-"""The epoch index: where each leader epoch begins in a log; must never hold anything else.
+"""The epoch index: the start offset of each leader epoch in a log.
 
-Entries are (epoch, start), both growing. A leader notes its epoch at its log's end before it
-writes anything (KAFKA-7415), so an entry may have no records. Two questions are asked: of which
-epoch is the record before an offset, and where does the largest epoch not above a given one end
-(KIP-279).
+Entries are (epoch, start), both ascending. A new leader adds its epoch at its log end offset before
+it appends a record (KAFKA-7415), so an entry may have no records. The index answers two queries:
+the epoch of the record before an offset, and the end of the largest epoch that is not above a given
+epoch (KIP-279).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from yak_core.ids import NO_EPOCH, Epoch, Offset
 
 
 class EpochIndex:
-    """(epoch, start) pairs of one log, in two parallel lists."""
+    """The (epoch, start) pairs of one log, in two parallel lists."""
 
     __slots__ = ("epochs", "starts")
 
     def __init__(self, entries: tuple[tuple[Epoch, Offset], ...] = ()) -> None:
-        #: The epochs, each larger than the one before it.
+        #: The epochs, in ascending order.
         self.epochs: list[Epoch] = [epoch for epoch, _ in entries]
-        #: Where they begin, each above the one before it.
+        #: The start offset of each epoch, in ascending order.
         self.starts: list[Offset] = [start for _, start in entries]
 
     def check(self, leo: Offset) -> None:
@@ -35,13 +35,14 @@ class EpochIndex:
         assert not self.starts or self.starts[-1] <= leo, "an epoch begins within the log"
 
     def entries(self) -> tuple[tuple[Epoch, Offset], ...]:
-        """All (epoch, start) pairs in order."""
+        """Return all (epoch, start) pairs in order."""
         return tuple(zip(self.epochs, self.starts, strict=True))
 
     def note(self, epoch: Epoch, start: Offset) -> None:
-        """``epoch`` begins at ``start``; other entries there had no records and are dropped.
+        """Add an entry: ``epoch`` begins at ``start``; remove other entries at or above ``start``.
 
-        Such an entry may even be of a later epoch: one that this node led without writing (F09).
+        The removed entries have no records. Such an entry may have a higher epoch, if this node led
+        that epoch without an append (F09).
         """
         epochs, starts = self.epochs, self.starts
         while epochs and epochs[-1] != epoch and starts[-1] >= start:
@@ -53,14 +54,14 @@ class EpochIndex:
         starts.append(start)
 
     def before(self, offset: Offset) -> Epoch:
-        """Epoch of the record just below ``offset``; NO_EPOCH when there is none."""
+        """Return the epoch of the record before ``offset``; NO_EPOCH if there is none."""
         at = bisect_left(self.starts, offset) - 1
         return self.epochs[at] if at >= 0 else NO_EPOCH
 
     def end_of(self, epoch: Epoch, leo: Offset) -> tuple[Epoch, Offset]:
-        """(largest epoch not above ``epoch``, its end), as KIP-279 answers.
+        """Return the largest epoch that is not above ``epoch``, and its end offset (KIP-279).
 
-        (NO_EPOCH, start of the lowest epoch) when all epochs are higher.
+        Return (NO_EPOCH, start of the lowest epoch) if all epochs are higher.
         """
         at = bisect_right(self.epochs, epoch)
         if at == 0:
@@ -68,7 +69,7 @@ class EpochIndex:
         return (self.epochs[at - 1], self.starts[at] if at < len(self.starts) else leo)
 
     def truncate(self, end: Offset) -> None:
-        """Drop every entry that begins at or above ``end``, also those without records (F09)."""
+        """Remove all entries that begin at or above ``end``, also those without records (F09)."""
         keep = bisect_left(self.starts, end)
         del self.epochs[keep:]
         del self.starts[keep:]

@@ -1,9 +1,10 @@
-"""The idempotence table: what each producer appended last; must never hold payload.
+"""The idempotence table: the last batches of each producer.
 
-It is a pure fold over the log, so every replica has it and a new leader can recognise retries
-(KIP-98). Five batches a producer are remembered, because five may be in flight (KAFKA-5494).
-Only a leader validates; followers and recovery apply (KAFKA-6003). Beyond ``limit`` producers the
-one that has not written for longest is forgotten; by the log's order, so all replicas agree.
+The table is computed from the log alone. So every replica has it, and a new leader recognises
+retries (KIP-98). It keeps five batches for each producer, because five may be in flight
+(KAFKA-5494). Only a leader validates batches; followers and recovery apply them (KAFKA-6003). With
+more than ``limit`` producers, the producer with the oldest last batch is removed. This follows the
+order of the log, so all replicas remove the same producer.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ PRODUCERS_MAX = 10_000
 
 @value
 class ProducerEntry:
-    """One producer id: its epoch and its last batches.
+    """The epoch and the last batches of one producer id.
 
-    ``batches``: (first sequence, last sequence, base offset, end offset), oldest first, at most 5.
+    ``batches`` are at most 5 tuples (first sequence, last sequence, base offset, end offset),
+    oldest first.
     """
 
     epoch: int
@@ -28,17 +30,20 @@ class ProducerEntry:
 
     @property
     def last_sequence(self) -> int:
-        """Sequence of the newest record."""
+        """The sequence number of the newest record."""
         return self.batches[-1][1]
 
 
 def successor(sequence: int, count: int = 1) -> int:
-    """``count`` sequences further on the ring of 2^31 (KAFKA-5283)."""
+    """Return ``sequence`` + ``count`` modulo 2^31 (KAFKA-5283)."""
     return (sequence + count) % SEQUENCE_MODULUS
 
 
 class ProducerTable:
-    """Producer id to entry, the longest idle first; entries are immutable, so a copy is cheap."""
+    """The entry of each producer id, the longest idle first.
+
+    Entries are immutable, so copies of the table share them.
+    """
 
     __slots__ = ("entries", "limit")
 
@@ -49,15 +54,15 @@ class ProducerTable:
         self.limit = limit
 
     def get(self, producer_id: int) -> ProducerEntry | None:
-        """What is known of this producer, if anything."""
+        """Return the entry of this producer, or None."""
         return self.entries.get(producer_id)
 
     def apply(
         self, producer_id: int, producer_epoch: int, base_sequence: int, base: Offset, end: Offset
     ) -> ProducerEntry | None:
-        """Fold one batch of the log in, without validating it.
+        """Apply one batch of the log, without validation.
 
-        Returns what is known of its producer from now on, None for a batch without one.
+        Return the producer's new entry, None for a batch without a producer id.
         """
         if producer_id < 0:
             return None
@@ -72,7 +77,7 @@ class ProducerTable:
         return entry
 
     def put(self, producer_id: int, entry: ProducerEntry) -> None:
-        """Its producer has just appended; beyond the limit the longest idle one is forgotten."""
+        """Set the entry of a producer; above the limit, remove the longest idle producer."""
         entries = self.entries
         entries.pop(producer_id, None)
         entries[producer_id] = entry
@@ -80,7 +85,7 @@ class ProducerTable:
             del entries[next(iter(entries))]
 
     def snapshot(self) -> tuple[tuple[int, ProducerEntry], ...]:
-        """All entries by producer id."""
+        """Return all entries, ordered by producer id."""
         return tuple((producer, self.entries[producer]) for producer in sorted(self.entries))
 
 
