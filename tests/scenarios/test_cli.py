@@ -92,7 +92,7 @@ def test_one_changed_byte_is_reported_with_its_record(
         line = content.count(b"\n", 0, at) + 1
         assert ran.exit_code == 1, (spot, ran.output)
         assert ran.stdout == ""
-        assert f"damaged.jsonl: Line {line} " in ran.stderr, (spot, ran.stderr)
+        assert f"damaged.jsonl: line {line} " in ran.stderr, (spot, ran.stderr)
         assert line == 1 or f"(record {line - 1}, after " in ran.stderr
         assert ran.stderr.count("\n") == 1
 
@@ -110,7 +110,7 @@ def test_a_trace_that_was_cut_short_is_refused(seven: tuple[Path, str], tmp_path
         path.write_bytes(content[:end])
         ran = CliRunner().invoke(main, ["sim", "digest", str(path)])
         assert ran.exit_code == 1
-        assert f"Line {line} " in ran.stderr
+        assert f"line {line} " in ran.stderr
         assert "cut short" in ran.stderr
 
 

@@ -91,7 +91,7 @@ def test_both_halves_hold_and_leave_nothing_behind() -> None:
     assert process.returncode == 0, said
     assert marked(mark) == []
     count = len(lines_of(scenario_catalog(), None, None))
-    assert said.count(f"equal: {count} lines went in, {count} records came out, the same") == 2
+    assert said.count(f"equal: {count} lines sent, {count} records read, same values") == 2
     killed = re.search(r"SIGKILL to (n\d), pid \d+: (\d+) records? \w+, (\d+) in flight", said)
     assert killed, said
     assert int(killed[2]) >= 1

@@ -24,10 +24,10 @@ from yak_core.ids import NO_EPOCH, BrokerEpoch, NodeId, Offset
 
 
 class Owner(Protocol):
-    """The broker whose follower this is."""
+    """The broker that this follower role belongs to."""
 
     def halt(self, reason: str) -> None:
-        """Stop for good."""
+        """Halt the broker; ``reason`` is one sentence."""
         ...
 
 
@@ -58,7 +58,7 @@ class Follower:
         self.verified: Offset = 0
         #: Whether no message of this epoch's leader has arrived yet.
         self.first_of_epoch = True
-        #: The leader of this epoch, which gets the acks; None while it is not known.
+        #: The leader of this epoch, which receives the acks; None if unknown.
         self.leader = leader
         #: Whether an ack is pending until the disk completes an append or flush.
         self.ack_owed = False
@@ -68,12 +68,12 @@ class Follower:
         self.acked: Offset = -1
 
     def check(self) -> None:
-        """Assert what holds whatever the rules decide."""
-        assert self.verified >= 0, "offsets are not negative"
-        assert not self.ack_owed or self.leader is not None, "an ack is owed to a leader"
+        """Assert the invariants that do not depend on the rules."""
+        assert self.verified >= 0, "negative verified offset"
+        assert not self.ack_owed or self.leader is not None, "pending ack without a leader"
         if self.first_of_epoch:
-            assert self.verified == 0, "a new epoch has proved nothing"
-            assert not self.ack_owed, "and owes nothing"
+            assert self.verified == 0, "verified offset in a new epoch"
+            assert not self.ack_owed, "pending ack in a new epoch"
 
     def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Handle a message of this epoch's leader."""
@@ -120,15 +120,15 @@ class Follower:
                 self._ack(ack, broker_epoch)
 
     def _truncate(self, point: Offset) -> bool:
-        """Truncate the log; halt instead if records would go that this broker knows as committed.
+        """Truncate the log to ``point``; halt instead if ``point`` is below the high watermark.
 
-        Returns whether the log was truncated.
+        Return whether the log was truncated.
         """
         before, hw = self.log.leo, self.log.hw
         if point < hw:
             self.owner.halt(
-                f"the leader's log differs at offset {point}, below the high watermark {hw}: "
-                "compare the logs of all brokers before this broker starts again"
+                f"the leader's log conflicts at offset {point}, below the high watermark {hw}; "
+                "compare the logs of all brokers before you restart this broker"
             )
             return False
         end = self.log.truncate(point)

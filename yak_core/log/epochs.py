@@ -25,9 +25,9 @@ class EpochIndex:
         self.starts: list[Offset] = [start for _, start in entries]
 
     def check(self, leo: Offset) -> None:
-        """Assert that the starts rise within a log that ends at ``leo``.
+        """Assert that the starts increase and that the last one is at most ``leo``.
 
-        Whether the epochs rise is decided by the rules, so the invariants judge it (LogShape).
+        The rules decide whether the epochs increase, so the invariant LogShape checks that.
         """
         assert len(self.epochs) == len(self.starts), "a start for each epoch"
         for at in range(1, len(self.epochs)):

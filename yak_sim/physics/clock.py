@@ -57,7 +57,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.env = env = simpy.Environment()
-        # The getter behind ``env.now``, bound: it is asked several times a step.
+        # The bound getter of ``env.now``, for speed: it is called several times per step.
         self.now = cast(Callable[[], Micros], MethodType(_NOW.fget, env))
         self.schedule = cast(Callable[[Any, int, Micros], None], self.env.schedule)
         self.step = self.env.step
