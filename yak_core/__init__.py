@@ -7,8 +7,4 @@ import the modules directly.
 from yak_core.rules import Rules, advance_high_watermark
 from yak_core.trace.reader import digest_of
 
-__all__ = [
-    "Rules",
-    "advance_high_watermark",
-    "digest_of",
-]
+__all__ = ["Rules", "advance_high_watermark", "digest_of"]

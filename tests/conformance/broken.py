@@ -7,14 +7,7 @@ from dataclasses import dataclass, replace
 from tests.conformance import checks, checks_disk
 from tests.conformance.bench import numbered
 from tests.conformance.checks import Check
-from yak_core.contract.effects import (
-    AppendLog,
-    CancelTimer,
-    FlushLog,
-    Send,
-    SendLog,
-    SetTimer,
-)
+from yak_core.contract.effects import AppendLog, CancelTimer, FlushLog, Send, SendLog, SetTimer
 from yak_core.contract.events import DiskDone, DiskOk, Event, MetaReply, TimerFired
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend

@@ -8,11 +8,7 @@ from tests.conformance import checks_disk
 from tests.conformance.bench import numbered
 from tests.conformance.broken import Broken
 from yak_core.batch import Batch
-from yak_core.contract.effects import (
-    AnswerLog,
-    AppendLog,
-    SendLog,
-)
+from yak_core.contract.effects import AnswerLog, AppendLog, SendLog
 from yak_core.contract.events import DiskDone, DiskOk, Event, NoSpace, Shipped, Started
 from yak_core.contract.messages import with_batches, with_records
 from yak_core.ids import LogGeneration

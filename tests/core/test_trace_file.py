@@ -18,13 +18,7 @@ from tests.core.trace_samples import long_trace, short_trace
 from yak_core.contract.events import Event, PeerLost, TimerFired
 from yak_core.contract.host import Recorder
 from yak_core.encoding.json_scalars import Misfit
-from yak_core.trace.reader import (
-    TraceError,
-    decode_trace,
-    digest_of,
-    digest_of_file,
-    encode_trace,
-)
+from yak_core.trace.reader import TraceError, decode_trace, digest_of, digest_of_file, encode_trace
 from yak_core.trace.recorder import LIMIT, Fault, Header, Trace
 from yak_core.trace.writer import CHECKPOINT_STEPS, TraceLines
 

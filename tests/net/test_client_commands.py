@@ -18,15 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.net.brokers import CLEAN, ROOT, until
-from tests.net.client_commands import (
-    first_offset,
-    one_broker,
-    read,
-    running,
-    send,
-    values,
-    yak,
-)
+from tests.net.client_commands import first_offset, one_broker, read, running, send, values, yak
 from yak_cli import main
 
 NOBODY = "127.0.0.1:1"

@@ -13,13 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yak_net.client.cli_consume import (
-    ConsumeOptions,
-    Reading,
-    formatter,
-    json_line,
-    value_line,
-)
+from yak_net.client.cli_consume import ConsumeOptions, Reading, formatter, json_line, value_line
 from yak_net.client.cli_produce import places_of
 from yak_net.client.consumer import ConsumerRecord
 from yak_net.client.terminal import Interrupts, Splitter, lines_of, parse_duration

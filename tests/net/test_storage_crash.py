@@ -14,14 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.power import Power, PowerCut
-from tests.net.storage_tools import (
-    NOT_SYNCED,
-    batches,
-    content,
-    on_disk,
-    recovered_from,
-    written,
-)
+from tests.net.storage_tools import NOT_SYNCED, batches, content, on_disk, recovered_from, written
 from yak_net.storage import Storage, open_storage
 from yak_net.storage.checkpoints import save_value
 

@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from tests.tidy.habits import (
-    checkless,
-    home_paths,
-    opening,
-    sizes,
-    skips,
-    swallowed,
-    unfinished,
-)
+from tests.tidy.habits import checkless, home_paths, opening, sizes, skips, swallowed, unfinished
 from tests.tidy.imports import arrows, public_api, purity
 from tests.tidy.rooms import own_front_doors, upward_arrows
 from tests.tidy.sets import iterated_sets

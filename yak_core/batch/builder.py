@@ -46,20 +46,9 @@ class Builder:
     """
 
     __slots__ = (
-        "_base_timestamp",
-        "_body_overhead",
-        "_front",
-        "_full",
-        "_parts",
-        "_shapes",
-        "_timestamp",
-        "_widens_at",
-        "bytes_max",
-        "count",
-        "max_timestamp",
-        "records_max",
-        "size",
-    )
+        "_base_timestamp", "_body_overhead", "_front", "_full", "_parts", "_shapes", "_timestamp",
+        "_widens_at", "bytes_max", "count", "max_timestamp", "records_max", "size",
+    )  # fmt: skip
 
     def __init__(self, bytes_max: int = 64 * 1024, records_max: int = 1 << 16) -> None:
         """Raise ValueError if a limit is out of range."""

@@ -33,13 +33,7 @@ from typing import TypeAlias
 
 from crc32c import crc32c
 
-from yak_core.batch.records import (
-    RECORD_BYTES_MIN,
-    TIMESTAMP_MIN,
-    Damaged,
-    Torn,
-    ends_early,
-)
+from yak_core.batch.records import RECORD_BYTES_MIN, TIMESTAMP_MIN, Damaged, Torn, ends_early
 from yak_core.ids import Epoch
 from yak_core.value import value
 

@@ -25,17 +25,8 @@ class Context:
     """The state that the parts of one broker share."""
 
     __slots__ = (
-        "node",
-        "config",
-        "rules",
-        "nonce",
-        "now",
-        "hint",
-        "out",
-        "next_op",
-        "next_call",
-        "tries",
-    )
+        "node", "config", "rules", "nonce", "now", "hint", "out", "next_op", "next_call", "tries",
+    )  # fmt: skip
 
     def __init__(
         self, node: NodeId, config: BrokerConfig, rules: Rules, nonce: int, now: Micros

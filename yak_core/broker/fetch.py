@@ -144,11 +144,7 @@ class Readers:
         self.context.emit(Answer(call, self._header(request, error, diverging_end, detail)))
 
     def _header(
-        self,
-        request: FetchRequest,
-        error: ErrorCode,
-        diverging_end: Offset = -1,
-        detail: str = "",
+        self, request: FetchRequest, error: ErrorCode, diverging_end: Offset = -1, detail: str = ""
     ) -> FetchResponse:
         log = self.log
         hint = self.context.hint

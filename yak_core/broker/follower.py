@@ -35,16 +35,9 @@ class Follower:
     """The state of a follower in one epoch."""
 
     __slots__ = (
-        "context",
-        "owner",
-        "log",
-        "verified",
-        "first_of_epoch",
-        "leader",
-        "ack_owed",
-        "seq",
+        "context", "owner", "log", "verified", "first_of_epoch", "leader", "ack_owed", "seq",
         "acked",
-    )
+    )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, log: Log) -> None:
         self.context = context

@@ -26,20 +26,9 @@ class Leader:
     """The leader role of this incarnation in one epoch."""
 
     __slots__ = (
-        "context",
-        "log",
-        "session",
-        "epoch",
-        "start",
-        "partition",
-        "broker_epoch",
-        "progress",
-        "pending_isr",
-        "maximal_isr",
-        "shipping",
-        "seq",
-        "ticked_at",
-    )
+        "context", "log", "session", "epoch", "start", "partition", "broker_epoch", "progress",
+        "pending_isr", "maximal_isr", "shipping", "seq", "ticked_at",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -246,11 +235,7 @@ class Leader:
         """Advance the high watermark as far as the maximal ISR allows."""
         log, partition = self.log, self.partition
         hw = self.context.rules.advance_high_watermark(
-            log.hw,
-            partition.isr,
-            self.maximal_isr,
-            self.positions(),
-            partition.effective_min_isr,
+            log.hw, partition.isr, self.maximal_isr, self.positions(), partition.effective_min_isr
         )
         if hw > log.hw and log.raise_hw(min(hw, log.leo)):
             self.context.note(HighWatermarkAdvanced(log.hw))

@@ -40,19 +40,9 @@ class Progress:
     """The progress of one incarnation of a follower in one epoch."""
 
     __slots__ = (
-        "broker_epoch",
-        "state",
-        "match",
-        "next",
-        "paused",
-        "inflight",
-        "inflight_bytes",
-        "shipping",
-        "sent_at",
-        "caught_up_at",
-        "acked_at",
-        "leo_at_ack",
-    )
+        "broker_epoch", "state", "match", "next", "paused", "inflight", "inflight_bytes",
+        "shipping", "sent_at", "caught_up_at", "acked_at", "leo_at_ack",
+    )  # fmt: skip
 
     def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
         #: The incarnation of the follower; does not decrease.

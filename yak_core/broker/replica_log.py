@@ -37,22 +37,10 @@ class Log:
     """The log of one replica; this replica knows that records below ``hw`` are committed."""
 
     __slots__ = (
-        "context",
-        "log_start",
-        "leo",
-        "appended_end",
-        "durable_end",
-        "position",
-        "hw",
-        "generation",
-        "epochs",
-        "producers",
-        "stable",
-        "tail",
-        "pending",
-        "pending_bytes",
+        "context", "log_start", "leo", "appended_end", "durable_end", "position", "hw",
+        "generation", "epochs", "producers", "stable", "tail", "pending", "pending_bytes",
         "flush_each",
-    )
+    )  # fmt: skip
 
     def __init__(self, context: Context, recovered: Recovered, hw: Offset) -> None:
         self.context = context

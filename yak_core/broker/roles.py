@@ -49,25 +49,10 @@ class Broker:
     """
 
     __slots__ = (
-        "handlers",
-        "rules",
-        "context",
-        "node_id",
-        "config",
-        "phase",
-        "broker_epoch",
-        "partition",
-        "log",
-        "session",
-        "startup",
-        "follower",
-        "leading",
-        "readers",
-        "writers",
-        "saved_hw",
-        "damage",
-        "shutdown",
-    )
+        "handlers", "rules", "context", "node_id", "config", "phase", "broker_epoch", "partition",
+        "log", "session", "startup", "follower", "leading", "readers", "writers", "saved_hw",
+        "damage", "shutdown",
+    )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started, rules: Rules, handlers: Handlers) -> None:
         config = started.config

@@ -34,19 +34,9 @@ class Startup:
     """The state of a start until its registration."""
 
     __slots__ = (
-        "claim_op",
-        "claimed",
-        "claims",
-        "clean",
-        "context",
-        "flush",
-        "intact",
-        "log",
-        "clean_shutdown_epoch",
-        "clean_shutdown_leo",
-        "clean_shutdown_op",
-        "session",
-    )
+        "claim_op", "claimed", "claims", "clean", "context", "flush", "intact", "log",
+        "clean_shutdown_epoch", "clean_shutdown_leo", "clean_shutdown_op", "session",
+    )  # fmt: skip
 
     def __init__(
         self, context: Context, log: Log, session: StoreSession, intact: bool, saved: Saved

@@ -100,16 +100,9 @@ class StoreSession:
     """The session of one incarnation with the metadata store."""
 
     __slots__ = (
-        "context",
-        "owner",
-        "seen",
-        "saving",
-        "open",
-        "proposal",
-        "watch",
-        "lease_deadline",
+        "context", "owner", "seen", "saving", "open", "proposal", "watch", "lease_deadline",
         "broker_epoch",
-    )
+    )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, saved: PartitionState | None) -> None:
         self.context = context

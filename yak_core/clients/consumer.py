@@ -43,17 +43,9 @@ class Consumer:
     """A consumer, built from its first event."""
 
     __slots__ = (
-        "call",
-        "checked_at",
-        "config",
-        "correlation",
-        "finder",
-        "last_epoch",
-        "node_id",
-        "now",
-        "out",
-        "position",
-    )
+        "call", "checked_at", "config", "correlation", "finder", "last_epoch", "node_id", "now",
+        "out", "position",
+    )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started) -> None:
         config = started.config

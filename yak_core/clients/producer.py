@@ -77,21 +77,9 @@ class Producer:
     """A producer, built from its first event."""
 
     __slots__ = (
-        "armed",
-        "by_try",
-        "config",
-        "correlation",
-        "fenced",
-        "finder",
-        "next_sequence",
-        "node_id",
-        "now",
-        "out",
-        "producer_epoch",
-        "producer_id",
-        "retrying",
-        "unresolved",
-    )
+        "armed", "by_try", "config", "correlation", "fenced", "finder", "next_sequence", "node_id",
+        "now", "out", "producer_epoch", "producer_id", "retrying", "unresolved",
+    )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started) -> None:
         config = started.config

@@ -81,21 +81,9 @@ class Host:
     node: Node
 
     __slots__ = (
-        "node_id",
-        "start",
-        "node",
-        "backend",
-        "recorder",
-        "observers",
-        "alive",
-        "step_number",
-        "_build",
-        "_take_in",
-        "_over",
-        "_queue",
-        "_draining",
-        "_table",
-    )
+        "node_id", "start", "node", "backend", "recorder", "observers", "alive", "step_number",
+        "_build", "_take_in", "_over", "_queue", "_draining", "_table",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -99,9 +99,7 @@ class LogChecks:
             claimed = node.log.durable_end
             if claimed > (log.ends[durable - 1] if durable else 0):
                 self._misshapen(
-                    replica,
-                    f"durable end {log.durable_end}",
-                    f"the broker has {claimed}",
+                    replica, f"durable end {log.durable_end}", f"the broker has {claimed}"
                 )
         elif type(event.result) is NoSpace:
             replica.starved = True
@@ -166,9 +164,7 @@ class LogChecks:
         waiting, limit = len(progress.inflight), replica.config.window_messages
         if waiting > limit:
             self._overflow(
-                replica,
-                f"{limit} messages in flight to {effect.peer}",
-                f"{waiting} are in flight",
+                replica, f"{limit} messages in flight to {effect.peer}", f"{waiting} are in flight"
             )
 
     def check_moved(self, replica: Replica, node: Broker) -> None:

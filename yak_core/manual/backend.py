@@ -136,23 +136,9 @@ class ManualBackend:
     """The backend of one node id, across all its starts."""
 
     __slots__ = (
-        "node_id",
-        "config",
-        "build",
-        "transit",
-        "host",
-        "starts",
-        "clock",
-        "timers",
-        "disk",
-        "callers",
-        "next_call",
-        "reason",
-        "exited_clean",
-        "hold_reads",
-        "fuse",
-        "fuse_keep",
-    )
+        "node_id", "config", "build", "transit", "host", "starts", "clock", "timers", "disk",
+        "callers", "next_call", "reason", "exited_clean", "hold_reads", "fuse", "fuse_keep",
+    )  # fmt: skip
 
     def __init__(self, node_id: NodeId, config: Config, build: Build, transit: Transit) -> None:
         self.node_id = node_id

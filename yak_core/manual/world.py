@@ -63,16 +63,9 @@ class Manual:
     """
 
     __slots__ = (
-        "nodes",
-        "store",
-        "transit",
-        "held",
-        "wall_ms",
-        "backend_type",
-        "recorder",
-        "observers",
+        "nodes", "store", "transit", "held", "wall_ms", "backend_type", "recorder", "observers",
         "_asked",
-    )
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -17,15 +17,7 @@ from __future__ import annotations
 
 from typing import Final, cast
 
-from yak_core.batch import (
-    BATCH_BYTES_MAX,
-    HEADER_BYTES,
-    Batch,
-    BatchError,
-    parse,
-    scan,
-    stamped,
-)
+from yak_core.batch import BATCH_BYTES_MAX, HEADER_BYTES, Batch, BatchError, parse, scan, stamped
 from yak_core.batch.header import HEADER, LENGTH_EXCLUDES, Buffer
 from yak_core.contract.messages import Message
 from yak_core.wire.layouts import BATCH, LAYOUTS, VERSION, CodecError, Layout

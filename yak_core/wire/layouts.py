@@ -196,19 +196,9 @@ class Layout:
     """
 
     __slots__ = (
-        "cls",
-        "get",
-        "kinds",
-        "make",
-        "names",
-        "payload",
-        "puts",
-        "reader",
-        "start",
-        "tag",
-        "takes",
-        "writer",
-    )
+        "cls", "get", "kinds", "make", "names", "payload", "puts", "reader", "start", "tag",
+        "takes", "writer",
+    )  # fmt: skip
 
     def __init__(self, tag: int, cls: type, /, **kinds: Kind) -> None:
         hints: dict[str, object] = get_type_hints(cls)
