@@ -200,7 +200,7 @@ def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
         FOLDER / "build.py", "--out", tmp_path, lesson, folder=tmp_path
     )
     assert done.returncode == 1
-    assert "99_broken.py cannot be built" in done.stderr
+    assert "99_broken.py" in done.stderr.splitlines()[0]
     assert "no such day" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["99_broken.py"]
 
