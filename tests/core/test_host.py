@@ -39,7 +39,7 @@ def build(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
 
 
 class Watcher:
-    """Keeps the effects that it is told of; raises if it is to."""
+    """Records the effects that it gets; raises ``error`` if there is one."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.told: list[Effect] = []

@@ -135,7 +135,7 @@ FORKER = Forker()
 
 
 def main(requests: socket.socket) -> None:
-    """Fork for each request until nobody can make another one, and wait for all commands."""
+    """Fork for each request until the socket is closed, then wait for all commands."""
     for module in MODULES:
         importlib.import_module(module)
     gc.freeze()

@@ -148,7 +148,7 @@ async def test_seek_drops_what_was_fetched_and_what_is_under_way() -> None:
         assert await consumer.position() == 0
         waiting = asyncio.create_task(consumer.getone())
         await runtime.asked(4)
-        consumer.seek(1)  # somebody else's task does so
+        consumer.seek(1)  # as another task of the application could
         await runtime.asked(6)
         runtime.deliver(5, batch_of(0, b"a", b"b"), position=1)
         assert (await waiting).value == b"b"

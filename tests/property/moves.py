@@ -71,7 +71,7 @@ def break_link(cluster: Cluster, node: NodeId, peer: NodeId) -> str:
     if node == peer or not cluster.up(node):
         return NOTHING
     cluster.world.lose_link(node, peer)
-    return f"{node} is told that its link to {peer} broke"
+    return f"{node} loses its link to {peer}"
 
 
 # -- runs ------------------------------------------------------------------------------------------

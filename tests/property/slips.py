@@ -1,6 +1,6 @@
 """Slips of the code that no rule is about, each with the own check of the broker that notices.
 
-Must never hold a wrong decision: those are the mutants of the rules, for the invariants to catch.
+Wrong decisions are the mutants of the rules, which the invariants detect.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ A process that has ended is not restarted automatically.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -151,12 +150,6 @@ class BrokerProcess:
         except ProcessLookupError:
             # The process has just ended; the task _watch() updates the state.
             return
-
-
-def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of this process without YAK_ variables, and with ``extra``."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-    return {**ours, **extra}
 
 
 # -- the port --------------------------------------------------------------------------------------
