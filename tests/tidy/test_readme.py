@@ -1,6 +1,6 @@
-"""README is true: each command that it names is run by a test.
+"""README.md and docs/demo.md: each command and each program in them works.
 
-tests/scenarios/test_demo_real.py compares the output that README shows with what the demo prints.
+tests/scenarios/test_demo_real.py compares the output in docs/demo.md with what the demo prints.
 """
 
 from __future__ import annotations
@@ -19,69 +19,128 @@ from yak_cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"<!-- demo-output -->\n```\n(.*?)```\n", re.DOTALL)
-BLOCKS = re.compile(r"```\n(.*?)```", re.DOTALL)
-REAL_BLOCK = re.compile(r"<!-- demo-real-output -->\n```\n(.*?)```\n", re.DOTALL)
+DEMO = (ROOT / "docs" / "demo.md").read_text(encoding="utf-8")
 
+OUTPUTS = re.compile(r"<!-- (demo-[a-z-]+) -->\n```\n(.*?)```\n", re.DOTALL)
+BLOCKS = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+CELLS = re.compile(r"^\|.*\| `([^`]+)` \|$", re.MULTILINE)
+
+CLUSTER = "test_the_cluster_works"
+SIMULATOR = "test_the_simulator_works"
 RUN_BY = {
     "./yak demo": "tests/bootstrap",
     "./yak test": "tests/bootstrap",
-    "./yak sim list": "test_a_command_of_the_readme_works",
-    "./yak sim run zombie_leader --seed 7": "test_a_command_of_the_readme_works",
-    "./yak sim run slow_follower --seed 7 --set brokers=5": "test_a_command_of_the_readme_works",
-    "./yak sim digest out/zombie_leader/7/trace.jsonl": "test_a_command_of_the_readme_works",
-    "./yak cluster up --detach": "test_the_cluster_of_the_readme_works",
-    "./yak cluster status": "test_the_cluster_of_the_readme_works",
-    './yak produce --message "Hello YAK"': "test_the_cluster_of_the_readme_works",
-    "./yak consume --from-beginning -e": "test_the_cluster_of_the_readme_works",
-    '.venv/bin/python -m yak_net.client.producer --message "Hello YAK"': "the same",
-    ".venv/bin/python -m yak_net.client.consumer --from-beginning -e": "the same",
-    "./yak cluster kill n1": "test_the_cluster_of_the_readme_works",
-    "./yak cluster restart n1": "test_the_cluster_of_the_readme_works",
-    "./yak cluster down": "test_the_cluster_of_the_readme_works",
+    "./yak cluster up --detach": CLUSTER,
+    "./yak cluster status": CLUSTER,
+    './yak produce --message "Hello YAK"': CLUSTER,
+    "./yak consume --from-beginning -e": CLUSTER,
+    "./yak cluster kill n1": CLUSTER,
+    "./yak cluster restart n1": CLUSTER,
+    "./yak cluster down": CLUSTER,
+    "./yak sim list": SIMULATOR,
+    "./yak sim run zombie_leader --seed 7": SIMULATOR,
+    "./yak sim run slow_follower --seed 7 --set brokers=5": SIMULATOR,
+    "./yak sim digest out/zombie_leader/7/trace.jsonl": SIMULATOR,
+    "./yak sim replay out/zombie_leader/7/trace.jsonl": SIMULATOR,
     ".venv/bin/python notebooks/01_first_plot.py": "tests/notebooks",
-    'pip install -e ".[dev]"': "tests/bootstrap, which installs as the wrapper does",
-    "python -m pytest": "this is it",
+    "./yak demo --only simulated": "tests/scenarios/test_demo.py",
+    "./yak demo --input FILE": "tests/scenarios/test_demo.py",
+    "./yak demo --tamper lost": "tests/scenarios/test_demo.py",
 }
-"""Each command in a block of README, and which test runs it."""
+"""Each command in README.md and docs/demo.md, in their order, and the test that runs it."""
 
 
-def test_each_command_of_the_readme_is_run_by_a_test() -> None:
-    """Goal: no command rots unseen; method: compare the code blocks with the table above."""
-    blocks = BLOCKS.findall(REAL_BLOCK.sub("", BLOCK.sub("", README)))
-    lines = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
-    named = [line for line in lines if line]
-    assert named
-    assert sorted(dict.fromkeys(named)) == sorted(RUN_BY)
+def programs(page: str) -> list[str]:
+    """Return the Python programs in a page."""
+    return [text for language, text in BLOCKS.findall(page) if language == "python"]
 
 
-def test_a_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: the commands to play with work one after the other, as they stand there."""
+def output(page: str, name: str) -> str:
+    """Return the output that a page shows after the comment ``name``."""
+    return dict(OUTPUTS.findall(page))[name]
+
+
+def commands(page: str) -> list[str]:
+    """Return the commands in the code blocks and tables of a page, in order."""
+    rest = OUTPUTS.sub("", page)
+    blocks = [match for match in BLOCKS.finditer(rest) if not match[1]]
+    found = [(block.start(), line) for block in blocks for line in block[2].splitlines()]
+    found += [(m.start(), m[1]) for m in CELLS.finditer(rest)]
+    lines = [line.split("   #")[0].strip() for _, line in sorted(found, key=lambda each: each[0])]
+    return list(dict.fromkeys(line for line in lines if line))
+
+
+def is_excerpt(short: str, whole: str) -> bool:
+    """Return whether ``short`` is ``whole`` with lines left out at each line ``...``."""
+    parts = re.split(r"^\.\.\.\n", short, flags=re.MULTILINE)
+    if not (whole.startswith(parts[0]) and whole.endswith(parts[-1])):
+        return False
+    at = 0
+    for part in parts:
+        found = ("\n" + whole).find("\n" + part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+def test_each_command_is_run_by_a_test() -> None:
+    assert list(dict.fromkeys(commands(README) + commands(DEMO))) == list(RUN_BY)
+
+
+def test_readme_shows_an_excerpt_of_the_output() -> None:
+    assert is_excerpt(output(README, "demo-excerpt"), output(DEMO, "demo-output"))
+
+
+@pytest.mark.parametrize(
+    ("short", "accepted"),
+    [
+        ("a\nb\nc\nd\n", True),
+        ("a\n...\nc\nd\n", True),
+        ("a\n...\nd\n", True),
+        ("a\nc\n...\nd\n", False),
+        ("a\n...\nc\n...\nb\n...\nd\n", False),
+        ("b\n...\nd\n", False),
+        ("a\n...\nc\n", False),
+        ("a\n...\nx\n...\nd\n", False),
+    ],
+)
+def test_a_changed_excerpt_is_noticed(short: str, accepted: bool) -> None:
+    assert is_excerpt(short, "a\nb\nc\nd\n") is accepted
+
+
+def test_the_simulator_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the commands of the simulator one after the other, then the scenario of README."""
     monkeypatch.chdir(tmp_path)
-    mine = [line for line, test in RUN_BY.items() if test == "test_a_command_of_the_readme_works"]
-    for line in mine:
+    for line in (line for line, test in RUN_BY.items() if test == SIMULATOR):
         ran = CliRunner().invoke(main, line.split()[1:])
         assert ran.exit_code == 0, f"{line}: {ran.output}"
+    program = programs(README)[1]
+    Path("my_scenario.py").write_text(program, encoding="utf-8")
+    ran = CliRunner().invoke(main, ["sim", "run", "my_scenario.py"])
+    assert ran.exit_code == 0, ran.output
+    assert list(Path("out").glob("crash_the_leader/7/*.png"))
 
 
-def test_the_cluster_of_the_readme_works(tmp_path: Path) -> None:
-    """Goal: the block as it stands there, line by line, in an empty folder of its own."""
-    block = next(each for each in BLOCKS.findall(README) if each.startswith("./yak cluster up"))
-    lines = [shlex.split(line) for line in block.splitlines()]
+def test_the_cluster_works(tmp_path: Path) -> None:
+    """Run the commands of a cluster in their order, and the program of README before the kill."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-    said: list[str] = []
+
+    def run(*words: str) -> str:
+        ran = subprocess.run(
+            [sys.executable, *words],
+            cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False,
+        )  # fmt: skip
+        assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
+        return ran.stdout
+
+    program = programs(README)[0]
     try:
-        for words in lines:
-            ran = subprocess.run(
-                [sys.executable, "-m", "yak_cli", *words[1:]],
-                cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False,
-            )  # fmt: skip
-            assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
-            said.append(ran.stdout)
-            if words[1] == "produce":
-                module = [sys.executable, "-m", "yak_net.client.producer", *words[2:]]
-                subprocess.run(module, cwd=tmp_path, env=clean, timeout=60, check=True)
+        for line in (line for line, test in RUN_BY.items() if test == CLUSTER):
+            if line.startswith("./yak cluster kill"):
+                assert run("-c", program) == "offset 1\nb'Hello YAK'\n"
+            printed = run("-m", "yak_cli", *shlex.split(line)[1:])
+            if line.startswith("./yak consume"):
+                assert printed == "Hello YAK\n"
     finally:
-        down = [sys.executable, "-m", "yak_cli", "cluster", "down"]
-        subprocess.run(down, cwd=tmp_path, env=clean, timeout=90, check=True)
-    assert said[3] == "Hello YAK\nHello YAK\n"
+        run("-m", "yak_cli", "cluster", "down")
