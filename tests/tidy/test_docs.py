@@ -15,6 +15,9 @@ import pytest
 
 from docs import generate
 from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from docs.tables import rules as rule_tables
+from docs.tables import sources as read
+from docs.tables import values
 from tests.tidy.tree import ROOT, sources
 from yak_core import config, rules
 
@@ -101,9 +104,9 @@ def test_every_named_flaw_has_its_schedule() -> None:
         for source in sources()
         if source.top in {"yak_core", "yak_sim", "scenarios", "docs", "tests"}
         and source.name.endswith((".py", ".golden", ".md"))
-        for number in generate.NUMBER.findall(source.text)
+        for number in rule_tables.NUMBER.findall(source.text)
     }
-    known = generate.flaws()
+    known = rule_tables.flaws()
     assert list(known) == sorted(known)
     unknown = {number: place for number, place in places.items() if number not in known}
     assert unknown == {}
@@ -112,13 +115,13 @@ def test_every_named_flaw_has_its_schedule() -> None:
 
 def test_every_rule_says_what_it_stops() -> None:
     """The table of rules has no hole; method: each entry names a flaw, each rule has a line."""
-    decisions = generate.decisions()
+    decisions = rule_tables.decisions()
     assert sorted(entry for _, entry, _ in decisions) == sorted(
         field.name for field in dataclasses.fields(rules.Rules)
     )
     for _, entry, doc in decisions:
-        assert generate.stopped(entry, doc), entry
-    table = generate.rule_table()
+        assert rule_tables.stopped(entry, doc), entry
+    table = rule_tables.rule_table()
     for number in range(18):
         assert f"| **R{number}** {RULE_TITLES[f'R{number}']} |" in table
     entries = {entry for _, entry, _ in decisions}
@@ -127,8 +130,8 @@ def test_every_rule_says_what_it_stops() -> None:
 
 def test_every_golden_script_is_in_the_table() -> None:
     """A script about a rule can be found from the rule; method: look for each name."""
-    table = generate.rule_table()
-    ours = [golden for golden in generate.goldens() if golden.rule in RULE_TITLES]
+    table = rule_tables.rule_table()
+    ours = [golden for golden in rule_tables.goldens() if golden.rule in RULE_TITLES]
     assert ours
     assert [golden.name for golden in ours if f"scripts/{golden.name}.golden)" not in table] == []
 
@@ -140,7 +143,7 @@ def test_no_word_is_left_of_what_the_code_no_longer_has() -> None:
     """Hand-written words fit the settings; method: compare their names, and look for doubles."""
     owners = Counter(field.name for one in CONFIGS for field in dataclasses.fields(one))
     assert set(owners) >= {*KAFKA_NAMES, *UNDOCUMENTED}
-    documented = Counter(name for one in CONFIGS for name in generate.attribute_docs(one))
+    documented = Counter(name for one in CONFIGS for name in read.attribute_docs(one))
     assert [name for name in UNDOCUMENTED if owners[name] <= documented[name]] == []
 
 
@@ -163,7 +166,7 @@ def test_words_around_a_table_stay() -> None:
     after = generate.regenerated(before)
     assert after.startswith("Above.\n\n<!-- generated: fixed-limits -->\n")
     assert after.endswith("<!-- end: fixed-limits -->\n\nBelow.\n")
-    assert generate.fixed() in after
+    assert values.fixed() in after
 
 
 def test_a_lost_marker_is_noticed() -> None:
