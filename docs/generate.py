@@ -17,13 +17,14 @@ from typing import Final, NamedTuple
 # Run as a script, only docs/ would be on the path.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from docs.tables import reading, rules, values
+from docs.tables import reading, rules, states, values
 from docs.tables.sources import ROOT
 from yak_core import config
+from yak_core.broker.phases import TRANSITIONS, Phase, Role
 from yak_core.contract import messages, notes
 from yak_core.metadata import partition_state, store_calls
 
-BLOCK: Final = re.compile(
+MARKED: Final = re.compile(
     r"(?P<open><!-- generated: (?P<name>[\w-]+) -->\n)(?P<body>.*?)"
     r"(?P<close><!-- end: (?P=name) -->)",
     re.DOTALL,
@@ -31,13 +32,13 @@ BLOCK: Final = re.compile(
 
 
 class Stale(NamedTuple):
-    """A generated table that is not what the code says now."""
+    """A block that differs from what the code determines now."""
 
     page: str
     name: str
 
 
-TABLES: Final[dict[str, Callable[[], str]]] = {
+BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "rules": rules.rule_table,
     "other-flaws": rules.other_flaws,
     "broker-settings": lambda: values.settings(config.BrokerConfig),
@@ -52,43 +53,45 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "store-calls": lambda: values.classes(store_calls.MetaRequest),
     "record": lambda: values.classes(partition_state.PartitionState | partition_state.NodeEntry),
     "transitions": values.transition_table,
+    "states-phase": lambda: states.diagram(Phase, TRANSITIONS),
+    "states-role": lambda: states.diagram(Role, TRANSITIONS),
     "reading-order": reading.reading_order,
 }
 
 
 def pages() -> list[Path]:
-    """The pages that may hold generated tables."""
-    return sorted((ROOT / "docs").rglob("*.md"))
+    """Return the pages that may contain blocks: README.md and all pages in docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def names_in(text: str) -> list[str]:
-    """The generated tables of a page. Raises ValueError for a marker without its partner."""
-    names = [match["name"] for match in BLOCK.finditer(text)]
+    """Return the names of the blocks of a page. Raise ValueError for a marker without partner."""
+    names = [match["name"] for match in MARKED.finditer(text)]
     markers = len(re.findall(r"<!-- (?:generated|end): ", text))
     if markers != 2 * len(names):
-        raise ValueError(f"{markers} markers make {len(names)} tables: one lacks its partner")
+        raise ValueError(f"{markers} markers for {len(names)} blocks: one lacks its partner")
     return names
 
 
 def regenerated(text: str) -> str:
-    """A page with its tables as the code says now."""
+    """Return the text of a page with all blocks regenerated."""
     names_in(text)
-    return BLOCK.sub(lambda m: f"{m['open']}\n{TABLES[m['name']]()}\n{m['close']}", text)
+    return MARKED.sub(lambda m: f"{m['open']}\n{BLOCKS[m['name']]()}\n{m['close']}", text)
 
 
 def stale(page: str, text: str) -> list[Stale]:
-    """The tables of a page that are not what the code says now."""
+    """Return the stale blocks of a page."""
     names_in(text)
-    now = BLOCK.finditer(regenerated(text))
+    now = MARKED.finditer(regenerated(text))
     return [
         Stale(page, was["name"])
-        for was, is_now in zip(BLOCK.finditer(text), now, strict=True)
+        for was, is_now in zip(MARKED.finditer(text), now, strict=True)
         if was["body"] != is_now["body"]
     ]
 
 
 def main(words: list[str]) -> int:
-    """Write the tables, or with ``--check`` say which are stale. Returns the exit code."""
+    """Write all blocks; with ``--check``, only report stale ones. Return the exit code."""
     if words not in ([], ["--check"]):
         sys.stderr.write("usage: python docs/generate.py [--check]\n")
         return 2

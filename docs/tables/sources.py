@@ -35,14 +35,14 @@ def fields(cls: type) -> str:
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """The strings that stand below the fields of a class."""
+    """The strings below the fields of a class, or below the members of an enum, by name."""
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}
     for before, after in zip(body.body, body.body[1:], strict=False):
         match before, after:
             case (
-                ast.AnnAssign(target=ast.Name(id=name)),
+                ast.AnnAssign(target=ast.Name(id=name)) | ast.Assign(targets=[ast.Name(id=name)]),
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
                 found[name] = plain(text)

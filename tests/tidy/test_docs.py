@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,11 @@ from docs import generate
 from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
 from docs.tables import rules as rule_tables
 from docs.tables import sources as read
-from docs.tables import values
+from docs.tables import states, values
 from tests.tidy.tree import ROOT, sources
 from yak_core import config, rules
 
-PAGES = [*generate.pages(), *ROOT.glob("README.md")]
+PAGES = generate.pages()
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SPOKEN_OF = re.compile(
@@ -71,10 +72,10 @@ def test_generated_tables_are_what_the_code_says(page: Path) -> None:
     assert not stale, f"run `python docs/generate.py`: {stale}"
 
 
-def test_every_table_is_shown_once() -> None:
-    """No generator is forgotten, no table is unknown; method: count the markers of all pages."""
-    shown = [n for page in generate.pages() for n in generate.names_in(page.read_text("utf-8"))]
-    assert sorted(shown) == sorted(generate.TABLES)
+def test_every_block_is_shown() -> None:
+    """No generator is forgotten, no block is unknown; method: collect the names of all pages."""
+    shown = {n for page in generate.pages() for n in generate.names_in(page.read_text("utf-8"))}
+    assert shown == set(generate.BLOCKS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -206,3 +207,21 @@ def test_the_command_writes_nothing_when_it_checks(capsys: pytest.CaptureFixture
     assert {page: page.read_bytes() for page in generate.pages()} == before
     assert generate.main(["--chekc"]) == 2
     assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_a_state_diagram_has_every_transition_of_its_table() -> None:
+    """Only the table is drawn, with start and end; method: three states, one of them final."""
+    table = {Sample.NEW: (Sample.OPEN,), Sample.OPEN: (Sample.CLOSED,), Sample.CLOSED: ()}
+    drawn = states.diagram(Sample, table)
+    arrows = re.findall(r"    (\S+) --> (\S+)\n", drawn)
+    assert arrows == [("[*]", "new"), ("new", "open"), ("open", "closed"), ("closed", "[*]")]
+    assert "| `open` | Usable. |" in drawn
+
+
+class Sample(StrEnum):
+    NEW = "new"
+    """Not opened yet."""
+    OPEN = "open"
+    """Usable."""
+    CLOSED = "closed"
+    """At the end."""
