@@ -1,9 +1,12 @@
-"""Generate the blocks of docs/*.md that the code determines.
+"""Generate the blocks of README.md and docs/*.md that the code determines, and one picture.
 
 A block is between ``<!-- generated: name -->`` and ``<!-- end: name -->``; the rest of a page is
 written by hand. Run ``python docs/generate.py`` after a change of the code. With ``--check``,
-nothing is written, and the exit code is 1 if a block is stale; tests/tidy/test_docs.py checks that
-too. The blocks are made by the modules of docs/tables.
+nothing is written, and the exit code is 1 if anything is stale; tests/tidy/test_docs.py checks the
+same. The modules of docs/tables make the blocks, those of docs/failover_picture the picture.
+
+The picture docs/images/failover.svg contains a digest of the data that it was drawn from. Only
+this digest is compared, because the bytes of the file depend on the version of matplotlib.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Final, NamedTuple
 # Run as a script, only docs/ would be on the path.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from docs.failover_picture import file as picture
 from docs.tables import reading, rules, states, values
 from docs.tables.sources import ROOT
 from yak_core import config
@@ -91,7 +95,7 @@ def stale(page: str, text: str) -> list[Stale]:
 
 
 def main(words: list[str]) -> int:
-    """Write all blocks; with ``--check``, only report stale ones. Return the exit code."""
+    """Write what is stale; with ``--check``, only report it. Return the exit code."""
     if words not in ([], ["--check"]):
         sys.stderr.write("usage: python docs/generate.py [--check]\n")
         return 2
@@ -99,8 +103,12 @@ def main(words: list[str]) -> int:
     for path in pages():
         text = path.read_text(encoding="utf-8")
         found += stale(path.relative_to(ROOT).as_posix(), text)
-        if not words:
+        if not words and regenerated(text) != text:
             path.write_text(regenerated(text), encoding="utf-8")
+    if picture.is_stale():
+        found.append(Stale(picture.PICTURE.relative_to(ROOT).as_posix(), "picture"))
+        if not words:
+            picture.write()
     verb = "is stale" if words else "written"
     sys.stdout.writelines(f"{page}: {name} {verb}\n" for page, name in found)
     return 1 if words and found else 0
