@@ -16,11 +16,12 @@ import pytest
 
 from docs import generate
 from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from docs.tables import invariants, states, values
 from docs.tables import rules as rule_tables
 from docs.tables import sources as read
-from docs.tables import states, values
 from tests.tidy.tree import ROOT, sources
 from yak_core import config, rules
+from yak_core.invariants import RULES
 
 PAGES = generate.pages()
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -135,6 +136,19 @@ def test_every_golden_script_is_in_the_table() -> None:
     ours = [golden for golden in rule_tables.goldens() if golden.rule in RULE_TITLES]
     assert ours
     assert [golden.name for golden in ours if f"scripts/{golden.name}.golden)" not in table] == []
+
+
+def test_every_invariant_has_a_sentence_and_a_checker() -> None:
+    """No row of the table has a hole; method: read the parts of each row."""
+    for name, modules in invariants.checked_in().items():
+        assert modules, name
+        assert re.fullmatch(r"[A-Z].*\.", invariants.split(RULES[name])[1]), name
+
+
+def test_the_rules_of_an_invariant_are_split_off() -> None:
+    """Only numbers of rules are taken as such; method: a sample with rules, one without."""
+    assert invariants.split("R3 and R4: no step counts.") == (("R3", "R4"), "No step counts.")
+    assert invariants.split("Flushed: still there.") == ((), "Flushed: still there.")
 
 
 CONFIGS = (config.BrokerConfig, config.ProducerConfig, config.ConsumerConfig)
