@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.failover_picture import file as picture
-from docs.tables import invariants, reading, rules, states, values
+from docs.tables import glossary, invariants, reading, rules, states, values
 from docs.tables.sources import ROOT
 from yak_core import config
 from yak_core.broker.phases import TRANSITIONS, Phase, Role
@@ -57,6 +57,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "store-calls": lambda: values.classes(store_calls.MetaRequest),
     "record": lambda: values.classes(partition_state.PartitionState | partition_state.NodeEntry),
     "transitions": values.transition_table,
+    "glossary": glossary.glossary,
     "invariants": invariants.invariant_table,
     "invariant-example": invariants.example,
     "claims": invariants.claims,
