@@ -9,16 +9,21 @@ import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
 
 from docs import generate
 from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from docs.tables import invariants, states, values
+from docs.tables import rules as rule_tables
+from docs.tables import sources as read
 from tests.tidy.tree import ROOT, sources
 from yak_core import config, rules
+from yak_core.invariants import RULES
 
-PAGES = [*generate.pages(), *ROOT.glob("README.md")]
+PAGES = generate.pages()
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 SPOKEN_OF = re.compile(
@@ -68,10 +73,10 @@ def test_generated_tables_are_what_the_code_says(page: Path) -> None:
     assert not stale, f"run `python docs/generate.py`: {stale}"
 
 
-def test_every_table_is_shown_once() -> None:
-    """No generator is forgotten, no table is unknown; method: count the markers of all pages."""
-    shown = [n for page in generate.pages() for n in generate.names_in(page.read_text("utf-8"))]
-    assert sorted(shown) == sorted(generate.TABLES)
+def test_every_block_is_shown() -> None:
+    """No generator is forgotten, no block is unknown; method: collect the names of all pages."""
+    shown = {n for page in generate.pages() for n in generate.names_in(page.read_text("utf-8"))}
+    assert shown == set(generate.BLOCKS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
@@ -101,9 +106,9 @@ def test_every_named_flaw_has_its_schedule() -> None:
         for source in sources()
         if source.top in {"yak_core", "yak_sim", "scenarios", "docs", "tests"}
         and source.name.endswith((".py", ".golden", ".md"))
-        for number in generate.NUMBER.findall(source.text)
+        for number in rule_tables.NUMBER.findall(source.text)
     }
-    known = generate.flaws()
+    known = rule_tables.flaws()
     assert list(known) == sorted(known)
     unknown = {number: place for number, place in places.items() if number not in known}
     assert unknown == {}
@@ -112,13 +117,13 @@ def test_every_named_flaw_has_its_schedule() -> None:
 
 def test_every_rule_says_what_it_stops() -> None:
     """The table of rules has no hole; method: each entry names a flaw, each rule has a line."""
-    decisions = generate.decisions()
+    decisions = rule_tables.decisions()
     assert sorted(entry for _, entry, _ in decisions) == sorted(
         field.name for field in dataclasses.fields(rules.Rules)
     )
     for _, entry, doc in decisions:
-        assert generate.stopped(entry, doc), entry
-    table = generate.rule_table()
+        assert rule_tables.stopped(entry, doc), entry
+    table = rule_tables.rule_table()
     for number in range(18):
         assert f"| **R{number}** {RULE_TITLES[f'R{number}']} |" in table
     entries = {entry for _, entry, _ in decisions}
@@ -127,10 +132,23 @@ def test_every_rule_says_what_it_stops() -> None:
 
 def test_every_golden_script_is_in_the_table() -> None:
     """A script about a rule can be found from the rule; method: look for each name."""
-    table = generate.rule_table()
-    ours = [golden for golden in generate.goldens() if golden.rule in RULE_TITLES]
+    table = rule_tables.rule_table()
+    ours = [golden for golden in rule_tables.goldens() if golden.rule in RULE_TITLES]
     assert ours
     assert [golden.name for golden in ours if f"scripts/{golden.name}.golden)" not in table] == []
+
+
+def test_every_invariant_has_a_sentence_and_a_checker() -> None:
+    """No row of the table has a hole; method: read the parts of each row."""
+    for name, modules in invariants.checked_in().items():
+        assert modules, name
+        assert re.fullmatch(r"[A-Z].*\.", invariants.split(RULES[name])[1]), name
+
+
+def test_the_rules_of_an_invariant_are_split_off() -> None:
+    """Only numbers of rules are taken as such; method: a sample with rules, one without."""
+    assert invariants.split("R3 and R4: no step counts.") == (("R3", "R4"), "No step counts.")
+    assert invariants.split("Flushed: still there.") == ((), "Flushed: still there.")
 
 
 CONFIGS = (config.BrokerConfig, config.ProducerConfig, config.ConsumerConfig)
@@ -140,7 +158,7 @@ def test_no_word_is_left_of_what_the_code_no_longer_has() -> None:
     """Hand-written words fit the settings; method: compare their names, and look for doubles."""
     owners = Counter(field.name for one in CONFIGS for field in dataclasses.fields(one))
     assert set(owners) >= {*KAFKA_NAMES, *UNDOCUMENTED}
-    documented = Counter(name for one in CONFIGS for name in generate.attribute_docs(one))
+    documented = Counter(name for one in CONFIGS for name in read.attribute_docs(one))
     assert [name for name in UNDOCUMENTED if owners[name] <= documented[name]] == []
 
 
@@ -163,7 +181,7 @@ def test_words_around_a_table_stay() -> None:
     after = generate.regenerated(before)
     assert after.startswith("Above.\n\n<!-- generated: fixed-limits -->\n")
     assert after.endswith("<!-- end: fixed-limits -->\n\nBelow.\n")
-    assert generate.fixed() in after
+    assert values.fixed() in after
 
 
 def test_a_lost_marker_is_noticed() -> None:
@@ -203,3 +221,21 @@ def test_the_command_writes_nothing_when_it_checks(capsys: pytest.CaptureFixture
     assert {page: page.read_bytes() for page in generate.pages()} == before
     assert generate.main(["--chekc"]) == 2
     assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_a_state_diagram_has_every_transition_of_its_table() -> None:
+    """Only the table is drawn, with start and end; method: three states, one of them final."""
+    table = {Sample.NEW: (Sample.OPEN,), Sample.OPEN: (Sample.CLOSED,), Sample.CLOSED: ()}
+    drawn = states.diagram(Sample, table)
+    arrows = re.findall(r"    (\S+) --> (\S+)\n", drawn)
+    assert arrows == [("[*]", "new"), ("new", "open"), ("open", "closed"), ("closed", "[*]")]
+    assert "| `open` | Usable. |" in drawn
+
+
+class Sample(StrEnum):
+    NEW = "new"
+    """Not opened yet."""
+    OPEN = "open"
+    """Usable."""
+    CLOSED = "closed"
+    """At the end."""

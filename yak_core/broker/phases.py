@@ -16,9 +16,13 @@ class Phase(StrEnum):
     REGISTERING = "registering"
     """The partition state is being read; then this incarnation is registered in it."""
     RUNNING = "running"
+    """The broker leads or follows, and handles the requests of clients and peers."""
     STOPPING = "stopping"
+    """A stop was requested: the log is flushed, then the clean-shutdown marker is saved."""
     STOPPED = "stopped"
+    """The broker has exited; without the marker if the stop timed out."""
     HALTED = "halted"
+    """The broker ended itself, because continuing could break a guarantee."""
 
 
 # Nearly every step reads these two. In Python 3.11 access to an enum attribute takes ten times as
@@ -31,7 +35,9 @@ class Role(StrEnum):
     """The role of a broker; a broker leads only in the phase ``RUNNING``."""
 
     FOLLOWER = "follower"
+    """The broker appends what the leader sends; without a live leader, it may campaign."""
     LEADER = "leader"
+    """The broker appends the records of producers and replicates them to the followers."""
 
 
 State: TypeAlias = Phase | Role
