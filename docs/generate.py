@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.table_text import (
     BY_ENTRY,
+    ERROR_MEANINGS,
     KAFKA_NAMES,
-    READING,
     RULE_TITLES,
     UNDOCUMENTED,
     UNNUMBERED,
@@ -268,9 +268,10 @@ def errors_table() -> str:
     for error in errors.ErrorCode:
         used = [n for n, text in sources.items() if re.search(rf"\.{error.name}\b", text)]
         again = "yes" if error in errors.RETRIABLE else "no"
-        users = ", ".join(map(code, used)) or "nobody yet"
-        rows.append((int(error), code(error.name), again, users))
-    return table(("code", "name", "retriable", "used in"), rows[1:])
+        users = ", ".join(map(code, used)) or "-"
+        meaning = ERROR_MEANINGS.get(error.name, "")
+        rows.append((int(error), code(error.name), meaning, again, users))
+    return table(("code", "name", "meaning", "retriable", "used in `yak_core`"), rows[1:])
 
 
 def transition_table() -> str:
@@ -301,19 +302,6 @@ def fixed() -> str:
     return table(("name", "value", "meaning"), ((code(n), f"{v:,}", m) for n, v, m in values))
 
 
-def reading_order() -> str:
-    """Files for a newcomer with their sizes, rounded so that they stay true for a while."""
-    rows: list[tuple[object, ...]] = []
-    total = 0
-    for number, (path, why) in enumerate(READING, 1):
-        lines = len((ROOT / path).read_text(encoding="utf-8").splitlines())
-        rounded = max(50, round(lines / 50) * 50)
-        total += rounded
-        rows.append((number, f"[{path}](../{path})", f"about {rounded}", why))
-    rows.append(("", "all of them", f"about {total:,}", ""))
-    return table(("", "file", "lines", "what it is for"), rows)
-
-
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "rules": rule_table,
     "other-flaws": other_flaws,
@@ -329,7 +317,6 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "store-calls": lambda: classes(store_calls.MetaRequest),
     "record": lambda: classes(partition_state.PartitionState | partition_state.NodeEntry),
     "transitions": transition_table,
-    "reading-order": reading_order,
 }
 
 

@@ -14,9 +14,16 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from docs.table_text import (
+    BY_ENTRY,
+    ERROR_MEANINGS,
+    KAFKA_NAMES,
+    RULE_TITLES,
+    UNDOCUMENTED,
+    UNNUMBERED,
+)
 from tests.tidy.tree import ROOT, sources
-from yak_core import config, rules
+from yak_core import config, errors, rules
 
 PAGES = [*generate.pages(), *ROOT.glob("README.md")]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
@@ -134,6 +141,11 @@ def test_every_golden_script_is_in_the_table() -> None:
 
 
 CONFIGS = (config.BrokerConfig, config.ProducerConfig, config.ConsumerConfig)
+
+
+def test_every_error_code_has_a_meaning() -> None:
+    """No code lacks its meaning, no meaning its code; method: compare the names."""
+    assert [*ERROR_MEANINGS] == [error.name for error in errors.ErrorCode if error]
 
 
 def test_no_word_is_left_of_what_the_code_no_longer_has() -> None:
