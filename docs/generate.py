@@ -1,9 +1,10 @@
 """Generate the blocks of README.md and docs/*.md that the code determines, and one picture.
 
 A block is between ``<!-- generated: name -->`` and ``<!-- end: name -->``; the rest of a page is
-written by hand. Run ``python docs/generate.py`` after a change of the code. With ``--check``,
-nothing is written, and the exit code is 1 if anything is stale; tests/tidy/test_docs.py checks the
-same. The modules of docs/tables make the blocks, those of docs/failover_picture the picture.
+written by hand. Excerpts of the source have markers of their own (docs/tables/excerpts.py). Run
+``python docs/generate.py`` after a change of the code. With ``--check``, nothing is written, and
+the exit code is 1 if anything is stale; tests/tidy/test_docs.py checks the same. The modules of
+docs/tables make the blocks, those of docs/failover_picture the picture.
 
 The picture docs/images/failover.svg contains a digest of the data that it was drawn from. Only
 this digest is compared, because the bytes of the file depend on the version of matplotlib.
@@ -21,7 +22,7 @@ from typing import Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.failover_picture import file as picture
-from docs.tables import glossary, invariants, reading, rules, states, values
+from docs.tables import excerpts, glossary, invariants, rules, states, tour, values
 from docs.tables.sources import ROOT
 from yak_core import config
 from yak_core.broker.phases import TRANSITIONS, Phase, Role
@@ -63,7 +64,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "claims": invariants.claims,
     "states-phase": lambda: states.diagram(Phase, TRANSITIONS),
     "states-role": lambda: states.diagram(Role, TRANSITIONS),
-    "reading-order": reading.reading_order,
+    "tour-files": tour.files,
 }
 
 
@@ -82,16 +83,18 @@ def names_in(text: str) -> list[str]:
 
 
 def regenerated(text: str) -> str:
-    """Return the text of a page with all blocks regenerated."""
+    """Return the text of a page with all blocks and excerpts regenerated."""
     names_in(text)
+    text = excerpts.filled_in(text)
     return MARKED.sub(lambda m: f"{m['open']}\n{BLOCKS[m['name']]()}\n{m['close']}", text)
 
 
 def stale(page: str, text: str) -> list[Stale]:
-    """Return the stale blocks of a page."""
+    """Return the stale blocks and excerpts of a page."""
     names_in(text)
     now = MARKED.finditer(regenerated(text))
-    return [
+    old = [] if excerpts.filled_in(text) == text else [Stale(page, "excerpts")]
+    return old + [
         Stale(page, was["name"])
         for was, is_now in zip(MARKED.finditer(text), now, strict=True)
         if was["body"] != is_now["body"]

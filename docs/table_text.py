@@ -1,28 +1,28 @@
-"""Words that the generated tables need and the code does not have; must never repeat the code."""
+"""Texts of the generated tables in docs/*.md that the code does not contain."""
 
 from __future__ import annotations
 
 from typing import Final
 
 RULE_TITLES: Final[dict[str, str]] = {
-    "R0": "order of records",
-    "R1": "one way to change the view",
-    "R2": "becoming leader",
-    "R3": "following",
+    "R0": "order of partition states",
+    "R1": "one place that adopts a partition state",
+    "R2": "new leader",
+    "R3": "follower",
     "R4": "acks",
-    "R5": "the high watermark",
-    "R6": "leaving the ISR",
-    "R7": "joining the ISR",
+    "R5": "high watermark",
+    "R6": "ISR shrink",
+    "R7": "ISR expansion",
     "R8": "proposals",
-    "R9": "producing, once and in order",
-    "R10": "confirming",
-    "R11": "reading",
-    "R12": "the latest offset",
-    "R13": "strong reads (not built)",
-    "R14": "standing for election",
-    "R15": "a leader past its lease",
-    "R16": "stepping down",
-    "R17": "starting",
+    "R9": "produce requests, once and in order",
+    "R10": "confirmation",
+    "R11": "fetches",
+    "R12": "latest offset",
+    "R13": "strong reads (not implemented)",
+    "R14": "campaign",
+    "R15": "expired lease of the leader",
+    "R16": "step-down",
+    "R17": "start",
 }
 
 KAFKA_NAMES: Final[dict[str, str]] = {
@@ -49,63 +49,75 @@ KAFKA_NAMES: Final[dict[str, str]] = {
     "fetch_bytes_max": "`fetch.max.bytes`",
     "start_offset": "`auto.offset.reset`",
 }
-"""The nearest setting of Kafka's, for readers who know that one."""
+"""Setting -> the nearest setting of Kafka."""
 
 UNDOCUMENTED: Final[dict[str, str]] = {
-    "replicate_heartbeat_us": "How often a leader sends an empty message to an idle follower.",
-    "lease_renew_us": "How often a broker tells the store that it lives.",
-    "lease_us": "A leader whose beat has not moved for so long may be replaced.",
-    "election_stagger_us": "How long each candidate waits behind the one before it.",
-    "replica_lag_us": "A member of the ISR that was not caught up for so long is taken out.",
-    "store_retry_us": "Longest wait before a metadata call without an answer is sent again.",
-    "window_messages": "Replicate messages with batches under way to one follower.",
-    "window_bytes": "Bytes under way to one follower.",
-    "fetch_wait_us_max": "Longest wait of a long poll, whatever the request says.",
-    "fetch_bytes_max": "Payload of one answer to a fetch, unless its first batch is larger.",
-    "idempotent": "Retries are recognised, so each record is in the log once per session.",
+    "replicate_heartbeat_us": "Interval of the empty messages from a leader to an idle follower.",
+    "lease_renew_us": "Interval of the lease renewals of a broker.",
+    "lease_us": "Time without a renewal after which the leader's lease expires.",
+    "election_stagger_us": "Delay between the campaigns of two candidates.",
+    "replica_lag_us": "Time without being caught up after which a member leaves the ISR.",
+    "store_retry_us": "Longest wait before a metadata call without a reply is sent again.",
+    "window_messages": "Largest number of messages with batches in flight to one follower.",
+    "window_bytes": "In-flight bytes at which a leader sends a follower no further batches.",
+    "fetch_wait_us_max": "Longest wait of a long poll; limits `wait_us` of the request.",
+    "fetch_bytes_max": "Largest payload of a fetch response, unless its first batch is larger.",
+    "idempotent": "A retried batch is appended once per producer session.",
     "retry_backoff_us": "Longest wait before a batch or a fetch is sent again.",
-    "fetch_wait_us": "How long a fetch without records may wait at the broker.",
+    "fetch_wait_us": "Time for which a fetch without records may wait at the broker.",
 }
-"""Settings without a line of their own in the code."""
+"""Setting -> meaning, for settings without a docstring in the code."""
 
-READING: Final[tuple[tuple[str, str], ...]] = (
-    ("yak_core/contract/events.py", "what a node is told"),
-    ("yak_core/contract/effects.py", "what a node orders"),
-    ("yak_core/broker/follower.py", "the smaller role: cut, append, acknowledge"),
-    ("yak_core/broker/progress.py", "what a leader knows of one follower"),
-    ("yak_core/broker/leader.py", "the larger role: push, count, propose"),
-    ("yak_core/rules.py", "every decision that is worth breaking"),
-    ("yak_core/contract/host.py", "the engine that runs a node in any world"),
-    (
-        "tests/golden/scripts/hw_moves_when_the_whole_isr_has_acknowledged.golden",
-        "one produced record, message by message",
-    ),
-    ("scenarios/leader_failover.py", "a whole failover as a story that checks itself"),
-)
-"""What a newcomer reads, in order, and why."""
+ERROR_MEANINGS: Final[dict[str, str]] = {
+    "OFFSET_OUT_OF_RANGE": "The fetch offset is below the log start or above the LEO.",
+    "CORRUPT_MESSAGE": "The CRC or the format of a batch is invalid.",
+    "NOT_LEADER_OR_FOLLOWER": "The broker does not lead, stepped down, or stops. Also: acks 0 or 1 "
+    "after the leader's lease has expired (R15).",
+    "REQUEST_TIMED_OUT": "The acks did not arrive before the request timeout, or the producer gave "
+    "up the batch at its delivery timeout.",
+    "MESSAGE_TOO_LARGE": "The batch is larger than `batch_bytes_max`.",
+    "NETWORK_EXCEPTION": "The connection broke, or the broker stopped before it responded.",
+    "NOT_ENOUGH_REPLICAS": "With acks=all, the ISR is below min ISR; nothing was appended.",
+    "NOT_ENOUGH_REPLICAS_AFTER_APPEND": "The ISR fell below min ISR after the append; the outcome "
+    "is unknown.",
+    "INVALID_REQUIRED_ACKS": "`acks` is not -1, 0 or 1.",
+    "INVALID_REQUEST": "The request is malformed, or a ListOffsets position is neither -1 nor -2.",
+    "OUT_OF_ORDER_SEQUENCE_NUMBER": "An earlier batch of the producer is missing (R9).",
+    "DUPLICATE_SEQUENCE_NUMBER": "The batch is already in the log. Brokers do not return this "
+    "code: they confirm a duplicate.",
+    "INVALID_PRODUCER_EPOCH": "A newer epoch of this producer id fences the producer.",
+    "KAFKA_STORAGE_ERROR": "The broker halted, for example because its disk is full.",
+    "FENCED_LEADER_EPOCH": "The request names a stale leader epoch. Brokers do not return this "
+    "code.",
+    "UNKNOWN_LEADER_EPOCH": "The client knows a higher leader epoch than the broker.",
+    "OFFSET_NOT_AVAILABLE": "The latest offset is unknown until the HW reaches the start of the "
+    "leader epoch (R12).",
+    "THROTTLING_QUOTA_EXCEEDED": "A limit on pending requests, batches or bytes is reached.",
+}
+"""Error code -> meaning."""
 
 UNNUMBERED: Final[dict[str, tuple[str, str]]] = {
     "is_superseded": (
-        "a second process registers under n1's name; the first goes on, and both answer as n1.",
+        "A second process registers as n1. The first one continues, and both answer as n1.",
         "KIP-380",
     ),
     "readable_end": (
-        "a consumer reads a at n1 before anybody else has it; n1 dies; a never was.",
+        "A consumer reads a at n1 before any other broker has it. n1 crashes, and a is lost.",
         "own analysis",
     ),
     "serves_acks": (
-        "n1 is cut off and n2 leads; n1 goes on confirming acks=1 records, and all are cut.",
+        "n1 is partitioned and n2 leads. n1 confirms acks=1 records; later it truncates them.",
         "Jepsen on Kafka, 2013",
     ),
     "must_step_down": (
-        "n1 hears of e2 and stays leader of e1; it never follows, so it never gets n2's records.",
+        "n1 sees e2 and stays leader of e1. It never follows n2 and never gets n2's records.",
         "own analysis",
     ),
 }
-"""Schedule and source for entries of ``Rules`` whose docstrings name no number of a flaw."""
+"""Schedule and source for entries of ``Rules`` whose docstrings name no flaw."""
 
 BY_ENTRY: Final[dict[str, tuple[str, ...]]] = {
     "accept_sequence": ("F66", "F67", "F68", "F74", "F78"),
     "latest_offset": ("F53",),
 }
-"""Numbers that belong to an entry of ``Rules`` besides those that its docstring names."""
+"""Flaws that an entry of ``Rules`` prevents, in addition to those in its docstring."""

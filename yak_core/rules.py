@@ -107,12 +107,12 @@ class RestartFacts:
 
 
 def is_newer(known: tuple[Epoch, int], seen: tuple[Epoch, int]) -> bool:
-    """R0: order partition states by (leader epoch, version); ignore a late reply (F59)."""
+    """R0: order partition states by (leader epoch, partition epoch); ignore late replies (F59)."""
     return seen > known
 
 
 def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
-    """R1: return whether another incarnation of this node id has registered."""
+    """R1: return whether another process has registered under this node id."""
     return recorded != mine
 
 
@@ -181,7 +181,7 @@ def accept_ack(leader_epoch: Epoch, ack_epoch: Epoch) -> bool:
 
 
 def progress_survives(known: BrokerEpoch, seen: BrokerEpoch) -> bool:
-    """R4: drop the acks of a follower's earlier incarnation (F22, KIP-903)."""
+    """R4: drop the acks of a follower's earlier broker epoch (F22, KIP-903)."""
     return known == seen
 
 

@@ -30,7 +30,7 @@ def digest(data: Past) -> str:
         [
             [broker.node, broker.leo, broker.hw],
             [[span.start_us, span.end_us] for span in broker.up],
-            [[leadership.start_us, leadership.end_us, leadership.epoch] for leadership in broker.reigns],
+            [[led.start_us, led.end_us, led.epoch] for led in broker.reigns],
         ]
         for broker in data.brokers
     ]

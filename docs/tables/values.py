@@ -6,7 +6,7 @@ import dataclasses
 import inspect
 import re
 
-from docs.table_text import KAFKA_NAMES, UNDOCUMENTED
+from docs.table_text import ERROR_MEANINGS, KAFKA_NAMES, UNDOCUMENTED
 from docs.tables.markdown import code, flowing, plain, sentence, table
 from docs.tables.sources import attribute_docs, core_sources, fields, listed
 from yak_core import errors
@@ -46,16 +46,17 @@ def classes(values: object) -> str:
 
 
 def errors_table() -> str:
-    """The error codes, after which the same request may succeed, and who uses them."""
+    """Return the table of the error codes."""
     sources = core_sources()
     del sources["errors.py"]
     rows = []
     for error in errors.ErrorCode:
         used = [n for n, text in sources.items() if re.search(rf"\.{error.name}\b", text)]
         again = "yes" if error in errors.RETRIABLE else "no"
-        users = ", ".join(map(code, used)) or "nobody yet"
-        rows.append((int(error), code(error.name), again, users))
-    return table(("code", "name", "retriable", "used in"), rows[1:])
+        users = ", ".join(map(code, used)) or "-"
+        meaning = ERROR_MEANINGS.get(error.name, "")
+        rows.append((int(error), code(error.name), meaning, again, users))
+    return table(("code", "name", "meaning", "retriable", "used in `yak_core`"), rows[1:])
 
 
 def transition_table() -> str:
@@ -67,7 +68,7 @@ def transition_table() -> str:
             asked = ", ".join(code(p) for p in inspect.signature(value).parameters if p != "state")
             said_so = sentence(flowing(match.group(2)))
             found.append((match.group(1), code(name), asked, said_so))
-    return table(("number", "function", "asked with", "what it does"), sorted(found))
+    return table(("number", "function", "arguments", "what it does"), sorted(found))
 
 
 def fixed() -> str:
@@ -76,11 +77,11 @@ def fixed() -> str:
         (
             "ANCESTORS_MAX",
             partition_state.ANCESTORS_MAX,
-            "stamps of earlier records kept in the record",
+            "stamps of earlier partition states that are kept",
         ),
         ("WINDOW", producers.WINDOW, "batches remembered for each producer id"),
-        ("SEQUENCE_MODULUS", producers.SEQUENCE_MODULUS, "after this many, sequences begin anew"),
-        ("BATCH_BYTES_MAX", header.BATCH_BYTES_MAX, "bytes of a batch, whatever its length says"),
-        ("RECORDS_MAX", header.RECORDS_MAX, "records of a batch, whatever its count says"),
+        ("SEQUENCE_MODULUS", producers.SEQUENCE_MODULUS, "sequences are modulo this number"),
+        ("BATCH_BYTES_MAX", header.BATCH_BYTES_MAX, "largest batch, in bytes"),
+        ("RECORDS_MAX", header.RECORDS_MAX, "most records of a batch"),
     )
     return table(("name", "value", "meaning"), ((code(n), f"{v:,}", m) for n, v, m in values))

@@ -15,12 +15,19 @@ from pathlib import Path
 import pytest
 
 from docs import generate
-from docs.table_text import BY_ENTRY, KAFKA_NAMES, RULE_TITLES, UNDOCUMENTED, UNNUMBERED
+from docs.table_text import (
+    BY_ENTRY,
+    ERROR_MEANINGS,
+    KAFKA_NAMES,
+    RULE_TITLES,
+    UNDOCUMENTED,
+    UNNUMBERED,
+)
 from docs.tables import invariants, states, values
 from docs.tables import rules as rule_tables
 from docs.tables import sources as read
 from tests.tidy.tree import ROOT, sources
-from yak_core import config, rules
+from yak_core import config, errors, rules
 from yak_core.invariants import RULES
 
 PAGES = generate.pages()
@@ -152,6 +159,10 @@ def test_the_rules_of_an_invariant_are_split_off() -> None:
 
 
 CONFIGS = (config.BrokerConfig, config.ProducerConfig, config.ConsumerConfig)
+
+
+def test_every_error_code_has_a_meaning() -> None:
+    assert [*ERROR_MEANINGS] == [error.name for error in errors.ErrorCode if error]
 
 
 def test_no_word_is_left_of_what_the_code_no_longer_has() -> None:

@@ -1,4 +1,4 @@
-"""docs/tour.md shows the source as it is; excerpts.py notices what does not exist."""
+"""docs/tour.md shows the source as it is, and names what exists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import excerpts
+from docs.tables import excerpts
 from tests.tidy.tree import ROOT, sources
 
 TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")

@@ -85,7 +85,7 @@ class NodeEntry:
 
 @value
 class PartitionState:
-    """The metadata record. Tuples of ids, and ``nodes``, are in ascending order of distinct ids.
+    """The state of the partition. Tuples of ids, and ``nodes``, are ascending, without duplicates.
 
     ``ancestors`` are newest first, at most :data:`ANCESTORS_MAX`. ``leader_broker_epoch`` is 0
     if and only if ``leader`` is None. ``last_leader`` is the last node that lost leadership.

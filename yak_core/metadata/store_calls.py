@@ -59,14 +59,14 @@ class CallKind(StrEnum):
 
 @value
 class Read:
-    """Read the metadata record and all lease counters."""
+    """Read the partition state and all lease counters."""
 
 
 @value
 class Cas:
-    """Replace the metadata record if its stamp is ``expected`` and the guard, if any, holds.
+    """Replace the partition state if its stamp is ``expected`` and the guard, if any, holds.
 
-    ``expected`` None means that no record exists yet. ``state`` has a new stamp.
+    ``expected`` None means that no partition state exists yet. ``state`` has a new stamp.
     """
 
     expected: Stamp | None

@@ -44,7 +44,7 @@ def create(
     replicas: tuple[NodeId, ...],
     min_isr: int,
 ) -> PartitionState:
-    """T0: Create the first metadata record. The creator has an empty log.
+    """T0: Create the partition state. The creator has an empty log.
 
     The same write registers the creator and makes it the only member of the ISR. The other replicas
     join by catching up, so the log of each new member was compared with the log of the leader.

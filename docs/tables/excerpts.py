@@ -16,10 +16,10 @@ import ast
 import re
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, NamedTuple, TypeAlias
 
-ROOT: Final = Path(__file__).parents[1]
+from docs.tables.sources import ROOT
+
 EXCERPT: Final = re.compile(
     r"(?P<open><!-- excerpt: (?P<path>\S+)(?: (?P<name>[\w.]+))?(?:\[(?P<slice>[\d:,]*)\])? -->\n)"
     r"(?P<body>.*?)(?P<close><!-- end excerpt -->)",
