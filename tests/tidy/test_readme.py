@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from yak_cli import main
+from yak_sim import RunResult
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,6 +39,7 @@ RUN_BY = {
     "./yak cluster restart n1": CLUSTER,
     "./yak cluster down": CLUSTER,
     "./yak sim list": SIMULATOR,
+    "./yak sim run leader_failover --seed 7": SIMULATOR,
     "./yak sim run zombie_leader --seed 7": SIMULATOR,
     "./yak sim run slow_follower --seed 7 --set brokers=5": SIMULATOR,
     "./yak sim digest out/zombie_leader/7/trace.jsonl": SIMULATOR,
@@ -110,7 +112,7 @@ def test_a_changed_excerpt_is_noticed(short: str, accepted: bool) -> None:
 
 
 def test_the_simulator_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the commands of the simulator one after the other, then the scenario of README."""
+    """Run the commands of the simulator one after the other, then the programs of README."""
     monkeypatch.chdir(tmp_path)
     for line in (line for line, test in RUN_BY.items() if test == SIMULATOR):
         ran = CliRunner().invoke(main, line.split()[1:])
@@ -120,6 +122,10 @@ def test_the_simulator_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     ran = CliRunner().invoke(main, ["sim", "run", "my_scenario.py"])
     assert ran.exit_code == 0, ran.output
     assert list(Path("out").glob("crash_the_leader/7/*.png"))
+    broken: dict[str, RunResult] = {}
+    exec(programs(README)[2], broken)
+    assert not broken["result"].valid
+    assert "NoCutBelowCommitted" in broken["result"].reason
 
 
 def test_the_cluster_works(tmp_path: Path) -> None:

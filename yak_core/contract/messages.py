@@ -22,8 +22,8 @@ from yak_core.value import value
 class Replicate:
     """Leader to follower: batches from ``prev_offset``; without batches, a heartbeat.
 
-    ``prev_epoch`` is the epoch of the record before ``prev_offset``. Because every message carries
-    both, a heartbeat also verifies the follower's log.
+    ``prev_epoch`` is the epoch of the record before ``prev_offset``. A heartbeat has both, too, so
+    it also verifies the follower's log.
     """
 
     epoch: Epoch
