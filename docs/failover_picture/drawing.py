@@ -40,11 +40,11 @@ BOX: Final[dict[str, Any]] = {
 TEXT: Final[dict[str, Any]] = {"fontsize": 12.5, "linespacing": 1.35}
 
 
-def figure_of(past: Past) -> Figure:
+def figure_of(data: Past) -> Figure:
     """Return the figure of the run with one failover."""
     from matplotlib.figure import Figure
 
-    at = moments(past)
+    at = moments(data)
     shown = panels(at)
     figure = Figure(figsize=(12, 6.6), facecolor="white")
     grid = figure.add_gridspec(
@@ -56,20 +56,20 @@ def figure_of(past: Past) -> Figure:
     )  # fmt: skip
     for number, panel in enumerate(shown):
         upper, lower = figure.add_subplot(grid[0, number]), figure.add_subplot(grid[1, number])
-        _draw_curves(upper, past, panel)
-        _draw_states(lower, past, panel)
+        _draw_curves(upper, data, panel)
+        _draw_states(lower, data, panel)
         for axes in (upper, lower):
-            _frame(axes, past, panel, is_first=number == 0)
-        _draw_labels(upper, past, at, number)
+            _frame(axes, data, panel, is_first=number == 0)
+        _draw_labels(upper, data, at, number)
     figure.axes[0].set_ylabel("offset")
     figure.text(0.525, 0.012, "time (s), four close-ups of one run", ha="center", color=INK)
-    _draw_legend(figure, past)
+    _draw_legend(figure, data)
     return figure
 
 
-def _frame(axes: Axes, past: Past, panel: Panel, *, is_first: bool) -> None:
+def _frame(axes: Axes, data: Past, panel: Panel, *, is_first: bool) -> None:
     """Draw the edges, ticks and grid of a panel."""
-    start, end = (x_of(past, time) for time in panel.window)
+    start, end = (x_of(data, time) for time in panel.window)
     axes.set_xlim(start, end)
     is_lower = axes.get_ylim()[0] > axes.get_ylim()[1]
     axes.tick_params(labelbottom=is_lower, bottom=is_lower, labelleft=is_first, left=False)
@@ -86,7 +86,7 @@ def _frame(axes: Axes, past: Past, panel: Panel, *, is_first: bool) -> None:
         axes.set_title(panel.title, fontsize=13.5, fontweight="bold", loc="left", pad=7)
 
 
-def _draw_curves(axes: Axes, past: Past, panel: Panel) -> None:
+def _draw_curves(axes: Axes, data: Past, panel: Panel) -> None:
     """Draw LEO (dashed) and HW (solid) of each broker, and the leader as the background."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -96,52 +96,52 @@ def _draw_curves(axes: Axes, past: Past, panel: Panel) -> None:
     axes.set_axisbelow(True)
     figure = axes.get_figure(root=True)
     assert figure is not None
-    numbers = {broker.node: number for number, broker in enumerate(past.brokers)}
-    for reign in past.reigns:
-        span = clipped(reign.start_us, reign.end_us, panel.window)
+    numbers = {broker.node: number for number, broker in enumerate(data.brokers)}
+    for leadership in data.reigns:
+        span = clipped(leadership.start_us, leadership.end_us, panel.window)
         if span is not None:
-            colour = COLOURS[numbers[reign.node]]
-            axes.axvspan(x_of(past, span[0]), x_of(past, span[1]), color=colour, alpha=0.1, lw=0)
-    for number, broker in enumerate(past.brokers):
-        down = (number - (len(past.brokers) - 1) / 2) * APART_PT / 72
+            colour = COLOURS[numbers[leadership.node]]
+            axes.axvspan(x_of(data, span[0]), x_of(data, span[1]), color=colour, alpha=0.1, lw=0)
+    for number, broker in enumerate(data.brokers):
+        down = (number - (len(data.brokers) - 1) / 2) * APART_PT / 72
         place = axes.transData + ScaledTranslation(0, -down, figure.dpi_scale_trans)
         look: dict[str, Any] = {"color": COLOURS[number], "transform": place, "where": "post"}
         for points, style in (
             (broker.leo, {"lw": 1.5, "ls": DASHES}),
             (broker.hw, {"lw": 2.4}),
         ):
-            xs, ys = _line(past, points, panel.window)
+            xs, ys = _line(data, points, panel.window)
             axes.step(xs, ys, **look, **style)
 
 
-def _line(past: Past, points: Points, window: Window) -> tuple[list[float], list[float]]:
+def _line(data: Past, points: Points, window: Window) -> tuple[list[float], list[float]]:
     shown = thinned(points, window)
     last = next((value for at, value in reversed(shown) if at <= window[1]), None)
     shown.append((window[1], last))
-    xs = [x_of(past, time) for time, _ in shown]
+    xs = [x_of(data, time) for time, _ in shown]
     return xs, [math.nan if value is None else float(value) for _, value in shown]
 
 
-def _draw_states(axes: Axes, past: Past, panel: Panel) -> None:
+def _draw_states(axes: Axes, data: Past, panel: Panel) -> None:
     """Draw a row for each broker: leader (solid), in the ISR (pale), down (hatched)."""
-    for row, broker in enumerate(past.brokers):
-        for span in _isr_spans(past, broker.node):
-            _bar(axes, past, panel, row, span, {"color": COLOURS[row], "alpha": 0.3, "lw": 0})
+    for row, broker in enumerate(data.brokers):
+        for span in _isr_spans(data, broker.node):
+            _bar(axes, data, panel, row, span, {"color": COLOURS[row], "alpha": 0.3, "lw": 0})
         for span in _down_spans(broker):
-            _bar(axes, past, panel, row, span, DOWN)
-            _row_text(axes, past, panel, row, span, "down", "black")
-        for reign in broker.reigns:
-            span = (reign.start_us, reign.end_us)
-            _bar(axes, past, panel, row, span, {"color": COLOURS[row], "lw": 0})
-            text = f"leader, epoch {reign.epoch}"
-            _row_text(axes, past, panel, row, span, text, ON_COLOURS[row])
-    axes.set_yticks(range(len(past.brokers)), [broker.node for broker in past.brokers])
-    axes.set_ylim(len(past.brokers) - 0.5, -0.5)
+            _bar(axes, data, panel, row, span, DOWN)
+            _row_text(axes, data, panel, row, span, "down", "black")
+        for leadership in broker.reigns:
+            span = (leadership.start_us, leadership.end_us)
+            _bar(axes, data, panel, row, span, {"color": COLOURS[row], "lw": 0})
+            text = f"leader, epoch {leadership.epoch}"
+            _row_text(axes, data, panel, row, span, text, ON_COLOURS[row])
+    axes.set_yticks(range(len(data.brokers)), [broker.node for broker in data.brokers])
+    axes.set_ylim(len(data.brokers) - 0.5, -0.5)
 
 
-def _isr_spans(past: Past, node: NodeId) -> list[Window]:
-    ends = [*(at for at, _ in past.isr[1:]), past.end_us]
-    return [(at, end) for (at, isr), end in zip(past.isr, ends, strict=True) if node in isr]
+def _isr_spans(data: Past, node: NodeId) -> list[Window]:
+    ends = [*(at for at, _ in data.isr[1:]), data.end_us]
+    return [(at, end) for (at, isr), end in zip(data.isr, ends, strict=True) if node in isr]
 
 
 def _down_spans(broker: BrokerPast) -> list[Window]:
@@ -150,76 +150,76 @@ def _down_spans(broker: BrokerPast) -> list[Window]:
 
 
 def _bar(
-    axes: Axes, past: Past, panel: Panel, row: int, span: Window, look: dict[str, Any]
+    axes: Axes, data: Past, panel: Panel, row: int, span: Window, look: dict[str, Any]
 ) -> None:
     shown = clipped(*span, panel.window)
     if shown is not None:
-        left, right = x_of(past, shown[0]), x_of(past, shown[1])
+        left, right = x_of(data, shown[0]), x_of(data, shown[1])
         axes.barh(row, right - left, 0.66, left, **look)
 
 
 def _row_text(
-    axes: Axes, past: Past, panel: Panel, row: int, span: Window, text: str, colour: str
+    axes: Axes, data: Past, panel: Panel, row: int, span: Window, text: str, colour: str
 ) -> None:
     """Draw a text in the middle of a bar that takes at least half of the panel."""
     shown = clipped(*span, panel.window)
     if shown is None or shown[1] - shown[0] < 0.5 * (panel.window[1] - panel.window[0]):
         return
     axes.text(
-        x_of(past, (shown[0] + shown[1]) // 2), row, text, color=colour,
+        x_of(data, (shown[0] + shown[1]) // 2), row, text, color=colour,
         ha="center", va="center_baseline", fontsize=12,
         bbox={**BOX, "pad": 0.1, "alpha": 1} if text == "down" else None,
     )  # fmt: skip
 
 
-def _draw_labels(axes: Axes, past: Past, at: Moments, number: int) -> None:
+def _draw_labels(axes: Axes, data: Past, at: Moments, number: int) -> None:
     """Draw the markers and texts of one panel."""
     if number == 0:
-        _mark(axes, past, at.crash, at.written, at.old, "X")
+        _mark(axes, data, at.crash, at.written, at.old, "X")
         text = (
             f"{at.old} crashes; its records:\n"
             f"below {at.committed} committed\n"
             f"{at.committed}, {at.committed + 1} flushed by {at.old} only\n"
             f"{at.flushed}, {at.flushed + 1} not flushed"
         )
-        _note(axes, past, (at.crash, at.written), text, (at.crash - 83_000, 50))
+        _note(axes, data, (at.crash, at.written), text, (at.crash - 83_000, 50))
     elif number == 1:
         gap = (at.elected - at.crash) / 1_000_000
         text = f"{gap:.2f} s: the\nlease of {at.old}\nexpires, then\n{at.new} campaigns"
         place = axes.get_yaxis_transform()
         axes.text(0.5, 50, text, transform=place, ha="center", va="center", **TEXT)
     elif number == 2:
-        _mark(axes, past, at.elected, at.committed, at.new, "*")
+        _mark(axes, data, at.elected, at.committed, at.new, "*")
         text = f"{at.new} elected,\nepoch {at.epoch}"
-        _note(axes, past, (at.elected, at.committed), text, (at.elected - 17_000, 40))
+        _note(axes, data, (at.elected, at.committed), text, (at.elected - 17_000, 40))
         text = "the producer\nretries; all\nrecords are\ncommitted"
-        _note(axes, past, (at.elected + 77_000, 45), text, (at.elected + 4_000, 54), shrink=2)
+        _note(axes, data, (at.elected + 77_000, 45), text, (at.elected + 4_000, 54), shrink=2)
     else:
-        _mark(axes, past, at.restart, at.flushed, at.old, "o")
-        _mark(axes, past, at.truncation, at.flushed, at.old, "v")
+        _mark(axes, data, at.restart, at.flushed, at.old, "o")
+        _mark(axes, data, at.truncation, at.flushed, at.old, "v")
         text = f"{at.old} restarts,\nLEO {at.flushed}"
-        _note(axes, past, (at.restart, at.flushed), text, (at.restart - 21_000, 38.5))
+        _note(axes, data, (at.restart, at.flushed), text, (at.restart - 21_000, 38.5))
         text = f"saved HW {at.saved_hw}"
-        axes.text(x_of(past, at.restart + 6_000), at.saved_hw + 2.2, text, va="center", **TEXT)
+        axes.text(x_of(data, at.restart + 6_000), at.saved_hw + 2.2, text, va="center", **TEXT)
         text = f"{at.old} truncates\n{at.flushed} → {at.committed}, then\ncatches up"
-        _note(axes, past, (at.truncation, at.flushed), text, (at.truncation + 22_000, 37))
+        _note(axes, data, (at.truncation, at.flushed), text, (at.truncation + 22_000, 37))
         text = f"{at.old} is in\nthe ISR again"
-        _note(axes, past, (at.rejoined, 60), text, (at.rejoined - 57_000, 53), shrink=3)
-        axes.axvline(x_of(past, at.rejoined), color=COLOURS[0], lw=1.2, ls=":")
-        _draw_inset(axes, past, at)
+        _note(axes, data, (at.rejoined, 60), text, (at.rejoined - 57_000, 53), shrink=3)
+        axes.axvline(x_of(data, at.rejoined), color=COLOURS[0], lw=1.2, ls=":")
+        _draw_inset(axes, data, at)
 
 
-def _draw_inset(axes: Axes, past: Past, at: Moments) -> None:
+def _draw_inset(axes: Axes, data: Past, at: Moments) -> None:
     """Draw the truncation once more: the 2 ms around it, and the offsets next to it."""
     inset = axes.inset_axes((0.1, 0.525, 0.4, 0.29))
     inset.set_facecolor("white")
     window = (at.truncation - 800, at.truncation + 1_200)
-    broker = next(broker for broker in past.brokers if broker.node == at.old)
-    colour = COLOURS[past.brokers.index(broker)]
-    xs, ys = _line(past, broker.leo, window)
+    broker = next(broker for broker in data.brokers if broker.node == at.old)
+    colour = COLOURS[data.brokers.index(broker)]
+    xs, ys = _line(data, broker.leo, window)
     inset.step(xs, ys, where="post", color=colour, lw=2, ls=DASHES)
-    _mark(inset, past, at.truncation, at.flushed, at.old, "v")
-    inset.set_xlim(x_of(past, window[0]), x_of(past, window[1]))
+    _mark(inset, data, at.truncation, at.flushed, at.old, "v")
+    inset.set_xlim(x_of(data, window[0]), x_of(data, window[1]))
     inset.set_ylim(at.committed - 0.8, at.flushed + 1.4)
     inset.set_xticks([])
     inset.set_yticks([at.committed, at.flushed])
@@ -231,16 +231,16 @@ def _draw_inset(axes: Axes, past: Past, at: Moments) -> None:
 
 
 def _mark(
-    axes: Axes, past: Past, time: Micros, offset: Offset, node: NodeId, marker: str
+    axes: Axes, data: Past, time: Micros, offset: Offset, node: NodeId, marker: str
 ) -> None:
-    colour = COLOURS[[broker.node for broker in past.brokers].index(node)]
+    colour = COLOURS[[broker.node for broker in data.brokers].index(node)]
     look: dict[str, Any] = {"ms": 12, "color": colour, "mec": "black", "zorder": 6}
-    axes.plot(x_of(past, time), offset, marker=marker, **look)
+    axes.plot(x_of(data, time), offset, marker=marker, **look)
 
 
 def _note(
     axes: Axes,
-    past: Past,
+    data: Past,
     point: tuple[Micros, float],
     text: str,
     where: tuple[Micros, float],
@@ -249,19 +249,19 @@ def _note(
 ) -> None:
     """Draw a text that begins at ``where``, with an arrow to ``point``."""
     axes.annotate(
-        text, (x_of(past, point[0]), point[1]), (x_of(past, where[0]), where[1]),
+        text, (x_of(data, point[0]), point[1]), (x_of(data, where[0]), where[1]),
         ha="left", va="center", zorder=7, bbox=BOX, **TEXT,
         arrowprops={"arrowstyle": "->", "color": INK, "shrinkB": shrink},
     )  # fmt: skip
 
 
-def _draw_legend(figure: Figure, past: Past) -> None:
+def _draw_legend(figure: Figure, data: Past) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     handles: list[Line2D | Patch] = [
         Line2D([], [], color=COLOURS[number], lw=4, label=broker.node)
-        for number, broker in enumerate(past.brokers)
+        for number, broker in enumerate(data.brokers)
     ]
     handles += [
         Line2D([], [], color=INK, lw=2.4, label="high watermark (HW)"),

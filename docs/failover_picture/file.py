@@ -24,17 +24,17 @@ IDENTIFIER: Final = re.compile(r"<dc:identifier>yak:(\w+)</dc:identifier>")
 DRAWN_BY: Final = ("moments.py", "drawing.py")
 
 
-def digest(past: Past) -> str:
+def digest(data: Past) -> str:
     """Return a hash of the drawn data and of the modules that draw it."""
     drawn = [
         [
             [broker.node, broker.leo, broker.hw],
             [[span.start_us, span.end_us] for span in broker.up],
-            [[reign.start_us, reign.end_us, reign.epoch] for reign in broker.reigns],
+            [[each.start_us, each.end_us, each.epoch] for each in broker.reigns],
         ]
-        for broker in past.brokers
+        for broker in data.brokers
     ]
-    values = json.dumps([drawn, past.isr, moments(past)])
+    values = json.dumps([drawn, data.isr, moments(data)])
     folder = Path(__file__).parent
     text = "".join((folder / name).read_text(encoding="utf-8") for name in DRAWN_BY)
     return blake2b((values + text).encode(), digest_size=16).hexdigest()
@@ -57,7 +57,7 @@ def write(path: Path = PICTURE) -> None:
     """Draw the picture and write it to ``path``."""
     import matplotlib as mpl
 
-    past = failover()
+    data = failover()
     ours: Any = {
         "font.family": ["DejaVu Sans"],
         "font.size": 13.0,
@@ -72,10 +72,10 @@ def write(path: Path = PICTURE) -> None:
         mpl.rcParams.update(ours)
         tags = {
             "Title": f"leader_failover, seed {SEED}",
-            "Identifier": f"yak:{digest(past)}",
+            "Identifier": f"yak:{digest(data)}",
             "Creator": "docs/generate.py",
             "Date": None,
         }
-        figure_of(past).savefig(svg, format="svg", metadata=tags)
+        figure_of(data).savefig(svg, format="svg", metadata=tags)
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(re.sub(rb" +\n", b"\n", svg.getvalue()))

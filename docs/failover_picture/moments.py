@@ -45,24 +45,24 @@ def failover() -> Past:
     return past_of(run_scenario(leader_failover, SEED).trace)
 
 
-def moments(past: Past) -> Moments:
+def moments(data: Past) -> Moments:
     """Return the moments of the only crash, election and truncation of the run."""
-    (broker,) = [broker for broker in past.brokers if broker.crashes]
+    (broker,) = [broker for broker in data.brokers if broker.crashes]
     (crash,), (truncation,) = broker.crashes, broker.truncations
-    reign = past.reigns[-1]
+    leadership = data.reigns[-1]
     return Moments(
         crash=crash.at_us,
-        elected=reign.start_us,
+        elected=leadership.start_us,
         restart=broker.up[1].start_us,
         truncation=truncation.at_us,
-        rejoined=past.isr[-1][0],
+        rejoined=data.isr[-1][0],
         committed=crash.hw,
         flushed=truncation.before,
         written=crash.leo,
         saved_hw=value_at(broker.hw, broker.up[1].start_us) or 0,
-        epoch=reign.epoch,
+        epoch=leadership.epoch,
         old=broker.node,
-        new=reign.node,
+        new=leadership.node,
     )
 
 

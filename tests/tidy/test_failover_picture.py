@@ -32,14 +32,14 @@ def test_a_written_picture_is_not_stale(tmp_path: Path) -> None:
 
 def test_other_data_change_the_digest() -> None:
     """Goal: no change of the run is missed; method: shift one leader epoch and one offset."""
-    past = failover()
-    first = past.brokers[0]
-    other = replace(first, leo=[*first.leo[:-1], (past.end_us, 61)])
-    changed = replace(past, brokers=[other, *past.brokers[1:]])
-    assert picture.digest(changed) != picture.digest(past)
-    later = replace(past.reigns[-1], start_us=past.reigns[-1].start_us + 1)
-    changed = replace(past, reigns=[*past.reigns[:-1], later])
-    assert picture.digest(changed) != picture.digest(past)
+    data = failover()
+    first = data.brokers[0]
+    other = replace(first, leo=[*first.leo[:-1], (data.end_us, 61)])
+    changed = replace(data, brokers=[other, *data.brokers[1:]])
+    assert picture.digest(changed) != picture.digest(data)
+    later = replace(data.reigns[-1], start_us=data.reigns[-1].start_us + 1)
+    changed = replace(data, reigns=[*data.reigns[:-1], later])
+    assert picture.digest(changed) != picture.digest(data)
 
 
 def test_the_moments_are_in_order_and_in_their_panels() -> None:
