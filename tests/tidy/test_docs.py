@@ -116,7 +116,7 @@ def test_every_named_flaw_has_its_schedule() -> None:
 
 
 def test_every_rule_says_what_it_stops() -> None:
-    """The table of rules has no hole; method: each entry names a flaw, each rule has a line."""
+    """Each row of the table of rules is complete; method: each entry names a flaw, each rule has a line."""
     decisions = rule_tables.decisions()
     assert sorted(entry for _, entry, _ in decisions) == sorted(
         field.name for field in dataclasses.fields(rules.Rules)
@@ -139,7 +139,7 @@ def test_every_golden_script_is_in_the_table() -> None:
 
 
 def test_every_invariant_has_a_sentence_and_a_checker() -> None:
-    """No row of the table has a hole; method: read the parts of each row."""
+    """Each row of the table is complete; method: read its parts."""
     for name, modules in invariants.checked_in().items():
         assert modules, name
         assert re.fullmatch(r"[A-Z].*\.", invariants.split(RULES[name])[1]), name
