@@ -30,7 +30,7 @@ def digest(data: Past) -> str:
         [
             [broker.node, broker.leo, broker.hw],
             [[span.start_us, span.end_us] for span in broker.up],
-            [[led.start_us, led.end_us, led.epoch] for led in broker.reigns],
+            [[each.start_us, each.end_us, each.epoch] for each in broker.reigns],
         ]
         for broker in data.brokers
     ]

@@ -17,7 +17,7 @@ NUMBER: Final = re.compile(r"\bF\d\d\b")
 
 
 class Golden(NamedTuple):
-    """A golden script by its name, and what its first line says that it is about."""
+    """A golden script: its name, and the rule and the flaws that its first line names."""
 
     name: str
     rule: str
@@ -25,7 +25,7 @@ class Golden(NamedTuple):
 
 
 def goldens() -> list[Golden]:
-    """The golden scripts by name; the first line of each says ``# R3 (F10): ...``."""
+    """Return the golden scripts by name; the first line of each is like ``# R3 (F10): ...``."""
     found = []
     for path in sorted(GOLDEN.glob("*.golden")):
         first = path.read_text(encoding="utf-8").partition("\n")[0]
@@ -37,7 +37,7 @@ def goldens() -> list[Golden]:
 
 
 def decisions() -> list[tuple[str, str, str]]:
-    """(rule, entry, docstring) of each entry of ``Rules``, in the order of the rules."""
+    """Return (rule, entry, docstring) of each entry of ``Rules``, in the order of the rules."""
     found = []
     for entry in dataclasses.fields(rules.Rules):
         doc = inspect.getdoc(getattr(rules, entry.name)) or ""
@@ -48,19 +48,19 @@ def decisions() -> list[tuple[str, str, str]]:
 
 
 def flaws() -> dict[str, tuple[str, str]]:
-    """Schedule and source of each flaw by its number, from docs/flaws.md."""
+    """Return the schedule and source of each flaw by its number, from docs/flaws.md."""
     text = (ROOT / "docs" / "flaws.md").read_text(encoding="utf-8")
     rows = re.finditer(r"^\| (F\d\d) \| (.+) \| (.+) \|$", text, re.MULTILINE)
     return {match[1]: (match[2], match[3]) for match in rows}
 
 
 def flaw_numbers(entry: str, doc: str) -> tuple[str, ...]:
-    """The numbers of the flaws that an entry of ``Rules`` stops, each once."""
+    """Return the numbers of the flaws that an entry of ``Rules`` prevents, each once."""
     return tuple(dict.fromkeys([*NUMBER.findall(doc), *BY_ENTRY.get(entry, ())]))
 
 
 def stopped(entry: str, doc: str) -> str:
-    """The cell of a rule's row that says what goes wrong without it."""
+    """Return the table cell with the flaws that an entry of ``Rules`` prevents."""
     known = flaws()
     lines = [said(number, *known[number]) for number in flaw_numbers(entry, doc)]
     if entry in UNNUMBERED:
@@ -69,12 +69,15 @@ def stopped(entry: str, doc: str) -> str:
 
 
 def said(number: str, schedule: str, source: str) -> str:
-    """A flaw in one cell."""
+    """Return the text of one flaw for a table cell."""
     return f"{f'**{number}** ' if number else ''}{schedule} *({source})*"
 
 
 def shown_by(rule: str, numbers: tuple[str, ...], is_first: bool) -> list[str]:
-    """Golden scripts of a row: those of its flaws; the first row also has those of no entry."""
+    """Return the golden scripts of a row: those of its flaws.
+
+    The first row of a rule also has the scripts whose flaws belong to no entry.
+    """
     of_rule = [golden for golden in goldens() if golden.rule == rule]
     claimed = {n for r, e, doc in decisions() if r == rule for n in flaw_numbers(e, doc)}
     return [
@@ -86,7 +89,7 @@ def shown_by(rule: str, numbers: tuple[str, ...], is_first: bool) -> list[str]:
 
 
 def rule_table() -> str:
-    """A line for each replaceable decision, by rule."""
+    """Return a row for each replaceable decision, by rule."""
     rows = []
     seen: dict[str, None] = {}
     for rule, entry, doc in decisions():
@@ -102,7 +105,7 @@ def rule_table() -> str:
 
 
 def other_flaws() -> str:
-    """The flaws that the code names outside rules.py, with the modules that name them."""
+    """Return the flaws that only modules other than rules.py name, with these modules."""
     in_rules = {n for _, entry, doc in decisions() for n in flaw_numbers(entry, doc)}
     known = flaws()
     where: dict[str, list[str]] = {}

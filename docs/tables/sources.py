@@ -16,7 +16,7 @@ CORE: Final = ROOT / "yak_core"
 
 
 def core_sources() -> dict[str, str]:
-    """The text of each module of yak_core, by its path in there."""
+    """Return the text of each module of yak_core by its path in the package."""
     return {
         path.relative_to(CORE).as_posix(): path.read_text(encoding="utf-8")
         for path in sorted(CORE.rglob("*.py"))
@@ -24,18 +24,18 @@ def core_sources() -> dict[str, str]:
 
 
 def listed(values: object) -> tuple[type, ...]:
-    """The members of a union of classes, in the order in which it was written."""
+    """Return the members of a union of classes, in order."""
     return typing.cast(tuple[type, ...], typing.get_args(values))
 
 
 def fields(cls: type) -> str:
-    """The fields of a value class with their types, as code."""
+    """Return the fields of a value class with their types, set as code."""
     assert dataclasses.is_dataclass(cls)
     return ", ".join(code(f"{f.name}: {f.type}") for f in dataclasses.fields(cls))
 
 
 def attribute_docs(cls: type) -> dict[str, str]:
-    """The strings below the fields of a class, or below the members of an enum, by name."""
+    """Return the strings below the fields of a class, or the members of an enum, by name."""
     body = ast.parse(inspect.getsource(cls)).body[0]
     assert isinstance(body, ast.ClassDef)
     found = {}

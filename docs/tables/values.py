@@ -16,7 +16,7 @@ from yak_core.metadata import partition_state, transitions
 
 
 def settings(cls: type) -> str:
-    """The fields of a configuration with their defaults and meanings."""
+    """Return a row for each field of a configuration: default, Kafka's name, meaning."""
     assert dataclasses.is_dataclass(cls)
     described = attribute_docs(cls)
     rows = []
@@ -28,7 +28,7 @@ def settings(cls: type) -> str:
 
 
 def amount(name: str, value: object) -> str:
-    """A default as people write it: microseconds and bytes get their units."""
+    """Return a default with its unit, if the name says microseconds or bytes."""
     if isinstance(value, int) and not isinstance(value, bool):
         if "_us" in name:
             return f"{value // 1_000_000} s" if value % 1_000_000 == 0 else f"{value // 1000} ms"
@@ -40,13 +40,13 @@ def amount(name: str, value: object) -> str:
 
 
 def classes(values: object) -> str:
-    """A line for each class of a union: name, fields, meaning."""
+    """Return a row for each class of a union: name, fields, meaning."""
     rows = ((code(cls.__name__), fields(cls), plain(cls.__doc__)) for cls in listed(values))
     return table(("name", "fields", "meaning"), rows)
 
 
 def errors_table() -> str:
-    """Return the table of the error codes."""
+    """Return a row for each error code: whether a retry may succeed, which modules use it."""
     sources = core_sources()
     del sources["errors.py"]
     rows = []
@@ -60,7 +60,7 @@ def errors_table() -> str:
 
 
 def transition_table() -> str:
-    """The changes of the record that this version can make, by number."""
+    """Return a row for each transition of the partition state, by number."""
     found: list[tuple[str, ...]] = []
     for name, value in vars(transitions).items():
         match = re.match(r"(T\d+): (.*)", inspect.getdoc(value) or "", re.DOTALL)
@@ -72,16 +72,16 @@ def transition_table() -> str:
 
 
 def fixed() -> str:
-    """Limits that are not settings."""
+    """Return a row for each limit that is not a setting."""
     values = (
         (
             "ANCESTORS_MAX",
             partition_state.ANCESTORS_MAX,
-            "stamps of earlier partition states that are kept",
+            "earlier stamps that a partition state keeps",
         ),
-        ("WINDOW", producers.WINDOW, "batches remembered for each producer id"),
-        ("SEQUENCE_MODULUS", producers.SEQUENCE_MODULUS, "sequences are modulo this number"),
-        ("BATCH_BYTES_MAX", header.BATCH_BYTES_MAX, "largest batch, in bytes"),
-        ("RECORDS_MAX", header.RECORDS_MAX, "most records of a batch"),
+        ("WINDOW", producers.WINDOW, "batches kept for each producer id to recognise retries"),
+        ("SEQUENCE_MODULUS", producers.SEQUENCE_MODULUS, "sequences; after the last one comes 0"),
+        ("BATCH_BYTES_MAX", header.BATCH_BYTES_MAX, "largest size of a batch in bytes"),
+        ("RECORDS_MAX", header.RECORDS_MAX, "largest number of records in a batch"),
     )
     return table(("name", "value", "meaning"), ((code(n), f"{v:,}", m) for n, v, m in values))
