@@ -30,7 +30,7 @@ SENDING_S: Final = 4.0
 """Maximum time for sending: longer inputs are sent at a higher rate than RATE_PER_S."""
 PATIENCE_S: Final = 20.0
 SETTLE_S: Final = 0.2
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 TURNS: Final = 4
 """Iterations of the event loop until an accepted record has left the process."""
 
@@ -142,7 +142,7 @@ async def _note_leader(cluster: Supervisor, story: _Story, besides: NodeId = "")
             status = await cluster.status()
             if status.serves and status.leader is not None and status.leader != besides:
                 break
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
     assert status.epoch is not None
     if status.epoch not in story.leaders:
         story.leaders[Epoch(status.epoch)] = status.leader
@@ -212,7 +212,7 @@ async def _all_in_sync(cluster: Supervisor) -> tuple[NodeId, ...]:
             status = await cluster.status()
             if len(status.isr) == len(cluster.urls):
                 return status.isr
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
 
 async def _bring_back(cluster: Supervisor, run: RealRun, story: _Story) -> None:

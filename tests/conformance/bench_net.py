@@ -53,7 +53,7 @@ class FaultyDisk:
         self.system = System(
             write=self._write,
             sync=lambda fd: self._held(calls.sync, fd),
-            cut=lambda fd, size: self._held(calls.cut, fd, size),
+            truncate=lambda fd, size: self._held(calls.truncate, fd, size),
             replace=lambda source, target: self._held(calls.replace, source, target),
             unlink=lambda path: self._held(calls.unlink, path),
             sync_folder=lambda folder: self._held(calls.sync_folder, folder),

@@ -38,7 +38,7 @@ class Power:
         self.system = System(
             write=self._write,
             sync=self._sync,
-            cut=self._cut,
+            truncate=self._truncate,
             replace=self._replace,
             unlink=self._unlink,
             sync_folder=self._sync_folder,
@@ -75,7 +75,7 @@ class Power:
             raise PowerCut
         self.synced[os.fstat(fd).st_ino] = path_of(fd).read_bytes()
 
-    def _cut(self, fd: int, size: int) -> None:
+    def _truncate(self, fd: int, size: int) -> None:
         if self._call(f"cut {path_of(fd).name}"):
             raise PowerCut
         os.ftruncate(fd, size)

@@ -89,7 +89,7 @@ def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None
     for group in groups[:-1]:
         assert storage.log.append([on_disk(group)]) == 1
         storage.log.flush()
-        storage.log.checkpoint(durably=True)
+        storage.log.write_checkpoint(durably=True)
     assert storage.log.append([on_disk(groups[-1])]) == 1
     storage.close()
 
@@ -188,7 +188,9 @@ class Gate:
         self.syncs: list[str] = []
         self.writes: list[tuple[str, int]] = []
         self.broken = 0
-        self.system = replace(NOT_SYNCED, write=self._write, sync=self._sync, cut=self._cut)
+        self.system = replace(
+            NOT_SYNCED, write=self._write, sync=self._sync, truncate=self._truncate
+        )
 
     def _pass(self, fd: int) -> None:
         if not self.open.is_set() and path_of(fd).name.endswith(self.suffix):
@@ -207,7 +209,7 @@ class Gate:
         if self.broken and path_of(fd).suffix == ".log":
             raise OSError(self.broken, os.strerror(self.broken))
 
-    def _cut(self, fd: int, size: int) -> None:
+    def _truncate(self, fd: int, size: int) -> None:
         self._pass(fd)
         os.ftruncate(fd, size)
 

@@ -113,7 +113,7 @@ def test_emptied_store_halts_the_broker(start: Start, metadata: EmbeddedMetadata
     broker = start(log="1")
     broker.serves()
     assert post(f"{broker.url}/produce", {"records": [{"value": "a"}]})[0] == 200
-    metadata.forget()
+    metadata.delete_all()
     assert broker.ends() == 1
     assert "halted: the metadata store was emptied" in broker.said
     again = start(log="2")

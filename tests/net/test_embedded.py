@@ -203,7 +203,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
             assert isinstance(await store.call(Cas(None, RECORD, None)), StoreOk)
             if down:
                 embedded.down()
-            embedded.forget()
+            embedded.delete_all()
             if down:
                 embedded.up()
             outcome = await store.call(Read())
@@ -214,7 +214,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
 
     asyncio.run(main())
     with connect(embedded) as client:
-        embedded.forget()
+        embedded.delete_all()
         with pytest.raises(redis.exceptions.NoScriptError):
             client.evalsha("0" * 40, 0)
 

@@ -44,7 +44,7 @@ def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
             return (
                 await store.call(RenewLease("n1", BrokerEpoch(1), None)),
                 store.problem,
-                await store.remarks(),
+                await store.warnings(),
             )
         finally:
             await store.close()
@@ -215,7 +215,7 @@ def test_remarks_on_a_server_that_makes_no_sense(reply: bytes) -> None:
         async with canned_server(reply) as where:
             store = RedisStore(f"redis://{where}", "c", LONG_US)
             try:
-                return await store.remarks()
+                return await store.warnings()
             finally:
                 await store.close()
 

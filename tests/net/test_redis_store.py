@@ -206,7 +206,7 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
                 client.replicaof("127.0.0.1", 1)
                 assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
                 assert "is a replica" in store.problem
-                remark = (await store.remarks())[0]
+                remark = (await store.warnings())[0]
                 assert "is a replica" in remark
             finally:
                 client.replicaof("NO", "ONE")

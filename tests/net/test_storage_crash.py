@@ -32,7 +32,7 @@ def append(storage: Storage, done: list[str]) -> None:
     done.append("written")
     storage.log.flush()
     done.append("flushed")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
 
 
 def begin(storage: Storage, done: list[str]) -> None:
@@ -40,7 +40,7 @@ def begin(storage: Storage, done: list[str]) -> None:
     assert storage.log.append([LOG]) == 1
     storage.log.flush()
     done.append("flushed")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
 
 
 def truncate(storage: Storage, done: list[str]) -> None:
@@ -50,7 +50,7 @@ def truncate(storage: Storage, done: list[str]) -> None:
     assert storage.log.append([NEW]) == 1
     storage.log.flush()
     done.append("flushed")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
 
 
 def save(storage: Storage, done: list[str]) -> None:
@@ -66,7 +66,7 @@ def save(storage: Storage, done: list[str]) -> None:
 
 def learn(storage: Storage, done: list[str]) -> None:
     """The identity replaced."""
-    storage.folder.learn_cluster("blue")
+    storage.folder.set_cluster("blue")
     done.append("cluster")
 
 

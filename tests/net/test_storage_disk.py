@@ -202,8 +202,8 @@ async def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
     assert driven.done == []
     storage = recovered_from(tmp_path)
     assert storage.recovered.saved == (("clean", b"7 2"),)
-    assert storage.marks.mark is not None
-    assert (storage.marks.mark.end, storage.recovered.leo) == (2, 2)
+    assert storage.checkpoints.newest is not None
+    assert (storage.checkpoints.newest.end, storage.recovered.leo) == (2, 2)
 
 
 async def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None
         opened(tmp_path, cluster="red")
     folder = open_folder(tmp_path, "n1", "", NOT_SYNCED)
     with pytest.raises(StorageError, match=r"cluster blue, expected red"):
-        folder.learn_cluster("red")
-    folder.learn_cluster("blue")
+        folder.set_cluster("red")
+    folder.set_cluster("blue")
     folder.close()
 
 

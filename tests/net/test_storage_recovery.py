@@ -23,7 +23,7 @@ from tests.net.storage_tools import (
 from yak_core.batch import HEADER_BYTES, Batch, Builder, placed, seal, stamped
 from yak_core.model.disk import fold_epochs, header_of
 from yak_net.storage import Storage, StorageError, System, open_storage
-from yak_net.storage.checkpoints import REWRITE, VERIFY, Mark, MarkFile, save_value
+from yak_net.storage.checkpoints import REWRITE, VERIFY, Checkpoint, CheckpointFile, save_value
 
 ONE = (batch(0, 1, 2), batch(2, 3, 1, 60))
 TWO = (batch(3, 3, 3, 10, producer=7), batch(6, 5, 1, 90, producer=7, sequence=3))
@@ -88,7 +88,7 @@ def test_log_comes_back_as_it_was_written(marked: Path) -> None:
         storage = restart(marked, verify_bytes)
         check_prefix(storage, LOG)
         assert storage.recovered.intact
-        assert storage.remarks == ()
+        assert storage.warnings == ()
 
 
 def test_headers_begin_at_the_saved_high_watermark(marked: Path) -> None:
@@ -124,10 +124,10 @@ def test_torn_tail_is_cut_at_every_byte(marked: Path, step: int) -> None:
         assert storage.recovered.intact
         left = len(data) - missing - kept
         torn = missing > 0 and left > 0
-        assert len(storage.remarks) == torn
-        for remark in storage.remarks:
-            assert str(path / NAME) in remark
-            assert f"{left} bytes" in remark
+        assert len(storage.warnings) == torn
+        for warning in storage.warnings:
+            assert str(path / NAME) in warning
+            assert f"{left} bytes" in warning
         assert aside(path) == []
 
 
@@ -189,7 +189,7 @@ def test_each_flipped_bit_above_the_mark_keeps_what_is_before(marked: Path, step
             continue
         good = ONE if first else LOG[:3]
         check_prefix(storage, good)
-        claims_more = 8 <= within < 12 and "unfinished" in storage.remarks[0]
+        claims_more = 8 <= within < 12 and "unfinished" in storage.warnings[0]
         assert storage.recovered.intact == claims_more
         assert aside(path) == ([] if claims_more else [bytes(data[len(content(good)) :])])
 
@@ -205,7 +205,7 @@ def test_epoch_below_the_mark_is_compared_with_the_one_noted(marked: Path) -> No
     (marked / "leader-epoch-checkpoint").write_bytes(b"yak-value 1 00000000\n0\n0\n")
     storage = restart(marked)
     assert storage.recovered.intact
-    assert "leader-epoch-checkpoint is damaged" in storage.remarks[0]
+    assert "leader-epoch-checkpoint is damaged" in storage.warnings[0]
 
 
 def test_damage_is_remembered_until_the_first_flush(marked: Path) -> None:
@@ -219,12 +219,12 @@ def test_damage_is_remembered_until_the_first_flush(marked: Path) -> None:
         check_prefix(storage, LOG[:-1])
     storage = open_storage(marked, "n1", system=NOT_SYNCED)
     save_value(NOT_SYNCED, storage.folder.saved, "claims", b"batch")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
     storage.close()
     assert not restart(marked).recovered.intact
     storage = open_storage(marked, "n1", system=NOT_SYNCED)
     storage.log.flush()
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
     storage.close()
     assert restart(marked).recovered.intact
 
@@ -243,10 +243,10 @@ def test_mark_of_another_log_is_damage(marked: Path) -> None:
     """Goal: the mark's place must be the end of a batch, at the very offset."""
     first = ONE[0].size
     for number, path, _ in copies(marked, 4):
-        wrong = (Mark(0, 2, first + 1), Mark(0, 1, first), Mark(9, 2, first), Mark(0, 2, first))
-        marks = MarkFile(NOT_SYNCED, path / "durable-end")
-        marks.put_durably(wrong[number])
-        marks.close()
+        fields = ((0, 2, first + 1), (0, 1, first), (9, 2, first), (0, 2, first))
+        checkpoints = CheckpointFile(NOT_SYNCED, path / "durable-end")
+        checkpoints.put_durably(Checkpoint(*fields[number]))
+        checkpoints.close()
         storage = restart(path)
         assert storage.recovered.intact == (number == 3)
         check_prefix(storage, LOG)
@@ -303,9 +303,9 @@ def test_verify_flag_has_every_byte_checked(marked: Path) -> None:
     data[HEADER_BYTES + 5] ^= 1
     (marked / NAME).write_bytes(data)
     assert restart(marked, 0).recovered.intact
-    marks = MarkFile(NOT_SYNCED, marked / "durable-end")
-    marks.flag(VERIFY)
-    marks.close()
+    checkpoints = CheckpointFile(NOT_SYNCED, marked / "durable-end")
+    checkpoints.set_flag(VERIFY)
+    checkpoints.close()
     storage = restart(marked, 0)
     assert not storage.recovered.intact
     check_prefix(storage, ())
@@ -315,9 +315,9 @@ def test_after_a_failed_flush_the_tail_is_written_anew(marked: Path) -> None:
     """Goal: what may be in the page cache only goes to the disk again, unchanged (F65)."""
     system, writes = counting()
     before = (marked / NAME).read_bytes()
-    mark = MarkFile(system, marked / "durable-end")
-    mark.put_durably(Mark(0, ONE[-1].end, len(content(ONE)), REWRITE))
-    mark.close()
+    checkpoints = CheckpointFile(system, marked / "durable-end")
+    checkpoints.put_durably(Checkpoint(0, ONE[-1].end, len(content(ONE)), REWRITE))
+    checkpoints.close()
     storage = recovered_from(marked, system=system)
     check_prefix(storage, LOG)
     assert writes == [(len(content(ONE)), before[len(content(ONE)) :])]

@@ -21,5 +21,5 @@ def test_cut_after_a_cut_below_memory_keeps_what_lies_before_it() -> None:
         tail.append(tuple(batch(10 + number, epoch=2) for number in range(6)))
         tail.truncate(10 + cut)
         assert tail.leo == 10 + cut
-        assert tail.fits(10 + cut)
+        assert tail.can_append(10 + cut)
         assert [one.base_offset for one in tail.read(10, 99, 1 << 20)] == list(range(10, 10 + cut))

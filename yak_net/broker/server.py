@@ -99,8 +99,8 @@ class BrokerServer:
             )
         except StorageError as error:
             raise Refused(str(error)) from error
-        for remark in storage.remarks:
-            log.warning("recovery", warning=remark)
+        for warning in storage.warnings:
+            log.warning("recovery", warning=warning)
         recovered = storage.recovered
         log.info("recovered", leo=recovered.leo, intact=recovered.intact)
         await self._refuse_foreign_peers()
@@ -184,8 +184,8 @@ class BrokerServer:
         A leader that was given follower URLs first waits until it knows the ids of its followers.
         """
         settings = self.settings
-        for remark in await store.remarks():
-            log.warning("metadata store", warning=remark)
+        for warning in await store.warnings():
+            log.warning("metadata store", warning=warning)
         if store.problem:
             log.warning("metadata store", problem=store.problem)
         self._chores.append(asyncio.create_task(self._watch_store(store)))

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 CHUNK_BYTES: Final = 64 * 1024
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 """Interval at which a blocked write checks for signals."""
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -85,7 +85,7 @@ class Interrupts:
         """
         rest = memoryview(data)
         while rest:
-            _, ready, _ = select.select((), (STDOUT,), (), LOOK_S)
+            _, ready, _ = select.select((), (STDOUT,), (), POLL_S)
             if ready:
                 rest = rest[os.write(STDOUT, rest[: select.PIPE_BUF]) :]
             elif self.number:

@@ -36,7 +36,7 @@ UNHEALTHY: Final = 10
 CALL_S: Final = 90.0
 """Time limit of a request: a restart takes a graceful stop and a start."""
 DOWN_S: Final = 40.0
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
 
 
@@ -286,7 +286,7 @@ def down() -> None:
                 f"the supervisor (pid {state.supervisor}) did not stop within {DOWN_S:g} s; kill "
                 "that process, and its brokers stop too"
             )
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     click.echo(f"cluster {state.cluster} stopped")
 
 

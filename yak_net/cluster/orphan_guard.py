@@ -21,7 +21,7 @@ from typing import Final
 GRACE_S: Final = 20.0
 """Time limit for brokers to stop; a broker limits its own shutdown to ten seconds."""
 END_S: Final = 5.0
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 
 
 class OrphanGuard:
@@ -117,7 +117,7 @@ def end(watched: list[Watched], grace_s: float) -> None:
             for each in watched:
                 each.send(signal.SIGKILL)
             return
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 if __name__ == "__main__":

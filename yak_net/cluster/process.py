@@ -20,7 +20,7 @@ from yak_net.cluster.status import State
 
 HOST: Final = "127.0.0.1"
 PORT_MAX: Final = 65_535
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 
 
 class BrokerProcess:
@@ -221,7 +221,7 @@ def read_logs(
                 if line.endswith(b"\n"):
                     ends[node] += len(line)
                     yield node, _text(line)
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _lines(path: Path, since: int) -> list[bytes]:

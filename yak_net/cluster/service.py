@@ -151,7 +151,7 @@ class _Service:
 
     async def _on_metadata(self) -> tuple[str, ...]:
         """Return a line with the metadata store, and the warnings about the store."""
-        spec, note = self.spec, self.supervisor.note
+        spec, note = self.spec, self.supervisor.stale_warning
         if not spec.redis_url:
             where = f"metadata: embedded, not durable: saved to {spec.data / NAME} with a delay"
             return (where, note) if note else (where,)
@@ -170,10 +170,10 @@ class _Service:
         ]
         if said:
             said.append(f"complete logs: {self.spec.logs}")
-        if supervisor.note:
+        if supervisor.stale_warning:
             said.append(
-                f"{supervisor.note}; if brokers halt because of that, give another --data-dir, or "
-                f"delete {self.spec.data} if you do not need its records"
+                f"{supervisor.stale_warning}; if brokers halt because of that, give another "
+                f"--data-dir, or delete {self.spec.data} if you do not need its records"
             )
         return "\n".join(said)
 

@@ -32,7 +32,7 @@ STOP_S: Final = 15.0
 """Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
 ASK_S: Final = 1.0
 """Time limit for a response of a broker; without a response the broker is not ``up``."""
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
 OnEvent = Callable[[str], None]
@@ -117,7 +117,7 @@ class Supervisor:
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
         #: A warning that the metadata of an earlier run may be stale; empty if it is current.
-        self.note = ""
+        self.stale_warning = ""
         self.died: list[str] = []
         self.started_pids: list[int] = []
         self.stopped_cleanly = True
@@ -127,7 +127,7 @@ class Supervisor:
         self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
-        self._served = False
+        self._ready_once = False
 
     async def __aenter__(self) -> Supervisor:
         """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
@@ -186,9 +186,9 @@ class Supervisor:
         await self._wait_for_former_brokers()
         if not self.redis_url:
             metadata = SavedMetadata(data, spec.cluster, self._on_event)
-            resources.push_async_callback(lambda: metadata.close(served=self._served))
+            resources.push_async_callback(lambda: metadata.close(leader_was_ready=self._ready_once))
             self.redis_url = await metadata.start()
-            self.note = metadata.note
+            self.stale_warning = metadata.stale_warning
         self.nodes = spec.names(await members(self.redis_url, spec.cluster))
         for number, node in enumerate(self.nodes):
             held = resources.enter_context(reserve_port(spec.port and spec.port + number))
@@ -217,7 +217,7 @@ class Supervisor:
             while (holder := holder_of(lock)) is not None:
                 if time.monotonic() > deadline:
                     raise CannotStart(f"{lock.parent} is in use by process {holder}; stop it first")
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(POLL_S)
 
     async def start_all(self) -> None:
         """Start each broker that is down. Raises CannotStart."""
@@ -292,7 +292,7 @@ class Supervisor:
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
         status = merge(self.spec.cluster, rows, answers)
-        self._served = self._served or status.serves
+        self._ready_once = self._ready_once or status.serves
         return status
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
@@ -370,7 +370,7 @@ class Supervisor:
             status = await self.status()
             if is_done(status) or time.monotonic() > deadline:
                 return status
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
     async def _ask(self, node: str) -> Answer:
         health, view = await asyncio.gather(
