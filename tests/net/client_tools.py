@@ -38,7 +38,7 @@ class FakeRuntime:
     def __init__(self, made: Made, config: Any) -> None:
         self.config = config
         self.calls: list[tuple[ClientCall, asyncio.Future[ClientResult]]] = []
-        self.failed = ""
+        self.halt_reason = ""
         self.closed = False
         self.within_s = -1.0
         self._made = made
@@ -68,7 +68,7 @@ class FakeRuntime:
 
     def fail(self, reason: str) -> None:
         """What a bug in the node's step does."""
-        self.failed = reason
+        self.halt_reason = reason
         self._cut()
 
     def _cut(self) -> None:

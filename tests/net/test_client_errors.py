@@ -56,6 +56,18 @@ def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Ou
     assert (type(again), str(again), again.outcome) == (type(error), str(error), error.outcome)
 
 
+def test_error_has_one_advice() -> None:
+    """Goal: the advice of the class replaces that of the core; method: details with advice."""
+    fenced = "fenced: another producer has a newer epoch; start a new producer"
+    error = send_error(SendResult(
+        ErrorCode.INVALID_PRODUCER_EPOCH, Outcome.NOT_WRITTEN, -1, Epoch(-1), fenced
+    ))
+    assert str(error) == (
+        "this producer is fenced: another producer has a newer epoch; nothing was written; "
+        "create a new producer"
+    )
+
+
 def test_read_error_says_nothing_of_writing() -> None:
     """Goal: a reader is not told that nothing was written, though that is the outcome."""
     error = read_error(PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 9, 9, 0, Epoch(1)))

@@ -53,7 +53,7 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
         assert not is_running(before)
         row = (await cluster.status()).brokers[1]
         assert (row.up, row.pid, row.state) == (False, None, "down")
-        assert row.trouble == "n2 was killed"
+        assert row.problem == "n2 was killed"
         with pytest.raises(ClusterError, match="cannot kill n2: n2 was killed"):
             await cluster.kill("n2")
         port = int(cluster.urls["n2"].rpartition(":")[2])
@@ -193,7 +193,7 @@ async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(live())
-    for words in ("serves", "asked to stop"):
+    for words in ("serves", "stop requested"):
         await wait_for(lambda: all(words in "".join(tail(log, 9)) for log in logs), words)  # noqa: B023
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -254,6 +254,6 @@ def test_guard_kills_what_hangs(tmp_path: Path) -> None:
         code = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
         deaf = processes.start([sys.executable, "-c", code], tmp_path)
         assert deaf.poll() is None
-        orphan_guard.end([orphan_guard.Watched(deaf.pid)], 0.2)
+        orphan_guard.end([orphan_guard.WatchedProcess(deaf.pid)], 0.2)
         until(lambda: deaf.poll() is not None, "it is killed")
         assert deaf.returncode == -signal.SIGKILL

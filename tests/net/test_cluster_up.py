@@ -130,7 +130,7 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
     logs = [tmp_path / "data" / f"n{number}.log" for number in (1, 2, 3)]
-    until(lambda: all("asked to stop" in log.read_text() for log in logs), "they are asked")
+    until(lambda: all("stop requested" in log.read_text() for log in logs), "they are asked")
     process.send_signal(signal.SIGINT)
     code, _, err = ended(process)
     assert (code, "cleanly" in err) == (0, True)

@@ -240,7 +240,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, alone: WorldGateway
 ) -> None:
     """Announce a body and send half of it: 408 after a while, not written, connection closed."""
-    monkeypatch.setattr(asking, "BODY_S", 0.05)
+    monkeypatch.setattr(asking, "BODY_TIMEOUT_S", 0.05)
     sent = (
         b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\nContent-Length: 100\r\n\r\n" + RECORD

@@ -26,7 +26,7 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import Epoch
-from yak_net.http.gateway import Gone, Phase
+from yak_net.http.gateway import BrokerStopped, Phase
 from yak_net.http.problems import KINDS
 from yak_net.http.routes import middlewares
 
@@ -136,7 +136,7 @@ async def test_nobody_is_sent_in_circles() -> None:
 @pytest.mark.parametrize("sent", [False, True])
 async def test_a_broker_that_is_gone_says_what_became_of_the_request(sent: bool) -> None:
     """Lose the broker before and after the request reached it: not written, and unknown."""
-    gateway = ScriptedGateway(lambda _: Gone(sent))
+    gateway = ScriptedGateway(lambda _: BrokerStopped(sent))
     gateway.phase = Phase.STOPPING
 
     async with serving(gateway) as client:

@@ -64,7 +64,7 @@ def save(storage: Storage, done: list[str]) -> None:
     done.append("gone")
 
 
-def learn(storage: Storage, done: list[str]) -> None:
+def set_cluster(storage: Storage, done: list[str]) -> None:
     """The identity replaced."""
     storage.folder.set_cluster("blue")
     done.append("cluster")
@@ -163,7 +163,7 @@ def test_value_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
 
 def test_identity_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
     """Goal: a crash while the cluster is noted leaves a directory that opens."""
-    found, _ = states(base, tmp_path, learn)
+    found, _ = states(base, tmp_path, set_cluster)
     for state, done in found:
         cluster = restarted(state).folder.cluster
         assert cluster in (("blue",) if "cluster" in done else ("", "blue"))

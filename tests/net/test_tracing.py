@@ -63,11 +63,11 @@ def test_streaming_writes_what_the_whole_trace_gives(tmp_path: Path) -> None:
         trace.record(*step[1:7])
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     recorded(recorder, steps())
-    assert recorder.ended == ""
+    assert recorder.end_reason == ""
     assert recorder.steps == len(steps())
     recorder.close()
     assert recorder.path.read_bytes() == b"".join(encode_trace(trace))
-    assert recorder.ended == f"the trace {recorder.path} is complete: {len(steps())} steps"
+    assert recorder.end_reason == f"the trace {recorder.path} is complete: {len(steps())} steps"
     assert replayed(recorder.path).identical
     size = recorder.path.stat().st_size
     recorder.close()
@@ -130,8 +130,8 @@ def test_at_its_limit_recording_ends_and_says_so(tmp_path: Path, bytes_max: int)
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER, bytes_max)
     recorded(recorder, steps())
     kept = recorder.steps
-    assert f"{recorder.path} ends after {kept} steps" in recorder.ended
-    assert f"{bytes_max} bytes" in recorder.ended
+    assert f"{recorder.path} ends after {kept} steps" in recorder.end_reason
+    assert f"{bytes_max} bytes" in recorder.end_reason
     assert recorder.dropped == len(steps()) - kept
     recorder.close()
     assert recorder.path.stat().st_size <= bytes_max
@@ -175,8 +175,8 @@ def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path) -> N
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     with file_size_limit(100_000):
         recorded(recorder, steps())
-        assert str(recorder.path) in recorder.ended
-        assert os.strerror(errno.EFBIG) in recorder.ended
+        assert str(recorder.path) in recorder.end_reason
+        assert os.strerror(errno.EFBIG) in recorder.end_reason
         recorder.flush()
         recorder.close()
     assert recorder.path.stat().st_size == 100_000
@@ -196,8 +196,8 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
     os.close(full)
     recorded(recorder, steps()[:10])
     recorder.close()
-    assert str(recorder.path) in recorder.ended
-    assert os.strerror(errno.ENOSPC) in recorder.ended
+    assert str(recorder.path) in recorder.end_reason
+    assert os.strerror(errno.ENOSPC) in recorder.end_reason
     assert recorder.record(*steps()[10][1:7]) == 10, "steps are still counted"
     assert recorder.path.read_bytes() == TraceLines(HEADER).first
 
@@ -217,7 +217,7 @@ def test_a_step_that_cannot_be_written_ends_the_recording_alone(tmp_path: Path) 
     broken = [PeerLost("n2")]
     assert recorder.record(1, "n1", 1, TimerFired("a"), broken, 0) == 1  # type: ignore[arg-type]
     assert recorder.record(2, "n1", 1, TimerFired("a"), [], 1) == 2
-    assert f"{recorder.path} ends after 1 steps" in recorder.ended
+    assert f"{recorder.path} ends after 1 steps" in recorder.end_reason
     recorder.close()
     with recorder.path.open("rb") as lines:
         trace = decode_trace(lines)

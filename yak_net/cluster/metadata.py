@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError, must
+from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 
 if TYPE_CHECKING:
     from yak_net.metadata.embedded import EmbeddedMetadata
@@ -76,7 +76,7 @@ class SavedMetadata:
 
         content, commands = self._load()
         self.server = EmbeddedMetadata()
-        with must("serve the metadata"):
+        with start_errors("serve the metadata"):
             url = self.server.start()
         self._client = Redis.from_url(
             url, protocol=2, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
@@ -175,7 +175,7 @@ class SavedMetadata:
                     "another --data-dir, or use --redis with the Redis of these brokers"
                 )
             return {}, []
-        with must(f"read {self.path}"):
+        with start_errors(f"read {self.path}"):
             data = self.path.read_bytes()
         try:
             body = json.loads(data)

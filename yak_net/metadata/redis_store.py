@@ -112,7 +112,7 @@ class RedisStore:
         options = _options_of(url)
         self._address = str(options.get("path") or f"{options['host']}:{options['port']}")
         password = str(options.get("password") or "")
-        self._secrets = tuple(word for word in (password, quote(password, safe="")) if word)
+        self._secrets = tuple(secret for secret in (password, quote(password, safe="")) if secret)
         self._cluster = cluster
         self._keys = keys_of(cluster)
         self._timeout_s = timeout_us / 1_000_000

@@ -285,8 +285,8 @@ class BrokerDisk:
                     self._log.write_checkpoint(durably=False)
             self._log.write_checkpoint(durably=True)
         except OSError as error:
-            why = error.strerror or str(error)
-            self._call_on_loop(self._on_fatal, f"cannot write to {self._log.path.parent}: {why}")
+            reason = error.strerror or str(error)
+            self._call_on_loop(self._on_fatal, f"cannot write to {self._log.path.parent}: {reason}")
         except BatchError as error:
             self._report_damage(f"{self._log.path}: {error}")
         except Exception as error:

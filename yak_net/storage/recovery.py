@@ -198,14 +198,14 @@ class _Recovery:
         checkpoint = checkpoints.newest
         assert checkpoint is not None, "_open_log writes a missing flush checkpoint"
         size = log.path.stat().st_size
-        known = self._saved_epochs()
+        epochs = self._saved_epochs()
         verify_all = checkpoint.flags & VERIFY
         verify_from = 0 if verify_all else max(0, checkpoint.position - self.verify_bytes)
-        complete, error = self._read_prefix(log, size, verify_from, checkpoint, known)
+        complete, error = self._read_prefix(log, size, verify_from, checkpoint, epochs)
         torn = isinstance(error, Torn)
         if verify_from and not (complete and (error is None or torn)):
             # A damaged header may have passed unnoticed: read again and check all CRCs.
-            complete, error = self._read_prefix(log, size, 0, checkpoint, known)
+            complete, error = self._read_prefix(log, size, 0, checkpoint, epochs)
             torn = isinstance(error, Torn)
         if not complete:
             self._add_damage(
@@ -224,7 +224,7 @@ class _Recovery:
 
     def _read_prefix(
         self, log: SegmentLog, size: int, verify_from: int, checkpoint: Checkpoint,
-        known: EpochIndex | None,
+        epochs: EpochIndex | None,
     ) -> tuple[bool, BatchError | None]:
         """Read the valid prefix of the log.
 
@@ -237,7 +237,7 @@ class _Recovery:
         found = (log.start, log.end, log.position) == at_checkpoint
         try:
             for header in _read_headers(log, size, verify_from):
-                _check_next(log, header, known if header.base_offset < checkpoint.end else None)
+                _check_next(log, header, epochs if header.base_offset < checkpoint.end else None)
                 log.advance(header)
                 self._apply_header(header)
                 found = found or (log.start, log.end, log.position) == at_checkpoint
@@ -318,12 +318,12 @@ def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batc
     """
     chunk = b""
     base = 0
-    wanted = CHUNK_BYTES
+    read_size = CHUNK_BYTES
     while log.position < size:
         at = log.position
         verify = at >= verify_from
         if at + HEADER_BYTES > base + len(chunk):
-            base, chunk = at, log.read_bytes(CHUNK_BYTES if verify else wanted, at)
+            base, chunk = at, log.read_bytes(CHUNK_BYTES if verify else read_size, at)
         header = read_header(chunk, at - base)
         if verify:
             if at + header.size > base + len(chunk):
@@ -334,14 +334,14 @@ def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batc
             raise Torn(
                 f"batch at byte {at} is torn: expected {header.size} bytes, found {size - at}", at
             )
-        wanted = CHUNK_BYTES if header.size < SMALL_BATCH_BYTES else HEADER_BYTES
+        read_size = CHUNK_BYTES if header.size < SMALL_BATCH_BYTES else HEADER_BYTES
         yield header
 
 
-def _check_next(log: SegmentLog, header: Batch, known: EpochIndex | None) -> None:
+def _check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> None:
     """Raise Misplaced if the batch does not continue the log.
 
-    Kafka's CRC does not cover offset and epoch. ``known`` has the epochs of the epoch checkpoint.
+    Kafka's CRC does not cover offset and epoch. ``epochs`` has the epochs of the epoch checkpoint.
     """
     at, base, epoch = log.position, header.base_offset, header.epoch
     newest = log.epochs[-1][0] if log.epochs else NO_EPOCH + 1
@@ -349,8 +349,8 @@ def _check_next(log: SegmentLog, header: Batch, known: EpochIndex | None) -> Non
         mismatch = f"base offset is {base}, expected {log.end}"
     elif epoch < newest:
         mismatch = f"epoch is {epoch}, expected at least {newest} as in the batch before"
-    elif known is not None and known.before(base + 1) != epoch:
-        mismatch = f"epoch is {epoch}, expected {known.before(base + 1)} from the epoch checkpoint"
+    elif epochs is not None and epochs.before(base + 1) != epoch:
+        mismatch = f"epoch is {epoch}, expected {epochs.before(base + 1)} from the epoch checkpoint"
     else:
         return
     raise Misplaced(f"batch at byte {at} is damaged: {mismatch}", at, header.size)
