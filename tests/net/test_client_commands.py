@@ -270,7 +270,7 @@ def test_interrupted_follower_has_done_its_job(at: str) -> None:
     first = send(at, b"seen")
     for words, code, said in (
         ((), 0, f"1 record read, offset {first}\n"),
-        (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}.\n"),
+        (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}\n"),
     ):
         with running("consume", "-b", at, "-o", str(first), *words) as process:
             assert process.stdout.readline() == b"seen\n"
@@ -289,7 +289,7 @@ def test_interrupted_producer_says_what_became_of_the_records(at: str) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
         said = process.stderr.read().decode()
-        assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1}).\n"
+        assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1})\n"
 
 
 @pytest.mark.parametrize("command", [("produce", "-m", "x"), ("consume",)])

@@ -94,9 +94,9 @@ def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Ma
     assert lines[-1] == "leader n1, epoch 1"
     os.kill(int(rows[1][3]), signal.SIGKILL)
     assert process.stderr is not None
-    remarks = [process.stderr.readline(), process.stderr.readline()]
-    assert "not durable" in remarks[0]
-    assert f"n2 (pid {rows[1][3]}) ended with SIGKILL" in remarks[1]
+    warnings = [process.stderr.readline(), process.stderr.readline()]
+    assert "not durable" in warnings[0]
+    assert f"n2 (pid {rows[1][3]}) ended with SIGKILL" in warnings[1]
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()

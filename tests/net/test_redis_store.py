@@ -206,8 +206,8 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
                 client.replicaof("127.0.0.1", 1)
                 assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
                 assert "is a replica" in store.problem
-                remark = (await store.warnings())[0]
-                assert "is a replica" in remark
+                warning = (await store.warnings())[0]
+                assert "is a replica" in warning
             finally:
                 client.replicaof("NO", "ONE")
             try:
@@ -255,7 +255,7 @@ async def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> 
             assert await store.call(request) == Unknown()
             assert CANNED[reply] in store.problem
             assert where in store.problem
-            assert store.problem.endswith(".")
+            assert not store.problem.endswith(".")
         await store.close()
 
 

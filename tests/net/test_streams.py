@@ -145,7 +145,7 @@ def test_text_ends_the_connection(broker: BrokerProcess) -> None:
         await socket.send_str("hello")
         return await ended(socket)
 
-    assert connected(broker, CLIENT_PATH, talk) == (1003, "unexpected text frame, need binary")
+    assert connected(broker, CLIENT_PATH, talk) == (1003, "expected a binary frame, got text")
 
 
 def test_peers_are_heard_only_if_they_are_some(broker: BrokerProcess) -> None:

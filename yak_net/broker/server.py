@@ -52,7 +52,7 @@ class CannotStart(Exception):
 
 
 class BrokerServer:
-    """A broker that serves until its incarnation ends; implements the Gateway of its routes.
+    """A broker that runs until its incarnation ends; implements the Gateway of its routes.
 
     ``ended`` is set when the incarnation has ended. ``halt_reason`` is then the reason of a halt,
     or empty after a requested stop; ``clean`` says whether that stop was clean.

@@ -144,7 +144,7 @@ def _print_summary(run: ConsumeRun, interrupted: int | None) -> int:
         # Without -n and -e only a signal ends the command, so a signal is success.
         click.echo(run.describe(), err=True)
         return 0
-    click.echo(f"Interrupted: {run.describe()}.", err=True)
+    click.echo(f"Interrupted: {run.describe()}", err=True)
     return interrupted
 
 

@@ -165,7 +165,7 @@ async def produce(options: ProduceOptions) -> int:
         run = ProduceRun(options, interrupts)
         try:
             if not await interrupts.run_until_signal(run.producer.start()):
-                click.echo("Interrupted: nothing was sent.", err=True)
+                click.echo("Interrupted: nothing was sent", err=True)
                 return interrupts.exit_code
         except NoBrokersAvailable as error:
             click.echo(f"Error: {error}", err=True)
@@ -197,7 +197,7 @@ def _start_progress(run: ProduceRun) -> asyncio.Task[None] | None:
 def _print_summary(run: ProduceRun, interrupted: int | None) -> int:
     confirmed = run.producer.confirmed
     if interrupted is not None:
-        click.echo(f"Interrupted: {run.summary()}.", err=True)
+        click.echo(f"Interrupted: {run.summary()}", err=True)
         return interrupted
     if run.problem:
         rest = "" if run.complete else "; the rest of the input was not sent"

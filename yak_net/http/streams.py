@@ -83,7 +83,7 @@ class ClientStream:
         try:
             async for frame in socket:
                 if frame.type is not WSMsgType.BINARY:
-                    await socket.close(code=1003, message=b"unexpected text frame, need binary")
+                    await socket.close(code=1003, message=b"expected a binary frame, got text")
                     break
                 reason = self._on_frame(frame.data)
                 if reason:
@@ -104,7 +104,7 @@ class ClientStream:
         except CodecError as error:
             return b"" if self._reject(error) else b"invalid request frame"
         if not isinstance(request, _REQUESTS):
-            log.warning("unexpected message from client", kind=type(request).__name__)
+            log.warning("unexpected client message", kind=type(request).__name__)
             return b"invalid request frame"
         # The node may respond within begin(), before the call id is known here.
         answered: list[bool] = []

@@ -93,7 +93,7 @@ class StoreError(Exception):
 
 
 class _NoReply(Exception):
-    """A call got no valid reply; the message is the reason, one sentence."""
+    """A call got no valid reply; the message is the reason."""
 
 
 class RedisStore:
@@ -131,7 +131,7 @@ class RedisStore:
             if not isinstance(reply, list):
                 raise _NoReply(
                     f"Redis at {self._address} returned {type(reply).__name__} from a script, "
-                    f"expected a list; check that it is a Redis server."
+                    f"expected a list; check that it is a Redis server"
                 )
         except _NoReply as reason:
             self.problem = str(reason)
@@ -140,7 +140,7 @@ class RedisStore:
             outcome = decode_reply(request, reply)
         except PartitionStateError as damage:
             raise StoreError(
-                f"The metadata of cluster {self._cluster} in Redis at {self._address} is damaged: "
+                f"the metadata of cluster {self._cluster} in Redis at {self._address} is damaged: "
                 f"{damage}"
             ) from damage
         self.problem = ""
@@ -190,10 +190,10 @@ class RedisStore:
                     self._none_in_flight.set()
         except TimeoutError:
             if self._closed:
-                raise _NoReply(f"The client of Redis at {self._address} is closed.") from None
+                raise _NoReply(f"the client of Redis at {self._address} is closed") from None
             reason = (
                 f"Redis at {self._address} did not reply within {self._timeout_s:g} s; check that "
-                f"it runs, and the network to it."
+                f"it runs, and the network to it"
             )
             raise _NoReply(reason) from None
         except (RedisError, OSError, ValueError) as error:
@@ -201,7 +201,7 @@ class RedisStore:
             raise _NoReply(self._describe(error)) from None
 
     def _describe(self, error: BaseException) -> str:
-        """Return a sentence about ``error`` with advice; replace passwords in it by ``***``."""
+        """Return a text about ``error`` with advice; replace passwords in it by ``***``."""
         while isinstance(error.__cause__, RedisError):
             error = error.__cause__  # redis-py wraps errors that occur while it connects.
         text = str(error) or type(error).__name__
@@ -213,21 +213,21 @@ class RedisStore:
             if not advice and isinstance(error, kinds):
                 advice = kind_advice
         advice = advice or "cannot run scripts; check that it is Redis 5 or newer, and read its log"
-        return f"Redis at {self._address} {advice} (error: {text})."
+        return f"Redis at {self._address} {advice} (error: {text})"
 
     async def _find_warnings(self) -> tuple[str, ...]:
         found: list[str] = []
         info = _fields_of(await self._execute_if_allowed("INFO"))
         if EMBEDDED_FIELD in info:
             warning = (
-                f"The metadata at {self._address} is in the memory of one process and is not "
-                f"durable: the cluster is lost when that process ends."
+                f"the metadata at {self._address} is in the memory of one process and is not "
+                f"durable: the cluster is lost when that process ends"
             )
             return (warning,)
         if info.get("role", "master") != "master":
             found.append(
                 f"Redis at {self._address} is a replica and can lose or refuse writes; use the URL "
-                f"of its primary."
+                f"of its primary"
             )
         for name, required, risk in _REQUIRED_SETTINGS:
             answer = await self._execute_if_allowed("CONFIG", "GET", name)
@@ -235,7 +235,6 @@ class RedisStore:
                 found.append(
                     f"Redis at {self._address} does not permit CONFIG GET; check that it has "
                     + ", ".join(f"{key} {value}" for key, value, _ in _REQUIRED_SETTINGS)
-                    + "."
                 )
                 break
             value = answer[1]
@@ -243,7 +242,7 @@ class RedisStore:
             if actual != required:
                 found.append(
                     f"Redis at {self._address} has {name} {actual}, so {risk}; "
-                    f"set {name} {required}."
+                    f"set {name} {required}"
                 )
         return tuple(found)
 
@@ -269,20 +268,20 @@ def _options_of(url: str) -> dict[str, Any]:
     # Do not chain the suppressed ValueError: its message may contain a part of the password.
     if options is None:
         raise ValueError(
-            "The Redis URL is invalid; expected redis://USER:PASSWORD@HOST:PORT/DATABASE, "
-            "rediss:// for TLS, or unix:///PATH, with % codes for special characters."
+            "the Redis URL is invalid; expected redis://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "rediss:// for TLS, or unix:///PATH, with % codes for special characters"
         )
     if not _URL_OPTIONS.issuperset(parse_qs(parts.query)):
         raise ValueError(
-            f"The Redis URL has an unsupported option; supported after the ? are "
-            f"{', '.join(sorted(_URL_OPTIONS))}."
+            f"the Redis URL has an unsupported option; supported after the ? are "
+            f"{', '.join(sorted(_URL_OPTIONS))}"
         )
     if parts.scheme == "unix":
         if not options.get("path"):
-            raise ValueError("The Redis URL has no socket path; expected unix:///PATH.")
+            raise ValueError("the Redis URL has no socket path; expected unix:///PATH")
     else:
         if not re.fullmatch(r"/?[0-9]*", parts.path):
-            raise ValueError("The database in the Redis URL must be a number, such as /0.")
+            raise ValueError("the database in the Redis URL must be a number, such as /0")
         options = {"host": "localhost", "port": 6379} | options
     return options | {
         "max_connections": CONNECTIONS_MAX,
@@ -306,7 +305,7 @@ def _pool_of(options: dict[str, Any]) -> Any:
         pool = made
     if pool is None:
         raise ValueError(
-            "The Redis URL has inconsistent options: ssl_ options require rediss://, and "
-            "ssl_cert_reqs must be none, optional or required."
+            "the Redis URL has inconsistent options: ssl_ options require rediss://, and "
+            "ssl_cert_reqs must be none, optional or required"
         )
     return pool
