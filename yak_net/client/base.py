@@ -48,7 +48,7 @@ class Client:
         """Stop the client."""
         await self.stop()
 
-    def _check_new(self) -> None:
+    def _check_not_started(self) -> None:
         if self._runtime is not None or self._stopped:
             raise IllegalStateError(
                 f"the {self.KIND} was already started or stopped; create a new one"

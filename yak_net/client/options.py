@@ -35,7 +35,9 @@ RuntimeFactory: TypeAlias = Callable[[str, Build, MakeConfig, tuple[str, ...]], 
 """Makes a runtime from: client name, build function, configuration, bootstrap servers."""
 
 
-def on_sockets(name: str, build: Build, config: MakeConfig, servers: tuple[str, ...]) -> Runtime:
+def socket_runtime(
+    name: str, build: Build, config: MakeConfig, servers: tuple[str, ...]
+) -> Runtime:
     """Return the default runtime, which uses sockets."""
     # Imported late: the import of aiohttp takes longer than all other imports together.
     from yak_net.client.runtime import ClientRuntime

@@ -24,7 +24,7 @@ import click
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
-    from yak_net.cluster.service import Kind
+    from yak_net.cluster.service import ReportKind
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
@@ -164,15 +164,15 @@ class Printer:
         """Stop the progress display."""
         self._spinner.stop()
 
-    def report(self, kind: Kind, text: str) -> None:
+    def report(self, kind: ReportKind, text: str) -> None:
         """Print results on standard output, notes and failures on standard error."""
-        from yak_net.cluster.service import Kind
+        from yak_net.cluster.service import ReportKind
 
         self._spinner.stop()
         with suppress(OSError):  # the cluster keeps running when the output is closed
-            text = f"Error: {text}" if kind is Kind.FAILED else text
-            click.echo(text, err=kind not in (Kind.LINE, Kind.READY))
-        self._is_starting = self._is_starting and kind not in (Kind.READY, Kind.FAILED)
+            text = f"Error: {text}" if kind is ReportKind.FAILED else text
+            click.echo(text, err=kind not in (ReportKind.LINE, ReportKind.READY))
+        self._is_starting = self._is_starting and kind not in (ReportKind.READY, ReportKind.FAILED)
         if self._is_starting:
             self._spinner.start()
 

@@ -29,7 +29,7 @@ from yak_net.runtime.quick_import import quick_import
 from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state
 
 
-class Kind(StrEnum):
+class ReportKind(StrEnum):
     """Kind of a report. READY is the last report of a successful start: the leader."""
 
     LINE = "line"
@@ -38,7 +38,7 @@ class Kind(StrEnum):
     FAILED = "failed"
 
 
-Report = Callable[[Kind, str], None]
+Report = Callable[[ReportKind, str], None]
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG: Final = 2
@@ -82,7 +82,7 @@ class _Service:
         self.path = path
         self.report = report
         self.within_s = within_s
-        self.supervisor = Supervisor(spec, lambda sentence: report(Kind.NOTE, sentence))
+        self.supervisor = Supervisor(spec, lambda sentence: report(ReportKind.NOTE, sentence))
         self.control = ControlServer(self.supervisor, self.stop)
         self.stopping = asyncio.Event()
         self.starting: asyncio.Task[None] | None = None
@@ -109,9 +109,10 @@ class _Service:
                 self.starting.cancel()
             await self.starting
             await self.stopping.wait()
-            self.report(Kind.NOTE, "stopping the brokers")
+            self.report(ReportKind.NOTE, "stopping the brokers")
         except asyncio.CancelledError:
-            self.report(Kind.NOTE, "interrupted before a leader was ready; stopping the brokers")
+            reason = "interrupted before a leader was ready"
+            self.report(ReportKind.NOTE, f"{reason}; stopping the brokers")
             code = 128 + self.signal if self.signal else EXIT_FAILED
         except ClusterError as error:
             code = _failed(error, self.report, self._failure_details())
@@ -122,7 +123,7 @@ class _Service:
             finally:
                 self.path.unlink(missing_ok=True)
         if not code and not self.supervisor.stopped_cleanly:
-            self.report(Kind.NOTE, "not all brokers stopped cleanly")
+            self.report(ReportKind.NOTE, "not all brokers stopped cleanly")
         return code
 
     async def _start(self) -> None:
@@ -143,11 +144,11 @@ class _Service:
             write_state(self.path, state)
         await supervisor.start_all()
         for node, url in supervisor.urls.items():
-            report(Kind.LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
+            report(ReportKind.LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
         for text in await self._metadata_lines():
-            report(Kind.NOTE, text)
+            report(ReportKind.NOTE, text)
         status = await supervisor.wait_until_ready(self.within_s)
-        report(Kind.READY, f"leader {status.leader}, epoch {status.epoch}")
+        report(ReportKind.READY, f"leader {status.leader}, epoch {status.epoch}")
 
     async def _metadata_lines(self) -> tuple[str, ...]:
         """Return a line with the metadata store, and the warnings about the store."""
@@ -197,8 +198,8 @@ async def _lock(path: Path) -> None:
 
 def _failed(error: ClusterError, report: Report, details: str = "") -> int:
     if details:
-        report(Kind.NOTE, details)
-    report(Kind.FAILED, str(error))
+        report(ReportKind.NOTE, details)
+    report(ReportKind.FAILED, str(error))
     return EXIT_WRONG if isinstance(error, CannotStart) else EXIT_FAILED
 
 
@@ -252,18 +253,17 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
             if not line.endswith("\n"):
                 break  # the process was killed while it wrote this line
             kind, text = json.loads(line)
-            report(Kind(kind), text)
-            failed = failed or kind == Kind.FAILED
-            if kind == Kind.READY:
+            report(ReportKind(kind), text)
+            failed = failed or kind == ReportKind.FAILED
+            if kind == ReportKind.READY:
                 return 0
     code = process.wait()
     if received:
         return 128 + received[0]
     if not failed:
-        report(Kind.NOTE, "\n".join(tail(log, TAIL_LINES)))
-        report(
-            Kind.FAILED, f"the supervisor exited with {code} before a leader was ready; see {log}"
-        )
+        report(ReportKind.NOTE, "\n".join(tail(log, TAIL_LINES)))
+        reason = f"the supervisor exited with {code} before a leader was ready"
+        report(ReportKind.FAILED, f"{reason}; see {log}")
     return code if code > 0 else EXIT_FAILED
 
 
@@ -271,7 +271,7 @@ def main(path: str, fd: int, within_s: float) -> int:
     """Run the cluster whose specification :func:`launch` sends to standard input."""
     spec: ClusterSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own launcher
 
-    def report(kind: Kind, text: str) -> None:
+    def report(kind: ReportKind, text: str) -> None:
         """Send a report to the launcher until the cluster is ready; also print it to the log."""
         nonlocal fd
         with suppress(OSError):  # the cluster continues when the disk is full
@@ -282,9 +282,9 @@ def main(path: str, fd: int, within_s: float) -> int:
             os.write(fd, json.dumps([kind, text]).encode() + b"\n")
         except BrokenPipeError:
             # The launcher has ended, so the user would not know that this cluster runs.
-            kind = Kind.READY
+            kind = ReportKind.READY
             os.kill(os.getpid(), signal.SIGTERM)
-        if kind == Kind.READY:
+        if kind == ReportKind.READY:
             os.close(fd)
             fd = -1
 

@@ -39,7 +39,7 @@ log = structlog.get_logger("yak.http")
 
 
 @dataclass(frozen=True)
-class Kind:
+class HttpForm:
     """HTTP form of an error code; ``advice`` is the default ``detail`` and says what to do."""
 
     status: int
@@ -47,38 +47,40 @@ class Kind:
     advice: str = ""
 
 
-KINDS: Final[Mapping[ErrorCode, Kind]] = {
-    ErrorCode.NONE: Kind(200, "Success"),
-    ErrorCode.OFFSET_OUT_OF_RANGE: Kind(
+HTTP_FORMS: Final[Mapping[ErrorCode, HttpForm]] = {
+    ErrorCode.NONE: HttpForm(200, "Success"),
+    ErrorCode.OFFSET_OUT_OF_RANGE: HttpForm(
         416, "Offset out of range", "fetch from log_start_offset, earliest or latest"
     ),
-    ErrorCode.CORRUPT_MESSAGE: Kind(422, "Damaged records"),
-    ErrorCode.NOT_LEADER_OR_FOLLOWER: Kind(421, "Not the leader"),
-    ErrorCode.REQUEST_TIMED_OUT: Kind(
+    ErrorCode.CORRUPT_MESSAGE: HttpForm(422, "Damaged records"),
+    ErrorCode.NOT_LEADER_OR_FOLLOWER: HttpForm(421, "Not the leader"),
+    ErrorCode.REQUEST_TIMED_OUT: HttpForm(
         504, "Not acknowledged before the timeout", "read the log to see if the records are there"
     ),
-    ErrorCode.MESSAGE_TOO_LARGE: Kind(413, "Request too large", "send fewer or smaller records"),
-    ErrorCode.NETWORK_EXCEPTION: Kind(503, "Broker unavailable", "retry later"),
-    ErrorCode.NOT_ENOUGH_REPLICAS: Kind(503, "Not enough in-sync replicas", "retry later"),
-    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Kind(
+    ErrorCode.MESSAGE_TOO_LARGE: HttpForm(
+        413, "Request too large", "send fewer or smaller records"
+    ),
+    ErrorCode.NETWORK_EXCEPTION: HttpForm(503, "Broker unavailable", "retry later"),
+    ErrorCode.NOT_ENOUGH_REPLICAS: HttpForm(503, "Not enough in-sync replicas", "retry later"),
+    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: HttpForm(
         503,
         "Not enough in-sync replicas after the append",
         "read the log to see if the records are there",
     ),
-    ErrorCode.INVALID_REQUIRED_ACKS: Kind(
+    ErrorCode.INVALID_REQUIRED_ACKS: HttpForm(
         400, "Invalid acks", 'acks must be "all" (the same as -1), 1 or 0'
     ),
-    ErrorCode.INVALID_REQUEST: Kind(400, "Invalid request"),
-    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Kind(409, "Sequence number out of order"),
-    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Kind(200, "Duplicate batch"),
-    ErrorCode.INVALID_PRODUCER_EPOCH: Kind(409, "Stale producer epoch"),
-    ErrorCode.KAFKA_STORAGE_ERROR: Kind(500, "Storage error", "see the broker's log"),
-    ErrorCode.FENCED_LEADER_EPOCH: Kind(
+    ErrorCode.INVALID_REQUEST: HttpForm(400, "Invalid request"),
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: HttpForm(409, "Sequence number out of order"),
+    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: HttpForm(200, "Duplicate batch"),
+    ErrorCode.INVALID_PRODUCER_EPOCH: HttpForm(409, "Stale producer epoch"),
+    ErrorCode.KAFKA_STORAGE_ERROR: HttpForm(500, "Storage error", "see the broker's log"),
+    ErrorCode.FENCED_LEADER_EPOCH: HttpForm(
         409, "Stale leader epoch", "find the current leader with GET /v1/cluster"
     ),
-    ErrorCode.UNKNOWN_LEADER_EPOCH: Kind(503, "Unknown leader epoch", "retry later"),
-    ErrorCode.OFFSET_NOT_AVAILABLE: Kind(503, "Latest offset not available yet", "retry later"),
-    ErrorCode.THROTTLING_QUOTA_EXCEEDED: Kind(429, "Broker busy", "retry later"),
+    ErrorCode.UNKNOWN_LEADER_EPOCH: HttpForm(503, "Unknown leader epoch", "retry later"),
+    ErrorCode.OFFSET_NOT_AVAILABLE: HttpForm(503, "Latest offset not available yet", "retry later"),
+    ErrorCode.THROTTLING_QUOTA_EXCEEDED: HttpForm(429, "Broker busy", "retry later"),
 }
 """HTTP form of each code that the core returns. 421 becomes 503 if no other broker is ready."""
 
@@ -118,12 +120,12 @@ def problem(
     more: Mapping[str, object] | None = None,
 ) -> Problem:
     """Return the problem of an error code; ``status`` replaces the code's own status."""
-    kind = KINDS[error]
+    form = HTTP_FORMS[error]
     return Problem(
-        kind.status if status is None else status,
+        form.status if status is None else status,
         (int(error), error.name),
-        kind.title,
-        detail or kind.advice or kind.title,
+        form.title,
+        detail or form.advice or form.title,
         retriable=error in RETRIABLE,
         more=more,
     )

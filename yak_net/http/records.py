@@ -25,7 +25,7 @@ from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
 from yak_net.http.gateway import Gateway
 from yak_net.http.problems import (
-    KINDS,
+    HTTP_FORMS,
     UNSUPPORTED_COMPRESSION,
     Problem,
     problem,
@@ -70,7 +70,7 @@ async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web
     call = ProduceRequest(0, Epoch(ANY_EPOCH), acks, timeout_ms * US_PER_MS, batch)
     answer = await ask_or_problem(gateway, request, call, ProduceResponse, produce=True)
     set_outcome(request, answer.outcome)
-    if KINDS[answer.error].status == 200:
+    if HTTP_FORMS[answer.error].status == 200:
         return json_response(bodies.produce_response(answer, batch.count))
     raise problem_of_response(
         gateway,

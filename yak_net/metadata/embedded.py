@@ -109,9 +109,9 @@ class EmbeddedMetadata:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _run(self, work: Coroutine[None, None, _T]) -> _T:
+    def _run(self, coroutine: Coroutine[None, None, _T]) -> _T:
         assert threading.current_thread() is not self._thread
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _open(self) -> None:
         if self._listener is None:

@@ -252,14 +252,14 @@ class NetBackend:
         if self.host.recorder is not None:
             self._causes[op] = self.host.step_number
 
-    def _cause(self, op: OpId) -> int:
+    def _take_cause(self, op: OpId) -> int:
         return self._causes.pop(op, -1)
 
     def _on_timer(self, key: str, cause: int) -> None:
         self.deliver(TimerFired(key), cause)
 
     def _on_disk_done(self, op: OpId, generation: LogGeneration, result: DiskResult) -> None:
-        self.deliver(DiskDone(op, generation, result), self._cause(op))
+        self.deliver(DiskDone(op, generation, result), self._take_cause(op))
 
     def _on_disk_failed(self, reason: str) -> None:
         self._end(End.HALTED, reason)
@@ -274,7 +274,7 @@ class NetBackend:
             and self._peers.send(effect.peer, with_batches(effect.header, batches))
         ):
             result = Shipped(batches[-1].end, sum(batch.size for batch in batches))
-        self.deliver(DiskDone(effect.op, effect.generation, result), self._cause(effect.op))
+        self.deliver(DiskDone(effect.op, effect.generation, result), self._take_cause(effect.op))
 
     async def _call_meta(self, call: CallId, request: MetaRequest, cause: int) -> None:
         try:

@@ -27,7 +27,7 @@ from yak_net.storage.system import (
     TEMPORARY,
     StorageError,
     System,
-    read_whole,
+    read_file,
     write_all,
     write_file,
 )
@@ -102,7 +102,7 @@ def load_values(system: System, folder: Path) -> tuple[tuple[str, bytes], ...]:
             system.unlink(path)
             continue
         key = unquote(path.name)
-        found.append((key, decode_value(key, read_whole(path), path)))
+        found.append((key, decode_value(key, read_file(path), path)))
     return tuple(sorted(found))
 
 

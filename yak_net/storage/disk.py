@@ -28,7 +28,7 @@ from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.ids import LogGeneration, Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage
-from yak_net.storage.tail import Tail, joined, positioned
+from yak_net.storage.tail import Tail, join, positioned
 
 Completion: TypeAlias = tuple[DiskOrder, DiskResult, Offset]
 OnDone: TypeAlias = Callable[[OpId, LogGeneration, DiskResult], None]
@@ -91,8 +91,8 @@ class BrokerDisk:
         self._had_no_space = False
         self._ended = False
         self._abandoned = False
-        self._reading: list[_PendingRead] = []
-        self._watching = False
+        self._pending_reads: list[_PendingRead] = []
+        self._is_watching = False
         self._progress = 0
         self._orders: SimpleQueue[DiskOrder | None] = SimpleQueue()
         # A string reports a damaged log: see _condemn.
@@ -131,7 +131,7 @@ class BrokerDisk:
         """Remove every batch that ends above ``end``; the change is visible to reads at once."""
         self._tail.truncate(end)
         self._truncations_issued += 1
-        for read in self._reading:
+        for read in self._pending_reads:
             read.truncated_to = end if read.truncated_to is None else min(read.truncated_to, end)
         self._issue(TruncateLog(op, generation, end))
 
@@ -167,7 +167,7 @@ class BrokerDisk:
             self._loop.call_soon(done, self._tail.read(start, end_max, bytes_max))
             return
         read = _PendingRead(start, end_max, bytes_max, done)
-        self._reading.append(read)
+        self._pending_reads.append(read)
         self._start_read(read)
 
     def _start_read(self, read: _PendingRead) -> None:
@@ -195,7 +195,7 @@ class BrokerDisk:
             self._start_read(read)
 
     def _finish_read(self, read: _PendingRead, found: tuple[Batch, ...]) -> None:
-        self._reading.remove(read)
+        self._pending_reads.remove(read)
         read.done(found)
 
     # -- completions, on the loop ---------------------------------------------------------------
@@ -242,14 +242,14 @@ class BrokerDisk:
     # -- the interpreter lock (GIL) -------------------------------------------------------------
 
     def _watch_progress(self) -> None:
-        if not self._watching:
-            self._watching = True
+        if not self._is_watching:
+            self._is_watching = True
             self._loop.call_later(STALL_S, self._check_progress, self._progress)
 
     def _check_progress(self, progress: int) -> None:
         """Yield the interpreter if the threads have work and made no progress."""
-        self._watching = False
-        if self._ended or not (self._pending or self._reading):
+        self._is_watching = False
+        if self._ended or not (self._pending or self._pending_reads):
             return
         if progress == self._progress:
             _yield_interpreter()
@@ -349,7 +349,7 @@ class BrokerDisk:
             try:
                 if read.start < read.limit:
                     found = self._log.read(read.start, read.limit, read.bytes_max)
-                    found = joined(found, read.tail, read.bytes_max)
+                    found = join(found, read.tail, read.bytes_max)
             except (BatchError, OSError) as error:
                 found = f"cannot read {self._log.path}: {error}"
             self._call_on_loop(self._on_read, read, found)

@@ -23,7 +23,7 @@ from yak_net.storage.system import (
     TEMPORARY,
     StorageError,
     System,
-    read_whole,
+    read_file,
     write_file,
 )
 
@@ -169,7 +169,7 @@ def _write_identity(system: System, path: Path, node: NodeId, cluster: str) -> N
 def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
     """Check the identity of a directory; return its cluster, "" if unknown. Raises StorageError."""
     file = path / IDENTITY
-    data = read_whole(file)
+    data = read_file(file)
     try:
         identity = json.loads(data)
         kind, version = identity["kind"], int(identity["format"])

@@ -57,7 +57,7 @@ from yak_net.storage.folder import (
     segment_name,
 )
 from yak_net.storage.log import SegmentLog
-from yak_net.storage.system import TEMPORARY, StorageError, System, read_whole, write_all
+from yak_net.storage.system import TEMPORARY, StorageError, System, read_file, write_all
 
 VERIFY_BYTES: Final = 1 << 30
 CHUNK_BYTES: Final = 1 << 20
@@ -254,7 +254,7 @@ class _Recovery:
         if not path.exists():
             return None
         try:
-            return EpochIndex(decode_epochs(decode_value(EPOCHS, read_whole(path), path)))
+            return EpochIndex(decode_epochs(decode_value(EPOCHS, read_file(path), path)))
         except (StorageError, ValueError) as error:
             self.warnings.append(f"{path} is damaged ({error}); it is rebuilt from the log")
             return None

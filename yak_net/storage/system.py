@@ -101,7 +101,7 @@ def write_file(system: System, path: Path, data: bytes) -> None:
     system.sync_folder(path.parent)
 
 
-def read_whole(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Return the content of a small file. Raises StorageError if it is unreadable."""
     try:
         return path.read_bytes()

@@ -132,7 +132,7 @@ def positioned(batch: Batch) -> Batch:
     return carrying(batch, data)
 
 
-def joined(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:
+def join(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:
     """Return the batches of the file followed by those of memory, at most ``bytes_max`` bytes."""
     if not found or not tail or found[-1].end != tail[0].base_offset:
         return found

@@ -37,8 +37,8 @@ from yak_net.client.options import (
     RuntimeFactory,
     at_least,
     close_runtime,
-    on_sockets,
     open_runtime,
+    socket_runtime,
 )
 
 __all__ = ["Consumer", "ConsumerRecord"]
@@ -91,7 +91,7 @@ class Consumer(Client):
         metadata_max_age_ms: int = 5_000,
         default_api_timeout_ms: int = 60_000,
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
-        runtime: RuntimeFactory = on_sockets,
+        runtime: RuntimeFactory = socket_runtime,
     ) -> None:
         """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
         if isinstance(auto_offset_reset, str):
@@ -133,7 +133,7 @@ class Consumer(Client):
         Raises NoBrokersAvailable, and RequestTimedOutError if no leader returns the start
         position. The call may be repeated then.
         """
-        self._check_new()
+        self._check_not_started()
         start_offset = self._start_at
         if start_offset < 0:
             start_offset = await self._resolve_offset(start_offset)

@@ -31,8 +31,8 @@ from yak_net.client.options import (
     RuntimeFactory,
     at_least,
     close_runtime,
-    on_sockets,
     open_runtime,
+    socket_runtime,
 )
 
 __all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
@@ -82,7 +82,7 @@ class Producer(Client):
         compression_type: str | None = None,
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
         on_batch: Callable[[Resolved], None] | None = None,
-        runtime: RuntimeFactory = on_sockets,
+        runtime: RuntimeFactory = socket_runtime,
     ) -> None:
         """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
         if acks not in ACKS:
@@ -133,7 +133,7 @@ class Producer(Client):
 
     async def start(self) -> None:
         """Find the brokers. Raises NoBrokersAvailable; the call may be repeated then."""
-        self._check_new()
+        self._check_not_started()
 
         def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
             return replace(self._config, brokers=brokers)
