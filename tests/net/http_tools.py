@@ -1,4 +1,4 @@
-"""Brokers in a world by hand behind real HTTP, and a gateway that says what it is told to."""
+"""Brokers in a manual world with real HTTP, and a gateway with scripted responses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 def url(node: NodeId) -> str:
-    """Where a broker would be; nobody listens there."""
+    """URL of a broker; no process listens there."""
     return f"http://{node}.invalid:8080"
 
 
@@ -72,7 +72,7 @@ class WorldGateway:
         self.waits = asyncio.Event()
         """Set once a request got no answer at once."""
         self.left = asyncio.Event()
-        """Set once somebody stopped waiting for an answer."""
+        """Set when a handler is cancelled."""
         self._waiting: dict[int, asyncio.Future[Response]] = {}
 
     @property

@@ -1,7 +1,7 @@
-"""A file system that forgets what was not synced when the power is cut; must never sync by itself.
+"""A file system that loses unsynced data at a power failure.
 
-It passes every call on to the real one and keeps, for each file, its bytes at its last sync and,
-for each folder, which files it held at its own. Before the call of a given number the power is cut.
+It forwards every call to the real file system. It keeps the bytes of each file at its last sync,
+and the entries of each folder at its last sync. The power fails before a call of a given number.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ async def test_files_are_read_like_pipes(tmp_path: Path) -> None:
 
 
 async def test_first_signal_is_a_request() -> None:
-    """Goal: work under way is cancelled, and whoever asks learns which signal it was."""
+    """Goal: a signal cancels the coroutine, and ``number`` has the signal."""
 
     before = signal.getsignal(signal.SIGTERM)
     cancelled = asyncio.Event()
@@ -162,8 +162,8 @@ def test_places() -> None:
     assert offsets_text(51, (0, 60)) == "between offsets 0 and 60"
 
 
-async def test_odd_offsets_are_noted_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """Goal: the first gap and the first step back are told, on standard error."""
+async def test_gap_and_step_back_are_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Goal: the first gap and the first step back are reported on standard error."""
 
     options = ConsumeOptions(("h:1",), "latest", None, False, value_line, None)
     reading = ConsumeRun(options, Interrupts())

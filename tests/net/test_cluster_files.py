@@ -96,7 +96,7 @@ def test_state_of_schema_1_can_be_read(path: Path) -> None:
         ('{"schema": 1, "kind": "yak-cluster"}', "is damaged"),
     ],
 )
-def test_damaged_state_is_said(path: Path, text: str, sentence: str) -> None:
+def test_damaged_state_file_is_reported(path: Path, text: str, sentence: str) -> None:
     """Goal: a sentence that names the file; a client gets it as a ValueError."""
     path.parent.mkdir()
     path.write_text(text)

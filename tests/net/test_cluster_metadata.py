@@ -90,7 +90,7 @@ async def test_changes_are_saved_soon(tmp_path: Path) -> None:
     assert BEATS in saved(tmp_path)["keys"]
 
 
-async def test_content_that_may_be_old_is_noted(tmp_path: Path) -> None:
+async def test_content_that_may_be_stale_gives_a_warning(tmp_path: Path) -> None:
     """Goal: after an unclean end there is a note until a leader has accepted the content."""
     await store(tmp_path)
     body = saved(tmp_path) | {"final": False}
@@ -148,7 +148,7 @@ async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
 
 
 async def test_members_of_a_cluster(tmp_path: Path) -> None:
-    """Goal: none yet; an unusable address and a server that is gone are errors."""
+    """Goal: none at first; an invalid address and a stopped server are errors."""
     async with served(tmp_path) as (metadata, _):
         assert metadata.server is not None
         url = metadata.server.url

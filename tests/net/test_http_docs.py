@@ -1,4 +1,4 @@
-"""docs/http.md says what the code does: its endpoints, statuses, members and limits."""
+"""docs/http.md matches the code: endpoints, statuses, members and limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yak_net.http import json_bodies as bodies
 from yak_net.http import records
 from yak_net.http import request_parsing as asking
 from yak_net.http.gateway import BrokerStopped
-from yak_net.http.problems import KINDS, TYPE_PREFIX
+from yak_net.http.problems import HTTP_FORMS, TYPE_PREFIX
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, routes
 
 PAGE = (ROOT / "docs" / "http.md").read_text("utf-8")
@@ -37,7 +37,7 @@ def test_the_table_of_statuses_is_the_one_of_the_code() -> None:
             "yes" if code in RETRIABLE else "no",
             kind.title,
         ]
-        for code, kind in KINDS.items()
+        for code, kind in HTTP_FORMS.items()
     ]
 
 

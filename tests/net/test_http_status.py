@@ -88,7 +88,7 @@ async def test_a_broker_that_has_not_registered_is_starting() -> None:
 
 
 async def test_a_broker_without_a_leader_is_degraded() -> None:
-    """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
+    """Send a follower a later epoch with an unknown leader: 503, no leader."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
     gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))

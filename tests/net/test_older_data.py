@@ -89,7 +89,7 @@ PORTS = {"n1": 60981, "n2": 58035, "n3": 43545}
 
 
 def entry(node: str) -> tuple[NodeId, NodeEntry]:
-    """What the record says of a node."""
+    """Return the partition state's entry of a node."""
     url = f"http://127.0.0.1:{PORTS[node]}"
     return (node, NodeEntry(BrokerEpoch(REGISTERED[node]), True, False, url, Epoch(-1), -1))
 

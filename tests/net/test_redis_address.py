@@ -60,7 +60,7 @@ def addresses(server: RedisServer, login: str) -> tuple[str, str]:
     return (f"redis://{login}127.0.0.1:{server.port}/0", f"unix://{server.socket}{query}")
 
 
-def test_the_right_password_is_taken(guarded: RedisServer) -> None:
+def test_right_password_is_accepted(guarded: RedisServer) -> None:
     for login in (f"default:{CODED}", f":{CODED}"):
         outcome, problem, warnings = asked(addresses(guarded, login)[0])
         assert (type(outcome), problem, warnings) == (StoreOk, "", ())
@@ -115,7 +115,7 @@ async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
         "unix://?password=s3cret",
     ],
 )
-def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> None:
+def test_error_of_an_invalid_address_hides_the_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"^the .*Redis URL.*[^.]$") as caught:
         RedisStore(url, "c", LONG_US)
     error: BaseException | None = caught.value
@@ -163,7 +163,7 @@ async def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_pa
 # Remarks
 
 
-def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
+def test_weak_settings_give_warnings(guarded: RedisServer) -> None:
     """Method: each setting made weak by itself, then all."""
     weak = {"appendonly": "no", "appendfsync": "everysec", "maxmemory-policy": "allkeys-lru"}
     good = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -187,7 +187,7 @@ def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("forbidden", ["-config", "-config -info"])
-def test_settings_that_may_not_be_read_are_said_to_be_unknown(
+def test_forbidden_settings_give_a_warning(
     guarded: RedisServer, forbidden: str
 ) -> None:
     with guarded.client() as client:
@@ -201,7 +201,7 @@ def test_settings_that_may_not_be_read_are_said_to_be_unknown(
     assert "appendonly yes, appendfsync always, maxmemory-policy noeviction" in warning
 
 
-def test_the_embedded_server_says_that_it_is_not_durable() -> None:
+def test_embedded_server_gives_a_durability_warning() -> None:
     with EmbeddedMetadata() as embedded:
         outcome, _, warnings = asked(embedded.url)
     assert isinstance(outcome, StoreOk)
@@ -210,7 +210,7 @@ def test_the_embedded_server_says_that_it_is_not_durable() -> None:
 
 
 @pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", b"*0\r\n", b"$-1\r\n", b"-ERR no\r\n"])
-def test_remarks_on_a_server_that_makes_no_sense(reply: bytes) -> None:
+def test_warnings_of_a_server_with_invalid_replies(reply: bytes) -> None:
     async def main() -> tuple[str, ...]:
         async with canned_server(reply) as where:
             store = RedisStore(f"redis://{where}", "c", LONG_US)

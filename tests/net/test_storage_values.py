@@ -61,8 +61,8 @@ def test_each_changed_byte_of_a_value_is_noticed(tmp_path: Path) -> None:
         decode_value("claims", data.replace(b"value 1 ", b"value 2 "), path)
 
 
-def test_what_a_crash_left_of_a_value_is_thrown_away(tmp_path: Path) -> None:
-    """Goal: a temporary file is nobody's value."""
+def test_temporary_file_of_a_value_is_deleted(tmp_path: Path) -> None:
+    """Goal: a temporary file is not a value, and is deleted."""
     save_value(NOT_SYNCED, tmp_path, "hw", b"1")
     (tmp_path / "hw.tmp").write_bytes(b"half")
     assert load_values(NOT_SYNCED, tmp_path) == (("hw", b"1"),)
@@ -76,7 +76,7 @@ def marks_of(path: Path) -> Checkpoint | None:
     return checkpoints.newest
 
 
-def test_newest_mark_that_is_whole_counts(tmp_path: Path) -> None:
+def test_newest_valid_checkpoint_is_used(tmp_path: Path) -> None:
     """Goal: a torn slot leaves the older mark, never a wrong one. Method: damage each byte."""
     path = tmp_path / "durable-end"
     assert marks_of(path) is None
@@ -97,8 +97,8 @@ def test_newest_mark_that_is_whole_counts(tmp_path: Path) -> None:
         assert marks_of(path) in (None, older, newer)
 
 
-def test_lowered_mark_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
-    """Goal: after a cut no slot speaks of records that are gone."""
+def test_lowered_checkpoint_survives_the_loss_of_a_slot(tmp_path: Path) -> None:
+    """Goal: after a truncation no slot contains the old end."""
     path = tmp_path / "durable-end"
     checkpoints = CheckpointFile(NOT_SYNCED, path)
     checkpoints.put(Checkpoint(0, 9, 900))

@@ -125,7 +125,7 @@ def test_what_was_not_flushed_is_in_memory_only_and_a_flush_writes_whole_lines(
 
 
 @pytest.mark.parametrize("bytes_max", [1_000, 20_000, 100_000, 400_000, 700_000])
-def test_at_its_limit_recording_ends_and_says_so(tmp_path: Path, bytes_max: int) -> None:
+def test_recording_ends_at_its_size_limit_with_a_reason(tmp_path: Path, bytes_max: int) -> None:
     """Goal: never more than so many bytes, and a whole trace. Method: several limits."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER, bytes_max)
     recorded(recorder, steps())
@@ -170,7 +170,7 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path) -> None:
+def test_write_error_ends_only_the_recording(tmp_path: Path) -> None:
     """Goal: the broker goes on. Method: the system refuses a write in the midst of a line."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     with file_size_limit(100_000):
@@ -186,7 +186,7 @@ def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path) -> N
     assert found.steps > 100
 
 
-def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
+def test_full_disk_ends_only_the_recording(tmp_path: Path) -> None:
     """Goal: the same without any room at all. Method: the file turns into /dev/full."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     fds = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
@@ -203,14 +203,14 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
 
 
 def path_or_none(fd: int) -> Path | None:
-    """The file behind a descriptor, if it is still open."""
+    """Return the path of a descriptor if it is open."""
     try:
         return path_of(fd)
     except OSError:
         return None
 
 
-def test_a_step_that_cannot_be_written_ends_the_recording_alone(tmp_path: Path) -> None:
+def test_unencodable_step_ends_only_the_recording(tmp_path: Path) -> None:
     """Goal: nor does a broken step harm the broker. Method: an event where an effect belongs."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     assert recorder.record(0, "n1", 1, TimerFired("a"), [], -1) == 0
