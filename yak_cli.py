@@ -81,7 +81,7 @@ def demo_command() -> click.Command:
     @click.option(
         "--tamper",
         type=click.Choice(TAMPERINGS),
-        help="Alter the records that were read, so that the demo fails.",
+        help="Alter the records read, so that the demo fails.",
     )
     def demo(
         input_path: str | None, out: str, seed: int | None, only: str | None, tamper: str | None
@@ -95,11 +95,11 @@ def demo_command() -> click.Command:
         """
         catalog = scenario_catalog()
         lines = lines_of(catalog, input_path, tamper)
-        words = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
-        words += [] if seed is None else ["--seed", str(seed)]
+        command_line = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
+        command_line += [] if seed is None else ["--seed", str(seed)]
         code = 0
         if only != "real":
-            code = run_simulated(catalog, lines, out, seed, tamper, words)
+            code = run_simulated(catalog, lines, out, seed, tamper, command_line)
         if only != "simulated" and code in (0, 1):
             code = max(code, _run_real(lines, out, tamper))
         sys.exit(code)
@@ -134,30 +134,30 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     read = run.read if tamper is None else tampered(run.read, tamper)
     difference = first_difference(lines, read)
     tell_comparison(len(lines), difference)
-    for epoch, leader, first, end in run.led:
+    for epoch, leader, first, end in run.leaderships:
         click.echo(f"epoch {epoch}: leader {leader}, offsets {first} to {end - 1}")
     identical = True
     for replay in replay_paths(run.traces):
         identical &= replay.identical
         for line in replay.lines:
             click.echo(f"replayed: {replay.path.name}, {line}")
-    wanted = "Each line was read exactly once, in order"
+    order_claim = "Each line was read exactly once, in order"
     claims = [
         (f"The leader was killed with {counted(run.unconfirmed, 'record')} unconfirmed", True),
-        (f"{wanted}: {difference}" if difference else wanted, not difference),
+        (f"{order_claim}: {difference}" if difference else order_claim, not difference),
         ("Replaying the traces gives the recorded effects, byte for byte", identical),
-        ("No process is left running", not run.left_behind),
+        ("No process is left running", not run.running_pids),
     ]
-    for sentence, held in claims:
-        click.echo(f"{'proved' if held else 'FAILED'}: {sentence}")
-    valid = all(held for _, held in claims)
+    for claim, holds in claims:
+        click.echo(f"{'proved' if holds else 'FAILED'}: {claim}")
+    valid = all(holds for _, holds in claims)
     click.echo(f"traces, logs: {folder}")
     click.echo(f"valid: {str(valid).lower()}")
     return 0 if valid else 1
 
 
-def _print_version(ctx: click.Context, _option: click.Parameter, asked: bool) -> None:
-    if asked:
+def _print_version(ctx: click.Context, _option: click.Parameter, requested: bool) -> None:
+    if requested:
         from importlib import metadata  # not at the top, because the import is slow
 
         try:

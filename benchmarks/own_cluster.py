@@ -223,7 +223,7 @@ def _check(result: ClientResult) -> None:
 class _Confirming:
     """A runtime that acknowledges each batch immediately, to measure the producer alone."""
 
-    failed = ""
+    halt_reason = ""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

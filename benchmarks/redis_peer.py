@@ -51,11 +51,11 @@ def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
     """
     with tempfile.TemporaryDirectory(prefix="yak-bench-redis-") as folder:
         path = Path(folder) / "redis.sock"
-        words = [PROGRAM, "--port", str(port), "--bind", HOST, "--unixsocket", str(path)]
-        words += ["--dir", folder, "--save", "", "--appendonly", "no", *options]
+        command = [PROGRAM, "--port", str(port), "--bind", HOST, "--unixsocket", str(path)]
+        command += ["--dir", folder, "--save", "", "--appendonly", "no", *options]
         guard = OrphanGuard()  # kills the server if this process is killed
         process = subprocess.Popen(
-            words, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             guard.watch(process.pid)
@@ -63,7 +63,7 @@ def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
             yield process.pid, f"unix://{path}"
         finally:
             _end(process)
-            guard.forget(process.pid)
+            guard.unwatch(process.pid)
             guard.close()
 
 

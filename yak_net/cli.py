@@ -27,7 +27,7 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option("--host", metavar="HOST", help="Host to listen on (instead of --listen).")
 @click.option(
     "--port", type=click.IntRange(0, 65535),
-    help="Port to listen on (instead of --listen); 0: a free port.",
+    help="Port (instead of --listen); 0: a free port.",
 )
 @click.option(
     "--advertised-url", default="", metavar="URL",
@@ -55,7 +55,7 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option(
     "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
-    help="Acknowledge after the ISR flushed a record (batch) or wrote it (os).",
+    help="Acknowledge records that the ISR flushed (batch) or wrote (os).",
 )
 @click.option(
     "--min-isr", type=click.IntRange(1),
@@ -76,9 +76,9 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 def broker(**options: Any) -> None:
     """Run one broker.
 
-    Without --brokers and --followers, the broker is a cluster of one. A leader and its followers
-    can be started with only the environment variables YAK_ROLE, YAK_NODE_ID, YAK_HOST, YAK_PORT,
-    YAK_FOLLOWERS, YAK_REDIS_URL and YAK_DATA_DIR.
+    Without --brokers and --followers, the broker is a cluster of one. The environment variables
+    YAK_ROLE, YAK_NODE_ID, YAK_HOST, YAK_PORT, YAK_FOLLOWERS, YAK_REDIS_URL and YAK_DATA_DIR are
+    sufficient to start a leader and its followers.
 
     Exit codes: 0 stopped, 1 halted, 2 invalid options.
     """
@@ -98,30 +98,30 @@ def broker(**options: Any) -> None:
 
 def _settings(options: dict[str, Any]) -> BrokerSettings:
     """Return the settings of the options. Raises SettingsError."""
-    from yak_net.runtime import settings as words
+    from yak_net.runtime import settings
 
-    host, port = options["host"] or words.HOST, options["port"]
-    port = words.PORT if port is None else port
+    host, port = options["host"] or settings.HOST, options["port"]
+    port = settings.PORT if port is None else port
     if options["listen"]:
-        host, port = words.parse_listen(options["listen"])
+        host, port = settings.parse_listen(options["listen"])
     lifeline = os.environ.get("YAK_LIFELINE", "")
-    return words.check(
-        words.BrokerSettings(
+    return settings.check(
+        settings.BrokerSettings(
             node_id=options["node_id"],
             host=host,
             port=port,
-            advertised_url=words.parse_url(options["advertised_url"])
+            advertised_url=settings.parse_url(options["advertised_url"])
             if options["advertised_url"]
             else "",
-            brokers=words.parse_brokers(options["brokers"]),
-            followers=words.parse_urls(options["followers"]),
-            role=words.Role(options["role"]) if options["role"] else None,
+            brokers=settings.parse_brokers(options["brokers"]),
+            followers=settings.parse_urls(options["followers"]),
+            role=settings.Role(options["role"]) if options["role"] else None,
             redis_url=options["redis"],
             cluster=options["cluster"],
             data_dir=options["data_dir"],
             flush=options["flush"],
             min_isr=options["min_isr"],
-            config=words.parse_config(options["config"]),
+            config=settings.parse_config(options["config"]),
             trace=options["trace"],
             insecure=options["insecure"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",

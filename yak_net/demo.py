@@ -26,15 +26,15 @@ from yak_net.runtime.state_file import is_alive
 FOLDER: Final = "real_failover"
 NODES: Final = 3
 RATE_PER_S: Final = 1_000
-SENDING_S: Final = 4.0
+SEND_S_MAX: Final = 4.0
 """Maximum time for sending: longer inputs are sent at a higher rate than RATE_PER_S."""
-PATIENCE_S: Final = 20.0
+TIMEOUT_S: Final = 20.0
 SETTLE_S: Final = 0.2
-LOOK_S: Final = 0.05
-TURNS: Final = 4
+POLL_S: Final = 0.05
+LOOP_TURNS: Final = 4
 """Iterations of the event loop until an accepted record has left the process."""
 
-Say = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 class DemoFailed(Exception):
@@ -46,7 +46,7 @@ class RealRun:
     """Result of the run: the values read, and the facts about the failover.
 
     ``confirmed`` and ``unconfirmed`` count the records at the kill of the leader ``killed``.
-    ``gap_s`` is the time from the kill to the first confirmation after it. ``led`` has one
+    ``gap_s`` is the time from the kill to the first confirmation after it. ``leaderships`` has one
     (epoch, leader, first offset, end offset) per leader epoch of the records read. ``traces`` are
     the trace files of the brokers, ``pids`` the ids of all processes that were started.
     """
@@ -56,12 +56,12 @@ class RealRun:
     confirmed: int = 0
     unconfirmed: int = 0
     gap_s: float = 0.0
-    led: list[tuple[Epoch, NodeId, Offset, Offset]] = field(default_factory=list)
+    leaderships: list[tuple[Epoch, NodeId, Offset, Offset]] = field(default_factory=list)
     traces: list[Path] = field(default_factory=list)
     pids: list[int] = field(default_factory=list)
 
     @property
-    def left_behind(self) -> list[int]:
+    def running_pids(self) -> list[int]:
         """The ids of the processes that still run."""
         return [pid for pid in self.pids if is_alive(pid)]
 
@@ -77,29 +77,29 @@ def make_folder(out: Path) -> Path:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     except OSError as error:
-        why = error.strerror or str(error)
-        raise Wrong(f"cannot write the output folder {folder}: {why}") from error
+        reason = error.strerror or str(error)
+        raise CommandLineError(f"cannot write the output folder {folder}: {reason}") from error
     return folder
 
 
-class Wrong(click.ClickException):
+class CommandLineError(click.ClickException):
     """Invalid command line; exit code 2."""
 
     exit_code = 2
 
 
-class _Story:
+class _EventLog:
     """Prints the events with their times, and keeps the results of the batches."""
 
-    def __init__(self, say: Say) -> None:
-        self.began = time.monotonic()
-        self.say = say
+    def __init__(self, print_line: PrintLine) -> None:
+        self.started_at = time.monotonic()
+        self.print_line = print_line
         self.confirmed_at: list[float] = []
         self.failed: Resolved | None = None
         self.leaders: dict[Epoch, NodeId] = {}
 
-    def tell(self, what: str) -> None:
-        self.say(f"t={time.monotonic() - self.began:.3f}s {what}")
+    def log(self, what: str) -> None:
+        self.print_line(f"t={time.monotonic() - self.started_at:.3f}s {what}")
 
     def on_batch(self, batch: Resolved) -> None:
         if batch.error is None:
@@ -108,73 +108,73 @@ class _Story:
             self.failed = batch
 
 
-async def run_real(lines: Sequence[bytes], folder: Path, say: Say) -> RealRun:
+async def run_real(lines: Sequence[bytes], folder: Path, print_line: PrintLine) -> RealRun:
     """Send the lines, kill the leader while records are in flight, and read the records back.
 
     The traces of the brokers are written to ``folder``. Raises DemoFailed. No process is left
     running, also after an error.
     """
     run = RealRun()
-    story = _Story(say)
+    events = _EventLog(print_line)
     spec = ClusterSpec(nodes=NODES, data_dir=folder / "data", trace_dir=folder)
     async with Supervisor(spec) as cluster:
-        story.tell("metadata store: embedded, not durable")
+        events.log("metadata store: embedded, not durable")
         for node, url in cluster.urls.items():
-            story.tell(f"{node} listens on {url}, pid {cluster.pids[node]}")
-        await _note_leader(cluster, story)
-        await _all_in_sync(cluster)
-        await _send_through_a_failure(cluster, lines, run, story)
-        await _bring_back(cluster, run, story)
-        records = await _read_back(cluster, story)
+            events.log(f"{node} listens on {url}, pid {cluster.pids[node]}")
+        await _wait_for_leader(cluster, events)
+        await _wait_for_full_isr(cluster)
+        await _send_and_kill_leader(cluster, lines, run, events)
+        await _restart_killed(cluster, run, events)
+        records = await _read_all(cluster, events)
     run.pids = cluster.started_pids
     run.read = [record.value for record in records]
-    for epoch, held in groupby(records, key=lambda record: record.leader_epoch):
-        offsets = [record.offset for record in held]
-        run.led.append((epoch, story.leaders.get(epoch, "?"), offsets[0], offsets[-1] + 1))
+    for epoch, group in groupby(records, key=lambda record: record.leader_epoch):
+        offsets = [record.offset for record in group]
+        run.leaderships.append((epoch, events.leaders.get(epoch, "?"), offsets[0], offsets[-1] + 1))
     run.traces = await asyncio.to_thread(lambda: sorted(folder.glob("*.jsonl")))
     return run
 
 
-async def _note_leader(cluster: Supervisor, story: _Story, besides: NodeId = "") -> NodeId:
-    """Wait for a ready leader other than ``besides``; print it if its epoch is new. Return it."""
-    async with asyncio.timeout(PATIENCE_S):
+async def _wait_for_leader(cluster: Supervisor, events: _EventLog, excluded: NodeId = "") -> NodeId:
+    """Wait for a ready leader other than ``excluded``; print it if its epoch is new. Return it."""
+    async with asyncio.timeout(TIMEOUT_S):
         while True:
             status = await cluster.status()
-            if status.serves and status.leader is not None and status.leader != besides:
+            if status.serves and status.leader is not None and status.leader != excluded:
                 break
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
     assert status.epoch is not None
-    if status.epoch not in story.leaders:
-        story.leaders[Epoch(status.epoch)] = status.leader
-        story.tell(f"leader {status.leader}, epoch {status.epoch}")
+    if status.epoch not in events.leaders:
+        events.leaders[Epoch(status.epoch)] = status.leader
+        events.log(f"leader {status.leader}, epoch {status.epoch}")
     return status.leader
 
 
-async def _send_through_a_failure(
-    cluster: Supervisor, lines: Sequence[bytes], run: RealRun, story: _Story
+async def _send_and_kill_leader(
+    cluster: Supervisor, lines: Sequence[bytes], run: RealRun, events: _EventLog
 ) -> None:
     """Send all lines. After half of them, while records are unconfirmed, kill the leader."""
-    rate = max(RATE_PER_S, len(lines) / SENDING_S)
-    leader = await _note_leader(cluster, story)
+    rate = max(RATE_PER_S, len(lines) / SEND_S_MAX)
+    leader = await _wait_for_leader(cluster, events)
     servers = cluster.bootstrap_servers
-    async with Producer(servers, linger_ms=0, on_batch=story.on_batch) as producer:
-        began = time.monotonic()
-        story.tell(f"sending {len(lines)} records, {rate:.0f}/s, acks=all, idempotent producer")
+    async with Producer(servers, linger_ms=0, on_batch=events.on_batch) as producer:
+        started_at = time.monotonic()
+        events.log(f"sending {len(lines)} records, {rate:.0f}/s, acks=all, idempotent producer")
         killed_at = 0.0
         for number, line in enumerate(lines, 1):
-            await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            await asyncio.sleep(max(0.0, started_at + number / rate - time.monotonic()))
             await producer.send(line)
             if killed_at or 2 * number < len(lines):
                 continue
             if not producer.confirmed and number < len(lines):
                 await producer.flush()  # a slow machine: the kill needs some confirmed records
-            elif await _is_under_way(producer):
+            elif await _is_in_flight(producer):
                 run.killed, run.confirmed = leader, producer.confirmed
                 run.unconfirmed = producer.unresolved
                 killed_at = time.monotonic()
                 # kill() sends the signal before it suspends, so the counts stay correct.
                 pid = await cluster.kill(leader)
-                story.tell(
+                events.log(
                     f"SIGKILL to {leader}, pid {pid}: "
                     f"{run.confirmed} records confirmed, {run.unconfirmed} in flight"
                 )
@@ -182,54 +182,54 @@ async def _send_through_a_failure(
             raise DemoFailed(
                 "no record was in flight, so the leader was not killed; run the demo again"
             )
-        following = asyncio.create_task(_note_leader(cluster, story, besides=leader))
+        new_leader = asyncio.create_task(_wait_for_leader(cluster, events, excluded=leader))
         await producer.flush()
-        await following
-    if story.failed is not None:
-        raise DemoFailed(f"{story.failed.count} records were not confirmed: {story.failed.error}")
+        await new_leader
+    if events.failed is not None:
+        raise DemoFailed(f"{events.failed.count} records were not confirmed: {events.failed.error}")
     # Confirmations that arrived before the kill may be processed up to SETTLE_S later.
-    first = next((at for at in story.confirmed_at if at > killed_at + SETTLE_S), None)
+    first = next((at for at in events.confirmed_at if at > killed_at + SETTLE_S), None)
     if first is None:
         raise DemoFailed(f"{leader} lost leadership before the kill; run the demo again")
     run.gap_s = first - killed_at
-    story.tell(
+    events.log(
         f"all {producer.confirmed} records confirmed; "
         f"first confirmation {run.gap_s:.1f} s after SIGKILL"
     )
 
 
-async def _is_under_way(producer: Producer) -> bool:
+async def _is_in_flight(producer: Producer) -> bool:
     """Let the accepted records leave this process; return whether any is unresolved then."""
-    for _ in range(TURNS):
+    for _ in range(LOOP_TURNS):
         await asyncio.sleep(0)
     return producer.unresolved > 0
 
 
-async def _all_in_sync(cluster: Supervisor) -> tuple[NodeId, ...]:
+async def _wait_for_full_isr(cluster: Supervisor) -> tuple[NodeId, ...]:
     """Wait until the ISR contains all brokers; return the ISR."""
-    async with asyncio.timeout(PATIENCE_S):
+    async with asyncio.timeout(TIMEOUT_S):
         while True:
             status = await cluster.status()
             if len(status.isr) == len(cluster.urls):
                 return status.isr
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
 
-async def _bring_back(cluster: Supervisor, run: RealRun, story: _Story) -> None:
+async def _restart_killed(cluster: Supervisor, run: RealRun, events: _EventLog) -> None:
     """Restart the killed broker and wait until it is in the ISR."""
     pid = await cluster.restart(run.killed)
-    isr = ", ".join(await _all_in_sync(cluster))
-    story.tell(f"{run.killed} restarted, pid {pid}, and rejoined the ISR: {isr}")
+    isr = ", ".join(await _wait_for_full_isr(cluster))
+    events.log(f"{run.killed} restarted, pid {pid}, and rejoined the ISR: {isr}")
 
 
-async def _read_back(cluster: Supervisor, story: _Story) -> list[ConsumerRecord]:
+async def _read_all(cluster: Supervisor, events: _EventLog) -> list[ConsumerRecord]:
     """Return all records from the beginning to the committed end."""
     servers = cluster.bootstrap_servers
     records: list[ConsumerRecord] = []
     async with Consumer(servers, auto_offset_reset="earliest") as consumer:
         end = await consumer.end_offset()
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(TIMEOUT_S):
             while await consumer.position() < end:
                 records += await consumer.getmany(timeout_ms=1000)
-    story.tell(f"a consumer read {len(records)} records from the beginning")
+    events.log(f"a consumer read {len(records)} records from the beginning")
     return records

@@ -104,7 +104,7 @@ TIMEOUT_OPTION = click.option(
 )
 
 
-@sim.command("run")
+@sim.command("run", short_help="Run a scenario and write its run folder.")
 @click.argument("scenario", metavar="SCENARIO")
 @SEED_OPTION
 @INPUT_OPTION
@@ -262,7 +262,7 @@ def conclude(result: RunResult, folder: Path | None) -> None:
     click.echo(f"valid: {str(result.valid).lower()}")
 
 
-@sim.command("digest")
+@sim.command("digest", short_help="Recompute and check the digest of a trace.")
 @click.argument("trace", metavar="TRACE")
 def digest(trace: str) -> None:
     """Recompute the digest of a trace file (trace.jsonl), checking every record."""
@@ -278,7 +278,7 @@ def digest(trace: str) -> None:
 
 
 
-@sim.command("replay")
+@sim.command("replay", short_help="Replay traces in new nodes and compare effects.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option(
     "--until", type=click.IntRange(0), metavar="STEP",

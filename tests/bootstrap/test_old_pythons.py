@@ -50,7 +50,7 @@ def test_an_old_python_starts_a_newer_one(place: str, old: Project, tmp_path: Pa
     assert old.report("demo", "a b")["argv"] == ["yak", "demo", "a b"]
 
 
-def test_the_python_of_the_venv_comes_first(old: Project, tmp_path: Path) -> None:
+def test_python_of_the_venv_is_preferred(old: Project, tmp_path: Path) -> None:
     """An old Python uses the .venv that exists, also if the PATH has another new Python."""
     old_python, old.python = old.python, HOST
     assert old.start("demo").returncode == 0
@@ -60,7 +60,7 @@ def test_the_python_of_the_venv_comes_first(old: Project, tmp_path: Path) -> Non
     assert old.installs == 1
 
 
-def test_an_old_python_alone_says_what_is_needed(old: Project) -> None:
+def test_old_python_alone_names_the_required_version(old: Project) -> None:
     """The error is one sentence with both versions."""
     done = old.start("demo")
     assert (done.returncode, done.stdout) == (2, "")

@@ -53,7 +53,7 @@ class FaultyDisk:
         self.system = System(
             write=self._write,
             sync=lambda fd: self._held(calls.sync, fd),
-            cut=lambda fd, size: self._held(calls.cut, fd, size),
+            truncate=lambda fd, size: self._held(calls.truncate, fd, size),
             replace=lambda source, target: self._held(calls.replace, source, target),
             unlink=lambda path: self._held(calls.unlink, path),
             sync_folder=lambda folder: self._held(calls.sync_folder, folder),
@@ -215,12 +215,12 @@ class NetBench:
         async with asyncio.timeout(10):
             for place in up:
                 assert place.peers is not None
-                place.peers.learn(urls)
+                place.peers.update_urls(urls)
                 if not place.peers.started:
                     await place.peers.start()
             for place in up:
                 for other in up:
-                    while place is not other and not place.peers.reaches(other.node_id):  # type: ignore[union-attr]
+                    while place is not other and not place.peers.is_connected(other.node_id):  # type: ignore[union-attr]
                         await asyncio.sleep(0.001)
 
     def start(self, node_id: NodeId, node: Node) -> None:

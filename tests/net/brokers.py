@@ -1,4 +1,4 @@
-"""Broker processes for tests, started as a user would; must never leave one behind."""
+"""Broker processes for tests, started as a user would start them, and always ended."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
-    """Wait for a condition; AssertionError with ``what`` when its time is over."""
+    """Wait for a condition; AssertionError with ``what`` at the timeout."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"in vain: {what}"
@@ -37,7 +37,7 @@ def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE
 
 
 def get(url: str) -> tuple[int, dict[str, Any]]:
-    """Status and JSON body of a GET; (0, {}) when nobody answers."""
+    """Status and JSON body of a GET; (0, {}) without a response."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return (answer.status, json.load(answer))
@@ -81,7 +81,7 @@ class BrokerProcess:
 
     @property
     def said(self) -> str:
-        """All that it has said so far."""
+        """The output so far."""
         return _COLOURS.sub("", self.log.read_text(errors="replace"))
 
     @property
@@ -98,7 +98,7 @@ class BrokerProcess:
         return self.process.poll() is None
 
     def health(self) -> dict[str, Any]:
-        """What it says of itself; empty when it does not answer."""
+        """Return the body of GET /health; empty without a response."""
         return get(f"{self.url}/health")[1] if self.up else {}
 
     def serves(self, within_s: float = PATIENCE_S) -> None:
@@ -123,7 +123,7 @@ class BrokerProcess:
 
 @contextmanager
 def brokers() -> Iterator[Callable[..., BrokerProcess]]:
-    """Yields a function that starts brokers; all of them are gone afterwards."""
+    """Yield a function that starts brokers; they are killed at the end."""
     started: list[BrokerProcess] = []
 
     def start(log: Path, *words: str, **how: Any) -> BrokerProcess:

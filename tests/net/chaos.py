@@ -1,7 +1,7 @@
-"""A cluster of broker processes under load, for failures of all kinds; must never leave one behind.
+"""A cluster of broker processes under load, for failures of all kinds.
 
-The load knows what it was told of each record. In the end the log is read from its beginning, and
-what it holds must agree: nothing confirmed is missing, nothing is there twice, the order is kept.
+The load records the outcome of each record. At the end, the whole log is read and compared: no
+confirmed record is missing, no record is duplicate, the order is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUICK = (
 
 
 async def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
-    """Wait for a condition; AssertionError with ``what`` when its time is over."""
+    """Wait for a condition; AssertionError with ``what`` at the timeout."""
     deadline = time.monotonic() + within_s
     while not await asyncio.to_thread(condition):
         assert time.monotonic() < deadline, f"in vain: {what}"
@@ -85,11 +85,11 @@ class ChaosCluster:
         self.brokers[node].process.send_signal(SIGCONT)
 
     def view(self, node: str) -> dict[str, Any]:
-        """What a broker says of the cluster; empty when it says nothing."""
+        """Return the body of a broker's GET /v1/cluster; empty without a response."""
         return get(f"{self.urls[node]}/v1/cluster")[1]
 
     def leader(self, besides: str = "") -> str:
-        """Who says that it leads; the one of the highest epoch. Empty when nobody does."""
+        """Return the leader of the highest epoch that a broker reports; "" without a leader."""
         found = ""
         newest = -1
         for node, broker in self.brokers.items():
@@ -209,7 +209,7 @@ class Load:
         assert len(self.outcomes) == self.sent
 
     def check(self, read: list[bytes | None]) -> None:
-        """What was read agrees with what was told."""
+        """Compare the records read with the outcomes."""
         numbers = [int((value or b"").removeprefix(b"r-")) for value in read]
         held = set(numbers)
         assert len(held) == len(numbers), "a record is there twice"

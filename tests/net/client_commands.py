@@ -1,4 +1,4 @@
-"""A broker, and ``yak produce`` and ``yak consume``, as processes; must never leave one behind."""
+"""A broker, and ``yak produce`` and ``yak consume``, as processes that always end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def yak(
 
 @contextmanager
 def running(*words: str, env: dict[str, str] = CLEAN, **given: Any) -> Iterator[Forked]:
-    """A command that runs meanwhile, with pipes unless told otherwise; it is gone afterwards."""
+    """A command that runs in the block, with pipes by default; it is killed at the end."""
     process = Forked(words, env, **given)
     try:
         yield process
@@ -86,7 +86,7 @@ def values(server: str, first: int, count: int) -> list[bytes | None]:
 
 
 def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:
-    """Where the records of a command begin, as its summary says."""
+    """Return the first offset in the summary of a command."""
     found = _FIRST.search(done.stderr.decode())
     if found is None:
         raise AssertionError(f"no offset in {done.stderr!r}")

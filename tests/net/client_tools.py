@@ -1,4 +1,4 @@
-"""A runtime whose answers a test gives by hand; must never answer by itself."""
+"""A runtime whose results a test sets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class FakeRuntime:
     def __init__(self, made: Made, config: Any) -> None:
         self.config = config
         self.calls: list[tuple[ClientCall, asyncio.Future[ClientResult]]] = []
-        self.failed = ""
+        self.halt_reason = ""
         self.closed = False
         self.within_s = -1.0
         self._made = made
@@ -68,7 +68,7 @@ class FakeRuntime:
 
     def fail(self, reason: str) -> None:
         """What a bug in the node's step does."""
-        self.failed = reason
+        self.halt_reason = reason
         self._cut()
 
     def _cut(self) -> None:
@@ -147,7 +147,7 @@ def batch_of(base: int, *values: bytes | None, epoch: int = 1, timestamp_ms: int
 
 
 def producer(made: Made, **words: Any) -> Producer:
-    """One whose batches wait for ever for company, unless the words say otherwise."""
+    """Return a producer whose batches linger without limit by default."""
     return Producer("h:1", runtime=made, **{"linger_ms": FOREVER_MS, **words})
 
 

@@ -60,7 +60,7 @@ async def main() -> int:
             over.set()
 
     def on_term() -> None:
-        print("asked to stop", flush=True)
+        print("stop requested", flush=True)
         if MANNER != "deaf":
             over.set()
 

@@ -1,4 +1,4 @@
-"""Clusters for tests, marked so that leftovers are found; must never leave one itself."""
+"""Clusters for tests, with a mark in the environment that finds leftover processes."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Marked:
         return found
 
     def all_gone(self, within_s: float = PATIENCE_S) -> None:
-        """Wait until nobody has the mark any more."""
+        """Wait until no process has the mark."""
         until(lambda: not self.left(), f"all are gone, but {self.left()}", within_s)
 
 

@@ -1,4 +1,4 @@
-"""What holds for every test of the real world: coroutines are tests, no command is left behind."""
+"""Fixtures of the tests of yak_net: coroutines are tests, and every command has ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Brokers in a world by hand behind real HTTP, and a gateway that says what it is told to."""
+"""Brokers in a manual world with real HTTP, and a gateway with scripted responses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
-from yak_net.http.gateway import Gateway, Gone, Phase
+from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 
 SECOND = 1_000_000
@@ -30,7 +30,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 def url(node: NodeId) -> str:
-    """Where a broker would be; nobody listens there."""
+    """URL of a broker; no process listens there."""
     return f"http://{node}.invalid:8080"
 
 
@@ -68,11 +68,11 @@ class WorldGateway:
         self.node_id = node_id
         self.cluster = "test"
         self.phase = Phase.RUNNING
-        self.halted_because = ""
+        self.halt_reason = ""
         self.waits = asyncio.Event()
         """Set once a request got no answer at once."""
         self.left = asyncio.Event()
-        """Set once somebody stopped waiting for an answer."""
+        """Set when a handler is cancelled."""
         self._waiting: dict[int, asyncio.Future[Response]] = {}
 
     @property
@@ -97,11 +97,11 @@ class WorldGateway:
                 assert not isinstance(answer, ClientResult)
                 future.set_result(answer)
             elif not self.world.is_up(self.node_id) and not future.done():
-                future.set_exception(Gone(sent=True))
+                future.set_exception(BrokerStopped(sent=True))
 
     async def ask(self, request: Request) -> Response:
         if not self.world.is_up(self.node_id):
-            raise Gone(sent=False)
+            raise BrokerStopped(sent=False)
         handle = self.world.call(self.node_id, request)
         future = self._waiting[handle] = asyncio.get_running_loop().create_future()
         self.move()
@@ -125,7 +125,7 @@ class ScriptedGateway:
         self.node_id = "n1"
         self.cluster = "test"
         self.phase = Phase.RUNNING
-        self.halted_because = ""
+        self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
         self.asked: list[Request] = []
 

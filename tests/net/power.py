@@ -1,7 +1,7 @@
-"""A file system that forgets what was not synced when the power is cut; must never sync by itself.
+"""A file system that loses unsynced data at a power failure.
 
-It passes every call on to the real one and keeps, for each file, its bytes at its last sync and,
-for each folder, which files it held at its own. Before the call of a given number the power is cut.
+It forwards every call to the real file system. It keeps the bytes of each file at its last sync,
+and the entries of each folder at its last sync. The power fails before a call of a given number.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Power:
         self.system = System(
             write=self._write,
             sync=self._sync,
-            cut=self._cut,
+            truncate=self._truncate,
             replace=self._replace,
             unlink=self._unlink,
             sync_folder=self._sync_folder,
@@ -75,7 +75,7 @@ class Power:
             raise PowerCut
         self.synced[os.fstat(fd).st_ino] = path_of(fd).read_bytes()
 
-    def _cut(self, fd: int, size: int) -> None:
+    def _truncate(self, fd: int, size: int) -> None:
         if self._call(f"cut {path_of(fd).name}"):
             raise PowerCut
         os.ftruncate(fd, size)

@@ -19,11 +19,11 @@ from yak_net.storage.recovery import VERIFY_BYTES
 
 PATIENCE_S = 30.0
 NOT_SYNCED = System(sync=lambda fd: None, sync_folder=lambda folder: None)
-"""For tests in which nobody cuts the power, so that they need not wait for the disk."""
+"""A system without flushes, for tests without a power failure."""
 
 
 def path_of(fd: int) -> Path:
-    """The file behind a descriptor."""
+    """Return the path of an open descriptor."""
     return Path("/proc/self/fd", str(fd)).readlink()
 
 
@@ -36,7 +36,7 @@ def value_of(offset: int, epoch: int, size: int = 20) -> bytes:
 def batch(
     base: int, epoch: int = 1, count: int = 1, size: int = 20, producer: int = -1, sequence: int = 0
 ) -> Batch:
-    """A sealed batch as a leader has placed it; its values say where it belongs."""
+    """Return a sealed batch with offset and epoch, which its values contain."""
     builder = Builder(bytes_max=1 << 20)
     for offset in range(base, base + count):
         assert builder.append(value_of(offset, epoch, size), timestamp_ms=1000 + offset) is not None
@@ -51,12 +51,12 @@ def batch(
 
 
 def batches(*sizes: int, base: int = 0, epoch: int = 1) -> tuple[Batch, ...]:
-    """Batches of one record each, one behind the other; ``sizes`` are those of the values."""
+    """Return consecutive batches of one record each; ``sizes`` are those of the values."""
     return tuple(batch(base + i, epoch, 1, size) for i, size in enumerate(sizes))
 
 
 def on_disk(parts: Iterable[Batch]) -> tuple[Batch, ...]:
-    """The same batches as reads return them: their bytes say their place, too."""
+    """Return the batches as reads return them: the bytes contain offset and epoch."""
     return tuple(replace(part, data=stamped(part)) for part in parts)
 
 
@@ -89,7 +89,7 @@ def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None
     for group in groups[:-1]:
         assert storage.log.append([on_disk(group)]) == 1
         storage.log.flush()
-        storage.log.checkpoint(durably=True)
+        storage.log.write_checkpoint(durably=True)
     assert storage.log.append([on_disk(groups[-1])]) == 1
     storage.close()
 
@@ -104,7 +104,7 @@ def recovered_from(
 
 
 def check_same(storage: Storage, image: DiskImage) -> None:
-    """What was recovered is what the image says, bytes included."""
+    """Compare a recovered storage with an image, including the bytes."""
     wanted, found = image.recovered(), storage.recovered
     assert found.headers == wanted.headers
     assert (found.log_start, found.leo, found.intact) == (wanted.log_start, wanted.leo, True)
@@ -114,7 +114,7 @@ def check_same(storage: Storage, image: DiskImage) -> None:
 
 
 class Driven:
-    """A disk on a running loop that remembers what it was told."""
+    """A disk on a running loop that records its completions."""
 
     def __init__(
         self,
@@ -188,7 +188,9 @@ class Gate:
         self.syncs: list[str] = []
         self.writes: list[tuple[str, int]] = []
         self.broken = 0
-        self.system = replace(NOT_SYNCED, write=self._write, sync=self._sync, cut=self._cut)
+        self.system = replace(
+            NOT_SYNCED, write=self._write, sync=self._sync, truncate=self._truncate
+        )
 
     def _pass(self, fd: int) -> None:
         if not self.open.is_set() and path_of(fd).name.endswith(self.suffix):
@@ -207,12 +209,12 @@ class Gate:
         if self.broken and path_of(fd).suffix == ".log":
             raise OSError(self.broken, os.strerror(self.broken))
 
-    def _cut(self, fd: int, size: int) -> None:
+    def _truncate(self, fd: int, size: int) -> None:
         self._pass(fd)
         os.ftruncate(fd, size)
 
     async def shut(self, driven: Driven) -> None:
-        """Wait until the disk's thread stands at the gate, with an order that changes nothing."""
+        """Close the gate and wait until the disk's thread blocks in an empty save."""
         self.open.clear()
         driven.disk.save(OpId(0), "gate", b"")
         assert await asyncio.to_thread(self.waiting.wait, 30)

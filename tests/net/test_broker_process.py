@@ -1,4 +1,4 @@
-"""One broker process and its user: what it says and how it ends, whatever it is given."""
+"""One broker process: its output and its exit code, for valid and invalid options."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def metadata() -> Iterator[EmbeddedMetadata]:
 
 @pytest.fixture
 def start(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[Start]:
-    """Starts brokers with a free port and a data directory, unless the words say otherwise."""
+    """Start brokers with a free port and a data directory by default."""
     with brokers() as make:
 
         def begin(*words: str, log: str = "log", fresh: bool = False) -> BrokerProcess:
@@ -52,7 +52,7 @@ def refused(broker: BrokerProcess) -> str:
     return lines[0]
 
 
-def test_single_broker_serves_and_stops_cleanly(start: Start) -> None:
+def test_single_broker_is_ready_and_stops_cleanly(start: Start) -> None:
     """Goal: a broker by itself takes records, gives them back, and ends with 0 on SIGTERM."""
     broker = start(fresh=True)
     broker.serves()
@@ -94,7 +94,7 @@ def test_data_directory_in_use(start: Start) -> None:
 
 
 def test_store_that_is_not_there_is_waited_for(start: Start, metadata: EmbeddedMetadata) -> None:
-    """Goal: without the store a new broker serves nothing and says why; with it, it begins."""
+    """Goal: a new broker is ready only when the store responds; before, it reports the reason."""
     metadata.down()
     broker = start()
     until(lambda: "metadata store" in broker.said, "it says why")
@@ -113,7 +113,7 @@ def test_emptied_store_halts_the_broker(start: Start, metadata: EmbeddedMetadata
     broker = start(log="1")
     broker.serves()
     assert post(f"{broker.url}/produce", {"records": [{"value": "a"}]})[0] == 200
-    metadata.forget()
+    metadata.delete_all()
     assert broker.ends() == 1
     assert "halted: the metadata store was emptied" in broker.said
     again = start(log="2")
@@ -169,7 +169,7 @@ def test_bad_address_of_the_store_is_refused(start: Start) -> None:
 
 
 def test_port_zero_and_trace(start: Start, tmp_path: Path) -> None:
-    """Goal: it says where it listens, signs its answers, and records from its first event on."""
+    """Goal: the URL is logged, responses have the headers, the trace has the first event."""
     broker = start("--trace", str(tmp_path / "n1.jsonl"))
     broker.serves()
     broker.signal(signal.SIGTERM)

@@ -37,10 +37,10 @@ def cluster_in(
 
 def run(
     cluster: ChaosCluster,
-    story: Callable[[ChaosCluster, Load], Awaitable[None]],
+    scenario: Callable[[ChaosCluster, Load], Awaitable[None]],
     rate_per_s: int = 1500,
 ) -> Load:
-    """Put the cluster under load, let the story happen, and compare the log with what was told."""
+    """Run a scenario under load, then compare the log with the outcomes that the clients got."""
 
     async def play() -> Load:
         await cluster.has_leader()
@@ -48,7 +48,7 @@ def run(
         load = Load(cluster.servers, rate_per_s)
         await load.start()
         await load.confirms(100)
-        await story(cluster, load)
+        await scenario(cluster, load)
         await load.confirms(100)
         await load.stop()
         read = await read_all(cluster.servers)
@@ -88,11 +88,11 @@ async def one_round(cluster: ChaosCluster, load: Load) -> tuple[int, float]:
 def test_killed_leader_loses_nothing(tmp_path: Path) -> None:
     """Goal: SIGKILL the leader amid its work: nothing is lost, doubled or reordered."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         await one_round(cluster, load)
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
@@ -102,14 +102,14 @@ def test_twenty_rounds_of_sigkill(
     """Goal: the same, twenty times in a row on one log with the usual periods; tells the gaps."""
     gaps: list[float] = []
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         for _ in range(20):
             under_way, gap = await one_round(cluster, load)
             gaps.append(gap)
             print(f"round {len(gaps)}: {under_way} unconfirmed, gap {gap:.2f} s")
 
     with cluster_in(tmp_path, config=()) as cluster:
-        load = run(cluster, story)
+        load = run(cluster, scenario)
     said = f"{load.sent} records; gap p50 {statistics.median(gaps):.2f} s, max {max(gaps):.2f} s"
     record_property("gaps", said)
     print(said)
@@ -118,7 +118,7 @@ def test_twenty_rounds_of_sigkill(
 def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
     """Goal: SIGSTOP for two leases, SIGCONT: it is fenced, truncates, and joins again."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         leader = await cluster.has_leader()
         await load.kill_under_way(lambda: cluster.freeze(leader))
         second = await cluster.has_leader(besides=leader)
@@ -131,13 +131,13 @@ def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
         assert "SteppedDown" in said or "BecameFollower" in said.split("BecameLeader")[-1]
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 def test_all_killed_at_once(tmp_path: Path) -> None:
     """Goal: three SIGKILLs at one moment, and a restart: nothing confirmed is lost."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         nodes = tuple(cluster.urls)
         await load.kill_under_way(lambda: cluster.kill(*nodes))
         for node in nodes:
@@ -146,14 +146,14 @@ def test_all_killed_at_once(tmp_path: Path) -> None:
         await cluster.is_whole()
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
-def test_follower_away_for_a_while(tmp_path: Path) -> None:
+def test_follower_rejoins_after_a_pause(tmp_path: Path) -> None:
     """Goal: a killed follower leaves the ISR, commits go on, and it catches up when it is back."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         leader = await cluster.has_leader()
         follower = next(node for node in cluster.urls if node != leader)
         cluster.kill(follower)
@@ -163,7 +163,7 @@ def test_follower_away_for_a_while(tmp_path: Path) -> None:
         await cluster.is_whole()
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
@@ -171,7 +171,7 @@ def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
     """Goal: without Redis writes go on; a leader that dies is replaced once Redis is back."""
     with redis_server(tcp=True) as server, cluster_in(tmp_path, server.url) as cluster:
 
-        async def story(cluster: ChaosCluster, load: Load) -> None:
+        async def scenario(cluster: ChaosCluster, load: Load) -> None:
             leader = await cluster.has_leader()
             server.kill()
             await load.confirms(3000)
@@ -182,11 +182,11 @@ def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
             cluster.start(leader)
             await cluster.is_whole()
 
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
-def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
+def test_outcomes_are_correct_while_there_is_no_leader(tmp_path: Path) -> None:
     """Goal: with one of three brokers left, a record ends as not written or unknown, and it is so.
 
     Method: delivery time-outs that pass before the others are back; then the log is read.
@@ -227,11 +227,11 @@ def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_written_is_enough_where_that_was_asked_for(tmp_path: Path) -> None:
+def test_flush_os_survives_killed_processes(tmp_path: Path) -> None:
     """Goal: with flush=os a killed process loses nothing either, for the system has the pages."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         await one_round(cluster, load)
 
     with cluster_in(tmp_path, "", "--flush", "os") as cluster:
-        run(cluster, story)
+        run(cluster, scenario)

@@ -22,7 +22,7 @@ from tests.net.client_commands import first_offset, one_broker, read, running, s
 from yak_cli import main
 
 NOBODY = "127.0.0.1:1"
-"""An address that nobody listens at, and that needs rights to."""
+"""An address without a listener; to listen there needs privileges."""
 
 ODD = [b"", b"\0", b"\xff\xfe", b"tab\there", b"cr\r", b" ", "žluťoučký".encode(), b"a" * 70_000]
 
@@ -34,7 +34,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield broker.url
 
 
-def test_message_goes_in_and_comes_out(at: str) -> None:
+def test_message_is_produced_and_consumed(at: str) -> None:
     """Goal: nothing on standard output but data; the sums are on standard error."""
     done = yak("produce", "-b", at, "--message", "Hello YAK", "-m", "again", fresh=True)
     assert (done.returncode, done.stdout) == (0, b"")
@@ -116,22 +116,22 @@ def test_where_to_begin_and_to_end(at: str) -> None:
 
 
 def test_offset_that_is_not_there(at: str) -> None:
-    """Goal: exit code 1, and the sentence says which offsets there are."""
+    """Goal: exit code 1, and the message contains the valid offsets."""
     done = yak("consume", "-b", at, "-o", "123456789")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"[0, " in done.stderr
     assert b"the earliest or the latest" in done.stderr
 
 
-def test_time_that_is_over(at: str) -> None:
-    """Goal: exit code 124 when the records asked for did not come."""
+def test_command_ends_at_its_timeout(at: str) -> None:
+    """Goal: exit code 124 when the requested records did not arrive."""
     done = yak("consume", "-b", at, "-n", "1", "--timeout", "300ms")
     assert (done.returncode, done.stdout) == (124, b"")
     assert done.stderr.startswith(b"Error: timeout after 0.3 s: 0 records read")
 
 
 @pytest.mark.parametrize("words", [("produce", "-m", "x", "--json"), ("consume", "-e")])
-def test_nobody_answers(words: tuple[str, ...]) -> None:
+def test_no_broker_answers(words: tuple[str, ...]) -> None:
     """Goal: exit code 1 and one sentence with the next step."""
     done = yak(*words, "-b", NOBODY, "--timeout", "500ms")
     assert (done.returncode, done.stdout) == (1, b"")
@@ -180,7 +180,7 @@ def test_line_that_no_record_can_hold(at: str) -> None:
 
 
 def test_acks_zero(at: str) -> None:
-    """Goal: what nobody confirms is not called confirmed, and is no failure."""
+    """Goal: records with acks=0 are not reported as confirmed, and are no failure."""
     done = yak("produce", "-b", at, "--acks", "0", "-m", "unwatched", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout) == {
@@ -204,7 +204,7 @@ def test_rate_is_kept(at: str) -> None:
 
 
 def test_servers_are_found(at: str, tmp_path: Path) -> None:
-    """Goal: without an option, the environment says where; a damaged state file is exit code 2."""
+    """Goal: the environment gives the default servers; a damaged state file is exit code 2."""
     path = tmp_path / "none.json"
     env = {"YAK_CLUSTER_FILE": str(path), "YAK_BOOTSTRAP_SERVERS": at}
     done = yak("produce", "-m", "found", env=env)
@@ -244,8 +244,8 @@ def test_line_is_sent_when_it_is_typed(at: str) -> None:
         os.close(screen)
 
 
-def test_progress_is_shown_where_somebody_looks(at: str) -> None:
-    """Goal: a line that counts, on a terminal only, and gone before the sum."""
+def test_progress_is_shown_on_a_terminal_only(at: str) -> None:
+    """Goal: a progress line on a terminal only, removed before the summary."""
     keyboard, screen = pty.openpty()
     try:
         env = {**CLEAN, "TERM": "xterm"}
@@ -270,7 +270,7 @@ def test_interrupted_follower_has_done_its_job(at: str) -> None:
     first = send(at, b"seen")
     for words, code, said in (
         ((), 0, f"1 record read, offset {first}\n"),
-        (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}.\n"),
+        (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}\n"),
     ):
         with running("consume", "-b", at, "-o", str(first), *words) as process:
             assert process.stdout.readline() == b"seen\n"
@@ -279,7 +279,7 @@ def test_interrupted_follower_has_done_its_job(at: str) -> None:
             assert process.returncode == code
 
 
-def test_interrupted_producer_says_what_became_of_the_records(at: str) -> None:
+def test_interrupted_producer_prints_the_outcomes(at: str) -> None:
     """Goal: SIGTERM while it waits for input: what was sent is confirmed, and summed up."""
     with running("produce", "-b", at, "--json") as process:
         process.stdin.write(b"one\ntwo\nno newline yet")
@@ -289,7 +289,7 @@ def test_interrupted_producer_says_what_became_of_the_records(at: str) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
         said = process.stderr.read().decode()
-        assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1}).\n"
+        assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1})\n"
 
 
 @pytest.mark.parametrize("command", [("produce", "-m", "x"), ("consume",)])

@@ -69,7 +69,7 @@ async def test_records_come_in_order_with_all_their_fields() -> None:
         assert await consumer.position() == 5
 
 
-async def test_next_fetch_is_under_way_while_records_are_worked_on() -> None:
+async def test_next_fetch_is_in_flight_while_records_are_processed() -> None:
     """Goal: one fetch ahead, never two."""
 
     async with reading() as (consumer, runtime):
@@ -119,7 +119,7 @@ async def test_whoever_gives_up_waiting_loses_nothing() -> None:
         assert [(await each).offset for each in waiters] == [0, 1]
 
 
-async def test_empty_answers_are_not_asked_for_in_a_rush() -> None:
+async def test_consumer_pauses_after_an_immediate_empty_response() -> None:
     """Goal: a broker that never holds an answer back is not asked a thousand times a second."""
 
     async with reading() as (consumer, runtime):
@@ -136,7 +136,7 @@ async def test_empty_answers_are_not_asked_for_in_a_rush() -> None:
         assert (await getting).value == b"a"
 
 
-async def test_seek_drops_what_was_fetched_and_what_is_under_way() -> None:
+async def test_seek_drops_fetched_records_and_the_poll_in_flight() -> None:
     """Goal: after a seek the next record is the one sought, in whatever state it was called."""
 
     async with reading() as (consumer, runtime):
@@ -156,7 +156,7 @@ async def test_seek_drops_what_was_fetched_and_what_is_under_way() -> None:
             consumer.seek(-1)
 
 
-async def test_error_is_raised_once_and_asked_for_again() -> None:
+async def test_error_is_raised_once_and_the_poll_is_repeated() -> None:
     """Goal: the application hears of it and decides; nothing is skipped, and a seek helps."""
 
     async with reading() as (consumer, runtime):
@@ -173,7 +173,7 @@ async def test_error_is_raised_once_and_asked_for_again() -> None:
 
 
 async def test_unreadable_batch_is_not_skipped() -> None:
-    """Goal: the records before it come, then its error, each time, until somebody seeks."""
+    """Goal: the records before it are returned, then its error, again until a seek."""
 
     good = batch_of(0, b"a" * 10, b"b" * 10, b"c" * 10)
     packed = batch_of(3, b"d")
@@ -214,7 +214,7 @@ async def test_where_to_begin_is_settled_at_the_start(word: str, at: int, made: 
     await consumer.stop()
 
 
-async def test_offsets_of_the_log_are_asked_of_a_node_of_their_own(made: Made) -> None:
+async def test_log_offsets_are_requested_by_a_separate_node(made: Made) -> None:
     """Goal: end_offset() and beginning_offset() disturb no reading; the seeks build on them."""
 
     async with Consumer("h:1", runtime=made, auto_offset_reset=4) as consumer:
@@ -261,7 +261,7 @@ async def test_error_instead_of_an_offset(made: Made) -> None:
     assert getattr(caught.value, "name", "") == "INVALID_REQUEST"
 
 
-async def test_nobody_answers(made: Made) -> None:
+async def test_no_broker_answers(made: Made) -> None:
     """Goal: start() fails with the runtime's sentence, and may be repeated."""
 
     made.refusal = NoBrokersAvailable("no broker answers: start one")
@@ -276,7 +276,7 @@ async def test_nobody_answers(made: Made) -> None:
 
 
 async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
-    """Goal: async for ends; every other call says that the consumer was stopped."""
+    """Goal: async for ends; every other call raises that the consumer was stopped."""
 
     async with reading() as (consumer, runtime):
         seen: list[int] = []
@@ -300,7 +300,7 @@ async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
 
 
 async def test_bug_in_the_node_is_not_waited_for() -> None:
-    """Goal: whoever reads hears of it, at once and later."""
+    """Goal: a pending and a later read raise the error."""
 
     async with reading() as (consumer, runtime):
         getting = asyncio.create_task(consumer.getone())
@@ -312,7 +312,7 @@ async def test_bug_in_the_node_is_not_waited_for() -> None:
             await anext(consumer)
 
 
-async def test_words_reach_the_node() -> None:
+async def test_options_reach_the_node() -> None:
     """Goal: milliseconds become microseconds."""
 
     words = {"fetch_max_wait_ms": 2, "fetch_max_bytes": 3, "request_timeout_ms": 4}

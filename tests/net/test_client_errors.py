@@ -1,4 +1,4 @@
-"""Errors of the clients: none is missing, and each says what happened, and what to do."""
+"""Errors of the clients: none is missing, and each has cause, outcome and advice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CODES = [code for code in ErrorCode if code is not ErrorCode.NONE]
 
 
 def test_each_code_has_a_class_and_each_outcome_a_delivery() -> None:
-    """Goal: nothing that the core can say ends in a KeyError; method: compare with its enums."""
+    """Goal: each value of the core's enums has a class or a name; method: compare them."""
     assert list(ERRORS) == CODES
     assert len(set(ERRORS.values())) == len(CODES)
     assert [one.name for one in Delivery] == [one.name for one in Outcome]
@@ -40,7 +40,7 @@ def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("outcome", [Outcome.NOT_WRITTEN, Outcome.UNKNOWN])
-def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Outcome) -> None:
+def test_message_has_cause_outcome_and_advice(code: ErrorCode, outcome: Outcome) -> None:
     """Goal: one line: meaning, detail, fate of the records, next step; it survives pickling."""
     error = send_error(SendResult(code, outcome, -1, Epoch(-1), "just so"))
     assert type(error) is ERRORS[code]
@@ -56,8 +56,20 @@ def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Ou
     assert (type(again), str(again), again.outcome) == (type(error), str(error), error.outcome)
 
 
-def test_read_error_says_nothing_of_writing() -> None:
-    """Goal: a reader is not told that nothing was written, though that is the outcome."""
+def test_error_has_one_advice() -> None:
+    """Goal: the advice of the class replaces that of the core; method: details with advice."""
+    fenced = "fenced: another producer has a newer epoch; start a new producer"
+    error = send_error(SendResult(
+        ErrorCode.INVALID_PRODUCER_EPOCH, Outcome.NOT_WRITTEN, -1, Epoch(-1), fenced
+    ))
+    assert str(error) == (
+        "this producer is fenced: another producer has a newer epoch; nothing was written; "
+        "create a new producer"
+    )
+
+
+def test_read_error_has_no_text_about_writing() -> None:
+    """Goal: the message of a read error has no text about writing."""
     error = read_error(PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 9, 9, 0, Epoch(1)))
     assert isinstance(error, YakError)
     assert "written" not in str(error)

@@ -19,7 +19,7 @@ QUICK = ("--config", "lease_us=1200000")
 
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[dict[str, BrokerProcess]]:
-    """Three brokers in sync by node id, told by the seed's seven variables; ``one`` leads."""
+    """Three brokers in sync by node id, set by the seed's seven variables; ``one`` leads."""
     metadata = EmbeddedMetadata()
     try:
         url = metadata.start()

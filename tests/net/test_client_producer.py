@@ -112,7 +112,7 @@ async def test_send_waits_for_room_and_goes_on_in_turn(made: Made) -> None:
         assert sender.confirmed == 5
 
 
-async def test_large_record_goes_alone_and_in_order(made: Made) -> None:
+async def test_large_record_is_sent_alone_and_in_order(made: Made) -> None:
     """Goal: more than max_batch_size is no error; its neighbours keep their order."""
 
     async with producer(made, max_batch_size=1000) as sender:
@@ -158,7 +158,7 @@ async def test_record_that_cannot_be_taken_harms_no_other(before: int, made: Mad
         assert runtime.values() == [b"before"] * before + [b"after"]
 
 
-async def test_errors_say_what_became_of_the_records(made: Made) -> None:
+async def test_errors_contain_the_outcome_of_the_records(made: Made) -> None:
     """Goal: a class, an outcome and a sentence for each; each waiter gets its own exception."""
 
     async with producer(made) as sender:
@@ -187,7 +187,7 @@ async def test_errors_say_what_became_of_the_records(made: Made) -> None:
         assert (sender.confirmed, sender.not_written, sender.unknown) == (0, 1, 2)
 
 
-async def test_whoever_gives_up_waiting_harms_nobody(made: Made) -> None:
+async def test_cancelled_wait_affects_no_other_record(made: Made) -> None:
     """Goal: cancelling one waiter, or a flush, leaves the records and the other waiters alone."""
 
     async with producer(made) as sender:
@@ -208,8 +208,8 @@ async def test_whoever_gives_up_waiting_harms_nobody(made: Made) -> None:
         assert sender.unresolved == 0
 
 
-async def test_small_batches_do_not_queue_behind_a_busy_node(made: Made) -> None:
-    """Goal: with five batches under way the next one grows, and goes as soon as one is resolved."""
+async def test_batch_grows_while_the_maximum_is_in_flight(made: Made) -> None:
+    """Goal: with five batches in flight the next one grows, and is sent when one is resolved."""
 
     async with producer(made, linger_ms=0) as sender:
         runtime = made.runtimes[0]
@@ -244,7 +244,7 @@ async def test_held_batch_goes_even_if_nothing_is_resolved(made: Made) -> None:
         assert sender.unknown == 6
 
 
-async def test_each_batch_is_told_once_with_its_numbers(made: Made) -> None:
+async def test_each_batch_is_reported_once_with_its_numbers(made: Made) -> None:
     """Goal: the hook knows which records, how they ended, and where they are."""
 
     told: list[Resolved] = []

@@ -1,4 +1,4 @@
-"""How a producer begins and ends, well or not, and what it may be told; its node is a fake."""
+"""Start and stop of a producer, also with failures, and its options; its runtime is a fake."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
     await other.stop()
 
 
-async def test_nobody_answers(made: Made) -> None:
+async def test_no_broker_answers(made: Made) -> None:
     """Goal: start() fails with the runtime's sentence, leaves nothing open, and may be repeated."""
 
     made.refusal = NoBrokersAvailable("no broker answers at h:1: start one")
@@ -138,7 +138,7 @@ async def test_nobody_answers(made: Made) -> None:
     assert [runtime.closed for runtime in made.runtimes] == [True, True]
 
 
-async def test_words_reach_the_node(made: Made) -> None:
+async def test_options_reach_the_node(made: Made) -> None:
     """Goal: milliseconds become microseconds, acks a number; idempotence follows acks."""
 
     words = {"request_timeout_ms": 2, "delivery_timeout_ms": 3, "retry_backoff_ms": 4}

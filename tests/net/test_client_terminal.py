@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yak_net.client.cli_consume import ConsumeOptions, Reading, formatter, json_line, value_line
-from yak_net.client.cli_produce import places_of
+from yak_net.client.cli_consume import ConsumeOptions, ConsumeRun, formatter, json_line, value_line
+from yak_net.client.cli_produce import offsets_text
 from yak_net.client.consumer import ConsumerRecord
-from yak_net.client.terminal import Interrupts, Splitter, lines_of, parse_duration
+from yak_net.client.terminal import Interrupts, LineSplitter, lines_of, parse_duration
 
 RECORD = ConsumerRecord(5, 1234, b"k", "vé".encode(), (("h", b"\xff"), ("n", None)), 3)
 NULLS = ConsumerRecord(6, -1, None, None, (), 3)
@@ -25,7 +25,7 @@ NULLS = ConsumerRecord(6, -1, None, None, (), 3)
 @given(st.lists(st.binary(max_size=30).map(lambda b: b.replace(b"x", b"\n")), max_size=8))
 def test_lines_do_not_depend_on_how_the_bytes_come(chunks: list[bytes]) -> None:
     """Goal: any cut into chunks gives the bytes between newlines; method: split them at once."""
-    splitter = Splitter(1000)
+    splitter = LineSplitter(1000)
     lines = [line for chunk in chunks for line in splitter.feed(chunk)] + splitter.finish()
     wanted = b"".join(chunks).split(b"\n")
     assert lines == (wanted if wanted[-1] else wanted[:-1])
@@ -33,7 +33,7 @@ def test_lines_do_not_depend_on_how_the_bytes_come(chunks: list[bytes]) -> None:
 
 def test_endless_line_is_not_kept() -> None:
     """Goal: of a line that no record can hold only so much is kept as shows that it is too long."""
-    splitter = Splitter(10)
+    splitter = LineSplitter(10)
     assert [splitter.feed(b"y" * 100) for _ in range(50)] == [[]] * 50
     lines = splitter.feed(b"z\nnext\n")
     assert [line[:11] for line in lines] == [b"y" * 11, b"next"]
@@ -77,7 +77,7 @@ async def test_files_are_read_like_pipes(tmp_path: Path) -> None:
 
 
 async def test_first_signal_is_a_request() -> None:
-    """Goal: work under way is cancelled, and whoever asks learns which signal it was."""
+    """Goal: a signal cancels the coroutine, and ``number`` has the signal."""
 
     before = signal.getsignal(signal.SIGTERM)
     cancelled = asyncio.Event()
@@ -93,11 +93,11 @@ async def test_first_signal_is_a_request() -> None:
         raise ValueError("of the work")
 
     with Interrupts() as interrupts:
-        assert await interrupts.outlasted_by(asyncio.sleep(0))
+        assert await interrupts.run_until_signal(asyncio.sleep(0))
         with pytest.raises(ValueError, match="of the work"):
-            await interrupts.outlasted_by(failing())
+            await interrupts.run_until_signal(failing())
         assert interrupts.number == 0
-        assert not await interrupts.outlasted_by(work())
+        assert not await interrupts.run_until_signal(work())
         assert cancelled.is_set()
         assert interrupts.number == signal.SIGTERM
         assert interrupts.exit_code == 143
@@ -156,20 +156,20 @@ def test_formats() -> None:
 
 def test_places() -> None:
     """Goal: a range is given as one only where nothing lies between."""
-    assert places_of(0, None) == ""
-    assert places_of(1, (7, 7)) == "offset 7"
-    assert places_of(51, (0, 50)) == "offsets 0 to 50"
-    assert places_of(51, (0, 60)) == "between offsets 0 and 60"
+    assert offsets_text(0, None) == ""
+    assert offsets_text(1, (7, 7)) == "offset 7"
+    assert offsets_text(51, (0, 50)) == "offsets 0 to 50"
+    assert offsets_text(51, (0, 60)) == "between offsets 0 and 60"
 
 
-async def test_odd_offsets_are_noted_once(capsys: pytest.CaptureFixture[str]) -> None:
-    """Goal: the first gap and the first step back are told, on standard error."""
+async def test_gap_and_step_back_are_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Goal: the first gap and the first step back are reported on standard error."""
 
     options = ConsumeOptions(("h:1",), "latest", None, False, value_line, None)
-    reading = Reading(options, Interrupts())
+    reading = ConsumeRun(options, Interrupts())
     for offset in (3, 4, 7, 6, 6, 9, 20):
-        reading.note(offset)
-    assert reading.span == (3, 20)
+        reading.check_offset(offset)
+    assert reading.offsets == (3, 20)
     said = capsys.readouterr()
     assert said.out == ""
     gap, step_back = said.err.splitlines()

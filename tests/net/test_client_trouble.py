@@ -1,4 +1,4 @@
-"""The commands when something is amiss: nobody reads, the log is empty, the broker is gone."""
+"""The commands with failures: blocked output, an empty log, an ended broker."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def at(shared: BrokerProcess) -> str:
 
 
 def waiting_in(pipe: int) -> int:
-    """How many bytes nobody has read yet."""
+    """Return the number of unread bytes."""
     found = fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0))
     return int(struct.unpack("i", found)[0])
 
 
 def narrow(process: Forked) -> int:
-    """Make the pipe behind a command's output small; its descriptor."""
+    """Make the pipe of a command's output small; return its descriptor."""
     fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return process.stdout.fileno()
 
@@ -61,8 +61,8 @@ def test_end_of_an_empty_log(broker: BrokerProcess) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"0 records read\n")
 
 
-def test_nobody_reads_any_more(at: str) -> None:
-    """Goal: a reader that goes away ends the command quietly, as head does."""
+def test_closed_output(at: str) -> None:
+    """Goal: the command ends with exit code 0 when its output is closed, as by head."""
     with running("consume", "-b", at, "--from-beginning") as process:
         narrow(process)
         assert process.stdout.readline() == b"line\n"
@@ -71,7 +71,7 @@ def test_nobody_reads_any_more(at: str) -> None:
         assert process.stderr.read() == b""
 
 
-def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
+def test_unread_rows_stop_no_records(at: str) -> None:
     """Goal: yak produce --json goes on without its reader; the records matter more."""
     with running("produce", "-b", at, "--json") as process:
         process.stdin.write(b"one\n")
@@ -85,7 +85,7 @@ def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
         assert said == f"3 records confirmed, offsets {first} to {first + 2}\n"
 
 
-def test_interrupt_while_nobody_reads(at: str) -> None:
+def test_interrupt_while_the_output_is_blocked(at: str) -> None:
     """Goal: Ctrl-C ends a command whose output is stuck; method: a full pipe."""
     with running("consume", "-b", at, "--from-beginning", "-e") as process:
         pipe = narrow(process)
@@ -105,8 +105,8 @@ def test_disk_that_is_full(at: str) -> None:
             assert b"No space left on device" in process.stderr.read()
 
 
-def test_broker_that_is_gone(broker: BrokerProcess) -> None:
-    """Goal: exit code 1 and one sentence that counts; what is unknown is called so."""
+def test_ended_broker(broker: BrokerProcess) -> None:
+    """Goal: exit code 1 and one message with the count of each outcome."""
     with running("produce", "-b", broker.url, "--json", "--timeout", "1s") as process:
         process.stdin.write(b"one\ntwo\n")
         process.stdin.flush()
@@ -127,7 +127,7 @@ def test_broker_that_is_gone(broker: BrokerProcess) -> None:
 
 
 @pytest.mark.parametrize("command", ["produce", "consume"])
-def test_interrupt_while_the_broker_stands_still(shared: BrokerProcess, command: str) -> None:
+def test_interrupt_while_the_broker_is_paused(shared: BrokerProcess, command: str) -> None:
     """Goal: Ctrl-C does not wait for a broker; method: one that is stopped with SIGSTOP."""
     words = {"produce": ("--json",), "consume": ("--from-beginning",)}[command]
     with running(command, "-b", shared.url, *words) as process:
@@ -139,7 +139,7 @@ def test_interrupt_while_the_broker_stands_still(shared: BrokerProcess, command:
             process.stdin.write(b"two\n")
             process.stdin.flush()
             process.send_signal(signal.SIGINT)
-            # A second for what was sent, and one to close connections that nobody answers.
+            # One second for the records in flight, and one to close dead connections.
             assert process.wait(8) == (130 if command == "produce" else 0)
         finally:
             shared.signal(signal.SIGCONT)

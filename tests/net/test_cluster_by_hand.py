@@ -30,13 +30,13 @@ def yak(tmp_path: Path) -> Iterator[Yak]:
 
 
 def status(yak: Yak) -> dict[str, Any]:
-    """What ``status --json`` says."""
+    """Return the output of ``status --json``."""
     found: dict[str, Any] = json.loads(yak("cluster", "status", "--json").stdout)
     return found
 
 
 @pytest.mark.long
-def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
+def test_cluster_through_all_its_commands(yak: Yak, tmp_path: Path) -> None:
     """Goal: up, status, kill, restart, pause, resume, logs, down, and up again with its data."""
     up = yak("cluster", "up", "--detach")
     assert up.returncode == 0, up.stderr
@@ -86,7 +86,7 @@ def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_no_leader_is_exit_code_ten(yak: Yak) -> None:
-    """Goal: a script can tell that nobody serves, and the client says what became of a record."""
+    """Goal: the exit code shows that no leader is ready; the client reports the outcome."""
     assert yak("cluster", "up", "--detach").returncode == 0
     leader = status(yak)["leader"]
     others = [node for node in ("n1", "n2", "n3") if node != leader]

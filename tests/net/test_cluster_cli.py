@@ -66,7 +66,7 @@ def test_down_without_a_cluster(folder: Path) -> None:
     assert yak("down").exit_code == 0
 
 
-def test_state_file_of_a_supervisor_that_is_gone(folder: Path) -> None:
+def test_state_file_of_an_ended_supervisor(folder: Path) -> None:
     """Goal: it counts as no cluster, and down removes it."""
     write_state(state_path(), replace(STATE, control="127.0.0.1:1", supervisor=1 << 30))
     done = yak("status")

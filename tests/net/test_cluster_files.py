@@ -14,7 +14,7 @@ import pytest
 
 from tests.net.brokers import ROOT, until
 from yak_net.cluster.errors import CannotStart
-from yak_net.cluster.process import HOST, last_words, read_logs, reserve_port, tail
+from yak_net.cluster.process import HOST, last_line, read_logs, reserve_port, tail
 from yak_net.runtime import state_file as statefile
 from yak_net.runtime.state_file import (
     ClusterState,
@@ -96,7 +96,7 @@ def test_state_of_schema_1_can_be_read(path: Path) -> None:
         ('{"schema": 1, "kind": "yak-cluster"}', "is damaged"),
     ],
 )
-def test_damaged_state_is_said(path: Path, text: str, sentence: str) -> None:
+def test_damaged_state_file_is_reported(path: Path, text: str, sentence: str) -> None:
     """Goal: a sentence that names the file; a client gets it as a ValueError."""
     path.parent.mkdir()
     path.write_text(text)
@@ -208,7 +208,7 @@ def test_tail_of_a_log(tmp_path: Path) -> None:
     path.write_bytes(b"one\ntwo\n")
     assert (tail(path, 1), tail(path, 9), tail(path, 0)) == (["two"], ["one", "two"], [])
     append(path, b"\nlast \xff words\n\n")
-    assert last_words(path) == "last \ufffd words"
+    assert last_line(path) == "last \ufffd words"
     assert tail(path, 5, since=8) == ["", "last \ufffd words", ""]
     path.write_text("no newline")
     assert tail(path, 5) == ["no newline"]

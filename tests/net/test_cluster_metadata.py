@@ -15,7 +15,7 @@ import redis
 from tests.net.cluster_tools import wait_for
 from tests.net.redis_server import redis_server
 from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.metadata import LOOK_S, SavedMetadata, members
+from yak_net.cluster.metadata import POLL_S, SavedMetadata, members
 
 RECORD = "yak:{yak}:record"
 BEATS = "yak:{yak}:beats"
@@ -43,7 +43,7 @@ async def served(
         with redis.Redis.from_url(await metadata.start(), protocol=2) as client:
             yield metadata, client
     finally:
-        await metadata.close(served=by_leader)
+        await metadata.close(leader_was_ready=by_leader)
 
 
 async def store(folder: Path) -> None:
@@ -60,7 +60,7 @@ async def test_content_is_there_again(tmp_path: Path) -> None:
     await store(tmp_path)
     with_logs(tmp_path)
     async with served(tmp_path) as (metadata, client):
-        assert metadata.note == ""
+        assert metadata.stale_warning == ""
         assert client.hgetall(RECORD) == CONTENT
         assert client.hgetall(BEATS) == {b"n1": b"1:2"}
         assert client.get("yak:{yak}:word") == b"\x00\xff"
@@ -84,13 +84,13 @@ async def test_changes_are_saved_soon(tmp_path: Path) -> None:
         before = (tmp_path / "metadata.json").stat().st_ino
         for beats in range(20):
             client.hset(BEATS, "n1", f"1:{beats}")
-            await asyncio.sleep(LOOK_S / 5)
+            await asyncio.sleep(POLL_S / 5)
         assert (tmp_path / "metadata.json").stat().st_ino == before
     assert saved(tmp_path)["final"]
     assert BEATS in saved(tmp_path)["keys"]
 
 
-async def test_content_that_may_be_old_is_noted(tmp_path: Path) -> None:
+async def test_content_that_may_be_stale_gives_a_warning(tmp_path: Path) -> None:
     """Goal: after an unclean end there is a note until a leader has accepted the content."""
     await store(tmp_path)
     body = saved(tmp_path) | {"final": False}
@@ -98,7 +98,7 @@ async def test_content_that_may_be_old_is_noted(tmp_path: Path) -> None:
     with_logs(tmp_path)
     for by_leader, noted in ((False, True), (True, True), (True, False)):
         async with served(tmp_path, by_leader=by_leader) as (metadata, _):
-            assert ("did not stop cleanly" in metadata.note) == noted
+            assert ("did not stop cleanly" in metadata.stale_warning) == noted
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
 
 
 async def test_members_of_a_cluster(tmp_path: Path) -> None:
-    """Goal: none yet; an unusable address and a server that is gone are errors."""
+    """Goal: none at first; an invalid address and a stopped server are errors."""
     async with served(tmp_path) as (metadata, _):
         assert metadata.server is not None
         url = metadata.server.url

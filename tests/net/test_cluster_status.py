@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge, show
+from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge, print_status
 
 ROWS = tuple(
     BrokerStatus(f"n{number}", f"http://127.0.0.1:{number}", number, state=State.RUNNING)
@@ -68,7 +68,7 @@ def test_leader_without_health_does_not_serve(of_leader: Answer, trouble: str) -
     status = merge("yak", ROWS, answers)
     assert (status.leader, status.serves) == ("n2", False)
     assert status.brokers[1].up == bool(trouble)
-    assert [row.trouble for row in status.brokers] == ["", trouble, ""]
+    assert [row.problem for row in status.brokers] == ["", trouble, ""]
 
 
 def test_no_answer_leaves_everything_unknown() -> None:
@@ -86,7 +86,7 @@ def test_json_is_the_object_of_the_formats(capsys: pytest.CaptureFixture[str]) -
     assert list(body) == ["cluster", "leader", "epoch", "isr", "elr", "hw", "version", "brokers"]
     assert list(body["brokers"][0]) == ["id", "url", "pid", "role", "leo", "hw", "up"]
     assert ClusterStatus.from_dict(asdict(status)) == status
-    show(status)
+    print_status(status)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("cluster yak: leader n1, epoch 1")
     assert [line.split()[:2] for line in lines[2:]] == [["n1", "ok"], ["n2", "no"], ["n3", "no"]]

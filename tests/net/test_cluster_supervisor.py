@@ -24,7 +24,7 @@ from yak_net.runtime.state_file import take_lock
 
 
 async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
-    """Goal: all are there, a leader serves, each is told the same, and none is left."""
+    """Goal: all brokers run with the same options, a leader is ready, and all end."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         status = await cluster.wait_until_ready()
         assert (status.leader, status.epoch, status.serves) == ("n1", 1, True)
@@ -53,7 +53,7 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
         assert not is_running(before)
         row = (await cluster.status()).brokers[1]
         assert (row.up, row.pid, row.state) == (False, None, "down")
-        assert row.trouble == "n2 was killed"
+        assert row.problem == "n2 was killed"
         with pytest.raises(ClusterError, match="cannot kill n2: n2 was killed"):
             await cluster.kill("n2")
         port = int(cluster.urls["n2"].rpartition(":")[2])
@@ -84,7 +84,7 @@ async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-async def test_paused_broker_stands_still(tmp_path: Path) -> None:
+async def test_paused_broker_does_not_respond(tmp_path: Path) -> None:
     """Goal: pause stops it, resume lets it continue, a stop of the cluster reaches it."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         await cluster.wait_until_ready()
@@ -104,7 +104,7 @@ async def test_paused_broker_stands_still(tmp_path: Path) -> None:
 
 
 async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
-    """Goal: a sentence that names the brokers, or says what to do."""
+    """Goal: the error names the brokers, or has advice."""
     async with Supervisor(spec_of(tmp_path, nodes=2)) as cluster:
         for act in (cluster.kill, cluster.restart, cluster.pause, cluster.resume):
             with pytest.raises(UnknownNode, match=r"n9.* n1, n2"):
@@ -116,7 +116,7 @@ async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
 
 
 async def test_death_is_noticed(tmp_path: Path) -> None:
-    """Goal: a broker that dies is told of with its end and its last words, and stays down."""
+    """Goal: the end of a broker is reported with its last log line; the broker stays down."""
     told: list[str] = []
     async with Supervisor(spec_of(tmp_path), told.append) as cluster:
         await cluster.wait_until_ready()
@@ -149,8 +149,8 @@ async def test_broker_that_does_not_come_up_is_the_reason(
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
-    """Goal: waiting ends at once when nobody runs, and in time when nobody leads."""
+async def test_errors_name_a_missing_broker_and_a_missing_leader(tmp_path: Path) -> None:
+    """Goal: the wait ends at once without brokers, and at the timeout without a leader."""
     async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
         with pytest.raises(ClusterError, match=r"down: n1 .* cannot be started"):
             await cluster.wait_for_leader()
@@ -193,7 +193,7 @@ async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(live())
-    for words in ("serves", "asked to stop"):
+    for words in ("serves", "stop requested"):
         await wait_for(lambda: all(words in "".join(tail(log, 9)) for log in logs), words)  # noqa: B023
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -254,6 +254,6 @@ def test_guard_kills_what_hangs(tmp_path: Path) -> None:
         code = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
         deaf = processes.start([sys.executable, "-c", code], tmp_path)
         assert deaf.poll() is None
-        orphan_guard.end([orphan_guard.Watched(deaf.pid)], 0.2)
+        orphan_guard.end([orphan_guard.WatchedProcess(deaf.pid)], 0.2)
         until(lambda: deaf.poll() is not None, "it is killed")
         assert deaf.returncode == -signal.SIGKILL

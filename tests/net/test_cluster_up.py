@@ -1,4 +1,4 @@
-"""``yak cluster up`` comes up whole or leaves nothing, whoever interrupts it and when.
+"""``yak cluster up`` starts the whole cluster, or leaves no process after an interrupt.
 
 Method: stand-ins for brokers; every process inherits a mark, and a scan of all processes finds it.
 """
@@ -32,7 +32,7 @@ INTERRUPTS = [
 
 @pytest.fixture
 def processes() -> Iterator[Marked]:
-    """Marked processes; nobody is left after the test."""
+    """Marked processes; all have ended after the test."""
     with marked() as found:
         yield found
 
@@ -43,7 +43,7 @@ def state_file(folder: Path) -> Path:
 
 
 def state_of(folder: Path) -> dict[str, Any]:
-    """What the state file says."""
+    """Return the content of the state file."""
     found: dict[str, Any] = json.loads(state_file(folder).read_text())
     return found
 
@@ -60,7 +60,7 @@ def lines_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code and the rest of what it says."""
+    """Return the exit code and the rest of the output."""
     out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
 
@@ -81,7 +81,7 @@ def reached(moment: str, folder: Path, processes: Marked) -> bool:
             return (folder / "data" / moment).exists()
 
 
-def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Marked) -> None:
+def test_foreground_runs_until_it_is_interrupted(tmp_path: Path, processes: Marked) -> None:
     """Goal: a line a broker, the leader, a death, and after Ctrl-C nothing is left."""
     process = drive(processes, tmp_path, spec_of(tmp_path))
     lines = lines_until(process, "leader")
@@ -94,9 +94,9 @@ def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Ma
     assert lines[-1] == "leader n1, epoch 1"
     os.kill(int(rows[1][3]), signal.SIGKILL)
     assert process.stderr is not None
-    remarks = [process.stderr.readline(), process.stderr.readline()]
-    assert "not durable" in remarks[0]
-    assert f"n2 (pid {rows[1][3]}) ended with SIGKILL" in remarks[1]
+    warnings = [process.stderr.readline(), process.stderr.readline()]
+    assert "not durable" in warnings[0]
+    assert f"n2 (pid {rows[1][3]}) ended with SIGKILL" in warnings[1]
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()
@@ -108,7 +108,7 @@ def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Ma
 def test_interrupted_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str, number: signal.Signals
 ) -> None:
-    """Goal: whatever it has come to, all is gone when the command is."""
+    """Goal: no process is left after the command, at any moment of the interrupt."""
     process = drive(processes, tmp_path, spec_of(tmp_path, env={"FAKE_LEADER": "nobody"}))
     until(lambda: reached(moment, tmp_path, processes), moment)
     process.send_signal(number)
@@ -130,7 +130,7 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
     logs = [tmp_path / "data" / f"n{number}.log" for number in (1, 2, 3)]
-    until(lambda: all("asked to stop" in log.read_text() for log in logs), "they are asked")
+    until(lambda: all("stop requested" in log.read_text() for log in logs), "they are asked")
     process.send_signal(signal.SIGINT)
     code, _, err = ended(process)
     assert (code, "cleanly" in err) == (0, True)
@@ -138,7 +138,7 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
 
 
 @pytest.mark.parametrize("detach", [pytest.param(False, marks=LONG), True])
-def test_start_that_fails_says_why(tmp_path: Path, processes: Marked, detach: bool) -> None:
+def test_failed_start_prints_the_reason(tmp_path: Path, processes: Marked, detach: bool) -> None:
     """Goal: the broker's own sentence, the end of its log, nothing left."""
     spec = spec_of(tmp_path, env={"FAKE_N2": "refuse"})
     code, _, err = ended(drive(processes, tmp_path, spec, detach))
@@ -152,7 +152,7 @@ def test_start_that_fails_says_why(tmp_path: Path, processes: Marked, detach: bo
 def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) -> None:
     """Goal: the command ends when a leader serves, inherits nothing to it, and down ends it all."""
     process = drive(processes, tmp_path, spec_of(tmp_path), detach=True)
-    code, out, err = ended(process)  # ends only if nobody has kept its output open
+    code, out, err = ended(process)  # ends only if no process has its output open
     assert (code, out.splitlines()[-1]) == (0, "leader n1, epoch 1"), err
     state = state_of(tmp_path)
     left = processes.left()
@@ -186,7 +186,7 @@ def test_interrupted_detached_start_leaves_nothing(
 
 @pytest.mark.long
 def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Marked) -> None:
-    """Goal: a launcher that is killed leaves no cluster that nobody was told of."""
+    """Goal: a killed launcher leaves no cluster."""
     spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
     process = drive(processes, tmp_path, spec, detach=True)
     until(lambda: reached("lock", tmp_path, processes), "it starts")
@@ -219,7 +219,7 @@ def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
 def test_commands_reach_the_supervisor(
     tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Goal: status, kill, restart, pause, resume and logs do what they say, also by exit code."""
+    """Goal: status, kill, restart, pause, resume and logs work, with their exit codes."""
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("YAK_CLUSTER_FILE", raising=False)
@@ -269,7 +269,7 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
 
 
 @pytest.mark.long
-def test_output_that_nobody_reads(
+def test_unread_output(
     tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Goal: `up | head -1` does not end the cluster."""

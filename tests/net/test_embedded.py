@@ -1,4 +1,4 @@
-"""The metadata server within a process: speaks Redis, goes away and comes back, leaves nothing."""
+"""The embedded metadata server: the Redis protocol, stop and restart, no leftover thread."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_values_are_binary_and_may_be_large(embedded: EmbeddedMetadata, protocol
         assert client.ping()
 
 
-def test_a_type_error_has_redis_own_word(embedded: EmbeddedMetadata) -> None:
+def test_type_error_has_the_code_of_redis(embedded: EmbeddedMetadata) -> None:
     with connect(embedded) as client:
         client.set("k", "v")
         with pytest.raises(redis.ResponseError, match=r"^WRONGTYPE "):
@@ -112,7 +112,7 @@ def test_a_client_that_wants_no_replies_gets_none(embedded: EmbeddedMetadata) ->
 
 
 @pytest.mark.parametrize("words", [b"GET / HTTP/1.1\r\n\r\n", b"\0\0\0\0", b"*1\r\n$-5\r\n"])
-def test_who_does_not_speak_redis_is_cut_off(embedded: EmbeddedMetadata, words: bytes) -> None:
+def test_other_protocol_closes_the_connection(embedded: EmbeddedMetadata, words: bytes) -> None:
     with dial(embedded) as line:
         line.sendall(words)
         assert b"PONG" not in read_until_end(line)
@@ -120,7 +120,7 @@ def test_who_does_not_speak_redis_is_cut_off(embedded: EmbeddedMetadata, words: 
         assert client.ping()
 
 
-def test_a_request_without_end_is_cut_off(embedded: EmbeddedMetadata) -> None:
+def test_endless_request_closes_the_connection(embedded: EmbeddedMetadata) -> None:
     with dial(embedded) as line:
         line.sendall(b"*1\r\n$999999999\r\n")
         with pytest.raises(ConnectionError):
@@ -178,7 +178,7 @@ def test_a_given_port_is_taken_and_a_used_one_is_an_error(embedded: EmbeddedMeta
         assert third.url == embedded.url
 
 
-async def test_down_cuts_and_refuses_and_up_goes_on(embedded: EmbeddedMetadata) -> None:
+async def test_down_closes_connections_and_up_continues(embedded: EmbeddedMetadata) -> None:
     store = RedisStore(embedded.url, "c", LONG_US)
     held = StoreOk(MetaValue(RECORD, False, ()))
     assert await store.call(Cas(None, RECORD, None)) == held
@@ -203,7 +203,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
             assert isinstance(await store.call(Cas(None, RECORD, None)), StoreOk)
             if down:
                 embedded.down()
-            embedded.forget()
+            embedded.delete_all()
             if down:
                 embedded.up()
             outcome = await store.call(Read())
@@ -214,7 +214,7 @@ def test_forget_loses_the_data_and_the_scripts(embedded: EmbeddedMetadata) -> No
 
     asyncio.run(main())
     with connect(embedded) as client:
-        embedded.forget()
+        embedded.delete_all()
         with pytest.raises(redis.exceptions.NoScriptError):
             client.evalsha("0" * 40, 0)
 

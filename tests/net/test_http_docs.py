@@ -1,4 +1,4 @@
-"""docs/http.md says what the code does: its endpoints, statuses, members and limits."""
+"""docs/http.md matches the code: endpoints, statuses, members and limits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from yak_core.errors import RETRIABLE
 from yak_net.http import json_bodies as bodies
 from yak_net.http import records
 from yak_net.http import request_parsing as asking
-from yak_net.http.gateway import Gone
-from yak_net.http.problems import KINDS, TYPE_PREFIX
+from yak_net.http.gateway import BrokerStopped
+from yak_net.http.problems import HTTP_FORMS, TYPE_PREFIX
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, routes
 
 PAGE = (ROOT / "docs" / "http.md").read_text("utf-8")
@@ -37,7 +37,7 @@ def test_the_table_of_statuses_is_the_one_of_the_code() -> None:
             "yes" if code in RETRIABLE else "no",
             kind.title,
         ]
-        for code, kind in KINDS.items()
+        for code, kind in HTTP_FORMS.items()
     ]
 
 
@@ -48,7 +48,7 @@ def test_every_endpoint_is_documented() -> None:
         for cells in rows("| endpoint | what it does |")
         for words in re.findall(r"`([A-Z]+ /[^`]*)`", cells[0])
     }
-    table = routes(ScriptedGateway(lambda _: Gone(sent=False)))
+    table = routes(ScriptedGateway(lambda _: BrokerStopped(sent=False)))
     assert documented == {(route.method, route.path) for route in table}
 
 
@@ -62,7 +62,7 @@ def test_members_and_defaults_are_those_of_the_code() -> None:
         assert (f'"{acks}"' if acks == "all" else str(acks)) in members["acks"][1]
     parameters = {cells[0]: cells[1] for cells in rows("| parameter | default | meaning |")}
     assert parameters["`max_bytes`"] == str(records.FETCH_BYTES)
-    for field in (*bodies.JsonRecord.__struct_fields__, *bodies.ReadRecord.__struct_fields__):
+    for field in (*bodies.JsonRecord.__struct_fields__, *bodies.FetchedRecord.__struct_fields__):
         assert re.search(rf'[`"]{field}[`"]', PAGE), field
 
 
@@ -71,5 +71,5 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"at most {BODY_BYTES_MAX >> 20} MiB" in PAGE
     assert f"at most {bodies.BATCH_RECORDS_MAX}, and {BATCH_BYTES_MAX >> 20} MiB" in PAGE
     assert f"at most {bodies.RECORDS_MAX} records" in PAGE
-    assert f"more than {asking.BODY_S:g} s" in PAGE
+    assert f"more than {asking.BODY_TIMEOUT_S:g} s" in PAGE
     assert f"`{TYPE_PREFIX}`" in PAGE

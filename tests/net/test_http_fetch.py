@@ -43,7 +43,7 @@ def append(gateway: WorldGateway, one: Batch) -> None:
 
 
 def compressed() -> Batch:
-    """A batch that says that its records are compressed with gzip."""
+    """Return a batch whose header declares gzip."""
     plain = batch(b"a", b"b")
     return seal(replace(plain, data=plain.data[:21] + b"\0\x01" + plain.data[23:]))
 
@@ -181,8 +181,8 @@ async def test_a_long_poll_ends_in_time(gateway: WorldGateway) -> None:
         assert (found["records"], found["next_offset"], found["hw"]) == ([], 0, 0)
 
 
-async def test_a_reader_who_goes_away_is_forgotten(gateway: WorldGateway) -> None:
-    """Close the connection of a long poll: the node has nobody waiting any more."""
+async def test_call_of_a_disconnected_client_is_cancelled(gateway: WorldGateway) -> None:
+    """Close the connection of a long poll: the node has no pending call."""
 
     async with serving(gateway) as client:
         poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
@@ -222,7 +222,7 @@ async def test_a_follower_sends_readers_to_the_leader() -> None:
 
 
 async def test_a_poll_at_a_leader_that_steps_down_ends(gateway: WorldGateway) -> None:
-    """Stop the leader while somebody waits for records: 503, and no outcome of any records."""
+    """Stop the leader during a long poll: 503, and no outcome."""
 
     async with serving(gateway) as client:
         poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
@@ -287,7 +287,7 @@ async def test_malformed_records_are_named(gateway: WorldGateway) -> None:
     ],
 )
 async def test_queries_are_read_strictly(query: str, said: str, alone: WorldGateway) -> None:
-    """Ask with a parameter that cannot be meant: 400 says which."""
+    """Fetch with an invalid parameter: 400 with its name."""
 
     async with serving(alone) as client:
         body = await problem(await client.get(f"/v1/records?{query}"), 400, "INVALID_REQUEST")

@@ -1,4 +1,4 @@
-"""What nobody sends by mistake: each gets a problem, the log stays, and the server goes on."""
+"""Hostile requests: each gets a problem, the log is unchanged, the server continues."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ BODIES = {
 
 
 async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
-    """Post each body: 400 says what is wrong, in few words; nothing is written; the next one is."""
+    """Post each body: 400 with a short reason, nothing is written; the next body is written."""
 
     async with serving(alone) as client:
         for name, body in BODIES.items():
@@ -100,7 +100,7 @@ async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
     ],
 )
 async def test_a_problem_names_the_place(record: dict[str, object], place: str) -> None:
-    """Post a bad record behind a good one: the detail says where it is bad."""
+    """Post a bad record after a good one: the detail contains its path."""
 
     async with serving(WorldGateway(cluster(("n1",), 1))) as client:
         body = {"records": [{"value": "good"}, record]}
@@ -152,7 +152,7 @@ async def test_no_such_acks(alone: WorldGateway) -> None:
     ],
 )
 async def test_only_json_is_taken(kind: str | None, alone: WorldGateway) -> None:
-    """Post JSON under another name: 415 says what to send."""
+    """Post JSON with another content type: 415 with the expected one."""
     sent = (
         b"POST /produce HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 29\r\n"
         + (b"" if kind is None else f"Content-Type: {kind}\r\n".encode())
@@ -240,7 +240,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, alone: WorldGateway
 ) -> None:
     """Announce a body and send half of it: 408 after a while, not written, connection closed."""
-    monkeypatch.setattr(asking, "BODY_S", 0.05)
+    monkeypatch.setattr(asking, "BODY_TIMEOUT_S", 0.05)
     sent = (
         b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
         b"Connection: close\r\nContent-Length: 100\r\n\r\n" + RECORD
@@ -281,7 +281,7 @@ async def test_strange_paths_lead_nowhere() -> None:
         await check_it_goes_on(client)
 
 
-async def test_a_redirect_stays_on_the_path_that_was_asked_for() -> None:
+async def test_redirect_keeps_the_requested_path() -> None:
     """Ask a follower for a redirect by an absolute target elsewhere: Location is the leader."""
     gateway = WorldGateway(cluster(), "n2")
 

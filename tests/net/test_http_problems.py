@@ -26,11 +26,11 @@ from yak_core.contract.messages import (
 )
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import Epoch
-from yak_net.http.gateway import Gone, Phase
-from yak_net.http.problems import KINDS
+from yak_net.http.gateway import BrokerStopped, Phase
+from yak_net.http.problems import HTTP_FORMS
 from yak_net.http.routes import middlewares
 
-REFUSALS = [code for code in ErrorCode if KINDS[code].status != 200]
+REFUSALS = [code for code in ErrorCode if HTTP_FORMS[code].status != 200]
 PRODUCED = ProduceResponse(0, ErrorCode.NONE, Outcome.WRITTEN, 4, Epoch(2), 5, "n2", Epoch(3))
 FETCHED = FetchResponse(0, ErrorCode.NONE, (), 5, 1, "n2", Epoch(3))
 LISTED = ListOffsetsResponse(0, ErrorCode.NONE, 5, Epoch(2), "n2", Epoch(3))
@@ -53,13 +53,13 @@ def saying(**fields: object) -> ScriptedGateway:
 
 def test_every_code_has_a_status() -> None:
     """The table is total, its statuses are HTTP's, and only success and a duplicate are 200."""
-    assert set(KINDS) == set(ErrorCode)
-    statuses = {code: HTTPStatus(kind.status) for code, kind in KINDS.items()}
+    assert set(HTTP_FORMS) == set(ErrorCode)
+    statuses = {code: HTTPStatus(kind.status) for code, kind in HTTP_FORMS.items()}
     assert [code for code, status in statuses.items() if status < 400] == [
         ErrorCode.NONE,
         ErrorCode.DUPLICATE_SEQUENCE_NUMBER,
     ]
-    assert all(kind.title for kind in KINDS.values())
+    assert all(kind.title for kind in HTTP_FORMS.values())
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_code_has_a_status() -> None:
 async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Outcome) -> None:
     """Let the node give each code with each outcome: status, name, outcome, and when to retry."""
     unknown = outcome is Outcome.UNKNOWN
-    status = KINDS[code].status
+    status = HTTP_FORMS[code].status
     if code is ErrorCode.NOT_LEADER_OR_FOLLOWER and unknown:
         status = 503
 
@@ -98,7 +98,7 @@ async def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
     async with serving(saying(error=code, detail="so it is")) as client:
         for offset in ("3", "latest"):
             answer = await client.get(f"/v1/records?offset={offset}")
-            body = await problem(answer, KINDS[code].status, code.name)
+            body = await problem(answer, HTTP_FORMS[code].status, code.name)
             assert "outcome" not in body
             assert body["leader_epoch"] == 3
             assert ("high_watermark" in body) == (offset == "3")
@@ -114,7 +114,7 @@ async def test_a_duplicate_is_a_success_at_its_first_place() -> None:
         assert await answer.json() == {"base_offset": 4, "count": 2, "epoch": 2, "hw": 5}
 
 
-async def test_nobody_is_sent_in_circles() -> None:
+async def test_no_redirect_loop() -> None:
     """Name the broker itself, or one without a URL, as the leader: 503, or 421 without Location."""
 
     gateway = saying(
@@ -134,9 +134,9 @@ async def test_nobody_is_sent_in_circles() -> None:
 
 
 @pytest.mark.parametrize("sent", [False, True])
-async def test_a_broker_that_is_gone_says_what_became_of_the_request(sent: bool) -> None:
+async def test_stopped_broker_reports_the_outcome_of_the_request(sent: bool) -> None:
     """Lose the broker before and after the request reached it: not written, and unknown."""
-    gateway = ScriptedGateway(lambda _: Gone(sent))
+    gateway = ScriptedGateway(lambda _: BrokerStopped(sent))
     gateway.phase = Phase.STOPPING
 
     async with serving(gateway) as client:

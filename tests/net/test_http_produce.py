@@ -1,4 +1,4 @@
-"""POST /v1/records around a real broker: what it writes, what it says, what it leaves unsaid."""
+"""POST /v1/records with a real broker node: records, responses and problems."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_a_follower_names_the_leader() -> None:
     assert gateway.node.log.leo == 0
 
 
-async def test_without_a_leader_it_says_when_to_come_back() -> None:
+async def test_no_leader_sets_retry_after() -> None:
     """Post to a broker that cannot reach the store at its start: 503, Retry-After, no leader."""
     world = cluster()
     world.crash("n2")
@@ -148,7 +148,7 @@ async def test_too_few_replicas_after_the_append_and_before_it() -> None:
 
 
 async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: WorldGateway) -> None:
-    """Post while nobody acknowledges: 504, unknown, no Retry-After; the record commits later."""
+    """Post without acknowledgements: 504, unknown, no Retry-After; the record commits later."""
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None
@@ -232,7 +232,7 @@ async def test_records_that_do_not_fit_together_are_refused_together(gateway: Wo
     assert gateway.node.log.leo == 0
 
 
-async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None:
+async def test_node_enforces_the_batch_size(gateway: WorldGateway) -> None:
     """Let the endpoint take more than the node: the node's own 413 comes back."""
 
     async with serving(gateway, batch_bytes_max=4 << 20) as client:
@@ -243,7 +243,7 @@ async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None
         assert "1048576" in said["detail"]
 
 
-async def test_whoever_goes_away_is_not_waited_for(gateway: WorldGateway) -> None:
+async def test_disconnect_ends_the_handler(gateway: WorldGateway) -> None:
     """Close the connection of a produce that waits: the call is cancelled, the record stays."""
     world = gateway.world
     for peer in ("n2", "n3"):

@@ -170,7 +170,7 @@ words = st.integers(-2, 2**65).map(str) | st.sampled_from(["earliest", "latest"]
 
 @given(query=st.lists(st.tuples(names, words), max_size=3))
 def test_any_query_is_answered(api: Api, query: list[tuple[str, str]]) -> None:
-    """Read with parameters of every kind: records, or a problem that says which was wrong."""
+    """Fetch with parameters of every kind: records, or a problem with the parameter's name."""
     runner, _, client = api
     words = "&".join(f"{quote(name, safe='')}={quote(word, safe='')}" for name, word in query)
 

@@ -20,7 +20,7 @@ from yak_core.contract.events import Received
 from yak_core.contract.messages import Fenced
 from yak_core.ids import Epoch
 from yak_core.manual.world import STORE
-from yak_net.http.gateway import Gateway, Gone, Phase
+from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 
 
 async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:
@@ -64,7 +64,7 @@ async def test_a_process_without_a_node_is_not_healthy(
 ) -> None:
     """Ask in each phase without a node: 503, the rest is null."""
     gateway.world.crash("n1")
-    gateway.phase, gateway.halted_because = phase, why
+    gateway.phase, gateway.halt_reason = phase, why
     unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
     expected = {"status": status, "node": "n1", **unknown, "reason": reason}
     assert await health(gateway) == (503, expected)
@@ -88,7 +88,7 @@ async def test_a_broker_that_has_not_registered_is_starting() -> None:
 
 
 async def test_a_broker_without_a_leader_is_degraded() -> None:
-    """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
+    """Send a follower a later epoch with an unknown leader: 503, no leader."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
     gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
@@ -140,7 +140,7 @@ async def test_a_follower_knows_only_itself() -> None:
 async def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
     """Ask for the cluster without a node, and with a parameter: 503, then 400."""
 
-    async with serving(ScriptedGateway(lambda _: Gone(sent=False))) as client:
+    async with serving(ScriptedGateway(lambda _: BrokerStopped(sent=False))) as client:
         await problem(await client.get("/v1/cluster"), 503, "NETWORK_EXCEPTION")
         body = await problem(await client.get("/v1/cluster?a=1"), 400, "INVALID_REQUEST")
         assert "parameter 'a'" in body["detail"]

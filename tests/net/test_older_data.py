@@ -38,8 +38,8 @@ from yak_core.metadata.store_calls import Cas, MetaValue, Publish, Read, RenewLe
 from yak_net.client.links import Links
 from yak_net.storage import Storage, open_storage
 from yak_net.storage.checkpoints import (
-    Mark,
-    MarkFile,
+    Checkpoint,
+    CheckpointFile,
     decode_epochs,
     decode_value,
     encode_epochs,
@@ -89,7 +89,7 @@ PORTS = {"n1": 60981, "n2": 58035, "n3": 43545}
 
 
 def entry(node: str) -> tuple[NodeId, NodeEntry]:
-    """What the record says of a node."""
+    """Return the partition state's entry of a node."""
     url = f"http://127.0.0.1:{PORTS[node]}"
     return (node, NodeEntry(BrokerEpoch(REGISTERED[node]), True, False, url, Epoch(-1), -1))
 
@@ -161,10 +161,10 @@ def test_data_directory_is_recovered_intact(node: str, tmp_path: Path) -> None:
     path = shutil.copytree(SAMPLES / node, tmp_path / node)
     storage = opened(path, node)
     found = storage.recovered
-    assert storage.remarks == ()
+    assert storage.warnings == ()
     assert (found.log_start, found.leo, found.intact) == (0, 10, True)
     assert (found.epochs, found.producers, found.headers) == (EPOCHS, PRODUCERS, ())
-    assert storage.marks.mark == Mark(segment=0, end=10, position=340, flags=0)
+    assert storage.checkpoints.newest == Checkpoint(segment=0, end=10, position=340, flags=0)
     assert tuple(key for key, _ in found.saved) == KEYS
     assert read_saved(found.saved) == Saved(
         state=STATE,
@@ -215,11 +215,11 @@ def test_files_beside_the_log_are_written_as_before(node: str, tmp_path: Path) -
     assert encode_value(key, encode_epochs(EPOCHS)) == (old / key).read_bytes()
 
     slots = (old / "durable-end").read_bytes()
-    marks = MarkFile(System(), tmp_path / "durable-end")
+    checkpoints = CheckpointFile(System(), tmp_path / "durable-end")
     number, end, position = slot_of(slots)
     for _ in range(number):
-        marks.put(Mark(0, end, position))
-    marks.close()
+        checkpoints.put(Checkpoint(0, end, position))
+    checkpoints.close()
     new = (tmp_path / "durable-end").read_bytes()
     at = number % 2 * 512
     assert slot_of(new) == (number, end, position) == (number, 10, 340)

@@ -1,4 +1,4 @@
-"""What waits for a slow reader: in order, bounded, and gone when the link is."""
+"""Frames for a slow reader: in order, bounded, dropped with the link."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_frames_go_in_order_and_are_bounded() -> None:
     assert not outbox.put(b"e")
 
 
-async def test_a_frame_larger_than_the_bound_goes_alone() -> None:
+async def test_frame_larger_than_the_bound_is_sent_alone() -> None:
     """Goal: no message is too large for ever."""
 
     outbox, reader = Outbox(bytes_max=10), Reader()

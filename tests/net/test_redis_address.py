@@ -1,4 +1,4 @@
-"""The address of the store, its logins and TLS, and its remarks on what the server promises.
+"""The address of the store, its logins and TLS, and its warnings on what the server promises.
 
 No sentence that the store says may hold a password.
 """
@@ -36,7 +36,7 @@ def guarded() -> Iterator[RedisServer]:
 
 
 def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
-    """The answer to a beat, the problem and the remarks."""
+    """The answer to a beat, the problem and the warnings."""
 
     async def main() -> tuple[MetaOutcome, str, tuple[str, ...]]:
         store = RedisStore(url, "c", LONG_US)
@@ -44,7 +44,7 @@ def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
             return (
                 await store.call(RenewLease("n1", BrokerEpoch(1), None)),
                 store.problem,
-                await store.remarks(),
+                await store.warnings(),
             )
         finally:
             await store.close()
@@ -60,10 +60,10 @@ def addresses(server: RedisServer, login: str) -> tuple[str, str]:
     return (f"redis://{login}127.0.0.1:{server.port}/0", f"unix://{server.socket}{query}")
 
 
-def test_the_right_password_is_taken(guarded: RedisServer) -> None:
+def test_right_password_is_accepted(guarded: RedisServer) -> None:
     for login in (f"default:{CODED}", f":{CODED}"):
-        outcome, problem, remarks = asked(addresses(guarded, login)[0])
-        assert (type(outcome), problem, remarks) == (StoreOk, "", ())
+        outcome, problem, warnings = asked(addresses(guarded, login)[0])
+        assert (type(outcome), problem, warnings) == (StoreOk, "", ())
     outcome, problem, _ = asked(addresses(guarded, f"default:{CODED}")[1])
     assert (type(outcome), problem) == (StoreOk, "")
 
@@ -73,11 +73,11 @@ def test_a_wrong_or_missing_password_is_unknown_and_not_shown(
     guarded: RedisServer, login: str
 ) -> None:
     for url in addresses(guarded, login):
-        outcome, problem, remarks = asked(url)
+        outcome, problem, warnings = asked(url)
         assert outcome == Unknown()
         assert "the user and the password" in problem
         assert "wr0ng" not in problem
-        assert remarks == (problem,)
+        assert warnings == (problem,)
 
 
 async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
@@ -115,8 +115,8 @@ async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
         "unix://?password=s3cret",
     ],
 )
-def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"^The .*Redis URL.*\.$") as caught:
+def test_error_of_an_invalid_address_hides_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^the .*Redis URL.*[^.]$") as caught:
         RedisStore(url, "c", LONG_US)
     error: BaseException | None = caught.value
     while error is not None:
@@ -163,7 +163,7 @@ async def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_pa
 # Remarks
 
 
-def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
+def test_weak_settings_give_warnings(guarded: RedisServer) -> None:
     """Method: each setting made weak by itself, then all."""
     weak = {"appendonly": "no", "appendfsync": "everysec", "maxmemory-policy": "allkeys-lru"}
     good = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
@@ -173,9 +173,9 @@ def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
         try:
             for name, value in weak.items():
                 client.config_set(name, value)
-                (remark,) = asked(url)[2]
-                assert f"{name} {value}" in remark
-                assert f"set {name} {good[name]}" in remark
+                (warning,) = asked(url)[2]
+                assert f"{name} {value}" in warning
+                assert f"set {name} {good[name]}" in warning
                 client.config_set(name, good[name])
             for name, value in weak.items():
                 client.config_set(name, value)
@@ -187,37 +187,37 @@ def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("forbidden", ["-config", "-config -info"])
-def test_settings_that_may_not_be_read_are_said_to_be_unknown(
+def test_forbidden_settings_give_a_warning(
     guarded: RedisServer, forbidden: str
 ) -> None:
     with guarded.client() as client:
         client.auth(PASSWORD)
         allowed = ["+@all", *forbidden.split()]
         client.acl_setuser("yak", True, passwords=["+pw"], keys=["*"], commands=allowed)
-    outcome, problem, remarks = asked(addresses(guarded, "yak:pw")[0])
+    outcome, problem, warnings = asked(addresses(guarded, "yak:pw")[0])
     assert (type(outcome), problem) == (StoreOk, "")
-    (remark,) = remarks
-    assert "CONFIG GET" in remark
-    assert "appendonly yes, appendfsync always, maxmemory-policy noeviction" in remark
+    (warning,) = warnings
+    assert "CONFIG GET" in warning
+    assert "appendonly yes, appendfsync always, maxmemory-policy noeviction" in warning
 
 
-def test_the_embedded_server_says_that_it_is_not_durable() -> None:
+def test_embedded_server_gives_a_durability_warning() -> None:
     with EmbeddedMetadata() as embedded:
-        outcome, _, remarks = asked(embedded.url)
+        outcome, _, warnings = asked(embedded.url)
     assert isinstance(outcome, StoreOk)
-    (remark,) = remarks
-    assert "not durable" in remark
+    (warning,) = warnings
+    assert "not durable" in warning
 
 
 @pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", b"*0\r\n", b"$-1\r\n", b"-ERR no\r\n"])
-def test_remarks_on_a_server_that_makes_no_sense(reply: bytes) -> None:
+def test_warnings_of_a_server_with_invalid_replies(reply: bytes) -> None:
     async def main() -> tuple[str, ...]:
         async with canned_server(reply) as where:
             store = RedisStore(f"redis://{where}", "c", LONG_US)
             try:
-                return await store.remarks()
+                return await store.warnings()
             finally:
                 await store.close()
 
-    (remark,) = asyncio.run(main())
-    assert "CONFIG GET" in remark
+    (warning,) = asyncio.run(main())
+    assert "CONFIG GET" in warning

@@ -53,7 +53,7 @@ def value_of(outcome: MetaOutcome) -> MetaValue:
 def scene(
     server: RedisServer, timeout_us: int, play: Callable[[Proxy, RedisStore], Awaitable[None]]
 ) -> None:
-    """Play on an emptied server that holds a record and its scripts, behind a proxy."""
+    """Run on a server with one partition state and the scripts, through a proxy."""
     with server.client() as client:
         client.flushall()
 
@@ -93,7 +93,7 @@ def test_a_late_reply_does_not_answer_the_next_call(server: RedisServer) -> None
     scene(server, SHORT_US, play)
 
 
-def test_a_cancelled_call_leaves_no_reply_behind(server: RedisServer) -> None:
+def test_cancelled_call_leaves_no_reply_in_the_connection(server: RedisServer) -> None:
     """Method: cancel once the reply has come as far as the proxy; several calls at once."""
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
@@ -159,7 +159,7 @@ def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: Redi
         assert client.hlen("yak:{c}:beats") >= seen["done"] + 2
 
 
-def test_a_cut_connection_is_unknown_and_the_next_call_goes_through(server: RedisServer) -> None:
+def test_reset_connection_is_unknown_and_the_next_call_succeeds(server: RedisServer) -> None:
     async def play(proxy: Proxy, store: RedisStore) -> None:
         value_of(await store.call(Read()))
         for turn in range(3):
@@ -176,7 +176,7 @@ def test_a_cut_connection_is_unknown_and_the_next_call_goes_through(server: Redi
     scene(server, LONG_US, play)
 
 
-def test_an_idle_connection_that_was_cut_costs_no_call(server: RedisServer) -> None:
+def test_reset_idle_connection_fails_no_call(server: RedisServer) -> None:
     """Method: once the end of the connection has arrived here, the next call takes another one."""
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
@@ -189,7 +189,7 @@ def test_an_idle_connection_that_was_cut_costs_no_call(server: RedisServer) -> N
     scene(server, LONG_US, play)
 
 
-def test_calls_under_way_when_the_store_is_closed_are_unknown_at_once(server: RedisServer) -> None:
+def test_close_ends_calls_in_flight_as_unknown(server: RedisServer) -> None:
     async def play(proxy: Proxy, store: RedisStore) -> None:
         value_of(await store.call(Read()))
         proxy.holding = True

@@ -138,7 +138,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             assert found.state == RECORD
             found = await done_in_the_end(store, RenewLease(f"{turn}+", BrokerEpoch(1), None))
             assert found.renewals_of(f"{turn}+") >= 1
-            # What was under way has happened once or not at all.
+            # A call in flight was executed once or not at all.
             assert all(found.renewals_of(f"{turn}.{i}") in (0, 1) for i in range(3))
 
     with redis_server() as server:
@@ -177,7 +177,7 @@ def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
 
 @pytest.mark.parametrize("damage", ["value", "version", "beat"])
 def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) -> None:
-    """Method: overwrite a part; every call that looks at it must say so and write nothing."""
+    """Method: overwrite a part; every call that reads it must raise and write nothing."""
 
     async def play(store: RedisStore) -> None:
         await done(store, WRITE)
@@ -206,8 +206,8 @@ def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServe
                 client.replicaof("127.0.0.1", 1)
                 assert await store.call(RenewLease("n1", BrokerEpoch(1), None)) == Unknown()
                 assert "is a replica" in store.problem
-                remark = (await store.remarks())[0]
-                assert "is a replica" in remark
+                warning = (await store.warnings())[0]
+                assert "is a replica" in warning
             finally:
                 client.replicaof("NO", "ONE")
             try:
@@ -247,7 +247,7 @@ CANNED = {
 
 @pytest.mark.parametrize("reply", CANNED)
 async def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> None:
-    """Method: a server that says the same to everything."""
+    """Method: a server with one reply to every command."""
 
     async with canned_server(reply) as where:
         store = RedisStore(f"redis://{where}", "c", LONG_US)
@@ -255,7 +255,7 @@ async def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> 
             assert await store.call(request) == Unknown()
             assert CANNED[reply] in store.problem
             assert where in store.problem
-            assert store.problem.endswith(".")
+            assert not store.problem.endswith(".")
         await store.close()
 
 

@@ -110,7 +110,7 @@ def test_a_process_ends_by_a_signal_from_outside() -> None:
 def test_quick_imports_leave_the_environment(
     monkeypatch: pytest.MonkeyPatch, given: str | None
 ) -> None:
-    """Goal: a process finds its certificates where it was told, though aiohttp does not look."""
+    """Goal: a process reads the configured certificates, although aiohttp does not."""
     monkeypatch.delenv(CERT_FILE, raising=False)
     if given is not None:
         monkeypatch.setenv(CERT_FILE, given)
@@ -118,7 +118,7 @@ def test_quick_imports_leave_the_environment(
     assert os.environ.get(CERT_FILE) == given
 
 
-def test_certificates_are_read_for_tls_alone() -> None:
+def test_certificates_are_read_for_tls_only() -> None:
     """Goal: an https URL is checked against what the system trusts; http asks for nothing."""
     assert certificates("http://a") is True
     found = certificates("https://a")

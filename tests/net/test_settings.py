@@ -1,4 +1,4 @@
-"""What a broker is told: words become settings, or a sentence about what is wrong with them."""
+"""Settings of a broker: options become settings, or an error with the reason."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_disk_that_is_really_full(small_disk: str) -> None:
     try:
         kept = asyncio.run(scenario())
         found = recovered_from(Path(small_disk, "data"))
-        assert (found.recovered.leo, found.recovered.intact, found.remarks) == (kept, True, ())
+        assert (found.recovered.leo, found.recovered.intact, found.warnings) == (kept, True, ())
     finally:
         subprocess.run([executable("umount"), small_disk], check=True)
 

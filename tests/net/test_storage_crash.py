@@ -32,7 +32,7 @@ def append(storage: Storage, done: list[str]) -> None:
     done.append("written")
     storage.log.flush()
     done.append("flushed")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
 
 
 def begin(storage: Storage, done: list[str]) -> None:
@@ -40,7 +40,7 @@ def begin(storage: Storage, done: list[str]) -> None:
     assert storage.log.append([LOG]) == 1
     storage.log.flush()
     done.append("flushed")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
 
 
 def truncate(storage: Storage, done: list[str]) -> None:
@@ -50,7 +50,7 @@ def truncate(storage: Storage, done: list[str]) -> None:
     assert storage.log.append([NEW]) == 1
     storage.log.flush()
     done.append("flushed")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
 
 
 def save(storage: Storage, done: list[str]) -> None:
@@ -64,9 +64,9 @@ def save(storage: Storage, done: list[str]) -> None:
     done.append("gone")
 
 
-def learn(storage: Storage, done: list[str]) -> None:
+def set_cluster(storage: Storage, done: list[str]) -> None:
     """The identity replaced."""
-    storage.folder.learn_cluster("blue")
+    storage.folder.set_cluster("blue")
     done.append("cluster")
 
 
@@ -135,7 +135,7 @@ def test_append_and_flush_survive_or_leave_no_trace(base: Path, tmp_path: Path) 
         assert log in (whole[2:] if "flushed" in done else whole), state.name
 
 
-def test_cut_is_done_or_not(base: Path, tmp_path: Path) -> None:
+def test_truncation_is_complete_or_absent_after_a_crash(base: Path, tmp_path: Path) -> None:
     """Goal: the old log or the cut one, and what replaced it; a cut below the mark is no loss."""
     found, calls = states(base, tmp_path, truncate)
     assert calls > 10
@@ -163,7 +163,7 @@ def test_value_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
 
 def test_identity_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
     """Goal: a crash while the cluster is noted leaves a directory that opens."""
-    found, _ = states(base, tmp_path, learn)
+    found, _ = states(base, tmp_path, set_cluster)
     for state, done in found:
         cluster = restarted(state).folder.cluster
         assert cluster in (("blue",) if "cluster" in done else ("", "blue"))
@@ -180,7 +180,7 @@ def test_new_directory_can_be_made_again(tmp_path: Path) -> None:
         assert log in (whole[4:] if "flushed" in done else whole), state.name
 
 
-def test_recovery_can_be_cut_off_and_begun_again(base: Path, tmp_path: Path) -> None:
+def test_recovery_can_be_interrupted_and_repeated(base: Path, tmp_path: Path) -> None:
     """Goal: damage is still known after a crash within the recovery that found it (F13)."""
     log = base / "00000000000000000000.log"
     data = bytearray(log.read_bytes())
@@ -197,7 +197,7 @@ def test_recovery_can_be_cut_off_and_begun_again(base: Path, tmp_path: Path) -> 
         assert all(one == data[len(content(LOG[:3])) :] for one in kept)
 
 
-def test_torn_tail_is_cut_again_after_a_crash(base: Path, tmp_path: Path) -> None:
+def test_torn_tail_is_truncated_again_after_a_crash(base: Path, tmp_path: Path) -> None:
     """Goal: recovery of a torn tail is repeated with the same result."""
     with (base / "00000000000000000000.log").open("ab") as file:
         file.write(MORE[0].data[:70])

@@ -106,7 +106,7 @@ async def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: P
     driven.disk.close()
 
 
-async def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> None:
+async def test_memory_keeps_unwritten_batches_after_a_truncation(tmp_path: Path) -> None:
     """Goal: offsets that are used again are not taken for those that the file holds."""
 
     written(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
@@ -126,7 +126,7 @@ async def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> 
     driven.disk.close()
 
 
-async def test_read_behind_a_cut_that_waits_sees_what_will_be(tmp_path: Path) -> None:
+async def test_read_after_a_pending_truncation_sees_its_result(tmp_path: Path) -> None:
     """Goal: what the file holds above a cut that was ordered is never read any more."""
 
     old = batches(50, 50, 50, 50)
@@ -177,7 +177,7 @@ async def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
 
 
 async def test_abandoned_disk_drops_what_was_not_begun(tmp_path: Path) -> None:
-    """Goal: as if the process were killed: nothing is called back, and the queue is gone."""
+    """Goal: as after a kill of the process: no callback, and the queue is dropped."""
 
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
@@ -202,8 +202,8 @@ async def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
     assert driven.done == []
     storage = recovered_from(tmp_path)
     assert storage.recovered.saved == (("clean", b"7 2"),)
-    assert storage.marks.mark is not None
-    assert (storage.marks.mark.end, storage.recovered.leo) == (2, 2)
+    assert storage.checkpoints.newest is not None
+    assert (storage.checkpoints.newest.end, storage.recovered.leo) == (2, 2)
 
 
 async def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def opened(path: Path, node: str = "n1", cluster: str = "") -> DataFolder:
 
 
 def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
-    """Goal: what is in a new directory is what docs/formats.md says."""
+    """Goal: a new directory contains the files of docs/formats.md."""
     path = tmp_path / "a" / "b"
     assert recovered_from(path).recovered.leo == 0
     names = sorted(one.name for one in path.iterdir())
@@ -49,8 +49,8 @@ def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None
         opened(tmp_path, cluster="red")
     folder = open_folder(tmp_path, "n1", "", NOT_SYNCED)
     with pytest.raises(StorageError, match=r"cluster blue, expected red"):
-        folder.learn_cluster("red")
-    folder.learn_cluster("blue")
+        folder.set_cluster("red")
+    folder.set_cluster("blue")
     folder.close()
 
 
@@ -81,8 +81,8 @@ def test_damaged_identity_is_refused(tmp_path: Path, text: str) -> None:
         opened(tmp_path)
 
 
-def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
-    """Goal: somebody's files are neither taken for a log nor touched."""
+def test_foreign_directory_is_not_changed(tmp_path: Path) -> None:
+    """Goal: foreign files are neither read as a log nor changed."""
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(StorageError, match=r"found letters\.txt, expected identity\.json"):
         opened(tmp_path)
@@ -102,8 +102,8 @@ def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "identity.json").read_text())["node"] == "n1"
 
 
-def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    """Goal: unusable even for root, and one sentence says why."""
+def test_file_instead_of_the_directory_is_rejected(tmp_path: Path) -> None:
+    """Goal: unusable even for root, with one message."""
     (tmp_path / "data").write_text("")
     with pytest.raises(StorageError, match=r"cannot use .*data as data directory: File exists"):
         opened(tmp_path / "data")
@@ -144,7 +144,7 @@ def test_unwritable_directory_is_refused() -> None:
 
 
 def test_directory_is_opened_once(tmp_path: Path) -> None:
-    """Goal: two in one process, and two processes, cannot share a directory; the name is told."""
+    """Goal: a directory can be open only once, in one process or two; the error names it."""
     storage = open_storage(tmp_path, "n1", system=NOT_SYNCED)
     with pytest.raises(StorageError, match=rf"is in use by process {os.getpid()}\b"):
         opened(tmp_path)

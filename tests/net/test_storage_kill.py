@@ -39,7 +39,7 @@ def rounds(path: Path, count: int, seed: int) -> int:
     for start in range(count):
         floor = killed_after(path, draw.randrange(1 << 30), draw.randrange(1, 120))
         storage = recovered_from(path)
-        assert storage.recovered.intact, storage.remarks
+        assert storage.recovered.intact, storage.warnings
         leo = storage.recovered.leo
         assert leo >= floor, f"start {start}: {floor} records were flushed, {leo} are there"
         kept = list(scan(storage.log.path.read_bytes()))

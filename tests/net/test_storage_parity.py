@@ -42,7 +42,7 @@ KEYS = ("hw-like", "a/b", "..", "é.tmp")
 
 
 def appended(image: DiskImage, first: int, second: int, size: int, epoch: int) -> tuple[Batch, ...]:
-    """One to three batches of one to four records behind the image's end."""
+    """Return one to three batches of one to four records from the image's end on."""
     parts = []
     base = image.leo
     for number in range(first % 3 + 1):
@@ -124,7 +124,7 @@ class SmallDisk:
 
 
 async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
-    """Orders are given as if there were room; the model is told what the disk said."""
+    """Issue operations as if there were space; apply the disk's results to the model."""
     driven = Driven(path, system=replace(NOT_SYNCED, write=SmallDisk(room).write), group_bytes=3000)
     ordered = DiskImage()
     appends: dict[int, tuple[Batch, ...]] = {}
@@ -168,7 +168,7 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
 @settings(max_examples=60)
 @given(steps=STEPS, room=st.integers(0, 8000))
 def test_full_disk_appends_whole_orders_or_nothing(steps: list[Step], room: int) -> None:
-    """Goal: what found no space left nothing, nor did what would leave a gap behind it."""
+    """Goal: a failed append leaves nothing; later appends that would leave a gap fail too."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data")
         image = asyncio.run(run_full(path, steps, room))

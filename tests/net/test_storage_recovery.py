@@ -23,7 +23,7 @@ from tests.net.storage_tools import (
 from yak_core.batch import HEADER_BYTES, Batch, Builder, placed, seal, stamped
 from yak_core.model.disk import fold_epochs, header_of
 from yak_net.storage import Storage, StorageError, System, open_storage
-from yak_net.storage.checkpoints import REWRITE, VERIFY, Mark, MarkFile, save_value
+from yak_net.storage.checkpoints import REWRITE, VERIFY, Checkpoint, CheckpointFile, save_value
 
 ONE = (batch(0, 1, 2), batch(2, 3, 1, 60))
 TWO = (batch(3, 3, 3, 10, producer=7), batch(6, 5, 1, 90, producer=7, sequence=3))
@@ -82,13 +82,13 @@ def copies(source: Path, count: int, step: int = 1) -> Iterator[tuple[int, Path,
         yield number, path, bytearray((path / NAME).read_bytes())
 
 
-def test_log_comes_back_as_it_was_written(marked: Path) -> None:
+def test_recovered_log_equals_the_written_log(marked: Path) -> None:
     """Goal: all of it, flushed or not, when only the process ended; twice the same."""
     for verify_bytes in (1 << 30, 0, 150):
         storage = restart(marked, verify_bytes)
         check_prefix(storage, LOG)
         assert storage.recovered.intact
-        assert storage.remarks == ()
+        assert storage.warnings == ()
 
 
 def test_headers_begin_at_the_saved_high_watermark(marked: Path) -> None:
@@ -114,7 +114,7 @@ def test_producers_beyond_the_limit_are_forgotten(marked: Path) -> None:
 
 
 @EVERY
-def test_torn_tail_is_cut_at_every_byte(marked: Path, step: int) -> None:
+def test_torn_tail_is_truncated_at_every_byte(marked: Path, step: int) -> None:
     """Goal: an unfinished write is cut off and nothing is blamed. Method: tear at each byte."""
     kept = len(content(LOG[:-1]))
     for missing, path, data in copies(marked, LOG[-1].size + 1, step):
@@ -124,15 +124,15 @@ def test_torn_tail_is_cut_at_every_byte(marked: Path, step: int) -> None:
         assert storage.recovered.intact
         left = len(data) - missing - kept
         torn = missing > 0 and left > 0
-        assert len(storage.remarks) == torn
-        for remark in storage.remarks:
-            assert str(path / NAME) in remark
-            assert f"{left} bytes" in remark
+        assert len(storage.warnings) == torn
+        for warning in storage.warnings:
+            assert str(path / NAME) in warning
+            assert f"{left} bytes" in warning
         assert aside(path) == []
 
 
 @EVERY
-def test_log_that_ends_below_the_mark_is_not_intact(marked: Path, step: int) -> None:
+def test_log_that_ends_below_the_checkpoint_is_not_intact(marked: Path, step: int) -> None:
     """Goal: flushed records that are missing are a loss, even at a batch's end."""
     flushed = len(content(ONE))
     for missing, path, data in copies(marked, flushed + 1, step):
@@ -147,7 +147,7 @@ def test_log_that_ends_below_the_mark_is_not_intact(marked: Path, step: int) -> 
 
 @EVERY
 @pytest.mark.parametrize("verify_bytes", [1 << 30, 0])
-def test_each_flipped_bit_below_the_mark_is_damage(
+def test_each_flipped_bit_below_the_checkpoint_is_damage(
     marked: Path, verify_bytes: int, step: int
 ) -> None:
     """Goal: damage below the durable mark is never taken for a torn tail. Method: flip each byte.
@@ -172,10 +172,10 @@ def test_each_flipped_bit_below_the_mark_is_damage(
 
 
 @EVERY
-def test_each_flipped_bit_above_the_mark_keeps_what_is_before(marked: Path, step: int) -> None:
+def test_flipped_bit_above_the_checkpoint_keeps_the_prefix(marked: Path, step: int) -> None:
     """Goal: a whole batch with a wrong CRC is damage, wherever it is. Method: flip each byte.
 
-    Only an epoch that grew is not seen: Kafka's CRC does not cover it, and nobody noted it yet.
+    Only an epoch that grew is not seen: Kafka's CRC does not cover it, and it is not saved yet.
     """
     flushed = len(content(ONE))
     for number, path, data in copies(marked, len(content(TWO)), step):
@@ -189,12 +189,12 @@ def test_each_flipped_bit_above_the_mark_keeps_what_is_before(marked: Path, step
             continue
         good = ONE if first else LOG[:3]
         check_prefix(storage, good)
-        claims_more = 8 <= within < 12 and "unfinished" in storage.remarks[0]
+        claims_more = 8 <= within < 12 and "unfinished" in storage.warnings[0]
         assert storage.recovered.intact == claims_more
         assert aside(path) == ([] if claims_more else [bytes(data[len(content(good)) :])])
 
 
-def test_epoch_below_the_mark_is_compared_with_the_one_noted(marked: Path) -> None:
+def test_epoch_below_the_checkpoint_must_match_the_saved_one(marked: Path) -> None:
     """Goal: an epoch that changed is found at its batch, though the CRC does not cover it."""
     for epoch, path, data in copies(marked, 4):
         data[15] = epoch
@@ -205,13 +205,13 @@ def test_epoch_below_the_mark_is_compared_with_the_one_noted(marked: Path) -> No
     (marked / "leader-epoch-checkpoint").write_bytes(b"yak-value 1 00000000\n0\n0\n")
     storage = restart(marked)
     assert storage.recovered.intact
-    assert "leader-epoch-checkpoint is damaged" in storage.remarks[0]
+    assert "leader-epoch-checkpoint is damaged" in storage.warnings[0]
 
 
 def test_damage_is_remembered_until_the_first_flush(marked: Path) -> None:
     """Goal: a crash before the broker is registered as unclean must not make it clean (F13)."""
     data = bytearray((marked / NAME).read_bytes())
-    data[-1] ^= 1  # above the mark, so that the mark alone would say nothing
+    data[-1] ^= 1  # above the checkpoint, which alone would not show the damage
     (marked / NAME).write_bytes(data)
     for _ in range(3):
         storage = restart(marked)
@@ -219,18 +219,18 @@ def test_damage_is_remembered_until_the_first_flush(marked: Path) -> None:
         check_prefix(storage, LOG[:-1])
     storage = open_storage(marked, "n1", system=NOT_SYNCED)
     save_value(NOT_SYNCED, storage.folder.saved, "claims", b"batch")
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
     storage.close()
     assert not restart(marked).recovered.intact
     storage = open_storage(marked, "n1", system=NOT_SYNCED)
     storage.log.flush()
-    storage.log.checkpoint(durably=True)
+    storage.log.write_checkpoint(durably=True)
     storage.close()
     assert restart(marked).recovered.intact
 
 
 def test_missing_files_are_damage(marked: Path) -> None:
-    """Goal: a log or a mark that somebody removed is not taken for a new disk."""
+    """Goal: a directory without its log or checkpoint is not treated as new."""
     for number, path, _ in copies(marked, 3):
         (path / (NAME, "durable-end", "leader-epoch-checkpoint")[number]).unlink()
         storage = restart(path)
@@ -239,23 +239,23 @@ def test_missing_files_are_damage(marked: Path) -> None:
         assert restart(path).recovered.intact == (number == 2)
 
 
-def test_mark_of_another_log_is_damage(marked: Path) -> None:
+def test_checkpoint_of_another_log_is_damage(marked: Path) -> None:
     """Goal: the mark's place must be the end of a batch, at the very offset."""
     first = ONE[0].size
     for number, path, _ in copies(marked, 4):
-        wrong = (Mark(0, 2, first + 1), Mark(0, 1, first), Mark(9, 2, first), Mark(0, 2, first))
-        marks = MarkFile(NOT_SYNCED, path / "durable-end")
-        marks.put_durably(wrong[number])
-        marks.close()
+        fields = ((0, 2, first + 1), (0, 1, first), (9, 2, first), (0, 2, first))
+        checkpoints = CheckpointFile(NOT_SYNCED, path / "durable-end")
+        checkpoints.put_durably(Checkpoint(*fields[number]))
+        checkpoints.close()
         storage = restart(path)
         assert storage.recovered.intact == (number == 3)
         check_prefix(storage, LOG)
 
 
 def test_sectors_that_were_never_written_are_a_torn_tail(tmp_path: Path) -> None:
-    """Goal: a power cut that leaves zeros where the last write was is no damage; kept all the same.
+    """Goal: zeros in the last write, after a power failure, are no damage, and are saved.
 
-    Method: zeros in place of each sector of a batch above the mark, and bytes in place of zeros.
+    Method: zeros in each sector of a batch above the checkpoint, and other bytes instead of zeros.
     """
     big = batch(3, 3, 1, 3000)
     written(tmp_path / "data", ONE, (big,), system=NOT_SYNCED)
@@ -270,7 +270,7 @@ def test_sectors_that_were_never_written_are_a_torn_tail(tmp_path: Path) -> None
         assert aside(path) == [bytes(data[start:])]
 
 
-def test_zeros_behind_the_log_are_cut(marked: Path) -> None:
+def test_zeros_after_the_log_are_truncated(marked: Path) -> None:
     """Goal: a file that had grown before its bytes came is whole up to there."""
     with (marked / NAME).open("ab") as file:
         file.write(bytes(5000))
@@ -280,7 +280,7 @@ def test_zeros_behind_the_log_are_cut(marked: Path) -> None:
 
 
 @pytest.mark.parametrize("verify_bytes", [1 << 30, 0])
-def test_batches_that_do_not_belong_there_are_cut(tmp_path: Path, verify_bytes: int) -> None:
+def test_misplaced_batches_are_truncated(tmp_path: Path, verify_bytes: int) -> None:
     """Goal: gaps, repetitions and falling epochs end the log, though each batch is intact."""
     strangers = {
         "gap": batch(4, 3),
@@ -303,9 +303,9 @@ def test_verify_flag_has_every_byte_checked(marked: Path) -> None:
     data[HEADER_BYTES + 5] ^= 1
     (marked / NAME).write_bytes(data)
     assert restart(marked, 0).recovered.intact
-    marks = MarkFile(NOT_SYNCED, marked / "durable-end")
-    marks.flag(VERIFY)
-    marks.close()
+    checkpoints = CheckpointFile(NOT_SYNCED, marked / "durable-end")
+    checkpoints.set_flag(VERIFY)
+    checkpoints.close()
     storage = restart(marked, 0)
     assert not storage.recovered.intact
     check_prefix(storage, ())
@@ -315,9 +315,9 @@ def test_after_a_failed_flush_the_tail_is_written_anew(marked: Path) -> None:
     """Goal: what may be in the page cache only goes to the disk again, unchanged (F65)."""
     system, writes = counting()
     before = (marked / NAME).read_bytes()
-    mark = MarkFile(system, marked / "durable-end")
-    mark.put_durably(Mark(0, ONE[-1].end, len(content(ONE)), REWRITE))
-    mark.close()
+    checkpoints = CheckpointFile(system, marked / "durable-end")
+    checkpoints.put_durably(Checkpoint(0, ONE[-1].end, len(content(ONE)), REWRITE))
+    checkpoints.close()
     storage = recovered_from(marked, system=system)
     check_prefix(storage, LOG)
     assert writes == [(len(content(ONE)), before[len(content(ONE)) :])]
@@ -325,7 +325,7 @@ def test_after_a_failed_flush_the_tail_is_written_anew(marked: Path) -> None:
     assert len(writes) == 1
 
 
-def test_recovery_with_a_value_that_is_damaged_says_which(marked: Path) -> None:
+def test_recovery_names_the_damaged_value(marked: Path) -> None:
     """Goal: the broker is not started on a guess; one sentence with the file and what to do."""
     save_value(NOT_SYNCED, marked / "saved", "hw", b"3")
     path = marked / "saved" / "hw"

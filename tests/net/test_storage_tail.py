@@ -6,7 +6,7 @@ from tests.net.storage_tools import batch, batches
 from yak_net.storage.tail import Tail
 
 
-def test_cut_after_a_cut_below_memory_keeps_what_lies_before_it() -> None:
+def test_truncation_after_one_below_memory_keeps_the_prefix() -> None:
     """Goal: what was forgotten says nothing about what came after a cut.
 
     Method: forget a long log, cut it far below, append anew, and cut once more in between. Seed 3
@@ -21,5 +21,5 @@ def test_cut_after_a_cut_below_memory_keeps_what_lies_before_it() -> None:
         tail.append(tuple(batch(10 + number, epoch=2) for number in range(6)))
         tail.truncate(10 + cut)
         assert tail.leo == 10 + cut
-        assert tail.fits(10 + cut)
+        assert tail.can_append(10 + cut)
         assert [one.base_offset for one in tail.read(10, 99, 1 << 20)] == list(range(10, 10 + cut))

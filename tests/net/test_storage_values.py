@@ -12,8 +12,8 @@ from yak_net.storage.checkpoints import (
     DAMAGED,
     SLOT_BYTES,
     VERIFY,
-    Mark,
-    MarkFile,
+    Checkpoint,
+    CheckpointFile,
     decode_epochs,
     decode_value,
     encode_epochs,
@@ -61,30 +61,30 @@ def test_each_changed_byte_of_a_value_is_noticed(tmp_path: Path) -> None:
         decode_value("claims", data.replace(b"value 1 ", b"value 2 "), path)
 
 
-def test_what_a_crash_left_of_a_value_is_thrown_away(tmp_path: Path) -> None:
-    """Goal: a temporary file is nobody's value."""
+def test_temporary_file_of_a_value_is_deleted(tmp_path: Path) -> None:
+    """Goal: a temporary file is not a value, and is deleted."""
     save_value(NOT_SYNCED, tmp_path, "hw", b"1")
     (tmp_path / "hw.tmp").write_bytes(b"half")
     assert load_values(NOT_SYNCED, tmp_path) == (("hw", b"1"),)
     assert [path.name for path in tmp_path.iterdir()] == ["hw"]
 
 
-def marks_of(path: Path) -> Mark | None:
+def marks_of(path: Path) -> Checkpoint | None:
     """What a restart reads."""
-    marks = MarkFile(NOT_SYNCED, path)
-    marks.close()
-    return marks.mark
+    checkpoints = CheckpointFile(NOT_SYNCED, path)
+    checkpoints.close()
+    return checkpoints.newest
 
 
-def test_newest_mark_that_is_whole_counts(tmp_path: Path) -> None:
+def test_newest_valid_checkpoint_is_used(tmp_path: Path) -> None:
     """Goal: a torn slot leaves the older mark, never a wrong one. Method: damage each byte."""
     path = tmp_path / "durable-end"
     assert marks_of(path) is None
-    marks = MarkFile(NOT_SYNCED, path)
-    older, newer = Mark(0, 5, 500), Mark(0, 9, 900, VERIFY)
-    marks.put(older)
-    marks.put(newer)
-    marks.close()
+    checkpoints = CheckpointFile(NOT_SYNCED, path)
+    older, newer = Checkpoint(0, 5, 500), Checkpoint(0, 9, 900, VERIFY)
+    checkpoints.put(older)
+    checkpoints.put(newer)
+    checkpoints.close()
     assert marks_of(path) == newer
     whole = path.read_bytes()
     for at in range(len(whole)):
@@ -97,20 +97,20 @@ def test_newest_mark_that_is_whole_counts(tmp_path: Path) -> None:
         assert marks_of(path) in (None, older, newer)
 
 
-def test_lowered_mark_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
-    """Goal: after a cut no slot speaks of records that are gone."""
+def test_lowered_checkpoint_survives_the_loss_of_a_slot(tmp_path: Path) -> None:
+    """Goal: after a truncation no slot contains the old end."""
     path = tmp_path / "durable-end"
-    marks = MarkFile(NOT_SYNCED, path)
-    marks.put(Mark(0, 9, 900))
-    marks.put(Mark(0, 10, 1000))
-    marks.put_durably(Mark(0, 3, 300, DAMAGED))
-    marks.close()
+    checkpoints = CheckpointFile(NOT_SYNCED, path)
+    checkpoints.put(Checkpoint(0, 9, 900))
+    checkpoints.put(Checkpoint(0, 10, 1000))
+    checkpoints.put_durably(Checkpoint(0, 3, 300, DAMAGED))
+    checkpoints.close()
     whole = path.read_bytes()
     for slot in (0, 1):
         changed = bytearray(whole)
         changed[slot * SLOT_BYTES + 20] ^= 1
         path.write_bytes(changed)
-        assert marks_of(path) == Mark(0, 3, 300, DAMAGED)
+        assert marks_of(path) == Checkpoint(0, 3, 300, DAMAGED)
 
 
 def test_epochs_are_written_as_kafka_does() -> None:

@@ -139,13 +139,13 @@ def test_what_is_no_request_ends_the_connection(broker: BrokerProcess, frame: by
 
 
 def test_text_ends_the_connection(broker: BrokerProcess) -> None:
-    """Goal: requests are binary; a text frame is told so."""
+    """Goal: requests are binary; a text frame closes the connection with a reason."""
 
     async def talk(socket: Socket) -> object:
         await socket.send_str("hello")
         return await ended(socket)
 
-    assert connected(broker, CLIENT_PATH, talk) == (1003, "unexpected text frame, need binary")
+    assert connected(broker, CLIENT_PATH, talk) == (1003, "expected a binary frame, got text")
 
 
 def test_peers_are_heard_only_if_they_are_some(broker: BrokerProcess) -> None:
@@ -165,7 +165,7 @@ def test_peers_are_heard_only_if_they_are_some(broker: BrokerProcess) -> None:
     assert refused.value.status == 403
 
 
-def test_reader_that_goes_away_leaves_no_poll(broker: BrokerProcess) -> None:
+def test_disconnected_client_leaves_no_poll(broker: BrokerProcess) -> None:
     """Goal: the long polls of a closed connection are dropped; a thousand leave the broker well."""
 
     async def talk(socket: Socket) -> None:
@@ -192,8 +192,8 @@ def test_reader_that_goes_away_leaves_no_poll(broker: BrokerProcess) -> None:
     connected(broker, CLIENT_PATH, still_waits)
 
 
-def test_log_says_who_was_turned_away(broker: BrokerProcess) -> None:
-    """Goal: whoever runs the broker finds out why a peer is not heard."""
+def test_log_names_the_rejected_peer(broker: BrokerProcess) -> None:
+    """Goal: the log contains the reason why a peer is rejected."""
     stranger = {NODE_HEADER: "n7", CLUSTER_HEADER: "yak"}
     with pytest.raises(aiohttp.WSServerHandshakeError):
         connected(broker, PEER_PATH, lambda socket: asyncio.sleep(0), stranger)

@@ -63,11 +63,11 @@ def test_streaming_writes_what_the_whole_trace_gives(tmp_path: Path) -> None:
         trace.record(*step[1:7])
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     recorded(recorder, steps())
-    assert recorder.ended == ""
+    assert recorder.end_reason == ""
     assert recorder.steps == len(steps())
     recorder.close()
     assert recorder.path.read_bytes() == b"".join(encode_trace(trace))
-    assert recorder.ended == f"the trace {recorder.path} is complete: {len(steps())} steps"
+    assert recorder.end_reason == f"the trace {recorder.path} is complete: {len(steps())} steps"
     assert replayed(recorder.path).identical
     size = recorder.path.stat().st_size
     recorder.close()
@@ -125,13 +125,13 @@ def test_what_was_not_flushed_is_in_memory_only_and_a_flush_writes_whole_lines(
 
 
 @pytest.mark.parametrize("bytes_max", [1_000, 20_000, 100_000, 400_000, 700_000])
-def test_at_its_limit_recording_ends_and_says_so(tmp_path: Path, bytes_max: int) -> None:
+def test_recording_ends_at_its_size_limit_with_a_reason(tmp_path: Path, bytes_max: int) -> None:
     """Goal: never more than so many bytes, and a whole trace. Method: several limits."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER, bytes_max)
     recorded(recorder, steps())
     kept = recorder.steps
-    assert f"{recorder.path} ends after {kept} steps" in recorder.ended
-    assert f"{bytes_max} bytes" in recorder.ended
+    assert f"{recorder.path} ends after {kept} steps" in recorder.end_reason
+    assert f"{bytes_max} bytes" in recorder.end_reason
     assert recorder.dropped == len(steps()) - kept
     recorder.close()
     assert recorder.path.stat().st_size <= bytes_max
@@ -170,13 +170,13 @@ def file_size_limit(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path) -> None:
+def test_write_error_ends_only_the_recording(tmp_path: Path) -> None:
     """Goal: the broker goes on. Method: the system refuses a write in the midst of a line."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     with file_size_limit(100_000):
         recorded(recorder, steps())
-        assert str(recorder.path) in recorder.ended
-        assert os.strerror(errno.EFBIG) in recorder.ended
+        assert str(recorder.path) in recorder.end_reason
+        assert os.strerror(errno.EFBIG) in recorder.end_reason
         recorder.flush()
         recorder.close()
     assert recorder.path.stat().st_size == 100_000
@@ -186,7 +186,7 @@ def test_a_disk_that_takes_no_more_ends_the_recording_alone(tmp_path: Path) -> N
     assert found.steps > 100
 
 
-def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
+def test_full_disk_ends_only_the_recording(tmp_path: Path) -> None:
     """Goal: the same without any room at all. Method: the file turns into /dev/full."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     fds = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
@@ -196,28 +196,28 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path: Path) -> None:
     os.close(full)
     recorded(recorder, steps()[:10])
     recorder.close()
-    assert str(recorder.path) in recorder.ended
-    assert os.strerror(errno.ENOSPC) in recorder.ended
+    assert str(recorder.path) in recorder.end_reason
+    assert os.strerror(errno.ENOSPC) in recorder.end_reason
     assert recorder.record(*steps()[10][1:7]) == 10, "steps are still counted"
     assert recorder.path.read_bytes() == TraceLines(HEADER).first
 
 
 def path_or_none(fd: int) -> Path | None:
-    """The file behind a descriptor, if it is still open."""
+    """Return the path of a descriptor if it is open."""
     try:
         return path_of(fd)
     except OSError:
         return None
 
 
-def test_a_step_that_cannot_be_written_ends_the_recording_alone(tmp_path: Path) -> None:
+def test_unencodable_step_ends_only_the_recording(tmp_path: Path) -> None:
     """Goal: nor does a broken step harm the broker. Method: an event where an effect belongs."""
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER)
     assert recorder.record(0, "n1", 1, TimerFired("a"), [], -1) == 0
     broken = [PeerLost("n2")]
     assert recorder.record(1, "n1", 1, TimerFired("a"), broken, 0) == 1  # type: ignore[arg-type]
     assert recorder.record(2, "n1", 1, TimerFired("a"), [], 1) == 2
-    assert f"{recorder.path} ends after 1 steps" in recorder.ended
+    assert f"{recorder.path} ends after 1 steps" in recorder.end_reason
     recorder.close()
     with recorder.path.open("rb") as lines:
         trace = decode_trace(lines)

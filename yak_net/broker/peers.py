@@ -49,24 +49,24 @@ log = structlog.get_logger("yak.peers")
 class Peers:
     """All links of one broker.
 
-    ``receive(src, message)`` and ``lost(peer)`` are called on the event loop. Tests replace the
+    ``receive(src, message)`` and ``on_lost(peer)`` are called on the event loop. Tests replace the
     attribute ``receive`` to hold messages back.
     """
 
-    def __init__(self, node_id: NodeId, cluster: str, receive: Receive, lost: OnLost) -> None:
+    def __init__(self, node_id: NodeId, cluster: str, receive: Receive, on_lost: OnLost) -> None:
         self.node_id = node_id
         self.cluster = cluster
         self.receive = receive
-        self._lost = lost
+        self._on_lost = on_lost
         self._urls: dict[NodeId, str] = {}
-        self._out: dict[NodeId, Outbox] = {}
-        self._dials: dict[NodeId, asyncio.Task[None]] = {}
+        self._outboxes: dict[NodeId, Outbox] = {}
+        self._dial_tasks: dict[NodeId, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._said: dict[NodeId, str] = {}
+        self._logged_reasons: dict[NodeId, str] = {}
 
     # -- known peers ----------------------------------------------------------------------------
 
-    def learn(self, urls: Mapping[NodeId, str]) -> None:
+    def update_urls(self, urls: Mapping[NodeId, str]) -> None:
         """Connect to these peers from now on; a new URL replaces the previous one."""
         for node, url in urls.items():
             if node != self.node_id and url and self._urls.get(node) != url:
@@ -83,9 +83,9 @@ class Peers:
         """Whether :meth:`start` was called and :meth:`close` was not."""
         return self._session is not None
 
-    def reaches(self, node: NodeId) -> bool:
+    def is_connected(self, node: NodeId) -> bool:
         """Return whether the peer has an open connection to this broker."""
-        return node in self._out
+        return node in self._outboxes
 
     async def start(self) -> None:
         """Connect to all known peers."""
@@ -98,10 +98,10 @@ class Peers:
     async def close(self) -> None:
         """Close all links."""
         session, self._session = self._session, None
-        for task in self._dials.values():
+        for task in self._dial_tasks.values():
             task.cancel()
-        await asyncio.gather(*self._dials.values(), return_exceptions=True)
-        for outbox in self._out.values():
+        await asyncio.gather(*self._dial_tasks.values(), return_exceptions=True)
+        for outbox in self._outboxes.values():
             outbox.close()
         if session is not None:
             await session.close()
@@ -110,7 +110,7 @@ class Peers:
 
     def send(self, dst: NodeId, message: PeerMessage) -> bool:
         """Queue a message on the link; return False if it certainly does not arrive."""
-        outbox = self._out.get(dst)
+        outbox = self._outboxes.get(dst)
         return outbox is not None and outbox.put(encode(message))
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
@@ -122,23 +122,23 @@ class Peers:
         cluster = request.headers.get(CLUSTER_HEADER, "")
         if cluster != self.cluster:
             name = node or "a peer without id"
-            self._say(node, f"rejected {name}: cluster {cluster!r}, expected {self.cluster!r}")
+            self._log_once(node, f"rejected {name}: cluster {cluster!r}, expected {self.cluster!r}")
             raise web.HTTPForbidden(
                 text=f"cluster mismatch: expected {self.cluster}, got {cluster}\n"
             )
         if node not in self._urls:
             name = node or "a peer without id"
-            self._say(node, f"rejected {name}: not a member of cluster {self.cluster}")
+            self._log_once(node, f"rejected {name}: not a member of cluster {self.cluster}")
             raise web.HTTPForbidden(
                 text=f"broker {node} is not a member of cluster {self.cluster}\n"
             )
         socket = await accept(request, self.node_id, self.cluster)
         outbox = Outbox()
-        before = self._out.get(node)
-        self._out[node] = outbox
-        if before is not None:
-            before.close()
-            self._lost(node)
+        previous = self._outboxes.get(node)
+        self._outboxes[node] = outbox
+        if previous is not None:
+            previous.close()
+            self._on_lost(node)
         writer = asyncio.create_task(outbox.write_to(socket))
         try:
             async for _ in socket:
@@ -146,33 +146,33 @@ class Peers:
         finally:
             outbox.close()
             await writer
-            if self._out.get(node) is outbox:
-                del self._out[node]
-                self._lost(node)
+            if self._outboxes.get(node) is outbox:
+                del self._outboxes[node]
+                self._on_lost(node)
             await socket.close()
         return socket
 
     # -- from a peer ----------------------------------------------------------------------------
 
     def _dial(self, node: NodeId) -> None:
-        before = self._dials.get(node)
-        if before is not None:
-            before.cancel()
-        self._dials[node] = asyncio.create_task(self._listen(node, self._urls[node]))
+        previous = self._dial_tasks.get(node)
+        if previous is not None:
+            previous.cancel()
+        self._dial_tasks[node] = asyncio.create_task(self._keep_receiving(node, self._urls[node]))
 
-    async def _listen(self, node: NodeId, url: str) -> None:
+    async def _keep_receiving(self, node: NodeId, url: str) -> None:
         """Receive from a peer until this broker stops; reconnect after each failure."""
         backoff = BACKOFF_MIN_S
         while True:
             try:
-                if await self._hear(node, url):
+                if await self._receive_from(node, url):
                     backoff = BACKOFF_MIN_S
             except (aiohttp.ClientError, OSError, TimeoutError, NotYak, CodecError) as error:
-                self._say(node, _reason(error))
+                self._log_once(node, _reason(error))
             await asyncio.sleep(random.uniform(backoff / 2, backoff))
             backoff = min(2 * backoff, BACKOFF_MAX_S)
 
-    async def _hear(self, node: NodeId, url: str) -> bool:
+    async def _receive_from(self, node: NodeId, url: str) -> bool:
         """Receive on one connection until it closes.
 
         Returns True if the connection was established. Raises NotYak if the other side is not the
@@ -188,29 +188,30 @@ class Peers:
             max_msg_size=FRAME_BYTES_MAX,
         ) as socket:
             first = await socket.receive(DIAL_TIMEOUT_S)
-            met = read_greeting(first.data)
-            if (met.node, met.cluster) != (node, self.cluster):
+            peer = read_greeting(first.data)
+            if (peer.node, peer.cluster) != (node, self.cluster):
                 raise NotYak(
-                    f"expected {node} of cluster {self.cluster}, "
-                    f"got {met.node} of cluster {met.cluster}"
+                    f"expected broker {node} of cluster {self.cluster}, "
+                    f"got {peer.node} of cluster {peer.cluster}"
                 )
-            self._said.pop(node, None)
+            self._logged_reasons.pop(node, None)
             log.info("connected to peer", peer=node, url=url)
             async for frame in socket:
                 if frame.type is not aiohttp.WSMsgType.BINARY:
-                    raise NotYak(f"unexpected {frame.type.name.lower()} frame, expected binary")
+                    raise NotYak(f"expected a binary frame from {node}, got {frame.type.name}")
                 message = decode(frame.data)
                 if not isinstance(message, _PEER_MESSAGES):
-                    raise NotYak(f"unexpected message {type(message).__name__}")
+                    kind = type(message).__name__
+                    raise NotYak(f"expected a peer message from {node}, got {kind}")
                 self.receive(node, message)
         log.info("connection to peer closed", peer=node)
         return True
 
-    def _say(self, node: NodeId, what: str) -> None:
+    def _log_once(self, node: NodeId, reason: str) -> None:
         """Log a reason once, not after each attempt."""
-        if self._said.get(node) != what:
-            self._said[node] = what
-            log.warning("link failed", peer=node, url=self.url_of(node), reason=what)
+        if self._logged_reasons.get(node) != reason:
+            self._logged_reasons[node] = reason
+            log.warning("link failed", peer=node, url=self.url_of(node), reason=reason)
 
 
 def _reason(error: BaseException) -> str:

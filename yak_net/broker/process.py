@@ -15,13 +15,13 @@ from typing import Final
 
 import structlog
 
-from yak_net.broker.server import BrokerServer, Refused
+from yak_net.broker.server import BrokerServer, CannotStart
 from yak_net.runtime.note_log import configure
 from yak_net.runtime.settings import BrokerSettings
 
 STOPPED: Final = 0
 HALTED: Final = 1
-REFUSED: Final = 2
+CANNOT_START: Final = 2
 
 log = structlog.get_logger("yak.process")
 
@@ -39,45 +39,45 @@ async def _run(settings: BrokerSettings) -> int:
     loop = asyncio.get_running_loop()
     server = BrokerServer(settings)
     starting = asyncio.create_task(server.start())
-    asked = 0
+    signals = 0
 
     def on_signal(name: str) -> None:
-        nonlocal asked
-        asked += 1
-        log.info("asked to stop", by=name)
-        if asked > 1:
+        nonlocal signals
+        signals += 1
+        log.info("stop requested", by=name)
+        if signals > 1:
             # A second signal ends the process at once, like a kill; the log on disk survives that.
             os._exit(HALTED)
         if not starting.done():
             starting.cancel()
-        server.ask_to_stop()
+        server.request_stop()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, signal.Signals(number).name)
     if settings.lifeline is not None:
-        _hold(loop, settings.lifeline, on_signal)
+        _watch_lifeline(loop, settings.lifeline, on_signal)
     try:
         await starting
         gc.freeze()  # start-up objects stay: exclude them from each later collection
         gc.set_threshold(20_000, 20, 50)  # messages contain no reference cycles
-        await server.over.wait()
+        await server.ended.wait()
     except asyncio.CancelledError:
-        if not asked:
+        if not signals:
             raise
         return STOPPED
-    except Refused as refused:
-        print(f"yak broker: {refused}", file=sys.stderr)
-        return REFUSED
+    except CannotStart as error:
+        print(f"yak broker: {error}", file=sys.stderr)
+        return CANNOT_START
     finally:
         await server.close()
-    if server.halted_because:
-        print(f"yak broker: halted: {server.halted_because}", file=sys.stderr)
+    if server.halt_reason:
+        print(f"yak broker: halted: {server.halt_reason}", file=sys.stderr)
         return HALTED
     log.info("stopped", clean=server.clean)
     return STOPPED if server.clean else HALTED
 
 
-def _hold(loop: asyncio.AbstractEventLoop, fd: int, on_signal: object) -> None:
+def _watch_lifeline(loop: asyncio.AbstractEventLoop, fd: int, on_signal: object) -> None:
     """Stop the broker when its supervisor ends, which closes the other end of the pipe ``fd``."""
 
     def on_end() -> None:

@@ -28,7 +28,7 @@ from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.peers import Peers
-from yak_net.http.gateway import Gone, Phase
+from yak_net.http.gateway import BrokerStopped, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
 from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import RedisStore
@@ -47,14 +47,14 @@ PEER_CHECK_S: Final = 1.0
 log = structlog.get_logger("yak.broker")
 
 
-class Refused(Exception):
+class CannotStart(Exception):
     """The broker cannot start; the message says why and what to do."""
 
 
 class BrokerServer:
-    """A broker that serves until its incarnation ends; implements the Gateway of its routes.
+    """A broker that runs until its incarnation ends; implements the Gateway of its routes.
 
-    ``over`` is set when the incarnation has ended. ``halted_because`` is then the reason of a halt,
+    ``ended`` is set when the incarnation has ended. ``halt_reason`` is then the reason of a halt,
     or empty after a requested stop; ``clean`` says whether that stop was clean.
     """
 
@@ -63,19 +63,19 @@ class BrokerServer:
         self.node_id: NodeId = settings.node_id
         self.cluster = settings.cluster
         self.phase = Phase.STARTING
-        self.halted_because = ""
+        self.halt_reason = ""
         self.clean = False
-        self.over = asyncio.Event()
+        self.ended = asyncio.Event()
         self.url = ""
-        self.peers = Peers(self.node_id, self.cluster, self._receive, self._lost)
-        self.peers.learn(dict(settings.brokers))
+        self.peers = Peers(self.node_id, self.cluster, self._receive, self._on_lost)
+        self.peers.update_urls(dict(settings.brokers))
         self.store: RedisStore | None = None
         self._backend: NetBackend | None = None
         self._recorder: FileRecorder | None = None
         self._runner: web.AppRunner | None = None
         self._storage: Storage | None = None
-        self._waiting: set[asyncio.Future[Response]] = set()
-        self._chores: list[asyncio.Task[None]] = []
+        self._pending: set[asyncio.Future[Response]] = set()
+        self._tasks: list[asyncio.Task[None]] = []
         self._urls: dict[NodeId, str] = {}
 
     # -- start ----------------------------------------------------------------------------------
@@ -83,44 +83,44 @@ class BrokerServer:
     async def start(self) -> None:
         """Listen, recover the log, and start the incarnation.
 
-        Raises Refused if the broker cannot start; the caller then calls :meth:`close`.
+        Raises CannotStart if the broker cannot start; the caller then calls :meth:`close`.
         """
         settings = self.settings
-        usual = BrokerConfig((self.node_id,)).store_timeout_us
-        timeout_us = dict(settings.config).get("store_timeout_us", usual)
+        default_us = BrokerConfig((self.node_id,)).store_timeout_us
+        timeout_us = dict(settings.config).get("store_timeout_us", default_us)
         try:
             self.store = RedisStore(settings.redis_url, self.cluster, timeout_us)
         except ValueError as error:
-            raise Refused(str(error)) from error
+            raise CannotStart(str(error)) from error
         await self._listen()
         try:
             self._storage = storage = await asyncio.to_thread(
                 open_storage, settings.data_dir, self.node_id, self.cluster
             )
         except StorageError as error:
-            raise Refused(str(error)) from error
-        for remark in storage.remarks:
-            log.warning("recovery", warning=remark)
+            raise CannotStart(str(error)) from error
+        for warning in storage.warnings:
+            log.warning("recovery", warning=warning)
         recovered = storage.recovered
         log.info("recovered", leo=recovered.leo, intact=recovered.intact)
-        await self._refuse_foreign_peers()
+        await self._check_peers()
         try:
             config = await self._config(self.store)
         except SettingsError as error:
-            raise Refused(str(error)) from error
+            raise CannotStart(str(error)) from error
         if self.settings.trace is not None:
             try:
-                soon = asyncio.get_running_loop().call_soon
-                self._recorder = FileRecorder(self.settings.trace, soon=soon)
+                call_soon = asyncio.get_running_loop().call_soon
+                self._recorder = FileRecorder(self.settings.trace, call_soon=call_soon)
             except OSError as error:
-                why = error.strerror or str(error)
-                raise Refused(
-                    f"cannot write the trace {self.settings.trace}: {why}; "
+                reason = error.strerror or str(error)
+                raise CannotStart(
+                    f"cannot write the trace {self.settings.trace}: {reason}; "
                     "choose another file with --trace"
                 ) from error
             log.info("recording trace", file=str(self._recorder.path))
         await self.peers.start()
-        self._begin(config, storage)
+        self._start_node(config, storage)
 
     async def _listen(self) -> None:
         settings = self.settings
@@ -128,7 +128,7 @@ class BrokerServer:
         app.add_routes(routes(self))
         app.router.add_get(PEER_PATH, self.peers.serve)
         app.router.add_get(CLIENT_PATH, self._serve_client)
-        app.on_response_prepare.append(self._sign)
+        app.on_response_prepare.append(self._add_identity_headers)
         self._runner = web.AppRunner(
             app,
             access_log=None,
@@ -147,9 +147,9 @@ class BrokerServer:
         try:
             await site.start()
         except OSError as error:
-            why = error.strerror or str(error)
-            raise Refused(
-                f"cannot listen on {settings.host}:{settings.port}: {why}; "
+            reason = error.strerror or str(error)
+            raise CannotStart(
+                f"cannot listen on {settings.host}:{settings.port}: {reason}; "
                 "stop the process that uses the port, or choose another port with --listen"
             ) from error
         self.url = settings.url_at(self._runner.addresses[0][1])
@@ -157,24 +157,24 @@ class BrokerServer:
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
         socket = await accept(request, self.node_id, self.cluster)
-        return await ClientStream(socket, self.begin, self.cancel).serve()
+        return await ClientStream(socket, self.start_call, self.cancel).serve()
 
-    async def _sign(self, _: web.Request, response: web.StreamResponse) -> None:
+    async def _add_identity_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers[NODE_HEADER] = self.node_id
         response.headers[CLUSTER_HEADER] = self.cluster
 
-    async def _refuse_foreign_peers(self) -> None:
-        """Raise Refused if a peer's URL answers with another node id or another cluster."""
+    async def _check_peers(self) -> None:
+        """Raise CannotStart if a peer's URL answers with another node id or another cluster."""
         others = [(node, url) for node, url in self.settings.brokers if node != self.node_id]
-        found = await asyncio.gather(*(_who_is_at(url) for _, url in others))
+        found = await asyncio.gather(*(_identity_at(url) for _, url in others))
         for (node, url), (name, cluster) in zip(others, found, strict=True):
             if cluster and cluster != self.cluster:
-                raise Refused(
+                raise CannotStart(
                     f"cluster mismatch: {name} at {url} belongs to cluster {cluster}, this broker "
                     f"to cluster {self.cluster}; correct --cluster or the list of brokers"
                 )
             if name and name != node:
-                raise Refused(
+                raise CannotStart(
                     f"expected {node} at {url}, found {name}; correct the list of brokers"
                 )
 
@@ -184,48 +184,48 @@ class BrokerServer:
         A leader that was given follower URLs first waits until it knows the ids of its followers.
         """
         settings = self.settings
-        for remark in await store.remarks():
-            log.warning("metadata store", warning=remark)
+        for warning in await store.warnings():
+            log.warning("metadata store", warning=warning)
         if store.problem:
             log.warning("metadata store", problem=store.problem)
-        self._chores.append(asyncio.create_task(self._watch_store(store)))
+        self._tasks.append(asyncio.create_task(self._watch_store(store)))
         replicas = tuple(sorted(node for node, _ in settings.brokers)) or (self.node_id,)
         if not settings.knows_replicas and settings.creates:
-            replicas = await self._meet_followers(store)
+            replicas = await self._find_followers(store)
         return settings.broker_config(self.url, replicas)
 
-    async def _meet_followers(self, store: RedisStore) -> tuple[NodeId, ...]:
+    async def _find_followers(self, store: RedisStore) -> tuple[NodeId, ...]:
         """Return the ids of all brokers: from the partition state if the cluster exists.
 
-        Otherwise waits until each follower URL answers. Raises Refused if two ids are equal.
+        Otherwise waits until each follower URL answers. Raises CannotStart if two ids are equal.
         """
-        met: dict[str, NodeId] = {}
-        told: set[str] = set()
+        found_ids: dict[str, NodeId] = {}
+        logged: set[str] = set()
         while True:
             outcome = await store.call(Read())
             if isinstance(outcome, StoreOk) and outcome.value.state is not None:
                 return outcome.value.state.replicas
             for url in self.settings.followers:
-                name, _ = await _who_is_at(url)
+                name, _ = await _identity_at(url)
                 if name:
-                    met[url] = name
-                elif url not in told:
-                    told.add(url)
+                    found_ids[url] = name
+                elif url not in logged:
+                    logged.add(url)
                     log.info("waiting for follower", url=url)
-            if len(met) == len(self.settings.followers):
-                ids = (self.node_id, *met.values())
+            if len(found_ids) == len(self.settings.followers):
+                ids = (self.node_id, *found_ids.values())
                 if len(set(ids)) != len(ids):
-                    raise Refused(
+                    raise CannotStart(
                         f"two brokers have the same id, got {', '.join(sorted(ids))}; "
                         "give each broker its own --node-id"
                     )
-                self.peers.learn({node: url for url, node in met.items()})
+                self.peers.update_urls({node: url for url, node in found_ids.items()})
                 return tuple(sorted(ids))
             await asyncio.sleep(0.1)
 
-    def _begin(self, config: BrokerConfig, storage: Storage) -> None:
+    def _start_node(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
-        backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_over)
+        backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_end)
         self._storage = None  # the backend's disk closes it from now on
         self._backend = backend
         backend.host = Host(self.node_id, 1, build_broker(), backend, self._recorder)
@@ -235,21 +235,21 @@ class BrokerServer:
 
     # -- stop -----------------------------------------------------------------------------------
 
-    def ask_to_stop(self) -> None:
-        """Start a clean stop; ``over`` is set when it is complete."""
+    def request_stop(self) -> None:
+        """Start a clean stop; ``ended`` is set when it is complete."""
         if self.phase is Phase.RUNNING and self._backend is not None:
             self.phase = Phase.STOPPING
             self._backend.deliver(StopAsked(STOP_US))
         elif self._backend is None:
-            self._on_over(End.EXITED, "")
+            self._on_end(End.EXITED, "")
 
     async def close(self) -> None:
         """Close links, socket, disk, store and trace."""
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
-        for waiting in tuple(self._waiting):
-            waiting.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for answer in tuple(self._pending):
+            answer.cancel()
         await self.peers.close()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -262,17 +262,17 @@ class BrokerServer:
         if self._recorder is not None:
             self._recorder.close()
 
-    def _on_over(self, how: End, reason: str) -> None:
-        if how is End.EXITED:
+    def _on_end(self, end: End, reason: str) -> None:
+        if end is End.EXITED:
             self.phase = Phase.STOPPING
             self.clean = not reason
         else:
             self.phase = Phase.HALTED
-            self.halted_because = reason
-        for waiting in tuple(self._waiting):
-            if not waiting.done():
-                waiting.set_exception(Gone(sent=True))
-        self.over.set()
+            self.halt_reason = reason
+        for answer in tuple(self._pending):
+            if not answer.done():
+                answer.set_exception(BrokerStopped(sent=True))
+        self.ended.set()
 
     # -- the gateway ----------------------------------------------------------------------------
 
@@ -286,7 +286,7 @@ class BrokerServer:
         """Return the wall clock in ms since 1970, for record timestamps."""
         return wall_ms()
 
-    def begin(self, request: Request, on_answer: OnAnswer) -> CallId | None:
+    def start_call(self, request: Request, on_answer: OnAnswer) -> CallId | None:
         """Deliver a request to the node; return None while no node runs."""
         backend = self._backend
         if backend is None or not backend.host.alive:
@@ -301,7 +301,7 @@ class BrokerServer:
     async def ask(self, request: Request) -> Response:
         """Deliver a request to the node and wait for the response.
 
-        Cancelling the coroutine cancels the call. Raises Gone if the broker stops first.
+        Cancelling the coroutine cancels the call. Raises BrokerStopped if the broker stops first.
         """
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
@@ -309,14 +309,14 @@ class BrokerServer:
             if not answer.done():
                 answer.set_result(result)  # type: ignore[arg-type]
 
-        call = self.begin(request, on_answer)
+        call = self.start_call(request, on_answer)
         if call is None:
-            raise Gone(sent=False)
-        self._waiting.add(answer)
+            raise BrokerStopped(sent=False)
+        self._pending.add(answer)
         try:
             return await answer
         finally:
-            self._waiting.discard(answer)
+            self._pending.discard(answer)
             if not answer.done() or answer.cancelled():
                 self.cancel(call)
 
@@ -326,9 +326,9 @@ class BrokerServer:
         if self._backend is not None:
             self._backend.receive(src, message)
 
-    def _lost(self, peer: NodeId) -> None:
+    def _on_lost(self, peer: NodeId) -> None:
         if self._backend is not None:
-            self._backend.lost(peer)
+            self._backend.peer_lost(peer)
 
     def _on_note(self, note: Note) -> None:
         if isinstance(note, PartitionStateObserved):
@@ -337,22 +337,22 @@ class BrokerServer:
             assert isinstance(broker, Broker)
             rows = describe(broker, DescribeRequest(0)).replicas
             self._urls = {row.node: row.url for row in rows if row.url}
-            self.peers.learn(self._urls)
+            self.peers.update_urls(self._urls)
         log_note(note)
 
     async def _watch_store(self, store: RedisStore) -> None:
-        said = store.problem
+        problem = store.problem
         while True:
             await asyncio.sleep(0.2)
-            if store.problem != said:
-                said = store.problem
-                if said:
-                    log.warning("metadata store", problem=said)
+            if store.problem != problem:
+                problem = store.problem
+                if problem:
+                    log.warning("metadata store", problem=problem)
                 else:
                     log.info("metadata store", problem="resolved")
 
 
-async def _who_is_at(url: str) -> tuple[NodeId, str]:
+async def _identity_at(url: str) -> tuple[NodeId, str]:
     """Return the id and cluster of the broker at ``url``; empty if none answers in PEER_CHECK_S."""
     with suppress(aiohttp.ClientError, OSError, TimeoutError):
         timeout = aiohttp.ClientTimeout(total=PEER_CHECK_S)

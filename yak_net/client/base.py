@@ -12,12 +12,12 @@ from yak_net.client.options import Runtime, RuntimeFactory, servers_of
 class Client:
     """A client that ``async with`` starts and stops.
 
-    ``KIND`` is the name of the client in error messages. ``ADVICE`` is the end of the messages of
-    errors that are raised after the client was stopped or halted.
+    ``KIND`` is the name of the client in error messages. ``ERROR_SUFFIX`` ends the
+    messages of errors that are raised after the client was stopped or halted.
     """
 
     KIND: ClassVar[str]
-    ADVICE: ClassVar[str] = ""
+    ERROR_SUFFIX: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Client:
     ) -> None:
         self._servers = servers_of(bootstrap_servers)
         self._name = client_id or self.KIND
-        self._within_ms = bootstrap_timeout_ms
+        self._bootstrap_timeout_ms = bootstrap_timeout_ms
         self._make_runtime = runtime
         self._runtime: Runtime | None = None
         self._stopped = False
@@ -48,7 +48,7 @@ class Client:
         """Stop the client."""
         await self.stop()
 
-    def _check_new(self) -> None:
+    def _check_not_started(self) -> None:
         if self._runtime is not None or self._stopped:
             raise IllegalStateError(
                 f"the {self.KIND} was already started or stopped; create a new one"
@@ -58,16 +58,16 @@ class Client:
         runtime = self._runtime
         if self._stopped:
             raise IllegalStateError(
-                f"the {self.KIND} was stopped{self.ADVICE or '; create a new one'}"
+                f"the {self.KIND} was stopped{self.ERROR_SUFFIX or '; create a new one'}"
             )
         if runtime is None:
             raise IllegalStateError(
                 f"the {self.KIND} is not started; use async with or call start()"
             )
-        if runtime.failed:
-            raise UnknownError(f"{self._bug(runtime.failed)}{self.ADVICE}")
+        if runtime.halt_reason:
+            raise UnknownError(f"{self._halt_message(runtime.halt_reason)}{self.ERROR_SUFFIX}")
         return runtime
 
-    def _bug(self, failed: str) -> str:
-        reason = failed or "its runtime was closed"
+    def _halt_message(self, halt_reason: str) -> str:
+        reason = halt_reason or "its runtime was closed"
         return f"the {self.KIND} halted because of a bug: {reason}"

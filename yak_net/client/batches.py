@@ -51,10 +51,13 @@ class ProducerBatch:
     """Records that are sent together and get one result. Only the producer changes the fields.
 
     ``result`` is None until the batch is resolved. Then ``future`` is done; it never has an
-    exception. ``over`` is the reason why the client halted, if that resolved the batch.
+    exception. ``halt_reason`` is the reason why the client halted, if that resolved the batch.
     """
 
-    __slots__ = ("builder", "count", "first", "future", "held", "over", "result", "size")
+    __slots__ = (
+        *("builder", "count", "first", "future", "result", "size"),
+        *("halt_reason", "linger_extended"),
+    )
 
     def __init__(self, builder: Builder, first: int) -> None:
         self.builder = builder
@@ -62,9 +65,9 @@ class ProducerBatch:
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.count = 0
         self.size = 0
-        self.held = False
+        self.linger_extended = False
         self.result: SendResult | None = None
-        self.over = ""
+        self.halt_reason = ""
 
     def build(self) -> Batch:
         """Close the batch and return it in the record batch format."""
@@ -74,11 +77,11 @@ class ProducerBatch:
         self.size = built.size
         return built
 
-    def resolve(self, result: SendResult, over: str = "") -> Resolved:
+    def resolve(self, result: SendResult, halt_reason: str = "") -> Resolved:
         """Set the result and wake the waiting tasks; return the result for ``on_batch``."""
         assert self.result is None, "the batch is already resolved"
         self.result = result
-        self.over = over
+        self.halt_reason = halt_reason
         if not self.future.done():  # an event loop that is closing may have cancelled it
             self.future.set_result(None)
         return Resolved(
@@ -92,8 +95,8 @@ class ProducerBatch:
 
     def error(self, result: SendResult) -> YakError | None:
         """Return a new exception, since each raise extends its traceback; None if there is none."""
-        if self.over:
-            return UnknownError(self.over, Delivery[result.outcome.name])
+        if self.halt_reason:
+            return UnknownError(self.halt_reason, Delivery[result.outcome.name])
         return None if result.error == ErrorCode.NONE else send_error(result)
 
 

@@ -54,13 +54,13 @@ class Offset(OffsetType):
         self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
     ) -> str | int:
         """Return "earliest", "latest" or the number. Raises a usage error."""
-        word = str(value).strip()
-        if word in BEGINNINGS | ENDS:
-            return (BEGINNINGS | ENDS)[word]
+        text = str(value).strip()
+        if text in BEGINNINGS | ENDS:
+            return (BEGINNINGS | ENDS)[text]
         try:
-            return int(word)
+            return int(text)
         except ValueError:
-            self.fail(f"offset must be earliest, latest, N or -N, got {word!r}", param, ctx)
+            self.fail(f"offset must be earliest, latest, N or -N, got {text!r}", param, ctx)
 
 
 def _servers(
@@ -160,7 +160,7 @@ def produce(
 @click.option("--from-beginning", is_flag=True, help="Same as --offset earliest.")
 @click.option(
     "-o", "--offset", type=Offset(), metavar="OFFSET",
-    help="Start offset: earliest, latest, N, or -N for the last N records.  [default: latest]",
+    help="Start offset: earliest, latest, N, or -N (last N records).  [default: latest]",
 )
 @click.option(
     "-n", "--max-messages", type=click.IntRange(0), metavar="N", help="Exit after N records."

@@ -13,11 +13,11 @@ from typing import Final, TypeAlias
 
 import click
 
-from yak_net.client.cli_produce import places_of, records_of
+from yak_net.client.cli_produce import count_text, offsets_text
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.errors import YakError
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
-from yak_net.client.terminal import STDOUT, Interrupts, Stopped, show_progress
+from yak_net.client.terminal import STDOUT, Interrupts, OutputInterrupted, show_progress
 
 TIMED_OUT: Final = 124
 POLL_MS: Final = 60_000
@@ -36,7 +36,7 @@ class ConsumeOptions:
     timeout_s: float | None
 
 
-class Reading:
+class ConsumeRun:
     """One run of the command: its progress, and whether the offsets have gaps or go back."""
 
     def __init__(self, options: ConsumeOptions, interrupts: Interrupts) -> None:
@@ -44,11 +44,11 @@ class Reading:
         self.interrupts = interrupts
         self.started = False
         self.count = 0
-        self.span: tuple[int, int] | None = None
+        self.offsets: tuple[int, int] | None = None
         self._gaps = False
-        self._steps_back = False
+        self._went_back = False
 
-    async def run(self) -> None:
+    async def read_all(self) -> None:
         """Read to the end that the options define. Raises a YakError, OSError or Stopped."""
         options = self.options
         within_ms = BOOTSTRAP_TIMEOUT_MS
@@ -66,85 +66,85 @@ class Reading:
                 if last is not None:
                     consumer.seek(max(await consumer.position(), end + last))
             self.started = True
-            await self._copy(consumer, end if options.stop_at_end else None)
+            await self._print_records(consumer, end if options.stop_at_end else None)
 
-    async def _copy(self, consumer: Consumer, end: int | None) -> None:
-        render, left = self.options.render, self.options.count_max
-        while left is None or left > 0:
+    async def _print_records(self, consumer: Consumer, end: int | None) -> None:
+        render, remaining = self.options.render, self.options.count_max
+        while remaining is None or remaining > 0:
             if end is not None and await consumer.position() >= end:
                 return
-            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=left)
+            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=remaining)
             if end is not None:
                 found = [record for record in found if record.offset < end]
             if not found:
                 continue
             for record in found:
-                self.note(record.offset)
+                self.check_offset(record.offset)
             self.interrupts.write(b"".join(map(render, found)))
             self.count += len(found)
-            left = None if left is None else left - len(found)
+            remaining = None if remaining is None else remaining - len(found)
 
-    def note(self, offset: int) -> None:
+    def check_offset(self, offset: int) -> None:
         """Record the offset of the next record; report the first gap and the first step back."""
-        if self.span is None:
-            self.span = (offset, offset)
+        if self.offsets is None:
+            self.offsets = (offset, offset)
             return
-        first, before = self.span
-        self.span = (first, offset)
+        first, before = self.offsets
+        self.offsets = (first, offset)
         if offset > before + 1 and not self._gaps:
             self._gaps = True
             click.echo(f"Note: gap in the offsets: {before}, then {offset}", err=True)
-        elif offset <= before and not self._steps_back:
-            self._steps_back = True
+        elif offset <= before and not self._went_back:
+            self._went_back = True
             click.echo(f"Note: offsets went back: {before}, then {offset}", err=True)
 
     def describe(self) -> str:
         """Return the number of records read, and their offsets, as text."""
-        places = places_of(self.count, self.span)
-        return f"{records_of(self.count)} read{f', {places}' if places else ''}"
+        offsets = offsets_text(self.count, self.offsets)
+        return f"{count_text(self.count)} read{f', {offsets}' if offsets else ''}"
 
 
 async def consume(options: ConsumeOptions) -> int:
     """Print records, then a summary on standard error; return the exit code."""
     with Interrupts() as interrupts:
-        reading = Reading(options, interrupts)
-        watching = None
+        run = ConsumeRun(options, interrupts)
+        progress = None
         if sys.stderr.isatty() and not os.isatty(STDOUT):
-            watching = asyncio.create_task(show_progress(reading.describe))
+            progress = asyncio.create_task(show_progress(run.describe))
         try:
             async with asyncio.timeout(options.timeout_s):
-                ended = await interrupts.outlasted_by(reading.run())
+                ended = await interrupts.run_until_signal(run.read_all())
         except TimeoutError:
-            what = f"Error: timeout after {options.timeout_s:g} s: {reading.describe()}"
-            click.echo(f"{what}; use a longer --timeout", err=True)
+            message = f"Error: timeout after {options.timeout_s:g} s: {run.describe()}"
+            click.echo(f"{message}; use a longer --timeout", err=True)
             return TIMED_OUT
         except YakError as error:
-            come = f"{reading.describe()}: " if reading.started else ""
-            click.echo(f"Error: {come}{error}", err=True)
+            prefix = f"{run.describe()}: " if run.started else ""
+            click.echo(f"Error: {prefix}{error}", err=True)
             return 1
         except BrokenPipeError:
             return 0  # the reader of the pipe, such as head, needs no more
         except OSError as error:
-            what = f"Error: {reading.describe()}: cannot write the output: {error.strerror}"
-            click.echo(what, err=True)
+            message = f"Error: {run.describe()}: cannot write the output: {error.strerror}"
+            click.echo(message, err=True)
             return 1
-        except Stopped:
+        except OutputInterrupted:
             ended = False
         finally:
-            if watching is not None:
-                watching.cancel()
-                await asyncio.wait((watching,))
-        return _sum_up(reading, None if ended else interrupts.exit_code)
+            if progress is not None:
+                progress.cancel()
+                await asyncio.wait((progress,))
+        return _print_summary(run, None if ended else interrupts.exit_code)
 
 
-def _sum_up(reading: Reading, interrupted: int | None) -> int:
-    options = reading.options
+def _print_summary(run: ConsumeRun, interrupted: int | None) -> int:
+    options = run.options
     follows = options.count_max is None and not options.stop_at_end
-    if interrupted is None or (follows and reading.started):
+    if interrupted is None or (follows and run.started):
         # Without -n and -e only a signal ends the command, so a signal is success.
-        click.echo(reading.describe(), err=True)
+        click.echo(run.describe(), err=True)
         return 0
-    click.echo(f"Interrupted: {reading.describe()}.", err=True)
+    click.echo(f"Interrupted: {run.describe()}", err=True)
     return interrupted
 
 
@@ -199,14 +199,14 @@ def formatter(form: str) -> Render:
     letters = iter(form)
     for letter in letters:
         if letter == "%":
-            word = next(letters, "")
-            if word not in _FIELDS:
+            character = next(letters, "")
+            if character not in _FIELDS:
                 known = ", ".join(f"%{each}" for each in _FIELDS)
-                raise ValueError(f"unknown format field %{word}; use one of {known}")
-            parts.append(_FIELDS[word])
+                raise ValueError(f"unknown format field %{character}; use one of {known}")
+            parts.append(_FIELDS[character])
         elif letter == "\\":
-            word = next(letters, "")
-            parts.append(_ESCAPES.get(word, f"\\{word}".encode()))
+            character = next(letters, "")
+            parts.append(_ESCAPES.get(character, f"\\{character}".encode()))
         else:
             parts.append(letter.encode(errors="surrogateescape"))
     return lambda record: b"".join(

@@ -23,11 +23,11 @@ from yak_net.client.errors import (
 )
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.producer import Producer
-from yak_net.client.terminal import Interrupts, Stopped, lines_of, show_progress
+from yak_net.client.terminal import Interrupts, OutputInterrupted, lines_of, show_progress
 
 FLUSH_MS: Final = 1_000
 """Time limit, in ms, for the records in flight when the command ends."""
-LONGEST: Final = 1024 * 1024
+RECORD_BYTES_MAX: Final = 1024 * 1024
 """Size in bytes of the largest batch that brokers accept; each record is smaller."""
 
 
@@ -45,7 +45,7 @@ class ProduceOptions:
     as_json: bool
 
 
-class Work:
+class ProduceRun:
     """One run of the command: the records in flight, and the counts of the outcomes."""
 
     def __init__(self, options: ProduceOptions, interrupts: Interrupts) -> None:
@@ -56,20 +56,20 @@ class Work:
             acks=options.acks,
             delivery_timeout_ms=max(1, round(options.timeout_s * 1000)),
             bootstrap_timeout_ms=min(BOOTSTRAP_TIMEOUT_MS, round(options.timeout_s * 1000)),
-            max_request_size=LONGEST,
+            max_request_size=RECORD_BYTES_MAX,
             on_batch=self._on_batch,
         )
         self.complete = False
-        self.refused = 0
+        self.too_large = 0
         self.problem = ""
-        self.span: tuple[int, int] | None = None
+        self.offsets: tuple[int, int] | None = None
         self._failed = asyncio.Event()
         self._rows: deque[Sent | YakError] = deque()
 
     @property
     def not_written(self) -> int:
         """Number of records with the outcome NOT_WRITTEN."""
-        return self.producer.not_written + self.refused
+        return self.producer.not_written + self.too_large
 
     async def send_all(self) -> None:
         """Send the input until it ends or a record fails; then wait for the records in flight."""
@@ -89,12 +89,12 @@ class Work:
     async def _send(self) -> None:
         rate, separator = self.options.rate, self.options.separator
         loop = asyncio.get_running_loop()
-        begin, taken = loop.time(), 0
+        started_at, sent_count = loop.time(), 0
         async for lines in self._input():
             for line in lines:
                 if rate is not None:
-                    await asyncio.sleep(max(0.0, begin + taken / rate - loop.time()))
-                taken += 1
+                    await asyncio.sleep(max(0.0, started_at + sent_count / rate - loop.time()))
+                sent_count += 1
                 key: bytes | None = None
                 value = line
                 if separator is not None and separator in line:
@@ -105,7 +105,7 @@ class Work:
         if self.options.messages:
             yield list(self.options.messages)
             return
-        async for lines in lines_of(self.options.fd, LONGEST):
+        async for lines in lines_of(self.options.fd, RECORD_BYTES_MAX):
             yield lines
 
     async def _send_one(self, key: bytes | None, value: bytes) -> None:
@@ -114,7 +114,7 @@ class Work:
             row = await self.producer.send(value, key)
         except MessageSizeTooLargeError as error:
             # One record that is too large does not stop the others; the exit code reports it.
-            self.refused += 1
+            self.too_large += 1
             self.problem = self.problem or str(error)
             row = error
         if self.options.as_json:
@@ -126,8 +126,8 @@ class Work:
             self._failed.set()
         elif batch.base_offset >= 0:
             last = batch.base_offset + batch.count - 1
-            first, before = self.span or (batch.base_offset, last)
-            self.span = (min(first, batch.base_offset), max(before, last))
+            first, before = self.offsets or (batch.base_offset, last)
+            self.offsets = (min(first, batch.base_offset), max(before, last))
         self.print_rows()
 
     def print_rows(self) -> None:
@@ -140,17 +140,18 @@ class Work:
             out.append(json.dumps(_row(self._rows.popleft())))
         if out:
             # Delivery of the records continues when the output is closed.
-            with suppress(BrokenPipeError, Stopped):
+            with suppress(BrokenPipeError, OutputInterrupted):
                 self.interrupts.write(("\n".join(out) + "\n").encode())
 
     def describe(self) -> str:
         """Return the text of the progress line."""
         return f"{self.producer.confirmed} confirmed, {self.producer.unresolved} in flight"
 
-    def failures(self) -> str:
+    def summary(self) -> str:
         """Return the number of records of each outcome as text."""
-        count, places = self.producer.confirmed, places_of(self.producer.confirmed, self.span)
-        parts = [f"{records_of(count)} confirmed" + (f" ({places})" if places else "")]
+        count = self.producer.confirmed
+        offsets = offsets_text(count, self.offsets)
+        parts = [f"{count_text(count)} confirmed" + (f" ({offsets})" if offsets else "")]
         if self.not_written:
             parts.append(f"{self.not_written} not written")
         if self.producer.unknown:
@@ -161,69 +162,66 @@ class Work:
 async def produce(options: ProduceOptions) -> int:
     """Send the records, then print a summary on standard error; return the exit code."""
     with Interrupts() as interrupts:
-        work = Work(options, interrupts)
+        run = ProduceRun(options, interrupts)
         try:
-            if not await interrupts.outlasted_by(work.producer.start()):
-                click.echo("Interrupted: nothing was sent.", err=True)
+            if not await interrupts.run_until_signal(run.producer.start()):
+                click.echo("Interrupted: nothing was sent", err=True)
                 return interrupts.exit_code
         except NoBrokersAvailable as error:
             click.echo(f"Error: {error}", err=True)
             return 1
-        watching = _watch(work)
+        progress = _start_progress(run)
         try:
-            ended = await interrupts.outlasted_by(work.send_all())
+            ended = await interrupts.run_until_signal(run.send_all())
         except OSError as error:
             ended = True
-            work.problem = f"cannot read the input: {error.strerror}"
+            run.problem = f"cannot read the input: {error.strerror}"
         finally:
-            if watching is not None:
-                watching.cancel()
-                await asyncio.wait((watching,))
+            if progress is not None:
+                progress.cancel()
+                await asyncio.wait((progress,))
             # Also after an exception: records may be in flight.
-            await work.producer.stop(FLUSH_MS)
-            work.print_rows()
-        return _sum_up(work, None if ended else interrupts.exit_code)
+            await run.producer.stop(FLUSH_MS)
+            run.print_rows()
+        return _print_summary(run, None if ended else interrupts.exit_code)
 
 
-def _watch(work: Work) -> asyncio.Task[None] | None:
+def _start_progress(run: ProduceRun) -> asyncio.Task[None] | None:
     """Show progress, unless the input is typed, or the output is JSON or not a terminal."""
-    typed = not work.options.messages and os.isatty(work.options.fd)
-    if typed or work.options.as_json or not sys.stderr.isatty():
+    typed = not run.options.messages and os.isatty(run.options.fd)
+    if typed or run.options.as_json or not sys.stderr.isatty():
         return None
-    return asyncio.create_task(show_progress(work.describe))
+    return asyncio.create_task(show_progress(run.describe))
 
 
-def _sum_up(work: Work, interrupted: int | None) -> int:
-    confirmed = work.producer.confirmed
+def _print_summary(run: ProduceRun, interrupted: int | None) -> int:
+    confirmed = run.producer.confirmed
     if interrupted is not None:
-        click.echo(f"Interrupted: {work.failures()}.", err=True)
+        click.echo(f"Interrupted: {run.summary()}", err=True)
         return interrupted
-    if work.problem:
-        rest = "" if work.complete else "; the rest of the input was not sent"
-        click.echo(f"Error: {work.failures()}: {work.problem}{rest}", err=True)
+    if run.problem:
+        rest = "" if run.complete else "; the rest of the input was not sent"
+        click.echo(f"Error: {run.summary()}: {run.problem}{rest}", err=True)
         return 1
-    if work.options.acks == 0:
-        sent = records_of(work.producer.unknown)
+    if run.options.acks == 0:
+        sent = count_text(run.producer.unknown)
         click.echo(f"{sent} sent; with acks=0 no record is confirmed", err=True)
         return 0
-    places = places_of(confirmed, work.span)
-    click.echo(f"{records_of(confirmed)} confirmed{f', {places}' if places else ''}", err=True)
+    offsets = offsets_text(confirmed, run.offsets)
+    click.echo(f"{count_text(confirmed)} confirmed{f', {offsets}' if offsets else ''}", err=True)
     return 0
 
 
-def records_of(count: int) -> str:
+def count_text(count: int) -> str:
     """Return "1 record" or "N records"."""
     return "1 record" if count == 1 else f"{count} records"
 
 
-def places_of(count: int, span: tuple[int, int] | None) -> str:
-    """Return the offsets of ``count`` records as text; ``span`` is (first, last), None if unknown.
-
-    An unknown span gives an empty text.
-    """
-    if span is None:
+def offsets_text(count: int, offsets: tuple[int, int] | None) -> str:
+    """Return the offsets (first, last) of ``count`` records as text; "" if they are None."""
+    if offsets is None:
         return ""
-    first, last = span
+    first, last = offsets
     if first == last:
         return f"offset {first}"
     if last - first + 1 == count:
@@ -241,5 +239,5 @@ def _row(row: Sent | YakError) -> dict[str, object]:
         return {"offset": None, "epoch": None, "outcome": error.outcome, "error": error.name}
     if found.offset < 0:
         return {"offset": None, "epoch": None, "outcome": row.outcome, "error": None}
-    place = {"offset": found.offset, "epoch": found.leader_epoch}
-    return {**place, "outcome": Delivery.WRITTEN, "error": None}
+    position = {"offset": found.offset, "epoch": found.leader_epoch}
+    return {**position, "outcome": Delivery.WRITTEN, "error": None}

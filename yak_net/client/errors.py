@@ -21,12 +21,12 @@ class Delivery(StrEnum):
     UNKNOWN = "unknown"
 
 
-_SENTENCES: Final = {
+_OUTCOME_TEXTS: Final = {
     Delivery.WRITTEN: "the records were written",
     Delivery.NOT_WRITTEN: "nothing was written",
     Delivery.UNKNOWN: "whether the records were written is unknown",
 }
-_LOOK_FIRST: Final = "check whether the log contains them before you send them again"
+_CHECK_LOG: Final = "check whether the log contains them before you send them again"
 
 
 class YakError(Exception):
@@ -42,8 +42,8 @@ class YakError(Exception):
     meaning: ClassVar[str] = "the request failed"
     advice: ClassVar[str] = "see the logs of the brokers"
 
-    def __init__(self, sentence: str, outcome: Delivery = Delivery.NOT_WRITTEN) -> None:
-        super().__init__(sentence)
+    def __init__(self, message: str, outcome: Delivery = Delivery.NOT_WRITTEN) -> None:
+        super().__init__(message)
         self.outcome = outcome
 
     def __init_subclass__(cls) -> None:
@@ -149,7 +149,7 @@ class DuplicateSequenceNumberError(YakError):
 
     code = ErrorCode.DUPLICATE_SEQUENCE_NUMBER
     meaning = "the records are already in the log, and the broker no longer stores their offsets"
-    advice = _LOOK_FIRST
+    advice = _CHECK_LOG
 
 
 class InvalidProducerEpochError(YakError):
@@ -251,15 +251,18 @@ def send_error(result: SendResult) -> YakError:
     """Return the exception for a batch whose result is an error."""
     outcome = Delivery[result.outcome.name]
     kind = ERRORS[result.error]
-    advice = _LOOK_FIRST if outcome is Delivery.UNKNOWN else kind.advice
-    return kind(f"{_what(kind, result.detail)}; {_SENTENCES[outcome]}; {advice}", outcome)
+    advice = _CHECK_LOG if outcome is Delivery.UNKNOWN else kind.advice
+    what = _description(kind, result.detail)
+    return kind(f"{what}; {_OUTCOME_TEXTS[outcome]}; {advice}", outcome)
 
 
 def read_error(result: PollResult) -> YakError:
     """Return the exception for a poll whose result is an error."""
     kind = ERRORS[result.error]
-    return kind(f"{_what(kind, result.detail)}; {kind.advice}")
+    return kind(f"{_description(kind, result.detail)}; {kind.advice}")
 
 
-def _what(kind: type[YakError], detail: str) -> str:
-    return f"{kind.meaning}: {detail}" if detail else kind.meaning
+def _description(kind: type[YakError], detail: str) -> str:
+    """Return what happened, without the advice in ``detail``: ``kind`` has advice for clients."""
+    what = detail.partition("; ")[0].removeprefix("fenced: ")
+    return f"{kind.meaning}: {what}" if what else kind.meaning

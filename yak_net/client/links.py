@@ -37,27 +37,27 @@ from yak_net.runtime.wire import (
 )
 
 DIAL_TIMEOUT_S: Final = 2.0
-WHERE: Final = -1
+URLS_CORRELATION: Final = -1
 """Correlation number of the DescribeRequests that this module sends itself."""
 
 _RESPONSES: Final = (ProduceResponse, FetchResponse, ListOffsetsResponse, DescribeResponse)
 _Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
-_BREAKS: Final = (aiohttp.ClientError, OSError, TimeoutError, NotYak, CodecError)
+_CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, NotYak, CodecError)
 
 
 class Links:
-    """All connections of one client; ``receive`` and ``lost`` are called on the event loop.
+    """All connections of one client; ``on_response`` and ``on_lost`` are called on the event loop.
 
-    ``lost(broker)``: the connection to the broker broke, or could not be made.
+    ``on_lost(broker)``: the connection to the broker broke, or could not be made.
     """
 
     def __init__(
         self,
-        receive: Callable[[NodeId, Response], None],
-        lost: Callable[[NodeId], None],
+        on_response: Callable[[NodeId, Response], None],
+        on_lost: Callable[[NodeId], None],
     ) -> None:
-        self._receive = receive
-        self._lost = lost
+        self._on_response = on_response
+        self._on_lost = on_lost
         self._outboxes: dict[NodeId, Outbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._session = aiohttp.ClientSession(
@@ -65,7 +65,7 @@ class Links:
         )
         self.urls: dict[NodeId, str] = {}
 
-    def learn(self, description: DescribeResponse) -> None:
+    def update_urls(self, description: DescribeResponse) -> None:
         """Store the URLs of the brokers from a response of one of them."""
         for row in description.replicas:
             if row.url:
@@ -81,31 +81,31 @@ class Links:
         if outbox is None:
             url = self.urls.get(dst)
             if url is None:
-                for known in self._outboxes.values():
-                    known.put(encode(DescribeRequest(WHERE)))
+                for connected in self._outboxes.values():
+                    connected.put(encode(DescribeRequest(URLS_CORRELATION)))
                 return
             outbox = self._outboxes[dst] = Outbox()
-            outbox.put(encode(DescribeRequest(WHERE)))
-            task = asyncio.create_task(self._keep(dst, url, outbox))
+            outbox.put(encode(DescribeRequest(URLS_CORRELATION)))
+            task = asyncio.create_task(self._run_connection(dst, url, outbox))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         outbox.put(encode(sealed(request)))
 
     async def discover(self, servers: Iterable[str]) -> DescribeResponse | None:
         """Return the first response that has URLs of brokers; None if no server sends one."""
-        asking = [asyncio.create_task(self._describe(url)) for url in servers]
+        tasks = [asyncio.create_task(self._describe(url)) for url in servers]
         try:
-            for answer in asyncio.as_completed(asking):
-                with suppress(*_BREAKS):
+            for answer in asyncio.as_completed(tasks):
+                with suppress(*_CONNECTION_ERRORS):
                     found = await answer
-                    self.learn(found)
+                    self.update_urls(found)
                     if self.urls:
                         return found
             return None
         finally:
-            for task in asking:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*asking, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -117,14 +117,14 @@ class Links:
     async def _describe(self, url: str) -> DescribeResponse:
         async with asyncio.timeout(DIAL_TIMEOUT_S):
             async with self._connect(url) as socket:
-                await _greet(socket)
-                await socket.send_bytes(encode(DescribeRequest(WHERE)))
+                await _receive_greeting(socket)
+                await socket.send_bytes(encode(DescribeRequest(URLS_CORRELATION)))
                 answer = await socket.receive()
                 if answer.type is not aiohttp.WSMsgType.BINARY:
-                    raise NotYak(f"expected a binary frame, got {answer.type.name}")
+                    raise NotYak(f"expected a binary frame from {url}, got {answer.type.name}")
                 message = decode(answer.data)
                 if not isinstance(message, DescribeResponse):
-                    raise NotYak(f"expected DescribeResponse, got {type(message).__name__}")
+                    raise NotYak(f"expected a response from {url}, got {type(message).__name__}")
                 return message
 
     def _connect(self, url: str) -> aiohttp.client._WSRequestContextManager:
@@ -135,21 +135,21 @@ class Links:
             max_msg_size=FRAME_BYTES_MAX,
         )
 
-    async def _keep(self, dst: NodeId, url: str, outbox: Outbox) -> None:
+    async def _run_connection(self, dst: NodeId, url: str, outbox: Outbox) -> None:
         """Serve one connection until it closes."""
         try:
-            with suppress(*_BREAKS):  # the node gets PeerLost, whatever closed the connection
-                await self._talk(dst, url, outbox)
+            with suppress(*_CONNECTION_ERRORS):  # the node gets PeerLost in each case
+                await self._serve_connection(dst, url, outbox)
         finally:
             outbox.close()
             del self._outboxes[dst]
-        self._lost(dst)
+        self._on_lost(dst)
 
-    async def _talk(self, dst: NodeId, url: str, outbox: Outbox) -> None:
+    async def _serve_connection(self, dst: NodeId, url: str, outbox: Outbox) -> None:
         async with self._connect(url) as socket:
-            met = await _greet(socket)
-            if met.node != dst:
-                raise NotYak(f"expected broker {dst} at {url}, got {met.node}")
+            broker = await _receive_greeting(socket)
+            if broker.node != dst:
+                raise NotYak(f"expected broker {dst} at {url}, got {broker.node}")
             writer = asyncio.create_task(outbox.write_to(socket))
             try:
                 await self._read(dst, socket)
@@ -164,12 +164,12 @@ class Links:
             message = decode(frame.data)
             if not isinstance(message, _RESPONSES):
                 raise NotYak(f"expected a response from {src}, got {type(message).__name__}")
-            if isinstance(message, DescribeResponse) and message.correlation == WHERE:
-                self.learn(message)
+            if isinstance(message, DescribeResponse) and message.correlation == URLS_CORRELATION:
+                self.update_urls(message)
             else:
-                self._receive(src, message)
+                self._on_response(src, message)
 
 
-async def _greet(socket: _Socket) -> Greeting:
+async def _receive_greeting(socket: _Socket) -> Greeting:
     first = await socket.receive(DIAL_TIMEOUT_S)
     return read_greeting(first.data)

@@ -20,10 +20,10 @@ MakeConfig: TypeAlias = Callable[[tuple[NodeId, ...]], ClientConfig]
 class Runtime(Protocol):
     """Runs a client node. :class:`yak_net.client.runtime.ClientRuntime` does so on sockets.
 
-    ``failed`` is the reason why the node halted; it is empty while the node runs.
+    ``halt_reason`` is the reason why the node halted; it is empty while the node runs.
     """
 
-    failed: str
+    halt_reason: str
 
     async def start(self, within_s: float) -> None: ...
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]: ...
@@ -35,7 +35,9 @@ RuntimeFactory: TypeAlias = Callable[[str, Build, MakeConfig, tuple[str, ...]], 
 """Makes a runtime from: client name, build function, configuration, bootstrap servers."""
 
 
-def on_sockets(name: str, build: Build, config: MakeConfig, servers: tuple[str, ...]) -> Runtime:
+def socket_runtime(
+    name: str, build: Build, config: MakeConfig, servers: tuple[str, ...]
+) -> Runtime:
     """Return the default runtime, which uses sockets."""
     # Imported late: the import of aiohttp takes longer than all other imports together.
     from yak_net.client.runtime import ClientRuntime
@@ -74,17 +76,17 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
         from yak_net.runtime.state_file import bootstrap_servers
 
         given = bootstrap_servers()
-    words = given.split(",") if isinstance(given, str) else list(given)
-    servers = tuple(parse_url(word) for word in words if word.strip())
+    parts = given.split(",") if isinstance(given, str) else list(given)
+    servers = tuple(parse_url(part) for part in parts if part.strip())
     if not servers:
         raise ValueError("no bootstrap server given; give host:port, such as 127.0.0.1:8080")
     return servers
 
 
-def at_least(lowest: int, **values: object) -> None:
-    """Raise ValueError for a value below ``lowest``, TypeError for a value that is no integer."""
+def at_least(minimum: int, **values: object) -> None:
+    """Raise ValueError for a value below ``minimum``, TypeError for a value that is no integer."""
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < lowest:
-            raise ValueError(f"{name} must be at least {lowest}, got {value}")
+        if value < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {value}")

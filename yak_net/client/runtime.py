@@ -44,11 +44,11 @@ from yak_net.client.links import Links
 from yak_net.runtime.settings import parse_url
 from yak_net.runtime.timers import Timers, now_us, wall_ms
 
-ASK_AGAIN_S: Final = 0.1
+DISCOVERY_RETRY_S: Final = 0.1
 
 
 class ClientRuntime:
-    """Runs one client node. ``failed`` is the reason why it halted (a bug), else empty.
+    """Runs one client node. ``halt_reason`` is the reason why it halted (a bug), else empty.
 
     ``config`` is called with the ids of the brokers that were found. ``servers`` are URLs or
     ``host:port``.
@@ -63,7 +63,7 @@ class ClientRuntime:
         on_note: Callable[[Note], None] | None = None,
     ) -> None:
         self.node_id: NodeId = f"{kind}-{secrets.token_hex(4)}"
-        self.failed = ""
+        self.halt_reason = ""
         self._build = build
         self._config = config
         self._servers = tuple(parse_url(server) for server in servers)
@@ -75,23 +75,23 @@ class ClientRuntime:
         """Find the brokers and start the node. Raises NoBrokersAvailable."""
         links = self._links = Links(self._on_response, self._on_lost)
         loop = asyncio.get_running_loop()
-        until = loop.time() + within_s
+        deadline = loop.time() + within_s
         while (found := await links.discover(self._servers)) is None:
-            if loop.time() >= until:
+            if loop.time() >= deadline:
                 where = ", ".join(self._servers)
                 raise NoBrokersAvailable(
                     f"no broker answers at {where}; start a cluster with yak cluster up, or give "
                     "the address of a broker with --bootstrap-servers"
                 )
-            await asyncio.sleep(ASK_AGAIN_S)
-        known = sorted(links.urls)
-        if found.leader in known:
-            known.remove(found.leader)
-            known.insert(0, found.leader)
+            await asyncio.sleep(DISCOVERY_RETRY_S)
+        brokers = sorted(links.urls)
+        if found.leader in brokers:
+            brokers.remove(found.leader)
+            brokers.insert(0, found.leader)
         backend = self._backend = ClientBackend(links, self._on_note, self._on_failed)
         backend.host = Host(self.node_id, 1, self._build, backend)
         nonce = secrets.randbits(128)
-        backend.deliver(Started(self.node_id, self._config(tuple(known)), nonce, Recovered()))
+        backend.deliver(Started(self.node_id, self._config(tuple(brokers)), nonce, Recovered()))
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
         """Deliver a call to the node; return the future of its result."""
@@ -119,7 +119,7 @@ class ClientRuntime:
             self._backend.deliver(PeerLost(broker))
 
     def _on_failed(self, reason: str) -> None:
-        self.failed = reason
+        self.halt_reason = reason
 
 
 class ClientBackend:
@@ -140,7 +140,7 @@ class ClientBackend:
         self._loop = asyncio.get_running_loop()
         self._timers = Timers(lambda key, cause: self.deliver(TimerFired(key), cause))
         self._calls = 0
-        self._open: dict[CallId, asyncio.Future[ClientResult]] = {}
+        self._futures: dict[CallId, asyncio.Future[ClientResult]] = {}
         self._ids: dict[asyncio.Future[ClientResult], CallId] = {}
 
     def deliver(self, event: Event, cause: int = -1) -> None:
@@ -152,7 +152,7 @@ class ClientBackend:
         future: asyncio.Future[ClientResult] = self._loop.create_future()
         self._calls += 1
         number = CallId(self._calls)
-        self._open[number] = future
+        self._futures[number] = future
         self._ids[future] = number
         self.deliver(Called(number, call, wall_ms()))
         return future
@@ -161,7 +161,7 @@ class ClientBackend:
         """Cancel a call and its future, and deliver Cancelled to the node."""
         number = self._ids.pop(future, None)
         if number is not None:
-            del self._open[number]
+            del self._futures[number]
             future.cancel()
             self.deliver(Cancelled(number))
 
@@ -169,9 +169,9 @@ class ClientBackend:
         """Stop the node and cancel the pending calls."""
         self.host.stop()
         self._timers.clear()
-        for future in self._open.values():
+        for future in self._futures.values():
             future.cancel()
-        self._open.clear()
+        self._futures.clear()
         self._ids.clear()
 
     # -- effects --------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ class ClientBackend:
 
     def answer(self, effect: Answer) -> None:
         """Answer a call of the application."""
-        future = self._open.pop(effect.call, None)
+        future = self._futures.pop(effect.call, None)
         if future is not None:
             del self._ids[future]
             if not future.done():
@@ -208,14 +208,14 @@ class ClientBackend:
 
     def exit(self, effect: Exit) -> None:
         """Raise TypeError: a client node gets no StopAsked event, so it never exits."""
-        _impossible(effect)
+        _raise_unexpected(effect)
 
     def append_log(self, effect: Effect) -> None:
         """Raise TypeError: a client node has no disk and no metadata store."""
-        _impossible(effect)
+        _raise_unexpected(effect)
 
     flush_log = truncate_log = send_log = answer_log = save_state = call_meta = append_log
 
 
-def _impossible(effect: Effect) -> NoReturn:
+def _raise_unexpected(effect: Effect) -> NoReturn:
     raise TypeError(f"unexpected effect of a client node: {type(effect).__name__}")

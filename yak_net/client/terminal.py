@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any, Final
 
 CHUNK_BYTES: Final = 64 * 1024
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 """Interval at which a blocked write checks for signals."""
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -22,7 +22,7 @@ _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
 
-class Stopped(Exception):
+class OutputInterrupted(Exception):
     """A signal arrived while the output was blocked."""
 
 
@@ -36,7 +36,7 @@ class Interrupts:
         self.number = 0
         self._event = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._before: dict[int, Any] = {}
+        self._previous_handlers: dict[int, Any] = {}
 
     @property
     def exit_code(self) -> int:
@@ -47,12 +47,12 @@ class Interrupts:
         """Install the signal handlers, if this is the main thread."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._on_signal)
+                self._previous_handlers[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
         """Restore the previous signal handlers."""
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
@@ -61,9 +61,9 @@ class Interrupts:
         self.number = number
         self._loop.call_soon_threadsafe(self._event.set)
 
-    async def outlasted_by(self, work: Coroutine[Any, Any, object]) -> bool:
-        """Run ``work``; return whether it completed before a signal, which cancels it."""
-        task = asyncio.ensure_future(work)
+    async def run_until_signal(self, coroutine: Coroutine[Any, Any, object]) -> bool:
+        """Run ``coroutine``; return whether it completed before a signal, which cancels it."""
+        task = asyncio.ensure_future(coroutine)
         stop = asyncio.ensure_future(self._event.wait())
         try:
             await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -85,24 +85,24 @@ class Interrupts:
         """
         rest = memoryview(data)
         while rest:
-            _, ready, _ = select.select((), (STDOUT,), (), LOOK_S)
+            _, ready, _ = select.select((), (STDOUT,), (), POLL_S)
             if ready:
                 rest = rest[os.write(STDOUT, rest[: select.PIPE_BUF]) :]
             elif self.number:
-                raise Stopped
+                raise OutputInterrupted
 
 
-class Splitter:
-    """Splits bytes into lines. Keeps at most ``longest`` + 1 bytes of a line without its end."""
+class LineSplitter:
+    """Splits bytes into lines; keeps ``line_bytes_max`` + 1 bytes of a line without its end."""
 
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
+    def __init__(self, line_bytes_max: int) -> None:
+        self._line_bytes_max = line_bytes_max
         self._rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the lines that end in this chunk, without their newlines."""
         *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[: self._longest + 1]
+        self._rest = rest[: self._line_bytes_max + 1]
         return lines
 
     def finish(self) -> list[bytes]:
@@ -112,7 +112,7 @@ class Splitter:
 
 
 async def lines_of(
-    fd: int, longest: int, on_bytes: Callable[[int], None] = lambda count: None
+    fd: int, line_bytes_max: int, on_bytes: Callable[[int], None] = lambda count: None
 ) -> AsyncIterator[list[bytes]]:
     """Yield the lines of a file descriptor, in lists as they arrive. Raises OSError.
 
@@ -121,12 +121,12 @@ async def lines_of(
     """
     loop = asyncio.get_running_loop()
     chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue()
-    turn = threading.Semaphore(2)
+    chunks_allowed = threading.Semaphore(2)
 
     def read() -> None:
         chunk: bytes | OSError = b"-"
         while chunk and not isinstance(chunk, OSError):
-            turn.acquire()
+            chunks_allowed.acquire()
             try:
                 chunk = os.read(fd, CHUNK_BYTES)
             except OSError as error:
@@ -135,11 +135,11 @@ async def lines_of(
                 loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
     threading.Thread(target=read, daemon=True, name="lines").start()
-    splitter = Splitter(longest)
+    splitter = LineSplitter(line_bytes_max)
     while chunk := await chunks.get():
         if isinstance(chunk, OSError):
             raise chunk
-        turn.release()
+        chunks_allowed.release()
         on_bytes(len(chunk))
         yield splitter.feed(chunk)
     yield splitter.finish()
@@ -159,12 +159,12 @@ async def show_progress(describe: Callable[[], str], after_s: float = 0.5) -> No
             await asyncio.sleep(0.1)
 
 
-def parse_duration(word: str) -> float:
+def parse_duration(text: str) -> float:
     """Return the seconds of a duration such as ``5``, ``5s``, ``250ms``, ``1m``.
 
     Raises ValueError, also for 0.
     """
-    found = _DURATION.fullmatch(word.strip())
+    found = _DURATION.fullmatch(text.strip())
     if found is None or not float(found[1]):
-        raise ValueError(f"invalid duration {word!r}; give a positive one, such as 5s or 250ms")
+        raise ValueError(f"invalid duration {text!r}; give a positive one, such as 5s or 250ms")
     return float(found[1]) * _UNITS[found[2]]

@@ -24,7 +24,7 @@ import click
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
-    from yak_net.cluster.service import Kind
+    from yak_net.cluster.service import ReportKind
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
@@ -32,15 +32,15 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EMBEDDED: Final = "embedded"
 DATA_DIR: Final = Path(".yak/data")
 NODES_MAX: Final = 9
-UNHEALTHY: Final = 10
-CALL_S: Final = 90.0
+NOT_READY: Final = 10
+CALL_TIMEOUT_S: Final = 90.0
 """Time limit of a request: a restart takes a graceful stop and a start."""
-DOWN_S: Final = 40.0
-LOOK_S: Final = 0.05
+DOWN_TIMEOUT_S: Final = 40.0
+POLL_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
 
 
-class Wrong(click.ClickException):
+class CommandLineError(click.ClickException):
     """Invalid command line; exit code 2."""
 
     exit_code = 2
@@ -77,11 +77,11 @@ def cluster() -> None:
 @click.option(
     "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"], default=EMBEDDED,
     show_default=True, metavar="URL",
-    help="Metadata store; embedded runs in the supervisor and is not durable.",
+    help="Metadata store; embedded: in the supervisor, not durable.",
 )
 @click.option(
     "--port", type=click.IntRange(1, 65535), metavar="BASE",
-    help="Port of the first broker of consecutive ports.  [default: free ports]",
+    help="First of consecutive ports, one per broker.  [default: free ports]",
 )
 @click.option(
     "--cluster", "cluster_name", envvar="YAK_CLUSTER", default="yak", show_default=True,
@@ -89,7 +89,7 @@ def cluster() -> None:
 )
 @click.option(
     "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
-    help="Acknowledge after the ISR flushed a record (batch) or wrote it (os).",
+    help="Acknowledge records that the ISR flushed (batch) or wrote (os).",
 )
 @click.option(
     "--min-isr", type=click.IntRange(1),
@@ -153,7 +153,7 @@ class Printer:
         from rich.console import Console
 
         self._spinner = Console(stderr=True).status("starting brokers, waiting for a leader")
-        self._waiting = True
+        self._is_starting = True
 
     def __enter__(self) -> Printer:
         """Start the progress display."""
@@ -164,16 +164,16 @@ class Printer:
         """Stop the progress display."""
         self._spinner.stop()
 
-    def report(self, kind: Kind, text: str) -> None:
+    def report(self, kind: ReportKind, text: str) -> None:
         """Print results on standard output, notes and failures on standard error."""
-        from yak_net.cluster.service import Kind
+        from yak_net.cluster.service import ReportKind
 
         self._spinner.stop()
         with suppress(OSError):  # the cluster keeps running when the output is closed
-            text = f"Error: {text}" if kind is Kind.FAILED else text
-            click.echo(text, err=kind not in (Kind.LINE, Kind.READY))
-        self._waiting = self._waiting and kind not in (Kind.READY, Kind.FAILED)
-        if self._waiting:
+            text = f"Error: {text}" if kind is ReportKind.FAILED else text
+            click.echo(text, err=kind not in (ReportKind.LINE, ReportKind.READY))
+        self._is_starting = self._is_starting and kind not in (ReportKind.READY, ReportKind.FAILED)
+        if self._is_starting:
             self._spinner.start()
 
 
@@ -196,17 +196,17 @@ def status(as_json: bool) -> None:
 
     The exit code is 10 if no leader is ready.
     """
-    from yak_net.cluster.status import ClusterStatus, show
+    from yak_net.cluster.status import ClusterStatus, print_status
 
     found = ClusterStatus.from_dict(_call("GET", "/status"))
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
-        show(found)
-    sys.exit(0 if found.serves else UNHEALTHY)
+        print_status(found)
+    sys.exit(0 if found.serves else NOT_READY)
 
 
-def _command(verb: str, summary: str, done: str) -> Callable[..., Any]:
+def _node_command(verb: str, summary: str, done: str) -> Callable[..., Any]:
     """Return the command ``yak cluster VERB NODE``; ``done`` is the verb of its output."""
 
     @cluster.command(verb, context_settings=HELP, help=summary)
@@ -218,10 +218,10 @@ def _command(verb: str, summary: str, done: str) -> Callable[..., Any]:
     return command
 
 
-kill = _command("kill", "Kill a broker with SIGKILL; it stays down until restart.", "killed")
-restart = _command("restart", "Start a broker; stop it first if it runs.", "started")
-pause = _command("pause", "Pause a broker with SIGSTOP until resume.", "paused")
-resume = _command("resume", "Continue a paused broker with SIGCONT.", "resumed")
+kill = _node_command("kill", "Kill a broker with SIGKILL; it stays down until restart.", "killed")
+restart = _node_command("restart", "Start a broker; stop it first if it runs.", "started")
+pause = _node_command("pause", "Pause a broker with SIGSTOP until resume.", "paused")
+resume = _node_command("resume", "Continue a paused broker with SIGCONT.", "resumed")
 
 
 @cluster.command("logs", context_settings=HELP)
@@ -239,9 +239,9 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
     """Print the logs of all brokers, or of the broker NODE."""
     from yak_net.cluster.process import log_path, read_logs
 
-    folder, nodes = _logs(data_dir)
+    folder, nodes = _find_logs(data_dir)
     if node is not None and node not in nodes:
-        raise Wrong(f"no broker {node}; the brokers are {', '.join(nodes)}")
+        raise CommandLineError(f"no broker {node}; the brokers are {', '.join(nodes)}")
     found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
     if lines is None and following:
         lines = FOLLOWED_LINES
@@ -249,9 +249,9 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
         click.echo(f"{each} | {line}" if len(found) > 1 else line)
 
 
-def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
+def _find_logs(data_dir: Path | None) -> tuple[Path, list[str]]:
     """Return the folder of the logs and the ids of the brokers."""
-    state = None if data_dir else _state()
+    state = None if data_dir else _read_cluster_state()
     if state is not None:
         return Path(state.log_dir), [node for node, _ in state.brokers]
     folder = data_dir or DATA_DIR
@@ -264,7 +264,7 @@ def _logs(data_dir: Path | None) -> tuple[Path, list[str]]:
 @cluster.command("down", context_settings=HELP)
 def down() -> None:
     """Stop the cluster of this folder, if it runs."""
-    path, state = state_path(), _state()
+    path, state = state_path(), _read_cluster_state()
     if state is None:
         click.echo("no cluster is running")
         return
@@ -279,18 +279,18 @@ def down() -> None:
                 f"cleanly; removed {path}"
             )
             return
-    deadline = time.monotonic() + DOWN_S
+    deadline = time.monotonic() + DOWN_TIMEOUT_S
     while holder_of(lock_path(path)) is not None:
         if time.monotonic() > deadline:
             raise Failed(
-                f"the supervisor (pid {state.supervisor}) did not stop within {DOWN_S:g} s; kill "
-                "that process, and its brokers stop too"
+                f"the supervisor (pid {state.supervisor}) did not stop within "
+                f"{DOWN_TIMEOUT_S:g} s; kill that process, and its brokers stop too"
             )
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
     click.echo(f"cluster {state.cluster} stopped")
 
 
-def _state() -> ClusterState | None:
+def _read_cluster_state() -> ClusterState | None:
     try:
         return read_state(state_path())
     except StateError as error:
@@ -299,7 +299,7 @@ def _state() -> ClusterState | None:
 
 def _call(method: str, path: str) -> dict[str, Any]:
     """Send a request to the supervisor of this folder. Raises Failed, Wrong."""
-    state = _state()
+    state = _read_cluster_state()
     if state is None:
         raise Failed(
             f"no cluster is running (no state file {state_path()}); start one with yak cluster up"
@@ -311,15 +311,15 @@ def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
     """Send a request to a supervisor; return the JSON response. Raises Failed, Wrong."""
     # Not urllib, which would use a configured HTTP proxy.
     host, _, port = state.control.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=CALL_S)
+    connection = http.client.HTTPConnection(host, int(port), timeout=CALL_TIMEOUT_S)
     try:
         connection.request(method, path, headers={"Authorization": f"Bearer {state.token}"})
         answer = connection.getresponse()
         status, body = answer.status, dict(json.loads(answer.read()))
     except TimeoutError as error:
         raise Failed(
-            f"no response of the supervisor (pid {state.supervisor}) within {CALL_S:g} s; see yak "
-            "cluster status"
+            f"no response of the supervisor (pid {state.supervisor}) within "
+            f"{CALL_TIMEOUT_S:g} s; see yak cluster status"
         ) from error
     except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
         status, body = 0, {"error": error}
@@ -331,6 +331,6 @@ def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
             f"{state.control}; start one with yak cluster up"
         )
     if status != 200:
-        kind = Wrong if status == 404 else Failed
+        kind = CommandLineError if status == 404 else Failed
         raise kind(str(body["error"]))
     return body

@@ -31,9 +31,9 @@ class ControlServer:
         self._on_down = on_down
         self._verbs = {"pause": supervisor.pause, "resume": supervisor.resume}
         self._verbs |= {"kill": supervisor.kill, "restart": supervisor.restart}
-        app = web.Application(middlewares=[self._guarded])
+        app = web.Application(middlewares=[self._authorize])
         app.router.add_get("/status", self._status)
-        app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._act)
+        app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._run_verb)
         app.router.add_post("/down", self._down)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
@@ -48,9 +48,9 @@ class ControlServer:
         await self._runner.cleanup()
 
     @web.middleware
-    async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+    async def _authorize(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        header = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+        if not hmac.compare_digest(header, f"Bearer {self.token}".encode()):
             return web.json_response({"error": "wrong token"}, status=401)
         try:
             return await handler(request)
@@ -61,7 +61,7 @@ class ControlServer:
     async def _status(self, request: web.Request) -> web.Response:
         return web.json_response(dataclasses.asdict(await self._supervisor.status()))
 
-    async def _act(self, request: web.Request) -> web.Response:
+    async def _run_verb(self, request: web.Request) -> web.Response:
         node, verb = request.match_info["node"], request.match_info["verb"]
         pid = await self._verbs[verb](node)
         if verb == "restart":

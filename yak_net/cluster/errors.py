@@ -19,7 +19,7 @@ class UnknownNode(ClusterError):
 
 
 @contextmanager
-def must(what: str) -> Iterator[None]:
+def start_errors(what: str) -> Iterator[None]:
     """Turn an OSError in the block into CannotStart with the message ``cannot {what}: error``."""
     try:
         yield

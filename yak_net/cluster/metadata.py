@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError, must
+from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 
 if TYPE_CHECKING:
     from yak_net.metadata.embedded import EmbeddedMetadata
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 KIND: Final = "yak-embedded-metadata"
 NAME: Final = "metadata.json"
-LOOK_S: Final = 0.25
-ANSWER_S: Final = 5.0
-UNSAVED: Final = (":beats", ":view")
+POLL_S: Final = 0.25
+TIMEOUT_S: Final = 5.0
+UNSAVED_SUFFIXES: Final = (":beats", ":view")
 """Suffixes of keys that change often; a change of these keys alone is not saved."""
 
 Content = dict[str, dict[str, Any]]
@@ -48,7 +48,7 @@ return found
 class SavedMetadata:
     """The embedded metadata of ``cluster``, saved in ``folder``; served from start to close.
 
-    ``note`` says when the loaded content was saved, if it may be stale; else it is empty.
+    ``stale_warning`` says when the loaded content was saved, if it may be stale; else it is empty.
     ``problem`` is the reason why the latest save failed, else empty. ``on_problem`` is called with
     it for the first of consecutive failures.
     """
@@ -58,13 +58,13 @@ class SavedMetadata:
     ) -> None:
         self.path = folder / NAME
         self.cluster = cluster
-        self.note = ""
+        self.stale_warning = ""
         self.problem = ""
         self.server: EmbeddedMetadata | None = None
         # Any, because the commands of redis-py have no type annotations.
         self._client: Any = None
         self._saving: asyncio.Task[None] | None = None
-        self._enough = asyncio.Event()
+        self._closing = asyncio.Event()
         self._on_problem = on_problem
         self._saved: Content = {}
 
@@ -76,10 +76,10 @@ class SavedMetadata:
 
         content, commands = self._load()
         self.server = EmbeddedMetadata()
-        with must("serve the metadata"):
+        with start_errors("serve the metadata"):
             url = self.server.start()
         self._client = Redis.from_url(
-            url, protocol=2, socket_timeout=ANSWER_S, socket_connect_timeout=ANSWER_S
+            url, protocol=2, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
         )
         for command in commands:
             await self._client.execute_command(*command)
@@ -89,19 +89,19 @@ class SavedMetadata:
         self._saving = asyncio.create_task(self._save_changes())
         return url
 
-    async def close(self, *, served: bool) -> None:
+    async def close(self, *, leader_was_ready: bool) -> None:
         """Save the content and stop the server, after all brokers have ended.
 
-        ``served`` means that a leader has served with this content, so that it was not stale.
+        ``leader_was_ready``: a leader was ready with this content, so it was not stale.
         """
         if self._saving is not None:
             # Not cancelled: a cancelled task would leave a write to the same file in flight.
-            self._enough.set()
+            self._closing.set()
             await asyncio.wait((self._saving,))
             self._saving = None
             content = await self._dump()
             if content is not None:
-                await self._save(content, final=served or not self.note)
+                await self._save(content, final=leader_was_ready or not self.stale_warning)
         if self._client is not None:
             await self._client.aclose()
         if self.server is not None:
@@ -109,12 +109,13 @@ class SavedMetadata:
         self._client = self.server = None
 
     async def _save_changes(self) -> None:
-        while not self._enough.is_set():
+        while not self._closing.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
-                    await self._enough.wait()
+                async with asyncio.timeout(POLL_S):
+                    await self._closing.wait()
             content = await self._dump()
-            if content is not None and (self.problem or _lasting(content) != _lasting(self._saved)):
+            changed = _saved_keys(content or {}) != _saved_keys(self._saved)
+            if content is not None and (self.problem or changed):
                 await self._save(content, final=False)
 
     async def _dump(self) -> Content | None:
@@ -174,13 +175,13 @@ class SavedMetadata:
                     "another --data-dir, or use --redis with the Redis of these brokers"
                 )
             return {}, []
-        with must(f"read {self.path}"):
+        with start_errors(f"read {self.path}"):
             data = self.path.read_bytes()
         try:
             body = json.loads(data)
             kind, schema, cluster = body["kind"], int(body["schema"]), str(body["cluster"])
             content: Content = body["keys"]
-            commands = [_restoring(key, **entry) for key, entry in content.items()]
+            commands = [_restore_command(key, **entry) for key, entry in content.items()]
             final, saved_s = bool(body["final"]), int(body["saved_ms"]) / 1000
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise CannotStart(
@@ -201,15 +202,15 @@ class SavedMetadata:
             )
         if not final:
             at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(saved_s))
-            self.note = (
+            self.stale_warning = (
                 f"the embedded metadata may be stale: it was saved at {at}, and the cluster did "
                 "not stop cleanly after that"
             )
         return content, commands
 
 
-def _lasting(content: Content) -> Content:
-    return {key: entry for key, entry in content.items() if not key.endswith(UNSAVED)}
+def _saved_keys(content: Content) -> Content:
+    return {key: entry for key, entry in content.items() if not key.endswith(UNSAVED_SUFFIXES)}
 
 
 def _write(path: Path, body: dict[str, object]) -> None:
@@ -218,10 +219,10 @@ def _write(path: Path, body: dict[str, object]) -> None:
     write_file(System(), path, (json.dumps(body, separators=(",", ":")) + "\n").encode())
 
 
-def _restoring(key: str, kind: str, value: Any) -> list[Any]:
+def _restore_command(key: str, kind: str, value: Any) -> list[Any]:
     """Return the Redis command that restores a key. Raises ValueError, TypeError."""
     if kind == "hash":
-        return ["HSET", key, *(_bytes(word) for pair in value for word in pair)]
+        return ["HSET", key, *(_bytes(part) for pair in value for part in pair)]
     return ["SET", key, _bytes(value)]
 
 
@@ -237,9 +238,9 @@ async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
     """Return one warning for each Redis setting that makes the store less durable than needed."""
     from yak_net.metadata.redis_store import RedisStore
 
-    store = RedisStore(redis_url, cluster, int(ANSWER_S * 1_000_000))
+    store = RedisStore(redis_url, cluster, int(TIMEOUT_S * 1_000_000))
     try:
-        return await store.remarks()
+        return await store.warnings()
     finally:
         await store.close()
 
@@ -253,7 +254,7 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
     from yak_net.metadata.redis_store import RedisStore, StoreError
 
     try:
-        store = RedisStore(redis_url, cluster, int(ANSWER_S * 1_000_000))
+        store = RedisStore(redis_url, cluster, int(TIMEOUT_S * 1_000_000))
     except ValueError as error:
         raise CannotStart(str(error)) from error
     try:

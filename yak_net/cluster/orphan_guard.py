@@ -20,8 +20,8 @@ from typing import Final
 
 GRACE_S: Final = 20.0
 """Time limit for brokers to stop; a broker limits its own shutdown to ten seconds."""
-END_S: Final = 5.0
-LOOK_S: Final = 0.05
+END_TIMEOUT_S: Final = 5.0
+POLL_S: Final = 0.05
 
 
 class OrphanGuard:
@@ -43,7 +43,7 @@ class OrphanGuard:
         """Add a process that the guard ends after the supervisor has ended."""
         self._write(f"+{pid}\n")
 
-    def forget(self, pid: int) -> None:
+    def unwatch(self, pid: int) -> None:
         """Remove a process that has ended."""
         self._write(f"-{pid}\n")
 
@@ -55,7 +55,7 @@ class OrphanGuard:
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
-            self._process.wait(END_S)
+            self._process.wait(END_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -66,7 +66,7 @@ class OrphanGuard:
             self._process.stdin.write(line.encode())
 
 
-class Watched:
+class WatchedProcess:
     """A process to signal. On Linux a pidfd prevents signals to a process that reuses the id."""
 
     def __init__(self, pid: int) -> None:
@@ -98,17 +98,17 @@ def main() -> None:
     """Read process ids until the supervisor has ended, then end the remaining processes."""
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    watched: dict[int, Watched] = {}
+    watched: dict[int, WatchedProcess] = {}
     for line in sys.stdin:
         pid = int(line[1:])
         if line.startswith("+"):
-            watched[pid] = Watched(pid)
+            watched[pid] = WatchedProcess(pid)
         elif pid in watched:
             watched.pop(pid).close()
     end(list(watched.values()), GRACE_S)
 
 
-def end(watched: list[Watched], grace_s: float) -> None:
+def end(watched: list[WatchedProcess], grace_s: float) -> None:
     """Send SIGCONT to the processes, wait until they end, and kill the rest after ``grace_s``."""
     deadline = time.monotonic() + grace_s
     # SIGCONT is repeated, because another process may send SIGSTOP again.
@@ -117,7 +117,7 @@ def end(watched: list[Watched], grace_s: float) -> None:
             for each in watched:
                 each.send(signal.SIGKILL)
             return
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 if __name__ == "__main__":

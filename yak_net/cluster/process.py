@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError, must
+from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 from yak_net.cluster.status import State
 
 HOST: Final = "127.0.0.1"
 PORT_MAX: Final = 65_535
-LOOK_S: Final = 0.1
+POLL_S: Final = 0.1
 
 
 class BrokerProcess:
@@ -44,9 +44,9 @@ class BrokerProcess:
         self.log = log
         self.state = State.DOWN
         #: Why the process is down; empty while it runs or is paused.
-        self.why = f"{node} is not started yet"
+        self.down_reason = f"{node} is not started yet"
         #: How the supervisor ended the process: "stopped", "killed", or empty.
-        self.asked = ""
+        self.ended_by = ""
         #: Held during each start and end of the process.
         self.lock = asyncio.Lock()
         self._command = command
@@ -64,8 +64,8 @@ class BrokerProcess:
     async def start(self) -> int:
         """Start the process; return the process id. Raises CannotStart."""
         assert self.state is State.DOWN
-        self.asked = ""
-        with must(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
+        self.ended_by = ""
+        with start_errors(f"start {self.node}: {self._command[0]}"), self.log.open("ab") as out:
             since = out.tell()
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -77,33 +77,34 @@ class BrokerProcess:
                 start_new_session=True,
                 pass_fds=(self._lifeline,),
             )
-        self.state, self.why = State.RUNNING, ""
+        self.state, self.down_reason = State.RUNNING, ""
         self._ended = asyncio.create_task(self._watch(self._process, since))
         return self._process.pid
 
     async def _watch(self, process: asyncio.subprocess.Process, since: int) -> None:
         code = await process.wait()
         self.state = State.DOWN
-        if self.asked:
-            self.why = f"{self.node} was {self.asked}"
+        if self.ended_by:
+            self.down_reason = f"{self.node} was {self.ended_by}"
         else:
-            how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
-            said = last_words(self.log, since).removeprefix("yak broker: ")
-            self.why = f"{self.node} (pid {process.pid}) ended with {how}{said and f': {said}'}"
+            end = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+            message = last_line(self.log, since).removeprefix("yak broker: ")
+            self.down_reason = f"{self.node} (pid {process.pid}) ended with {end}"
+            self.down_reason += message and f": {message}"
         self._on_end(self, process.pid)
 
-    def ask_to_stop(self) -> None:
+    def request_stop(self) -> None:
         """Send SIGTERM, only once: a broker exits at once after the second SIGTERM."""
-        if self.state is State.DOWN or self.asked:
+        if self.state is State.DOWN or self.ended_by:
             return
-        self.asked = "stopped"
+        self.ended_by = "stopped"
         self._send(signal.SIGTERM)
         # In each state, because another process may have paused the broker.
         self._send(signal.SIGCONT)
 
     async def stop(self, within_s: float) -> bool:
         """Stop the process; kill it after ``within_s``. Return whether it stopped cleanly."""
-        self.ask_to_stop()
+        self.request_stop()
         if self._ended is None or self._process is None:
             return True
         await asyncio.wait((self._ended,), timeout=within_s)
@@ -114,7 +115,7 @@ class BrokerProcess:
     def kill_now(self) -> None:
         """Send SIGKILL without waiting for the end. Has no effect while the process is down."""
         if self.state is not State.DOWN:
-            self.asked = "killed"
+            self.ended_by = "killed"
             self._send(signal.SIGKILL)
 
     async def kill(self) -> None:
@@ -164,7 +165,7 @@ def reserve_port(port: int = 0) -> socket.socket:
     """
     if port > PORT_MAX:
         raise CannotStart(f"port must be at most {PORT_MAX}, got {port}; give a lower --port")
-    held = socket.socket()
+    reserved = socket.socket()
     try:
         if port:
             # The probe detects a port that another cluster has reserved with SO_REUSEPORT.
@@ -173,15 +174,15 @@ def reserve_port(port: int = 0) -> socket.socket:
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((HOST, port))
                 probe.listen(1)
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        held.bind((HOST, port))
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((HOST, port))
     except OSError as error:
-        held.close()
+        reserved.close()
         raise CannotStart(
             f"cannot reserve port {port} of {HOST}: {error.strerror}; give another --port, or omit "
             "--port"
         ) from error
-    return held
+    return reserved
 
 
 # -- the log ---------------------------------------------------------------------------------------
@@ -197,7 +198,7 @@ def tail(path: Path, lines: int, since: int = 0) -> list[str]:
     return [_text(line) for line in deque(_lines(path, since), lines)]
 
 
-def last_words(path: Path, since: int = 0) -> str:
+def last_line(path: Path, since: int = 0) -> str:
     """Return the last line that is not blank; empty if there is none."""
     return next((line.strip() for line in reversed(tail(path, 20, since)) if line.strip()), "")
 
@@ -221,7 +222,7 @@ def read_logs(
                 if line.endswith(b"\n"):
                     ends[node] += len(line)
                     yield node, _text(line)
-        time.sleep(LOOK_S)
+        time.sleep(POLL_S)
 
 
 def _lines(path: Path, since: int) -> list[bytes]:

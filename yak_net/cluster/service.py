@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from yak_net.cluster.errors import CannotStart, ClusterError, must
+from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 from yak_net.cluster.metadata import NAME, warnings
 from yak_net.cluster.process import tail
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
@@ -29,7 +29,7 @@ from yak_net.runtime.quick_import import quick_import
 from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state
 
 
-class Kind(StrEnum):
+class ReportKind(StrEnum):
     """Kind of a report. READY is the last report of a successful start: the leader."""
 
     LINE = "line"
@@ -38,7 +38,7 @@ class Kind(StrEnum):
     FAILED = "failed"
 
 
-Report = Callable[[Kind, str], None]
+Report = Callable[[ReportKind, str], None]
 
 EXIT_FAILED: Final = 1
 EXIT_WRONG: Final = 2
@@ -82,7 +82,7 @@ class _Service:
         self.path = path
         self.report = report
         self.within_s = within_s
-        self.supervisor = Supervisor(spec, lambda sentence: report(Kind.NOTE, sentence))
+        self.supervisor = Supervisor(spec, lambda sentence: report(ReportKind.NOTE, sentence))
         self.control = ControlServer(self.supervisor, self.stop)
         self.stopping = asyncio.Event()
         self.starting: asyncio.Task[None] | None = None
@@ -91,7 +91,7 @@ class _Service:
     def on_signal(self, number: int) -> None:
         """Stop the cluster; at a second signal, kill the brokers."""
         if self.signal:
-            self.supervisor.hurry()
+            self.supervisor.kill_all()
         self.signal = self.signal or number
         self.stop()
 
@@ -109,12 +109,13 @@ class _Service:
                 self.starting.cancel()
             await self.starting
             await self.stopping.wait()
-            self.report(Kind.NOTE, "stopping the brokers")
+            self.report(ReportKind.NOTE, "stopping the brokers")
         except asyncio.CancelledError:
-            self.report(Kind.NOTE, "interrupted before a leader was ready; stopping the brokers")
+            reason = "interrupted before a leader was ready"
+            self.report(ReportKind.NOTE, f"{reason}; stopping the brokers")
             code = 128 + self.signal if self.signal else EXIT_FAILED
         except ClusterError as error:
-            code = _failed(error, self.report, self._advice())
+            code = _failed(error, self.report, self._failure_details())
         finally:
             try:
                 await self.control.close()
@@ -122,7 +123,7 @@ class _Service:
             finally:
                 self.path.unlink(missing_ok=True)
         if not code and not self.supervisor.stopped_cleanly:
-            self.report(Kind.NOTE, "not all brokers stopped cleanly")
+            self.report(ReportKind.NOTE, "not all brokers stopped cleanly")
         return code
 
     async def _start(self) -> None:
@@ -139,19 +140,19 @@ class _Service:
             data_dir=str(self.spec.data),
             log_dir=str(self.spec.logs),
         )
-        with must(f"write {self.path}"):
+        with start_errors(f"write {self.path}"):
             write_state(self.path, state)
         await supervisor.start_all()
         for node, url in supervisor.urls.items():
-            report(Kind.LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
-        for text in await self._on_metadata():
-            report(Kind.NOTE, text)
+            report(ReportKind.LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
+        for text in await self._metadata_lines():
+            report(ReportKind.NOTE, text)
         status = await supervisor.wait_until_ready(self.within_s)
-        report(Kind.READY, f"leader {status.leader}, epoch {status.epoch}")
+        report(ReportKind.READY, f"leader {status.leader}, epoch {status.epoch}")
 
-    async def _on_metadata(self) -> tuple[str, ...]:
+    async def _metadata_lines(self) -> tuple[str, ...]:
         """Return a line with the metadata store, and the warnings about the store."""
-        spec, note = self.spec, self.supervisor.note
+        spec, note = self.spec, self.supervisor.stale_warning
         if not spec.redis_url:
             where = f"metadata: embedded, not durable: saved to {spec.data / NAME} with a delay"
             return (where, note) if note else (where,)
@@ -159,35 +160,35 @@ class _Service:
         public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
         return (f"metadata: Redis at {public}", *await warnings(spec.redis_url, spec.cluster))
 
-    def _advice(self) -> str:
+    def _failure_details(self) -> str:
         """Return the last log lines of the broker that failed last, or of all brokers."""
         supervisor = self.supervisor
         nodes, lines = supervisor.nodes, TAIL_LINES // 2
         if supervisor.died:
             nodes, lines = (supervisor.died[-1],), TAIL_LINES
-        said = [
+        details = [
             f"{node} | {line}" for node in nodes for line in tail(supervisor.log_of(node), lines)
         ]
-        if said:
-            said.append(f"complete logs: {self.spec.logs}")
-        if supervisor.note:
-            said.append(
-                f"{supervisor.note}; if brokers halt because of that, give another --data-dir, or "
-                f"delete {self.spec.data} if you do not need its records"
+        if details:
+            details.append(f"complete logs: {self.spec.logs}")
+        if supervisor.stale_warning:
+            details.append(
+                f"{supervisor.stale_warning}; if brokers halt because of that, give another "
+                f"--data-dir, or delete {self.spec.data} if you do not need its records"
             )
-        return "\n".join(said)
+        return "\n".join(details)
 
 
 async def _lock(path: Path) -> None:
     """Take the lock of a state file. Raises ClusterError if another cluster holds it."""
-    for left in reversed(range(LOCK_TRIES)):
+    for tries_left in reversed(range(LOCK_TRIES)):
         try:
-            with must(f"write {lock_path(path)}"):
+            with start_errors(f"write {lock_path(path)}"):
                 take_lock(lock_path(path))
             return
         except InUse as busy:
             # Another command may hold the lock briefly while it checks whether the lock is free.
-            if not left:
+            if not tries_left:
                 raise ClusterError(
                     f"a cluster is already running (supervisor pid {busy.holder}, state file "
                     f"{path}); see yak cluster status, or stop it with yak cluster down"
@@ -195,10 +196,10 @@ async def _lock(path: Path) -> None:
         await asyncio.sleep(LOCK_RETRY_S)
 
 
-def _failed(error: ClusterError, report: Report, advice: str = "") -> int:
-    if advice:
-        report(Kind.NOTE, advice)
-    report(Kind.FAILED, str(error))
+def _failed(error: ClusterError, report: Report, details: str = "") -> int:
+    if details:
+        report(ReportKind.NOTE, details)
+    report(ReportKind.FAILED, str(error))
     return EXIT_WRONG if isinstance(error, CannotStart) else EXIT_FAILED
 
 
@@ -215,18 +216,18 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
     process: subprocess.Popen[bytes] | None = None
     received: list[int] = []
 
-    def pass_on(number: int, _: object) -> None:
+    def forward_signal(number: int, _: object) -> None:
         received.append(number)
         if process is not None:
             process.send_signal(number)
 
     for number in _signals():
-        signal.signal(number, pass_on)
+        signal.signal(number, forward_signal)
     log = spec.data / LOG
     reading, writing = os.pipe()
     command = [sys.executable, "-P", "-m", "yak_net.cluster.service"]
     try:
-        with must(f"start a supervisor with {log}"):
+        with start_errors(f"start a supervisor with {log}"):
             spec.data.mkdir(parents=True, exist_ok=True)
             with log.open("ab") as out:
                 process = subprocess.Popen(
@@ -241,8 +242,8 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
         return _failed(error, report)
     finally:
         os.close(writing)
-    for early in received:
-        process.send_signal(early)
+    for early_signal in received:
+        process.send_signal(early_signal)
     assert process.stdin is not None
     with suppress(BrokenPipeError), process.stdin:  # the process may have ended already
         pickle.dump(spec, process.stdin)
@@ -252,18 +253,17 @@ def launch(spec: ClusterSpec, path: Path, report: Report, within_s: float) -> in
             if not line.endswith("\n"):
                 break  # the process was killed while it wrote this line
             kind, text = json.loads(line)
-            report(Kind(kind), text)
-            failed = failed or kind == Kind.FAILED
-            if kind == Kind.READY:
+            report(ReportKind(kind), text)
+            failed = failed or kind == ReportKind.FAILED
+            if kind == ReportKind.READY:
                 return 0
     code = process.wait()
     if received:
         return 128 + received[0]
     if not failed:
-        report(Kind.NOTE, "\n".join(tail(log, TAIL_LINES)))
-        report(
-            Kind.FAILED, f"the supervisor exited with {code} before a leader was ready; see {log}"
-        )
+        report(ReportKind.NOTE, "\n".join(tail(log, TAIL_LINES)))
+        reason = f"the supervisor exited with {code} before a leader was ready"
+        report(ReportKind.FAILED, f"{reason}; see {log}")
     return code if code > 0 else EXIT_FAILED
 
 
@@ -271,7 +271,7 @@ def main(path: str, fd: int, within_s: float) -> int:
     """Run the cluster whose specification :func:`launch` sends to standard input."""
     spec: ClusterSpec = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own launcher
 
-    def report(kind: Kind, text: str) -> None:
+    def report(kind: ReportKind, text: str) -> None:
         """Send a report to the launcher until the cluster is ready; also print it to the log."""
         nonlocal fd
         with suppress(OSError):  # the cluster continues when the disk is full
@@ -282,9 +282,9 @@ def main(path: str, fd: int, within_s: float) -> int:
             os.write(fd, json.dumps([kind, text]).encode() + b"\n")
         except BrokenPipeError:
             # The launcher has ended, so the user would not know that this cluster runs.
-            kind = Kind.READY
+            kind = ReportKind.READY
             os.kill(os.getpid(), signal.SIGTERM)
-        if kind == Kind.READY:
+        if kind == ReportKind.READY:
             os.close(fd)
             fd = -1
 

@@ -55,7 +55,7 @@ class BrokerStatus:
         return self.up and self.health != Health.STARTING
 
     @property
-    def trouble(self) -> str:
+    def problem(self) -> str:
         """Why the broker is not ready; empty if no reason is known."""
         if self.state is State.PAUSED:
             return f"{self.id} is paused"
@@ -79,9 +79,9 @@ class ClusterStatus:
     serves: bool = False
 
     @property
-    def troubles(self) -> str:
+    def problems(self) -> str:
         """The reasons why brokers are not ready, on one line."""
-        found = [row.trouble for row in self.brokers if row.trouble]
+        found = [row.problem for row in self.brokers if row.problem]
         return "; ".join(found) or "no broker reported a reason"
 
     def as_json(self) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _with_health(row: BrokerStatus, health: Mapping[str, Any]) -> BrokerStatus:
     )
 
 
-def show(status: ClusterStatus) -> None:
+def print_status(status: ClusterStatus) -> None:
     """Print one line on the cluster, a table of the brokers, and the reasons for failures."""
     from rich.console import Console
     from rich.table import Table
@@ -155,10 +155,10 @@ def show(status: ClusterStatus) -> None:
     leader = f"leader {status.leader}" if status.leader else "no leader"
     if status.leader and not status.serves:
         leader += " (not ready)"
-    words = [leader]
+    summary = [leader]
     if status.epoch is not None:
-        words += [f"epoch {status.epoch}", f"ISR {' '.join(status.isr)}", f"HW {status.hw}"]
-    click.echo(f"cluster {status.cluster}: {', '.join(words)}")
+        summary += [f"epoch {status.epoch}", f"ISR {' '.join(status.isr)}", f"HW {status.hw}"]
+    click.echo(f"cluster {status.cluster}: {', '.join(summary)}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("NODE", "STATE", "PID", "ROLE", "LEO", "HW", "URL"):
         right = name in ("PID", "LEO", "HW")
@@ -169,5 +169,5 @@ def show(status: ClusterStatus) -> None:
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
     for row in status.brokers:
-        if row.trouble:
-            click.echo(row.trouble, err=True)
+        if row.problem:
+            click.echo(row.problem, err=True)

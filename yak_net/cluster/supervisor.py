@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, must
+from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 NODES: Final = 3
 STOP_S: Final = 15.0
 """Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
-ASK_S: Final = 1.0
+RESPONSE_TIMEOUT_S: Final = 1.0
 """Time limit for a response of a broker; without a response the broker is not ``up``."""
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
 OnEvent = Callable[[str], None]
@@ -86,21 +86,21 @@ class ClusterSpec:
             )
         return names
 
-    def words(self, node: str, urls: Mapping[str, str]) -> tuple[str, ...]:
+    def broker_command(self, node: str, urls: Mapping[str, str]) -> tuple[str, ...]:
         """Return the command line of the broker ``node``; ``urls`` are the URLs of all brokers.
 
         The Redis URL is passed in the environment, because it may contain a password and other
         users can read the command line.
         """
-        words = ["--node-id", node, "--listen", urls[node].removeprefix("http://")]
-        words += ["--brokers", ",".join(f"{each}={url}" for each, url in urls.items())]
-        words += ["--cluster", self.cluster, "--data-dir", str(self.data / node)]
-        words += ["--flush", self.flush]
+        command = ["--node-id", node, "--listen", urls[node].removeprefix("http://")]
+        command += ["--brokers", ",".join(f"{each}={url}" for each, url in urls.items())]
+        command += ["--cluster", self.cluster, "--data-dir", str(self.data / node)]
+        command += ["--flush", self.flush]
         if self.min_isr is not None:
-            words += ["--min-isr", str(self.min_isr)]
+            command += ["--min-isr", str(self.min_isr)]
         if self.trace_dir is not None:
-            words += ["--trace", str(self.trace_dir.absolute() / f"{node}.jsonl")]
-        return (*self.command, *words)
+            command += ["--trace", str(self.trace_dir.absolute() / f"{node}.jsonl")]
+        return (*self.command, *command)
 
 
 class Supervisor:
@@ -117,7 +117,7 @@ class Supervisor:
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
         #: A warning that the metadata of an earlier run may be stale; empty if it is current.
-        self.note = ""
+        self.stale_warning = ""
         self.died: list[str] = []
         self.started_pids: list[int] = []
         self.stopped_cleanly = True
@@ -127,7 +127,7 @@ class Supervisor:
         self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
-        self._served = False
+        self._ready_once = False
 
     async def __aenter__(self) -> Supervisor:
         """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
@@ -148,7 +148,7 @@ class Supervisor:
                 await asyncio.shield(closing)
             except asyncio.CancelledError as error:
                 cancelled = error
-                self.hurry()
+                self.kill_all()
         closing.result()
         if cancelled is not None:
             raise cancelled
@@ -173,10 +173,10 @@ class Supervisor:
         """Prepare all but the brokers. Raises ClusterError; call :meth:`close` in each case."""
         spec, data, resources = self.spec, self.spec.data, self._resources
         for folder in filter(None, (data, spec.trace_dir, spec.logs)):
-            with must(f"make the folder {folder}"):
+            with start_errors(f"make the folder {folder}"):
                 folder.mkdir(parents=True, exist_ok=True)
         try:
-            with must(f"lock {data}"):
+            with start_errors(f"lock {data}"):
                 resources.callback(os.close, take_lock(data / "lock"))
         except InUse as busy:
             raise CannotStart(
@@ -186,20 +186,20 @@ class Supervisor:
         await self._wait_for_former_brokers()
         if not self.redis_url:
             metadata = SavedMetadata(data, spec.cluster, self._on_event)
-            resources.push_async_callback(lambda: metadata.close(served=self._served))
+            resources.push_async_callback(lambda: metadata.close(leader_was_ready=self._ready_once))
             self.redis_url = await metadata.start()
-            self.note = metadata.note
+            self.stale_warning = metadata.stale_warning
         self.nodes = spec.names(await members(self.redis_url, spec.cluster))
         for number, node in enumerate(self.nodes):
-            held = resources.enter_context(reserve_port(spec.port and spec.port + number))
-            self.urls[node] = f"http://{HOST}:{held.getsockname()[1]}"
-        with must(f"start {sys.executable}"):
+            reserved = resources.enter_context(reserve_port(spec.port and spec.port + number))
+            self.urls[node] = f"http://{HOST}:{reserved.getsockname()[1]}"
+        with start_errors(f"start {sys.executable}"):
             self._guard = OrphanGuard()
         resources.callback(self._guard.close)
         self.started_pids.append(self._guard.pid)
-        lifeline, ours = os.pipe()
+        lifeline, kept_end = os.pipe()
         resources.callback(os.close, lifeline)
-        resources.callback(os.close, ours)
+        resources.callback(os.close, kept_end)
         import aiohttp
 
         self._session = await resources.enter_async_context(aiohttp.ClientSession())
@@ -207,7 +207,8 @@ class Supervisor:
         env |= {**spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
         for node in self.nodes:
             self._brokers[node] = BrokerProcess(
-                node, spec.words(node, self.urls), env, self.log_of(node), lifeline, self._on_end
+                node, spec.broker_command(node, self.urls), env, self.log_of(node), lifeline,
+                self._on_end,
             )
 
     async def _wait_for_former_brokers(self) -> None:
@@ -217,7 +218,7 @@ class Supervisor:
             while (holder := holder_of(lock)) is not None:
                 if time.monotonic() > deadline:
                     raise CannotStart(f"{lock.parent} is in use by process {holder}; stop it first")
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(POLL_S)
 
     async def start_all(self) -> None:
         """Start each broker that is down. Raises CannotStart."""
@@ -232,11 +233,11 @@ class Supervisor:
         self._closing = True
         # Send all signals before waiting, so that the brokers stop in parallel.
         for broker in self._brokers.values():
-            broker.ask_to_stop()
+            broker.request_stop()
         self.stopped_cleanly = all(await asyncio.gather(*map(self._stop, self._brokers.values())))
         await self._resources.aclose()
 
-    def hurry(self) -> None:
+    def kill_all(self) -> None:
         """Kill all brokers at once."""
         for broker in self._brokers.values():
             broker.kill_now()
@@ -249,7 +250,7 @@ class Supervisor:
         async with broker.lock:
             pid = broker.pid
             if pid is None:
-                raise ClusterError(f"cannot kill {node}: {broker.why}")
+                raise ClusterError(f"cannot kill {node}: {broker.down_reason}")
             await broker.kill()
             return pid
 
@@ -279,20 +280,21 @@ class Supervisor:
 
     async def status(self) -> ClusterStatus:
         """Request the status of all brokers in parallel, and merge it. Takes up to one second."""
-        asked = [node for node, broker in self._brokers.items() if broker.state is State.RUNNING]
-        answers = dict(zip(asked, await asyncio.gather(*map(self._ask, asked)), strict=True))
+        running = [node for node, broker in self._brokers.items() if broker.state is State.RUNNING]
+        responses = await asyncio.gather(*map(self._request_status, running))
+        answers = dict(zip(running, responses, strict=True))
         rows = []
         for node, broker in self._brokers.items():
             rows.append(
                 BrokerStatus(
-                    node, self.urls[node], broker.pid, state=broker.state, reason=broker.why
+                    node, self.urls[node], broker.pid, state=broker.state, reason=broker.down_reason
                 )
             )
             # A broker that was killed or paused after its response is not up.
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
         status = merge(self.spec.cluster, rows, answers)
-        self._served = self._served or status.serves
+        self._ready_once = self._ready_once or status.serves
         return status
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
@@ -310,12 +312,12 @@ class Supervisor:
     async def wait_for_leader(self, within_s: float = 30.0) -> ClusterStatus:
         """Wait for a ready leader. Raises ClusterError at the timeout, or if all are down."""
 
-        def is_led(status: ClusterStatus) -> bool:
+        def has_leader(status: ClusterStatus) -> bool:
             if all(row.state is State.DOWN for row in status.brokers):
-                raise ClusterError(f"all brokers are down: {status.troubles}")
+                raise ClusterError(f"all brokers are down: {status.problems}")
             return status.serves
 
-        return _led(await self._poll(is_led, within_s), within_s)
+        return _check_ready(await self._poll(has_leader, within_s), within_s)
 
     async def wait_until_ready(self, within_s: float = 60.0) -> ClusterStatus:
         """Wait until a leader is ready; until the timeout, also for all brokers to register.
@@ -328,7 +330,7 @@ class Supervisor:
                 self._check_runs(node)
             return status.serves and all(row.has_started for row in status.brokers)
 
-        return _led(await self._poll(is_ready, within_s), within_s)
+        return _check_ready(await self._poll(is_ready, within_s), within_s)
 
     # -- helpers --------------------------------------------------------------------------------
 
@@ -339,7 +341,7 @@ class Supervisor:
 
     def _check_runs(self, node: str) -> None:
         if self._find(node).state is State.DOWN:
-            raise ClusterError(self._brokers[node].why)
+            raise ClusterError(self._brokers[node].down_reason)
 
     async def _start(self, broker: BrokerProcess) -> int:
         if self._closing:
@@ -356,10 +358,10 @@ class Supervisor:
 
     def _on_end(self, broker: BrokerProcess, pid: int) -> None:
         assert self._guard is not None
-        self._guard.forget(pid)
-        if not broker.asked:
+        self._guard.unwatch(pid)
+        if not broker.ended_by:
             self.died.append(broker.node)
-            self._on_event(broker.why)
+            self._on_event(broker.down_reason)
 
     async def _poll(
         self, is_done: Callable[[ClusterStatus], bool], within_s: float
@@ -370,9 +372,9 @@ class Supervisor:
             status = await self.status()
             if is_done(status) or time.monotonic() > deadline:
                 return status
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)
 
-    async def _ask(self, node: str) -> Answer:
+    async def _request_status(self, node: str) -> Answer:
         health, view = await asyncio.gather(
             self._get(f"{self.urls[node]}/health", 200, 503),
             self._get(f"{self.urls[node]}/v1/cluster", 200),
@@ -385,14 +387,14 @@ class Supervisor:
 
         assert self._session is not None
         try:
-            async with asyncio.timeout(ASK_S), self._session.get(url) as answer:
+            async with asyncio.timeout(RESPONSE_TIMEOUT_S), self._session.get(url) as answer:
                 body = await answer.json() if answer.status in expected else {}
         except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
             return {}
         return body if isinstance(body, dict) else {}
 
 
-def _led(status: ClusterStatus, within_s: float) -> ClusterStatus:
+def _check_ready(status: ClusterStatus, within_s: float) -> ClusterStatus:
     if not status.serves:
-        raise ClusterError(f"no leader is ready after {within_s:g} s: {status.troubles}")
+        raise ClusterError(f"no leader is ready after {within_s:g} s: {status.problems}")
     return status

@@ -31,7 +31,7 @@ class Health(StrEnum):
     DEGRADED = "degraded"
 
 
-class Gone(Exception):
+class BrokerStopped(Exception):
     """The broker stopped before it responded.
 
     ``sent`` is False if the node never received the request: it then had no effect.
@@ -61,7 +61,7 @@ class Gateway(Protocol):
         ...
 
     @property
-    def halted_because(self) -> str:
+    def halt_reason(self) -> str:
         """Reason of the halt, one sentence; empty if the broker has not halted."""
         ...
 
@@ -76,6 +76,6 @@ class Gateway(Protocol):
     async def ask(self, request: Request) -> Response:
         """Deliver a request to the node and wait for the response.
 
-        Cancelling the coroutine cancels the call. Raises Gone if the broker stops first.
+        Cancelling the coroutine cancels the call. Raises BrokerStopped if the broker stops first.
         """
         ...

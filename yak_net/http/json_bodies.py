@@ -46,11 +46,11 @@ class BodyError(Exception):
     """A request body is invalid; the message says what is wrong and where."""
 
 
-class TooMuch(Exception):
+class TooLarge(Exception):
     """The records do not fit into one batch."""
 
 
-class NoAcks(Exception):
+class InvalidAcks(Exception):
     """The value of ``acks`` is not "all", -1, 1 or 0."""
 
 
@@ -93,7 +93,7 @@ class ProduceBody(Struct, forbid_unknown_fields=True):
     timeout_ms: Timeout | UnsetType = UNSET
 
 
-class ReadRecord(Struct, omit_defaults=True):
+class FetchedRecord(Struct, omit_defaults=True):
     """A fetched record, as JSON."""
 
     offset: Offset
@@ -110,97 +110,97 @@ _DECODER: Final = msgspec.json.Decoder(ProduceBody)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
-def read_produce(body: bytes, now_ms: int, bytes_max: int) -> tuple[Batch, int, int]:
+def parse_produce(body: bytes, now_ms: int, bytes_max: int) -> tuple[Batch, int, int]:
     """Parse a produce body; return the sealed batch, acks, and the timeout in ms.
 
-    ``now_ms`` is the timestamp of records without one. Raises BodyError for an invalid body, NoAcks
-    for an invalid ``acks``, TooMuch if the records do not fit into ``bytes_max``.
+    ``now_ms`` is the timestamp of records without one. Raises BodyError for an invalid body,
+    InvalidAcks for an invalid ``acks``, TooLarge if the records do not fit into ``bytes_max``.
     """
     try:
-        wanted = _DECODER.decode(body)
+        parsed = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BodyError(str(error)) from error
     # msgspec accepts duplicate members. The re-encoded body has each member once, and a colon
     # outside strings belongs to exactly one member, so the counts differ if one is duplicate.
-    if _members(body) != _members(_ENCODER.encode(wanted)):
+    if _count_members(body) != _count_members(_ENCODER.encode(parsed)):
         raise BodyError("duplicate member in an object")
-    asked: object = "all" if wanted.acks is UNSET else wanted.acks
-    if asked not in ACKS:
-        raise NoAcks
-    timeout_ms = TIMEOUT_MS if isinstance(wanted.timeout_ms, UnsetType) else wanted.timeout_ms
-    return _batch(wanted.records, now_ms, bytes_max), ACKS[asked], timeout_ms
+    acks: object = "all" if parsed.acks is UNSET else parsed.acks
+    if acks not in ACKS:
+        raise InvalidAcks
+    timeout_ms = TIMEOUT_MS if isinstance(parsed.timeout_ms, UnsetType) else parsed.timeout_ms
+    return _build_batch(parsed.records, now_ms, bytes_max), ACKS[acks], timeout_ms
 
 
-def _members(body: bytes) -> int:
+def _count_members(body: bytes) -> int:
     """Return the number of members of all objects in ``body``, which must be valid JSON."""
     # Remove escaped backslashes before escaped quotes: each remaining quote delimits a string.
     plain = body.replace(b"\\\\", b"").replace(b'\\"', b"")
     return b"".join(plain.split(b'"')[::2]).count(b":")
 
 
-def _batch(wanted: list[JsonRecord], now_ms: int, bytes_max: int) -> Batch:
+def _build_batch(parsed: list[JsonRecord], now_ms: int, bytes_max: int) -> Batch:
     builder = Builder(bytes_max, BATCH_RECORDS_MAX)
-    for index, one in enumerate(wanted):
+    for index, record in enumerate(parsed):
         where = f"$.records[{index}]"
-        if one.value is UNSET and one.value_b64 is UNSET:
+        if record.value is UNSET and record.value_b64 is UNSET:
             raise BodyError(f"missing value or value_b64 - at `{where}`")
-        value = _bytes(one.value, one.value_b64, f"{where}.value")
-        key = _bytes(one.key, one.key_b64, f"{where}.key")
+        value = _bytes(record.value, record.value_b64, f"{where}.value")
+        key = _bytes(record.key, record.key_b64, f"{where}.key")
         headers: Headers = ()
-        if not isinstance(one.headers, UnsetType):
+        if not isinstance(record.headers, UnsetType):
             headers = tuple(
                 (header.key, _bytes(header.value, header.value_b64, f"{where}.headers[{at}].value"))
-                for at, header in enumerate(one.headers)
+                for at, header in enumerate(record.headers)
             )
-        stamp = now_ms if isinstance(one.timestamp_ms, UnsetType) else one.timestamp_ms
+        timestamp_ms = now_ms if isinstance(record.timestamp_ms, UnsetType) else record.timestamp_ms
         try:
-            taken = builder.append(value, key=key, headers=headers, timestamp_ms=stamp)
+            appended = builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
         except RecordTooLarge:
-            taken = None
-        if taken is None:
-            raise TooMuch(
-                f"request too large at record {index} of {len(wanted)}: at most {bytes_max} bytes "
+            appended = None
+        if appended is None:
+            raise TooLarge(
+                f"request too large at record {index} of {len(parsed)}: at most {bytes_max} bytes "
                 f"of records and {BATCH_RECORDS_MAX} records; split the request"
             )
     return seal(builder.build())
 
 
-def _bytes(text: NullableText, coded: Text, where: str) -> bytes | None:
+def _bytes(text: NullableText, in_base64: Text, where: str) -> bytes | None:
     """Return the bytes of a string or of base64; None if both are null or absent."""
-    if isinstance(coded, UnsetType):
+    if isinstance(in_base64, UnsetType):
         return text.encode() if isinstance(text, str) else None
     if text is not UNSET:
         raise BodyError(f"both a string and base64 are present - at `{where}`")
     try:
-        return b64decode(coded, validate=True)
+        return b64decode(in_base64, validate=True)
     except ValueError as error:
         raise BodyError(f"invalid base64 - at `{where}_b64`") from error
 
 
-def written(response: ProduceResponse, count: int) -> bytes:
+def produce_response(response: ProduceResponse, count: int) -> bytes:
     """Return the JSON response to a successful produce request of ``count`` records."""
-    return line(
+    return json_line(
         {
-            "base_offset": known(response.base_offset),
+            "base_offset": null_if_unknown(response.base_offset),
             "count": count,
-            "epoch": known(response.epoch),
+            "epoch": null_if_unknown(response.epoch),
             "hw": response.hw,
         }
     )
 
 
-def fetched(response: FetchResponse, offset: Offset) -> bytes:
+def fetch_response(response: FetchResponse, offset: Offset) -> bytes:
     """Return the JSON response to a fetch from ``offset``.
 
     The response ends before the first unreadable batch, and after RECORDS_MAX records, also within
     a batch. ``next_offset`` is the first offset not returned. Raises Unreadable if the first batch
     is compressed or damaged.
     """
-    found: list[ReadRecord] = []
+    found: list[FetchedRecord] = []
     next_offset = offset
     for batch in response.batches:
         try:
-            found += _read(batch, offset, RECORDS_MAX - len(found))
+            found += _records_from(batch, offset, RECORDS_MAX - len(found))
         except (UnsupportedCodec, Damaged) as error:
             if found:
                 break
@@ -210,7 +210,7 @@ def fetched(response: FetchResponse, offset: Offset) -> bytes:
             next_offset = found[-1].offset + 1
             break
         next_offset = max(next_offset, batch.end)
-    return line(
+    return json_line(
         {
             "records": found,
             "next_offset": next_offset,
@@ -221,27 +221,27 @@ def fetched(response: FetchResponse, offset: Offset) -> bytes:
     )
 
 
-def _read(batch: Batch, offset: Offset, count_max: int) -> list[ReadRecord]:
+def _records_from(batch: Batch, offset: Offset, count_max: int) -> list[FetchedRecord]:
     """Return the records of a batch from ``offset`` on, at most ``count_max``.
 
     Raises UnsupportedCodec or Damaged.
     """
-    found: list[ReadRecord] = []
+    found: list[FetchedRecord] = []
     for record in records(batch):
         if record.offset >= offset:
-            found.append(_readable(record, batch.epoch))
+            found.append(_json_record(record, batch.epoch))
             if len(found) == count_max:
                 break
     return found
 
 
-def _readable(record: Record, epoch: Epoch) -> ReadRecord:
-    shown = ReadRecord(record.offset, epoch, record.timestamp_ms)
-    shown.key, shown.key_b64 = _text(record.key)
-    shown.value, shown.value_b64 = _text(record.value)
+def _json_record(record: Record, epoch: Epoch) -> FetchedRecord:
+    json_record = FetchedRecord(record.offset, epoch, record.timestamp_ms)
+    json_record.key, json_record.key_b64 = _text(record.key)
+    json_record.value, json_record.value_b64 = _text(record.value)
     if record.headers:
-        shown.headers = [JsonHeader(key, *_text(value)) for key, value in record.headers]
-    return shown
+        json_record.headers = [JsonHeader(key, *_text(value)) for key, value in record.headers]
+    return json_record
 
 
 def _text(content: bytes | None) -> tuple[NullableText, Text]:
@@ -263,7 +263,7 @@ def health(status: Health, reason: str, node: str, view: DescribeResponse | None
         body |= {"leo": view.leo, "hw": view.hw, "isr": view.isr}
     if reason:
         body["reason"] = reason
-    return line(body)
+    return json_line(body)
 
 
 def cluster(name: str, view: DescribeResponse, urls: dict[str, str]) -> bytes:
@@ -278,7 +278,7 @@ def cluster(name: str, view: DescribeResponse, urls: dict[str, str]) -> bytes:
             "id": replica.node,
             "url": urls.get(replica.node) or replica.url or None,
             "role": _role(view, replica.node),
-            "leo": known(replica.match),
+            "leo": null_if_unknown(replica.match),
             "hw": None,
             "up": None,
         }
@@ -290,7 +290,7 @@ def cluster(name: str, view: DescribeResponse, urls: dict[str, str]) -> bytes:
         "hw": view.hw,
         "up": True,
     }
-    return line(
+    return json_line(
         {
             "cluster": name,
             "leader": view.leader,
@@ -310,12 +310,12 @@ def _role(view: DescribeResponse, node: str) -> str | None:
     return "leader" if node == view.leader else "follower"
 
 
-def known(number: int) -> int | None:
+def null_if_unknown(number: int) -> int | None:
     """Return ``number``, or None (JSON null) for the core's -1, which means unknown."""
     return None if number < 0 else number
 
 
-def line(body: dict[str, Any]) -> bytes:
+def json_line(body: dict[str, Any]) -> bytes:
     """Return an object as one line of JSON, with a line end for terminals."""
     return _ENCODER.encode(body) + b"\n"
 

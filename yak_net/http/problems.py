@@ -2,7 +2,7 @@
 
 A handler raises a :class:`Problem`. The middleware converts it, and each other exception, to the
 same JSON form; internal details go to the log only. A produce request carries the outcome of its
-records: the handler calls :func:`stage` when the outcome changes. An unexpected exception therefore
+records: the handler calls :func:`set_outcome` when the outcome changes. So an unexpected exception
 also returns the correct outcome.
 """
 
@@ -39,7 +39,7 @@ log = structlog.get_logger("yak.http")
 
 
 @dataclass(frozen=True)
-class Kind:
+class HttpForm:
     """HTTP form of an error code; ``advice`` is the default ``detail`` and says what to do."""
 
     status: int
@@ -47,40 +47,42 @@ class Kind:
     advice: str = ""
 
 
-KINDS: Final[Mapping[ErrorCode, Kind]] = {
-    ErrorCode.NONE: Kind(200, "Success"),
-    ErrorCode.OFFSET_OUT_OF_RANGE: Kind(
+HTTP_FORMS: Final[Mapping[ErrorCode, HttpForm]] = {
+    ErrorCode.NONE: HttpForm(200, "Success"),
+    ErrorCode.OFFSET_OUT_OF_RANGE: HttpForm(
         416, "Offset out of range", "fetch from log_start_offset, earliest or latest"
     ),
-    ErrorCode.CORRUPT_MESSAGE: Kind(422, "Damaged records"),
-    ErrorCode.NOT_LEADER_OR_FOLLOWER: Kind(421, "Not the leader"),
-    ErrorCode.REQUEST_TIMED_OUT: Kind(
+    ErrorCode.CORRUPT_MESSAGE: HttpForm(422, "Damaged records"),
+    ErrorCode.NOT_LEADER_OR_FOLLOWER: HttpForm(421, "Not the leader"),
+    ErrorCode.REQUEST_TIMED_OUT: HttpForm(
         504, "Not acknowledged before the timeout", "read the log to see if the records are there"
     ),
-    ErrorCode.MESSAGE_TOO_LARGE: Kind(413, "Request too large", "send fewer or smaller records"),
-    ErrorCode.NETWORK_EXCEPTION: Kind(503, "Broker unavailable", "retry later"),
-    ErrorCode.NOT_ENOUGH_REPLICAS: Kind(503, "Not enough in-sync replicas", "retry later"),
-    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: Kind(
+    ErrorCode.MESSAGE_TOO_LARGE: HttpForm(
+        413, "Request too large", "send fewer or smaller records"
+    ),
+    ErrorCode.NETWORK_EXCEPTION: HttpForm(503, "Broker unavailable", "retry later"),
+    ErrorCode.NOT_ENOUGH_REPLICAS: HttpForm(503, "Not enough in-sync replicas", "retry later"),
+    ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND: HttpForm(
         503,
         "Not enough in-sync replicas after the append",
         "read the log to see if the records are there",
     ),
-    ErrorCode.INVALID_REQUIRED_ACKS: Kind(
+    ErrorCode.INVALID_REQUIRED_ACKS: HttpForm(
         400, "Invalid acks", 'acks must be "all" (the same as -1), 1 or 0'
     ),
-    ErrorCode.INVALID_REQUEST: Kind(400, "Invalid request"),
-    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: Kind(409, "Sequence number out of order"),
-    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: Kind(200, "Duplicate batch"),
-    ErrorCode.INVALID_PRODUCER_EPOCH: Kind(409, "Stale producer epoch"),
-    ErrorCode.KAFKA_STORAGE_ERROR: Kind(500, "Storage error", "see the broker's log"),
-    ErrorCode.FENCED_LEADER_EPOCH: Kind(
+    ErrorCode.INVALID_REQUEST: HttpForm(400, "Invalid request"),
+    ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER: HttpForm(409, "Sequence number out of order"),
+    ErrorCode.DUPLICATE_SEQUENCE_NUMBER: HttpForm(200, "Duplicate batch"),
+    ErrorCode.INVALID_PRODUCER_EPOCH: HttpForm(409, "Stale producer epoch"),
+    ErrorCode.KAFKA_STORAGE_ERROR: HttpForm(500, "Storage error", "see the broker's log"),
+    ErrorCode.FENCED_LEADER_EPOCH: HttpForm(
         409, "Stale leader epoch", "find the current leader with GET /v1/cluster"
     ),
-    ErrorCode.UNKNOWN_LEADER_EPOCH: Kind(503, "Unknown leader epoch", "retry later"),
-    ErrorCode.OFFSET_NOT_AVAILABLE: Kind(503, "Latest offset not available yet", "retry later"),
-    ErrorCode.THROTTLING_QUOTA_EXCEEDED: Kind(429, "Broker busy", "retry later"),
+    ErrorCode.UNKNOWN_LEADER_EPOCH: HttpForm(503, "Unknown leader epoch", "retry later"),
+    ErrorCode.OFFSET_NOT_AVAILABLE: HttpForm(503, "Latest offset not available yet", "retry later"),
+    ErrorCode.THROTTLING_QUOTA_EXCEEDED: HttpForm(429, "Broker busy", "retry later"),
 }
-"""HTTP form of each code that the core returns. 421 becomes 503 if no other broker can serve."""
+"""HTTP form of each code that the core returns. 421 becomes 503 if no other broker is ready."""
 
 
 class Problem(Exception):
@@ -96,7 +98,7 @@ class Problem(Exception):
         retriable: bool = False,
         more: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
-        elsewhere: str = "",
+        redirect_url: str = "",
     ) -> None:
         super().__init__(f"{status} {error[1]}: {detail}")
         self.status = status
@@ -106,8 +108,8 @@ class Problem(Exception):
         self.retriable = retriable
         self.more = dict(more or {})
         self.headers = dict(headers or {})
-        self.elsewhere = elsewhere
-        """URL of the broker that can serve the same request; "" if none is known."""
+        self.redirect_url = redirect_url
+        """URL of the broker for the same request; "" if none is known."""
 
 
 def problem(
@@ -118,18 +120,18 @@ def problem(
     more: Mapping[str, object] | None = None,
 ) -> Problem:
     """Return the problem of an error code; ``status`` replaces the code's own status."""
-    kind = KINDS[error]
+    form = HTTP_FORMS[error]
     return Problem(
-        kind.status if status is None else status,
+        form.status if status is None else status,
         (int(error), error.name),
-        kind.title,
-        detail or kind.advice or kind.title,
+        form.title,
+        detail or form.advice or form.title,
         retriable=error in RETRIABLE,
         more=more,
     )
 
 
-def answered(
+def problem_of_response(
     gateway: Gateway,
     error: ErrorCode,
     *,
@@ -160,7 +162,7 @@ def answered(
             found.status = 503
             found.detail = detail or f"leadership moved to {leader} before the request completed"
         else:
-            found.elsewhere = url
+            found.redirect_url = url
             where = f"{leader} at {url}" if url else leader
             found.detail = detail or f"send the request to the leader {where}"
     if outcome is Outcome.UNKNOWN:
@@ -168,7 +170,7 @@ def answered(
     return found
 
 
-def gone(phase: Phase, sent: bool, *, produce: bool) -> Problem:
+def stopped_problem(phase: Phase, sent: bool, *, produce: bool) -> Problem:
     """Return the problem of a request that got no response: the broker is starting or stopping."""
     detail = "the broker " + ("has just stopped" if phase is Phase.RUNNING else f"is {phase}")
     detail += "; retry later, or send the request to another broker"
@@ -177,16 +179,16 @@ def gone(phase: Phase, sent: bool, *, produce: bool) -> Problem:
     return problem(ErrorCode.NETWORK_EXCEPTION, detail)
 
 
-def stage(request: web.Request, outcome: Outcome) -> None:
+def set_outcome(request: web.Request, outcome: Outcome) -> None:
     """Set the outcome that an error response to this produce request reports."""
     request[OUTCOME] = outcome
 
 
-def rendered(request: web.Request, problem: Problem) -> web.Response:
+def render(request: web.Request, problem: Problem) -> web.Response:
     """Return the response for a problem of this request: JSON, or a redirect (307) on request."""
     outcome = request.get(OUTCOME)
-    if problem.elsewhere and request.query.getall("redirect", []) == ["1"]:
-        location = problem.elsewhere.rstrip("/") + _ascii(request.rel_url.raw_path_qs)
+    if problem.redirect_url and request.query.getall("redirect", []) == ["1"]:
+        location = problem.redirect_url.rstrip("/") + _ascii(request.rel_url.raw_path_qs)
         return web.Response(status=307, headers={**COMMON_HEADERS, "Location": location})
     headers = {**COMMON_HEADERS, **problem.headers}
     if problem.status in (429, 503) and outcome is not Outcome.UNKNOWN:
@@ -222,14 +224,14 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
     """Convert each exception that occurs before the response has started to a problem."""
     try:
         return await handler(request)
-    except Problem as raised:
-        return rendered(request, raised)
+    except Problem as error:
+        return render(request, error)
     except web.HTTPException as error:
         if error.status < 400:
             raise
-        return rendered(request, _of_http(error))
+        return render(request, _problem_of_http_error(error))
     except web.RequestPayloadError:
-        return rendered(
+        return render(
             request,
             problem(ErrorCode.INVALID_REQUEST, "the request body is incomplete or malformed"),
         )
@@ -240,34 +242,34 @@ async def as_problems(request: web.Request, handler: Handler) -> web.StreamRespo
         log.exception("request failed", method=request.method, path=path)
         if request.writer.output_size > 0:
             raise  # too late for a problem: close the connection or the WebSocket
-        return rendered(request, _unforeseen())
+        return render(request, _internal_error())
 
 
-def _of_http(error: web.HTTPException) -> Problem:
+def _problem_of_http_error(error: web.HTTPException) -> Problem:
     """Return the problem of an error that aiohttp raised itself."""
     if error.status == 404:
-        return _refused(error, "no such endpoint; GET / lists the endpoints")
+        return _invalid_request(error, "no such endpoint; GET / lists the endpoints")
     if error.status == 405:
         allowed = error.headers.get("Allow", "")
         detail = f"method not allowed; this endpoint supports {allowed}"
-        return _refused(error, detail, {"Allow": allowed})
+        return _invalid_request(error, detail, {"Allow": allowed})
     if error.status == 413:
         return problem(
             ErrorCode.MESSAGE_TOO_LARGE, "the request body is too large; send fewer records"
         )
     if error.status >= 500:
-        return _unforeseen(error.status)
-    return _refused(error, error.reason)
+        return _internal_error(error.status)
+    return _invalid_request(error, error.reason)
 
 
-def _refused(
+def _invalid_request(
     error: web.HTTPException, detail: str, headers: Mapping[str, str] | None = None
 ) -> Problem:
     code = (int(ErrorCode.INVALID_REQUEST), ErrorCode.INVALID_REQUEST.name)
     return Problem(error.status, code, error.reason, detail, headers=headers)
 
 
-def _unforeseen(status: int = 500) -> Problem:
+def _internal_error(status: int = 500) -> Problem:
     return Problem(
         status, UNKNOWN_SERVER_ERROR, "Internal error", "a bug in the broker; see the broker's log"
     )

@@ -15,12 +15,12 @@ from aiohttp import web
 
 from yak_core.contract.messages import Request, Response
 from yak_core.errors import ErrorCode, Outcome
-from yak_net.http.gateway import Gateway, Gone
-from yak_net.http.problems import COMMON_HEADERS, Problem, gone, problem, stage
+from yak_net.http.gateway import BrokerStopped, Gateway
+from yak_net.http.problems import COMMON_HEADERS, Problem, problem, set_outcome, stopped_problem
 
-BODY_S: Final = 30.0
+BODY_TIMEOUT_S: Final = 30.0
 """Seconds after which the broker stops waiting for a request body."""
-BESIDE_BYTES: Final = 32 * 1024
+THREAD_BYTES: Final = 32 * 1024
 """Work on more bytes than this runs in a thread, so that it does not delay heartbeats."""
 NUMBER_MAX: Final = 2**63 - 1
 
@@ -31,15 +31,15 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-async def beside(size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def offload(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run a pure function on ``size`` bytes; in a thread if ``size`` exceeds BESIDE_BYTES."""
-    if size <= BESIDE_BYTES:
-        return work(*args, **kwargs)
-    return await asyncio.to_thread(work, *args, **kwargs)
+    if size <= THREAD_BYTES:
+        return function(*args, **kwargs)
+    return await asyncio.to_thread(function, *args, **kwargs)
 
 
 async def ask(gateway: Gateway, call: Request, expected: type[R]) -> R:
-    """Return the node's response. Raises Gone, or TypeError if it is not of type ``expected``."""
+    """Return the node's response. Raises BrokerStopped, TypeError if it is not ``expected``."""
     answer: Response = await gateway.ask(call)
     if not isinstance(answer, expected):
         raise TypeError(
@@ -48,18 +48,18 @@ async def ask(gateway: Gateway, call: Request, expected: type[R]) -> R:
     return answer
 
 
-async def ask_for(
+async def ask_or_problem(
     gateway: Gateway, request: web.Request, call: Request, expected: type[R], *, produce: bool
 ) -> R:
     """Return the node's response. Raises Problem if the broker stops before it responds."""
     if produce:
-        stage(request, Outcome.UNKNOWN)
+        set_outcome(request, Outcome.UNKNOWN)
     try:
         return await ask(gateway, call, expected)
-    except Gone as lost:
-        if produce and not lost.sent:
-            stage(request, Outcome.NOT_WRITTEN)
-        raise gone(gateway.phase, lost.sent, produce=produce) from lost
+    except BrokerStopped as stopped:
+        if produce and not stopped.sent:
+            set_outcome(request, Outcome.NOT_WRITTEN)
+        raise stopped_problem(gateway.phase, stopped.sent, produce=produce) from stopped
 
 
 def check_query(request: web.Request, *allowed: str) -> None:
@@ -67,22 +67,23 @@ def check_query(request: web.Request, *allowed: str) -> None:
     for name in request.query:
         if name not in allowed:
             names = ", ".join(allowed) or "no parameters"
-            raise bad(f"unknown query parameter {ascii(name)[:60]}; this endpoint takes {names}")
+            shown = ascii(name)[:60]
+            raise invalid_request(f"unknown query parameter {shown}; this endpoint takes {names}")
         if len(request.query.getall(name)) > 1:
-            raise bad(f"duplicate query parameter {name}")
+            raise invalid_request(f"duplicate query parameter {name}")
     redirect = request.query.get("redirect", "1")
     if redirect not in ("0", "1"):
-        raise bad(f"redirect must be 0 or 1, got {ascii(redirect)[:60]}")
+        raise invalid_request(f"redirect must be 0 or 1, got {ascii(redirect)[:60]}")
 
 
-def number(request: web.Request, name: str, default: int, most: int = NUMBER_MAX) -> int:
+def integer_parameter(request: web.Request, name: str, default: int, most: int = NUMBER_MAX) -> int:
     """Return an integer parameter from 0 to ``most``, or the default. Raises Problem."""
-    word = request.query.get(name)
-    if word is None:
+    text = request.query.get(name)
+    if text is None:
         return default
-    if not _NUMBER.fullmatch(word) or int(word) > most:
-        raise bad(f"{name} must be an integer from 0 to {most}, got {ascii(word)[:60]}")
-    return int(word)
+    if not _NUMBER.fullmatch(text) or int(text) > most:
+        raise invalid_request(f"{name} must be an integer from 0 to {most}, got {ascii(text)[:60]}")
+    return int(text)
 
 
 async def json_body(request: web.Request) -> bytes:
@@ -102,17 +103,17 @@ async def json_body(request: web.Request) -> bytes:
         detail = f"the request body has {size} bytes, at most {limit} are allowed"
         raise problem(ErrorCode.MESSAGE_TOO_LARGE, detail)
     try:
-        async with asyncio.timeout(BODY_S):
+        async with asyncio.timeout(BODY_TIMEOUT_S):
             return await request.read()
     except TimeoutError as error:
         code = (int(ErrorCode.INVALID_REQUEST), ErrorCode.INVALID_REQUEST.name)
-        detail = f"the request body was not complete after {BODY_S:g} s"
+        detail = f"the request body was not complete after {BODY_TIMEOUT_S:g} s"
         raise Problem(
             408, code, "Request Timeout", detail, retriable=True, headers={"Connection": "close"}
         ) from error
 
 
-def bad(detail: str) -> Problem:
+def invalid_request(detail: str) -> Problem:
     """Return the problem of an invalid request."""
     return problem(ErrorCode.INVALID_REQUEST, detail)
 
@@ -124,7 +125,7 @@ def _unsupported(detail: str) -> Problem:
     )
 
 
-def json_answer(body: bytes, status: int = 200) -> web.Response:
+def json_response(body: bytes, status: int = 200) -> web.Response:
     """Return a response whose body is already JSON."""
     return web.Response(
         body=body, status=status, headers=COMMON_HEADERS, content_type="application/json"

@@ -16,10 +16,10 @@ from aiohttp.typedefs import Middleware
 from yak_core.config import MIB
 from yak_core.contract.messages import DescribeRequest, DescribeResponse
 from yak_net.http import json_bodies as bodies
-from yak_net.http.gateway import Gateway, Gone, Health, Phase
+from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
 from yak_net.http.problems import COMMON_HEADERS, as_problems
 from yak_net.http.records import fetch, produce
-from yak_net.http.request_parsing import ask, ask_for, check_query, json_answer
+from yak_net.http.request_parsing import ask, ask_or_problem, check_query, json_response
 
 BATCH_BYTES_MAX: Final = 1 * MIB
 """The default of ``BrokerConfig.batch_bytes_max``."""
@@ -83,11 +83,11 @@ async def _health(gateway: Gateway) -> web.Response:
     # Ask the node also while the broker stops: it still knows the log end offset.
     try:
         view = await ask(gateway, DescribeRequest(0), DescribeResponse)
-    except Gone:
+    except BrokerStopped:
         view = None
     status, reason = _state(gateway, view)
     body = bodies.health(status, reason, gateway.node_id, view)
-    return json_answer(body, 200 if status is Health.OK else 503)
+    return json_response(body, 200 if status is Health.OK else 503)
 
 
 def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str]:
@@ -96,7 +96,7 @@ def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str
         case Phase.STARTING | Phase.STOPPING as phase:
             return Health(phase), f"the broker is {phase}"
         case Phase.HALTED:
-            return Health.DEGRADED, f"halted: {gateway.halted_because}"
+            return Health.DEGRADED, f"halted: {gateway.halt_reason}"
     if view is None:
         return Health.DEGRADED, "the broker has just stopped"
     if not view.partition_epoch:
@@ -108,7 +108,8 @@ def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str
 
 async def _cluster(gateway: Gateway, request: web.Request) -> web.Response:
     check_query(request)
-    view = await ask_for(gateway, request, DescribeRequest(0), DescribeResponse, produce=False)
+    call = DescribeRequest(0)
+    view = await ask_or_problem(gateway, request, call, DescribeResponse, produce=False)
     nodes = (view.node, *(replica.node for replica in view.replicas))
     urls = {node: gateway.url_of(node) for node in nodes}
-    return json_answer(bodies.cluster(gateway.cluster, view, urls))
+    return json_response(bodies.cluster(gateway.cluster, view, urls))

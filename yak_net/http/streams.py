@@ -57,54 +57,54 @@ async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSoc
 class ClientStream:
     """One connection of a client to a broker.
 
-    ``begin`` delivers a request to the node, and returns None while no node runs. ``cancel``
+    ``start_call`` delivers a request to the node, and returns None while no node runs. ``cancel``
     cancels a call whose client disconnected.
     """
 
     def __init__(
         self,
         socket: web.WebSocketResponse,
-        begin: Callable[[Request, OnAnswer], CallId | None],
+        start_call: Callable[[Request, OnAnswer], CallId | None],
         cancel: Callable[[CallId], None],
     ) -> None:
         self._socket = socket
-        self._begin = begin
+        self._start_call = start_call
         self._cancel = cancel
         self._outbox = Outbox()
-        self._open: set[CallId] = set()
-        self._room = asyncio.Event()
-        self._room.set()
+        self._in_flight: set[CallId] = set()
+        self._below_limit = asyncio.Event()
+        self._below_limit.set()
 
     async def serve(self) -> web.StreamResponse:
         """Serve the connection until it closes."""
         socket = self._socket
         writer = asyncio.create_task(self._outbox.write_to(socket))
-        writer.add_done_callback(lambda _: self._room.set())
+        writer.add_done_callback(lambda _: self._below_limit.set())
         try:
             async for frame in socket:
                 if frame.type is not WSMsgType.BINARY:
-                    await socket.close(code=1003, message=b"unexpected text frame, need binary")
+                    await socket.close(code=1003, message=b"expected a binary frame, got text")
                     break
-                reason = self._take(frame.data)
+                reason = self._on_frame(frame.data)
                 if reason:
                     await socket.close(code=1002, message=reason)
                     break
-                await self._room.wait()
+                await self._below_limit.wait()
         finally:
             self._outbox.close()
-            for call in sorted(self._open):
+            for call in sorted(self._in_flight):
                 self._cancel(call)
             await writer
         return socket
 
-    def _take(self, frame: bytes) -> bytes:
+    def _on_frame(self, frame: bytes) -> bytes:
         """Deliver a request to the node; return b"", or the reason to close the connection."""
         try:
             request = decode(frame)
         except CodecError as error:
-            return b"" if self._refuse(error) else b"invalid request frame"
+            return b"" if self._reject(error) else b"invalid request frame"
         if not isinstance(request, _REQUESTS):
-            log.warning("unexpected message from client", kind=type(request).__name__)
+            log.warning("unexpected client message", kind=type(request).__name__)
             return b"invalid request frame"
         # The node may respond within begin(), before the call id is known here.
         answered: list[bool] = []
@@ -113,26 +113,26 @@ class ClientStream:
         def on_answer(result: Response | ClientResult) -> None:
             answered.append(True)
             if call_ids:
-                self._open.discard(call_ids[0])
-                if len(self._open) < IN_FLIGHT_MAX:
-                    self._room.set()
+                self._in_flight.discard(call_ids[0])
+                if len(self._in_flight) < IN_FLIGHT_MAX:
+                    self._below_limit.set()
             if not self._outbox.put(encode(result)):  # type: ignore[arg-type]
                 # The client reads too slowly, or has disconnected. Without this response it would
                 # wait for ever, so close the connection.
                 self._outbox.close()
-                self._room.set()
+                self._below_limit.set()
 
-        call = self._begin(request, on_answer)
+        call = self._start_call(request, on_answer)
         if call is None:
             return b"the broker is starting or stopping"
         if not answered:
             call_ids.append(call)
-            self._open.add(call)
-            if len(self._open) >= IN_FLIGHT_MAX:
-                self._room.clear()
+            self._in_flight.add(call)
+            if len(self._in_flight) >= IN_FLIGHT_MAX:
+                self._below_limit.clear()
         return b""
 
-    def _refuse(self, error: CodecError) -> bool:
+    def _reject(self, error: CodecError) -> bool:
         """Respond to a produce request with a damaged batch; return False for other errors."""
         log.warning("malformed client frame", reason=str(error))
         if error.kind is not ProduceRequest or not error.damaged or error.correlation is None:

@@ -26,19 +26,19 @@ import hiredis
 from fakeredis import FakeServer, FakeStrictRedis
 from redis.exceptions import NoScriptError, ResponseError
 
-from yak_net.metadata.redis_store import EMBEDDED_MARK
+from yak_net.metadata.redis_store import EMBEDDED_FIELD
 
 HOST: Final = "127.0.0.1"
 REQUEST_BYTES_MAX: Final = 16 << 20
 READ_BYTES: Final = 1 << 16
 
-_SERVED: Final = frozenset(
+_COMMANDS: Final = frozenset(
     b"PING ECHO SELECT HELLO CLIENT EVAL EVALSHA SCRIPT GET SET DEL EXISTS KEYS SCAN TYPE TTL"
     b" HGET HSET HDEL HMGET HGETALL DBSIZE FLUSHALL FLUSHDB".split()
 )
 
-_INFO: Final = f"# Server\r\nredis_mode:standalone\r\nrole:master\r\n{EMBEDDED_MARK}:1\r\n"
-_MORE: Final = object()
+_INFO: Final = f"# Server\r\nredis_mode:standalone\r\nrole:master\r\n{EMBEDDED_FIELD}:1\r\n"
+_INCOMPLETE: Final = object()
 _T = TypeVar("_T")
 
 
@@ -57,7 +57,7 @@ class EmbeddedMetadata:
             target=self._loop.run_forever, name="yak-embedded-metadata", daemon=True
         )
         self._listener: asyncio.Server | None = None
-        self._serving: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     def start(self) -> str:
         """Start the server; return its redis:// URL. Raises OSError if the port is in use."""
@@ -86,7 +86,7 @@ class EmbeddedMetadata:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
         self._loop.close()
-        self.forget()
+        self.delete_all()
 
     def down(self) -> None:
         """Close and refuse connections, like a crashed server; the data remains."""
@@ -96,7 +96,7 @@ class EmbeddedMetadata:
         """Listen again on the same port after :meth:`down`. Raises OSError if it is in use."""
         self._run(self._open())
 
-    def forget(self) -> None:
+    def delete_all(self) -> None:
         """Delete all data and scripts, like a restart of a server without persistence."""
         with _client_of(self._fake) as client:
             client.flushall()
@@ -109,9 +109,9 @@ class EmbeddedMetadata:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def _run(self, work: Coroutine[None, None, _T]) -> _T:
+    def _run(self, coroutine: Coroutine[None, None, _T]) -> _T:
         assert threading.current_thread() is not self._thread
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     async def _open(self) -> None:
         if self._listener is None:
@@ -122,9 +122,9 @@ class EmbeddedMetadata:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-        tasks = list(self._serving)
+        tasks = list(self._connections)
         for task in tasks:
-            self._serving[task].transport.abort()
+            self._connections[task].transport.abort()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _end(self) -> None:
@@ -138,33 +138,33 @@ class EmbeddedMetadata:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._serving[task] = writer
+        self._connections[task] = writer
         try:
             if self._listener is not None:
                 await self._serve(reader, writer)
         except (OSError, hiredis.HiredisError):
             writer.transport.abort()  # The client disconnected, or does not use Redis' protocol.
         finally:
-            del self._serving[task]
+            del self._connections[task]
             writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # A request is an array of bulk strings, so the parser for replies can parse it.
-        parser = hiredis.Reader(notEnoughData=_MORE)
-        protocol, unread = 2, 0
+        parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        protocol, unparsed = 2, 0
         with _client_of(self._fake) as client:
             fake = client.connection_pool.get_connection()
             while data := await reader.read(READ_BYTES):
                 parser.feed(data)
-                unread += len(data)
-                while (words := parser.gets()) is not _MORE:
-                    unread = 0
-                    for reply in _replies(fake, words):
-                        if _name_of(words) == b"HELLO" and not isinstance(reply, Exception):
-                            protocol = 3 if words[1:2] == [b"3"] else 2
+                unparsed += len(data)
+                while (command := parser.gets()) is not _INCOMPLETE:
+                    unparsed = 0
+                    for reply in _replies(fake, command):
+                        if _name_of(command) == b"HELLO" and not isinstance(reply, Exception):
+                            protocol = 3 if command[1:2] == [b"3"] else 2
                         writer.write(_encode(reply, protocol))
                     await writer.drain()
-                if unread > REQUEST_BYTES_MAX:
+                if unparsed > REQUEST_BYTES_MAX:
                     return
 
 
@@ -173,24 +173,24 @@ def _client_of(fake: FakeServer) -> FakeStrictRedis:
     return FakeStrictRedis(server=fake, protocol=2)
 
 
-def _name_of(words: object) -> bytes:
-    """Return the command's name in capitals; b"" if ``words`` is not a command."""
-    if isinstance(words, list) and words and all(isinstance(word, bytes) for word in words):
-        name: bytes = words[0]
+def _name_of(command: object) -> bytes:
+    """Return the command's name in capitals; b"" if ``command`` is not a command."""
+    if isinstance(command, list) and command and all(isinstance(part, bytes) for part in command):
+        name: bytes = command[0]
         return name.upper()
     return b""
 
 
-def _replies(fake: Any, words: list[bytes]) -> Iterator[object]:
+def _replies(fake: Any, command: list[bytes]) -> Iterator[object]:
     """Run one command; yield its reply, or nothing after CLIENT REPLY OFF."""
-    name = _name_of(words)
+    name = _name_of(command)
     if name == b"INFO":
         yield _INFO
-    elif name not in _SERVED:
+    elif name not in _COMMANDS:
         shown = name[:30].decode("ascii", "backslashreplace")
         yield ResponseError(f"unknown command {shown!r} for the embedded metadata server")
     else:
-        fake.send_command(*words)
+        fake.send_command(*command)
         while fake.can_read():
             try:
                 reply = fake.read_response()

@@ -44,21 +44,21 @@ from yak_core.metadata.partition_state import PartitionStateError
 from yak_core.metadata.redis_scripts import SHAS, ScriptCall, decode_reply, encode_request, keys_of
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 
-EMBEDDED_MARK: Final = "yak_embedded"
+EMBEDDED_FIELD: Final = "yak_embedded"
 """Field of the INFO reply that identifies the server of :mod:`yak_net.metadata.embedded`."""
 
 CONNECTIONS_MAX: Final = 32
 SERVER_TEXT_MAX: Final = 200
 
 # Allowed options after the ? of the URL. Others, such as retries, would override settings below.
-_QUERY: Final = frozenset(
+_URL_OPTIONS: Final = frozenset(
     {
         *("db", "username", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_certfile"),
         *("ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname"),
     }
 )
 
-_ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
+_ADVICE_BY_CLASS: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ((BusyLoadingError,), "is still loading its data; wait until it is ready"),
     (
         (AuthenticationError, AuthorizationError, NoPermissionError),
@@ -72,13 +72,13 @@ _ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str], ...]] = (
     ),
     ((RedisConnectionError, OSError), "cannot be reached; start it, or check the URL"),
 )
-_ADVICE_BY_WORD: Final = {
+_ADVICE_BY_CODE: Final = {
     "MISCONF": "cannot write to its disk; free disk space, and read its log",
     "BUSY": "is blocked by a long-running script; stop the script with SCRIPT KILL",
     "WRONGTYPE": "has other data in YAK's keys; use another cluster name or database",
 }
 
-_SETTINGS: Final = (
+_REQUIRED_SETTINGS: Final = (
     ("appendonly", "yes", "a restart can lose all metadata"),
     ("appendfsync", "always", "a power failure can lose acknowledged writes"),
     ("maxmemory-policy", "noeviction", "it can delete the metadata when its memory is full"),
@@ -92,8 +92,8 @@ class StoreError(Exception):
     """The metadata in the store is damaged; the broker must halt."""
 
 
-class _NoAnswer(Exception):
-    """A call got no valid reply; the message is the reason, one sentence."""
+class _NoReply(Exception):
+    """A call got no valid reply; the message is the reason."""
 
 
 class RedisStore:
@@ -110,144 +110,145 @@ class RedisStore:
     def __init__(self, url: str, cluster: str, timeout_us: Micros) -> None:
         assert timeout_us > 0
         options = _options_of(url)
-        self._where = str(options.get("path") or f"{options['host']}:{options['port']}")
+        self._address = str(options.get("path") or f"{options['host']}:{options['port']}")
         password = str(options.get("password") or "")
-        self._secrets = tuple(word for word in (password, quote(password, safe="")) if word)
+        self._secrets = tuple(secret for secret in (password, quote(password, safe="")) if secret)
         self._cluster = cluster
         self._keys = keys_of(cluster)
         self._timeout_s = timeout_us / 1_000_000
         self._pool = _pool_of(options)
         self._client: Any = Redis(connection_pool=self._pool)
         self._client.response_callbacks.clear()  # Replies as they are on the wire.
-        self._under_way: set[asyncio.Timeout] = set()
-        self._idle = asyncio.Event()
+        self._in_flight: set[asyncio.Timeout] = set()
+        self._none_in_flight = asyncio.Event()
         self._closed = False
         self.problem = ""
 
     async def call(self, request: MetaRequest) -> MetaOutcome:
         """Execute one call; Unknown if it gets no reply. Raises StoreError on damaged metadata."""
         try:
-            reply = await self._within(self._run(encode_request(self._keys, request)))
+            reply = await self._with_timeout(self._run(encode_request(self._keys, request)))
             if not isinstance(reply, list):
-                raise _NoAnswer(
-                    f"Redis at {self._where} returned {type(reply).__name__} from a script, "
-                    f"expected a list; check that it is a Redis server."
+                raise _NoReply(
+                    f"Redis at {self._address} returned {type(reply).__name__} from a script, "
+                    f"expected a list; check that it is a Redis server"
                 )
-        except _NoAnswer as reason:
+        except _NoReply as reason:
             self.problem = str(reason)
             return Unknown()
         try:
             outcome = decode_reply(request, reply)
         except PartitionStateError as damage:
             raise StoreError(
-                f"The metadata of cluster {self._cluster} in Redis at {self._where} is damaged: "
+                f"the metadata of cluster {self._cluster} in Redis at {self._address} is damaged: "
                 f"{damage}"
             ) from damage
         self.problem = ""
         return outcome
 
-    async def remarks(self) -> tuple[str, ...]:
+    async def warnings(self) -> tuple[str, ...]:
         """Return warnings about settings of the server that endanger the metadata."""
         try:
-            return await self._within(self._remarks())
-        except _NoAnswer as reason:
+            return await self._with_timeout(self._find_warnings())
+        except _NoReply as reason:
             return (str(reason),)
 
     async def close(self) -> None:
         """End calls in flight as Unknown, and close all connections; later calls are Unknown."""
         self._closed = True
-        for bound in tuple(self._under_way):
-            if not bound.expired():
-                bound.reschedule(0)
-        while self._under_way:
-            self._idle.clear()
-            await self._idle.wait()
+        for timeout in tuple(self._in_flight):
+            if not timeout.expired():
+                timeout.reschedule(0)
+        while self._in_flight:
+            self._none_in_flight.clear()
+            await self._none_in_flight.wait()
         await self._pool.aclose()
 
     async def _run(self, call: ScriptCall) -> object:
-        words: tuple[str | int | bytes, ...] = (len(call.keys), *call.keys, *call.args)
+        arguments: tuple[str | int | bytes, ...] = (len(call.keys), *call.keys, *call.args)
         try:
-            return await self._execute("EVALSHA", SHAS[call.script], *words)
+            return await self._execute("EVALSHA", SHAS[call.script], *arguments)
         except NoScriptError:
             # The server has lost its scripts, for example in a restart, and has run nothing. EVAL
             # contains the script; after SCRIPT LOAD, the server could lose it again before EVALSHA.
-            return await self._execute("EVAL", call.script, *words)
+            return await self._execute("EVAL", call.script, *arguments)
 
-    async def _execute(self, *words: str | int | bytes) -> Any:
+    async def _execute(self, *arguments: str | int | bytes) -> Any:
         if self._closed:
             raise RedisConnectionError("the metadata store client is closed")
-        return await self._client.execute_command(*words)
+        return await self._client.execute_command(*arguments)
 
-    async def _within(self, work: Awaitable[_T]) -> _T:
-        """Await ``work`` within the timeout of one call. Raises _NoAnswer if it fails."""
+    async def _with_timeout(self, awaitable: Awaitable[_T]) -> _T:
+        """Await ``awaitable`` within the timeout of one call. Raises _NoReply if it fails."""
         try:
-            async with asyncio.timeout(self._timeout_s) as bound:
-                self._under_way.add(bound)
+            async with asyncio.timeout(self._timeout_s) as timeout:
+                self._in_flight.add(timeout)
                 try:
-                    return await work
+                    return await awaitable
                 finally:
-                    self._under_way.discard(bound)
-                    self._idle.set()
+                    self._in_flight.discard(timeout)
+                    self._none_in_flight.set()
         except TimeoutError:
             if self._closed:
-                raise _NoAnswer(f"The client of Redis at {self._where} is closed.") from None
+                raise _NoReply(f"the client of Redis at {self._address} is closed") from None
             reason = (
-                f"Redis at {self._where} did not reply within {self._timeout_s:g} s; check that "
-                f"it runs, and the network to it."
+                f"Redis at {self._address} did not reply within {self._timeout_s:g} s; check that "
+                f"it runs, and the network to it"
             )
-            raise _NoAnswer(reason) from None
+            raise _NoReply(reason) from None
         except (RedisError, OSError, ValueError) as error:
             # redis-py raises ValueError if it cannot parse an error reply of the server.
-            raise _NoAnswer(self._sentence(error)) from None
+            raise _NoReply(self._describe(error)) from None
 
-    def _sentence(self, error: BaseException) -> str:
-        """Return a sentence about ``error`` with advice; replace passwords in it by ``***``."""
+    def _describe(self, error: BaseException) -> str:
+        """Return a text about ``error`` with advice; replace passwords in it by ``***``."""
         while isinstance(error.__cause__, RedisError):
             error = error.__cause__  # redis-py wraps errors that occur while it connects.
-        said = str(error) or type(error).__name__
+        text = str(error) or type(error).__name__
         for secret in self._secrets:
-            said = said.replace(secret, "***")
-        said = " ".join(said.split())[:SERVER_TEXT_MAX].rstrip(".")
-        advice = _ADVICE_BY_WORD.get(said.split(" ")[0], "")
-        for kinds, words in _ADVICE:
+            text = text.replace(secret, "***")
+        text = " ".join(text.split())[:SERVER_TEXT_MAX].rstrip(".")
+        advice = _ADVICE_BY_CODE.get(text.split(" ")[0], "")
+        for kinds, kind_advice in _ADVICE_BY_CLASS:
             if not advice and isinstance(error, kinds):
-                advice = words
+                advice = kind_advice
         advice = advice or "cannot run scripts; check that it is Redis 5 or newer, and read its log"
-        return f"Redis at {self._where} {advice} (error: {said})."
+        return f"Redis at {self._address} {advice} (error: {text})"
 
-    async def _remarks(self) -> tuple[str, ...]:
+    async def _find_warnings(self) -> tuple[str, ...]:
         found: list[str] = []
         info = _fields_of(await self._execute_if_allowed("INFO"))
-        if EMBEDDED_MARK in info:
-            remark = (
-                f"The metadata at {self._where} is in the memory of one process and is not "
-                f"durable: the cluster is lost when that process ends."
+        if EMBEDDED_FIELD in info:
+            warning = (
+                f"the metadata at {self._address} is in the memory of one process and is not "
+                f"durable: the cluster is lost when that process ends"
             )
-            return (remark,)
+            return (warning,)
         if info.get("role", "master") != "master":
             found.append(
-                f"Redis at {self._where} is a replica and can lose or refuse writes; use the URL "
-                f"of its primary."
+                f"Redis at {self._address} is a replica and can lose or refuse writes; use the URL "
+                f"of its primary"
             )
-        for name, wanted, danger in _SETTINGS:
+        for name, required, risk in _REQUIRED_SETTINGS:
             answer = await self._execute_if_allowed("CONFIG", "GET", name)
             if not isinstance(answer, list) or len(answer) != 2:
                 found.append(
-                    f"Redis at {self._where} does not permit CONFIG GET; check that it has "
-                    + ", ".join(f"{key} {value}" for key, value, _ in _SETTINGS)
-                    + "."
+                    f"Redis at {self._address} does not permit CONFIG GET; check that it has "
+                    + ", ".join(f"{key} {value}" for key, value, _ in _REQUIRED_SETTINGS)
                 )
                 break
-            held = answer[1].decode("ascii", "replace") if isinstance(answer[1], bytes) else "unset"
-            if held != wanted:
+            value = answer[1]
+            actual = value.decode("ascii", "replace") if isinstance(value, bytes) else "unset"
+            if actual != required:
                 found.append(
-                    f"Redis at {self._where} has {name} {held}, so {danger}; set {name} {wanted}."
+                    f"Redis at {self._address} has {name} {actual}, so {risk}; "
+                    f"set {name} {required}"
                 )
         return tuple(found)
 
-    async def _execute_if_allowed(self, *words: str) -> object:
+    async def _execute_if_allowed(self, *arguments: str) -> object:
         try:
-            return await self._execute(*words)
+            return await self._execute(*arguments)
         except ResponseError:
             return None  # Managed servers and ACLs forbid INFO and CONFIG.
 
@@ -267,20 +268,20 @@ def _options_of(url: str) -> dict[str, Any]:
     # Do not chain the suppressed ValueError: its message may contain a part of the password.
     if options is None:
         raise ValueError(
-            "The Redis URL is invalid; expected redis://USER:PASSWORD@HOST:PORT/DATABASE, "
-            "rediss:// for TLS, or unix:///PATH, with % codes for special characters."
+            "the Redis URL is invalid; expected redis://USER:PASSWORD@HOST:PORT/DATABASE, "
+            "rediss:// for TLS, or unix:///PATH, with % codes for special characters"
         )
-    if not _QUERY.issuperset(parse_qs(parts.query)):
+    if not _URL_OPTIONS.issuperset(parse_qs(parts.query)):
         raise ValueError(
-            f"The Redis URL has an unsupported option; supported after the ? are "
-            f"{', '.join(sorted(_QUERY))}."
+            f"the Redis URL has an unsupported option; supported after the ? are "
+            f"{', '.join(sorted(_URL_OPTIONS))}"
         )
     if parts.scheme == "unix":
         if not options.get("path"):
-            raise ValueError("The Redis URL has no socket path; expected unix:///PATH.")
+            raise ValueError("the Redis URL has no socket path; expected unix:///PATH")
     else:
         if not re.fullmatch(r"/?[0-9]*", parts.path):
-            raise ValueError("The database in the Redis URL must be a number, such as /0.")
+            raise ValueError("the database in the Redis URL must be a number, such as /0")
         options = {"host": "localhost", "port": 6379} | options
     return options | {
         "max_connections": CONNECTIONS_MAX,
@@ -304,7 +305,7 @@ def _pool_of(options: dict[str, Any]) -> Any:
         pool = made
     if pool is None:
         raise ValueError(
-            "The Redis URL has inconsistent options: ssl_ options require rediss://, and "
-            "ssl_cert_reqs must be none, optional or required."
+            "the Redis URL has inconsistent options: ssl_ options require rediss://, and "
+            "ssl_cert_reqs must be none, optional or required"
         )
     return pool

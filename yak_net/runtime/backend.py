@@ -70,7 +70,7 @@ class End(StrEnum):
     EXITED = "exited"
 
 
-OnOver: TypeAlias = Callable[[End, str], None]
+OnEnd: TypeAlias = Callable[[End, str], None]
 """Receives how the incarnation ended and the reason; the reason is "" after a clean stop."""
 
 
@@ -93,7 +93,7 @@ class Store(Protocol):
 class NetBackend:
     """Executes the effects of one incarnation of a broker.
 
-    The caller sets ``host`` after it has created the host, which needs the backend. ``over`` is
+    The caller sets ``host`` after it has created the host, which needs the backend. ``on_end`` is
     called once, possibly within a step; it must not call the backend.
     """
 
@@ -101,17 +101,17 @@ class NetBackend:
     now = staticmethod(now_us)
 
     def __init__(
-        self, storage: Storage, peers: Sender, store: Store, on_note: OnNote, over: OnOver
+        self, storage: Storage, peers: Sender, store: Store, on_note: OnNote, on_end: OnEnd
     ) -> None:
         self._peers = peers
         self._store = store
-        self.observed = on_note
-        self._over: OnOver | None = over
+        self.on_note = on_note
+        self._on_end: OnEnd | None = on_end
         self._generation = 0
         self._calls = 0
-        self._asked: dict[CallId, OnAnswer] = {}
+        self._callbacks: dict[CallId, OnAnswer] = {}
         self._causes: dict[OpId, int] = {}
-        self._meta: set[asyncio.Task[None]] = set()
+        self._meta_tasks: set[asyncio.Task[None]] = set()
         self.disk = BrokerDisk(storage, self._on_disk_done, self._on_disk_failed)
         self._timers = Timers(self._on_timer)
 
@@ -125,7 +125,7 @@ class NetBackend:
         """Deliver a message of a peer."""
         self.deliver(Received(src, message))
 
-    def lost(self, peer: NodeId) -> None:
+    def peer_lost(self, peer: NodeId) -> None:
         """Deliver the loss of the connection to a peer."""
         self.deliver(PeerLost(peer))
 
@@ -133,13 +133,13 @@ class NetBackend:
         """Deliver a client's request; return its call id, which is unique in this incarnation."""
         self._calls += 1
         call = CallId(self._calls)
-        self._asked[call] = on_answer
+        self._callbacks[call] = on_answer
         self.deliver(Called(call, request, wall_ms()))
         return call
 
     def cancel(self, call: CallId) -> None:
         """Cancel a call; its ``on_answer`` is not called any more."""
-        if self._asked.pop(call, None) is not None:
+        if self._callbacks.pop(call, None) is not None:
             self.deliver(Cancelled(call))
 
     # -- effects of the node --------------------------------------------------------------------
@@ -155,25 +155,25 @@ class NetBackend:
         self._timers.cancel(effect.key)
 
     def append_log(self, effect: AppendLog) -> None:
-        self._note(effect.op, effect.generation)
+        self._track(effect.op, effect.generation)
         self.disk.append(effect.op, effect.generation, effect.batches)
 
     def flush_log(self, effect: FlushLog) -> None:
-        self._note(effect.op, effect.generation)
+        self._track(effect.op, effect.generation)
         self.disk.flush(effect.op, effect.generation)
 
     def truncate_log(self, effect: TruncateLog) -> None:
-        self._note(effect.op, effect.generation)
+        self._track(effect.op, effect.generation)
         self.disk.truncate(effect.op, effect.generation, effect.end)
 
     def save_state(self, effect: SaveState) -> None:
         """Save or delete a value; the log generation of its completion is 0."""
-        self._note(effect.op, LogGeneration(0))
+        self._track(effect.op, LogGeneration(0))
         self.disk.save(effect.op, effect.key, effect.value)
 
     def send_log(self, effect: SendLog) -> None:
         """Send batches to a peer: at once from memory, or after a read of the file."""
-        self._note(effect.op, effect.generation)
+        self._track(effect.op, effect.generation)
         found = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
         if found is not None:
             self._ship(effect, found)
@@ -201,14 +201,14 @@ class NetBackend:
         task = asyncio.create_task(
             self._call_meta(effect.call, effect.request, self.host.step_number)
         )
-        self._meta.add(task)
-        task.add_done_callback(self._meta.discard)
+        self._meta_tasks.add(task)
+        task.add_done_callback(self._meta_tasks.discard)
 
     def answer(self, effect: Answer) -> None:
         self._reply(effect.call, effect.result)
 
     def observe(self, effect: Observe) -> None:
-        self.observed(effect.note)
+        self.on_note(effect.note)
 
     def halt(self, effect: Halt) -> None:
         self._end(End.HALTED, effect.reason)
@@ -220,25 +220,25 @@ class NetBackend:
 
     def abandon(self) -> None:
         """End the incarnation as a crash would, without the end of the process."""
-        self._over = None
+        self._on_end = None
         self._stop()
         self.disk.abandon()
 
     async def close(self) -> None:
         """Cancel metadata calls and close the disk, after the incarnation has ended."""
-        self._over = None
+        self._on_end = None
         self._stop()
-        for task in self._meta:
+        for task in self._meta_tasks:
             task.cancel()
-        await asyncio.gather(*self._meta, return_exceptions=True)
+        await asyncio.gather(*self._meta_tasks, return_exceptions=True)
         # The disk's thread may still have much to write: do not block the event loop.
         await asyncio.to_thread(self.disk.close)
 
-    def _end(self, how: End, reason: str) -> None:
-        over, self._over = self._over, None
+    def _end(self, end: End, reason: str) -> None:
+        on_end, self._on_end = self._on_end, None
         self._stop()
-        if over is not None:
-            over(how, reason)
+        if on_end is not None:
+            on_end(end, reason)
 
     def _stop(self) -> None:
         self.host.stop()
@@ -246,35 +246,35 @@ class NetBackend:
 
     # -- completions ----------------------------------------------------------------------------
 
-    def _note(self, op: OpId, generation: LogGeneration) -> None:
+    def _track(self, op: OpId, generation: LogGeneration) -> None:
         if generation > self._generation:
             self._generation = generation
         if self.host.recorder is not None:
             self._causes[op] = self.host.step_number
 
-    def _cause(self, op: OpId) -> int:
+    def _take_cause(self, op: OpId) -> int:
         return self._causes.pop(op, -1)
 
     def _on_timer(self, key: str, cause: int) -> None:
         self.deliver(TimerFired(key), cause)
 
     def _on_disk_done(self, op: OpId, generation: LogGeneration, result: DiskResult) -> None:
-        self.deliver(DiskDone(op, generation, result), self._cause(op))
+        self.deliver(DiskDone(op, generation, result), self._take_cause(op))
 
     def _on_disk_failed(self, reason: str) -> None:
         self._end(End.HALTED, reason)
 
-    def _ship(self, order: SendLog, batches: tuple[Batch, ...]) -> None:
+    def _ship(self, effect: SendLog, batches: tuple[Batch, ...]) -> None:
         result: DiskResult = _NOT_SHIPPED
         if not self.host.alive:
             return
         if (
             batches
-            and order.generation == self._generation
-            and self._peers.send(order.peer, with_batches(order.header, batches))
+            and effect.generation == self._generation
+            and self._peers.send(effect.peer, with_batches(effect.header, batches))
         ):
             result = Shipped(batches[-1].end, sum(batch.size for batch in batches))
-        self.deliver(DiskDone(order.op, order.generation, result), self._cause(order.op))
+        self.deliver(DiskDone(effect.op, effect.generation, result), self._take_cause(effect.op))
 
     async def _call_meta(self, call: CallId, request: MetaRequest, cause: int) -> None:
         try:
@@ -285,6 +285,6 @@ class NetBackend:
         self.deliver(MetaReply(call, outcome), cause)
 
     def _reply(self, call: CallId, result: Response | ClientResult) -> None:
-        on_answer = self._asked.pop(call, None)
+        on_answer = self._callbacks.pop(call, None)
         if on_answer is not None:  # None: the call was cancelled while the file was read
             on_answer(result)

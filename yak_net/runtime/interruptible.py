@@ -11,21 +11,21 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` like :func:`asyncio.run`; block SIGINT while the loop is created and closed.
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run ``coroutine`` like :func:`asyncio.run`; block SIGINT while the loop opens and closes.
 
-    An interrupt cancels ``work`` at its next await, also if it arrives before ``work`` starts.
-    After the clean-up of ``work``, KeyboardInterrupt is raised. A second interrupt cancels again.
+    An interrupt cancels the coroutine at its next await, also if it arrives before the start. After
+    the clean-up of the coroutine, KeyboardInterrupt is raised. A second interrupt cancels again.
     """
     if threading.current_thread() is not threading.main_thread():
-        return asyncio.run(work)  # only the main thread receives signals
+        return asyncio.run(coroutine)  # only the main thread receives signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     interrupted = False
 
-    async def guarded() -> T:
+    async def cancellable() -> T:
         nonlocal interrupted
         loop = asyncio.get_running_loop()
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(coroutine)
 
         def on_interrupt() -> None:
             nonlocal interrupted
@@ -40,7 +40,7 @@ def run(work: Coroutine[Any, Any, T]) -> T:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     try:
-        result = asyncio.run(guarded())
+        result = asyncio.run(cancellable())
     except asyncio.CancelledError:
         if interrupted:
             raise KeyboardInterrupt from None

@@ -20,7 +20,7 @@ from yak_core.contract.notes import (
     StoreUnknown,
 )
 
-QUIET: Final = (
+VERBOSE_ONLY: Final = (
     HighWatermarkAdvanced,
     IgnoredMessage,
     PartitionStateObserved,
@@ -54,11 +54,11 @@ def configure(*, verbose: bool) -> None:
 
 def log_note(note: Note) -> None:
     """Log one note: its class name and its fields. Notes in QUIET need ``--verbose``."""
-    if isinstance(note, QUIET) and not _verbose:
+    if isinstance(note, VERBOSE_ONLY) and not _verbose:
         return  # before the costly formatting: some notes occur with every batch
-    fields = {field.name: _word(getattr(note, field.name)) for field in dataclasses.fields(note)}
+    fields = {field.name: _text(getattr(note, field.name)) for field in dataclasses.fields(note)}
     log.info(type(note).__name__, **fields)
 
 
-def _word(value: object) -> object:
+def _text(value: object) -> object:
     return ",".join(map(str, value)) if isinstance(value, tuple) else value

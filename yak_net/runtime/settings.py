@@ -25,7 +25,7 @@ CLUSTER: Final = "yak"
 
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_NOT_SET: Final = ("replicas", "creates", "url", "flush")
+_NOT_CONFIGURABLE: Final = ("replicas", "creates", "url", "flush")
 """Fields of BrokerConfig that ``--config`` cannot set: other settings determine them."""
 
 
@@ -158,41 +158,43 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def parse_url(word: str) -> str:
+def parse_url(address: str) -> str:
     """Return the URL of a broker from ``http://host:port`` or ``host:port``.
 
     Raises SettingsError.
     """
-    text = word.strip()
-    if "://" not in text:
-        text = f"http://{text}"
+    url = address.strip()
+    if "://" not in url:
+        url = f"http://{url}"
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(url)
         port = parts.port
     except ValueError as error:
-        raise SettingsError(f"invalid broker address {word!r}: {error}") from error
-    plain = parts.path in ("", "/") and not parts.query
-    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-        raise SettingsError(f"invalid broker address {word!r}; an example is http://127.0.0.1:8080")
-    text = text.removesuffix("/")
-    return text if port is not None else f"{text}:{PORT}"
+        raise SettingsError(f"invalid broker address {address!r}: {error}") from error
+    is_plain = parts.path in ("", "/") and not parts.query
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
+        raise SettingsError(
+            f"invalid broker address {address!r}; an example is http://127.0.0.1:8080"
+        )
+    url = url.removesuffix("/")
+    return url if port is not None else f"{url}:{PORT}"
 
 
-def parse_listen(word: str) -> tuple[str, int]:
+def parse_listen(text: str) -> tuple[str, int]:
     """Return (host, port) of ``host:port``, ``[v6]:port``, or ``:port``; port 0 means any free one.
 
     Raises SettingsError.
     """
-    host, colon, digits = word.rpartition(":")
+    host, colon, digits = text.rpartition(":")
     if not colon or not digits.isdigit() or int(digits) > 65535:
-        raise SettingsError(f"invalid listen address {word!r}; an example is {HOST}:{PORT}")
+        raise SettingsError(f"invalid listen address {text!r}; an example is {HOST}:{PORT}")
     return (host.strip("[]") or HOST, int(digits))
 
 
-def parse_brokers(word: str) -> tuple[tuple[NodeId, str], ...]:
+def parse_brokers(text: str) -> tuple[tuple[NodeId, str], ...]:
     """Return (id, url) of each broker in ``n1=URL,n2=URL``. Raises SettingsError."""
     found: dict[NodeId, str] = {}
-    for part in filter(None, (part.strip() for part in word.split(","))):
+    for part in filter(None, (part.strip() for part in text.split(","))):
         node, equals, url = part.partition("=")
         if not equals or not _NODE.fullmatch(node):
             raise SettingsError(
@@ -204,12 +206,12 @@ def parse_brokers(word: str) -> tuple[tuple[NodeId, str], ...]:
     return tuple(found.items())
 
 
-def parse_urls(word: str) -> tuple[str, ...]:
+def parse_urls(text: str) -> tuple[str, ...]:
     """Return the broker URLs of a comma-separated list. Raises SettingsError."""
-    return tuple(parse_url(part) for part in word.split(",") if part.strip())
+    return tuple(parse_url(part) for part in text.split(",") if part.strip())
 
 
-def parse_config(words: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+def parse_config(pairs: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     """Return (name, value) of each ``name=value``, for number fields of BrokerConfig.
 
     Raises SettingsError.
@@ -217,11 +219,11 @@ def parse_config(words: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
     names = {
         field.name
         for field in dataclasses.fields(BrokerConfig)
-        if field.name not in _NOT_SET and field.name != "min_isr"
+        if field.name not in _NOT_CONFIGURABLE and field.name != "min_isr"
     }
     found: dict[str, int] = {}
-    for word in words:
-        name, _, value = word.partition("=")
+    for text in pairs:
+        name, _, value = text.partition("=")
         if name not in names:
             known = ", ".join(sorted(names))
             raise SettingsError(f"unknown setting {name!r}; expected one of {known}")

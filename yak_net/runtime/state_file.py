@@ -119,9 +119,9 @@ def bootstrap_servers() -> tuple[str, ...]:
     state = read_state(state_path())
     if state is not None and is_alive(state.supervisor):
         return state.bootstrap_servers
-    words = os.environ.get("YAK_BOOTSTRAP_SERVERS", "").split(",")
-    given = tuple(word.strip() for word in words if word.strip())
-    return given or (DEFAULT_SERVER,)
+    value = os.environ.get("YAK_BOOTSTRAP_SERVERS", "")
+    servers = tuple(part.strip() for part in value.split(",") if part.strip())
+    return servers or (DEFAULT_SERVER,)
 
 
 class InUse(Exception):

@@ -65,9 +65,9 @@ class Timers:
         )
 
     def _on_due(self, key: str, due: Micros, cause: int) -> None:
-        left = due - now_us()
-        if left > 0:
-            self._arm(key, due, cause, left)
+        remaining_us = due - now_us()
+        if remaining_us > 0:
+            self._arm(key, due, cause, remaining_us)
             return
         del self._handles[key]
         self._fire(key, cause)

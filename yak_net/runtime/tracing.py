@@ -1,7 +1,7 @@
 """Record the trace of one broker process to a file.
 
-An error of the recording ends the recording, never the broker; ``ended`` then contains the reason.
-After a crash, the file is readable up to its last complete line. A clean stop calls
+An error of the recording ends the recording, never the broker. The attribute ``end_reason``
+then says why. After a crash, the file is readable up to its last complete line. A clean stop calls
 :meth:`FileRecorder.close`.
 """
 
@@ -49,11 +49,11 @@ class FileRecorder:
     """The Recorder of one broker process, with its own file.
 
     ``path`` is the requested name; if that file exists, a number is added before the suffix. The
-    file has at most ``bytes_max`` bytes. The header defaults to :func:`net_header`. ``soon``, such
-    as a loop's ``call_soon``, is called with :meth:`flush` when the buffer is no longer empty, so
+    file has at most ``bytes_max`` bytes. The header defaults to :func:`net_header`. ``call_soon``,
+    that of an event loop, is called with :meth:`flush` when the buffer is no longer empty, so
     that a crash loses little. Raises OSError if the file cannot be created.
 
-    ``ended`` is empty during the recording, and contains the reason after its end. ``dropped``
+    ``end_reason`` is empty during the recording, and contains the reason after its end. ``dropped``
     counts the steps after the end.
     """
 
@@ -62,20 +62,20 @@ class FileRecorder:
         path: Path,
         header: Header | None = None,
         bytes_max: int = TRACE_BYTES_MAX,
-        soon: Callable[[Callable[[], None]], object] | None = None,
+        call_soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
         self._lines = TraceLines(header or net_header())
-        self._room = bytes_max - END_BYTES_MAX - len(self._lines.first)
-        if self._room < 0:
-            least = bytes_max - self._room
+        self._bytes_left = bytes_max - END_BYTES_MAX - len(self._lines.first)
+        if self._bytes_left < 0:
+            least = bytes_max - self._bytes_left
             raise ValueError(f"bytes_max must be at least {least} for a trace, got {bytes_max}")
         self._buffer = bytearray()
-        self._soon = soon
+        self._call_soon = call_soon
         #: The newest step, not yet encoded: the number of executed effects is known later.
-        self._held: _Step | None = None
-        self.ended = ""
+        self._pending_step: _Step | None = None
+        self.end_reason = ""
         self.dropped = 0
-        file, self.path = _made(path)
+        file, self.path = _create(path)
         self._file: BinaryIO | None = file
         self._bytes_max = bytes_max
         # Write the header at once: without it, the file would be unreadable after a crash.
@@ -85,7 +85,7 @@ class FileRecorder:
     @property
     def steps(self) -> int:
         """Number of recorded steps."""
-        return self._lines.steps + (self._held is not None)
+        return self._lines.steps + (self._pending_step is not None)
 
     def record(
         self,
@@ -97,62 +97,62 @@ class FileRecorder:
         cause: int,
     ) -> int:
         """Record a step and return its number, from 0; after the end, only count it."""
-        self._write_held()
+        self._encode_pending()
         number = self._lines.steps + self.dropped
-        if self.ended:
+        if self.end_reason:
             self.dropped += 1
         else:
-            self._held = (t_us, node, start, event, effects, cause)
-            if self._soon is not None and not self._buffer:
-                self._soon(self.flush)
+            self._pending_step = (t_us, node, start, event, effects, cause)
+            if self._call_soon is not None and not self._buffer:
+                self._call_soon(self.flush)
         if len(self._buffer) >= BUFFER_BYTES:
-            self._give()
+            self._write_buffer()
         return number
 
     def carried_out(self, number: int, count: int) -> None:
         """Record that only the first ``count`` effects of the newest step were executed."""
-        if self._held is not None:
-            self._write_held(count)
+        if self._pending_step is not None:
+            self._encode_pending(count)
 
     def flush(self) -> None:
         """Write the buffer to the file."""
-        self._write_held()
-        self._give()
+        self._encode_pending()
+        self._write_buffer()
 
-    def _write_held(self, done: int | None = None) -> None:
+    def _encode_pending(self, done: int | None = None) -> None:
         """Encode the newest step, if it is not encoded yet."""
-        if self._held is None:
+        if self._pending_step is None:
             return
-        held, self._held = self._held, None
+        step, self._pending_step = self._pending_step, None
         try:
-            chunk = self._lines.step(*held, self._room, done)
+            chunk = self._lines.step(*step, self._bytes_left, done)
         except Misfit as misfit:
-            self._end(f"cannot encode a step: {misfit}")
+            self._end_recording(f"cannot encode a step: {misfit}")
             return
         if not chunk:
-            self._end(f"size limit of {self._bytes_max} bytes reached")
+            self._end_recording(f"size limit of {self._bytes_max} bytes reached")
             return
-        self._room -= len(chunk)
+        self._bytes_left -= len(chunk)
         self._put(chunk)
 
-    def _give(self) -> None:
+    def _write_buffer(self) -> None:
         file = self._file
         if file is None or not self._buffer:
             return
-        left, self._buffer = memoryview(self._buffer), bytearray()
+        remaining, self._buffer = memoryview(self._buffer), bytearray()
         try:
-            while left:
-                left = left[file.write(left) :]
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
         except OSError as error:
-            self._give_up(error)
+            self._fail(error)
 
     def close(self) -> None:
         """Write the footer, which contains the number of dropped steps, and close the file."""
         if self._file is None:
             return
-        self._write_held()
-        if not self.ended:
-            self.ended = f"the trace {self.path} is complete: {self.steps} steps"
+        self._encode_pending()
+        if not self.end_reason:
+            self.end_reason = f"the trace {self.path} is complete: {self.steps} steps"
         self._put(self._lines.footer(self.dropped))
         self.flush()
         self._close()
@@ -160,17 +160,17 @@ class FileRecorder:
     def _put(self, chunk: bytes) -> None:
         self._buffer += chunk
 
-    def _end(self, why: str) -> None:
+    def _end_recording(self, reason: str) -> None:
         """End the recording; the file stays open, because the footer counts the dropped steps."""
         self.dropped += 1
-        self.ended = f"the trace {self.path} ends after {self.steps} steps: {why}"
-        log.warning("recording ended", reason=self.ended)
+        self.end_reason = f"the trace {self.path} ends after {self.steps} steps: {reason}"
+        log.warning("recording ended", reason=self.end_reason)
         self.flush()
 
-    def _give_up(self, error: OSError) -> None:
+    def _fail(self, error: OSError) -> None:
         """End the recording and close the file, which is readable up to its last complete line."""
-        self.ended = f"the trace {self.path} is incomplete: {error.strerror or error}"
-        log.warning("recording ended", reason=self.ended)
+        self.end_reason = f"the trace {self.path} is incomplete: {error.strerror or error}"
+        log.warning("recording ended", reason=self.end_reason)
         self._close()
 
     def _close(self) -> None:
@@ -181,7 +181,7 @@ class FileRecorder:
                 file.close()
 
 
-def _made(path: Path) -> tuple[BinaryIO, Path]:
+def _create(path: Path) -> tuple[BinaryIO, Path]:
     """Create a new file; return it and its path: ``n1.jsonl``, else ``n1.2.jsonl``, and so on."""
     for number in count(1):
         name = path if number == 1 else path.with_name(f"{path.stem}.{number}{path.suffix}")

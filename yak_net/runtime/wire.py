@@ -55,9 +55,9 @@ def read_greeting(text: object) -> Greeting:
     try:
         if not isinstance(text, str):
             raise TypeError("the greeting is not text")
-        said = json.loads(text)
-        if said["yak"] != 1:
-            raise NotYak(f"expected protocol version 1, got {said['yak']!r}")
-        return Greeting(str(said["node"]), str(said["cluster"]))
+        fields = json.loads(text)
+        if fields["yak"] != 1:
+            raise NotYak(f"expected protocol version 1, got {fields['yak']!r}")
+        return Greeting(str(fields["node"]), str(fields["cluster"]))
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise NotYak("not a YAK broker: invalid greeting") from error

@@ -27,7 +27,7 @@ from yak_net.storage.system import (
     TEMPORARY,
     StorageError,
     System,
-    read_whole,
+    read_file,
     write_all,
     write_file,
 )
@@ -35,7 +35,7 @@ from yak_net.storage.system import (
 Epochs = tuple[tuple[Epoch, Offset], ...]
 
 VALUE_VERSION: Final = 1
-_VALUE = re.compile(rb"yak-value (\d+) ([0-9a-f]{8})\n")
+_VALUE_HEADER = re.compile(rb"yak-value (\d+) ([0-9a-f]{8})\n")
 
 DAMAGED: Final = 1
 """Flag: recovery found damage, and no flush has completed since."""
@@ -63,7 +63,7 @@ def encode_value(key: str, value: bytes) -> bytes:
 
 def decode_value(key: str, data: bytes, path: Path) -> bytes:
     """Return the value of a file's content. Raises StorageError if it is damaged or too new."""
-    match = _VALUE.match(data)
+    match = _VALUE_HEADER.match(data)
     if match is not None and int(match[1]) > VALUE_VERSION:
         raise StorageError(
             f"{path} has version {int(match[1])}, this YAK supports up to {VALUE_VERSION}; "
@@ -102,7 +102,7 @@ def load_values(system: System, folder: Path) -> tuple[tuple[str, bytes], ...]:
             system.unlink(path)
             continue
         key = unquote(path.name)
-        found.append((key, decode_value(key, read_whole(path), path)))
+        found.append((key, decode_value(key, read_file(path), path)))
     return tuple(sorted(found))
 
 
@@ -131,7 +131,7 @@ def decode_epochs(data: bytes) -> Epochs:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class Checkpoint:
     """A flush checkpoint: the records below offset ``end`` are flushed.
 
     They are the first ``position`` bytes of the segment with base offset ``segment``. ``flags`` is
@@ -144,20 +144,20 @@ class Mark:
     flags: int = 0
 
 
-class MarkFile:
+class CheckpointFile:
     """The file of the flush checkpoint; safe to use from several threads."""
 
     def __init__(self, system: System, path: Path) -> None:
         """Open or create the file. Raises OSError.
 
-        ``mark`` is the newest valid checkpoint, None if the file has none.
+        ``newest`` is the newest valid checkpoint, None if the file has none.
         """
         self._system = system
         self._lock = threading.Lock()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         self._sequence = 0
         self.dirty = False
-        self.mark: Mark | None = None
+        self.newest: Checkpoint | None = None
         for slot in (0, 1):
             self._read(os.pread(self._fd, _SLOT.size + _CRC.size, slot * SLOT_BYTES))
 
@@ -170,21 +170,21 @@ class MarkFile:
             return
         if sequence > self._sequence:
             self._sequence = sequence
-            self.mark = Mark(segment, end, position, flags)
+            self.newest = Checkpoint(segment, end, position, flags)
 
-    def put(self, mark: Mark) -> None:
+    def put(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint. Raises OSError.
 
         It survives a crash of the process; after :meth:`sync` also a power failure.
         """
         with self._lock:
-            self._put(mark)
+            self._put(checkpoint)
 
-    def put_durably(self, mark: Mark) -> None:
+    def put_durably(self, checkpoint: Checkpoint) -> None:
         """Overwrite both slots durably; required to lower the checkpoint. Raises OSError."""
         with self._lock:
-            self._put(mark)
-            self._put(mark)
+            self._put(checkpoint)
+            self._put(checkpoint)
             self._sync()
 
     def sync(self) -> None:
@@ -192,27 +192,27 @@ class MarkFile:
         with self._lock:
             self._sync()
 
-    def flag(self, flag: int) -> None:
+    def set_flag(self, flag: int) -> None:
         """Set a flag durably, for the next recovery. Raises OSError."""
         with self._lock:
-            mark = self.mark or Mark()
-            self._put(replace(mark, flags=mark.flags | flag))
+            checkpoint = self.newest or Checkpoint()
+            self._put(replace(checkpoint, flags=checkpoint.flags | flag))
             self._sync()
 
-    def _put(self, mark: Mark) -> None:
+    def _put(self, checkpoint: Checkpoint) -> None:
         self._sequence += 1
         slot = _SLOT.pack(
             _SLOT_MAGIC,
             _SLOT_VERSION,
-            mark.flags,
+            checkpoint.flags,
             self._sequence,
-            mark.segment,
-            mark.end,
-            mark.position,
+            checkpoint.segment,
+            checkpoint.end,
+            checkpoint.position,
         )
         data = slot + _CRC.pack(crc32c(slot))
         write_all(self._system, self._fd, data, self._sequence % 2 * SLOT_BYTES)
-        self.mark = mark
+        self.newest = checkpoint
         self.dirty = True
 
     def _sync(self) -> None:

@@ -28,7 +28,7 @@ from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.ids import LogGeneration, Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage
-from yak_net.storage.tail import Tail, joined, positioned
+from yak_net.storage.tail import Tail, join, positioned
 
 Completion: TypeAlias = tuple[DiskOrder, DiskResult, Offset]
 OnDone: TypeAlias = Callable[[OpId, LogGeneration, DiskResult], None]
@@ -38,7 +38,7 @@ OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
 CACHE_BYTES: Final = 16 << 20
 GROUP_BYTES: Final = 1 << 20
 """Bytes of appends at which a group ends; the next group takes the rest of the queue."""
-PATIENCE_S: Final = 0.001
+STALL_S: Final = 0.001
 """Seconds without progress of the threads after which the loop yields to them."""
 YIELD_S: Final = 0.0001
 """Seconds for which the loop yields."""
@@ -47,10 +47,8 @@ _DONE: Final = DiskOk()
 _NO_SPACE: Final = NoSpace()
 
 
-class _Read:
+class _PendingRead:
     """A pending read of the file: its arguments, the part in memory, and later truncations."""
-
-    __slots__ = ("bytes_max", "cut", "cuts_done", "done", "end_max", "limit", "start", "tail")
 
     def __init__(self, start: Offset, end_max: Offset, bytes_max: int, done: OnRead) -> None:
         self.start = start
@@ -59,8 +57,8 @@ class _Read:
         self.done = done
         self.limit: Offset = 0
         self.tail: tuple[Batch, ...] = ()
-        self.cut: Offset | None = None
-        self.cuts_done = 0
+        self.truncated_to: Offset | None = None
+        self.truncations_done = 0
 
 
 class BrokerDisk:
@@ -88,17 +86,17 @@ class BrokerDisk:
         self._group_bytes = group_bytes
         self._tail = Tail(storage.log.start, storage.log.end, cache_bytes)
         self._pending: deque[DiskOrder] = deque()
-        self._cuts_issued = 0
-        self._cuts_done = 0
-        self._refused = False
-        self._over = False
+        self._truncations_issued = 0
+        self._truncations_done = 0
+        self._had_no_space = False
+        self._ended = False
         self._abandoned = False
-        self._reading: list[_Read] = []
-        self._watching = False
+        self._pending_reads: list[_PendingRead] = []
+        self._is_watching = False
         self._progress = 0
         self._orders: SimpleQueue[DiskOrder | None] = SimpleQueue()
         # A string reports a damaged log: see _condemn.
-        self._reads: SimpleQueue[_Read | str | None] = SimpleQueue()
+        self._reads: SimpleQueue[_PendingRead | str | None] = SimpleQueue()
         self._threads = [
             threading.Thread(target=self._write_loop, name="yak-disk", daemon=True),
             threading.Thread(target=self._read_loop, name="yak-disk-reads", daemon=True),
@@ -119,9 +117,9 @@ class BrokerDisk:
         Completes with DiskOk, or with NoSpace; none of the batches is then in the log.
         """
         written = tuple(positioned(batch) for batch in batches)
-        fits = self._tail.fits(written[0].base_offset)
-        assert fits or self._refused, "an append must start at the log end"
-        if fits:
+        can_append = self._tail.can_append(written[0].base_offset)
+        assert can_append or self._had_no_space, "an append must start at the log end"
+        if can_append:
             self._tail.append(written)
         self._issue(AppendLog(op, generation, written))
 
@@ -132,9 +130,9 @@ class BrokerDisk:
     def truncate(self, op: OpId, generation: LogGeneration, end: Offset) -> None:
         """Remove every batch that ends above ``end``; the change is visible to reads at once."""
         self._tail.truncate(end)
-        self._cuts_issued += 1
-        for read in self._reading:
-            read.cut = end if read.cut is None else min(read.cut, end)
+        self._truncations_issued += 1
+        for read in self._pending_reads:
+            read.truncated_to = end if read.truncated_to is None else min(read.truncated_to, end)
         self._issue(TruncateLog(op, generation, end))
 
     def save(self, op: OpId, key: str, value: bytes | None) -> None:
@@ -144,7 +142,7 @@ class BrokerDisk:
     def _issue(self, order: DiskOrder) -> None:
         self._pending.append(order)
         self._orders.put(order)
-        self._watch()
+        self._watch_progress()
 
     # -- reads, on the loop ---------------------------------------------------------------------
 
@@ -168,36 +166,36 @@ class BrokerDisk:
         if self._tail.holds(start, end_max):
             self._loop.call_soon(done, self._tail.read(start, end_max, bytes_max))
             return
-        read = _Read(start, end_max, bytes_max, done)
-        self._reading.append(read)
-        self._begin(read)
+        read = _PendingRead(start, end_max, bytes_max, done)
+        self._pending_reads.append(read)
+        self._start_read(read)
 
-    def _begin(self, read: _Read) -> None:
+    def _start_read(self, read: _PendingRead) -> None:
         tail = self._tail
         read.limit = min(read.end_max, tail.start)
         read.tail = tail.read(tail.start, read.end_max, read.bytes_max)
-        read.cuts_done = self._cuts_done
+        read.truncations_done = self._truncations_done
         self._reads.put(read)
-        self._watch()
+        self._watch_progress()
 
-    def _on_read(self, read: _Read, found: tuple[Batch, ...] | str) -> None:
+    def _on_read(self, read: _PendingRead, found: tuple[Batch, ...] | str) -> None:
         """Handle the result of a file read; repeat a read that failed during a truncation."""
         self._progress += 1
-        if self._over:
+        if self._ended:
             return
         reached = found[-1].end if found and not isinstance(found, str) else read.start + 1
-        if read.cut is not None and reached > read.cut:
-            self._finish(read, ())
+        if read.truncated_to is not None and reached > read.truncated_to:
+            self._finish_read(read, ())
             return
         if not isinstance(found, str):
-            self._finish(read, found)
-        elif read.cuts_done == self._cuts_issued:
+            self._finish_read(read, found)
+        elif read.truncations_done == self._truncations_issued:
             self._reads.put(found)
         else:
-            self._begin(read)
+            self._start_read(read)
 
-    def _finish(self, read: _Read, found: tuple[Batch, ...]) -> None:
-        self._reading.remove(read)
+    def _finish_read(self, read: _PendingRead, found: tuple[Batch, ...]) -> None:
+        self._pending_reads.remove(read)
         read.done(found)
 
     # -- completions, on the loop ---------------------------------------------------------------
@@ -206,17 +204,17 @@ class BrokerDisk:
         self._progress += 1
         pending = self._pending
         for order, result, end in completions:
-            if self._over:
+            if self._ended:
                 return
             assert pending[0] is order, "operations must complete in the order of their issue"
             pending.popleft()
             if isinstance(order, TruncateLog):
-                self._cuts_done += 1
+                self._truncations_done += 1
                 if next(self._pending_of_log(), None) is None:
-                    self._tail.settle(end)
+                    self._tail.set_end(end)
             elif result is _NO_SPACE:
-                self._refused = True
-                self._tail.refuse(end, self._pending_of_log())
+                self._had_no_space = True
+                self._tail.drop_failed(end, self._pending_of_log())
             generation = LogGeneration(0)
             if not isinstance(order, SaveState):
                 generation = order.generation
@@ -232,41 +230,41 @@ class BrokerDisk:
         for order in self._pending_of_log():
             if isinstance(order, AppendLog):
                 written = min(written, order.batches[0].base_offset)
-                if self._cuts_done == self._cuts_issued:
+                if self._truncations_done == self._truncations_issued:
                     break  # Without pending truncations, the later appends are above this one.
         return written
 
     def _on_fatal(self, reason: str) -> None:
-        if not self._over:
-            self._over = True
+        if not self._ended:
+            self._ended = True
             self._fatal(reason)
 
     # -- the interpreter lock (GIL) -------------------------------------------------------------
 
-    def _watch(self) -> None:
-        if not self._watching:
-            self._watching = True
-            self._loop.call_later(PATIENCE_S, self._look, self._progress)
+    def _watch_progress(self) -> None:
+        if not self._is_watching:
+            self._is_watching = True
+            self._loop.call_later(STALL_S, self._check_progress, self._progress)
 
-    def _look(self, progress: int) -> None:
+    def _check_progress(self, progress: int) -> None:
         """Yield the interpreter if the threads have work and made no progress."""
-        self._watching = False
-        if self._over or not (self._pending or self._reading):
+        self._is_watching = False
+        if self._ended or not (self._pending or self._pending_reads):
             return
         if progress == self._progress:
             _yield_interpreter()
-        self._watch()
+        self._watch_progress()
 
     # -- the end --------------------------------------------------------------------------------
 
     def abandon(self) -> None:
         """Drop operations after the current group, like a crash, and all callbacks; then close."""
-        self._over = True
+        self._ended = True
         self._abandoned = True
 
     def close(self) -> None:
         """Execute the issued operations without callbacks, end the threads, close the storage."""
-        self._over = True
+        self._ended = True
         self._orders.put(None)
         self._reads.put(None)
         for thread in self._threads:
@@ -277,25 +275,25 @@ class BrokerDisk:
 
     def _write_loop(self) -> None:
         try:
-            going_on = True
-            while going_on:
-                orders, going_on = self._take()
+            running = True
+            while running:
+                orders, running = self._next_orders()
                 for group in _groups(orders):
                     if self._abandoned:
                         return
-                    self._call(self._on_done, self._perform(group))
-                    self._log.checkpoint(durably=False)
-            self._log.checkpoint(durably=True)
+                    self._call_on_loop(self._on_done, self._execute(group))
+                    self._log.write_checkpoint(durably=False)
+            self._log.write_checkpoint(durably=True)
         except OSError as error:
-            why = error.strerror or str(error)
-            self._call(self._on_fatal, f"cannot write to {self._storage.folder.path}: {why}")
+            reason = error.strerror or str(error)
+            self._call_on_loop(self._on_fatal, f"cannot write to {self._log.path.parent}: {reason}")
         except BatchError as error:
-            self._condemn(f"{self._log.path}: {error}")
+            self._report_damage(f"{self._log.path}: {error}")
         except Exception as error:
-            self._call(self._on_fatal, f"the disk writer thread failed: {error!r}")
+            self._call_on_loop(self._on_fatal, f"the disk writer thread failed: {error!r}")
             raise
 
-    def _take(self) -> tuple[list[DiskOrder], bool]:
+    def _next_orders(self) -> tuple[list[DiskOrder], bool]:
         """Wait for an operation, take the queued ones too; return (operations, more may follow)."""
         orders: list[DiskOrder] = []
         size = 0
@@ -312,7 +310,7 @@ class BrokerDisk:
             return (orders, True)
         return (orders, False)
 
-    def _perform(self, group: list[DiskOrder]) -> list[Completion]:
+    def _execute(self, group: list[DiskOrder]) -> list[Completion]:
         log = self._log
         order = group[0]
         if isinstance(order, TruncateLog):
@@ -322,13 +320,13 @@ class BrokerDisk:
             save_value(folder.system, folder.saved, order.key, order.value)
             return [(order, _DONE, log.end)]
         end = log.end
-        fitting: list[AppendLog] = []
+        appends: list[AppendLog] = []
         for order in group:
             if isinstance(order, AppendLog) and order.batches[0].base_offset == end:
-                fitting.append(order)
+                appends.append(order)
                 end = order.batches[-1].end
-        taken = log.append([append.batches for append in fitting]) if fitting else 0
-        written = {append.op for append in fitting[:taken]}
+        appended = log.append([append.batches for append in appends]) if appends else 0
+        written = {append.op for append in appends[:appended]}
         if any(isinstance(order, FlushLog) for order in group):
             log.flush()
         return [
@@ -345,28 +343,28 @@ class BrokerDisk:
     def _read_loop(self) -> None:
         while (read := self._reads.get()) is not None:
             if isinstance(read, str):
-                self._condemn(read)
+                self._report_damage(read)
                 return
             found: tuple[Batch, ...] | str = ()
             try:
                 if read.start < read.limit:
                     found = self._log.read(read.start, read.limit, read.bytes_max)
-                    found = joined(found, read.tail, read.bytes_max)
+                    found = join(found, read.tail, read.bytes_max)
             except (BatchError, OSError) as error:
                 found = f"cannot read {self._log.path}: {error}"
-            self._call(self._on_read, read, found)
+            self._call_on_loop(self._on_read, read, found)
 
     # -- both threads ---------------------------------------------------------------------------
 
-    def _condemn(self, reason: str) -> None:
+    def _report_damage(self, reason: str) -> None:
         """Report a damaged log: the next start checks all of it, and this disk stops."""
         try:
-            self._storage.marks.flag(VERIFY)
+            self._storage.checkpoints.set_flag(VERIFY)
         except OSError as error:
             reason = f"{reason} ({error})"
-        self._call(self._on_fatal, reason)
+        self._call_on_loop(self._on_fatal, reason)
 
-    def _call(self, callback: Callable[..., None], *args: object) -> None:
+    def _call_on_loop(self, callback: Callable[..., None], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:

@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from yak_core.ids import NodeId, Offset
-from yak_net.storage.checkpoints import Mark, MarkFile
+from yak_net.storage.checkpoints import Checkpoint, CheckpointFile
 from yak_net.storage.system import (
     TEMPORARY,
     StorageError,
     System,
-    read_whole,
+    read_file,
     write_file,
 )
 
@@ -31,13 +31,13 @@ FORMAT: Final = 1
 KIND: Final = "yak-data"
 IDENTITY: Final = "identity.json"
 LOCK: Final = "lock"
-MARK: Final = "durable-end"
+CHECKPOINT: Final = "durable-end"
 EPOCHS: Final = "leader-epoch-checkpoint"
 SAVED: Final = "saved"
 SEGMENT: Final = ".log"
-ASIDE: Final = ".damaged"
+DAMAGED_SUFFIX: Final = ".damaged"
 
-_MAKINGS: Final = (LOCK, MARK, SAVED, IDENTITY + TEMPORARY, "lost+found")
+_INITIAL_FILES: Final = (LOCK, CHECKPOINT, SAVED, IDENTITY + TEMPORARY, "lost+found")
 
 
 def segment_name(base: Offset) -> str:
@@ -63,12 +63,12 @@ class DataFolder:
         """Path of the folder of the saved values."""
         return self.path / SAVED
 
-    def learn_cluster(self, cluster: str) -> None:
+    def set_cluster(self, cluster: str) -> None:
         """Save the name of the cluster. Raises StorageError if another name is already saved."""
         if cluster == self.cluster:
             return
         if self.cluster:
-            raise StorageError(_of_another_cluster(self.path, self.cluster, cluster))
+            raise StorageError(_wrong_cluster(self.path, self.cluster, cluster))
         _write_identity(self.system, self.path, self.node, cluster)
         self.cluster = cluster
 
@@ -102,11 +102,11 @@ def open_folder(
     try:
         _take_lock(path, lock)
         if not (path / IDENTITY).exists():
-            _make(system, path, node, cluster)
+            _create(system, path, node, cluster)
         found = _read_identity(path, node, cluster)
         folder = DataFolder(path, node, found, system, lock)
         if cluster:
-            folder.learn_cluster(cluster)
+            folder.set_cluster(cluster)
     except BaseException as error:
         os.close(lock)
         if not isinstance(error, OSError):
@@ -130,7 +130,7 @@ def _take_lock(path: Path, lock: int) -> None:
     os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
 
 
-def _make(system: System, path: Path, node: NodeId, cluster: str) -> None:
+def _create(system: System, path: Path, node: NodeId, cluster: str) -> None:
     """Create the files of a new directory.
 
     The identity is last: a directory without it contains no records. Raises StorageError if the
@@ -138,21 +138,21 @@ def _make(system: System, path: Path, node: NodeId, cluster: str) -> None:
     """
     segment = path / segment_name(0)
     for entry in sorted(path.iterdir()):
-        if entry.name not in _MAKINGS and not (entry == segment and not entry.stat().st_size):
+        if entry.name not in _INITIAL_FILES and not (entry == segment and not entry.stat().st_size):
             raise StorageError(
                 f"{path} is not a data directory of YAK: found {entry.name}, expected {IDENTITY}; "
                 "choose an empty or a new directory"
             )
     (path / SAVED).mkdir(exist_ok=True)
-    marks = MarkFile(system, path / MARK)
-    marks.put_durably(Mark())
-    marks.close()
-    make_segment(system, segment)
+    checkpoints = CheckpointFile(system, path / CHECKPOINT)
+    checkpoints.put_durably(Checkpoint())
+    checkpoints.close()
+    create_segment(system, segment)
     _write_identity(system, path, node, cluster)
     system.sync_folder(path.parent)
 
 
-def make_segment(system: System, path: Path) -> None:
+def create_segment(system: System, path: Path) -> None:
     """Create and flush an empty segment; the caller flushes the folder. Raises OSError."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
@@ -169,7 +169,7 @@ def _write_identity(system: System, path: Path, node: NodeId, cluster: str) -> N
 def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
     """Check the identity of a directory; return its cluster, "" if unknown. Raises StorageError."""
     file = path / IDENTITY
-    data = read_whole(file)
+    data = read_file(file)
     try:
         identity = json.loads(data)
         kind, version = identity["kind"], int(identity["format"])
@@ -194,7 +194,7 @@ def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
             "correct --node-id or --data-dir"
         )
     if cluster and known and cluster != known:
-        raise StorageError(_of_another_cluster(path, known, cluster))
+        raise StorageError(_wrong_cluster(path, known, cluster))
     return str(known)
 
 
@@ -204,5 +204,5 @@ def _unusable(path: Path, error: OSError) -> str:
     )
 
 
-def _of_another_cluster(path: Path, known: str, cluster: str) -> str:
+def _wrong_cluster(path: Path, known: str, cluster: str) -> str:
     return f"{path} belongs to cluster {known}, expected {cluster}; correct --cluster or --data-dir"

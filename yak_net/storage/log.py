@@ -19,15 +19,21 @@ from typing import Final
 
 from yak_core.batch import HEADER_BYTES, Batch, Damaged, Torn, parse, read_header
 from yak_core.ids import Epoch, Offset
-from yak_net.storage.checkpoints import REWRITE, Mark, MarkFile, encode_epochs, encode_value
+from yak_net.storage.checkpoints import (
+    REWRITE,
+    Checkpoint,
+    CheckpointFile,
+    encode_epochs,
+    encode_value,
+)
 from yak_net.storage.system import FULL, System, write_file
 
 INDEX_BYTES: Final = 32 * 1024
 """Minimum distance in bytes between two entries of the index."""
-WALK_BYTES: Final = INDEX_BYTES + HEADER_BYTES
+SCAN_BYTES: Final = INDEX_BYTES + HEADER_BYTES
 BUFFERS_MAX: Final = 512
 """Buffers in one writev; systems allow 1024."""
-MARK_SYNC_S: Final = 1.0
+CHECKPOINT_SYNC_S: Final = 1.0
 """Seconds between two flushes of the flush checkpoint's own file."""
 
 
@@ -41,7 +47,7 @@ class PositionIndex:
         self._offsets = array("q", (start,))
         self._positions = array("q", (0,))
 
-    def note(self, offset: Offset, position: int) -> None:
+    def add(self, offset: Offset, position: int) -> None:
         """Add a batch if it is at least INDEX_BYTES after the last entry."""
         if position - self._positions[-1] >= INDEX_BYTES:
             with self._lock:
@@ -54,7 +60,7 @@ class PositionIndex:
             at = bisect_right(self._offsets, offset) - 1
             return (self._offsets[at], self._positions[at])
 
-    def cut(self, end: Offset) -> None:
+    def truncate(self, end: Offset) -> None:
         """Remove the entries at or above ``end``, except the first one."""
         with self._lock:
             keep = max(1, bisect_left(self._offsets, end))
@@ -73,21 +79,21 @@ class SegmentLog:
     """
 
     def __init__(
-        self, system: System, path: Path, marks: MarkFile, epochs_path: Path, start: Offset
+        self, system: System, path: Path, checkpoints: CheckpointFile, epochs: Path, start: Offset
     ) -> None:
         """Open the file as an empty log; recovery adds the batches. Raises OSError."""
         self._system = system
         self._fd = os.open(path, os.O_RDWR)
-        self._marks = marks
-        self._epochs_path = epochs_path
-        self._checkpointed: tuple[tuple[Epoch, Offset], ...] | None = None
+        self._checkpoints = checkpoints
+        self._epochs_path = epochs
+        self._saved_epochs: tuple[tuple[Epoch, Offset], ...] | None = None
         self._flushed = False
         self._synced_at = 0.0
         self.path = path
         self.start = start
-        self.forget()
+        self.reset()
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Reset the log's state to empty; the file is unchanged."""
         self.end = self.start
         self.position = 0
@@ -96,9 +102,9 @@ class SegmentLog:
         self.epochs: list[tuple[Epoch, Offset]] = []
         self.index = PositionIndex(self.start)
 
-    def take_in(self, batch: Batch) -> None:
+    def advance(self, batch: Batch) -> None:
         """Advance the log's end over a batch that is in the file at ``position``."""
-        self.index.note(batch.base_offset, self.position)
+        self.index.add(batch.base_offset, self.position)
         if not self.epochs or self.epochs[-1][0] != batch.epoch:
             self.epochs.append((batch.epoch, batch.base_offset))
         self.end = batch.end
@@ -106,27 +112,27 @@ class SegmentLog:
 
     # -- writing --------------------------------------------------------------------------------
 
-    def append(self, orders: Sequence[tuple[Batch, ...]]) -> int:
+    def append(self, appends: Sequence[tuple[Batch, ...]]) -> int:
         """Append the stamped batches of several operations; each continues the one before it.
 
         Returns how many operations were appended completely. If the disk is full, nothing of the
         remaining ones is in the log. Raises OSError for other write errors.
         """
-        written, full = self._write([batch.data for order in orders for batch in order])
-        taken = len(orders)
+        written, full = self._write([batch.data for order in appends for batch in order])
+        appended = len(appends)
         if full:
-            taken = 0
-            for order in orders:
+            appended = 0
+            for order in appends:
                 written -= sum(batch.size for batch in order)
                 if written < 0:
                     break
-                taken += 1
-        for order in orders[:taken]:
+                appended += 1
+        for order in appends[:appended]:
             for batch in order:
-                self.take_in(batch)
+                self.advance(batch)
         if full:
-            self._system.cut(self._fd, self.position)
-        return taken
+            self._system.truncate(self._fd, self.position)
+        return appended
 
     def _write(self, buffers: list[bytes]) -> tuple[int, bool]:
         """Write buffers after the log's end; return (bytes written, whether the disk is full)."""
@@ -154,39 +160,39 @@ class SegmentLog:
         try:
             self._system.sync(self._fd)
         except OSError:
-            self._marks.flag(REWRITE)
+            self._checkpoints.set_flag(REWRITE)
             raise
         self.durable_end = self.end
         self.durable_position = self.position
         self._flushed = True
 
-    def checkpoint(self, durably: bool = False) -> None:
+    def write_checkpoint(self, durably: bool = False) -> None:
         """Write the flush checkpoint if the log was flushed further since. Raises OSError.
 
         The first flush clears the flag DAMAGED: a broker issues no flush before it is registered as
         unclean. ``durably`` also flushes the checkpoint file.
         """
-        mark = Mark(self.start, self.durable_end, self.durable_position)
-        if self._flushed and mark != self._marks.mark and self._checkpoint_epochs():
-            self._marks.put(mark)
+        checkpoint = Checkpoint(self.start, self.durable_end, self.durable_position)
+        if self._flushed and checkpoint != self._checkpoints.newest and self._save_epochs():
+            self._checkpoints.put(checkpoint)
         now = time.monotonic()
-        if self._marks.dirty and (durably or now - self._synced_at >= MARK_SYNC_S):
-            self._marks.sync()
+        if self._checkpoints.dirty and (durably or now - self._synced_at >= CHECKPOINT_SYNC_S):
+            self._checkpoints.sync()
             self._synced_at = now
 
-    def establish(self, flags: int) -> None:
+    def finish_recovery(self, flags: int) -> None:
         """Flush the recovered log, and write a flush checkpoint with ``flags``. Raises OSError."""
         self._system.sync(self._fd)
         self.durable_end = self.end
         self.durable_position = self.position
-        mark = Mark(self.start, self.end, self.position, flags)
-        if mark != self._marks.mark and self._checkpoint_epochs():
-            self._marks.put_durably(mark)
+        checkpoint = Checkpoint(self.start, self.end, self.position, flags)
+        if checkpoint != self._checkpoints.newest and self._save_epochs():
+            self._checkpoints.put_durably(checkpoint)
 
-    def _checkpoint_epochs(self) -> bool:
+    def _save_epochs(self) -> bool:
         """Write the epoch checkpoint if the epochs changed; return False if the disk is full."""
         epochs = tuple(entry for entry in self.epochs if entry[1] < self.durable_end)
-        if epochs == self._checkpointed:
+        if epochs == self._saved_epochs:
             return True
         path = self._epochs_path
         try:
@@ -195,7 +201,7 @@ class SegmentLog:
             if error.errno in FULL:  # Keep the old flush checkpoint, a valid lower bound.
                 return False
             raise
-        self._checkpointed = epochs
+        self._saved_epochs = epochs
         return True
 
     def truncate(self, end: Offset) -> Offset:
@@ -207,20 +213,20 @@ class SegmentLog:
         if end >= self.end:
             return self.end
         base, position = self.locate(max(end, self.start))
-        self.cut(base, position)
+        self.truncate_at(base, position)
         return base
 
-    def cut(self, base: Offset, position: int) -> None:
+    def truncate_at(self, base: Offset, position: int) -> None:
         """Truncate the file durably at ``position``, the start of the batch with offset ``base``.
 
         Raises OSError.
         """
-        mark = self._marks.mark or Mark()
-        if mark.end > base or mark.position > position:
-            self._marks.put_durably(Mark(self.start, base, position, mark.flags))
-        self._system.cut(self._fd, position)
+        checkpoint = self._checkpoints.newest or Checkpoint()
+        if checkpoint.end > base or checkpoint.position > position:
+            self._checkpoints.put_durably(Checkpoint(self.start, base, position, checkpoint.flags))
+        self._system.truncate(self._fd, position)
         self._system.sync(self._fd)
-        self.index.cut(base)
+        self.index.truncate(base)
         while self.epochs and self.epochs[-1][1] >= base:
             self.epochs.pop()
         self.end = self.durable_end = base
@@ -248,10 +254,10 @@ class SegmentLog:
         """
         base, at = self.index.floor(offset)
         while base < offset:
-            chunk = self.read_bytes(WALK_BYTES, at)
+            chunk = self.read_bytes(SCAN_BYTES, at)
             within = 0
             while base < offset and within + HEADER_BYTES <= len(chunk):
-                header = self._expect(read_header(chunk, within), base, at + within)
+                header = self._check_offset(read_header(chunk, within), base, at + within)
                 if header.end > offset:
                     return (base, at + within)
                 base = header.end
@@ -275,7 +281,7 @@ class SegmentLog:
         while base < end_max:
             if found and within + HEADER_BYTES > len(chunk):
                 break
-            header = self._expect(read_header(chunk, within), base, at + within)
+            header = self._check_offset(read_header(chunk, within), base, at + within)
             if header.end > end_max:
                 break
             if within + header.size > len(chunk):
@@ -287,7 +293,7 @@ class SegmentLog:
             within += header.size
         return tuple(found)
 
-    def _expect(self, header: Batch, base: Offset, at: int) -> Batch:
+    def _check_offset(self, header: Batch, base: Offset, at: int) -> Batch:
         if header.base_offset != base:
             raise Damaged(
                 f"batch at byte {at} is damaged: base offset is {header.base_offset}, "

@@ -41,27 +41,27 @@ from yak_net.storage.checkpoints import (
     DAMAGED,
     REWRITE,
     VERIFY,
-    Mark,
-    MarkFile,
+    Checkpoint,
+    CheckpointFile,
     decode_epochs,
     decode_value,
     load_values,
 )
 from yak_net.storage.folder import (
-    ASIDE,
+    CHECKPOINT,
+    DAMAGED_SUFFIX,
     EPOCHS,
-    MARK,
     DataFolder,
-    make_segment,
+    create_segment,
     open_folder,
     segment_name,
 )
 from yak_net.storage.log import SegmentLog
-from yak_net.storage.system import TEMPORARY, StorageError, System, read_whole, write_all
+from yak_net.storage.system import TEMPORARY, StorageError, System, read_file, write_all
 
 VERIFY_BYTES: Final = 1 << 30
 CHUNK_BYTES: Final = 1 << 20
-SMALL_BYTES: Final = 8 * 1024
+SMALL_BATCH_BYTES: Final = 8 * 1024
 """Headers of batches smaller than this are read in chunks, others one at a time."""
 SECTOR_BYTES: Final = 512
 ZEROS_MIN: Final = 32
@@ -76,19 +76,19 @@ class Misplaced(Damaged):
 class Storage:
     """An open data directory after recovery.
 
-    ``recovered`` is for the node. ``remarks`` lists warnings about repairs, one sentence each.
+    ``recovered`` is for the node. ``warnings`` lists warnings about repairs, one sentence each.
     """
 
     folder: DataFolder
-    marks: MarkFile
+    checkpoints: CheckpointFile
     log: SegmentLog
     recovered: Recovered
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def close(self) -> None:
         """Close all files and release the lock; no thread may use the storage any more."""
         self.log.close()
-        self.marks.close()
+        self.checkpoints.close()
         self.folder.close()
 
 
@@ -123,12 +123,12 @@ class _Recovery:
         self.folder = folder
         self.system = folder.system
         self.verify_bytes = verify_bytes
-        self.remarks: list[str] = []
+        self.warnings: list[str] = []
         self.intact = True
         self.producers = ProducerTable((), producers_max)
         self.headers: list[Batch] = []
         self.hw: Offset = 0
-        self.marks: MarkFile | None = None
+        self.checkpoints: CheckpointFile | None = None
         self.log: SegmentLog | None = None
 
     def run(self) -> Storage:
@@ -139,15 +139,16 @@ class _Recovery:
             found = read_saved(saved)
             # An error text of read_saved is ignored here: the node reports invalid values itself.
             self.hw = 0 if isinstance(found, str) else found.hw
-            marks = self.marks = MarkFile(self.system, self.folder.path / MARK)
-            log = self.log = self._open_log(marks)
-            self._scan(marks, log)
-            self._mend(marks, log)
+            path = self.folder.path / CHECKPOINT
+            checkpoints = self.checkpoints = CheckpointFile(self.system, path)
+            log = self.log = self._open_log(checkpoints)
+            self._scan(checkpoints, log)
+            self._repair(checkpoints, log)
         except BaseException:
             if self.log is not None:
                 self.log.close()
-            if self.marks is not None:
-                self.marks.close()
+            if self.checkpoints is not None:
+                self.checkpoints.close()
             raise
         recovered = Recovered(
             log_start=log.start,
@@ -158,13 +159,13 @@ class _Recovery:
             headers=tuple(self.headers),
             saved=saved,
         )
-        return Storage(self.folder, marks, log, recovered, tuple(self.remarks))
+        return Storage(self.folder, checkpoints, log, recovered, tuple(self.warnings))
 
-    def _blame(self, remark: str) -> None:
+    def _add_damage(self, warning: str) -> None:
         self.intact = False
-        self.remarks.append(remark)
+        self.warnings.append(warning)
 
-    def _open_log(self, marks: MarkFile) -> SegmentLog:
+    def _open_log(self, checkpoints: CheckpointFile) -> SegmentLog:
         """Open the single segment; create a missing one, and report that as damage.
 
         A missing flush checkpoint is also damage. Raises StorageError for several segments.
@@ -177,71 +178,74 @@ class _Recovery:
                 "...), expected 1; use the newer version of YAK that wrote them, or choose another "
                 "directory"
             )
-        start = int(paths[0].stem) if paths else 0 if marks.mark is None else marks.mark.segment
+        newest = checkpoints.newest
+        start = int(paths[0].stem) if paths else 0 if newest is None else newest.segment
         path = paths[0] if paths else folder.path / segment_name(start)
         if not paths:
-            self._blame(f"the log {path} is missing; recovery created an empty one")
-            make_segment(self.system, path)
+            self._add_damage(f"the log {path} is missing; recovery created an empty one")
+            create_segment(self.system, path)
             self.system.sync_folder(folder.path)
-        if marks.mark is None:
-            path_of_mark = folder.path / MARK
-            self._blame(f"the flush checkpoint {path_of_mark} is missing or damaged")
-            marks.put_durably(Mark(start, start, 0, DAMAGED))
-        elif marks.mark.flags & DAMAGED:
-            self._blame("an earlier recovery found damage, and no flush has completed since")
-        return SegmentLog(self.system, path, marks, folder.path / EPOCHS, start)
+        if newest is None:
+            missing = folder.path / CHECKPOINT
+            self._add_damage(f"the flush checkpoint {missing} is missing or damaged")
+            checkpoints.put_durably(Checkpoint(start, start, 0, DAMAGED))
+        elif newest.flags & DAMAGED:
+            self._add_damage("an earlier recovery found damage, and no flush has completed since")
+        return SegmentLog(self.system, path, checkpoints, folder.path / EPOCHS, start)
 
-    def _scan(self, marks: MarkFile, log: SegmentLog) -> None:
+    def _scan(self, checkpoints: CheckpointFile, log: SegmentLog) -> None:
         """Read the valid prefix, and classify the bytes after it."""
-        mark = marks.mark
-        assert mark is not None, "_open_log writes a missing flush checkpoint"
+        checkpoint = checkpoints.newest
+        assert checkpoint is not None, "_open_log writes a missing flush checkpoint"
         size = log.path.stat().st_size
-        known = self._known_epochs()
-        verify_from = 0 if mark.flags & VERIFY else max(0, mark.position - self.verify_bytes)
-        found, error = self._take_in(log, size, verify_from, mark, known)
+        epochs = self._saved_epochs()
+        verify_all = checkpoint.flags & VERIFY
+        verify_from = 0 if verify_all else max(0, checkpoint.position - self.verify_bytes)
+        complete, error = self._read_prefix(log, size, verify_from, checkpoint, epochs)
         torn = isinstance(error, Torn)
-        if verify_from and not (found and (error is None or torn)):
+        if verify_from and not (complete and (error is None or torn)):
             # A damaged header may have passed unnoticed: read again and check all CRCs.
-            found, error = self._take_in(log, size, 0, mark, known)
+            complete, error = self._read_prefix(log, size, 0, checkpoint, epochs)
             torn = isinstance(error, Torn)
-        if not found:
-            self._blame(
+        if not complete:
+            self._add_damage(
                 f"{log.path} is valid up to offset {log.end} at byte {log.position}, expected "
-                f"offset {mark.end} at byte {mark.position}, the flush checkpoint"
+                f"offset {checkpoint.end} at byte {checkpoint.position}, the flush checkpoint"
             )
         if error is None:
             return
-        if found and torn:
+        if complete and torn:
             torn_bytes = size - log.position
-            self.remarks.append(f"{log.path}: removed an unfinished write of {torn_bytes} bytes")
+            self.warnings.append(f"{log.path}: removed an unfinished write of {torn_bytes} bytes")
             return
-        if not found or isinstance(error, Misplaced) or not _is_unwritten(log, error.size):
-            self._blame(f"{log.path}: {error}")
-        self._keep_aside(log, size)
+        if not complete or isinstance(error, Misplaced) or not _is_unwritten(log, error.size):
+            self._add_damage(f"{log.path}: {error}")
+        self._save_damaged(log, size)
 
-    def _take_in(
-        self, log: SegmentLog, size: int, verify_from: int, mark: Mark, known: EpochIndex | None
+    def _read_prefix(
+        self, log: SegmentLog, size: int, verify_from: int, checkpoint: Checkpoint,
+        epochs: EpochIndex | None,
     ) -> tuple[bool, BatchError | None]:
         """Read the valid prefix of the log.
 
         Returns whether the flush checkpoint is a batch boundary in it, and the error that ended it.
         """
-        log.forget()
+        log.reset()
         self.headers.clear()
         self.producers = ProducerTable((), self.producers.limit)
-        marked = (mark.segment, mark.end, mark.position)
-        found = (log.start, log.end, log.position) == marked
+        at_checkpoint = (checkpoint.segment, checkpoint.end, checkpoint.position)
+        found = (log.start, log.end, log.position) == at_checkpoint
         try:
-            for header in _walk(log, size, verify_from):
-                _check_next(log, header, known if header.base_offset < mark.end else None)
-                log.take_in(header)
-                self._fold(header)
-                found = found or (log.start, log.end, log.position) == marked
+            for header in _read_headers(log, size, verify_from):
+                _check_next(log, header, epochs if header.base_offset < checkpoint.end else None)
+                log.advance(header)
+                self._apply_header(header)
+                found = found or (log.start, log.end, log.position) == at_checkpoint
         except BatchError as error:
             return (found, error)
         return (found, None)
 
-    def _known_epochs(self) -> EpochIndex | None:
+    def _saved_epochs(self) -> EpochIndex | None:
         """Return the epochs of the epoch checkpoint; None if it is missing or damaged.
 
         A missing epoch checkpoint does not make the log damaged.
@@ -250,12 +254,12 @@ class _Recovery:
         if not path.exists():
             return None
         try:
-            return EpochIndex(decode_epochs(decode_value(EPOCHS, read_whole(path), path)))
+            return EpochIndex(decode_epochs(decode_value(EPOCHS, read_file(path), path)))
         except (StorageError, ValueError) as error:
-            self.remarks.append(f"{path} is damaged ({error}); it is rebuilt from the log")
+            self.warnings.append(f"{path} is damaged ({error}); it is rebuilt from the log")
             return None
 
-    def _fold(self, header: Batch) -> None:
+    def _apply_header(self, header: Batch) -> None:
         """Apply a batch to the producers table, or keep its header.
 
         Headers are kept from the first batch that ends above the high watermark.
@@ -271,11 +275,11 @@ class _Recovery:
             header.end,
         )
 
-    def _keep_aside(self, log: SegmentLog, size: int) -> None:
+    def _save_damaged(self, log: SegmentLog, size: int) -> None:
         """Copy the bytes after the valid prefix to a file ``*.damaged``. Raises OSError."""
         number = 0
         while True:
-            name = f"{log.path.name}.{log.position}.{number}{ASIDE}"
+            name = f"{log.path.name}.{log.position}.{number}{DAMAGED_SUFFIX}"
             target = log.path.with_name(name)
             if not target.exists():
                 break
@@ -290,23 +294,23 @@ class _Recovery:
             os.close(fd)
         self.system.replace(temporary, target)
         self.system.sync_folder(target.parent)
-        self.remarks.append(f"the removed bytes are saved in {target}")
+        self.warnings.append(f"the removed bytes are saved in {target}")
 
-    def _mend(self, marks: MarkFile, log: SegmentLog) -> None:
+    def _repair(self, checkpoints: CheckpointFile, log: SegmentLog) -> None:
         """Truncate the file to the valid prefix, flush it, and write the flush checkpoint."""
-        mark = marks.mark
-        assert mark is not None, "_open_log writes a missing flush checkpoint"
+        checkpoint = checkpoints.newest
+        assert checkpoint is not None, "_open_log writes a missing flush checkpoint"
         flags = 0 if self.intact else DAMAGED
-        if flags and not mark.flags & DAMAGED:
-            marks.flag(DAMAGED)
-        if mark.flags & REWRITE:
-            log.rewrite(min(mark.position, log.position))
+        if flags and not checkpoint.flags & DAMAGED:
+            checkpoints.set_flag(DAMAGED)
+        if checkpoint.flags & REWRITE:
+            log.rewrite(min(checkpoint.position, log.position))
         if log.path.stat().st_size > log.position:
-            log.cut(log.end, log.position)
-        log.establish(flags)
+            log.truncate_at(log.end, log.position)
+        log.finish_recovery(flags)
 
 
-def _walk(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
+def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
     """Yield the batch headers from the log's position on; the caller advances the position.
 
     Complete batches are read, and their CRCs checked, from byte ``verify_from`` on. Raises
@@ -314,12 +318,12 @@ def _walk(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
     """
     chunk = b""
     base = 0
-    wanted = CHUNK_BYTES
+    read_size = CHUNK_BYTES
     while log.position < size:
         at = log.position
         verify = at >= verify_from
         if at + HEADER_BYTES > base + len(chunk):
-            base, chunk = at, log.read_bytes(CHUNK_BYTES if verify else wanted, at)
+            base, chunk = at, log.read_bytes(CHUNK_BYTES if verify else read_size, at)
         header = read_header(chunk, at - base)
         if verify:
             if at + header.size > base + len(chunk):
@@ -330,26 +334,26 @@ def _walk(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
             raise Torn(
                 f"batch at byte {at} is torn: expected {header.size} bytes, found {size - at}", at
             )
-        wanted = CHUNK_BYTES if header.size < SMALL_BYTES else HEADER_BYTES
+        read_size = CHUNK_BYTES if header.size < SMALL_BATCH_BYTES else HEADER_BYTES
         yield header
 
 
-def _check_next(log: SegmentLog, header: Batch, known: EpochIndex | None) -> None:
+def _check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> None:
     """Raise Misplaced if the batch does not continue the log.
 
-    Kafka's CRC does not cover offset and epoch. ``known`` has the epochs of the epoch checkpoint.
+    Kafka's CRC does not cover offset and epoch. ``epochs`` has the epochs of the epoch checkpoint.
     """
     at, base, epoch = log.position, header.base_offset, header.epoch
     newest = log.epochs[-1][0] if log.epochs else NO_EPOCH + 1
     if base != log.end:
-        said = f"base offset is {base}, expected {log.end}"
+        mismatch = f"base offset is {base}, expected {log.end}"
     elif epoch < newest:
-        said = f"epoch is {epoch}, expected at least {newest} as in the batch before"
-    elif known is not None and known.before(base + 1) != epoch:
-        said = f"epoch is {epoch}, expected {known.before(base + 1)} from the epoch checkpoint"
+        mismatch = f"epoch is {epoch}, expected at least {newest} as in the batch before"
+    elif epochs is not None and epochs.before(base + 1) != epoch:
+        mismatch = f"epoch is {epoch}, expected {epochs.before(base + 1)} from the epoch checkpoint"
     else:
         return
-    raise Misplaced(f"batch at byte {at} is damaged: {said}", at, header.size)
+    raise Misplaced(f"batch at byte {at} is damaged: {mismatch}", at, header.size)
 
 
 def _is_unwritten(log: SegmentLog, size: int | None) -> bool:
@@ -363,4 +367,4 @@ def _is_unwritten(log: SegmentLog, size: int | None) -> bool:
     pieces = [data[:HEADER_BYTES]] if size is None else []
     first = -log.position % SECTOR_BYTES
     pieces += [data[at : at + SECTOR_BYTES] for at in range(first, len(data), SECTOR_BYTES)]
-    return any(len(one) >= ZEROS_MIN and one == zeros[: len(one)] for one in pieces)
+    return any(len(piece) >= ZEROS_MIN and piece == zeros[: len(piece)] for piece in pieces)

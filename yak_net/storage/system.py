@@ -58,13 +58,13 @@ class System:
     """The system calls that change files or read the log; ``System()`` has the real ones.
 
     ``write`` takes (descriptor, buffers, position) like pwritev, ``read`` (descriptor, size,
-    position) like pread, ``cut`` (descriptor, size) like ftruncate.
+    position) like pread, ``truncate`` (descriptor, size) like ftruncate.
     """
 
     write: Callable[[int, Sequence[bytes | memoryview], int], int] = os.pwritev
     read: Callable[[int, int, int], bytes] = os.pread
     sync: Callable[[int], None] = sync_data
-    cut: Callable[[int, int], None] = os.ftruncate
+    truncate: Callable[[int, int], None] = os.ftruncate
     replace: Callable[[Path, Path], None] = replace
     unlink: Callable[[Path], None] = Path.unlink
     sync_folder: Callable[[Path], None] = sync_folder
@@ -101,7 +101,7 @@ def write_file(system: System, path: Path, data: bytes) -> None:
     system.sync_folder(path.parent)
 
 
-def read_whole(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Return the content of a small file. Raises StorageError if it is unreadable."""
     try:
         return path.read_bytes()

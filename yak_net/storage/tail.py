@@ -13,7 +13,7 @@ from yak_core.batch import Batch, carrying, stamped
 from yak_core.contract.effects import AppendLog, TruncateLog
 from yak_core.ids import NO_EPOCH, Offset
 
-_FORGOTTEN = Batch(0, NO_EPOCH, 0, -1, -1, -1, -1, 0, 0, b"")
+_EVICTED = Batch(0, NO_EPOCH, 0, -1, -1, -1, -1, 0, 0, b"")
 
 
 class Tail:
@@ -38,7 +38,7 @@ class Tail:
         """Base offset of the oldest cached batch; LEO if the cache is empty."""
         return self._batches[self._head].base_offset if self._head < len(self._ends) else self.leo
 
-    def fits(self, base: Offset) -> bool:
+    def can_append(self, base: Offset) -> bool:
         """Return whether a batch with base offset ``base`` can be appended at the log end."""
         return base == self.leo or (not self._exact and base < self.leo)
 
@@ -68,13 +68,13 @@ class Tail:
             self.leo = end
             self._exact = False
 
-    def settle(self, end: Offset) -> None:
+    def set_end(self, end: Offset) -> None:
         """Set the exact log end ``end`` of the file, after all issued operations are complete."""
         if not self._exact:
             self.leo = end
             self._exact = True
 
-    def refuse(self, end: Offset, pending: Iterable[AppendLog | TruncateLog]) -> None:
+    def drop_failed(self, end: Offset, pending: Iterable[AppendLog | TruncateLog]) -> None:
         """Remove the batches of an append that failed on a full disk.
 
         The file ends at ``end``; ``pending`` lists the incomplete operations. Pending appends that
@@ -87,7 +87,7 @@ class Tail:
         for order in orders:
             if isinstance(order, TruncateLog):
                 self.truncate(order.end)
-            elif self.fits(order.batches[0].base_offset):
+            elif self.can_append(order.batches[0].base_offset):
                 self.append(order.batches)
 
     def evict(self, written: Offset) -> None:
@@ -95,7 +95,7 @@ class Tail:
         head = self._head
         while self.size > self.bytes_max and head < len(self._ends) and self._ends[head] <= written:
             self.size -= self._batches[head].size
-            self._batches[head] = _FORGOTTEN
+            self._batches[head] = _EVICTED
             head += 1
         self._head = head
         if head > 64 and 2 * head > len(self._ends):
@@ -132,7 +132,7 @@ def positioned(batch: Batch) -> Batch:
     return carrying(batch, data)
 
 
-def joined(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:
+def join(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:
     """Return the batches of the file followed by those of memory, at most ``bytes_max`` bytes."""
     if not found or not tail or found[-1].end != tail[0].base_offset:
         return found

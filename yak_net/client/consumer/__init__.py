@@ -37,8 +37,8 @@ from yak_net.client.options import (
     RuntimeFactory,
     at_least,
     close_runtime,
-    on_sockets,
     open_runtime,
+    socket_runtime,
 )
 
 __all__ = ["Consumer", "ConsumerRecord"]
@@ -91,7 +91,7 @@ class Consumer(Client):
         metadata_max_age_ms: int = 5_000,
         default_api_timeout_ms: int = 60_000,
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
-        runtime: RuntimeFactory = on_sockets,
+        runtime: RuntimeFactory = socket_runtime,
     ) -> None:
         """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
         if isinstance(auto_offset_reset, str):
@@ -100,10 +100,10 @@ class Consumer(Client):
                     "auto_offset_reset must be 'latest', 'earliest' or an offset, "
                     f"got {auto_offset_reset!r}"
                 )
-            self._begin = RESETS[auto_offset_reset]
+            self._start_at = RESETS[auto_offset_reset]
         else:
             at_least(0, auto_offset_reset=auto_offset_reset)
-            self._begin = auto_offset_reset
+            self._start_at = auto_offset_reset
         at_least(0, fetch_max_wait_ms=fetch_max_wait_ms, bootstrap_timeout_ms=bootstrap_timeout_ms)
         at_least(1, fetch_max_bytes=fetch_max_bytes, request_timeout_ms=request_timeout_ms)
         at_least(1, retry_backoff_ms=retry_backoff_ms, metadata_max_age_ms=metadata_max_age_ms)
@@ -117,11 +117,11 @@ class Consumer(Client):
             fetch_wait_us=fetch_max_wait_ms * 1000,
             fetch_bytes_max=fetch_max_bytes,
         )
-        self._answer_within_s = default_api_timeout_ms / 1000
+        self._api_timeout_s = default_api_timeout_ms / 1000
         self._position: Offset = -1
         self._highwater: Offset | None = None
         self._poll: asyncio.Future[ClientResult] | None = None
-        self._asked_at = 0.0
+        self._poll_started_at = 0.0
         self._batches: deque[Batch] = deque()
         self._records: deque[ConsumerRecord] = deque()
 
@@ -133,18 +133,20 @@ class Consumer(Client):
         Raises NoBrokersAvailable, and RequestTimedOutError if no leader returns the start
         position. The call may be repeated then.
         """
-        self._check_new()
-        begin = self._begin if self._begin >= 0 else await self._find(self._begin)
-        runtime = self._runtime_for(self._config, begin)
-        await open_runtime(runtime, self._within_ms)
+        self._check_not_started()
+        start_offset = self._start_at
+        if start_offset < 0:
+            start_offset = await self._resolve_offset(start_offset)
+        runtime = self._runtime_for(self._config, start_offset)
+        await open_runtime(runtime, self._bootstrap_timeout_ms)
         self._runtime = runtime
-        self._position = begin
-        self._ask()
+        self._position = start_offset
+        self._start_poll()
 
     async def stop(self) -> None:
         """Stop the consumer. A pending call for a record raises IllegalStateError."""
         self._stopped = True
-        self._forget()
+        self._drop_fetched()
         if self._runtime is not None:
             await close_runtime(self._runtime)
 
@@ -166,7 +168,7 @@ class Consumer(Client):
     async def getone(self) -> ConsumerRecord:
         """Wait for the next record and return it. After a YakError the position is unchanged."""
         while not self._records:
-            await self._more(None)
+            await self._fetch_more(None)
         record = self._records.popleft()
         self._position = record.offset + 1
         return record
@@ -182,17 +184,17 @@ class Consumer(Client):
         at_least(0, timeout_ms=timeout_ms)
         if max_records is not None:
             at_least(1, max_records=max_records)
-        until = asyncio.get_running_loop().time() + timeout_ms / 1000
+        deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
         while not self._records:
-            if not await self._more(until):
+            if not await self._fetch_more(deadline):
                 return []
         if max_records is None or max_records >= len(self._records):
-            taken = list(self._records)
+            found = list(self._records)
             self._records.clear()
         else:
-            taken = [self._records.popleft() for _ in range(max_records)]
-        self._position = taken[-1].offset + 1
-        return taken
+            found = [self._records.popleft() for _ in range(max_records)]
+        self._position = found[-1].offset + 1
+        return found
 
     # -- positions ------------------------------------------------------------------------------
 
@@ -209,7 +211,7 @@ class Consumer(Client):
         """Continue with the record at ``offset``."""
         at_least(0, offset=offset)
         runtime = self._check_running()
-        self._forget()
+        self._drop_fetched()
         self._position = offset
         runtime.ask(Seek(offset))
 
@@ -227,7 +229,7 @@ class Consumer(Client):
         Raises NoBrokersAvailable, and RequestTimedOutError if there is no leader.
         """
         self._check_running()
-        return await self._find(EARLIEST)
+        return await self._resolve_offset(EARLIEST)
 
     async def end_offset(self) -> Offset:
         """Ask the leader for the offset after the last committed record, and return it.
@@ -235,17 +237,17 @@ class Consumer(Client):
         Raises NoBrokersAvailable, and RequestTimedOutError if there is no leader.
         """
         self._check_running()
-        return await self._find(LATEST)
+        return await self._resolve_offset(LATEST)
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _runtime_for(self, config: ConsumerConfig, begin: Offset) -> Runtime:
+    def _runtime_for(self, config: ConsumerConfig, start_offset: Offset) -> Runtime:
         def complete(brokers: tuple[NodeId, ...]) -> ConsumerConfig:
-            return replace(config, brokers=brokers, start_offset=begin)
+            return replace(config, brokers=brokers, start_offset=start_offset)
 
         return self._make_runtime(self._name, build_consumer, complete, self._servers)
 
-    async def _find(self, at: Offset) -> Offset:
+    async def _resolve_offset(self, at: Offset) -> Offset:
         """Return the first offset (``at`` is -2) or the committed end (-1), from the leader.
 
         A separate consumer node sends the ListOffsets request and retries it. The high watermark
@@ -256,12 +258,12 @@ class Consumer(Client):
         config = replace(self._config, fetch_wait_us=0, fetch_bytes_max=1)
         runtime = self._runtime_for(config, at)
         try:
-            async with asyncio.timeout(self._answer_within_s):
-                await open_runtime(runtime, self._within_ms)
+            async with asyncio.timeout(self._api_timeout_s):
+                await open_runtime(runtime, self._bootstrap_timeout_ms)
                 result = await runtime.ask(Poll())
         except TimeoutError as error:
             raise RequestTimedOutError(
-                f"no leader answered within {self._answer_within_s:g} s; "
+                f"no leader answered within {self._api_timeout_s:g} s; "
                 f"{RequestTimedOutError.advice}"
             ) from error
         finally:
@@ -271,7 +273,7 @@ class Consumer(Client):
             raise read_error(result)
         return result.position
 
-    def _forget(self) -> None:
+    def _drop_fetched(self) -> None:
         """Drop the fetched records and cancel the poll in flight."""
         self._batches.clear()
         self._records.clear()
@@ -279,25 +281,25 @@ class Consumer(Client):
         if poll is not None and self._runtime is not None:
             self._runtime.cancel(poll)
 
-    def _ask(self) -> asyncio.Future[ClientResult]:
+    def _start_poll(self) -> asyncio.Future[ClientResult]:
         """Return the poll in flight; start one if there is none."""
         if self._poll is None:
             self._poll = self._check_running().ask(Poll())
-            self._asked_at = asyncio.get_running_loop().time()
+            self._poll_started_at = asyncio.get_running_loop().time()
         return self._poll
 
-    async def _more(self, until: float | None) -> bool:
-        """Try to make records available. Return False once the loop time ``until`` has passed."""
+    async def _fetch_more(self, deadline: float | None) -> bool:
+        """Try to make records available; return False after the loop time ``deadline``."""
         self._check_running()
         if self._batches:
             self._decode(self._batches[0])
             return True
         loop = asyncio.get_running_loop()
-        poll = self._ask()
+        poll = self._start_poll()
         if not poll.done():
             # asyncio.wait, because a cancelled caller must not cancel the poll of the next caller.
-            left = None if until is None else max(0.0, until - loop.time())
-            await asyncio.wait((poll,), timeout=left)
+            remaining = None if deadline is None else max(0.0, deadline - loop.time())
+            await asyncio.wait((poll,), timeout=remaining)
         if self._poll is not poll:
             return True  # another task called seek or stop, or took the result
         if not poll.done():
@@ -305,7 +307,7 @@ class Consumer(Client):
         self._poll = None
         if poll.cancelled():
             self._check_running()
-            raise UnknownError(self._bug(""))
+            raise UnknownError(self._halt_message(""))
         result = poll.result()
         assert isinstance(result, PollResult), f"a Poll returned {result}"
         if result.error != ErrorCode.NONE:
@@ -313,8 +315,8 @@ class Consumer(Client):
         self._highwater = result.hw
         if result.batches:
             self._batches.extend(result.batches)
-            self._ask()
-        elif loop.time() - self._asked_at < PAUSE_S:
+            self._start_poll()
+        elif loop.time() - self._poll_started_at < PAUSE_S:
             await asyncio.sleep(PAUSE_S)
         return True
 
@@ -323,11 +325,11 @@ class Consumer(Client):
 
         An unreadable batch stays first in the queue: without a seek, the next call fails again.
         """
-        position, epoch, ready = self._position, batch.epoch, self._records
+        position, epoch, available = self._position, batch.epoch, self._records
         try:
             for record in records(batch):
                 if record.offset >= position:
-                    ready.append(
+                    available.append(
                         ConsumerRecord(
                             record.offset,
                             record.timestamp_ms,
@@ -338,7 +340,7 @@ class Consumer(Client):
                         )
                     )
         except BatchError as error:
-            if not ready:
+            if not available:
                 raise _unreadable(error, batch) from error
             return
         self._batches.popleft()

@@ -31,14 +31,14 @@ from yak_net.client.options import (
     RuntimeFactory,
     at_least,
     close_runtime,
-    on_sockets,
     open_runtime,
+    socket_runtime,
 )
 
 __all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
 
 ACKS: Final[dict[str | int, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
-HOLD_S: Final = 0.1
+EXTRA_LINGER_S: Final = 0.1
 """Extra linger of a batch that cannot be sent yet, because too many batches are in flight."""
 BATCH_BYTES_MIN: Final = HEADER_BYTES + 64
 
@@ -63,7 +63,7 @@ class Producer(Client):
     """
 
     KIND = "producer"
-    ADVICE = "; nothing was written; create a new producer"
+    ERROR_SUFFIX = "; nothing was written; create a new producer"
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class Producer(Client):
         compression_type: str | None = None,
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
         on_batch: Callable[[Resolved], None] | None = None,
-        runtime: RuntimeFactory = on_sockets,
+        runtime: RuntimeFactory = socket_runtime,
     ) -> None:
         """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
         if acks not in ACKS:
@@ -116,30 +116,30 @@ class Producer(Client):
         )
         self._linger_s = linger_ms / 1000
         self._batch_bytes = min(max_batch_size, max_request_size)
-        self._alone_bytes = max_request_size
-        self._memory = buffer_memory
+        self._request_bytes = max_request_size
+        self._buffer_memory = buffer_memory
         self._on_batch = on_batch
         self._batch: ProducerBatch | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._under_way: dict[int, ProducerBatch] = {}
+        self._in_flight: dict[int, ProducerBatch] = {}
         self._bytes = 0
         self._closed_records = 0
         self._resolved_records = 0
-        self._queueing = 0
-        self._turn = asyncio.Lock()
-        self._room = asyncio.Event()
+        self._waiting_sends = 0
+        self._send_lock = asyncio.Lock()
+        self._memory_freed = asyncio.Event()
 
     # -- start and stop -------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Find the brokers. Raises NoBrokersAvailable; the call may be repeated then."""
-        self._check_new()
+        self._check_not_started()
 
         def config(brokers: tuple[NodeId, ...]) -> ProducerConfig:
             return replace(self._config, brokers=brokers)
 
         runtime = self._make_runtime(self._name, build_producer, config, self._servers)
-        await open_runtime(runtime, self._within_ms)
+        await open_runtime(runtime, self._bootstrap_timeout_ms)
         self._runtime = runtime
 
     async def stop(self, timeout_ms: int | None = None) -> None:
@@ -148,7 +148,7 @@ class Producer(Client):
         Without ``timeout_ms`` this takes up to ``delivery_timeout_ms``, the limit of a record.
         """
         self._stopped = True
-        self._room.set()  # a pending send() then raises IllegalStateError
+        self._memory_freed.set()  # a pending send() then raises IllegalStateError
         runtime = self._runtime
         if runtime is None:
             return
@@ -158,7 +158,7 @@ class Producer(Client):
                     await self.flush()
         finally:
             await close_runtime(runtime)
-            for batch in list(self._under_way.values()):
+            for batch in list(self._in_flight.values()):
                 self._resolve(batch, _STOPPED)
 
     # -- sending --------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ class Producer(Client):
         if timestamp_ms is None:
             timestamp_ms = time_ns() // 1_000_000
         batch = self._batch
-        if batch is not None and not self._queueing:
+        if batch is not None and not self._waiting_sends:
             index = batch.builder.append(
                 value, key=key, headers=headers, timestamp_ms=timestamp_ms
             )
@@ -204,7 +204,7 @@ class Producer(Client):
     async def flush(self) -> None:
         """Wait until all accepted records are resolved. Cancelling the wait affects no record."""
         self._close_batch()
-        waiting = [batch.future for batch in self._under_way.values()]
+        waiting = [batch.future for batch in self._in_flight.values()]
         if waiting:
             await asyncio.wait(waiting)
 
@@ -222,9 +222,9 @@ class Producer(Client):
         There is no await after the record is appended, so a cancelled call has sent nothing.
         """
         self._check_running()
-        self._queueing += 1
+        self._waiting_sends += 1
         try:
-            async with self._turn:
+            async with self._send_lock:
                 batch = self._batch
                 if batch is not None:
                     index = batch.builder.append(
@@ -236,13 +236,13 @@ class Producer(Client):
                 # Yield to the event loop once per batch. Otherwise an application that sends in a
                 # loop would fill the buffer before the first byte leaves the process.
                 await asyncio.sleep(0)
-                while self._bytes > self._memory and not self._stopped:
-                    self._room.clear()
-                    await self._room.wait()
+                while self._bytes > self._buffer_memory and not self._stopped:
+                    self._memory_freed.clear()
+                    await self._memory_freed.wait()
                 self._check_running()
                 return self._send_in_new_batch(value, key, headers, timestamp_ms)
         finally:
-            self._queueing -= 1
+            self._waiting_sends -= 1
 
     def _send_in_new_batch(
         self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
@@ -252,7 +252,7 @@ class Producer(Client):
         try:
             builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
         except RecordTooLarge:
-            builder = Builder(self._alone_bytes, 1)
+            builder = Builder(self._request_bytes, 1)
             try:
                 builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
             except RecordTooLarge as error:
@@ -274,12 +274,12 @@ class Producer(Client):
         A held batch grows, so that fewer and larger batches are sent.
         """
         assert batch is self._batch, "the timer of a closed batch fired"
-        if batch.held or len(self._under_way) < self._config.in_flight_max:
+        if batch.linger_extended or len(self._in_flight) < self._config.in_flight_max:
             self._close_batch()
         else:
-            batch.held = True
+            batch.linger_extended = True
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(HOLD_S, self._on_linger, batch)
+            self._timer = loop.call_later(EXTRA_LINGER_S, self._on_linger, batch)
 
     def _close_batch(self) -> None:
         """Close the open batch, if there is one, and pass it to the node."""
@@ -293,14 +293,15 @@ class Producer(Client):
         built = batch.build()
         self._closed_records += built.count
         self._bytes += built.size
-        self._under_way[batch.first] = batch
-        if self._runtime.failed:
-            self._resolve(batch, _NEVER_SENT, self._bug(self._runtime.failed))
+        self._in_flight[batch.first] = batch
+        if self._runtime.halt_reason:
+            self._resolve(batch, _NEVER_SENT, self._halt_message(self._runtime.halt_reason))
             return
         try:
             answer = self._runtime.ask(SendBatch(built))
         except Exception as error:
-            self._resolve(batch, _MAY_BE_SENT, self._bug(f"{type(error).__name__}: {error}"))
+            reason = self._halt_message(f"{type(error).__name__}: {error}")
+            self._resolve(batch, _MAY_BE_SENT, reason)
             raise
         answer.add_done_callback(partial(self._on_answer, batch))
 
@@ -309,17 +310,17 @@ class Producer(Client):
             return  # stop() has resolved the batch
         if answer.cancelled():
             assert self._runtime is not None, "a batch was sent, but the producer is not started"
-            if self._stopped and not self._runtime.failed:
+            if self._stopped and not self._runtime.halt_reason:
                 self._resolve(batch, _STOPPED)
             else:
-                self._resolve(batch, _MAY_BE_SENT, self._bug(self._runtime.failed))
+                self._resolve(batch, _MAY_BE_SENT, self._halt_message(self._runtime.halt_reason))
             return
         result = answer.result()
         assert isinstance(result, SendResult), f"a SendBatch returned {result}"
         self._resolve(batch, result)
 
-    def _resolve(self, batch: ProducerBatch, result: SendResult, over: str = "") -> None:
-        del self._under_way[batch.first]
+    def _resolve(self, batch: ProducerBatch, result: SendResult, halt_reason: str = "") -> None:
+        del self._in_flight[batch.first]
         self._bytes -= batch.size
         self._resolved_records += batch.count
         if result.outcome == Outcome.WRITTEN:
@@ -328,10 +329,10 @@ class Producer(Client):
             self.not_written += batch.count
         else:
             self.unknown += batch.count
-        resolved = batch.resolve(result, over)
-        self._room.set()
+        resolved = batch.resolve(result, halt_reason)
+        self._memory_freed.set()
         building = self._batch
-        if building is not None and building.held:
+        if building is not None and building.linger_extended:
             self._close_batch()
         if self._on_batch is not None:
             self._on_batch(resolved)
