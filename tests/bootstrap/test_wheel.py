@@ -1,10 +1,13 @@
-"""The wheel and the sdist: their files, and the wheel in an empty virtual environment."""
+"""The wheel and the sdist: their files, the wheel in an empty environment, and a release."""
 
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import subprocess
 import tarfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -79,3 +82,19 @@ def test_the_wheel_works_in_an_empty_environment(dist: Path, tmp_path: Path) -> 
     run(tmp_path, inside / "pip", "install", *QUIET, "--constraint", constraint, wheel)
     assert run(tmp_path, inside / "yak", "--version").startswith("yak, version ")
     assert "valid: true" in run(tmp_path, inside / "yak", "sim", "run", "zombie_leader")
+
+
+def test_the_commands_of_a_release_work(tmp_path: Path) -> None:
+    """CONTRIBUTING.md can be followed; method: run its block in a copy, but for the tests."""
+    copy_tree(tmp_path)
+    section = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Releasing")[2]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    text = section.replace("VERSION", project["version"])
+    lines = [shlex.split(line) for line in re.findall(r"^    (\S.*)$", text, re.MULTILINE)]
+    assert lines[0] == ["./yak", "test", "--all"]
+    for words in lines[1:]:
+        name = HOST if words[0] == "python3" else words[0]
+        identity = ["-c", "user.name=t", "-c", "user.email=t@t"] if name == "git" else []
+        run(tmp_path, name, *identity, *words[1:])
+    assert run(tmp_path, "git", "tag").strip() == f"v{project['version']}"
+    assert run(tmp_path, "git", "status", "--porcelain") == ""
