@@ -1,6 +1,29 @@
 """Brokers and clients on sockets, disks and Redis. This module exports the client API.
 
-Each name is imported at its first use, so ``import yak_net`` alone is fast.
+The example needs a cluster: start one with ``./yak cluster up --detach``. Clients in the same
+folder find its brokers; elsewhere, set YAK_BOOTSTRAP_SERVERS or pass ``bootstrap_servers``::
+
+    import asyncio
+
+    from yak_net import Consumer, Producer, YakError
+
+    async def main() -> None:
+        async with Producer() as producer:
+            sent = await producer.send(b"hello", key=b"greeting")
+            try:
+                metadata = await sent
+            except YakError as error:
+                raise SystemExit(f"{error.outcome}: {error}") from error
+            print(metadata.offset)  # 0
+        async with Consumer(auto_offset_reset=metadata.offset) as consumer:
+            async for record in consumer:
+                print(record.offset, record.key, record.value)  # 0 b'greeting' b'hello'
+                break
+
+    asyncio.run(main())
+
+``__all__`` is the public API, listed in docs/api.md. Each name is imported at its first use, so
+``import yak_net`` alone is fast.
 """
 
 from __future__ import annotations
@@ -15,8 +38,8 @@ __all__ = [
     "MessageSizeTooLargeError", "NetworkExceptionError", "NoBrokersAvailable",
     "NotEnoughReplicasAfterAppendError", "NotEnoughReplicasError", "NotLeaderOrFollowerError",
     "OffsetNotAvailableError", "OffsetOutOfRangeError", "OutOfOrderSequenceNumberError", "Producer",
-    "RecordMetadata", "RequestTimedOutError", "ThrottlingQuotaExceededError", "UnknownError",
-    "UnknownLeaderEpochError", "UnsupportedCompressionTypeError", "YakError",
+    "RecordMetadata", "RequestTimedOutError", "Resolved", "Sent", "ThrottlingQuotaExceededError",
+    "UnknownError", "UnknownLeaderEpochError", "UnsupportedCompressionTypeError", "YakError",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -24,11 +47,13 @@ _HOMES: Final = {
     "ConsumerRecord": "consumer",
     "Producer": "producer",
     "RecordMetadata": "batches",
+    "Resolved": "batches",
+    "Sent": "batches",
 }
 """Submodules of yak_net.client that define these names; all other names are in ``errors``."""
 
 if TYPE_CHECKING:
-    from yak_net.client.batches import RecordMetadata
+    from yak_net.client.batches import RecordMetadata, Resolved, Sent
     from yak_net.client.consumer import Consumer, ConsumerRecord
     from yak_net.client.errors import (
         CorruptRecordError,

@@ -28,9 +28,11 @@ def test_each_part_is_packed_and_typed() -> None:
     """No top-level package is forgotten; method: compare the folders with the build settings."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         tool = tomllib.load(file)["tool"]
+    packed = tool["hatch"]["build"]["targets"]["wheel"]["only-include"]
     tops = {source.top for source in TREE if source.name.endswith("__init__.py")} - {"tests"}
     assert tops <= {*PACKAGES, "scenarios", "benchmarks", "notebooks"}
-    assert tops - {"benchmarks", "notebooks"} <= set(tool["hatch"]["build"]["packages"])
+    assert tops - {"benchmarks", "notebooks"} <= set(packed)
+    assert "yak_cli.py" in packed
     assert tool["mypy"]["strict"] is True
     assert tool["mypy"]["files"] == ["."]
 

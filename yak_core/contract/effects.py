@@ -162,3 +162,4 @@ Effect: TypeAlias = (
     | Halt
     | Exit
 )
+"""What a node returns from a step, for its host to carry out in order."""

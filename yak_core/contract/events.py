@@ -148,3 +148,4 @@ Event: TypeAlias = (
     | PeerLost
     | StopAsked
 )
+"""What a node receives: one event per step, the first of which is Started."""

@@ -183,6 +183,7 @@ PeerMessage: TypeAlias = Replicate | ReplicateAck | ReplicateReject | Fenced
 Request: TypeAlias = ProduceRequest | FetchRequest | ListOffsetsRequest | DescribeRequest
 Response: TypeAlias = ProduceResponse | FetchResponse | ListOffsetsResponse | DescribeResponse
 Message: TypeAlias = PeerMessage | Request | Response
+"""What a node sends to another node."""
 
 
 _REPLICATE_HEAD = attrgetter("leader", "epoch_start", "prev_offset", "prev_epoch")

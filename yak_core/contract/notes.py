@@ -201,3 +201,4 @@ Note: TypeAlias = (
     | DuplicateRecognised
     | ProducerReset
 )
+"""What a node reports to its world; notes never change a decision."""

@@ -30,7 +30,9 @@ _CHECK_LOG: Final = "check whether the log contains them before you send them ag
 
 
 class YakError(Exception):
-    """Base class. ``code`` and ``name`` are Kafka's; ``code`` is -1 if Kafka has no such error.
+    """Base class of all errors of the clients.
+
+    ``code`` and ``name`` are Kafka's; ``code`` is -1 if Kafka has no such error.
 
     ``retriable``: the same request may succeed later. ``outcome`` of a read is always
     NOT_WRITTEN.
@@ -54,7 +56,7 @@ class YakError(Exception):
 
 
 class OffsetOutOfRangeError(YakError):
-    """Kafka's 1."""
+    """Kafka's 1: the requested offset is not in the log."""
 
     code = ErrorCode.OFFSET_OUT_OF_RANGE
     meaning = "the requested offset is not in the log"
@@ -62,7 +64,7 @@ class OffsetOutOfRangeError(YakError):
 
 
 class CorruptRecordError(YakError):
-    """Kafka's 2 (CORRUPT_MESSAGE)."""
+    """Kafka's 2 (CORRUPT_MESSAGE): a record batch is corrupt."""
 
     code = ErrorCode.CORRUPT_MESSAGE
     meaning = "a record batch is corrupt"
@@ -70,7 +72,7 @@ class CorruptRecordError(YakError):
 
 
 class NotLeaderOrFollowerError(YakError):
-    """Kafka's 6."""
+    """Kafka's 6: the broker is not the leader."""
 
     code = ErrorCode.NOT_LEADER_OR_FOLLOWER
     meaning = "the broker is not the leader"
@@ -78,7 +80,7 @@ class NotLeaderOrFollowerError(YakError):
 
 
 class RequestTimedOutError(YakError):
-    """Kafka's 7."""
+    """Kafka's 7: no response arrived before the timeout."""
 
     code = ErrorCode.REQUEST_TIMED_OUT
     meaning = "no response arrived before the timeout"
@@ -86,7 +88,7 @@ class RequestTimedOutError(YakError):
 
 
 class MessageSizeTooLargeError(YakError):
-    """Kafka's 10 (MESSAGE_TOO_LARGE)."""
+    """Kafka's 10 (MESSAGE_TOO_LARGE): a record or batch is larger than the limit."""
 
     code = ErrorCode.MESSAGE_TOO_LARGE
     meaning = "a record or batch is larger than the limit"
@@ -97,7 +99,7 @@ class MessageSizeTooLargeError(YakError):
 
 
 class NetworkExceptionError(YakError):
-    """Kafka's 13."""
+    """Kafka's 13: the connection closed before a response arrived."""
 
     code = ErrorCode.NETWORK_EXCEPTION
     meaning = "the connection closed before a response arrived"
@@ -105,7 +107,7 @@ class NetworkExceptionError(YakError):
 
 
 class NotEnoughReplicasError(YakError):
-    """Kafka's 19."""
+    """Kafka's 19: the ISR has fewer members than min ISR."""
 
     code = ErrorCode.NOT_ENOUGH_REPLICAS
     meaning = "the ISR has fewer members than min ISR"
@@ -113,7 +115,7 @@ class NotEnoughReplicasError(YakError):
 
 
 class NotEnoughReplicasAfterAppendError(YakError):
-    """Kafka's 20."""
+    """Kafka's 20: fewer replicas than min ISR have appended the records."""
 
     code = ErrorCode.NOT_ENOUGH_REPLICAS_AFTER_APPEND
     meaning = "fewer replicas than min ISR have appended the records"
@@ -121,7 +123,7 @@ class NotEnoughReplicasAfterAppendError(YakError):
 
 
 class InvalidRequiredAcksError(YakError):
-    """Kafka's 21."""
+    """Kafka's 21: the broker does not support this value of acks."""
 
     code = ErrorCode.INVALID_REQUIRED_ACKS
     meaning = "the broker does not support this value of acks"
@@ -129,7 +131,7 @@ class InvalidRequiredAcksError(YakError):
 
 
 class InvalidRequestError(YakError):
-    """Kafka's 42."""
+    """Kafka's 42: the broker rejected the request as invalid."""
 
     code = ErrorCode.INVALID_REQUEST
     meaning = "the broker rejected the request as invalid"
@@ -137,7 +139,7 @@ class InvalidRequestError(YakError):
 
 
 class OutOfOrderSequenceNumberError(YakError):
-    """Kafka's 45."""
+    """Kafka's 45: an earlier batch of this producer is not in the log."""
 
     code = ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
     meaning = "an earlier batch of this producer is not in the log"
@@ -145,7 +147,8 @@ class OutOfOrderSequenceNumberError(YakError):
 
 
 class DuplicateSequenceNumberError(YakError):
-    """Kafka's 46."""
+    """Kafka's 46: the records are already in the log, and the broker no longer stores their
+    offsets."""
 
     code = ErrorCode.DUPLICATE_SEQUENCE_NUMBER
     meaning = "the records are already in the log, and the broker no longer stores their offsets"
@@ -153,7 +156,7 @@ class DuplicateSequenceNumberError(YakError):
 
 
 class InvalidProducerEpochError(YakError):
-    """Kafka's 47."""
+    """Kafka's 47: this producer is fenced."""
 
     code = ErrorCode.INVALID_PRODUCER_EPOCH
     meaning = "this producer is fenced"
@@ -161,7 +164,7 @@ class InvalidProducerEpochError(YakError):
 
 
 class KafkaStorageError(YakError):
-    """Kafka's 56."""
+    """Kafka's 56: the disk of the broker failed."""
 
     code = ErrorCode.KAFKA_STORAGE_ERROR
     meaning = "the disk of the broker failed"
@@ -169,7 +172,7 @@ class KafkaStorageError(YakError):
 
 
 class FencedLeaderEpochError(YakError):
-    """Kafka's 74."""
+    """Kafka's 74: the leader epoch of this client is stale."""
 
     code = ErrorCode.FENCED_LEADER_EPOCH
     meaning = "the leader epoch of this client is stale"
@@ -177,7 +180,7 @@ class FencedLeaderEpochError(YakError):
 
 
 class UnknownLeaderEpochError(YakError):
-    """Kafka's 75."""
+    """Kafka's 75: the leader epoch of this client is newer than that of the broker."""
 
     code = ErrorCode.UNKNOWN_LEADER_EPOCH
     meaning = "the leader epoch of this client is newer than that of the broker"
@@ -185,7 +188,7 @@ class UnknownLeaderEpochError(YakError):
 
 
 class OffsetNotAvailableError(YakError):
-    """Kafka's 78."""
+    """Kafka's 78: the high watermark of a new leader has not reached the start of its epoch."""
 
     code = ErrorCode.OFFSET_NOT_AVAILABLE
     meaning = "the high watermark of a new leader has not reached the start of its epoch"
@@ -193,7 +196,7 @@ class OffsetNotAvailableError(YakError):
 
 
 class ThrottlingQuotaExceededError(YakError):
-    """Kafka's 89."""
+    """Kafka's 89: too many requests or bytes are pending."""
 
     code = ErrorCode.THROTTLING_QUOTA_EXCEEDED
     meaning = "too many requests or bytes are pending"
