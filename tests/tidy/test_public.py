@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import api_table
+from docs.tables import api
 from tests.scenarios.stories import command
 from tests.tidy.tree import PACKAGES, ROOT
 
@@ -46,10 +46,10 @@ def check_example(package: str, folder: Path) -> None:
 def test_each_public_name_resolves_and_has_a_docstring(package: str) -> None:
     """The name at run time is what type checkers see; method: compare it with the source."""
     module = import_module(package)
-    listed = [public.name for public in api_table.public_names(package)]
+    listed = [public.name for public in api.public_names(package)]
     assert listed == module.__all__
     assert len(listed) == len(set(listed)) >= 10
-    for public in api_table.public_names(package):
+    for public in api.public_names(package):
         value = getattr(module, public.name)
         assert value is getattr(import_module(public.module), public.name)
         assert public.doc, f"{public.module}.{public.name} has no docstring"
@@ -71,19 +71,12 @@ def test_a_lazy_package_imports_nothing_of_its_own(package: str) -> None:
     assert command("-c", code, folder=ROOT).stdout.split() == [package]
 
 
-def test_the_page_of_public_names_is_current(capsys: pytest.CaptureFixture[str]) -> None:
-    """docs/api.md has all names with their meanings; method: write it anew and compare."""
-    assert (api_table.main(["--check"]), capsys.readouterr().out) == (0, "")
-    assert api_table.main(["--chekc"]) == 2
-    assert capsys.readouterr().err.startswith("usage: ")
-
-
 def test_the_first_sentence_is_taken() -> None:
     """Code keeps its dots, roles become code; method: one docstring with all of them."""
     doc = "Read ``a.b. C`` and\n:class:`~x.y.Z`. More.\n\nEven more."
-    assert api_table.one_line(doc) == "Read `a.b. C` and `Z`."
+    assert api.one_line(doc) == "Read `a.b. C` and `Z`."
     with pytest.raises(LookupError, match="does not define"):
-        api_table.find("yak_core.ids", "Nothing")
+        api.find("yak_core.ids", "Nothing")
 
 
 @pytest.mark.parametrize("package", ["yak_core", "yak_sim"])
@@ -115,7 +108,7 @@ def test_type_checkers_see_the_type_of_each_public_name(tmp_path: Path) -> None:
     (site / "yak.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     lines = []
     for package in PACKAGES:
-        for public in api_table.public_names(package):
+        for public in api.public_names(package):
             lines.append(f"from {package} import {public.name} as {package}_{public.name}")
     shown = [line.split(" as ")[1] for line in lines]
     lines += [f"reveal_type({name})" for name in shown]

@@ -1,7 +1,6 @@
-"""Writes docs/api.md: the public names of each package, with the first line of their docstrings.
+"""The public names of each package, with the first line of their docstrings.
 
-``python docs/api_table.py`` writes the page. With ``--check`` it writes nothing, and the exit code
-is 1 if the page is stale. The names and docstrings are read from the source, without an import.
+The names and docstrings are read from the source, without an import.
 """
 
 from __future__ import annotations
@@ -9,27 +8,12 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import sys
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-ROOT: Final = Path(__file__).parents[1]
-PAGE: Final = ROOT / "docs" / "api.md"
-PACKAGES: Final = {
-    "yak_core": "The protocol as state machines, and the manual world that runs them.",
-    "yak_sim": "The simulator: worlds, scenarios, expectations, run folders, replay and plots.",
-    "yak_net": "Clients of real brokers, and the errors that they raise.",
-}
-"""Package: what its names are for."""
-
-OPENING: Final = """# Public names
-
-The names in `__all__` of the three packages. Other names may change without a note in the
-changelog. The docstring of each package has a runnable example. `docs/api_table.py` writes this
-page.
-"""
+from docs.tables import markdown
+from docs.tables.sources import ROOT
 
 
 class Public(NamedTuple):
@@ -106,39 +90,13 @@ def one_line(doc: str) -> str:
     text = " ".join(doc.split("\n\n", maxsplit=1)[0].split())
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
     first = re.match(r"(?:`[^`]*`|[^`])*?\.(?= [A-Z`]|$)", text)
-    return (first[0] if first else text).replace("|", "\\|")
+    return (first[0] if first else text)
 
 
-def table(package: str) -> str:
-    """Return the table of a package."""
-    rows = ["| name | kind | defined in | meaning |", "| --- | --- | --- | --- |"]
-    for public in public_names(package):
-        where = f"`{public.module}`"
-        rows.append(f"| `{public.name}` | {public.kind} | {where} | {one_line(public.doc)} |")
-    return "\n".join(rows)
-
-
-def page() -> str:
-    """Return the whole page."""
-    parts = [OPENING]
-    for package, purpose in PACKAGES.items():
-        parts.append(f"## {package}\n\n{purpose}\n\n{table(package)}\n")
-    return "\n".join(parts)
-
-
-def main(words: list[str]) -> int:
-    """Write the page, or with ``--check`` compare it. Return the exit code."""
-    if words not in ([], ["--check"]):
-        sys.stderr.write("usage: python docs/api_table.py [--check]\n")
-        return 2
-    text = page()
-    stale = not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text
-    if stale:
-        sys.stdout.write(f"docs/api.md {'is stale' if words else 'written'}\n")
-    if not words:
-        PAGE.write_text(text, encoding="utf-8")
-    return 1 if words and stale else 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+def names(package: str) -> str:
+    """Return the table of the public names of a package."""
+    rows = (
+        (f"`{public.name}`", public.kind, f"`{public.module}`", one_line(public.doc))
+        for public in public_names(package)
+    )
+    return markdown.table(("name", "kind", "defined in", "meaning"), rows)
