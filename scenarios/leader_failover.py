@@ -131,7 +131,7 @@ def crash_and_elect(world: World, held: Held, producer: SimProducer) -> Script:
         within=seconds(10),
         what="another broker is the leader",
     )
-    start = world.leader_from
+    start = world.leader_epoch_start
     world.expect.that(
         f"The {held.committed} committed records survive the failover",
         start == held.committed,

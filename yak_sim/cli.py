@@ -35,7 +35,7 @@ GRACE_S: Final = 1.0
 
 EXIT_OF = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
-INTERRUPTED: Final = "Interrupted."
+INTERRUPTED: Final = "interrupted"
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
@@ -188,7 +188,7 @@ def carry_out(
             )
     except ValueError as error:
         # Only an invalid setting raises ValueError; later errors are part of the result.
-        raise Wrong(str(error).rstrip(".")) from error
+        raise Wrong(str(error)) from error
 
 
 @contextmanager
@@ -210,7 +210,7 @@ def _ended_by_signals(timeout: float) -> Iterator[None]:
         if number == signal.SIGINT:
             raise LimitReached(INTERRUPTED)
         at = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-        raise LimitReached(f"Gave up: no yield{at} after {timeout:g} s of real time.")
+        raise LimitReached(f"gave up: no yield{at} after {timeout:g} s of real time")
 
     for number in before:
         signal.signal(number, give_up)

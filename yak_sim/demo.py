@@ -82,13 +82,13 @@ def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str
         if wanted == got and wanted is not missing:
             continue
         if got is missing:
-            line = f"line {number}, {_short(wanted)},"
-            return f"{line} was not read: read {len(read)} of {len(sent)} records"
+            line = f"line {number}, {_short(wanted)}"
+            return f"no record for {line}: read {len(read)} of {len(sent)} records"
         if wanted is missing:
             extra = f"the first extra record is {_short(got)}"
             counts = f"{counted(len(read), 'record')} for {counted(len(sent), 'line')}"
-            return f"read {counts}; {extra}"
-        return f"line {number} is {_short(wanted)}, but the record read is {_short(got)}"
+            return f"{counts}; {extra}"
+        return f"record {_short(got)} instead of line {number}, {_short(wanted)}"
     return ""
 
 
@@ -125,7 +125,7 @@ def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
     if result.valid is not True:
         return result
     return replace(
-        result, valid=False, reason=f"{sentence}: expected {expected}, found: {difference}."
+        result, valid=False, reason=f"{sentence}: expected {expected}, found {difference}"
     )
 
 

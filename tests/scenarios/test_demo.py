@@ -153,7 +153,7 @@ def test_a_comparison_leaves_the_world_as_it_was() -> None:
     """Goal: the demo judges a run and does not change it. Method: its result, before and after."""
     result = run_scenario(scenario_catalog().load("leader_failover"), values=[b"a", b"b"])
     kept = result.expectations
-    condemned = _condemned(result, 2, "line 1 is b'a', but the record read is b'b'")
+    condemned = _condemned(result, 2, "record b'b' instead of line 1, b'a'")
     assert (result.valid, condemned.valid) == (True, False)
     assert result.expectations == result.world.expectations == kept
     assert [each.held for each in condemned.expectations[len(kept) :]] == [False]
@@ -221,7 +221,7 @@ def test_a_difference_is_told_in_few_words() -> None:
     long = b"x" * 5_000
     assert len(first_difference([long], [b"y" * 5_000])) < 250
     missing = first_difference([b"a", b"b"], [b"a"])
-    assert missing == "line 2, b'b', was not read: read 1 of 2 records"
+    assert missing == "no record for line 2, b'b': read 1 of 2 records"
     extra = first_difference([b"a"], [b"a", b"b"])
-    assert extra == "read 2 records for 1 line; the first extra record is b'b'"
-    assert first_difference([b"a"], [None]) == "line 1 is b'a', but the record read is None"
+    assert extra == "2 records for 1 line; the first extra record is b'b'"
+    assert first_difference([b"a"], [None]) == "record None instead of line 1, b'a'"

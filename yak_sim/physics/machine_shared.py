@@ -16,13 +16,13 @@ from yak_sim.physics.network import Network
 from yak_sim.physics.topology import Topology
 
 
-def _ignore(*_news: object) -> None:
+def _ignore(*_arguments: object) -> None:
     """Ignore a notification: there is no listener."""
 
 
 @dataclass(slots=True)
 class Listener:
-    """Callbacks for notes, crashes, ended processes and accepted metadata records.
+    """Callbacks for notes, crashes, ended processes and accepted partition states.
 
     ``on_ended(node, how, reason)``: ``how`` is a value of ProcessEnd.
     """

@@ -21,7 +21,7 @@ from yak_sim.physics.topology import Topology
 from yak_sim.run.verdict import RunResult, Valid, Violation, violation_of
 from yak_sim.world.expect import ExpectationFailed
 from yak_sim.world.loop import LimitReached, Limits, Script, StopRun
-from yak_sim.world.narrative import OnStory
+from yak_sim.world.narrative import OnLine
 from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
 
@@ -108,7 +108,7 @@ def run_scenario(
     observers: Iterable[WorldObserver] | None = None,
     rules: Rules | None = None,
     values: Iterable[bytes] | None = None,
-    on_line: OnStory | None = None,
+    on_line: OnLine | None = None,
     limits: Limits | None = None,
     choices: Choices | None = None,
 ) -> RunResult:
@@ -164,12 +164,12 @@ def _result(
         violations, valid = (found,), False
         reason = (
             f"{found['invariant']} violated{_by(found)}: expected {found['expected']}, "
-            f"found: {found['happened']}."
+            f"found {found['happened']}"
         )
     elif isinstance(error, ExpectationFailed):
         valid, reason = False, str(error)
     elif error is not None:
-        valid, reason = False, f"The scenario raised {type(error).__name__}: {error}."
+        valid, reason = False, f"the scenario raised {type(error).__name__}: {error}"
     return RunResult(
         scenario=story.name,
         seed=seed,
@@ -204,8 +204,8 @@ def _figures(world: World) -> dict[str, int]:
         "records_sent": sum(producer.sent_count for producer in world.producers),
         "records_acked": sum(producer.acked_count for producer in world.producers),
         "records_read": sum(len(consumer.reads) for consumer in world.consumers),
-        "store_calls": world.engine.store.carried_out,
-        **world.own_figures,
+        "store_calls": world.engine.store.executed,
+        **world.scenario_figures,
     }
 
 
