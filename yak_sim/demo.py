@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_sim.cli import carry_out, conclude, exit_code, keep, make_folder, read_lines
+from yak_sim.cli import exit_code, make_folder, print_verdict, read_lines, run_and_narrate, save_run
 from yak_sim.run.catalog import Catalog
 from yak_sim.world.expect import Expectation
 
@@ -43,29 +43,29 @@ def run_simulated(
     out: str,
     seed: int | None,
     tamper: str | None,
-    words: list[str],
+    command: list[str],
 ) -> int:
     """Run the simulated half, write its run folder and return the exit code.
 
     After half of the lines the leader crashes. At that moment its log holds committed, unreplicated
-    and unflushed records. ``words`` is the command that repeats the run.
+    and unflushed records. ``command`` is the command that repeats the run.
     """
-    story = catalog.load(SCENARIO)
-    make_folder(out, story.name, story.seed if seed is None else seed)
+    scenario = catalog.load(SCENARIO)
+    make_folder(out, scenario.name, scenario.seed if seed is None else seed)
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
-    result = carry_out(story, seed, lines, {})
+    result = run_and_narrate(scenario, seed, lines, {})
     readers = result.world.consumers
     read = list(readers[0].values) if readers else []
     if tamper is not None:
         read = tampered(read, tamper)
     difference = first_difference(list(lines), read)
     if difference:
-        result = _condemned(result, len(lines), difference)
-    folder = keep(result, out, words)
-    tell_comparison(len(lines), difference)
+        result = _with_difference(result, len(lines), difference)
+    folder = save_run(result, out, command)
+    print_comparison(len(lines), difference)
     click.echo(f"plot: {folder / 'watermarks.png'}")
     click.echo(f"trace, history, verdict: {folder}")
-    conclude(result, folder)
+    print_verdict(result, folder)
     return exit_code(result)
 
 
@@ -116,7 +116,7 @@ def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
     return damaged
 
 
-def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
+def _with_difference(result: RunResult, count: int, difference: str) -> RunResult:
     """Add the difference as a failed expectation; a valid run becomes invalid."""
     sentence = "The records read are the lines sent"
     expected = f"{counted(count, 'line')}, each once and in order"
@@ -129,8 +129,8 @@ def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
     )
 
 
-def tell_comparison(count: int, difference: str) -> None:
+def print_comparison(count: int, difference: str) -> None:
     """Print that the records equal the lines, if there is no difference."""
     if not difference:
-        said = f"{counted(count, 'line')} sent, {counted(count, 'record')} read"
-        click.echo(f"equal: {said}, same values in the same order")
+        counts = f"{counted(count, 'line')} sent, {counted(count, 'record')} read"
+        click.echo(f"equal: {counts}, same values in the same order")

@@ -54,9 +54,9 @@ class FileReplay:
         return () if self.replay is None else tuple([start_line(one) for one in self.replay.starts])
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """Return the warnings: damage, missing steps, a different version of the core."""
-        return (self.unreadable,) if self.replay is None else tuple(_remarks(self.replay))
+        return (self.unreadable,) if self.replay is None else tuple(_warnings(self.replay))
 
 
 def replay_paths(
@@ -77,17 +77,17 @@ def replay_paths(
 
 def replay_command(traces: tuple[str, ...], until: int | None) -> int:
     """Replay, print the results to stdout and warnings to stderr, and return the exit code."""
-    worst = IDENTICAL
+    exit_code = IDENTICAL
     for found in replay_paths(map(Path, traces), until=until):
         prefix = f"{found.path}: " if len(traces) > 1 else ""
         for line in found.lines:
             click.echo(f"{prefix}{line}")
-        for remark in found.remarks:
-            click.echo(f"{found.path}: {remark}", err=True)
-        worst = max(worst, found.exit_code)
+        for warning in found.warnings:
+            click.echo(f"{found.path}: {warning}", err=True)
+        exit_code = max(exit_code, found.exit_code)
         if until is not None and found.replay is not None:
-            worst = max(worst, _tell_snapshot(found.path, found.replay, until))
-    return worst
+            exit_code = max(exit_code, _print_snapshot(found.path, found.replay, until))
+    return exit_code
 
 
 def start_line(one: Replayed) -> str:
@@ -98,19 +98,19 @@ def start_line(one: Replayed) -> str:
     return f"{one.node} start {one.start}: {one.difference.sentence} ({steps} before it identical)"
 
 
-def _remarks(replay: TraceReplay) -> Iterator[str]:
+def _warnings(replay: TraceReplay) -> Iterator[str]:
     if replay.damage:
         yield replay.damage
     if replay.cut_short:
         yield f"the trace is incomplete: replayed its {replay.steps} complete steps"
     if replay.dropped:
         yield f"the trace reached its size limit: {replay.dropped} later steps are missing"
-    theirs = digest_in(replay.header.version) if replay.header else ""
-    if theirs and theirs != own_digest():
-        yield f"recorded by core {theirs}, replayed by core {own_digest()}: effects may differ"
+    recorded_by = digest_in(replay.header.version) if replay.header else ""
+    if recorded_by and recorded_by != own_digest():
+        yield f"recorded by core {recorded_by}, replayed by core {own_digest()}: effects may differ"
 
 
-def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
+def _print_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
     at, snapshot = replay.at, replay.snapshot
     if at is None:
         if replay.damage:
