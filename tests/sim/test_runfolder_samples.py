@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yak_sim.plot.captions import VERBS
+from yak_sim.plot.captions import FAULT_CAPTIONS
 from yak_sim.run.run_folder import FormatError, read_history, read_verdict
 from yak_sim.world.plan import _ACTIONS
 
@@ -65,7 +65,7 @@ def test_every_kind_of_fault_has_a_row_and_words() -> None:
     kinds = [name for name in rows if name in _ACTIONS]
     assert sorted(kinds) == sorted(_ACTIONS)
     ends = {"restart", "resume", "heal", "store_back"}
-    assert sorted({*VERBS, *ends}) == sorted(_ACTIONS)
+    assert sorted({*FAULT_CAPTIONS, *ends}) == sorted(_ACTIONS)
 
 
 @pytest.mark.parametrize(
