@@ -69,26 +69,26 @@ def run_simulated(
     return exit_code(result)
 
 
-def counted(number: int, word: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return ``1 line``, ``2 lines`` and so on."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str:
     """Describe the first difference of two lists of values; empty if they are equal."""
     missing = object()
     pairs = itertools.zip_longest(sent, read, fillvalue=missing)
-    for number, (wanted, got) in enumerate(pairs, 1):
-        if wanted == got and wanted is not missing:
+    for number, (expected, actual) in enumerate(pairs, 1):
+        if expected == actual and expected is not missing:
             continue
-        if got is missing:
-            line = f"line {number}, {_short(wanted)}"
+        if actual is missing:
+            line = f"line {number}, {_short(expected)}"
             return f"no record for {line}: read {len(read)} of {len(sent)} records"
-        if wanted is missing:
-            extra = f"the first extra record is {_short(got)}"
+        if expected is missing:
+            extra = f"the first extra record is {_short(actual)}"
             counts = f"{counted(len(read), 'record')} for {counted(len(sent), 'line')}"
             return f"{counts}; {extra}"
-        return f"record {_short(got)} instead of line {number}, {_short(wanted)}"
+        return f"record {_short(actual)} instead of line {number}, {_short(expected)}"
     return ""
 
 
@@ -97,17 +97,17 @@ def _short(value: object) -> str:
     return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX - 3]}..."
 
 
-def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
+def tampered(read: Sequence[bytes | None], tampering: str) -> list[bytes | None]:
     """Return the records with one of them lost, doubled, swapped with another, or altered."""
     damaged = list(read)
     at = len(damaged) // 2
     if not damaged:
         return damaged
-    if how == "lost":
+    if tampering == "lost":
         del damaged[at]
-    elif how == "doubled":
+    elif tampering == "doubled":
         damaged.insert(at, damaged[at])
-    elif how == "altered":
+    elif tampering == "altered":
         damaged[at] = (damaged[at] or b"") + b"?"
     else:
         other = next((i for i, value in enumerate(damaged) if value != damaged[at]), None)

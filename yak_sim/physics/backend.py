@@ -1,4 +1,4 @@
-"""The backend of a simulated node: executes the effects of one incarnation.
+"""The backend of a simulated node: executes the effects of one process.
 
 See docs/contract.md. The backend does not call the node. The result of an effect returns through
 the agenda, so the host delivers it after the current step.
@@ -89,7 +89,7 @@ class BackendMachine(Protocol):
 
 
 class SimBackend:
-    """The backend of one incarnation of a node.
+    """The backend of one process of a node.
 
     The machine sets ``host`` after the construction, because the host needs its backend first.
     """
@@ -207,17 +207,17 @@ class SimBackend:
         self._machine.shared.listener.on_note(self.node_id, effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """End the incarnation after a halt."""
+        """End the process after a halt."""
         self._machine.on_process_end(ProcessEnd.HALT, effect.reason)
 
     def exit(self, effect: Exit) -> None:
-        """End the incarnation after a requested stop."""
+        """End the process after a requested stop."""
         self._machine.on_process_end(ProcessEnd.EXIT, "clean" if effect.clean else "not clean")
 
     # Events from the world.
 
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int) -> CallId:
-        """Deliver a call with a new call id of this incarnation, and return the id."""
+        """Deliver a call with a new call id of this process, and return the id."""
         self._last_call += 1
         call = CallId(self._last_call)
         self._call_handlers[call] = on_answer

@@ -97,10 +97,10 @@ class RandomPoint:
 
     def happens(self, ratio: Ratio) -> bool:
         """See :class:`Point`."""
-        part, whole = ratio
-        if part <= 0 or part >= whole:
-            return part > 0
-        return self._random() * whole < part
+        numerator, denominator = ratio
+        if numerator <= 0 or numerator >= denominator:
+            return numerator > 0
+        return self._random() * denominator < numerator
 
     def exponential(self, mean: int) -> int:
         """See :class:`Point`."""

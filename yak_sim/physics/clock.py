@@ -121,7 +121,7 @@ class _Timer:
 
 
 class Timers:
-    """The timers of one incarnation, one per key.
+    """The timers of one process, one per key.
 
     ``deliver`` receives TimerFired and its cause. ``queue_if_paused`` is called first: while the
     machine is paused, it queues the call and returns True.
@@ -161,7 +161,7 @@ class Timers:
             timer.deadline = _IDLE
 
     def stop(self) -> None:
-        """Cancel all timers at the end of the incarnation."""
+        """Cancel all timers at the end of the process."""
         for timer in self._timers.values():
             timer.deadline = _IDLE
 

@@ -190,11 +190,11 @@ class Machine:
         """Deliver PeerLost for a broken connection to ``peer``."""
         self.deliver(PeerLost(peer), -1)
 
-    def on_process_end(self, how: ProcessEnd, reason: str) -> None:
+    def on_process_end(self, end: ProcessEnd, reason: str) -> None:
         """Handle the end of the node after a halt or a requested stop."""
         self._end()
         self.disk.complete_pending()
-        self.shared.listener.on_ended(self.node_id, how, reason)
+        self.shared.listener.on_process_end(self.node_id, end, reason)
 
     def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
         if self.host is host:
@@ -213,7 +213,7 @@ class Machine:
 
     def _crash_by_fuse(self, lose: Loss) -> None:
         unflushed = self.crash(lose)
-        self.shared.listener.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
+        self.shared.listener.on_process_end(self.node_id, ProcessEnd.FUSE, str(unflushed))
 
     def _receiver_for(self, src: str) -> Receive:
         """Return the receiver of the messages from ``src``."""

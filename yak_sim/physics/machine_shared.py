@@ -24,12 +24,12 @@ def _ignore(*_arguments: object) -> None:
 class Listener:
     """Callbacks for notes, crashes, ended processes and accepted partition states.
 
-    ``on_ended(node, how, reason)``: ``how`` is a value of ProcessEnd.
+    ``on_process_end(node, end, reason)``: ``end`` is a value of ProcessEnd.
     """
 
     on_note: Callable[[NodeId, Note], None] = _ignore
     on_crash: Callable[[NodeId, DiskImage], None] = _ignore
-    on_ended: Callable[[NodeId, str, str], None] = _ignore
+    on_process_end: Callable[[NodeId, str, str], None] = _ignore
     on_state: Callable[[PartitionState], None] = _ignore
 
 

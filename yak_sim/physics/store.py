@@ -37,7 +37,7 @@ Executor: TypeAlias = "StoreModel | LuaStore"
 
 
 class Caller(Protocol):
-    """The incarnation that sent a call."""
+    """The backend that sent a call."""
 
     node_id: NodeId
 

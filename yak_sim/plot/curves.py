@@ -56,17 +56,17 @@ Curves: TypeAlias = list[tuple[Points, Points]]
 def thinned(points: Points, window: Window, columns: int = COLUMNS) -> Points:
     """Reduce a curve to the first, lowest, highest and last value of each column of the window."""
     start, end = window
-    kept: Points = []
+    reduced: Points = []
     column = 0
     group: Points = [(start, value_at(points, start))]
     for at, value in points:
         if start < at <= end:
             this_column = (at - start) * columns // (end - start)
             if this_column != column:
-                kept += _extremes(group)
+                reduced += _extremes(group)
                 column, group = this_column, []
             group.append((at, value))
-    return kept + _extremes(group)
+    return reduced + _extremes(group)
 
 
 def _extremes(group: Points) -> Points:

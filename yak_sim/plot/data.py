@@ -2,7 +2,7 @@
 
 The trace is read in one pass. The log end offset (LEO) follows the AppendLog and TruncateLog
 effects of a broker, and the high watermark (HW) follows its notes; both start with the recovered
-values. If several brokers report the same metadata record or leader, the first report counts. All
+values. If several brokers report the same partition state or leader, the first report counts. All
 times are in microseconds.
 """
 

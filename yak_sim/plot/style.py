@@ -71,10 +71,10 @@ def label_width(text: str, window: Window) -> Micros:
 
 def merged(spans: list[Window]) -> list[Window]:
     """Merge overlapping spans, and return them in order."""
-    found: list[Window] = []
+    result: list[Window] = []
     for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
         else:
-            found.append((start, end))
-    return found
+            result.append((start, end))
+    return result

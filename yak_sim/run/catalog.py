@@ -65,10 +65,10 @@ def _from_file(path: Path, name: str) -> Scenario:
 def _pick(module: object, name: str, where: str, *, named: bool) -> Scenario:
     from yak_sim.run.scenario import Scenario
 
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
-    if name in found:
-        return found[name]
-    if not named and len(found) == 1:
-        return next(iter(found.values()))
-    known = ", ".join(found) or "none; decorate a generator function with @scenario"
+    scenarios = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
+    if name in scenarios:
+        return scenarios[name]
+    if not named and len(scenarios) == 1:
+        return next(iter(scenarios.values()))
+    known = ", ".join(scenarios) or "none; decorate a generator function with @scenario"
     raise InvalidInput(f"no scenario {name!r} in {where}; found {known}")

@@ -51,7 +51,7 @@ class FileReplay:
     @property
     def lines(self) -> tuple[str, ...]:
         """Return one line per start of a node."""
-        return () if self.replay is None else tuple([start_line(one) for one in self.replay.starts])
+        return () if self.replay is None else tuple(map(start_line, self.replay.starts))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -78,24 +78,25 @@ def replay_paths(
 def replay_command(traces: tuple[str, ...], until: int | None) -> int:
     """Replay, print the results to stdout and warnings to stderr, and return the exit code."""
     exit_code = IDENTICAL
-    for found in replay_paths(map(Path, traces), until=until):
-        prefix = f"{found.path}: " if len(traces) > 1 else ""
-        for line in found.lines:
+    for file_replay in replay_paths(map(Path, traces), until=until):
+        prefix = f"{file_replay.path}: " if len(traces) > 1 else ""
+        for line in file_replay.lines:
             click.echo(f"{prefix}{line}")
-        for warning in found.warnings:
-            click.echo(f"{found.path}: {warning}", err=True)
-        exit_code = max(exit_code, found.exit_code)
-        if until is not None and found.replay is not None:
-            exit_code = max(exit_code, _print_snapshot(found.path, found.replay, until))
+        for warning in file_replay.warnings:
+            click.echo(f"{file_replay.path}: {warning}", err=True)
+        exit_code = max(exit_code, file_replay.exit_code)
+        if until is not None and file_replay.replay is not None:
+            exit_code = max(exit_code, _print_snapshot(file_replay.path, file_replay.replay, until))
     return exit_code
 
 
-def start_line(one: Replayed) -> str:
+def start_line(replayed: Replayed) -> str:
     """Return ``n1 start 1: 1234 steps, effects identical``, or the first difference."""
-    steps = f"{one.steps} step{'' if one.steps == 1 else 's'}"
-    if one.difference is None:
-        return f"{one.node} start {one.start}: {steps}, effects identical"
-    return f"{one.node} start {one.start}: {one.difference.sentence} ({steps} before it identical)"
+    name = f"{replayed.node} start {replayed.start}"
+    steps = f"{replayed.steps} step{'' if replayed.steps == 1 else 's'}"
+    if replayed.difference is None:
+        return f"{name}: {steps}, effects identical"
+    return f"{name}: {replayed.difference.sentence} ({steps} before it identical)"
 
 
 def _warnings(replay: TraceReplay) -> Iterator[str]:
@@ -118,7 +119,7 @@ def _print_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
         has = f"it has {replay.steps} steps, numbered from 0"
         click.echo(f"{path}: no step {until} in the trace: {has}", err=True)
         return UNREADABLE
-    [start] = [one for one in replay.starts if (one.node, one.start) == (at.node, at.start)]
+    [start] = [each for each in replay.starts if (each.node, each.start) == (at.node, at.start)]
     if snapshot is None:
         return DIFFERENT
     last = at.i if start.difference is None else start.difference.step

@@ -160,11 +160,11 @@ def _result(
     if isinstance(error, LimitReached):
         valid, reason = "unknown", str(error)
     elif isinstance(error, StopRun | InvariantViolated):
-        found = violation_of(error.cause if isinstance(error, StopRun) else error, world)
-        violations, valid = (found,), False
+        violation = violation_of(error.cause if isinstance(error, StopRun) else error, world)
+        violations, valid = (violation,), False
         reason = (
-            f"{found['invariant']} violated{_by_node(found)}: expected {found['expected']}, "
-            f"found {found['happened']}"
+            f"{violation['invariant']} violated{_by_node(violation)}: "
+            f"expected {violation['expected']}, found {violation['happened']}"
         )
     elif isinstance(error, ExpectationFailed):
         valid, reason = False, str(error)
@@ -189,8 +189,8 @@ def _result(
     )
 
 
-def _by_node(found: Violation) -> str:
-    return f" by {found['node']}" if found["node"] else ""
+def _by_node(violation: Violation) -> str:
+    return f" by {violation['node']}" if violation["node"] else ""
 
 
 def _figures(world: World) -> dict[str, int]:
@@ -210,14 +210,14 @@ def _figures(world: World) -> dict[str, int]:
 
 
 def _split_settings(
-    scenario: Scenario, given: Mapping[str, Setting]
+    scenario: Scenario, overrides: Mapping[str, Setting]
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int], dict[str, Setting]]:
     """Return the settings as four dicts: world, broker limits, client limits, parameters."""
     world: dict[str, Any] = dict(scenario.settings)
     brokers: dict[str, int] = {}
     clients: dict[str, int] = {}
     parameters = dict(scenario.parameters)
-    for name, value in {**scenario.world_limits, **given}.items():
+    for name, value in {**scenario.world_limits, **overrides}.items():
         if name in parameters:
             parameters[name] = _converted(type(parameters[name]), name, value)
         elif name in _WORLD_SETTINGS:

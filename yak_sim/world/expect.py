@@ -152,12 +152,12 @@ class Expect:
         """Check that a consumer (default: the first) read these values once, in this order."""
         reader = consumer if consumer is not None else self._world.consumers[0]
         read = reader.values
-        for number, (wanted, got) in enumerate(zip(values, read, strict=False)):
-            if wanted != got:
+        for number, (expected, actual) in enumerate(zip(values, read, strict=False)):
+            if expected != actual:
                 self._fail(
                     f"{reader.node_id} read exactly what was sent",
-                    f"{_short(wanted)} as record {number + 1}",
-                    f"{_short(got)}",
+                    f"{_short(expected)} as record {number + 1}",
+                    f"{_short(actual)}",
                 )
         if len(read) != len(values):
             self._fail(
@@ -204,13 +204,13 @@ class Expect:
 
     def isr_is(self, nodes: Iterable[NodeId]) -> None:
         """Check that the ISR in the partition state has exactly these brokers."""
-        wanted = tuple(sorted(nodes))
+        expected = tuple(sorted(nodes))
         state = self._world.partition_state
         isr = () if state is None else state.isr
         self.that(
-            f"The ISR is {', '.join(wanted)}",
-            isr == wanted,
-            expected=", ".join(wanted) or "an empty ISR",
+            f"The ISR is {', '.join(expected)}",
+            isr == expected,
+            expected=", ".join(expected) or "an empty ISR",
             happened=", ".join(isr) or "an empty ISR",
         )
 

@@ -163,7 +163,7 @@ class Loop:
             raise StopRun(error) from error
 
     def _check_waiters(self) -> None:
-        kept = []
+        pending = []
         for waiter in self._waiters:
             if not waiter.done:
                 try:
@@ -173,8 +173,8 @@ class Loop:
                     # An error in the condition is raised in the script, at its yield.
                     waiter.end(_Raise(error))
             if not waiter.done:
-                kept.append(waiter)
-        self._waiters[:] = kept
+                pending.append(waiter)
+        self._waiters[:] = pending
 
     def _check_limits(self) -> None:
         limits = self._limits

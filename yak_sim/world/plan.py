@@ -98,8 +98,8 @@ def _number(details: _Details, name: str, default: int) -> int:
 
 
 def _ratio(details: _Details, name: str) -> Ratio:
-    part, _, whole = str(details.get(name, "0/1")).partition("/")
-    return (int(part), int(whole))
+    numerator, _, denominator = str(details.get(name, "0/1")).partition("/")
+    return (int(numerator), int(denominator))
 
 
 def _lose(details: _Details) -> str:

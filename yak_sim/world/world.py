@@ -95,7 +95,7 @@ class World:
             choices or RandomChoices(seed),
             self.trace,
             self._observers,
-            Listener(self._on_note, self._on_crash, self._on_ended, self._on_state),
+            Listener(self._on_note, self._on_crash, self._on_process_end, self._on_state),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
@@ -344,8 +344,8 @@ class World:
         self.situations.on_note(node, note)
         self.narrative.on_note(node, note)
 
-    def _on_ended(self, node: NodeId, how: str, reason: str) -> None:
-        match ProcessEnd(how):
+    def _on_process_end(self, node: NodeId, end: str, reason: str) -> None:
+        match ProcessEnd(end):
             case ProcessEnd.FUSE:
                 self.faults.on_crash_within_step(node, int(reason))
             case ProcessEnd.EXIT:
