@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from yak_sim.run.catalog import Catalog, CommandFailed, InvalidInput
+from yak_sim.run.catalog import Catalog, CommandFailed, CommandLineError
 
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
@@ -50,23 +50,23 @@ def _parsed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) 
 
 
 def read_lines(path: str) -> tuple[bytes, ...]:
-    """Return the lines of a file as bytes, without newlines. Raise InvalidInput.
+    """Return the lines of a file as bytes, without newlines. Raise CommandLineError.
 
     Empty lines are kept. The last line may have no newline.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise InvalidInput(f"cannot read the input {path}: {error.strerror}") from error
+        raise CommandLineError(f"cannot read the input {path}: {error.strerror}") from error
     if not content:
-        raise InvalidInput(f"the input {path} is empty; use a file with at least one line")
+        raise CommandLineError(f"the input {path} is empty; use a file with at least one line")
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
     for number, line in enumerate(lines, 1):
         if len(line) > LINE_BYTES_MAX:
             what = f"has {len(line)} bytes, the maximum is {LINE_BYTES_MAX}"
-            raise InvalidInput(f"line {number} of the input {path} {what}")
+            raise CommandLineError(f"line {number} of the input {path} {what}")
     return tuple(lines)
 
 
@@ -154,7 +154,7 @@ def _run(
 
 
 def make_folder(out: str, name: str, seed: int) -> None:
-    """Create the run folder before the run. Raise InvalidInput if it is not writable."""
+    """Create the run folder before the run. Raise CommandLineError if it is not writable."""
     folder = Path(out, name, str(seed))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def make_folder(out: str, name: str, seed: int) -> None:
             return
     except OSError as error:
         why = error.strerror or str(error)
-        raise InvalidInput(f"cannot write the output folder {folder}: {why}") from error
+        raise CommandLineError(f"cannot write the output folder {folder}: {why}") from error
 
 
 def run_and_narrate(
@@ -188,7 +188,7 @@ def run_and_narrate(
             )
     except ValueError as error:
         # Only an invalid setting raises ValueError; later errors are part of the result.
-        raise InvalidInput(str(error)) from error
+        raise CommandLineError(str(error)) from error
 
 
 @contextmanager
@@ -235,14 +235,14 @@ def _print_line(line: Line) -> None:
 
 
 def save_run(result: RunResult, out: str, command: list[str]) -> Path:
-    """Write the run folder, for every verdict, and return its path. Raise InvalidInput."""
+    """Write the run folder, for every verdict, and return its path. Raise CommandLineError."""
     from yak_sim.run.run_folder import OutputError, write_run
 
     try:
         return write_run(result, Path(out), command)
     except OutputError as error:
         print_verdict(result, None)
-        raise InvalidInput(str(error)) from error
+        raise CommandLineError(str(error)) from error
 
 
 def print_verdict(result: RunResult, folder: Path | None) -> None:
@@ -274,7 +274,7 @@ def digest(trace: str) -> None:
     except TraceError as error:
         raise CommandFailed(f"{trace}: {error}") from error
     except OSError as error:
-        raise InvalidInput(f"cannot read the trace {trace}: {error.strerror}") from error
+        raise CommandLineError(f"cannot read the trace {trace}: {error.strerror}") from error
 
 
 

@@ -126,7 +126,7 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
     sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
     assert heard(world.puppet("n2")) == sent
     assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
-    assert world.ended == ([("n1", "fuse", "0")] if effects < 5 else [])
+    assert world.ended == ([("n1", "crash_point", "0")] if effects < 5 else [])
     assert machine.up == (effects == 5)
 
 

@@ -36,8 +36,8 @@ class Machine:
     """
 
     __slots__ = (
-        "_fuse",
-        "_fuse_loss",
+        "_crash_point",
+        "_crash_loss",
         "_queued",
         "_build",
         "backend",
@@ -75,8 +75,8 @@ class Machine:
         )
         self._build = build
         self._queued: list[Callable[[], None]] | None = None
-        self._fuse: Fuse | None = None
-        self._fuse_loss = Loss.NOTHING
+        self._crash_point: Fuse | None = None
+        self._crash_loss = Loss.NOTHING
         shared.network.join(node_id, group, link, self._receiver_for)
 
     @property
@@ -127,14 +127,14 @@ class Machine:
         """Crash after the next ``effects`` effects, possibly in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
         self.cancel_crash()
-        self._fuse = Fuse(self.host, effects)
-        self._fuse_loss = lose
+        self._crash_point = Fuse(self.host, effects)
+        self._crash_loss = lose
 
     def cancel_crash(self) -> None:
         """Cancel the crash that ``crash_after_effects`` prepared."""
-        if self._fuse is not None:
-            self._fuse.put_out()
-        self._fuse = None
+        if self._crash_point is not None:
+            self._crash_point.put_out()
+        self._crash_point = None
 
     def request_stop(self, deadline_us: Micros) -> None:
         """Request a clean stop of the process."""
@@ -160,15 +160,15 @@ class Machine:
         if self._queued is not None:
             self._queued.append(partial(self._deliver_to, host, event, cause))
             return
-        if self._fuse is None:
+        if self._crash_point is None:
             host.deliver(event, cause)
             return
-        if self._fuse.left > 0:
+        if self._crash_point.left > 0:
             host.deliver(event, cause)
         else:
             host.stop()
         if not host.alive and self.host is host:
-            self._crash_by_fuse(self._fuse_loss)
+            self._crash_at_point(self._crash_loss)
 
     def queue_if_paused(self, action: Callable[[], None]) -> bool:
         """Queue ``action`` if the machine is paused. Return whether it is paused."""
@@ -208,12 +208,12 @@ class Machine:
         self.host = None
         self.backend = None
         self._queued = None
-        self._fuse = None
+        self._crash_point = None
         self.stopping = False
 
-    def _crash_by_fuse(self, lose: Loss) -> None:
+    def _crash_at_point(self, lose: Loss) -> None:
         unflushed = self.crash(lose)
-        self.shared.listener.on_process_end(self.node_id, ProcessEnd.FUSE, str(unflushed))
+        self.shared.listener.on_process_end(self.node_id, ProcessEnd.CRASH_POINT, str(unflushed))
 
     def _receiver_for(self, src: str) -> Receive:
         """Return the receiver of the messages from ``src``."""

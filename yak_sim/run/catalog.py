@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
 
 
-class InvalidInput(click.ClickException):
+class CommandLineError(click.ClickException):
     """The command line or an input is invalid: one line on stderr, exit code 2."""
 
     exit_code = 2
@@ -37,19 +37,19 @@ class Catalog:
         return sorted(path.stem for path in self.folder.glob("*.py") if path.stem != "__init__")
 
     def load(self, reference: str) -> Scenario:
-        """Load a scenario by name, or by ``path.py[:name]``. Raise InvalidInput if not found."""
+        """Load a scenario by name, or by ``path.py[:name]``. Raise CommandLineError."""
         path, _, name = reference.partition(":")
         if path.endswith(".py"):
             return _from_file(Path(path), name)
         if reference not in self.names():
             known = f"expected one of {', '.join(self.names())}, or path.py[:name]"
-            raise InvalidInput(f"unknown scenario {reference!r}; {known}")
+            raise CommandLineError(f"unknown scenario {reference!r}; {known}")
         return _from_file(self.folder / f"{reference}.py", reference)
 
 
 def _from_file(path: Path, name: str) -> Scenario:
     if not path.is_file():
-        raise InvalidInput(f"file not found: {path}")
+        raise CommandLineError(f"file not found: {path}")
     spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -58,7 +58,7 @@ def _from_file(path: Path, name: str) -> Scenario:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InvalidInput(f"cannot load {path}: {type(error).__name__}: {error}") from error
+        raise CommandLineError(f"cannot load {path}: {type(error).__name__}: {error}") from error
     return _pick(module, name or path.stem, str(path), named=bool(name))
 
 
@@ -71,4 +71,4 @@ def _pick(module: object, name: str, where: str, *, named: bool) -> Scenario:
     if not named and len(scenarios) == 1:
         return next(iter(scenarios.values()))
     known = ", ".join(scenarios) or "none; decorate a generator function with @scenario"
-    raise InvalidInput(f"no scenario {name!r} in {where}; found {known}")
+    raise CommandLineError(f"no scenario {name!r} in {where}; found {known}")

@@ -346,7 +346,7 @@ class World:
 
     def _on_process_end(self, node: NodeId, end: str, reason: str) -> None:
         match ProcessEnd(end):
-            case ProcessEnd.FUSE:
+            case ProcessEnd.CRASH_POINT:
                 self.faults.on_crash_within_step(node, int(reason))
             case ProcessEnd.EXIT:
                 self.tell(f"{node} stopped, {reason}")
