@@ -120,7 +120,7 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
     from yak_net.cluster.errors import ClusterError
     from yak_net.demo import DemoFailed, make_folder, run_real
     from yak_net.runtime.interruptible import run as run_until_interrupted
-    from yak_sim.demo import counted, first_difference, tampered, tell_comparison
+    from yak_sim.demo import counted, first_difference, print_comparison, tampered
     from yak_sim.run.replay import replay_paths
 
     folder = make_folder(Path(out))
@@ -133,7 +133,7 @@ def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
         return 1
     read = run.read if tamper is None else tampered(run.read, tamper)
     difference = first_difference(lines, read)
-    tell_comparison(len(lines), difference)
+    print_comparison(len(lines), difference)
     for epoch, leader, first, end in run.leaderships:
         click.echo(f"epoch {epoch}: leader {leader}, offsets {first} to {end - 1}")
     identical = True

@@ -1,1 +1,1 @@
-"""The benchmarks behind every performance figure of the project, one module per subject."""
+"""The benchmarks that measure all performance figures of the project, one module per subject."""

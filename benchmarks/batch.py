@@ -22,12 +22,11 @@ from typing import Final
 from crc32c import crc32c
 
 from benchmarks.common import (
-    QUICK_ROUNDS,
-    ROUNDS,
     Measured,
+    Measurement,
     Row,
-    Work,
     interleaved,
+    parse_options,
     rate,
     show,
     timed,
@@ -77,30 +76,30 @@ def decode(batches: list[bytes]) -> Measured:
     parsed = [parse(data) for data in batches]
 
     def work() -> int:
-        taken = 0
+        decoded = 0
         for batch in parsed:
             for record in records(batch):
                 assert record.value is not None
-                taken += 1
-        return taken
+                decoded += 1
+        return decoded
 
     return timed(work)
 
 
-def each_batch(act: Callable[[bytes], object], batches: list[bytes], times: int) -> Measured:
-    """Measure ``act`` on all batches, repeated ``times`` times, in bytes per CPU second."""
+def check_batches(check: Callable[[bytes], object], batches: list[bytes], times: int) -> Measured:
+    """Measure ``check`` on all batches, repeated ``times`` times, in bytes per CPU second."""
     size = sum(len(data) for data in batches)
 
     def work() -> int:
         for _ in range(times):
             for data in batches:
-                act(data)
+                check(data)
         return size * times
 
     return timed(work)
 
 
-def peer_works(value: bytes, count: int, batches: list[bytes]) -> dict[str, Work]:
+def peer_measurements(value: bytes, count: int, batches: list[bytes]) -> dict[str, Measurement]:
     """Return the same work with kafka-python, or an empty dict if it is not installed."""
     if find_spec("kafka") is None:
         return {}
@@ -108,7 +107,7 @@ def peer_works(value: bytes, count: int, batches: list[bytes]) -> dict[str, Work
         warnings.simplefilter("ignore", DeprecationWarning)
         from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
-    def builder(sequence: int) -> DefaultRecordBatchBuilder:
+    def new_builder(sequence: int) -> DefaultRecordBatchBuilder:
         return DefaultRecordBatchBuilder(
             magic=2,
             compression_type=0,
@@ -120,25 +119,25 @@ def peer_works(value: bytes, count: int, batches: list[bytes]) -> dict[str, Work
         )
 
     def encode_work() -> int:
-        making = builder(0)
+        builder = new_builder(0)
         index = 0
         for sequence in range(count):
-            if making.append(index, WALL_MS, None, value, []) is None:
-                making.build()
-                making = builder(sequence)
+            if builder.append(index, WALL_MS, None, value, []) is None:
+                builder.build()
+                builder = new_builder(sequence)
                 index = 0
-                making.append(index, WALL_MS, None, value, [])
+                builder.append(index, WALL_MS, None, value, [])
             index += 1
-        making.build()
+        builder.build()
         return count
 
     def decode_work() -> int:
-        taken = 0
+        decoded = 0
         for data in batches:
             for record in DefaultRecordBatch(data):
                 assert record.value is not None
-                taken += 1
-        return taken
+                decoded += 1
+        return decoded
 
     return {"peer_encode": partial(timed, encode_work), "peer_decode": partial(timed, decode_work)}
 
@@ -151,32 +150,33 @@ def measure(count: int, rounds: int) -> list[Row]:
         number = max(1, count * VALUE_BYTES[0] // size)
         batches = encoded(value, number)
         encode(value, min(number, 1000))  # warm up
-        peers = peer_works(value, max(1, number // 10), batches[: max(1, len(batches) // 10)])
-        found = interleaved(
+        few = batches[: max(1, len(batches) // 10)]
+        peers = peer_measurements(value, max(1, number // 10), few)
+        measured = interleaved(
             {
                 "encode": partial(encode, value, number),
                 "decode": partial(decode, batches),
-                "parse": partial(each_batch, parse, batches, 10),
-                "crc": partial(each_batch, crc32c, batches, 10),
+                "parse": partial(check_batches, parse, batches, 10),
+                "crc": partial(check_batches, crc32c, batches, 10),
                 **peers,
             },
             rounds,
         )
-        rates = {name: rate(measured) for name, measured in found.items()}
-        words = f"{size} B values, batches of {len(batches[0]) / 1024:.0f} KiB"
+        rates = {name: rate(each) for name, each in measured.items()}
+        setting = f"{size} B values, batches of {len(batches[0]) / 1024:.0f} KiB"
         for name in ("encode", "decode"):
             figure = f"{name}_records_per_cpu_s"
-            theirs = rates.get(f"peer_{name}")
-            rows.append(Row(figure, None, words, rates[name]))
-            if theirs is None:
-                rows.append(Row(figure, PEER, words, skipped=f"{PEER} is not installed"))
+            peer_rate = rates.get(f"peer_{name}")
+            rows.append(Row(figure, None, setting, rates[name]))
+            if peer_rate is None:
+                rows.append(Row(figure, PEER, setting, skipped=f"{PEER} is not installed"))
             else:
-                rows.append(Row(figure, PEER, words, rates[name], theirs))
+                rows.append(Row(figure, PEER, setting, rates[name], peer_rate))
         rows.append(
             Row(
                 "parse_mb_per_cpu_s",
                 "CRC-32C alone",
-                words,
+                setting,
                 rates["parse"] / 1e6,
                 rates["crc"] / 1e6,
             )
@@ -187,13 +187,9 @@ def measure(count: int, rounds: int) -> list[Row]:
 def main() -> None:
     """Measure and print all rows."""
     parser = argparse.ArgumentParser(description="Benchmark of the record batch format.")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the records, one round")
-    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
-    parser.add_argument("--records", type=int, help="records of 100 bytes per round")
-    args = parser.parse_args()
-    count = args.records or (QUICK_RECORDS if args.quick else RECORDS)
-    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
-    show("Record batches", measure(count, rounds))
+    unit = "records of 100 bytes per round"
+    options = parse_options(parser, "records", RECORDS, QUICK_RECORDS, unit)
+    show("Record batches", measure(options.records, options.rounds))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ medians of the rounds are compared. Times are CPU seconds of the process.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import platform
@@ -20,7 +21,7 @@ from typing import Final, TypeAlias
 ROUNDS: Final = 3
 QUICK_ROUNDS: Final = 1
 
-Work: TypeAlias = Callable[[], "Measured"]
+Measurement: TypeAlias = Callable[[], "Measured"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,24 @@ class Row:
         return json.dumps(fields)
 
 
+def parse_options(
+    parser: argparse.ArgumentParser, amount: str, default: float, quick: float, unit: str
+) -> argparse.Namespace:
+    """Add the options of all benchmarks to ``parser``, parse the command line and return it.
+
+    ``amount`` is the name of the option for the size of a measurement in ``unit``. Its default is
+    ``default``, and ``quick`` with ``--quick``.
+    """
+    parser.add_argument("--quick", action="store_true", help=f"one round, {quick:,} {unit}")
+    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
+    parser.add_argument(f"--{amount}", type=type(default), help=f"number of {unit}")
+    options = parser.parse_args()
+    rounds, size = (QUICK_ROUNDS, quick) if options.quick else (ROUNDS, default)
+    options.rounds = options.rounds or rounds
+    setattr(options, amount, getattr(options, amount) or size)
+    return options
+
+
 def timed(work: Callable[[], int]) -> Measured:
     """Measure ``work``, which returns its units, with the garbage collector off."""
     gc.collect()
@@ -85,7 +104,7 @@ def timed(work: Callable[[], int]) -> Measured:
             gc.enable()
 
 
-def interleaved(subjects: Mapping[str, Work], rounds: int) -> dict[str, list[Measured]]:
+def interleaved(subjects: Mapping[str, Measurement], rounds: int) -> dict[str, list[Measured]]:
     """Measure all subjects in turn, once per round, and return all measurements."""
     found: dict[str, list[Measured]] = {name: [] for name in subjects}
     for _ in range(rounds):

@@ -43,7 +43,7 @@ class Node:
     log: list[bytes] = field(default_factory=list)
     acked: dict[str, int] = field(default_factory=dict)
     hw: int = 0
-    waiting: dict[int, str] = field(default_factory=dict)
+    pending: dict[int, str] = field(default_factory=dict)
 
 
 class NaiveSimulator:
@@ -69,7 +69,7 @@ class NaiveSimulator:
             env.process(self._follower(self._nodes[name]))
         env.process(self._client())
         env.process(self._produce())
-        env.process(self._beat())
+        env.process(self._send_heartbeats())
         env.run(until=duration_us)
         return self.messages
 
@@ -100,7 +100,7 @@ class NaiveSimulator:
             assert message.kind == "answer"
             self.confirmed += 1
 
-    def _beat(self) -> Generator[simpy.Event, Any, None]:
+    def _send_heartbeats(self) -> Generator[simpy.Event, Any, None]:
         leader = self._nodes["n1"]
         while True:
             for follower in FOLLOWERS:
@@ -114,7 +114,7 @@ class NaiveSimulator:
             if message.kind == "produce":
                 offset = len(leader.log)
                 leader.log.append(message.payload)
-                leader.waiting[offset] = message.src
+                leader.pending[offset] = message.src
                 for follower in FOLLOWERS:
                     self._send(
                         Message("replicate", "n1", follower, offset, leader.hw, message.payload)
@@ -129,11 +129,11 @@ class NaiveSimulator:
             yield self._env.process(self._write())
         self._on_ack(node, node.name, offset + 1)
 
-    def _on_ack(self, leader: Node, who: str, end: int) -> None:
-        leader.acked[who] = max(leader.acked.get(who, 0), end)
+    def _on_ack(self, leader: Node, node_name: str, end: int) -> None:
+        leader.acked[node_name] = max(leader.acked.get(node_name, 0), end)
         hw = min(leader.acked.get(name, 0) for name in ("n1", *FOLLOWERS))
         while leader.hw < hw:
-            client = leader.waiting.pop(leader.hw)
+            client = leader.pending.pop(leader.hw)
             self._send(Message("answer", "n1", client, leader.hw, hw))
             leader.hw += 1
 

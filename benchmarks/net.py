@@ -41,7 +41,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Final
 
-from benchmarks.common import QUICK_ROUNDS, ROUNDS, Row, show
+from benchmarks.common import Row, parse_options, show
 from benchmarks.own_cluster import BATCH_BYTES, OwnCluster, own_cluster, produce_alone
 from benchmarks.procs import Flow, Latencies, peaks
 from benchmarks.redis_peer import PROGRAM, installed, redis_streams
@@ -75,14 +75,14 @@ class Figures:
 
     def add_flow(self, name: str, flow: Flow) -> None:
         """Add the three rates of a flow."""
-        self.add(f"{name.split(maxsplit=1)[0]} others", flow.cost.others)
+        self.add(f"{name.split(maxsplit=1)[0]} others", flow.cost.other_cores)
         self.add(f"{name} records_per_s", flow.records_per_s)
         self.add(f"{name} mb_per_s", flow.mb_per_s)
         self.add(f"{name} records_per_cpu_s", flow.records_per_cpu_s)
 
     def add_latencies(self, name: str, latencies: Latencies) -> None:
         """Add the two percentiles."""
-        self.add(f"{name.split(maxsplit=1)[0]} others", latencies.cost.others)
+        self.add(f"{name.split(maxsplit=1)[0]} others", latencies.cost.other_cores)
         self.add(f"{name} p50_us", latencies.p50_us)
         self.add(f"{name} p99_us", latencies.p99_us)
 
@@ -104,7 +104,7 @@ def measure_redis(figures: Figures, seconds: float) -> None:
             value = value_of(size)
             figures.add_flow(f"redis produce {size}", peer.produce(value, seconds, SENT_BYTES_MAX))
             figures.add_flow(f"redis read {size}", peer.read(value, seconds))
-            peer.forget(value)
+            peer.delete(value)
         figures.add_latencies("redis ack", peer.latencies(value_of(SMALL), seconds))
 
 
@@ -137,14 +137,14 @@ def measure(seconds: float, rounds: int) -> Figures:
     """Measure all subjects in turn, in reverse order in every second round."""
     figures = Figures()
 
-    def alone() -> None:
+    def measure_send() -> None:
         figures.add_flow("send", asyncio.run(produce_alone(value_of(SMALL), seconds)))
 
     def ours(flush: str) -> Callable[[], None]:
         return lambda: asyncio.run(measure_ours(figures, flush, seconds))
 
     work = {
-        "send": alone,
+        "send": measure_send,
         "redis": lambda: measure_redis(figures, seconds),
         **{flush: ours(flush) for flush in FLUSHES},
     }
@@ -160,34 +160,34 @@ def measure(seconds: float, rounds: int) -> Figures:
 def rows_of(figures: Figures) -> Iterator[Row]:
     """Return all rows. Without the peer, return our figures and rows with ``skipped``."""
 
-    def beside(figure: str, words: str, ours: str, theirs: str) -> Iterator[Row]:
+    def with_peer(figure: str, setting: str, ours: str, theirs: str) -> Iterator[Row]:
         value, peer = figures.get(ours), figures.get(theirs)
         if peer is None:
-            yield Row(figure, None, words, value)
-            yield Row(figure, PEER, words, skipped=f"{PROGRAM} is not on the PATH")
+            yield Row(figure, None, setting, value)
+            yield Row(figure, PEER, setting, skipped=f"{PROGRAM} is not on the PATH")
         else:
-            yield Row(figure, PEER, words, value, peer)
+            yield Row(figure, PEER, setting, value, peer)
 
-    def rates(figure: str, words: str, ours: str, theirs: str) -> Iterator[Row]:
+    def rates(figure: str, setting: str, ours: str, theirs: str) -> Iterator[Row]:
         for unit in ("records_per_s", "mb_per_s", "records_per_cpu_s"):
-            yield from beside(f"{figure}_{unit}", words, f"{ours} {unit}", f"{theirs} {unit}")
+            yield from with_peer(f"{figure}_{unit}", setting, f"{ours} {unit}", f"{theirs} {unit}")
 
     for flush in FLUSHES:
         for size in SIZES:
             theirs = f"redis produce {size}"
             for batch_bytes in (BATCH_BYTES, BULK_BYTES):
                 name = f"{flush} batch_produce {size} {batch_bytes}"
-                words = f"{SIZES[size]}, {batch_bytes // 1024} KiB batches, flush={flush}"
-                yield from rates("batch_produce", words, name, theirs)
-            words = f"{SIZES[size]}, {BATCH_BYTES // 1024} KiB batches, flush={flush}"
-            yield from rates("produce", words, f"{flush} produce {size}", theirs)
+                setting = f"{SIZES[size]}, {batch_bytes // 1024} KiB batches, flush={flush}"
+                yield from rates("batch_produce", setting, name, theirs)
+            setting = f"{SIZES[size]}, {BATCH_BYTES // 1024} KiB batches, flush={flush}"
+            yield from rates("produce", setting, f"{flush} produce {size}", theirs)
     for size in SIZES:
         name = f"{FLUSHES[0]} read {size}"
         yield from rates("read", SIZES[size], name, f"redis read {size}")
     for flush in FLUSHES:
         for unit in ("p50_us", "p99_us"):
-            words = f"{SIZES[SMALL]}, one in flight, flush={flush}"
-            yield from beside(f"ack_{unit}", words, f"{flush} ack {unit}", f"redis ack {unit}")
+            setting = f"{SIZES[SMALL]}, one in flight, flush={flush}"
+            yield from with_peer(f"ack_{unit}", setting, f"{flush} ack {unit}", f"redis ack {unit}")
     yield from own_rows(figures)
 
 
@@ -198,33 +198,28 @@ def own_rows(figures: Figures) -> Iterator[Row]:
             figures.get(f"{flush} batch_produce {size} {BATCH_BYTES} records_per_s")
             for flush in reversed(FLUSHES)
         )
-        words = f"{SIZES[size]}, {BATCH_BYTES // 1024} KiB batches"
-        yield Row("flush_batch_over_os", "flush=os", words, synced, written)
+        setting = f"{SIZES[size]}, {BATCH_BYTES // 1024} KiB batches"
+        yield Row("flush_batch_over_os", "flush=os", setting, synced, written)
     for flush in FLUSHES:
         for when in ("idle", "peak"):
             for which in ("median", "largest"):
                 value = figures.get(f"{flush} {when} {which}")
                 yield Row(f"broker_{when}_mib", None, f"{which} of 3, flush={flush}", value)
-    words = f"{SIZES[SMALL]}, no cluster"
-    yield Row("send_records_per_s", None, words, figures.get("send records_per_s"))
+    setting = f"{SIZES[SMALL]}, no cluster"
+    yield Row("send_records_per_s", None, setting, figures.get("send records_per_s"))
     for subject, name in SUBJECTS.items():
-        others = figures.get(f"{subject} others")
-        if others is not None:
-            yield Row("other_load_cores", None, f"{name}, of {os.cpu_count()} cores", others)
+        other_cores = figures.get(f"{subject} others")
+        if other_cores is not None:
+            yield Row("other_load_cores", None, f"{name}, of {os.cpu_count()} cores", other_cores)
 
 
 def main() -> None:
     """Measure and print all rows."""
     parser = argparse.ArgumentParser(description="Benchmark of a real cluster.")
-    parser.add_argument("--quick", action="store_true", help="0.5 s per measurement, one round")
-    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
-    parser.add_argument("--seconds", type=float, help="seconds per measurement")
-    args = parser.parse_args()
+    options = parse_options(parser, "seconds", SECONDS, QUICK_SECONDS, "seconds per measurement")
     # The default action of SIGTERM would not delete the folders of the brokers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
-    show("Real cluster", rows_of(measure(seconds, rounds)))
+    show("Real cluster", rows_of(measure(options.seconds, options.rounds)))
 
 
 if __name__ == "__main__":

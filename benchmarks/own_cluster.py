@@ -3,7 +3,7 @@
 Three brokers run as processes on loopback, in a temporary folder; this process is the client. The
 metadata store is a separate redis-server if one is installed, else embedded in this process (then
 its CPU seconds count as the client's). A measurement is repeated if the ISR was not complete or the
-metadata record changed during it.
+partition state changed during it.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ POLL_MS: Final = 1000
 T = TypeVar("T")
 
 
-class Unsteady(Exception):
-    """The metadata record changed during each try of a measurement."""
+class StateChanged(Exception):
+    """The partition state changed during each try of a measurement."""
 
 
 class OwnCluster:
@@ -93,7 +93,7 @@ class OwnCluster:
                 self._ranges[len(value)] = (first.offset, last.offset)
                 return Flow(sent, len(value), cost)
 
-        return await self._steadily(work, seconds)
+        return await self._with_stable_state(work, seconds)
 
     async def produce_batches(
         self, value: bytes, batch_bytes: int, seconds: float, bytes_max: int
@@ -111,58 +111,58 @@ class OwnCluster:
             finally:
                 await runtime.close()
 
-        return await self._steadily(work, seconds)
+        return await self._with_stable_state(work, seconds)
 
     async def read(self, value: bytes, seconds: float) -> Flow:
         """Measure repeated reads of the records of :meth:`produce`, decoded to single records."""
         begin, end = self._ranges[len(value)]
 
         async def work() -> Flow:
-            taken = 0
+            read_count = 0
             async with Consumer(self.servers, auto_offset_reset=begin) as consumer:
                 assert await consumer.getmany(POLL_MS), "the consumer read no record"
                 meter = Meter(self.pids)
                 until = time.perf_counter() + seconds
-                while not taken or time.perf_counter() < until:
+                while not read_count or time.perf_counter() < until:
                     records = await consumer.getmany(POLL_MS)
                     assert not records or records[0].value == value
-                    taken += len(records)
+                    read_count += len(records)
                     if await consumer.position() >= end:
                         consumer.seek(begin)
-                return Flow(taken, len(value), meter.stop())
+                return Flow(read_count, len(value), meter.stop())
 
-        return await self._steadily(work, seconds)
+        return await self._with_stable_state(work, seconds)
 
     async def latencies(self, value: bytes, seconds: float) -> Latencies:
         """Measure the latency with one record in flight."""
 
         async def work() -> Latencies:
-            took: list[float] = []
+            latencies_s: list[float] = []
             async with Producer(self.servers, linger_ms=0) as producer:
                 await producer.send_and_wait(value)
                 meter = Meter(self.pids)
                 until = time.perf_counter() + seconds
-                while not took or time.perf_counter() < until:
+                while not latencies_s or time.perf_counter() < until:
                     began = time.perf_counter()
                     await producer.send_and_wait(value)
-                    took.append(time.perf_counter() - began)
-                return Latencies(tuple(took), meter.stop())
+                    latencies_s.append(time.perf_counter() - began)
+                return Latencies(tuple(latencies_s), meter.stop())
 
-        return await self._steadily(work, seconds)
+        return await self._with_stable_state(work, seconds)
 
-    async def _steadily(self, work: Callable[[], Awaitable[T]], seconds: float) -> T:
+    async def _with_stable_state(self, work: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Return the result of the first ``work`` without a metadata change. Raise Unsteady."""
         for _ in range(TRIES):
-            before = await self._until_complete()
+            partition_epoch = await self._until_complete()
             async with asyncio.timeout(seconds + GRACE_S):
                 result = await work()
             status = await self._cluster.status()
-            if status.version == before:
+            if status.version == partition_epoch:
                 return result
-        raise Unsteady(f"the metadata record changed in each of {TRIES} measurements")
+        raise StateChanged(f"the partition state changed in each of {TRIES} measurements")
 
     async def _until_complete(self) -> int | None:
-        """Wait for a leader and a full ISR. Return the version of the metadata record."""
+        """Wait for a leader and a full ISR. Return the partition epoch."""
         async with asyncio.timeout(READY_S):
             while True:
                 status = await self._cluster.wait_for_leader(READY_S)
@@ -173,10 +173,10 @@ class OwnCluster:
 
 async def _send(producer: Producer, value: bytes, seconds: float, bytes_max: int) -> int:
     """Send records one by one, and return their number."""
-    sent, most = 0, bytes_max // len(value)
+    sent, records_max = 0, bytes_max // len(value)
     send = producer.send
     until = time.perf_counter() + seconds
-    while not sent or (sent < most and time.perf_counter() < until):
+    while not sent or (sent < records_max and time.perf_counter() < until):
         for _ in range(CHUNK):
             await send(value)
         sent += CHUNK
@@ -187,17 +187,17 @@ async def _send_batches(
     runtime: ClientRuntime, value: bytes, batch_bytes: int, seconds: float, bytes_max: int
 ) -> int:
     """Encode and send batches, and return the number of acknowledged records."""
-    sent, most = 0, bytes_max // len(value)
-    waiting: deque[asyncio.Future[ClientResult]] = deque()
+    sent, records_max = 0, bytes_max // len(value)
+    pending: deque[asyncio.Future[ClientResult]] = deque()
     until = time.perf_counter() + seconds
-    while not sent or (sent < most and time.perf_counter() < until):
-        if len(waiting) >= WINDOW:
-            _check(await waiting.popleft())
-        order = _batch(value, batch_bytes)
-        waiting.append(runtime.ask(order))
-        sent += order.batch.count
+    while not sent or (sent < records_max and time.perf_counter() < until):
+        if len(pending) >= WINDOW:
+            _check(await pending.popleft())
+        call = _batch(value, batch_bytes)
+        pending.append(runtime.ask(call))
+        sent += call.batch.count
         await asyncio.sleep(0)  # send the first batches before the window is full
-    for each in waiting:
+    for each in pending:
         _check(await each)
     return sent
 
@@ -220,7 +220,7 @@ def _check(result: ClientResult) -> None:
     assert result.outcome == Outcome.WRITTEN, result
 
 
-class _Confirming:
+class _AckingRuntime:
     """A runtime that acknowledges each batch immediately, to measure the producer alone."""
 
     halt_reason = ""
@@ -250,10 +250,10 @@ class _Confirming:
 async def produce_alone(value: bytes, seconds: float) -> Flow:
     """Measure ``Producer.send`` without network and brokers."""
 
-    def confirming(_: str, __: Build, ___: MakeConfig, ____: tuple[str, ...]) -> Runtime:
-        return _Confirming()
+    def acking(_: str, __: Build, ___: MakeConfig, ____: tuple[str, ...]) -> Runtime:
+        return _AckingRuntime()
 
-    async with Producer("127.0.0.1:1", max_batch_size=BATCH_BYTES, runtime=confirming) as producer:
+    async with Producer("127.0.0.1:1", max_batch_size=BATCH_BYTES, runtime=acking) as producer:
         meter = Meter(())
         sent = await _send(producer, value, seconds, sys.maxsize)
         await producer.flush()

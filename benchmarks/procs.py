@@ -32,16 +32,16 @@ def cpu_s(pids: Iterable[int]) -> float:
         except (FileNotFoundError, ProcessLookupError):
             continue
         # The name is in parentheses, and may contain spaces and parentheses.
-        words = text.rpartition(")")[2].split()
-        ticks += int(words[_UTIME]) + int(words[_UTIME + 1])
+        fields = text.rpartition(")")[2].split()
+        ticks += int(fields[_UTIME]) + int(fields[_UTIME + 1])
     return ticks / _TICKS_PER_S
 
 
 def machine_s() -> float:
     """Return the busy CPU seconds of the whole machine."""
     with (PROC / "stat").open() as file:
-        words = file.readline().split()[1:]
-    return sum(int(words[place]) for place in _BUSY) / _TICKS_PER_S
+        fields = file.readline().split()[1:]
+    return sum(int(fields[index]) for index in _BUSY) / _TICKS_PER_S
 
 
 def peak_bytes(pid: int) -> int | None:
@@ -63,12 +63,12 @@ def peaks(pids: Iterable[int]) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The cost of a measurement in seconds; ``others`` is the average other load in cores."""
+    """The cost of a measurement in seconds; ``other_cores`` is the average other load in cores."""
 
     wall_s: float
     servers_s: float
     client_s: float
-    others: float
+    other_cores: float
 
     @property
     def cpu_s(self) -> float:
@@ -94,8 +94,8 @@ class Meter:
         wall_s = max(time.perf_counter() - self._began, 1e-9)
         client_s = time.process_time() - self._client_s
         servers_s = cpu_s(self._pids) - self._servers_s
-        others_s = machine_s() - self._machine_s - client_s - servers_s
-        return Cost(wall_s, servers_s, client_s, max(0.0, others_s / wall_s))
+        other_s = machine_s() - self._machine_s - client_s - servers_s
+        return Cost(wall_s, servers_s, client_s, max(0.0, other_s / wall_s))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,12 @@ def profiler() -> cProfile.Profile:
     return cProfile.Profile(time.thread_time)
 
 
-def run_broker(folder: Path, words: list[str]) -> None:
+def run_broker(folder: Path, arguments: list[str]) -> None:
     """Run ``yak broker WORDS``, profiled between the signals BEGIN and END."""
     import yak_cli
 
-    node = words[words.index("--node-id") + 1]
-    sys.argv = ["yak", *words]
+    node = arguments[arguments.index("--node-id") + 1]
+    sys.argv = ["yak", *arguments]
     profile = profiler()
     signal.signal(BEGIN, lambda _, __: profile.enable())
     signal.signal(END, lambda _, __: profile.disable())
@@ -72,16 +72,16 @@ def shares(stats: pstats.Stats) -> dict[str, float]:
 
     The time of a built-in function counts for its caller.
     """
-    found: dict[str, float] = {}
+    part_s: dict[str, float] = {}
     rows: dict[tuple[str, int, str], Any] = stats.stats  # type: ignore[attr-defined]
     for (file, _, _), (_, _, own_s, _, callers) in rows.items():
         if file != BUILT_IN or not callers:
-            found[_part(file)] = found.get(_part(file), 0.0) + own_s
+            part_s[_part(file)] = part_s.get(_part(file), 0.0) + own_s
             continue
         for (caller, _, _), (_, _, share_s, _) in callers.items():
-            found[_part(caller)] = found.get(_part(caller), 0.0) + share_s
-    total = max(sum(found.values()), 1e-9)
-    ordered = sorted(found.items(), key=lambda item: -item[1])
+            part_s[_part(caller)] = part_s.get(_part(caller), 0.0) + share_s
+    total = max(sum(part_s.values()), 1e-9)
+    ordered = sorted(part_s.items(), key=lambda item: -item[1])
     return {part: own_s / total for part, own_s in ordered if own_s >= total / 100}
 
 
@@ -93,12 +93,12 @@ def _part(file: str) -> str:
 
 def _shortened(text: str) -> str:
     here = str(Path(__file__).parents[1]) + "/"
-    for mark in (here, ".venv/lib/", f"{sys.base_prefix}/lib/", "site-packages/"):
-        text = text.replace(mark, "")
+    for prefix in (here, ".venv/lib/", f"{sys.base_prefix}/lib/", "site-packages/"):
+        text = text.replace(prefix, "")
     return text
 
 
-async def put_under(cluster: OwnCluster, load: str, value: bytes, seconds: float) -> str:
+async def run_load(cluster: OwnCluster, load: str, value: bytes, seconds: float) -> str:
     """Run the load on the cluster, and return a line with its result."""
     result: Flow | Latencies
     if load == "batches":
@@ -116,7 +116,7 @@ async def put_under(cluster: OwnCluster, load: str, value: bytes, seconds: float
     return f"p50 {result.p50_us:,.0f} us with profiling, {result.cost}"
 
 
-async def run_under(
+async def run_profiled(
     folder: str, client: cProfile.Profile, args: argparse.Namespace
 ) -> tuple[str, str]:
     """Run cluster, load and profilers. Return the leader and a line with the result."""
@@ -129,22 +129,22 @@ async def run_under(
         for pid in cluster.pids:
             os.kill(pid, BEGIN)
         client.enable()
-        said = await put_under(cluster, args.load, value, args.seconds)
+        result_line = await run_load(cluster, args.load, value, args.seconds)
         client.disable()
         for pid in cluster.pids:
             os.kill(pid, END)
-    return leader, f"{args.load}, {args.size} B, flush={args.flush}: {said}"
+    return leader, f"{args.load}, {args.size} B, flush={args.flush}: {result_line}"
 
 
 def profile_cluster(args: argparse.Namespace) -> None:
     """Profile a cluster and print the profiles."""
     client = profiler()
     with tempfile.TemporaryDirectory(prefix="yak-profile-") as folder:
-        leader, said = asyncio.run(run_under(folder, client, args))
-        print(said)
-        found = {path.stem: str(path) for path in sorted(Path(folder).glob("*.prof"))}
-        print(f"\nleader\n{text_of(found.pop(leader), args.lines)}")
-        print(f"\nfollower\n{text_of(next(iter(found.values())), args.lines)}")
+        leader, result_line = asyncio.run(run_profiled(folder, client, args))
+        print(result_line)
+        profiles = {path.stem: str(path) for path in sorted(Path(folder).glob("*.prof"))}
+        print(f"\nleader\n{text_of(profiles.pop(leader), args.lines)}")
+        print(f"\nfollower\n{text_of(next(iter(profiles.values())), args.lines)}")
     print(f"\nclient\n{text_of(client, args.lines)}")
 
 

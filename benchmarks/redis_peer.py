@@ -140,33 +140,33 @@ class RedisStreams:
 
     def read(self, value: bytes, seconds: float) -> Flow:
         """Measure repeated reads of the records of :meth:`produce`."""
-        key, last, taken = _key(value), _BEGINNING, 0
+        key, last, read_count = _key(value), _BEGINNING, 0
         meter = Meter(self.pids)
         end = time.perf_counter() + seconds
-        while not taken or time.perf_counter() < end:
+        while not read_count or time.perf_counter() < end:
             found = self._client.xread({key: last}, count=READ_COUNT)
             if not found:
                 last = _BEGINNING
                 continue
             entries = found[0][1]
             assert entries[0][1][FIELD] == value
-            taken += len(entries)
+            read_count += len(entries)
             last = entries[-1][0]
-        return Flow(taken, len(value), meter.stop())
+        return Flow(read_count, len(value), meter.stop())
 
     def latencies(self, value: bytes, seconds: float) -> Latencies:
         """Measure the latency with one record in flight."""
         self._send("latency", value, 1)
-        took: list[float] = []
+        latencies_s: list[float] = []
         meter = Meter(self.pids)
         end = time.perf_counter() + seconds
-        while not took or time.perf_counter() < end:
+        while not latencies_s or time.perf_counter() < end:
             began = time.perf_counter()
             self._send("latency", value, 1)
-            took.append(time.perf_counter() - began)
-        return Latencies(tuple(took), meter.stop())
+            latencies_s.append(time.perf_counter() - began)
+        return Latencies(tuple(latencies_s), meter.stop())
 
-    def forget(self, value: bytes) -> None:
+    def delete(self, value: bytes) -> None:
         """Delete the records of :meth:`produce` to free memory."""
         self._client.delete(_key(value))
 
@@ -177,8 +177,8 @@ class RedisStreams:
         pipeline.execute_command("WAIT", REPLICAS, WAIT_MS)
         confirmed = pipeline.execute()[-1]
         if confirmed < REPLICAS:
-            got = f"{confirmed} of {REPLICAS} replicas"
-            raise RedisFailed(f"{got} acknowledged within {WAIT_MS} ms")
+            acked = f"{confirmed} of {REPLICAS} replicas"
+            raise RedisFailed(f"{acked} acknowledged within {WAIT_MS} ms")
 
 
 def _key(value: bytes) -> str:
@@ -192,8 +192,8 @@ def redis_streams() -> Iterator[RedisStreams]:
 
     with ExitStack() as stack:
         primary, port = _started(stack)
-        follows = ("--replicaof", HOST, str(port), "--repl-diskless-sync-delay", "0")
-        replicas = [_started(stack, *follows)[0] for _ in range(REPLICAS)]
+        replica_options = ("--replicaof", HOST, str(port), "--repl-diskless-sync-delay", "0")
+        replicas = [_started(stack, *replica_options)[0] for _ in range(REPLICAS)]
         client = redis.Redis(HOST, port, protocol=2, socket_timeout=ANSWER_S)
         peer = RedisStreams(stack.enter_context(client), (primary, *replicas))
         peer.wait_for_replicas()

@@ -37,7 +37,7 @@ from typing import Any, Final
 
 import simpy
 
-from benchmarks.common import QUICK_ROUNDS, ROUNDS, Measured, Row, interleaved, rate, show, timed
+from benchmarks.common import Measured, Row, interleaved, parse_options, rate, show, timed
 from benchmarks.naive_sim import NaiveSimulator
 from yak_core.trace.reader import encode_trace
 from yak_core.trace.recorder import Trace
@@ -84,13 +84,13 @@ def run(setup: Setup) -> World:
     if not setup.trace:
         world.engine.shared.recorder = None
 
-    def story() -> Script:
+    def script() -> Script:
         yield from world.until_ready()
         for _ in range(setup.producers):
             world.producer(acks="all", rate_per_s=RATE_PER_S, values=repeat(RECORD))
         yield world.sleep(seconds=setup.seconds)
 
-    world.loop.run(story())
+    world.loop.run(script())
     expected = RATE_PER_S * setup.seconds
     for producer in world.producers:
         assert producer.sent_count >= expected, f"{producer.sent_count} of {expected} sent"
@@ -108,11 +108,11 @@ def messages_of(world: World) -> int:
 
 def simulate(setup: Setup) -> Measured:
     """Measure one run, in messages per CPU second."""
-    kept: list[World] = []
+    worlds: list[World] = []
 
     def work() -> int:
-        kept.append(run(setup))
-        return messages_of(kept[0])
+        worlds.append(run(setup))
+        return messages_of(worlds[0])
 
     # Keep the world until the time is taken: its deallocation is not part of the run.
     return timed(work)
@@ -129,14 +129,14 @@ def encode(trace: Trace) -> Measured:
     return timed(work)
 
 
-class _Bare:
+class _BareEvent:
     """The smallest event that SimPy's agenda accepts."""
 
     __slots__ = ("callbacks",)
     _ok = True
 
-    def __init__(self, callbacks: tuple[Callable[[_Bare], None], ...]) -> None:
-        self.callbacks: tuple[Callable[[_Bare], None], ...] | None = callbacks
+    def __init__(self, callbacks: tuple[Callable[[_BareEvent], None], ...]) -> None:
+        self.callbacks: tuple[Callable[[_BareEvent], None], ...] | None = callbacks
 
 
 def bare_events(count: int) -> Measured:
@@ -145,15 +145,15 @@ def bare_events(count: int) -> Measured:
     schedule, step = env.schedule, env.step
     number = 0
 
-    def again(_: _Bare) -> None:
+    def schedule_next(_: _BareEvent) -> None:
         nonlocal number
         number += 1
         # Delays like those of messages and flushes; they vary, so the heap is reordered.
-        schedule(_Bare(callbacks), 1, 300 + number * 7919 % 1000)
+        schedule(_BareEvent(callbacks), 1, 300 + number * 7919 % 1000)
 
-    callbacks = (again,)
-    for place in range(PENDING):
-        schedule(_Bare(callbacks), 1, place)
+    callbacks = (schedule_next,)
+    for start_us in range(PENDING):
+        schedule(_BareEvent(callbacks), 1, start_us)
 
     def work() -> int:
         for _ in range(count):
@@ -192,7 +192,7 @@ def measure(seconds: int, rounds: int, flat: bool) -> list[Row]:
     run(Setup(1))  # warm up: imports and interpreter caches
     traced = run(Setup(min(seconds, 10)))
     steps_per_message = len(traced.trace) / messages_of(traced)
-    found = interleaved(
+    measured = interleaved(
         {
             **{name: partial(simulate, setup) for name, setup in setups.items()},
             "simpy": partial(bare_events, EVENTS_PER_SECOND * seconds),
@@ -203,9 +203,9 @@ def measure(seconds: int, rounds: int, flat: bool) -> list[Row]:
         },
         rounds,
     )
-    rates = {name: rate(measured) for name, measured in found.items()}
+    rates = {name: rate(each) for name, each in measured.items()}
     size, checked = base.size, rates["checked"]
-    runs = [Measured(seconds, each.cpu_s * 60) for each in found["checked"]]
+    runs = [Measured(seconds, measurement.cpu_s * 60) for measurement in measured["checked"]]
     figure = "messages_per_cpu_s"
     rows = [
         Row(figure, "SimPy, bare events", size, checked, rates["simpy"]),
@@ -234,19 +234,15 @@ def measure(seconds: int, rounds: int, flat: bool) -> list[Row]:
 def main() -> None:
     """Measure and print all rows."""
     parser = argparse.ArgumentParser(description="Benchmark of the simulator.")
-    parser.add_argument("--quick", action="store_true", help="5 simulated seconds, one round")
-    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
-    parser.add_argument("--seconds", type=int, help="simulated seconds per run")
     parser.add_argument(
         "--flat",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="also measure 10x rate, 10x duration and 9 brokers",
     )
-    args = parser.parse_args()
-    seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
-    rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
-    show("Simulator", measure(seconds, rounds, args.flat))
+    unit = "simulated seconds per run"
+    options = parse_options(parser, "seconds", SECONDS, QUICK_SECONDS, unit)
+    show("Simulator", measure(options.seconds, options.rounds, options.flat))
 
 
 if __name__ == "__main__":

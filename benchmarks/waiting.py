@@ -14,7 +14,7 @@ import argparse
 from functools import partial
 from typing import Final
 
-from benchmarks.common import QUICK_ROUNDS, ROUNDS, Row, interleaved, rate, show, timed
+from benchmarks.common import Row, interleaved, parse_options, rate, show, timed
 from yak_core.broker.waiting import Waiting
 from yak_core.ids import CallId
 
@@ -41,14 +41,14 @@ def work(calls: int, repeats: int) -> int:
 def measure(calls: int, rounds: int) -> list[Row]:
     """Measure all rows."""
     few = max(2, calls // DIVISOR)
-    found = interleaved(
+    measured = interleaved(
         {
             "many": lambda: timed(partial(work, calls, 1)),
             "few": lambda: timed(partial(work, few, DIVISOR)),
         },
         rounds,
     )
-    ours, theirs = rate(found["many"]), rate(found["few"])
+    ours, theirs = rate(measured["many"]), rate(measured["few"])
     peer = f"{few} waiting calls"
     return [Row("flat_waiting_calls_per_cpu_s", peer, f"{calls} waiting calls", ours, theirs)]
 
@@ -56,13 +56,8 @@ def measure(calls: int, rounds: int) -> list[Row]:
 def main() -> None:
     """Measure and print all rows."""
     parser = argparse.ArgumentParser(description="Cost of pending calls at a broker.")
-    parser.add_argument("--quick", action="store_true", help="400 calls, one round")
-    parser.add_argument("--rounds", type=int, help="number of rounds; the median is reported")
-    parser.add_argument("--calls", type=int, help="number of pending calls")
-    options = parser.parse_args()
-    calls = options.calls or (QUICK_CALLS if options.quick else CALLS)
-    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    show("Waiting calls", measure(calls, rounds))
+    options = parse_options(parser, "calls", CALLS, QUICK_CALLS, "pending calls")
+    show("Waiting calls", measure(options.calls, options.rounds))
 
 
 if __name__ == "__main__":

@@ -59,13 +59,13 @@ def first_plot(world: World, *, delay_ms: int = 500) -> Script:
     """One follower receives each record late."""
     yield from world.until_ready()
     leader = str(world.leader)
-    late = next(node for node in reversed(world.brokers) if node != leader)
+    delayed = next(node for node in reversed(world.brokers) if node != leader)
     # acks="1": a record is acknowledged when the leader has it (lesson 3 shows the risk).
     producer = world.producer(rate_per_s=RATE_PER_S, acks="1")
     consumer = world.consumer()
     yield world.sleep(seconds=1)
 
-    slow = world.slow_link(leader, late, delay_us=millis(delay_ms))
+    slow = world.slow_link(leader, delayed, delay_us=millis(delay_ms))
     yield world.sleep(seconds=1.4)
     world.tell("time of the table below")
     for node in world.brokers:
@@ -216,7 +216,7 @@ and 2,000 random cases. It shows the first result that differs. You do not need 
 
 
 # %%
-def questions(number: int = 2000, seed: int = 1):
+def cases(number: int = 2000, seed: int = 1):
     """Yield (leos, isr, hw): simple cases, then random cases, the same in each run."""
     yield {"n1": 5, "n2": 3, "n3": 4}, ("n1", "n2", "n3"), 0
     yield {"n1": 9, "n2": 9, "n3": 4}, ("n1", "n2"), 4
@@ -228,43 +228,44 @@ def questions(number: int = 2000, seed: int = 1):
         yield {node: random.randint(0, 20) for node in nodes}, isr, random.randint(0, 20)
 
 
-def why(leos: dict[str, int], isr: tuple[str, ...], hw: int, answer: int, right: int) -> str:
+def explain(leos: dict[str, int], isr: tuple[str, ...], hw: int, answer: int, expected: int) -> str:
     """Return one sentence about the error in an answer."""
-    last = min(isr, key=lambda node: leos[node])
-    if answer > right:
-        return f"{last} is in the ISR and only has the records below {leos[last]}"
+    slowest = min(isr, key=lambda node: leos[node])
+    if answer > expected:
+        return f"{slowest} is in the ISR and only has the records below {leos[slowest]}"
     outside = [node for node in leos if node not in isr and leos[node] == answer]
     if outside:
         return f"{outside[0]} is not in the ISR, so the HW does not depend on its LEO"
     if answer < hw:
         return "the HW must not decrease, because a committed record stays committed"
-    return f"every replica in the ISR has all records below {right}"
+    return f"every replica in the ISR has all records below {expected}"
 
 
 def grade(rule) -> bool:
     """Return whether a rule equals the rule of the protocol; print the first wrong answer."""
-    first, wrong, asked = "", 0, 0
-    for leos, isr, hw in questions():
-        asked += 1
-        right = advance_high_watermark(hw, isr, isr, leos, min_isr=1)
+    first, wrong, case_count = "", 0, 0
+    for leos, isr, hw in cases():
+        case_count += 1
+        expected = advance_high_watermark(hw, isr, isr, leos, min_isr=1)
         ends = " ".join(f"{node}={leo}" for node, leo in leos.items())
-        question = f"With the LEOs {ends}, the ISR {' '.join(isr)} and the high watermark {hw}"
+        case = f"With the LEOs {ends}, the ISR {' '.join(isr)} and the high watermark {hw}"
         try:
             answer = rule(dict(leos), isr, hw)
         except Exception as error:
-            print(f"{question}, your rule raised {type(error).__name__}: {error}.")
+            print(f"{case}, your rule raised {type(error).__name__}: {error}.")
             return False
         if type(answer) is not int:
-            print(f"{question}, your rule returned {answer!r}, expected an integer.")
+            print(f"{case}, your rule returned {answer!r}, expected an integer.")
             return False
-        if answer != right:
+        if answer != expected:
             wrong += 1
-            reason = why(leos, isr, hw, answer, right)
-            first = first or f"{question}, your rule returned {answer}, expected {right}: {reason}."
+            reason = explain(leos, isr, hw, answer, expected)
+            error = f"your rule returned {answer}, expected {expected}: {reason}"
+            first = first or f"{case}, {error}."
     if wrong:
-        print(f"{wrong} of {asked} answers are wrong. The first: {first}")
+        print(f"{wrong} of {case_count} answers are wrong. The first: {first}")
         return False
-    print(f"All {asked} answers are correct: your rule equals the rule of the protocol.")
+    print(f"All {case_count} answers are correct: your rule equals the rule of the protocol.")
     return True
 
 
@@ -294,10 +295,10 @@ def advance(hw, committed, maximal, positions, min_isr):
     return high_watermark(dict(positions), maximal, hw)
 
 
-mine = run_scenario(slow_follower, rules=replace(Rules(), advance_high_watermark=advance))
-protocols = run_scenario(slow_follower)
-print("valid:", mine.valid, "-", mine.reason or "no violation.")
-print("Equal digests:", digest_of(mine.trace) == digest_of(protocols.trace))
+with_your_rule = run_scenario(slow_follower, rules=replace(Rules(), advance_high_watermark=advance))
+with_protocol_rule = run_scenario(slow_follower)
+print("valid:", with_your_rule.valid, "-", with_your_rule.reason or "no violation")
+print("Equal digests:", digest_of(with_your_rule.trace) == digest_of(with_protocol_rule.trace))
 
 # %% [markdown]
 """

@@ -49,14 +49,14 @@ def build(lesson: Path) -> dict[str, Any]:
             ["jupytext", "--quiet", "--to", "ipynb", "--output", path, lesson],
             ["jupyter", "execute", "--inplace", f"--timeout={TIMEOUT_S}", path],
         )
-        for words in commands:
+        for arguments in commands:
             subprocess.run(
-                [sys.executable, "-m", *words], env=environment, check=True, capture_output=True
+                [sys.executable, "-m", *arguments], env=environment, check=True, capture_output=True
             )
-        return settled(json.loads(path.read_text(encoding="utf-8")))
+        return normalized(json.loads(path.read_text(encoding="utf-8")))
 
 
-def settled(notebook: dict[str, Any]) -> dict[str, Any]:
+def normalized(notebook: dict[str, Any]) -> dict[str, Any]:
     """Remove everything that differs between two builds: random ids, times, versions."""
     for number, cell in enumerate(notebook["cells"]):
         cell["id"] = f"cell-{number:02d}"
@@ -102,9 +102,9 @@ def comparable(notebook: dict[str, Any]) -> dict[str, Any]:
     return copy
 
 
-def differences(kept: dict[str, Any], built: dict[str, Any]) -> list[str]:
+def differences(saved: dict[str, Any], built: dict[str, Any]) -> list[str]:
     """Return one line per cell that differs; empty if the notebook is up to date."""
-    old, new = comparable(kept), comparable(built)
+    old, new = comparable(saved), comparable(built)
     if len(old["cells"]) != len(new["cells"]):
         return [f"expected {len(new['cells'])} cells, found {len(old['cells'])}"]
     found = []
@@ -127,12 +127,12 @@ def differences(kept: dict[str, Any], built: dict[str, Any]) -> list[str]:
 )
 def main(check: bool, out: Path, only: tuple[Path, ...]) -> None:
     """Run the lessons (by default all) in a Jupyter kernel and write their notebooks."""
-    stale = False
+    outdated = False
     for lesson in only or lessons():
         path = out / f"{lesson.stem}.ipynb"
         if check and not path.exists():
             click.echo(f"{path.name}: missing")
-            stale = True
+            outdated = True
             continue
         try:
             built = build(lesson)
@@ -144,11 +144,11 @@ def main(check: bool, out: Path, only: tuple[Path, ...]) -> None:
             path.write_text(text_of(built), encoding="utf-8")
             click.echo(f"wrote {path}")
             continue
-        faults = differences(json.loads(path.read_text(encoding="utf-8")), built)
-        stale = stale or bool(faults)
-        for fault in faults or ["up to date"]:
-            click.echo(f"{path.name}: {fault}")
-    sys.exit(1 if stale else 0)
+        differing = differences(json.loads(path.read_text(encoding="utf-8")), built)
+        outdated = outdated or bool(differing)
+        for line in differing or ["up to date"]:
+            click.echo(f"{path.name}: {line}")
+    sys.exit(1 if outdated else 0)
 
 
 if __name__ == "__main__":

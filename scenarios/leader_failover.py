@@ -19,7 +19,7 @@ BATCHES_PER_S = 50
 
 
 @dataclass
-class Held:
+class OldLeader:
     """The leader that will crash, and the committed, flushed and written ends of its log."""
 
     node: str
@@ -34,35 +34,35 @@ def leader_failover(world: World) -> Script:
     lines = world.values or tuple(b"line %d" % number for number in range(DEFAULT_RECORDS))
     size = batch_size(lines)
     yield from world.until_ready()
-    held = Held(str(world.leader))
+    old = OldLeader(str(world.leader))
     producer = world.producer(rate_per_s=BATCHES_PER_S * size, values=lines, batch=size, hold=True)
     consumer = world.consumer()
 
-    yield from fill_its_hands(world, held, producer, -(-len(lines) // size))
-    yield from crash_and_elect(world, held, producer)
-    yield from bring_it_back(world, held, producer)
+    yield from prepare_log(world, old, producer, -(-len(lines) // size))
+    yield from crash_and_elect(world, old, producer)
+    yield from restart_old_leader(world, old, producer)
     yield world.until(
         lambda: len(consumer.reads) >= len(lines),
         within=seconds(30),
         what="the consumer has read everything",
     )
 
-    cuts = world.truncations_of(held.node)
-    alone = held.flushed - held.committed
+    truncations = world.truncations_of(old.node)
+    unreplicated = old.flushed - old.committed
     world.expect.that(
-        f"The {alone} unreplicated records are truncated after the restart of {held.node}",
-        cuts == ((held.flushed, held.committed),),
-        expected=f"one truncation of {held.node} from {held.flushed} to {held.committed}",
-        happened=f"truncations {cuts}",
+        f"The {unreplicated} unreplicated records are truncated after the restart of {old.node}",
+        truncations == ((old.flushed, old.committed),),
+        expected=f"one truncation of {old.node} from {old.flushed} to {old.committed}",
+        happened=f"truncations {truncations}",
     )
     world.expect.nothing_acked_is_lost()
     world.expect.no_duplicates()
     world.expect.order_kept()
     world.expect.consumer_read_exactly(lines)
     world.expect.logs_converge()
-    world.figure("committed_at_crash", held.committed)
-    world.figure("unreplicated_at_crash", alone)
-    world.figure("unflushed_at_crash", held.written - held.flushed)
+    world.figure("committed_at_crash", old.committed)
+    world.figure("unreplicated_at_crash", unreplicated)
+    world.figure("unflushed_at_crash", old.written - old.flushed)
 
 
 def batch_size(lines: Sequence[bytes]) -> int:
@@ -75,7 +75,7 @@ def batch_size(lines: Sequence[bytes]) -> int:
     return size
 
 
-def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int) -> Script:
+def prepare_log(world: World, old: OldLeader, producer: SimProducer, batches: int) -> Script:
     """Send half of the batches until committed, two flushed by the leader only, two unflushed."""
     # A single line is unreplicated; of two lines, the first is committed.
     committed = batches // 2
@@ -88,69 +88,69 @@ def fill_its_hands(world: World, held: Held, producer: SimProducer, batches: int
         within=seconds(60),
         what="the first half of the lines is acknowledged",
     )
-    held.committed = world.broker(held.node).hw
-    world.tell(f"half of the lines sent: {held.committed} records committed")
+    old.committed = world.broker(old.node).hw
+    world.tell(f"half of the lines sent: {old.committed} records committed")
 
     # Longer than the lease: messages from the old leader now arrive after the election.
-    others = tuple(node for node in world.brokers if node != held.node)
-    world.slow_link(held.node, others, delay_us=seconds(8))
+    others = tuple(node for node in world.brokers if node != old.node)
+    world.slow_link(old.node, others, delay_us=seconds(8))
     producer.send(unreplicated)
     yield world.until(
-        lambda: producer.held and world.broker(held.node).flushed_end == producer.sent_count,
+        lambda: producer.held and world.broker(old.node).flushed_end == producer.sent_count,
         within=seconds(5),
         what="the next records are flushed by the leader",
     )
-    held.flushed = world.broker(held.node).flushed_end
-    world.tell(f"{held.flushed - held.committed} more records flushed by {held.node} only")
+    old.flushed = world.broker(old.node).flushed_end
+    world.tell(f"{old.flushed - old.committed} more records flushed by {old.node} only")
 
-    world.stall_disk(held.node, for_us=seconds(60))
+    world.stall_disk(old.node, for_us=seconds(60))
     producer.send(unflushed)
     yield world.until(
-        lambda: producer.held and world.broker(held.node).leo == producer.sent_count,
+        lambda: producer.held and world.broker(old.node).leo == producer.sent_count,
         within=seconds(5),
         what="the last records reach the leader",
     )
-    leader = world.broker(held.node)
-    held.written = leader.leo
-    world.tell(f"{held.written - held.flushed} more records appended by {held.node}, not flushed")
+    leader = world.broker(old.node)
+    old.written = leader.leo
+    world.tell(f"{old.written - old.flushed} more records appended by {old.node}, not flushed")
     world.expect.that(
         "Only committed records are acknowledged",
-        leader.hw == held.committed and producer.acked_count == held.committed,
-        expected=f"high watermark {held.committed} and {held.committed} acknowledged records",
+        leader.hw == old.committed and producer.acked_count == old.committed,
+        expected=f"high watermark {old.committed} and {old.committed} acknowledged records",
         happened=f"high watermark {leader.hw} and {producer.acked_count} acknowledged records",
     )
 
 
-def crash_and_elect(world: World, held: Held, producer: SimProducer) -> Script:
+def crash_and_elect(world: World, old: OldLeader, producer: SimProducer) -> Script:
     """Crash the leader, and wait for a new leader with all committed records."""
-    world.crash(held.node)
+    world.crash(old.node)
     world.heal()
     producer.release()
     yield world.until(
-        lambda: world.leader not in (None, held.node),
+        lambda: world.leader not in (None, old.node),
         within=seconds(10),
         what="another broker is the leader",
     )
-    start = world.leader_from
+    start = world.leader_epoch_start
     world.expect.that(
-        f"The {held.committed} committed records survive the failover",
-        start == held.committed,
-        expected=f"epoch start {held.committed} of {world.leader}",
+        f"The {old.committed} committed records survive the failover",
+        start == old.committed,
+        expected=f"epoch start {old.committed} of {world.leader}",
         happened=f"epoch start {start}",
     )
 
 
-def bring_it_back(world: World, held: Held, producer: SimProducer) -> Script:
+def restart_old_leader(world: World, old: OldLeader, producer: SimProducer) -> Script:
     """Restart the old leader with the contents of its disk, and wait for convergence."""
     yield world.sleep(seconds=1)
-    found = world.broker(held.node).leo
+    log_end = world.broker(old.node).leo
     world.expect.that(
-        f"The {held.written - held.flushed} unflushed records are lost in the crash",
-        found == held.flushed,
-        expected=f"log end {held.flushed} on the disk of {held.node}",
-        happened=f"log end {found}",
+        f"The {old.written - old.flushed} unflushed records are lost in the crash",
+        log_end == old.flushed,
+        expected=f"log end {old.flushed} on the disk of {old.node}",
+        happened=f"log end {log_end}",
     )
-    world.restart(held.node)
+    world.restart(old.node)
     yield world.until(
         lambda: producer.finished, within=seconds(120), what="every batch is resolved"
     )

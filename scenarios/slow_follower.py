@@ -31,13 +31,13 @@ def slow_follower(world: World) -> Script:
 
     fault = world.slow_link(leader, slow, delay_us=seconds(3))
     yield world.sleep(seconds=0.5)
-    held = world.broker(leader).hw
+    hw_before = world.broker(leader).hw
     yield world.sleep(seconds=1)
     view = world.broker(leader)
     world.expect.that(
         "The high watermark does not advance while the slow follower is in the ISR",
-        view.hw == held and view.leo > held,
-        expected=f"high watermark {held} and a higher log end",
+        view.hw == hw_before and view.leo > hw_before,
+        expected=f"high watermark {hw_before} and a higher log end",
         happened=f"high watermark {view.hw}, log end {view.leo}",
     )
     yield world.until(
@@ -46,7 +46,7 @@ def slow_follower(world: World) -> Script:
     shrunk_at = world.now_us
     yield world.sleep(seconds=1)
     world.expect.isr_is(rest)
-    world.expect.hw_at_least(held + RATE_PER_S // 2)
+    world.expect.hw_at_least(hw_before + RATE_PER_S // 2)
 
     world.heal(fault)
     yield world.until(

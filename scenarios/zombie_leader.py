@@ -39,39 +39,39 @@ def zombie_leader(world: World) -> Script:
     )
 
     others = tuple(node for node in world.brokers if node != zombie)
-    deaf = (world.disconnect(others, zombie), world.partition(zombie, "store"))
-    mute = world.disconnect(zombie, others)
+    inbound_faults = (world.disconnect(others, zombie), world.partition(zombie, "store"))
+    outbound_fault = world.disconnect(zombie, others)
     epoch = world.broker(zombie).epoch
-    before = world.broker(zombie).hw
-    confirmed = world.acked_in(epoch)
+    hw_before = world.broker(zombie).hw
+    acked_before = world.acked_in(epoch)
     yield world.until(
         lambda: world.leader not in (None, zombie),
         within=seconds(10),
         what="another broker is the leader",
     )
-    new = world.leader
+    new_leader = world.leader
     # A client that knows only the old leader can still send to it.
-    late = world.producer(values=[b"to the zombie"], rate_per_s=1, first=zombie)
+    late_producer = world.producer(values=[b"to the zombie"], rate_per_s=1, first=zombie)
     yield world.sleep(seconds=2)
-    old = world.broker(zombie)
+    view = world.broker(zombie)
     world.expect.that(
         f"{zombie} still acts as leader of epoch {epoch}",
-        old.role is Role.LEADER and old.epoch == epoch,
+        view.role is Role.LEADER and view.epoch == epoch,
         expected=f"{Role.LEADER} in epoch {epoch}",
-        happened=f"{old.role} in epoch {old.epoch}",
+        happened=f"{view.role} in epoch {view.epoch}",
     )
-    alone = old.leo - before
+    unreplicated = view.leo - hw_before
     world.expect.that(
         f"{zombie} appends records and acknowledges none of them",
-        alone > 0 and old.hw == before and world.acked_in(epoch) == confirmed,
-        expected=f"records above high watermark {before}, none acknowledged in epoch {epoch}",
-        happened=f"{alone} records, high watermark {old.hw}, "
-        f"{world.acked_in(epoch) - confirmed} acknowledged in epoch {epoch}",
+        unreplicated > 0 and view.hw == hw_before and world.acked_in(epoch) == acked_before,
+        expected=f"records above high watermark {hw_before}, none acknowledged in epoch {epoch}",
+        happened=f"{unreplicated} records, high watermark {view.hw}, "
+        f"{world.acked_in(epoch) - acked_before} acknowledged in epoch {epoch}",
     )
 
-    yield from hear_again(world, zombie, mute, deaf)
+    yield from heal_links(world, zombie, outbound_fault, inbound_faults)
     yield world.until(
-        lambda: producer.finished and late.finished,
+        lambda: producer.finished and late_producer.finished,
         within=seconds(60),
         what="every batch is resolved",
     )
@@ -81,32 +81,32 @@ def zombie_leader(world: World) -> Script:
         within=seconds(30),
         what="the consumer has read everything",
     )
-    cuts = world.truncations_of(zombie)
+    truncations = world.truncations_of(zombie)
     world.expect.that(
-        f"{zombie} truncates the {alone} records that only it had appended",
-        len(cuts) == 1 and cuts[0][0] - cuts[0][1] == alone,
-        expected=f"one truncation of {alone} records",
-        happened=f"truncations {cuts}",
+        f"{zombie} truncates the {unreplicated} records that only it had appended",
+        len(truncations) == 1 and truncations[0][0] - truncations[0][1] == unreplicated,
+        expected=f"one truncation of {unreplicated} records",
+        happened=f"truncations {truncations}",
     )
-    world.expect.leader_is(str(new))
+    world.expect.leader_is(str(new_leader))
     world.expect.nothing_acked_is_lost()
     world.expect.no_duplicates()
     world.expect.order_kept()
     world.expect.logs_converge()
-    world.figure("appended_by_the_zombie", alone)
+    world.figure("appended_by_the_zombie", unreplicated)
 
 
-def hear_again(
-    world: World, zombie: str, mute: NetworkFault, deaf: Iterable[NetworkFault]
+def heal_links(
+    world: World, zombie: str, outbound_fault: NetworkFault, inbound_faults: Iterable[NetworkFault]
 ) -> Script:
     """Heal the links from the zombie until it is fenced, then its other links, until it follows."""
-    world.heal(mute)
+    world.heal(outbound_fault)
     yield world.until(
         lambda: world.reached(Situation.STALE_MESSAGE_FENCED) > 0,
         within=seconds(5),
         what=f"a message of {zombie} is fenced",
     )
-    for fault in deaf:
+    for fault in inbound_faults:
         world.heal(fault)
     yield world.until(
         lambda: world.broker(zombie).role is Role.FOLLOWER,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from yak_sim.run.catalog import Catalog, Failed, Wrong
+from yak_sim.run.catalog import Catalog, CommandFailed, CommandLineError
 
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
@@ -33,40 +33,40 @@ LINE_BYTES_MAX: Final = 1_000_000
 GRACE_S: Final = 1.0
 """Real seconds between the timeout and the alarm for a script that never yields."""
 
-EXIT_OF = {True: 0, False: 1, "unknown": 3}
+EXIT_CODES = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
-INTERRUPTED: Final = "Interrupted."
+INTERRUPTED: Final = "interrupted"
 HELP = {"help_option_names": ["-h", "--help"]}
 
 
-def _settings(ctx: click.Context, param: click.Parameter, words: tuple[str, ...]) -> dict[str, str]:
+def _parsed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
     settings: dict[str, str] = {}
-    for word in words:
-        name, equals, value = word.partition("=")
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise click.BadParameter(f"expected name=value, got {word!r}", ctx, param)
+            raise click.BadParameter(f"expected name=value, got {pair!r}", ctx, param)
         settings[name] = value
     return settings
 
 
 def read_lines(path: str) -> tuple[bytes, ...]:
-    """Return the lines of a file as bytes, without newlines. Raise Wrong.
+    """Return the lines of a file as bytes, without newlines. Raise CommandLineError.
 
     Empty lines are kept. The last line may have no newline.
     """
     try:
         content = Path(path).read_bytes()
     except OSError as error:
-        raise Wrong(f"cannot read the input {path}: {error.strerror}") from error
+        raise CommandLineError(f"cannot read the input {path}: {error.strerror}") from error
     if not content:
-        raise Wrong(f"the input {path} is empty; use a file with at least one line")
+        raise CommandLineError(f"the input {path} is empty; use a file with at least one line")
     lines = content.split(b"\n")
     if not lines[-1]:
         lines.pop()
     for number, line in enumerate(lines, 1):
         if len(line) > LINE_BYTES_MAX:
             what = f"has {len(line)} bytes, the maximum is {LINE_BYTES_MAX}"
-            raise Wrong(f"line {number} of the input {path} {what}")
+            raise CommandLineError(f"line {number} of the input {path} {what}")
     return tuple(lines)
 
 
@@ -80,8 +80,8 @@ def sim() -> None:
 def list_command(catalog: Catalog) -> None:
     """Print the name and description of each scenario."""
     for name in catalog.names():
-        story = catalog.load(name)
-        click.echo(f"{name:<18}{story.text.splitlines()[0] if story.text else ''}")
+        scenario = catalog.load(name)
+        click.echo(f"{name:<18}{scenario.text.splitlines()[0] if scenario.text else ''}")
 
 
 SEED_OPTION = click.option(
@@ -94,7 +94,7 @@ OUT_OPTION = click.option(
     "--out", default="out", show_default=True, metavar="DIR", help="Parent of the run folder."
 )
 SET_OPTION = click.option(
-    "--set", "settings", multiple=True, callback=_settings, metavar="NAME=VALUE",
+    "--set", "settings", multiple=True, callback=_parsed, metavar="NAME=VALUE",
     help="Setting of the scenario or world, or limit; repeatable.",
 )
 
@@ -117,22 +117,22 @@ def run(catalog: Catalog, /, scenario: str, **options: Any) -> None:
     _run(catalog.load(scenario), scenario, **options)
 
 
-def run_command(story: Scenario) -> None:
+def run_command(scenario: Scenario) -> None:
     """Run a scenario file as a program, with the options of ``yak sim run``."""
     options = [option for option in run.params if option.name != "scenario"]
     command = click.Command(
-        story.name,
-        callback=partial(_run, story, story.name),
+        scenario.name,
+        callback=partial(_run, scenario, scenario.name),
         params=options,
-        help=story.text,
+        help=scenario.text,
         context_settings=HELP,
     )
     command()
 
 
 def _run(
-    story: Scenario,
-    word: str,
+    scenario: Scenario,
+    reference: str,
     seed: int | None,
     input_path: str | None,
     out: str,
@@ -140,21 +140,21 @@ def _run(
     timeout: float,
 ) -> NoReturn:
     values = None if input_path is None else read_lines(input_path)
-    number = story.seed if seed is None else seed
-    make_folder(out, story.name, number)
-    result = carry_out(story, number, values, settings, timeout)
-    command = ["yak", "sim", "run", word, "--seed", str(number)]
+    seed = scenario.seed if seed is None else seed
+    make_folder(out, scenario.name, seed)
+    result = run_and_narrate(scenario, seed, values, settings, timeout)
+    command = ["yak", "sim", "run", reference, "--seed", str(seed)]
     command += [] if input_path is None else ["--input", input_path]
     for name, value in settings.items():
         command += ["--set", f"{name}={value}"]
-    folder = keep(result, out, command)
+    folder = save_run(result, out, command)
     click.echo(f"wrote {folder}")
-    conclude(result, folder)
+    print_verdict(result, folder)
     sys.exit(exit_code(result))
 
 
 def make_folder(out: str, name: str, seed: int) -> None:
-    """Create the run folder before the run. Raise Wrong if it is not writable."""
+    """Create the run folder before the run. Raise CommandLineError if it is not writable."""
     folder = Path(out, name, str(seed))
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -162,11 +162,11 @@ def make_folder(out: str, name: str, seed: int) -> None:
             return
     except OSError as error:
         why = error.strerror or str(error)
-        raise Wrong(f"cannot write the output folder {folder}: {why}") from error
+        raise CommandLineError(f"cannot write the output folder {folder}: {why}") from error
 
 
-def carry_out(
-    story: Scenario,
+def run_and_narrate(
+    scenario: Scenario,
     seed: int | None,
     values: tuple[bytes, ...] | None,
     settings: dict[str, str],
@@ -177,22 +177,22 @@ def carry_out(
     from yak_sim.world.loop import Limits
 
     try:
-        with _ended_by_signals(timeout):
+        with _ended_by_signal(timeout):
             return run_scenario(
-                story,
+                scenario,
                 seed,
                 settings,
                 values=values,
-                on_line=_tell,
+                on_line=_print_line,
                 limits=Limits(wall_s=timeout),
             )
     except ValueError as error:
         # Only an invalid setting raises ValueError; later errors are part of the result.
-        raise Wrong(str(error).rstrip(".")) from error
+        raise CommandLineError(str(error)) from error
 
 
 @contextmanager
-def _ended_by_signals(timeout: float) -> Iterator[None]:
+def _ended_by_signal(timeout: float) -> Iterator[None]:
     """Raise LimitReached on an interrupt, or on an alarm after ``timeout`` seconds.
 
     The alarm ends a script that never yields. It is set GRACE_S after the limit that the run checks
@@ -203,49 +203,49 @@ def _ended_by_signals(timeout: float) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield  # Python handles signals in the main thread only.
         return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)}
 
-    def give_up(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, before[signal.Signals(number)])
+    def end_run(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, handlers[signal.Signals(number)])
         if number == signal.SIGINT:
             raise LimitReached(INTERRUPTED)
         at = f" at {Path(frame.f_code.co_filename).name}:{frame.f_lineno}" if frame else ""
-        raise LimitReached(f"Gave up: no yield{at} after {timeout:g} s of real time.")
+        raise LimitReached(f"gave up: no yield{at} after {timeout:g} s of real time")
 
-    for number in before:
-        signal.signal(number, give_up)
-    others = signal.setitimer(signal.ITIMER_REAL, timeout + GRACE_S)
+    for number in handlers:
+        signal.signal(number, end_run)
+    earlier_timer = signal.setitimer(signal.ITIMER_REAL, timeout + GRACE_S)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, *others)
-        for number, handler in before.items():
+        signal.setitimer(signal.ITIMER_REAL, *earlier_timer)
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def exit_code(result: RunResult) -> int:
     """Return the exit code for the result of a run."""
-    return EXIT_INTERRUPTED if result.reason == INTERRUPTED else EXIT_OF[result.valid]
+    return EXIT_INTERRUPTED if result.reason == INTERRUPTED else EXIT_CODES[result.valid]
 
 
-def _tell(line: Line) -> None:
+def _print_line(line: Line) -> None:
     # The run must not depend on the reader of stdout.
     with suppress(BrokenPipeError):
         click.echo(str(line))
 
 
-def keep(result: RunResult, out: str, command: list[str]) -> Path:
-    """Write the run folder, for every verdict, and return its path. Raise Wrong."""
+def save_run(result: RunResult, out: str, command: list[str]) -> Path:
+    """Write the run folder, for every verdict, and return its path. Raise CommandLineError."""
     from yak_sim.run.run_folder import OutputError, write_run
 
     try:
         return write_run(result, Path(out), command)
     except OutputError as error:
-        conclude(result, None)
-        raise Wrong(str(error)) from error
+        print_verdict(result, None)
+        raise CommandLineError(str(error)) from error
 
 
-def conclude(result: RunResult, folder: Path | None) -> None:
+def print_verdict(result: RunResult, folder: Path | None) -> None:
     """Print the expectations, the reason, the digest and the verdict.
 
     The digest is read from ``folder``. Without a folder it is computed from the trace.
@@ -272,9 +272,9 @@ def digest(trace: str) -> None:
     try:
         click.echo(f"digest: {digest_of_path(Path(trace))}")
     except TraceError as error:
-        raise Failed(f"{trace}: {error}") from error
+        raise CommandFailed(f"{trace}: {error}") from error
     except OSError as error:
-        raise Wrong(f"cannot read the trace {trace}: {error.strerror}") from error
+        raise CommandLineError(f"cannot read the trace {trace}: {error.strerror}") from error
 
 
 

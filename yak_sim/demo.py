@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_sim.cli import carry_out, conclude, exit_code, keep, make_folder, read_lines
+from yak_sim.cli import exit_code, make_folder, print_verdict, read_lines, run_and_narrate, save_run
 from yak_sim.run.catalog import Catalog
 from yak_sim.world.expect import Expectation
 
@@ -43,52 +43,52 @@ def run_simulated(
     out: str,
     seed: int | None,
     tamper: str | None,
-    words: list[str],
+    command: list[str],
 ) -> int:
     """Run the simulated half, write its run folder and return the exit code.
 
     After half of the lines the leader crashes. At that moment its log holds committed, unreplicated
-    and unflushed records. ``words`` is the command that repeats the run.
+    and unflushed records. ``command`` is the command that repeats the run.
     """
-    story = catalog.load(SCENARIO)
-    make_folder(out, story.name, story.seed if seed is None else seed)
+    scenario = catalog.load(SCENARIO)
+    make_folder(out, scenario.name, scenario.seed if seed is None else seed)
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
-    result = carry_out(story, seed, lines, {})
+    result = run_and_narrate(scenario, seed, lines, {})
     readers = result.world.consumers
     read = list(readers[0].values) if readers else []
     if tamper is not None:
         read = tampered(read, tamper)
     difference = first_difference(list(lines), read)
     if difference:
-        result = _condemned(result, len(lines), difference)
-    folder = keep(result, out, words)
-    tell_comparison(len(lines), difference)
+        result = _with_difference(result, len(lines), difference)
+    folder = save_run(result, out, command)
+    print_comparison(len(lines), difference)
     click.echo(f"plot: {folder / 'watermarks.png'}")
     click.echo(f"trace, history, verdict: {folder}")
-    conclude(result, folder)
+    print_verdict(result, folder)
     return exit_code(result)
 
 
-def counted(number: int, word: str) -> str:
+def counted(number: int, noun: str) -> str:
     """Return ``1 line``, ``2 lines`` and so on."""
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def first_difference(sent: Sequence[bytes], read: Sequence[bytes | None]) -> str:
     """Describe the first difference of two lists of values; empty if they are equal."""
     missing = object()
     pairs = itertools.zip_longest(sent, read, fillvalue=missing)
-    for number, (wanted, got) in enumerate(pairs, 1):
-        if wanted == got and wanted is not missing:
+    for number, (expected, actual) in enumerate(pairs, 1):
+        if expected == actual and expected is not missing:
             continue
-        if got is missing:
-            line = f"line {number}, {_short(wanted)},"
-            return f"{line} was not read: read {len(read)} of {len(sent)} records"
-        if wanted is missing:
-            extra = f"the first extra record is {_short(got)}"
+        if actual is missing:
+            line = f"line {number}, {_short(expected)}"
+            return f"no record for {line}: read {len(read)} of {len(sent)} records"
+        if expected is missing:
+            extra = f"the first extra record is {_short(actual)}"
             counts = f"{counted(len(read), 'record')} for {counted(len(sent), 'line')}"
-            return f"read {counts}; {extra}"
-        return f"line {number} is {_short(wanted)}, but the record read is {_short(got)}"
+            return f"{counts}; {extra}"
+        return f"record {_short(actual)} instead of line {number}, {_short(expected)}"
     return ""
 
 
@@ -97,17 +97,17 @@ def _short(value: object) -> str:
     return text if len(text) <= SHOWN_MAX else f"{text[: SHOWN_MAX - 3]}..."
 
 
-def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
+def tampered(read: Sequence[bytes | None], tampering: str) -> list[bytes | None]:
     """Return the records with one of them lost, doubled, swapped with another, or altered."""
     damaged = list(read)
     at = len(damaged) // 2
     if not damaged:
         return damaged
-    if how == "lost":
+    if tampering == "lost":
         del damaged[at]
-    elif how == "doubled":
+    elif tampering == "doubled":
         damaged.insert(at, damaged[at])
-    elif how == "altered":
+    elif tampering == "altered":
         damaged[at] = (damaged[at] or b"") + b"?"
     else:
         other = next((i for i, value in enumerate(damaged) if value != damaged[at]), None)
@@ -116,7 +116,7 @@ def tampered(read: Sequence[bytes | None], how: str) -> list[bytes | None]:
     return damaged
 
 
-def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
+def _with_difference(result: RunResult, count: int, difference: str) -> RunResult:
     """Add the difference as a failed expectation; a valid run becomes invalid."""
     sentence = "The records read are the lines sent"
     expected = f"{counted(count, 'line')}, each once and in order"
@@ -125,12 +125,12 @@ def _condemned(result: RunResult, count: int, difference: str) -> RunResult:
     if result.valid is not True:
         return result
     return replace(
-        result, valid=False, reason=f"{sentence}: expected {expected}, found: {difference}."
+        result, valid=False, reason=f"{sentence}: expected {expected}, found {difference}"
     )
 
 
-def tell_comparison(count: int, difference: str) -> None:
+def print_comparison(count: int, difference: str) -> None:
     """Print that the records equal the lines, if there is no difference."""
     if not difference:
-        said = f"{counted(count, 'line')} sent, {counted(count, 'record')} read"
-        click.echo(f"equal: {said}, same values in the same order")
+        counts = f"{counted(count, 'line')} sent, {counted(count, 'record')} read"
+        click.echo(f"equal: {counts}, same values in the same order")

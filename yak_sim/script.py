@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
 
 
-def run_as_script(story: Scenario) -> None:
+def run_as_script(scenario: Scenario) -> None:
     """Run ``python scenarios/NAME.py [--seed N] ...`` as ``yak sim run NAME [--seed N] ...``."""
     from yak_sim.cli import run_command
 
-    run_command(story)
+    run_command(scenario)

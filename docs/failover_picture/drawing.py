@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from docs.failover_picture.moments import Moments, Panel, moments, panels
 from yak_core.ids import Micros, NodeId, Offset
 from yak_sim.plot.curves import thinned
-from yak_sim.plot.data import BrokerPast, Past, Points
+from yak_sim.plot.data import BrokerData, PlotData, Points
 from yak_sim.plot.style import (
     COLOURS,
     DASHES,
@@ -40,7 +40,7 @@ BOX: Final[dict[str, Any]] = {
 TEXT: Final[dict[str, Any]] = {"fontsize": 12.5, "linespacing": 1.35}
 
 
-def figure_of(data: Past) -> Figure:
+def figure_of(data: PlotData) -> Figure:
     """Return the figure of the run with one failover."""
     from matplotlib.figure import Figure
 
@@ -67,7 +67,7 @@ def figure_of(data: Past) -> Figure:
     return figure
 
 
-def _frame(axes: Axes, data: Past, panel: Panel, *, is_first: bool) -> None:
+def _frame(axes: Axes, data: PlotData, panel: Panel, *, is_first: bool) -> None:
     """Draw the edges, ticks and grid of a panel."""
     start, end = (x_of(data, time) for time in panel.window)
     axes.set_xlim(start, end)
@@ -86,7 +86,7 @@ def _frame(axes: Axes, data: Past, panel: Panel, *, is_first: bool) -> None:
         axes.set_title(panel.title, fontsize=13.5, fontweight="bold", loc="left", pad=7)
 
 
-def _draw_curves(axes: Axes, data: Past, panel: Panel) -> None:
+def _draw_curves(axes: Axes, data: PlotData, panel: Panel) -> None:
     """Draw LEO (dashed) and HW (solid) of each broker, and the leader as the background."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -97,7 +97,7 @@ def _draw_curves(axes: Axes, data: Past, panel: Panel) -> None:
     figure = axes.get_figure(root=True)
     assert figure is not None
     numbers = {broker.node: number for number, broker in enumerate(data.brokers)}
-    for leadership in data.reigns:
+    for leadership in data.leaderships:
         span = clipped(leadership.start_us, leadership.end_us, panel.window)
         if span is not None:
             colour = COLOURS[numbers[leadership.node]]
@@ -114,7 +114,7 @@ def _draw_curves(axes: Axes, data: Past, panel: Panel) -> None:
             axes.step(xs, ys, **look, **style)
 
 
-def _line(data: Past, points: Points, window: Window) -> tuple[list[float], list[float]]:
+def _line(data: PlotData, points: Points, window: Window) -> tuple[list[float], list[float]]:
     shown = thinned(points, window)
     last = next((value for at, value in reversed(shown) if at <= window[1]), None)
     shown.append((window[1], last))
@@ -122,7 +122,7 @@ def _line(data: Past, points: Points, window: Window) -> tuple[list[float], list
     return xs, [math.nan if value is None else float(value) for _, value in shown]
 
 
-def _draw_states(axes: Axes, data: Past, panel: Panel) -> None:
+def _draw_states(axes: Axes, data: PlotData, panel: Panel) -> None:
     """Draw a row for each broker: leader (solid), in the ISR (pale), down (hatched)."""
     for row, broker in enumerate(data.brokers):
         for span in _isr_spans(data, broker.node):
@@ -130,7 +130,7 @@ def _draw_states(axes: Axes, data: Past, panel: Panel) -> None:
         for span in _down_spans(broker):
             _bar(axes, data, panel, row, span, DOWN)
             _row_text(axes, data, panel, row, span, "down", "black")
-        for leadership in broker.reigns:
+        for leadership in broker.leaderships:
             span = (leadership.start_us, leadership.end_us)
             _bar(axes, data, panel, row, span, {"color": COLOURS[row], "lw": 0})
             text = f"leader, epoch {leadership.epoch}"
@@ -139,18 +139,18 @@ def _draw_states(axes: Axes, data: Past, panel: Panel) -> None:
     axes.set_ylim(len(data.brokers) - 0.5, -0.5)
 
 
-def _isr_spans(data: Past, node: NodeId) -> list[Window]:
+def _isr_spans(data: PlotData, node: NodeId) -> list[Window]:
     ends = [*(at for at, _ in data.isr[1:]), data.end_us]
     return [(at, end) for (at, isr), end in zip(data.isr, ends, strict=True) if node in isr]
 
 
-def _down_spans(broker: BrokerPast) -> list[Window]:
+def _down_spans(broker: BrokerData) -> list[Window]:
     starts = [span.end_us for span in broker.up[:-1]]
     return list(zip(starts, (span.start_us for span in broker.up[1:]), strict=True))
 
 
 def _bar(
-    axes: Axes, data: Past, panel: Panel, row: int, span: Window, look: dict[str, Any]
+    axes: Axes, data: PlotData, panel: Panel, row: int, span: Window, look: dict[str, Any]
 ) -> None:
     shown = clipped(*span, panel.window)
     if shown is not None:
@@ -159,7 +159,7 @@ def _bar(
 
 
 def _row_text(
-    axes: Axes, data: Past, panel: Panel, row: int, span: Window, text: str, colour: str
+    axes: Axes, data: PlotData, panel: Panel, row: int, span: Window, text: str, colour: str
 ) -> None:
     """Draw a text in the middle of a bar that takes at least half of the panel."""
     shown = clipped(*span, panel.window)
@@ -172,7 +172,7 @@ def _row_text(
     )  # fmt: skip
 
 
-def _draw_labels(axes: Axes, data: Past, at: Moments, number: int) -> None:
+def _draw_labels(axes: Axes, data: PlotData, at: Moments, number: int) -> None:
     """Draw the markers and texts of one panel."""
     if number == 0:
         _mark(axes, data, at.crash, at.written, at.old, "X")
@@ -209,7 +209,7 @@ def _draw_labels(axes: Axes, data: Past, at: Moments, number: int) -> None:
         _draw_inset(axes, data, at)
 
 
-def _draw_inset(axes: Axes, data: Past, at: Moments) -> None:
+def _draw_inset(axes: Axes, data: PlotData, at: Moments) -> None:
     """Draw the truncation once more: the 2 ms around it, and the offsets next to it."""
     inset = axes.inset_axes((0.1, 0.525, 0.4, 0.29))
     inset.set_facecolor("white")
@@ -231,7 +231,7 @@ def _draw_inset(axes: Axes, data: Past, at: Moments) -> None:
 
 
 def _mark(
-    axes: Axes, data: Past, time: Micros, offset: Offset, node: NodeId, marker: str
+    axes: Axes, data: PlotData, time: Micros, offset: Offset, node: NodeId, marker: str
 ) -> None:
     colour = COLOURS[[broker.node for broker in data.brokers].index(node)]
     look: dict[str, Any] = {"ms": 12, "color": colour, "mec": "black", "zorder": 6}
@@ -240,7 +240,7 @@ def _mark(
 
 def _note(
     axes: Axes,
-    data: Past,
+    data: PlotData,
     point: tuple[Micros, float],
     text: str,
     where: tuple[Micros, float],
@@ -255,7 +255,7 @@ def _note(
     )  # fmt: skip
 
 
-def _draw_legend(figure: Figure, data: Past) -> None:
+def _draw_legend(figure: Figure, data: PlotData) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 

@@ -17,20 +17,20 @@ from typing import Any, Final
 from docs.failover_picture.drawing import figure_of
 from docs.failover_picture.moments import SEED, failover, moments
 from docs.tables.sources import ROOT
-from yak_sim.plot.data import Past
+from yak_sim.plot.data import PlotData
 
 PICTURE: Final = ROOT / "docs" / "images" / "failover.svg"
 IDENTIFIER: Final = re.compile(r"<dc:identifier>yak:(\w+)</dc:identifier>")
 DRAWN_BY: Final = ("moments.py", "drawing.py")
 
 
-def digest(data: Past) -> str:
+def digest(data: PlotData) -> str:
     """Return a hash of the drawn data and of the modules that draw it."""
     drawn = [
         [
             [broker.node, broker.leo, broker.hw],
             [[span.start_us, span.end_us] for span in broker.up],
-            [[each.start_us, each.end_us, each.epoch] for each in broker.reigns],
+            [[each.start_us, each.end_us, each.epoch] for each in broker.leaderships],
         ]
         for broker in data.brokers
     ]

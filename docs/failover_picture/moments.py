@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from scenarios.leader_failover import leader_failover
 from yak_core.ids import Micros, NodeId, Offset
-from yak_sim.plot.data import Past, past_of, value_at
+from yak_sim.plot.data import PlotData, plot_data_of, value_at
 from yak_sim.plot.style import Window
 from yak_sim.run.scenario import run_scenario
 
@@ -40,16 +40,16 @@ class Moments(NamedTuple):
 
 
 @cache
-def failover() -> Past:
+def failover() -> PlotData:
     """Return the plot data of the run."""
-    return past_of(run_scenario(leader_failover, SEED).trace)
+    return plot_data_of(run_scenario(leader_failover, SEED).trace)
 
 
-def moments(data: Past) -> Moments:
+def moments(data: PlotData) -> Moments:
     """Return the moments of the only crash, election and truncation of the run."""
     (broker,) = [broker for broker in data.brokers if broker.crashes]
     (crash,), (truncation,) = broker.crashes, broker.truncations
-    leadership = data.reigns[-1]
+    leadership = data.leaderships[-1]
     return Moments(
         crash=crash.at_us,
         elected=leadership.start_us,

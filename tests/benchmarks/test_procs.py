@@ -59,11 +59,11 @@ def test_meter_tells_the_client_from_the_rest() -> None:
     assert cost.client_s == pytest.approx(0.2, abs=0.05)
     assert cost.servers_s == 0
     assert cost.wall_s >= cost.client_s - 0.01  # two clocks, read one after the other
-    assert cost.others >= 0
+    assert cost.other_cores >= 0
 
 
 def test_rates_and_percentiles_are_what_they_say() -> None:
-    flow = Flow(1000, 100, Cost(wall_s=2.0, servers_s=3.0, client_s=1.0, others=0.0))
+    flow = Flow(1000, 100, Cost(wall_s=2.0, servers_s=3.0, client_s=1.0, other_cores=0.0))
     assert (flow.records_per_s, flow.mb_per_s, flow.records_per_cpu_s) == (500, 0.05, 250)
     latencies = Latencies(tuple(n / 1e6 for n in range(200, 0, -1)), flow.cost)
     assert latencies.p50_us == pytest.approx(100.5)

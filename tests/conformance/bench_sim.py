@@ -67,7 +67,7 @@ class SimBench:
     def release_disk(self, node_id: NodeId) -> None:
         disk = self.engine.machines[node_id].disk
         full = disk.full
-        disk.revive()  # which also gives it space
+        disk.clear_faults()  # which also gives it space
         disk.full = full
 
     def fill_disk(self, node_id: NodeId) -> None:
@@ -80,7 +80,7 @@ class SimBench:
         self.engine.store.lose_replies(node_id, MANY)
 
     def heal_store(self) -> None:
-        self.engine.store.recover()
+        self.engine.store.clear_faults()
 
     def heal_network(self) -> None:
         self.engine.network.remove(self.storm)

@@ -184,7 +184,7 @@ def test_a_build_joins_what_was_printed_and_drops_ids() -> None:
             {"output_type": "display_data", "data": {}},
         ],
     }
-    [settled] = build.settled({"cells": [cell], "metadata": {"x": 1}})["cells"]
+    [settled] = build.normalized({"cells": [cell], "metadata": {"x": 1}})["cells"]
     assert (settled["id"], settled["metadata"]) == ("cell-00", {})
     texts = [output.get("text") for output in settled["outputs"]]
     assert texts == [["a\n", "bc\n"], "d\n", None, None]

@@ -225,7 +225,7 @@ def test_a_scenario_that_never_ends_is_given_up(body: str, words: str) -> None:
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
     assert ran.exit_code == 3, ran.output
     [said] = ran.stderr.splitlines()
-    assert said.startswith("unknown: Gave up: ")
+    assert said.startswith("unknown: gave up: ")
     assert words in said
     digest, valid = last_lines(ran.stdout)
     assert valid == "valid: unknown"
@@ -252,10 +252,10 @@ def test_an_interrupt_keeps_what_there_is() -> None:
         process.send_signal(signal.SIGINT)
         printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "unknown: Interrupted.\n"
+    assert said == "unknown: interrupted\n"
     digest, valid = last_lines(printed)
     assert valid == "valid: unknown"
-    assert verdict()["reason"] == "Interrupted."
+    assert verdict()["reason"] == "interrupted"
     assert yak("sim", "digest", "out/story/7").stdout == f"digest: {digest}\n"
 
 

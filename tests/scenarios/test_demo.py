@@ -18,7 +18,7 @@ from tests.scenarios.stories import last_lines
 from yak_cli import main, scenario_catalog
 from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
-from yak_sim.demo import TAMPERINGS, _condemned, first_difference, lines_of, tampered
+from yak_sim.demo import TAMPERINGS, _with_difference, first_difference, lines_of, tampered
 from yak_sim.run.run_folder import read_history
 
 FOLDER = Path("out/leader_failover/7")
@@ -153,10 +153,10 @@ def test_a_comparison_leaves_the_world_as_it_was() -> None:
     """Goal: the demo judges a run and does not change it. Method: its result, before and after."""
     result = run_scenario(scenario_catalog().load("leader_failover"), values=[b"a", b"b"])
     kept = result.expectations
-    condemned = _condemned(result, 2, "line 1 is b'a', but the record read is b'b'")
-    assert (result.valid, condemned.valid) == (True, False)
+    compared = _with_difference(result, 2, "record b'b' instead of line 1, b'a'")
+    assert (result.valid, compared.valid) == (True, False)
     assert result.expectations == result.world.expectations == kept
-    assert [each.held for each in condemned.expectations[len(kept) :]] == [False]
+    assert [each.held for each in compared.expectations[len(kept) :]] == [False]
 
 
 def test_equal_lines_cannot_be_swapped() -> None:
@@ -221,7 +221,7 @@ def test_a_difference_is_told_in_few_words() -> None:
     long = b"x" * 5_000
     assert len(first_difference([long], [b"y" * 5_000])) < 250
     missing = first_difference([b"a", b"b"], [b"a"])
-    assert missing == "line 2, b'b', was not read: read 1 of 2 records"
+    assert missing == "no record for line 2, b'b': read 1 of 2 records"
     extra = first_difference([b"a"], [b"a", b"b"])
-    assert extra == "read 2 records for 1 line; the first extra record is b'b'"
-    assert first_difference([b"a"], [None]) == "line 1 is b'a', but the record read is None"
+    assert extra == "2 records for 1 line; the first extra record is b'b'"
+    assert first_difference([b"a"], [None]) == "record None instead of line 1, b'a'"

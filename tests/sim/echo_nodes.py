@@ -99,7 +99,7 @@ def stage(
     observers = () if watch is None else (_Watcher(watch),)
     ended: list[tuple[NodeId, str, str]] = []
     listener = listener or Listener()
-    listener.on_ended = lambda *how: ended.append(how)
+    listener.on_process_end = lambda *how: ended.append(how)
     engine = Engine(topology, choices or RandomChoices(1), None, observers, listener)
     puppets: dict[NodeId, list[Puppet]] = {node: [] for node in acts}
 

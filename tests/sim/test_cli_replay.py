@@ -201,7 +201,7 @@ def test_other_programs_get_the_results(tmp_path: Path, broken: bool) -> None:
     assert [result.identical for result in results] == [not broken] * 2
     assert [result.exit_code for result in results] == [int(broken)] * 2
     for result in results:
-        assert result.remarks == ()
+        assert result.warnings == ()
         assert len(result.lines) == 5
         assert result.replay is not None
         assert sum("was recorded as" in line for line in result.lines) == int(broken)

@@ -132,7 +132,7 @@ def test_a_crash_takes_what_it_was_told_to(lose: Loss, end: int) -> None:
 def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
     """Goal: every end between flushed and written comes up. Method: every decision there is."""
     ends = set()
-    for carried_out in range(2):
+    for executed in range(2):
         for lost in range(4):
             it = bench()
             it.append(1, 0)
@@ -140,7 +140,7 @@ def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
             it.append(3, 1, 2)
             it.run(150)
             it.append(4, 3)
-            driver = ReplayChoices(1, [("d", "n1", 0, carried_out), ("d", "n1", 1, lost)])
+            driver = ReplayChoices(1, [("d", "n1", 0, executed), ("d", "n1", 1, lost)])
             it.disk._point = driver.at("d", "n1")
             it.disk.crash(Loss.SOME)
             ends.add(it.disk.image.leo)
@@ -171,7 +171,7 @@ def test_a_process_that_ends_in_order_loses_nothing() -> None:
     it = bench()
     it.append(1, 0)
     it.disk.save(SaveState(OpId(2), "clean", b"1"), -1)
-    it.disk.settle()
+    it.disk.complete_pending()
     it.run(1_000)
     assert it.disk.image.leo == 1
     assert it.disk.image.saved == {"clean": b"1"}
@@ -197,11 +197,11 @@ def test_ending_a_stall_early_keeps_the_order_too() -> None:
     it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
     it.disk.stall(5_000)
     it.run(1_000)
-    it.disk.revive()
+    it.disk.clear_faults()
     it.append(3, 1)
     it.run(20_000)
     assert it.ops() == [(1_010, 1), (1_110, 2), (1_120, 3)]
-    it.disk.revive()
+    it.disk.clear_faults()
     assert it.disk.image.leo == 2
 
 

@@ -121,12 +121,12 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
 
     world = stage({"n1": act, "n2": idle})
     machine = world.engine.machines["n1"]
-    machine.light_fuse(effects, Loss.NOTHING)
+    machine.crash_after_effects(effects, Loss.NOTHING)
     world.engine.run_for(10_000)
     sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
     assert heard(world.puppet("n2")) == sent
     assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
-    assert world.ended == ([("n1", "fuse", "0")] if effects < 5 else [])
+    assert world.ended == ([("n1", "crash_point", "0")] if effects < 5 else [])
     assert machine.up == (effects == 5)
 
 
@@ -134,8 +134,8 @@ def test_a_fuse_that_is_put_out_does_no_harm() -> None:
     """Goal: healing ends what was prepared. Method: put it out before the step."""
     world = stage({"n1": at_start(SetTimer("go", 50, 50))})
     machine = world.engine.machines["n1"]
-    machine.light_fuse(0, Loss.NOTHING)
-    machine.put_out_fuse()
+    machine.crash_after_effects(0, Loss.NOTHING)
+    machine.cancel_crash()
     world.engine.run_for(1_000)
     assert machine.up
     assert world.puppet("n1").told(TimerFired)
@@ -155,7 +155,7 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
 
     world = stage({"n1": act, "n2": idle})
     machine = world.engine.machines["n1"]
-    machine.ask_to_stop(1_000_000)
+    machine.request_stop(1_000_000)
     assert not machine.up
     world.engine.run_for(10_000)
     assert world.ended == [("n1", how, reason)]

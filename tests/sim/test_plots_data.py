@@ -25,12 +25,12 @@ from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import CallId, Epoch
 from yak_core.trace.recorder import Header, Trace
 from yak_sim import run_scenario
-from yak_sim.plot.data import Cut, Past, Points, Span, past_of, value_at
+from yak_sim.plot.data import PlotData, Points, Span, Truncation, plot_data_of, value_at
 
 POINTS: Points = [(10, 1), (20, 5), (20, 6), (30, None), (40, 2)]
 
 
-def broker(past: Past, node: str) -> int:
+def broker(past: PlotData, node: str) -> int:
     """The number of a broker."""
     return [each.node for each in past.brokers].index(node)
 
@@ -45,7 +45,7 @@ def test_a_curve_holds_its_value_until_the_next(at: int, value: int | None) -> N
 
 def test_the_ends_of_a_failover_are_read() -> None:
     """Goal: LEO and HW of each broker. Method: the made-up failover, at telling moments."""
-    past = past_of(failover())
+    past = plot_data_of(failover())
     n1, n2, n3 = past.brokers
     assert [each.node for each in past.brokers] == ["n1", "n2", "n3"]
     assert value_at(n1.leo, 1_999 * MS) == 93
@@ -53,7 +53,7 @@ def test_the_ends_of_a_failover_are_read() -> None:
     assert [(crash.at_us, crash.leo, crash.hw) for crash in n1.crashes] == [(2 * SECOND, 93, 88)]
     assert value_at(n1.leo, 3 * SECOND) is None, "a broker that is down has no log end"
     assert value_at(n1.leo, 6_010 * MS) == 92, "what the crash left"
-    assert n1.truncations == [Cut(6_060 * MS, 92, 88)]
+    assert n1.truncations == [Truncation(6_060 * MS, 92, 88)]
     assert value_at(n1.leo, 6_070 * MS) == 88
     assert value_at(n2.hw, 4 * SECOND) == value_at(n3.hw, 4 * SECOND) == 88
     assert n1.up == [Span(0, 2 * SECOND), Span(6 * SECOND, past.end_us)]
@@ -61,8 +61,8 @@ def test_the_ends_of_a_failover_are_read() -> None:
 
 def test_leaders_and_the_time_without_one_are_read() -> None:
     """Goal: the ground of the plot. Method: the made-up failover."""
-    past = past_of(failover())
-    assert [(reign.node, reign.epoch, reign.start_us) for reign in past.reigns] == [
+    past = plot_data_of(failover())
+    assert [(reign.node, reign.epoch, reign.start_us) for reign in past.leaderships] == [
         ("n1", 1, 30 * MS),
         ("n3", 2, 5_300 * MS),
     ]
@@ -77,12 +77,12 @@ def test_a_zombie_leads_on_in_its_own_row_only() -> None:
     tale.note(1 * SECOND, "n1", BecameLeader(Epoch(1), 0))
     tale.note(3 * SECOND, "n2", BecameLeader(Epoch(2), 0))
     tale.note(5 * SECOND, "n1", SteppedDown(Epoch(1), Epoch(2), 0), BecameFollower(Epoch(2), "n2"))
-    past = past_of(tale.trace())
-    assert [(reign.start_us, reign.end_us) for reign in past.reigns] == [
+    past = plot_data_of(tale.trace())
+    assert [(reign.start_us, reign.end_us) for reign in past.leaderships] == [
         (1 * SECOND, 3 * SECOND),
         (3 * SECOND, 5 * SECOND),
     ]
-    own = past.brokers[broker(past, "n1")].reigns
+    own = past.brokers[broker(past, "n1")].leaderships
     assert [(reign.start_us, reign.end_us) for reign in own] == [(1 * SECOND, 5 * SECOND)]
     assert past.leaderless() == [Span(0, 1 * SECOND)]
 
@@ -96,7 +96,7 @@ def test_the_isr_is_that_of_the_newest_record_seen() -> None:
     tale.isr(20, 6, "n1", "n3")
     tale.note(30, "n2", IsrShrunk(("n1", "n2"), ("n3",), 5))
     tale.note(40, "n3", IsrShrunk(("n1", "n3"), ("n2",), 6))
-    past = past_of(tale.trace())
+    past = plot_data_of(tale.trace())
     assert past.isr == [(10, ("n1", "n2", "n3")), (20, ("n1", "n3"))]
 
 
@@ -120,7 +120,7 @@ def test_faults_end_when_they_said_or_when_they_were_ended() -> None:
     tale.start(800, "n3", 4)
     tale.fault(900, "crash", "n2")
     tale.note(1_000, "n1")
-    past = past_of(tale.trace())
+    past = plot_data_of(tale.trace())
     assert [(fault.kind, fault.start_us, fault.end_us) for fault in past.faults] == [
         ("partition", 100, 150),
         ("disconnect", 200, 250),
@@ -145,7 +145,7 @@ def test_a_life_without_a_known_end_ends_with_its_last_step() -> None:
         700, "n1", Called(CallId(9), ProduceRequest(1, Epoch(1), 1, 1, _batch(2)), 0), Exit(True)
     )
     tale.step(900, "n1", Called(CallId(9), ProduceRequest(1, Epoch(1), 1, 1, _batch(2)), 0))
-    past = past_of(tale.trace())
+    past = plot_data_of(tale.trace())
     assert past.brokers[0].up == [Span(0, 100), Span(500, 700)]
     assert past.brokers[0].leo == [(0, 0), (100, 3), (100, None), (500, 3), (700, None)]
     assert past.brokers[0].hw == [(0, 0), (100, None), (500, 2), (700, None)]
@@ -157,7 +157,7 @@ def test_acknowledged_writes_are_those_that_producers_were_told_of() -> None:
     tale.start(0, "n1")
     tale.ack(10, 30, 0, 5)
     tale.ack(20, 90, -1, 2, Outcome.UNKNOWN)
-    acks = past_of(tale.trace()).acks
+    acks = plot_data_of(tale.trace()).acks
     assert [(a.start_us, a.end_us, a.count, a.offset, a.outcome) for a in acks] == [
         (10, 30, 5, 0, Outcome.WRITTEN),
         (20, 90, 2, -1, Outcome.UNKNOWN),
@@ -172,7 +172,7 @@ def test_without_producer_nodes_the_brokers_answers_are_the_ticks() -> None:
     answer = ProduceResponse(1, ErrorCode.NONE, Outcome.WRITTEN, 7, Epoch(1), 10, "n1", Epoch(1))
     tale.step(10, "n1", Called(CallId(4), request, 0))
     tale.step(40, "n1", Called(CallId(5), request, 0), Answer(CallId(4), answer))
-    acks = past_of(tale.trace()).acks
+    acks = plot_data_of(tale.trace()).acks
     assert [(a.start_us, a.end_us, a.count, a.offset) for a in acks] == [(10, 40, 3, 7)]
 
 
@@ -181,7 +181,7 @@ def test_ten_brokers_are_in_the_order_of_their_numbers() -> None:
     tale = Tale(11)
     for node in reversed(tale.nodes):
         tale.start(0, node)
-    assert [each.node for each in past_of(tale.trace()).brokers] == list(tale.nodes)
+    assert [each.node for each in plot_data_of(tale.trace()).brokers] == list(tale.nodes)
 
 
 def test_a_real_cluster_has_an_origin_of_its_own() -> None:
@@ -191,21 +191,21 @@ def test_a_real_cluster_has_an_origin_of_its_own() -> None:
     trace = Trace(Header("net"))
     for step in list(tale.trace())[1:]:
         trace.record(*step[1:7])
-    assert past_of(trace).start_us == 5 * SECOND
-    assert past_of(tale.trace()).start_us == 0
+    assert plot_data_of(trace).start_us == 5 * SECOND
+    assert plot_data_of(tale.trace()).start_us == 0
 
 
 def test_the_past_of_a_story_is_what_its_brokers_know() -> None:
     """Goal: curves end where logs do. Method: the last values against the live brokers."""
     result = run_scenario(leader_failover, 7)
-    past = past_of(result.trace)
+    past = plot_data_of(result.trace)
     for each in past.brokers:
         view = result.world.broker(each.node)
         assert (each.leo[-2][1], each.hw[-2][1]) == (view.leo, view.hw)
-    assert [reign.epoch for reign in past.reigns] == [1, 2]
+    assert [reign.epoch for reign in past.leaderships] == [1, 2]
     assert past.isr[-1][1] == ("n1", "n2", "n3")
     [crashed] = [each for each in past.brokers if each.crashes]
-    assert crashed.node == past.reigns[0].node
+    assert crashed.node == past.leaderships[0].node
     assert crashed.truncations[0].before - crashed.truncations[0].end == 2
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from yak_sim.plot.captions import VERBS
+from yak_sim.plot.captions import FAULT_CAPTIONS
 from yak_sim.run.run_folder import FormatError, read_history, read_verdict
-from yak_sim.world.plan import _ACTS
+from yak_sim.world.plan import _ACTIONS
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "tests" / "golden_formats"
@@ -62,10 +62,10 @@ def test_the_page_has_the_fields_of_a_trace() -> None:
 def test_every_kind_of_fault_has_a_row_and_words() -> None:
     """Goal: no fault without a description. Method: what a plan can name."""
     rows = documented(section("Faults").partition("| kind | target |")[2])
-    kinds = [name for name in rows if name in _ACTS]
-    assert sorted(kinds) == sorted(_ACTS)
+    kinds = [name for name in rows if name in _ACTIONS]
+    assert sorted(kinds) == sorted(_ACTIONS)
     ends = {"restart", "resume", "heal", "store_back"}
-    assert sorted({*VERBS, *ends}) == sorted(_ACTS)
+    assert sorted({*FAULT_CAPTIONS, *ends}) == sorted(_ACTIONS)
 
 
 @pytest.mark.parametrize(

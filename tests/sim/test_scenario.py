@@ -127,7 +127,7 @@ def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
         yield world.at(seconds=1)
         raise Awkward("on purpose", "two arguments")
 
-    assert verdict(story) == (False, "The scenario raised Awkward: on purpose.")
+    assert verdict(story) == (False, "the scenario raised Awkward: on purpose")
 
 
 def no_event(_world: World) -> Script:
@@ -171,7 +171,7 @@ def test_a_claim_that_fails_is_the_reason() -> None:
 
     valid, reason = verdict(story)
     assert valid is False
-    assert reason.startswith("The high watermark is at least 1: expected at least 1, found: 0")
+    assert reason.startswith("The high watermark is at least 1: expected at least 1, found 0")
 
 
 def test_a_world_that_does_not_converge_says_why() -> None:
@@ -184,7 +184,7 @@ def test_a_world_that_does_not_converge_says_why() -> None:
 
     valid, reason = verdict(story)
     assert valid is False
-    assert "within 10 s, found: n3 is not running" in reason
+    assert "within 10 s, found n3 is not running" in reason
 
 
 def endless_waits(world: World) -> Script:

@@ -64,7 +64,7 @@ def test_a_call_is_carried_out_and_answered(kind: StoreKind) -> None:
     ]
     assert heard == [FIRST]
     assert world.engine.store.state == FIRST
-    assert world.engine.store.carried_out == 4
+    assert world.engine.store.executed == 4
 
 
 def test_without_an_answer_a_call_ends_as_unknown_once() -> None:
@@ -132,7 +132,7 @@ def test_no_answer_reaches_the_next_process() -> None:
     machine.crash(Loss.NOTHING)
     machine.start()
     world.engine.run_for(5_000_000)
-    assert world.engine.store.carried_out == 2
+    assert world.engine.store.executed == 2
     assert [len(puppet.told(MetaReply)) for puppet in world.puppets["n1"]] == [0, 1]
 
 

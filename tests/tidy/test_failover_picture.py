@@ -37,8 +37,8 @@ def test_other_data_change_the_digest() -> None:
     other = replace(first, leo=[*first.leo[:-1], (data.end_us, 61)])
     changed = replace(data, brokers=[other, *data.brokers[1:]])
     assert picture.digest(changed) != picture.digest(data)
-    later = replace(data.reigns[-1], start_us=data.reigns[-1].start_us + 1)
-    changed = replace(data, reigns=[*data.reigns[:-1], later])
+    later = replace(data.leaderships[-1], start_us=data.leaderships[-1].start_us + 1)
+    changed = replace(data, leaderships=[*data.leaderships[:-1], later])
     assert picture.digest(changed) != picture.digest(data)
 
 

@@ -1,4 +1,4 @@
-"""The backend of a simulated node: executes the effects of one incarnation.
+"""The backend of a simulated node: executes the effects of one process.
 
 See docs/contract.md. The backend does not call the node. The result of an effect returns through
 the agenda, so the host delivers it after the current step.
@@ -72,7 +72,7 @@ class _Read:
     _ok: ClassVar = True
 
 
-class Place(Protocol):
+class BackendMachine(Protocol):
     """The interface of the machine to its backend."""
 
     node_id: NodeId
@@ -84,26 +84,26 @@ class Place(Protocol):
     @property
     def paused(self) -> bool: ...
     def deliver(self, event: Event, cause: int) -> None: ...
-    def hold(self, act: Callable[[], None]) -> bool: ...
-    def on_end(self, how: ProcessEnd, reason: str) -> None: ...
+    def queue_if_paused(self, action: Callable[[], None]) -> bool: ...
+    def on_process_end(self, how: ProcessEnd, reason: str) -> None: ...
 
 
 class SimBackend:
-    """The backend of one incarnation of a node.
+    """The backend of one process of a node.
 
     The machine sets ``host`` after the construction, because the host needs its backend first.
     """
 
     __slots__ = (
-        "_asked",
-        "_calls",
+        "_call_handlers",
+        "_last_call",
         "_is_broker",
         "_links",
         "_machine",
         "_read_us",
         "_reads",
         "_store_timeout_us",
-        "_waiting",
+        "_store_calls",
         "host",
         "node_id",
         "now",
@@ -113,7 +113,7 @@ class SimBackend:
     host: Host
     now: Callable[[], Micros]
 
-    def __init__(self, machine: Place) -> None:
+    def __init__(self, machine: BackendMachine) -> None:
         shared = machine.shared
         self._machine = machine
         self.node_id: NodeId = machine.node_id
@@ -122,16 +122,15 @@ class SimBackend:
         self._links: dict[NodeId, Link] = {}
         self._reads: Callbacks = (self._on_read,)
         self._read_us = shared.topology.disk.read_us
-        self._asked: dict[CallId, OnAnswer] = {}
-        self._calls = 0
-        self._waiting: dict[CallId, int] = {}
+        self._call_handlers: dict[CallId, OnAnswer] = {}
+        self._last_call = 0
+        self._store_calls: dict[CallId, int] = {}
         config = machine.config
         self._store_timeout_us = (
             config.store_timeout_us if isinstance(config, BrokerConfig) else STORE_TIMEOUT_US
         )
-        self.timers = Timers(
-            shared.clock, shared.choices.at("timer", self.node_id), machine.deliver, machine.hold
-        )
+        point = shared.choices.at("timer", self.node_id)
+        self.timers = Timers(shared.clock, point, machine.deliver, machine.queue_if_paused)
 
     # Effects of the node: one method per kind of effect.
 
@@ -191,9 +190,9 @@ class SimBackend:
         """Send a call to the store. After the timeout the node receives Unknown."""
         shared = self._machine.shared
         call = effect.call
-        assert call not in self._waiting, f"call id {call} is already in use"
+        assert call not in self._store_calls, f"call id {call} is already in use"
         cause = self.host.step_number
-        self._waiting[call] = cause
+        self._store_calls[call] = cause
         link = self._links.get(STORE) or self._link_to(STORE)
         if link is not None:
             link.send(StoreCall(self, call, effect.request), cause)
@@ -208,31 +207,31 @@ class SimBackend:
         self._machine.shared.listener.on_note(self.node_id, effect.note)
 
     def halt(self, effect: Halt) -> None:
-        """End the incarnation after a halt."""
-        self._machine.on_end(ProcessEnd.HALT, effect.reason)
+        """End the process after a halt."""
+        self._machine.on_process_end(ProcessEnd.HALT, effect.reason)
 
     def exit(self, effect: Exit) -> None:
-        """End the incarnation after a requested stop."""
-        self._machine.on_end(ProcessEnd.EXIT, "clean" if effect.clean else "not clean")
+        """End the process after a requested stop."""
+        self._machine.on_process_end(ProcessEnd.EXIT, "clean" if effect.clean else "not clean")
 
     # Events from the world.
 
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int) -> CallId:
-        """Deliver a call with a new call id of this incarnation, and return the id."""
-        self._calls += 1
-        call = CallId(self._calls)
-        self._asked[call] = on_answer
+        """Deliver a call with a new call id of this process, and return the id."""
+        self._last_call += 1
+        call = CallId(self._last_call)
+        self._call_handlers[call] = on_answer
         machine = self._machine
         machine.deliver(Called(call, request, machine.shared.clock.wall_ms()), cause)
         return call
 
     def on_outcome(self, call: CallId, outcome: MetaOutcome, cause: int) -> None:
         """Deliver the answer of the store, unless the call has timed out as Unknown."""
-        if self.host.alive and self._waiting.pop(call, None) is not None:
+        if self.host.alive and self._store_calls.pop(call, None) is not None:
             self._machine.deliver(MetaReply(call, outcome), cause)
 
     def _on_timeout(self, call: CallId) -> None:
-        cause = self._waiting.pop(call, None)
+        cause = self._store_calls.pop(call, None)
         if cause is not None and self.host.alive:
             self._machine.deliver(MetaReply(call, Unknown()), cause)
 
@@ -241,7 +240,7 @@ class SimBackend:
         if not self.host.alive:
             return
         if machine.paused:
-            machine.hold(partial(self._on_read, read))
+            machine.queue_if_paused(partial(self._on_read, read))
             return
         order = read.order
         batches = read.batches
@@ -256,7 +255,7 @@ class SimBackend:
         machine.deliver(DiskDone(order.op, order.generation, result), read.cause)
 
     def _reply(self, call: CallId, result: Response | ClientResult) -> None:
-        on_answer = self._asked.pop(call, None)
+        on_answer = self._call_handlers.pop(call, None)
         assert on_answer is not None, f"{self.node_id} answered call {call}, which is not pending"
         on_answer(result, self.host.step_number)
 

@@ -97,10 +97,10 @@ class RandomPoint:
 
     def happens(self, ratio: Ratio) -> bool:
         """See :class:`Point`."""
-        part, whole = ratio
-        if part <= 0 or part >= whole:
-            return part > 0
-        return self._random() * whole < part
+        numerator, denominator = ratio
+        if numerator <= 0 or numerator >= denominator:
+            return numerator > 0
+        return self._random() * denominator < numerator
 
     def exponential(self, mean: int) -> int:
         """See :class:`Point`."""
@@ -127,8 +127,8 @@ class SparsePoint:
 
     def between(self, low: int, high: int) -> int:
         """See :class:`Point`."""
-        most = high - low
-        return low + self._decide(lambda point: point.between(0, most), most) if most > 0 else low
+        top = high - low
+        return low + self._decide(lambda point: point.between(0, top), top) if top > 0 else low
 
     def happens(self, ratio: Ratio) -> bool:
         """See :class:`Point`."""
@@ -141,23 +141,23 @@ class SparsePoint:
         return self._decide(lambda point: point.exponential(mean), sys.maxsize) if mean > 0 else 0
 
 
-def _keeping(key: Key, point: RandomPoint, kept: list[Decision]) -> Decide:
-    """Return a decider that draws, and records decisions other than 0 in ``kept``."""
+def _recording(key: Key, point: RandomPoint, recorded: list[Decision]) -> Decide:
+    """Return a decider that draws, and records decisions other than 0 in ``recorded``."""
     numbers = count()
 
-    def decide(draw: Callable[[RandomPoint], int], _most: int) -> int:
+    def decide(draw: Callable[[RandomPoint], int], _top: int) -> int:
         value, number = draw(point), next(numbers)
         if value:
-            kept.append((*key, number, value))
+            recorded.append((*key, number, value))
         return value
 
     return decide
 
 
-def _giving_back(values: Mapping[int, int]) -> Decide:
+def _replaying(values: Mapping[int, int]) -> Decide:
     """Return a decider that replays ``values``, limited to the valid range; default 0."""
     numbers = count()
-    return lambda _draw, most: min(values.get(next(numbers), 0), most)
+    return lambda _draw, top: min(values.get(next(numbers), 0), top)
 
 
 class RandomChoices:
@@ -167,16 +167,16 @@ class RandomChoices:
         self.seed = seed
         self._record = record
         self._points: dict[Key, Point] = {}
-        self._kept: list[Decision] = []
+        self._decisions: list[Decision] = []
 
     def at(self, site: str, entity: str) -> Point:
         """See :class:`Choices`."""
         key = (site, entity)
         point = self._points.get(key)
         if point is None:
-            drawing = RandomPoint(Random(key_of(self.seed, site, entity)).random)
-            kept = SparsePoint(_keeping(key, drawing, self._kept)) if self._record else None
-            self._points[key] = point = kept or drawing
+            random = RandomPoint(Random(key_of(self.seed, site, entity)).random)
+            decide = _recording(key, random, self._decisions)
+            self._points[key] = point = SparsePoint(decide) if self._record else random
         return point
 
     def decisions(self) -> tuple[Decision, ...]:
@@ -186,7 +186,7 @@ class RandomChoices:
         """
         if not self._record:
             raise ValueError("no decisions recorded; use RandomChoices(seed, record=True)")
-        return tuple(self._kept)
+        return tuple(self._decisions)
 
 
 class ReplayChoices:
@@ -204,7 +204,7 @@ class ReplayChoices:
         key = (site, entity)
         point = self._points.get(key)
         if point is None:
-            point = SparsePoint(_giving_back(self._values.get(key, {})))
+            point = SparsePoint(_replaying(self._values.get(key, {})))
             self._points[key] = point
         return point
 

@@ -70,20 +70,20 @@ class Clock:
         """Call ``action`` after ``delay_us``, after the events already scheduled for that time."""
         self.schedule(Wake(action), NORMAL, delay_us)
 
-    def next(self, action: Callable[[], None]) -> None:
+    def run_next(self, action: Callable[[], None]) -> None:
         """Call ``action`` now, before all other scheduled events."""
         self.schedule(Wake(action), URGENT, 0)
 
     def run_until(self, until_us: Micros) -> None:
         """Process all events up to and including ``until_us``, and set the time to it."""
-        over = False
+        reached = False
 
         def stop() -> None:
-            nonlocal over
-            over = True
+            nonlocal reached
+            reached = True
 
         self.schedule(Wake(stop), LAST, until_us - self.now())
-        while not over:
+        while not reached:
             self.step()
 
 
@@ -121,25 +121,25 @@ class _Timer:
 
 
 class Timers:
-    """The timers of one incarnation, one per key.
+    """The timers of one process, one per key.
 
-    ``deliver`` receives TimerFired and its cause. ``hold`` is called first: while the machine is
-    paused, it keeps the call for later and returns True.
+    ``deliver`` receives TimerFired and its cause. ``queue_if_paused`` is called first: while the
+    machine is paused, it queues the call and returns True.
     """
 
-    __slots__ = ("_callbacks", "_clock", "_deliver", "_hold", "_point", "_timers")
+    __slots__ = ("_callbacks", "_clock", "_deliver", "_queue_if_paused", "_point", "_timers")
 
     def __init__(
         self,
         clock: Clock,
         point: Point,
         deliver: Callable[[Event, int], None],
-        hold: Callable[[Callable[[], None]], bool],
+        queue_if_paused: Callable[[Callable[[], None]], bool],
     ) -> None:
         self._clock = clock
         self._point = point
         self._deliver = deliver
-        self._hold = hold
+        self._queue_if_paused = queue_if_paused
         self._timers: dict[str, _Timer] = {}
         self._callbacks: Callbacks = (self._on_wake,)
 
@@ -161,7 +161,7 @@ class Timers:
             timer.deadline = _IDLE
 
     def stop(self) -> None:
-        """Cancel all timers at the end of the incarnation."""
+        """Cancel all timers at the end of the process."""
         for timer in self._timers.values():
             timer.deadline = _IDLE
 
@@ -174,15 +174,15 @@ class Timers:
         timer = wake.timer
         if timer.wake is wake:
             timer.wake = None
-            self._look(timer)
+            self._fire_or_rearm(timer)
 
-    def _look(self, timer: _Timer) -> None:
+    def _fire_or_rearm(self, timer: _Timer) -> None:
         """Fire, schedule another wake-up, or do nothing, depending on the current deadline."""
         if timer.deadline == _IDLE or timer.wake is not None:
             return
         delay = timer.deadline - self._clock.now()
         if delay > 0:
             self._arm(timer, delay)
-        elif not self._hold(partial(self._look, timer)):
+        elif not self._queue_if_paused(partial(self._fire_or_rearm, timer)):
             timer.deadline = _IDLE
             self._deliver(timer.event, timer.cause)

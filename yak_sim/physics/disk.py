@@ -26,29 +26,29 @@ from yak_sim.physics.topology import DiskSpec
 
 @dataclass(slots=True, eq=False)
 class _Operation:
-    """One write operation; it takes ``taken_us`` after the operation before it completes."""
+    """One write operation; it takes ``duration_us`` after the operation before it completes."""
 
     callbacks: Callbacks | None
     order: DiskOrder
     cause: int
-    taken_us: Micros
+    duration_us: Micros
     _ok: ClassVar = True
 
 
 class SimDisk:
     """The disk of one broker; it persists between the processes of the broker.
 
-    ``report`` receives each completion and the number of the step that issued the operation.
+    ``on_done`` receives each completion and the number of the step that issued the operation.
     ``generation`` is the newest log generation of the current process. ``full`` makes appends fail.
     """
 
     __slots__ = (
         "_clock",
-        "_completed",
+        "_callbacks",
         "_latency",
         "_point",
         "_queue",
-        "_report",
+        "_on_done",
         "_schedule",
         "_spec",
         "_stalled_until",
@@ -59,7 +59,7 @@ class SimDisk:
     )
 
     def __init__(
-        self, clock: Clock, spec: DiskSpec, point: Point, report: Callable[[DiskDone, int], None]
+        self, clock: Clock, spec: DiskSpec, point: Point, on_done: Callable[[DiskDone, int], None]
     ) -> None:
         self.image = DiskImage()
         self.tail = DiskImage()
@@ -69,10 +69,10 @@ class SimDisk:
         self._spec = spec
         self._point = point
         self._latency = point.exponential
-        self._report = report
+        self._on_done = on_done
         self._queue: deque[_Operation] = deque()
         self._schedule = clock.schedule
-        self._completed: Callbacks = (self._on_completed,)
+        self._callbacks: Callbacks = (self._on_completed,)
         self._stalled_until: Micros = 0
 
     def append(self, order: AppendLog, cause: int) -> None:
@@ -104,7 +104,7 @@ class SimDisk:
         """Complete no operation for ``for_us``; pending operations wait. A crash ends the stall."""
         self._stalled_until = max(self._stalled_until, self._clock.now() + for_us)
 
-    def revive(self) -> None:
+    def clear_faults(self) -> None:
         """End a stall and a full-disk fault."""
         self.full = False
         if self._stalled_until > self._clock.now():
@@ -112,9 +112,9 @@ class SimDisk:
             if self._queue:
                 # SimPy cannot remove the stalled first operation from the agenda: replace it.
                 head = self._queue[0]
-                again = _Operation(self._completed, head.order, head.cause, head.taken_us)
-                self._queue[0] = again
-                self._schedule(again, NORMAL, again.taken_us)
+                replacement = _Operation(self._callbacks, head.order, head.cause, head.duration_us)
+                self._queue[0] = replacement
+                self._schedule(replacement, NORMAL, replacement.duration_us)
 
     @property
     def unflushed(self) -> int:
@@ -133,12 +133,12 @@ class SimDisk:
         then its batches are in the log again.
         """
         queue = self._queue
-        carried_out = len(queue)
+        executed = len(queue)
         if lose == Loss.UNSYNCED:
-            carried_out = 0
+            executed = 0
         elif lose == Loss.SOME:
-            carried_out -= self._point.pick(len(queue) + 1)
-        for _ in range(carried_out):
+            executed -= self._point.pick(len(queue) + 1)
+        for _ in range(executed):
             self.image.perform(queue.popleft().order, self.full)
         unsynced = self.image.unsynced
         if lose == Loss.UNSYNCED:
@@ -150,27 +150,27 @@ class SimDisk:
         else:
             assert lose in (Loss.NOTHING, Loss.TORN)
             self.image.flush()
-        self._forget()
+        self._drop_operations()
 
-    def settle(self) -> None:
+    def complete_pending(self) -> None:
         """Complete all issued operations after a halt or a requested stop."""
         for operation in self._queue:
             self.image.perform(operation.order, self.full)
-        self._forget()
+        self._drop_operations()
 
-    def _forget(self) -> None:
+    def _drop_operations(self) -> None:
         """Drop the operations in flight, so that the next process receives no old completion."""
         self._queue.clear()
         self._stalled_until = 0
         self.tail = fork_of(self.image)
         self.generation = 0
 
-    def _issue(self, order: DiskOrder, cause: int, taken_us: Micros, mean_us: Micros) -> None:
+    def _issue(self, order: DiskOrder, cause: int, duration_us: Micros, mean_us: Micros) -> None:
         if mean_us:
-            taken_us += self._latency(mean_us)
-        operation = _Operation(self._completed, order, cause, taken_us)
+            duration_us += self._latency(mean_us)
+        operation = _Operation(self._callbacks, order, cause, duration_us)
         if not self._queue:
-            self._schedule(operation, NORMAL, taken_us)
+            self._schedule(operation, NORMAL, duration_us)
         self._queue.append(operation)
 
     def _on_completed(self, operation: _Operation) -> None:
@@ -186,15 +186,15 @@ class SimDisk:
             self.tail = self.image.after(later.order for later in queue)
         if queue:
             head = queue[0]
-            self._schedule(head, NORMAL, head.taken_us)
+            self._schedule(head, NORMAL, head.duration_us)
         generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
-        self._report(DiskDone(order.op, generation, result), operation.cause)
+        self._on_done(DiskDone(order.op, generation, result), operation.cause)
 
     def _is_stalled(self, operation: _Operation) -> bool:
         """Return whether the operation is stalled; if so, schedule it again."""
         wait = self._stalled_until - self._clock.now()
         if wait <= 0:
             return False
-        operation.callbacks = self._completed
+        operation.callbacks = self._callbacks
         self._schedule(operation, NORMAL, wait)
         return True

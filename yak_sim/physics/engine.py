@@ -37,16 +37,16 @@ class Engine:
         observers: tuple[Observer, ...] = (),
         listener: Listener | None = None,
     ) -> None:
-        told = listener or Listener()
+        listener = listener or Listener()
         self.topology = topology
         self.choices = choices
         self.clock = Clock()
         self.network = Network(self.clock, choices, payload_bytes)
-        self.store = SimStore(self.network, executor_of(topology.store), told.on_state)
-        self.network.join(STORE, STORE, topology.store_link, self.store.inlet)
+        self.store = SimStore(self.network, executor_of(topology.store), listener.on_state)
+        self.network.join(STORE, STORE, topology.store_link, self.store.receiver_for)
         self.machines: dict[NodeId, Machine] = {}
         self.shared = MachineShared(
-            self.clock, self.network, choices, topology, recorder, observers, told
+            self.clock, self.network, choices, topology, recorder, observers, listener
         )
 
     def add_broker(self, node_id: NodeId, build: Build, config: BrokerConfig) -> Machine:

@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class ProcessEnd(StrEnum):
-    """How a process ended; ``fuse`` is a crash after a given number of effects."""
+    """How a process ended; ``crash_point`` is a crash after a given number of effects."""
 
     HALT = "halt"
     EXIT = "exit"
-    FUSE = "fuse"
+    CRASH_POINT = "crash_point"
 
 
 class Loss(StrEnum):

@@ -43,8 +43,8 @@ class LuaStore:
     """The store of one cluster on ``client``, with the interface of a ``StoreModel``.
 
     The client must not retry: the node repeats a call with the knowledge of earlier replies.
-    ``history`` holds the records of successful writes. A write with the outcome Unknown is not in
-    it.
+    ``history`` holds the partition states of successful writes, without those whose outcome is
+    Unknown.
     """
 
     __slots__ = ("_client", "_keys", "history")
@@ -71,7 +71,7 @@ class LuaStore:
 
     @property
     def state(self) -> PartitionState | None:
-        """Return the stored record."""
+        """Return the stored partition state."""
         return self._read().state
 
     @property

@@ -36,9 +36,9 @@ class Machine:
     """
 
     __slots__ = (
-        "_fuse",
-        "_fuse_loses",
-        "_held",
+        "_crash_point",
+        "_crash_loss",
+        "_queued",
         "_build",
         "backend",
         "config",
@@ -74,10 +74,10 @@ class Machine:
             shared.clock, shared.topology.disk, shared.choices.at("disk", node_id), self.deliver
         )
         self._build = build
-        self._held: list[Callable[[], None]] | None = None
-        self._fuse: Fuse | None = None
-        self._fuse_loses = Loss.NOTHING
-        shared.network.join(node_id, group, link, self._inlet)
+        self._queued: list[Callable[[], None]] | None = None
+        self._crash_point: Fuse | None = None
+        self._crash_loss = Loss.NOTHING
+        shared.network.join(node_id, group, link, self._receiver_for)
 
     @property
     def node(self) -> Node | None:
@@ -92,7 +92,7 @@ class Machine:
     @property
     def paused(self) -> bool:
         """Return whether the process is paused."""
-        return self._held is not None
+        return self._queued is not None
 
     def start(self) -> None:
         """Start a process, which recovers from the disk."""
@@ -123,78 +123,78 @@ class Machine:
         self.shared.listener.on_crash(self.node_id, self.disk.image)
         return unflushed
 
-    def light_fuse(self, effects: int, lose: Loss) -> None:
+    def crash_after_effects(self, effects: int, lose: Loss) -> None:
         """Crash after the next ``effects`` effects, possibly in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
-        self.put_out_fuse()
-        self._fuse = Fuse(self.host, effects)
-        self._fuse_loses = lose
+        self.cancel_crash()
+        self._crash_point = Fuse(self.host, effects)
+        self._crash_loss = lose
 
-    def put_out_fuse(self) -> None:
-        """Cancel the crash that ``light_fuse`` prepared."""
-        if self._fuse is not None:
-            self._fuse.put_out()
-        self._fuse = None
+    def cancel_crash(self) -> None:
+        """Cancel the crash that ``crash_after_effects`` prepared."""
+        if self._crash_point is not None:
+            self._crash_point.put_out()
+        self._crash_point = None
 
-    def ask_to_stop(self, deadline_us: Micros) -> None:
+    def request_stop(self, deadline_us: Micros) -> None:
         """Request a clean stop of the process."""
         self.stopping = True
         self.deliver(StopAsked(deadline_us), -1)
 
     def pause(self) -> None:
         """Queue all events from now on."""
-        if self._held is None:
-            self._held = []
+        if self._queued is None:
+            self._queued = []
 
     def resume(self) -> None:
         """Deliver the queued events in order of arrival, and continue."""
-        held, self._held = self._held or [], None
-        for act in held:
-            act()
+        queued, self._queued = self._queued or [], None
+        for action in queued:
+            action()
 
     def deliver(self, event: Event, cause: int) -> None:
         """Deliver an event to the process. Drop the event if no process runs."""
         host = self.host
         if host is None:
             return
-        if self._held is not None:
-            self._held.append(partial(self._deliver_to, host, event, cause))
+        if self._queued is not None:
+            self._queued.append(partial(self._deliver_to, host, event, cause))
             return
-        if self._fuse is None:
+        if self._crash_point is None:
             host.deliver(event, cause)
             return
-        if self._fuse.left > 0:
+        if self._crash_point.left > 0:
             host.deliver(event, cause)
         else:
             host.stop()
         if not host.alive and self.host is host:
-            self._burn_down(self._fuse_loses)
+            self._crash_at_point(self._crash_loss)
 
-    def hold(self, act: Callable[[], None]) -> bool:
-        """Queue ``act`` if the machine is paused. Return whether it is paused."""
-        if self._held is None:
+    def queue_if_paused(self, action: Callable[[], None]) -> bool:
+        """Queue ``action`` if the machine is paused. Return whether it is paused."""
+        if self._queued is None:
             return False
-        self._held.append(act)
+        self._queued.append(action)
         return True
 
     def ask(self, request: Request | ClientCall, on_answer: OnAnswer, cause: int = -1) -> None:
         """Deliver a client call. Drop it without an answer if no process runs."""
         if self.backend is None:
             return
-        if self._held is not None:
-            self._held.append(partial(self.ask, request, on_answer, cause))
+        if self._queued is not None:
+            self._queued.append(partial(self.ask, request, on_answer, cause))
         else:
             self.backend.ask(request, on_answer, cause)
 
-    def lose_peer(self, peer: NodeId) -> None:
-        """Deliver PeerLost for a broken connection."""
+    def deliver_peer_lost(self, peer: NodeId) -> None:
+        """Deliver PeerLost for a broken connection to ``peer``."""
         self.deliver(PeerLost(peer), -1)
 
-    def on_end(self, how: ProcessEnd, reason: str) -> None:
+    def on_process_end(self, end: ProcessEnd, reason: str) -> None:
         """Handle the end of the node after a halt or a requested stop."""
         self._end()
-        self.disk.settle()
-        self.shared.listener.on_ended(self.node_id, how, reason)
+        self.disk.complete_pending()
+        self.shared.listener.on_process_end(self.node_id, end, reason)
 
     def _deliver_to(self, host: Host, event: Event, cause: int) -> None:
         if self.host is host:
@@ -207,15 +207,15 @@ class Machine:
             self.backend.timers.stop()
         self.host = None
         self.backend = None
-        self._held = None
-        self._fuse = None
+        self._queued = None
+        self._crash_point = None
         self.stopping = False
 
-    def _burn_down(self, lose: Loss) -> None:
+    def _crash_at_point(self, lose: Loss) -> None:
         unflushed = self.crash(lose)
-        self.shared.listener.on_ended(self.node_id, ProcessEnd.FUSE, str(unflushed))
+        self.shared.listener.on_process_end(self.node_id, ProcessEnd.CRASH_POINT, str(unflushed))
 
-    def _inlet(self, src: str) -> Receive:
+    def _receiver_for(self, src: str) -> Receive:
         """Return the receiver of the messages from ``src``."""
         if src == STORE:
             return _on_store_answer
@@ -231,9 +231,9 @@ class Machine:
         self.last_src = payload.src
         self.deliver(payload, cause)
 
-    def _on_request(self, back: Link, payload: object, cause: int) -> None:
+    def _on_request(self, reply_link: Link, payload: object, cause: int) -> None:
         def reply(result: object, step: int) -> None:
-            back.send(Received(self.node_id, result), step)  # type: ignore[arg-type]
+            reply_link.send(Received(self.node_id, result), step)  # type: ignore[arg-type]
 
         self.ask(payload, reply, cause)  # type: ignore[arg-type]
 

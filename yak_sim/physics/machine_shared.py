@@ -16,20 +16,20 @@ from yak_sim.physics.network import Network
 from yak_sim.physics.topology import Topology
 
 
-def _ignore(*_news: object) -> None:
+def _ignore(*_arguments: object) -> None:
     """Ignore a notification: there is no listener."""
 
 
 @dataclass(slots=True)
 class Listener:
-    """Callbacks for notes, crashes, ended processes and accepted metadata records.
+    """Callbacks for notes, crashes, ended processes and accepted partition states.
 
-    ``on_ended(node, how, reason)``: ``how`` is a value of ProcessEnd.
+    ``on_process_end(node, end, reason)``: ``end`` is a value of ProcessEnd.
     """
 
     on_note: Callable[[NodeId, Note], None] = _ignore
     on_crash: Callable[[NodeId, DiskImage], None] = _ignore
-    on_ended: Callable[[NodeId, str, str], None] = _ignore
+    on_process_end: Callable[[NodeId, str, str], None] = _ignore
     on_state: Callable[[PartitionState], None] = _ignore
 
 

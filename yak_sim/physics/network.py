@@ -22,7 +22,7 @@ Payload: TypeAlias = object
 Receive: TypeAlias = Callable[[Payload, int], None]
 """Receives a payload and the number of the step that sent it."""
 
-Inlet: TypeAlias = Callable[[str], Receive]
+ReceiverFor: TypeAlias = Callable[[str], Receive]
 """Returns the receiver of the messages from a given end."""
 
 
@@ -45,12 +45,12 @@ class NetworkFault:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """One message in flight; an old ``era`` means that its link was disconnected or reset."""
+    """One message in flight. It is lost if its ``connection`` is no longer that of the link."""
 
     callbacks: Callbacks | None
     payload: Payload
     cause: int
-    era: int
+    connection: int
     _ok: ClassVar = True
 
 
@@ -58,28 +58,28 @@ class Link:
     """The link from one end to another. ``sent``, ``lost`` and ``delivered`` count messages."""
 
     __slots__ = (
-        "_again",
+        "_duplicate_delay",
         "_callbacks",
         "_delay",
-        "_duplicate",
-        "_duplicates",
-        "_era",
+        "_duplicate_ratio",
+        "_is_duplicated",
+        "_connection",
         "_extra_us",
         "_fifo",
         "_free_at",
         "_last_at",
-        "_loss",
-        "_loses",
+        "_loss_ratio",
+        "_is_lost",
         "_mean_us",
         "_min_us",
         "_now",
-        "_plain",
+        "_no_faults",
         "_rate",
         "_receive",
         "_schedule",
         "_size_of",
         "_spec",
-        "_stuck",
+        "_queued",
         "clogged",
         "disconnected",
         "delivered",
@@ -110,56 +110,55 @@ class Link:
         self._size_of = size_of
         self._callbacks: Callbacks = (self._on_arrival,)
         self._delay = choices.at("net.delay", name).exponential
-        self._loses = choices.at("net.loss", name).happens
-        self._duplicates = choices.at("net.duplicate", name).happens
-        self._again = choices.at("net.again", name).exponential
+        self._is_lost = choices.at("net.loss", name).happens
+        self._is_duplicated = choices.at("net.duplicate", name).happens
+        self._duplicate_delay = choices.at("net.again", name).exponential
         self._min_us = spec.delay_min_us
         self._mean_us = spec.delay_mean_us
-        self._era = 0
+        self._connection = 0
         self._last_at: Micros = 0
         self._free_at: Micros = 0
-        self._stuck: list[_Flight] = []
+        self._queued: list[_Flight] = []
         self.sent = 0
         self.lost = 0
         self.delivered = 0
         self.disconnected = False
         self.clogged = False
-        self.suffer([])
+        self.set_faults([])
 
-    def suffer(self, faults: list[NetworkFault]) -> None:
+    def set_faults(self, faults: list[NetworkFault]) -> None:
         """Set the active faults of the link; faults not in the list end."""
-        was_cut, was_clogged = self.disconnected, self.clogged
+        was_disconnected, was_clogged = self.disconnected, self.clogged
         self.disconnected = any(fault.kind == LinkFault.DISCONNECT for fault in faults)
         self.clogged = any(fault.kind == LinkFault.CLOG for fault in faults)
         self._extra_us = sum(fault.delay_us for fault in faults)
         rates = [fault.bytes_per_s for fault in faults if fault.bytes_per_s > 0]
         self._rate = min(rates) if rates else 0
-        self._loss = max([self._spec.loss, *(fault.loss for fault in faults)], key=_fraction)
-        self._duplicate = max(
+        self._loss_ratio = max([self._spec.loss, *(fault.loss for fault in faults)], key=_fraction)
+        self._duplicate_ratio = max(
             [self._spec.duplicate, *(fault.duplicate for fault in faults)], key=_fraction
         )
-        self._plain = not (
-            self.disconnected or self._loss[0] or self._duplicate[0] or self._extra_us or self._rate
-        )
-        if self.disconnected and not was_cut:
-            self._era += 1
-            self.lost += len(self._stuck)
-            self._stuck = []
+        random = self._loss_ratio[0] or self._duplicate_ratio[0]
+        self._no_faults = not (self.disconnected or random or self._extra_us or self._rate)
+        if self.disconnected and not was_disconnected:
+            self._connection += 1
+            self.lost += len(self._queued)
+            self._queued = []
         if was_clogged and not self.clogged:
-            stuck, self._stuck = self._stuck, []
-            for flight in stuck:
+            queued, self._queued = self._queued, []
+            for flight in queued:
                 flight.callbacks = self._callbacks
                 self._schedule(flight, NORMAL, 0)
 
     def send(self, payload: Payload, cause: int) -> None:
         """Send a message."""
         self.sent += 1
-        if not self._plain and (self.disconnected or self._loses(self._loss)):
+        if not self._no_faults and (self.disconnected or self._is_lost(self._loss_ratio)):
             self.lost += 1
             return
         delay = self._min_us + self._delay(self._mean_us)
-        if not self._plain:
-            delay += self._extra_us + self._queueing(payload)
+        if not self._no_faults:
+            delay += self._extra_us + self._transfer_delay(payload)
         if self._fifo:
             now = self._now()
             at = now + delay
@@ -167,35 +166,37 @@ class Link:
                 delay = self._last_at - now
             else:
                 self._last_at = at
-        self._schedule(_Flight(self._callbacks, payload, cause, self._era), NORMAL, delay)
-        if not self._plain and self._duplicates(self._duplicate):
-            delay += self._again(20 * (self._min_us + self._mean_us))
-            self._schedule(_Flight(self._callbacks, payload, cause, self._era), NORMAL, delay)
+        flight = _Flight(self._callbacks, payload, cause, self._connection)
+        self._schedule(flight, NORMAL, delay)
+        if not self._no_faults and self._is_duplicated(self._duplicate_ratio):
+            delay += self._duplicate_delay(20 * (self._min_us + self._mean_us))
+            flight = _Flight(self._callbacks, payload, cause, self._connection)
+            self._schedule(flight, NORMAL, delay)
 
     def reset(self) -> None:
         """Drop all messages in flight, like a broken connection."""
-        self._era += 1
-        self.lost += len(self._stuck)
-        self._stuck = []
+        self._connection += 1
+        self.lost += len(self._queued)
+        self._queued = []
 
     def reconnect(self) -> None:
         """Reset the FIFO order: a new process has a new connection."""
         self._last_at = 0
 
-    def _queueing(self, payload: Payload) -> Micros:
+    def _transfer_delay(self, payload: Payload) -> Micros:
         """Return the extra delay of a message under a bandwidth limit, with its queueing time."""
         if not self._rate:
             return 0
         now = self._now()
-        taken = self._size_of(payload) * 1_000_000 // self._rate
-        self._free_at = max(now, self._free_at) + taken
+        transfer_us = self._size_of(payload) * 1_000_000 // self._rate
+        self._free_at = max(now, self._free_at) + transfer_us
         return self._free_at - now
 
     def _on_arrival(self, flight: _Flight) -> None:
-        if flight.era != self._era:
+        if flight.connection != self._connection:
             self.lost += 1
         elif self.clogged:
-            self._stuck.append(flight)
+            self._queued.append(flight)
         else:
             self.delivered += 1
             self._receive(flight.payload, flight.cause)
@@ -212,15 +213,15 @@ class Network:
         self._choices = choices
         self._size_of = size_of
         self._links: dict[tuple[str, str], Link] = {}
-        self._inlets: dict[str, Inlet] = {}
+        self._receivers: dict[str, ReceiverFor] = {}
         self._groups: dict[str, str] = {}
         self._specs: dict[str, LinkSpec] = {}
         self._faults: list[NetworkFault] = []
 
-    def join(self, name: str, group: str, spec: LinkSpec, inlet: Inlet) -> None:
+    def join(self, name: str, group: str, spec: LinkSpec, receiver_for: ReceiverFor) -> None:
         """Add an end. A link uses the spec of its end that is not a broker, if there is one."""
-        assert name not in self._inlets, f"{name} joined twice"
-        self._inlets[name] = inlet
+        assert name not in self._receivers, f"{name} joined twice"
+        self._receivers[name] = receiver_for
         self._groups[name] = group
         self._specs[name] = spec
 
@@ -236,13 +237,13 @@ class Network:
 
     def knows(self, name: str) -> bool:
         """Return whether this end exists."""
-        return name in self._inlets
+        return name in self._receivers
 
     def link(self, src: str, dst: str) -> Link:
         """Return the link from ``src`` to ``dst``. Raise KeyError for an unknown end."""
         link = self._links.get((src, dst))
         if link is None:
-            receive = self._inlets[dst](src)
+            receive = self._receivers[dst](src)
             link = Link(
                 self._clock,
                 src,
@@ -253,7 +254,7 @@ class Network:
                 self._size_of,
             )
             self._links[src, dst] = link
-            link.suffer(self._faults_on(link))
+            link.set_faults(self._faults_on(link))
         return link
 
     def add(self, fault: NetworkFault) -> None:
@@ -293,20 +294,20 @@ class Network:
 
     def _refresh(self) -> None:
         for link in self._links.values():
-            link.suffer(self._faults_on(link))
+            link.set_faults(self._faults_on(link))
 
     def _faults_on(self, link: Link) -> list[NetworkFault]:
         return [
             fault
             for fault in self._faults
-            if self._leads(fault, link.src, link.dst)
-            or (fault.two_way and self._leads(fault, link.dst, link.src))
+            if self._affects(fault, link.src, link.dst)
+            or (fault.two_way and self._affects(fault, link.dst, link.src))
         ]
 
-    def _leads(self, fault: NetworkFault, src: str, dst: str) -> bool:
-        return self._meets(src, fault.sources) and self._meets(dst, fault.targets)
+    def _affects(self, fault: NetworkFault, src: str, dst: str) -> bool:
+        return self._matches(src, fault.sources) and self._matches(dst, fault.targets)
 
-    def _meets(self, name: str, pattern: tuple[str, ...]) -> bool:
+    def _matches(self, name: str, pattern: tuple[str, ...]) -> bool:
         return name in pattern or EVERYONE in pattern or self._groups[name] in pattern
 
 

@@ -27,17 +27,17 @@ CLUSTER: Final = "sim"
 
 ANY: Final = "any"
 CAS: Final = "cas"
-"""The calls that a fault affects: all calls, or only those that write the record."""
+"""The calls that a fault affects: all calls, or only those that write the partition state."""
 
-_Doomed: TypeAlias = dict[tuple[NodeId, str], int]
+_LossCounts: TypeAlias = dict[tuple[NodeId, str], int]
 
 
 Executor: TypeAlias = "StoreModel | LuaStore"
-"""Executes a call immediately; ``history`` holds the accepted records."""
+"""Executes a call immediately; ``history`` holds the accepted partition states."""
 
 
 class Caller(Protocol):
-    """The incarnation that sent a call."""
+    """The backend that sent a call."""
 
     node_id: NodeId
 
@@ -79,7 +79,7 @@ def executor_of(kind: StoreKind) -> Executor:
 class SimStore:
     """The network end of the store.
 
-    ``down`` drops every request on arrival. ``on_state`` receives each accepted record.
+    ``down`` drops every request on arrival. ``on_state`` receives each accepted partition state.
     """
 
     def __init__(
@@ -88,70 +88,70 @@ class SimStore:
         self.executor = executor
         self.down = False
         self._network = network
-        self._on_record = on_state
-        self._told = 0
-        self._doomed_requests: _Doomed = {}
-        self._doomed_replies: _Doomed = {}
-        self.carried_out = 0
+        self._on_state = on_state
+        self._reported = 0
+        self._requests_to_lose: _LossCounts = {}
+        self._replies_to_lose: _LossCounts = {}
+        self.executed = 0
         self.requests_lost = 0
         self.replies_lost = 0
 
     @property
     def state(self) -> PartitionState | None:
-        """Return the stored record."""
+        """Return the stored partition state."""
         history = self.executor.history
         return history[-1] if history else None
 
-    def inlet(self, src: str) -> Receive:
+    def receiver_for(self, src: str) -> Receive:
         """Return the receiver of the messages from ``src``."""
         assert src != STORE
         return self._on_call
 
     def lose_requests(self, node: NodeId, count: int, kind: str = ANY) -> None:
         """Drop the next ``count`` calls of ``node`` of this kind (ANY or CAS) on arrival."""
-        _add(self._doomed_requests, node, kind, count)
+        _add(self._requests_to_lose, node, kind, count)
 
     def lose_replies(self, node: NodeId, count: int, kind: str = ANY) -> None:
         """Execute the next ``count`` calls of ``node`` of this kind and drop the replies."""
-        _add(self._doomed_replies, node, kind, count)
+        _add(self._replies_to_lose, node, kind, count)
 
-    def recover(self) -> None:
+    def clear_faults(self) -> None:
         """End all faults of the store."""
         self.down = False
-        self._doomed_requests.clear()
-        self._doomed_replies.clear()
+        self._requests_to_lose.clear()
+        self._replies_to_lose.clear()
 
     def _on_call(self, payload: object, cause: int) -> None:
         assert isinstance(payload, StoreCall)
         node = payload.caller.node_id
-        if self.down or _uses_up(self._doomed_requests, node, payload.request):
+        if self.down or _take_loss(self._requests_to_lose, node, payload.request):
             self.requests_lost += 1
             return
         outcome = self.executor.apply(payload.request)
-        self.carried_out += 1
+        self.executed += 1
         history = self.executor.history
-        while self._told < len(history):
-            self._told += 1
-            self._on_record(history[self._told - 1])
-        if _uses_up(self._doomed_replies, node, payload.request):
+        while self._reported < len(history):
+            self._reported += 1
+            self._on_state(history[self._reported - 1])
+        if _take_loss(self._replies_to_lose, node, payload.request):
             self.replies_lost += 1
             return
         answer = StoreAnswer(payload.caller, payload.call, outcome)
         self._network.link(STORE, node).send(answer, cause)
 
 
-def _add(doomed: _Doomed, node: NodeId, kind: str, count: int) -> None:
+def _add(losses: _LossCounts, node: NodeId, kind: str, count: int) -> None:
     assert kind in (ANY, CAS), f"calls must be {ANY!r} or {CAS!r}, got {kind!r}"
-    doomed[node, kind] = doomed.get((node, kind), 0) + count
+    losses[node, kind] = losses.get((node, kind), 0) + count
 
 
-def _uses_up(doomed: _Doomed, node: NodeId, request: MetaRequest) -> bool:
+def _take_loss(losses: _LossCounts, node: NodeId, request: MetaRequest) -> bool:
     """Return whether this call is to be lost; if so, decrement the counter."""
-    if not doomed:
+    if not losses:
         return False
     for kind in (ANY, CAS) if isinstance(request, Cas) else (ANY,):
-        left = doomed.get((node, kind), 0)
+        left = losses.get((node, kind), 0)
         if left > 0:
-            doomed[node, kind] = left - 1
+            losses[node, kind] = left - 1
             return True
     return False

@@ -86,7 +86,7 @@ class Topology:
 def broker_ids(count: int) -> tuple[NodeId, ...]:
     """Return the ids ``n1`` to ``n<count>``. Raise ValueError unless 1 <= count <= 9.
 
-    The limit is 9, because ids are compared as text and the record keeps them in ascending order.
+    The limit is 9, because ids are compared as text, and the partition state keeps them in order.
     """
     if not 1 <= count <= 9:
         raise ValueError(f"brokers must be between 1 and 9, got {count}")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, Offset
-from yak_sim.plot.data import BrokerPast, Past, Points
+from yak_sim.plot.data import BrokerData, PlotData, Points
 
 LISTED_MAX = 12
 """Maximum number of items in a list; a longer list becomes its length and its last item."""
 
-VERBS = {
+FAULT_CAPTIONS = {
     "crash": "{} crashes",
     "crash_within_step": "{} crashes within a step",
     "pause": "{} paused",
@@ -29,10 +29,10 @@ VERBS = {
 }
 
 
-def fault_words(kind: str, target: str) -> str:
+def fault_caption(kind: str, target: str) -> str:
     """Return the caption of a fault. The caption of an unknown kind is its name."""
-    words = VERBS.get(kind, f"{kind.replace('_', ' ')} {{}}")
-    return words.format(target.replace(">", "→").replace("|", " | ")).strip()
+    caption = FAULT_CAPTIONS.get(kind, f"{kind.replace('_', ' ')} {{}}")
+    return caption.format(target.replace(">", "→").replace("|", " | ")).strip()
 
 
 def seconds(us: Micros) -> str:
@@ -45,88 +45,88 @@ def last_value(points: Points) -> Offset | None:
     return next((value for _, value in reversed(points) if value is not None), None)
 
 
-def headline(past: Past) -> str:
+def headline(data: PlotData) -> str:
     """Return one line: acknowledged records, leaders, longest time without a leader."""
-    if not past.brokers:
+    if not data.brokers:
         return "The trace has no broker."
-    acked = sum(ack.count for ack in past.acks if ack.outcome is Outcome.WRITTEN)
-    parts = [_many(acked, "record") + " acknowledged"]
-    if len(past.reigns) == 1:
-        parts.append(f"one leader, {past.reigns[0].node}")
-    elif past.reigns:
-        parts.append(f"{len(past.reigns)} leader epochs")
+    acked = sum(ack.count for ack in data.acks if ack.outcome is Outcome.WRITTEN)
+    parts = [_counted(acked, "record") + " acknowledged"]
+    if len(data.leaderships) == 1:
+        parts.append(f"one leader, {data.leaderships[0].node}")
+    elif data.leaderships:
+        parts.append(f"{len(data.leaderships)} leader epochs")
     else:
         parts.append("no leader")
-    gaps = [gap for gap in past.leaderless() if gap.start_us > past.start_us and past.reigns]
+    gaps = [gap for gap in data.leaderless() if gap.start_us > data.start_us and data.leaderships]
     if gaps:
         longest = max(gap.end_us - gap.start_us for gap in gaps)
         parts.append(f"longest time without a leader {seconds(longest)}")
     truncations = sum(
-        cut.before - cut.end
-        for broker in past.brokers
-        for cut in broker.truncations
+        truncation.before - truncation.end
+        for broker in data.brokers
+        for truncation in broker.truncations
     )
     if truncations:
-        parts.append(f"{_many(truncations, 'record')} truncated from logs")
-    if past.dropped:
-        parts.append(f"the last {_many(past.dropped, 'step')} missing from the trace")
+        parts.append(f"{_counted(truncations, 'record')} truncated from logs")
+    if data.dropped:
+        parts.append(f"the last {_counted(data.dropped, 'step')} missing from the trace")
     return " · ".join(parts)
 
 
-def describe_past(past: Past) -> str:
+def describe_data(data: PlotData) -> str:
     """Return the description of the whole plot, with its numbers."""
-    if not past.brokers:
+    if not data.brokers:
         return "High watermark and log end offset over time: the trace has no broker."
-    names = ", ".join(broker.node for broker in past.brokers)
-    length = seconds(past.end_us - past.start_us)
-    many = _many(len(past.brokers), "broker")
-    told = [
+    names = ", ".join(broker.node for broker in data.brokers)
+    length = seconds(data.end_us - data.start_us)
+    many = _counted(len(data.brokers), "broker")
+    sentences = [
         f"High watermark and log end offset of {many} ({names}) over {length}.",
-        *(_broker_words(broker) for broker in past.brokers),
-        *_leader_words(past),
+        *(_broker_sentence(broker) for broker in data.brokers),
+        *_leader_sentences(data),
     ]
-    shown = [f"{{{', '.join(isr)}}} from {_at(past, at)}" for at, isr in past.isr]
-    told += _listed("ISR", "ISR changes", shown)
-    written = [ack for ack in past.acks if ack.outcome is Outcome.WRITTEN]
-    failed = len(past.acks) - len(written)
-    told.append(
-        f"Acknowledged: {_many(sum(ack.count for ack in written), 'record')} in "
-        f"{_many(len(written), 'batch', 'batches')}. Failed or unknown: "
-        f"{_many(failed, 'batch', 'batches')}."
+    shown = [f"{{{', '.join(isr)}}} from {_at(data, at)}" for at, isr in data.isr]
+    sentences += _listed("ISR", "ISR changes", shown)
+    written = [ack for ack in data.acks if ack.outcome is Outcome.WRITTEN]
+    failed = len(data.acks) - len(written)
+    sentences.append(
+        f"Acknowledged: {_counted(sum(ack.count for ack in written), 'record')} in "
+        f"{_counted(len(written), 'batch', 'batches')}. Failed or unknown: "
+        f"{_counted(failed, 'batch', 'batches')}."
     )
     faults = [
-        f"{fault_words(fault.kind, fault.target)} at {_at(past, fault.start_us)}"
+        f"{fault_caption(fault.kind, fault.target)} at {_at(data, fault.start_us)}"
         + (
             f" for {seconds(fault.end_us - fault.start_us)}"
             if fault.end_us > fault.start_us
             else ""
         )
-        for fault in past.faults
+        for fault in data.faults
     ]
-    told += _listed("Faults", "faults", faults) or ["No faults."]
-    if past.dropped:
-        told.append(f"Missing from the trace: the last {_many(past.dropped, 'step')}.")
-    return " ".join(told)
+    sentences += _listed("Faults", "faults", faults) or ["No faults."]
+    if data.dropped:
+        sentences.append(f"Missing from the trace: the last {_counted(data.dropped, 'step')}.")
+    return " ".join(sentences)
 
 
-def _broker_words(broker: BrokerPast) -> str:
+def _broker_sentence(broker: BrokerData) -> str:
     leo, hw = last_value(broker.leo), last_value(broker.hw)
     return f"Final log end offset of {broker.node}: {leo}, high watermark: {hw}."
 
 
-def _leader_words(past: Past) -> list[str]:
-    reigns = [
-        f"{reign.node} in epoch {reign.epoch} from {_at(past, reign.start_us)} "
-        f"to {_at(past, min(reign.end_us, past.end_us))}"
-        for reign in past.reigns
+def _leader_sentences(data: PlotData) -> list[str]:
+    leaderships = [
+        f"{leadership.node} in epoch {leadership.epoch} from {_at(data, leadership.start_us)} "
+        f"to {_at(data, min(leadership.end_us, data.end_us))}"
+        for leadership in data.leaderships
     ]
     truncations = [
-        f"{broker.node} from {cut.before} to {cut.end} at {_at(past, cut.at_us)}"
-        for broker in past.brokers
-        for cut in broker.truncations
+        f"{broker.node} from {each.before} to {each.end} at {_at(data, each.at_us)}"
+        for broker in data.brokers
+        for each in broker.truncations
     ]
-    told = _listed("Leaders", "leader epochs", reigns) or ["No leader."]
-    return told + _listed("Log truncations", "log truncations", truncations)
+    sentences = _listed("Leaders", "leader epochs", leaderships) or ["No leader."]
+    return sentences + _listed("Log truncations", "log truncations", truncations)
 
 
 def _listed(what: str, many: str, items: list[str]) -> list[str]:
@@ -135,9 +135,9 @@ def _listed(what: str, many: str, items: list[str]) -> list[str]:
     return [f"{what}: {'; '.join(items)}."] if items else []
 
 
-def _at(past: Past, us: Micros) -> str:
-    return seconds(us - past.start_us)
+def _at(data: PlotData, us: Micros) -> str:
+    return seconds(us - data.start_us)
 
 
-def _many(count: int, one: str, more: str = "") -> str:
+def _counted(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"

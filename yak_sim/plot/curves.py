@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId, Offset
-from yak_sim.plot.data import Past, Points, value_at
+from yak_sim.plot.data import PlotData, Points, value_at
 from yak_sim.plot.style import (
     COLUMNS,
     DASHES,
@@ -17,9 +17,9 @@ from yak_sim.plot.style import (
     Window,
     clipped,
     colour_of,
-    joined,
+    label_width,
     marker_of,
-    width_of,
+    merged,
     x_of,
 )
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS: Final = 9
+MARKERS_PER_CURVE: Final = 9
 """Number of markers on each high watermark curve."""
 
-APART_PT: Final = 1.9
-BAND_PT: Final = 9.5
+BROKER_GAP_PT: Final = 1.9
+BROKER_BAND_PT: Final = 9.5
 """Vertical distance between the lines of two brokers, and its maximum over all brokers (points)."""
 
-NOTES_MAX: Final = 8
+EVENT_LABELS_MAX: Final = 8
 """Maximum number of labelled crashes and truncations; if there are more, labels are omitted."""
 
 CLOSE_UP_PART: Final = 0.12
 """A truncation smaller than this part of the plot height is also drawn in a close-up."""
 
-BOLD: Final = 1.15
+BOLD_WIDTH: Final = 1.15
 """Width of the labels at the top, relative to the labels in the rows."""
 
 LABEL_X: Final = -0.064
@@ -56,17 +56,17 @@ Curves: TypeAlias = list[tuple[Points, Points]]
 def thinned(points: Points, window: Window, columns: int = COLUMNS) -> Points:
     """Reduce a curve to the first, lowest, highest and last value of each column of the window."""
     start, end = window
-    kept: Points = []
+    reduced: Points = []
     column = 0
     group: Points = [(start, value_at(points, start))]
     for at, value in points:
         if start < at <= end:
-            here = (at - start) * columns // (end - start)
-            if here != column:
-                kept += _extremes(group)
-                column, group = here, []
+            this_column = (at - start) * columns // (end - start)
+            if this_column != column:
+                reduced += _extremes(group)
+                column, group = this_column, []
             group.append((at, value))
-    return kept + _extremes(group)
+    return reduced + _extremes(group)
 
 
 def _extremes(group: Points) -> Points:
@@ -80,19 +80,19 @@ def _extremes(group: Points) -> Points:
     return [group[at] for at in sorted(set(picked))]
 
 
-def curves_of(past: Past, window: Window) -> Curves:
+def curves_of(data: PlotData, window: Window) -> Curves:
     """Return the thinned curves of each broker."""
-    return [(thinned(each.leo, window), thinned(each.hw, window)) for each in past.brokers]
+    return [(thinned(each.leo, window), thinned(each.hw, window)) for each in data.brokers]
 
 
-def close_up_of(past: Past, window: Window, curves: Curves) -> tuple[Offset, Offset] | None:
+def close_up_of(data: PlotData, window: Window, curves: Curves) -> tuple[Offset, Offset] | None:
     """Return the offsets of the close-up, None if no close-up is needed.
 
     They surround the largest truncation; without a truncation, the longest uncommitted log tail of
     a crashed broker. A span that is large enough in the main plot needs no close-up.
     """
-    truncations = [truncation for broker in past.brokers for truncation in broker.truncations]
-    crashes = [crash for broker in past.brokers for crash in broker.crashes if crash.leo > crash.hw]
+    truncations = [truncation for broker in data.brokers for truncation in broker.truncations]
+    crashes = [crash for broker in data.brokers for crash in broker.crashes if crash.leo > crash.hw]
     spans = [
         (truncation.end, truncation.before)
         for truncation in truncations
@@ -117,7 +117,7 @@ def _range(curves: Curves) -> tuple[Offset, Offset]:
 
 def draw_offsets(
     axes: Axes,
-    past: Past,
+    data: PlotData,
     window: Window,
     curves: Curves,
     close_up: tuple[Offset, Offset] | None,
@@ -126,33 +126,33 @@ def draw_offsets(
     low, high = _range(curves)
     room = max(high - low, 1)
     axes.set_ylim(low - 0.05 * room, low + 1.16 * room)
-    axes.set_xlim(x_of(past, window[0]), x_of(past, window[1]))
-    _draw_ground(axes, past, window, labels=True)
-    for number in range(len(past.brokers)):
-        _draw_curves(axes, past, window, number, curves[number])
-    _draw_ends(axes, past, window, words=close_up is None)
+    axes.set_xlim(x_of(data, window[0]), x_of(data, window[1]))
+    _draw_background(axes, data, window, labels=True)
+    for number in range(len(data.brokers)):
+        _draw_curves(axes, data, window, number, curves[number])
+    _draw_events(axes, data, window, labels=close_up is None)
     axes.set_ylabel("offset")
     if close_up is not None:
         axes.axhspan(*close_up, facecolor="none", edgecolor=INK, lw=0.9, ls=":", zorder=2.5)
-    if not past.brokers:
+    if not data.brokers:
         axes.text(0.5, 0.5, "no broker in this trace", transform=axes.transAxes, ha="center")
 
 
 def draw_close_up(
-    axes: Axes, past: Past, window: Window, curves: Curves, close_up: tuple[Offset, Offset]
+    axes: Axes, data: PlotData, window: Window, curves: Curves, close_up: tuple[Offset, Offset]
 ) -> None:
     """Draw the same curves for the offsets in ``close_up``."""
     axes.set_ylim(*close_up)
-    _draw_ground(axes, past, window, labels=False)
-    for number in range(len(past.brokers)):
-        _draw_curves(axes, past, window, number, curves[number])
-    _draw_ends(axes, past, window, words=True)
+    _draw_background(axes, data, window, labels=False)
+    for number in range(len(data.brokers)):
+        _draw_curves(axes, data, window, number, curves[number])
+    _draw_events(axes, data, window, labels=True)
     axes.set_ylabel("close-up")
     for spine in axes.spines.values():
         spine.set(visible=True, linestyle=":", linewidth=0.9, color=INK)
 
 
-def _draw_ground(axes: Axes, past: Past, window: Window, *, labels: bool) -> None:
+def _draw_background(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> None:
     """Draw the background: leader epochs, faults and grid lines."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
@@ -162,34 +162,36 @@ def _draw_ground(axes: Axes, past: Past, window: Window, *, labels: bool) -> Non
     axes.grid(axis="y", color="0.85", lw=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(labelbottom=False)
-    numbers = {broker.node: number for number, broker in enumerate(past.brokers)}
-    for reign in past.reigns:
-        shown = clipped(reign.start_us, reign.end_us, window)
+    numbers = {broker.node: number for number, broker in enumerate(data.brokers)}
+    for leadership in data.leaderships:
+        shown = clipped(leadership.start_us, leadership.end_us, window)
         if shown is not None:
-            colour = colour_of(numbers[reign.node])
-            left, right = x_of(past, shown[0]), x_of(past, shown[1])
+            colour = colour_of(numbers[leadership.node])
+            left, right = x_of(data, shown[0]), x_of(data, shown[1])
             axes.axvspan(left, right, color=colour, alpha=0.11, lw=0, zorder=0)
             axes.axvline(left, color=colour, lw=1.0, alpha=0.7, zorder=0.6)
             if labels:
-                words = (f"epoch {reign.epoch}: {reign.node} leads", f"epoch {reign.epoch}")
-                _label(axes, past, window, shown, (*words, f"{reign.epoch}"), "bold")
-    for gap in past.leaderless() if past.brokers and labels else []:
+                epoch = f"epoch {leadership.epoch}"
+                texts = (f"{epoch}: {leadership.node} leads", epoch, f"{leadership.epoch}")
+                _label(axes, data, window, shown, texts, "bold")
+    for gap in data.leaderless() if data.brokers and labels else []:
         shown = clipped(gap.start_us, gap.end_us, window)
         if shown is not None:
-            _label(axes, past, window, shown, ("no leader",), "normal")
-    spans = [clipped(fault.start_us, fault.end_us, window) for fault in past.faults]
-    for left_us, right_us in joined([span for span in spans if span is not None]):
-        left, right = x_of(past, left_us), x_of(past, right_us)
+            _label(axes, data, window, shown, ("no leader",), "normal")
+    spans = [clipped(fault.start_us, fault.end_us, window) for fault in data.faults]
+    for left_us, right_us in merged([span for span in spans if span is not None]):
+        left, right = x_of(data, left_us), x_of(data, right_us)
         axes.axvspan(left, right, color="0.5", alpha=0.16, lw=0, zorder=0.5)
 
 
 def _label(
-    axes: Axes, past: Past, window: Window, span: Window, words: tuple[str, ...], weight: str
+    axes: Axes, data: PlotData, window: Window, span: Window, texts: tuple[str, ...], weight: str
 ) -> None:
-    """Draw the first of ``words`` that fits into the span, at the top."""
-    text = next((each for each in words if width_of(each, window) * BOLD <= span[1] - span[0]), "")
+    """Draw the first of ``texts`` that fits into the span, at the top."""
+    room = span[1] - span[0]
+    text = next((each for each in texts if label_width(each, window) * BOLD_WIDTH <= room), "")
     axes.text(
-        x_of(past, (span[0] + span[1]) // 2),
+        x_of(data, (span[0] + span[1]) // 2),
         0.955,
         text,
         transform=axes.get_xaxis_transform(),
@@ -202,68 +204,71 @@ def _label(
 
 
 def _draw_curves(
-    axes: Axes, past: Past, window: Window, number: int, curves: tuple[Points, Points]
+    axes: Axes, data: PlotData, window: Window, number: int, curves: tuple[Points, Points]
 ) -> None:
     """Draw LEO and HW of one broker, a few points below those of the previous broker."""
     from matplotlib.transforms import ScaledTranslation
 
     figure = axes.get_figure(root=True)
     assert figure is not None
-    count = len(past.brokers)
-    apart = min(APART_PT, BAND_PT / max(count - 1, 1))
-    down = (number - (count - 1) / 2) * apart / 72
-    place = axes.transData + ScaledTranslation(0, -down, figure.dpi_scale_trans)
+    count = len(data.brokers)
+    gap = min(BROKER_GAP_PT, BROKER_BAND_PT / max(count - 1, 1))
+    shift = (number - (count - 1) / 2) * gap / 72
+    transform = axes.transData + ScaledTranslation(0, -shift, figure.dpi_scale_trans)
     colour = colour_of(number)
     leo: dict[str, Any] = {"lw": 1.3, "ls": DASHES, "zorder": 3}
     hw: dict[str, Any] = {"lw": 2.0, "ls": "-", "zorder": 3.2}
     for shown, style in zip(curves, (leo, hw), strict=True):
-        xs = [x_of(past, at) for at, _ in shown]
+        xs = [x_of(data, at) for at, _ in shown]
         ys = [math.nan if value is None else float(value) for _, value in shown]
-        axes.step(xs, ys, where="post", color=colour, transform=place, **style)
-    marks = _marks(curves[1], window, number, count)
+        axes.step(xs, ys, where="post", color=colour, transform=transform, **style)
+    positions = _marker_positions(curves[1], window, number, count)
     axes.plot(
-        [x_of(past, at) for at, _ in marks],
-        [value for _, value in marks],
+        [x_of(data, at) for at, _ in positions],
+        [value for _, value in positions],
         ls="",
         marker=marker_of(number),
         ms=7,
         color=colour,
         mec="white",
         mew=0.8,
-        transform=place,
+        transform=transform,
         zorder=4,
     )
 
 
-def _marks(points: Points, window: Window, number: int, count: int) -> list[tuple[Micros, Offset]]:
+def _marker_positions(
+    points: Points, window: Window, number: int, count: int
+) -> list[tuple[Micros, Offset]]:
     """Return the marker positions of a curve: evenly spaced, at different times per broker."""
     start, end = window
-    marks = []
-    for mark in range(MARKS):
-        at = start + (end - start) * (mark * count + number + 1) // (MARKS * count + 1)
+    positions = []
+    for index in range(MARKERS_PER_CURVE):
+        place = index * count + number + 1
+        at = start + (end - start) * place // (MARKERS_PER_CURVE * count + 1)
         value = value_at(points, at)
         if value is not None:
-            marks.append((at, value))
-    return marks
+            positions.append((at, value))
+    return positions
 
 
-def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
+def _draw_events(axes: Axes, data: PlotData, window: Window, *, labels: bool) -> None:
     """Draw a cross at each crash and a triangle at each truncation."""
     numbers: dict[NodeId, int] = {}
-    ends: list[tuple[Micros, Offset, NodeId, str, str]] = []
-    for number, broker in enumerate(past.brokers):
+    events: list[tuple[Micros, Offset, NodeId, str, str]] = []
+    for number, broker in enumerate(data.brokers):
         numbers[broker.node] = number
         for crash in broker.crashes:
             text = f"{broker.node} crashes, LEO {crash.leo:,}"
-            ends.append((crash.at_us, crash.leo, broker.node, "X", text))
+            events.append((crash.at_us, crash.leo, broker.node, "X", text))
         for truncation in broker.truncations:
             text = f"{broker.node} truncates {truncation.before:,} → {truncation.end:,}"
-            ends.append((truncation.at_us, truncation.before, broker.node, "v", text))
-    ends = sorted(end for end in ends if window[0] <= end[0] <= window[1])
-    for at, offset, node, marker, text in ends:
-        late = at > window[0] + (window[1] - window[0]) * 0.8
+            events.append((truncation.at_us, truncation.before, broker.node, "v", text))
+    events = sorted(end for end in events if window[0] <= end[0] <= window[1])
+    for at, offset, node, marker, text in events:
+        is_right = at > window[0] + (window[1] - window[0]) * 0.8
         axes.plot(
-            x_of(past, at),
+            x_of(data, at),
             offset,
             marker=marker,
             ms=11,
@@ -272,13 +277,13 @@ def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
             mew=1.0,
             zorder=6,
         )
-        if words and len(ends) <= NOTES_MAX:
+        if labels and len(events) <= EVENT_LABELS_MAX:
             axes.annotate(
                 text,
-                (x_of(past, at), offset),
-                xytext=(-9 if late else 9, 9),
+                (x_of(data, at), offset),
+                xytext=(-9 if is_right else 9, 9),
                 textcoords="offset points",
-                ha="right" if late else "left",
+                ha="right" if is_right else "left",
                 color="black",
                 zorder=7,
                 annotation_clip=True,
@@ -286,21 +291,21 @@ def _draw_ends(axes: Axes, past: Past, window: Window, *, words: bool) -> None:
             )
 
 
-def legend_rows(past: Past) -> int:
+def legend_rows(data: PlotData) -> int:
     """Return the number of lines of the legend."""
-    return 1 if len(past.brokers) <= LEGEND_BROKERS else 2
+    return 1 if len(data.brokers) <= LEGEND_BROKERS else 2
 
 
-def draw_legend(figure: Figure, past: Past, x: float, y: float, row: float) -> None:
+def draw_legend(figure: Figure, data: PlotData, x: float, y: float, row: float) -> None:
     """Draw the legend above the axes; ``row`` is the height of a line."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     brokers: list[Line2D | Patch] = []
-    for number, broker in enumerate(past.brokers):
+    for number, broker in enumerate(data.brokers):
         colour, marker = colour_of(number), marker_of(number)
-        look: dict[str, Any] = {"color": colour, "marker": marker, "mec": "white", "ms": 7}
-        brokers.append(Line2D([], [], lw=2.0, label=broker.node, **look))
+        style: dict[str, Any] = {"color": colour, "marker": marker, "mec": "white", "ms": 7}
+        brokers.append(Line2D([], [], lw=2.0, label=broker.node, **style))
     keys: list[Line2D | Patch] = [
         Line2D([], [], color=INK, lw=2.0, label="high watermark (HW)"),
         Line2D([], [], color=INK, lw=1.3, ls=DASHES, label="log end offset (LEO)"),
@@ -308,9 +313,9 @@ def draw_legend(figure: Figure, past: Past, x: float, y: float, row: float) -> N
         Patch(**DOWN, label="down"),
         Patch(facecolor="0.5", alpha=0.2, label="fault"),
     ]
-    if any(ack.outcome is not Outcome.WRITTEN for ack in past.acks):
+    if any(ack.outcome is not Outcome.WRITTEN for ack in data.acks):
         keys.append(Line2D([], [], label="not acked", **FAILED))
-    rows = [brokers + keys] if legend_rows(past) == 1 else [brokers, keys]
+    rows = [brokers + keys] if legend_rows(data) == 1 else [brokers, keys]
     for number, handles in enumerate(rows):
         figure.legend(
             handles=handles,

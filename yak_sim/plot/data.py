@@ -2,7 +2,7 @@
 
 The trace is read in one pass. The log end offset (LEO) follows the AppendLog and TruncateLog
 effects of a broker, and the high watermark (HW) follows its notes; both start with the recovered
-values. If several brokers report the same metadata record or leader, the first report counts. All
+values. If several brokers report the same partition state or leader, the first report counts. All
 times are in microseconds.
 """
 
@@ -52,10 +52,10 @@ ENDED_BY: Final[dict[str, tuple[str, ...]]] = {
 ENDINGS: Final = ("heal", "restart", "resume", "store_back")
 """Kinds that only end other faults."""
 
-LOCAL: Final = ("crash", "pause", "store_outage", "stall_disk", "fill_disk")
+NOT_ON_LINKS: Final = ("crash", "pause", "store_outage", "stall_disk", "fill_disk")
 """Kinds with a duration that ``heal`` does not end, because they are not on a link."""
 
-MOMENTS: Final = ("reset", "lose_request", "lose_reply", "crash_within_step", "stop")
+WITHOUT_DURATION: Final = ("reset", "lose_request", "lose_reply", "crash_within_step", "stop")
 """Kinds without a duration, unless the fault has ``for_us``."""
 
 
@@ -68,7 +68,7 @@ class Span:
 
 
 @dataclass(slots=True)
-class Reign(Span):
+class Leadership(Span):
     """The time for which a broker acted as leader of an epoch."""
 
     node: NodeId
@@ -93,7 +93,7 @@ class Ack(Span):
 
 
 @dataclass(slots=True)
-class Cut:
+class Truncation:
     """A truncation of a log from ``before`` to ``end``."""
 
     at_us: Micros
@@ -111,29 +111,29 @@ class Crash:
 
 
 @dataclass(slots=True)
-class BrokerPast:
+class BrokerData:
     """The history of one broker and its log."""
 
     node: NodeId
     leo: Points = field(default_factory=list)
     hw: Points = field(default_factory=list)
     up: list[Span] = field(default_factory=list)
-    reigns: list[Reign] = field(default_factory=list)
-    truncations: list[Cut] = field(default_factory=list)
+    leaderships: list[Leadership] = field(default_factory=list)
+    truncations: list[Truncation] = field(default_factory=list)
     crashes: list[Crash] = field(default_factory=list)
 
 
 @dataclass(slots=True)
-class Past:
+class PlotData:
     """The data of a plot. ``isr`` holds (time, members from this time on).
 
-    ``reigns`` holds the reigns of all brokers by epoch; each ends when the next epoch begins.
+    ``leaderships`` holds those of all brokers by epoch; each ends when the next epoch begins.
     """
 
     start_us: Micros
     end_us: Micros
-    brokers: list[BrokerPast]
-    reigns: list[Reign]
+    brokers: list[BrokerData]
+    leaderships: list[Leadership]
     isr: list[tuple[Micros, tuple[NodeId, ...]]]
     faults: list[FaultSpan]
     acks: list[Ack]
@@ -143,10 +143,10 @@ class Past:
         """Return the spans without a leader. A deposed or crashed leader does not count."""
         gaps: list[Span] = []
         free_us = self.start_us
-        for reign in self.reigns:
-            if reign.start_us > free_us:
-                gaps.append(Span(free_us, reign.start_us))
-            free_us = max(free_us, min(reign.end_us, self.end_us))
+        for leadership in self.leaderships:
+            if leadership.start_us > free_us:
+                gaps.append(Span(free_us, leadership.start_us))
+            free_us = max(free_us, min(leadership.end_us, self.end_us))
         if self.end_us > free_us:
             gaps.append(Span(free_us, self.end_us))
         return gaps
@@ -158,28 +158,28 @@ def value_at(points: Points, at_us: Micros) -> Offset | None:
     return points[found - 1][1] if found else None
 
 
-def past_of(trace: Trace) -> Past:
+def plot_data_of(trace: Trace) -> PlotData:
     """Return the plot data of a trace. The data of an empty trace is empty."""
     reader = _Reader()
     faults = list(zip(trace.fault_positions, trace.faults, strict=True))
     at = 0
     for step in trace:
         while at < len(faults) and faults[at][0] <= step.i:
-            reader.suffer(faults[at][1])
+            reader.on_fault(faults[at][1])
             at += 1
-        reader.take(step)
+        reader.on_step(step)
     for _, fault in faults[at:]:
-        reader.suffer(fault)
+        reader.on_fault(fault)
     start_us = trace.step(0).t_us if len(trace) and trace.header.world == "net" else 0
     end_us = max(start_us, reader.now)
     brokers = sorted(reader.brokers.values(), key=lambda broker: (len(broker.node), broker.node))
     for broker in brokers:
-        reader.end_life(broker, end_us)
-    return Past(
+        reader.end_process(broker, end_us)
+    return PlotData(
         start_us,
         end_us,
         brokers,
-        _succession(brokers),
+        _leaderships_by_epoch(brokers),
         reader.isr,
         _fault_spans(trace.faults, brokers, end_us),
         reader.acks or reader.broker_acks,
@@ -192,17 +192,17 @@ class _Reader:
 
     def __init__(self) -> None:
         self.now: Micros = 0
-        self.brokers: dict[NodeId, BrokerPast] = {}
+        self.brokers: dict[NodeId, BrokerData] = {}
         self.isr: list[tuple[Micros, tuple[NodeId, ...]]] = []
         self.acks: list[Ack] = []
         self.broker_acks: list[Ack] = []
-        self._version = -1
-        self._asked: dict[tuple[NodeId, int, int], tuple[Micros, int]] = {}
+        self._partition_epoch = -1
+        self._pending_calls: dict[tuple[NodeId, int, int], tuple[Micros, int]] = {}
         self._last_step: dict[NodeId, Micros] = {}
         self._alive: dict[NodeId, bool] = {}
-        self._reigning: dict[NodeId, Reign] = {}
+        self._leading: dict[NodeId, Leadership] = {}
 
-    def take(self, step: Step) -> None:
+    def on_step(self, step: Step) -> None:
         """Process the next step."""
         self.now = max(self.now, step.t_us)
         event, node = step.event, step.node
@@ -212,7 +212,7 @@ class _Reader:
         elif isinstance(event, Called):
             if isinstance(event.request, SendBatch | ProduceRequest):
                 key = (node, step.start, event.call)
-                self._asked[key] = (step.t_us, event.request.batch.count)
+                self._pending_calls[key] = (step.t_us, event.request.batch.count)
         elif isinstance(event, MetaReply):
             self._on_meta_reply(event)
         self._last_step[node] = step.t_us
@@ -222,7 +222,7 @@ class _Reader:
             elif node in self.brokers:
                 self._on_effect(self.brokers[node], effect)
 
-    def suffer(self, fault: Fault) -> None:
+    def on_fault(self, fault: Fault) -> None:
         """Process the next fault. A crash is a fault only; the broker has no step for it."""
         self.now = max(self.now, fault.at_us)
         broker = self.brokers.get(fault.target)
@@ -231,25 +231,25 @@ class _Reader:
             assert leo is not None
             assert hw is not None
             broker.crashes.append(Crash(fault.at_us, leo, hw))
-            self.end_life(broker, fault.at_us)
+            self.end_process(broker, fault.at_us)
 
-    def end_life(self, broker: BrokerPast, at_us: Micros) -> None:
+    def end_process(self, broker: BrokerData, at_us: Micros) -> None:
         """End the current process of a broker, if it is running."""
         if self._alive.get(broker.node):
             self._alive[broker.node] = False
             broker.up[-1].end_us = at_us
             broker.leo.append((at_us, None))
             broker.hw.append((at_us, None))
-            self._end_reign(broker, at_us)
+            self._end_leadership(broker, at_us)
 
-    def _end_reign(self, broker: BrokerPast, at_us: Micros) -> None:
-        reign = self._reigning.pop(broker.node, None)
-        if reign is not None:
-            reign.end_us = at_us
+    def _end_leadership(self, broker: BrokerData, at_us: Micros) -> None:
+        leadership = self._leading.pop(broker.node, None)
+        if leadership is not None:
+            leadership.end_us = at_us
 
     def _on_started(self, node: NodeId, event: Started) -> None:
-        broker = self.brokers.setdefault(node, BrokerPast(node))
-        self.end_life(broker, self._last_step.get(node, self.now))
+        broker = self.brokers.setdefault(node, BrokerData(node))
+        self.end_process(broker, self._last_step.get(node, self.now))
         self._alive[node] = True
         recovered = event.recovered
         saved = dict(recovered.saved).get(HW_KEY, b"")
@@ -265,9 +265,9 @@ class _Reader:
             if value.state is not None:
                 self._on_isr(value.state.partition_epoch, value.state.isr)
 
-    def _on_isr(self, version: int, isr: tuple[NodeId, ...]) -> None:
-        if version > self._version:
-            self._version = version
+    def _on_isr(self, partition_epoch: int, isr: tuple[NodeId, ...]) -> None:
+        if partition_epoch > self._partition_epoch:
+            self._partition_epoch = partition_epoch
             if not self.isr or self.isr[-1][1] != isr:
                 self.isr.append((self.now, isr))
 
@@ -275,53 +275,53 @@ class _Reader:
         result = effect.result
         if not isinstance(result, SendResult | ProduceResponse):
             return
-        at_us, count = self._asked.pop((step.node, step.start, effect.call), (step.t_us, 0))
+        at_us, count = self._pending_calls.pop((step.node, step.start, effect.call), (step.t_us, 0))
         ack = Ack(at_us, step.t_us, count, result.base_offset, result.outcome)
         (self.acks if isinstance(result, SendResult) else self.broker_acks).append(ack)
 
-    def _on_effect(self, broker: BrokerPast, effect: Effect) -> None:
+    def _on_effect(self, broker: BrokerData, effect: Effect) -> None:
         if isinstance(effect, AppendLog):
             if effect.batches:
                 broker.leo.append((self.now, effect.batches[-1].end))
         elif isinstance(effect, TruncateLog):
             before = broker.leo[-1][1]
             if before is not None and before > effect.end:
-                broker.truncations.append(Cut(self.now, before, effect.end))
+                broker.truncations.append(Truncation(self.now, before, effect.end))
                 broker.leo.append((self.now, effect.end))
         elif isinstance(effect, Halt | Exit):
-            self.end_life(broker, self.now)
+            self.end_process(broker, self.now)
         elif isinstance(effect, Observe):
             self._on_note(broker, effect.note)
 
-    def _on_note(self, broker: BrokerPast, note: Note) -> None:
+    def _on_note(self, broker: BrokerData, note: Note) -> None:
         if isinstance(note, HighWatermarkAdvanced):
             broker.hw.append((self.now, note.hw))
         elif isinstance(note, BecameLeader):
-            self._end_reign(broker, self.now)
-            reign = Reign(self.now, OPEN, broker.node, note.epoch)
-            self._reigning[broker.node] = reign
-            broker.reigns.append(reign)
+            self._end_leadership(broker, self.now)
+            leadership = Leadership(self.now, OPEN, broker.node, note.epoch)
+            self._leading[broker.node] = leadership
+            broker.leaderships.append(leadership)
         elif isinstance(note, SteppedDown | BecameFollower):
-            self._end_reign(broker, self.now)
+            self._end_leadership(broker, self.now)
         elif isinstance(note, IsrShrunk | IsrExpanded):
             self._on_isr(note.partition_epoch, note.isr)
 
 
-def _succession(brokers: list[BrokerPast]) -> list[Reign]:
-    """Return all reigns by epoch; each ends at the latest when the next begins."""
-    reigns = sorted(
-        (reign for broker in brokers for reign in broker.reigns),
-        key=lambda reign: (reign.epoch, reign.start_us),
+def _leaderships_by_epoch(brokers: list[BrokerData]) -> list[Leadership]:
+    """Return all leaderships by epoch; each ends at the latest when the next begins."""
+    leaderships = sorted(
+        (leadership for broker in brokers for leadership in broker.leaderships),
+        key=lambda leadership: (leadership.epoch, leadership.start_us),
     )
-    ends = [reign.start_us for reign in reigns[1:]] + [OPEN] * bool(reigns)
+    ends = [leadership.start_us for leadership in leaderships[1:]] + [OPEN] * bool(leaderships)
     return [
-        Reign(reign.start_us, max(reign.start_us, min(reign.end_us, end)), reign.node, reign.epoch)
-        for reign, end in zip(reigns, ends, strict=True)
+        Leadership(each.start_us, max(each.start_us, min(each.end_us, end)), each.node, each.epoch)
+        for each, end in zip(leaderships, ends, strict=True)
     ]
 
 
 def _fault_spans(
-    faults: tuple[Fault, ...], brokers: list[BrokerPast], end_us: Micros
+    faults: tuple[Fault, ...], brokers: list[BrokerData], end_us: Micros
 ) -> list[FaultSpan]:
     """Return the faults with their end times: the planned end, or an earlier end."""
     spans: list[FaultSpan] = []
@@ -333,18 +333,18 @@ def _fault_spans(
         until = end_us
         if fault.for_us is not None:
             until = min(until, fault.at_us + fault.for_us)
-        elif fault.kind in MOMENTS:
+        elif fault.kind in WITHOUT_DURATION:
             until = fault.at_us
         if fault.kind == "crash":
-            again = [span.start_us for span in up_spans.get(fault.target, [])]
-            until = min([until, *(start for start in again if start > fault.at_us)])
+            restarts = [span.start_us for span in up_spans.get(fault.target, [])]
+            until = min([until, *(start for start in restarts if start > fault.at_us)])
         spans.append(FaultSpan(fault.at_us, until, fault.kind, fault.target))
     return spans
 
 
 def _end_spans(spans: list[FaultSpan], fault: Fault) -> None:
     for span in spans:
-        network = span.kind not in LOCAL if fault.kind == "heal" else False
+        network = span.kind not in NOT_ON_LINKS if fault.kind == "heal" else False
         ended = network or span.kind in ENDED_BY.get(fault.kind, ())
         if ended and span.target == fault.target:
             span.end_us = min(span.end_us, max(fault.at_us, span.start_us))

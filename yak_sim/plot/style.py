@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, TypeAlias
 
 from yak_core.ids import Micros
-from yak_sim.plot.data import Past
+from yak_sim.plot.data import PlotData
 
 Window: TypeAlias = tuple[Micros, Micros]
 """The visible time span (start, end)."""
@@ -34,7 +34,7 @@ FAILED: Final[dict[str, Any]] = {"ls": "", "marker": "x", "color": "#D55E00", "m
 COLUMNS: Final = 900
 """Number of distinct times in a plot, about its width in points."""
 
-LETTER: Final = 0.0072
+LETTER_WIDTH: Final = 0.0072
 """Approximate width of a label letter, as a part of the width of the axes."""
 
 
@@ -53,9 +53,9 @@ def marker_of(number: int) -> str:
     return MARKERS[number % len(MARKERS)]
 
 
-def x_of(past: Past, at_us: Micros) -> float:
+def x_of(data: PlotData, at_us: Micros) -> float:
     """Return a time as an axis value: seconds since the start."""
-    return (at_us - past.start_us) / 1_000_000
+    return (at_us - data.start_us) / 1_000_000
 
 
 def clipped(start: Micros, end: Micros, window: Window) -> tuple[Micros, Micros] | None:
@@ -64,17 +64,17 @@ def clipped(start: Micros, end: Micros, window: Window) -> tuple[Micros, Micros]
     return (left, right) if right > left else None
 
 
-def width_of(words: str, window: Window) -> Micros:
+def label_width(text: str, window: Window) -> Micros:
     """Return the width of a label as a time span."""
-    return int((len(words) + 1) * LETTER * (window[1] - window[0]))
+    return int((len(text) + 1) * LETTER_WIDTH * (window[1] - window[0]))
 
 
-def joined(spans: list[Window]) -> list[Window]:
+def merged(spans: list[Window]) -> list[Window]:
     """Merge overlapping spans, and return them in order."""
-    found: list[Window] = []
+    result: list[Window] = []
     for start, end in sorted(spans):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+        if result and start <= result[-1][1]:
+            result[-1] = (result[-1][0], max(result[-1][1], end))
         else:
-            found.append((start, end))
-    return found
+            result.append((start, end))
+    return result

@@ -18,10 +18,9 @@ from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final
-from xml.sax.saxutils import escape
 
 from yak_core.trace.recorder import Trace
-from yak_sim.plot.captions import describe_past, headline
+from yak_sim.plot.captions import describe_data, headline
 from yak_sim.plot.curves import (
     close_up_of,
     curves_of,
@@ -30,7 +29,7 @@ from yak_sim.plot.curves import (
     draw_offsets,
     legend_rows,
 )
-from yak_sim.plot.data import Past, past_of
+from yak_sim.plot.data import PlotData, plot_data_of
 from yak_sim.plot.rows import draw_rows, row_count
 from yak_sim.plot.style import INK, Window
 
@@ -67,51 +66,52 @@ def plot_watermarks(trace: Trace, *, window_us: Window | None = None, title: str
     ``window_us`` limits the figure to a time span in microseconds. The figure of an empty trace
     contains a message. Raise ValueError for an empty window.
     """
-    past = past_of(trace)
-    window = window_us or _whole(past)
+    data = plot_data_of(trace)
+    window = window_us or _whole_run(data)
     if window[1] <= window[0]:
         raise ValueError(f"window_us must end after it starts, got {window}")
-    with _settings():
-        figure = _figure(past, window, title or _title(trace))
+    with _matplotlib_settings():
+        figure = _figure(data, window, title or _title(trace))
     # Jupyter needs this method to display a figure that was created without pyplot.
-    vars(figure)["_repr_png_"] = partial(_notebook_png, figure, describe_past(past))
+    vars(figure)["_repr_png_"] = partial(_notebook_png, figure, describe_data(data))
     return figure
 
 
 def render_watermarks(trace: Trace, *, title: str = "") -> Rendered:
     """Return the figure of a run as the bytes of a PNG and an SVG file."""
-    past = past_of(trace)
-    words = describe_past(past)
+    data = plot_data_of(trace)
+    description = describe_data(data)
     name = title or _title(trace)
     png, svg = BytesIO(), BytesIO()
-    with _settings():
-        figure = _figure(past, _whole(past), name)
-        tags = {"Title": name, "Description": words}
+    with _matplotlib_settings():
+        figure = _figure(data, _whole_run(data), name)
+        tags = {"Title": name, "Description": description}
         figure.savefig(png, format="png", dpi=PNG_DPI, metadata={**tags, "Software": "yak"})
         svg_tags = {**tags, "Creator": "yak", "Date": None}
         figure.savefig(svg, format="svg", metadata=svg_tags)
-    return Rendered(png.getvalue(), _accessible(svg.getvalue(), name, words), words)
+    described = _with_description(svg.getvalue(), name, description)
+    return Rendered(png.getvalue(), described, description)
 
 
-def _notebook_png(figure: Figure, words: str) -> tuple[bytes, dict[str, str]]:
+def _notebook_png(figure: Figure, description: str) -> tuple[bytes, dict[str, str]]:
     """Return the figure for IPython's display protocol, with its alt text."""
     png = BytesIO()
-    with _settings():
+    with _matplotlib_settings():
         figure.savefig(png, format="png", dpi=NOTEBOOK_DPI, metadata={"Software": "yak"})
-    return (png.getvalue(), {"alt": words})
+    return (png.getvalue(), {"alt": description})
 
 
 def describe(trace: Trace) -> str:
     """Return the description of the figure, with its numbers, for use as alt text."""
-    return describe_past(past_of(trace))
+    return describe_data(plot_data_of(trace))
 
 
 @contextmanager
-def _settings() -> Iterator[None]:
+def _matplotlib_settings() -> Iterator[None]:
     """Use matplotlib's defaults and the plot settings in this block, not the user's settings."""
     import matplotlib as mpl
 
-    ours: Any = {
+    settings: Any = {
         "font.family": ["DejaVu Sans"],
         "font.size": 11.0,
         "axes.labelsize": 12.0,
@@ -123,12 +123,12 @@ def _settings() -> Iterator[None]:
     }
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(ours)
+        mpl.rcParams.update(settings)
         yield
 
 
-def _whole(past: Past) -> Window:
-    return (past.start_us, max(past.end_us, past.start_us + 1))
+def _whole_run(data: PlotData) -> Window:
+    return (data.start_us, max(data.end_us, data.start_us + 1))
 
 
 def _title(trace: Trace) -> str:
@@ -138,15 +138,15 @@ def _title(trace: Trace) -> str:
     return f"{header.scenario}, seed {header.seed}"
 
 
-def _figure(past: Past, window: Window, title: str) -> Figure:
+def _figure(data: PlotData, window: Window, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    curves = curves_of(past, window)
-    close_up = close_up_of(past, window, curves)
-    parts = [OFFSETS_IN, row_count(past, window) * ROW_IN]
+    curves = curves_of(data, window)
+    close_up = close_up_of(data, window, curves)
+    parts = [OFFSETS_IN, row_count(data, window) * ROW_IN]
     if close_up is not None:
         parts.insert(1, CLOSE_UP_IN)
-    top_in = HEAD_IN + legend_rows(past) * LEGEND_IN
+    top_in = HEAD_IN + legend_rows(data) * LEGEND_IN
     height = top_in + sum(parts) + GAP_IN * (len(parts) - 1) + FOOT_IN
     figure = Figure(figsize=(WIDTH_IN, height))
     grid = figure.add_gridspec(
@@ -160,27 +160,29 @@ def _figure(past: Past, window: Window, title: str) -> Figure:
         hspace=GAP_IN * len(parts) / sum(parts),
     )
     offsets = figure.add_subplot(grid[0])
-    draw_offsets(offsets, past, window, curves, close_up)
+    draw_offsets(offsets, data, window, curves, close_up)
     if close_up is not None:
         below = figure.add_subplot(grid[1], sharex=offsets)
-        draw_close_up(below, past, window, curves, close_up)
-    draw_rows(figure.add_subplot(grid[len(parts) - 1], sharex=offsets), past, window)
+        draw_close_up(below, data, window, curves, close_up)
+    draw_rows(figure.add_subplot(grid[len(parts) - 1], sharex=offsets), data, window)
     figure.text(LEFT, 1 - 0.38 / height, title, fontsize=16, fontweight="bold")
-    figure.text(LEFT, 1 - 0.66 / height, headline(past), color=INK)
-    draw_legend(figure, past, LEFT, 1 - (HEAD_IN - 0.04) / height, LEGEND_IN / height)
+    figure.text(LEFT, 1 - 0.66 / height, headline(data), color=INK)
+    draw_legend(figure, data, LEFT, 1 - (HEAD_IN - 0.04) / height, LEGEND_IN / height)
     return figure
 
 
-def _accessible(svg: bytes, title: str, words: str) -> bytes:
+def _with_description(svg: bytes, title: str, description: str) -> bytes:
     """Add a title and a description for screen readers to the SVG, and fallback fonts."""
+    from html import escape
+
     text = svg.decode("utf-8").replace("'DejaVu Sans'", FONTS)
     start = text.index("<svg")
     end = text.index(">", start)
     labels = ' role="img" aria-labelledby="yak-title yak-desc"'
-    named = f'<title id="yak-title">{escape(title)}</title>'
-    told = f'<desc id="yak-desc">{escape(words)}</desc>'
+    named = f'<title id="yak-title">{escape(title, quote=False)}</title>'
+    described = f'<desc id="yak-desc">{escape(description, quote=False)}</desc>'
     rest = text[end + 1 :]
-    own = rest.find("<title>", 0, rest.find("<metadata>"))
-    if own >= 0:
-        rest = rest[:own] + rest[rest.index("</title>", own) + len("</title>") :]
-    return f"{text[:end]}{labels}>\n {named}\n {told}{rest}".encode()
+    own_title = rest.find("<title>", 0, rest.find("<metadata>"))
+    if own_title >= 0:
+        rest = rest[:own_title] + rest[rest.index("</title>", own_title) + len("</title>") :]
+    return f"{text[:end]}{labels}>\n {named}\n {described}{rest}".encode()

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
 
 
-class Wrong(click.ClickException):
+class CommandLineError(click.ClickException):
     """The command line or an input is invalid: one line on stderr, exit code 2."""
 
     exit_code = 2
 
 
-class Failed(click.ClickException):
+class CommandFailed(click.ClickException):
     """A command failed: one line on stderr, exit code 1."""
 
     exit_code = 1
@@ -36,20 +36,20 @@ class Catalog:
         """Return the scenario names, sorted."""
         return sorted(path.stem for path in self.folder.glob("*.py") if path.stem != "__init__")
 
-    def load(self, word: str) -> Scenario:
-        """Load a scenario by name, or by ``path.py[:name]``. Raise Wrong if there is none."""
-        path, _, name = word.partition(":")
+    def load(self, reference: str) -> Scenario:
+        """Load a scenario by name, or by ``path.py[:name]``. Raise CommandLineError."""
+        path, _, name = reference.partition(":")
         if path.endswith(".py"):
             return _from_file(Path(path), name)
-        if word not in self.names():
+        if reference not in self.names():
             known = f"expected one of {', '.join(self.names())}, or path.py[:name]"
-            raise Wrong(f"unknown scenario {word!r}; {known}")
-        return _from_file(self.folder / f"{word}.py", word)
+            raise CommandLineError(f"unknown scenario {reference!r}; {known}")
+        return _from_file(self.folder / f"{reference}.py", reference)
 
 
 def _from_file(path: Path, name: str) -> Scenario:
     if not path.is_file():
-        raise Wrong(f"file not found: {path}")
+        raise CommandLineError(f"file not found: {path}")
     spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -58,17 +58,17 @@ def _from_file(path: Path, name: str) -> Scenario:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise Wrong(f"cannot load {path}: {type(error).__name__}: {error}") from error
+        raise CommandLineError(f"cannot load {path}: {type(error).__name__}: {error}") from error
     return _pick(module, name or path.stem, str(path), named=bool(name))
 
 
 def _pick(module: object, name: str, where: str, *, named: bool) -> Scenario:
     from yak_sim.run.scenario import Scenario
 
-    found = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
-    if name in found:
-        return found[name]
-    if not named and len(found) == 1:
-        return next(iter(found.values()))
-    known = ", ".join(found) or "none; decorate a generator function with @scenario"
-    raise Wrong(f"no scenario {name!r} in {where}; found {known}")
+    scenarios = {key: value for key, value in vars(module).items() if isinstance(value, Scenario)}
+    if name in scenarios:
+        return scenarios[name]
+    if not named and len(scenarios) == 1:
+        return next(iter(scenarios.values()))
+    known = ", ".join(scenarios) or "none; decorate a generator function with @scenario"
+    raise CommandLineError(f"no scenario {name!r} in {where}; found {known}")

@@ -51,12 +51,12 @@ class FileReplay:
     @property
     def lines(self) -> tuple[str, ...]:
         """Return one line per start of a node."""
-        return () if self.replay is None else tuple([start_line(one) for one in self.replay.starts])
+        return () if self.replay is None else tuple(map(start_line, self.replay.starts))
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """Return the warnings: damage, missing steps, a different version of the core."""
-        return (self.unreadable,) if self.replay is None else tuple(_remarks(self.replay))
+        return (self.unreadable,) if self.replay is None else tuple(_warnings(self.replay))
 
 
 def replay_paths(
@@ -77,40 +77,41 @@ def replay_paths(
 
 def replay_command(traces: tuple[str, ...], until: int | None) -> int:
     """Replay, print the results to stdout and warnings to stderr, and return the exit code."""
-    worst = IDENTICAL
-    for found in replay_paths(map(Path, traces), until=until):
-        prefix = f"{found.path}: " if len(traces) > 1 else ""
-        for line in found.lines:
+    exit_code = IDENTICAL
+    for file_replay in replay_paths(map(Path, traces), until=until):
+        prefix = f"{file_replay.path}: " if len(traces) > 1 else ""
+        for line in file_replay.lines:
             click.echo(f"{prefix}{line}")
-        for remark in found.remarks:
-            click.echo(f"{found.path}: {remark}", err=True)
-        worst = max(worst, found.exit_code)
-        if until is not None and found.replay is not None:
-            worst = max(worst, _tell_snapshot(found.path, found.replay, until))
-    return worst
+        for warning in file_replay.warnings:
+            click.echo(f"{file_replay.path}: {warning}", err=True)
+        exit_code = max(exit_code, file_replay.exit_code)
+        if until is not None and file_replay.replay is not None:
+            exit_code = max(exit_code, _print_snapshot(file_replay.path, file_replay.replay, until))
+    return exit_code
 
 
-def start_line(one: Replayed) -> str:
+def start_line(replayed: Replayed) -> str:
     """Return ``n1 start 1: 1234 steps, effects identical``, or the first difference."""
-    steps = f"{one.steps} step{'' if one.steps == 1 else 's'}"
-    if one.difference is None:
-        return f"{one.node} start {one.start}: {steps}, effects identical"
-    return f"{one.node} start {one.start}: {one.difference.sentence} ({steps} before it identical)"
+    name = f"{replayed.node} start {replayed.start}"
+    steps = f"{replayed.steps} step{'' if replayed.steps == 1 else 's'}"
+    if replayed.difference is None:
+        return f"{name}: {steps}, effects identical"
+    return f"{name}: {replayed.difference.sentence} ({steps} before it identical)"
 
 
-def _remarks(replay: TraceReplay) -> Iterator[str]:
+def _warnings(replay: TraceReplay) -> Iterator[str]:
     if replay.damage:
         yield replay.damage
     if replay.cut_short:
         yield f"the trace is incomplete: replayed its {replay.steps} complete steps"
     if replay.dropped:
         yield f"the trace reached its size limit: {replay.dropped} later steps are missing"
-    theirs = digest_in(replay.header.version) if replay.header else ""
-    if theirs and theirs != own_digest():
-        yield f"recorded by core {theirs}, replayed by core {own_digest()}: effects may differ"
+    recorded_by = digest_in(replay.header.version) if replay.header else ""
+    if recorded_by and recorded_by != own_digest():
+        yield f"recorded by core {recorded_by}, replayed by core {own_digest()}: effects may differ"
 
 
-def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
+def _print_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
     at, snapshot = replay.at, replay.snapshot
     if at is None:
         if replay.damage:
@@ -118,7 +119,7 @@ def _tell_snapshot(path: Path, replay: TraceReplay, until: int) -> int:
         has = f"it has {replay.steps} steps, numbered from 0"
         click.echo(f"{path}: no step {until} in the trace: {has}", err=True)
         return UNREADABLE
-    [start] = [one for one in replay.starts if (one.node, one.start) == (at.node, at.start)]
+    [start] = [each for each in replay.starts if (each.node, each.start) == (at.node, at.start)]
     if snapshot is None:
         return DIFFERENT
     last = at.i if start.difference is None else start.difference.step

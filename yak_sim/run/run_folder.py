@@ -73,9 +73,9 @@ def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
         place = f" ({error.filename})" if error.filename else ""
         why = error.strerror or str(error)
         raise OutputError(f"cannot write the output folder {folder}: {why}{place}") from error
-    note = _link_latest(folder)
-    if note:
-        print(note, file=sys.stderr)
+    warning = _link_latest(folder)
+    if warning:
+        print(warning, file=sys.stderr)
     if failures:
         what = "; ".join(sentence for sentence, _ in failures)
         raise OutputError(f"{what}; the other files are in {folder}") from failures[0][1]
@@ -87,7 +87,7 @@ def read_trace(path: Path, *, cut_short: bool = False) -> Trace:
 
     Raise TraceError for a damaged trace, OSError for an unreadable file.
     """
-    with _file(path, TRACE).open("rb") as lines, _collector_off():
+    with _file(path, TRACE).open("rb") as lines, _gc_disabled():
         return decode_trace(lines, cut_short=cut_short)
 
 
@@ -102,12 +102,12 @@ def read_history(path: Path) -> list[dict[str, object]]:
             row = _parsed(line, f"line {number + 1} of the history")
             missing = [name for name in HISTORY_FIELDS if name not in row]
             if missing or row["i"] != number:
-                lacks = (
+                problem = (
                     f"has no field {missing[0]!r}"
                     if missing
                     else f"has row number {row['i']}, expected {number}"
                 )
-                raise FormatError(f"line {number + 1} of the history {lacks}")
+                raise FormatError(f"line {number + 1} of the history {problem}")
             rows.append(row)
     return rows
 
@@ -162,14 +162,14 @@ def _write_files(
     failures: list[tuple[str, Exception]] = []
     digest: str | None = None
     try:
-        with _collector_off():
+        with _gc_disabled():
             last = _write(folder / TRACE, encode_trace(result.trace))
         digest = json.loads(last)["end"]["digest"]
     except Misfit as misfit:
         failures.append((f"cannot write the trace: {misfit}", misfit))
-    _write(folder / HISTORY, (_line(row) for row in result.history.objects()))
+    _write(folder / HISTORY, (_json_line(row) for row in result.history.objects()))
     _write(folder / VERDICT, [_verdict(result, digest)])
-    replay = [shlex.join(command), f"# digest: {digest}", f"# valid: {_word(result.valid)}"]
+    replay = [shlex.join(command), f"# digest: {digest}", f"# valid: {_valid_text(result.valid)}"]
     _write(folder / REPLAY, [f"{line}\n".encode() for line in replay])
     try:
         # Imported here, so that a run without plots does not need matplotlib.
@@ -190,25 +190,25 @@ def _write(path: Path, chunks: Iterable[bytes]) -> bytes:
     After a failure, the partial file is renamed to ``path`` with the suffix ``.part``.
     """
     last = b""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with aside.open("wb") as file:
+        with temporary.open("wb") as file:
             for chunk in chunks:
                 file.write(chunk)
                 last = chunk
-        aside.replace(path)
+        temporary.replace(path)
     except BaseException:
         with suppress(OSError):
-            aside.replace(path.with_name(f"{path.name}{PART}"))
+            temporary.replace(path.with_name(f"{path.name}{PART}"))
         raise
     return last
 
 
-def _line(value: Mapping[str, object]) -> bytes:
+def _json_line(value: Mapping[str, object]) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _word(valid: bool | str) -> str:
+def _valid_text(valid: bool | str) -> str:
     return valid if isinstance(valid, str) else str(valid).lower()
 
 
@@ -231,26 +231,26 @@ def _verdict(result: RunResult, digest: str | None) -> bytes:
 def _link_latest(folder: Path) -> str:
     """Link ``latest`` to this folder. Return a warning if that fails, else an empty string."""
     link = folder.parent / LATEST
-    aside = folder.parent / f".{LATEST}.{os.getpid()}"
+    temporary = folder.parent / f".{LATEST}.{os.getpid()}"
     try:
-        aside.unlink(missing_ok=True)
-        aside.symlink_to(folder.name, target_is_directory=True)
-        aside.replace(link)
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name, target_is_directory=True)
+        temporary.replace(link)
     except (OSError, RuntimeError) as error:
         with suppress(OSError):
-            aside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         why = getattr(error, "strerror", None) or str(error)
         return f"cannot create the link {link}: {why}; the run folder is {folder}"
     return ""
 
 
 @contextmanager
-def _collector_off() -> Iterator[None]:
+def _gc_disabled() -> Iterator[None]:
     """Turn garbage collection off: the block creates many objects and no reference cycles."""
-    was_on = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was_on:
+        if was_enabled:
             gc.enable()

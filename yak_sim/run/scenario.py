@@ -21,7 +21,7 @@ from yak_sim.physics.topology import Topology
 from yak_sim.run.verdict import RunResult, Valid, Violation, violation_of
 from yak_sim.world.expect import ExpectationFailed
 from yak_sim.world.loop import LimitReached, Limits, Script, StopRun
-from yak_sim.world.narrative import OnStory
+from yak_sim.world.narrative import OnLine
 from yak_sim.world.observers import WorldObserver
 from yak_sim.world.world import World
 
@@ -79,9 +79,9 @@ def scenario(
             known = ", ".join(_WORLD_SETTINGS)
             raise SettingError(f"unknown world setting {name!r}; expected one of {known}")
 
-    def make(function: Callable[..., Any]) -> Scenario:
+    def decorate(function: Callable[..., Any]) -> Scenario:
         signature = inspect.signature(function)
-        own = {
+        parameters = {
             name: parameter.default
             for name, parameter in signature.parameters.items()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY
@@ -91,24 +91,24 @@ def scenario(
             inspect.getdoc(function) or "",
             seed,
             settings,
-            own,
+            parameters,
             function,
             topology,
             dict(limits or {}),
         )
 
-    return make
+    return decorate
 
 
 def run_scenario(
-    story: Scenario,
+    scenario: Scenario,
     seed: int | None = None,
     settings: Mapping[str, Setting] | None = None,
     *,
     observers: Iterable[WorldObserver] | None = None,
     rules: Rules | None = None,
     values: Iterable[bytes] | None = None,
-    on_line: OnStory | None = None,
+    on_line: OnLine | None = None,
     limits: Limits | None = None,
     choices: Choices | None = None,
 ) -> RunResult:
@@ -118,41 +118,41 @@ def run_scenario(
     result has the trace and the history up to that point. ``observers`` replace the default
     observer, the protocol invariants.
     """
-    number = story.seed if seed is None else seed
-    world_settings, world_limits, client_limits, own = _sorted_settings(story, settings or {})
+    seed = scenario.seed if seed is None else seed
+    world_settings, broker, client, parameters = _split_settings(scenario, settings or {})
     world = World(
-        seed=number,
+        seed=seed,
         rules=rules,
-        limits=world_limits,
-        client_limits=client_limits,
-        topology=story.topology,
+        limits=broker,
+        client_limits=client,
+        topology=scenario.topology,
         choices=choices,
         observers=observers,
         on_line=on_line,
         values=None if values is None else tuple(values),
-        scenario=story.name,
+        scenario=scenario.name,
         run_limits=limits,
         **world_settings,
     )
     began = time.process_time()
     error: BaseException | None = None
     try:
-        world.loop.run(_script(story, world, own))
+        world.loop.run(_script(scenario, world, parameters))
     except (Exception, SystemExit) as raised:  # every exception is part of the result
         error = raised
-    taken = time.process_time() - began
-    return _result(story, number, world, error, taken)
+    cpu_s = time.process_time() - began
+    return _result(scenario, seed, world, error, cpu_s)
 
 
-def _script(story: Scenario, world: World, own: Mapping[str, Setting]) -> Script:
+def _script(scenario: Scenario, world: World, parameters: Mapping[str, Setting]) -> Script:
     """Return the scenario as a generator, also if its function contains no ``yield``."""
-    made = story.function(world, **own)
-    if inspect.isgenerator(made):
-        yield from made
+    generator = scenario.function(world, **parameters)
+    if inspect.isgenerator(generator):
+        yield from generator
 
 
 def _result(
-    story: Scenario, seed: int, world: World, error: BaseException | None, cpu_s: float
+    scenario: Scenario, seed: int, world: World, error: BaseException | None, cpu_s: float
 ) -> RunResult:
     violations: tuple[Violation, ...] = ()
     valid: Valid = True
@@ -160,18 +160,18 @@ def _result(
     if isinstance(error, LimitReached):
         valid, reason = "unknown", str(error)
     elif isinstance(error, StopRun | InvariantViolated):
-        found = violation_of(error.cause if isinstance(error, StopRun) else error, world)
-        violations, valid = (found,), False
+        violation = violation_of(error.cause if isinstance(error, StopRun) else error, world)
+        violations, valid = (violation,), False
         reason = (
-            f"{found['invariant']} violated{_by(found)}: expected {found['expected']}, "
-            f"found: {found['happened']}."
+            f"{violation['invariant']} violated{_by_node(violation)}: "
+            f"expected {violation['expected']}, found {violation['happened']}"
         )
     elif isinstance(error, ExpectationFailed):
         valid, reason = False, str(error)
     elif error is not None:
-        valid, reason = False, f"The scenario raised {type(error).__name__}: {error}."
+        valid, reason = False, f"the scenario raised {type(error).__name__}: {error}"
     return RunResult(
-        scenario=story.name,
+        scenario=scenario.name,
         seed=seed,
         valid=valid,
         reason=reason,
@@ -189,8 +189,8 @@ def _result(
     )
 
 
-def _by(found: Violation) -> str:
-    return f" by {found['node']}" if found["node"] else ""
+def _by_node(violation: Violation) -> str:
+    return f" by {violation['node']}" if violation["node"] else ""
 
 
 def _figures(world: World) -> dict[str, int]:
@@ -204,60 +204,60 @@ def _figures(world: World) -> dict[str, int]:
         "records_sent": sum(producer.sent_count for producer in world.producers),
         "records_acked": sum(producer.acked_count for producer in world.producers),
         "records_read": sum(len(consumer.reads) for consumer in world.consumers),
-        "store_calls": world.engine.store.carried_out,
-        **world.own_figures,
+        "store_calls": world.engine.store.executed,
+        **world.scenario_figures,
     }
 
 
-def _sorted_settings(
-    story: Scenario, given: Mapping[str, Setting]
+def _split_settings(
+    scenario: Scenario, overrides: Mapping[str, Setting]
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int], dict[str, Setting]]:
     """Return the settings as four dicts: world, broker limits, client limits, parameters."""
-    world: dict[str, Any] = dict(story.settings)
+    world: dict[str, Any] = dict(scenario.settings)
     brokers: dict[str, int] = {}
     clients: dict[str, int] = {}
-    own = dict(story.parameters)
-    for name, value in {**story.world_limits, **given}.items():
-        if name in own:
-            own[name] = _as(type(own[name]), name, value)
+    parameters = dict(scenario.parameters)
+    for name, value in {**scenario.world_limits, **overrides}.items():
+        if name in parameters:
+            parameters[name] = _converted(type(parameters[name]), name, value)
         elif name in _WORLD_SETTINGS:
-            world[name] = _as(_WORLD_SETTINGS[name], name, value)
+            world[name] = _converted(_WORLD_SETTINGS[name], name, value)
         elif name in _BROKER_LIMITS:
-            brokers[name] = _as(int, name, value)
+            brokers[name] = _converted(int, name, value)
         elif name in _CLIENT_LIMITS:
-            clients[name] = _as(int, name, value)
+            clients[name] = _converted(int, name, value)
         else:
-            known = sorted([*own, *_WORLD_SETTINGS, *_BROKER_LIMITS, *_CLIENT_LIMITS])
+            known = sorted([*parameters, *_WORLD_SETTINGS, *_BROKER_LIMITS, *_CLIENT_LIMITS])
             raise SettingError(
-                f"unknown setting {name!r} of {story.name}; expected one of {', '.join(known)}"
+                f"unknown setting {name!r} of {scenario.name}; expected one of {', '.join(known)}"
             )
-    return world, brokers, clients, own
+    return world, brokers, clients, parameters
 
 
-def _whole_numbers(config: type) -> tuple[str, ...]:
+def _integer_fields(config: type) -> tuple[str, ...]:
     return tuple(f.name for f in fields(config) if f.type in ("int", "Micros", int))
 
 
-_BROKER_LIMITS: Final = tuple(n for n in _whole_numbers(BrokerConfig) if n != "min_isr")
+_BROKER_LIMITS: Final = tuple(n for n in _integer_fields(BrokerConfig) if n != "min_isr")
 _CLIENT_LIMITS: Final = tuple(
     n
-    for n in dict.fromkeys((*_whole_numbers(ProducerConfig), *_whole_numbers(ConsumerConfig)))
+    for n in dict.fromkeys((*_integer_fields(ProducerConfig), *_integer_fields(ConsumerConfig)))
     if n not in ("acks", "start_offset", "in_flight_max", *_BROKER_LIMITS)
 )
 
 
-def _as(wanted: type, name: str, value: Setting) -> Any:
+def _converted(kind: type, name: str, value: Setting) -> Any:
     """Return the value as the wanted type; parse text as from the command line."""
-    if wanted is bool:
+    if kind is bool:
         if str(value).lower() in ("true", "false"):
             return str(value).lower() == "true"
-    elif wanted is int:
+    elif kind is int:
         try:
             return int(value)
         except ValueError:
             raise SettingError(f"{name} must be an integer, got {value!r}") from None
-    elif wanted is str:
+    elif kind is str:
         return str(value)
-    elif isinstance(value, wanted):
+    elif isinstance(value, kind):
         return value
-    raise SettingError(f"{name} must be of type {wanted.__name__}, got {value!r}")
+    raise SettingError(f"{name} must be of type {kind.__name__}, got {value!r}")

@@ -23,7 +23,7 @@ Violation: TypeAlias = dict[str, str | int]
 class RunResult:
     """The complete result of a run.
 
-    ``reason`` is one sentence on why the run is not valid, empty if it is valid. ``goals`` counts
+    ``reason`` is a clause on why the run is not valid, empty if it is valid. ``goals`` counts
     the reached situations by name. ``figures`` are numbers that depend only on scenario, settings
     and seed. ``cpu_s`` is the CPU time of the run in seconds.
     """

@@ -58,27 +58,27 @@ class Swarm:
 
 def draw_swarm(choices: Choices) -> Swarm:
     """Draw all parameters of a run, as a pure function of the choices."""
-    knob = choices.at("mix.knobs", "cluster")
-    flush = ("batch", "batch", "batch", "os")[knob.pick(4)]
+    point = choices.at("mix.knobs", "cluster")
+    flush = ("batch", "batch", "batch", "os")[point.pick(4)]
     brokers = broker_ids(3)
     link = LinkSpec(
-        delay_min_us=knob.between(100, 3_000),
-        delay_mean_us=knob.between(0, 4_000),
-        loss=(knob.between(1, 60), 1_000) if knob.happens((1, 4)) else (0, 1),
-        duplicate=(knob.between(1, 100), 1_000) if knob.happens((1, 4)) else (0, 1),
-        fifo=not knob.happens((1, 4)),
+        delay_min_us=point.between(100, 3_000),
+        delay_mean_us=point.between(0, 4_000),
+        loss=(point.between(1, 60), 1_000) if point.happens((1, 4)) else (0, 1),
+        duplicate=(point.between(1, 100), 1_000) if point.happens((1, 4)) else (0, 1),
+        fifo=not point.happens((1, 4)),
     )
     topology = Topology(
         peer_link=link,
         client_link=LinkSpec(delay_mean_us=link.delay_mean_us, fifo=link.fifo),
         store_link=LinkSpec(
             delay_mean_us=link.delay_mean_us,
-            loss=(knob.between(1, 40), 1_000) if knob.happens((1, 4)) else (0, 1),
+            loss=(point.between(1, 40), 1_000) if point.happens((1, 4)) else (0, 1),
         ),
         disk=DiskSpec(
-            flush_us=knob.between(100, 3_000),
-            flush_mean_us=knob.between(0, 8_000),
-            append_mean_us=knob.between(0, 200),
+            flush_us=point.between(100, 3_000),
+            flush_mean_us=point.between(0, 8_000),
+            append_mean_us=point.between(0, 200),
         ),
     )
     limits = (
@@ -87,16 +87,16 @@ def draw_swarm(choices: Choices) -> Swarm:
         ("election_stagger_us", millis(100)),
         ("replica_lag_us", millis(1_000)),
     )
-    classes = tuple(kind for kind in _KINDS if knob.happens((1, 2)))
+    classes = tuple(kind for kind in _KINDS if point.happens((1, 2)))
     return Swarm(
         seed=choices.seed,
         flush=flush,
-        limits=limits if knob.happens((3, 4)) else (),
+        limits=limits if point.happens((3, 4)) else (),
         topology=topology,
-        peer_lost=knob.happens((1, 2)),
-        producers=1 + knob.pick(2),
-        rate_per_s=knob.between(3, 15),
-        batch=1 + knob.pick(3),
+        peer_lost=point.happens((1, 2)),
+        producers=1 + point.pick(2),
+        rate_per_s=point.between(3, 15),
+        batch=1 + point.pick(3),
         classes=classes,
         plan=_draw_plan(choices, brokers, flush, classes),
     )
@@ -110,13 +110,13 @@ def run_swarm(
     store: str = StoreKind.MODEL,
 ) -> RunResult:
     """Run one seed of the mix and return its result."""
-    deciding = choices or RandomChoices(seed)
-    swarm = draw_swarm(deciding)
+    choices = choices or RandomChoices(seed)
+    swarm = draw_swarm(choices)
 
     def crash_and_partition_mix(world: World) -> Script:
-        yield from _play(world, swarm)
+        yield from _run_load_and_faults(world, swarm)
 
-    story = Scenario(
+    scenario = Scenario(
         name="crash_and_partition_mix",
         text=__doc__ or "",
         seed=seed,
@@ -127,10 +127,10 @@ def run_swarm(
         world_limits=dict(swarm.limits),
     )
     limits = Limits(simulated_us=seconds(300), wall_s=120)
-    return run_scenario(story, seed, rules=rules, choices=deciding, limits=limits)
+    return run_scenario(scenario, seed, rules=rules, choices=choices, limits=limits)
 
 
-def _play(world: World, swarm: Swarm) -> Script:
+def _run_load_and_faults(world: World, swarm: Swarm) -> Script:
     """Run load and faults, then heal, wait for convergence and check."""
     producers = [
         world.producer(rate_per_s=swarm.rate_per_s * swarm.batch, batch=swarm.batch)
@@ -174,39 +174,40 @@ def _draw_plan(
                         continue
                     crashes_left -= 1
                 target = LEADER if point.happens((1, 2)) else brokers[point.pick(len(brokers))]
-                drawn = _KINDS[kind](point, when, target, brokers)
-                plan += [fault for fault in drawn if fault.at_us < FAULTS_END]
+                faults = _KINDS[kind](point, when, target, brokers)
+                plan += [fault for fault in faults if fault.at_us < FAULTS_END]
         at += point.between(600_000, 1_600_000)
     return tuple(plan)
 
 
-_Drawn = tuple[Fault, ...]
-_Draw = Callable[[Point, Micros, str, tuple[str, ...]], _Drawn]
+_Faults = tuple[Fault, ...]
+_DrawFaults = Callable[[Point, Micros, str, tuple[str, ...]], _Faults]
 
 
-def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+def _crash(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
     lose = tuple(Loss)[point.pick(len(Loss))].value
     down = point.between(millis(100), millis(3_000))
     return (Fault(at, "crash", target, down, (("lose", lose),)),)
 
 
-def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+def _crash_within_step(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
     lose = (Loss.UNSYNCED, Loss.SOME, Loss.TORN)[point.pick(3)].value
     down = point.between(millis(100), millis(3_000))
     details = (("lose", lose), ("effects", point.between(0, 12)))
     return (Fault(at, "crash_within_step", target, down, details),)
 
 
-def _lasting(kind: str, low_ms: int, high_ms: int, on: str = "") -> _Draw:
-    """Return a drawer for a fault with a random duration on the target, or on ``on``."""
+def _with_duration(kind: str, low_ms: int, high_ms: int, fixed_target: str = "") -> _DrawFaults:
+    """Return a drawer for a fault with a random duration on the target, or on ``fixed_target``."""
 
-    def draw(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
-        return (Fault(at, kind, on or target, point.between(millis(low_ms), millis(high_ms))),)
+    def draw(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
+        for_us = point.between(millis(low_ms), millis(high_ms))
+        return (Fault(at, kind, fixed_target or target, for_us),)
 
     return draw
 
 
-def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
     """Draw a one-way fault: all links from the target, all links to it, or one link."""
     ends = (
         f"{target}>brokers",
@@ -221,37 +222,37 @@ def _one_way(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) ->
     return (Fault(at, "disconnect", where, point.between(millis(300), millis(4_000))),)
 
 
-def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+def _partition(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
     """Draw a partition between the target and another broker, or that broker and the store."""
     other = brokers[point.pick(len(brokers))]
     side = f"{other},store" if point.happens((1, 2)) else other
     return (Fault(at, "partition", f"{target}|{side}", point.between(millis(300), millis(4_000))),)
 
 
-def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Drawn:
+def _lose_reply(point: Point, at: Micros, target: str, _brokers: tuple[str, ...]) -> _Faults:
     calls = ("any", "cas")[point.pick(2)]
     return (
         Fault(at, "lose_reply", target, None, (("count", 1 + point.pick(3)), ("calls", calls))),
     )
 
 
-def _clog(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+def _clog(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
     other = brokers[point.pick(len(brokers))]
     return (Fault(at, "clog", f"{target}>{other}", point.between(millis(200), millis(2_500))),)
 
 
-def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+def _slow_link(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
     other = (*brokers, "store")[point.pick(len(brokers) + 1)]
     details = (("delay_us", point.between(millis(50), millis(2_000))),)
     for_us = point.between(millis(300), millis(3_000))
     return (Fault(at, "slow_link", f"{target}>{other}", for_us, details),)
 
 
-def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Drawn:
+def _reset(point: Point, at: Micros, target: str, brokers: tuple[str, ...]) -> _Faults:
     return (Fault(at, "reset", f"{target}|{brokers[point.pick(len(brokers))]}"),)
 
 
-def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) -> _Drawn:
+def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) -> _Faults:
     """Draw a handover: the leader's disk stalls, the leader crashes, two brokers are partitioned.
 
     The next leader then has uncommitted records of the old epoch, and the first replica that
@@ -259,8 +260,8 @@ def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) 
     """
     crash_at = at + millis(point.between(20, 300))
     down = millis(point.between(1_000, 4_000))
-    away = point.pick(len(brokers))
-    pair = f"{brokers[away]}|{brokers[(away + 1) % len(brokers)]}"
+    first = point.pick(len(brokers))
+    pair = f"{brokers[first]}|{brokers[(first + 1) % len(brokers)]}"
     part_at = crash_at + millis(point.between(0, 1_500))
     return (
         Fault(at, "stall_disk", LEADER, millis(400)),
@@ -271,19 +272,19 @@ def _handover(point: Point, at: Micros, _target: str, brokers: tuple[str, ...]) 
 
 _CRASHES: Final = ("crash", "crash_within_step", "handover")
 
-_KINDS: Final[dict[str, _Draw]] = {
+_KINDS: Final[dict[str, _DrawFaults]] = {
     "crash": _crash,
     "crash_within_step": _crash_within_step,
-    "stop": _lasting("stop", 0, 2_000),
-    "pause": _lasting("pause", 50, 4_000),
-    "isolate": _lasting("isolate", 300, 4_000),
+    "stop": _with_duration("stop", 0, 2_000),
+    "pause": _with_duration("pause", 50, 4_000),
+    "isolate": _with_duration("isolate", 300, 4_000),
     "one_way": _one_way,
     "partition": _partition,
-    "store_outage": _lasting("store_outage", 200, 2_500, on=STORE),
+    "store_outage": _with_duration("store_outage", 200, 2_500, fixed_target=STORE),
     "lose_reply": _lose_reply,
     "clog": _clog,
     "slow_link": _slow_link,
-    "stall_disk": _lasting("stall_disk", 50, 2_000),
+    "stall_disk": _with_duration("stall_disk", 50, 2_000),
     "reset": _reset,
     "handover": _handover,
 }

@@ -21,12 +21,12 @@ from yak_sim.world.history import History, Row
 BATCH_BYTES_MAX = 1 << 20
 """Maximum size of a batch that an application builds, in bytes."""
 
-POLL_AGAIN_US: Micros = 20_000
+POLL_RETRY_US: Micros = 20_000
 """Delay before the next poll, after a poll that failed or returned no records immediately."""
 
 
 @dataclass(slots=True, eq=False)
-class Sent:
+class SentBatch:
     """One batch passed to a producer, and its result.
 
     ``outcome`` is None while the batch is pending. ``base_offset`` and ``epoch`` are -1 if unknown.
@@ -61,7 +61,7 @@ class SimProducer:
         assert batch >= 1
         assert in_flight >= 1
         self.node_id: NodeId = machine.node_id
-        self.sent: list[Sent] = []
+        self.sent: list[SentBatch] = []
         self.exhausted = False
         self.outstanding = 0
         self._machine = machine
@@ -78,23 +78,23 @@ class SimProducer:
         if self._allowed == 0:
             return
         if self._interval_us is None:
-            self._fill()
+            self._fill_in_flight()
         else:
-            self._tick()
+            self._send_at_rate()
 
     def send(self, batches: int) -> None:
         """Allow a held producer to send ``batches`` more batches."""
         assert self._allowed is not None, "send() needs a producer created with hold=True"
-        resting = self._allowed == 0
+        was_held = self._allowed == 0
         self._allowed += batches
-        if resting and batches:
+        if was_held and batches:
             self.begin()
 
     def release(self) -> None:
         """End the hold: the producer sends the rest of its values."""
-        resting = self._allowed == 0
+        was_held = self._allowed == 0
         self._allowed = None
-        if resting:
+        if was_held:
             self.begin()
 
     def stop(self) -> None:
@@ -112,7 +112,7 @@ class SimProducer:
         return self.exhausted and self.outstanding == 0
 
     @property
-    def acked(self) -> list[Sent]:
+    def acked(self) -> list[SentBatch]:
         """Return the acknowledged batches."""
         return [sent for sent in self.sent if sent.outcome == Outcome.WRITTEN]
 
@@ -126,30 +126,30 @@ class SimProducer:
         """Return the number of sent records, acknowledged or not."""
         return sum(len(sent.values) for sent in self.sent)
 
-    def _tick(self) -> None:
+    def _send_at_rate(self) -> None:
         self._send_next()
         if not self.exhausted and self._allowed != 0:
             assert self._interval_us is not None
-            self._clock.after(self._interval_us, self._tick)
+            self._clock.after(self._interval_us, self._send_at_rate)
 
-    def _fill(self) -> None:
+    def _fill_in_flight(self) -> None:
         while not self.exhausted and self._allowed != 0 and self.outstanding < self._in_flight:
             self._send_next()
 
     def _send_next(self) -> None:
         if self.exhausted:
             return
-        taken: list[bytes] = []
+        values: list[bytes] = []
         for value in self._values:
-            taken.append(value)
-            if len(taken) == self._batch:
+            values.append(value)
+            if len(values) == self._batch:
                 break
         else:
             self.exhausted = True
         if self._allowed is not None:
             self._allowed -= 1
-        if taken:
-            self._send(tuple(taken))
+        if values:
+            self._send(tuple(values))
 
     def _send(self, values: tuple[bytes, ...]) -> None:
         builder = Builder(bytes_max=BATCH_BYTES_MAX)
@@ -161,7 +161,7 @@ class SimProducer:
                 self._send(values[number:])
                 return
         now = self._clock.now()
-        sent = Sent(values, now)
+        sent = SentBatch(values, now)
         number = len(self.sent)
         self.sent.append(sent)
         self.outstanding += 1
@@ -169,7 +169,7 @@ class SimProducer:
         self._machine.ask(SendBatch(builder.build()), partial(self._on_answer, number, sent))
 
     def _on_answer(
-        self, number: int, sent: Sent, result: Response | ClientResult, _step: int
+        self, number: int, sent: SentBatch, result: Response | ClientResult, _step: int
     ) -> None:
         assert isinstance(result, SendResult)
         assert sent.outcome is None, f"batch {number} was resolved twice"
@@ -185,7 +185,7 @@ class SimProducer:
                 now,
                 self.node_id,
                 number,
-                _TYPES[result.outcome],
+                _ROW_TYPES[result.outcome],
                 "send",
                 sent.values,
                 result.base_offset,
@@ -197,13 +197,13 @@ class SimProducer:
         )
         if self._interval_us is None and not self.exhausted:
             # Not from here: the node is still in the step that returned this result.
-            self._clock.after(0, self._fill)
+            self._clock.after(0, self._fill_in_flight)
 
 
-_TYPES = {Outcome.WRITTEN: "ok", Outcome.NOT_WRITTEN: "fail", Outcome.UNKNOWN: "info"}
+_ROW_TYPES = {Outcome.WRITTEN: "ok", Outcome.NOT_WRITTEN: "fail", Outcome.UNKNOWN: "info"}
 
 
-class Read(NamedTuple):
+class ReadRecord(NamedTuple):
     """One record, as received by a consumer."""
 
     offset: Offset
@@ -220,7 +220,7 @@ class SimConsumer:
 
     def __init__(self, machine: Machine, history: History) -> None:
         self.node_id: NodeId = machine.node_id
-        self.reads: list[Read] = []
+        self.reads: list[ReadRecord] = []
         self.hw: Offset = 0
         self.errors: list[str] = []
         self.position: Offset = 0
@@ -253,7 +253,7 @@ class SimConsumer:
         self._machine.ask(Poll(), partial(self._on_answer, number, now))
 
     def _on_answer(
-        self, number: int, asked_us: Micros, result: Response | ClientResult, _step: int
+        self, number: int, called_us: Micros, result: Response | ClientResult, _step: int
     ) -> None:
         assert isinstance(result, PollResult)
         now = self._clock.now()
@@ -261,7 +261,7 @@ class SimConsumer:
         for batch in result.batches:
             for record in records(batch):
                 if record.offset >= result.position:
-                    self.reads.append(Read(record.offset, record.value, now))
+                    self.reads.append(ReadRecord(record.offset, record.value, now))
                     values.append(record.value)
         failed = result.error != ErrorCode.NONE
         if failed:
@@ -284,8 +284,8 @@ class SimConsumer:
                 result.error.name if failed else "",
             )
         )
-        at_once = now == asked_us and not values
-        self._clock.after(POLL_AGAIN_US if failed or at_once else 0, self._poll)
+        immediately = now == called_us and not values
+        self._clock.after(POLL_RETRY_US if failed or immediately else 0, self._poll)
 
 
 def numbered(prefix: str, count: int | None) -> Iterator[bytes]:

@@ -36,10 +36,10 @@ class ExpectationFailed(Exception):
         self.sentence = sentence
         self.expected = expected
         self.happened = happened
-        super().__init__(f"{sentence}: expected {expected}, found: {happened}.")
+        super().__init__(f"{sentence}: expected {expected}, found {happened}")
 
 
-class Judged(Protocol):
+class CheckedWorld(Protocol):
     """The parts of a world that expectations read."""
 
     producers: list[SimProducer]
@@ -50,7 +50,7 @@ class Judged(Protocol):
     @property
     def running(self) -> tuple[NodeId, ...]: ...
     @property
-    def record(self) -> PartitionState | None: ...
+    def partition_state(self) -> PartitionState | None: ...
     def broker(self, node: NodeId) -> BrokerView: ...
     def log_of(self, node: NodeId) -> tuple[Batch, ...]: ...
 
@@ -58,7 +58,7 @@ class Judged(Protocol):
 class Expect:
     """Claims about one world. ``expectations`` holds them in the order of the checks."""
 
-    def __init__(self, world: Judged) -> None:
+    def __init__(self, world: CheckedWorld) -> None:
         self.expectations: list[Expectation] = []
         self._world = world
 
@@ -66,7 +66,7 @@ class Expect:
         """Record the claim ``sentence``. Raise ExpectationFailed if ``held`` is false."""
         if not held:
             self._fail(sentence, expected, happened)
-        self._hold(sentence)
+        self._pass(sentence)
 
     def nothing_acked_is_lost(self) -> None:
         """Check that every acknowledged record is in the leader's committed log.
@@ -74,7 +74,7 @@ class Expect:
         If the acknowledgement has an offset, the record is at that offset.
         """
         log = _by_offset(self._committed())
-        everything = None
+        all_values = None
         count = 0
         for producer in self._world.producers:
             for sent in producer.sent:
@@ -83,24 +83,24 @@ class Expect:
                 count += len(sent.values)
                 base = sent.base_offset
                 if base < 0:
-                    everything = set(log.values()) if everything is None else everything
-                    missing = next((v for v in sent.values if v not in everything), None)
+                    all_values = set(log.values()) if all_values is None else all_values
+                    missing = next((v for v in sent.values if v not in all_values), None)
                     if missing is not None:
                         self._fail(
                             "Nothing acknowledged is lost",
                             f"{missing!r} in the log",
-                            f"{producer.node_id} has its acknowledgement, the log does not have it",
+                            f"its acknowledgement at {producer.node_id}, no such record in the log",
                         )
                 for index, value in enumerate(sent.values if base >= 0 else ()):
                     if log.get(base + index, _ABSENT) != value:
-                        there = _short(log.get(base + index, _ABSENT))
+                        actual = _short(log.get(base + index, _ABSENT))
                         self._fail(
                             "Nothing acknowledged is lost",
                             f"{value!r} at offset {base + index}, acknowledged to "
                             f"{producer.node_id}",
-                            f"offset {base + index} holds {there}",
+                            f"{actual} at that offset",
                         )
-        self._hold(f"Nothing acknowledged is lost: {count} records")
+        self._pass(f"Nothing acknowledged is lost: {count} records")
 
     def no_duplicates(self) -> None:
         """Check that no idempotent batch is twice in the leader's committed log."""
@@ -113,10 +113,10 @@ class Expect:
                 self._fail(
                     "No batch is in the log twice",
                     f"sequence {batch.base_sequence} of producer {batch.producer_id} once",
-                    f"it is at offsets {seen[key]} and {batch.base_offset}",
+                    f"it at offsets {seen[key]} and {batch.base_offset}",
                 )
             seen[key] = batch.base_offset
-        self._hold(f"No batch is in the log twice: {len(seen)} batches")
+        self._pass(f"No batch is in the log twice: {len(seen)} batches")
 
     def order_kept(self) -> None:
         """Check the order of the records of each producer and of each consumer.
@@ -132,7 +132,7 @@ class Expect:
                 self._fail(
                     "Order is kept",
                     f"increasing (epoch, sequence) of producer {batch.producer_id} in the log",
-                    f"{at} at offset {batch.base_offset} is after {last[batch.producer_id]}",
+                    f"{at} at offset {batch.base_offset}, after {last[batch.producer_id]}",
                 )
             last[batch.producer_id] = at
         for consumer in self._world.consumers:
@@ -142,9 +142,9 @@ class Expect:
                     self._fail(
                         "Order is kept",
                         f"increasing offsets at {consumer.node_id}",
-                        f"{consumer.node_id} read offset {after} after {before}",
+                        f"offset {after} read after {before}",
                     )
-        self._hold("Order is kept")
+        self._pass("Order is kept")
 
     def consumer_read_exactly(
         self, values: Sequence[bytes], consumer: SimConsumer | None = None
@@ -152,12 +152,12 @@ class Expect:
         """Check that a consumer (default: the first) read these values once, in this order."""
         reader = consumer if consumer is not None else self._world.consumers[0]
         read = reader.values
-        for number, (wanted, got) in enumerate(zip(values, read, strict=False)):
-            if wanted != got:
+        for number, (expected, actual) in enumerate(zip(values, read, strict=False)):
+            if expected != actual:
                 self._fail(
                     f"{reader.node_id} read exactly what was sent",
-                    f"{_short(wanted)} as record {number + 1}",
-                    f"{_short(got)}",
+                    f"{_short(expected)} as record {number + 1}",
+                    f"{_short(actual)}",
                 )
         if len(read) != len(values):
             self._fail(
@@ -165,7 +165,7 @@ class Expect:
                 f"{len(values)} records",
                 f"{len(read)} records",
             )
-        self._hold(f"{reader.node_id} read exactly what was sent: {len(values)} records in order")
+        self._pass(f"{reader.node_id} read exactly what was sent: {len(values)} records in order")
 
     def logs_converge(self) -> None:
         """Check that all running brokers have equal logs and high watermarks."""
@@ -182,7 +182,7 @@ class Expect:
                 self._fail(
                     "The logs converge",
                     f"equal logs on {first[0]} and {node}",
-                    f"the logs differ at offset {difference}",
+                    f"the first difference at offset {difference}",
                 )
             if broker.hw != first[2]:
                 self._fail(
@@ -190,7 +190,7 @@ class Expect:
                     "equal high watermarks",
                     f"high watermark {first[2]} on {first[0]} and {broker.hw} on {node}",
                 )
-        self._hold(f"The logs converge: {', '.join(world.running)}")
+        self._pass(f"The logs converge: {', '.join(world.running)}")
 
     def leader_is(self, node: NodeId) -> None:
         """Check that this broker is the leader."""
@@ -203,14 +203,14 @@ class Expect:
         )
 
     def isr_is(self, nodes: Iterable[NodeId]) -> None:
-        """Check that the ISR in the metadata record has exactly these brokers."""
-        wanted = tuple(sorted(nodes))
-        record = self._world.record
-        isr = () if record is None else record.isr
+        """Check that the ISR in the partition state has exactly these brokers."""
+        expected = tuple(sorted(nodes))
+        state = self._world.partition_state
+        isr = () if state is None else state.isr
         self.that(
-            f"The ISR is {', '.join(wanted)}",
-            isr == wanted,
-            expected=", ".join(wanted) or "an empty ISR",
+            f"The ISR is {', '.join(expected)}",
+            isr == expected,
+            expected=", ".join(expected) or "an empty ISR",
             happened=", ".join(isr) or "an empty ISR",
         )
 
@@ -233,7 +233,7 @@ class Expect:
         hw = self._world.broker(leader).hw
         return [batch for batch in self._world.log_of(leader) if batch.end <= hw]
 
-    def _hold(self, sentence: str) -> None:
+    def _pass(self, sentence: str) -> None:
         self.expectations.append(Expectation(sentence, True))
 
     def _fail(self, sentence: str, expected: str, happened: str) -> NoReturn:

@@ -30,28 +30,28 @@ Details: TypeAlias = tuple[tuple[str, int | str], ...]
 class Faults:
     """The faults of one world.
 
-    ``keep`` receives each fault when it begins, ``tell`` receives lines for the narrative, and
+    ``on_fault`` receives each fault when it begins, and ``narrate`` lines for the narrative.
     ``reach`` receives the situation of a crash with unflushed batches.
     """
 
     def __init__(
         self,
         engine: Engine,
-        keep: Callable[[Fault], None],
-        tell: Callable[[str], None],
+        on_fault: Callable[[Fault], None],
+        narrate: Callable[[str], None],
         reach: Callable[[Situation], None],
     ) -> None:
         self._engine = engine
-        self._keep = keep
-        self._tell = tell
+        self._on_fault = on_fault
+        self._narrate = narrate
         self._reach = reach
-        self._burnt: dict[NodeId, Micros | None] = {}
-        self._after_exit: dict[NodeId, Micros | None] = {}
+        self._restart_after_crash: dict[NodeId, Micros | None] = {}
+        self._restart_after_exit: dict[NodeId, Micros | None] = {}
 
-    def at(self, at_us: Micros, act: Callable[[], None]) -> None:
-        """Call ``act`` at this time, now if the time has passed."""
+    def at(self, at_us: Micros, action: Callable[[], None]) -> None:
+        """Call ``action`` at this time, now if the time has passed."""
         clock = self._engine.clock
-        clock.after(max(0, at_us - clock.now()), act)
+        clock.after(max(0, at_us - clock.now()), action)
 
     # Processes.
 
@@ -63,8 +63,8 @@ class Faults:
         machine = self._engine.machines[node]
         if not machine.up:
             return
-        self._begin("crash", node, for_us, (("lose", loss.value),))
-        self._crashed(node, machine.crash(loss), for_us)
+        self._record("crash", node, for_us, (("lose", loss.value),))
+        self._on_crashed(node, machine.crash(loss), for_us)
 
     def crash_within_step(
         self, node: NodeId, effects: int, lose: str = Loss.UNSYNCED, *, for_us: Micros | None = None
@@ -75,20 +75,20 @@ class Faults:
         if not machine.up:
             return
         details: Details = (("lose", loss.value), ("effects", effects))
-        self._begin("crash_within_step", node, None, details)
-        self._burnt[node] = for_us
-        machine.light_fuse(effects, loss)
+        self._record("crash_within_step", node, None, details)
+        self._restart_after_crash[node] = for_us
+        machine.crash_after_effects(effects, loss)
 
-    def on_fuse_burnt(self, node: NodeId, unflushed: int) -> None:
+    def on_crash_within_step(self, node: NodeId, unflushed: int) -> None:
         """Handle the crash that crash_within_step prepared."""
-        self._crashed(node, unflushed, self._burnt.pop(node, None))
+        self._on_crashed(node, unflushed, self._restart_after_crash.pop(node, None))
 
     def restart(self, node: NodeId) -> None:
         """Start a process that is down, with the contents of its disk."""
         machine = self._engine.machines[node]
         if not machine.up:
-            self._begin("restart", node, None)
-            self._tell(f"{node} restarts, log end {machine.disk.image.leo}")
+            self._record("restart", node, None)
+            self._narrate(f"{node} restarts, log end {machine.disk.image.leo}")
             machine.start()
 
     def stop(
@@ -97,33 +97,32 @@ class Faults:
         """Request a clean stop of a process, and restart it ``for_us`` after it has stopped."""
         machine = self._engine.machines[node]
         if machine.up and not machine.stopping:
-            self._begin("stop", node, for_us)
-            self._tell(f"stop requested for {node}")
-            self._after_exit[node] = for_us
-            machine.ask_to_stop(deadline_us)
+            self._record("stop", node, for_us)
+            self._narrate(f"stop requested for {node}")
+            self._restart_after_exit[node] = for_us
+            machine.request_stop(deadline_us)
 
     def on_exit(self, node: NodeId) -> None:
         """Handle the end of a process that was requested to stop."""
         starts = self._engine.machines[node].starts
-        self._later(
-            self._after_exit.pop(node, None), partial(self._restart_if_still_down, node, starts)
-        )
+        restart = partial(self._restart_if_still_down, node, starts)
+        self._after(self._restart_after_exit.pop(node, None), restart)
 
     def pause(self, node: NodeId, *, for_us: Micros | None = None) -> None:
         """Pause a process. Its events are queued and delivered when it resumes."""
         machine = self._engine.machines[node]
         if machine.up and not machine.paused:
-            self._begin("pause", node, for_us)
-            self._tell(f"{node} is paused")
+            self._record("pause", node, for_us)
+            self._narrate(f"{node} is paused")
             machine.pause()
-            self._later(for_us, partial(self.resume, node))
+            self._after(for_us, partial(self.resume, node))
 
     def resume(self, node: NodeId) -> None:
         """Resume a paused process."""
         machine = self._engine.machines[node]
         if machine.paused:
-            self._begin("resume", node, None)
-            self._tell(f"{node} is resumed")
+            self._record("resume", node, None)
+            self._narrate(f"{node} is resumed")
             machine.resume()
 
     # Links.
@@ -133,21 +132,21 @@ class Faults:
     ) -> NetworkFault:
         """Drop all messages from ``sources`` to ``targets``."""
         fault = NetworkFault(LinkFault.DISCONNECT, _ends(sources), _ends(targets))
-        return self._on_links("disconnect", fault, for_us)
+        return self._add_link_fault("disconnect", fault, for_us)
 
     def partition(self, one: Ends, other: Ends, *, for_us: Micros | None = None) -> NetworkFault:
         """Drop all messages between two sides, in both directions."""
         fault = NetworkFault(LinkFault.DISCONNECT, _ends(one), _ends(other), two_way=True)
-        return self._on_links("partition", fault, for_us)
+        return self._add_link_fault("partition", fault, for_us)
 
     def isolate(
         self, node: NodeId, *, from_: Ends | None = None, for_us: Micros | None = None
     ) -> NetworkFault:
         """Partition a broker from the other brokers and the store, but not from the clients."""
         others = [n for n, m in self._engine.machines.items() if m.group == BROKERS and n != node]
-        far = _ends(from_ or (*others, STORE))
-        return self._on_links(
-            "isolate", NetworkFault(LinkFault.DISCONNECT, (node,), far, two_way=True), for_us
+        other_side = _ends(from_ or (*others, STORE))
+        return self._add_link_fault(
+            "isolate", NetworkFault(LinkFault.DISCONNECT, (node,), other_side, two_way=True), for_us
         )
 
     def clog(
@@ -155,7 +154,7 @@ class Faults:
     ) -> NetworkFault:
         """Hold all messages, and deliver them together when the fault ends."""
         fault = NetworkFault(LinkFault.CLOG, _ends(sources), _ends(targets), two_way)
-        return self._on_links("clog", fault, for_us)
+        return self._add_link_fault("clog", fault, for_us)
 
     def slow_link(
         self,
@@ -172,7 +171,7 @@ class Faults:
             LinkFault.SLOW, _ends(sources), _ends(targets), two_way, delay_us, bytes_per_s
         )
         details = (("delay_us", delay_us), ("bytes_per_s", bytes_per_s))
-        return self._on_links("slow_link", fault, for_us, details)
+        return self._add_link_fault("slow_link", fault, for_us, details)
 
     def disturb(
         self,
@@ -191,85 +190,85 @@ class Faults:
             ("loss", f"{loss[0]}/{loss[1]}"),
             ("duplicate", f"{duplicate[0]}/{duplicate[1]}"),
         )
-        return self._on_links("disturb", fault, for_us, details)
+        return self._add_link_fault("disturb", fault, for_us, details)
 
     def reset(self, one: str, other: str) -> None:
         """Reset the connection of two brokers: both get PeerLost, messages in flight are lost."""
-        self._begin("reset", f"{one}|{other}", None)
+        self._record("reset", f"{one}|{other}", None)
         self._engine.network.reset(one, other)
         for node, peer in ((one, other), (other, one)):
-            self._engine.machines[node].lose_peer(peer)
+            self._engine.machines[node].deliver_peer_lost(peer)
 
     def heal(self, fault: NetworkFault | None = None) -> None:
         """End one network fault, or all of them."""
         ended = [f for f in self._engine.network.faults() if fault is None or f is fault]
         for each in ended:
-            self._end(each)
+            self._end_link_fault(each)
 
     # Store and disks.
 
     def store_outage(self, *, for_us: Micros | None = None) -> None:
         """Make the metadata store unreachable."""
-        self._begin("store_outage", STORE, for_us)
-        self._tell("the metadata store is unreachable")
+        self._record("store_outage", STORE, for_us)
+        self._narrate("the metadata store is unreachable")
         self._engine.store.down = True
-        self._later(for_us, self.end_store_outage)
+        self._after(for_us, self.end_store_outage)
 
     def end_store_outage(self) -> None:
         """Make the metadata store reachable again."""
         if self._engine.store.down:
             self._engine.store.down = False
-            self._begin("store_back", STORE, None)
-            self._tell("the metadata store is reachable again")
+            self._record("store_back", STORE, None)
+            self._narrate("the metadata store is reachable again")
 
     def lose_store_requests(self, node: NodeId, count: int = 1, *, calls: str = ANY) -> None:
         """Drop the next store calls of a node. ``calls``: ``any``, or ``cas`` for writes only."""
-        self._begin("lose_request", node, None, (("count", count), ("calls", calls)))
+        self._record("lose_request", node, None, (("count", count), ("calls", calls)))
         self._engine.store.lose_requests(node, count, calls)
 
     def lose_store_replies(self, node: NodeId, count: int = 1, *, calls: str = ANY) -> None:
         """Execute the next store calls of a node and drop the replies."""
-        self._begin("lose_reply", node, None, (("count", count), ("calls", calls)))
+        self._record("lose_reply", node, None, (("count", count), ("calls", calls)))
         self._engine.store.lose_replies(node, count, calls)
 
     def stall_disk(self, node: NodeId, *, for_us: Micros) -> None:
         """Complete no disk operation of a node for this duration."""
-        self._begin("stall_disk", node, for_us)
-        self._tell(f"the disk of {node} stalls")
+        self._record("stall_disk", node, for_us)
+        self._narrate(f"the disk of {node} stalls")
         self._engine.machines[node].disk.stall(for_us)
 
     def fill_disk(self, node: NodeId, *, for_us: Micros | None = None) -> None:
         """Make the appends of a node fail with NoSpace."""
         disk = self._engine.machines[node].disk
-        self._begin("fill_disk", node, for_us)
-        self._tell(f"the disk of {node} is full")
+        self._record("fill_disk", node, for_us)
+        self._narrate(f"the disk of {node} is full")
         disk.full = True
-        self._later(for_us, disk.revive)
+        self._after(for_us, disk.clear_faults)
 
     def heal_everything(self) -> None:
         """End all faults (network, store, disks, pauses) and start the brokers that are down."""
         self.heal(None)
         self.end_store_outage()
-        self._engine.store.recover()
+        self._engine.store.clear_faults()
         for node in self._engine.topology.brokers:
             machine = self._engine.machines[node]
-            machine.disk.revive()
-            machine.put_out_fuse()
+            machine.disk.clear_faults()
+            machine.cancel_crash()
             self.resume(node)
             self.restart(node)
             if machine.stopping:
-                self._after_exit[node] = 0
+                self._restart_after_exit[node] = 0
 
-    def _crashed(self, node: NodeId, unflushed: int, for_us: Micros | None) -> None:
+    def _on_crashed(self, node: NodeId, unflushed: int, for_us: Micros | None) -> None:
         left = f", {unflushed} unflushed batches" if unflushed else ""
-        self._tell(f"{node} crashed{left}")
+        self._narrate(f"{node} crashed{left}")
         if unflushed:
             self._reach(Situation.UNFLUSHED_CRASH)
         if self._engine.topology.peer_lost:
             for other, machine in self._engine.machines.items():
                 if machine.group == BROKERS and other != node:
-                    self._engine.clock.after(1_000, partial(machine.lose_peer, node))
-        self._later(
+                    self._engine.clock.after(1_000, partial(machine.deliver_peer_lost, node))
+        self._after(
             for_us, partial(self._restart_if_still_down, node, self._engine.machines[node].starts)
         )
 
@@ -278,28 +277,28 @@ class Faults:
         if self._engine.machines[node].starts == starts:
             self.restart(node)
 
-    def _on_links(
+    def _add_link_fault(
         self, kind: str, fault: NetworkFault, for_us: Micros | None, details: Details = ()
     ) -> NetworkFault:
         target = _target(fault)
-        self._begin(kind, target, for_us, details)
-        self._tell(f"{kind.replace('_', ' ')} {target}")
+        self._record(kind, target, for_us, details)
+        self._narrate(f"{kind.replace('_', ' ')} {target}")
         self._engine.network.add(fault)
-        self._later(for_us, partial(self._end, fault))
+        self._after(for_us, partial(self._end_link_fault, fault))
         return fault
 
-    def _end(self, fault: NetworkFault) -> None:
+    def _end_link_fault(self, fault: NetworkFault) -> None:
         if self._engine.network.remove(fault):
             target = _target(fault)
-            self._begin("heal", target, None)
-            self._tell(f"healed: {target}")
+            self._record("heal", target, None)
+            self._narrate(f"healed: {target}")
 
-    def _begin(self, kind: str, target: str, for_us: Micros | None, details: Details = ()) -> None:
-        self._keep(Fault(self._engine.clock.now(), kind, target, for_us, details))
+    def _record(self, kind: str, target: str, for_us: Micros | None, details: Details = ()) -> None:
+        self._on_fault(Fault(self._engine.clock.now(), kind, target, for_us, details))
 
-    def _later(self, for_us: Micros | None, act: Callable[[], None]) -> None:
+    def _after(self, for_us: Micros | None, action: Callable[[], None]) -> None:
         if for_us is not None:
-            self._engine.clock.after(for_us, act)
+            self._engine.clock.after(for_us, action)
 
 
 class HasFaults(Protocol):

@@ -21,7 +21,7 @@ from yak_sim.physics.clock import Clock, EmptySchedule
 Script: TypeAlias = Generator[simpy.Event, Any, Any]
 """A SimPy process: yields events and receives their values."""
 
-_BLOCK: Final = 256
+_CHECK_INTERVAL: Final = 256
 """Events between two checks of the limits."""
 
 
@@ -51,7 +51,7 @@ class StopRun(Exception):
         self.cause = cause
 
 
-class _ScriptIsOver(Exception):
+class _ScriptEnded(Exception):
     """The script has ended, which ends the run."""
 
 
@@ -67,21 +67,21 @@ class _Raise:
 class _Waiter:
     """One condition for which the script waits."""
 
-    __slots__ = ("event", "holds", "over")
+    __slots__ = ("event", "holds", "done")
 
     def __init__(self, event: simpy.Event, holds: Callable[[], bool]) -> None:
         self.event = event
         self.holds = holds
-        self.over = False
+        self.done = False
 
     def end(self, value: object) -> None:
-        if not self.over:
-            self.over = True
+        if not self.done:
+            self.done = True
             self.event.succeed(value)
 
 
-def _give_up(waiter: _Waiter, failure: Callable[[], Exception]) -> None:
-    if not waiter.over:
+def _fail(waiter: _Waiter, failure: Callable[[], Exception]) -> None:
+    if not waiter.done:
         waiter.end(_Raise(failure()))
 
 
@@ -113,14 +113,14 @@ class Loop:
             return waiter.event
         self._waiters.append(waiter)
         if within_us is not None:
-            self._clock.after(within_us, partial(_give_up, waiter, failure))
+            self._clock.after(within_us, partial(_fail, waiter, failure))
         return waiter.event
 
     def stop(self, cause: BaseException) -> None:
         """End the run before the next agenda event; ``run`` then raises StopRun."""
         if self._stop is None:
             self._stop = StopRun(cause)
-            self._clock.next(self._raise_stop)
+            self._clock.run_next(self._raise_stop)
 
     def run(self, script: Script) -> None:
         """Run until the script ends.
@@ -128,71 +128,71 @@ class Loop:
         Raise the exceptions of the script, StopRun for an exception of the world, and LimitReached.
         """
         process = self._clock.env.process(self._drive(script))
-        process.callbacks.append(self._on_over)
-        collecting = gc.isenabled()
+        process.callbacks.append(self._on_script_end)
+        gc_was_enabled = gc.isenabled()
         gc.disable()
         self._began_s = time.monotonic()
         try:
-            self._go()
+            self._run_agenda()
         finally:
-            if collecting:
+            if gc_was_enabled:
                 gc.enable()
         if self._error is not None:
             raise self._error
 
-    def _go(self) -> None:
+    def _run_agenda(self) -> None:
         step = self._clock.step
         waiters = self._waiters
         try:
             while True:
                 self._check_limits()
-                for _ in range(_BLOCK):
+                for _ in range(_CHECK_INTERVAL):
                     step()
                     if waiters:
-                        self._look()
-                self.events += _BLOCK
-        except _ScriptIsOver:
+                        self._check_waiters()
+                self.events += _CHECK_INTERVAL
+        except _ScriptEnded:
             return
         except EmptySchedule:
             raise LimitReached(
-                "Gave up: the scenario waits, but no event is scheduled."
+                "gave up: the scenario waits, but no event is scheduled"
             ) from None
         except (LimitReached, StopRun):
             raise
         except Exception as error:
             raise StopRun(error) from error
 
-    def _look(self) -> None:
-        kept = []
+    def _check_waiters(self) -> None:
+        pending = []
         for waiter in self._waiters:
-            if not waiter.over:
+            if not waiter.done:
                 try:
                     if waiter.holds():
                         waiter.end(None)
                 except Exception as error:
                     # An error in the condition is raised in the script, at its yield.
                     waiter.end(_Raise(error))
-            if not waiter.over:
-                kept.append(waiter)
-        self._waiters[:] = kept
+            if not waiter.done:
+                pending.append(waiter)
+        self._waiters[:] = pending
 
     def _check_limits(self) -> None:
         limits = self._limits
         now = self._clock.now()
         if now > limits.simulated_us:
             raise LimitReached(
-                "Gave up: the scenario had not ended after "
-                f"{limits.simulated_us / 1e6:g} simulated seconds."
+                "gave up: the scenario had not ended after "
+                f"{limits.simulated_us / 1e6:g} simulated seconds"
             )
         if self.events > limits.events:
             raise LimitReached(
-                f"Gave up: the scenario had not ended after {self.events} events, "
-                f"at {now / 1e6:.3f} simulated seconds."
+                f"gave up: the scenario had not ended after {self.events} events, "
+                f"at {now / 1e6:.3f} simulated seconds"
             )
         if time.monotonic() - self._began_s > limits.wall_s:
             raise LimitReached(
-                f"Gave up: the scenario had not ended after {limits.wall_s:g} s of real time, "
-                f"at {now / 1e6:.3f} simulated seconds."
+                f"gave up: the scenario had not ended after {limits.wall_s:g} s of real time, "
+                f"at {now / 1e6:.3f} simulated seconds"
             )
 
     def _drive(self, script: Script) -> Script:
@@ -219,8 +219,8 @@ class Loop:
             # All exceptions: SimPy would only end the process, and the run would look complete.
             self._error = error
 
-    def _on_over(self, _process: simpy.Event) -> None:
-        raise _ScriptIsOver
+    def _on_script_end(self, _process: simpy.Event) -> None:
+        raise _ScriptEnded
 
     def _raise_stop(self) -> None:
         assert self._stop is not None

@@ -35,44 +35,46 @@ class Line:
         return f"{at} {self.text} [leader {self.leader}, epoch {self.epoch}, HW {self.hw}]"
 
 
-OnStory: TypeAlias = Callable[[Line], None]
+OnLine: TypeAlias = Callable[[Line], None]
 
-View: TypeAlias = Callable[[], tuple[NodeId | None, Epoch, Offset]]
+Headline: TypeAlias = Callable[[], tuple[NodeId | None, Epoch, Offset]]
 
 
 class Narrative:
     """Keeps the lines of a run and passes each new line to ``on_line``."""
 
-    def __init__(self, now: Callable[[], Micros], view: View, on_line: OnStory | None) -> None:
+    def __init__(
+        self, now: Callable[[], Micros], headline: Headline, on_line: OnLine | None
+    ) -> None:
         self.lines: list[Line] = []
         self._now = now
-        self._view = view
-        self._on_story = on_line
-        self._told: dict[tuple[object, ...], None] = {}
+        self._headline = headline
+        self._on_line = on_line
+        self._seen_keys: dict[tuple[object, ...], None] = {}
 
-    def tell(self, text: str) -> None:
+    def add(self, text: str) -> None:
         """Add a line."""
-        line = Line(self._now(), text, *self._view())
+        line = Line(self._now(), text, *self._headline())
         self.lines.append(line)
-        if self._on_story is not None:
-            self._on_story(line)
+        if self._on_line is not None:
+            self._on_line(line)
 
     def on_note(self, node: NodeId, note: Note) -> None:
         """Add a line for a broker's note, if the note has a line and is not a repetition."""
-        say = _SAY.get(type(note))
-        if say is not None:
-            text = say(node, note)
-            if text is not None and self._is_news(node, note):
-                self.tell(text)
+        text_of = _TEXT_OF.get(type(note))
+        if text_of is not None:
+            text = text_of(node, note)
+            if text is not None and self._is_first(node, note):
+                self.add(text)
 
-    def _is_news(self, node: NodeId, note: Note) -> bool:
+    def _is_first(self, node: NodeId, note: Note) -> bool:
         """Return whether this is the first note for its key: brokers report some events twice."""
         key = _key(node, note)
         if key is None:
             return True
-        if key in self._told:
+        if key in self._seen_keys:
             return False
-        self._told[key] = None
+        self._seen_keys[key] = None
         return True
 
 
@@ -82,7 +84,7 @@ def _key(node: NodeId, note: Note) -> tuple[object, ...] | None:
     if isinstance(note, notes.FencedPeer):
         return ("fenced", note.peer, note.epoch)
     if isinstance(note, notes.Campaigned):
-        return ("stood", node, note.epoch)
+        return ("campaigned", node, note.epoch)
     return None
 
 
@@ -108,7 +110,7 @@ def _stepped_down(node: NodeId, note: notes.SteppedDown) -> str:
     return f"{node} stepped down, epoch {note.epoch}{left}"
 
 
-def _stood(node: NodeId, note: notes.Campaigned) -> str:
+def _campaigned(node: NodeId, note: notes.Campaigned) -> str:
     return f"{node} campaigns for leader, epoch {note.epoch}"
 
 
@@ -134,12 +136,12 @@ def _reset(node: NodeId, note: notes.ProducerReset) -> str:
     return f"{node} abandoned {note.abandoned} batches, producer epoch {note.producer_epoch}"
 
 
-_SAY: dict[type, Callable[[NodeId, Any], str | None]] = {
+_TEXT_OF: dict[type, Callable[[NodeId, Any], str | None]] = {
     notes.Registered: _registered,
     notes.BecameLeader: _became_leader,
     notes.BecameFollower: _became_follower,
     notes.SteppedDown: _stepped_down,
-    notes.Campaigned: _stood,
+    notes.Campaigned: _campaigned,
     notes.Truncated: _truncated,
     notes.FencedPeer: _fenced,
     notes.IsrShrunk: _shrunk,

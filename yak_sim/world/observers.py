@@ -11,7 +11,7 @@ from yak_core.model.disk import DiskImage
 
 
 class WorldObserver(Observer, Protocol):
-    """Checks a whole world: every step, every metadata record, every crash.
+    """Checks a whole world: every step, every partition state, every crash.
 
     ``yak_core.invariants.Invariants`` implements it. An exception from a method ends the run with a
     violation.

@@ -30,7 +30,7 @@ class PlanError(ValueError):
     """A plan names a kind or a target that does not exist."""
 
 
-def follow(
+def schedule(
     faults: Faults,
     plan: Iterable[Fault],
     brokers: tuple[NodeId, ...],
@@ -50,7 +50,7 @@ def apply(faults: Faults, fault: Fault, leader: Callable[[], NodeId | None]) -> 
         if leading is None:
             return
         target = target.replace(LEADER, leading)
-    _ACTS[fault.kind](faults, target, fault.for_us, dict(fault.details))
+    _ACTIONS[fault.kind](faults, target, fault.for_us, dict(fault.details))
 
 
 def _renamed(fault: Fault) -> Fault:
@@ -59,8 +59,8 @@ def _renamed(fault: Fault) -> Fault:
 
 
 def _check(brokers: tuple[NodeId, ...], fault: Fault) -> None:
-    if fault.kind not in _ACTS:
-        raise PlanError(f"unknown fault kind {fault.kind!r}; expected one of {', '.join(_ACTS)}")
+    if fault.kind not in _ACTIONS:
+        raise PlanError(f"unknown fault kind {fault.kind!r}; expected one of {', '.join(_ACTIONS)}")
     if fault.kind in _TWO_SIDED:
         _sides(fault.target)
     for name in _names(fault.target) if fault.target else ():
@@ -80,7 +80,8 @@ def _names(target: str) -> list[str]:
 
 
 _Details = Mapping[str, int | str]
-_Act = Callable[[Faults, str, Micros | None, _Details], None]
+_Action = Callable[[Faults, str, Micros | None, _Details], None]
+_Parse = Callable[[_Details], dict[str, Any]]
 
 
 def _sides(target: str) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
@@ -97,8 +98,8 @@ def _number(details: _Details, name: str, default: int) -> int:
 
 
 def _ratio(details: _Details, name: str) -> Ratio:
-    part, _, whole = str(details.get(name, "0/1")).partition("/")
-    return (int(part), int(whole))
+    numerator, _, denominator = str(details.get(name, "0/1")).partition("/")
+    return (int(numerator), int(denominator))
 
 
 def _lose(details: _Details) -> str:
@@ -111,8 +112,8 @@ def _calls(details: _Details) -> str:
 
 def _disconnect(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
     sources, targets, two_way = _sides(target)
-    act = faults.partition if two_way else faults.disconnect
-    act(sources, targets, for_us=for_us)
+    inject = faults.partition if two_way else faults.disconnect
+    inject(sources, targets, for_us=for_us)
 
 
 def _isolate(faults: Faults, target: str, for_us: Micros | None, _details: _Details) -> None:
@@ -123,14 +124,14 @@ def _isolate(faults: Faults, target: str, for_us: Micros | None, _details: _Deta
         faults.isolate(target, for_us=for_us)
 
 
-def _on_links(act: Callable[..., object], own: Callable[[_Details], dict[str, Any]]) -> _Act:
-    """Return an action for a fault on links; ``own`` parses the details of its kind."""
+def _on_links(inject: Callable[..., object], parse: _Parse) -> _Action:
+    """Return an action for a fault on links; ``parse`` parses the details of its kind."""
 
-    def carry_out(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
+    def action(faults: Faults, target: str, for_us: Micros | None, details: _Details) -> None:
         sources, targets, two_way = _sides(target)
-        act(faults, sources, targets, two_way=two_way, for_us=for_us, **own(details))
+        inject(faults, sources, targets, two_way=two_way, for_us=for_us, **parse(details))
 
-    return carry_out
+    return action
 
 
 def _reset(faults: Faults, target: str, _for_us: Micros | None, _details: _Details) -> None:
@@ -138,7 +139,7 @@ def _reset(faults: Faults, target: str, _for_us: Micros | None, _details: _Detai
     faults.reset(one, other)
 
 
-_ACTS: Final[Mapping[str, _Act]] = {
+_ACTIONS: Final[Mapping[str, _Action]] = {
     "crash": lambda f, node, us, d: f.crash(node, _lose(d), for_us=us),
     "crash_within_step": lambda f, node, us, d: f.crash_within_step(
         node, _number(d, "effects", 1), _lose(d), for_us=us

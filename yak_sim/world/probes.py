@@ -116,7 +116,7 @@ def unconverged(engine: Engine, brokers: tuple[NodeId, ...], outstanding: int) -
     if state is None or state.isr != brokers:
         return f"the ISR is {'empty' if state is None else ', '.join(state.isr)}"
     if leader.partition is None or leader.partition.stamp != state.stamp:
-        return f"leader {leader.node_id} does not know the newest metadata record"
+        return f"leader {leader.node_id} does not know the newest partition state"
     for machine in machines:
         broker = broker_on(machine)
         if broker is None or machine.paused or not is_ready(broker):

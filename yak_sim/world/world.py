@@ -27,15 +27,15 @@ from yak_sim.physics.kinds import ProcessEnd, StoreKind
 from yak_sim.physics.machine import Machine
 from yak_sim.physics.machine_shared import Listener
 from yak_sim.physics.topology import Topology, broker_ids
-from yak_sim.world import plan as plans
 from yak_sim.world.clients import SimConsumer, SimProducer, numbered
 from yak_sim.world.configs import broker_config, consumer_config, producer_config
 from yak_sim.world.expect import Expect, Expectation, ExpectationFailed
 from yak_sim.world.faults import Faults, fault_of_world
 from yak_sim.world.history import History
 from yak_sim.world.loop import Limits, Loop, name_of
-from yak_sim.world.narrative import Narrative, OnStory
+from yak_sim.world.narrative import Narrative, OnLine
 from yak_sim.world.observers import WorldObserver
+from yak_sim.world.plan import schedule
 from yak_sim.world.probes import BrokerView, broker_on, headline, leader_among, unconverged, view_of
 from yak_sim.world.situations import Halted, Situation, Situations
 
@@ -46,7 +46,7 @@ class World:
     ``limits`` and ``client_limits`` are fields of BrokerConfig and ClientConfig by name.
     ``topology`` sets links, disks and clocks; the other arguments override its fields.
     ``values`` are the records passed to the scenario; the scenario decides how to use them.
-    ``observers`` check every step, metadata record and crash. Default: the protocol invariants.
+    ``observers`` check every step, partition state and crash. Default: the protocol invariants.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class World:
         topology: Topology | None = None,
         choices: Choices | None = None,
         observers: Iterable[WorldObserver] | None = None,
-        on_line: OnStory | None = None,
+        on_line: OnLine | None = None,
         values: tuple[bytes, ...] | None = None,
         scenario: str = "",
         run_limits: Limits | None = None,
@@ -95,17 +95,17 @@ class World:
             choices or RandomChoices(seed),
             self.trace,
             self._observers,
-            Listener(self._on_note, self._on_crash, self._on_ended, self._on_state),
+            Listener(self._on_note, self._on_crash, self._on_process_end, self._on_state),
         )
         self.loop = Loop(self.engine.clock, run_limits or Limits())
         self.narrative = Narrative(self.engine.clock.now, lambda: headline(self.machines), on_line)
         self.expect = Expect(self)
         self.faults = Faults(
-            self.engine, self.trace.fault, self.narrative.tell, self.situations.reach
+            self.engine, self.trace.fault, self.narrative.add, self.situations.reach
         )
         self._halts_expected: dict[NodeId, None] = {}
         self.halts: dict[NodeId, str] = {}
-        self.own_figures: dict[str, int] = {}
+        self.scenario_figures: dict[str, int] = {}
         self._add_brokers(rules or Rules())
 
     # State.
@@ -132,8 +132,8 @@ class World:
         return tuple(machine.node_id for machine in self.machines if machine.up)
 
     @property
-    def record(self) -> PartitionState | None:
-        """Return the metadata record in the store."""
+    def partition_state(self) -> PartitionState | None:
+        """Return the partition state in the metadata store."""
         return self.engine.store.state
 
     @property
@@ -143,11 +143,11 @@ class World:
 
     @property
     def isr(self) -> tuple[NodeId, ...]:
-        """Return the ISR from the metadata record."""
-        return () if self.record is None else self.record.isr
+        """Return the ISR from the partition state."""
+        return () if self.partition_state is None else self.partition_state.isr
 
     @property
-    def leader_from(self) -> Offset | None:
+    def leader_epoch_start(self) -> Offset | None:
         """Return the start offset of the leader's epoch, None if there is no leader."""
         broker = leader_among(self.machines)
         return None if broker is None or broker.leading is None else broker.leading.start
@@ -173,11 +173,11 @@ class World:
 
     def tell(self, text: str) -> None:
         """Add a line to the narrative."""
-        self.narrative.tell(text)
+        self.narrative.add(text)
 
     def figure(self, name: str, value: int) -> None:
         """Add a number to the verdict."""
-        self.own_figures[name] = value
+        self.scenario_figures[name] = value
 
     def acked_in(self, epoch: int) -> int:
         """Return the number of records acknowledged in this leader epoch, over all producers."""
@@ -257,8 +257,8 @@ class World:
         limit = f"{(within or 0) / 1e6:g} s"
         failure = ExpectationFailed(
             f"Within {limit}: {what or name_of(holds)}",
-            f"the condition within {limit}",
-            f"it was still false after {limit}",
+            f"the condition true within {limit}",
+            f"it false after {limit}",
         )
         return self.loop.until(holds, within, lambda: failure)
 
@@ -291,7 +291,7 @@ class World:
 
     def follow(self, plan: Iterable[Fault]) -> None:
         """Schedule the faults of a plan, each at its time."""
-        plans.follow(self.faults, plan, self.brokers, lambda: self.leader)
+        schedule(self.faults, plan, self.brokers, lambda: self.leader)
 
     # Faults: see yak_sim.world.faults.
 
@@ -344,10 +344,10 @@ class World:
         self.situations.on_note(node, note)
         self.narrative.on_note(node, note)
 
-    def _on_ended(self, node: NodeId, how: str, reason: str) -> None:
-        match ProcessEnd(how):
-            case ProcessEnd.FUSE:
-                self.faults.on_fuse_burnt(node, int(reason))
+    def _on_process_end(self, node: NodeId, end: str, reason: str) -> None:
+        match ProcessEnd(end):
+            case ProcessEnd.CRASH_POINT:
+                self.faults.on_crash_within_step(node, int(reason))
             case ProcessEnd.EXIT:
                 self.tell(f"{node} stopped, {reason}")
                 self.faults.on_exit(node)
