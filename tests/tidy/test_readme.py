@@ -59,7 +59,8 @@ def programs(page: str) -> list[str]:
 
 def output(page: str, name: str) -> str:
     """Return the output that a page shows after the comment ``name``."""
-    return dict(OUTPUTS.findall(page))[name]
+    found: dict[str, str] = dict(OUTPUTS.findall(page))
+    return found[name]
 
 
 def commands(page: str) -> list[str]:
