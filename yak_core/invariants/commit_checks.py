@@ -1,4 +1,4 @@
-"""Checks of commits: high watermarks, the maximal ISR, and the logs of members (R5, S1 to S4).
+"""Checks of commits: high watermarks, the maximal ISR, and the logs of members (R5).
 
 The shadow logs decide which replica holds which record; reported positions are only compared.
 """

@@ -1,7 +1,7 @@
 """The committed chain and the history of leader epochs, as the checkers know them.
 
 This is ghost state: no node sees it. The committed chain only grows: every record that was ever
-below the high watermark of a leader is committed (INV T and C). Only the leader of an epoch appends
+below the high watermark of a leader is committed. Only the leader of an epoch appends
 batches of that epoch, so the batch at a given (epoch, index) never changes.
 """
 

@@ -109,7 +109,7 @@ class Invariants:
         unclean.
         """
         replica = self._replicas[node_id]
-        assert not replica.up, "a disk is damaged while its broker is down"
+        assert not replica.up, "on_damage was called while the broker runs"
         replica.damaged = True
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
@@ -208,7 +208,7 @@ class Invariants:
         log = log_of(replica.log.batches[: replica.log.count_below(first)])
         log.extend(headers)
         log.durable = len(log.links)
-        assert isinstance(event.config, BrokerConfig), "a broker is started as a broker"
+        assert isinstance(event.config, BrokerConfig), "a broker started without BrokerConfig"
         replica.disk = log
         replica.damaged = replica.damaged or not recovered.intact
         if not replica.damaged:
@@ -223,8 +223,8 @@ class Invariants:
             self.context.fail(
                 "DurableSurvives",
                 replica.node_id,
-                f"all records below {log.durable_end} on its disk, for they were flushed",
-                f"the log ends at {found.leo} or differs below that",
+                f"all flushed records, which end at {log.durable_end}, on the disk",
+                f"the log on the disk ends at {found.leo} or differs below that offset",
             )
 
     def _check_unmoved(
@@ -239,8 +239,8 @@ class Invariants:
             self.context.fail(
                 "StaleMessageIgnored",
                 replica.node_id,
-                f"nothing to change by a message of an epoch before {replica.epoch}",
-                f"a {type(event.message).__name__} of {event.src} changed its log or its high "
+                f"no change by a message of an epoch below {replica.epoch}",
+                f"a {type(event.message).__name__} of {event.src} changed the log or the high "
                 "watermark",
             )
 
@@ -254,8 +254,8 @@ class Invariants:
             self.context.fail(
                 "QueuesBounded",
                 replica.node_id,
-                f"at most {replica.config.waiting_max} produce requests to wait",
-                f"{len(replica.calls)} do",
+                f"at most {replica.config.waiting_max} unanswered produce requests",
+                f"{len(replica.calls)} are unanswered",
             )
 
     # -- effects --------------------------------------------------------------------------------
@@ -282,6 +282,6 @@ class Invariants:
                 self.context.fail(
                     "NoHalt",
                     replica.node_id,
-                    "no reason to halt in a world that kept its promises",
-                    f"it halted: {effect.reason}",
+                    "no halt, because the store and the disks kept all acknowledged writes",
+                    f"the broker halted: {effect.reason}",
                 )

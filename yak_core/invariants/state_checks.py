@@ -1,6 +1,6 @@
 """Checks of the metadata record and of the brokers that act on it (R0, R1, R7, R14, R17).
 
-Leases are not checked, because safety does not depend on them (INV-E7).
+Leases are not checked, because safety does not depend on them.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class StateChecks:
         """Check a metadata record that the store accepted."""
         context = self.context
         older = context.state
-        broken = check_partition_state(state)
+        violated = check_partition_state(state)
         if older is not None:
-            broken = (*broken, *check_step(older, state))
+            violated = (*violated, *check_step(older, state))
         elif state.partition_epoch != 1:
-            broken = (*broken, "INV-E4 the first partition epoch is 1")
-        if broken:
+            violated = (*violated, "the first partition epoch is 1")
+        if violated:
             context.fail(
                 "RecordChain",
                 STORE,
                 "a well-formed first metadata record"
                 if older is None
                 else f"a well-formed successor of partition epoch {older.partition_epoch}",
-                f"partition epoch {state.partition_epoch} violates {'; '.join(broken)}",
+                f"partition epoch {state.partition_epoch} violates: {'; '.join(violated)}",
             )
         context.state = state
         context.members = tuple(

@@ -209,10 +209,10 @@ def elr_after(
 
 
 def check_partition_state(state: PartitionState) -> tuple[str, ...]:
-    """Return the names of the shape invariants that ``state`` violates.
+    """Return the conditions of a well-formed partition state that ``state`` violates.
 
-    Unlike in the first version of INV-E4, the ISR may be empty: then the ELR or the last known ELR
-    holds the members that had the data (KIP-966).
+    The ISR may be empty: then the ELR or the last known ELR holds the members that had the data
+    (KIP-966).
     """
     members = (*state.isr, *state.elr)
     eligible = (*members, *state.last_known_eligible)
@@ -221,28 +221,29 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
     lineage = (state.stamp, *state.ancestors)
     broker_epochs = tuple(entry.broker_epoch for _, entry in state.nodes)
     held = {
-        "S9 sets are ascending": all(is_ascending(ids) for ids in tuples),
-        "S9 nodes are ascending": is_ascending(tuple(node for node, _ in state.nodes)),
-        "S9 ISR and ELR are replicas": all(node in state.replicas for node in eligible),
-        "S9 nodes are replicas": all(node in state.replicas for node, _ in state.nodes),
-        "S9 ISR, ELR, last known are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
-        "S9 no ELR at min ISR": len(state.isr) < state.effective_min_isr
+        "sets are ascending": all(is_ascending(ids) for ids in tuples),
+        "nodes are ascending": is_ascending(tuple(node for node, _ in state.nodes)),
+        "ISR and ELR are replicas": all(node in state.replicas for node in eligible),
+        "nodes are replicas": all(node in state.replicas for node, _ in state.nodes),
+        "ISR, ELR and last known ELR are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
+        "no ELR at min ISR": len(state.isr) < state.effective_min_isr
         or (state.elr == () and state.last_known_eligible == ()),
-        "S9 ISR and ELR are registered": all(state.node(node) is not None for node in members),
-        "S9 no draining node in the ISR": not any(
+        "ISR and ELR are registered": all(state.node(node) is not None for node in members),
+        "no draining node in the ISR": not any(
             entry.draining for node, entry in state.nodes if node in state.isr
         ),
-        "S9 recovering means alone": state.recovery != Recovery.RECOVERING or len(state.isr) <= 1,
-        "S15 leader is in the ISR": leader_is_none or state.leader in state.isr,
-        "S15 leader has its registered broker epoch": state.leader_broker_epoch
+        "at most one ISR member while recovering": state.recovery != Recovery.RECOVERING
+        or len(state.isr) <= 1,
+        "the leader is in the ISR": leader_is_none or state.leader in state.isr,
+        "the leader has its registered broker epoch": state.leader_broker_epoch
         == (0 if state.leader is None else state.broker_epoch_of(state.leader)),
-        "INV-E4 epochs in range": 0 <= state.leader_epoch < state.partition_epoch,
-        "INV-E4 a leader has an epoch": leader_is_none or state.leader_epoch >= 1,
-        "INV-E4 broker epochs are distinct partition epochs": all(
+        "leader epoch is below partition epoch": 0 <= state.leader_epoch < state.partition_epoch,
+        "the epoch of a leader is at least 1": leader_is_none or state.leader_epoch >= 1,
+        "broker epochs are distinct partition epochs": all(
             1 <= epoch <= state.partition_epoch for epoch in broker_epochs
         )
         and len(dict.fromkeys(broker_epochs)) == len(broker_epochs),
-        "INV-E4 lineage has no gap": len(lineage) == min(state.partition_epoch, ANCESTORS_MAX + 1)
+        "the ancestors have no gap": len(lineage) == min(state.partition_epoch, ANCESTORS_MAX + 1)
         and all(
             stamp[0] == state.partition_epoch - back and stamp[1] != ""
             for back, stamp in enumerate(lineage)
@@ -252,23 +253,23 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
 
 
 def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
-    """Return the names of the invariants that ``newer`` violates as the successor of ``older``."""
+    """Return the conditions that ``newer`` violates as the successor of ``older``."""
     same_leader = (older.leader, older.leader_broker_epoch) == (
         newer.leader,
         newer.leader_broker_epoch,
     )
     held = {
-        "INV-E4 same store": older.store_id == newer.store_id,
-        "INV-E4 partition epoch grows by one": newer.partition_epoch == older.partition_epoch + 1,
-        "INV-E4 leader epoch never falls": newer.leader_epoch >= older.leader_epoch,
-        "INV-E4 leader epoch grows by one with a new leader": same_leader
+        "the store id is the same": older.store_id == newer.store_id,
+        "the partition epoch grows by one": newer.partition_epoch == older.partition_epoch + 1,
+        "the leader epoch does not decrease": newer.leader_epoch >= older.leader_epoch,
+        "a new leader has the next leader epoch": same_leader
         or newer.leader_epoch == older.leader_epoch + 1,
-        "INV-E4 broker epochs never fall": all(
+        "broker epochs do not decrease": all(
             newer.broker_epoch_of(node) >= entry.broker_epoch for node, entry in older.nodes
         ),
-        "INV-E4 unclean generation never falls": newer.unclean_generation
+        "the unclean generation does not decrease": newer.unclean_generation
         >= older.unclean_generation,
-        "INV-E5 first ancestor is the replaced record": newer.ancestors[:1] == (older.stamp,),
+        "the first ancestor is the replaced state": newer.ancestors[:1] == (older.stamp,),
     }
     return tuple(name for name, holds in held.items() if not holds)
 
