@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.common import QUICK_ROUNDS, ROUNDS, Row, interleaved, rate, show, timed
-from yak_core.broker.waiting import Waiting
+from yak_core.broker.pending_calls import PendingCalls
 from yak_core.ids import CallId
 
 CALLS: Final = 4_000
@@ -26,7 +26,7 @@ DIVISOR: Final = 10
 def work(calls: int, repeats: int) -> int:
     """Add ``calls`` pending calls, drop half, answer the rest; return the number of calls."""
     for _ in range(repeats):
-        waiting: Waiting[None] = Waiting()
+        waiting: PendingCalls[None] = PendingCalls()
         for number in range(calls):
             waiting.add(CallId(number), None, 1, 500_000 + number * 7919 % calls)
             waiting.next_deadline()
@@ -62,7 +62,7 @@ def main() -> None:
     options = parser.parse_args()
     calls = options.calls or (QUICK_CALLS if options.quick else CALLS)
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    show("Waiting calls", measure(calls, rounds))
+    show("PendingCalls calls", measure(calls, rounds))
 
 
 if __name__ == "__main__":

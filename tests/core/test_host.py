@@ -94,7 +94,7 @@ def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: 
     fuse = Fuse(host, effects)
     for _ in range(3):
         host.deliver(ANY)
-    assert (fuse.left, host.alive) == (0, False)
+    assert (fuse.effects_left, host.alive) == (0, False)
     assert len(watcher.told) == carried_out == sum(step.done for step in trace)
     assert [step.done for step in trace] == [min(2, effects), effects - 2][: len(trace)]
     assert backend.halts == []
@@ -103,7 +103,7 @@ def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: 
 def test_a_fuse_that_is_put_out_does_nothing() -> None:
     """The backend is the old one again; method: put it out and step."""
     host, backend, trace = hosted()
-    Fuse(host, 1).put_out()
+    Fuse(host, 1).remove()
     host.deliver(ANY)
     assert (host.alive, host.backend, trace.step(0).done) == (True, backend, 2)
 

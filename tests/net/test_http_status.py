@@ -91,7 +91,7 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
     """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
-    gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
+    gateway.world.backend("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
     code, said = await health(gateway)
     assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
     assert "leader" in said["reason"]

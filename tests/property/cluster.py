@@ -261,7 +261,7 @@ class Cluster:
         """Stop all faults and let time pass: within a bound everything must converge (Lv8)."""
         for place in self.world.nodes.values():
             if place.fuse is not None:
-                place.fuse.put_out()
+                place.fuse.remove()
                 place.fuse = None
         settle(self.world)  # Some may go down now, for example by learning that a disk was full.
         for node_id in NODES:

@@ -113,12 +113,12 @@ def placed(batch: Batch, base_offset: int, epoch: int) -> Batch:
     return Batch(base_offset, Epoch(epoch), *_AFTER_POSITION(batch))
 
 
-def carrying(batch: Batch, data: bytes) -> Batch:
+def with_data(batch: Batch, data: bytes) -> Batch:
     """Return the handle with ``data`` as the bytes of the batch."""
     return Batch(*[*_BEFORE_DATA(batch), data])
 
 
-def of_producer(batch: Batch, producer_id: int, producer_epoch: int, base_sequence: int) -> Batch:
+def with_producer(batch: Batch, producer_id: int, producer_epoch: int, base_sequence: int) -> Batch:
     """The same handle with this producer; the bytes get it when they are sealed."""
     producer = (producer_id, producer_epoch, base_sequence)
     place = (batch.base_offset, batch.epoch, batch.count)
@@ -276,24 +276,24 @@ def _check(fields: Fields, at: int, size: int) -> None:
     offset, _, epoch, _, _, attributes, last, base_time, max_time, pid, pepoch, seq, count = fields
     codec = attributes & CODEC_BITS
     if not 1 <= count <= RECORDS_MAX:
-        said = f"its record count must be 1 to {RECORDS_MAX}, got {count}"
+        reason = f"its record count must be 1 to {RECORDS_MAX}, got {count}"
     elif last != count - 1:
-        said = f"its last offset delta must be {count - 1} for {count} records, got {last}"
+        reason = f"its last offset delta must be {count - 1} for {count} records, got {last}"
     elif attributes & (_TRANSACTIONAL_BIT | _CONTROL_BIT):
-        said = "it is transactional or a control batch, which YAK does not support"
+        reason = "it is transactional or a control batch, which YAK does not support"
     elif attributes & ~(CODEC_BITS | APPEND_TIME_BIT) or codec >= len(CODECS):
-        said = f"its attributes {attributes & 0xFFFF:#06x} are not supported"
+        reason = f"its attributes {attributes & 0xFFFF:#06x} are not supported"
     elif not codec and count * RECORD_BYTES_MIN > size - HEADER_BYTES:
-        said = f"{count} records do not fit into its {size} bytes"
+        reason = f"{count} records do not fit into its {size} bytes"
     elif offset < 0 or offset + count >= 2**63 or epoch < -1:
-        said = f"its position is out of range: offset {offset}, epoch {epoch}"
+        reason = f"its position is out of range: offset {offset}, epoch {epoch}"
     elif base_time < TIMESTAMP_MIN or max_time < TIMESTAMP_MIN:
-        said = f"its timestamps are negative: {base_time}, {max_time}"
+        reason = f"its timestamps are negative: {base_time}, {max_time}"
     elif pid < -1 or (pid >= 0 and (pepoch < 0 or seq < 0)):
-        said = f"its producer id, epoch and sequence are out of range: {pid}/{pepoch}/{seq}"
+        reason = f"its producer id, epoch and sequence are out of range: {pid}/{pepoch}/{seq}"
     else:
         return
-    raise Damaged(f"batch at byte {at} is damaged: {said}", at, size)
+    raise Damaged(f"batch at byte {at} is damaged: {reason}", at, size)
 
 
 def _handle(fields: Fields, size: int, data: bytes) -> Batch:

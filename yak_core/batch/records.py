@@ -124,7 +124,7 @@ def _nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
     return (varint(len(content)), content)
 
 
-def _wide(data: bytes, pos: int, first: int) -> tuple[int, int]:
+def _long_varint(data: bytes, pos: int, first: int) -> tuple[int, int]:
     """Read the rest of a varint whose first byte is ``first``.
 
     Return its value, before zigzag decoding, and the position after it.
@@ -156,7 +156,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw += (high << 7) - 0x80
                     pos += 1
                 else:
-                    raw, pos = _wide(data, pos, raw)
+                    raw, pos = _long_varint(data, pos, raw)
             end = pos + (raw >> 1)
             if raw & 1 or end > total:
                 raise ValueError("its length is negative or exceeds the rest of the batch")
@@ -167,7 +167,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw += (high << 7) - 0x80
                     pos += 1
                 else:
-                    raw, pos = _wide(data, pos, raw)
+                    raw, pos = _long_varint(data, pos, raw)
             timestamp = base_time + (-(raw + 1 >> 1) if raw & 1 else raw >> 1)
             if not TIMESTAMP_MIN <= timestamp < TIMESTAMP_END:
                 raise ValueError(f"its timestamp {timestamp} is out of range")
@@ -187,7 +187,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw += (high << 7) - 0x80
                     pos += 1
                 else:
-                    raw, pos = _wide(data, pos, raw)
+                    raw, pos = _long_varint(data, pos, raw)
             value: bytes | None = None
             if not raw & 1:
                 start = pos
@@ -210,8 +210,8 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
 
 
 def _malformed(index: int, count: int, error: IndexError | ValueError) -> Damaged:
-    said = "the batch ends before the record does" if isinstance(error, IndexError) else error
-    return Damaged(f"record {index} of {count} is malformed: {said}")
+    reason = "the batch ends before the record does" if isinstance(error, IndexError) else error
+    return Damaged(f"record {index} of {count} is malformed: {reason}")
 
 
 def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
@@ -220,7 +220,7 @@ def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int
     Return them and the position after them.
     """
     if raw > 0x7F:
-        raw, pos = _wide(data, pos, raw)
+        raw, pos = _long_varint(data, pos, raw)
     if raw & 1:
         if raw != 1:
             raise ValueError("the length of its key or of a header is negative but not -1")
@@ -237,7 +237,7 @@ def _headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
     Return them and the position after them.
     """
     if raw > 0x7F:
-        raw, pos = _wide(data, pos, raw)
+        raw, pos = _long_varint(data, pos, raw)
     if raw & 1 or raw > end - pos:  # raw is twice the count, and a header has at least two bytes
         raise ValueError("its header count is negative or too large for its length")
     found: list[tuple[str, bytes | None]] = []

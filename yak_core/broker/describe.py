@@ -73,7 +73,7 @@ def snapshot_of(broker: Described) -> Snapshot:
         "producers": tuple((pid, e.epoch, e.batches) for pid, e in log.producers.snapshot()),
         "progress": progress,
         "proposal": None if proposal is None else (proposal.kind, proposal.base_partition_epoch),
-        "reading": len(broker.readers.parked),
+        "reading": len(broker.readers.long_polls),
         "role": broker.role,
         "verified": broker.follower.verified,
         "partition_epoch": 0 if partition is None else partition.partition_epoch,
@@ -126,7 +126,7 @@ def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
     )
 
 
-def note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:
+def note_changes(context: Context, known: PartitionState | None, state: PartitionState) -> None:
     """Publish notes on the differences between two partition states."""
     context.note(PartitionStateObserved(state.partition_epoch, state.leader_epoch))
     before = state.isr if known is None else known.isr

@@ -27,7 +27,7 @@ class Leader:
 
     __slots__ = (
         "context", "log", "session", "epoch", "start", "partition", "broker_epoch", "progress",
-        "pending_isr", "maximal_isr", "shipping", "seq", "ticked_at",
+        "pending_isr", "maximal_isr", "shipping", "seq", "heartbeat_at",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +59,7 @@ class Leader:
         #: Sequence number of the newest message.
         self.seq = 0
         #: Time of the last heartbeat.
-        self.ticked_at = context.now
+        self.heartbeat_at = context.now
         #: The progress of each other replica.
         # ISR members start as caught up; otherwise the first append would remove them (F33).
         self.progress: dict[NodeId, Progress] = {
@@ -90,8 +90,8 @@ class Leader:
         config = self.context.config
         due = self.context.now - config.replicate_heartbeat_us // 2
         # After its own stall, a leader handles the queued acks before it shrinks the ISR (KIP-501).
-        stalled = self.context.now - self.ticked_at > config.replica_lag_us // 2
-        self.ticked_at = self.context.now
+        stalled = self.context.now - self.heartbeat_at > config.replica_lag_us // 2
+        self.heartbeat_at = self.context.now
         for node, progress in self.progress.items():
             progress.paused = False
             if progress.state is PROBE or progress.sent_at <= due:
@@ -112,7 +112,7 @@ class Leader:
         config = self.context.config
         waiting, size = len(progress.inflight), progress.inflight_bytes
         if waiting < config.window_messages and size < config.window_bytes:
-            op = self.context.op()
+            op = self.context.new_op()
             progress.shipping = op
             progress.sent_at = self.context.now
             self.shipping[op] = node
@@ -171,7 +171,7 @@ class Leader:
 
     def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
         """Handle an ack: the follower's log equals the leader's log below ``match``."""
-        progress = self._counted(src, message.broker_epoch, "ReplicateAck")
+        progress = self._progress_of(src, message.broker_epoch, "ReplicateAck")
         if progress is None:
             return
         if message.match > self.log.leo:
@@ -185,7 +185,7 @@ class Leader:
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
         """Handle a reject: probe again at an offset where the follower's log may match."""
-        progress = self._counted(src, message.broker_epoch, "ReplicateReject")
+        progress = self._progress_of(src, message.broker_epoch, "ReplicateReject")
         if progress is None:
             return
         _, end = self.log.epochs.end_of(message.hint_epoch, self.log.leo)
@@ -194,7 +194,7 @@ class Leader:
         else:
             self.context.note(IgnoredMessage(src, "ReplicateReject", IgnoreReason.STALE))
 
-    def _counted(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
+    def _progress_of(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
         """Return the progress of ``src``, or None if its message must be ignored."""
         progress = self.progress.get(src)
         if progress is None:
@@ -203,10 +203,10 @@ class Leader:
         if broker_epoch < progress.broker_epoch:
             self.context.note(IgnoredMessage(src, kind, IgnoreReason.EARLIER_BROKER_EPOCH))
             return None
-        self._meet(src, progress, broker_epoch)
+        self._on_broker_epoch(src, progress, broker_epoch)
         return progress
 
-    def _meet(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
+    def _on_broker_epoch(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
         """Handle a new incarnation of a follower, seen in a message or in the partition state."""
         if broker_epoch == progress.broker_epoch:
             return
@@ -242,16 +242,16 @@ class Leader:
 
     # -- the ISR --------------------------------------------------------------------------------
 
-    def on_partition(self, state: PartitionState, settled: Proposal | None) -> None:
-        """Adopt a newer partition state of this epoch; ``settled`` is the proposal it resolves."""
+    def on_partition(self, state: PartitionState, resolved: Proposal | None) -> None:
+        """Adopt a newer partition state of this epoch; ``resolved`` is the proposal it resolves."""
         self.partition = state
-        if settled is not None or self.session.proposal is None:
+        if resolved is not None or self.session.proposal is None:
             self.pending_isr = None
-        self._set_maximal()
+        self._set_maximal_isr()
         for node, progress in self.progress.items():
             seen = state.broker_epoch_of(node)
             if seen > progress.broker_epoch:
-                self._meet(node, progress, seen)
+                self._on_broker_epoch(node, progress, seen)
         self.advance()
         for node, progress in self.progress.items():
             self._maybe_expand(node, progress)
@@ -259,7 +259,7 @@ class Leader:
     def on_proposal_dropped(self) -> None:
         """Drop the proposed ISR after its proposal was refused or forgotten."""
         self.pending_isr = None
-        self._set_maximal()
+        self._set_maximal_isr()
         self.advance()
 
     def maybe_shrink(self) -> None:
@@ -267,7 +267,7 @@ class Leader:
         if not self.session.may_propose(self.partition):
             return
         replica_lag_us = self.context.config.replica_lag_us
-        out = tuple(
+        lagging = tuple(
             node
             for node, progress in self.progress.items()
             if node in self.partition.isr
@@ -279,15 +279,15 @@ class Leader:
                 replica_lag_us,
             )
         )
-        if out:
-            self._propose(tuple(node for node in self.partition.isr if node not in out), ())
+        if lagging:
+            self._propose(tuple(node for node in self.partition.isr if node not in lagging), ())
 
     def _maybe_expand(self, node: NodeId, progress: Progress) -> None:
         if node in self.partition.isr or not self.session.may_propose(self.partition):
             return
         entry = self.partition.node(node)
         now = self.context.now
-        partition = JoinFacts(
+        facts = JoinFacts(
             match=progress.match,
             hw=self.log.hw,
             leo=self.log.leo,
@@ -295,12 +295,12 @@ class Leader:
             progress_broker_epoch=progress.broker_epoch,
             recorded_broker_epoch=NO_BROKER_EPOCH if entry is None else entry.broker_epoch,
             draining=entry is not None and entry.draining,
-            in_time=progress.match >= self.log.leo
+            caught_up=progress.match >= self.log.leo
             or now - progress.caught_up_at <= self.context.config.replica_lag_us,
             isr_size=len(self.partition.isr),
             min_isr=self.partition.effective_min_isr,
         )
-        if self.context.rules.may_join(partition):
+        if self.context.rules.may_join(facts):
             joined = tuple(sorted((*self.partition.isr, node)))
             self._propose(joined, ((node, progress.broker_epoch),))
 
@@ -309,7 +309,7 @@ class Leader:
     ) -> None:
         state = alter_isr(
             self.partition,
-            attempt=self.context.attempt(),
+            attempt=self.context.new_attempt(),
             node=self.context.node,
             broker_epoch=self.broker_epoch,
             isr=isr,
@@ -318,10 +318,10 @@ class Leader:
         if isinstance(state, Rejected):
             return
         self.pending_isr = isr
-        self._set_maximal()
+        self._set_maximal_isr()
         self.context.note(IsrProposed(isr, self.partition.partition_epoch))
         self.session.propose(ProposalKind.ALTER_ISR, self.partition, state, None)
 
-    def _set_maximal(self) -> None:
+    def _set_maximal_isr(self) -> None:
         members = dict.fromkeys((*self.partition.isr, *(self.pending_isr or ())))
         self.maximal_isr = tuple(sorted(members))

@@ -50,5 +50,5 @@ TRANSITIONS: Final[Mapping[State, tuple[State, ...]]] = MappingProxyType(
 )
 """Each phase and role with its possible successors."""
 
-OVER: Final = tuple(phase for phase in Phase if not TRANSITIONS[phase])
+FINAL_PHASES: Final = tuple(phase for phase in Phase if not TRANSITIONS[phase])
 """The final phases; a broker ignores all events in them."""

@@ -111,7 +111,7 @@ class ClientChecks:
             if result.outcome == Outcome.WRITTEN:
                 if request.acks == -1:
                     self._check_confirmed(replica.node_id, request.batch, result.base_offset)
-            elif result.outcome == Outcome.NOT_WRITTEN and written and not replica.starved:
+            elif result.outcome == Outcome.NOT_WRITTEN and written and not replica.disk_full:
                 self.context.fail(
                     "HonestFailure",
                     replica.node_id,
@@ -122,13 +122,13 @@ class ClientChecks:
             self._check_shown(replica, result.hw)
         elif type(result) is ListOffsetsResponse:
             self._check_shown(replica, result.offset)
-            if effect.call == replica.asked_latest and result.error == ErrorCode.NONE:
+            if effect.call == replica.latest_offset_call and result.error == ErrorCode.NONE:
                 self._check_latest(replica, result.offset)
 
     def on_answer_log(self, replica: Replica, node: Broker, effect: AnswerLog) -> None:
         """Check a broker's answer to a fetch."""
         if effect.end_max > replica.hw:
-            self._unread(
+            self._misread(
                 replica.node_id,
                 f"only records below the high watermark {replica.hw}",
                 f"the answer may hold records up to {effect.end_max}",
@@ -142,7 +142,7 @@ class ClientChecks:
         """
         start = self._ledger.starts.get(replica.epoch)
         if start is not None and offset < start.end:
-            self._unread(
+            self._misread(
                 replica.node_id,
                 f"a latest offset of at least {start.end}, the start of epoch {replica.epoch}",
                 f"the broker answered {offset}",
@@ -150,7 +150,7 @@ class ClientChecks:
 
     def _check_shown(self, replica: Replica, offset: Offset) -> None:
         if offset > self._ledger.end:
-            self._unread(
+            self._misread(
                 replica.node_id,
                 f"an offset of at most {self._ledger.end}, the end of the committed records",
                 f"the broker answered {offset}",
@@ -194,7 +194,7 @@ class ClientChecks:
         if result.outcome != Outcome.NOT_WRITTEN:
             return
         for attempt in send.attempts:
-            if self._ledger.is_behind(*attempt):
+            if self._ledger.is_committed(*attempt):
                 self.context.fail(
                     "HonestFailure",
                     client,
@@ -216,7 +216,7 @@ class ClientChecks:
                 or committed.base_offset != batch.base_offset
                 or (committed.epoch, committed.crc) != (batch.epoch, batch.crc)
             ):
-                self._unread(
+                self._misread(
                     client,
                     "only committed records"
                     if committed is None
@@ -224,10 +224,10 @@ class ClientChecks:
                     f"the consumer read {batch!r}",
                 )
             if not batch.base_offset <= at < batch.end:
-                self._unread(client, f"the record at {at}", f"the consumer read {batch!r}")
+                self._misread(client, f"the record at {at}", f"the consumer read {batch!r}")
             at = batch.end
         if result.batches and result.next_offset != at:
-            self._unread(
+            self._misread(
                 client,
                 f"position {at} after the last batch",
                 f"the position is {result.next_offset}",
@@ -239,7 +239,7 @@ class ClientChecks:
         """Check that an acknowledged batch is committed; ``base`` is its offset, -1 if unknown."""
         if base >= 0:
             self._check_place(who, base, batch, sealed=True)
-        elif not self._ledger.is_behind(
+        elif not self._ledger.is_committed(
             batch.producer_id, batch.producer_epoch, batch.base_sequence
         ):
             expected = f"a commit of the acknowledged {batch!r}"
@@ -264,5 +264,5 @@ class ClientChecks:
                 else f"{committed!r} is committed there",
             )
 
-    def _unread(self, who: NodeId, expected: str, happened: str) -> None:
+    def _misread(self, who: NodeId, expected: str, happened: str) -> None:
         self.context.fail("ReadersSeeCommitted", who, expected, happened)

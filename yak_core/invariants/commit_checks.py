@@ -149,7 +149,7 @@ class CommitChecks:
                         f"an ack of {hw} by {member.node_id} of the maximal ISR in this epoch",
                         f"{member.node_id} has acknowledged {progress.match}",
                     )
-            if broker_epoch != member.broker_epoch or not _has(member, count, link):
+            if broker_epoch != member.broker_epoch or not _holds_prefix(member, count, link):
                 seen = False
                 self._check_holds(replica, member, broker_epoch, count)
         if self.context.recorded_leader() is not replica:
@@ -157,7 +157,7 @@ class CommitChecks:
         complete = True
         for member, broker_epoch in self.context.members:
             if broker_epoch != member.broker_epoch or not (
-                (seen and member in quorum) or _has(member, count, link)
+                (seen and member in quorum) or _holds_prefix(member, count, link)
             ):
                 complete = False
                 self._check_holds(replica, member, broker_epoch, count)
@@ -199,7 +199,7 @@ class CommitChecks:
     def _check_sequence(self, replica: Replica, batch: Batch) -> None:
         ledger = self._ledger
         producer, epoch, sequence = batch.producer_id, batch.producer_epoch, batch.base_sequence
-        if ledger.is_behind(producer, epoch, sequence):
+        if ledger.is_committed(producer, epoch, sequence):
             self.context.fail(
                 "NoDuplicate",
                 replica.node_id,
@@ -222,12 +222,12 @@ class CommitChecks:
                 f"{batch!r} was committed",
             )
         if self.failed:
-            said = self.failed.get((producer, epoch, sequence))
-            if said is not None:
+            reporter = self.failed.get((producer, epoch, sequence))
+            if reporter is not None:
                 self.context.fail(
                     "HonestFailure",
                     replica.node_id,
-                    f"no commit of sequence {sequence} of producer {producer}, which {said} "
+                    f"no commit of sequence {sequence} of producer {producer}, which {reporter} "
                     "reported as not written",
                     f"{batch!r} was committed",
                 )
@@ -281,7 +281,7 @@ class CommitChecks:
         )
 
 
-def _has(member: Replica, count: int, link: int) -> bool:
+def _holds_prefix(member: Replica, count: int, link: int) -> bool:
     """Return whether the member's log holds this prefix, flushed if flush=batch."""
     log = member.log
     links = log.links

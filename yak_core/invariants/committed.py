@@ -88,7 +88,7 @@ class Ledger:
             self.runs[epoch] = Run(start.count)
         return start
 
-    def admits(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:
+    def may_hold(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:
         """Return whether a log may hold the batch of ``epoch`` with ``link`` at ``index``.
 
         It may if the leader of the epoch appended this batch there. With ``may_write`` the caller
@@ -127,7 +127,7 @@ class Ledger:
             and self.producer_epochs.get(producer, 0) <= epoch
         )
 
-    def is_behind(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
+    def is_committed(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
         """Return whether the record with this sequence is already committed."""
         expected = self.next_sequence(producer_id, producer_epoch)
         behind = (expected - sequence) % SEQUENCE_MODULUS

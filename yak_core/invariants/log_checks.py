@@ -28,7 +28,7 @@ class LogChecks:
 
     def on_append(self, replica: Replica, node: Broker, effect: AppendLog) -> None:
         """Check an append, and that the producer table holds the newest batch of each producer."""
-        log, admits = replica.log, self._ledger.admits
+        log, may_hold = replica.log, self._ledger.may_hold
         ends, epochs = log.ends, log.run_epochs
         leading = node.leading
         led = None if leading is None else leading.epoch
@@ -42,11 +42,11 @@ class LogChecks:
             if epochs and epoch < epochs[-1]:
                 self._misplaced(replica, f"an append of epoch {epochs[-1]} or higher", batch)
             link = log.append(batch)
-            if not admits(epoch, index, link, epoch == led):
+            if not may_hold(epoch, index, link, epoch == led):
                 self._mismatch(replica, batch)
             newest[batch.producer_id] = batch
             index += 1
-        replica.moved = True
+        replica.log_changed = True
         entries = node.log.producers.entries
         for producer, batch in newest.items():
             entry = entries.get(producer)
@@ -56,8 +56,8 @@ class LogChecks:
                 or entry.batches[-1][::2] != (batch.base_sequence, batch.base_offset)
             ):
                 self._compare(replica, node, log.producers(), [producer])
-        if replica.asking is not None:
-            replica.written[replica.asking] = True
+        if replica.current_produce is not None:
+            replica.written[replica.current_produce] = True
         if leading is not None and node.log.pending_bytes > replica.config.append_bytes_max:
             self._overflow(
                 replica,
@@ -81,11 +81,11 @@ class LogChecks:
             )
         committed = self._ledger.links
         if keep < len(committed) and log.links[keep] == committed[keep]:
-            self._check_may_cut(replica, effect.end)
+            self._check_may_truncate(replica, effect.end)
         log.truncate(keep)
         replica.acked = min(replica.acked, keep)
-        replica.moved = True
-        replica.refold = True
+        replica.log_changed = True
+        replica.recompute = True
 
     def on_flush(self, replica: Replica, node: Broker, effect: FlushLog) -> None:
         """Record a flush; once it completes, all batches that the log holds now are durable."""
@@ -102,8 +102,8 @@ class LogChecks:
                     replica, f"durable end {log.durable_end}", f"the broker has {claimed}"
                 )
         elif type(event.result) is NoSpace:
-            replica.starved = True
-            log.found_no_space(op)
+            replica.disk_full = True
+            log.on_no_space(op)
         else:
             log.appends.pop(op, None)
 
@@ -119,15 +119,16 @@ class LogChecks:
         else:
             count = log.count_below(match)
             if (ends[count - 1] if count else 0) != match:
-                self._lies(
+                self._unverified(
                     replica, ack, f"no batch of the log, which ends at {log.leo}, ends there"
                 )
         if count:
             epoch = log.batches[count - 1].epoch
             if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
-                self._lies(replica, ack, f"its batch below {match} has epoch {epoch}")
+                self._unverified(replica, ack, f"its batch below {match} has epoch {epoch}")
             if count > log.durable and replica.flush_each:
-                self._lies(replica, ack, f"only the records below {log.durable_end} are flushed")
+                flushed = f"only the records below {log.durable_end} are flushed"
+                self._unverified(replica, ack, flushed)
             if count > replica.acked:
                 replica.acked = count
         key = (ack.broker_epoch, ack.epoch)
@@ -167,9 +168,9 @@ class LogChecks:
                 replica, f"{limit} messages in flight to {effect.peer}", f"{waiting} are in flight"
             )
 
-    def check_moved(self, replica: Replica, node: Broker) -> None:
+    def check_log(self, replica: Replica, node: Broker) -> None:
         """Compare the broker's state of its log with the shadow log, after the log changed."""
-        replica.moved = False
+        replica.log_changed = False
         log, live = replica.log, node.log
         ends = log.ends
         leo = ends[-1] if ends else 0
@@ -188,8 +189,8 @@ class LogChecks:
                 f"a high watermark of at most {leo}, the log end",
                 f"it is {live.hw}",
             )
-        if replica.refold:
-            replica.refold = False
+        if replica.recompute:
+            replica.recompute = False
             self._check_epochs(replica, node)
             self._check_producers(replica, node)
             return
@@ -246,7 +247,7 @@ class LogChecks:
     def _misplaced(self, replica: Replica, expected: str, batch: Batch) -> None:
         self.context.fail("LogShape", replica.node_id, expected, f"{batch!r} was appended")
 
-    def _check_may_cut(self, replica: Replica, end: int) -> None:
+    def _check_may_truncate(self, replica: Replica, end: int) -> None:
         for member, broker_epoch in self.context.members:
             if member is replica and broker_epoch == replica.broker_epoch:
                 self.context.fail(
@@ -268,7 +269,7 @@ class LogChecks:
             f"{batch!r} was appended",
         )
 
-    def _lies(self, replica: Replica, ack: ReplicateAck, happened: str) -> None:
+    def _unverified(self, replica: Replica, ack: ReplicateAck, happened: str) -> None:
         self.context.fail(
             "AckIsVerified",
             replica.node_id,

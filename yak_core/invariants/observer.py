@@ -67,16 +67,16 @@ class Invariants:
         self._states = StateChecks(self.context, self._commits)
         self._clients = ClientChecks(self.context, self._commits)
         self._replicas = self.context.replicas
-        self._late: list[Effect] = []
+        self._deferred: list[Effect] = []
         self._checks = {
             AppendLog: self._logs.on_append,
             TruncateLog: self._logs.on_truncate,
             FlushLog: self._logs.on_flush,
             SendLog: self._logs.on_send_log,
             Send: self._logs.on_send,
-            Answer: self._put_off,
-            AnswerLog: self._put_off,
-            Halt: self._put_off,
+            Answer: self._defer,
+            AnswerLog: self._defer,
+            Halt: self._defer,
         }
 
     @property
@@ -131,18 +131,18 @@ class Invariants:
         if kind is Received:
             stale = event.message.epoch < replica.epoch  # type: ignore[union-attr]
         elif kind is not DiskDone and kind is not TimerFired and kind is not MetaReply:
-            self._on_other(replica, host, event)
+            self._on_other_event(replica, host, event)
         leading = node.leading
-        turn = (
+        role_state = (
             node.partition,
             leading,
             node.context.hint,
             node.broker_epoch,
             None if leading is None else leading.pending_isr,
         )
-        if turn != replica.turn:
-            replica.turn = turn
-            self._on_turn(replica, node)
+        if role_state != replica.role_state:
+            replica.role_state = role_state
+            self._on_role_change(replica, node)
         if effects:
             checks = self._checks
             for effect in effects:
@@ -151,10 +151,10 @@ class Invariants:
                     check(replica, node, effect)  # type: ignore[operator]
         # A node that crashed within the step has issued effects that were not carried out, so its
         # log is not compared. As a leader it may have sent its high watermark, so that is checked.
-        if replica.moved and host.alive:
-            self._logs.check_moved(replica, node)
+        if replica.log_changed and host.alive:
+            self._logs.check_log(replica, node)
         if stale:
-            self._check_unmoved(replica, node, event, effects)
+            self._check_unchanged(replica, node, event, effects)
         if node.log.hw != replica.hw and (leading is not None or host.alive):
             self._commits.on_hw(replica, node)
         if kind is Received:
@@ -162,12 +162,12 @@ class Invariants:
                 self._logs.check_evidence(replica, leading, event.src)  # type: ignore[union-attr]
         elif kind is Called:
             self._check_waiting(replica)
-        if effects and self._late:
-            self._on_late(replica, node)
+        if effects and self._deferred:
+            self._check_deferred(replica, node)
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _on_turn(self, replica: Replica, node: Broker) -> None:
+    def _on_role_change(self, replica: Replica, node: Broker) -> None:
         """Check a change of metadata record, role, leader epoch, broker epoch or proposed ISR."""
         leading = node.leading
         if node.partition is not replica.seen:
@@ -177,7 +177,7 @@ class Invariants:
             or node.epoch != replica.epoch
             or node.broker_epoch != replica.broker_epoch
         ):
-            self._states.on_turn(replica, node)
+            self._states.on_role_change(replica, node)
         if leading is not None and (
             node.partition is not replica.partition or leading.pending_isr is not replica.pending
         ):
@@ -185,14 +185,14 @@ class Invariants:
             for peer in leading.progress:
                 self._logs.check_evidence(replica, leading, peer)
 
-    def _on_other(self, replica: Replica, host: Host, event: Event) -> None:
+    def _on_other_event(self, replica: Replica, host: Host, event: Event) -> None:
         if type(event) is Called:
             request = event.request
             if type(request) is ProduceRequest:
                 replica.calls[event.call] = request
-                replica.asking = event.call
+                replica.current_produce = event.call
             elif type(request) is ListOffsetsRequest and request.at == LATEST:
-                replica.asked_latest = event.call
+                replica.latest_offset_call = event.call
         elif type(event) is Cancelled:
             replica.calls.pop(event.call, None)
             replica.written.pop(event.call, None)
@@ -227,7 +227,7 @@ class Invariants:
                 f"the log on the disk ends at {found.leo} or differs below that offset",
             )
 
-    def _check_unmoved(
+    def _check_unchanged(
         self, replica: Replica, node: Broker, event: Event, effects: list[Effect]
     ) -> None:
         """Check that a message of an older epoch changed neither log nor high watermark."""
@@ -247,10 +247,10 @@ class Invariants:
     def _check_waiting(self, replica: Replica) -> None:
         """Check the number of unanswered produce requests.
 
-        ``calls`` still holds the requests that this step answers, which are in ``_late``.
+        ``calls`` still holds the requests that this step answers, which are in ``_deferred``.
         """
-        replica.asking = None
-        if len(replica.calls) > replica.config.waiting_max + len(self._late):
+        replica.current_produce = None
+        if len(replica.calls) > replica.config.waiting_max + len(self._deferred):
             self.context.fail(
                 "QueuesBounded",
                 replica.node_id,
@@ -260,15 +260,15 @@ class Invariants:
 
     # -- effects --------------------------------------------------------------------------------
 
-    def _put_off(self, replica: Replica, node: Broker, effect: Effect) -> None:
+    def _defer(self, replica: Replica, node: Broker, effect: Effect) -> None:
         """Defer the check of an effect until the whole step is applied.
 
         An answer is compared with the records that are committed after the step.
         """
-        self._late.append(effect)
+        self._deferred.append(effect)
 
-    def _on_late(self, replica: Replica, node: Broker) -> None:
-        late, self._late = self._late, []
+    def _check_deferred(self, replica: Replica, node: Broker) -> None:
+        late, self._deferred = self._deferred, []
         for effect in late:
             if type(effect) is Answer:
                 self._clients.on_answer(replica, node, effect)
@@ -277,7 +277,7 @@ class Invariants:
             elif (
                 type(effect) is Halt
                 and replica.node_id not in self._may_halt
-                and not replica.starved
+                and not replica.disk_full
             ):
                 self.context.fail(
                     "NoHalt",

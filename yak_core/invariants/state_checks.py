@@ -74,23 +74,23 @@ class StateChecks:
             )
         replica.seen = partition
 
-    def on_turn(self, replica: Replica, node: Broker) -> None:
+    def on_role_change(self, replica: Replica, node: Broker) -> None:
         """Check a change of a broker's leader epoch, role or broker epoch."""
         if node.epoch < replica.epoch:
-            self._fell(replica, node.epoch, replica.epoch)
+            self._epoch_decreased(replica, node.epoch, replica.epoch)
         if node.broker_epoch != replica.broker_epoch:
             self._on_registered(replica, node)
         replica.epoch = node.epoch
         if node.broker_epoch != NO_BROKER_EPOCH:
             if node.epoch < replica.registered_epoch:
-                self._fell(replica, node.epoch, replica.registered_epoch)
+                self._epoch_decreased(replica, node.epoch, replica.registered_epoch)
             replica.registered_epoch = node.epoch
         if node.leading is not replica.leading:
             replica.leading = node.leading
             replica.partition = None
             replica.pending = None
-            replica.refold = True
-            replica.moved = True
+            replica.recompute = True
+            replica.log_changed = True
             if node.leading is not None:
                 self._on_leader(replica, node)
         if node.leading is not None and node.leading.epoch != node.epoch:
@@ -162,38 +162,38 @@ class StateChecks:
             )
         replica.broker_epoch = node.broker_epoch
         replica.damaged = False
-        place = self._registered.get((replica.node_id, node.broker_epoch))
-        if place is None or not replica.tainted:
+        registered = self._registered.get((replica.node_id, node.broker_epoch))
+        if registered is None or not replica.lost_acked:
             return
-        me = replica.node_id
-        if me == place.leader or me in place.isr or me in place.elr:
+        node_id = replica.node_id
+        if node_id == registered.leader or node_id in registered.isr or node_id in registered.elr:
             self.context.fail(
                 "UncleanExclusion",
-                me,
+                node_id,
                 "a registration outside ISR and ELR, because the replica lost acknowledged records",
-                f"broker epoch {node.broker_epoch} registered with ISR {place.isr}, ELR "
-                f"{place.elr}, leader {place.leader}",
+                f"broker epoch {node.broker_epoch} registered with ISR {registered.isr}, ELR "
+                f"{registered.elr}, leader {registered.leader}",
             )
-        replica.tainted = False
+        replica.lost_acked = False
 
     def _on_leader(self, replica: Replica, node: Broker) -> None:
-        me, epoch = replica.node_id, node.epoch
-        start = self._ledger.begin_epoch(epoch, me, replica.start, replica.log)
-        if (start.node, start.node_start) != (me, replica.start):
+        node_id, epoch = replica.node_id, node.epoch
+        start = self._ledger.begin_epoch(epoch, node_id, replica.start, replica.log)
+        if (start.node, start.node_start) != (node_id, replica.start):
             self.context.fail(
                 "OneLeaderPerEpoch",
-                me,
+                node_id,
                 f"start {start.node_start} of {start.node} as the only leader of epoch {epoch}",
-                f"start {replica.start} of {me} leads it",
+                f"start {replica.start} of {node_id} leads it",
             )
         elected = self._elected.get(epoch)
-        if elected is not None and elected != (me, node.broker_epoch):
+        if elected is not None and elected != (node_id, node.broker_epoch):
             self.context.fail(
                 "OneLeaderPerEpoch",
-                me,
+                node_id,
                 f"broker epoch {elected[1]} of {elected[0]} as the leader of epoch {epoch}, as "
                 "the metadata record says",
-                f"broker epoch {node.broker_epoch} of {me} leads it",
+                f"broker epoch {node.broker_epoch} of {node_id} leads it",
             )
         partition = node.partition
         named = partition is not None and (
@@ -201,19 +201,19 @@ class StateChecks:
             partition.leader_epoch,
             partition.leader_broker_epoch,
         )
-        if named != (me, epoch, node.broker_epoch):
+        if named != (node_id, epoch, node.broker_epoch):
             self.context.fail(
                 "ReplicaShape",
-                me,
-                f"a metadata record that names the leader {(me, epoch, node.broker_epoch)}, as "
-                "(node, leader epoch, broker epoch)",
-                "the broker has none" if partition is None else f"its record names {named}",
+                node_id,
+                f"a partition state with leader {(node_id, epoch, node.broker_epoch)}, as (node, "
+                "leader epoch, broker epoch)",
+                "the broker has none" if partition is None else f"the leader is {named}",
             )
         assert node.leading is not None
         if node.leading.start != replica.log.leo:
             self.context.fail(
                 "ReplicaShape",
-                me,
+                node_id,
                 f"{replica.log.leo}, the log end, as the start of epoch {epoch}",
                 f"the leader has {node.leading.start}",
             )
@@ -222,7 +222,7 @@ class StateChecks:
 
     # -- sentences ------------------------------------------------------------------------------
 
-    def _fell(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
+    def _epoch_decreased(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
         self.context.fail(
             "EpochNeverFalls",
             replica.node_id,

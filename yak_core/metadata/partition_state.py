@@ -21,7 +21,7 @@ from enum import StrEnum
 from typing import Final
 
 from yak_core.encoding.json_codec import codec_of
-from yak_core.encoding.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Mismatch
 from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, Stamp
 from yak_core.value import value
 
@@ -189,7 +189,7 @@ def decode_partition_state(data: bytes) -> PartitionState:
     fields["nodes"] = [[node, nodes[node]] for node in sorted(nodes)]
     try:
         state = _CODEC.decode(fields)
-    except (Misfit, RecursionError) as damage:
+    except (Mismatch, RecursionError) as damage:
         raise _damaged(str(damage)) from None
     assert isinstance(state, PartitionState)
     if fault := _fault(state):

@@ -87,24 +87,24 @@ def register(
     """
     if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
-    grown = _grown(state, attempt)
+    new = _next_state(state, attempt)
     entry = NodeEntry(
-        BrokerEpoch(grown.partition_epoch), clean, False, url, Epoch(UNREPORTED), UNREPORTED
+        BrokerEpoch(new.partition_epoch), clean, False, url, Epoch(UNREPORTED), UNREPORTED
     )
     others = tuple(pair for pair in state.nodes if pair[0] != node)
-    grown = replace(grown, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
+    new = replace(new, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
     if not clean and (node in state.isr or node in state.elr):
         isr = tuple(member for member in state.isr if member != node)
-        grown = _with_isr(grown, isr, unclean=(node,))
+        new = _with_isr(new, isr, unclean=(node,))
     if state.leader == node:
-        grown = replace(
-            grown,
+        new = replace(
+            new,
             leader=None,
             leader_broker_epoch=BrokerEpoch(0),
             leader_epoch=Epoch(state.leader_epoch + 1),
             last_leader=node,
         )
-    return grown
+    return new
 
 
 def elect(
@@ -130,9 +130,9 @@ def elect(
     if node not in state.isr and node not in state.elr:
         return Rejected(f"{node} is in neither ISR nor ELR")
     stay = tuple(member for member in state.isr if member not in (state.leader, node))
-    grown = _with_isr(_grown(state, attempt), tuple(sorted((*stay, node))), unclean=())
+    new = _with_isr(_next_state(state, attempt), tuple(sorted((*stay, node))), unclean=())
     return replace(
-        grown,
+        new,
         leader=node,
         leader_broker_epoch=broker_epoch,
         leader_epoch=Epoch(state.leader_epoch + 1),
@@ -186,7 +186,7 @@ def alter_isr(
             return Rejected(
                 f"broker epoch {caught_up_as} of {member} differs from the registered {registered}"
             )
-    return _with_isr(_grown(state, attempt), isr, unclean=())
+    return _with_isr(_next_state(state, attempt), isr, unclean=())
 
 
 def elr_after(
@@ -220,7 +220,7 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
     leader_is_none = state.leader is None
     lineage = (state.stamp, *state.ancestors)
     broker_epochs = tuple(entry.broker_epoch for _, entry in state.nodes)
-    held = {
+    conditions = {
         "sets are ascending": all(is_ascending(ids) for ids in tuples),
         "nodes are ascending": is_ascending(tuple(node for node, _ in state.nodes)),
         "ISR and ELR are replicas": all(node in state.replicas for node in eligible),
@@ -249,7 +249,7 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
             for back, stamp in enumerate(lineage)
         ),
     }
-    return tuple(name for name, holds in held.items() if not holds)
+    return tuple(name for name, holds in conditions.items() if not holds)
 
 
 def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
@@ -258,7 +258,7 @@ def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
         newer.leader,
         newer.leader_broker_epoch,
     )
-    held = {
+    conditions = {
         "the store id is the same": older.store_id == newer.store_id,
         "the partition epoch grows by one": newer.partition_epoch == older.partition_epoch + 1,
         "the leader epoch does not decrease": newer.leader_epoch >= older.leader_epoch,
@@ -271,10 +271,10 @@ def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
         >= older.unclean_generation,
         "the first ancestor is the replaced state": newer.ancestors[:1] == (older.stamp,),
     }
-    return tuple(name for name, holds in held.items() if not holds)
+    return tuple(name for name, holds in conditions.items() if not holds)
 
 
-def _grown(state: PartitionState, attempt: str) -> PartitionState:
+def _next_state(state: PartitionState, attempt: str) -> PartitionState:
     assert attempt != ""
     assert attempt != state.attempt, "an attempt id must not be used for two writes"
     ancestors = (state.stamp, *state.ancestors)[:ANCESTORS_MAX]

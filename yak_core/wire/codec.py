@@ -43,10 +43,10 @@ def encode(message: Message) -> bytes:
     values = layout.get(message)
     batches: list[bytes] = []
     if layout.payload >= 0:
-        held = values[layout.payload]
+        found = values[layout.payload]
         if layout.kinds[layout.payload] is BATCH:
-            held = (held,)
-        batches = [_shipped(batch) for batch in cast(tuple[Batch, ...], held)]
+            found = (found,)
+        batches = [_bytes_of(batch) for batch in cast(tuple[Batch, ...], found)]
     size = sum(map(len, batches))
     head = layout.head(values, size)
     if len(head) + size > FRAME_BYTES_MAX:
@@ -116,7 +116,7 @@ def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
     return whole
 
 
-def _shipped(batch: Batch) -> bytes:
+def _bytes_of(batch: Batch) -> bytes:
     """Return the bytes of the batch with its position; they are copied only to change it.
 
     Raises ValueError if the handle and the bytes disagree, or the batch is not sealed.

@@ -133,7 +133,7 @@ class Machine:
     def put_out_fuse(self) -> None:
         """Cancel the crash that ``light_fuse`` prepared."""
         if self._fuse is not None:
-            self._fuse.put_out()
+            self._fuse.remove()
         self._fuse = None
 
     def ask_to_stop(self, deadline_us: Micros) -> None:
@@ -163,7 +163,7 @@ class Machine:
         if self._fuse is None:
             host.deliver(event, cause)
             return
-        if self._fuse.left > 0:
+        if self._fuse.effects_left > 0:
             host.deliver(event, cause)
         else:
             host.stop()
