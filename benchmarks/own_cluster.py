@@ -3,7 +3,7 @@
 Three brokers run as processes on loopback, in a temporary folder; this process is the client. The
 metadata store is a separate redis-server if one is installed, else embedded in this process (then
 its CPU seconds count as the client's). A measurement is repeated if the ISR was not complete or the
-metadata record changed during it.
+partition state changed during it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 class Unsteady(Exception):
-    """The metadata record changed during each try of a measurement."""
+    """The partition state changed during each try of a measurement."""
 
 
 class OwnCluster:
@@ -159,10 +159,10 @@ class OwnCluster:
             status = await self._cluster.status()
             if status.version == before:
                 return result
-        raise Unsteady(f"the metadata record changed in each of {TRIES} measurements")
+        raise Unsteady(f"the partition state changed in each of {TRIES} measurements")
 
     async def _until_complete(self) -> int | None:
-        """Wait for a leader and a full ISR. Return the version of the metadata record."""
+        """Wait for a leader and a full ISR. Return the version of the partition state."""
         async with asyncio.timeout(READY_S):
             while True:
                 status = await self._cluster.wait_for_leader(READY_S)

@@ -94,7 +94,7 @@ class ElectionFacts:
 class RestartFacts:
     """What a restarted broker finds; ``clean_shutdown_epoch`` is 0 without a clean marker.
 
-    ``same_disk`` is True if the registered incarnation of this node registered from this disk.
+    ``same_disk`` is True if the registered broker epoch was registered from this disk.
     """
 
     same_disk: bool
@@ -107,12 +107,12 @@ class RestartFacts:
 
 
 def is_newer(known: tuple[Epoch, int], seen: tuple[Epoch, int]) -> bool:
-    """R0: order partition states by (leader epoch, version); ignore a late reply (F59)."""
+    """R0: order partition states by (leader epoch, partition epoch); ignore a late reply (F59)."""
     return seen > known
 
 
 def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
-    """R1: return whether another incarnation of this node id has registered."""
+    """R1: return whether another process has registered as this broker since."""
     return recorded != mine
 
 
@@ -181,7 +181,7 @@ def accept_ack(leader_epoch: Epoch, ack_epoch: Epoch) -> bool:
 
 
 def progress_survives(known: BrokerEpoch, seen: BrokerEpoch) -> bool:
-    """R4: drop the acks of a follower's earlier incarnation (F22, KIP-903)."""
+    """R4: drop the acks of a follower's earlier broker epoch (F22, KIP-903)."""
     return known == seen
 
 
@@ -221,8 +221,8 @@ def may_join(facts: JoinFacts) -> bool:
     """R7: let a follower join the ISR if its log would be complete as a leader's log.
 
     The follower holds all records below the high watermark and below the epoch's start (F14,
-    KAFKA-7128). It has acknowledged them in this epoch with its registered incarnation (F21), and
-    it is not draining (F24). Below min ISR it must also be caught up, or the ISR would flap (F31).
+    KAFKA-7128). It has acknowledged them in this epoch under its registered broker epoch (F21),
+    and it is not draining (F24). Below min ISR it must also be caught up, or the ISR flaps (F31).
     """
     if facts.match < 0 or facts.draining:
         return False
@@ -330,7 +330,7 @@ def is_clean(facts: RestartFacts) -> bool:
     """R17: decide whether a restarted broker keeps its ISR membership.
 
     It does with flush=batch if no flushed data is missing (F13, F29, KIP-966). It also does if the
-    clean marker belongs to the registered incarnation and the log reaches the marker's end offset.
+    clean marker belongs to the registered broker epoch and the log reaches the marker's end offset.
     On an emptied disk or an old copy of the disk it does not.
     """
     if not facts.intact or not facts.same_disk:

@@ -1,6 +1,6 @@
 """The leader role: replicate the log, count acks, advance the high watermark, propose ISR changes.
 
-A follower counts only up to the offset that it acknowledged in this epoch and incarnation. The
+A follower counts only up to the offset that it acknowledged in this epoch and broker epoch. The
 high watermark is the minimum over the maximal ISR (committed and proposed members). So every
 broker that could be elected has all records below the high watermark (R5).
 """
@@ -23,7 +23,7 @@ from yak_core.rules import JoinFacts
 
 
 class Leader:
-    """The leader role of this incarnation in one epoch."""
+    """The leader role of one start of a broker in one epoch."""
 
     __slots__ = (
         "context", "log", "session", "epoch", "start", "partition", "broker_epoch", "progress",
@@ -48,7 +48,7 @@ class Leader:
         self.start: Offset = log.leo
         #: The newest partition state of this epoch.
         self.partition = partition
-        #: The broker epoch of this incarnation.
+        #: The registered broker epoch of this broker.
         self.broker_epoch = broker_epoch
         #: The ISR of the pending proposal; None without one.
         self.pending_isr: tuple[NodeId, ...] | None = None
@@ -207,7 +207,7 @@ class Leader:
         return progress
 
     def _on_broker_epoch(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
-        """Handle a new incarnation of a follower, seen in a message or in the partition state."""
+        """Handle a new broker epoch of a follower, seen in a message or in the partition state."""
         if broker_epoch == progress.broker_epoch:
             return
         if not self.context.rules.progress_survives(progress.broker_epoch, broker_epoch):

@@ -9,12 +9,12 @@ from typing import Final, TypeAlias
 
 
 class Phase(StrEnum):
-    """The phase of an incarnation."""
+    """The phase of a start of a broker."""
 
     RECOVERING = "recovering"
     """The clean-shutdown marker is being deleted."""
     REGISTERING = "registering"
-    """The partition state is being read; then this incarnation is registered in it."""
+    """The partition state is being read; then this start is registered in it."""
     RUNNING = "running"
     STOPPING = "stopping"
     STOPPED = "stopped"

@@ -56,7 +56,7 @@ class Log:
         #: The offset that this replica may acknowledge: ``durable_end`` with flush=batch, else
         #: ``appended_end``.
         self.position = recovered.leo
-        #: High watermark: in [log_start, leo]; does not decrease within an incarnation.
+        #: High watermark: in [log_start, leo]; does not decrease within a start.
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         #: Number of truncations and changes of role so far.
         self.generation = LogGeneration(0)

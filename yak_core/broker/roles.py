@@ -1,10 +1,10 @@
 """The broker: its start, its change between the two roles, and its stop.
 
-A broker recovers its log and registers a new incarnation in the partition state. Then it leads or
-follows, according to the partition state or a message with a higher epoch. Only
-:meth:`Broker.apply_state` changes the broker's view of the partition state (R1). The parts of a
-broker are ``log`` (ends and epochs), ``session`` (the metadata store), ``follower`` and
-``leading`` (the two roles), ``readers`` and ``writers`` (client requests).
+A broker recovers its log and registers in the partition state. Then it leads or follows, according
+to the partition state or a message with a higher epoch. Only :meth:`Broker.apply_state` changes the
+broker's view of the partition state (R1). The parts of a broker are ``log`` (ends and epochs),
+``session`` (the metadata store), ``follower`` and ``leading`` (the two roles), ``readers`` and
+``writers`` (client requests).
 """
 
 from __future__ import annotations

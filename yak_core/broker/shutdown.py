@@ -1,7 +1,7 @@
 """The clean stop of a broker: flush the log, then save the clean marker.
 
-The marker means that this incarnation stopped with its complete log on disk. It is saved after the
-flush has completed, and the broker appends nothing after it (F63).
+The marker means that the broker epoch in it stopped with its complete log on disk. It is saved
+after the flush has completed, and the broker appends nothing after it (F63).
 """
 
 from __future__ import annotations

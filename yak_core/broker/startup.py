@@ -2,11 +2,11 @@
 
 The clean marker is read and deleted durably first. Otherwise, a crash during start-up would look
 like a clean stop at the next start (F63). Then the broker reads the partition state and registers
-as a new incarnation. After a clean stop it keeps its place in ISR and ELR; after an unclean stop it
-leaves both until it has caught up (R17, KIP-966).
+with a new broker epoch. After a clean stop it keeps its place in ISR and ELR; after an unclean stop
+it leaves both until it has caught up (R17, KIP-966).
 
 An empty disk or an old copy of a disk looks intact. So each registration is saved on the disk, as a
-claim, before it is sent to the store. If the registered incarnation of this node is not among the
+claim, before it is sent to the store. If the registered broker epoch of this node is not among the
 claims, it was registered from another disk, and the start is unclean.
 """
 
@@ -161,7 +161,7 @@ class Startup:
         return None
 
     def _is_same_disk(self, state: PartitionState) -> bool:
-        """Return whether the registered incarnation of this node registered from this disk."""
+        """Return whether the registered broker epoch was registered from this disk."""
         registered = state.broker_epoch_of(self.context.node)
         if registered == 0:
             return True
@@ -176,7 +176,7 @@ class Startup:
         registered = 0 if base is None else base.broker_epoch_of(self.context.node)
         proven = tuple(claim for claim in self.claims if claim[0] == registered)
         others = tuple(claim for claim in self.claims if claim[0] != registered)
-        # Keep the claim of the registered incarnation; drop only the oldest of the others.
+        # Keep the claim of the registered broker epoch; drop only the oldest of the others.
         self.claims = (*proven, *others[-CLAIMS_MAX:], state.stamp)
         self.claim_op = self.context.new_op()
         # Until this start is registered, the weaker flush mode of the two starts is saved.

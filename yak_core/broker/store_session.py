@@ -97,7 +97,7 @@ class InFlightCall:
 
 
 class StoreSession:
-    """The session of one incarnation with the metadata store."""
+    """The session of one start of a broker with the metadata store."""
 
     __slots__ = (
         "context", "owner", "seen", "saving", "in_flight", "proposal", "watch", "lease_deadline",
@@ -140,7 +140,7 @@ class StoreSession:
             self._call(CallKind.READ, Read())
 
     def begin_renewals(self, broker_epoch: BrokerEpoch) -> None:
-        """Start the lease renewals, after the registration of this incarnation."""
+        """Start the lease renewals, after the registration of this start."""
         self.broker_epoch = broker_epoch
         self.lease_deadline = self.context.now
         self.on_renewal_due()

@@ -1,12 +1,12 @@
-"""The engine of the contract: runs one incarnation of a node against a backend.
+"""The engine of the contract: runs one start of a node against a backend.
 
 The engine is the same in all three worlds (docs/contract.md). It delivers one event at a time,
 passes the effects to the backend in list order, and records every step. It delivers nothing after
-the end of the incarnation. A backend is synchronous, does not block and does not call ``step``;
+the host has stopped. A backend is synchronous, does not block and does not call ``step``;
 completions come back through :meth:`Host.deliver`.
 
-The host handles failure. An exception from the node, the recorder, the backend or an observer ends
-the incarnation. The host then calls ``halt`` of the backend, unless it has already called ``halt``
+The host handles failure. An exception from the node, the recorder, the backend or an observer stops
+the host. The host then calls ``halt`` of the backend, unless it has already called ``halt``
 or ``exit``. Finally it raises the exception to the caller of ``deliver``.
 """
 
@@ -70,7 +70,7 @@ class Observer(Protocol):
 
 
 class Host:
-    """One incarnation of a node in its world.
+    """One start of a node in its world.
 
     The first event is ``Started``; ``build`` makes the node from it. Before that, ``node`` is not
     set. ``start`` is the number of starts of this node id, from 1. ``cause`` in :meth:`deliver` is
@@ -101,7 +101,7 @@ class Host:
         self._handle: Callable[[Micros, Event], list[Effect]] = self._begin
         self.recorder = recorder
         self.observers = observers
-        #: False after the end of the incarnation; later events are dropped.
+        #: False after the host has stopped; later events are dropped.
         self.alive = True
         #: Number of the current or last step; -1 before the first and without a recorder.
         self.step_number = -1
@@ -139,7 +139,7 @@ class Host:
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Deliver an event to the node; during a step, the event is queued until its end.
 
-        An exception from the node, recorder, backend or an observer ends the incarnation and is
+        An exception from the node, recorder, backend or an observer stops the host and is
         raised again.
         """
         alive = self.alive  # A local name, because mypy does not see that effects change it.
@@ -185,7 +185,7 @@ class Host:
             self._stepping = False
 
     def stop(self) -> None:
-        """End the incarnation; drop queued and later events."""
+        """Stop the host; drop queued and later events."""
         self.alive = False
         self._queue.clear()
 
@@ -202,7 +202,7 @@ class Host:
         return effects[:count]
 
     def _fail(self, reason: str, error: BaseException) -> None:
-        """End the incarnation and call ``halt`` of the backend, at most once."""
+        """Stop the host and call ``halt`` of the backend, at most once."""
         self.stop()
         if self._ended:
             return

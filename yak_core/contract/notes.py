@@ -1,4 +1,4 @@
-"""The notes that a node publishes for traces, plots, stories and tests."""
+"""The notes that a node publishes for traces, plots and tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IgnoreReason(StrEnum):
 
 @value
 class Registered:
-    """The partition state contains this incarnation; the broker now takes part."""
+    """The broker registered as ``broker_epoch``; it now takes part in the protocol."""
 
     broker_epoch: BrokerEpoch
     clean: bool
@@ -149,7 +149,7 @@ class StoreUnknown:
 
 @value
 class PartitionStateObserved:
-    """The broker adopted the partition state with this version and leader epoch."""
+    """The broker adopted the partition state with this partition epoch and leader epoch."""
 
     partition_epoch: int
     epoch: Epoch

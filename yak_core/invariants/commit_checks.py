@@ -49,7 +49,7 @@ class CommitChecks:
             self._disagrees(replica, count)
 
     def on_isr(self, replica: Replica, node: Broker, leading: Leader) -> None:
-        """Check a change of a leader's metadata record or of its proposed ISR."""
+        """Check a change of a leader's partition state or of its proposed ISR."""
         partition = node.partition
         assert partition is not None
         pending = leading.pending_isr
@@ -93,12 +93,12 @@ class CommitChecks:
         for member, _ in self.context.members:
             if member not in quorum:
                 state = self.context.state
-                version = "?" if state is None else state.partition_epoch
+                number = "?" if state is None else state.partition_epoch
                 self.context.fail(
                     "QuorumSuperset",
                     leader.node_id,
                     f"a maximal ISR with {member.node_id}, which could be elected by partition "
-                    f"epoch {version}",
+                    f"epoch {number}",
                     f"the maximal ISR is {tuple(each.node_id for each in quorum)}",
                 )
 
@@ -141,7 +141,7 @@ class CommitChecks:
             if member is not replica:
                 progress = progress_of[member.node_id]
                 # An ack names its broker epoch, so the leader may know of a registration before
-                # it observes the metadata record.
+                # it observes the partition state.
                 broker_epoch = progress.broker_epoch
                 if progress.match < hw:
                     self._unjustified(

@@ -51,7 +51,7 @@ CHECK_EVERY: Final = 48
 class Invariants:
     """Checks one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
 
-    The world calls :meth:`on_state` for each metadata record that the store accepts, before it
+    The world calls :meth:`on_state` for each partition state that the store accepts, before it
     delivers the reply, and :meth:`on_crash` after a broker crashed. The hosts call
     :meth:`after_step`. All three raise InvariantViolated.
     """
@@ -85,7 +85,7 @@ class Invariants:
         return self.context.ledger.end
 
     def on_state(self, state: PartitionState) -> None:
-        """Check the metadata record ``state``, which the store accepted."""
+        """Check the partition state ``state``, which the store accepted."""
         self._states.on_state(state)
 
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
@@ -168,7 +168,7 @@ class Invariants:
     # -- events ---------------------------------------------------------------------------------
 
     def _on_role_change(self, replica: Replica, node: Broker) -> None:
-        """Check a change of metadata record, role, leader epoch, broker epoch or proposed ISR."""
+        """Check a change of partition state, role, leader epoch, broker epoch or proposed ISR."""
         leading = node.leading
         if node.partition is not replica.seen:
             self._states.on_partition(replica, node)
@@ -268,8 +268,8 @@ class Invariants:
         self._deferred.append(effect)
 
     def _check_deferred(self, replica: Replica, node: Broker) -> None:
-        late, self._deferred = self._deferred, []
-        for effect in late:
+        effects, self._deferred = self._deferred, []
+        for effect in effects:
             if type(effect) is Answer:
                 self._clients.on_answer(replica, node, effect)
             elif type(effect) is AnswerLog:

@@ -62,11 +62,11 @@ class Replica:
         self.leading: Leader | None = None
         #: High watermark of the broker.
         self.hw: Offset = 0
-        #: Fields of the broker that change with its role or metadata record.
+        #: Fields of the broker that change with its role or partition state.
         self.role_state: tuple[object, ...] = ()
-        #: The metadata record that the broker acts on.
+        #: The partition state that the broker acts on.
         self.seen: PartitionState | None = None
-        #: The metadata record that the broker leads by.
+        #: The partition state that the broker leads by.
         self.partition: PartitionState | None = None
         #: The proposed ISR of the leader.
         self.pending: tuple[NodeId, ...] | None = None

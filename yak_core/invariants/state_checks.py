@@ -1,4 +1,4 @@
-"""Checks of the metadata record and of the brokers that act on it (R0, R1, R7, R14, R17).
+"""Checks of the partition state and of the brokers that act on it (R0, R1, R7, R14, R17).
 
 Leases are not checked, because safety does not depend on them.
 """
@@ -15,18 +15,18 @@ from yak_core.metadata.transitions import check_partition_state, check_step
 
 
 class StateChecks:
-    """Checks each metadata record that the store accepts, and each change of a broker's role."""
+    """Checks each partition state that the store accepts, and each change of a broker's role."""
 
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits
         self._elected: dict[Epoch, tuple[NodeId, BrokerEpoch]] = {}
         self._registered: dict[tuple[NodeId, BrokerEpoch], PartitionState] = {}
-        """The metadata record that each registration wrote."""
+        """The partition state that each registration wrote."""
         self._ledger = context.ledger
 
     def on_state(self, state: PartitionState) -> None:
-        """Check a metadata record that the store accepted."""
+        """Check a partition state that the store accepted."""
         context = self.context
         older = context.state
         violated = check_partition_state(state)
@@ -38,7 +38,7 @@ class StateChecks:
             context.fail(
                 "RecordChain",
                 STORE,
-                "a well-formed first metadata record"
+                "a well-formed first partition state"
                 if older is None
                 else f"a well-formed successor of partition epoch {older.partition_epoch}",
                 f"partition epoch {state.partition_epoch} violates: {'; '.join(violated)}",
@@ -59,7 +59,7 @@ class StateChecks:
         self.commits.check_complete()
 
     def on_partition(self, replica: Replica, node: Broker) -> None:
-        """Check that a broker does not go back to an older metadata record."""
+        """Check that a broker does not go back to an older partition state."""
         partition, seen = node.partition, replica.seen
         if seen is not None and (
             partition is None or partition.partition_epoch < seen.partition_epoch
@@ -68,7 +68,7 @@ class StateChecks:
                 "ViewNeverFalls",
                 replica.node_id,
                 f"a broker that acts on partition epoch {seen.partition_epoch} or a later one",
-                "it acts on no metadata record"
+                "it acts on no partition state"
                 if partition is None
                 else f"it acts on partition epoch {partition.partition_epoch}",
             )
@@ -192,7 +192,7 @@ class StateChecks:
                 "OneLeaderPerEpoch",
                 node_id,
                 f"broker epoch {elected[1]} of {elected[0]} as the leader of epoch {epoch}, as "
-                "the metadata record says",
+                "the partition state says",
                 f"broker epoch {node.broker_epoch} of {node_id} leads it",
             )
         partition = node.partition

@@ -5,7 +5,7 @@ store right after the call. The scripts only compare and write. They read no clo
 and use no random numbers. So a replica of the store that replays them has equal contents
 (F50, F86).
 
-The metadata record is opaque to the scripts: its stamp is a separate field of the hash. A lease
+The partition state is opaque to the scripts: its stamp is a separate field of the hash. A lease
 counter is stored as ``broker_epoch:count``. The script adds one in floating point, which is exact
 up to 2**53 renewals.
 
@@ -57,7 +57,7 @@ end
 """
 
 READ: Final = _ANSWER + "return answer('done')\n"
-"""KEYS: metadata record, lease counters. ARGV: none."""
+"""KEYS: partition state, lease counters. ARGV: none."""
 
 CAS: Final = (
     _ANSWER
@@ -74,7 +74,7 @@ redis.call('HSET', KEYS[1], 'version', ARGV[3], 'attempt', ARGV[4], 'value', ARG
 return answer('done')
 """
 )
-"""KEYS: metadata record, lease counters. ARGV: expected version and attempt (both empty: no record
+"""KEYS: partition state, lease counters. ARGV: expected version and attempt (both empty: none
 exists), new version, attempt and value, guarded node and its count (count empty: no guard)."""
 
 RENEW: Final = (
@@ -91,7 +91,7 @@ end
 return answer('done')
 """
 )
-"""KEYS: metadata record, lease counters. ARGV: node, broker epoch, known version and attempt (both
+"""KEYS: partition state, lease counters. ARGV: node, broker epoch, known version and attempt (both
 empty: none)."""
 
 PUBLISH: Final = """
@@ -117,7 +117,7 @@ _RENEWAL: Final = re.compile(rb"([0-9]+):([0-9]+)")
 class Keys:
     """The keys of one cluster. They share a hash tag, so one shard of a Redis Cluster holds all.
 
-    ``state`` is the metadata record, ``renewals`` the lease counters, ``status`` the status hash.
+    ``state`` is the partition state, ``renewals`` the lease counters, ``status`` the status hash.
     """
 
     state: str
@@ -173,8 +173,8 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     """Decode the reply of the script that :func:`encode_request` chose for ``request``.
 
     The items of the reply must be bytes, not decoded by the Redis client. Raises
-    PartitionStateError if the stored metadata or the reply is damaged. The meaning of the metadata
-    record is not checked.
+    PartitionStateError if the stored metadata or the reply is damaged. The meaning of the partition
+    state is not checked.
     """
     if not isinstance(reply, list | tuple) or not reply:
         raise PartitionStateError(f"the metadata store's reply must be a list, got {reply!r:.80}")
@@ -221,8 +221,8 @@ def _state_of(partition_epoch: object, attempt: object, value: object) -> Partit
     state = decode_partition_state(items[2])
     if _stamp_args(state.stamp) != items[:2]:
         raise PartitionStateError(
-            f"the stamp stored for the metadata record is {items[0]!r}, {items[1]!r}, but the "
-            f"stamp in the record is {state.stamp!r}"
+            f"the stamp stored for the partition state is {items[0]!r}, {items[1]!r}, but the "
+            f"stamp in the state is {state.stamp!r}"
         )
     return state
 

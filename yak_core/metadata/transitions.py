@@ -1,8 +1,8 @@
-"""The transitions of the metadata record, and the invariants that they keep.
+"""The transitions of the partition state, and the invariants that they keep.
 
-Each transition is a pure function. It returns the metadata record that would replace the given one,
+Each transition is a pure function. It returns the partition state that would replace the given one,
 or :class:`Rejected` with the reason. The caller writes the result by a compare-and-set on the stamp
-of the given record. So each precondition is checked against the record that is replaced: the store
+of the given state. So each precondition is checked against the state that is replaced: the store
 refuses the write if any other change was written before it (F17). A transition does not raise for
 an invalid change; an assertion fails for a mistake of the caller, such as unsorted ids.
 
@@ -30,7 +30,7 @@ from yak_core.value import value
 
 @value
 class Rejected:
-    """An invalid change of a metadata record; no request was sent to the store."""
+    """An invalid change of a partition state; no request was sent to the store."""
 
     reason: str
 
@@ -44,7 +44,7 @@ def create(
     replicas: tuple[NodeId, ...],
     min_isr: int,
 ) -> PartitionState:
-    """T0: Create the first metadata record. The creator has an empty log.
+    """T0: Create the first partition state. The creator has an empty log.
 
     The same write registers the creator and makes it the only member of the ISR. The other replicas
     join by catching up, so the log of each new member was compared with the log of the leader.
