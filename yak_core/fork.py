@@ -39,24 +39,24 @@ def _copier_of(cls: type) -> Copy:
     """Return the function that copies objects of a type."""
     copy = _COPIES.get(cls)
     if copy is None:
-        copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _same
+        copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _share
     return copy
 
 
-def _same(value: object, memo: Memo) -> object:
+def _share(value: object, memo: Memo) -> object:
     return value
 
 
-def _sequence(value: object, memo: Memo) -> object:
+def _copy_sequence(value: object, memo: Memo) -> object:
     assert isinstance(value, list | deque)
-    if not value or (copy := _copier_of(type(value[0]))) is _same:
+    if not value or (copy := _copier_of(type(value[0]))) is _share:
         return value.copy()
     return type(value)([copy(item, memo) for item in value])
 
 
-def _dict(value: object, memo: Memo) -> object:
+def _copy_dict(value: object, memo: Memo) -> object:
     assert isinstance(value, dict)
-    if not value or (copy := _copier_of(type(next(iter(value.values()))))) is _same:
+    if not value or (copy := _copier_of(type(next(iter(value.values()))))) is _share:
         return value.copy()
     return {key: copy(item, memo) for key, item in value.items()}
 
@@ -74,11 +74,11 @@ def _copy_of_slots(cls: type) -> Copy:
         for slot in slots:
             held = getattr(value, slot)
             copier = known_types.get(type(held)) or _copier_of(type(held))
-            setattr(other, slot, held if copier is _same else copier(held, memo))
+            setattr(other, slot, held if copier is _share else copier(held, memo))
         return other
 
     return copy
 
 
-_COPIES: Final[dict[type, Copy]] = {list: _sequence, deque: _sequence, dict: _dict}
+_COPIES: Final[dict[type, Copy]] = {list: _copy_sequence, deque: _copy_sequence, dict: _copy_dict}
 """The copy function of each type; other types are added at their first use."""

@@ -118,7 +118,7 @@ def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
 
 def note_epoch_start(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
     """R2: record where the new leader's epoch begins, before any append (F04, KAFKA-7415)."""
-    epochs.note(epoch, leo)
+    epochs.add(epoch, leo)
 
 
 def accept_replicate(
@@ -146,7 +146,7 @@ def truncation_point(
     the first message of the epoch.
     """
     start = message.epoch_start
-    if leo > start and epochs.before(start + 1) < message.epoch:
+    if leo > start and epochs.prev_epoch(start + 1) < message.epoch:
         return start
     return leo
 
@@ -160,7 +160,7 @@ def conflict_point(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offse
     for batch in message.batches:
         if batch.base_offset >= leo:
             return leo
-        if epochs.before(batch.base_offset + 1) != batch.epoch:
+        if epochs.prev_epoch(batch.base_offset + 1) != batch.epoch:
             return batch.base_offset
     return leo
 

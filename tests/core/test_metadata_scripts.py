@@ -195,5 +195,5 @@ def test_reply_is_read(request_: MetaRequest, reply: object, outcome: StoreOk | 
     ],
 )
 def test_damaged_reply_is_a_record_error(request_: MetaRequest, reply: object) -> None:
-    with pytest.raises(PartitionStateError, match="metadata|partition state"):
+    with pytest.raises(PartitionStateError, match=r"metadata|partition state"):
         decode_reply(request_, reply)

@@ -103,20 +103,20 @@ def encode(
     Raises TypeError for a key or value that is not bytes or None, or a header key that is not str.
     """
     parts = [b"\0", varint(timestamp_delta), varint(offset_delta)]
-    parts += _nullable(key, "key")
-    parts += _nullable(value, "value")
+    parts += _encode_nullable(key, "key")
+    parts += _encode_nullable(value, "value")
     parts.append(varint(len(headers)))
     for name, content in headers:
         if not isinstance(name, str):
             raise TypeError(f"a header's key must be str, got {type(name).__name__}")
         coded = name.encode()
         parts += (varint(len(coded)), coded)
-        parts += _nullable(content, "header's value")
+        parts += _encode_nullable(content, "header's value")
     body = b"".join(parts)
     return varint(len(body)) + body
 
 
-def _nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
+def _encode_nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
     if content is None:
         return (b"\x01",)
     if not isinstance(content, bytes):
@@ -179,7 +179,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
             pos += 1
             key: bytes | None = None
             if raw != 1:
-                key, pos = _bytes(data, pos, raw, end)
+                key, pos = _read_bytes(data, pos, raw, end)
             raw = data[pos]
             pos += 1
             if raw > 0x7F:
@@ -199,7 +199,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
             raw = data[pos]
             pos += 1
             if raw:
-                headers, pos = _headers(data, pos, raw, end)
+                headers, pos = _read_headers(data, pos, raw, end)
             if pos != end:
                 raise ValueError(f"its fields end at byte {pos}, but its length ends at byte {end}")
         except (IndexError, ValueError) as error:
@@ -214,7 +214,7 @@ def _malformed(index: int, count: int, error: IndexError | ValueError) -> Damage
     return Damaged(f"record {index} of {count} is malformed: {reason}")
 
 
-def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
+def _read_bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
     """Read bytes, or null, whose length begins with the byte ``raw``.
 
     Return them and the position after them.
@@ -231,7 +231,7 @@ def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int
     return data[pos:stop], stop
 
 
-def _headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
+def _read_headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
     """Read the headers whose count begins with the byte ``raw``.
 
     Return them and the position after them.
@@ -242,15 +242,15 @@ def _headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
         raise ValueError("its header count is negative or too large for its length")
     found: list[tuple[str, bytes | None]] = []
     for _ in range(raw >> 1):
-        name, pos = _bytes(data, pos + 1, data[pos], end)
+        name, pos = _read_bytes(data, pos + 1, data[pos], end)
         if name is None:
             raise ValueError("the key of a header is null")
-        content, pos = _bytes(data, pos + 1, data[pos], end)
+        content, pos = _read_bytes(data, pos + 1, data[pos], end)
         found.append((name.decode(), content))
     return tuple(found), pos
 
 
-def ends_early(data: bytes | bytearray | memoryview, pos: int, count: int) -> bool:
+def ends_within(data: bytes | bytearray | memoryview, pos: int, count: int) -> bool:
     """Return whether ``count`` uncompressed records end within ``data``; only lengths are read.
 
     The caller has fewer bytes than the header declares. If the batch is torn, the bytes end within

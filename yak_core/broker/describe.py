@@ -19,7 +19,7 @@ from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.metadata.partition_state import PartitionState
 
 
-class Described(Protocol):
+class DescribedBroker(Protocol):
     """The attributes of a broker that the views read."""
 
     node_id: NodeId
@@ -43,7 +43,7 @@ class Described(Protocol):
     def pending_isr(self) -> tuple[NodeId, ...] | None: ...
 
 
-def snapshot_of(broker: Described) -> Snapshot:
+def snapshot_of(broker: DescribedBroker) -> Snapshot:
     """Return the canonical snapshot of a broker (see docs/contract.md)."""
     log = broker.log
     partition = broker.partition
@@ -82,7 +82,7 @@ def snapshot_of(broker: Described) -> Snapshot:
     return Snapshot("broker", tuple(sorted(values.items())))
 
 
-def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
+def describe(broker: DescribedBroker, request: DescribeRequest) -> DescribeResponse:
     """Return the broker's view of the cluster, for clients."""
     partition = broker.partition
     log = broker.log
@@ -108,7 +108,7 @@ def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
     )
 
 
-def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
+def status_hash(broker: DescribedBroker) -> tuple[tuple[str, str], ...]:
     """Return the status fields that a leader publishes next to the partition state.
 
     The fields are for operators; no node reads them back.

@@ -78,7 +78,7 @@ class Readers:
         else:
             error = ErrorCode.INVALID_REQUEST
         found = -1 if offset is None else offset
-        before = NO_EPOCH if offset is None else log.epochs.before(offset)
+        before = NO_EPOCH if offset is None else log.epochs.prev_epoch(offset)
         hint = self.context.hint
         response = ListOffsetsResponse(
             request.correlation, error, found, before, hint.leader, hint.epoch

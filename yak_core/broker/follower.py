@@ -77,7 +77,7 @@ class Follower:
         self.first_of_epoch = False
         self.leader = message.leader
         at = message.prev_offset
-        if at > log.leo or log.epochs.before(at) != message.prev_epoch:
+        if at > log.leo or log.epochs.prev_epoch(at) != message.prev_epoch:
             self._reject(message, broker_epoch)
             return
         end = _end_of(message)
@@ -134,7 +134,7 @@ class Follower:
         log = self.log
         known, end = log.epochs.end_of(message.prev_epoch, log.leo)
         hint = min(end, log.leo, message.prev_offset)
-        hint_epoch = log.epochs.before(hint) if known >= 0 else NO_EPOCH
+        hint_epoch = log.epochs.prev_epoch(hint) if known >= 0 else NO_EPOCH
         self.context.note(LogDiverged(message.prev_offset, hint, hint_epoch))
         epoch = self.context.hint.epoch
         reject = ReplicateReject(epoch, broker_epoch, message.prev_offset, hint, hint_epoch)

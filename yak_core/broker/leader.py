@@ -97,7 +97,7 @@ class Leader:
             if progress.state is PROBE or progress.sent_at <= due:
                 self._send_empty(node, progress)
         if not stalled:
-            self.maybe_shrink()
+            self.maybe_shrink_isr()
 
     def send_pending(self, node: NodeId) -> None:
         """Send this follower its missing records, within the window."""
@@ -160,7 +160,7 @@ class Leader:
             self.context.node,
             self.start,
             at,
-            log.epochs.before(at),
+            log.epochs.prev_epoch(at),
             (),
             log.hw,
             log.log_start,
@@ -179,8 +179,8 @@ class Leader:
             return
         progress.acked(message.match)
         progress.track_lag(self.context.now, self.log.leo)
-        self.advance()
-        self._maybe_expand(src, progress)
+        self.advance_hw()
+        self._maybe_expand_isr(src, progress)
         self.send_pending(src)
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
@@ -221,7 +221,7 @@ class Leader:
     def on_log_progress(self) -> None:
         """Advance the high watermark after the leader's own position moved (F61)."""
         if self.log.position > self.log.hw:
-            self.advance()
+            self.advance_hw()
 
     def positions(self) -> dict[NodeId, Offset]:
         """Return the position of each replica; replicas without an ack in this epoch are absent."""
@@ -231,7 +231,7 @@ class Leader:
                 positions[node] = progress.match
         return positions
 
-    def advance(self) -> None:
+    def advance_hw(self) -> None:
         """Advance the high watermark as far as the maximal ISR allows."""
         log, partition = self.log, self.partition
         hw = self.context.rules.advance_high_watermark(
@@ -252,17 +252,17 @@ class Leader:
             seen = state.broker_epoch_of(node)
             if seen > progress.broker_epoch:
                 self._on_broker_epoch(node, progress, seen)
-        self.advance()
+        self.advance_hw()
         for node, progress in self.progress.items():
-            self._maybe_expand(node, progress)
+            self._maybe_expand_isr(node, progress)
 
     def on_proposal_dropped(self) -> None:
         """Drop the proposed ISR after its proposal was refused or forgotten."""
         self.pending_isr = None
         self._set_maximal_isr()
-        self.advance()
+        self.advance_hw()
 
-    def maybe_shrink(self) -> None:
+    def maybe_shrink_isr(self) -> None:
         """Propose an ISR without the members that lag for longer than ``replica_lag_us``."""
         if not self.session.may_propose(self.partition):
             return
@@ -280,9 +280,9 @@ class Leader:
             )
         )
         if lagging:
-            self._propose(tuple(node for node in self.partition.isr if node not in lagging), ())
+            self._propose_isr(tuple(node for node in self.partition.isr if node not in lagging), ())
 
-    def _maybe_expand(self, node: NodeId, progress: Progress) -> None:
+    def _maybe_expand_isr(self, node: NodeId, progress: Progress) -> None:
         if node in self.partition.isr or not self.session.may_propose(self.partition):
             return
         entry = self.partition.node(node)
@@ -302,9 +302,9 @@ class Leader:
         )
         if self.context.rules.may_join(facts):
             joined = tuple(sorted((*self.partition.isr, node)))
-            self._propose(joined, ((node, progress.broker_epoch),))
+            self._propose_isr(joined, ((node, progress.broker_epoch),))
 
-    def _propose(
+    def _propose_isr(
         self, isr: tuple[NodeId, ...], added: tuple[tuple[NodeId, BrokerEpoch], ...]
     ) -> None:
         state = alter_isr(

@@ -194,7 +194,7 @@ class Writers:
         batch = request.batch
         base, end = check.base_offset, check.end
         self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
-        record_epoch = NO_EPOCH if base < 0 else self.log.epochs.before(end)
+        record_epoch = NO_EPOCH if base < 0 else self.log.epochs.prev_epoch(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end
         if end <= held or request.acks == 0:
             self._answer_written(call, request.correlation, base, record_epoch)

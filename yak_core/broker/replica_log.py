@@ -83,7 +83,7 @@ class Log:
         assert batches[0].base_offset == self.leo, "an append must begin at the log end offset"
         size = 0
         for batch in batches:
-            self.epochs.note(batch.epoch, batch.base_offset)
+            self.epochs.add(batch.epoch, batch.base_offset)
             self.leo = self._track(batch)
             size += batch.size
         op = self.context.new_op()

@@ -236,7 +236,7 @@ class Broker:
         known = self.partition
         self.partition = state
         note_changes(self.context, known, state)
-        self._take_role(state)
+        self._update_role(state)
         if (
             self.phase is RUNNING
             and self.leading is not None
@@ -245,7 +245,7 @@ class Broker:
             self.leading.on_partition(state, None if resolved is None else resolved[0])
         self.on_lease_watch()
 
-    def _take_role(self, state: PartitionState) -> None:
+    def _update_role(self, state: PartitionState) -> None:
         """Take the role from the partition state, unless a message has shown a higher epoch."""
         if state.leader_epoch < self.epoch:
             return
@@ -282,7 +282,7 @@ class Broker:
         self.leading = Leader(self.context, log, self.session, self.epoch, state, self.broker_epoch)
         self.context.note(BecameLeader(self.epoch, log.leo))
         self.heartbeat()
-        self.leading.advance()
+        self.leading.advance_hw()
 
     def _step_down(self, seen: Epoch) -> None:
         """Step down after a higher epoch (R16); answer pending requests with UNKNOWN (R10)."""

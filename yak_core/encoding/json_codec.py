@@ -83,21 +83,21 @@ def codec_of(annotation: object, names: Names = ()) -> Codec:
             kind = f"a member of {annotation.__name__}"
             return choice_codec(kind, {one.value: one for one in annotation})
         if is_dataclass(annotation):
-            return _dataclass(annotation, names)
+            return _dataclass_codec(annotation, names)
     origin = get_origin(annotation)
     if origin is Literal:
         texts = get_args(annotation)
         return choice_codec(" or ".join(texts), {text: text for text in texts})
     if origin is tuple:
-        return _tuple(get_args(annotation), names)
+        return _tuple_codec(get_args(annotation), names)
     if origin is types.UnionType or origin is Union:
-        return _union(get_args(annotation), names)
+        return _union_codec(get_args(annotation), names)
     raise TypeError(f"no rule for encoding {annotation!r}")
 
 
-def _tuple(items: tuple[object, ...], names: Names) -> Codec:
+def _tuple_codec(items: tuple[object, ...], names: Names) -> Codec:
     if len(items) == 2 and items[1] is Ellipsis:
-        return _series(codec_of(items[0], names))
+        return _list_codec(codec_of(items[0], names))
     codecs = [codec_of(item, names) for item in items]
     count = len(codecs)
 
@@ -109,12 +109,12 @@ def _tuple(items: tuple[object, ...], names: Names) -> Codec:
     def decode(value: object) -> object:
         if type(value) is not list or len(value) != count:
             raise Mismatch(f"{shortened(value)} is not a list of {count}")
-        return _decoded([codec.decode for codec in codecs], value)
+        return _decode_items([codec.decode for codec in codecs], value)
 
     return Codec(encode, decode)
 
 
-def _series(codec: Codec) -> Codec:
+def _list_codec(codec: Codec) -> Codec:
     """Return the codec of ``tuple[X, ...]``."""
     encode_item, decode_item = codec
 
@@ -126,12 +126,12 @@ def _series(codec: Codec) -> Codec:
     def decode(value: object) -> object:
         if type(value) is not list:
             raise Mismatch(f"{shortened(value)} is not a list")
-        return _decoded(repeat(decode_item), value)
+        return _decode_items(repeat(decode_item), value)
 
     return Codec(encode, decode)
 
 
-def _decoded(decoders: Iterable[Decode], items: list[object]) -> tuple[object, ...]:
+def _decode_items(decoders: Iterable[Decode], items: list[object]) -> tuple[object, ...]:
     found: list[object] = []
     try:
         for decode, item in zip(decoders, items, strict=False):
@@ -141,11 +141,11 @@ def _decoded(decoders: Iterable[Decode], items: list[object]) -> tuple[object, .
     return tuple(found)
 
 
-def _union(members: tuple[object, ...], names: Names) -> Codec:
+def _union_codec(members: tuple[object, ...], names: Names) -> Codec:
     kinds = [member for member in members if member is not type(None)]
     nullable = len(kinds) < len(members)
     if len(kinds) == 1:
-        return _nullable(codec_of(kinds[0], names))
+        return _nullable_codec(codec_of(kinds[0], names))
     tags: dict[object, tuple[str, Encode]] = {}
     decoders: dict[object, Decode] = {}
     for kind in kinds:
@@ -174,10 +174,10 @@ def _union(members: tuple[object, ...], names: Names) -> Codec:
             raise mismatch.within(str(name)) from None
 
     union = Codec(encode, decode)
-    return _nullable(union) if nullable else union
+    return _nullable_codec(union) if nullable else union
 
 
-def _nullable(codec: Codec) -> Codec:
+def _nullable_codec(codec: Codec) -> Codec:
     encode_some, decode_some = codec
 
     def encode(value: object) -> str:
@@ -189,7 +189,7 @@ def _nullable(codec: Codec) -> Codec:
     return Codec(encode, decode)
 
 
-def _dataclass(cls: type, renamed: Names) -> Codec:
+def _dataclass_codec(cls: type, renamed: Names) -> Codec:
     assert is_dataclass(cls)
     hints: dict[str, object] = get_type_hints(cls)
     members: dict[str, Field[object]] = {

@@ -62,7 +62,7 @@ class Elided(bytes):
         return self.length > 0
 
 
-def _scalar(kind: type, what: str, write: Callable[[object], str]) -> Codec:
+def _scalar_codec(kind: type, what: str, write: Callable[[object], str]) -> Codec:
     """Return the codec of a JSON type; ``what`` is its name in errors."""
 
     def encode(value: object) -> str:
@@ -110,9 +110,9 @@ def _decode_payload(value: object) -> object:
 
 
 SCALARS: Final[dict[type, Codec]] = {
-    int: _scalar(int, "an integer", lambda value: f"{value:d}"),
-    str: _scalar(str, "a string", lambda value: quoted(str(value))),
-    bool: _scalar(bool, "true or false", lambda value: "true" if value else "false"),
+    int: _scalar_codec(int, "an integer", lambda value: f"{value:d}"),
+    str: _scalar_codec(str, "a string", lambda value: quoted(str(value))),
+    bool: _scalar_codec(bool, "true or false", lambda value: "true" if value else "false"),
     bytes: Codec(_encode_bytes, _decode_bytes),
 }
 """Codecs of the scalar JSON types, and of bytes that are encoded in full."""

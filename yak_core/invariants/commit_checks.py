@@ -29,10 +29,10 @@ class CommitChecks:
         log, ledger = replica.log, self._ledger
         leading = node.leading
         if hw < old and leading is not None:
-            self._unsound(replica, f"of at least {old}, its value in epoch {node.epoch}", hw)
+            self._fail_hw(replica, f"of at least {old}, its value in epoch {node.epoch}", hw)
         count = log.count_below(hw)
         if (log.ends[count - 1] if count else 0) != hw:
-            self._unsound(replica, f"at the end of a batch in a log that ends at {log.leo}", hw)
+            self._fail_hw(replica, f"at the end of a batch in a log that ends at {log.leo}", hw)
         replica.hw = hw
         committed = ledger.links
         if leading is not None and hw > old:
@@ -44,9 +44,9 @@ class CommitChecks:
                 if not complete:
                     self.check_complete()
         if count > len(committed):
-            self._unsound(replica, f"of at most {ledger.end}, the true high watermark", hw)
+            self._fail_hw(replica, f"of at most {ledger.end}, the true high watermark", hw)
         if count and log.links[count - 1] != committed[count - 1]:
-            self._disagrees(replica, count)
+            self._fail_agreement(replica, count)
 
     def on_isr(self, replica: Replica, node: Broker, leading: Leader) -> None:
         """Check a change of a leader's partition state or of its proposed ISR."""
@@ -114,9 +114,9 @@ class CommitChecks:
                 links = member.log.links
                 if len(links) >= count and links[count - 1] == link:
                     continue
-            log = self._log_that_counts(member, broker_epoch)
+            log = self._log_to_check(member, broker_epoch)
             if log is not None and not log.holds(count, link):
-                self._incomplete(member, log)
+                self._fail_completeness(member, log)
 
     # -- parts of on_hw -------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class CommitChecks:
         partition = replica.partition
         assert partition is not None, "the leader's high watermark moved before on_isr was called"
         if len(partition.isr) < partition.effective_min_isr:
-            self._unjustified(
+            self._fail_hw_justified(
                 replica,
                 f"{partition.effective_min_isr} members in the ISR",
                 f"the ISR is {partition.isr}",
@@ -144,7 +144,7 @@ class CommitChecks:
                 # it observes the partition state.
                 broker_epoch = progress.broker_epoch
                 if progress.match < hw:
-                    self._unjustified(
+                    self._fail_hw_justified(
                         replica,
                         f"an ack of {hw} by {member.node_id} of the maximal ISR in this epoch",
                         f"{member.node_id} has acknowledged {progress.match}",
@@ -172,13 +172,13 @@ class CommitChecks:
         if log is None:
             return
         if not log.holds(count, replica.log.links[count - 1]):
-            self._unjustified(
+            self._fail_hw_justified(
                 replica,
                 f"all records below {replica.hw} in the log of {member.node_id}",
                 f"the log of {member.node_id} ends at {log.leo} or differs below that",
             )
         if member.flush_each and log.durable < count:
-            self._unjustified(
+            self._fail_hw_justified(
                 replica,
                 f"a flush of all records below {replica.hw} by {member.node_id}",
                 f"{member.node_id} has flushed only the records below {log.durable_end}",
@@ -189,7 +189,7 @@ class CommitChecks:
         log, ledger = replica.log, self._ledger
         known = len(ledger.links)
         if known and log.links[known - 1] != ledger.links[known - 1]:
-            self._disagrees(replica, known)
+            self._fail_agreement(replica, known)
         for index in range(known, count):
             batch = log.batches[index]
             if batch.producer_id >= 0 and (self.failed or not ledger.is_next(batch)):
@@ -232,7 +232,7 @@ class CommitChecks:
                     f"{batch!r} was committed",
                 )
 
-    def _log_that_counts(self, member: Replica, broker_epoch: BrokerEpoch) -> ShadowLog | None:
+    def _log_to_check(self, member: Replica, broker_epoch: BrokerEpoch) -> ShadowLog | None:
         """Return the log that a member of ISR or ELR must be checked by; None if none is known.
 
         A running broker is checked by its log, once it has registered. Otherwise, with flush=batch,
@@ -244,12 +244,12 @@ class CommitChecks:
             return None
         return member.log if member.disk is None else member.disk
 
-    # -- sentences ------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
-    def _unsound(self, replica: Replica, expected: str, hw: int) -> None:
+    def _fail_hw(self, replica: Replica, expected: str, hw: int) -> None:
         self.context.fail("HwSound", replica.node_id, f"a high watermark {expected}", f"it is {hw}")
 
-    def _unjustified(self, replica: Replica, expected: str, happened: str) -> None:
+    def _fail_hw_justified(self, replica: Replica, expected: str, happened: str) -> None:
         self.context.fail(
             "HwJustified",
             replica.node_id,
@@ -257,9 +257,9 @@ class CommitChecks:
             happened,
         )
 
-    def _disagrees(self, replica: Replica, count: int) -> None:
+    def _fail_agreement(self, replica: Replica, count: int) -> None:
         ledger = self._ledger
-        at = replica.log.common_with(ledger.links)
+        at = replica.log.common_prefix(ledger.links)
         self.context.fail(
             "CommittedAgreement",
             replica.node_id,
@@ -267,10 +267,10 @@ class CommitChecks:
             f"the replica holds {replica.log.batches[at]!r}",
         )
 
-    def _incomplete(self, member: Replica, log: ShadowLog) -> None:
+    def _fail_completeness(self, member: Replica, log: ShadowLog) -> None:
         leads = self.context.recorded_leader() is member
         end = self._ledger.end
-        same = log.common_with(self._ledger.links)
+        same = log.common_prefix(self._ledger.links)
         at = log.ends[same - 1] if same else 0
         self.context.fail(
             "LeaderCompleteness" if leads else "CandidateCompleteness",

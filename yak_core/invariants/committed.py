@@ -37,7 +37,7 @@ class EpochStart:
         return self.run_epochs[bisect_right(self.run_firsts, index) - 1]
 
 
-class Run:
+class EpochRun:
     """The links of the batches of one epoch; the first one has the log index ``first``."""
 
     def __init__(self, first: int) -> None:
@@ -62,7 +62,7 @@ class Ledger:
         #: The start of each leader epoch.
         self.starts: dict[Epoch, EpochStart] = {}
         #: The batches that the leader of each epoch appended in it.
-        self.runs: dict[Epoch, Run] = {}
+        self.runs: dict[Epoch, EpochRun] = {}
 
     @property
     def end(self) -> Offset:
@@ -85,7 +85,7 @@ class Ledger:
                 tuple(log.run_firsts),
             )
             self.starts[epoch] = start
-            self.runs[epoch] = Run(start.count)
+            self.runs[epoch] = EpochRun(start.count)
         return start
 
     def may_hold(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:

@@ -159,9 +159,9 @@ class Invariants:
             self._commits.on_hw(replica, node)
         if kind is Received:
             if leading is not None:
-                self._logs.check_evidence(replica, leading, event.src)  # type: ignore[union-attr]
+                self._logs.check_progress(replica, leading, event.src)  # type: ignore[union-attr]
         elif kind is Called:
-            self._check_waiting(replica)
+            self._check_queue(replica)
         if effects and self._deferred:
             self._check_deferred(replica, node)
 
@@ -183,7 +183,7 @@ class Invariants:
         ):
             self._commits.on_isr(replica, node, leading)
             for peer in leading.progress:
-                self._logs.check_evidence(replica, leading, peer)
+                self._logs.check_progress(replica, leading, peer)
 
     def _on_other_event(self, replica: Replica, host: Host, event: Event) -> None:
         if type(event) is Called:
@@ -244,7 +244,7 @@ class Invariants:
                 "watermark",
             )
 
-    def _check_waiting(self, replica: Replica) -> None:
+    def _check_queue(self, replica: Replica) -> None:
         """Check the number of unanswered produce requests.
 
         ``calls`` still holds the requests that this step answers, which are in ``_deferred``.

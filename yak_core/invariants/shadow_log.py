@@ -133,7 +133,7 @@ class ShadowLog:
             if producer >= 0
         }
 
-    def common_with(self, links: list[int]) -> int:
+    def common_prefix(self, links: list[int]) -> int:
         """Return the length, in batches, of the longest common prefix with these links."""
         pairs = enumerate(zip(self.links, links, strict=False))
         shorter = min(len(self.links), len(links))

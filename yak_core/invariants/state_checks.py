@@ -77,13 +77,13 @@ class StateChecks:
     def on_role_change(self, replica: Replica, node: Broker) -> None:
         """Check a change of a broker's leader epoch, role or broker epoch."""
         if node.epoch < replica.epoch:
-            self._epoch_decreased(replica, node.epoch, replica.epoch)
+            self._fail_epoch(replica, node.epoch, replica.epoch)
         if node.broker_epoch != replica.broker_epoch:
             self._on_registered(replica, node)
         replica.epoch = node.epoch
         if node.broker_epoch != NO_BROKER_EPOCH:
             if node.epoch < replica.registered_epoch:
-                self._epoch_decreased(replica, node.epoch, replica.registered_epoch)
+                self._fail_epoch(replica, node.epoch, replica.registered_epoch)
             replica.registered_epoch = node.epoch
         if node.leading is not replica.leading:
             replica.leading = node.leading
@@ -108,7 +108,7 @@ class StateChecks:
             return
         if state.leader is not None and state.leader_epoch != older.leader_epoch:
             if state.leader not in older.isr and state.leader not in older.elr:
-                self._not_admitted(
+                self._fail_admission(
                     state.leader,
                     f"a new leader from ISR {older.isr} or ELR {older.elr}",
                     f"partition epoch {state.partition_epoch} elected {state.leader}",
@@ -128,7 +128,7 @@ class StateChecks:
         start = self._ledger.starts.get(state.leader_epoch)
         log = replica.log_of_epoch(broker_epoch)
         if start is None or log is None:
-            self._not_admitted(
+            self._fail_admission(
                 node,
                 f"a new ISR member that followed a leader in epoch {state.leader_epoch}",
                 f"broker epoch {broker_epoch} of {node} joined without it",
@@ -137,7 +137,7 @@ class StateChecks:
         if not log.holds(start.count, start.link) or (
             replica.flush_each and log.durable < start.count
         ):
-            self._not_admitted(
+            self._fail_admission(
                 node,
                 f"a new ISR member that holds all {start.count} batches below the start of "
                 f"epoch {state.leader_epoch}",
@@ -145,7 +145,7 @@ class StateChecks:
                 f"with {len(log.links)} batches, log end {log.leo}, durable end {log.durable_end}",
             )
         if (broker_epoch, state.leader_epoch) not in replica.acked_ends:
-            self._not_admitted(
+            self._fail_admission(
                 node,
                 f"a new ISR member that sent an ack in epoch {state.leader_epoch}",
                 f"broker epoch {broker_epoch} of {node} joined without an ack in partition epoch "
@@ -220,9 +220,9 @@ class StateChecks:
         if self.context.recorded_leader() is replica:
             self.commits.check_complete()
 
-    # -- sentences ------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
-    def _epoch_decreased(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
+    def _fail_epoch(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
         self.context.fail(
             "EpochNeverFalls",
             replica.node_id,
@@ -230,5 +230,5 @@ class StateChecks:
             f"the broker is in epoch {epoch}",
         )
 
-    def _not_admitted(self, node: NodeId, expected: str, happened: str) -> None:
+    def _fail_admission(self, node: NodeId, expected: str, happened: str) -> None:
         self.context.fail("IsrAdmission", node, expected, happened)

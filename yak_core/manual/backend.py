@@ -42,7 +42,7 @@ from yak_core.fork import fork_of
 from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_core.value import value
 
 Config: TypeAlias = BrokerConfig | ClientConfig
@@ -137,7 +137,7 @@ class ManualBackend:
 
     __slots__ = (
         "node_id", "config", "build", "transit", "host", "starts", "clock", "timers", "disk",
-        "callers", "last_call", "reason", "exited_clean", "hold_reads", "fuse",
+        "callers", "last_call", "reason", "exited_clean", "hold_reads", "crash_point",
         "crash_keep_unsynced",
     )  # fmt: skip
 
@@ -165,8 +165,8 @@ class ManualBackend:
         self.exited_clean: bool | None = None
         #: Whether a SendLog stays pending until :meth:`ship`.
         self.hold_reads = False
-        #: The fuse of a planned crash.
-        self.fuse: Fuse | None = None
+        #: The planned crash.
+        self.crash_point: CrashPoint | None = None
         #: Number of batches to keep in the planned crash that are not durable.
         self.crash_keep_unsynced = 0
 
@@ -238,10 +238,10 @@ class ManualBackend:
     # Moves of the driver.
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Deliver an event to the running node; complete the crash if its fuse stopped the host."""
+        """Deliver an event to the running node; complete a planned crash that stopped it."""
         host = self.host
         assert host is not None, f"{self.node_id} is down"
-        if self.fuse is None or self.fuse.effects_left > 0:
+        if self.crash_point is None or self.crash_point.effects_left > 0:
             host.deliver(event, cause)
         else:
             host.stop()
@@ -296,7 +296,7 @@ class ManualBackend:
         if self.host is not None:
             self.host.stop()
         self.host = None
-        self.fuse = None
+        self.crash_point = None
         self.reason = reason
         self.exited_clean = None
         self.timers = {}

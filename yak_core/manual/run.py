@@ -27,7 +27,7 @@ def settle(
     moves = 0
     while True:
         before = moves
-        moves += _settle_wire(world, among)
+        moves += _settle_messages(world, among)
         moves += _settle_disks(world, among) + _settle_store(world, among)
         if moves == before:
             return moves
@@ -53,16 +53,16 @@ def advance(
     while not until():
         due = _next_due(world, origin, us)
         if due is None:
-            _pass(world, origin, us)
+            _advance_clocks(world, origin, us)
             return until()
         due_in, node_id, key = due
-        _pass(world, origin, due_in)
+        _advance_clocks(world, origin, due_in)
         world.fire(node_id, key)
         settle(world, among)
     return True
 
 
-def _settle_wire(world: Manual, among: tuple[NodeId, ...] | None) -> int:
+def _settle_messages(world: Manual, among: tuple[NodeId, ...] | None) -> int:
     moves = 0
     for number, flight in list(world.transit.flights.items()):
         if among is not None and (flight.src not in among or flight.dst not in among):
@@ -122,7 +122,7 @@ def _next_due(
     return best
 
 
-def _pass(world: Manual, origin: dict[NodeId, Micros], us: Micros) -> None:
+def _advance_clocks(world: Manual, origin: dict[NodeId, Micros], us: Micros) -> None:
     """Set these clocks to ``us`` after their origins, unless they are later."""
     for node_id, at in origin.items():
         backend = world.nodes[node_id]

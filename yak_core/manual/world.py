@@ -38,7 +38,7 @@ from yak_core.manual.backend import (
     Transit,
 )
 from yak_core.metadata.store_calls import Unknown
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_core.model.store import StoreModel
 
 STORE: Final = "store"
@@ -109,9 +109,9 @@ class Manual:
         """Crash the node after ``effects`` more effects, also in the middle of a step."""
         backend = self.running(node_id)
         assert backend.host is not None
-        if backend.fuse is not None:
-            backend.fuse.remove()
-        backend.fuse = Fuse(backend.host, effects)
+        if backend.crash_point is not None:
+            backend.crash_point.remove()
+        backend.crash_point = CrashPoint(backend.host, effects)
         backend.crash_keep_unsynced = keep_unsynced
 
     def request_stop(self, node_id: NodeId, deadline_us: Micros) -> None:
@@ -156,7 +156,7 @@ class Manual:
         self.transit.flights[copy.number] = copy
         return copy.number
 
-    def lose_link(self, node_id: NodeId, peer: NodeId) -> None:
+    def lose_connection(self, node_id: NodeId, peer: NodeId) -> None:
         """Deliver PeerLost: the connection of the node to a peer broke."""
         self.running(node_id).deliver(PeerLost(peer))
 
@@ -293,8 +293,8 @@ class Manual:
             if backend.host is not None:
                 copy.host = Host(node_id, backend.starts, backend.build, copy)
                 copy.host.resume(backend.host.node.fork())
-                if backend.fuse is not None:
-                    copy.fuse = Fuse(copy.host, backend.fuse.effects_left)
+                if backend.crash_point is not None:
+                    copy.crash_point = CrashPoint(copy.host, backend.crash_point.effects_left)
         return other
 
     def backend(self, node_id: NodeId) -> ManualBackend:

@@ -171,5 +171,5 @@ def fold_epochs(batches: list[Batch]) -> tuple[tuple[Epoch, Offset], ...]:
     """Compute the epoch index of a log: (epoch, start offset) for each epoch in it."""
     index = EpochIndex()
     for batch in batches:
-        index.note(batch.epoch, batch.base_offset)
+        index.add(batch.epoch, batch.base_offset)
     return index.entries()

@@ -26,15 +26,15 @@ from yak_core.encoding.json_scalars import Mismatch
 from yak_core.trace.recorder import STEPS_MAX, Fault, Header, Step, Trace
 from yak_core.trace.schema_1 import upgraded
 from yak_core.trace.writer import (
+    CRC_BYTES,
     EFFECT,
     EVENT,
     KIND,
     SCHEMA,
-    SEAL_BYTES,
     TraceLines,
     WholeTraceClocks,
     checkpoint_body,
-    sealed,
+    with_crc,
 )
 
 SCHEMAS: Final = (1, SCHEMA)
@@ -140,7 +140,7 @@ class TraceReader:
     def __iter__(self) -> Iterator[Step | Fault]:
         """Yield the decoded steps and faults; payloads are decoded as Elided."""
         for body in self.records():
-            value = self._parsed(body)
+            value = self._parse(body)
             if self.schema == 1:
                 value = cast(dict[str, object], upgraded(value))
             try:
@@ -161,7 +161,7 @@ class TraceReader:
             self._line,
         )
 
-    def _parsed(self, body: bytes) -> dict[str, object]:
+    def _parse(self, body: bytes) -> dict[str, object]:
         """Parse the JSON object whose text is ``body`` and a closing brace."""
         try:
             value: object = json.loads(body + b"}")
@@ -178,7 +178,7 @@ class TraceReader:
                 raise self._error("follows the footer, which must be the last line")
             if self._incomplete and not line.endswith(b"\n"):
                 break
-            body = self._unsealed(line)
+            body = self._check_crc(line)
             if body.startswith(b'{"i":'):
                 self._hash.update(body + b"\n")
                 yield body
@@ -202,9 +202,9 @@ class TraceReader:
             self.was_incomplete = True
             self.digest = self._hash.hexdigest()
 
-    def _unsealed(self, line: bytes) -> bytes:
-        body = line[:-SEAL_BYTES]
-        again, self._crc = sealed(body, self._crc)
+    def _check_crc(self, line: bytes) -> bytes:
+        body = line[:-CRC_BYTES]
+        again, self._crc = with_crc(body, self._crc)
         if again != line:
             if not line.endswith(b"\n"):
                 raise self._error("has no newline: the file is incomplete or its end is damaged")
@@ -227,7 +227,7 @@ class TraceReader:
             sentence = f"line 1 has schema {schema!r}; this version reads schemas {SCHEMAS_TEXT}"
             raise TraceError(sentence, 1)
         self.schema = int(schema)
-        self._unsealed(line)
+        self._check_crc(line)
         world, scenario = value.get("world"), value.get("scenario")
         seed, version = value.get("seed"), value.get("version")
         if not isinstance(world, str) or not isinstance(scenario, str):
@@ -237,7 +237,7 @@ class TraceReader:
         return Header(world, scenario, seed, version)
 
     def _read_footer(self, body: bytes) -> None:
-        end = self._parsed(body)["end"]
+        end = self._parse(body)["end"]
         dropped = end.get("dropped") if isinstance(end, dict) else None
         if type(dropped) is not int or dropped < 0:
             raise self._error(f"is a footer with an invalid number of dropped steps: {dropped!r}")

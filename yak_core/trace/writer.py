@@ -39,7 +39,7 @@ EFFECT: Final = codec_of(Effect)
 SCHEMA: Final = 2
 KIND: Final = "yak-trace"
 CHECKPOINT_STEPS: Final = 1_000
-SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
+CRC_BYTES: Final = len(b',"crc":"00000000"}\n')
 END_BYTES_MAX: Final = 256
 """Maximum size of a checkpoint line or footer in bytes."""
 
@@ -126,7 +126,7 @@ class TraceLines:
             f'"scenario":{quoted(header.scenario)},"seed":{header.seed:d},'
             f'"version":{quoted(header.version)}'
         )
-        self.first = self._sealed(text.encode("ascii"))
+        self.first = self._with_crc(text.encode("ascii"))
 
     @property
     def digest(self) -> str:
@@ -163,34 +163,34 @@ class TraceLines:
             f'"ev":{ev},"fx":[{fx}]{done_field},"vc":{{{self._clocks.advance(i, node, cause)}}}'
         ).encode("ascii")
         at_checkpoint = (i + 1) % CHECKPOINT_STEPS == 0
-        if len(body) + SEAL_BYTES + (END_BYTES_MAX if at_checkpoint else 0) > room:
+        if len(body) + CRC_BYTES + (END_BYTES_MAX if at_checkpoint else 0) > room:
             return b""
         self.steps += 1
-        line = self._recorded(body)
+        line = self._digested(body)
         if at_checkpoint:
-            line += self._sealed(checkpoint_body(self.steps, self.digest))
+            line += self._with_crc(checkpoint_body(self.steps, self.digest))
         return line
 
     def fault(self, fault: Fault) -> bytes:
         """Return the line of a fault that comes after the steps so far."""
         self.faults += 1
-        return self._recorded(_fault_body(fault))
+        return self._digested(_fault_body(fault))
 
     def footer(self, dropped: int) -> bytes:
         """Return the last line; ``dropped`` is the number of later steps not in the trace."""
         counts = f'"steps":{self.steps},"faults":{self.faults},"dropped":{dropped}'
-        return self._sealed(f'{{"end":{{{counts},"digest":"{self.digest}"}}'.encode("ascii"))
+        return self._with_crc(f'{{"end":{{{counts},"digest":"{self.digest}"}}'.encode("ascii"))
 
-    def _recorded(self, body: bytes) -> bytes:
+    def _digested(self, body: bytes) -> bytes:
         self._hash.update(body + b"\n")
-        return self._sealed(body)
+        return self._with_crc(body)
 
-    def _sealed(self, body: bytes) -> bytes:
-        line, self._crc = sealed(body, self._crc)
+    def _with_crc(self, body: bytes) -> bytes:
+        line, self._crc = with_crc(body, self._crc)
         return line
 
 
-def sealed(body: bytes, crc: int) -> tuple[bytes, int]:
+def with_crc(body: bytes, crc: int) -> tuple[bytes, int]:
     """Return the line of ``body``, an object without its closing brace, and the next CRC."""
     crc = crc32c(body, crc)
     return (b'%b,"crc":"%08x"}\n' % (body, crc), crc)

@@ -75,7 +75,7 @@ def decode(frame: Buffer) -> Message:
                     raise CodecError(f"expected 1 batch, got {len(batches)}")
                 values[payload] = batches[0]
     except CodecError as error:
-        raise _explained(error, layout, view) from None
+        raise _with_message_type(error, layout, view) from None
     return cast(Message, layout.make(*values))
 
 
@@ -106,14 +106,14 @@ def _batches(view: Buffer, at: int) -> tuple[Batch, ...]:
         raise damage from None
 
 
-def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
+def _with_message_type(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
     """Return ``error`` with the type of the message and its correlation number."""
-    whole = CodecError(f"invalid {layout.cls.__name__} frame: {error}")
-    whole.kind = layout.cls
-    whole.damaged = error.damaged
+    explained = CodecError(f"invalid {layout.cls.__name__} frame: {error}")
+    explained.kind = layout.cls
+    explained.damaged = error.damaged
     if layout.names[0] == "correlation" and len(view) >= _CORRELATION.stop:
-        whole.correlation = int.from_bytes(view[_CORRELATION], "big", signed=True)
-    return whole
+        explained.correlation = int.from_bytes(view[_CORRELATION], "big", signed=True)
+    return explained
 
 
 def _bytes_of(batch: Batch) -> bytes:

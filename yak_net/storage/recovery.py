@@ -345,8 +345,8 @@ def _check_next(log: SegmentLog, header: Batch, known: EpochIndex | None) -> Non
         said = f"base offset is {base}, expected {log.end}"
     elif epoch < newest:
         said = f"epoch is {epoch}, expected at least {newest} as in the batch before"
-    elif known is not None and known.before(base + 1) != epoch:
-        said = f"epoch is {epoch}, expected {known.before(base + 1)} from the epoch checkpoint"
+    elif known is not None and known.prev_epoch(base + 1) != epoch:
+        said = f"epoch is {epoch}, expected {known.prev_epoch(base + 1)} from the epoch checkpoint"
     else:
         return
     raise Misplaced(f"batch at byte {at} is damaged: {said}", at, header.size)

@@ -17,7 +17,7 @@ from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Build, Node
 from yak_core.ids import Micros, NodeId
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_sim.physics.backend import OnAnswer, SimBackend
 from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
@@ -75,7 +75,7 @@ class Machine:
         )
         self._build = build
         self._held: list[Callable[[], None]] | None = None
-        self._fuse: Fuse | None = None
+        self._fuse: CrashPoint | None = None
         self._fuse_loses = Loss.NOTHING
         shared.network.join(node_id, group, link, self._inlet)
 
@@ -127,7 +127,7 @@ class Machine:
         """Crash after the next ``effects`` effects, possibly in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
         self.put_out_fuse()
-        self._fuse = Fuse(self.host, effects)
+        self._fuse = CrashPoint(self.host, effects)
         self._fuse_loses = lose
 
     def put_out_fuse(self) -> None:

@@ -9,24 +9,24 @@ from yak_core.contract.host import Host
 from yak_core.ids import Micros
 
 
-def _counting(method: str) -> Callable[[Fuse, Effect], None]:
+def _counting(method: str) -> Callable[[CrashPoint, Effect], None]:
     """Return a method that calls the backend's ``method`` and counts the effect."""
 
-    def carry_out(fuse: Fuse, effect: Effect) -> None:
-        getattr(fuse.backend, method)(effect)
-        fuse.effects_left -= 1
-        if fuse.effects_left == 0:
-            fuse.host.stop()
+    def carry_out(point: CrashPoint, effect: Effect) -> None:
+        getattr(point.backend, method)(effect)
+        point.effects_left -= 1
+        if point.effects_left == 0:
+            point.host.stop()
 
     return carry_out
 
 
-class Fuse:
+class CrashPoint:
     """A backend that stops its host after ``effects`` more effects.
 
-    The constructor replaces the backend of the host by the fuse. When ``effects_left`` is 0, the
-    owner of the host must stop the host instead of delivering the next event. ``halt`` and ``exit``
-    of the node are passed on without counting.
+    The constructor replaces the backend of the host by the crash point. When ``effects_left`` is 0,
+    the owner of the host must stop the host instead of delivering the next event. ``halt`` and
+    ``exit`` of the node are passed on without counting.
     """
 
     __slots__ = ("backend", "effects_left", "host")
@@ -39,7 +39,7 @@ class Fuse:
         host.attach(self)
 
     def remove(self) -> None:
-        """Remove the fuse: attach the wrapped backend to the host again."""
+        """Remove the crash point: attach the wrapped backend to the host again."""
         self.host.attach(self.backend)
 
     def now(self) -> Micros:
