@@ -112,7 +112,7 @@ def is_newer(known: tuple[Epoch, int], seen: tuple[Epoch, int]) -> bool:
 
 
 def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
-    """R1: return whether another process has registered as this broker since."""
+    """R1: halt if another process has registered as this broker."""
     return recorded != mine
 
 
@@ -124,8 +124,7 @@ def note_epoch_start(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
 def accept_replicate(
     my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId
 ) -> ReplicateDecision:
-    """R3: return ``fenced`` for a stale epoch (F39), ``adopt`` for a new epoch or leader,
-    ``conflict`` for two leaders in one epoch (F81), else ``accept``."""
+    """R3: fence a stale epoch (F39), adopt a new epoch or leader, halt on two leaders (F81)."""
     if epoch < my_epoch:
         return ReplicateDecision.FENCED
     if epoch > my_epoch:
@@ -192,11 +191,11 @@ def advance_high_watermark(
     positions: Mapping[NodeId, Offset],
     min_isr: int,
 ) -> Offset:
-    """R5: return the lowest position in the maximal ISR, of those known in this epoch.
+    """R5: advance the high watermark to the lowest position in the maximal ISR.
 
-    The high watermark does not move while the committed ISR is below min ISR (F26, KIP-966). An
-    added member counts as soon as it is proposed (F15). A removed member counts until the removal
-    is committed (F16, KIP-497).
+    It does not move while a position is unknown in this epoch, or while the committed ISR is below
+    min ISR (F26, KIP-966). An added member counts as soon as it is proposed (F15). A removed member
+    counts until the removal is committed (F16, KIP-497).
     """
     if len(committed) < min_isr:
         return hw

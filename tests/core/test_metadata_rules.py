@@ -127,7 +127,7 @@ BROKEN = [
         "no draining node in the ISR",
         replace(drained(TWO, "n2"), isr=("n1", "n2"), elr=()),
     ),
-    ("at most one ISR member while recovering", replace(TWO, recovery=Recovery.RECOVERING)),
+    ("one ISR member in recovery", replace(TWO, recovery=Recovery.RECOVERING)),
     ("the leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=BrokerEpoch(3))),
     (
         "the leader has its registered broker epoch",

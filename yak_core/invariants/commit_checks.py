@@ -53,22 +53,22 @@ class CommitChecks:
         partition = node.partition
         assert partition is not None
         pending = leading.pending_isr
-        known = replica.partition
+        known = replica.leader_partition
         if (
             known is not None
-            and replica.pending is not None
-            and pending != replica.pending
+            and replica.pending_isr is not None
+            and pending != replica.pending_isr
             and partition.partition_epoch <= known.partition_epoch
         ):
             self.context.fail(
                 "PendingKept",
                 replica.node_id,
-                f"the proposed ISR {replica.pending} until a partition epoch above "
+                f"the proposed ISR {replica.pending_isr} until a partition epoch above "
                 f"{known.partition_epoch} is observed",
                 f"the leader proposes {pending} at partition epoch {partition.partition_epoch}",
             )
-        replica.partition = partition
-        replica.pending = pending
+        replica.leader_partition = partition
+        replica.pending_isr = pending
         members = partition.isr if pending is None else (*partition.isr, *pending)
         maximal = tuple(sorted(dict.fromkeys(members)))
         if tuple(sorted(leading.maximal_isr)) != maximal:
@@ -78,18 +78,18 @@ class CommitChecks:
                 f"{maximal}, the committed and the proposed ISR, as the maximal ISR",
                 f"the leader uses {leading.maximal_isr}",
             )
-        replica.quorum = [self.context.replicas[member] for member in maximal]
+        replica.maximal_isr = [self.context.replicas[member] for member in maximal]
         self.check_superset()
 
     def check_superset(self) -> None:
         """Check that the leader's maximal ISR contains every replica that could be elected."""
         leader = self.context.recorded_leader()
-        if leader is None or leader.partition is None:
+        if leader is None or leader.leader_partition is None:
             return
-        partition = leader.partition
+        partition = leader.leader_partition
         if len(partition.isr) < partition.effective_min_isr:
             return
-        quorum = leader.quorum
+        quorum = leader.maximal_isr
         for member, _ in self.context.members:
             if member not in quorum:
                 state = self.context.state
@@ -125,7 +125,7 @@ class CommitChecks:
 
         Return True if the present logs of all members of ISR and ELR hold these batches.
         """
-        partition = replica.partition
+        partition = replica.leader_partition
         assert partition is not None, "the leader's high watermark moved before on_isr was called"
         if len(partition.isr) < partition.effective_min_isr:
             self._fail_hw_justified(
@@ -133,7 +133,7 @@ class CommitChecks:
                 f"{partition.effective_min_isr} members in the ISR",
                 f"the ISR is {partition.isr}",
             )
-        hw, quorum, progress_of = replica.hw, replica.quorum, leading.progress
+        hw, quorum, progress_of = replica.hw, replica.maximal_isr, leading.progress
         link = replica.log.links[count - 1]
         seen = True
         for member in quorum:

@@ -130,8 +130,8 @@ class Ledger:
     def is_committed(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
         """Return whether the record with this sequence is already committed."""
         expected = self.next_sequence(producer_id, producer_epoch)
-        behind = (expected - sequence) % SEQUENCE_MODULUS
-        return 0 < behind < SEQUENCE_MODULUS // 2
+        distance = (expected - sequence) % SEQUENCE_MODULUS
+        return 0 < distance < SEQUENCE_MODULUS // 2
 
     def commit(self, batch: Batch, link: int) -> None:
         """Append the batch to the committed chain."""

@@ -127,8 +127,7 @@ class LogChecks:
             if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
                 self._fail_ack(replica, ack, f"its batch below {match} has epoch {epoch}")
             if count > log.durable and replica.flush_each:
-                flushed = f"only the records below {log.durable_end} are flushed"
-                self._fail_ack(replica, ack, flushed)
+                self._fail_ack(replica, ack, f"only records below {log.durable_end} are flushed")
             if count > replica.acked:
                 replica.acked = count
         key = (ack.broker_epoch, ack.epoch)

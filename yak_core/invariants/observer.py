@@ -170,7 +170,7 @@ class Invariants:
     def _on_role_change(self, replica: Replica, node: Broker) -> None:
         """Check a change of partition state, role, leader epoch, broker epoch or proposed ISR."""
         leading = node.leading
-        if node.partition is not replica.seen:
+        if node.partition is not replica.partition:
             self._states.on_partition(replica, node)
         if (
             leading is not replica.leading
@@ -179,7 +179,8 @@ class Invariants:
         ):
             self._states.on_role_change(replica, node)
         if leading is not None and (
-            node.partition is not replica.partition or leading.pending_isr is not replica.pending
+            node.partition is not replica.leader_partition
+            or leading.pending_isr is not replica.pending_isr
         ):
             self._commits.on_isr(replica, node, leading)
             for peer in leading.progress:

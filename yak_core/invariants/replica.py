@@ -65,13 +65,13 @@ class Replica:
         #: Fields of the broker that change with its role or partition state.
         self.role_state: tuple[object, ...] = ()
         #: The partition state that the broker acts on.
-        self.seen: PartitionState | None = None
-        #: The partition state that the broker leads by.
         self.partition: PartitionState | None = None
+        #: The partition state that the broker leads by.
+        self.leader_partition: PartitionState | None = None
         #: The proposed ISR of the leader.
-        self.pending: tuple[NodeId, ...] | None = None
+        self.pending_isr: tuple[NodeId, ...] | None = None
         #: The maximal ISR of the leader.
-        self.quorum: list[Replica] = []
+        self.maximal_isr: list[Replica] = []
         #: Shadow log of the present start.
         self.log = log
         #: Unanswered produce requests.

@@ -60,7 +60,7 @@ class StateChecks:
 
     def on_partition(self, replica: Replica, node: Broker) -> None:
         """Check that a broker does not go back to an older partition state."""
-        partition, seen = node.partition, replica.seen
+        partition, seen = node.partition, replica.partition
         if seen is not None and (
             partition is None or partition.partition_epoch < seen.partition_epoch
         ):
@@ -72,7 +72,7 @@ class StateChecks:
                 if partition is None
                 else f"it acts on partition epoch {partition.partition_epoch}",
             )
-        replica.seen = partition
+        replica.partition = partition
 
     def on_role_change(self, replica: Replica, node: Broker) -> None:
         """Check a change of a broker's leader epoch, role or broker epoch."""
@@ -87,8 +87,8 @@ class StateChecks:
             replica.registered_epoch = node.epoch
         if node.leading is not replica.leading:
             replica.leading = node.leading
-            replica.partition = None
-            replica.pending = None
+            replica.leader_partition = None
+            replica.pending_isr = None
             replica.recompute = True
             replica.log_changed = True
             if node.leading is not None:

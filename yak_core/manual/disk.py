@@ -84,8 +84,7 @@ class ManualDisk:
                 result = self.image.perform(pending.effect, no_space)
                 self.queue[at] = done = PendingEffect(pending.effect, pending.cause, result)
                 if isinstance(result, NoSpace):
-                    later = self.queue[at + 1 :]
-                    self.tail = self.image.with_effects(each.effect for each in later)
+                    self.tail = self.image.with_effects(p.effect for p in self.queue[at + 1 :])
                 return done
         return None
 

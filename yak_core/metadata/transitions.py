@@ -232,8 +232,7 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
         "no draining node in the ISR": not any(
             entry.draining for node, entry in state.nodes if node in state.isr
         ),
-        "at most one ISR member while recovering": state.recovery != Recovery.RECOVERING
-        or len(state.isr) <= 1,
+        "one ISR member in recovery": state.recovery != Recovery.RECOVERING or len(state.isr) <= 1,
         "the leader is in the ISR": leader_is_none or state.leader in state.isr,
         "the leader has its registered broker epoch": state.leader_broker_epoch
         == (0 if state.leader is None else state.broker_epoch_of(state.leader)),

@@ -38,7 +38,6 @@ from yak_core.trace.writer import (
 )
 
 SCHEMAS: Final = (1, SCHEMA)
-SCHEMAS_TEXT: Final = " and ".join(map(str, SCHEMAS))
 
 
 class TraceError(ValueError):
@@ -224,8 +223,8 @@ class TraceReader:
             raise TraceError(f'not a trace: line 1 has no "kind":"{KIND}"', 1)
         schema = value.get("schema")
         if schema not in SCHEMAS:
-            sentence = f"line 1 has schema {schema!r}; this version reads schemas {SCHEMAS_TEXT}"
-            raise TraceError(sentence, 1)
+            known = " and ".join(map(str, SCHEMAS))
+            raise TraceError(f"line 1 has schema {schema!r}; this version reads schemas {known}", 1)
         self.schema = int(schema)
         self._check_crc(line)
         world, scenario = value.get("world"), value.get("scenario")
