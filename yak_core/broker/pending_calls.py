@@ -22,7 +22,7 @@ COMPACT_MIN: Final = 64
 
 @value
 class PendingCall(Generic[W]):
-    """One pending call: its value, its number in the order of arrival, position and deadline."""
+    """One pending call: request, number in the order of arrival, position and deadline."""
 
     request: W
     number: int
