@@ -15,7 +15,7 @@ from functools import partial
 from typing import Final
 
 from benchmarks.common import Row, interleaved, parse_options, rate, show, timed
-from yak_core.broker.waiting import Waiting
+from yak_core.broker.pending_calls import PendingCalls
 from yak_core.ids import CallId
 
 CALLS: Final = 4_000
@@ -26,7 +26,7 @@ DIVISOR: Final = 10
 def work(calls: int, repeats: int) -> int:
     """Add ``calls`` pending calls, drop half, answer the rest; return the number of calls."""
     for _ in range(repeats):
-        waiting: Waiting[None] = Waiting()
+        waiting: PendingCalls[None] = PendingCalls()
         for number in range(calls):
             waiting.add(CallId(number), None, 1, 500_000 + number * 7919 % calls)
             waiting.next_deadline()

@@ -164,7 +164,7 @@ MUTANTS: dict[str, Mutant] = {
         golden=("follower_joins_at_the_start_of_the_epoch",),
         invariants=("IsrAdmission",), seed=55),
     "join below min ISR while behind": Mutant("R7", ("F31",),
-        Rules(may_join=lambda view: right.may_join(replace(view, in_time=True))),
+        Rules(may_join=lambda view: right.may_join(replace(view, caught_up=True))),
         golden=("below_min_isr_a_follower_joins_when_caught_up",)),
     "time-out treated as failure": Mutant("R8", ("F18",),
         Rules(after_unknown=lambda kind: AfterUnknown.FORGET),

@@ -20,7 +20,7 @@ Copy: TypeAlias = Callable[[object, Memo], object]
 
 def fork_of(state: T) -> T:
     """Return a copy of ``state`` that shares only immutable objects with it."""
-    copied: T = _how(type(state))(state, {})  # type: ignore[assignment]
+    copied: T = _copier_of(type(state))(state, {})  # type: ignore[assignment]
     return copied
 
 
@@ -35,28 +35,28 @@ def slots_of(cls: type) -> tuple[str, ...]:
     return tuple(slot for base in cls.__mro__ for slot in getattr(base, "__slots__", ()))
 
 
-def _how(cls: type) -> Copy:
+def _copier_of(cls: type) -> Copy:
     """Return the function that copies objects of a type."""
     copy = _COPIES.get(cls)
     if copy is None:
-        copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _same
+        copy = _COPIES[cls] = _copy_of_slots(cls) if is_state(cls) else _share
     return copy
 
 
-def _same(value: object, memo: Memo) -> object:
+def _share(value: object, memo: Memo) -> object:
     return value
 
 
-def _sequence(value: object, memo: Memo) -> object:
+def _copy_sequence(value: object, memo: Memo) -> object:
     assert isinstance(value, list | deque)
-    if not value or (copy := _how(type(value[0]))) is _same:
+    if not value or (copy := _copier_of(type(value[0]))) is _share:
         return value.copy()
     return type(value)([copy(item, memo) for item in value])
 
 
-def _dict(value: object, memo: Memo) -> object:
+def _copy_dict(value: object, memo: Memo) -> object:
     assert isinstance(value, dict)
-    if not value or (copy := _how(type(next(iter(value.values()))))) is _same:
+    if not value or (copy := _copier_of(type(next(iter(value.values()))))) is _share:
         return value.copy()
     return {key: copy(item, memo) for key, item in value.items()}
 
@@ -73,12 +73,12 @@ def _copy_of_slots(cls: type) -> Copy:
         memo[key] = other
         for slot in slots:
             held = getattr(value, slot)
-            how = known_types.get(type(held)) or _how(type(held))
-            setattr(other, slot, held if how is _same else how(held, memo))
+            copier = known_types.get(type(held)) or _copier_of(type(held))
+            setattr(other, slot, held if copier is _share else copier(held, memo))
         return other
 
     return copy
 
 
-_COPIES: Final[dict[type, Copy]] = {list: _sequence, deque: _sequence, dict: _dict}
+_COPIES: Final[dict[type, Copy]] = {list: _copy_sequence, deque: _copy_sequence, dict: _copy_dict}
 """The copy function of each type; other types are added at their first use."""

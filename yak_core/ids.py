@@ -13,7 +13,7 @@ NodeId: TypeAlias = str
 """A broker (``n1``), a producer (``p1``) or a consumer (``c1``)."""
 
 Micros: TypeAlias = int
-"""Microseconds since an arbitrary origin; compare only times of one incarnation."""
+"""Microseconds since an arbitrary origin; compare only times of one start of a node."""
 
 Offset: TypeAlias = int
 """Position of a record in the log, from 0; a name that ends in ``end`` is an exclusive bound."""
@@ -25,7 +25,7 @@ NO_EPOCH = Epoch(-1)
 """No epoch: used before the first record of a log, and where no epoch applies."""
 
 BrokerEpoch = NewType("BrokerEpoch", int)
-"""Incarnation of a broker: the version of the partition state that its registration wrote."""
+"""Identifies a start of a broker: the partition epoch that its registration wrote."""
 
 LogGeneration = NewType("LogGeneration", int)
 """Log generation: grows with every truncation and change of role.
@@ -37,10 +37,10 @@ NO_BROKER_EPOCH = BrokerEpoch(0)
 """The broker epoch of a broker that has not registered."""
 
 OpId = NewType("OpId", int)
-"""Identifies a disk operation within an incarnation."""
+"""Identifies a disk operation within a start of a node."""
 
 CallId = NewType("CallId", int)
-"""Identifies a metadata call or a client call within an incarnation."""
+"""Identifies a metadata call or a client call within a start of a node."""
 
 Stamp: TypeAlias = tuple[int, str]
-"""(version, attempt id) of the partition state; identifies one write to the metadata store."""
+"""(partition epoch, attempt id); identifies one write to the metadata store."""

@@ -74,7 +74,7 @@ class JoinFacts:
     progress_broker_epoch: BrokerEpoch
     recorded_broker_epoch: BrokerEpoch
     draining: bool
-    in_time: bool
+    caught_up: bool
     isr_size: int
     min_isr: int
 
@@ -87,14 +87,14 @@ class ElectionFacts:
     in_elr: bool
     draining: bool
     leaderless: bool
-    lease_over: bool
+    lease_expired: bool
 
 
 @value
 class RestartFacts:
     """What a restarted broker finds; ``clean_shutdown_epoch`` is 0 without a clean marker.
 
-    ``same_disk`` is True if the registered incarnation of this node registered from this disk.
+    ``same_disk`` is True if the registered broker epoch was registered from this disk.
     """
 
     same_disk: bool
@@ -118,14 +118,13 @@ def is_superseded(recorded: BrokerEpoch, mine: BrokerEpoch) -> bool:
 
 def note_epoch_start(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
     """R2: record where the new leader's epoch begins, before any append (F04, KAFKA-7415)."""
-    epochs.note(epoch, leo)
+    epochs.add(epoch, leo)
 
 
 def accept_replicate(
     my_epoch: Epoch, my_leader: NodeId | None, epoch: Epoch, leader: NodeId
 ) -> ReplicateDecision:
-    """R3: return ``fenced`` for a stale epoch (F39), ``adopt`` for a new epoch or leader,
-    ``conflict`` for two leaders in one epoch (F81), else ``accept``."""
+    """R3: fence a stale epoch (F39), adopt a new epoch or leader, halt on two leaders (F81)."""
     if epoch < my_epoch:
         return ReplicateDecision.FENCED
     if epoch > my_epoch:
@@ -146,7 +145,7 @@ def truncation_point(
     the first message of the epoch.
     """
     start = message.epoch_start
-    if leo > start and epochs.before(start + 1) < message.epoch:
+    if leo > start and epochs.prev_epoch(start + 1) < message.epoch:
         return start
     return leo
 
@@ -160,7 +159,7 @@ def conflict_point(epochs: EpochIndex, leo: Offset, message: Replicate) -> Offse
     for batch in message.batches:
         if batch.base_offset >= leo:
             return leo
-        if epochs.before(batch.base_offset + 1) != batch.epoch:
+        if epochs.prev_epoch(batch.base_offset + 1) != batch.epoch:
             return batch.base_offset
     return leo
 
@@ -192,11 +191,11 @@ def advance_high_watermark(
     positions: Mapping[NodeId, Offset],
     min_isr: int,
 ) -> Offset:
-    """R5: return the lowest position in the maximal ISR, of those known in this epoch.
+    """R5: advance the high watermark to the lowest position in the maximal ISR.
 
-    The high watermark does not move while the committed ISR is below min ISR (F26, KIP-966). An
-    added member counts as soon as it is proposed (F15). A removed member counts until the removal
-    is committed (F16, KIP-497).
+    It does not move while a position is unknown in this epoch, or while the committed ISR is below
+    min ISR (F26, KIP-966). An added member counts as soon as it is proposed (F15). A removed member
+    counts until the removal is committed (F16, KIP-497).
     """
     if len(committed) < min_isr:
         return hw
@@ -217,20 +216,21 @@ def in_lag(
     return match < leo and now - caught_up_at > replica_lag_us
 
 
-def may_join(view: JoinFacts) -> bool:
+def may_join(facts: JoinFacts) -> bool:
     """R7: let a follower join the ISR if its log would be complete as a leader's log.
 
     The follower holds all records below the high watermark and below the epoch's start (F14,
-    KAFKA-7128). It has acknowledged them in this epoch with its registered incarnation (F21), and
-    it is not draining (F24). Below min ISR it must also be caught up, or the ISR would flap (F31).
+    KAFKA-7128). It has acknowledged them in this epoch under its registered broker epoch (F21),
+    and it is not draining (F24). Below min ISR it must also be caught up, or the ISR flaps (F31).
     """
-    if view.match < 0 or view.draining:
+    if facts.match < 0 or facts.draining:
         return False
-    if view.progress_broker_epoch != view.recorded_broker_epoch or view.recorded_broker_epoch == 0:
+    registered = facts.recorded_broker_epoch
+    if registered == 0 or facts.progress_broker_epoch != registered:
         return False
-    if view.match < view.hw or view.match < view.epoch_start:
+    if facts.match < facts.hw or facts.match < facts.epoch_start:
         return False
-    return view.in_time or view.isr_size >= view.min_isr
+    return facts.caught_up or facts.isr_size >= facts.min_isr
 
 
 def after_unknown(kind: ProposalKind) -> AfterUnknown:
@@ -255,8 +255,8 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
             return SequenceCheck(SequenceResult.DUPLICATE, base, end)
     if first == successor(known.last_sequence):
         return SequenceCheck(SequenceResult.ACCEPT)
-    behind = (known.last_sequence - last) % SEQUENCE_MODULUS
-    if behind < SEQUENCE_MODULUS // 2:
+    distance = (known.last_sequence - last) % SEQUENCE_MODULUS
+    if distance < SEQUENCE_MODULUS // 2:
         # Older than the idempotence table: the batch is below the oldest batch of the table.
         return SequenceCheck(SequenceResult.DUPLICATE_OLD, -1, known.batches[0][2])
     return SequenceCheck(SequenceResult.GAP)
@@ -269,9 +269,9 @@ def producers_after_truncation(
     return rebuilt()
 
 
-def producers_of_new_leader(followed: ProducerTable) -> ProducerTable:
+def producers_of_new_leader(producers: ProducerTable) -> ProducerTable:
     """R9: keep the idempotence table when a follower becomes leader (F69)."""
-    return followed
+    return producers
 
 
 def confirm(waiting_epoch: Epoch, epoch: Epoch, end: Offset, hw: Offset) -> bool:
@@ -304,15 +304,15 @@ def latest_offset(hw: Offset, epoch_start: Offset) -> Offset | None:
     return hw if hw >= epoch_start else None
 
 
-def may_campaign(view: ElectionFacts) -> bool:
+def may_campaign(facts: ElectionFacts) -> bool:
     """R14: campaign if there is no leader, or the leader's lease has expired (F49).
 
     A lease has expired if the leader has not renewed it for ``lease_us``. The candidate must be in
     the ISR or ELR and must not be draining.
     """
-    if view.draining or not (view.in_isr or view.in_elr):
+    if facts.draining or not (facts.in_isr or facts.in_elr):
         return False
-    return view.leaderless or view.lease_over
+    return facts.leaderless or facts.lease_expired
 
 
 def serves_acks(acks: int, now: Micros, lease_deadline: Micros) -> bool:
@@ -325,20 +325,20 @@ def must_step_down(my_epoch: Epoch, seen_epoch: Epoch) -> bool:
     return seen_epoch > my_epoch
 
 
-def is_clean(view: RestartFacts) -> bool:
+def is_clean(facts: RestartFacts) -> bool:
     """R17: decide whether a restarted broker keeps its ISR membership.
 
     It does with flush=batch if no flushed data is missing (F13, F29, KIP-966). It also does if the
-    clean marker belongs to the registered incarnation and the log reaches the marker's end offset.
+    clean marker belongs to the registered broker epoch and the log reaches the marker's end offset.
     On an emptied disk or an old copy of the disk it does not.
     """
-    if not view.intact or not view.same_disk:
+    if not facts.intact or not facts.same_disk:
         return False
-    if view.flush == "batch":
+    if facts.flush == "batch":
         return True
     return (
-        view.clean_shutdown_epoch == view.recorded_broker_epoch > 0
-        and view.leo >= view.clean_shutdown_leo
+        facts.clean_shutdown_epoch == facts.recorded_broker_epoch > 0
+        and facts.leo >= facts.clean_shutdown_leo
     )
 
 

@@ -35,7 +35,7 @@ class StepsAtOnce(ManualBackend):
 
     def flush_log(self, effect: FlushLog) -> None:
         assert self.host is not None
-        self.host._draining = False  # So that the host does not let it wait.
+        self.host._stepping = False  # So that the host does not let it wait.
         self.host.deliver(DiskDone(effect.op, effect.generation, DiskOk()))
 
 
@@ -43,7 +43,7 @@ class ReadsLast(ManualBackend):
     """Clause 2: starts a SendLog when the next message leaves, behind whatever was ordered."""
 
     def send_log(self, effect: SendLog) -> None:
-        late = [read.order for read in self.disk.reads]
+        late = [read.effect for read in self.disk.reads]
         self.disk.reads = []
         for order in (*late, effect):
             self.disk.issue_read(order, -1)
@@ -54,7 +54,7 @@ class ReadsLast(ManualBackend):
     def append_log(self, effect: AppendLog) -> None:
         super().append_log(effect)
         for read in self.disk.reads:
-            batches = self.disk.read(read.order.start, read.order.end_max, read.order.bytes_max)
+            batches = self.disk.read(read.effect.start, read.effect.end_max, read.effect.bytes_max)
             self.disk.reads = [replace(read, batches=batches)]
 
 

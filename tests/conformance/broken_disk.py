@@ -13,7 +13,7 @@ from yak_core.contract.events import DiskDone, DiskOk, Event, NoSpace, Shipped, 
 from yak_core.contract.messages import with_batches, with_records
 from yak_core.ids import LogGeneration
 from yak_core.manual.backend import ManualBackend
-from yak_core.manual.disk import PendingOrder
+from yak_core.manual.disk import PendingEffect
 
 
 class CompletesLastFirst(ManualBackend):
@@ -27,12 +27,12 @@ class CompletesLastFirst(ManualBackend):
 class ReportsTwice(ManualBackend):
     """Clause 6: an order completes once more."""
 
-    def report(self) -> bool:
+    def report_disk(self) -> bool:
         head = self.disk.queue[0] if self.disk.queue else None
-        found = super().report()
-        if found and head is not None and self.host is not None and head.order.op == 2:
+        found = super().report_disk()
+        if found and head is not None and self.host is not None and head.effect.op == 2:
             self.disk.queue.insert(0, head)
-            super().report()
+            super().report_disk()
         return found
 
 
@@ -83,7 +83,7 @@ class ShipsWhatIsThereLater(ManualBackend):
     def ship(self) -> bool:
         if not self.disk.reads:
             return False
-        order = self.disk.reads.pop(0).order
+        order = self.disk.reads.pop(0).effect
         batches = self.disk.read(order.start, order.end_max, order.bytes_max)
         what = with_batches(order.header, batches)
         self.transit.put(self.node_id, self.starts, order.peer, 0, what, -1)
@@ -108,8 +108,8 @@ class AppendsWithoutSpace(ManualBackend):
         if not super().perform():
             return False
         for at, pending in enumerate(self.disk.queue):
-            if no_space and isinstance(pending.order, AppendLog):
-                self.disk.queue[at] = PendingOrder(pending.order, pending.cause, NoSpace())
+            if no_space and isinstance(pending.effect, AppendLog):
+                self.disk.queue[at] = PendingEffect(pending.effect, pending.cause, NoSpace())
         return True
 
 
@@ -126,9 +126,9 @@ class FlushesInName(ManualBackend):
     """Clause 8: says that it flushed, and did not."""
 
     def perform(self, no_space: bool = False) -> bool:
-        durable, ghosts = self.disk.image.durable_count, self.disk.image.ghosts
+        durable, restorable = self.disk.image.durable_count, self.disk.image.restorable
         found = super().perform(no_space)
-        self.disk.image.durable_count, self.disk.image.ghosts = durable, ghosts
+        self.disk.image.durable_count, self.disk.image.restorable = durable, restorable
         return found
 
 

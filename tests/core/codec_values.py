@@ -132,7 +132,7 @@ FIELDS: dict[str, st.SearchStrategy[object]] = {
 
 def messages(layout: Layout) -> st.SearchStrategy[Message]:
     """Any message of one type; its numbers are of any value that the frame can hold."""
-    return st.tuples(*(FIELDS[kind.word] for kind in layout.kinds)).map(
+    return st.tuples(*(FIELDS[kind.name] for kind in layout.kinds)).map(
         lambda values: cast(Message, layout.make(*values))
     )
 

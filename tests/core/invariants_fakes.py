@@ -93,7 +93,7 @@ class FakeHost:
 def fold(log: FakeLog, batch: Batch) -> None:
     log.batches.append(batch)
     log.leo = batch.end
-    log.epochs.note(batch.epoch, batch.base_offset)
+    log.epochs.add(batch.epoch, batch.base_offset)
     log.producers.apply(
         batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, batch.end
     )

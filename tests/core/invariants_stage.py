@@ -189,7 +189,7 @@ class Stage:
         broker.epoch = record.leader_epoch
         broker.leading = FakeLeader(node, record.leader_epoch, broker.log.leo, record)
         if notes_epoch:
-            broker.log.epochs.note(record.leader_epoch, broker.log.leo)
+            broker.log.epochs.add(record.leader_epoch, broker.log.leo)
         self.step(node, QUIET)
 
     def follow(self, node: NodeId, epoch: Epoch) -> None:

@@ -1,4 +1,4 @@
-"""Metadata records for tests, made by the transitions themselves."""
+"""Partition states for tests, made by the transitions themselves."""
 
 from __future__ import annotations
 

@@ -35,22 +35,22 @@ def test_a_replicate_counts_only_from_the_leader_that_it_names(named: str) -> No
 def stopped_cleanly() -> Manual:
     """Three brokers with flush=os, of which n2 stopped in good order and waits for the store."""
     world = cluster(replace(CONFIG, flush="os"))
-    world.ask_stop("n2", SECOND)
+    world.request_stop("n2", SECOND)
     settle(world)
-    assert world.place("n2").exited_clean is True
+    assert world.backend("n2").exited_clean is True
     world.held["n2", STORE] = None
     world.start("n2")
     settle(world)
-    assert "clean" not in world.place("n2").disk.image.saved
+    assert "clean" not in world.backend("n2").disk.image.saved
     return world
 
 
 def test_a_stop_before_the_registration_puts_the_clean_marker_back() -> None:
     """Goal: the start after next is a clean one; method: stop n2 while it waits for the store."""
     world = stopped_cleanly()
-    world.ask_stop("n2", SECOND)
+    world.request_stop("n2", SECOND)
     settle(world)
-    assert world.place("n2").exited_clean is True
+    assert world.backend("n2").exited_clean is True
     world.held.clear()
     world.start("n2")
     settle(world)
@@ -66,10 +66,10 @@ def test_without_a_marker_a_stop_before_the_registration_is_not_clean() -> None:
     world.crash("n2")
     world.start("n2")
     settle(world)
-    world.ask_stop("n2", SECOND)
+    world.request_stop("n2", SECOND)
     settle(world)
-    assert world.place("n2").exited_clean is False
-    assert "clean" not in world.place("n2").disk.image.saved
+    assert world.backend("n2").exited_clean is False
+    assert "clean" not in world.backend("n2").disk.image.saved
 
 
 def empty_store(world: Manual) -> None:
@@ -78,7 +78,7 @@ def empty_store(world: Manual) -> None:
 
 def forget_record(world: Manual) -> None:
     empty_store(world)
-    disk = world.place("n2").disk
+    disk = world.backend("n2").disk
     for image in (disk.image, disk.tail):
         image.saved.clear()
 
@@ -107,8 +107,8 @@ def test_a_start_that_could_break_a_promise_halts(
     harm(world)
     world.start("n2")
     settle(world, ("n2",))
-    assert world.place("n2").host is None
-    assert world.place("n2").reason.startswith(reason)
+    assert world.backend("n2").host is None
+    assert world.backend("n2").reason.startswith(reason)
 
 
 def test_a_broker_that_may_not_create_waits_for_the_record() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from yak_core.batch import Batch, Builder
 from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import REFUSED_FOR_GOOD, Producer
+from yak_core.clients.producer import FENCED, Producer
 from yak_core.config import ConsumerConfig, ProducerConfig
 from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch, SendResult
 from yak_core.contract.effects import Answer, CancelTimer, Effect, Observe, Send, SetTimer
@@ -313,7 +313,7 @@ def test_a_producer_that_was_replaced_refuses_all_that_follows() -> None:
     made.produced(0, fenced, Outcome.NOT_WRITTEN)
     made.call(1, SendBatch(batch()))
     assert made.outcomes() == [(call, fenced, Outcome.NOT_WRITTEN, -1) for call in (0, 1)]
-    assert [getattr(result, "detail", "") for _, result in made.results] == [REFUSED_FOR_GOOD] * 2
+    assert [getattr(result, "detail", "") for _, result in made.results] == [FENCED] * 2
     assert (made.resets, len(made.sent)) == ([], 1)
 
 

@@ -255,7 +255,7 @@ def test_the_page_has_every_frame() -> None:
     assert [row for row in rows if row[2].isdigit()] == [
         f"| {layout.tag} | `{layout.cls.__name__}` | "
         + ", ".join(
-            f"`{name}` {kind.word}" for name, kind in zip(layout.names, layout.kinds, strict=True)
+            f"`{name}` {kind.name}" for name, kind in zip(layout.names, layout.kinds, strict=True)
         )
         + " |"
         for layout in LAYOUTS

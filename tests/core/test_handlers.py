@@ -13,7 +13,7 @@ from tests.core.brokers import cluster, produce
 from tests.core.test_fork import world
 from yak_core.broker.handlers import PEER_MESSAGES, REQUESTS, TIMERS
 from yak_core.broker.node import HANDLERS
-from yak_core.broker.phases import OVER, TRANSITIONS, Phase, Role
+from yak_core.broker.phases import FINAL_PHASES, TRANSITIONS, Phase, Role
 from yak_core.broker.roles import Broker
 from yak_core.config import SECOND
 from yak_core.contract.effects import Effect, Halt, TruncateLog
@@ -54,13 +54,13 @@ def test_the_host_carries_out_every_effect() -> None:
     host = made.host("n1")
     assert isinstance(host, Host)
     assert isinstance(host.backend, ManualBackend)
-    assert set(host._table) == set(get_args(Effect))
+    assert set(host._methods) == set(get_args(Effect))
 
 
 def test_phases_and_roles_have_a_row_each() -> None:
     """Method: the table of transitions against the enums."""
     assert list(TRANSITIONS) == [*Phase, *Role]
-    assert OVER == (Phase.STOPPED, Phase.HALTED)
+    assert FINAL_PHASES == (Phase.STOPPED, Phase.HALTED)
 
 
 @pytest.mark.parametrize("phase", list(Phase))

@@ -1,4 +1,4 @@
-"""The host ends an incarnation once, whatever raises, and a fuse ends it between two effects."""
+"""The host stops once, whatever raises; a crash point stops it between two effects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yak_core.contract.host import Host
 from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend, Transit
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_core.trace.recorder import Trace
 
 ANY = TimerFired("any")
@@ -91,10 +91,10 @@ def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: 
     """
     watcher = Watcher()
     host, backend, trace = hosted(watcher)
-    fuse = Fuse(host, effects)
+    crash_point = CrashPoint(host, effects)
     for _ in range(3):
         host.deliver(ANY)
-    assert (fuse.left, host.alive) == (0, False)
+    assert (crash_point.effects_left, host.alive) == (0, False)
     assert len(watcher.told) == carried_out == sum(step.done for step in trace)
     assert [step.done for step in trace] == [min(2, effects), effects - 2][: len(trace)]
     assert backend.halts == []
@@ -103,7 +103,7 @@ def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: 
 def test_a_fuse_that_is_put_out_does_nothing() -> None:
     """The backend is the old one again; method: put it out and step."""
     host, backend, trace = hosted()
-    Fuse(host, 1).put_out()
+    CrashPoint(host, 1).remove()
     host.deliver(ANY)
     assert (host.alive, host.backend, trace.step(0).done) == (True, backend, 2)
 

@@ -171,7 +171,7 @@ def test_what_was_appended_may_have_been_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     node = stage.node("n1")
     node.log.leo = 1
-    node.log.epochs.note(Epoch(1), 0)
+    node.log.epochs.add(Epoch(1), 0)
     stage.ask("n1", 1, batch, AppendLog(OpId(stage.op()), LogGeneration(0), (batch,)))
     with broken("HonestFailure"):
         stage.answer("n1", 1, failed(Outcome.NOT_WRITTEN))

@@ -1,4 +1,4 @@
-"""Invariants of the metadata record, and of who acts on it: broken by hand, and the near misses."""
+"""Invariants of the partition state, and of who acts on it: broken by hand, and the near misses."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_a_fork_goes_its_own_way_and_the_same_way() -> None:
     go_on(fork)
     assert picture(fork) != before
     assert picture(world) == before
-    assert not fork.is_up("n3"), "the fuse was forked too"
+    assert not fork.is_up("n3"), "the crash point was forked too"
     go_on(world)
     assert picture(world) == picture(fork)
 

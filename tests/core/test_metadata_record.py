@@ -1,4 +1,4 @@
-"""The metadata record's bytes: round trip, canonical form, damage, lineage."""
+"""The partition state's bytes: round trip, canonical form, damage, lineage."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def read_or_refuse(data: bytes) -> bool:
     try:
         state = decode_partition_state(data)
     except PartitionStateError as error:
-        assert "metadata record" in str(error)
+        assert "partition state" in str(error)
         return True
     assert encode_partition_state(state) == data
     return False

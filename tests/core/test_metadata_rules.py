@@ -64,7 +64,7 @@ REFUSALS: list[tuple[str, Callable[[], PartitionState | Rejected], str]] = [
     ("F34 without the leader", lambda: try_alter(TWO, "n2"), "missing"),
     ("F34 emptied", lambda: try_alter(TWO, ""), "missing"),
     ("nothing to change", lambda: try_alter(TWO, "n1 n2"), "already"),
-    ("S9 stranger joins", lambda: try_alter(TWO, "n1 n2 n9", ("n9", 0)), "n9 is not a replica"),
+    ("stranger joins", lambda: try_alter(TWO, "n1 n2 n9", ("n9", 0)), "n9 is not a replica"),
     (
         "F21 joins as an earlier start",
         lambda: try_alter(TWO, "n1 n2 n3", ("n3", 2)),
@@ -114,37 +114,37 @@ def test_precondition_refuses(
 
 
 BROKEN = [
-    ("S9 sets are ascending", replace(TWO, isr=("n2", "n1"))),
-    ("S9 nodes are ascending", replace(TWO, nodes=TWO.nodes[::-1])),
-    ("S9 ISR and ELR are replicas", replace(TWO, replicas=("n1", "n3"))),
-    ("S9 nodes are replicas", replace(TWO, replicas=("n1", "n2"))),
-    ("S9 ISR, ELR, last known are disjoint", replace(ALONE, elr=("n1",))),
-    ("S9 ISR, ELR, last known are disjoint", replace(ALONE, last_known_eligible=("n1",))),
-    ("S9 no ELR at min ISR", replace(TWO, elr=("n3",))),
-    ("S9 no ELR at min ISR", replace(TWO, last_known_eligible=("n3",))),
-    ("S9 ISR and ELR are registered", replace(TWO, nodes=TWO.nodes[:1])),
+    ("sets are ascending", replace(TWO, isr=("n2", "n1"))),
+    ("nodes are ascending", replace(TWO, nodes=TWO.nodes[::-1])),
+    ("ISR and ELR are replicas", replace(TWO, replicas=("n1", "n3"))),
+    ("nodes are replicas", replace(TWO, replicas=("n1", "n2"))),
+    ("ISR, ELR and last known ELR are disjoint", replace(ALONE, elr=("n1",))),
+    ("ISR, ELR and last known ELR are disjoint", replace(ALONE, last_known_eligible=("n1",))),
+    ("no ELR at min ISR", replace(TWO, elr=("n3",))),
+    ("no ELR at min ISR", replace(TWO, last_known_eligible=("n3",))),
+    ("ISR and ELR are registered", replace(TWO, nodes=TWO.nodes[:1])),
     (
-        "S9 no draining node in the ISR",
+        "no draining node in the ISR",
         replace(drained(TWO, "n2"), isr=("n1", "n2"), elr=()),
     ),
-    ("S9 recovering means alone", replace(TWO, recovery=Recovery.RECOVERING)),
-    ("S15 leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=BrokerEpoch(3))),
+    ("one ISR member in recovery", replace(TWO, recovery=Recovery.RECOVERING)),
+    ("the leader is in the ISR", replace(TWO, leader="n3", leader_broker_epoch=BrokerEpoch(3))),
     (
-        "S15 leader has its registered broker epoch",
+        "the leader has its registered broker epoch",
         replace(TWO, leader_broker_epoch=BrokerEpoch(2)),
     ),
-    ("S15 leader has its registered broker epoch", replace(TWO, leader=None)),
-    ("INV-E4 epochs in range", replace(TWO, leader_epoch=Epoch(TWO.partition_epoch))),
-    ("INV-E4 a leader has an epoch", replace(TWO, leader_epoch=Epoch(0))),
+    ("the leader has its registered broker epoch", replace(TWO, leader=None)),
+    ("leader epoch is below partition epoch", replace(TWO, leader_epoch=Epoch(5))),
+    ("the epoch of a leader is at least 1", replace(TWO, leader_epoch=Epoch(0))),
     (
-        "INV-E4 broker epochs are distinct partition epochs",
+        "broker epochs are distinct partition epochs",
         replace(
             TWO,
             nodes=(*TWO.nodes[:2], ("n3", replace(TWO.nodes[2][1], broker_epoch=BrokerEpoch(2)))),
         ),
     ),
-    ("INV-E4 lineage has no gap", replace(TWO, ancestors=TWO.ancestors[1:])),
-    ("INV-E4 lineage has no gap", replace(TWO, partition_epoch=TWO.partition_epoch + 1)),
+    ("the ancestors have no gap", replace(TWO, ancestors=TWO.ancestors[1:])),
+    ("the ancestors have no gap", replace(TWO, partition_epoch=TWO.partition_epoch + 1)),
 ]
 
 
@@ -155,23 +155,23 @@ def test_broken_shape_is_named(name: str, state: PartitionState) -> None:
 
 STEP = ok(register(TWO, attempt="r", node="n3", clean=True, url=""))
 BROKEN_STEPS = [
-    ("INV-E4 same store", replace(STEP, store_id="s2")),
+    ("the store id is the same", replace(STEP, store_id="s2")),
     (
-        "INV-E4 partition epoch grows by one",
+        "the partition epoch grows by one",
         replace(STEP, partition_epoch=STEP.partition_epoch + 1),
     ),
-    ("INV-E4 leader epoch never falls", replace(STEP, leader_epoch=Epoch(0))),
+    ("the leader epoch does not decrease", replace(STEP, leader_epoch=Epoch(0))),
     (
-        "INV-E4 leader epoch grows by one with a new leader",
+        "a new leader has the next leader epoch",
         replace(STEP, leader="n2", leader_broker_epoch=BrokerEpoch(2)),
     ),
     (
-        "INV-E4 leader epoch grows by one with a new leader",
+        "a new leader has the next leader epoch",
         replace(STEP, leader_broker_epoch=BrokerEpoch(2)),
     ),
-    ("INV-E4 broker epochs never fall", replace(STEP, nodes=TWO.nodes[:2])),
-    ("INV-E4 unclean generation never falls", replace(STEP, unclean_generation=-1)),
-    ("INV-E5 first ancestor is the replaced record", replace(STEP, ancestors=STEP.ancestors[1:])),
+    ("broker epochs do not decrease", replace(STEP, nodes=TWO.nodes[:2])),
+    ("the unclean generation does not decrease", replace(STEP, unclean_generation=-1)),
+    ("the first ancestor is the replaced state", replace(STEP, ancestors=STEP.ancestors[1:])),
 ]
 
 

@@ -1,4 +1,4 @@
-"""What each transition of the metadata record does. Method: one by hand, all of its effect."""
+"""What each transition of the partition state does. Method: one by hand, all of its effect."""
 
 from __future__ import annotations
 

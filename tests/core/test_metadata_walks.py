@@ -99,14 +99,14 @@ def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> 
             seen[step[0]] += 1
             assert store.state == proposed
         if had_min_isr and not store.state.isr and not store.state.elr:
-            # S7: whoever may still hold what was committed is on record.
+            # The replicas that may hold all committed records are recorded.
             seen["nobody eligible"] += 1
             assert len(store.state.last_known_eligible) >= store.state.effective_min_isr
 
 
 @pytest.mark.parametrize("budget", [60, pytest.param(150, marks=pytest.mark.long)])
 def test_any_sequence_of_calls_keeps_the_record_sound(budget: int) -> None:
-    """S7, S9, S15, INV-E4 and INV-E5 after each write, and that the walks were worth walking."""
+    """Goal: every write is well formed. Method: check the state after each write of the walks."""
     seen: Counter[str] = Counter()
 
     @settings(max_examples=budget, database=None)

@@ -41,7 +41,7 @@ def replay_steps(steps: Iterable[Step]) -> tuple[Replayed, ...]:
     """What comes of decoded steps."""
     replay = Replay()
     for step in steps:
-        replay.take(step)
+        replay.replay_step(step)
     return replay.results()
 
 
@@ -56,7 +56,7 @@ def test_every_life_of_a_scenario_comes_out_as_recorded(name: str) -> None:
     trace = run(name, 7).trace
     replay = replay_lines(encode_trace(trace))
     assert replay.identical
-    assert (replay.damage, replay.cut_short, replay.dropped) == ("", False, 0)
+    assert (replay.damage, replay.incomplete, replay.dropped) == ("", False, 0)
     assert replay.header == trace.header
     assert replay.steps == len(trace) == sum(start.steps for start in replay.starts)
     assert {(step.node, step.start) for step in trace} == {(r.node, r.start) for r in replay.starts}
@@ -165,7 +165,7 @@ def test_a_step_that_raises_is_a_difference() -> None:
     [start] = differing(replay_lines(encode_trace(trace), rules))
     assert start.kind == "broker"
     assert start.difference is not None
-    assert start.difference.trouble == "the replayed step raises ValueError: nobody knows"
+    assert start.difference.error == "the replayed step raises ValueError: nobody knows"
     assert start.difference.replayed == ()
     assert start.difference.sentence.endswith(" raises ValueError: nobody knows")
     stopped = replay_lines(encode_trace(trace), rules, until=start.difference.step)
@@ -199,7 +199,7 @@ def test_a_life_without_its_beginning_cannot_be_replayed() -> None:
     assert (start.kind, start.steps) == ("", 0)
     assert start.difference is not None
     assert start.difference.step == steps[1].i
-    assert start.difference.trouble == "start 1 of n1 does not begin with Started"
+    assert start.difference.error == "start 1 of n1 does not begin with Started"
 
 
 def test_a_made_up_trace_is_told_and_never_raises() -> None:
@@ -218,9 +218,9 @@ def test_a_file_that_was_cut_short_is_replayed_up_to_its_last_whole_line() -> No
     for end in [first, *range(first + 1, len(data), 9_973), len(data) - 1]:
         replay = replay_lines(data[:end].splitlines(keepends=True))
         assert replay.identical
-        assert replay.cut_short
+        assert replay.incomplete
         assert replay.steps == data.count(b'\n{"i":', 0, data.rfind(b"\n", 0, end) + 1)
-    assert not replay_lines(short_lines()).cut_short
+    assert not replay_lines(short_lines()).incomplete
 
 
 def test_damage_ends_the_replay_where_it_is() -> None:
@@ -249,7 +249,7 @@ def test_the_replayed_node_is_like_the_recorded_one() -> None:
         assert replay.steps == last[node] + 1
     assert replay_lines(short_lines(), until=10**6).at is None
     first = replay_lines(short_lines(), until=0)
-    assert (first.steps, first.cut_short) == (1, False)
+    assert (first.steps, first.incomplete) == (1, False)
 
 
 def test_a_long_effect_is_shown_where_it_differs() -> None:

@@ -31,7 +31,7 @@ from yak_core.contract.events import Cancelled, DiskDone, DiskOk, DiskResult, Ev
 from yak_core.contract.messages import Message, ProduceRequest
 from yak_core.contract.notes import HighWatermarkAdvanced, Note
 from yak_core.encoding.json_codec import codec_of
-from yak_core.encoding.json_scalars import Elided, Misfit
+from yak_core.encoding.json_scalars import Elided, Mismatch
 from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, Epoch, LogGeneration, OpId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Publish
@@ -125,7 +125,7 @@ def test_the_two_kinds_of_success_keep_apart() -> None:
     assert disk.decode(json.loads('{"op":1,"generation":2,"result":{"DiskOk":{}}}')) == DiskDone(
         OpId(1), LogGeneration(2), DiskOk()
     )
-    with pytest.raises(Misfit):
+    with pytest.raises(Mismatch):
         disk.decode(json.loads('{"op":1,"generation":2,"result":{"StoreOk":{}}}'))
 
 
@@ -183,7 +183,7 @@ def test_a_payload_comes_back_as_its_length_and_crc() -> None:
 )
 def test_a_value_that_breaks_its_type_is_refused(value: object, reason: str) -> None:
     """A node that returns rubbish is found out, with the field that is wrong."""
-    with pytest.raises(Misfit) as caught:
+    with pytest.raises(Mismatch) as caught:
         EFFECT.encode(value)
     assert reason in str(caught.value)
 
@@ -223,8 +223,8 @@ def test_a_value_that_breaks_its_type_is_refused(value: object, reason: str) -> 
     ],
 )
 def test_json_that_fits_no_event_is_refused(text: str, reason: str) -> None:
-    """Whatever is wrong is a Misfit that names the place, never another exception."""
-    with pytest.raises(Misfit) as caught:
+    """Whatever is wrong is a Mismatch that names the place, never another exception."""
+    with pytest.raises(Mismatch) as caught:
         EVENT.decode(json.loads(text))
     assert reason in str(caught.value)
 
@@ -235,7 +235,7 @@ def test_json_that_fits_no_event_is_refused(text: str, reason: str) -> None:
 def test_a_payload_that_is_no_length_and_crc_is_refused(data: str) -> None:
     """The two numbers are checked as the rest is."""
     text = codec_of(Batch).encode(batch(0)).replace('"data":[7,', '"data":!').partition("!")[0]
-    with pytest.raises(Misfit, match=r"data: .* is not the length and CRC of a payload"):
+    with pytest.raises(Mismatch, match=r"data: .* is not the length and CRC of a payload"):
         codec_of(Batch).decode(json.loads(text + data + "}"))
 
 
@@ -248,9 +248,9 @@ def test_a_field_with_a_default_may_be_missing() -> None:
 
 def test_an_unknown_error_name_is_refused() -> None:
     """An error code of a later version has a name that this one does not know."""
-    with pytest.raises(Misfit, match=r"'NO_SUCH' .*ErrorCode"):
+    with pytest.raises(Mismatch, match=r"'NO_SUCH' .*ErrorCode"):
         codec_of(ErrorCode).decode("NO_SUCH")
-    with pytest.raises(Misfit, match=r"12345 .*ErrorCode"):
+    with pytest.raises(Mismatch, match=r"12345 .*ErrorCode"):
         codec_of(ErrorCode).encode(12345)
 
 
@@ -278,5 +278,5 @@ def test_answers_and_requests_nest() -> None:
     request = ProduceRequest(1, Epoch(2), -1, 10, batch(3))
     text = EFFECT.encode(Send("n2", request))
     assert text.startswith('{"Send":{"dst":"n2","message":{"ProduceRequest":{"correlation":1,')
-    with pytest.raises(Misfit, match=r"Answer\.result"):
+    with pytest.raises(Mismatch, match=r"Answer\.result"):
         EFFECT.encode(Answer(1, request))  # type: ignore[arg-type]

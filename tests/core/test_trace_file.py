@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tests.core.trace_samples import long_trace, short_trace
 from yak_core.contract.events import Event, PeerLost, TimerFired
 from yak_core.contract.host import Recorder
-from yak_core.encoding.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Mismatch
 from yak_core.trace.reader import TraceError, decode_trace, digest_of, digest_of_file, encode_trace
-from yak_core.trace.recorder import LIMIT, Fault, Header, Trace
+from yak_core.trace.recorder import STEPS_MAX, Fault, Header, Trace
 from yak_core.trace.writer import CHECKPOINT_STEPS, TraceLines
 
 LINES = list(encode_trace(short_trace()))
@@ -220,13 +220,13 @@ def test_a_cut_file_can_be_read_on_request() -> None:
     """Goal: what a killed process left is of use. Method: cut anywhere after the header."""
     data = b"".join(LINES)
     for end in range(len(LINES[0]), len(data), 97):
-        back = decode_trace(lines_of(data[:end]), cut_short=True)
+        back = decode_trace(lines_of(data[:end]), incomplete=True)
         steps = sum(line.startswith(b'{"i"') for line in LINES if line in data[:end])
         assert len(back) == steps
-    assert digest_of(decode_trace(LINES, cut_short=True)) == digest_of(short_trace())
+    assert digest_of(decode_trace(LINES, incomplete=True)) == digest_of(short_trace())
     damaged = data.replace(b'"n":"n2"', b'"n":"n9"', 1)
     with pytest.raises(TraceError, match="checksum"):
-        decode_trace(lines_of(damaged), cut_short=True)
+        decode_trace(lines_of(damaged), incomplete=True)
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ def test_a_step_that_returned_rubbish_names_the_step() -> None:
     """Goal: a broken node is found. Method: an event where an effect belongs."""
     trace = Trace()
     trace.record(0, "n1", 1, TimerFired("a"), [PeerLost("n2")], -1)  # type: ignore[list-item]
-    with pytest.raises(Misfit, match=r"step 0 of n1, .*PeerLost\(peer='n2'\) is not one of Send"):
+    with pytest.raises(Mismatch, match=r"step 0 of n1, .*PeerLost\(peer='n2'\) is not one of Send"):
         digest_of(trace)
 
 
@@ -346,6 +346,6 @@ def test_beyond_the_limit_steps_are_only_counted() -> None:
 def test_a_new_trace_is_bounded_and_named_after_nothing() -> None:
     """The defaults that a world gets."""
     trace = Trace()
-    assert trace.limit == LIMIT
+    assert trace.limit == STEPS_MAX
     assert trace.header == Header("sim", "", 0, "")
     assert list(long_trace(0)) == []

@@ -50,7 +50,7 @@ def batch(base: int, epoch: int = 1, count: int = 1, data: bytes = b"payload") -
 
 
 def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> PartitionState:
-    """The metadata record of three brokers."""
+    """The partition state of three brokers."""
     state = create(
         store_id="s1", attempt=f"a{version}", node="n1", url="", replicas=BROKERS, min_isr=2
     )

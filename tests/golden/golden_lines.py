@@ -44,7 +44,7 @@ def nodes(ids: tuple[str, ...]) -> str:
 
 
 def record(value: PartitionState) -> str:
-    """The metadata record, as far as a story needs it."""
+    """The partition state, as far as a story needs it."""
     text = f"v{value.partition_epoch} e{value.leader_epoch} leader={value.leader or '-'}"
     text += f" isr={nodes(value.isr)}"
     if value.elr:

@@ -106,7 +106,7 @@ def stall(stage: Stage, args: Args) -> None:
     """``stall n1 3s``: its process stands still; its clock moves on and its timers are overdue."""
     node, word = args.next("the node"), args.next("how long")
     args.finish()
-    stage.world.up(node).clock += args.duration(word)
+    stage.world.running(node).clock += args.duration(word)
 
 
 def run(stage: Stage, args: Args) -> None:

@@ -104,8 +104,8 @@ class Stage:
             return
         self.lines.append(f"{node} {self._event(host, event)}")
         self.lines += [f"  {node} {line}" for line in shown]
-        fuse = self.world.place(node).fuse
-        if fuse is not None and fuse.left == 0:
+        crash_point = self.world.backend(node).crash_point
+        if crash_point is not None and crash_point.effects_left == 0:
             self.lines.append(f"  {node} crashes before the rest of its effects")
 
     def _event(self, host: Host, event: Event) -> str:

@@ -46,9 +46,9 @@ def cluster(stage: Stage, args: Args) -> None:
 def start(stage: Stage, args: Args) -> None:
     """``start n1 [flush=batch]``: a new incarnation, with what its disk holds."""
     node = args.next("the node")
-    config = stage.world.place(node).config
+    config = stage.world.backend(node).config
     if isinstance(config, BrokerConfig):
-        stage.world.place(node).config = replace(
+        stage.world.backend(node).config = replace(
             config, flush=flush_mode(args.option("flush", config.flush))
         )
     args.finish()
@@ -73,7 +73,7 @@ def stop(stage: Stage, args: Args) -> None:
     """``stop n1``: ask the node to stop in good order."""
     node = args.next("the node")
     args.finish()
-    stage.world.ask_stop(node, 10_000_000)
+    stage.world.request_stop(node, 10_000_000)
 
 
 def damage(stage: Stage, args: Args) -> None:

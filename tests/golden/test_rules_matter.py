@@ -63,7 +63,7 @@ def test_a_golden_script_changes_when_its_rule_is_replaced(name: str, shown_by: 
 
 
 def _beyond_the_end(epochs: EpochIndex, epoch: Epoch, leo: Offset) -> None:
-    epochs.note(epoch, leo + 5)
+    epochs.add(epoch, leo + 5)
 
 
 def _failing(*_facts: object) -> bool:

@@ -175,7 +175,7 @@ async def test_a_long_poll_ends_in_time(gateway: WorldGateway) -> None:
         poll = asyncio.create_task(read(client, "?wait_ms=250"))
         await gateway.waits.wait()
         gateway.move(SECOND // 5)
-        assert len(gateway.node.readers.parked) == 1
+        assert len(gateway.node.readers.long_polls) == 1
         gateway.move(SECOND // 5)
         found = await poll
         assert (found["records"], found["next_offset"], found["hw"]) == ([], 0, 0)
@@ -187,10 +187,10 @@ async def test_call_of_a_disconnected_client_is_cancelled(gateway: WorldGateway)
     async with serving(gateway) as client:
         poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
         await gateway.waits.wait()
-        assert len(gateway.node.readers.parked) == 1
+        assert len(gateway.node.readers.long_polls) == 1
         poll.cancel()
         await gateway.left.wait()
-        assert gateway.node.readers.parked.entries == {}
+        assert gateway.node.readers.long_polls.entries == {}
 
 
 async def test_an_offset_that_is_not_there_names_those_that_are(gateway: WorldGateway) -> None:
@@ -227,7 +227,7 @@ async def test_a_poll_at_a_leader_that_steps_down_ends(gateway: WorldGateway) ->
     async with serving(gateway) as client:
         poll = asyncio.create_task(client.get("/v1/records?wait_ms=30000"))
         await gateway.waits.wait()
-        gateway.world.ask_stop("n1", SECOND)
+        gateway.world.request_stop("n1", SECOND)
         gateway.move()
         body = await problem(await poll, 503, "NOT_LEADER_OR_FOLLOWER")
         assert "outcome" not in body

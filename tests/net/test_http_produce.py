@@ -186,7 +186,7 @@ async def _stopped_while_waiting(gateway: WorldGateway, crash: bool, error: str)
         if crash:
             gateway.world.crash("n1")
         else:
-            gateway.world.ask_stop("n1", SECOND)
+            gateway.world.request_stop("n1", SECOND)
         gateway.move()
         answer = await posted
         body = await problem(answer, 503, error)

@@ -91,7 +91,7 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
     """Send a follower a later epoch with an unknown leader: 503, no leader."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
-    gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
+    gateway.world.backend("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
     code, said = await health(gateway)
     assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
     assert "leader" in said["reason"]

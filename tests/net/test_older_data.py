@@ -20,7 +20,7 @@ from tests.net.brokers import get, post, until
 from tests.net.cluster_tools import marked
 from tests.net.redis_server import RedisServer, redis_server
 from yak_core.batch import Batch, Builder, Record, placed, records, scan, seal, stamped
-from yak_core.broker.saved_state import Saved, claims_value, clean_shutdown_value, read_saved
+from yak_core.broker.saved_state import SavedValues, claims_value, clean_shutdown_value, read_saved
 from yak_core.contract.messages import ProduceRequest, ProduceResponse, Response
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import BrokerEpoch, Epoch, NodeId
@@ -166,7 +166,7 @@ def test_data_directory_is_recovered_intact(node: str, tmp_path: Path) -> None:
     assert (found.epochs, found.producers, found.headers) == (EPOCHS, PRODUCERS, ())
     assert storage.checkpoints.newest == Checkpoint(segment=0, end=10, position=340, flags=0)
     assert tuple(key for key, _ in found.saved) == KEYS
-    assert read_saved(found.saved) == Saved(
+    assert read_saved(found.saved) == SavedValues(
         state=STATE,
         hw=10,
         clean_shutdown=(BrokerEpoch(REGISTERED[node]), 10),
@@ -192,7 +192,7 @@ def test_saved_values_are_written_as_before(node: str, tmp_path: Path) -> None:
         save_value(System(), tmp_path, key, texts[key])
         assert (tmp_path / key).read_bytes() == old.read_bytes()
     saved = read_saved(tuple(texts.items()))
-    assert isinstance(saved, Saved)
+    assert isinstance(saved, SavedValues)
     assert saved.state is not None
     assert saved.flush is not None
     assert saved.clean_shutdown is not None
@@ -331,7 +331,7 @@ def check_directory(path: Path, node: str) -> None:
     assert (found.leo, found.intact, found.epochs[:2]) == (11, True, EPOCHS)
     assert dict(found.producers).items() >= dict(PRODUCERS).items()
     saved = read_saved(found.saved)
-    assert isinstance(saved, Saved)
+    assert isinstance(saved, SavedValues)
     assert saved.clean_shutdown is not None
     assert saved.clean_shutdown[1] == 11
     assert saved.hw in (10, 11), "a lower bound: a stop does not wait for its checkpoint"

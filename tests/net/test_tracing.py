@@ -113,7 +113,7 @@ def test_what_was_not_flushed_is_in_memory_only_and_a_flush_writes_whole_lines(
     assert recorder.path.read_bytes() == first
     recorder.flush()
     found = replayed(recorder.path)
-    assert (found.steps, found.cut_short, found.identical) == (3, True, True)
+    assert (found.steps, found.incomplete, found.identical) == (3, True, True)
     sizes = []
     for step in steps()[3:]:
         recorder.record(*step[1:7])
@@ -138,7 +138,7 @@ def test_recording_ends_at_its_size_limit_with_a_reason(tmp_path: Path, bytes_ma
     found = replayed(recorder.path)
     assert (found.steps, found.dropped) == (kept, len(steps()) - kept)
     assert found.identical
-    assert not found.cut_short
+    assert not found.incomplete
     with recorder.path.open("rb") as lines:
         assert len(digest_of_file(lines)) == 32
 
@@ -181,7 +181,7 @@ def test_write_error_ends_only_the_recording(tmp_path: Path) -> None:
         recorder.close()
     assert recorder.path.stat().st_size == 100_000
     found = replayed(recorder.path)
-    assert found.cut_short
+    assert found.incomplete
     assert found.identical
     assert found.steps > 100
 
@@ -251,10 +251,10 @@ def test_the_trace_of_a_killed_process_replays(tmp_path: Path) -> None:
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
     found = replayed(path)
-    assert (found.steps, found.cut_short, found.identical) == (20, True, True)
+    assert (found.steps, found.incomplete, found.identical) == (20, True, True)
     path.write_bytes(path.read_bytes()[:-30])
     torn = replayed(path)
-    assert (torn.steps, torn.cut_short, torn.identical) == (19, True, True)
+    assert (torn.steps, torn.incomplete, torn.identical) == (19, True, True)
 
 
 def test_a_trace_of_one_node_needs_no_more_than_a_count() -> None:

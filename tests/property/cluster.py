@@ -260,9 +260,9 @@ class Cluster:
     def heal(self) -> None:
         """Stop all faults and let time pass: within a bound everything must converge (Lv8)."""
         for place in self.world.nodes.values():
-            if place.fuse is not None:
-                place.fuse.put_out()
-                place.fuse = None
+            if place.crash_point is not None:
+                place.crash_point.remove()
+                place.crash_point = None
         settle(self.world)  # Some may go down now, for example by learning that a disk was full.
         for node_id in NODES:
             if not self.up(node_id):

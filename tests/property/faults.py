@@ -16,7 +16,7 @@ from yak_core.model.disk import DiskImage
 def disk_step(cluster: Cluster, node: NodeId) -> str:
     if not cluster.up(node) or not cluster.world.nodes[node].disk.queue:
         return NOTHING
-    order = cluster.world.nodes[node].disk.queue[0].order
+    order = cluster.world.nodes[node].disk.queue[0].effect
     cluster.world.disk_complete(node)
     return f"{node}'s disk completes {type(order).__name__}"
 
@@ -33,7 +33,7 @@ def disk_perform(cluster: Cluster, node: NodeId) -> str:
     if not waiting:
         return NOTHING
     cluster.world.disk_perform(node)
-    return f"{node}'s disk carries out {type(waiting[0].order).__name__}, untold"
+    return f"{node}'s disk carries out {type(waiting[0].effect).__name__}, untold"
 
 
 def disk_full(cluster: Cluster, node: NodeId) -> str:
@@ -46,7 +46,7 @@ def disk_full(cluster: Cluster, node: NodeId) -> str:
     cluster.run_link(leader, node)
     queue = cluster.world.nodes[node].disk.queue
     while cluster.up(node) and any(pending.result is None for pending in queue):
-        order = next(pending.order for pending in queue if pending.result is None)
+        order = next(pending.effect for pending in queue if pending.result is None)
         full = isinstance(order, AppendLog)
         cluster.world.disk_perform(node, no_space=full)
         if full:
@@ -162,7 +162,7 @@ def stop(cluster: Cluster, node: NodeId) -> str:
     if not cluster.up(node):
         cluster.world.start(node)
         return f"{node} starts"
-    cluster.world.ask_stop(node, 1_000_000)
+    cluster.world.request_stop(node, 1_000_000)
     cluster.run_disk(node)
     return f"{node} is asked to stop"
 

@@ -70,7 +70,7 @@ def lose_all(cluster: Cluster, node: NodeId) -> str:
 def break_link(cluster: Cluster, node: NodeId, peer: NodeId) -> str:
     if node == peer or not cluster.up(node):
         return NOTHING
-    cluster.world.lose_link(node, peer)
+    cluster.world.lose_connection(node, peer)
     return f"{node} loses its link to {peer}"
 
 

@@ -110,7 +110,7 @@ def tail_behind_election(cluster: Cluster) -> None:
             break
     cluster.run_link("n1", "n2")
     queue = cluster.world.nodes["n2"].disk.queue
-    if queue and isinstance(queue[0].order, SaveState):
+    if queue and isinstance(queue[0].effect, SaveState):
         cluster.world.disk_complete("n2")
 
 

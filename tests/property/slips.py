@@ -49,10 +49,10 @@ def _reads_twice(self: StoreSession) -> None:
 SLIPS: Final = {
     "acked bytes stay in flight": Slip(Progress, "acked", _acked_keeps_the_bytes, "inflight_bytes"),
     "the proposed ISR is forgotten": Slip(
-        Leader, "_set_maximal", _maximal_forgets_the_proposal, "maximal ISR"
+        Leader, "_set_maximal_isr", _maximal_forgets_the_proposal, "maximal ISR"
     ),
     "a second read while one is open": Slip(
-        StoreSession, "order_read", _reads_twice, "more than one read"
+        StoreSession, "read_state", _reads_twice, "more than one read"
     ),
 }
 

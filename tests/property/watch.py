@@ -107,5 +107,5 @@ class WatchedBackend(ManualBackend):
 
 def _between_append_and_flush(place: ManualBackend) -> bool:
     """Would a crash now fall between an append that was carried out and its flush?"""
-    orders = [pending.order for pending in place.disk.queue if pending.result is None]
+    orders = [pending.effect for pending in place.disk.queue if pending.result is None]
     return place.disk.image.unsynced > 0 and any(isinstance(order, FlushLog) for order in orders)

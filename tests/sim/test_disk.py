@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.sim.echo_nodes import batch_at
-from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
+from yak_core.contract.effects import AppendLog, DiskEffect, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk, NoSpace
 from yak_core.ids import LogGeneration, OpId
 from yak_core.manual.disk import ManualDisk
@@ -205,7 +205,7 @@ def test_ending_a_stall_early_keeps_the_order_too() -> None:
     assert it.disk.image.leo == 2
 
 
-def drawn(chance: random.Random, op: int, end: int) -> DiskOrder:
+def drawn(chance: random.Random, op: int, end: int) -> DiskEffect:
     """An order for a log that ends at ``end`` once all earlier orders are performed."""
     generation = LogGeneration(0)
     kind = chance.choice(("append", "append", "append", "flush", "truncate", "save"))
@@ -220,7 +220,7 @@ def drawn(chance: random.Random, op: int, end: int) -> DiskOrder:
 
 
 def content(image: DiskImage) -> tuple[object, ...]:
-    return (image.batches, image.ends, image.durable_count, image.ghosts, image.saved)
+    return (image.batches, image.ends, image.durable_count, image.restorable, image.saved)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -246,7 +246,7 @@ def test_manual_disk_performs_a_queue_as_the_simulated_disk_does(seed: int) -> N
             manual.perform(it.disk.full)
             done = manual.take()
             assert done is not None
-            assert (done.order.op, done.result) == (it.done[-1][1].op, it.done[-1][1].result)
+            assert (done.effect.op, done.result) == (it.done[-1][1].op, it.done[-1][1].result)
             assert content(manual.image) == content(it.disk.image)
             assert manual.tail.batches == it.disk.tail.batches
     assert any(isinstance(done.result, NoSpace) for _, done in it.done)

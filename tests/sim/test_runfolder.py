@@ -165,7 +165,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     with pytest.raises(TraceError):
         read_trace(folder / "trace.jsonl.part")
     steps = part.count(b'\n{"i":') - (not part.endswith(b"\n"))
-    assert len(read_trace(folder / "trace.jsonl.part", cut_short=True)) == steps
+    assert len(read_trace(folder / "trace.jsonl.part", incomplete=True)) == steps
 
 
 def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     expected = sorted({*FILES} - {"trace.jsonl"} | {"trace.jsonl.part"})
     assert names_in(folder) == expected
     assert read_verdict(folder)["digest"] is None
-    assert len(read_trace(folder / "trace.jsonl.part", cut_short=True)) == len(trace) - 1
+    assert len(read_trace(folder / "trace.jsonl.part", incomplete=True)) == len(trace) - 1
     assert (tmp_path / "made_up" / "latest").is_symlink()
 
 

@@ -17,14 +17,14 @@ from yak_core.batch.header import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
     Batch,
-    carrying,
-    of_producer,
     parse,
     placed,
     read_header,
     scan,
     seal,
     stamped,
+    with_data,
+    with_producer,
 )
 from yak_core.batch.records import (
     BatchError,
@@ -48,8 +48,6 @@ __all__ = [
     "RecordTooLarge",
     "Torn",
     "UnsupportedCodec",
-    "carrying",
-    "of_producer",
     "parse",
     "placed",
     "read_header",
@@ -57,4 +55,6 @@ __all__ = [
     "scan",
     "seal",
     "stamped",
+    "with_data",
+    "with_producer",
 ]

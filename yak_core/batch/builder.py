@@ -15,7 +15,7 @@ from yak_core.batch.header import (
     MAGIC,
     RECORDS_MAX,
     Batch,
-    whole,
+    full_data,
 )
 from yak_core.batch.records import (
     DELTAS,
@@ -202,7 +202,7 @@ def records(batch: Batch) -> Iterator[Record]:
     Raises UnsupportedCodec before the first record. The iterator raises Damaged at a malformed
     record; the CRC was checked before, so the producer wrote the record in this form.
     """
-    data = whole(batch)
+    data = full_data(batch)
     fields = HEADER.unpack_from(data)
     attributes, base_time, max_time = fields[5], fields[7], fields[8]
     if attributes & CODEC_BITS:

@@ -33,7 +33,7 @@ from typing import TypeAlias
 
 from crc32c import crc32c
 
-from yak_core.batch.records import RECORD_BYTES_MIN, TIMESTAMP_MIN, Damaged, Torn, ends_early
+from yak_core.batch.records import RECORD_BYTES_MIN, TIMESTAMP_MIN, Damaged, Torn, ends_within
 from yak_core.ids import Epoch
 from yak_core.value import value
 
@@ -113,16 +113,16 @@ def placed(batch: Batch, base_offset: int, epoch: int) -> Batch:
     return Batch(base_offset, Epoch(epoch), *_AFTER_POSITION(batch))
 
 
-def carrying(batch: Batch, data: bytes) -> Batch:
+def with_data(batch: Batch, data: bytes) -> Batch:
     """Return the handle with ``data`` as the bytes of the batch."""
     return Batch(*[*_BEFORE_DATA(batch), data])
 
 
-def of_producer(batch: Batch, producer_id: int, producer_epoch: int, base_sequence: int) -> Batch:
+def with_producer(batch: Batch, producer_id: int, producer_epoch: int, base_sequence: int) -> Batch:
     """The same handle with this producer; the bytes get it when they are sealed."""
     producer = (producer_id, producer_epoch, base_sequence)
-    place = (batch.base_offset, batch.epoch, batch.count)
-    return Batch(*place, *producer, batch.max_timestamp, batch.size, batch.crc, batch.data)
+    position = (batch.base_offset, batch.epoch, batch.count)
+    return Batch(*position, *producer, batch.max_timestamp, batch.size, batch.crc, batch.data)
 
 
 def stamped(batch: Batch) -> bytes:
@@ -130,7 +130,7 @@ def stamped(batch: Batch) -> bytes:
 
     Returns ``batch.data`` itself if it already has this position.
     """
-    data = whole(batch)
+    data = full_data(batch)
     offset, length, epoch = _FRAME.unpack_from(data)
     if offset == batch.base_offset and epoch == batch.epoch:
         return data
@@ -160,18 +160,18 @@ def seal(
             "producer id, epoch and sequence must be all -1 or all in range, got "
             f"{producer_id}/{producer_epoch}/{base_sequence}"
         )
-    rest = memoryview(whole(batch))
+    rest = memoryview(full_data(batch))
     producer = (producer_id, producer_epoch, base_sequence)
     middle = bytes(rest[_COVERED_AT:_PRODUCER_AT]) + _PRODUCER.pack(*producer)
     rest = rest[_COUNT_AT:]
     crc = crc32c(rest, crc32c(middle))
     front = _FRONT.pack(batch.base_offset, batch.size - LENGTH_EXCLUDES, batch.epoch, MAGIC, crc)
-    place = (batch.base_offset, batch.epoch, batch.count)
+    position = (batch.base_offset, batch.epoch, batch.count)
     data = b"".join((front, middle, rest))
-    return Batch(*place, *producer, batch.max_timestamp, batch.size, crc, data)
+    return Batch(*position, *producer, batch.max_timestamp, batch.size, crc, data)
 
 
-def whole(batch: Batch) -> bytes:
+def full_data(batch: Batch) -> bytes:
     """Return ``batch.data``. Raises ValueError if the handle has only the header fields."""
     if len(batch.data) != batch.size:
         raise ValueError(f"{batch!r} must have {batch.size} bytes of data, got {len(batch.data)}")
@@ -184,7 +184,7 @@ def read_header(data: Buffer, at: int = 0) -> Batch:
     Only the 61 bytes of the header are needed. The fields are checked, the CRC is not. The next
     batch begins at ``at + size``. Raises Torn or Damaged.
     """
-    size = _size(data, at)
+    size = _read_size(data, at)
     fields = HEADER.unpack_from(data, at)
     _check(fields, at, size)
     return _handle(fields, size, b"")
@@ -197,13 +197,13 @@ def parse(data: Buffer, at: int = 0) -> Batch:
     copied unless ``data`` is a bytes object that holds nothing else. Raises Torn if bytes at the
     end are missing, Damaged if more bytes would not help.
     """
-    size = _size(data, at)
+    size = _read_size(data, at)
     fields: Fields = HEADER.unpack_from(data, at)
     have = len(data) - at
     if have < size:
         _check(fields, at, size)
         compressed = fields[5] & CODEC_BITS
-        if not compressed and ends_early(data, at + HEADER_BYTES, fields[12]):
+        if not compressed and ends_within(data, at + HEADER_BYTES, fields[12]):
             raise Damaged(
                 f"batch at byte {at} is damaged: its header declares {size} bytes, but its "
                 f"{fields[12]} records need fewer bytes or have invalid lengths",
@@ -237,7 +237,7 @@ def scan(data: Buffer, at: int = 0) -> Iterator[Batch]:
         at += batch.size
 
 
-def _size(data: Buffer, at: int) -> int:
+def _read_size(data: Buffer, at: int) -> int:
     """Return the size of the batch at ``at`` by its length field.
 
     Raises Torn or Damaged unless a complete header of format v2 is there.
@@ -276,24 +276,24 @@ def _check(fields: Fields, at: int, size: int) -> None:
     offset, _, epoch, _, _, attributes, last, base_time, max_time, pid, pepoch, seq, count = fields
     codec = attributes & CODEC_BITS
     if not 1 <= count <= RECORDS_MAX:
-        said = f"its record count must be 1 to {RECORDS_MAX}, got {count}"
+        reason = f"its record count must be 1 to {RECORDS_MAX}, got {count}"
     elif last != count - 1:
-        said = f"its last offset delta must be {count - 1} for {count} records, got {last}"
+        reason = f"its last offset delta must be {count - 1} for {count} records, got {last}"
     elif attributes & (_TRANSACTIONAL_BIT | _CONTROL_BIT):
-        said = "it is transactional or a control batch, which YAK does not support"
+        reason = "it is transactional or a control batch, which YAK does not support"
     elif attributes & ~(CODEC_BITS | APPEND_TIME_BIT) or codec >= len(CODECS):
-        said = f"its attributes {attributes & 0xFFFF:#06x} are not supported"
+        reason = f"its attributes {attributes & 0xFFFF:#06x} are not supported"
     elif not codec and count * RECORD_BYTES_MIN > size - HEADER_BYTES:
-        said = f"{count} records do not fit into its {size} bytes"
+        reason = f"{count} records do not fit into its {size} bytes"
     elif offset < 0 or offset + count >= 2**63 or epoch < -1:
-        said = f"its position is out of range: offset {offset}, epoch {epoch}"
+        reason = f"its position is out of range: offset {offset}, epoch {epoch}"
     elif base_time < TIMESTAMP_MIN or max_time < TIMESTAMP_MIN:
-        said = f"its timestamps are negative: {base_time}, {max_time}"
+        reason = f"its timestamps are negative: {base_time}, {max_time}"
     elif pid < -1 or (pid >= 0 and (pepoch < 0 or seq < 0)):
-        said = f"its producer id, epoch and sequence are out of range: {pid}/{pepoch}/{seq}"
+        reason = f"its producer id, epoch and sequence are out of range: {pid}/{pepoch}/{seq}"
     else:
         return
-    raise Damaged(f"batch at byte {at} is damaged: {said}", at, size)
+    raise Damaged(f"batch at byte {at} is damaged: {reason}", at, size)
 
 
 def _handle(fields: Fields, size: int, data: bytes) -> Batch:

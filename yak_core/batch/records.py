@@ -103,20 +103,20 @@ def encode(
     Raises TypeError for a key or value that is not bytes or None, or a header key that is not str.
     """
     parts = [b"\0", varint(timestamp_delta), varint(offset_delta)]
-    parts += _nullable(key, "key")
-    parts += _nullable(value, "value")
+    parts += _encode_nullable(key, "key")
+    parts += _encode_nullable(value, "value")
     parts.append(varint(len(headers)))
     for name, content in headers:
         if not isinstance(name, str):
             raise TypeError(f"a header's key must be str, got {type(name).__name__}")
         coded = name.encode()
         parts += (varint(len(coded)), coded)
-        parts += _nullable(content, "header's value")
+        parts += _encode_nullable(content, "header's value")
     body = b"".join(parts)
     return varint(len(body)) + body
 
 
-def _nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
+def _encode_nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
     if content is None:
         return (b"\x01",)
     if not isinstance(content, bytes):
@@ -124,7 +124,7 @@ def _nullable(content: bytes | None, what: str) -> tuple[bytes, ...]:
     return (varint(len(content)), content)
 
 
-def _wide(data: bytes, pos: int, first: int) -> tuple[int, int]:
+def _long_varint(data: bytes, pos: int, first: int) -> tuple[int, int]:
     """Read the rest of a varint whose first byte is ``first``.
 
     Return its value, before zigzag decoding, and the position after it.
@@ -156,7 +156,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw += (high << 7) - 0x80
                     pos += 1
                 else:
-                    raw, pos = _wide(data, pos, raw)
+                    raw, pos = _long_varint(data, pos, raw)
             end = pos + (raw >> 1)
             if raw & 1 or end > total:
                 raise ValueError("its length is negative or exceeds the rest of the batch")
@@ -167,7 +167,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw += (high << 7) - 0x80
                     pos += 1
                 else:
-                    raw, pos = _wide(data, pos, raw)
+                    raw, pos = _long_varint(data, pos, raw)
             timestamp = base_time + (-(raw + 1 >> 1) if raw & 1 else raw >> 1)
             if not TIMESTAMP_MIN <= timestamp < TIMESTAMP_END:
                 raise ValueError(f"its timestamp {timestamp} is out of range")
@@ -179,7 +179,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
             pos += 1
             key: bytes | None = None
             if raw != 1:
-                key, pos = _bytes(data, pos, raw, end)
+                key, pos = _read_bytes(data, pos, raw, end)
             raw = data[pos]
             pos += 1
             if raw > 0x7F:
@@ -187,7 +187,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
                     raw += (high << 7) - 0x80
                     pos += 1
                 else:
-                    raw, pos = _wide(data, pos, raw)
+                    raw, pos = _long_varint(data, pos, raw)
             value: bytes | None = None
             if not raw & 1:
                 start = pos
@@ -199,7 +199,7 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
             raw = data[pos]
             pos += 1
             if raw:
-                headers, pos = _headers(data, pos, raw, end)
+                headers, pos = _read_headers(data, pos, raw, end)
             if pos != end:
                 raise ValueError(f"its fields end at byte {pos}, but its length ends at byte {end}")
         except (IndexError, ValueError) as error:
@@ -210,17 +210,17 @@ def decode(data: bytes, pos: int, count: int, base_offset: int, base_time: int) 
 
 
 def _malformed(index: int, count: int, error: IndexError | ValueError) -> Damaged:
-    said = "the batch ends before the record does" if isinstance(error, IndexError) else error
-    return Damaged(f"record {index} of {count} is malformed: {said}")
+    reason = "the batch ends before the record does" if isinstance(error, IndexError) else error
+    return Damaged(f"record {index} of {count} is malformed: {reason}")
 
 
-def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
+def _read_bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int]:
     """Read bytes, or null, whose length begins with the byte ``raw``.
 
     Return them and the position after them.
     """
     if raw > 0x7F:
-        raw, pos = _wide(data, pos, raw)
+        raw, pos = _long_varint(data, pos, raw)
     if raw & 1:
         if raw != 1:
             raise ValueError("the length of its key or of a header is negative but not -1")
@@ -231,26 +231,26 @@ def _bytes(data: bytes, pos: int, raw: int, end: int) -> tuple[bytes | None, int
     return data[pos:stop], stop
 
 
-def _headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
+def _read_headers(data: bytes, pos: int, raw: int, end: int) -> tuple[Headers, int]:
     """Read the headers whose count begins with the byte ``raw``.
 
     Return them and the position after them.
     """
     if raw > 0x7F:
-        raw, pos = _wide(data, pos, raw)
+        raw, pos = _long_varint(data, pos, raw)
     if raw & 1 or raw > end - pos:  # raw is twice the count, and a header has at least two bytes
         raise ValueError("its header count is negative or too large for its length")
     found: list[tuple[str, bytes | None]] = []
     for _ in range(raw >> 1):
-        name, pos = _bytes(data, pos + 1, data[pos], end)
+        name, pos = _read_bytes(data, pos + 1, data[pos], end)
         if name is None:
             raise ValueError("the key of a header is null")
-        content, pos = _bytes(data, pos + 1, data[pos], end)
+        content, pos = _read_bytes(data, pos + 1, data[pos], end)
         found.append((name.decode(), content))
     return tuple(found), pos
 
 
-def ends_early(data: bytes | bytearray | memoryview, pos: int, count: int) -> bool:
+def ends_within(data: bytes | bytearray | memoryview, pos: int, count: int) -> bool:
     """Return whether ``count`` uncompressed records end within ``data``; only lengths are read.
 
     The caller has fewer bytes than the header declares. If the batch is torn, the bytes end within

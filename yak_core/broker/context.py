@@ -25,7 +25,8 @@ class Context:
     """The state that the parts of one broker share."""
 
     __slots__ = (
-        "node", "config", "rules", "nonce", "now", "hint", "out", "next_op", "next_call", "tries",
+        "node", "config", "rules", "nonce", "now", "hint", "effects", "last_op", "last_call",
+        "attempts",
     )  # fmt: skip
 
     def __init__(
@@ -39,30 +40,31 @@ class Context:
         #: The current leader and epoch, for the broker's own decisions and for responses.
         self.hint = LeaderHint(None, Epoch(0))
         #: The effects of the current step; each step begins with an empty list.
-        self.out: list[Effect] = []
-        self.next_op: OpId = OpId(0)
-        self.next_call: CallId = CallId(0)
-        self.tries = 0
+        self.effects: list[Effect] = []
+        #: The newest disk operation id, metadata call id and attempt counter.
+        self.last_op: OpId = OpId(0)
+        self.last_call: CallId = CallId(0)
+        self.attempts = 0
 
     def emit(self, effect: Effect) -> None:
         """Add an effect to the current step."""
-        self.out.append(effect)
+        self.effects.append(effect)
 
     def note(self, note: Note) -> None:
         """Publish a note."""
-        self.out.append(Observe(note))
+        self.effects.append(Observe(note))
 
-    def op(self) -> OpId:
+    def new_op(self) -> OpId:
         """Return a new disk operation id."""
-        self.next_op = OpId(self.next_op + 1)
-        return self.next_op
+        self.last_op = OpId(self.last_op + 1)
+        return self.last_op
 
-    def call(self) -> CallId:
+    def new_call(self) -> CallId:
         """Return a new metadata call id."""
-        self.next_call = CallId(self.next_call + 1)
-        return self.next_call
+        self.last_call = CallId(self.last_call + 1)
+        return self.last_call
 
-    def attempt(self) -> str:
+    def new_attempt(self) -> str:
         """Return a new attempt id: node id, start-up nonce and a counter, unique in the cluster."""
-        self.tries += 1
-        return f"{self.node}-{self.nonce:032x}-{self.tries}"
+        self.attempts += 1
+        return f"{self.node}-{self.nonce:032x}-{self.attempts}"

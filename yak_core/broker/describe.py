@@ -19,7 +19,7 @@ from yak_core.ids import BrokerEpoch, Epoch, NodeId
 from yak_core.metadata.partition_state import PartitionState
 
 
-class Described(Protocol):
+class DescribedBroker(Protocol):
     """The attributes of a broker that the views read."""
 
     node_id: NodeId
@@ -43,7 +43,7 @@ class Described(Protocol):
     def pending_isr(self) -> tuple[NodeId, ...] | None: ...
 
 
-def snapshot_of(broker: Described) -> Snapshot:
+def snapshot_of(broker: DescribedBroker) -> Snapshot:
     """Return the canonical snapshot of a broker (see docs/contract.md)."""
     log = broker.log
     partition = broker.partition
@@ -73,7 +73,7 @@ def snapshot_of(broker: Described) -> Snapshot:
         "producers": tuple((pid, e.epoch, e.batches) for pid, e in log.producers.snapshot()),
         "progress": progress,
         "proposal": None if proposal is None else (proposal.kind, proposal.base_partition_epoch),
-        "reading": len(broker.readers.parked),
+        "reading": len(broker.readers.long_polls),
         "role": broker.role,
         "verified": broker.follower.verified,
         "partition_epoch": 0 if partition is None else partition.partition_epoch,
@@ -82,7 +82,7 @@ def snapshot_of(broker: Described) -> Snapshot:
     return Snapshot("broker", tuple(sorted(values.items())))
 
 
-def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
+def describe(broker: DescribedBroker, request: DescribeRequest) -> DescribeResponse:
     """Return the broker's view of the cluster, for clients."""
     partition = broker.partition
     log = broker.log
@@ -108,7 +108,7 @@ def describe(broker: Described, request: DescribeRequest) -> DescribeResponse:
     )
 
 
-def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
+def status_hash(broker: DescribedBroker) -> tuple[tuple[str, str], ...]:
     """Return the status fields that a leader publishes next to the partition state.
 
     The fields are for operators; no node reads them back.
@@ -126,7 +126,7 @@ def status_hash(broker: Described) -> tuple[tuple[str, str], ...]:
     )
 
 
-def note_record(context: Context, known: PartitionState | None, state: PartitionState) -> None:
+def note_changes(context: Context, known: PartitionState | None, state: PartitionState) -> None:
     """Publish notes on the differences between two partition states."""
     context.note(PartitionStateObserved(state.partition_epoch, state.leader_epoch))
     before = state.isr if known is None else known.isr

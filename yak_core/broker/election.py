@@ -20,7 +20,9 @@ from yak_core.rules import ElectionFacts
 TIMER_CAMPAIGN = "campaign"
 
 
-def schedule(context: Context, session: StoreSession, partition: PartitionState | None) -> None:
+def schedule_campaign(
+    context: Context, session: StoreSession, partition: PartitionState | None
+) -> None:
     """Set the timer for the time at which this broker may campaign, or cancel the timer."""
     if partition is None or not _eligible(context, partition):
         context.emit(CancelTimer(TIMER_CAMPAIGN))
@@ -28,7 +30,7 @@ def schedule(context: Context, session: StoreSession, partition: PartitionState 
     # Counted from the last observed renewal, so that later replies do not postpone the campaign.
     lease_us: Micros = 0 if partition.leader is None else context.config.lease_us
     stagger = context.config.election_stagger_us
-    due = session.watch.over_at(lease_us) + _rank(context, partition) * stagger
+    due = session.watch.expires_at(lease_us) + _rank(context, partition) * stagger
     wait = max(0, due - context.now)
     context.emit(SetTimer(TIMER_CAMPAIGN, wait, wait + stagger // 2))
 
@@ -43,20 +45,20 @@ def campaign(
     if partition is None or not session.may_propose(partition):
         return
     watch = session.watch
-    over = watch.is_over(context.now, context.config.lease_us, session.gap_us)
+    expired = watch.has_expired(context.now, context.config.lease_us, session.reply_gap_us)
     entry = partition.node(context.node)
     facts = ElectionFacts(
         in_isr=context.node in partition.isr,
         in_elr=context.node in partition.elr,
         draining=entry is not None and entry.draining,
         leaderless=partition.leader is None,
-        lease_over=over
+        lease_expired=expired
         and (watch.leader, watch.epoch) == (partition.leader, partition.leader_epoch),
     )
     if not context.rules.may_campaign(facts):
         return
     state = elect(
-        partition, attempt=context.attempt(), node=context.node, broker_epoch=broker_epoch
+        partition, attempt=context.new_attempt(), node=context.node, broker_epoch=broker_epoch
     )
     if isinstance(state, Rejected):
         return

@@ -7,8 +7,8 @@ high watermark reaches the epoch's start (R12).
 from __future__ import annotations
 
 from yak_core.broker.context import Context
+from yak_core.broker.pending_calls import PendingCall, PendingCalls
 from yak_core.broker.replica_log import Log
-from yak_core.broker.waiting import Entry, Waiting
 from yak_core.contract.effects import Answer, AnswerLog, SetTimer
 from yak_core.contract.messages import (
     FetchRequest,
@@ -19,7 +19,7 @@ from yak_core.contract.messages import (
 from yak_core.errors import ErrorCode
 from yak_core.ids import NO_EPOCH, CallId, Offset
 
-TIMER_READERS = "readers"
+TIMER_LONG_POLL = "readers"
 LATEST = -1
 EARLIEST = -2
 
@@ -27,13 +27,13 @@ EARLIEST = -2
 class Readers:
     """The read side of one broker."""
 
-    __slots__ = ("context", "log", "parked")
+    __slots__ = ("context", "log", "long_polls")
 
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
         #: Long polls: fetches that wait for a committed record at their offset.
-        self.parked: Waiting[FetchRequest] = Waiting()
+        self.long_polls: PendingCalls[FetchRequest] = PendingCalls()
 
     def fetch(self, call: CallId, request: FetchRequest) -> None:
         """Answer a fetch with records, a divergence or an error, or keep it as a long poll."""
@@ -48,11 +48,11 @@ class Readers:
             self.answer(call, request, ErrorCode.NONE, diverging_end=end)
             return
         if request.offset < rules.readable_end(log.hw, log.leo):
-            self._ship(call, request)
-        elif request.wait_us > 0 and len(self.parked) < self.context.config.waiting_max:
+            self._answer_with_records(call, request)
+        elif request.wait_us > 0 and len(self.long_polls) < self.context.config.waiting_max:
             wait = min(request.wait_us, self.context.config.fetch_wait_us_max)
-            self.parked.add(call, request, request.offset + 1, self.context.now + wait)
-            self.arm()
+            self.long_polls.add(call, request, request.offset + 1, self.context.now + wait)
+            self._set_timer()
         else:
             self.answer(call, request, ErrorCode.NONE)
 
@@ -78,7 +78,7 @@ class Readers:
         else:
             error = ErrorCode.INVALID_REQUEST
         found = -1 if offset is None else offset
-        before = NO_EPOCH if offset is None else log.epochs.before(offset)
+        before = NO_EPOCH if offset is None else log.epochs.prev_epoch(offset)
         hint = self.context.hint
         response = ListOffsetsResponse(
             request.correlation, error, found, before, hint.leader, hint.epoch
@@ -88,37 +88,37 @@ class Readers:
     def on_committed(self) -> None:
         """Answer the long polls that have records to read after the high watermark moved."""
         end = self.context.rules.readable_end(self.log.hw, self.log.leo)
-        for call, entry in sorted(self.parked.take_reached(end), key=_by_arrival):
-            self._ship(call, entry.waiter)
+        for call, entry in sorted(self.long_polls.take_reached(end), key=_by_arrival):
+            self._answer_with_records(call, entry.request)
 
     def expire(self) -> None:
         """Answer the long polls whose wait time has expired, without records."""
-        for call, entry in sorted(self.parked.take_due(self.context.now), key=_by_arrival):
-            self.answer(call, entry.waiter, ErrorCode.NONE)
-        self.arm()
+        for call, entry in sorted(self.long_polls.take_due(self.context.now), key=_by_arrival):
+            self.answer(call, entry.request, ErrorCode.NONE)
+        self._set_timer()
 
     def redirect(self) -> None:
         """Answer all long polls with NOT_LEADER_OR_FOLLOWER."""
-        for call, entry in sorted(self.parked.take_all(), key=_by_arrival):
-            self.answer(call, entry.waiter, ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        for call, entry in sorted(self.long_polls.take_all(), key=_by_arrival):
+            self.answer(call, entry.request, ErrorCode.NOT_LEADER_OR_FOLLOWER)
 
     def drop_call(self, call: CallId) -> None:
         """Drop the long poll of a cancelled call."""
-        self.parked.drop(call)
+        self.long_polls.drop(call)
 
     def check(self) -> None:
         """Assert that the set of long polls is consistent and not larger than ``waiting_max``."""
-        self.parked.check()
-        assert len(self.parked) <= self.context.config.waiting_max, "too many long polls"
+        self.long_polls.check()
+        assert len(self.long_polls) <= self.context.config.waiting_max, "too many long polls"
 
-    def arm(self) -> None:
+    def _set_timer(self) -> None:
         """Set the timer for the first deadline of a long poll."""
-        deadline = self.parked.next_deadline()
+        deadline = self.long_polls.next_deadline()
         if deadline is not None:
             wait = max(0, deadline - self.context.now)
-            self.context.emit(SetTimer(TIMER_READERS, wait, wait))
+            self.context.emit(SetTimer(TIMER_LONG_POLL, wait, wait))
 
-    def _ship(self, call: CallId, request: FetchRequest) -> None:
+    def _answer_with_records(self, call: CallId, request: FetchRequest) -> None:
         log = self.log
         config = self.context.config
         self.context.emit(
@@ -161,5 +161,5 @@ class Readers:
         )
 
 
-def _by_arrival(found: tuple[CallId, Entry[FetchRequest]]) -> int:
+def _by_arrival(found: tuple[CallId, PendingCall[FetchRequest]]) -> int:
     return found[1].number

@@ -35,7 +35,7 @@ class Follower:
     """The state of a follower in one epoch."""
 
     __slots__ = (
-        "context", "owner", "log", "verified", "first_of_epoch", "leader", "ack_owed", "seq",
+        "context", "owner", "log", "verified", "first_of_epoch", "leader", "ack_pending", "seq",
         "acked",
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ class Follower:
         #: The leader of this epoch, which receives the acks; None if unknown.
         self.leader = leader
         #: Whether an ack is pending until the disk completes an append or flush.
-        self.ack_owed = False
+        self.ack_pending = False
         #: The largest sequence number of an accepted message; 0 before the first.
         self.seq = 0
         #: The last acknowledged position; -1 before the first ack.
@@ -63,10 +63,10 @@ class Follower:
     def check(self) -> None:
         """Assert the invariants that do not depend on the rules."""
         assert self.verified >= 0, "negative verified offset"
-        assert not self.ack_owed or self.leader is not None, "pending ack without a leader"
+        assert not self.ack_pending or self.leader is not None, "pending ack without a leader"
         if self.first_of_epoch:
             assert self.verified == 0, "verified offset in a new epoch"
-            assert not self.ack_owed, "pending ack in a new epoch"
+            assert not self.ack_pending, "pending ack in a new epoch"
 
     def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Handle a message of this epoch's leader."""
@@ -77,7 +77,7 @@ class Follower:
         self.first_of_epoch = False
         self.leader = message.leader
         at = message.prev_offset
-        if at > log.leo or log.epochs.before(at) != message.prev_epoch:
+        if at > log.leo or log.epochs.prev_epoch(at) != message.prev_epoch:
             self._reject(message, broker_epoch)
             return
         end = _end_of(message)
@@ -101,7 +101,7 @@ class Follower:
             self.context.note(HighWatermarkAdvanced(hw))
         if message.seq > self.seq:
             self.seq = message.seq
-        self.ack_owed = True
+        self.ack_pending = True
         if not new:
             self._ack(self._ack_position(), broker_epoch)
 
@@ -134,7 +134,7 @@ class Follower:
         log = self.log
         known, end = log.epochs.end_of(message.prev_epoch, log.leo)
         hint = min(end, log.leo, message.prev_offset)
-        hint_epoch = log.epochs.before(hint) if known >= 0 else NO_EPOCH
+        hint_epoch = log.epochs.prev_epoch(hint) if known >= 0 else NO_EPOCH
         self.context.note(LogDiverged(message.prev_offset, hint, hint_epoch))
         epoch = self.context.hint.epoch
         reject = ReplicateReject(epoch, broker_epoch, message.prev_offset, hint, hint_epoch)
@@ -147,7 +147,7 @@ class Follower:
     def _ack(self, ack: Offset, broker_epoch: BrokerEpoch) -> None:
         assert self.leader is not None
         self.acked = ack
-        self.ack_owed = ack < self.verified
+        self.ack_pending = ack < self.verified
         epoch = self.context.hint.epoch
         self.context.emit(Send(self.leader, ReplicateAck(epoch, broker_epoch, ack, self.seq)))
 

@@ -12,10 +12,10 @@ from typing import Final, Never
 
 from yak_core.broker.describe import describe, status_hash
 from yak_core.broker.election import TIMER_CAMPAIGN, campaign
-from yak_core.broker.fetch import TIMER_READERS
+from yak_core.broker.fetch import TIMER_LONG_POLL
 from yak_core.broker.leader import Leader
 from yak_core.broker.phases import RUNNING, STOPPING
-from yak_core.broker.produce import TIMER_WAITERS
+from yak_core.broker.produce import TIMER_PRODUCE_DEADLINE
 from yak_core.broker.roles import TIMER_HEARTBEAT, Broker
 from yak_core.broker.saved_state import HW_KEY
 from yak_core.broker.shutdown import TIMER_STOP
@@ -60,19 +60,20 @@ def on_peer_message(broker: Broker, event: Received) -> None:
     kind = type(message)
     if kind not in PEER_MESSAGES:
         raise TypeError(f"unexpected message for a broker: {kind.__name__}")
-    if _admits(broker, event.src, message):  # type: ignore[arg-type]
+    if _check_epoch(broker, event.src, message):  # type: ignore[arg-type]
         PEER_MESSAGES[kind](broker, event.src, message)  # type: ignore[arg-type]
 
 
-def _admits(broker: Broker, src: NodeId, message: PeerMessage) -> bool:
+def _check_epoch(broker: Broker, src: NodeId, message: PeerMessage) -> bool:
     """Check the epoch of a message; return whether its handler is to be called.
 
     A higher epoch is entered first, and a leader then steps down (``must_step_down``).
     """
     if isinstance(message, Replicate):
-        return _admits_replicate(broker, src, message)
+        return _check_replicate_epoch(broker, src, message)
     if message.epoch > broker.context.hint.epoch:
-        broker.raise_epoch(message.epoch, message.leader if type(message) is Fenced else None)
+        leader = message.leader if type(message) is Fenced else None
+        broker.enter_higher_epoch(message.epoch, leader)
     if broker.leading is None or isinstance(message, Fenced):
         return False
     if not broker.rules.accept_ack(broker.leading.epoch, message.epoch):
@@ -82,7 +83,7 @@ def _admits(broker: Broker, src: NodeId, message: PeerMessage) -> bool:
     return True
 
 
-def _admits_replicate(broker: Broker, src: NodeId, message: Replicate) -> bool:
+def _check_replicate_epoch(broker: Broker, src: NodeId, message: Replicate) -> bool:
     context = broker.context
     if message.leader != src:
         context.note(IgnoredMessage(src, "Replicate", IgnoreReason.NOT_ITS_OWN))
@@ -98,7 +99,7 @@ def _admits_replicate(broker: Broker, src: NodeId, message: Replicate) -> bool:
     if decision is ReplicateDecision.CONFLICT:
         broker.halt(f"two leaders for epoch {hint.epoch}: {hint.leader} and {src} (F81)")
         return False
-    broker.raise_epoch(message.epoch, src)
+    broker.enter_higher_epoch(message.epoch, src)
     return broker.leading is None
 
 
@@ -117,7 +118,7 @@ def _on_reject(broker: Broker, src: NodeId, message: ReplicateReject) -> None:
 
 
 def _on_fenced(broker: Broker, src: NodeId, message: Fenced) -> None:
-    """Ignore the message; ``_admits`` has already used its epoch."""
+    """Ignore the message; ``_check_epoch`` has already used its epoch."""
 
 
 PEER_MESSAGES: Final[Mapping[type, Callable[[Broker, NodeId, Never], None]]] = MappingProxyType(
@@ -185,7 +186,7 @@ def _leading(broker: Broker, known_epoch: Epoch) -> Leader | ErrorCode:
         return ErrorCode.NOT_LEADER_OR_FOLLOWER
     if known_epoch > leading.epoch:
         # The client knows a newer leader epoch than this broker, which must read it, too.
-        broker.session.order_read()
+        broker.session.read_state()
         return ErrorCode.UNKNOWN_LEADER_EPOCH
     return leading
 
@@ -224,7 +225,7 @@ def _on_renewal_due(broker: Broker) -> None:
     if broker.log.hw > broker.saved_hw:
         broker.saved_hw = broker.log.hw
         value = str(broker.saved_hw).encode()
-        broker.context.emit(SaveState(broker.context.op(), HW_KEY, value))
+        broker.context.emit(SaveState(broker.context.new_op(), HW_KEY, value))
     if broker.leading is not None:
         broker.session.publish(status_hash(broker))
 
@@ -234,10 +235,10 @@ TIMERS: Final[Mapping[str, Callable[[Broker], None]]] = MappingProxyType(
         TIMER_HEARTBEAT: Broker.heartbeat,
         TIMER_RENEW: _on_renewal_due,
         TIMER_CAMPAIGN: _on_campaign_due,
-        TIMER_READ: lambda broker: broker.session.order_read(),
+        TIMER_READ: lambda broker: broker.session.read_state(),
         TIMER_PROPOSAL: lambda broker: broker.session.resend(),
-        TIMER_READERS: lambda broker: broker.readers.expire(),
-        TIMER_WAITERS: lambda broker: broker.writers.expire(),
+        TIMER_LONG_POLL: lambda broker: broker.readers.expire(),
+        TIMER_PRODUCE_DEADLINE: lambda broker: broker.writers.expire(),
         TIMER_STOP: lambda broker: broker.exit(clean=False),
     }
 )

@@ -1,6 +1,6 @@
 """The leader role: replicate the log, count acks, advance the high watermark, propose ISR changes.
 
-A follower counts only up to the offset that it acknowledged in this epoch and incarnation. The
+A follower counts only up to the offset that it acknowledged in this epoch and broker epoch. The
 high watermark is the minimum over the maximal ISR (committed and proposed members). So every
 broker that could be elected has all records below the high watermark (R5).
 """
@@ -23,11 +23,11 @@ from yak_core.rules import JoinFacts
 
 
 class Leader:
-    """The leader role of this incarnation in one epoch."""
+    """The leader role of one start of a broker in one epoch."""
 
     __slots__ = (
         "context", "log", "session", "epoch", "start", "partition", "broker_epoch", "progress",
-        "pending_isr", "maximal_isr", "shipping", "seq", "ticked_at",
+        "pending_isr", "maximal_isr", "shipping", "seq", "heartbeat_at",
     )  # fmt: skip
 
     def __init__(
@@ -48,7 +48,7 @@ class Leader:
         self.start: Offset = log.leo
         #: The newest partition state of this epoch.
         self.partition = partition
-        #: The broker epoch of this incarnation.
+        #: The registered broker epoch of this broker.
         self.broker_epoch = broker_epoch
         #: The ISR of the pending proposal; None without one.
         self.pending_isr: tuple[NodeId, ...] | None = None
@@ -59,7 +59,7 @@ class Leader:
         #: Sequence number of the newest message.
         self.seq = 0
         #: Time of the last heartbeat.
-        self.ticked_at = context.now
+        self.heartbeat_at = context.now
         #: The progress of each other replica.
         # ISR members start as caught up; otherwise the first append would remove them (F33).
         self.progress: dict[NodeId, Progress] = {
@@ -90,14 +90,14 @@ class Leader:
         config = self.context.config
         due = self.context.now - config.replicate_heartbeat_us // 2
         # After its own stall, a leader handles the queued acks before it shrinks the ISR (KIP-501).
-        stalled = self.context.now - self.ticked_at > config.replica_lag_us // 2
-        self.ticked_at = self.context.now
+        stalled = self.context.now - self.heartbeat_at > config.replica_lag_us // 2
+        self.heartbeat_at = self.context.now
         for node, progress in self.progress.items():
             progress.paused = False
             if progress.state is PROBE or progress.sent_at <= due:
                 self._send_empty(node, progress)
         if not stalled:
-            self.maybe_shrink()
+            self.maybe_shrink_isr()
 
     def send_pending(self, node: NodeId) -> None:
         """Send this follower its missing records, within the window."""
@@ -112,7 +112,7 @@ class Leader:
         config = self.context.config
         waiting, size = len(progress.inflight), progress.inflight_bytes
         if waiting < config.window_messages and size < config.window_bytes:
-            op = self.context.op()
+            op = self.context.new_op()
             progress.shipping = op
             progress.sent_at = self.context.now
             self.shipping[op] = node
@@ -160,7 +160,7 @@ class Leader:
             self.context.node,
             self.start,
             at,
-            log.epochs.before(at),
+            log.epochs.prev_epoch(at),
             (),
             log.hw,
             log.log_start,
@@ -171,7 +171,7 @@ class Leader:
 
     def on_ack(self, src: NodeId, message: ReplicateAck) -> None:
         """Handle an ack: the follower's log equals the leader's log below ``match``."""
-        progress = self._counted(src, message.broker_epoch, "ReplicateAck")
+        progress = self._progress_of(src, message.broker_epoch, "ReplicateAck")
         if progress is None:
             return
         if message.match > self.log.leo:
@@ -179,13 +179,13 @@ class Leader:
             return
         progress.acked(message.match)
         progress.track_lag(self.context.now, self.log.leo)
-        self.advance()
-        self._maybe_expand(src, progress)
+        self.advance_hw()
+        self._maybe_expand_isr(src, progress)
         self.send_pending(src)
 
     def on_reject(self, src: NodeId, message: ReplicateReject) -> None:
         """Handle a reject: probe again at an offset where the follower's log may match."""
-        progress = self._counted(src, message.broker_epoch, "ReplicateReject")
+        progress = self._progress_of(src, message.broker_epoch, "ReplicateReject")
         if progress is None:
             return
         _, end = self.log.epochs.end_of(message.hint_epoch, self.log.leo)
@@ -194,7 +194,7 @@ class Leader:
         else:
             self.context.note(IgnoredMessage(src, "ReplicateReject", IgnoreReason.STALE))
 
-    def _counted(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
+    def _progress_of(self, src: NodeId, broker_epoch: BrokerEpoch, kind: str) -> Progress | None:
         """Return the progress of ``src``, or None if its message must be ignored."""
         progress = self.progress.get(src)
         if progress is None:
@@ -203,11 +203,11 @@ class Leader:
         if broker_epoch < progress.broker_epoch:
             self.context.note(IgnoredMessage(src, kind, IgnoreReason.EARLIER_BROKER_EPOCH))
             return None
-        self._meet(src, progress, broker_epoch)
+        self._on_broker_epoch(src, progress, broker_epoch)
         return progress
 
-    def _meet(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
-        """Handle a new incarnation of a follower, seen in a message or in the partition state."""
+    def _on_broker_epoch(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:
+        """Handle a new broker epoch of a follower, seen in a message or in the partition state."""
         if broker_epoch == progress.broker_epoch:
             return
         if not self.context.rules.progress_survives(progress.broker_epoch, broker_epoch):
@@ -221,7 +221,7 @@ class Leader:
     def on_log_progress(self) -> None:
         """Advance the high watermark after the leader's own position moved (F61)."""
         if self.log.position > self.log.hw:
-            self.advance()
+            self.advance_hw()
 
     def positions(self) -> dict[NodeId, Offset]:
         """Return the position of each replica; replicas without an ack in this epoch are absent."""
@@ -231,7 +231,7 @@ class Leader:
                 positions[node] = progress.match
         return positions
 
-    def advance(self) -> None:
+    def advance_hw(self) -> None:
         """Advance the high watermark as far as the maximal ISR allows."""
         log, partition = self.log, self.partition
         hw = self.context.rules.advance_high_watermark(
@@ -242,32 +242,32 @@ class Leader:
 
     # -- the ISR --------------------------------------------------------------------------------
 
-    def on_partition(self, state: PartitionState, settled: Proposal | None) -> None:
-        """Adopt a newer partition state of this epoch; ``settled`` is the proposal it resolves."""
+    def on_partition(self, state: PartitionState, resolved: Proposal | None) -> None:
+        """Adopt a newer partition state of this epoch; ``resolved`` is the proposal it resolves."""
         self.partition = state
-        if settled is not None or self.session.proposal is None:
+        if resolved is not None or self.session.proposal is None:
             self.pending_isr = None
-        self._set_maximal()
+        self._set_maximal_isr()
         for node, progress in self.progress.items():
             seen = state.broker_epoch_of(node)
             if seen > progress.broker_epoch:
-                self._meet(node, progress, seen)
-        self.advance()
+                self._on_broker_epoch(node, progress, seen)
+        self.advance_hw()
         for node, progress in self.progress.items():
-            self._maybe_expand(node, progress)
+            self._maybe_expand_isr(node, progress)
 
     def on_proposal_dropped(self) -> None:
         """Drop the proposed ISR after its proposal was refused or forgotten."""
         self.pending_isr = None
-        self._set_maximal()
-        self.advance()
+        self._set_maximal_isr()
+        self.advance_hw()
 
-    def maybe_shrink(self) -> None:
+    def maybe_shrink_isr(self) -> None:
         """Propose an ISR without the members that lag for longer than ``replica_lag_us``."""
         if not self.session.may_propose(self.partition):
             return
         replica_lag_us = self.context.config.replica_lag_us
-        out = tuple(
+        lagging = tuple(
             node
             for node, progress in self.progress.items()
             if node in self.partition.isr
@@ -279,15 +279,15 @@ class Leader:
                 replica_lag_us,
             )
         )
-        if out:
-            self._propose(tuple(node for node in self.partition.isr if node not in out), ())
+        if lagging:
+            self._propose_isr(tuple(node for node in self.partition.isr if node not in lagging), ())
 
-    def _maybe_expand(self, node: NodeId, progress: Progress) -> None:
+    def _maybe_expand_isr(self, node: NodeId, progress: Progress) -> None:
         if node in self.partition.isr or not self.session.may_propose(self.partition):
             return
         entry = self.partition.node(node)
         now = self.context.now
-        partition = JoinFacts(
+        facts = JoinFacts(
             match=progress.match,
             hw=self.log.hw,
             leo=self.log.leo,
@@ -295,21 +295,21 @@ class Leader:
             progress_broker_epoch=progress.broker_epoch,
             recorded_broker_epoch=NO_BROKER_EPOCH if entry is None else entry.broker_epoch,
             draining=entry is not None and entry.draining,
-            in_time=progress.match >= self.log.leo
+            caught_up=progress.match >= self.log.leo
             or now - progress.caught_up_at <= self.context.config.replica_lag_us,
             isr_size=len(self.partition.isr),
             min_isr=self.partition.effective_min_isr,
         )
-        if self.context.rules.may_join(partition):
+        if self.context.rules.may_join(facts):
             joined = tuple(sorted((*self.partition.isr, node)))
-            self._propose(joined, ((node, progress.broker_epoch),))
+            self._propose_isr(joined, ((node, progress.broker_epoch),))
 
-    def _propose(
+    def _propose_isr(
         self, isr: tuple[NodeId, ...], added: tuple[tuple[NodeId, BrokerEpoch], ...]
     ) -> None:
         state = alter_isr(
             self.partition,
-            attempt=self.context.attempt(),
+            attempt=self.context.new_attempt(),
             node=self.context.node,
             broker_epoch=self.broker_epoch,
             isr=isr,
@@ -318,10 +318,10 @@ class Leader:
         if isinstance(state, Rejected):
             return
         self.pending_isr = isr
-        self._set_maximal()
+        self._set_maximal_isr()
         self.context.note(IsrProposed(isr, self.partition.partition_epoch))
         self.session.propose(ProposalKind.ALTER_ISR, self.partition, state, None)
 
-    def _set_maximal(self) -> None:
+    def _set_maximal_isr(self) -> None:
         members = dict.fromkeys((*self.partition.isr, *(self.pending_isr or ())))
         self.maximal_isr = tuple(sorted(members))

@@ -23,11 +23,11 @@ class LeaseWatch:
         self.since: Micros = 0
         self.replied_at: Micros = -1
 
-    def saw(
-        self, now: Micros, leader: NodeId | None, epoch: Epoch, renewals: int, gap_us: Micros
+    def on_reply(
+        self, now: Micros, leader: NodeId | None, epoch: Epoch, renewals: int, reply_gap_us: Micros
     ) -> None:
-        """Handle one reply; more than ``gap_us`` since the last reply restarts the watch."""
-        silent = self.replied_at < 0 or now - self.replied_at > gap_us
+        """Handle one reply; more than ``reply_gap_us`` since the last reply restarts the watch."""
+        silent = self.replied_at < 0 or now - self.replied_at > reply_gap_us
         if silent or (leader, epoch, renewals) != (self.leader, self.epoch, self.renewals):
             self.since = now
         self.leader = leader
@@ -35,11 +35,11 @@ class LeaseWatch:
         self.renewals = renewals
         self.replied_at = now
 
-    def over_at(self, lease_us: Micros) -> Micros:
+    def expires_at(self, lease_us: Micros) -> Micros:
         """Return the time at which the lease expires without a further renewal."""
         return self.since + lease_us
 
-    def is_over(self, now: Micros, lease_us: Micros, gap_us: Micros) -> bool:
+    def has_expired(self, now: Micros, lease_us: Micros, reply_gap_us: Micros) -> bool:
         """Return whether the lease has expired, as seen without a gap in the replies."""
-        fresh = self.replied_at >= 0 and now - self.replied_at <= gap_us
-        return fresh and self.leader is not None and now >= self.over_at(lease_us)
+        recent = self.replied_at >= 0 and now - self.replied_at <= reply_gap_us
+        return recent and self.leader is not None and now >= self.expires_at(lease_us)

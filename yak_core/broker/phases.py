@@ -9,12 +9,12 @@ from typing import Final, TypeAlias
 
 
 class Phase(StrEnum):
-    """The phase of an incarnation."""
+    """The phase of a start of a broker."""
 
     RECOVERING = "recovering"
     """The clean-shutdown marker is being deleted."""
     REGISTERING = "registering"
-    """The partition state is being read; then this incarnation is registered in it."""
+    """The partition state is being read; then this start is registered in it."""
     RUNNING = "running"
     """The broker leads or follows, and handles the requests of clients and peers."""
     STOPPING = "stopping"
@@ -56,5 +56,5 @@ TRANSITIONS: Final[Mapping[State, tuple[State, ...]]] = MappingProxyType(
 )
 """Each phase and role with its possible successors."""
 
-OVER: Final = tuple(phase for phase in Phase if not TRANSITIONS[phase])
+FINAL_PHASES: Final = tuple(phase for phase in Phase if not TRANSITIONS[phase])
 """The final phases; a broker ignores all events in them."""

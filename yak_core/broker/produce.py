@@ -11,8 +11,8 @@ from typing import Final
 from yak_core.batch import placed
 from yak_core.broker.context import Context
 from yak_core.broker.leader import Leader
+from yak_core.broker.pending_calls import PendingCall, PendingCalls
 from yak_core.broker.replica_log import Log
-from yak_core.broker.waiting import Entry, Waiting
 from yak_core.contract.effects import Answer, SetTimer
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.contract.notes import DuplicateRecognised, ProduceRefused
@@ -22,7 +22,7 @@ from yak_core.metadata.partition_state import PartitionState
 from yak_core.rules import SequenceCheck, SequenceResult
 from yak_core.value import value
 
-TIMER_WAITERS = "waiters"
+TIMER_PRODUCE_DEADLINE = "waiters"
 ACKS = (-1, 0, 1)
 ACCEPT: Final = SequenceResult.ACCEPT
 NO_ERROR: Final = ErrorCode.NONE
@@ -30,7 +30,7 @@ WRITTEN: Final = Outcome.WRITTEN
 
 
 @value
-class Waiter:
+class PendingProduce:
     """One pending produce request; ``base`` is the base offset of its batch.
 
     The leader confirms the request in ``waiting_epoch`` only, and answers it with UNKNOWN when the
@@ -47,18 +47,18 @@ class Waiter:
 class Writers:
     """The write side of one broker."""
 
-    __slots__ = ("context", "log", "awaiting_commit", "awaiting_append", "armed")
+    __slots__ = ("context", "log", "awaiting_commit", "awaiting_append", "timer_due")
 
     def __init__(self, context: Context, log: Log) -> None:
         self.context = context
         self.log = log
         #: Pending requests with acks=all, by the end offset of their records. Without variants of
         #: the rules, all of them are from the epoch that this broker leads.
-        self.awaiting_commit: Waiting[Waiter] = Waiting()
+        self.awaiting_commit: PendingCalls[PendingProduce] = PendingCalls()
         #: Pending requests with acks=1, by the end offset of their records.
-        self.awaiting_append: Waiting[Waiter] = Waiting()
+        self.awaiting_append: PendingCalls[PendingProduce] = PendingCalls()
         #: Time of the timer for the first deadline; None if it is not set.
-        self.armed: Micros | None = None
+        self.timer_due: Micros | None = None
 
     def produce(
         self, call: CallId, request: ProduceRequest, leading: Leader, lease_deadline: Micros
@@ -77,7 +77,7 @@ class Writers:
         if check.result is ACCEPT:
             self._append(call, request, leading.epoch)
         elif check.result in (SequenceResult.DUPLICATE, SequenceResult.DUPLICATE_OLD):
-            self._join_original(call, request, leading.epoch, check)
+            self._answer_duplicate(call, request, leading.epoch, check)
         elif check.result is SequenceResult.FENCED:
             detail = (
                 f"producer epoch {batch.producer_epoch} is fenced: producer {batch.producer_id} "
@@ -103,17 +103,17 @@ class Writers:
         hw, epoch = self.log.hw, self.context.hint.epoch
         confirm = self.context.rules.confirm
         for call, entry in self.awaiting_commit.take_reached(hw):
-            waiter = entry.waiter
-            if confirm(waiter.waiting_epoch, epoch, entry.position, hw):
-                self._answer_written(call, waiter.correlation, waiter.base, waiter.record_epoch)
+            pending = entry.request
+            if confirm(pending.waiting_epoch, epoch, entry.position, hw):
+                self._answer_written(call, pending.correlation, pending.base, pending.record_epoch)
             else:
-                self.awaiting_commit.add(call, waiter, entry.position, entry.deadline)
+                self.awaiting_commit.add(call, pending, entry.position, entry.deadline)
 
     def on_appended(self) -> None:
         """Confirm the acks=1 requests whose records are appended on disk."""
         for call, entry in self.awaiting_append.take_reached(self.log.appended_end):
-            waiter = entry.waiter
-            self._answer_written(call, waiter.correlation, waiter.base, waiter.record_epoch)
+            pending = entry.request
+            self._answer_written(call, pending.correlation, pending.base, pending.record_epoch)
 
     def on_partition(self, partition: PartitionState) -> None:
         """Answer all acks=all requests with UNKNOWN if the ISR is now below min ISR (R10)."""
@@ -124,10 +124,10 @@ class Writers:
     def step_down(self) -> int:
         """Answer all pending requests with UNKNOWN; return their number."""
         survives = self.context.rules.survives_step_down
-        failed: list[tuple[CallId, Entry[Waiter]]] = []
+        failed: list[tuple[CallId, PendingCall[PendingProduce]]] = []
         for call, entry in self.awaiting_commit.take_all():
-            if survives(entry.waiter.acks):
-                self.awaiting_commit.add(call, entry.waiter, entry.position, entry.deadline)
+            if survives(entry.request.acks):
+                self.awaiting_commit.add(call, entry.request, entry.position, entry.deadline)
             else:
                 failed.append((call, entry))
         failed += self.awaiting_append.take_all()
@@ -143,8 +143,8 @@ class Writers:
         """Answer the requests whose deadline has passed with REQUEST_TIMED_OUT and UNKNOWN."""
         for waiting in (self.awaiting_commit, self.awaiting_append):
             self._answer_unknown(waiting.take_due(self.context.now), ErrorCode.REQUEST_TIMED_OUT)
-        self.armed = None
-        self._arm()
+        self.timer_due = None
+        self._set_timer()
 
     def drop_call(self, call: CallId) -> None:
         """Drop the pending request of a cancelled call; its records stay in the log."""
@@ -187,14 +187,14 @@ class Writers:
         else:
             self._wait(call, request, base, log.leo, epoch, epoch)
 
-    def _join_original(
+    def _answer_duplicate(
         self, call: CallId, request: ProduceRequest, epoch: Epoch, check: SequenceCheck
     ) -> None:
         """Answer a duplicate when the first copy of its batch is committed or appended (F71)."""
         batch = request.batch
         base, end = check.base_offset, check.end
         self.context.note(DuplicateRecognised(batch.producer_id, batch.base_sequence, base))
-        record_epoch = NO_EPOCH if base < 0 else self.log.epochs.before(end)
+        record_epoch = NO_EPOCH if base < 0 else self.log.epochs.prev_epoch(end)
         held = self.log.hw if request.acks == -1 else self.log.appended_end
         if end <= held or request.acks == 0:
             self._answer_written(call, request.correlation, base, record_epoch)
@@ -211,30 +211,30 @@ class Writers:
         epoch: Epoch,
     ) -> None:
         deadline = self.context.now + max(0, request.timeout_us)
-        waiter = Waiter(request.correlation, base, record_epoch, epoch, request.acks)
+        pending = PendingProduce(request.correlation, base, record_epoch, epoch, request.acks)
         waiting = self.awaiting_commit if request.acks == -1 else self.awaiting_append
-        waiting.add(call, waiter, end, deadline)
-        if self.armed is None or deadline < self.armed:
-            self._arm_for(deadline)
+        waiting.add(call, pending, end, deadline)
+        if self.timer_due is None or deadline < self.timer_due:
+            self._set_timer_for(deadline)
 
-    def _arm(self) -> None:
+    def _set_timer(self) -> None:
         waiting = (self.awaiting_commit, self.awaiting_append)
         due = [deadline for each in waiting if (deadline := each.next_deadline()) is not None]
         if due:
-            self._arm_for(min(due))
+            self._set_timer_for(min(due))
 
     def check(self) -> None:
         """Assert that the timer fires at or before each deadline."""
         for waiting in (self.awaiting_commit, self.awaiting_append):
             waiting.check()
             for entry in waiting.entries.values():
-                assert self.armed is not None, "pending request without a timer"
-                assert self.armed <= entry.deadline, "the timer fires after a deadline"
+                assert self.timer_due is not None, "pending request without a timer"
+                assert self.timer_due <= entry.deadline, "the timer fires after a deadline"
 
-    def _arm_for(self, deadline: Micros) -> None:
-        self.armed = deadline
+    def _set_timer_for(self, deadline: Micros) -> None:
+        self.timer_due = deadline
         wait = max(0, deadline - self.context.now)
-        self.context.emit(SetTimer(TIMER_WAITERS, wait, wait))
+        self.context.emit(SetTimer(TIMER_PRODUCE_DEADLINE, wait, wait))
 
     def _answer_written(
         self, call: CallId, correlation: int, base: Offset, record_epoch: Epoch
@@ -242,10 +242,10 @@ class Writers:
         self._answer(call, correlation, NO_ERROR, WRITTEN, base, record_epoch)
 
     def _answer_unknown(
-        self, waiting: list[tuple[CallId, Entry[Waiter]]], error: ErrorCode
+        self, waiting: list[tuple[CallId, PendingCall[PendingProduce]]], error: ErrorCode
     ) -> None:
         for call, entry in waiting:
-            self._answer(call, entry.waiter.correlation, error, Outcome.UNKNOWN)
+            self._answer(call, entry.request.correlation, error, Outcome.UNKNOWN)
 
     def _answer(
         self,

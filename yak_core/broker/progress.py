@@ -4,12 +4,12 @@
 epoch; -1 if unknown. ``next`` is the start offset of the next message. The states:
 
 - probe: ``next`` is a guess. The leader sends one empty message and waits for an answer or the next
-  heartbeat. A follower is in this state at the start of an epoch or incarnation, after a reject,
+  heartbeat. A follower is in this state at the start of an epoch or broker epoch, after a reject,
   and after a lost connection.
 - replicate: the leader sends messages ahead of the acks, within a window of messages and bytes.
 
-Progress belongs to one incarnation of the follower, because acknowledged records of an earlier
-incarnation may be lost (F22). The design is from etcd-io/raft, but without its assumption that a
+Progress belongs to one broker epoch of the follower, because acknowledged records of an earlier
+broker epoch may be lost (F22). The design is from etcd-io/raft, but without its assumption that a
 peer keeps its log.
 """
 
@@ -37,7 +37,7 @@ REPLICATE: Final = ProgressState.REPLICATE
 
 
 class Progress:
-    """The progress of one incarnation of a follower in one epoch."""
+    """The progress of one broker epoch of a follower in one leader epoch."""
 
     __slots__ = (
         "broker_epoch", "state", "match", "next", "paused", "inflight", "inflight_bytes",
@@ -45,7 +45,7 @@ class Progress:
     )  # fmt: skip
 
     def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
-        #: The incarnation of the follower; does not decrease.
+        #: The broker epoch of the follower; does not decrease.
         self.broker_epoch = broker_epoch
         #: Whether ``next`` is a guess.
         self.state: ProgressState = PROBE

@@ -3,8 +3,9 @@
 The log has three ends. ``leo`` advances when an append is issued, ``appended_end`` when the append
 completes and is readable, ``durable_end`` when a flush completes. A truncation does not remove
 records below the high watermark, so only the batches above it are kept in ``tail``. There are two
-idempotence tables: ``stable`` covers the log up to the high watermark, ``producers`` up to the LEO.
-After a truncation the second is rebuilt from the first and ``tail``, without reading the log.
+idempotence tables: ``committed_producers`` covers the log up to the high watermark, ``producers``
+up to the LEO. After a truncation the second is rebuilt from the first and ``tail``, without reading
+the log.
 
 Every truncation and every change of role begins a new generation. Completions of an older
 generation are dropped, because their records may have been overwritten (F62). A flush is issued at
@@ -29,7 +30,7 @@ TailBatch: TypeAlias = tuple[Offset, int, ProducerEntry | None]
 """The end of a batch above the high watermark, its producer id, and the producer's entry after
 this batch."""
 
-Pending: TypeAlias = tuple[Offset, int | None]
+PendingOp: TypeAlias = tuple[Offset, int | None]
 """The end offset that an append or flush covers, and the bytes of an append, None for a flush."""
 
 
@@ -38,8 +39,8 @@ class Log:
 
     __slots__ = (
         "context", "log_start", "leo", "appended_end", "durable_end", "position", "hw",
-        "generation", "epochs", "producers", "stable", "tail", "pending", "pending_bytes",
-        "flush_each",
+        "generation", "epochs", "producers", "committed_producers", "tail", "pending",
+        "pending_bytes", "flush_each",
     )  # fmt: skip
 
     def __init__(self, context: Context, recovered: Recovered, hw: Offset) -> None:
@@ -55,7 +56,7 @@ class Log:
         #: The offset that this replica may acknowledge: ``durable_end`` with flush=batch, else
         #: ``appended_end``.
         self.position = recovered.leo
-        #: High watermark: in [log_start, leo]; does not decrease within an incarnation.
+        #: High watermark: in [log_start, leo]; does not decrease within a start.
         self.hw = max(recovered.log_start, min(hw, recovered.leo))
         #: Number of truncations and changes of role so far.
         self.generation = LogGeneration(0)
@@ -64,28 +65,28 @@ class Log:
         #: The idempotence table up to ``leo``.
         self.producers = ProducerTable(recovered.producers, context.config.producers_max)
         #: The idempotence table up to ``hw``.
-        self.stable = fork_of(self.producers)
+        self.committed_producers = fork_of(self.producers)
         #: The batches that end above ``hw``, in the order of the log.
         self.tail: deque[TailBatch] = deque()
         #: Pending appends and flushes of this generation, oldest first.
-        self.pending: dict[OpId, Pending] = {}
+        self.pending: dict[OpId, PendingOp] = {}
         #: The total bytes of the pending appends.
         self.pending_bytes = 0
         #: Whether each append is flushed before it is acknowledged (flush=batch).
         self.flush_each = context.config.flush == "batch"
         for header in recovered.headers:
-            self._remember(header)
-        self._fold_stable()
+            self._track(header)
+        self._fold_committed()
 
     def append(self, batches: tuple[Batch, ...]) -> None:
         """Append batches that have offsets and epochs; with flush=batch, flush them, too."""
         assert batches[0].base_offset == self.leo, "an append must begin at the log end offset"
         size = 0
         for batch in batches:
-            self.epochs.note(batch.epoch, batch.base_offset)
-            self.leo = self._remember(batch)
+            self.epochs.add(batch.epoch, batch.base_offset)
+            self.leo = self._track(batch)
             size += batch.size
-        op = self.context.op()
+        op = self.context.new_op()
         self.pending[op] = (self.leo, size)
         self.pending_bytes += size
         self.context.emit(AppendLog(op, self.generation, batches))
@@ -94,7 +95,7 @@ class Log:
 
     def flush(self) -> OpId:
         """Issue a flush of all earlier appends and truncations; return its operation id."""
-        op = self.context.op()
+        op = self.context.new_op()
         self.pending[op] = (self.leo, None)
         self.context.emit(FlushLog(op, self.generation))
         return op
@@ -114,12 +115,12 @@ class Log:
         self.durable_end = min(self.durable_end, self.leo)
         self.position = min(self.position, self.leo)
         self.producers = self.context.rules.producers_after_truncation(
-            self._rebuilt, self.producers
+            self._rebuilt_producers, self.producers
         )
         self.generation = LogGeneration(self.generation + 1)
         self.pending.clear()
         self.pending_bytes = 0
-        self.context.emit(TruncateLog(self.context.op(), self.generation, self.leo))
+        self.context.emit(TruncateLog(self.context.new_op(), self.generation, self.leo))
         self.flush()
         return self.leo
 
@@ -134,10 +135,10 @@ class Log:
         """Handle the completion of an append or flush; ignore completions of older generations."""
         if event.generation != self.generation:
             return
-        order = self.pending.pop(event.op, None)
-        if order is None:
+        operation = self.pending.pop(event.op, None)
+        if operation is None:
             return
-        end, size = order
+        end, size = operation
         if end > self.appended_end:
             self.appended_end = end
         if size is not None:
@@ -152,15 +153,15 @@ class Log:
             return False
         assert hw <= self.leo, "high watermark above the log end offset"
         self.hw = hw
-        self._fold_stable()
+        self._fold_committed()
         return True
 
     def check(self) -> None:
         """Assert the invariants of the fields; the cost grows with the uncommitted batches."""
         assert 0 <= self.log_start <= self.hw <= self.leo, "expected log start <= HW <= LEO"
         assert self.durable_end <= self.appended_end <= self.leo, "need durable <= appended <= LEO"
-        claimed = self.durable_end if self.flush_each else self.appended_end
-        assert self.position == claimed, "position must be durable_end or appended_end"
+        expected = self.durable_end if self.flush_each else self.appended_end
+        assert self.position == expected, "position must be durable_end or appended_end"
         before = self.hw
         for end, _, _ in self.tail:
             assert before < end, "ends in the tail must rise from the high watermark"
@@ -175,7 +176,7 @@ class Log:
         assert total == self.pending_bytes, "wrong pending_bytes"
         self.epochs.check(self.leo)
 
-    def _remember(self, batch: Batch) -> Offset:
+    def _track(self, batch: Batch) -> Offset:
         end = batch.base_offset + batch.count
         entry = self.producers.apply(
             batch.producer_id, batch.producer_epoch, batch.base_sequence, batch.base_offset, end
@@ -183,16 +184,16 @@ class Log:
         self.tail.append((end, batch.producer_id, entry))
         return end
 
-    def _fold_stable(self) -> None:
-        """Move the committed batches from the tail to the stable idempotence table."""
+    def _fold_committed(self) -> None:
+        """Move the committed batches from the tail to the table of committed producers."""
         tail = self.tail
         while tail and tail[0][0] <= self.hw:
             _, producer_id, entry = tail.popleft()
             if entry is not None:
-                self.stable.put(producer_id, entry)
+                self.committed_producers.put(producer_id, entry)
 
-    def _rebuilt(self) -> ProducerTable:
-        table = fork_of(self.stable)
+    def _rebuilt_producers(self) -> ProducerTable:
+        table = fork_of(self.committed_producers)
         for _, producer_id, entry in self.tail:
             if entry is not None:
                 table.put(producer_id, entry)

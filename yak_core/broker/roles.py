@@ -1,10 +1,10 @@
 """The broker: its start, its change between the two roles, and its stop.
 
-A broker recovers its log and registers a new incarnation in the partition state. Then it leads or
-follows, according to the partition state or a message with a higher epoch. Only
-:meth:`Broker.apply_state` changes the broker's view of the partition state (R1). The parts of a
-broker are ``log`` (ends and epochs), ``session`` (the metadata store), ``follower`` and
-``leading`` (the two roles), ``readers`` and ``writers`` (client requests).
+A broker recovers its log and registers in the partition state. Then it leads or follows, according
+to the partition state or a message with a higher epoch. Only :meth:`Broker.apply_state` changes the
+broker's view of the partition state (R1). The parts of a broker are ``log`` (ends and epochs),
+``session`` (the metadata store), ``follower`` and ``leading`` (the two roles), ``readers`` and
+``writers`` (client requests).
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Callable, Mapping
 from typing import Final, Never, TypeAlias
 
 from yak_core.broker.context import Context, LeaderHint
-from yak_core.broker.describe import note_record, snapshot_of
-from yak_core.broker.election import schedule
+from yak_core.broker.describe import note_changes, snapshot_of
+from yak_core.broker.election import schedule_campaign
 from yak_core.broker.fetch import Readers
 from yak_core.broker.follower import Follower
 from yak_core.broker.leader import Leader
-from yak_core.broker.phases import OVER, RUNNING, STOPPING, TRANSITIONS, Phase, Role
+from yak_core.broker.phases import FINAL_PHASES, RUNNING, STOPPING, TRANSITIONS, Phase, Role
 from yak_core.broker.produce import Writers
 from yak_core.broker.replica_log import Log
-from yak_core.broker.saved_state import Saved, read_saved
+from yak_core.broker.saved_state import SavedValues, read_saved
 from yak_core.broker.shutdown import Shutdown
 from yak_core.broker.startup import Startup
 from yak_core.broker.store_session import StoreSession
@@ -45,13 +45,13 @@ Handlers: TypeAlias = Mapping[type, Callable[["Broker", Never], None]]
 class Broker:
     """A replica of the log, built from its first event; ``rules`` are its decisions.
 
-    ``damage`` is the error message for an unreadable saved value, empty if all are readable.
+    ``saved_error`` is the error message for an unreadable saved value, empty if all are readable.
     """
 
     __slots__ = (
         "handlers", "rules", "context", "node_id", "config", "phase", "broker_epoch", "partition",
         "log", "session", "startup", "follower", "leading", "readers", "writers", "saved_hw",
-        "damage", "shutdown",
+        "saved_error", "shutdown",
     )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started, rules: Rules, handlers: Handlers) -> None:
@@ -68,9 +68,9 @@ class Broker:
         self.leading: Leader | None = None
         recovered = started.recovered
         found = read_saved(recovered.saved)
-        saved = Saved() if isinstance(found, str) else found
+        saved = SavedValues() if isinstance(found, str) else found
         self.saved_hw = saved.hw
-        self.damage = found if isinstance(found, str) else ""
+        self.saved_error = found if isinstance(found, str) else ""
         self.context = Context(started.node, config, rules, started.nonce, now)
         self.log = Log(self.context, recovered, saved.hw)
         self.session = StoreSession(self.context, self, saved.state)
@@ -88,7 +88,7 @@ class Broker:
         After the event, a leader reacts once to a new LEO, high watermark or partition state: it
         sends records to the followers and answers pending requests.
         """
-        if self.phase is not RUNNING and self.phase in OVER:
+        if self.phase is not RUNNING and self.phase in FINAL_PHASES:
             return []
         context, log, partition = self.context, self.log, self.partition
         leo, appended_end, hw = log.leo, log.appended_end, log.hw
@@ -105,8 +105,8 @@ class Broker:
                 self.readers.on_committed()
             if self.partition is not partition:
                 self.writers.on_partition(leading.partition)
-        out, context.out = context.out, []
-        return out
+        effects, context.effects = context.effects, []
+        return effects
 
     def snapshot(self) -> Snapshot:
         """Return the current state; see :mod:`yak_core.broker.describe`."""
@@ -118,7 +118,7 @@ class Broker:
         These checks find programming errors in one broker. Violations of the protocol are found by
         :mod:`yak_core.invariants`, which sees all brokers.
         """
-        assert not self.context.out, "effects left over from the last step"
+        assert not self.context.effects, "effects left over from the last step"
         self.log.check()
         self.session.check()
         self.follower.check()
@@ -163,28 +163,28 @@ class Broker:
 
     def begin(self) -> list[Effect]:
         """Start the broker; return the effects of the first step."""
-        if self.damage:
-            self.halt(self.damage)
+        if self.saved_error:
+            self.halt(self.saved_error)
         elif self.startup.begin():
             self._enter(Phase.REGISTERING)
-        out, self.context.out = self.context.out, []
-        return out
+        effects, self.context.effects = self.context.effects, []
+        return effects
 
-    def on_absent(self) -> None:
+    def on_empty_store(self) -> None:
         """Handle a metadata store without a partition state."""
         if self.phase is Phase.REGISTERING:
-            reason = self.startup.on_absent()
+            reason = self.startup.on_empty_store()
             if reason:
                 self.halt(reason)
 
     def on_stop_asked(self, event: StopAsked) -> None:
         if self.broker_epoch == 0:
             self._enter(Phase.STOPPING)
-            if not self.shutdown.put_back(self.startup, event.deadline_us):
+            if not self.shutdown.restore_marker(self.startup, event.deadline_us):
                 self.exit(clean=False)
             return
         self._enter(Phase.STOPPING)
-        self._turn_away_clients(ErrorCode.NOT_LEADER_OR_FOLLOWER)
+        self._fail_pending_requests(ErrorCode.NOT_LEADER_OR_FOLLOWER)
         self.shutdown.begin(event.deadline_us)
 
     def exit(self, *, clean: bool) -> None:
@@ -197,10 +197,10 @@ class Broker:
         if self.phase is Phase.HALTED:
             return
         self._enter(Phase.HALTED)
-        self._turn_away_clients(ErrorCode.KAFKA_STORAGE_ERROR)
+        self._fail_pending_requests(ErrorCode.KAFKA_STORAGE_ERROR)
         self.context.emit(Halt(reason))
 
-    def _turn_away_clients(self, error: ErrorCode) -> None:
+    def _fail_pending_requests(self, error: ErrorCode) -> None:
         """Stop leading, and answer every pending request."""
         self.leading = None
         self.context.hint = LeaderHint(None, self.epoch)
@@ -215,10 +215,10 @@ class Broker:
 
     def apply_state(self, state: PartitionState) -> None:
         """Adopt a newer partition state; this is the only place that does so (R1)."""
-        settled = self.session.end_proposal(state)
+        resolved = self.session.end_proposal(state)
         if self.phase is Phase.REGISTERING:
             self.partition = state
-            registered = self.startup.on_state(state, settled)
+            registered = self.startup.on_state(state, resolved)
             if isinstance(registered, str):
                 self.halt(registered)
                 return
@@ -235,17 +235,17 @@ class Broker:
             return
         known = self.partition
         self.partition = state
-        note_record(self.context, known, state)
-        self._take_role(state)
+        note_changes(self.context, known, state)
+        self._update_role(state)
         if (
             self.phase is RUNNING
             and self.leading is not None
             and self.leading.partition is not state
         ):
-            self.leading.on_partition(state, None if settled is None else settled[0])
-        self.on_watch()
+            self.leading.on_partition(state, None if resolved is None else resolved[0])
+        self.on_lease_watch()
 
-    def _take_role(self, state: PartitionState) -> None:
+    def _update_role(self, state: PartitionState) -> None:
         """Take the role from the partition state, unless a message has shown a higher epoch."""
         if state.leader_epoch < self.epoch:
             return
@@ -282,7 +282,7 @@ class Broker:
         self.leading = Leader(self.context, log, self.session, self.epoch, state, self.broker_epoch)
         self.context.note(BecameLeader(self.epoch, log.leo))
         self.heartbeat()
-        self.leading.advance()
+        self.leading.advance_hw()
 
     def _step_down(self, seen: Epoch) -> None:
         """Step down after a higher epoch (R16); answer pending requests with UNKNOWN (R10)."""
@@ -296,17 +296,17 @@ class Broker:
 
     # -- the store ------------------------------------------------------------------------------
 
-    def on_watch(self) -> None:
+    def on_lease_watch(self) -> None:
         """Schedule the campaign after a change of the lease watch."""
         if self.phase is RUNNING and self.leading is None:
-            schedule(self.context, self.session, self.partition)
+            schedule_campaign(self.context, self.session, self.partition)
 
     def on_proposal_dropped(self) -> None:
         """Handle a proposal that ended without a newer partition state."""
         if self.leading is not None:
             self.leading.on_proposal_dropped()
         elif self.phase is Phase.REGISTERING:
-            self.session.read_again()
+            self.session.read_state_later()
 
     # -- disk -----------------------------------------------------------------------------------
 
@@ -320,15 +320,15 @@ class Broker:
                 self.exit(clean=True)
             return
         log = self.log
-        if event.op not in log.pending and self._is_done_elsewhere(event):
+        if event.op not in log.pending and self._on_other_disk_done(event):
             return
         log.complete(event)
         if self.leading is not None:
             self.leading.on_log_progress()
-        elif self.follower.ack_owed:
+        elif self.follower.ack_pending:
             self.follower.on_log_progress(self.broker_epoch)
 
-    def _is_done_elsewhere(self, event: DiskDone) -> bool:
+    def _on_other_disk_done(self, event: DiskDone) -> bool:
         """Handle the completion of a SendLog or SaveState; return False for other operations."""
         if self.leading is not None and self.leading.on_shipped(event.op, event.result):
             return True
@@ -354,11 +354,11 @@ class Broker:
 
     # -- peers ----------------------------------------------------------------------------------
 
-    def raise_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
+    def enter_higher_epoch(self, epoch: Epoch, leader: NodeId | None) -> None:
         """Enter the higher epoch of a message, then read the partition state (R1)."""
         if leader != self.node_id:
             self._enter_epoch(epoch, leader)
-        self.session.order_read()
+        self.session.read_state()
 
     def heartbeat(self) -> None:
         """Send heartbeats if this broker leads, and set the timer for the next ones."""

@@ -17,18 +17,18 @@ from yak_core.metadata.partition_state import (
 )
 from yak_core.value import value
 
-RECORD_KEY: Final = "record"
+STATE_KEY: Final = "record"
 """The newest partition state that this broker has seen."""
 HW_KEY: Final = "hw"
 """A lower bound of the high watermark."""
-CLEAN_KEY: Final = "clean"
+CLEAN_MARKER_KEY: Final = "clean"
 """The clean marker: broker epoch and log end offset of a clean stop."""
 CLAIMS_KEY: Final = "claims"
 """The flush mode, and the stamps of the registrations sent from this disk."""
 
 
 @value
-class Saved:
+class SavedValues:
     """The decoded values of the earlier starts; ``flush`` is None on a new disk."""
 
     state: PartitionState | None = None
@@ -38,17 +38,17 @@ class Saved:
     claims: tuple[Stamp, ...] = ()
 
 
-def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
+def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> SavedValues | str:
     """Return the decoded values, or an error message about the damaged value."""
     values = dict(pairs)
-    key = RECORD_KEY
+    key = STATE_KEY
     try:
-        state = values.get(RECORD_KEY)
+        state = values.get(STATE_KEY)
         decoded = None if state is None else decode_partition_state(state)
         key = HW_KEY
         hw = int(values.get(HW_KEY, b"0"))
-        key = CLEAN_KEY
-        value = values.get(CLEAN_KEY)
+        key = CLEAN_MARKER_KEY
+        value = values.get(CLEAN_MARKER_KEY)
         stopped = None if value is None else _read_clean_shutdown(value)
         key = CLAIMS_KEY
         flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
@@ -57,7 +57,7 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> Saved | str:
             f"the saved value {key!r} is damaged ({error}); "
             "start this broker with an empty data directory, so that it copies the log from a peer"
         )
-    return Saved(decoded, hw, stopped, flush, claims)
+    return SavedValues(decoded, hw, stopped, flush, claims)
 
 
 def claims_value(flush: FlushMode, claims: tuple[Stamp, ...]) -> bytes:
@@ -67,7 +67,7 @@ def claims_value(flush: FlushMode, claims: tuple[Stamp, ...]) -> bytes:
 
 
 def clean_shutdown_value(broker_epoch: BrokerEpoch, leo: Offset) -> bytes:
-    """Return the encoded clean marker, for ``CLEAN_KEY``."""
+    """Return the encoded clean marker, for ``CLEAN_MARKER_KEY``."""
     return f"{broker_epoch} {leo}".encode()
 
 

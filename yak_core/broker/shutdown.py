@@ -1,7 +1,7 @@
 """The clean stop of a broker: flush the log, then save the clean marker.
 
-The marker means that this incarnation stopped with its complete log on disk. It is saved after the
-flush has completed, and the broker appends nothing after it (F63).
+The marker means that the broker epoch in it stopped with its complete log on disk. It is saved
+after the flush has completed, and the broker appends nothing after it (F63).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Final
 
 from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
-from yak_core.broker.saved_state import CLEAN_KEY, clean_shutdown_value
+from yak_core.broker.saved_state import CLEAN_MARKER_KEY, clean_shutdown_value
 from yak_core.broker.startup import Startup
 from yak_core.contract.effects import SaveState, SetTimer
 from yak_core.ids import BrokerEpoch, Micros, Offset, OpId
@@ -34,24 +34,24 @@ class Shutdown:
         self.flush_op = self.log.new_generation()
         self.context.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
 
-    def put_back(self, startup: Startup, deadline_us: Micros) -> bool:
+    def restore_marker(self, startup: Startup, deadline_us: Micros) -> bool:
         """Save the marker of the last start again, because this start did not register.
 
         Return False if the last start left no marker.
         """
         if startup.clean_shutdown_epoch == 0:
             return False
-        self._mark(startup.clean_shutdown_epoch, startup.clean_shutdown_leo)
+        self._save_marker(startup.clean_shutdown_epoch, startup.clean_shutdown_leo)
         self.context.emit(SetTimer(TIMER_STOP, deadline_us, deadline_us))
         return True
 
     def on_disk_done(self, op: OpId, broker_epoch: BrokerEpoch) -> bool:
         """Handle the completion of a disk operation; return whether the marker is durable."""
         if op == self.flush_op and self.clean_shutdown_op == 0:
-            self._mark(broker_epoch, self.log.leo)
+            self._save_marker(broker_epoch, self.log.leo)
         return op == self.clean_shutdown_op != 0
 
-    def _mark(self, broker_epoch: BrokerEpoch, leo: Offset) -> None:
-        self.clean_shutdown_op = self.context.op()
+    def _save_marker(self, broker_epoch: BrokerEpoch, leo: Offset) -> None:
+        self.clean_shutdown_op = self.context.new_op()
         value = clean_shutdown_value(broker_epoch, leo)
-        self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_KEY, value))
+        self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_MARKER_KEY, value))

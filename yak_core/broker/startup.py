@@ -2,11 +2,11 @@
 
 The clean marker is read and deleted durably first. Otherwise, a crash during start-up would look
 like a clean stop at the next start (F63). Then the broker reads the partition state and registers
-as a new incarnation. After a clean stop it keeps its place in ISR and ELR; after an unclean stop it
-leaves both until it has caught up (R17, KIP-966).
+with a new broker epoch. After a clean stop it keeps its place in ISR and ELR; after an unclean stop
+it leaves both until it has caught up (R17, KIP-966).
 
 An empty disk or an old copy of a disk looks intact. So each registration is saved on the disk, as a
-claim, before it is sent to the store. If the registered incarnation of this node is not among the
+claim, before it is sent to the store. If the registered broker epoch of this node is not among the
 claims, it was registered from another disk, and the start is unclean.
 """
 
@@ -16,7 +16,7 @@ from typing import Final
 
 from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
-from yak_core.broker.saved_state import CLAIMS_KEY, CLEAN_KEY, Saved, claims_value
+from yak_core.broker.saved_state import CLAIMS_KEY, CLEAN_MARKER_KEY, SavedValues, claims_value
 from yak_core.broker.store_session import Proposal, StoreSession
 from yak_core.config import FlushMode
 from yak_core.contract.effects import SaveState
@@ -39,7 +39,7 @@ class Startup:
     )  # fmt: skip
 
     def __init__(
-        self, context: Context, log: Log, session: StoreSession, intact: bool, saved: Saved
+        self, context: Context, log: Log, session: StoreSession, intact: bool, saved: SavedValues
     ) -> None:
         self.context = context
         self.log = log
@@ -53,8 +53,8 @@ class Startup:
         self.clean = False
         self.claims = saved.claims
         # Acks of the last start mean flushed only if that start also had flush=batch.
-        known = saved.flush in (None, context.config.flush)
-        self.flush: FlushMode = context.config.flush if known else "os"
+        same_flush = saved.flush in (None, context.config.flush)
+        self.flush: FlushMode = context.config.flush if same_flush else "os"
         if saved.clean_shutdown is not None:
             self.clean_shutdown_epoch, self.clean_shutdown_leo = saved.clean_shutdown
             self.clean_shutdown_op = OpId(-1)
@@ -62,10 +62,10 @@ class Startup:
     def begin(self) -> bool:
         """Delete the marker and return False; without a marker, read the state and return True."""
         if self.clean_shutdown_op:
-            self.clean_shutdown_op = self.context.op()
-            self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_KEY, None))
+            self.clean_shutdown_op = self.context.new_op()
+            self.context.emit(SaveState(self.clean_shutdown_op, CLEAN_MARKER_KEY, None))
             return False
-        self.session.order_read()
+        self.session.read_state()
         return True
 
     def on_saved(self, op: OpId, partition: PartitionState | None) -> bool | str:
@@ -76,7 +76,7 @@ class Startup:
         """
         if op == self.clean_shutdown_op != 0:
             self.clean_shutdown_op = OpId(0)
-            self.session.order_read()
+            self.session.read_state()
             return True
         if op != self.claim_op or self.claimed is None:
             return False
@@ -93,7 +93,7 @@ class Startup:
             return outcome if isinstance(outcome, str) else True
         return True
 
-    def on_absent(self) -> str | None:
+    def on_empty_store(self) -> str | None:
         """Handle a store without a partition state; return a halt reason or None.
 
         The broker creates the partition state if its configuration allows it, else it reads again.
@@ -107,33 +107,33 @@ class Startup:
             )
         config = self.context.config
         if not config.creates:
-            self.session.read_again()
+            self.session.read_state_later()
         elif self.session.proposal is None and self.claimed is None:
             self.clean = True
             state = create(
                 store_id=f"{self.context.nonce:032x}",
-                attempt=self.context.attempt(),
+                attempt=self.context.new_attempt(),
                 node=self.context.node,
                 url=config.url,
                 replicas=tuple(sorted(config.replicas)),
                 min_isr=config.min_isr,
             )
-            self._claim(None, state)
+            self._save_claim(None, state)
         return None
 
     def on_state(
-        self, state: PartitionState, settled: tuple[Proposal, bool] | None
+        self, state: PartitionState, resolved: tuple[Proposal, bool] | None
     ) -> BrokerEpoch | str | None:
         """Handle the current partition state during the start.
 
         Return the broker epoch after the registration, a halt reason, or None while it is pending.
         """
-        if settled is not None and settled[1]:
-            broker_epoch = BrokerEpoch(settled[0].request.state.partition_epoch)
+        if resolved is not None and resolved[1]:
+            broker_epoch = BrokerEpoch(resolved[0].request.state.partition_epoch)
             self.context.note(Registered(broker_epoch, self.clean))
-            self.claims = (settled[0].request.state.stamp,)
+            self.claims = (resolved[0].request.state.stamp,)
             value = claims_value(self.context.config.flush, self.claims)
-            self.context.emit(SaveState(self.context.op(), CLAIMS_KEY, value))
+            self.context.emit(SaveState(self.context.new_op(), CLAIMS_KEY, value))
             return broker_epoch
         if self.session.proposal is not None or self.claimed is not None:
             return None
@@ -148,20 +148,20 @@ class Startup:
                 intact=self.intact,
             )
         )
-        grown = register(
+        next_state = register(
             state,
-            attempt=self.context.attempt(),
+            attempt=self.context.new_attempt(),
             node=self.context.node,
             clean=self.clean,
             url=self.context.config.url,
         )
-        if isinstance(grown, Rejected):
-            return f"cannot register {self.context.node}: {grown.reason}"
-        self._claim(state, grown)
+        if isinstance(next_state, Rejected):
+            return f"cannot register {self.context.node}: {next_state.reason}"
+        self._save_claim(state, next_state)
         return None
 
     def _is_same_disk(self, state: PartitionState) -> bool:
-        """Return whether the registered incarnation of this node registered from this disk."""
+        """Return whether the registered broker epoch was registered from this disk."""
         registered = state.broker_epoch_of(self.context.node)
         if registered == 0:
             return True
@@ -170,15 +170,15 @@ class Startup:
                 return stamp in self.claims
         return any(partition_epoch == registered for partition_epoch, _ in self.claims)
 
-    def _claim(self, base: PartitionState | None, state: PartitionState) -> None:
+    def _save_claim(self, base: PartitionState | None, state: PartitionState) -> None:
         """Save the claim for the registration of ``state`` on the disk."""
         self.claimed = (base, state)
         registered = 0 if base is None else base.broker_epoch_of(self.context.node)
         proven = tuple(claim for claim in self.claims if claim[0] == registered)
         others = tuple(claim for claim in self.claims if claim[0] != registered)
-        # Keep the claim of the registered incarnation; drop only the oldest of the others.
+        # Keep the claim of the registered broker epoch; drop only the oldest of the others.
         self.claims = (*proven, *others[-CLAIMS_MAX:], state.stamp)
-        self.claim_op = self.context.op()
+        self.claim_op = self.context.new_op()
         # Until this start is registered, the weaker flush mode of the two starts is saved.
         value = claims_value(self.flush, self.claims)
         self.context.emit(SaveState(self.claim_op, CLAIMS_KEY, value))

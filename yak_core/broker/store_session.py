@@ -16,7 +16,7 @@ from typing import Protocol
 
 from yak_core.broker.context import Context
 from yak_core.broker.lease_watch import LeaseWatch
-from yak_core.broker.saved_state import RECORD_KEY
+from yak_core.broker.saved_state import STATE_KEY
 from yak_core.contract.effects import CallMeta, CancelTimer, SaveState, SetTimer
 from yak_core.contract.notes import ProposalEnded, StoreUnknown
 from yak_core.ids import BrokerEpoch, CallId, Micros, OpId, Stamp
@@ -52,11 +52,11 @@ class Owner(Protocol):
         """Adopt the newest partition state, which is now saved."""
         ...
 
-    def on_absent(self) -> None:
+    def on_empty_store(self) -> None:
         """Handle a store without a partition state, if this broker has seen none before."""
         ...
 
-    def on_watch(self) -> None:
+    def on_lease_watch(self) -> None:
         """Handle an update of the lease watch."""
         ...
 
@@ -78,29 +78,29 @@ class Proposal:
 
     @property
     def base_partition_epoch(self) -> int:
-        """The version that the proposal replaces; 0 if it creates the partition state."""
+        """The partition epoch that the proposal replaces; 0 if it creates the partition state."""
         return 0 if self.request.expected is None else self.request.expected[0]
 
 
 @value
-class OpenCall:
-    """A metadata call in flight; ``floor`` is the newest stamp known when it was sent.
+class InFlightCall:
+    """A metadata call in flight; ``known_stamp`` is the newest stamp known when it was sent.
 
     ``attempt`` is the attempt id of the proposal in the call, or empty. It is needed because a
     proposal may be sent several times, and a reply may arrive when another proposal is pending.
     """
 
     kind: CallKind
-    floor: Stamp | None
+    known_stamp: Stamp | None
     sent_at: Micros
     attempt: str
 
 
 class StoreSession:
-    """The session of one incarnation with the metadata store."""
+    """The session of one start of a broker with the metadata store."""
 
     __slots__ = (
-        "context", "owner", "seen", "saving", "open", "proposal", "watch", "lease_deadline",
+        "context", "owner", "seen", "saving", "in_flight", "proposal", "watch", "lease_deadline",
         "broker_epoch",
     )  # fmt: skip
 
@@ -112,7 +112,7 @@ class StoreSession:
         #: Partition states that are being saved, oldest first; the last one is ``seen``.
         self.saving: dict[OpId, PartitionState] = {}
         #: Calls in flight, oldest first: at most one read and one lease renewal.
-        self.open: dict[CallId, OpenCall] = {}
+        self.in_flight: dict[CallId, InFlightCall] = {}
         #: The pending proposal, if any.
         self.proposal: Proposal | None = None
         #: The watch over the leader's lease.
@@ -124,23 +124,23 @@ class StoreSession:
 
     def check(self) -> None:
         """Assert the invariants of the fields."""
-        kinds = [call.kind for call in self.open.values()]
+        kinds = [call.kind for call in self.in_flight.values()]
         assert kinds.count(CallKind.READ) <= 1, "more than one read in flight"
         assert kinds.count(CallKind.RENEW) <= (self.broker_epoch != 0), "unexpected lease renewal"
         if self.saving:
             assert next(reversed(self.saving.values())) is self.seen, "newest state not saved last"
-        for call in self.open.values():
-            assert call.floor is None or self.seen is not None, "call with a floor, but none seen"
+        for call in self.in_flight.values():
+            assert call.known_stamp is None or self.seen is not None, "known stamp, none seen"
 
     # -- calls ----------------------------------------------------------------------------------
 
-    def order_read(self) -> None:
+    def read_state(self) -> None:
         """Read the partition state, unless a read is in flight."""
-        if not self._is_open(CallKind.READ):
+        if not self._has_in_flight(CallKind.READ):
             self._call(CallKind.READ, Read())
 
     def begin_renewals(self, broker_epoch: BrokerEpoch) -> None:
-        """Start the lease renewals, after the registration of this incarnation."""
+        """Start the lease renewals, after the registration of this start."""
         self.broker_epoch = broker_epoch
         self.lease_deadline = self.context.now
         self.on_renewal_due()
@@ -149,11 +149,11 @@ class StoreSession:
         """Renew the lease, and set the timer for the next renewal."""
         period = self.context.config.lease_renew_us
         self.context.emit(SetTimer(TIMER_RENEW, period, period))
-        if not self._is_open(CallKind.RENEW):
+        if not self._has_in_flight(CallKind.RENEW):
             known = None if self.seen is None else self.seen.stamp
             self._call(CallKind.RENEW, RenewLease(self.context.node, self.broker_epoch, known))
 
-    def read_again(self) -> None:
+    def read_state_later(self) -> None:
         """Read the partition state again after a backoff."""
         retry = self.context.config.store_retry_us
         self.context.emit(SetTimer(TIMER_READ, retry // 2, retry))
@@ -203,7 +203,7 @@ class StoreSession:
 
     def on_reply(self, call_id: CallId, outcome: MetaOutcome) -> None:
         """Handle the reply to a metadata call."""
-        call = self.open.pop(call_id, None)
+        call = self.in_flight.pop(call_id, None)
         if call is None:
             return
         if isinstance(outcome, Unknown):
@@ -221,13 +221,13 @@ class StoreSession:
         if isinstance(outcome, Refused) and self._carries_proposal(call):
             self._on_refused(outcome)
         if value.state is not None:
-            self._take_in_state(value.state)
+            self._save_newer_state(value.state)
         elif not value.unchanged:
-            self.owner.on_absent()
+            self.owner.on_empty_store()
             return
         self._watch(call, value)
 
-    def _watch(self, call: OpenCall, value: MetaValue) -> None:
+    def _watch(self, call: InFlightCall, value: MetaValue) -> None:
         """Update the lease watch, if the reply has the newest partition state.
 
         Leader, epoch and renewal count must come from the same reply.
@@ -235,15 +235,16 @@ class StoreSession:
         stored = self.seen
         if stored is None:
             return
-        described = call.floor if value.state is None else value.state.stamp
-        if described != stored.stamp:
+        reply_stamp = call.known_stamp if value.state is None else value.state.stamp
+        if reply_stamp != stored.stamp:
             return
         renewals = 0 if stored.leader is None else value.renewals_of(stored.leader)
-        self.watch.saw(self.context.now, stored.leader, stored.leader_epoch, renewals, self.gap_us)
-        self.owner.on_watch()
+        epoch, now = stored.leader_epoch, self.context.now
+        self.watch.on_reply(now, stored.leader, epoch, renewals, self.reply_gap_us)
+        self.owner.on_lease_watch()
 
     @property
-    def gap_us(self) -> Micros:
+    def reply_gap_us(self) -> Micros:
         """The time without a reply after which the lease watch restarts.
 
         It is two renewal periods and one store timeout, so one lost reply is not an outage.
@@ -258,18 +259,18 @@ class StoreSession:
         self.owner.apply_state(state)
         return True
 
-    def _on_unknown(self, call: OpenCall) -> None:
+    def _on_unknown(self, call: InFlightCall) -> None:
         self.context.note(StoreUnknown(call.kind))
         retry = self.context.config.store_retry_us
         if call.kind is CallKind.READ:
-            self.read_again()
+            self.read_state_later()
         elif self._carries_proposal(call) and self.proposal is not None:
             if self.context.rules.after_unknown(self.proposal.kind) is AfterUnknown.RESEND:
                 self.context.emit(SetTimer(TIMER_PROPOSAL, retry // 2, retry))
             else:
                 self._drop_proposal(ProposalResult.FORGOTTEN)
 
-    def _carries_proposal(self, call: OpenCall) -> bool:
+    def _carries_proposal(self, call: InFlightCall) -> bool:
         """Return whether this call carried the pending proposal."""
         proposal = self.proposal
         return proposal is not None and call.attempt == proposal.request.state.attempt
@@ -286,10 +287,10 @@ class StoreSession:
         self.context.emit(CancelTimer(TIMER_PROPOSAL))
         self.owner.on_proposal_dropped()
 
-    def _lineage_holds(self, call: OpenCall, value: MetaValue) -> bool:
+    def _lineage_holds(self, call: InFlightCall, value: MetaValue) -> bool:
         """Return whether the store still has all writes confirmed before the call; else halt."""
-        floor = call.floor
-        if floor is None or value.unchanged:
+        known = call.known_stamp
+        if known is None or value.unchanged:
             return True
         state = value.state
         if state is None:
@@ -302,40 +303,40 @@ class StoreSession:
                 f"expected store id {self.seen.store_id}, got {state.store_id}"
             )
             return False
-        if state.partition_epoch < floor[0] or follows(state, floor) is False:
+        if state.partition_epoch < known[0] or follows(state, known) is False:
             self.owner.halt(
                 "the metadata store lost confirmed writes: "
-                f"this broker has seen version {floor[0]}, which is missing from the history of "
+                f"this broker has seen version {known[0]}, which is missing from the history of "
                 f"the stored version {state.partition_epoch}"
             )
             return False
         return True
 
-    def _take_in_state(self, state: PartitionState) -> None:
+    def _save_newer_state(self, state: PartitionState) -> None:
         """Save a newer partition state; the broker adopts it when it is durable."""
         if self.seen is not None:
             known = (self.seen.leader_epoch, self.seen.partition_epoch)
             if state.stamp == self.seen.stamp:
-                self._act_again()
+                self._adopt_saved_state()
                 return
             if not self.context.rules.is_newer(known, (state.leader_epoch, state.partition_epoch)):
                 return
         self.seen = state
-        op = self.context.op()
+        op = self.context.new_op()
         self.saving[op] = state
-        self.context.emit(SaveState(op, RECORD_KEY, encode_partition_state(state)))
+        self.context.emit(SaveState(op, STATE_KEY, encode_partition_state(state)))
 
-    def _act_again(self) -> None:
+    def _adopt_saved_state(self) -> None:
         """Adopt the state saved by an earlier start, if the store has the same one."""
         if not self.saving and self.broker_epoch == 0 and self.seen is not None:
             self.owner.apply_state(self.seen)
 
-    def _is_open(self, kind: CallKind) -> bool:
-        return any(call.kind is kind for call in self.open.values())
+    def _has_in_flight(self, kind: CallKind) -> bool:
+        return any(call.kind is kind for call in self.in_flight.values())
 
     def _call(self, kind: CallKind, request: Read | Cas | RenewLease | Publish) -> None:
-        call = self.context.call()
-        floor = None if self.seen is None else self.seen.stamp
+        call = self.context.new_call()
+        known_stamp = None if self.seen is None else self.seen.stamp
         attempt = request.state.attempt if isinstance(request, Cas) else ""
-        self.open[call] = OpenCall(kind, floor, self.context.now, attempt)
+        self.in_flight[call] = InFlightCall(kind, known_stamp, self.context.now, attempt)
         self.context.emit(CallMeta(call, request))

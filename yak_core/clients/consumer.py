@@ -36,15 +36,15 @@ from yak_core.fork import fork_of
 from yak_core.ids import NO_EPOCH, CallId, Micros, Offset
 
 TIMER_RETRY: Final = "retry"
-TIMER_OVERDUE: Final = "overdue"
+TIMER_TIMEOUT: Final = "overdue"
 
 
 class Consumer:
     """A consumer, built from its first event."""
 
     __slots__ = (
-        "call", "checked_at", "config", "correlation", "finder", "last_epoch", "node_id", "now",
-        "out", "position",
+        "call", "config", "correlation", "effects", "finder", "last_epoch", "leader_checked_at",
+        "node_id", "now", "position",
     )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started) -> None:
@@ -55,12 +55,12 @@ class Consumer:
         self.config = config
         self.finder = LeaderFinder(config.brokers)
         self.now = now
-        self.out: list[Effect] = []
+        self.effects: list[Effect] = []
         self.position = config.start_offset
         self.last_epoch = NO_EPOCH
         self.call: CallId | None = None
         self.correlation = 0
-        self.checked_at = now  # Not 0: the clock's origin is arbitrary.
+        self.leader_checked_at = now  # Not 0: the clock's origin is arbitrary.
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
         """Handle one event; return the effects in order (see docs/contract.md)."""
@@ -80,9 +80,9 @@ class Consumer:
                 self.call = None
         else:
             raise TypeError(f"unexpected event for a consumer: {type(event).__name__}")
-        out = self.out
-        self.out = []
-        return out
+        effects = self.effects
+        self.effects = []
+        return effects
 
     def snapshot(self) -> Snapshot:
         """Return the current state as named values."""
@@ -109,13 +109,13 @@ class Consumer:
         assert isinstance(request, Poll), f"expected Poll or Seek, got {request!r}"
         assert self.call is None, "poll during another poll"
         self.call = event.call
-        if self.now - self.checked_at > self.config.metadata_max_age_us:
+        if self.now - self.leader_checked_at > self.config.metadata_max_age_us:
             # A partitioned leader gets no new records; another broker may know a newer leader.
-            self.checked_at = self.now
-            self.finder.next()
-        self._ask()
+            self.leader_checked_at = self.now
+            self.finder.next_broker()
+        self._send_request()
 
-    def _ask(self) -> None:
+    def _send_request(self) -> None:
         """Send a fetch to the target broker, or ListOffsets first if the position is unknown."""
         self.correlation += 1
         config = self.config
@@ -133,8 +133,8 @@ class Consumer:
                 config.fetch_bytes_max,
                 config.fetch_wait_us,
             )
-        self.out.append(Send(self.finder.target, request))
-        self.out.append(SetTimer(TIMER_OVERDUE, wait, wait))
+        self.effects.append(Send(self.finder.target, request))
+        self.effects.append(SetTimer(TIMER_TIMEOUT, wait, wait))
 
     def _on_received(self, event: Received) -> None:
         message = event.message
@@ -143,7 +143,7 @@ class Consumer:
         if self.call is None or message.correlation != self.correlation:
             return
         self.correlation += 1
-        self.out.append(CancelTimer(TIMER_OVERDUE))
+        self.effects.append(CancelTimer(TIMER_TIMEOUT))
         error = message.error
         if error in (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH):
             self.finder.redirected(event.src, message.leader, message.leader_epoch)
@@ -163,7 +163,7 @@ class Consumer:
             return
         self.position = response.offset
         self.last_epoch = response.epoch
-        self._ask()
+        self._send_request()
 
     def _on_records(self, response: FetchResponse) -> None:
         if response.error != ErrorCode.NONE:
@@ -178,7 +178,7 @@ class Consumer:
             batches = self._from_position(response.batches)
             start = self.position
             if batches:
-                self.checked_at = self.now
+                self.leader_checked_at = self.now
                 self.position = batches[-1].end
                 self.last_epoch = batches[-1].epoch
             self._finish(ErrorCode.NONE, batches, response.hw, "", start)
@@ -199,15 +199,15 @@ class Consumer:
     def _on_timer_fired(self, event: TimerFired) -> None:
         if self.call is None:
             return
-        if event.key == TIMER_OVERDUE:
+        if event.key == TIMER_TIMEOUT:
             self.finder.on_no_answer(self.finder.target)
-        self._ask()
+        self._send_request()
 
     def _retry_later(self) -> None:
         backoff = self.config.retry_backoff_us
         self.correlation += 1
-        self.out.append(CancelTimer(TIMER_OVERDUE))
-        self.out.append(SetTimer(TIMER_RETRY, backoff // 2, backoff))
+        self.effects.append(CancelTimer(TIMER_TIMEOUT))
+        self.effects.append(SetTimer(TIMER_RETRY, backoff // 2, backoff))
 
     def _finish(
         self,
@@ -222,7 +222,7 @@ class Consumer:
         self.call = None
         start = self.position if start is None else start
         result = PollResult(error, batches, start, self.position, hw, self.finder.epoch, detail)
-        self.out.append(Answer(call, result))
+        self.effects.append(Answer(call, result))
 
     def fork(self) -> Consumer:
         """Return a copy that shares only immutable values."""

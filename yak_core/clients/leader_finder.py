@@ -19,7 +19,7 @@ SUSPECT_TURNS: Final = 20
 class LeaderFinder:
     """The broker to ask next (``target``), and the highest leader epoch seen in a response."""
 
-    __slots__ = ("brokers", "epoch", "suspect", "target", "turns")
+    __slots__ = ("brokers", "epoch", "suspect", "suspect_turns", "target")
 
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         assert brokers, "brokers must name at least one broker, got none"
@@ -27,7 +27,7 @@ class LeaderFinder:
         self.target = brokers[0]
         self.epoch: Epoch = Epoch(0)
         self.suspect: NodeId | None = None
-        self.turns = 0
+        self.suspect_turns = 0
 
     def answered(self, src: NodeId, epoch: Epoch) -> None:
         """Handle a response from ``src`` as the leader of ``epoch``."""
@@ -38,29 +38,29 @@ class LeaderFinder:
 
     def redirected(self, src: NodeId, leader: NodeId | None, epoch: Epoch) -> None:
         """Handle a redirect: ``src`` does not lead; its hint is ``leader`` in ``epoch``."""
-        news = epoch > self.epoch
+        newer = epoch > self.epoch
         if (
             leader is not None
             and leader != src
-            and (news or (epoch == self.epoch and leader != self.suspect))
+            and (newer or (epoch == self.epoch and leader != self.suspect))
         ):
             self.epoch = epoch
             self.target = leader
         elif src == self.target:
-            self.next()
+            self.next_broker()
 
     def on_no_answer(self, src: NodeId) -> None:
         """Handle a timeout of ``src``, or its failure to commit; ask the next broker."""
         if src == self.target:
             self.suspect = src
-            self.turns = SUSPECT_TURNS
-            self.next()
+            self.suspect_turns = SUSPECT_TURNS
+            self.next_broker()
 
-    def next(self) -> None:
+    def next_broker(self) -> None:
         """Select the next broker that is not suspect."""
         at = self.brokers.index(self.target) if self.target in self.brokers else -1
-        self.turns -= 1
-        if self.turns <= 0:
+        self.suspect_turns -= 1
+        if self.suspect_turns <= 0:
             self.suspect = None
         for step in range(1, len(self.brokers) + 1):
             self.target = self.brokers[(at + step) % len(self.brokers)]

@@ -143,7 +143,7 @@ class Exit:
     clean: bool
 
 
-DiskOrder: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
+DiskEffect: TypeAlias = AppendLog | FlushLog | TruncateLog | SaveState
 """The effects that change a disk; they are carried out and complete in the order of issue."""
 
 Effect: TypeAlias = (

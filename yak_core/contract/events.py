@@ -35,7 +35,7 @@ class Recovered:
 
 @value
 class Started:
-    """The first event of an incarnation; ``nonce`` is 128 random bits, new for each start."""
+    """The first event of a start; ``nonce`` is 128 random bits, new for each start."""
 
     node: NodeId
     config: BrokerConfig | ClientConfig

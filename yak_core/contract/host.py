@@ -1,12 +1,12 @@
-"""The engine of the contract: runs one incarnation of a node against a backend.
+"""The engine of the contract: runs one start of a node against a backend.
 
 The engine is the same in all three worlds (docs/contract.md). It delivers one event at a time,
 passes the effects to the backend in list order, and records every step. It delivers nothing after
-the end of the incarnation. A backend is synchronous, does not block and does not call ``step``;
+the host has stopped. A backend is synchronous, does not block and does not call ``step``;
 completions come back through :meth:`Host.deliver`.
 
-The host handles failure. An exception from the node, the recorder, the backend or an observer ends
-the incarnation. The host then calls ``halt`` of the backend, unless it has already called ``halt``
+The host handles failure. An exception from the node, the recorder, the backend or an observer stops
+the host. The host then calls ``halt`` of the backend, unless it has already called ``halt``
 or ``exit``. Finally it raises the exception to the caller of ``deliver``.
 """
 
@@ -70,7 +70,7 @@ class Observer(Protocol):
 
 
 class Host:
-    """One incarnation of a node in its world.
+    """One start of a node in its world.
 
     The first event is ``Started``; ``build`` makes the node from it. Before that, ``node`` is not
     set. ``start`` is the number of starts of this node id, from 1. ``cause`` in :meth:`deliver` is
@@ -82,7 +82,7 @@ class Host:
 
     __slots__ = (
         "node_id", "start", "node", "backend", "recorder", "observers", "alive", "step_number",
-        "_build", "_take_in", "_over", "_queue", "_draining", "_table",
+        "_build", "_handle", "_ended", "_queue", "_stepping", "_methods",
     )  # fmt: skip
 
     def __init__(
@@ -98,23 +98,23 @@ class Host:
         self.start = start
         self._build = build
         #: Handles the next event: ``_begin`` for the first one, then ``step`` of the node.
-        self._take_in: Callable[[Micros, Event], list[Effect]] = self._begin
+        self._handle: Callable[[Micros, Event], list[Effect]] = self._begin
         self.recorder = recorder
         self.observers = observers
-        #: False after the end of the incarnation; later events are dropped.
+        #: False after the host has stopped; later events are dropped.
         self.alive = True
         #: Number of the current or last step; -1 before the first and without a recorder.
         self.step_number = -1
         #: Whether ``halt`` or ``exit`` of the backend was called.
-        self._over = False
+        self._ended = False
         self._queue: deque[tuple[Event, int]] = deque()
-        self._draining = False
+        self._stepping = False
         self.attach(backend)
 
     def attach(self, backend: Backend) -> None:
         """Use this backend for all further effects."""
         self.backend = backend
-        self._table = {
+        self._methods = {
             Send: backend.send,
             SetTimer: backend.set_timer,
             CancelTimer: backend.cancel_timer,
@@ -134,28 +134,28 @@ class Host:
     def resume(self, node: Node) -> None:
         """Continue with an existing node, such as a copy of another host's node."""
         self.node = node
-        self._take_in = node.step
+        self._handle = node.step
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         """Deliver an event to the node; during a step, the event is queued until its end.
 
-        An exception from the node, recorder, backend or an observer ends the incarnation and is
+        An exception from the node, recorder, backend or an observer stops the host and is
         raised again.
         """
         alive = self.alive  # A local name, because mypy does not see that effects change it.
         if not alive:
             return
-        if self._draining:
+        if self._stepping:
             self._queue.append((event, cause))
             return
-        self._draining = True
+        self._stepping = True
         effects: list[Effect] = []
         done = 0
         doing = "step"
         try:
             while True:
                 now = self.backend.now()
-                effects = self._take_in(now, event)
+                effects = self._handle(now, event)
                 doing = "recorder"
                 if self.recorder is not None:
                     self.step_number = self.recorder.record(
@@ -163,11 +163,11 @@ class Host:
                     )
                 if effects:
                     doing = "backend"
-                    table = self._table
+                    table = self._methods
                     for done, effect in enumerate(effects, 1):
                         table[type(effect)](effect)  # type: ignore[operator]
                         if not self.alive:
-                            effects = self._first(done, effects)
+                            effects = self._keep_first(done, effects)
                             break
                 doing = "observer"
                 for observer in self.observers:
@@ -178,33 +178,33 @@ class Host:
                 doing = "step"
         except BaseException as error:
             if doing == "backend":
-                self._first(done - 1, effects)
+                self._keep_first(done - 1, effects)
             self._fail(f"{doing} raised {type(error).__name__}: {error}", error)
             raise
         finally:
-            self._draining = False
+            self._stepping = False
 
     def stop(self) -> None:
-        """End the incarnation; drop queued and later events."""
+        """Stop the host; drop queued and later events."""
         self.alive = False
         self._queue.clear()
 
     def _begin(self, now: Micros, event: Event) -> list[Effect]:
         assert isinstance(event, Started), f"the first event must be Started, got {event!r}"
         self.node, effects = self._build(now, event)
-        self._take_in = self.node.step
+        self._handle = self.node.step
         return effects
 
-    def _first(self, count: int, effects: list[Effect]) -> list[Effect]:
+    def _keep_first(self, count: int, effects: list[Effect]) -> list[Effect]:
         """Return the first ``count`` effects and record that only these were carried out."""
         if count < len(effects) and self.recorder is not None:
             self.recorder.carried_out(self.step_number, count)
         return effects[:count]
 
     def _fail(self, reason: str, error: BaseException) -> None:
-        """End the incarnation and call ``halt`` of the backend, at most once."""
+        """Stop the host and call ``halt`` of the backend, at most once."""
         self.stop()
-        if self._over:
+        if self._ended:
             return
         try:
             self._halt(Halt(reason))
@@ -213,10 +213,10 @@ class Host:
 
     def _halt(self, effect: Halt) -> None:
         self.stop()
-        self._over = True
+        self._ended = True
         self.backend.halt(effect)
 
     def _exit(self, effect: Exit) -> None:
         self.stop()
-        self._over = True
+        self._ended = True
         self.backend.exit(effect)

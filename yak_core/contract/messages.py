@@ -39,8 +39,7 @@ class Replicate:
 
 @value
 class ReplicateAck:
-    """Follower to leader: the follower's log equals the leader's log below ``match``; with
-    flush=batch it is also durable below ``match``."""
+    """Follower to leader: the log equals the leader's below ``match``, flushed if flush=batch."""
 
     epoch: Epoch
     broker_epoch: BrokerEpoch

@@ -1,4 +1,4 @@
-"""The notes that a node publishes for traces, plots, stories and tests."""
+"""The notes that a node publishes for traces, plots and tests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class IgnoreReason(StrEnum):
 
 @value
 class Registered:
-    """The partition state contains this registration; the broker now takes part."""
+    """The broker registered as ``broker_epoch``; it now takes part in the protocol."""
 
     broker_epoch: BrokerEpoch
     clean: bool

@@ -46,10 +46,10 @@ from yak_core.encoding.json_scalars import (
     Codec,
     Decode,
     Encode,
-    Misfit,
+    Mismatch,
     choice_codec,
     quoted,
-    shown,
+    shortened,
 )
 from yak_core.value import Make, getter_of_fields
 
@@ -58,10 +58,10 @@ Names: TypeAlias = tuple[tuple[str, str], ...]
 PAYLOADS: Final = ((Batch, "data"),)
 """(type, field) of the bytes that are encoded as length and CRC."""
 
-REMEMBERED: Final = (Batch,)
+CACHED_TYPES: Final = (Batch,)
 """Types whose texts are cached, because a trace contains the same object several times."""
 
-REMEMBERED_MAX: Final = 64
+CACHED_TEXTS_MAX: Final = 64
 """Maximum number of cached texts per type."""
 
 
@@ -83,69 +83,69 @@ def codec_of(annotation: object, names: Names = ()) -> Codec:
             kind = f"a member of {annotation.__name__}"
             return choice_codec(kind, {one.value: one for one in annotation})
         if is_dataclass(annotation):
-            return _dataclass(annotation, names)
+            return _dataclass_codec(annotation, names)
     origin = get_origin(annotation)
     if origin is Literal:
         texts = get_args(annotation)
         return choice_codec(" or ".join(texts), {text: text for text in texts})
     if origin is tuple:
-        return _tuple(get_args(annotation), names)
+        return _tuple_codec(get_args(annotation), names)
     if origin is types.UnionType or origin is Union:
-        return _union(get_args(annotation), names)
+        return _union_codec(get_args(annotation), names)
     raise TypeError(f"no rule for encoding {annotation!r}")
 
 
-def _tuple(items: tuple[object, ...], names: Names) -> Codec:
+def _tuple_codec(items: tuple[object, ...], names: Names) -> Codec:
     if len(items) == 2 and items[1] is Ellipsis:
-        return _series(codec_of(items[0], names))
+        return _list_codec(codec_of(items[0], names))
     codecs = [codec_of(item, names) for item in items]
     count = len(codecs)
 
     def encode(value: object) -> str:
         if not isinstance(value, tuple) or len(value) != count:
-            raise Misfit(f"{value!r} is not a tuple of {count}")
+            raise Mismatch(f"{value!r} is not a tuple of {count}")
         return f"[{','.join([codecs[at].encode(value[at]) for at in range(count)])}]"
 
     def decode(value: object) -> object:
         if type(value) is not list or len(value) != count:
-            raise Misfit(f"{shown(value)} is not a list of {count}")
-        return _decoded([codec.decode for codec in codecs], value)
+            raise Mismatch(f"{shortened(value)} is not a list of {count}")
+        return _decode_items([codec.decode for codec in codecs], value)
 
     return Codec(encode, decode)
 
 
-def _series(codec: Codec) -> Codec:
+def _list_codec(codec: Codec) -> Codec:
     """Return the codec of ``tuple[X, ...]``."""
     encode_item, decode_item = codec
 
     def encode(value: object) -> str:
         if not isinstance(value, tuple):
-            raise Misfit(f"{value!r} is not a tuple")
+            raise Mismatch(f"{value!r} is not a tuple")
         return f"[{','.join([encode_item(item) for item in value])}]"
 
     def decode(value: object) -> object:
         if type(value) is not list:
-            raise Misfit(f"{shown(value)} is not a list")
-        return _decoded(repeat(decode_item), value)
+            raise Mismatch(f"{shortened(value)} is not a list")
+        return _decode_items(repeat(decode_item), value)
 
     return Codec(encode, decode)
 
 
-def _decoded(decoders: Iterable[Decode], items: list[object]) -> tuple[object, ...]:
+def _decode_items(decoders: Iterable[Decode], items: list[object]) -> tuple[object, ...]:
     found: list[object] = []
     try:
         for decode, item in zip(decoders, items, strict=False):
             found.append(decode(item))
-    except Misfit as misfit:
-        raise misfit.inside(f"[{len(found)}]") from None
+    except Mismatch as mismatch:
+        raise mismatch.within(f"[{len(found)}]") from None
     return tuple(found)
 
 
-def _union(members: tuple[object, ...], names: Names) -> Codec:
+def _union_codec(members: tuple[object, ...], names: Names) -> Codec:
     kinds = [member for member in members if member is not type(None)]
     nullable = len(kinds) < len(members)
     if len(kinds) == 1:
-        return _nullable(codec_of(kinds[0], names))
+        return _nullable_codec(codec_of(kinds[0], names))
     tags: dict[object, tuple[str, Encode]] = {}
     decoders: dict[object, Decode] = {}
     for kind in kinds:
@@ -158,26 +158,26 @@ def _union(members: tuple[object, ...], names: Names) -> Codec:
     def encode(value: object) -> str:
         known = tags.get(type(value))
         if known is None:
-            raise Misfit(f"{value!r} is not one of {', '.join(map(str, decoders))}")
+            raise Mismatch(f"{value!r} is not one of {', '.join(map(str, decoders))}")
         tag, encode_fields = known
         return f"{tag}{encode_fields(value)}}}"
 
     def decode(value: object) -> object:
         if type(value) is not dict or len(value) != 1:
-            raise Misfit(f"{shown(value)} is not an object with a type name as its only key")
+            raise Mismatch(f"{shortened(value)} is not an object with a type name as its only key")
         ((name, inner),) = value.items()
         if name not in decoders:
-            raise Misfit(f"type {shown(name)} is not one of {', '.join(map(str, decoders))}")
+            raise Mismatch(f"type {shortened(name)} is not one of {', '.join(map(str, decoders))}")
         try:
             return decoders[name](inner)
-        except Misfit as misfit:
-            raise misfit.inside(str(name)) from None
+        except Mismatch as mismatch:
+            raise mismatch.within(str(name)) from None
 
     union = Codec(encode, decode)
-    return _nullable(union) if nullable else union
+    return _nullable_codec(union) if nullable else union
 
 
-def _nullable(codec: Codec) -> Codec:
+def _nullable_codec(codec: Codec) -> Codec:
     encode_some, decode_some = codec
 
     def encode(value: object) -> str:
@@ -189,7 +189,7 @@ def _nullable(codec: Codec) -> Codec:
     return Codec(encode, decode)
 
 
-def _dataclass(cls: type, renamed: Names) -> Codec:
+def _dataclass_codec(cls: type, renamed: Names) -> Codec:
     assert is_dataclass(cls)
     hints: dict[str, object] = get_type_hints(cls)
     members: dict[str, Field[object]] = {
@@ -201,27 +201,27 @@ def _dataclass(cls: type, renamed: Names) -> Codec:
     }
     encode = _fields_encoder(cls, codecs)
     decode = _fields_decoder(cast(Make, cls), members, codecs)
-    return Codec(_remembered(encode) if cls in REMEMBERED else encode, decode)
+    return Codec(_cached(encode) if cls in CACHED_TYPES else encode, decode)
 
 
-def _remembered(encode: Encode) -> Encode:
+def _cached(encode: Encode) -> Encode:
     """Add a cache of texts by object id to ``encode``.
 
     The cache also holds the values, so an id is not reused while its text is cached.
     """
     texts: dict[int, tuple[object, str]] = {}
 
-    def remembered(value: object) -> str:
+    def cached(value: object) -> str:
         known = texts.get(id(value))
         if known is not None:
             return known[1]
         text = encode(value)
-        if len(texts) >= REMEMBERED_MAX:
+        if len(texts) >= CACHED_TEXTS_MAX:
             texts.clear()
         texts[id(value)] = (value, text)
         return text
 
-    return remembered
+    return cached
 
 
 def _fields_encoder(cls: type, codecs: Mapping[str, Codec]) -> Encode:
@@ -250,8 +250,8 @@ def _fields_encoder(cls: type, codecs: Mapping[str, Codec]) -> Encode:
             for (name, codec), part in zip(codecs.items(), values, strict=True):
                 try:
                     codec.encode(part)
-                except Misfit as misfit:
-                    raise misfit.inside(f"{cls.__name__}.{name}") from None
+                except Mismatch as mismatch:
+                    raise mismatch.within(f"{cls.__name__}.{name}") from None
             raise
 
     return encode
@@ -267,20 +267,20 @@ def _fields_decoder(
 
     def decode(value: object) -> object:
         if type(value) is not dict:
-            raise Misfit(f"{shown(value)} is not an object")
+            raise Mismatch(f"{shortened(value)} is not an object")
         found: dict[str, object] = {}
         for name, part in value.items():
             if name not in decoders:
-                raise Misfit(f"unknown field {shown(name)}")
+                raise Mismatch(f"unknown field {shortened(name)}")
             field, decode_field = decoders[name]
             try:
                 found[field] = decode_field(part)
-            except Misfit as misfit:
-                raise misfit.inside(name) from None
+            except Mismatch as mismatch:
+                raise mismatch.within(name) from None
         if len(found) < len(decoders):
             for name in needed:
                 if name not in value:
-                    raise Misfit(f"field {name!r} is missing")
+                    raise Mismatch(f"field {name!r} is missing")
         return make(**found)
 
     return decode

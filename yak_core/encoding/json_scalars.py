@@ -18,7 +18,7 @@ Encode: TypeAlias = Callable[[object], str]
 Decode: TypeAlias = Callable[[object], object]
 
 
-class Misfit(ValueError):
+class Mismatch(ValueError):
     """A value, or parsed JSON, does not fit its type; ``where`` is the path to it, or empty."""
 
     def __init__(self, reason: str, where: str = "") -> None:
@@ -26,14 +26,14 @@ class Misfit(ValueError):
         self.reason = reason
         self.where = where
 
-    def inside(self, outer: str) -> Misfit:
+    def within(self, outer: str) -> Mismatch:
         """Return the error with ``outer``, the name of the enclosing field, added to the path."""
         joint = "." if self.where and not self.where.startswith("[") else ""
-        return Misfit(self.reason, f"{outer}{joint}{self.where}")
+        return Mismatch(self.reason, f"{outer}{joint}{self.where}")
 
 
 class Codec(NamedTuple):
-    """The encoder and decoder for the values of one annotation; both raise Misfit."""
+    """The encoder and decoder for the values of one annotation; both raise Mismatch."""
 
     encode: Encode
     """Value -> JSON text, in ASCII and without spaces."""
@@ -62,17 +62,17 @@ class Elided(bytes):
         return self.length > 0
 
 
-def _scalar(kind: type, what: str, write: Callable[[object], str]) -> Codec:
+def _scalar_codec(kind: type, what: str, write: Callable[[object], str]) -> Codec:
     """Return the codec of a JSON type; ``what`` is its name in errors."""
 
     def encode(value: object) -> str:
         if not isinstance(value, kind):
-            raise Misfit(f"{value!r} is not {what}")
+            raise Mismatch(f"{value!r} is not {what}")
         return write(value)
 
     def decode(value: object) -> object:
         if type(value) is not kind:
-            raise Misfit(f"{shown(value)} is not {what}")
+            raise Mismatch(f"{shortened(value)} is not {what}")
         return value
 
     return Codec(encode, decode)
@@ -80,24 +80,24 @@ def _scalar(kind: type, what: str, write: Callable[[object], str]) -> Codec:
 
 def _encode_bytes(value: object) -> str:
     if not isinstance(value, bytes):
-        raise Misfit(f"{value!r} is not bytes")
+        raise Mismatch(f"{value!r} is not bytes")
     return quoted(value.decode("latin-1"))
 
 
 def _decode_bytes(value: object) -> object:
     if type(value) is not str:
-        raise Misfit(f"{shown(value)} is not a string that holds bytes")
+        raise Mismatch(f"{shortened(value)} is not a string that holds bytes")
     try:
         return value.encode("latin-1")
     except UnicodeEncodeError:
-        raise Misfit(f"{shown(value)} has a character above U+00FF") from None
+        raise Mismatch(f"{shortened(value)} has a character above U+00FF") from None
 
 
 def _encode_payload(value: object) -> str:
     if isinstance(value, Elided):
         return f"[{value.length},{value.crc}]"
     if not isinstance(value, bytes):
-        raise Misfit(f"{value!r} is not bytes")
+        raise Mismatch(f"{value!r} is not bytes")
     return f"[{len(value)},{crc32c(value)}]"
 
 
@@ -106,13 +106,13 @@ def _decode_payload(value: object) -> object:
         length, crc = value
         if type(length) is int and type(crc) is int and length >= 0 and 0 <= crc < 1 << 32:
             return Elided.of(length, crc) if length else b""
-    raise Misfit(f"{shown(value)} is not the length and CRC of a payload")
+    raise Mismatch(f"{shortened(value)} is not the length and CRC of a payload")
 
 
 SCALARS: Final[dict[type, Codec]] = {
-    int: _scalar(int, "an integer", lambda value: f"{value:d}"),
-    str: _scalar(str, "a string", lambda value: quoted(str(value))),
-    bool: _scalar(bool, "true or false", lambda value: "true" if value else "false"),
+    int: _scalar_codec(int, "an integer", lambda value: f"{value:d}"),
+    str: _scalar_codec(str, "a string", lambda value: quoted(str(value))),
+    bool: _scalar_codec(bool, "true or false", lambda value: "true" if value else "false"),
     bytes: Codec(_encode_bytes, _decode_bytes),
 }
 """Codecs of the scalar JSON types, and of bytes that are encoded in full."""
@@ -120,7 +120,7 @@ PAYLOAD: Final = Codec(_encode_payload, _decode_payload)
 """Codec of bytes that are encoded as length and CRC."""
 
 
-def shown(value: object) -> str:
+def shortened(value: object) -> str:
     """Return the repr of a value for an error message, shortened to 40 characters."""
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
@@ -136,12 +136,12 @@ def choice_codec(kind: str, choices: Mapping[str, object]) -> Codec:
     def encode(value: object) -> str:
         text = texts.get(value) if isinstance(value, int | str) else None
         if text is None:
-            raise Misfit(f"{value!r} is not {kind}")
+            raise Mismatch(f"{value!r} is not {kind}")
         return text
 
     def decode(value: object) -> object:
         if type(value) is not str or value not in choices:
-            raise Misfit(f"{shown(value)} is not {kind}")
+            raise Mismatch(f"{shortened(value)} is not {kind}")
         return choices[value]
 
     return Codec(encode, decode)

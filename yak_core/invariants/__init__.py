@@ -6,11 +6,11 @@ committed chain. It also keeps the leader of each epoch, with the log that it wa
 
 A step without changes costs a few comparisons. Otherwise the cost grows with the number of changed
 batches: only the node that stepped is compared with the committed chain. All members of ISR and ELR
-are compared when the metadata record or the committed chain changes.
+are compared when the partition state or the committed chain changes.
 
-A violation names the invariant, the node, what was expected, what happened, and the rule.
-Sources: Kafka's TLA+ specifications (Vanlightly's of KIP-966, Gustafson's of KIP-320) for S1 to
-S15, and the INV list of this project's checkers.
+A violation names the invariant, the node, what was expected, what was found, and the rules.
+Sources: Kafka's TLA+ specifications (Vanlightly's of KIP-966, Gustafson's of KIP-320), and the
+rules of docs/protocol.md.
 """
 
 from yak_core.invariants.observer import Invariants

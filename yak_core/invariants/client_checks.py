@@ -27,7 +27,7 @@ Attempt = tuple[int, int, int]
 """(producer id, producer epoch, base sequence) that a batch was sent with."""
 
 
-class OpenSend:
+class PendingSend:
     """An unanswered SendBatch call, and the attempts to send its batch."""
 
     __slots__ = ("batch", "attempts")
@@ -47,19 +47,19 @@ class ClientState:
 
     def __init__(self) -> None:
         self.config: ProducerConfig | None = None
-        self.sends: dict[CallId, OpenSend] = {}
-        self.by_content: dict[bytes, list[OpenSend]] = {}
+        self.sends: dict[CallId, PendingSend] = {}
+        self.by_content: dict[bytes, list[PendingSend]] = {}
 
     def begin(self, call: CallId, batch: Batch) -> None:
         """Record a SendBatch call of the application."""
-        send = self.sends[call] = OpenSend(batch)
+        send = self.sends[call] = PendingSend(batch)
         same = self.by_content.get(batch.data)
         if same is None:
             self.by_content[batch.data] = [send]
         else:
             same.append(send)
 
-    def end(self, call: CallId) -> OpenSend | None:
+    def end(self, call: CallId) -> PendingSend | None:
         """Remove an answered call and return it; None if the call is not known."""
         send = self.sends.pop(call, None)
         if send is not None:
@@ -69,7 +69,7 @@ class ClientState:
                 del self.by_content[send.batch.data]
         return send
 
-    def attempted(self, batch: Batch) -> None:
+    def on_attempt(self, batch: Batch) -> None:
         """Record that a batch was sent, for the first time or as a retry.
 
         A producer sends in order and retries with the same sequence. So a new attempt belongs to
@@ -111,7 +111,7 @@ class ClientChecks:
             if result.outcome == Outcome.WRITTEN:
                 if request.acks == -1:
                     self._check_confirmed(replica.node_id, request.batch, result.base_offset)
-            elif result.outcome == Outcome.NOT_WRITTEN and written and not replica.starved:
+            elif result.outcome == Outcome.NOT_WRITTEN and written and not replica.disk_full:
                 self.context.fail(
                     "HonestFailure",
                     replica.node_id,
@@ -119,21 +119,21 @@ class ClientChecks:
                     f"the broker answered {result.error.name} with outcome NOT_WRITTEN",
                 )
         elif type(result) is FetchResponse:
-            self._check_shown(replica, result.hw)
+            self._check_visible(replica, result.hw)
         elif type(result) is ListOffsetsResponse:
-            self._check_shown(replica, result.offset)
-            if effect.call == replica.asked_latest and result.error == ErrorCode.NONE:
+            self._check_visible(replica, result.offset)
+            if effect.call == replica.latest_offset_call and result.error == ErrorCode.NONE:
                 self._check_latest(replica, result.offset)
 
     def on_answer_log(self, replica: Replica, node: Broker, effect: AnswerLog) -> None:
         """Check a broker's answer to a fetch."""
         if effect.end_max > replica.hw:
-            self._unread(
+            self._fail_readers(
                 replica.node_id,
                 f"only records below the high watermark {replica.hw}",
                 f"the answer may hold records up to {effect.end_max}",
             )
-        self._check_shown(replica, effect.header.hw)
+        self._check_visible(replica, effect.header.hw)
 
     def _check_latest(self, replica: Replica, offset: Offset) -> None:
         """Check that a latest offset is not below the start of the leader epoch (KIP-207).
@@ -142,15 +142,15 @@ class ClientChecks:
         """
         start = self._ledger.starts.get(replica.epoch)
         if start is not None and offset < start.end:
-            self._unread(
+            self._fail_readers(
                 replica.node_id,
                 f"a latest offset of at least {start.end}, the start of epoch {replica.epoch}",
                 f"the broker answered {offset}",
             )
 
-    def _check_shown(self, replica: Replica, offset: Offset) -> None:
+    def _check_visible(self, replica: Replica, offset: Offset) -> None:
         if offset > self._ledger.end:
-            self._unread(
+            self._fail_readers(
                 replica.node_id,
                 f"an offset of at most {self._ledger.end}, the end of the committed records",
                 f"the broker answered {offset}",
@@ -174,7 +174,7 @@ class ClientChecks:
             if type(effect) is Send:
                 message = effect.message
                 if type(message) is ProduceRequest and message.batch.producer_id >= 0:
-                    state.attempted(message.batch)
+                    state.on_attempt(message.batch)
             elif type(effect) is Answer:
                 if type(effect.result) is SendResult:
                     self._on_send_result(client, state, effect.call, effect.result)
@@ -189,12 +189,12 @@ class ClientChecks:
             return
         if result.outcome == Outcome.WRITTEN:
             if state.config is not None and state.config.acks == -1 and result.base_offset >= 0:
-                self._check_place(client, result.base_offset, send.batch, sealed=False)
+                self._check_committed(client, result.base_offset, send.batch, sealed=False)
             return
         if result.outcome != Outcome.NOT_WRITTEN:
             return
         for attempt in send.attempts:
-            if self._ledger.is_behind(*attempt):
+            if self._ledger.is_committed(*attempt):
                 self.context.fail(
                     "HonestFailure",
                     client,
@@ -216,7 +216,7 @@ class ClientChecks:
                 or committed.base_offset != batch.base_offset
                 or (committed.epoch, committed.crc) != (batch.epoch, batch.crc)
             ):
-                self._unread(
+                self._fail_readers(
                     client,
                     "only committed records"
                     if committed is None
@@ -224,10 +224,10 @@ class ClientChecks:
                     f"the consumer read {batch!r}",
                 )
             if not batch.base_offset <= at < batch.end:
-                self._unread(client, f"the record at {at}", f"the consumer read {batch!r}")
+                self._fail_readers(client, f"the record at {at}", f"the consumer read {batch!r}")
             at = batch.end
         if result.batches and result.next_offset != at:
-            self._unread(
+            self._fail_readers(
                 client,
                 f"position {at} after the last batch",
                 f"the position is {result.next_offset}",
@@ -235,17 +235,17 @@ class ClientChecks:
 
     # -- both -----------------------------------------------------------------------------------
 
-    def _check_confirmed(self, who: NodeId, batch: Batch, base: Offset) -> None:
+    def _check_confirmed(self, node: NodeId, batch: Batch, base: Offset) -> None:
         """Check that an acknowledged batch is committed; ``base`` is its offset, -1 if unknown."""
         if base >= 0:
-            self._check_place(who, base, batch, sealed=True)
-        elif not self._ledger.is_behind(
+            self._check_committed(node, base, batch, sealed=True)
+        elif not self._ledger.is_committed(
             batch.producer_id, batch.producer_epoch, batch.base_sequence
         ):
             expected = f"a commit of the acknowledged {batch!r}"
-            self.context.fail("ConfirmImpliesCommitted", who, expected, "it is not committed")
+            self.context.fail("ConfirmImpliesCommitted", node, expected, "it is not committed")
 
-    def _check_place(self, who: NodeId, base: Offset, batch: Batch, *, sealed: bool) -> None:
+    def _check_committed(self, node: NodeId, base: Offset, batch: Batch, *, sealed: bool) -> None:
         """Check that the batch is committed at ``base``; CRCs are compared if it is ``sealed``."""
         committed = self._ledger.at(base)
         if (
@@ -255,7 +255,7 @@ class ClientChecks:
         ):
             self.context.fail(
                 "ConfirmImpliesCommitted",
-                who,
+                node,
                 f"a commit of the acknowledged {batch!r} at offset {base}"
                 if sealed
                 else f"a commit of the {batch.count} acknowledged records at offset {base}",
@@ -264,5 +264,5 @@ class ClientChecks:
                 else f"{committed!r} is committed there",
             )
 
-    def _unread(self, who: NodeId, expected: str, happened: str) -> None:
-        self.context.fail("ReadersSeeCommitted", who, expected, happened)
+    def _fail_readers(self, node: NodeId, expected: str, happened: str) -> None:
+        self.context.fail("ReadersSeeCommitted", node, expected, happened)

@@ -1,4 +1,4 @@
-"""Checks of commits: high watermarks, the maximal ISR, and the logs of members (R5, S1 to S4).
+"""Checks of commits: high watermarks, the maximal ISR, and the logs of members (R5).
 
 The shadow logs decide which replica holds which record; reported positions are only compared.
 """
@@ -29,10 +29,10 @@ class CommitChecks:
         log, ledger = replica.log, self._ledger
         leading = node.leading
         if hw < old and leading is not None:
-            self._unsound(replica, f"of at least {old}, its value in epoch {node.epoch}", hw)
+            self._fail_hw(replica, f"of at least {old}, its value in epoch {node.epoch}", hw)
         count = log.count_below(hw)
         if (log.ends[count - 1] if count else 0) != hw:
-            self._unsound(replica, f"at the end of a batch in a log that ends at {log.leo}", hw)
+            self._fail_hw(replica, f"at the end of a batch in a log that ends at {log.leo}", hw)
         replica.hw = hw
         committed = ledger.links
         if leading is not None and hw > old:
@@ -44,31 +44,31 @@ class CommitChecks:
                 if not complete:
                     self.check_complete()
         if count > len(committed):
-            self._unsound(replica, f"of at most {ledger.end}, the true high watermark", hw)
+            self._fail_hw(replica, f"of at most {ledger.end}, the true high watermark", hw)
         if count and log.links[count - 1] != committed[count - 1]:
-            self._disagrees(replica, count)
+            self._fail_agreement(replica, count)
 
     def on_isr(self, replica: Replica, node: Broker, leading: Leader) -> None:
-        """Check a change of a leader's metadata record or of its proposed ISR."""
+        """Check a change of a leader's partition state or of its proposed ISR."""
         partition = node.partition
         assert partition is not None
         pending = leading.pending_isr
-        known = replica.partition
+        known = replica.leader_partition
         if (
             known is not None
-            and replica.pending is not None
-            and pending != replica.pending
+            and replica.pending_isr is not None
+            and pending != replica.pending_isr
             and partition.partition_epoch <= known.partition_epoch
         ):
             self.context.fail(
                 "PendingKept",
                 replica.node_id,
-                f"the proposed ISR {replica.pending} until a partition epoch above "
+                f"the proposed ISR {replica.pending_isr} until a partition epoch above "
                 f"{known.partition_epoch} is observed",
                 f"the leader proposes {pending} at partition epoch {partition.partition_epoch}",
             )
-        replica.partition = partition
-        replica.pending = pending
+        replica.leader_partition = partition
+        replica.pending_isr = pending
         members = partition.isr if pending is None else (*partition.isr, *pending)
         maximal = tuple(sorted(dict.fromkeys(members)))
         if tuple(sorted(leading.maximal_isr)) != maximal:
@@ -78,27 +78,27 @@ class CommitChecks:
                 f"{maximal}, the committed and the proposed ISR, as the maximal ISR",
                 f"the leader uses {leading.maximal_isr}",
             )
-        replica.quorum = [self.context.replicas[member] for member in maximal]
+        replica.maximal_isr = [self.context.replicas[member] for member in maximal]
         self.check_superset()
 
     def check_superset(self) -> None:
         """Check that the leader's maximal ISR contains every replica that could be elected."""
         leader = self.context.recorded_leader()
-        if leader is None or leader.partition is None:
+        if leader is None or leader.leader_partition is None:
             return
-        partition = leader.partition
+        partition = leader.leader_partition
         if len(partition.isr) < partition.effective_min_isr:
             return
-        quorum = leader.quorum
+        quorum = leader.maximal_isr
         for member, _ in self.context.members:
             if member not in quorum:
                 state = self.context.state
-                version = "?" if state is None else state.partition_epoch
+                number = "?" if state is None else state.partition_epoch
                 self.context.fail(
                     "QuorumSuperset",
                     leader.node_id,
                     f"a maximal ISR with {member.node_id}, which could be elected by partition "
-                    f"epoch {version}",
+                    f"epoch {number}",
                     f"the maximal ISR is {tuple(each.node_id for each in quorum)}",
                 )
 
@@ -114,9 +114,9 @@ class CommitChecks:
                 links = member.log.links
                 if len(links) >= count and links[count - 1] == link:
                     continue
-            log = self._log_that_counts(member, broker_epoch)
+            log = self._log_to_check(member, broker_epoch)
             if log is not None and not log.holds(count, link):
-                self._incomplete(member, log)
+                self._fail_completeness(member, log)
 
     # -- parts of on_hw -------------------------------------------------------------------------
 
@@ -125,15 +125,15 @@ class CommitChecks:
 
         Return True if the present logs of all members of ISR and ELR hold these batches.
         """
-        partition = replica.partition
+        partition = replica.leader_partition
         assert partition is not None, "the leader's high watermark moved before on_isr was called"
         if len(partition.isr) < partition.effective_min_isr:
-            self._unjustified(
+            self._fail_hw_justified(
                 replica,
                 f"{partition.effective_min_isr} members in the ISR",
                 f"the ISR is {partition.isr}",
             )
-        hw, quorum, progress_of = replica.hw, replica.quorum, leading.progress
+        hw, quorum, progress_of = replica.hw, replica.maximal_isr, leading.progress
         link = replica.log.links[count - 1]
         seen = True
         for member in quorum:
@@ -141,15 +141,15 @@ class CommitChecks:
             if member is not replica:
                 progress = progress_of[member.node_id]
                 # An ack names its broker epoch, so the leader may know of a registration before
-                # it observes the metadata record.
+                # it observes the partition state.
                 broker_epoch = progress.broker_epoch
                 if progress.match < hw:
-                    self._unjustified(
+                    self._fail_hw_justified(
                         replica,
                         f"an ack of {hw} by {member.node_id} of the maximal ISR in this epoch",
                         f"{member.node_id} has acknowledged {progress.match}",
                     )
-            if broker_epoch != member.broker_epoch or not _has(member, count, link):
+            if broker_epoch != member.broker_epoch or not _holds_prefix(member, count, link):
                 seen = False
                 self._check_holds(replica, member, broker_epoch, count)
         if self.context.recorded_leader() is not replica:
@@ -157,7 +157,7 @@ class CommitChecks:
         complete = True
         for member, broker_epoch in self.context.members:
             if broker_epoch != member.broker_epoch or not (
-                (seen and member in quorum) or _has(member, count, link)
+                (seen and member in quorum) or _holds_prefix(member, count, link)
             ):
                 complete = False
                 self._check_holds(replica, member, broker_epoch, count)
@@ -172,13 +172,13 @@ class CommitChecks:
         if log is None:
             return
         if not log.holds(count, replica.log.links[count - 1]):
-            self._unjustified(
+            self._fail_hw_justified(
                 replica,
                 f"all records below {replica.hw} in the log of {member.node_id}",
                 f"the log of {member.node_id} ends at {log.leo} or differs below that",
             )
         if member.flush_each and log.durable < count:
-            self._unjustified(
+            self._fail_hw_justified(
                 replica,
                 f"a flush of all records below {replica.hw} by {member.node_id}",
                 f"{member.node_id} has flushed only the records below {log.durable_end}",
@@ -189,7 +189,7 @@ class CommitChecks:
         log, ledger = replica.log, self._ledger
         known = len(ledger.links)
         if known and log.links[known - 1] != ledger.links[known - 1]:
-            self._disagrees(replica, known)
+            self._fail_agreement(replica, known)
         for index in range(known, count):
             batch = log.batches[index]
             if batch.producer_id >= 0 and (self.failed or not ledger.is_next(batch)):
@@ -199,7 +199,7 @@ class CommitChecks:
     def _check_sequence(self, replica: Replica, batch: Batch) -> None:
         ledger = self._ledger
         producer, epoch, sequence = batch.producer_id, batch.producer_epoch, batch.base_sequence
-        if ledger.is_behind(producer, epoch, sequence):
+        if ledger.is_committed(producer, epoch, sequence):
             self.context.fail(
                 "NoDuplicate",
                 replica.node_id,
@@ -222,17 +222,17 @@ class CommitChecks:
                 f"{batch!r} was committed",
             )
         if self.failed:
-            said = self.failed.get((producer, epoch, sequence))
-            if said is not None:
+            reporter = self.failed.get((producer, epoch, sequence))
+            if reporter is not None:
                 self.context.fail(
                     "HonestFailure",
                     replica.node_id,
-                    f"no commit of sequence {sequence} of producer {producer}, which {said} "
+                    f"no commit of sequence {sequence} of producer {producer}, which {reporter} "
                     "reported as not written",
                     f"{batch!r} was committed",
                 )
 
-    def _log_that_counts(self, member: Replica, broker_epoch: BrokerEpoch) -> ShadowLog | None:
+    def _log_to_check(self, member: Replica, broker_epoch: BrokerEpoch) -> ShadowLog | None:
         """Return the log that a member of ISR or ELR must be checked by; None if none is known.
 
         A running broker is checked by its log, once it has registered. Otherwise, with flush=batch,
@@ -244,12 +244,12 @@ class CommitChecks:
             return None
         return member.log if member.disk is None else member.disk
 
-    # -- sentences ------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
-    def _unsound(self, replica: Replica, expected: str, hw: int) -> None:
+    def _fail_hw(self, replica: Replica, expected: str, hw: int) -> None:
         self.context.fail("HwSound", replica.node_id, f"a high watermark {expected}", f"it is {hw}")
 
-    def _unjustified(self, replica: Replica, expected: str, happened: str) -> None:
+    def _fail_hw_justified(self, replica: Replica, expected: str, happened: str) -> None:
         self.context.fail(
             "HwJustified",
             replica.node_id,
@@ -257,9 +257,9 @@ class CommitChecks:
             happened,
         )
 
-    def _disagrees(self, replica: Replica, count: int) -> None:
+    def _fail_agreement(self, replica: Replica, count: int) -> None:
         ledger = self._ledger
-        at = replica.log.common_with(ledger.links)
+        at = replica.log.common_prefix(ledger.links)
         self.context.fail(
             "CommittedAgreement",
             replica.node_id,
@@ -267,10 +267,10 @@ class CommitChecks:
             f"the replica holds {replica.log.batches[at]!r}",
         )
 
-    def _incomplete(self, member: Replica, log: ShadowLog) -> None:
+    def _fail_completeness(self, member: Replica, log: ShadowLog) -> None:
         leads = self.context.recorded_leader() is member
         end = self._ledger.end
-        same = log.common_with(self._ledger.links)
+        same = log.common_prefix(self._ledger.links)
         at = log.ends[same - 1] if same else 0
         self.context.fail(
             "LeaderCompleteness" if leads else "CandidateCompleteness",
@@ -281,7 +281,7 @@ class CommitChecks:
         )
 
 
-def _has(member: Replica, count: int, link: int) -> bool:
+def _holds_prefix(member: Replica, count: int, link: int) -> bool:
     """Return whether the member's log holds this prefix, flushed if flush=batch."""
     log = member.log
     links = log.links

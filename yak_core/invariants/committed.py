@@ -1,7 +1,7 @@
 """The committed chain and the history of leader epochs, as the checkers know them.
 
 This is ghost state: no node sees it. The committed chain only grows: every record that was ever
-below the high watermark of a leader is committed (INV T and C). Only the leader of an epoch appends
+below the high watermark of a leader is committed. Only the leader of an epoch appends
 batches of that epoch, so the batch at a given (epoch, index) never changes.
 """
 
@@ -37,7 +37,7 @@ class EpochStart:
         return self.run_epochs[bisect_right(self.run_firsts, index) - 1]
 
 
-class Run:
+class EpochRun:
     """The links of the batches of one epoch; the first one has the log index ``first``."""
 
     def __init__(self, first: int) -> None:
@@ -62,7 +62,7 @@ class Ledger:
         #: The start of each leader epoch.
         self.starts: dict[Epoch, EpochStart] = {}
         #: The batches that the leader of each epoch appended in it.
-        self.runs: dict[Epoch, Run] = {}
+        self.runs: dict[Epoch, EpochRun] = {}
 
     @property
     def end(self) -> Offset:
@@ -85,10 +85,10 @@ class Ledger:
                 tuple(log.run_firsts),
             )
             self.starts[epoch] = start
-            self.runs[epoch] = Run(start.count)
+            self.runs[epoch] = EpochRun(start.count)
         return start
 
-    def admits(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:
+    def may_hold(self, epoch: Epoch, index: int, link: int, may_write: bool) -> bool:
         """Return whether a log may hold the batch of ``epoch`` with ``link`` at ``index``.
 
         It may if the leader of the epoch appended this batch there. With ``may_write`` the caller
@@ -127,11 +127,11 @@ class Ledger:
             and self.producer_epochs.get(producer, 0) <= epoch
         )
 
-    def is_behind(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
+    def is_committed(self, producer_id: int, producer_epoch: int, sequence: int) -> bool:
         """Return whether the record with this sequence is already committed."""
         expected = self.next_sequence(producer_id, producer_epoch)
-        behind = (expected - sequence) % SEQUENCE_MODULUS
-        return 0 < behind < SEQUENCE_MODULUS // 2
+        distance = (expected - sequence) % SEQUENCE_MODULUS
+        return 0 < distance < SEQUENCE_MODULUS // 2
 
     def commit(self, batch: Batch, link: int) -> None:
         """Append the batch to the committed chain."""

@@ -1,4 +1,4 @@
-"""The state that the checkers share: replicas, ledger, metadata record and current host."""
+"""The state that the checkers share: replicas, ledger, partition state and current host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CheckContext:
     def __init__(self, brokers: tuple[NodeId, ...]) -> None:
         self.replicas = {node_id: Replica(node_id) for node_id in brokers}
         self.ledger = Ledger()
-        #: The newest metadata record that the store accepted.
+        #: The newest partition state that the store accepted.
         self.state: PartitionState | None = None
         #: Members of its ISR and ELR with their registered broker epochs.
         self.members: tuple[tuple[Replica, BrokerEpoch], ...] = ()
@@ -28,7 +28,7 @@ class CheckContext:
         self.host: Host | None = None
 
     def recorded_leader(self) -> Replica | None:
-        """Return the leader that the metadata record names; None if it does not act as leader."""
+        """Return the leader that the partition state names; None if it does not act as leader."""
         state = self.state
         if state is None or state.leader is None:
             return None

@@ -28,7 +28,7 @@ class LogChecks:
 
     def on_append(self, replica: Replica, node: Broker, effect: AppendLog) -> None:
         """Check an append, and that the producer table holds the newest batch of each producer."""
-        log, admits = replica.log, self._ledger.admits
+        log, may_hold = replica.log, self._ledger.may_hold
         ends, epochs = log.ends, log.run_epochs
         leading = node.leading
         led = None if leading is None else leading.epoch
@@ -37,16 +37,16 @@ class LogChecks:
         newest: dict[int, Batch] = {}
         for batch in effect.batches:
             if batch.base_offset != (ends[-1] if index else 0):
-                self._misplaced(replica, f"an append at the log end {log.leo}", batch)
+                self._fail_log_shape(replica, f"an append at the log end {log.leo}", batch)
             epoch = batch.epoch
             if epochs and epoch < epochs[-1]:
-                self._misplaced(replica, f"an append of epoch {epochs[-1]} or higher", batch)
+                self._fail_log_shape(replica, f"an append of epoch {epochs[-1]} or higher", batch)
             link = log.append(batch)
-            if not admits(epoch, index, link, epoch == led):
-                self._mismatch(replica, batch)
+            if not may_hold(epoch, index, link, epoch == led):
+                self._fail_matching(replica, batch)
             newest[batch.producer_id] = batch
             index += 1
-        replica.moved = True
+        replica.log_changed = True
         entries = node.log.producers.entries
         for producer, batch in newest.items():
             entry = entries.get(producer)
@@ -55,11 +55,11 @@ class LogChecks:
                 or entry.epoch != batch.producer_epoch
                 or entry.batches[-1][::2] != (batch.base_sequence, batch.base_offset)
             ):
-                self._compare(replica, node, log.producers(), [producer])
-        if replica.asking is not None:
-            replica.written[replica.asking] = True
+                self._compare_producers(replica, node, log.producers(), [producer])
+        if replica.current_produce is not None:
+            replica.written[replica.current_produce] = True
         if leading is not None and node.log.pending_bytes > replica.config.append_bytes_max:
-            self._overflow(
+            self._fail_queue(
                 replica,
                 f"{replica.config.append_bytes_max} bytes in pending appends",
                 f"{node.log.pending_bytes} bytes are pending",
@@ -81,11 +81,11 @@ class LogChecks:
             )
         committed = self._ledger.links
         if keep < len(committed) and log.links[keep] == committed[keep]:
-            self._check_may_cut(replica, effect.end)
+            self._check_may_truncate(replica, effect.end)
         log.truncate(keep)
         replica.acked = min(replica.acked, keep)
-        replica.moved = True
-        replica.refold = True
+        replica.log_changed = True
+        replica.recompute = True
 
     def on_flush(self, replica: Replica, node: Broker, effect: FlushLog) -> None:
         """Record a flush; once it completes, all batches that the log holds now are durable."""
@@ -98,12 +98,12 @@ class LogChecks:
             durable = log.flushed(op)
             claimed = node.log.durable_end
             if claimed > (log.ends[durable - 1] if durable else 0):
-                self._misshapen(
+                self._fail_shape(
                     replica, f"durable end {log.durable_end}", f"the broker has {claimed}"
                 )
         elif type(event.result) is NoSpace:
-            replica.starved = True
-            log.found_no_space(op)
+            replica.disk_full = True
+            log.on_no_space(op)
         else:
             log.appends.pop(op, None)
 
@@ -119,15 +119,15 @@ class LogChecks:
         else:
             count = log.count_below(match)
             if (ends[count - 1] if count else 0) != match:
-                self._lies(
+                self._fail_ack(
                     replica, ack, f"no batch of the log, which ends at {log.leo}, ends there"
                 )
         if count:
             epoch = log.batches[count - 1].epoch
             if not self._ledger.leader_has(ack.epoch, count - 1, epoch):
-                self._lies(replica, ack, f"its batch below {match} has epoch {epoch}")
+                self._fail_ack(replica, ack, f"its batch below {match} has epoch {epoch}")
             if count > log.durable and replica.flush_each:
-                self._lies(replica, ack, f"only the records below {log.durable_end} are flushed")
+                self._fail_ack(replica, ack, f"only records below {log.durable_end} are flushed")
             if count > replica.acked:
                 replica.acked = count
         key = (ack.broker_epoch, ack.epoch)
@@ -136,7 +136,7 @@ class LogChecks:
         if known is None or match > known:
             acked_ends[key] = match
 
-    def check_evidence(self, replica: Replica, leading: Leader, peer: NodeId) -> None:
+    def check_progress(self, replica: Replica, leading: Leader, peer: NodeId) -> None:
         """Check that the leader counts no more than the follower acknowledged to it.
 
         Acks count by leader epoch and by the broker epoch of the follower.
@@ -163,20 +163,20 @@ class LogChecks:
             return
         waiting, limit = len(progress.inflight), replica.config.window_messages
         if waiting > limit:
-            self._overflow(
+            self._fail_queue(
                 replica, f"{limit} messages in flight to {effect.peer}", f"{waiting} are in flight"
             )
 
-    def check_moved(self, replica: Replica, node: Broker) -> None:
+    def check_log(self, replica: Replica, node: Broker) -> None:
         """Compare the broker's state of its log with the shadow log, after the log changed."""
-        replica.moved = False
+        replica.log_changed = False
         log, live = replica.log, node.log
         ends = log.ends
         leo = ends[-1] if ends else 0
         if live.leo != leo:
-            self._misshapen(replica, f"log end {leo}", f"the broker has {live.leo}")
+            self._fail_shape(replica, f"log end {leo}", f"the broker has {live.leo}")
         if not live.durable_end <= live.appended_end <= leo:
-            self._misshapen(
+            self._fail_shape(
                 replica,
                 "durable end <= appended end <= log end",
                 f"they are {live.durable_end}, {live.appended_end}, {leo}",
@@ -188,8 +188,8 @@ class LogChecks:
                 f"a high watermark of at most {leo}, the log end",
                 f"it is {live.hw}",
             )
-        if replica.refold:
-            replica.refold = False
+        if replica.recompute:
+            replica.recompute = False
             self._check_epochs(replica, node)
             self._check_producers(replica, node)
             return
@@ -219,12 +219,12 @@ class LogChecks:
             )
 
     def _check_producers(self, replica: Replica, node: Broker) -> None:
-        expected = replica.log.producers()
+        expected, live = replica.log.producers(), node.log.producers.entries
         # Beyond producers_max the broker forgets producers, which may come back later.
         if len(expected) <= replica.config.producers_max:
-            self._compare(replica, node, expected, [*expected, *node.log.producers.entries])
+            self._compare_producers(replica, node, expected, [*expected, *live])
 
-    def _compare(
+    def _compare_producers(
         self,
         replica: Replica,
         node: Broker,
@@ -241,12 +241,12 @@ class LogChecks:
                     f"the producer table holds {entry}",
                 )
 
-    # -- sentences ------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
-    def _misplaced(self, replica: Replica, expected: str, batch: Batch) -> None:
+    def _fail_log_shape(self, replica: Replica, expected: str, batch: Batch) -> None:
         self.context.fail("LogShape", replica.node_id, expected, f"{batch!r} was appended")
 
-    def _check_may_cut(self, replica: Replica, end: int) -> None:
+    def _check_may_truncate(self, replica: Replica, end: int) -> None:
         for member, broker_epoch in self.context.members:
             if member is replica and broker_epoch == replica.broker_epoch:
                 self.context.fail(
@@ -257,7 +257,7 @@ class LogChecks:
                     f"the replica truncated its log at {end}",
                 )
 
-    def _mismatch(self, replica: Replica, batch: Batch) -> None:
+    def _fail_matching(self, replica: Replica, batch: Batch) -> None:
         start = self._ledger.starts.get(batch.epoch)
         leader: NodeId | str = "no node" if start is None else start.node
         self.context.fail(
@@ -268,7 +268,7 @@ class LogChecks:
             f"{batch!r} was appended",
         )
 
-    def _lies(self, replica: Replica, ack: ReplicateAck, happened: str) -> None:
+    def _fail_ack(self, replica: Replica, ack: ReplicateAck, happened: str) -> None:
         self.context.fail(
             "AckIsVerified",
             replica.node_id,
@@ -277,8 +277,8 @@ class LogChecks:
             happened,
         )
 
-    def _misshapen(self, replica: Replica, expected: str, happened: str) -> None:
+    def _fail_shape(self, replica: Replica, expected: str, happened: str) -> None:
         self.context.fail("ReplicaShape", replica.node_id, expected, happened)
 
-    def _overflow(self, replica: Replica, limit: str, happened: str) -> None:
+    def _fail_queue(self, replica: Replica, limit: str, happened: str) -> None:
         self.context.fail("QueuesBounded", replica.node_id, f"at most {limit}", happened)

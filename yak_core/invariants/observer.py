@@ -51,7 +51,7 @@ CHECK_EVERY: Final = 48
 class Invariants:
     """Checks one cluster; an :class:`~yak_core.contract.host.Observer` of its hosts.
 
-    The world calls :meth:`on_state` for each metadata record that the store accepts, before it
+    The world calls :meth:`on_state` for each partition state that the store accepts, before it
     delivers the reply, and :meth:`on_crash` after a broker crashed. The hosts call
     :meth:`after_step`. All three raise InvariantViolated.
     """
@@ -67,16 +67,16 @@ class Invariants:
         self._states = StateChecks(self.context, self._commits)
         self._clients = ClientChecks(self.context, self._commits)
         self._replicas = self.context.replicas
-        self._late: list[Effect] = []
+        self._deferred: list[Effect] = []
         self._checks = {
             AppendLog: self._logs.on_append,
             TruncateLog: self._logs.on_truncate,
             FlushLog: self._logs.on_flush,
             SendLog: self._logs.on_send_log,
             Send: self._logs.on_send,
-            Answer: self._put_off,
-            AnswerLog: self._put_off,
-            Halt: self._put_off,
+            Answer: self._defer,
+            AnswerLog: self._defer,
+            Halt: self._defer,
         }
 
     @property
@@ -85,7 +85,7 @@ class Invariants:
         return self.context.ledger.end
 
     def on_state(self, state: PartitionState) -> None:
-        """Check the metadata record ``state``, which the store accepted."""
+        """Check the partition state ``state``, which the store accepted."""
         self._states.on_state(state)
 
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
@@ -109,7 +109,7 @@ class Invariants:
         unclean.
         """
         replica = self._replicas[node_id]
-        assert not replica.up, "a disk is damaged while its broker is down"
+        assert not replica.up, "on_damage was called while the broker runs"
         replica.damaged = True
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
@@ -131,18 +131,18 @@ class Invariants:
         if kind is Received:
             stale = event.message.epoch < replica.epoch  # type: ignore[union-attr]
         elif kind is not DiskDone and kind is not TimerFired and kind is not MetaReply:
-            self._on_other(replica, host, event)
+            self._on_other_event(replica, host, event)
         leading = node.leading
-        turn = (
+        role_state = (
             node.partition,
             leading,
             node.context.hint,
             node.broker_epoch,
             None if leading is None else leading.pending_isr,
         )
-        if turn != replica.turn:
-            replica.turn = turn
-            self._on_turn(replica, node)
+        if role_state != replica.role_state:
+            replica.role_state = role_state
+            self._on_role_change(replica, node)
         if effects:
             checks = self._checks
             for effect in effects:
@@ -151,48 +151,49 @@ class Invariants:
                     check(replica, node, effect)  # type: ignore[operator]
         # A node that crashed within the step has issued effects that were not carried out, so its
         # log is not compared. As a leader it may have sent its high watermark, so that is checked.
-        if replica.moved and host.alive:
-            self._logs.check_moved(replica, node)
+        if replica.log_changed and host.alive:
+            self._logs.check_log(replica, node)
         if stale:
-            self._check_unmoved(replica, node, event, effects)
+            self._check_unchanged(replica, node, event, effects)
         if node.log.hw != replica.hw and (leading is not None or host.alive):
             self._commits.on_hw(replica, node)
         if kind is Received:
             if leading is not None:
-                self._logs.check_evidence(replica, leading, event.src)  # type: ignore[union-attr]
+                self._logs.check_progress(replica, leading, event.src)  # type: ignore[union-attr]
         elif kind is Called:
-            self._check_waiting(replica)
-        if effects and self._late:
-            self._on_late(replica, node)
+            self._check_queue(replica)
+        if effects and self._deferred:
+            self._check_deferred(replica, node)
 
     # -- events ---------------------------------------------------------------------------------
 
-    def _on_turn(self, replica: Replica, node: Broker) -> None:
-        """Check a change of metadata record, role, leader epoch, broker epoch or proposed ISR."""
+    def _on_role_change(self, replica: Replica, node: Broker) -> None:
+        """Check a change of partition state, role, leader epoch, broker epoch or proposed ISR."""
         leading = node.leading
-        if node.partition is not replica.seen:
+        if node.partition is not replica.partition:
             self._states.on_partition(replica, node)
         if (
             leading is not replica.leading
             or node.epoch != replica.epoch
             or node.broker_epoch != replica.broker_epoch
         ):
-            self._states.on_turn(replica, node)
+            self._states.on_role_change(replica, node)
         if leading is not None and (
-            node.partition is not replica.partition or leading.pending_isr is not replica.pending
+            node.partition is not replica.leader_partition
+            or leading.pending_isr is not replica.pending_isr
         ):
             self._commits.on_isr(replica, node, leading)
             for peer in leading.progress:
-                self._logs.check_evidence(replica, leading, peer)
+                self._logs.check_progress(replica, leading, peer)
 
-    def _on_other(self, replica: Replica, host: Host, event: Event) -> None:
+    def _on_other_event(self, replica: Replica, host: Host, event: Event) -> None:
         if type(event) is Called:
             request = event.request
             if type(request) is ProduceRequest:
                 replica.calls[event.call] = request
-                replica.asking = event.call
+                replica.current_produce = event.call
             elif type(request) is ListOffsetsRequest and request.at == LATEST:
-                replica.asked_latest = event.call
+                replica.latest_offset_call = event.call
         elif type(event) is Cancelled:
             replica.calls.pop(event.call, None)
             replica.written.pop(event.call, None)
@@ -208,7 +209,7 @@ class Invariants:
         log = log_of(replica.log.batches[: replica.log.count_below(first)])
         log.extend(headers)
         log.durable = len(log.links)
-        assert isinstance(event.config, BrokerConfig), "a broker is started as a broker"
+        assert isinstance(event.config, BrokerConfig), "a broker started without BrokerConfig"
         replica.disk = log
         replica.damaged = replica.damaged or not recovered.intact
         if not replica.damaged:
@@ -223,11 +224,11 @@ class Invariants:
             self.context.fail(
                 "DurableSurvives",
                 replica.node_id,
-                f"all records below {log.durable_end} on its disk, for they were flushed",
-                f"the log ends at {found.leo} or differs below that",
+                f"all flushed records, which end at {log.durable_end}, on the disk",
+                f"the log on the disk ends at {found.leo} or differs below that offset",
             )
 
-    def _check_unmoved(
+    def _check_unchanged(
         self, replica: Replica, node: Broker, event: Event, effects: list[Effect]
     ) -> None:
         """Check that a message of an older epoch changed neither log nor high watermark."""
@@ -239,37 +240,37 @@ class Invariants:
             self.context.fail(
                 "StaleMessageIgnored",
                 replica.node_id,
-                f"nothing to change by a message of an epoch before {replica.epoch}",
-                f"a {type(event.message).__name__} of {event.src} changed its log or its high "
+                f"no change by a message of an epoch below {replica.epoch}",
+                f"a {type(event.message).__name__} of {event.src} changed the log or the high "
                 "watermark",
             )
 
-    def _check_waiting(self, replica: Replica) -> None:
+    def _check_queue(self, replica: Replica) -> None:
         """Check the number of unanswered produce requests.
 
-        ``calls`` still holds the requests that this step answers, which are in ``_late``.
+        ``calls`` still holds the requests that this step answers, which are in ``_deferred``.
         """
-        replica.asking = None
-        if len(replica.calls) > replica.config.waiting_max + len(self._late):
+        replica.current_produce = None
+        if len(replica.calls) > replica.config.waiting_max + len(self._deferred):
             self.context.fail(
                 "QueuesBounded",
                 replica.node_id,
-                f"at most {replica.config.waiting_max} produce requests to wait",
-                f"{len(replica.calls)} do",
+                f"at most {replica.config.waiting_max} unanswered produce requests",
+                f"{len(replica.calls)} are unanswered",
             )
 
     # -- effects --------------------------------------------------------------------------------
 
-    def _put_off(self, replica: Replica, node: Broker, effect: Effect) -> None:
+    def _defer(self, replica: Replica, node: Broker, effect: Effect) -> None:
         """Defer the check of an effect until the whole step is applied.
 
         An answer is compared with the records that are committed after the step.
         """
-        self._late.append(effect)
+        self._deferred.append(effect)
 
-    def _on_late(self, replica: Replica, node: Broker) -> None:
-        late, self._late = self._late, []
-        for effect in late:
+    def _check_deferred(self, replica: Replica, node: Broker) -> None:
+        effects, self._deferred = self._deferred, []
+        for effect in effects:
             if type(effect) is Answer:
                 self._clients.on_answer(replica, node, effect)
             elif type(effect) is AnswerLog:
@@ -277,11 +278,11 @@ class Invariants:
             elif (
                 type(effect) is Halt
                 and replica.node_id not in self._may_halt
-                and not replica.starved
+                and not replica.disk_full
             ):
                 self.context.fail(
                     "NoHalt",
                     replica.node_id,
-                    "no reason to halt in a world that kept its promises",
-                    f"it halted: {effect.reason}",
+                    "no halt, because the store and the disks kept all acknowledged writes",
+                    f"the broker halted: {effect.reason}",
                 )

@@ -32,7 +32,7 @@ class Replica:
         #: Highest acknowledged end by broker epoch and leader epoch.
         self.acked_ends: dict[tuple[BrokerEpoch, Epoch], Offset] = {}
         #: The last restart lost acknowledged batches.
-        self.tainted = False
+        self.lost_acked = False
         #: Whether the broker is running.
         self.up = False
         self._begin(0, ShadowLog())
@@ -43,7 +43,7 @@ class Replica:
             self.ended_logs[self.broker_epoch] = self.log
         claimed = self.log.link_at(self.acked)
         if not log.holds(self.acked, claimed):
-            self.tainted = True
+            self.lost_acked = True
             self.acked = 0
         self.config = config
         self.flush_each = config.flush == "batch"
@@ -62,16 +62,16 @@ class Replica:
         self.leading: Leader | None = None
         #: High watermark of the broker.
         self.hw: Offset = 0
-        #: Fields of the broker that change with its role or metadata record.
-        self.turn: tuple[object, ...] = ()
-        #: The metadata record that the broker acts on.
-        self.seen: PartitionState | None = None
-        #: The metadata record that the broker leads by.
+        #: Fields of the broker that change with its role or partition state.
+        self.role_state: tuple[object, ...] = ()
+        #: The partition state that the broker acts on.
         self.partition: PartitionState | None = None
+        #: The partition state that the broker leads by.
+        self.leader_partition: PartitionState | None = None
         #: The proposed ISR of the leader.
-        self.pending: tuple[NodeId, ...] | None = None
+        self.pending_isr: tuple[NodeId, ...] | None = None
         #: The maximal ISR of the leader.
-        self.quorum: list[Replica] = []
+        self.maximal_isr: list[Replica] = []
         #: Shadow log of the present start.
         self.log = log
         #: Unanswered produce requests.
@@ -79,15 +79,15 @@ class Replica:
         #: The unanswered produce requests whose batch was appended.
         self.written: dict[CallId, bool] = {}
         #: The produce request of the present step.
-        self.asking: CallId | None = None
+        self.current_produce: CallId | None = None
         #: The last request for the latest offset.
-        self.asked_latest: CallId | None = None
+        self.latest_offset_call: CallId | None = None
         #: The log has changed and must be compared.
-        self.moved = True
+        self.log_changed = True
         #: The epoch index and the producer table must be computed from the whole log.
-        self.refold = True
+        self.recompute = True
         #: An append failed because the disk was full.
-        self.starved = False
+        self.disk_full = False
 
     def log_of_epoch(self, broker_epoch: BrokerEpoch) -> ShadowLog | None:
         """Return the log of the start registered as ``broker_epoch``; None if it is not known."""

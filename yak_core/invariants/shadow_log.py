@@ -16,7 +16,7 @@ from yak_core.batch import Batch
 from yak_core.ids import Epoch, Offset, OpId
 from yak_core.log.producers import WINDOW, ProducerEntry
 
-ALL: Final = 1 << 62
+NO_LIMIT: Final = 1 << 62
 """A number above the number of batches of any log."""
 
 
@@ -32,7 +32,7 @@ class ShadowLog:
         #: Number of batches that a completed flush made durable.
         self.durable = 0
         #: Upper limit of the number of batches on the disk; a failed append lowers it.
-        self.written = ALL
+        self.written = NO_LIMIT
         #: Number of batches in the log when each pending flush was issued.
         self.flushes: dict[OpId, int] = {}
         #: Number of batches in the log before each pending append.
@@ -81,7 +81,7 @@ class ShadowLog:
             self.run_epochs.pop()
         self.durable = min(self.durable, keep)
         if keep <= self.written:
-            self.written = ALL
+            self.written = NO_LIMIT
         for op, count in self.flushes.items():
             self.flushes[op] = min(count, keep)
 
@@ -94,9 +94,9 @@ class ShadowLog:
             self.durable = count
         return self.durable
 
-    def found_no_space(self, op: OpId) -> None:
+    def on_no_space(self, op: OpId) -> None:
         """Record that append ``op`` failed: its batches and all later ones are not on the disk."""
-        self.written = min(self.written, self.appends.pop(op, ALL))
+        self.written = min(self.written, self.appends.pop(op, NO_LIMIT))
         self.durable = min(self.durable, self.written)
 
     def count_below(self, end: Offset) -> int:
@@ -133,7 +133,7 @@ class ShadowLog:
             if producer >= 0
         }
 
-    def common_with(self, links: list[int]) -> int:
+    def common_prefix(self, links: list[int]) -> int:
         """Return the length, in batches, of the longest common prefix with these links."""
         pairs = enumerate(zip(self.links, links, strict=False))
         shorter = min(len(self.links), len(links))

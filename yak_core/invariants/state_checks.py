@@ -1,6 +1,6 @@
-"""Checks of the metadata record and of the brokers that act on it (R0, R1, R7, R14, R17).
+"""Checks of the partition state and of the brokers that act on it (R0, R1, R7, R14, R17).
 
-Leases are not checked, because safety does not depend on them (INV-E7).
+Leases are not checked, because safety does not depend on them.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from yak_core.metadata.transitions import check_partition_state, check_step
 
 
 class StateChecks:
-    """Checks each metadata record that the store accepts, and each change of a broker's role."""
+    """Checks each partition state that the store accepts, and each change of a broker's role."""
 
     def __init__(self, context: CheckContext, commits: CommitChecks) -> None:
         self.context = context
         self.commits = commits
         self._elected: dict[Epoch, tuple[NodeId, BrokerEpoch]] = {}
         self._registered: dict[tuple[NodeId, BrokerEpoch], PartitionState] = {}
-        """The metadata record that each registration wrote."""
+        """The partition state that each registration wrote."""
         self._ledger = context.ledger
 
     def on_state(self, state: PartitionState) -> None:
-        """Check a metadata record that the store accepted."""
+        """Check a partition state that the store accepted."""
         context = self.context
         older = context.state
-        broken = check_partition_state(state)
+        violated = check_partition_state(state)
         if older is not None:
-            broken = (*broken, *check_step(older, state))
+            violated = (*violated, *check_step(older, state))
         elif state.partition_epoch != 1:
-            broken = (*broken, "INV-E4 the first partition epoch is 1")
-        if broken:
+            violated = (*violated, "the first partition epoch is 1")
+        if violated:
             context.fail(
                 "RecordChain",
                 STORE,
-                "a well-formed first metadata record"
+                "a well-formed first partition state"
                 if older is None
                 else f"a well-formed successor of partition epoch {older.partition_epoch}",
-                f"partition epoch {state.partition_epoch} violates {'; '.join(broken)}",
+                f"partition epoch {state.partition_epoch} violates: {'; '.join(violated)}",
             )
         context.state = state
         context.members = tuple(
@@ -59,8 +59,8 @@ class StateChecks:
         self.commits.check_complete()
 
     def on_partition(self, replica: Replica, node: Broker) -> None:
-        """Check that a broker does not go back to an older metadata record."""
-        partition, seen = node.partition, replica.seen
+        """Check that a broker does not go back to an older partition state."""
+        partition, seen = node.partition, replica.partition
         if seen is not None and (
             partition is None or partition.partition_epoch < seen.partition_epoch
         ):
@@ -68,29 +68,29 @@ class StateChecks:
                 "ViewNeverFalls",
                 replica.node_id,
                 f"a broker that acts on partition epoch {seen.partition_epoch} or a later one",
-                "it acts on no metadata record"
+                "it acts on no partition state"
                 if partition is None
                 else f"it acts on partition epoch {partition.partition_epoch}",
             )
-        replica.seen = partition
+        replica.partition = partition
 
-    def on_turn(self, replica: Replica, node: Broker) -> None:
+    def on_role_change(self, replica: Replica, node: Broker) -> None:
         """Check a change of a broker's leader epoch, role or broker epoch."""
         if node.epoch < replica.epoch:
-            self._fell(replica, node.epoch, replica.epoch)
+            self._fail_epoch(replica, node.epoch, replica.epoch)
         if node.broker_epoch != replica.broker_epoch:
             self._on_registered(replica, node)
         replica.epoch = node.epoch
         if node.broker_epoch != NO_BROKER_EPOCH:
             if node.epoch < replica.registered_epoch:
-                self._fell(replica, node.epoch, replica.registered_epoch)
+                self._fail_epoch(replica, node.epoch, replica.registered_epoch)
             replica.registered_epoch = node.epoch
         if node.leading is not replica.leading:
             replica.leading = node.leading
-            replica.partition = None
-            replica.pending = None
-            replica.refold = True
-            replica.moved = True
+            replica.leader_partition = None
+            replica.pending_isr = None
+            replica.recompute = True
+            replica.log_changed = True
             if node.leading is not None:
                 self._on_leader(replica, node)
         if node.leading is not None and node.leading.epoch != node.epoch:
@@ -108,7 +108,7 @@ class StateChecks:
             return
         if state.leader is not None and state.leader_epoch != older.leader_epoch:
             if state.leader not in older.isr and state.leader not in older.elr:
-                self._not_admitted(
+                self._fail_admission(
                     state.leader,
                     f"a new leader from ISR {older.isr} or ELR {older.elr}",
                     f"partition epoch {state.partition_epoch} elected {state.leader}",
@@ -128,7 +128,7 @@ class StateChecks:
         start = self._ledger.starts.get(state.leader_epoch)
         log = replica.log_of_epoch(broker_epoch)
         if start is None or log is None:
-            self._not_admitted(
+            self._fail_admission(
                 node,
                 f"a new ISR member that followed a leader in epoch {state.leader_epoch}",
                 f"broker epoch {broker_epoch} of {node} joined without it",
@@ -137,7 +137,7 @@ class StateChecks:
         if not log.holds(start.count, start.link) or (
             replica.flush_each and log.durable < start.count
         ):
-            self._not_admitted(
+            self._fail_admission(
                 node,
                 f"a new ISR member that holds all {start.count} batches below the start of "
                 f"epoch {state.leader_epoch}",
@@ -145,7 +145,7 @@ class StateChecks:
                 f"with {len(log.links)} batches, log end {log.leo}, durable end {log.durable_end}",
             )
         if (broker_epoch, state.leader_epoch) not in replica.acked_ends:
-            self._not_admitted(
+            self._fail_admission(
                 node,
                 f"a new ISR member that sent an ack in epoch {state.leader_epoch}",
                 f"broker epoch {broker_epoch} of {node} joined without an ack in partition epoch "
@@ -162,38 +162,38 @@ class StateChecks:
             )
         replica.broker_epoch = node.broker_epoch
         replica.damaged = False
-        place = self._registered.get((replica.node_id, node.broker_epoch))
-        if place is None or not replica.tainted:
+        registered = self._registered.get((replica.node_id, node.broker_epoch))
+        if registered is None or not replica.lost_acked:
             return
-        me = replica.node_id
-        if me == place.leader or me in place.isr or me in place.elr:
+        node_id = replica.node_id
+        if node_id == registered.leader or node_id in registered.isr or node_id in registered.elr:
             self.context.fail(
                 "UncleanExclusion",
-                me,
+                node_id,
                 "a registration outside ISR and ELR, because the replica lost acknowledged records",
-                f"broker epoch {node.broker_epoch} registered with ISR {place.isr}, ELR "
-                f"{place.elr}, leader {place.leader}",
+                f"broker epoch {node.broker_epoch} registered with ISR {registered.isr}, ELR "
+                f"{registered.elr}, leader {registered.leader}",
             )
-        replica.tainted = False
+        replica.lost_acked = False
 
     def _on_leader(self, replica: Replica, node: Broker) -> None:
-        me, epoch = replica.node_id, node.epoch
-        start = self._ledger.begin_epoch(epoch, me, replica.start, replica.log)
-        if (start.node, start.node_start) != (me, replica.start):
+        node_id, epoch = replica.node_id, node.epoch
+        start = self._ledger.begin_epoch(epoch, node_id, replica.start, replica.log)
+        if (start.node, start.node_start) != (node_id, replica.start):
             self.context.fail(
                 "OneLeaderPerEpoch",
-                me,
+                node_id,
                 f"start {start.node_start} of {start.node} as the only leader of epoch {epoch}",
-                f"start {replica.start} of {me} leads it",
+                f"start {replica.start} of {node_id} leads it",
             )
         elected = self._elected.get(epoch)
-        if elected is not None and elected != (me, node.broker_epoch):
+        if elected is not None and elected != (node_id, node.broker_epoch):
             self.context.fail(
                 "OneLeaderPerEpoch",
-                me,
+                node_id,
                 f"broker epoch {elected[1]} of {elected[0]} as the leader of epoch {epoch}, as "
-                "the metadata record says",
-                f"broker epoch {node.broker_epoch} of {me} leads it",
+                "the partition state says",
+                f"broker epoch {node.broker_epoch} of {node_id} leads it",
             )
         partition = node.partition
         named = partition is not None and (
@@ -201,28 +201,28 @@ class StateChecks:
             partition.leader_epoch,
             partition.leader_broker_epoch,
         )
-        if named != (me, epoch, node.broker_epoch):
+        if named != (node_id, epoch, node.broker_epoch):
             self.context.fail(
                 "ReplicaShape",
-                me,
-                f"a metadata record that names the leader {(me, epoch, node.broker_epoch)}, as "
-                "(node, leader epoch, broker epoch)",
-                "the broker has none" if partition is None else f"its record names {named}",
+                node_id,
+                f"a partition state with leader {(node_id, epoch, node.broker_epoch)}, as (node, "
+                "leader epoch, broker epoch)",
+                "the broker has none" if partition is None else f"the leader is {named}",
             )
         assert node.leading is not None
         if node.leading.start != replica.log.leo:
             self.context.fail(
                 "ReplicaShape",
-                me,
+                node_id,
                 f"{replica.log.leo}, the log end, as the start of epoch {epoch}",
                 f"the leader has {node.leading.start}",
             )
         if self.context.recorded_leader() is replica:
             self.commits.check_complete()
 
-    # -- sentences ------------------------------------------------------------------------------
+    # -- failures -------------------------------------------------------------------------------
 
-    def _fell(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
+    def _fail_epoch(self, replica: Replica, epoch: Epoch, known: Epoch) -> None:
         self.context.fail(
             "EpochNeverFalls",
             replica.node_id,
@@ -230,5 +230,5 @@ class StateChecks:
             f"the broker is in epoch {epoch}",
         )
 
-    def _not_admitted(self, node: NodeId, expected: str, happened: str) -> None:
+    def _fail_admission(self, node: NodeId, expected: str, happened: str) -> None:
         self.context.fail("IsrAdmission", node, expected, happened)

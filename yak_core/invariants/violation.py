@@ -9,66 +9,69 @@ from yak_core.ids import NodeId
 
 RULES: Final = MappingProxyType(
     {
-        "OneLeaderPerEpoch": "R0, INV-E1: at most one start of one broker acts as the leader of a "
-        "leader epoch.",
-        "EpochNeverFalls": "R0, INV-E2: the leader epoch of a registered broker never decreases, "
-        "not even after a restart.",
-        "ViewNeverFalls": "R1: the metadata record that a broker acts on is never replaced by an "
-        "older one; a late reply changes nothing (F59).",
-        "LeaderAppendOnly": "R2, INV-E3: a leader never truncates its own log within its epoch.",
-        "RecordChain": "R8, INV-E4 and E5: every metadata record is well formed and names the "
-        "record that it replaces; its partition epoch is one higher; its leader epoch never "
-        "decreases.",
-        "StaleMessageIgnored": "R3 and R4, INV-E6: a message of an older epoch changes nothing.",
-        "LogShape": "R3, INV-S1 and S2: a log has no gaps, and epochs never decrease along it.",
-        "LogMatching": "R3, S18: two logs that hold a record with the same epoch and offset hold "
-        "the same record there, and the same records below it.",
-        "AckIsVerified": "R3: a follower acknowledges only records that it has compared with the "
-        "log of this epoch's leader; with flush=batch it has also flushed them (F10).",
-        "ProgressIsEvidence": "R4: a leader counts only the position that the present broker epoch "
-        "of a follower acknowledged in this leader epoch (F22, F40).",
-        "CommittedAgreement": "R3 and R11, S4 and S23: below its high watermark every replica "
-        "holds the committed records and no others.",
-        "HwSound": "R3 and R5, INV-R3: no high watermark is above the log end or the true high "
-        "watermark, and the high watermark of a leader never decreases within its epoch.",
-        "HwJustified": "R5, INV-R4: a leader advances its high watermark only while the ISR has "
-        "min ISR members, and only over records that every member of the maximal ISR holds.",
-        "QuorumSuperset": "R5, S3: the maximal ISR, over which a leader commits, contains "
-        "every replica that could be elected by the metadata record.",
-        "PendingKept": "R8: a proposed ISR counts until a newer metadata record is observed; a "
-        "timeout proves nothing (F18).",
-        "CandidateCompleteness": "R7 and R17, S2: every member of ISR or ELR holds every committed "
-        "record.",
-        "LeaderCompleteness": "R14, S1: the leader that the metadata record names holds every "
+        "OneLeaderPerEpoch": "R0: At most one start of one broker leads a leader epoch.",
+        "EpochNeverFalls": "R0: The leader epoch of a registered broker never decreases, not even "
+        "after a restart.",
+        "ViewNeverFalls": "R1: A broker never replaces the partition state that it acts on by an "
+        "older one, so a late reply of the store changes nothing (F59).",
+        "LeaderAppendOnly": "R2: A leader never truncates its own log within its epoch.",
+        "RecordChain": "R8: Every partition state is well formed and names the partition state "
+        "that it replaces; its partition epoch is one higher, and its leader epoch is not lower.",
+        "StaleMessageIgnored": "R3 and R4: A message of a stale epoch changes neither the log nor "
+        "the high watermark of its receiver.",
+        "LogShape": "R3: A log has no gaps, and the epochs of its batches never decrease.",
+        "LogMatching": "R3: If two logs hold a batch with the same epoch and offset, the two logs "
+        "are equal up to the end of this batch.",
+        "AckIsVerified": "R3: A follower acknowledges only records that it has compared with the "
+        "log of this epoch's leader and, with flush=batch, has flushed (F10).",
+        "ProgressIsEvidence": "R4: A leader counts only the offsets that the current broker epoch "
+        "of a follower has acknowledged in the current leader epoch (F22, F40).",
+        "CommittedAgreement": "R3 and R11: Below its high watermark, every replica holds the "
+        "committed records and no others.",
+        "HwSound": "R3 and R5: A high watermark is never above the log end or the end of the "
+        "committed records, and the high watermark of a leader never decreases within its epoch.",
+        "HwJustified": "R5: A leader advances its high watermark only while the ISR has min ISR "
+        "members, and only over records that every member of the maximal ISR holds.",
+        "QuorumSuperset": "R5: The maximal ISR, over which a leader commits, contains every "
+        "replica that the partition state allows to be elected.",
+        "PendingKept": "R8: A proposed ISR counts until the leader observes a newer partition "
+        "state; a timeout of the proposal does not end it (F18).",
+        "CandidateCompleteness": "R7 and R17: Every member of the ISR and the ELR holds every "
         "committed record.",
-        "IsrAdmission": "R7, INV-R8: a replica that joins the ISR has acknowledged all committed "
-        "records, and all records below the start of the leader epoch, in this leader epoch and "
-        "under its present broker epoch (F14).",
-        "NoCutBelowCommitted": "R3, INV-R9: a member of ISR or ELR never truncates a committed "
+        "LeaderCompleteness": "R14: The leader that the partition state names holds every "
+        "committed record.",
+        "IsrAdmission": "R7: A replica joins the ISR only after it has acknowledged, in this "
+        "leader epoch and under its current broker epoch, all committed records and all records "
+        "below the start of the leader epoch (F14).",
+        "NoCutBelowCommitted": "R3: A member of the ISR or the ELR never truncates a committed "
         "record.",
-        "UncleanExclusion": "R17, S11: a replica that lost acknowledged records in a restart is "
-        "neither leader nor in ISR or ELR until it has caught up again.",
-        "DurableSurvives": "INV-D2: flushed records are still on the disk after a crash.",
-        "ConfirmImpliesCommitted": "R10, S19: a write with acks=all is acknowledged only when its "
-        "records are committed.",
-        "ReadersSeeCommitted": "R11 and R12, INV-C2: readers get only committed records, in order "
-        "and without gaps; a latest offset is never below the start of the leader epoch.",
-        "NoDuplicate": "R9, INV-C4: a producer's record is committed once.",
-        "ProducerOrder": "R9, INV-C5: a producer's records are committed in the order of their "
-        "sequences, without gaps.",
-        "HonestFailure": "R9 and R10, INV-C6: a record reported as not written never enters the "
-        "log; an uncertain outcome is reported as unknown.",
-        "ReplicaShape": "R1 and R2, S10: a leader acts on a metadata record that names it as the "
-        "leader; the state that a replica keeps about its own log agrees with the log.",
-        "EpochIndexIsFold": "R2 and R3, INV-S2: the epoch index follows from the log.",
-        "ProducerTableIsFold": "R9, INV-S3: the idempotence table follows from the log.",
-        "QueuesBounded": "R9, INV-X2: no queue grows beyond its limit.",
-        "NoHalt": "R0 and R3: a broker halts only when continuing could break a promise; it does "
-        "not halt while the store and the disks keep all acknowledged writes.",
+        "UncleanExclusion": "R17: A replica that lost acknowledged records in a restart is neither "
+        "the leader nor a member of the ISR or the ELR until it has caught up again.",
+        "DurableSurvives": "R17: Flushed records are still on the disk after a crash.",
+        "ConfirmImpliesCommitted": "R10: A produce request with acks=all is confirmed only when "
+        "its records are committed.",
+        "ReadersSeeCommitted": "R11 and R12: Consumers read only committed records, in order and "
+        "without gaps, and a latest offset is never below the start of the leader epoch.",
+        "NoDuplicate": "R9: A batch of an idempotent producer is committed at most once.",
+        "ProducerOrder": "R9: The batches of an idempotent producer are committed in the order of "
+        "their sequences, without gaps.",
+        "HonestFailure": "R9 and R10: A batch that was reported as not written is never committed; "
+        "an uncertain outcome is reported as unknown.",
+        "ReplicaShape": "R1 and R2: A leader acts on a partition state that names it as the "
+        "leader, and the ends that a replica keeps agree with its log.",
+        "EpochIndexIsFold": "R2 and R3: The epoch index of a replica is the one computed from its "
+        "log.",
+        "ProducerTableIsFold": "R9: The idempotence table of a replica is the one computed from "
+        "its log.",
+        "QueuesBounded": "R9: No queue of a broker grows beyond its limit.",
+        "NoHalt": "R0 and R3: A broker does not halt while the store and the disks keep all "
+        "acknowledged writes.",
     }
 )
-"""Name of each invariant -> the rule that it checks. The names are stable: verdicts, mutant tables
-and shrunk traces contain them."""
+"""Name of each invariant -> numbers of the rules that it checks, and its description.
+
+The names are stable: verdicts, mutant tables and shrunk traces contain them.
+"""
 
 
 class InvariantViolated(Exception):
@@ -91,8 +94,8 @@ class InvariantViolated(Exception):
         self.rule = RULES[invariant]
         at = f" at event {event}" if event >= 0 else ""
         super().__init__(
-            f"{invariant} was broken by {node}{at}: "
-            f"expected {expected}; but {happened}. {self.rule}"
+            f"{invariant} violated by {node}{at}: "
+            f"expected {expected}, found: {happened}. {self.rule}"
         )
 
     def fields(self) -> dict[str, str | int]:

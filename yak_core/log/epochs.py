@@ -38,7 +38,7 @@ class EpochIndex:
         """Return all (epoch, start) pairs in order."""
         return tuple(zip(self.epochs, self.starts, strict=True))
 
-    def note(self, epoch: Epoch, start: Offset) -> None:
+    def add(self, epoch: Epoch, start: Offset) -> None:
         """Add an entry: ``epoch`` begins at ``start``; remove other entries at or above ``start``.
 
         The removed entries have no records. Such an entry may have a higher epoch, if this node led
@@ -53,7 +53,7 @@ class EpochIndex:
         epochs.append(epoch)
         starts.append(start)
 
-    def before(self, offset: Offset) -> Epoch:
+    def prev_epoch(self, offset: Offset) -> Epoch:
         """Return the epoch of the record before ``offset``; NO_EPOCH if there is none."""
         at = bisect_left(self.starts, offset) - 1
         return self.epochs[at] if at >= 0 else NO_EPOCH

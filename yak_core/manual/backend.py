@@ -42,12 +42,12 @@ from yak_core.fork import fork_of
 from yak_core.ids import CallId, LogGeneration, Micros, NodeId
 from yak_core.manual.disk import ManualDisk
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_core.value import value
 
 Config: TypeAlias = BrokerConfig | ClientConfig
 
-NOBODY: NodeId = ""
+DRIVER: NodeId = ""
 """The caller of the driver's own calls, whose answers are kept by handle."""
 
 
@@ -122,14 +122,14 @@ class Transit:
         return self.last_number
 
     def put(
-        self, src: NodeId, src_start: int, dst: NodeId, to_start: int, what: Message, cause: int
+        self, src: NodeId, src_start: int, dst: NodeId, to_start: int, message: Message, cause: int
     ) -> None:
         """Send a message; it is lost if the link is disconnected."""
         if (src, dst) in self.disconnected:
             self.lost += 1
             return
         number = self.number()
-        self.flights[number] = Flight(number, src, src_start, dst, to_start, what, cause)
+        self.flights[number] = Flight(number, src, src_start, dst, to_start, message, cause)
 
 
 class ManualBackend:
@@ -137,7 +137,8 @@ class ManualBackend:
 
     __slots__ = (
         "node_id", "config", "build", "transit", "host", "starts", "clock", "timers", "disk",
-        "callers", "next_call", "reason", "exited_clean", "hold_reads", "fuse", "fuse_keep",
+        "callers", "last_call", "reason", "exited_clean", "hold_reads", "crash_point",
+        "crash_keep_unsynced",
     )  # fmt: skip
 
     def __init__(self, node_id: NodeId, config: Config, build: Build, transit: Transit) -> None:
@@ -154,20 +155,20 @@ class ManualBackend:
         #: Pending timers by key.
         self.timers: dict[str, Timer] = {}
         self.disk = ManualDisk()
-        #: (client, start of the client) of each pending call, or (NOBODY, handle).
+        #: (client, start of the client) of each pending call, or (DRIVER, handle).
         self.callers: dict[CallId, tuple[NodeId, int]] = {}
         #: Id of the newest call of the present start.
-        self.next_call: CallId = CallId(0)
+        self.last_call: CallId = CallId(0)
         #: Why the node is down: ``crash``, ``exit`` or the reason of its Halt.
         self.reason = ""
         #: The value of the last Exit; None if the last start did not end with one.
         self.exited_clean: bool | None = None
         #: Whether a SendLog stays pending until :meth:`ship`.
         self.hold_reads = False
-        #: The fuse of a planned crash.
-        self.fuse: Fuse | None = None
+        #: The planned crash.
+        self.crash_point: CrashPoint | None = None
         #: Number of batches to keep in the planned crash that are not durable.
-        self.fuse_keep = 0
+        self.crash_keep_unsynced = 0
 
     # Effects of the node.
 
@@ -237,37 +238,37 @@ class ManualBackend:
     # Moves of the driver.
 
     def deliver(self, event: Event, cause: int = -1) -> None:
-        """Deliver an event to the running node; complete the crash if its fuse stopped the host."""
+        """Deliver an event to the running node; complete a planned crash that stopped it."""
         host = self.host
         assert host is not None, f"{self.node_id} is down"
-        if self.fuse is None or self.fuse.left > 0:
+        if self.crash_point is None or self.crash_point.effects_left > 0:
             host.deliver(event, cause)
         else:
             host.stop()
         if not host.alive and self.host is host:
-            self.go_down("crash", self.fuse_keep)
+            self.go_down("crash", self.crash_keep_unsynced)
 
-    def ask(
-        self, request: Request | ClientCall, who: NodeId, tag: int, wall_ms: int, cause: int = -1
+    def call(
+        self, request: Request | ClientCall, client: NodeId, tag: int, wall_ms: int, cause: int = -1
     ) -> None:
-        """Deliver a request of client ``who``; ``tag`` is the client's start, or a handle."""
-        self.next_call = CallId(self.next_call + 1)
-        self.callers[self.next_call] = (who, tag)
-        self.deliver(Called(self.next_call, request, wall_ms), cause)
+        """Deliver a request of client ``client``; ``tag`` is the client's start, or a handle."""
+        self.last_call = CallId(self.last_call + 1)
+        self.callers[self.last_call] = (client, tag)
+        self.deliver(Called(self.last_call, request, wall_ms), cause)
 
     def perform(self, no_space: bool = False) -> bool:
         """Perform the first disk effect that is not performed; return False if there is none."""
         return self.disk.perform(no_space) is not None
 
-    def report(self) -> bool:
+    def report_disk(self) -> bool:
         """Report the first disk effect to the node; return False if it is not performed."""
         pending = self.disk.take()
         if pending is None:
             return False
-        order = pending.order
-        generation = LogGeneration(0) if isinstance(order, SaveState) else order.generation
+        effect = pending.effect
+        generation = LogGeneration(0) if isinstance(effect, SaveState) else effect.generation
         assert pending.result is not None
-        self.deliver(DiskDone(order.op, generation, pending.result), pending.cause)
+        self.deliver(DiskDone(effect.op, generation, pending.result), pending.cause)
         return True
 
     def ship(self) -> bool:
@@ -278,13 +279,13 @@ class ManualBackend:
         if not self.disk.reads:
             return False
         read = self.disk.reads.pop(0)
-        order = read.order
+        effect = read.effect
         result: DiskResult = NotShipped()
-        if read.batches and order.generation == self.disk.generation:
-            what = with_batches(order.header, read.batches)
-            self._put(order.peer, 0, what, read.cause)
+        if read.batches and effect.generation == self.disk.generation:
+            message = with_batches(effect.header, read.batches)
+            self._put(effect.peer, 0, message, read.cause)
             result = Shipped(read.batches[-1].end, sum(batch.size for batch in read.batches))
-        self.deliver(DiskDone(order.op, order.generation, result), read.cause)
+        self.deliver(DiskDone(effect.op, effect.generation, result), read.cause)
         return True
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
@@ -295,12 +296,12 @@ class ManualBackend:
         if self.host is not None:
             self.host.stop()
         self.host = None
-        self.fuse = None
+        self.crash_point = None
         self.reason = reason
         self.exited_clean = None
         self.timers = {}
         self.callers = {}
-        self.next_call = CallId(0)
+        self.last_call = CallId(0)
         self.disk.crash(keep_unsynced)
 
     def fork(self, transit: Transit) -> ManualBackend:
@@ -311,26 +312,26 @@ class ManualBackend:
         other.timers = dict(self.timers)
         other.disk = fork_of(self.disk)
         other.callers = dict(self.callers)
-        other.next_call = self.next_call
+        other.last_call = self.last_call
         other.reason = self.reason
         other.exited_clean = self.exited_clean
         other.hold_reads = self.hold_reads
-        other.fuse_keep = self.fuse_keep
+        other.crash_keep_unsynced = self.crash_keep_unsynced
         return other
 
-    def _put(self, dst: NodeId, to_start: int, what: Message, cause: int) -> None:
-        self.transit.put(self.node_id, self.starts, dst, to_start, what, cause)
+    def _put(self, dst: NodeId, to_start: int, message: Message, cause: int) -> None:
+        self.transit.put(self.node_id, self.starts, dst, to_start, message, cause)
 
     def _cause(self) -> int:
         return -1 if self.host is None else self.host.step_number
 
     def _answer(self, call: CallId, result: Response | ClientResult) -> None:
         assert call in self.callers, f"call {call} is answered twice or is unknown"
-        who, tag = self.callers.pop(call)
-        if who == NOBODY:
+        client, tag = self.callers.pop(call)
+        if client == DRIVER:
             self.transit.answers[tag] = result
         else:
             assert not isinstance(result, ClientResult), (
                 f"a request must get a response, not {result}"
             )
-            self._put(who, tag, result, self._cause())
+            self._put(client, tag, result, self._cause())

@@ -9,7 +9,7 @@ happen between them.
 from __future__ import annotations
 
 from yak_core.batch import Batch
-from yak_core.contract.effects import DiskOrder, SaveState, SendLog
+from yak_core.contract.effects import DiskEffect, SaveState, SendLog
 from yak_core.contract.events import DiskResult, NoSpace
 from yak_core.fork import fork_of
 from yak_core.ids import Offset
@@ -18,13 +18,13 @@ from yak_core.value import value
 
 
 @value
-class PendingOrder:
+class PendingEffect:
     """A pending disk effect, and the step that issued it.
 
     ``result`` is None until the effect is performed.
     """
 
-    order: DiskOrder
+    effect: DiskEffect
     cause: int
     result: DiskResult | None
 
@@ -33,7 +33,7 @@ class PendingOrder:
 class PendingRead:
     """A SendLog that is not yet shipped; ``batches`` were read when it was issued."""
 
-    order: SendLog
+    effect: SendLog
     cause: int
     batches: tuple[Batch, ...]
 
@@ -49,31 +49,31 @@ class ManualDisk:
         #: The contents after all pending effects; reads use it.
         self.tail = DiskImage()
         #: Effects that are not performed or not reported, oldest first.
-        self.queue: list[PendingOrder] = []
+        self.queue: list[PendingEffect] = []
         #: SendLog effects that are not shipped, oldest first.
         self.reads: list[PendingRead] = []
         #: Highest log generation of an effect of the present start.
         self.generation = 0
 
-    def issue(self, order: DiskOrder, cause: int) -> None:
+    def issue(self, effect: DiskEffect, cause: int) -> None:
         """Add a disk effect to the queue; later reads include its change."""
-        if not isinstance(order, SaveState):
-            self.generation = max(self.generation, order.generation)
-        fits = not isinstance(self.tail.perform(order), NoSpace)
+        if not isinstance(effect, SaveState):
+            self.generation = max(self.generation, effect.generation)
+        fits = not isinstance(self.tail.perform(effect), NoSpace)
         assert fits or self._has_failed(), f"the append leaves a gap above {self.tail.leo}"
-        self.queue.append(PendingOrder(order, cause, None))
+        self.queue.append(PendingEffect(effect, cause, None))
 
-    def issue_read(self, order: SendLog, cause: int) -> None:
+    def issue_read(self, effect: SendLog, cause: int) -> None:
         """Read the batches of a SendLog and keep them until it is shipped."""
-        self.generation = max(self.generation, order.generation)
-        batches = self.read(order.start, order.end_max, order.bytes_max)
-        self.reads.append(PendingRead(order, cause, batches))
+        self.generation = max(self.generation, effect.generation)
+        batches = self.read(effect.start, effect.end_max, effect.bytes_max)
+        self.reads.append(PendingRead(effect, cause, batches))
 
     def read(self, start: Offset, end_max: Offset, bytes_max: int) -> tuple[Batch, ...]:
         """Return whole batches in [start, end_max), including those of pending appends."""
         return self.tail.read(start, end_max, bytes_max)
 
-    def perform(self, no_space: bool = False) -> PendingOrder | None:
+    def perform(self, no_space: bool = False) -> PendingEffect | None:
         """Perform the first effect that is not yet performed; return None if there is none.
 
         With ``no_space`` an append changes nothing and its result is NoSpace. The same happens to
@@ -81,14 +81,14 @@ class ManualDisk:
         """
         for at, pending in enumerate(self.queue):
             if pending.result is None:
-                result = self.image.perform(pending.order, no_space)
-                self.queue[at] = done = PendingOrder(pending.order, pending.cause, result)
+                result = self.image.perform(pending.effect, no_space)
+                self.queue[at] = done = PendingEffect(pending.effect, pending.cause, result)
                 if isinstance(result, NoSpace):
-                    self.tail = self.image.after(later.order for later in self.queue[at + 1 :])
+                    self.tail = self.image.with_effects(p.effect for p in self.queue[at + 1 :])
                 return done
         return None
 
-    def take(self) -> PendingOrder | None:
+    def take(self) -> PendingEffect | None:
         """Remove and return the first effect if it is performed; the caller must report it."""
         if self.queue and self.queue[0].result is not None:
             return self.queue.pop(0)

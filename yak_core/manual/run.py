@@ -27,7 +27,7 @@ def settle(
     moves = 0
     while True:
         before = moves
-        moves += _settle_wire(world, among)
+        moves += _settle_messages(world, among)
         moves += _settle_disks(world, among) + _settle_store(world, among)
         if moves == before:
             return moves
@@ -48,21 +48,21 @@ def advance(
     True. Return the last value of ``until``.
     """
     names = tuple(world.nodes) if among is None else among
-    origin = {node_id: world.place(node_id).clock for node_id in names}
+    origin = {node_id: world.backend(node_id).clock for node_id in names}
     settle(world, among)
     while not until():
         due = _next_due(world, origin, us)
         if due is None:
-            _pass(world, origin, us)
+            _advance_clocks(world, origin, us)
             return until()
         due_in, node_id, key = due
-        _pass(world, origin, due_in)
+        _advance_clocks(world, origin, due_in)
         world.fire(node_id, key)
         settle(world, among)
     return True
 
 
-def _settle_wire(world: Manual, among: tuple[NodeId, ...] | None) -> int:
+def _settle_messages(world: Manual, among: tuple[NodeId, ...] | None) -> int:
     moves = 0
     for number, flight in list(world.transit.flights.items()):
         if among is not None and (flight.src not in among or flight.dst not in among):
@@ -75,13 +75,13 @@ def _settle_wire(world: Manual, among: tuple[NodeId, ...] | None) -> int:
 
 def _settle_disks(world: Manual, among: tuple[NodeId, ...] | None) -> int:
     moves = 0
-    for node_id, place in world.nodes.items():
+    for node_id, backend in world.nodes.items():
         if (node_id, DISK) in world.held or (among is not None and node_id not in among):
             continue
-        for _ in range(len(place.disk.reads)):
-            moves += place.host is not None and place.ship()
-        for _ in range(len(place.disk.queue)):
-            if place.host is not None:
+        for _ in range(len(backend.disk.reads)):
+            moves += backend.host is not None and backend.ship()
+        for _ in range(len(backend.disk.queue)):
+            if backend.host is not None:
                 world.disk_complete(node_id)
                 moves += 1
     return moves
@@ -114,16 +114,16 @@ def _next_due(
     """Return the timer that is due first within ``us`` of the origins, as (delay, node, key)."""
     best: tuple[Micros, NodeId, str] | None = None
     for node_id in origin:
-        place = world.nodes[node_id]
-        for key, timer in place.timers.items():
-            due_in = max(timer.lo_at, place.clock) - origin[node_id]
+        backend = world.nodes[node_id]
+        for key, timer in backend.timers.items():
+            due_in = max(timer.lo_at, backend.clock) - origin[node_id]
             if due_in <= us and (best is None or due_in < best[0]):
                 best = (due_in, node_id, key)
     return best
 
 
-def _pass(world: Manual, origin: dict[NodeId, Micros], us: Micros) -> None:
+def _advance_clocks(world: Manual, origin: dict[NodeId, Micros], us: Micros) -> None:
     """Set these clocks to ``us`` after their origins, unless they are later."""
     for node_id, at in origin.items():
-        place = world.nodes[node_id]
-        place.clock = max(place.clock, at + us)
+        backend = world.nodes[node_id]
+        backend.clock = max(backend.clock, at + us)

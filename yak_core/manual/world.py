@@ -24,18 +24,12 @@ from yak_core.contract.events import (
     TimerFired,
 )
 from yak_core.contract.host import Host, Observer, Recorder
-from yak_core.contract.messages import (
-    DescribeRequest,
-    FetchRequest,
-    ListOffsetsRequest,
-    ProduceRequest,
-    Request,
-)
+from yak_core.contract.messages import Request
 from yak_core.contract.node import Build
 from yak_core.fork import fork_of
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.manual.backend import (
-    NOBODY,
+    DRIVER,
     Config,
     Flight,
     ManualBackend,
@@ -44,7 +38,7 @@ from yak_core.manual.backend import (
     Transit,
 )
 from yak_core.metadata.store_calls import Unknown
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_core.model.store import StoreModel
 
 STORE: Final = "store"
@@ -64,7 +58,7 @@ class Manual:
 
     __slots__ = (
         "nodes", "store", "transit", "held", "wall_ms", "backend_type", "recorder", "observers",
-        "_asked",
+        "_driver_calls",
     )  # fmt: skip
 
     def __init__(
@@ -81,7 +75,7 @@ class Manual:
         self.backend_type = backend_type
         self.recorder = recorder
         self.observers = observers
-        self._asked: dict[int, tuple[NodeId, int, CallId]] = {}
+        self._driver_calls: dict[int, tuple[NodeId, int, CallId]] = {}
 
     # Starts and crashes.
 
@@ -93,45 +87,46 @@ class Manual:
 
     def start(self, node_id: NodeId) -> None:
         """Start the node with the contents of its disk."""
-        place = self.place(node_id)
-        if place.host is not None:
+        backend = self.backend(node_id)
+        if backend.host is not None:
             raise ManualError(f"{node_id} is already running")
-        place.starts += 1
-        place.reason = ""
-        place.exited_clean = None
-        place.host = Host(node_id, place.starts, place.build, place, self.recorder, self.observers)
-        recovered = place.disk.image.recovered()
-        place.deliver(Started(node_id, place.config, nonce_of(node_id, place.starts), recovered))
+        backend.starts += 1
+        backend.reason = ""
+        backend.exited_clean = None
+        build, start = backend.build, backend.starts
+        backend.host = Host(node_id, start, build, backend, self.recorder, self.observers)
+        recovered = backend.disk.image.recovered()
+        backend.deliver(Started(node_id, backend.config, nonce_of(node_id, start), recovered))
 
     def crash(self, node_id: NodeId, keep_unsynced: int = 0) -> None:
         """Crash the node: lose its memory and the batches that are not durable.
 
         The first ``keep_unsynced`` batches that are not durable are kept.
         """
-        self.up(node_id).go_down("crash", keep_unsynced)
+        self.running(node_id).go_down("crash", keep_unsynced)
 
     def crash_within(self, node_id: NodeId, effects: int, keep_unsynced: int = 0) -> None:
         """Crash the node after ``effects`` more effects, also in the middle of a step."""
-        place = self.up(node_id)
-        assert place.host is not None
-        if place.fuse is not None:
-            place.fuse.put_out()
-        place.fuse = Fuse(place.host, effects)
-        place.fuse_keep = keep_unsynced
+        backend = self.running(node_id)
+        assert backend.host is not None
+        if backend.crash_point is not None:
+            backend.crash_point.remove()
+        backend.crash_point = CrashPoint(backend.host, effects)
+        backend.crash_keep_unsynced = keep_unsynced
 
-    def ask_stop(self, node_id: NodeId, deadline_us: Micros) -> None:
+    def request_stop(self, node_id: NodeId, deadline_us: Micros) -> None:
         """Deliver StopAsked: the node shuts down cleanly within ``deadline_us``."""
-        self.up(node_id).deliver(StopAsked(deadline_us))
+        self.running(node_id).deliver(StopAsked(deadline_us))
 
     def host(self, node_id: NodeId) -> Host:
         """Return the host of a running node."""
-        host = self.up(node_id).host
+        host = self.running(node_id).host
         assert host is not None
         return host
 
     def is_up(self, node_id: NodeId) -> bool:
         """Return whether the node is running."""
-        return self.place(node_id).host is not None
+        return self.backend(node_id).host is not None
 
     # Messages.
 
@@ -139,15 +134,15 @@ class Manual:
         """Deliver a message to its receiver; the message is lost if the receiver is down."""
         flight = self.flight(number)
         del self.transit.flights[number]
-        place = self.place(flight.dst)
-        if place.host is None or flight.to_start not in (0, place.starts):
+        backend = self.backend(flight.dst)
+        if backend.host is None or flight.to_start not in (0, backend.starts):
             self.transit.lost += 1
             return
-        what = flight.message
-        if isinstance(what, ProduceRequest | FetchRequest | ListOffsetsRequest | DescribeRequest):
-            place.ask(what, flight.src, flight.src_start, self.wall_ms, flight.cause)
+        message = flight.message
+        if isinstance(message, Request):
+            backend.call(message, flight.src, flight.src_start, self.wall_ms, flight.cause)
         else:
-            place.deliver(Received(flight.src, what), flight.cause)
+            backend.deliver(Received(flight.src, message), flight.cause)
 
     def drop(self, number: int) -> None:
         """Lose a message."""
@@ -161,9 +156,9 @@ class Manual:
         self.transit.flights[copy.number] = copy
         return copy.number
 
-    def lose_link(self, node_id: NodeId, peer: NodeId) -> None:
+    def lose_connection(self, node_id: NodeId, peer: NodeId) -> None:
         """Deliver PeerLost: the connection of the node to a peer broke."""
-        self.up(node_id).deliver(PeerLost(peer))
+        self.running(node_id).deliver(PeerLost(peer))
 
     # Client calls of the driver.
 
@@ -172,54 +167,54 @@ class Manual:
 
         The answer will be ``transit.answers[handle]``.
         """
-        place = self.up(node_id)
+        backend = self.running(node_id)
         handle = self.transit.number()
-        call = CallId(place.next_call + 1)
-        self._asked[handle] = (node_id, place.starts, call)
-        place.ask(request, NOBODY, handle, self.wall_ms)
+        call = CallId(backend.last_call + 1)
+        self._driver_calls[handle] = (node_id, backend.starts, call)
+        backend.call(request, DRIVER, handle, self.wall_ms)
         return handle
 
     def cancel(self, handle: int) -> None:
         """Cancel a call, as if its client had disconnected; no answer will be kept."""
-        node_id, start, call = self._asked[handle]
-        place = self.place(node_id)
-        if place.host is None or place.starts != start or call not in place.callers:
+        node_id, start, call = self._driver_calls[handle]
+        backend = self.backend(node_id)
+        if backend.host is None or backend.starts != start or call not in backend.callers:
             raise ManualError(f"call {handle} is not pending")
-        place.callers[call] = (NOBODY, 0)
-        place.deliver(Cancelled(call))
+        backend.callers[call] = (DRIVER, 0)
+        backend.deliver(Cancelled(call))
 
     # Time.
 
     def fire(self, node_id: NodeId, key: str) -> None:
         """Fire a timer; the node's clock advances to the timer's earliest time if it is earlier."""
-        place = self.up(node_id)
-        timer = place.timers.pop(key, None)
+        backend = self.running(node_id)
+        timer = backend.timers.pop(key, None)
         if timer is None:
-            raise ManualError(f"{node_id} has no timer {key!r}; it has {sorted(place.timers)}")
-        place.clock = max(place.clock, timer.lo_at)
-        place.deliver(TimerFired(key), timer.cause)
+            raise ManualError(f"{node_id} has no timer {key!r}; it has {sorted(backend.timers)}")
+        backend.clock = max(backend.clock, timer.lo_at)
+        backend.deliver(TimerFired(key), timer.cause)
 
     # The disk.
 
     def disk_perform(self, node_id: NodeId, no_space: bool = False) -> None:
         """Perform the node's first pending disk effect, without reporting it to the node."""
-        if not self.up(node_id).perform(no_space):
+        if not self.running(node_id).perform(no_space):
             raise ManualError(f"{node_id} has no pending disk effect")
 
     def disk_report(self, node_id: NodeId) -> None:
         """Report the result of the node's first disk effect, which must be performed."""
-        if not self.up(node_id).report():
+        if not self.running(node_id).report_disk():
             raise ManualError(f"{node_id} has no performed disk effect to report")
 
     def disk_complete(self, node_id: NodeId, no_space: bool = False) -> None:
         """Perform the node's first disk effect, unless it is performed, and report it."""
-        if not self.up(node_id).report():
+        if not self.running(node_id).report_disk():
             self.disk_perform(node_id, no_space)
             self.disk_report(node_id)
 
     def ship(self, node_id: NodeId) -> None:
         """Ship the node's oldest pending SendLog; only ``hold_reads`` makes them pending."""
-        if not self.up(node_id).ship():
+        if not self.running(node_id).ship():
             raise ManualError(f"{node_id} has no pending SendLog")
 
     # The metadata store.
@@ -239,7 +234,7 @@ class Manual:
         if call.outcome is None:
             raise ManualError(f"metadata call {number} is not executed yet")
         del self.transit.calls[number]
-        self._tell(call, MetaReply(call.call, call.outcome))
+        self._deliver_reply(call, MetaReply(call.call, call.outcome))
 
     def meta_complete(self, number: int) -> None:
         """Execute a call, unless it is executed, and deliver its reply."""
@@ -260,7 +255,7 @@ class Manual:
             del self.transit.calls[number]
         else:
             self.transit.calls[number] = replace(call, waiting=False)
-        self._tell(call, MetaReply(call.call, Unknown()))
+        self._deliver_reply(call, MetaReply(call.call, Unknown()))
 
     def meta_drop(self, number: int) -> None:
         """Lose a request that has timed out or is a copy."""
@@ -276,10 +271,10 @@ class Manual:
         self.transit.calls[copy.number] = copy
         return copy.number
 
-    def _tell(self, call: MetaCall, reply: MetaReply) -> None:
-        place = self.place(call.node)
-        if place.host is not None and place.starts == call.start:
-            place.deliver(reply, call.cause)
+    def _deliver_reply(self, call: MetaCall, reply: MetaReply) -> None:
+        backend = self.backend(call.node)
+        if backend.host is not None and backend.starts == call.start:
+            backend.deliver(reply, call.cause)
 
     def fork(self) -> Manual:
         """Return an independent copy of the world, to try moves on.
@@ -291,27 +286,27 @@ class Manual:
         other.transit = fork_of(self.transit)
         other.held = dict(self.held)
         other.wall_ms = self.wall_ms
-        other._asked = dict(self._asked)
-        for node_id, place in self.nodes.items():
-            copy = place.fork(other.transit)
+        other._driver_calls = dict(self._driver_calls)
+        for node_id, backend in self.nodes.items():
+            copy = backend.fork(other.transit)
             other.nodes[node_id] = copy
-            if place.host is not None:
-                copy.host = Host(node_id, place.starts, place.build, copy)
-                copy.host.resume(place.host.node.fork())
-                if place.fuse is not None:
-                    copy.fuse = Fuse(copy.host, place.fuse.left)
+            if backend.host is not None:
+                copy.host = Host(node_id, backend.starts, backend.build, copy)
+                copy.host.resume(backend.host.node.fork())
+                if backend.crash_point is not None:
+                    copy.crash_point = CrashPoint(copy.host, backend.crash_point.effects_left)
         return other
 
-    def place(self, node_id: NodeId) -> ManualBackend:
+    def backend(self, node_id: NodeId) -> ManualBackend:
         if node_id not in self.nodes:
             raise ManualError(f"unknown node {node_id}; known nodes: {', '.join(self.nodes)}")
         return self.nodes[node_id]
 
-    def up(self, node_id: NodeId) -> ManualBackend:
-        place = self.place(node_id)
-        if place.host is None:
+    def running(self, node_id: NodeId) -> ManualBackend:
+        backend = self.backend(node_id)
+        if backend.host is None:
             raise ManualError(f"{node_id} is down")
-        return place
+        return backend
 
     def flight(self, number: int) -> Flight:
         if number not in self.transit.flights:

@@ -1,1 +1,1 @@
-"""The metadata record, its transitions, and the calls and scripts of its store."""
+"""The partition state, its transitions, and the calls and scripts of its store."""

@@ -1,17 +1,17 @@
-"""The metadata record of the partition, and its encoding as canonical JSON.
+"""The partition state, and its encoding as canonical JSON.
 
-The metadata record holds all that the cluster must agree on: the leader and its epoch, the ISR, the
+The partition state holds all that the cluster must agree on: the leader and its epoch, the ISR, the
 ELR, and the registered broker epoch of each broker. The store keeps it as opaque bytes with a stamp
-(partition epoch, attempt id) and replaces it by compare-and-set. So two metadata records with the
+(partition epoch, attempt id) and replaces it by compare-and-set. So two partition states with the
 same stamp are equal.
 
 ``partition_epoch`` is Kafka's partition epoch: it grows by one with every change (F23). ``attempt``
 identifies the write: after a store lost an acknowledged write, another write can have the same
 partition epoch, but it has another attempt id (F80). ``ancestors`` are the stamps of the earlier
-records, so a reader can check that the record that it saw last is among them.
+states, so a reader can check that the one that it saw last is among them.
 
-The encoding has sorted keys, no spaces, and is UTF-8. Equal records have equal bytes, and the
-decoder refuses every other encoding, so damage is detected unless it yields another valid record.
+The encoding has sorted keys, no spaces, and is UTF-8. Equal states have equal bytes, and the
+decoder refuses every other encoding, so damage is detected unless it yields another valid state.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from enum import StrEnum
 from typing import Final
 
 from yak_core.encoding.json_codec import codec_of
-from yak_core.encoding.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Mismatch
 from yak_core.ids import NO_BROKER_EPOCH, BrokerEpoch, Epoch, NodeId, Offset, Stamp
 from yak_core.value import value
 
 ANCESTORS_MAX: Final = 32
-"""Number of stamps of earlier metadata records that are kept in ``ancestors``."""
+"""Number of stamps of earlier partition states that are kept in ``ancestors``."""
 
 SCHEMA: Final = 1
 """Version of the byte format; the decoder refuses other versions."""
@@ -63,7 +63,7 @@ _STORED_NAMES: Final = (
 
 
 class PartitionStateError(ValueError):
-    """The stored bytes are not a metadata record that this version can read."""
+    """The stored bytes are not a partition state that this version can read."""
 
 
 @value
@@ -85,7 +85,7 @@ class NodeEntry:
 
 @value
 class PartitionState:
-    """The state of the partition. Tuples of ids, and ``nodes``, are ascending, without duplicates.
+    """The partition state. Tuples of ids, and ``nodes``, are in ascending order of distinct ids.
 
     ``ancestors`` are newest first, at most :data:`ANCESTORS_MAX`. ``leader_broker_epoch`` is 0
     if and only if ``leader`` is None. ``last_leader`` is the last node that lost leadership.
@@ -112,7 +112,7 @@ class PartitionState:
 
     @property
     def stamp(self) -> Stamp:
-        """(partition epoch, attempt id), which identifies the write of this record."""
+        """(partition epoch, attempt id), which identifies this write."""
         return (self.partition_epoch, self.attempt)
 
     @property
@@ -142,7 +142,7 @@ def is_ascending(ids: tuple[NodeId, ...]) -> bool:
 
 
 def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
-    """Return whether ``newer`` is, or descends from, the metadata record with ``stamp``.
+    """Return whether ``newer`` is, or descends from, the partition state with ``stamp``.
 
     True: ``stamp`` is the stamp of ``newer`` or one of its ancestors. False: it is neither, so the
     store lost an acknowledged write (F80, F81). None: ``stamp`` is older than all ancestors kept,
@@ -157,7 +157,7 @@ def follows(newer: PartitionState, stamp: Stamp) -> bool | None:
 
 
 def encode_partition_state(state: PartitionState) -> bytes:
-    """Return the canonical JSON of ``state``. Two records are equal only if their bytes are equal.
+    """Return the canonical JSON of ``state``. Two states are equal only if their bytes are equal.
 
     Raises UnicodeEncodeError for text that has no UTF-8 encoding, a mistake of the caller.
     """
@@ -175,13 +175,13 @@ def decode_partition_state(data: bytes) -> PartitionState:
     try:
         fields: object = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as damage:
-        raise PartitionStateError(f"the metadata record is not JSON: {damage}") from damage
+        raise PartitionStateError(f"the partition state is not JSON: {damage}") from damage
     if not isinstance(fields, dict):
         raise _damaged("it is not a JSON object")
     schema = fields.pop("schema", None)
     if type(schema) is not int or schema != SCHEMA:
         raise PartitionStateError(
-            f"the metadata record has schema {schema!r}; this version reads schema {SCHEMA}"
+            f"the partition state has schema {schema!r}; this version reads schema {SCHEMA}"
         )
     nodes = fields.get("nodes")
     if not isinstance(nodes, dict):
@@ -189,7 +189,7 @@ def decode_partition_state(data: bytes) -> PartitionState:
     fields["nodes"] = [[node, nodes[node]] for node in sorted(nodes)]
     try:
         state = _CODEC.decode(fields)
-    except (Misfit, RecursionError) as damage:
+    except (Mismatch, RecursionError) as damage:
         raise _damaged(str(damage)) from None
     assert isinstance(state, PartitionState)
     if fault := _fault(state):
@@ -204,7 +204,7 @@ def decode_partition_state(data: bytes) -> PartitionState:
 
 
 def _damaged(what: str) -> PartitionStateError:
-    return PartitionStateError(f"the metadata record is damaged: {what}")
+    return PartitionStateError(f"the partition state is damaged: {what}")
 
 
 def _fault(state: PartitionState) -> str:

@@ -5,7 +5,7 @@ store right after the call. The scripts only compare and write. They read no clo
 and use no random numbers. So a replica of the store that replays them has equal contents
 (F50, F86).
 
-The metadata record is opaque to the scripts: its stamp is a separate field of the hash. A lease
+The partition state is opaque to the scripts: its stamp is a separate field of the hash. A lease
 counter is stored as ``broker_epoch:count``. The script adds one in floating point, which is exact
 up to 2**53 renewals.
 
@@ -57,7 +57,7 @@ end
 """
 
 READ: Final = _ANSWER + "return answer('done')\n"
-"""KEYS: metadata record, lease counters. ARGV: none."""
+"""KEYS: partition state, lease counters. ARGV: none."""
 
 CAS: Final = (
     _ANSWER
@@ -74,10 +74,10 @@ redis.call('HSET', KEYS[1], 'version', ARGV[3], 'attempt', ARGV[4], 'value', ARG
 return answer('done')
 """
 )
-"""KEYS: metadata record, lease counters. ARGV: expected version and attempt (both empty: no record
+"""KEYS: partition state, lease counters. ARGV: expected version and attempt (both empty: none
 exists), new version, attempt and value, guarded node and its count (count empty: no guard)."""
 
-BEAT: Final = (
+RENEW: Final = (
     _ANSWER
     + _COUNT
     + """
@@ -91,7 +91,7 @@ end
 return answer('done')
 """
 )
-"""KEYS: metadata record, lease counters. ARGV: node, broker epoch, known version and attempt (both
+"""KEYS: partition state, lease counters. ARGV: node, broker epoch, known version and attempt (both
 empty: none)."""
 
 PUBLISH: Final = """
@@ -101,7 +101,7 @@ return {'done'}
 """
 """KEYS: status hash. ARGV: field, value, field, value, ..."""
 
-SCRIPTS: Final = (READ, CAS, BEAT, PUBLISH)
+SCRIPTS: Final = (READ, CAS, RENEW, PUBLISH)
 """All scripts, for SCRIPT LOAD and for tests."""
 
 # Redis names a script by its SHA-1; security does not depend on it.
@@ -110,14 +110,14 @@ SHAS: Final = {
 }
 """Script -> its SHA-1, the name that EVALSHA takes."""
 
-_BEAT: Final = re.compile(rb"([0-9]+):([0-9]+)")
+_RENEWAL: Final = re.compile(rb"([0-9]+):([0-9]+)")
 
 
 @value
 class Keys:
     """The keys of one cluster. They share a hash tag, so one shard of a Redis Cluster holds all.
 
-    ``state`` is the metadata record, ``renewals`` the lease counters, ``status`` the status hash.
+    ``state`` is the partition state, ``renewals`` the lease counters, ``status`` the status hash.
     """
 
     state: str
@@ -152,20 +152,20 @@ def encode_request(keys: Keys, request: MetaRequest) -> ScriptCall:
         assert request.broker_epoch >= 1, "a node renews its lease only after its registration"
         broker_epoch = b"%d" % request.broker_epoch
         return ScriptCall(
-            BEAT, both, (request.node.encode(), broker_epoch, *_stamp_words(request.known))
+            RENEW, both, (request.node.encode(), broker_epoch, *_stamp_args(request.known))
         )
     if isinstance(request, Cas):
-        words = (
-            *_stamp_words(request.expected),
-            *_stamp_words(request.state.stamp),
+        args = (
+            *_stamp_args(request.expected),
+            *_stamp_args(request.state.stamp),
             encode_partition_state(request.state),
         )
         if request.guard is None:
-            return ScriptCall(CAS, both, (*words, b"", b""))
+            return ScriptCall(CAS, both, (*args, b"", b""))
         node, count = request.guard
-        return ScriptCall(CAS, both, (*words, node.encode(), b"%d" % count))
+        return ScriptCall(CAS, both, (*args, node.encode(), b"%d" % count))
     assert isinstance(request, Publish)
-    flat = tuple(word.encode() for pair in request.status for word in pair)
+    flat = tuple(item.encode() for pair in request.status for item in pair)
     return ScriptCall(PUBLISH, (keys.status,), flat)
 
 
@@ -173,12 +173,12 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     """Decode the reply of the script that :func:`encode_request` chose for ``request``.
 
     The items of the reply must be bytes, not decoded by the Redis client. Raises
-    PartitionStateError if the stored metadata or the reply is damaged. The meaning of the metadata
-    record is not checked.
+    PartitionStateError if the stored metadata or the reply is damaged. The meaning of the partition
+    state is not checked.
     """
     if not isinstance(reply, list | tuple) or not reply:
         raise PartitionStateError(f"the metadata store's reply must be a list, got {reply!r:.80}")
-    status = _word(reply[0])
+    status = _bytes_item(reply[0])
     if isinstance(request, Publish):
         if status != b"done":
             raise PartitionStateError(
@@ -187,10 +187,10 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
         return StoreOk(NO_VALUE)
     if len(reply) != 5:
         raise PartitionStateError(f"the metadata store's reply must have 5 items, got {len(reply)}")
-    renewals = _beats_of(reply[4])
+    renewals = _renewals_of(reply[4])
     if status == b"same" and isinstance(request, RenewLease):
         return StoreOk(MetaValue(None, True, renewals))
-    value = MetaValue(_record_of(reply[1], reply[2], reply[3]), False, renewals)
+    value = MetaValue(_state_of(reply[1], reply[2], reply[3]), False, renewals)
     if status == b"done":
         return StoreOk(value)
     if status == b"stamp" and isinstance(request, Cas):
@@ -202,11 +202,11 @@ def decode_reply(request: MetaRequest, reply: object) -> StoreOk | Refused:
     )
 
 
-def _stamp_words(stamp: Stamp | None) -> tuple[bytes, bytes]:
+def _stamp_args(stamp: Stamp | None) -> tuple[bytes, bytes]:
     return (b"", b"") if stamp is None else (b"%d" % stamp[0], stamp[1].encode())
 
 
-def _word(value: object) -> bytes:
+def _bytes_item(value: object) -> bytes:
     if not isinstance(value, bytes):
         raise PartitionStateError(
             f"an item of the metadata store's reply must be bytes, got {value!r:.80}"
@@ -214,29 +214,29 @@ def _word(value: object) -> bytes:
     return value
 
 
-def _record_of(partition_epoch: object, attempt: object, value: object) -> PartitionState | None:
-    words = (_word(partition_epoch), _word(attempt), _word(value))
-    if words == (b"", b"", b""):
+def _state_of(partition_epoch: object, attempt: object, value: object) -> PartitionState | None:
+    items = (_bytes_item(partition_epoch), _bytes_item(attempt), _bytes_item(value))
+    if items == (b"", b"", b""):
         return None
-    state = decode_partition_state(words[2])
-    if _stamp_words(state.stamp) != words[:2]:
+    state = decode_partition_state(items[2])
+    if _stamp_args(state.stamp) != items[:2]:
         raise PartitionStateError(
-            f"the stamp stored for the metadata record is {words[0]!r}, {words[1]!r}, but the "
-            f"stamp in the record is {state.stamp!r}"
+            f"the stamp stored for the partition state is {items[0]!r}, {items[1]!r}, but the "
+            f"stamp in the state is {state.stamp!r}"
         )
     return state
 
 
-def _beats_of(flat: object) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
+def _renewals_of(flat: object) -> tuple[tuple[NodeId, BrokerEpoch, int], ...]:
     if not isinstance(flat, list | tuple) or len(flat) % 2:
         raise PartitionStateError("the lease counters in the metadata store are not pairs")
     renewals: list[tuple[NodeId, BrokerEpoch, int]] = []
     for i in range(0, len(flat), 2):
-        node, beat = _word(flat[i]), _word(flat[i + 1])
-        found = _BEAT.fullmatch(beat)
+        node, renewal = _bytes_item(flat[i]), _bytes_item(flat[i + 1])
+        found = _RENEWAL.fullmatch(renewal)
         if found is None:
             raise PartitionStateError(
-                f"the lease counter of {node!r} in the metadata store is damaged: {beat!r}"
+                f"the lease counter of {node!r} in the metadata store is damaged: {renewal!r}"
             )
         try:
             renewals.append((node.decode("utf-8"), BrokerEpoch(int(found[1])), int(found[2])))

@@ -20,7 +20,7 @@ Guard: TypeAlias = tuple[NodeId, int]
 
 
 class Refusal(StrEnum):
-    """Why the store refused to replace the metadata record."""
+    """Why the store refused to replace the partition state."""
 
     STAMP = "stamp"
     """The stored stamp is not the expected one. An earlier copy of the request may have caused
@@ -30,7 +30,7 @@ class Refusal(StrEnum):
 
 
 class ProposalKind(StrEnum):
-    """The transition of the metadata record that a broker proposes."""
+    """The transition of the partition state that a broker proposes."""
 
     CREATE = "create"
     REGISTER = "register"
@@ -101,7 +101,7 @@ class MetaValue:
     """The contents of the store right after a call.
 
     ``unchanged`` True: ``state`` is left out, because the stored stamp is the one that the caller
-    named as known. ``unchanged`` False with ``state`` None: no metadata record exists.
+    named as known. ``unchanged`` False with ``state`` None: no partition state exists.
     ``renewals`` are the lease counters as (node, broker epoch, count), ascending by node. The reply
     to a Publish is :data:`NO_VALUE`.
     """
@@ -119,7 +119,7 @@ class MetaValue:
 
 
 NO_VALUE: Final = MetaValue(None, True, ())
-"""The reply to a Publish: neither a metadata record nor lease counters."""
+"""The reply to a Publish: neither a partition state nor lease counters."""
 
 
 @value

@@ -1,8 +1,8 @@
-"""The transitions of the metadata record, and the invariants that they keep.
+"""The transitions of the partition state, and the invariants that they keep.
 
-Each transition is a pure function. It returns the metadata record that would replace the given one,
+Each transition is a pure function. It returns the partition state that would replace the given one,
 or :class:`Rejected` with the reason. The caller writes the result by a compare-and-set on the stamp
-of the given record. So each precondition is checked against the record that is replaced: the store
+of the given state. So each precondition is checked against the state that is replaced: the store
 refuses the write if any other change was written before it (F17). A transition does not raise for
 an invalid change; an assertion fails for a mistake of the caller, such as unsorted ids.
 
@@ -30,7 +30,7 @@ from yak_core.value import value
 
 @value
 class Rejected:
-    """An invalid change of a metadata record; no request was sent to the store."""
+    """An invalid change of a partition state; no request was sent to the store."""
 
     reason: str
 
@@ -44,7 +44,7 @@ def create(
     replicas: tuple[NodeId, ...],
     min_isr: int,
 ) -> PartitionState:
-    """T0: Create the partition state. The creator has an empty log.
+    """T0: Create the first partition state. The creator has an empty log.
 
     The same write registers the creator and makes it the only member of the ISR. The other replicas
     join by catching up, so the log of each new member was compared with the log of the leader.
@@ -87,24 +87,24 @@ def register(
     """
     if node not in state.replicas:
         return Rejected(f"{node} is not a replica")
-    grown = _grown(state, attempt)
+    new = _next_state(state, attempt)
     entry = NodeEntry(
-        BrokerEpoch(grown.partition_epoch), clean, False, url, Epoch(UNREPORTED), UNREPORTED
+        BrokerEpoch(new.partition_epoch), clean, False, url, Epoch(UNREPORTED), UNREPORTED
     )
     others = tuple(pair for pair in state.nodes if pair[0] != node)
-    grown = replace(grown, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
+    new = replace(new, nodes=tuple(sorted((*others, (node, entry)), key=_node_id)))
     if not clean and (node in state.isr or node in state.elr):
         isr = tuple(member for member in state.isr if member != node)
-        grown = _with_isr(grown, isr, unclean=(node,))
+        new = _with_isr(new, isr, unclean=(node,))
     if state.leader == node:
-        grown = replace(
-            grown,
+        new = replace(
+            new,
             leader=None,
             leader_broker_epoch=BrokerEpoch(0),
             leader_epoch=Epoch(state.leader_epoch + 1),
             last_leader=node,
         )
-    return grown
+    return new
 
 
 def elect(
@@ -130,9 +130,9 @@ def elect(
     if node not in state.isr and node not in state.elr:
         return Rejected(f"{node} is in neither ISR nor ELR")
     stay = tuple(member for member in state.isr if member not in (state.leader, node))
-    grown = _with_isr(_grown(state, attempt), tuple(sorted((*stay, node))), unclean=())
+    new = _with_isr(_next_state(state, attempt), tuple(sorted((*stay, node))), unclean=())
     return replace(
-        grown,
+        new,
         leader=node,
         leader_broker_epoch=broker_epoch,
         leader_epoch=Epoch(state.leader_epoch + 1),
@@ -186,7 +186,7 @@ def alter_isr(
             return Rejected(
                 f"broker epoch {caught_up_as} of {member} differs from the registered {registered}"
             )
-    return _with_isr(_grown(state, attempt), isr, unclean=())
+    return _with_isr(_next_state(state, attempt), isr, unclean=())
 
 
 def elr_after(
@@ -209,10 +209,10 @@ def elr_after(
 
 
 def check_partition_state(state: PartitionState) -> tuple[str, ...]:
-    """Return the names of the shape invariants that ``state`` violates.
+    """Return the conditions of a well-formed partition state that ``state`` violates.
 
-    Unlike in the first version of INV-E4, the ISR may be empty: then the ELR or the last known ELR
-    holds the members that had the data (KIP-966).
+    The ISR may be empty: then the ELR or the last known ELR holds the members that had the data
+    (KIP-966).
     """
     members = (*state.isr, *state.elr)
     eligible = (*members, *state.last_known_eligible)
@@ -220,60 +220,60 @@ def check_partition_state(state: PartitionState) -> tuple[str, ...]:
     leader_is_none = state.leader is None
     lineage = (state.stamp, *state.ancestors)
     broker_epochs = tuple(entry.broker_epoch for _, entry in state.nodes)
-    held = {
-        "S9 sets are ascending": all(is_ascending(ids) for ids in tuples),
-        "S9 nodes are ascending": is_ascending(tuple(node for node, _ in state.nodes)),
-        "S9 ISR and ELR are replicas": all(node in state.replicas for node in eligible),
-        "S9 nodes are replicas": all(node in state.replicas for node, _ in state.nodes),
-        "S9 ISR, ELR, last known are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
-        "S9 no ELR at min ISR": len(state.isr) < state.effective_min_isr
+    conditions = {
+        "sets are ascending": all(is_ascending(ids) for ids in tuples),
+        "nodes are ascending": is_ascending(tuple(node for node, _ in state.nodes)),
+        "ISR and ELR are replicas": all(node in state.replicas for node in eligible),
+        "nodes are replicas": all(node in state.replicas for node, _ in state.nodes),
+        "ISR, ELR and last known ELR are disjoint": len(dict.fromkeys(eligible)) == len(eligible),
+        "no ELR at min ISR": len(state.isr) < state.effective_min_isr
         or (state.elr == () and state.last_known_eligible == ()),
-        "S9 ISR and ELR are registered": all(state.node(node) is not None for node in members),
-        "S9 no draining node in the ISR": not any(
+        "ISR and ELR are registered": all(state.node(node) is not None for node in members),
+        "no draining node in the ISR": not any(
             entry.draining for node, entry in state.nodes if node in state.isr
         ),
-        "S9 recovering means alone": state.recovery != Recovery.RECOVERING or len(state.isr) <= 1,
-        "S15 leader is in the ISR": leader_is_none or state.leader in state.isr,
-        "S15 leader has its registered broker epoch": state.leader_broker_epoch
+        "one ISR member in recovery": state.recovery != Recovery.RECOVERING or len(state.isr) <= 1,
+        "the leader is in the ISR": leader_is_none or state.leader in state.isr,
+        "the leader has its registered broker epoch": state.leader_broker_epoch
         == (0 if state.leader is None else state.broker_epoch_of(state.leader)),
-        "INV-E4 epochs in range": 0 <= state.leader_epoch < state.partition_epoch,
-        "INV-E4 a leader has an epoch": leader_is_none or state.leader_epoch >= 1,
-        "INV-E4 broker epochs are distinct partition epochs": all(
+        "leader epoch is below partition epoch": 0 <= state.leader_epoch < state.partition_epoch,
+        "the epoch of a leader is at least 1": leader_is_none or state.leader_epoch >= 1,
+        "broker epochs are distinct partition epochs": all(
             1 <= epoch <= state.partition_epoch for epoch in broker_epochs
         )
         and len(dict.fromkeys(broker_epochs)) == len(broker_epochs),
-        "INV-E4 lineage has no gap": len(lineage) == min(state.partition_epoch, ANCESTORS_MAX + 1)
+        "the ancestors have no gap": len(lineage) == min(state.partition_epoch, ANCESTORS_MAX + 1)
         and all(
             stamp[0] == state.partition_epoch - back and stamp[1] != ""
             for back, stamp in enumerate(lineage)
         ),
     }
-    return tuple(name for name, holds in held.items() if not holds)
+    return tuple(name for name, holds in conditions.items() if not holds)
 
 
 def check_step(older: PartitionState, newer: PartitionState) -> tuple[str, ...]:
-    """Return the names of the invariants that ``newer`` violates as the successor of ``older``."""
+    """Return the conditions that ``newer`` violates as the successor of ``older``."""
     same_leader = (older.leader, older.leader_broker_epoch) == (
         newer.leader,
         newer.leader_broker_epoch,
     )
-    held = {
-        "INV-E4 same store": older.store_id == newer.store_id,
-        "INV-E4 partition epoch grows by one": newer.partition_epoch == older.partition_epoch + 1,
-        "INV-E4 leader epoch never falls": newer.leader_epoch >= older.leader_epoch,
-        "INV-E4 leader epoch grows by one with a new leader": same_leader
+    conditions = {
+        "the store id is the same": older.store_id == newer.store_id,
+        "the partition epoch grows by one": newer.partition_epoch == older.partition_epoch + 1,
+        "the leader epoch does not decrease": newer.leader_epoch >= older.leader_epoch,
+        "a new leader has the next leader epoch": same_leader
         or newer.leader_epoch == older.leader_epoch + 1,
-        "INV-E4 broker epochs never fall": all(
+        "broker epochs do not decrease": all(
             newer.broker_epoch_of(node) >= entry.broker_epoch for node, entry in older.nodes
         ),
-        "INV-E4 unclean generation never falls": newer.unclean_generation
+        "the unclean generation does not decrease": newer.unclean_generation
         >= older.unclean_generation,
-        "INV-E5 first ancestor is the replaced record": newer.ancestors[:1] == (older.stamp,),
+        "the first ancestor is the replaced state": newer.ancestors[:1] == (older.stamp,),
     }
-    return tuple(name for name, holds in held.items() if not holds)
+    return tuple(name for name, holds in conditions.items() if not holds)
 
 
-def _grown(state: PartitionState, attempt: str) -> PartitionState:
+def _next_state(state: PartitionState, attempt: str) -> PartitionState:
     assert attempt != ""
     assert attempt != state.attempt, "an attempt id must not be used for two writes"
     ancestors = (state.stamp, *state.ancestors)[:ANCESTORS_MAX]

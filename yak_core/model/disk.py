@@ -2,7 +2,7 @@
 
 A flush makes the written contents durable. A crash loses all or some of the contents that are not
 durable. A truncation of durable batches is not durable before the next flush, either: until then
-the truncated batches are ghosts, and a crash can restore them, as on a file system.
+a crash can restore the truncated batches, as on a file system.
 
 The manual world and the simulator share this model; real brokers have files. A backend keeps the
 queue of disk effects and decides when each is performed. The image decides what an effect changes,
@@ -15,8 +15,8 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import Final
 
-from yak_core.batch import Batch, carrying
-from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, TruncateLog
+from yak_core.batch import Batch, with_data
+from yak_core.contract.effects import AppendLog, DiskEffect, FlushLog, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace, Recovered
 from yak_core.fork import fork_of
 from yak_core.ids import Epoch, Offset
@@ -29,7 +29,7 @@ _NO_SPACE: Final = NoSpace()
 class DiskImage:
     """The contents of a disk: contiguous batches from ``log_start``, and named values."""
 
-    __slots__ = ("log_start", "batches", "ends", "durable_count", "ghosts", "saved", "intact")
+    __slots__ = ("log_start", "batches", "ends", "durable_count", "restorable", "saved", "intact")
 
     def __init__(self) -> None:
         self.log_start: Offset = 0
@@ -40,7 +40,7 @@ class DiskImage:
         #: Number of written batches that are durable.
         self.durable_count = 0
         #: Durable batches whose truncation is not durable.
-        self.ghosts: list[Batch] = []
+        self.restorable: list[Batch] = []
         #: The named values, always durable.
         self.saved: dict[str, bytes] = {}
         #: False after the disk lost flushed batches.
@@ -56,29 +56,29 @@ class DiskImage:
         """The end offset of the durable batches."""
         return self.ends[self.durable_count - 1] if self.durable_count else self.log_start
 
-    def perform(self, order: DiskOrder, no_space: bool = False) -> DiskResult:
+    def perform(self, effect: DiskEffect, no_space: bool = False) -> DiskResult:
         """Perform one disk effect and return its result, DiskOk or NoSpace.
 
         An append fails and changes nothing if ``no_space`` is set, or if it would leave a gap
         because an earlier append failed.
         """
-        if isinstance(order, AppendLog):
-            if no_space or order.batches[0].base_offset != self.leo:
+        if isinstance(effect, AppendLog):
+            if no_space or effect.batches[0].base_offset != self.leo:
                 return _NO_SPACE
-            self.append(order.batches)
-        elif isinstance(order, FlushLog):
+            self.append(effect.batches)
+        elif isinstance(effect, FlushLog):
             self.flush()
-        elif isinstance(order, TruncateLog):
-            self.truncate(order.end)
+        elif isinstance(effect, TruncateLog):
+            self.truncate(effect.end)
         else:
-            self.save(order.key, order.value)
+            self.save(effect.key, effect.value)
         return _DONE
 
-    def after(self, orders: Iterable[DiskOrder]) -> DiskImage:
+    def with_effects(self, effects: Iterable[DiskEffect]) -> DiskImage:
         """Return a copy in which these effects are performed, except appends that leave a gap."""
         image = fork_of(self)
-        for order in orders:
-            image.perform(order)
+        for effect in effects:
+            image.perform(effect)
         return image
 
     def append(self, batches: tuple[Batch, ...]) -> None:
@@ -91,13 +91,13 @@ class DiskImage:
     def flush(self) -> None:
         """Make all earlier appends and truncations durable."""
         self.durable_count = len(self.batches)
-        self.ghosts = []
+        self.restorable = []
 
     def truncate(self, end: Offset) -> None:
         """Remove all batches that end above ``end``."""
         keep = bisect_right(self.ends, end)
         if keep < self.durable_count:
-            self.ghosts = self.batches[keep : self.durable_count] + self.ghosts
+            self.restorable = self.batches[keep : self.durable_count] + self.restorable
             self.durable_count = keep
         del self.batches[keep:]
         del self.ends[keep:]
@@ -140,14 +140,14 @@ class DiskImage:
         durable is undone.
         """
         keep = min(self.durable_count + keep_unsynced, len(self.batches))
-        ghosts = self.ghosts if keep == self.durable_count and keep_unsynced == 0 else []
+        restorable = self.restorable if keep == self.durable_count and keep_unsynced == 0 else []
         del self.batches[keep:]
         del self.ends[keep:]
-        for batch in ghosts:
+        for batch in restorable:
             self.batches.append(batch)
             self.ends.append(batch.end)
         self.durable_count = len(self.batches)
-        self.ghosts = []
+        self.restorable = []
 
     def recovered(self) -> Recovered:
         """Return the recovered state for the next start."""
@@ -164,12 +164,12 @@ class DiskImage:
 
 def header_of(batch: Batch) -> Batch:
     """Return the batch without its payload."""
-    return carrying(batch, b"") if batch.data else batch
+    return with_data(batch, b"") if batch.data else batch
 
 
 def fold_epochs(batches: list[Batch]) -> tuple[tuple[Epoch, Offset], ...]:
     """Compute the epoch index of a log: (epoch, start offset) for each epoch in it."""
     index = EpochIndex()
     for batch in batches:
-        index.note(batch.epoch, batch.base_offset)
+        index.add(batch.epoch, batch.base_offset)
     return index.entries()

@@ -1,8 +1,8 @@
 """A model of the metadata store in memory, the test oracle of the Redis scripts.
 
 The simulator uses it by default. Like the real store it compares the stamp and the guard of a
-request and writes the given metadata record without checking it:
-:mod:`yak_core.metadata.transitions` made the record before the call.
+request and writes the given partition state without checking it:
+:mod:`yak_core.metadata.transitions` made the state before the call.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from yak_core.metadata.store_calls import (
 
 
 class StoreModel:
-    """The metadata record, lease counters and status hash of one cluster.
+    """The partition state, lease counters and status hash of one cluster.
 
-    ``renewals`` maps a node to (broker epoch, count). ``history`` holds all accepted metadata
-    records, oldest first, for checkers; the last one is ``state``.
+    ``renewals`` maps a node to (broker epoch, count). ``history`` holds all accepted partition
+    states, oldest first, for checkers; the last one is ``state``.
     """
 
     __slots__ = ("renewals", "history", "state", "status")

@@ -22,23 +22,22 @@ from typing import Final, cast
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
-from yak_core.encoding.json_scalars import Misfit
-from yak_core.trace.recorder import LIMIT, Fault, Header, Step, Trace
+from yak_core.encoding.json_scalars import Mismatch
+from yak_core.trace.recorder import STEPS_MAX, Fault, Header, Step, Trace
 from yak_core.trace.schema_1 import upgraded
 from yak_core.trace.writer import (
+    CRC_BYTES,
     EFFECT,
     EVENT,
     KIND,
     SCHEMA,
-    SEAL_BYTES,
-    Foreseen,
     TraceLines,
+    WholeTraceClocks,
     checkpoint_body,
-    sealed,
+    with_crc,
 )
 
 SCHEMAS: Final = (1, SCHEMA)
-READ: Final = " and ".join(map(str, SCHEMAS))
 
 
 class TraceError(ValueError):
@@ -52,9 +51,9 @@ class TraceError(ValueError):
 def encode_trace(trace: Trace) -> Iterator[bytes]:
     """Yield the lines of the trace file, each with its newline.
 
-    Raises Misfit for an event or effect with a wrong type.
+    Raises Mismatch for an event or effect with a wrong type.
     """
-    lines = TraceLines(trace.header, Foreseen(trace))
+    lines = TraceLines(trace.header, WholeTraceClocks(trace))
     yield lines.first
     for chunk in _chunks(trace, lines):
         yield from chunk.splitlines(keepends=True)
@@ -63,7 +62,7 @@ def encode_trace(trace: Trace) -> Iterator[bytes]:
 
 def digest_of(trace: Trace) -> str:
     """Return the digest of the steps and faults: 32 hexadecimal digits."""
-    lines = TraceLines(trace.header, Foreseen(trace))
+    lines = TraceLines(trace.header, WholeTraceClocks(trace))
     for _ in _chunks(trace, lines):
         pass
     return lines.digest
@@ -82,14 +81,14 @@ def _chunks(trace: Trace, lines: TraceLines) -> Iterator[bytes]:
         yield lines.fault(fault)
 
 
-def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
+def decode_trace(lines: Iterable[bytes], *, incomplete: bool = False) -> Trace:
     """Decode the lines of :func:`encode_trace`; payloads are decoded as Elided.
 
-    ``cut_short`` also accepts an incomplete file, as a killed process leaves it, and reads it up to
-    its last complete line. Raises TraceError, and no other error, for lines that are not an intact
-    trace.
+    ``incomplete`` also accepts a file without a footer, as a killed process leaves it, and reads it
+    up to its last complete line. Raises TraceError, and no other error, for lines that are not an
+    intact trace.
     """
-    reader = TraceReader(lines, cut_short=cut_short)
+    reader = TraceReader(lines, incomplete=incomplete)
     trace = Trace(reader.header, limit=sys.maxsize)
     for found in reader:
         if isinstance(found, Fault):
@@ -99,7 +98,7 @@ def decode_trace(lines: Iterable[bytes], *, cut_short: bool = False) -> Trace:
             if found.done < len(found.effects):
                 trace.carried_out(found.i, found.done)
     trace.dropped = reader.dropped
-    trace.limit = max(LIMIT, len(trace))
+    trace.limit = max(STEPS_MAX, len(trace))
     return trace
 
 
@@ -118,29 +117,29 @@ class TraceReader:
     """Reads a trace line by line, and checks checksums, order, checkpoints and footer.
 
     Iteration yields steps and faults in order. It raises TraceError at the first line that is not
-    valid, and at the end of an incomplete file unless ``cut_short`` is set. The constructor reads
+    valid, and at the end of an incomplete file unless ``incomplete`` is set. The constructor reads
     the header, so it can raise TraceError too, and sets ``schema``. ``digest``, ``dropped`` and
-    ``was_cut_short`` are set after the last line.
+    ``was_incomplete`` are set after the last line.
     """
 
-    def __init__(self, lines: Iterable[bytes], *, cut_short: bool = False) -> None:
+    def __init__(self, lines: Iterable[bytes], *, incomplete: bool = False) -> None:
         self._lines = iter(lines)
-        self._cut_short = cut_short
-        self._sums = blake2b(digest_size=16)
+        self._incomplete = incomplete
+        self._hash = blake2b(digest_size=16)
         self._crc = 0
         self._line = 1
         self._steps = 0
         self._faults = 0
         self.dropped = 0
         self.digest = ""
-        self.was_cut_short = False
+        self.was_incomplete = False
         self.schema = SCHEMA
         self.header = self._read_header(next(self._lines, b""))
 
     def __iter__(self) -> Iterator[Step | Fault]:
         """Yield the decoded steps and faults; payloads are decoded as Elided."""
         for body in self.records():
-            value = self._parsed(body)
+            value = self._parse(body)
             if self.schema == 1:
                 value = cast(dict[str, object], upgraded(value))
             try:
@@ -148,8 +147,8 @@ class TraceReader:
                     yield _read_fault(value["fault"])
                 else:
                     yield _read_step(value, self._steps)
-            except Misfit as misfit:
-                raise self._error(f"cannot be read: {misfit}") from None
+            except Mismatch as mismatch:
+                raise self._error(f"cannot be read: {mismatch}") from None
 
     def _error(self, what: str) -> TraceError:
         """Return the error for the present line; ``what`` is a predicate, such as ``is damaged``.
@@ -161,7 +160,7 @@ class TraceReader:
             self._line,
         )
 
-    def _parsed(self, body: bytes) -> dict[str, object]:
+    def _parse(self, body: bytes) -> dict[str, object]:
         """Parse the JSON object whose text is ``body`` and a closing brace."""
         try:
             value: object = json.loads(body + b"}")
@@ -176,19 +175,19 @@ class TraceReader:
             self._line += 1
             if self.digest:
                 raise self._error("follows the footer, which must be the last line")
-            if self._cut_short and not line.endswith(b"\n"):
+            if self._incomplete and not line.endswith(b"\n"):
                 break
-            body = self._unsealed(line)
+            body = self._check_crc(line)
             if body.startswith(b'{"i":'):
-                self._sums.update(body + b"\n")
+                self._hash.update(body + b"\n")
                 yield body
                 self._steps += 1
             elif body.startswith(b'{"fault":'):
-                self._sums.update(body + b"\n")
+                self._hash.update(body + b"\n")
                 yield body
                 self._faults += 1
             elif body.startswith(b'{"checkpoint":'):
-                if body != checkpoint_body(self._steps, self._sums.hexdigest()):
+                if body != checkpoint_body(self._steps, self._hash.hexdigest()):
                     raise self._error(
                         f"is a checkpoint that differs from the {self._steps} steps before it"
                     )
@@ -197,14 +196,14 @@ class TraceReader:
             else:
                 raise self._error("is not a step, fault, checkpoint or footer")
         if not self.digest:
-            if not self._cut_short:
+            if not self._incomplete:
                 raise self._error("is the last line but not a footer: the file is incomplete")
-            self.was_cut_short = True
-            self.digest = self._sums.hexdigest()
+            self.was_incomplete = True
+            self.digest = self._hash.hexdigest()
 
-    def _unsealed(self, line: bytes) -> bytes:
-        body = line[:-SEAL_BYTES]
-        again, self._crc = sealed(body, self._crc)
+    def _check_crc(self, line: bytes) -> bytes:
+        body = line[:-CRC_BYTES]
+        again, self._crc = with_crc(body, self._crc)
         if again != line:
             if not line.endswith(b"\n"):
                 raise self._error("has no newline: the file is incomplete or its end is damaged")
@@ -224,9 +223,10 @@ class TraceReader:
             raise TraceError(f'not a trace: line 1 has no "kind":"{KIND}"', 1)
         schema = value.get("schema")
         if schema not in SCHEMAS:
-            raise TraceError(f"line 1 has schema {schema!r}; this version reads schemas {READ}", 1)
+            known = " and ".join(map(str, SCHEMAS))
+            raise TraceError(f"line 1 has schema {schema!r}; this version reads schemas {known}", 1)
         self.schema = int(schema)
-        self._unsealed(line)
+        self._check_crc(line)
         world, scenario = value.get("world"), value.get("scenario")
         seed, version = value.get("seed"), value.get("version")
         if not isinstance(world, str) or not isinstance(scenario, str):
@@ -236,11 +236,11 @@ class TraceReader:
         return Header(world, scenario, seed, version)
 
     def _read_footer(self, body: bytes) -> None:
-        end = self._parsed(body)["end"]
+        end = self._parse(body)["end"]
         dropped = end.get("dropped") if isinstance(end, dict) else None
         if type(dropped) is not int or dropped < 0:
             raise self._error(f"is a footer with an invalid number of dropped steps: {dropped!r}")
-        digest = self._sums.hexdigest()
+        digest = self._hash.hexdigest()
         counted = {"steps": self._steps, "faults": self._faults, "dropped": dropped}
         if end != {**counted, "digest": digest}:
             raise self._error(
@@ -252,40 +252,40 @@ class TraceReader:
 
 
 def _read_step(value: dict[str, object], number: int) -> Step:
-    """Decode the object of a step line. Raises Misfit if a field is missing or wrong."""
+    """Decode the object of a step line. Raises Mismatch if a field is missing or wrong."""
     i, t_us, start, cause = value.get("i"), value.get("t"), value.get("start"), value.get("cause")
     node, effects = value.get("n"), value.get("fx")
     if i != number:
-        raise Misfit(f'"i" must be {number}, got {i!r}')
+        raise Mismatch(f'"i" must be {number}, got {i!r}')
     if type(t_us) is not int or type(start) is not int or type(cause) is not int:
-        raise Misfit('"t", "start" and "cause" must be integers')
+        raise Mismatch('"t", "start" and "cause" must be integers')
     if not -1 <= cause < number:
-        raise Misfit(f'"cause" must be an earlier step or -1, got {cause}')
+        raise Mismatch(f'"cause" must be an earlier step or -1, got {cause}')
     if not isinstance(node, str) or not isinstance(effects, list):
-        raise Misfit('"n" must be a string and "fx" a list')
+        raise Mismatch('"n" must be a string and "fx" a list')
     event: Event = EVENT.decode(value.get("ev"))  # type: ignore[assignment]
     decoded: list[Effect] = [EFFECT.decode(effect) for effect in effects]  # type: ignore[misc]
     done = value.get("done", len(decoded))
     if type(done) is not int or not 0 <= done <= len(decoded):
-        raise Misfit(f'"done" must be 0 to {len(decoded)}, the number of effects, got {done!r}')
+        raise Mismatch(f'"done" must be 0 to {len(decoded)}, the number of effects, got {done!r}')
     return Step(number, t_us, node, start, event, decoded, cause, done)
 
 
 def _read_fault(value: object) -> Fault:
-    """Decode the object of a fault line. Raises Misfit if a field is missing or wrong."""
+    """Decode the object of a fault line. Raises Mismatch if a field is missing or wrong."""
     if not isinstance(value, dict):
-        raise Misfit("the fault is not an object")
+        raise Mismatch("the fault is not an object")
     at_us, kind, target = value.get("at_us"), value.get("kind"), value.get("target")
     for_us = value.get("for_us")
     if type(at_us) is not int or not isinstance(kind, str) or not isinstance(target, str):
-        raise Misfit('"at_us" of the fault must be an integer, "kind" and "target" strings')
+        raise Mismatch('"at_us" of the fault must be an integer, "kind" and "target" strings')
     if for_us is not None and type(for_us) is not int:
-        raise Misfit(f'"for_us" of the fault must be an integer or null, got {for_us!r}')
+        raise Mismatch(f'"for_us" of the fault must be an integer or null, got {for_us!r}')
     details: list[tuple[str, int | str]] = []
     for name, detail in value.items():
         if name in ("at_us", "kind", "target", "for_us"):
             continue
         if type(detail) is not int and not isinstance(detail, str):
-            raise Misfit(f'"{name}" of the fault must be an integer or a string, got {detail!r}')
+            raise Mismatch(f'"{name}" of the fault must be an integer or a string, got {detail!r}')
         details.append((str(name), detail))
     return Fault(at_us, kind, target, for_us, tuple(details))

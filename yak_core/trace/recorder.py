@@ -14,7 +14,7 @@ from yak_core.contract.events import Event
 from yak_core.ids import Micros, NodeId
 from yak_core.value import value
 
-LIMIT: Final = 1_000_000
+STEPS_MAX: Final = 1_000_000
 """Default maximum number of steps kept; a step takes about 0.5 KB of memory."""
 
 
@@ -74,7 +74,7 @@ class Trace:
 
     __slots__ = ("_done", "_faults", "_steps", "dropped", "header", "limit")
 
-    def __init__(self, header: Header | None = None, limit: int = LIMIT) -> None:
+    def __init__(self, header: Header | None = None, limit: int = STEPS_MAX) -> None:
         self.header = header or Header()
         self.limit = limit
         self.dropped = 0

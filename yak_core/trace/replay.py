@@ -39,7 +39,7 @@ SHOWN_BEFORE: Final = 60
 class Difference:
     """The first step of a start whose effects differ from the recorded ones.
 
-    Events and effects are JSON text, as in a trace file. ``trouble`` is the reason if the step has
+    Events and effects are JSON text, as in a trace file. ``error`` is the reason if the step has
     no replayed effects, otherwise empty.
     """
 
@@ -48,23 +48,23 @@ class Difference:
     event: str
     recorded: tuple[str, ...]
     replayed: tuple[str, ...]
-    trouble: str = ""
+    error: str = ""
 
     @property
     def sentence(self) -> str:
         """The step, the event, and the first effect that differs, as recorded and as replayed."""
-        where = f"step {self.step} at {self.t_us} us, {_shown(self.event)}"
-        if self.trouble:
-            return f"{where}: {self.trouble}"
+        where = f"step {self.step} at {self.t_us} us, {_shortened(self.event)}"
+        if self.error:
+            return f"{where}: {self.error}"
         at = 0
         while self.recorded[at : at + 1] == self.replayed[at : at + 1]:
             at += 1
         recorded = self.recorded[at] if at < len(self.recorded) else ""
         replayed = self.replayed[at] if at < len(self.replayed) else ""
-        apart = _apart(recorded, replayed) if recorded and replayed else 0
+        at_char = _first_difference(recorded, replayed) if recorded and replayed else 0
         return (
-            f"{where}: effect {at + 1} was recorded as {_shown(recorded, apart)}, "
-            f"but is replayed as {_shown(replayed, apart)}"
+            f"{where}: effect {at + 1} was recorded as {_shortened(recorded, at_char)}, "
+            f"but is replayed as {_shortened(replayed, at_char)}"
         )
 
 
@@ -89,7 +89,7 @@ class TraceReplay:
 
     ``header``
         None if the file has no valid header.
-    ``cut_short``
+    ``incomplete``
         The file has no footer; it was replayed up to its last complete line.
     ``dropped``
         Number of steps that are not in the trace because it had reached its limit.
@@ -104,7 +104,7 @@ class TraceReplay:
     starts: tuple[Replayed, ...]
     steps: int
     dropped: int
-    cut_short: bool
+    incomplete: bool
     damage: str = ""
     at: Step | None = None
     snapshot: Snapshot | None = None
@@ -124,13 +124,13 @@ class Replay:
         self._rules = Rules() if rules is None else rules
         self._starts: dict[tuple[NodeId, int], _Start] = {}
 
-    def take(self, step: Step) -> None:
+    def replay_step(self, step: Step) -> None:
         """Replay one step."""
         key = (step.node, step.start)
         start = self._starts.get(key)
         if start is None:
             start = self._starts[key] = _Start(step.node, step.start, self._rules)
-        start.take(step)
+        start.replay_step(step)
 
     def results(self) -> tuple[Replayed, ...]:
         """Return the result of each start so far, in the order of their first steps."""
@@ -142,9 +142,9 @@ class Replay:
         Return None if one of its steps raised, because the state after an exception is undefined.
         """
         found = self._starts[node, start]
-        if found.made is None or (found.difference is not None and found.difference.trouble):
+        if found.machine is None or (found.difference is not None and found.difference.error):
             return None
-        return found.made.snapshot()
+        return found.machine.snapshot()
 
 
 def replay_lines(
@@ -156,15 +156,15 @@ def replay_lines(
     trace is reported in the result. Raises only what the iteration over ``lines`` raises.
     """
     try:
-        reader = TraceReader(lines, cut_short=True)
+        reader = TraceReader(lines, incomplete=True)
     except TraceError as error:
-        return TraceReplay(None, (), 0, 0, cut_short=False, damage=str(error))
+        return TraceReplay(None, (), 0, 0, incomplete=False, damage=str(error))
     if reader.schema != SCHEMA:
         damage = (
             f"cannot replay a trace of schema {reader.schema}, whose effects have other names; "
             f"record the run again with schema {SCHEMA}"
         )
-        return TraceReplay(reader.header, (), 0, 0, cut_short=False, damage=damage)
+        return TraceReplay(reader.header, (), 0, 0, incomplete=False, damage=damage)
     replay = Replay(rules)
     damage = ""
     steps = 0
@@ -173,7 +173,7 @@ def replay_lines(
         for found in reader:
             if isinstance(found, Fault):
                 continue
-            replay.take(found)
+            replay.replay_step(found)
             steps += 1
             if found.i == until:
                 at = found
@@ -186,7 +186,7 @@ def replay_lines(
         replay.results(),
         steps,
         reader.dropped,
-        reader.was_cut_short,
+        reader.was_incomplete,
         damage,
         at,
         snapshot,
@@ -196,7 +196,7 @@ def replay_lines(
 class _Start:
     """One start of a node."""
 
-    __slots__ = ("_rules", "difference", "kind", "start", "made", "node", "steps")
+    __slots__ = ("_rules", "difference", "kind", "start", "machine", "node", "steps")
 
     def __init__(self, node: NodeId, start: int, rules: Rules) -> None:
         self.node = node
@@ -204,23 +204,23 @@ class _Start:
         self.kind = ""
         self.steps = 0
         self.difference: Difference | None = None
-        self.made: Node | None = None
+        self.machine: Node | None = None
         self._rules = rules
 
-    def take(self, step: Step) -> None:
+    def replay_step(self, step: Step) -> None:
         """Replay one step and compare its effects, unless an earlier step differed."""
         if self.difference is not None:
             return
-        if self.made is None and not isinstance(step.event, Started):
-            trouble = f"start {self.start} of {self.node} does not begin with Started"
-            self.difference = _difference(step, (), trouble)
+        if self.machine is None and not isinstance(step.event, Started):
+            error = f"start {self.start} of {self.node} does not begin with Started"
+            self.difference = _difference(step, (), error)
             return
         try:
             effects = self._effects(step)
             replayed = tuple([EFFECT.encode(effect) for effect in effects])
-        except Exception as error:  # A difference: a step that raises has no recorded effects.
-            trouble = f"the replayed step raises {type(error).__name__}: {error}"
-            self.difference = _difference(step, (), trouble)
+        except Exception as raised:  # A difference: a step that raises has no recorded effects.
+            error = f"the replayed step raises {type(raised).__name__}: {raised}"
+            self.difference = _difference(step, (), error)
             return
         recorded = tuple([EFFECT.encode(effect) for effect in step.effects])
         if recorded == replayed:
@@ -234,11 +234,11 @@ class _Start:
 
     def _effects(self, step: Step) -> list[Effect]:
         event = step.event
-        if self.made is not None:
-            return self.made.step(step.t_us, event)
+        if self.machine is not None:
+            return self.machine.step(step.t_us, event)
         assert isinstance(event, Started)
         self.kind, build = _builder(event.config, self._rules)
-        self.made, effects = build(step.t_us, event)
+        self.machine, effects = build(step.t_us, event)
         return effects
 
 
@@ -251,12 +251,12 @@ def _builder(config: Config, rules: Rules) -> tuple[str, Build]:
     return "consumer", build_consumer
 
 
-def _difference(step: Step, replayed: tuple[str, ...], trouble: str) -> Difference:
+def _difference(step: Step, replayed: tuple[str, ...], error: str) -> Difference:
     recorded = tuple([EFFECT.encode(effect) for effect in step.effects])
-    return Difference(step.i, step.t_us, EVENT.encode(step.event), recorded, replayed, trouble)
+    return Difference(step.i, step.t_us, EVENT.encode(step.event), recorded, replayed, error)
 
 
-def _apart(one: str, other: str) -> int:
+def _first_difference(one: str, other: str) -> int:
     """Return the index of the first character that differs."""
     at = 0
     for a, b in zip(one, other, strict=False):
@@ -266,7 +266,7 @@ def _apart(one: str, other: str) -> int:
     return at
 
 
-def _shown(text: str, at: int = 0) -> str:
+def _shortened(text: str, at: int = 0) -> str:
     """Return ``text``, shortened to at most SHOWN_MAX characters around index ``at``."""
     if not text:
         return "nothing"

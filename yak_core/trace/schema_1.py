@@ -58,10 +58,10 @@ def upgraded(value: object) -> object:
         renamed["StoreOk" if done else "DiskOk"] = done
     if "ClientConfig" in renamed:
         return _client_config(renamed["ClientConfig"])
-    for owner, field, words in _WORDS:
+    for owner, field, values in _RENAMED_VALUES:
         inner = renamed.get(owner)
         if isinstance(inner, dict) and isinstance(inner.get(field), str):
-            inner[field] = words.get(inner[field], inner[field])
+            inner[field] = values.get(inner[field], inner[field])
     return renamed
 
 
@@ -83,7 +83,7 @@ CONSUMER_ONLY: Final = ("fetch_wait_us", "fetch_bytes_max", "metadata_max_age_us
 PRODUCER_ONLY: Final = ("acks", "idempotent", "in_flight_max", "queue_max", "delivery_timeout_us")
 
 
-_WORDS: Final = (
+_RENAMED_VALUES: Final = (
     ("SetTimer", "key", TIMERS),
     ("CancelTimer", "key", TIMERS),
     ("TimerFired", "key", TIMERS),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-MARK: Final = "+core."
+DIGEST_SEPARATOR: Final = "+core."
 SUFFIXES: Final = (".py", ".lua")
 """Suffixes of the files that are sources of yak_core; the digest ignores all other files."""
 
@@ -43,9 +43,9 @@ def files_of(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, bytes
 
 def version_text(package_version: str, digest: str) -> str:
     """Return the version for the header of a trace: ``0.1.0+core.`` and the digest."""
-    return f"{package_version}{MARK}{digest}"
+    return f"{package_version}{DIGEST_SEPARATOR}{digest}"
 
 
 def digest_in(version: str) -> str:
     """Return the digest in the version of a header; empty if there is none."""
-    return version.rpartition(MARK)[2] if MARK in version else ""
+    return version.rpartition(DIGEST_SEPARATOR)[2] if DIGEST_SEPARATOR in version else ""

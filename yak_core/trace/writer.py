@@ -10,8 +10,8 @@ one: earlier steps of the same node and, through ``cause``, steps of the sender 
 Influence through the metadata store is not included, because the store is not a node.
 
 With several nodes, the clock of a step must be kept until its last effect has arrived, so the whole
-trace must be known (:class:`Foreseen`). With one node, the clock is the number of its steps
-(:class:`OneNode`).
+trace must be known (:class:`WholeTraceClocks`). With one node, the clock is the number of its steps
+(:class:`OneNodeClocks`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from crc32c import crc32c
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
 from yak_core.encoding.json_codec import codec_of
-from yak_core.encoding.json_scalars import Misfit, quoted
+from yak_core.encoding.json_scalars import Mismatch, quoted
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Fault, Header, Step
 
@@ -39,7 +39,7 @@ EFFECT: Final = codec_of(Effect)
 SCHEMA: Final = 2
 KIND: Final = "yak-trace"
 CHECKPOINT_STEPS: Final = 1_000
-SEAL_BYTES: Final = len(b',"crc":"00000000"}\n')
+CRC_BYTES: Final = len(b',"crc":"00000000"}\n')
 END_BYTES_MAX: Final = 256
 """Maximum size of a checkpoint line or footer in bytes."""
 
@@ -55,7 +55,7 @@ class Clocks(Protocol):
         ...
 
 
-class OneNode:
+class OneNodeClocks:
     """The clocks of a trace of one node: the number of its steps."""
 
     __slots__ = ("_node",)
@@ -72,7 +72,7 @@ class OneNode:
         return f"{quoted(node)}:{i + 1}"
 
 
-class Foreseen:
+class WholeTraceClocks:
     """The clocks of a complete trace; keeps a clock only as long as a later step needs it."""
 
     __slots__ = ("_clocks", "_index", "_kept", "_last_use", "_names", "_nodes")
@@ -113,12 +113,12 @@ class TraceLines:
     Without ``clocks``, all steps must be of one node.
     """
 
-    __slots__ = ("_clocks", "_crc", "_sums", "faults", "first", "steps")
+    __slots__ = ("_clocks", "_crc", "_hash", "faults", "first", "steps")
 
     def __init__(self, header: Header, clocks: Clocks | None = None) -> None:
-        self._clocks: Clocks = clocks or OneNode()
+        self._clocks: Clocks = clocks or OneNodeClocks()
         self._crc = 0
-        self._sums = blake2b(digest_size=16)
+        self._hash = blake2b(digest_size=16)
         self.steps = 0
         self.faults = 0
         text = (
@@ -126,12 +126,12 @@ class TraceLines:
             f'"scenario":{quoted(header.scenario)},"seed":{header.seed:d},'
             f'"version":{quoted(header.version)}'
         )
-        self.first = self._sealed(text.encode("ascii"))
+        self.first = self._with_crc(text.encode("ascii"))
 
     @property
     def digest(self) -> str:
         """The digest of the steps and faults so far: 32 hexadecimal digits."""
-        return self._sums.hexdigest()
+        return self._hash.hexdigest()
 
     def step(
         self,
@@ -148,49 +148,49 @@ class TraceLines:
 
         ``done`` is the number of effects that were carried out, None for all. Return empty bytes if
         the lines need more than ``room`` bytes; the caller must not add another step after that.
-        Raises Misfit for an event or effect with a wrong type. In both cases the step is not
+        Raises Mismatch for an event or effect with a wrong type. In both cases the step is not
         counted.
         """
         i = self.steps
         try:
             ev = EVENT.encode(event)
             fx = ",".join([EFFECT.encode(effect) for effect in effects])
-        except Misfit as misfit:
-            raise misfit.inside(f"step {i} of {node}, ") from None
-        cut = "" if done is None or done == len(effects) else f',"done":{done}'
+        except Mismatch as mismatch:
+            raise mismatch.within(f"step {i} of {node}, ") from None
+        done_field = "" if done is None or done == len(effects) else f',"done":{done}'
         body = (
             f'{{"i":{i},"t":{t_us},"n":{quoted(node)},"start":{start},"cause":{cause},'
-            f'"ev":{ev},"fx":[{fx}]{cut},"vc":{{{self._clocks.advance(i, node, cause)}}}'
+            f'"ev":{ev},"fx":[{fx}]{done_field},"vc":{{{self._clocks.advance(i, node, cause)}}}'
         ).encode("ascii")
         at_checkpoint = (i + 1) % CHECKPOINT_STEPS == 0
-        if len(body) + SEAL_BYTES + (END_BYTES_MAX if at_checkpoint else 0) > room:
+        if len(body) + CRC_BYTES + (END_BYTES_MAX if at_checkpoint else 0) > room:
             return b""
         self.steps += 1
-        line = self._recorded(body)
+        line = self._digested(body)
         if at_checkpoint:
-            line += self._sealed(checkpoint_body(self.steps, self.digest))
+            line += self._with_crc(checkpoint_body(self.steps, self.digest))
         return line
 
     def fault(self, fault: Fault) -> bytes:
         """Return the line of a fault that comes after the steps so far."""
         self.faults += 1
-        return self._recorded(_fault_body(fault))
+        return self._digested(_fault_body(fault))
 
     def footer(self, dropped: int) -> bytes:
         """Return the last line; ``dropped`` is the number of later steps not in the trace."""
         counts = f'"steps":{self.steps},"faults":{self.faults},"dropped":{dropped}'
-        return self._sealed(f'{{"end":{{{counts},"digest":"{self.digest}"}}'.encode("ascii"))
+        return self._with_crc(f'{{"end":{{{counts},"digest":"{self.digest}"}}'.encode("ascii"))
 
-    def _recorded(self, body: bytes) -> bytes:
-        self._sums.update(body + b"\n")
-        return self._sealed(body)
+    def _digested(self, body: bytes) -> bytes:
+        self._hash.update(body + b"\n")
+        return self._with_crc(body)
 
-    def _sealed(self, body: bytes) -> bytes:
-        line, self._crc = sealed(body, self._crc)
+    def _with_crc(self, body: bytes) -> bytes:
+        line, self._crc = with_crc(body, self._crc)
         return line
 
 
-def sealed(body: bytes, crc: int) -> tuple[bytes, int]:
+def with_crc(body: bytes, crc: int) -> tuple[bytes, int]:
     """Return the line of ``body``, an object without its closing brace, and the next CRC."""
     crc = crc32c(body, crc)
     return (b'%b,"crc":"%08x"}\n' % (body, crc), crc)

@@ -43,10 +43,10 @@ def encode(message: Message) -> bytes:
     values = layout.get(message)
     batches: list[bytes] = []
     if layout.payload >= 0:
-        held = values[layout.payload]
+        found = values[layout.payload]
         if layout.kinds[layout.payload] is BATCH:
-            held = (held,)
-        batches = [_shipped(batch) for batch in cast(tuple[Batch, ...], held)]
+            found = (found,)
+        batches = [_bytes_of(batch) for batch in cast(tuple[Batch, ...], found)]
     size = sum(map(len, batches))
     head = layout.head(values, size)
     if len(head) + size > FRAME_BYTES_MAX:
@@ -75,7 +75,7 @@ def decode(frame: Buffer) -> Message:
                     raise CodecError(f"expected 1 batch, got {len(batches)}")
                 values[payload] = batches[0]
     except CodecError as error:
-        raise _explained(error, layout, view) from None
+        raise _with_message_type(error, layout, view) from None
     return cast(Message, layout.make(*values))
 
 
@@ -106,17 +106,17 @@ def _batches(view: Buffer, at: int) -> tuple[Batch, ...]:
         raise damage from None
 
 
-def _explained(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
+def _with_message_type(error: CodecError, layout: Layout, view: Buffer) -> CodecError:
     """Return ``error`` with the type of the message and its correlation number."""
-    whole = CodecError(f"invalid {layout.cls.__name__} frame: {error}")
-    whole.kind = layout.cls
-    whole.damaged = error.damaged
+    explained = CodecError(f"invalid {layout.cls.__name__} frame: {error}")
+    explained.kind = layout.cls
+    explained.damaged = error.damaged
     if layout.names[0] == "correlation" and len(view) >= _CORRELATION.stop:
-        whole.correlation = int.from_bytes(view[_CORRELATION], "big", signed=True)
-    return whole
+        explained.correlation = int.from_bytes(view[_CORRELATION], "big", signed=True)
+    return explained
 
 
-def _shipped(batch: Batch) -> bytes:
+def _bytes_of(batch: Batch) -> bytes:
     """Return the bytes of the batch with its position; they are copied only to change it.
 
     Raises ValueError if the handle and the bytes disagree, or the batch is not sealed.

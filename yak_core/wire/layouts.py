@@ -70,9 +70,9 @@ class CodecError(ValueError):
 
 
 class Kind(NamedTuple):
-    """The encoding of a field: ``word`` is its name in errors, ``code`` the struct code."""
+    """The encoding of a field: ``name`` is its name in errors, ``code`` the struct code."""
 
-    word: str
+    name: str
     code: str
     put: Put | None = None
     """None if the number is the value itself."""
@@ -137,7 +137,7 @@ def _take_nodes(count: int, frame: Buffer, at: int) -> tuple[tuple[str, ...], in
     return tuple(nodes), at
 
 
-def _members(word: str, code: str, enum: type[IntEnum]) -> Kind:
+def _members(name: str, code: str, enum: type[IntEnum]) -> Kind:
     """Return the kind of the members of an enumeration."""
     by_number = {int(member): member for member in enum}
 
@@ -147,7 +147,7 @@ def _members(word: str, code: str, enum: type[IntEnum]) -> Kind:
             raise CodecError(f"unknown {enum.__name__} {number}")
         return member, at
 
-    return Kind(word, code, lambda value, _: int(cast(IntEnum, value)), take)
+    return Kind(name, code, lambda value, _: int(cast(IntEnum, value)), take)
 
 
 def _put_replicas(value: object, parts: list[bytes]) -> int:
@@ -238,14 +238,14 @@ class Layout:
             return self.writer.pack(*self.start, *numbers)
         except struct_error:
             for name, kind, number in zip(self.names, self.kinds, numbers, strict=True):
-                self._fit(name, kind, number)
+                self._check_range(name, kind, number)
             raise
 
-    def _fit(self, name: str, kind: Kind, number: object) -> None:
+    def _check_range(self, name: str, kind: Kind, number: object) -> None:
         try:
             Struct(f">{kind.code}").pack(number)
         except struct_error:
-            what = kind.word if kind.put is None else f"the size field of {kind.word}"
+            what = kind.name if kind.put is None else f"the size field of {kind.name}"
             raise ValueError(
                 f"{self.cls.__name__}.{name} is out of range for {what}: {number!r}"
             ) from None

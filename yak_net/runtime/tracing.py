@@ -18,7 +18,7 @@ import structlog
 
 from yak_core.contract.effects import Effect
 from yak_core.contract.events import Event
-from yak_core.encoding.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Mismatch
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Header
 from yak_core.trace.version import core_digest, files_of, version_text
@@ -126,8 +126,8 @@ class FileRecorder:
         step, self._pending_step = self._pending_step, None
         try:
             chunk = self._lines.step(*step, self._bytes_left, done)
-        except Misfit as misfit:
-            self._end_recording(f"cannot encode a step: {misfit}")
+        except Mismatch as mismatch:
+            self._end_recording(f"cannot encode a step: {mismatch}")
             return
         if not chunk:
             self._end_recording(f"size limit of {self._bytes_max} bytes reached")

@@ -23,14 +23,14 @@ from queue import Empty, SimpleQueue
 from typing import Final, TypeAlias
 
 from yak_core.batch import Batch, BatchError
-from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
+from yak_core.contract.effects import AppendLog, DiskEffect, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskOk, DiskResult, NoSpace
 from yak_core.ids import LogGeneration, Offset, OpId
 from yak_net.storage.checkpoints import VERIFY, save_value
 from yak_net.storage.recovery import Storage
 from yak_net.storage.tail import Tail, join, positioned
 
-Completion: TypeAlias = tuple[DiskOrder, DiskResult, Offset]
+Completion: TypeAlias = tuple[DiskEffect, DiskResult, Offset]
 OnDone: TypeAlias = Callable[[OpId, LogGeneration, DiskResult], None]
 OnFatal: TypeAlias = Callable[[str], None]
 OnRead: TypeAlias = Callable[[tuple[Batch, ...]], None]
@@ -85,7 +85,7 @@ class BrokerDisk:
         self._loop = asyncio.get_running_loop()
         self._group_bytes = group_bytes
         self._tail = Tail(storage.log.start, storage.log.end, cache_bytes)
-        self._pending: deque[DiskOrder] = deque()
+        self._pending: deque[DiskEffect] = deque()
         self._truncations_issued = 0
         self._truncations_done = 0
         self._had_no_space = False
@@ -94,7 +94,7 @@ class BrokerDisk:
         self._pending_reads: list[_PendingRead] = []
         self._is_watching = False
         self._progress = 0
-        self._orders: SimpleQueue[DiskOrder | None] = SimpleQueue()
+        self._orders: SimpleQueue[DiskEffect | None] = SimpleQueue()
         # A string reports a damaged log: see _condemn.
         self._reads: SimpleQueue[_PendingRead | str | None] = SimpleQueue()
         self._threads = [
@@ -139,7 +139,7 @@ class BrokerDisk:
         """Save a value, or delete it if ``value`` is None; durable when it completes."""
         self._issue(SaveState(op, key, value))
 
-    def _issue(self, order: DiskOrder) -> None:
+    def _issue(self, order: DiskEffect) -> None:
         self._pending.append(order)
         self._orders.put(order)
         self._watch_progress()
@@ -293,9 +293,9 @@ class BrokerDisk:
             self._call_on_loop(self._on_fatal, f"the disk writer thread failed: {error!r}")
             raise
 
-    def _next_orders(self) -> tuple[list[DiskOrder], bool]:
+    def _next_orders(self) -> tuple[list[DiskEffect], bool]:
         """Wait for an operation, take the queued ones too; return (operations, more may follow)."""
-        orders: list[DiskOrder] = []
+        orders: list[DiskEffect] = []
         size = 0
         order = self._orders.get()
         try:
@@ -310,7 +310,7 @@ class BrokerDisk:
             return (orders, True)
         return (orders, False)
 
-    def _execute(self, group: list[DiskOrder]) -> list[Completion]:
+    def _execute(self, group: list[DiskEffect]) -> list[Completion]:
         log = self._log
         order = group[0]
         if isinstance(order, TruncateLog):
@@ -382,9 +382,9 @@ def _yield_interpreter() -> None:
     time.sleep(YIELD_S)
 
 
-def _groups(orders: list[DiskOrder]) -> Iterator[list[DiskOrder]]:
+def _groups(orders: list[DiskEffect]) -> Iterator[list[DiskEffect]]:
     """Yield runs of appends and flushes, and each truncation or saved value by itself."""
-    group: list[DiskOrder] = []
+    group: list[DiskEffect] = []
     for order in orders:
         if isinstance(order, AppendLog | FlushLog):
             group.append(order)

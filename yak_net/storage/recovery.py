@@ -349,8 +349,9 @@ def _check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> No
         mismatch = f"base offset is {base}, expected {log.end}"
     elif epoch < newest:
         mismatch = f"epoch is {epoch}, expected at least {newest} as in the batch before"
-    elif epochs is not None and epochs.before(base + 1) != epoch:
-        mismatch = f"epoch is {epoch}, expected {epochs.before(base + 1)} from the epoch checkpoint"
+    elif epochs is not None and epochs.prev_epoch(base + 1) != epoch:
+        expected = epochs.prev_epoch(base + 1)
+        mismatch = f"epoch is {epoch}, expected {expected} from the epoch checkpoint"
     else:
         return
     raise Misplaced(f"batch at byte {at} is damaged: {mismatch}", at, header.size)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 
-from yak_core.batch import Batch, carrying, stamped
+from yak_core.batch import Batch, stamped, with_data
 from yak_core.contract.effects import AppendLog, TruncateLog
 from yak_core.ids import NO_EPOCH, Offset
 
@@ -129,7 +129,7 @@ def positioned(batch: Batch) -> Batch:
     data = stamped(batch)
     if data is batch.data:
         return batch
-    return carrying(batch, data)
+    return with_data(batch, data)
 
 
 def join(found: tuple[Batch, ...], tail: tuple[Batch, ...], bytes_max: int) -> tuple[Batch, ...]:

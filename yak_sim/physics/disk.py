@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from yak_core.batch import Batch
-from yak_core.contract.effects import AppendLog, DiskOrder, FlushLog, SaveState, TruncateLog
+from yak_core.contract.effects import AppendLog, DiskEffect, FlushLog, SaveState, TruncateLog
 from yak_core.contract.events import DiskDone, NoSpace
 from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Micros, Offset
@@ -29,7 +29,7 @@ class _Operation:
     """One write operation; it takes ``duration_us`` after the operation before it completes."""
 
     callbacks: Callbacks | None
-    order: DiskOrder
+    order: DiskEffect
     cause: int
     duration_us: Micros
     _ok: ClassVar = True
@@ -165,7 +165,7 @@ class SimDisk:
         self.tail = fork_of(self.image)
         self.generation = 0
 
-    def _issue(self, order: DiskOrder, cause: int, duration_us: Micros, mean_us: Micros) -> None:
+    def _issue(self, order: DiskEffect, cause: int, duration_us: Micros, mean_us: Micros) -> None:
         if mean_us:
             duration_us += self._latency(mean_us)
         operation = _Operation(self._callbacks, order, cause, duration_us)
@@ -183,7 +183,7 @@ class SimDisk:
         order = operation.order
         result = self.image.perform(order, self.full)
         if isinstance(result, NoSpace):
-            self.tail = self.image.after(later.order for later in queue)
+            self.tail = self.image.with_effects(later.order for later in queue)
         if queue:
             head = queue[0]
             self._schedule(head, NORMAL, head.duration_us)

@@ -17,7 +17,7 @@ from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Build, Node
 from yak_core.ids import Micros, NodeId
-from yak_core.model.fuse import Fuse
+from yak_core.model.crash_point import CrashPoint
 from yak_sim.physics.backend import OnAnswer, SimBackend
 from yak_sim.physics.choices import key_of
 from yak_sim.physics.disk import SimDisk
@@ -75,7 +75,7 @@ class Machine:
         )
         self._build = build
         self._queued: list[Callable[[], None]] | None = None
-        self._crash_point: Fuse | None = None
+        self._crash_point: CrashPoint | None = None
         self._crash_loss = Loss.NOTHING
         shared.network.join(node_id, group, link, self._receiver_for)
 
@@ -127,13 +127,13 @@ class Machine:
         """Crash after the next ``effects`` effects, possibly in the middle of a step."""
         assert self.host is not None, f"{self.node_id} is not running"
         self.cancel_crash()
-        self._crash_point = Fuse(self.host, effects)
+        self._crash_point = CrashPoint(self.host, effects)
         self._crash_loss = lose
 
     def cancel_crash(self) -> None:
         """Cancel the crash that ``crash_after_effects`` prepared."""
         if self._crash_point is not None:
-            self._crash_point.put_out()
+            self._crash_point.remove()
         self._crash_point = None
 
     def request_stop(self, deadline_us: Micros) -> None:
@@ -163,7 +163,7 @@ class Machine:
         if self._crash_point is None:
             host.deliver(event, cause)
             return
-        if self._crash_point.left > 0:
+        if self._crash_point.effects_left > 0:
             host.deliver(event, cause)
         else:
             host.stop()

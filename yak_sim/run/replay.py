@@ -102,7 +102,7 @@ def start_line(replayed: Replayed) -> str:
 def _warnings(replay: TraceReplay) -> Iterator[str]:
     if replay.damage:
         yield replay.damage
-    if replay.cut_short:
+    if replay.incomplete:
         yield f"the trace is incomplete: replayed its {replay.steps} complete steps"
     if replay.dropped:
         yield f"the trace reached its size limit: {replay.dropped} later steps are missing"

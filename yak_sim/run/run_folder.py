@@ -18,7 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from yak_core.encoding.json_scalars import Misfit
+from yak_core.encoding.json_scalars import Mismatch
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace
 from yak_core.trace.recorder import Trace
 from yak_sim.run.verdict import RunResult
@@ -82,13 +82,13 @@ def write_run(result: RunResult, out: Path, command: Sequence[str]) -> Path:
     return folder
 
 
-def read_trace(path: Path, *, cut_short: bool = False) -> Trace:
-    """Return the trace of a file or a run folder; ``cut_short`` as in decode_trace.
+def read_trace(path: Path, *, incomplete: bool = False) -> Trace:
+    """Return the trace of a file or a run folder; ``incomplete`` as in decode_trace.
 
     Raise TraceError for a damaged trace, OSError for an unreadable file.
     """
     with _file(path, TRACE).open("rb") as lines, _gc_disabled():
-        return decode_trace(lines, cut_short=cut_short)
+        return decode_trace(lines, incomplete=incomplete)
 
 
 def read_history(path: Path) -> list[dict[str, object]]:
@@ -165,8 +165,8 @@ def _write_files(
         with _gc_disabled():
             last = _write(folder / TRACE, encode_trace(result.trace))
         digest = json.loads(last)["end"]["digest"]
-    except Misfit as misfit:
-        failures.append((f"cannot write the trace: {misfit}", misfit))
+    except Mismatch as mismatch:
+        failures.append((f"cannot write the trace: {mismatch}", mismatch))
     _write(folder / HISTORY, (_json_line(row) for row in result.history.objects()))
     _write(folder / VERDICT, [_verdict(result, digest)])
     replay = [shlex.join(command), f"# digest: {digest}", f"# valid: {_valid_text(result.valid)}"]

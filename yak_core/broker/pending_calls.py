@@ -16,21 +16,21 @@ W = TypeVar("W")
 Key: TypeAlias = tuple[int, int, CallId]
 """(position or deadline, number, call)."""
 
-GONE_MIN: Final = 64
+COMPACT_MIN: Final = 64
 """Heaps with at most this number of entries are not cleared of dropped calls."""
 
 
 @value
-class Entry(Generic[W]):
-    """One pending call: its value, its number in the order of arrival, position and deadline."""
+class PendingCall(Generic[W]):
+    """One pending call: request, number in the order of arrival, position and deadline."""
 
-    waiter: W
+    request: W
     number: int
     position: Offset
     deadline: Micros
 
 
-class Waiting(Generic[W]):
+class PendingCalls(Generic[W]):
     """Pending calls, ordered by position and by deadline.
 
     Invariant: for each call in ``entries``, each heap has one key with the number of that call.
@@ -39,7 +39,7 @@ class Waiting(Generic[W]):
     __slots__ = ("by_deadline", "by_position", "entries", "last_number")
 
     def __init__(self) -> None:
-        self.entries: dict[CallId, Entry[W]] = {}
+        self.entries: dict[CallId, PendingCall[W]] = {}
         self.by_position: list[Key] = []
         self.by_deadline: list[Key] = []
         #: Number of the newest call; only grows.
@@ -48,27 +48,27 @@ class Waiting(Generic[W]):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def add(self, call: CallId, waiter: W, position: Offset, deadline: Micros) -> None:
+    def add(self, call: CallId, request: W, position: Offset, deadline: Micros) -> None:
         """Add a call that waits for ``position`` until ``deadline``."""
         assert call not in self.entries, f"call {call} is already pending"
         self.last_number += 1
         number = self.last_number
-        self.entries[call] = Entry(waiter, number, position, deadline)
+        self.entries[call] = PendingCall(request, number, position, deadline)
         heappush(self.by_position, (position, number, call))
         heappush(self.by_deadline, (deadline, number, call))
 
-    def take_reached(self, position: Offset) -> list[tuple[CallId, Entry[W]]]:
+    def take_reached(self, position: Offset) -> list[tuple[CallId, PendingCall[W]]]:
         """Remove and return the calls that wait for ``position`` or a lower position.
 
         The calls are ordered by position, and for equal positions by arrival.
         """
         return self._take(self.by_position, position)
 
-    def take_due(self, now: Micros) -> list[tuple[CallId, Entry[W]]]:
+    def take_due(self, now: Micros) -> list[tuple[CallId, PendingCall[W]]]:
         """Remove and return the calls whose deadline is reached, ordered by position."""
         return self._take(self.by_deadline, now)
 
-    def take_all(self) -> list[tuple[CallId, Entry[W]]]:
+    def take_all(self) -> list[tuple[CallId, PendingCall[W]]]:
         """Remove and return all calls, ordered by position."""
         found = sorted(self.entries.items(), key=_by_position)
         self.entries = {}
@@ -79,7 +79,7 @@ class Waiting(Generic[W]):
     def drop(self, call: CallId) -> None:
         """Remove ``call`` if it is pending."""
         if self.entries.pop(call, None) is not None:
-            self._clear()
+            self._compact()
 
     def next_deadline(self) -> Micros | None:
         """Return the earliest deadline of a pending call; None if no call is pending."""
@@ -96,11 +96,11 @@ class Waiting(Generic[W]):
         """Assert the invariant of the class."""
         numbers = {(entry.number, call) for call, entry in self.entries.items()}
         for heap in (self.by_position, self.by_deadline) if numbers else ():
-            alive = sorted(key[1:] for key in heap if key[1:] in numbers)
-            assert alive == sorted(numbers), "each pending call must be in both heaps once"
+            pending = sorted(key[1:] for key in heap if key[1:] in numbers)
+            assert pending == sorted(numbers), "each pending call must be in both heaps once"
 
-    def _take(self, heap: list[Key], limit: int) -> list[tuple[CallId, Entry[W]]]:
-        found: list[tuple[CallId, Entry[W]]] = []
+    def _take(self, heap: list[Key], limit: int) -> list[tuple[CallId, PendingCall[W]]]:
+        found: list[tuple[CallId, PendingCall[W]]] = []
         while heap and heap[0][0] <= limit:
             _, number, call = heappop(heap)
             entry = self.entries.get(call)
@@ -109,12 +109,12 @@ class Waiting(Generic[W]):
                 found.append((call, entry))
         if found:
             found.sort(key=_by_position)
-            self._clear()
+            self._compact()
         return found
 
-    def _clear(self) -> None:
+    def _compact(self) -> None:
         """Remove dropped calls from a heap if they are more than half of its entries."""
-        bound = max(GONE_MIN, 2 * len(self.entries))
+        bound = max(COMPACT_MIN, 2 * len(self.entries))
         if len(self.by_position) > bound:
             self.by_position = [(e.position, e.number, c) for c, e in self.entries.items()]
             heapify(self.by_position)
@@ -123,5 +123,5 @@ class Waiting(Generic[W]):
             heapify(self.by_deadline)
 
 
-def _by_position(found: tuple[CallId, Entry[W]]) -> tuple[Offset, int]:
+def _by_position(found: tuple[CallId, PendingCall[W]]) -> tuple[Offset, int]:
     return (found[1].position, found[1].number)
