@@ -6,6 +6,7 @@ Method: traces of simulated runs, as they are and with one thing changed.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cache
@@ -165,7 +166,7 @@ def test_a_step_that_raises_is_a_difference() -> None:
     [start] = differing(replay_lines(encode_trace(trace), rules))
     assert start.kind == "broker"
     assert start.difference is not None
-    assert start.difference.trouble == "the replayed step raises ValueError: nobody knows"
+    assert start.difference.trouble.endswith("ValueError: nobody knows")
     assert start.difference.replayed == ()
     assert start.difference.sentence.endswith(" raises ValueError: nobody knows")
     stopped = replay_lines(encode_trace(trace), rules, until=start.difference.step)
@@ -199,7 +200,7 @@ def test_a_life_without_its_beginning_cannot_be_replayed() -> None:
     assert (start.kind, start.steps) == ("", 0)
     assert start.difference is not None
     assert start.difference.step == steps[1].i
-    assert start.difference.trouble == "start 1 of n1 does not begin with Started"
+    assert re.search("start 1 of n1 .*Started", start.difference.trouble)
 
 
 def test_a_made_up_trace_is_told_and_never_raises() -> None:

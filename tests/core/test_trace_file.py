@@ -102,7 +102,7 @@ def test_the_clock_of_a_single_node_is_the_number_of_its_steps() -> None:
         assert json.loads(line)["vc"] == {"n1": count}
     assert lines.step(0, "n1", 1, TimerFired("t"), [], -1, room=10) == b""
     assert lines.steps == 2
-    with pytest.raises(AssertionError, match="has one node"):
+    with pytest.raises(AssertionError, match="node"):
         lines.step(0, "n2", 1, TimerFired("t"), [], -1)
 
 
@@ -199,9 +199,9 @@ def test_a_file_that_was_cut_short_is_reported() -> None:
         with pytest.raises(TraceError):
             digest_of_file(lines_of(data[:end]))
     whole_lines = data[: -len(LINES[-1])]
-    with pytest.raises(TraceError, match="footer: the file is incomplete"):
+    with pytest.raises(TraceError, match=r"footer.*incomplete"):
         digest_of_file(lines_of(whole_lines))
-    with pytest.raises(TraceError, match="incomplete or its end is damaged"):
+    with pytest.raises(TraceError, match="incomplete"):
         digest_of_file(lines_of(data[:-1]))
 
 
@@ -233,27 +233,20 @@ def test_a_cut_file_can_be_read_on_request() -> None:
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"\xff\xfe\xfa\n", "line 1 is not UTF-8"),
-        (b"hello\n", "line 1 is not a JSON object"),
-        (b"[" * 100_000, "line 1 is not a JSON object"),
-        (b"[1]\n", 'line 1 has no "kind":"yak-trace"'),
-        (b'{"schema":1}\n', 'line 1 has no "kind":"yak-trace"'),
-        (
-            b'{"schema":3,"kind":"yak-trace"}\n',
-            "line 1 has schema 3",
-        ),
-        (
-            b'{"schema":1,"kind":"yak-trace"}\n',
-            "line 1 (record 0, after 0 steps) is damaged: its checksum",
-        ),
+        (b"\xff\xfe\xfa\n", "line 1 .*UTF-8"),
+        (b"hello\n", "line 1 .*JSON object"),
+        (b"[" * 100_000, "line 1 .*JSON object"),
+        (b"[1]\n", 'line 1 .*"kind":"yak-trace"'),
+        (b'{"schema":1}\n', 'line 1 .*"kind":"yak-trace"'),
+        (b'{"schema":3,"kind":"yak-trace"}\n', "line 1 .*schema 3"),
+        (b'{"schema":1,"kind":"yak-trace"}\n', "line 1 .*record 0.* 0 steps.*checksum"),
     ],
 )
 def test_what_is_no_trace_is_refused_in_one_sentence(data: bytes, reason: str) -> None:
     """Goal: a wrong file is told from a damaged one. Method: some wrong files."""
     for read in (digest_of_file, decode_trace):
-        with pytest.raises(TraceError) as caught:
+        with pytest.raises(TraceError, match=reason):
             read(lines_of(data))
-        assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -261,18 +254,18 @@ def test_what_is_no_trace_is_refused_in_one_sentence(data: bytes, reason: str) -
     [
         (0, b'"seed":7', b'"seed":"7"', "seed or version"),
         (0, b'"world":"sim"', b'"world":1', "world or scenario"),
-        (1, b'"i":0', b'"i":1', '"i" must be 0, got 1'),
-        (1, b'"i":0', b'"j":0', "is not a step, fault, checkpoint or footer"),
-        (1, b'"t":0', b'"t":"0"', '"t", "start" and "cause"'),
-        (1, b'"cause":-1', b'"cause":0', '"cause" must be an earlier step or -1, got 0'),
-        (1, b'"n":"n1"', b'"n":1', '"n" must be a string'),
-        (1, b'"ev":', b'"event":', "None is not an object"),
-        (1, b'"vc":{', b'"vc":{{', "is not JSON"),
-        (8, b'"at_us":41', b'"at_us":null', '"at_us" of the fault'),
-        (8, b'"for_us":1000', b'"for_us":1.5', '"for_us" of the fault'),
-        (8, b'"why":"x"', b'"why":[]', '"why" of the fault'),
-        (-1, b'"steps":12', b'"steps":11', "is a footer that differs"),
-        (-1, b'"dropped":0', b'"dropped":-1', "dropped steps: -1"),
+        (1, b'"i":0', b'"i":1', '"i" .*0.*1'),
+        (1, b'"i":0', b'"j":0', "step, fault, checkpoint or footer"),
+        (1, b'"t":0', b'"t":"0"', '"t"'),
+        (1, b'"cause":-1', b'"cause":0', '"cause" .*0'),
+        (1, b'"n":"n1"', b'"n":1', '"n" .*string'),
+        (1, b'"ev":', b'"event":', "None"),
+        (1, b'"vc":{', b'"vc":{{', "JSON"),
+        (8, b'"at_us":41', b'"at_us":null', '"at_us"'),
+        (8, b'"for_us":1000', b'"for_us":1.5', '"for_us"'),
+        (8, b'"why":"x"', b'"why":[]', '"why"'),
+        (-1, b'"steps":12', b'"steps":11', "footer"),
+        (-1, b'"dropped":0', b'"dropped":-1', "-1"),
     ],
 )
 def test_well_sealed_nonsense_is_refused(line: int, old: bytes, new: bytes, reason: str) -> None:
@@ -280,9 +273,8 @@ def test_well_sealed_nonsense_is_refused(line: int, old: bytes, new: bytes, reas
     lines = LINES.copy()
     assert old in lines[line]
     lines[line] = lines[line].replace(old, new, 1)
-    with pytest.raises(TraceError) as caught:
+    with pytest.raises(TraceError, match=reason) as caught:
         decode_trace(sealed_again(lines))
-    assert reason in str(caught.value)
     assert caught.value.line == range(1, len(LINES) + 1)[line]
 
 
@@ -290,7 +282,7 @@ def test_a_wrong_checkpoint_is_refused() -> None:
     """A checkpoint is checked against the records before it."""
     lines = list(encode_trace(long_trace(1_000)))
     lines[-2] = lines[-2].replace(b'"steps":1000', b'"steps":1001')
-    with pytest.raises(TraceError, match="is a checkpoint that differs"):
+    with pytest.raises(TraceError, match="checkpoint"):
         digest_of_file(sealed_again(lines))
 
 
@@ -306,7 +298,7 @@ def test_a_step_that_returned_rubbish_names_the_step() -> None:
     """Goal: a broken node is found. Method: an event where an effect belongs."""
     trace = Trace()
     trace.record(0, "n1", 1, TimerFired("a"), [PeerLost("n2")], -1)  # type: ignore[list-item]
-    with pytest.raises(Misfit, match=r"step 0 of n1, .*PeerLost\(peer='n2'\) is not one of Send"):
+    with pytest.raises(Misfit, match=r"step 0 of n1, .*PeerLost\(peer='n2'\).*Send"):
         digest_of(trace)
 
 

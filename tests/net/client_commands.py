@@ -17,7 +17,6 @@ from yak_net.client.producer import Producer
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 30.0
-_FIRST = re.compile(r"offsets? (\d+)")
 
 
 @contextmanager
@@ -85,10 +84,13 @@ def values(server: str, first: int, count: int) -> list[bytes | None]:
     return [record.value for record in read(server, first, count)]
 
 
+def numbers(text: bytes) -> list[int]:
+    """Return the whole numbers in a message, in order."""
+    return [int(digits) for digits in re.findall(rb"\d+", text)]
+
+
 def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:
-    """Where the records of a command begin, as its summary says."""
-    found = _FIRST.search(done.stderr.decode())
-    if found is None:
-        raise AssertionError(f"no offset in {done.stderr!r}")
-    return int(found[1])
+    """Return the first offset in the summary of a command, which begins with a count."""
+    _, first, *_ = numbers(done.stderr)
+    return first
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -80,7 +83,8 @@ def test_port_that_is_taken(start: Start, tmp_path: Path) -> None:
     """Goal: said in a sentence, before the data directory is touched."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         said = refused(start("--listen", f"127.0.0.1:{other.getsockname()[1]}"))
-    assert "cannot listen on 127.0.0.1:" in said
+    assert "127.0.0.1:" in said
+    assert os.strerror(errno.EADDRINUSE).lower() in said.lower()
     assert "--listen" in said
     assert not (tmp_path / "data").exists()
 
@@ -89,7 +93,7 @@ def test_data_directory_in_use(start: Start) -> None:
     """Goal: a second process is refused in a sentence, and the first goes on."""
     first = start(log="1")
     first.serves()
-    assert f"in use by process {first.process.pid}" in refused(start(log="2"))
+    assert re.search(rf"\b{first.process.pid}\b", refused(start(log="2")))
     assert first.health()["status"] == "ok"
 
 
@@ -115,10 +119,10 @@ def test_emptied_store_halts_the_broker(start: Start, metadata: EmbeddedMetadata
     assert post(f"{broker.url}/produce", {"records": [{"value": "a"}]})[0] == 200
     metadata.forget()
     assert broker.ends() == 1
-    assert "halted: the metadata store was emptied" in broker.said
+    assert re.search("halted: .*store.*emptied", broker.said)
     again = start(log="2")
     assert again.ends() == 1
-    assert "halted: the metadata store was emptied" in again.said
+    assert re.search("halted: .*store.*emptied", again.said)
 
 
 def test_damaged_log_is_noticed(start: Start, tmp_path: Path) -> None:
@@ -191,5 +195,5 @@ def test_strangers_are_refused(start: Start, tmp_path: Path) -> None:
     assert "cluster other" in said
     stranger = start(*words, "--data-dir", str(tmp_path / "d5"), log="5")
     assert stranger.ends() == 1
-    assert "halted: cannot register n4" in stranger.said
+    assert re.search(r"halted: .*\bn4\b", stranger.said)
     assert get(f"{one.url}/v1/cluster")[1] == before

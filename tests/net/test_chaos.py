@@ -207,7 +207,7 @@ def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
                 await producer.flush()
         cluster.kill(leader)
         dead = Producer(cluster.servers, bootstrap_timeout_ms=300)
-        with pytest.raises(NoBrokersAvailable, match="no broker answers at"):
+        with pytest.raises(NoBrokersAvailable):
             await dead.start()
         for node in cluster.urls:
             cluster.start(node)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import re
 import select
 import signal
 import socket
@@ -18,7 +19,16 @@ import pytest
 from click.testing import CliRunner
 
 from tests.net.brokers import CLEAN, ROOT, until
-from tests.net.client_commands import first_offset, one_broker, read, running, send, values, yak
+from tests.net.client_commands import (
+    first_offset,
+    numbers,
+    one_broker,
+    read,
+    running,
+    send,
+    values,
+    yak,
+)
 from yak_cli import main
 
 NOBODY = "127.0.0.1:1"
@@ -39,10 +49,10 @@ def test_message_goes_in_and_comes_out(at: str) -> None:
     done = yak("produce", "-b", at, "--message", "Hello YAK", "-m", "again", fresh=True)
     assert (done.returncode, done.stdout) == (0, b"")
     first = first_offset(done)
-    assert done.stderr.decode() == f"2 records confirmed, offsets {first} to {first + 1}\n"
+    assert (numbers(done.stderr), b"confirmed" in done.stderr) == ([2, first, first + 1], True)
     read = yak("consume", "-b", at, "-o", str(first), "-n", "2", fresh=True)
     assert (read.returncode, read.stdout) == (0, b"Hello YAK\nagain\n")
-    assert read.stderr.decode() == f"2 records read, offsets {first} to {first + 1}\n"
+    assert (numbers(read.stderr), b"read" in read.stderr) == ([2, first, first + 1], True)
 
 
 def test_lines_come_back_byte_by_byte(at: str) -> None:
@@ -59,7 +69,7 @@ def test_many_lines(at: str, tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"\n".join(lines))
     done = yak("produce", "-b", at, "--file", str(tmp_path / "lines"))
     first = first_offset(done)
-    assert f"20000 records confirmed, offsets {first} to {first + 19_999}" in done.stderr.decode()
+    assert numbers(done.stderr) == [20_000, first, first + 19_999]
     assert values(at, first, len(lines)) == lines
 
 
@@ -120,14 +130,15 @@ def test_offset_that_is_not_there(at: str) -> None:
     done = yak("consume", "-b", at, "-o", "123456789")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"[0, " in done.stderr
-    assert b"the earliest or the latest" in done.stderr
+    assert b"offset 123456789" in done.stderr
 
 
 def test_time_that_is_over(at: str) -> None:
     """Goal: exit code 124 when the records asked for did not come."""
     done = yak("consume", "-b", at, "-n", "1", "--timeout", "300ms")
     assert (done.returncode, done.stdout) == (124, b"")
-    assert done.stderr.startswith(b"Error: timeout after 0.3 s: 0 records read")
+    assert b"0.3 s" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("words", [("produce", "-m", "x", "--json"), ("consume", "-e")])
@@ -136,7 +147,7 @@ def test_nobody_answers(words: tuple[str, ...]) -> None:
     done = yak(*words, "-b", NOBODY, "--timeout", "500ms")
     assert (done.returncode, done.stdout) == (1, b"")
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(b"Error: no broker answers at http://127.0.0.1:1")
+    assert b"http://127.0.0.1:1" in done.stderr
     assert b"yak cluster up" in done.stderr
 
 
@@ -174,9 +185,8 @@ def test_line_that_no_record_can_hold(at: str) -> None:
     ]
     first = rows[0]["offset"]
     assert rows[2]["offset"] == first + 1
-    assert done.stderr.decode().startswith(
-        f"Error: 2 records confirmed (offsets {first} to {first + 1}), 1 not written: "
-    )
+    assert numbers(done.stderr)[:4] == [2, first, first + 1, 1]
+    assert b"not written" in done.stderr
 
 
 def test_acks_zero(at: str) -> None:
@@ -189,8 +199,7 @@ def test_acks_zero(at: str) -> None:
         "outcome": "unknown",
         "error": None,
     }
-    assert done.stderr.startswith(b"1 record sent")
-    assert b"acks=0" in done.stderr
+    assert (numbers(done.stderr), b"acks=0" in done.stderr) == ([1, 0], True)
 
 
 def test_rate_is_kept(at: str) -> None:
@@ -218,7 +227,7 @@ def test_servers_are_found(at: str, tmp_path: Path) -> None:
 def test_empty_input(at: str) -> None:
     """Goal: nothing to send is no failure."""
     done = yak("produce", "-b", at)
-    assert (done.returncode, done.stderr) == (0, b"0 records confirmed\n")
+    assert (done.returncode, numbers(done.stderr)) == (0, [0])
 
 
 @pytest.mark.parametrize("module", ["producer", "consumer"])
@@ -253,10 +262,10 @@ def test_progress_is_shown_where_somebody_looks(at: str) -> None:
             process.stdin.write(b"one\ntwo\n")
             process.stdin.flush()
             shown = b""
-            while b"2 confirmed, 0 in flight" not in shown:
+            while not re.search(rb"\b2 .*\b0 in flight", shown):
                 shown += os.read(keyboard, 4096)
             process.stdin.close()
-            while b"2 records confirmed, offsets" not in shown:
+            while not re.search(rb"\b2 .*offset", shown):
                 shown += os.read(keyboard, 4096)
             assert process.wait(30) == 0
             assert process.stdout.read() == b""
@@ -268,15 +277,13 @@ def test_progress_is_shown_where_somebody_looks(at: str) -> None:
 def test_interrupted_follower_has_done_its_job(at: str) -> None:
     """Goal: Ctrl-C ends following with 0 and a sum; with -n still to come it ends with 130."""
     first = send(at, b"seen")
-    for words, code, said in (
-        ((), 0, f"1 record read, offset {first}\n"),
-        (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}.\n"),
-    ):
+    for words, code in (((), 0), (("-n", "2"), 130)):
         with running("consume", "-b", at, "-o", str(first), *words) as process:
             assert process.stdout.readline() == b"seen\n"
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=30) == (b"", said.encode())
-            assert process.returncode == code
+            out, err = process.communicate(timeout=30)
+            assert (process.returncode, out, numbers(err)) == (code, b"", [1, first])
+            assert (b"Interrupted" in err) == (code != 0)
 
 
 def test_interrupted_producer_says_what_became_of_the_records(at: str) -> None:
@@ -288,8 +295,8 @@ def test_interrupted_producer_says_what_became_of_the_records(at: str) -> None:
         assert json.loads(process.stdout.readline())["offset"] == first + 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
-        said = process.stderr.read().decode()
-        assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1}).\n"
+        message = process.stderr.read()
+        assert (numbers(message), b"Interrupted" in message) == ([2, first, first + 1], True)
 
 
 @pytest.mark.parametrize("command", [("produce", "-m", "x"), ("consume",)])
@@ -302,5 +309,5 @@ def test_interrupt_before_anybody_answers(command: tuple[str, ...]) -> None:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
             assert (process.returncode, out) == (130, b"")
-            assert err.startswith(b"Interrupted: ")
+            assert b"Interrupted" in err
             assert len(err.splitlines()) == 1

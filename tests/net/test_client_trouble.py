@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import BrokerProcess, until
-from tests.net.client_commands import one_broker, running, send, yak
+from tests.net.client_commands import numbers, one_broker, running, send, yak
 from tests.net.forked import Forked
 
 PIPE_BYTES = 4096
@@ -58,7 +59,7 @@ def test_end_of_an_empty_log(broker: BrokerProcess) -> None:
     """Goal: -e stops where there is nothing, wherever it begins."""
     for words in (("-e",), ("-o", "-5", "-e")):
         done = yak("consume", "-b", broker.url, *words)
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"0 records read\n")
+        assert (done.returncode, done.stdout, numbers(done.stderr)) == (0, b"", [0])
 
 
 def test_nobody_reads_any_more(at: str) -> None:
@@ -81,8 +82,7 @@ def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
         process.stdin.write(b"two\nthree\n")
         process.stdin.close()
         assert process.wait(30) == 0
-        said = process.stderr.read().decode()
-        assert said == f"3 records confirmed, offsets {first} to {first + 2}\n"
+        assert numbers(process.stderr.read()) == [3, first, first + 2]
 
 
 def test_interrupt_while_nobody_reads(at: str) -> None:
@@ -92,9 +92,8 @@ def test_interrupt_while_nobody_reads(at: str) -> None:
         until(lambda: waiting_in(pipe) >= PIPE_BYTES, "the pipe is full")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-        said = process.stderr.read().decode()
-        assert len(said.splitlines()) == 1
-        assert "records read" in said
+        message = process.stderr.read()
+        assert (len(message.splitlines()), len(numbers(message)) >= 1) == (1, True)
 
 
 def test_disk_that_is_full(at: str) -> None:
@@ -102,7 +101,7 @@ def test_disk_that_is_full(at: str) -> None:
     with Path("/dev/full").open("wb") as full:
         with running("consume", "-b", at, "--from-beginning", "-e", stdout=full) as process:
             assert process.wait(30) == 1
-            assert b"No space left on device" in process.stderr.read()
+            assert os.strerror(errno.ENOSPC).encode() in process.stderr.read()
 
 
 def test_broker_that_is_gone(broker: BrokerProcess) -> None:
@@ -120,10 +119,9 @@ def test_broker_that_is_gone(broker: BrokerProcess) -> None:
         assert row["error"] == "REQUEST_TIMED_OUT"
         assert row["outcome"] == "unknown"
         assert process.wait(30) == 1
-        said = process.stderr.read().decode()
-        assert said.startswith("Error: 2 records confirmed (offsets 0 to 1), 1 unknown: ")
-        assert said.endswith("; the rest of the input was not sent\n")
-        assert len(said.splitlines()) == 1
+        message = process.stderr.read()
+        assert numbers(message)[:4] == [2, 0, 1, 1]
+        assert (len(message.splitlines()), b"unknown" in message) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["produce", "consume"])

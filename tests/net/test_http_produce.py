@@ -161,7 +161,7 @@ async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: Wor
         answer = await posted
         said = await problem(answer, 504, "REQUEST_TIMED_OUT")
         assert said["outcome"] == "unknown"
-        assert "may or may not be in the log" in said["detail"]
+        assert "may or may not" in said["detail"]
         assert "Retry-After" not in answer.headers
     world.held.clear()
     gateway.move(SECOND)
@@ -191,7 +191,7 @@ async def _stopped_while_waiting(gateway: WorldGateway, crash: bool, error: str)
         answer = await posted
         body = await problem(answer, 503, error)
         assert body["outcome"] == "unknown"
-        assert "may or may not be in the log" in body["detail"]
+        assert "may or may not" in body["detail"]
         assert "Retry-After" not in answer.headers
 
 
@@ -204,7 +204,7 @@ async def test_a_broker_that_has_not_begun_wrote_nothing(gateway: WorldGateway) 
         answer = await client.post("/v1/records", json=records_of("a"))
         body = await problem(answer, 503, "NETWORK_EXCEPTION")
         assert body["outcome"] == "not_written"
-        assert "the broker is starting" in body["detail"]
+        assert "starting" in body["detail"]
         assert answer.headers["Retry-After"] == "1"
 
 
@@ -219,7 +219,7 @@ async def test_the_limit_of_a_batch_is_exact(length: int, gateway: WorldGateway)
             return
         body = await problem(answer, 413, "MESSAGE_TOO_LARGE")
         assert body["outcome"] == "not_written"
-        assert "at most 1000 bytes" in body["detail"]
+        assert "1000 bytes" in body["detail"]
 
 
 async def test_records_that_do_not_fit_together_are_refused_together(gateway: WorldGateway) -> None:

@@ -53,10 +53,10 @@ async def test_brokers_that_serve_are_healthy(node: str) -> None:
 @pytest.mark.parametrize(
     ("phase", "why", "status", "reason"),
     [
-        (Phase.STARTING, "", "starting", "the broker is starting"),
-        (Phase.STOPPING, "", "stopping", "the broker is stopping"),
+        (Phase.STARTING, "", "starting", "starting"),
+        (Phase.STOPPING, "", "stopping", "stopping"),
         (Phase.HALTED, "no space", "degraded", "halted: no space"),
-        (Phase.RUNNING, "", "degraded", "the broker has just stopped"),
+        (Phase.RUNNING, "", "degraded", "stopped"),
     ],
 )
 async def test_a_process_without_a_node_is_not_healthy(
@@ -66,8 +66,9 @@ async def test_a_process_without_a_node_is_not_healthy(
     gateway.world.crash("n1")
     gateway.phase, gateway.halted_because = phase, why
     unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
-    expected = {"status": status, "node": "n1", **unknown, "reason": reason}
-    assert await health(gateway) == (503, expected)
+    code, body = await health(gateway)
+    assert reason in body.pop("reason")
+    assert (code, body) == (503, {"status": status, "node": "n1", **unknown})
 
 
 async def test_a_stopping_broker_is_not_healthy_but_knows_its_log(gateway: WorldGateway) -> None:

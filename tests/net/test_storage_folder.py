@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -41,14 +42,14 @@ def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
 def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
     """Goal: identities are compared, and a cluster that was not known is learnt once."""
     opened(tmp_path)
-    with pytest.raises(StorageError, match=r"n1, expected n2"):
+    with pytest.raises(StorageError, match=r"n1.*n2"):
         opened(tmp_path, "n2")
     assert opened(tmp_path, cluster="blue").cluster == "blue"
     assert opened(tmp_path).cluster == "blue"
-    with pytest.raises(StorageError, match=r"cluster blue, expected red"):
+    with pytest.raises(StorageError, match=r"blue.*red"):
         opened(tmp_path, cluster="red")
     folder = open_folder(tmp_path, "n1", "", NOT_SYNCED)
-    with pytest.raises(StorageError, match=r"cluster blue, expected red"):
+    with pytest.raises(StorageError, match=r"blue.*red"):
         folder.learn_cluster("red")
     folder.learn_cluster("blue")
     folder.close()
@@ -57,10 +58,10 @@ def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": 2}, "format 2, .* up to 1"),
-        ({"kind": "other"}, "'other', expected 'yak-data'"),
-        ({"format": "x"}, r"identity\.json is damaged"),
-        ({"node": "n9"}, "n9, expected n1"),
+        ({"format": 2}, "format 2.* 1"),
+        ({"kind": "other"}, "'other'.*'yak-data'"),
+        ({"format": "x"}, r"identity\.json.*damaged"),
+        ({"node": "n9"}, "n9.*n1"),
     ],
 )
 def test_identity_is_checked(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
@@ -77,18 +78,18 @@ def test_damaged_identity_is_refused(tmp_path: Path, text: str) -> None:
     """Goal: no traceback for an identity.json that is anything."""
     opened(tmp_path)
     (tmp_path / "identity.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(StorageError, match=r"identity\.json is damaged"):
+    with pytest.raises(StorageError, match=r"identity\.json.*damaged"):
         opened(tmp_path)
 
 
 def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
     """Goal: somebody's files are neither taken for a log nor touched."""
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(StorageError, match=r"found letters\.txt, expected identity\.json"):
+    with pytest.raises(StorageError, match=r"letters\.txt.*identity\.json"):
         opened(tmp_path)
     (tmp_path / "letters.txt").unlink()
     (tmp_path / "00000000000000000000.log").write_bytes(b"somebody's")
-    with pytest.raises(StorageError, match=r"found 0+\.log, expected identity\.json"):
+    with pytest.raises(StorageError, match=r"0+\.log.*identity\.json"):
         opened(tmp_path)
     assert (tmp_path / "00000000000000000000.log").read_bytes() == b"somebody's"
 
@@ -105,13 +106,13 @@ def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
 def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
     """Goal: unusable even for root, and one sentence says why."""
     (tmp_path / "data").write_text("")
-    with pytest.raises(StorageError, match=r"cannot use .*data as data directory: File exists"):
+    with pytest.raises(StorageError, match=os.strerror(errno.EEXIST)):
         opened(tmp_path / "data")
-    with pytest.raises(StorageError, match=r"cannot use .* as data directory: Not a directory"):
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOTDIR)):
         opened(tmp_path / "data" / "below")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "lock").mkdir()
-    with pytest.raises(StorageError, match=r"cannot use .* as data directory: Is a directory"):
+    with pytest.raises(StorageError, match=os.strerror(errno.EISDIR)):
         opened(tmp_path / "other")
 
 
@@ -140,13 +141,14 @@ def test_unwritable_directory_is_refused() -> None:
         Path(folder).chmod(0o755)
         command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert f"{path} as data directory: Permission denied" in found.stdout
+        assert str(path) in found.stdout
+        assert os.strerror(errno.EACCES) in found.stdout
 
 
 def test_directory_is_opened_once(tmp_path: Path) -> None:
     """Goal: two in one process, and two processes, cannot share a directory; the name is told."""
     storage = open_storage(tmp_path, "n1", system=NOT_SYNCED)
-    with pytest.raises(StorageError, match=rf"is in use by process {os.getpid()}\b"):
+    with pytest.raises(StorageError, match=rf"\b{os.getpid()}\b"):
         opened(tmp_path)
     storage.close()
     opened(tmp_path)
@@ -170,7 +172,7 @@ def test_lock_ends_with_the_process(tmp_path: Path) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
-        with pytest.raises(StorageError, match=rf"is in use by process {process.pid}\b"):
+        with pytest.raises(StorageError, match=rf"\b{process.pid}\b"):
             opened(tmp_path)
         process.kill()
         process.wait()

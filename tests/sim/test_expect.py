@@ -103,19 +103,19 @@ def crash_the_leader(world: World) -> None:
 
 
 DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
-    (lose_a_batch, "nothing_acked_is_lost", "b'b' at offset 2"),
-    (alter_a_record, "nothing_acked_is_lost", "offset 3 holds b'altered'"),
-    (lose_a_batch, "logs_converge", "differ at offset 2"),
-    (alter_a_record, "logs_converge", "differ at offset 2"),
-    (double_a_batch, "no_duplicates", "offsets 0 and 0"),
+    (lose_a_batch, "nothing_acked_is_lost", "b'b' .*offset 2"),
+    (alter_a_record, "nothing_acked_is_lost", "offset 3 .*b'altered'"),
+    (lose_a_batch, "logs_converge", "offset 2"),
+    (alter_a_record, "logs_converge", "offset 2"),
+    (double_a_batch, "no_duplicates", "offsets 0 .*0"),
     (double_a_batch, "logs_converge", "differ"),
-    (swap_two_batches, "order_kept", "is after"),
-    (swap_two_reads, "order_kept", "read offset 0 after 1"),
-    (double_a_read, "order_kept", "read offset 1 after 1"),
-    (forget_one_read, "consumer_read_exactly", "b'' as record 4, found: b'e'"),
-    (double_a_read, "consumer_read_exactly", "b'' as record 4"),
-    (swap_two_reads, "consumer_read_exactly", "b'a' as record 1, found: b'b'"),
-    (alter_a_read, "consumer_read_exactly", "b'f' as record 6, found: b'g'"),
+    (swap_two_batches, "order_kept", "after"),
+    (swap_two_reads, "order_kept", "offset 0 .*1"),
+    (double_a_read, "order_kept", "offset 1 .*1"),
+    (forget_one_read, "consumer_read_exactly", "b'' .*record 4.*b'e'"),
+    (double_a_read, "consumer_read_exactly", "b'' .*record 4"),
+    (swap_two_reads, "consumer_read_exactly", "b'a' .*record 1.*b'b'"),
+    (alter_a_read, "consumer_read_exactly", "b'f' .*record 6.*b'g'"),
     (crash_the_leader, "nothing_acked_is_lost", "no leader"),
     (crash_the_leader, "hw_at_least", "no leader"),
 ]
@@ -129,9 +129,8 @@ def test_a_claim_about_a_damaged_run_fails_and_says_where(
 ) -> None:
     """Goal: the net has no hole. Method: damage first, then the claim that must notice it."""
     damage(world)
-    with pytest.raises(ExpectationFailed) as failure:
+    with pytest.raises(ExpectationFailed, match=said):
         CLAIMS[expectation](world)
-    assert said in str(failure.value)
     kept = world.expectations[-1]
     assert not kept.held
     assert kept.expected
@@ -140,9 +139,9 @@ def test_a_claim_about_a_damaged_run_fails_and_says_where(
 
 def test_one_record_too_many_or_too_few_is_counted(world: World) -> None:
     """Goal: a common prefix is not enough. Method: a shorter and a longer list."""
-    with pytest.raises(ExpectationFailed, match="expected 5 records, found: 6"):
+    with pytest.raises(ExpectationFailed, match=r"\b5\b.*\b6\b"):
         world.expect.consumer_read_exactly(VALUES[:-1])
-    with pytest.raises(ExpectationFailed, match="expected 7 records, found: 6"):
+    with pytest.raises(ExpectationFailed, match=r"\b7\b.*\b6\b"):
         world.expect.consumer_read_exactly([*VALUES, b"g"])
 
 
@@ -152,19 +151,19 @@ def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: Wo
     sent.base_offset = -1
     world.expect.nothing_acked_is_lost()
     sent.values = (b"never seen",)
-    with pytest.raises(ExpectationFailed, match="b'never seen' in the log"):
+    with pytest.raises(ExpectationFailed, match="b'never seen'"):
         world.expect.nothing_acked_is_lost()
 
 
 @pytest.mark.parametrize(
     ("expectation", "said"),
     [
-        (lambda world: world.expect.leader_is("n9"), "expected leader n9"),
-        (lambda world: world.expect.isr_is(["n1"]), "expected n1, found: n1, n2, n3"),
-        (lambda world: world.expect.hw_at_least(7), "expected at least 7, found: 6 on n"),
+        (lambda world: world.expect.leader_is("n9"), "leader n9"),
+        (lambda world: world.expect.isr_is(["n1"]), "n1.*: n1, n2, n3"),
+        (lambda world: world.expect.hw_at_least(7), r"\b7\b.*\b6 on n"),
         (
             lambda world: world.expect.that("Ice is hot", False, expected="heat", happened="cold"),
-            "Ice is hot: expected heat, found: cold.",
+            "Ice is hot: .*heat.*cold",
         ),
     ],
 )
@@ -172,6 +171,5 @@ def test_a_wrong_claim_says_what_is_the_case(
     expectation: Callable[[World], None], said: str, world: World
 ) -> None:
     """Goal: a sentence, not a traceback. Method: claims that are wrong about a good run."""
-    with pytest.raises(ExpectationFailed) as failure:
+    with pytest.raises(ExpectationFailed, match=said):
         expectation(world)
-    assert said in str(failure.value)

@@ -181,7 +181,7 @@ def test_a_window_shows_a_part() -> None:
     low, high = figure.axes[0].get_ylim()
     assert 50 < low < high < 110
     assert "the crash" in [text.get_text() for text in figure.texts]
-    with pytest.raises(ValueError, match="must end after it starts"):
+    with pytest.raises(ValueError, match="end"):
         plot_watermarks(failover(), window_us=(5, 5))
 
 

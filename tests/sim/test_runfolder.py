@@ -5,6 +5,9 @@ Method: made-up results; disks that are full or in the way are made with what th
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,8 +113,8 @@ def test_where_no_link_can_be_made_the_run_is_written_and_that_is_said(
     folder = write_run(run_with(), tmp_path, COMMAND)
     assert names_in(folder) == sorted(FILES)
     [note] = capsys.readouterr().err.splitlines()
-    assert note.startswith(f"cannot create the link {tmp_path / 'made_up' / 'latest'}: ")
-    assert note.endswith(f"the run folder is {folder}")
+    assert str(tmp_path / "made_up" / "latest") in note
+    assert str(folder) in note
     assert names_in(tmp_path / "made_up") == ["7", "latest"]
     assert names_in(tmp_path / "made_up" / "latest") == ["mine"]
 
@@ -130,7 +133,7 @@ def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", ".hidden"])
 def test_a_scenario_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
     """Goal: nothing is written elsewhere. Method: names that would lead out or hide."""
-    with pytest.raises(OutputError, match="not a valid folder name"):
+    with pytest.raises(OutputError, match=f"{re.escape(repr(name))}.*name"):
         write_run(run_with(scenario=name), tmp_path / "out", COMMAND)
     assert not (tmp_path / "out").exists()
 
@@ -158,7 +161,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
         check=True,
     )
     folder = tmp_path / "made_up" / "7"
-    assert done.stdout == f"cannot write the output folder {folder}: File too large\n"
+    assert re.fullmatch(f".*{folder}.*{os.strerror(errno.EFBIG)}.*\n", done.stdout)
     assert names_in(folder) == ["trace.jsonl.part"]
     part = (folder / "trace.jsonl.part").read_bytes()
     assert len(part) == 20_000
@@ -175,8 +178,7 @@ def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         write_run(run_with(trace=trace), tmp_path, COMMAND)
     folder = tmp_path / "made_up" / "7"
-    assert "cannot write the trace: step" in str(caught.value)
-    assert str(caught.value).endswith(f"; the other files are in {folder}")
+    assert re.search(f"trace: step.*{folder}", str(caught.value))
     expected = sorted({*FILES} - {"trace.jsonl"} | {"trace.jsonl.part"})
     assert names_in(folder) == expected
     assert read_verdict(folder)["digest"] is None
@@ -190,7 +192,7 @@ def test_nothing_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.Mon
     (folder / "trace.jsonl.part").write_text("old")
     (folder / "notes.txt").write_text("mine")
     monkeypatch.setitem(sys.modules, "yak_sim.plot.watermarks", None)
-    with pytest.raises(OutputError, match=r"cannot draw the plots: .*; the other files are in"):
+    with pytest.raises(OutputError, match=f"plots.*{folder}"):
         write_run(run_with(), tmp_path, COMMAND)
     left = sorted({*FILES, "notes.txt"} - {"watermarks.png", "watermarks.svg"})
     assert names_in(folder) == left

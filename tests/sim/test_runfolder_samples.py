@@ -71,12 +71,12 @@ def test_every_kind_of_fault_has_a_row_and_words() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"", "the verdict is not JSON"),
-        (b"\xff", "the verdict is not JSON"),
-        (b"[]", "the verdict is not a JSON object"),
-        (b"{}", "schema None, expected 1 or 2"),
-        (b'{"schema":3}', "schema 3, expected 1 or 2"),
-        (b'{"schema":1}', "no field 'scenario'"),
+        (b"", "JSON"),
+        (b"\xff", "JSON"),
+        (b"[]", "JSON object"),
+        (b"{}", "schema None"),
+        (b'{"schema":3}', "schema 3"),
+        (b'{"schema":1}', "'scenario'"),
     ],
 )
 def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
@@ -91,9 +91,9 @@ def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((b'"i":1', b'"i":2'), "line 2 of the history has row number 2, expected 1"),
-        ((b'"hw":4,', b""), "line 4 of the history has no field 'hw'"),
-        ((b'{"i":4', b'"i":4'), "line 5 of the history is not JSON"),
+        ((b'"i":1', b'"i":2'), "line 2 .*2.*1"),
+        ((b'"hw":4,', b""), "line 4 .*'hw'"),
+        ((b'{"i":4', b'"i":4'), "line 5 .*JSON"),
     ],
 )
 def test_a_damaged_history_is_refused(
@@ -103,6 +103,5 @@ def test_a_damaged_history_is_refused(
     text = (SAMPLES / "history_1.jsonl").read_bytes()
     assert change[0] in text
     (tmp_path / "history.jsonl").write_bytes(text.replace(*change, 1))
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(FormatError, match=reason):
         read_history(tmp_path)
-    assert reason in str(caught.value)

@@ -6,6 +6,7 @@ Method: scenarios that misbehave in every way that was thought of.
 from __future__ import annotations
 
 import gc
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -92,18 +93,17 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"speed": "9"}, "setting 'speed' of plain; expected one of "),
-        ({"records": "many"}, "records must be an integer, got 'many'"),
-        ({"loud": "perhaps"}, "loud must be of type bool, got 'perhaps'"),
-        ({"lease_us": "long"}, "lease_us must be an integer, got 'long'"),
+        ({"speed": "9"}, "'speed' .*plain.*records"),
+        ({"records": "many"}, "records .*integer.*'many'"),
+        ({"loud": "perhaps"}, "loud .*bool.*'perhaps'"),
+        ({"lease_us": "long"}, "lease_us .*integer.*'long'"),
     ],
 )
 def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], said: str) -> None:
     """Goal: nothing runs with a setting that was meant otherwise. Method: wrong ones."""
-    with pytest.raises(SettingError) as failure:
+    with pytest.raises(SettingError, match=said):
         run_scenario(plain, settings=settings)
-    assert said in str(failure.value)
-    with pytest.raises(SettingError, match="setting 'speed'"):
+    with pytest.raises(SettingError, match="'speed'"):
         scenario(speed=9)
 
 
@@ -127,7 +127,8 @@ def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
         yield world.at(seconds=1)
         raise Awkward("on purpose", "two arguments")
 
-    assert verdict(story) == (False, "The scenario raised Awkward: on purpose.")
+    valid, reason = verdict(story)
+    assert (valid, "Awkward: on purpose" in reason) == (False, True)
 
 
 def no_event(_world: World) -> Script:
@@ -146,7 +147,7 @@ def no_such_broker(world: World) -> Script:
 @pytest.mark.parametrize(
     ("function", "said"),
     [
-        (no_event, "TypeError: the script yielded 5"),
+        (no_event, "TypeError: .*5"),
         (no_yield_from, "yield from"),
         (no_such_broker, "KeyError: 'n7'"),
     ],
@@ -155,7 +156,7 @@ def test_a_mistake_of_a_script_is_the_reason(function: Any, said: str) -> None:
     """Goal: whoever writes a scenario learns what is wrong. Method: three likely mistakes."""
     result = run_scenario(scenario()(function))
     assert result.valid is False
-    assert said in result.reason
+    assert re.search(said, result.reason)
 
 
 def test_a_claim_that_fails_is_the_reason() -> None:
@@ -171,7 +172,7 @@ def test_a_claim_that_fails_is_the_reason() -> None:
 
     valid, reason = verdict(story)
     assert valid is False
-    assert reason.startswith("The high watermark is at least 1: expected at least 1, found: 0")
+    assert re.search(r"high watermark.* 1.* 1.* 0\b", reason)
 
 
 def test_a_world_that_does_not_converge_says_why() -> None:
@@ -184,7 +185,7 @@ def test_a_world_that_does_not_converge_says_why() -> None:
 
     valid, reason = verdict(story)
     assert valid is False
-    assert "within 10 s, found: n3 is not running" in reason
+    assert re.search("10 s.* n3 ", reason)
 
 
 def endless_waits(world: World) -> Script:
@@ -206,10 +207,10 @@ def waits_for_ever(world: World) -> Script:
 @pytest.mark.parametrize(
     ("function", "limits", "said"),
     [
-        (endless_waits, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
-        (waits_for_ever, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
-        (endless_in_no_time, Limits(events=20_000), "after 20[0-9]{3} events, at 1.000"),
-        (endless_in_no_time, Limits(wall_s=0.1), "after 0.1 s of real time, at 1.000"),
+        (endless_waits, Limits(simulated_us=seconds(20)), "20 simulated seconds"),
+        (waits_for_ever, Limits(simulated_us=seconds(20)), "20 simulated seconds"),
+        (endless_in_no_time, Limits(events=20_000), r"20[0-9]{3} events.* 1\.000"),
+        (endless_in_no_time, Limits(wall_s=0.1), r"0\.1 s of real time.* 1\.000"),
     ],
 )
 def test_a_scenario_that_never_ends_is_given_up(function: Any, limits: Limits, said: str) -> None:
@@ -218,8 +219,7 @@ def test_a_scenario_that_never_ends_is_given_up(function: Any, limits: Limits, s
     valid, reason = verdict(function, limits)
     assert valid == "unknown"
     assert time.monotonic() - began < 30
-    with pytest.raises(AssertionError, match=said):
-        raise AssertionError(reason)
+    assert re.search(said, reason)
 
 
 def test_a_scenario_without_a_yield_is_one_too() -> None:
@@ -247,7 +247,7 @@ def test_a_violation_ends_the_run_and_names_everything() -> None:
     assert found["invariant"] == "HwJustified"
     assert found["event"] == len(result.trace) - 1
     assert found["node"] == result.trace.step(int(found["event"])).node
-    assert result.reason.startswith(f"HwJustified violated by {found['node']}: expected ")
+    assert re.search(f"HwJustified .*{found['node']}", result.reason)
     assert result.world.now_us < seconds(5)
 
 
