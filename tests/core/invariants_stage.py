@@ -60,7 +60,7 @@ class Stage:
         self.lead("n1")
         for node in ("n2", "n3"):
             self.follow(node, Epoch(1))
-        self.shown("n2", "n3")
+        self.acknowledge_all("n2", "n3")
         self.admit("n1", "n2", "n3")
 
     # -- the store ------------------------------------------------------------------------------
@@ -157,14 +157,14 @@ class Stage:
     def lead(self, node: NodeId) -> NodeId:
         """The node is elected and takes office."""
         self.write_election(node)
-        self.take_office(node)
+        self.become_leader(node)
         return node
 
     def write_election(self, node: NodeId) -> None:
         """The node is elected, and has not heard of it."""
         self.write(elect, node=node)
 
-    def elect_uncleanly(self, node: NodeId, *others: NodeId, takes_office: bool = True) -> None:
+    def elect_uncleanly(self, node: NodeId, *others: NodeId, becomes_leader: bool = True) -> None:
         """The node leads, whatever it holds; it and ``others`` are the ISR."""
         known = self.stored
         grown = replace(
@@ -177,10 +177,10 @@ class Stage:
             elr=(),
         )
         self.accept(replace(grown, unclean_generation=known.unclean_generation + 1))
-        if takes_office:
-            self.take_office(node)
+        if becomes_leader:
+            self.become_leader(node)
 
-    def take_office(
+    def become_leader(
         self, node: NodeId, view: PartitionState | None = None, notes_epoch: bool = True
     ) -> None:
         """The node leads by the present record; ``view`` is what it believes to be the record."""
@@ -268,7 +268,7 @@ class Stage:
             fold(log, batch)
         self.step(node, event, AppendLog(OpId(self.op()), LogGeneration(0), batches))
 
-    def append_untold(self, node: NodeId, batch: Batch) -> None:
+    def append_unindexed(self, node: NodeId, batch: Batch) -> None:
         """The batch joins the node's log, and its producer table is not told."""
         log = self.node(node).log
         kept = log.producers
@@ -277,7 +277,7 @@ class Stage:
         log.producers = kept
         self.step(node, QUIET, AppendLog(OpId(self.op()), LogGeneration(0), (batch,)))
 
-    def cut(
+    def truncate(
         self,
         node: NodeId,
         end: Offset,
@@ -322,12 +322,12 @@ class Stage:
             self.have(node, batch)
         return batch
 
-    def leave_behind(self, node: NodeId) -> None:
+    def fall_out_of_isr(self, node: NodeId) -> None:
         """The node leaves the ISR, and lacks a record that the others have, as n1 knows."""
         self.shrink("n1", node)
         others = [other for other in NODES if other != node]
         self.held(*others)
-        self.shown(*others[1:])
+        self.acknowledge_all(*others[1:])
 
     def ack(self, node: NodeId, leader: NodeId = "n1", match: Offset | None = None) -> ReplicateAck:
         """The node acknowledges its log to the leader."""
@@ -337,16 +337,16 @@ class Stage:
         self.step(node, QUIET, Send(leader, ack))
         return ack
 
-    def hear(self, leader: NodeId, node: NodeId, ack: ReplicateAck) -> None:
+    def receive_ack(self, leader: NodeId, node: NodeId, ack: ReplicateAck) -> None:
         """The leader takes in an acknowledgement."""
         progress = self.leading(leader).progress[node]
         progress.match = max(progress.match, ack.match)
         self.step(leader, Received(node, ack))
 
-    def shown(self, *nodes: NodeId, leader: NodeId = "n1") -> None:
+    def acknowledge_all(self, *nodes: NodeId, leader: NodeId = "n1") -> None:
         """The nodes acknowledge their logs, and the leader hears it."""
         for node in nodes:
-            self.hear(leader, node, self.ack(node, leader))
+            self.receive_ack(leader, node, self.ack(node, leader))
 
     def raise_hw(self, node: NodeId, hw: Offset) -> None:
         self.node(node).log.hw = hw
@@ -356,7 +356,7 @@ class Stage:
         """All three hold the batches, and n1 has committed them."""
         for node in NODES:
             self.have(node, *batches)
-        self.shown("n2", "n3")
+        self.acknowledge_all("n2", "n3")
         self.raise_hw("n1", batches[-1].end)
 
     # -- clients --------------------------------------------------------------------------------
@@ -384,7 +384,7 @@ class Stage:
         plain = replace(batch, producer_id=-1, producer_epoch=-1, base_sequence=-1)
         self.client(client, Called(CallId(call), SendBatch(plain), 0), Send("n1", request))
 
-    def tell(self, client: NodeId, call: int, result: ClientResult) -> None:
+    def give_result(self, client: NodeId, call: int, result: ClientResult) -> None:
         """A client node gives its application a result."""
         self.client(client, QUIET, Answer(CallId(call), result))
 

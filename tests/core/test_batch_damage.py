@@ -147,7 +147,7 @@ def header(**changed: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "pattern"),
     [
         ({"length": 0}, "got 12"),
         ({"length": -1}, "got 11"),
@@ -181,9 +181,9 @@ def header(**changed: int) -> bytes:
         ({"seq": -1}, "producer .*1/0/-1"),
     ],
 )
-def test_nonsense_under_a_right_crc_is_damage(changed: dict[str, int], said: str) -> None:
+def test_nonsense_under_a_right_crc_is_damage(changed: dict[str, int], pattern: str) -> None:
     """Goal: a wrong or hostile producer; each field refused with a sentence, before any memory."""
-    with pytest.raises(Damaged, match=said):
+    with pytest.raises(Damaged, match=pattern):
         parse(header(**changed))
 
 

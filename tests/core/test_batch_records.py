@@ -145,7 +145,7 @@ def with_body(body: bytes, count: int = 1) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "pattern"),
     [
         ("10 000000 01 02 76 00", "its length"),
         ("0d 000000 01 02 76 00", "its length"),
@@ -170,10 +170,10 @@ def with_body(body: bytes, count: int = 1) -> Batch:
         ("0e 000000 01 02 76 00 00", "1 extra bytes"),
     ],
 )
-def test_a_malformed_record_is_damage_with_a_sentence(body: str, said: str) -> None:
+def test_a_malformed_record_is_damage_with_a_sentence(body: str, pattern: str) -> None:
     """Goal: a wrong producer with a right CRC gets Damaged and nothing else."""
     batch = with_body(bytes.fromhex(body))
-    with pytest.raises(Damaged, match=said):
+    with pytest.raises(Damaged, match=pattern):
         list(records(batch))
 
 

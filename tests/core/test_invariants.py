@@ -32,6 +32,6 @@ def test_a_violation_says_what_was_expected_and_what_happened(stage: Stage) -> N
     """Goal: the sentence stands alone. Method: break one invariant and read it."""
     with pytest.raises(InvariantViolated) as caught:
         stage.raise_hw("n1", 3)
-    told = str(caught.value)
-    assert told.startswith("HwSound was broken by n1 at event 7: expected a high watermark ")
-    assert "; but it is 3. R3 and R5" in told
+    message = str(caught.value)
+    assert message.startswith("HwSound was broken by n1 at event 7: expected a high watermark ")
+    assert "; but it is 3. R3 and R5" in message

@@ -66,7 +66,7 @@ def test_a_leader_counts_what_was_acknowledged(stage: Stage) -> None:
     ack = stage.ack("n2", match=0)
     stage.leading("n1").progress["n2"].match = 1
     with broken("ProgressIsEvidence"):
-        stage.hear("n1", "n2", ack)
+        stage.receive_ack("n1", "n2", ack)
 
 
 def test_what_an_earlier_life_acknowledged_does_not_count(stage: Stage) -> None:
@@ -83,9 +83,9 @@ def test_an_older_ack_may_come_late(stage: Stage) -> None:
     batch = stage.held("n1")
     early = stage.ack("n2", match=0)
     stage.have("n2", batch)
-    stage.shown("n2")
+    stage.acknowledge_all("n2")
     with near_miss("ProgressIsEvidence"):
-        stage.hear("n1", "n2", early)
+        stage.receive_ack("n1", "n2", early)
 
 
 def test_a_message_of_an_older_epoch_appends_nothing(stage: Stage) -> None:

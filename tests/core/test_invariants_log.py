@@ -75,7 +75,7 @@ def test_logs_of_different_epochs_may_differ(stage: Stage) -> None:
 def test_a_leader_does_not_cut_its_log(stage: Stage) -> None:
     stage.held("n1")
     with broken("LeaderAppendOnly"):
-        stage.cut("n1", 0)
+        stage.truncate("n1", 0)
 
 
 def test_a_deposed_leader_cuts_its_tail(stage: Stage) -> None:
@@ -83,14 +83,14 @@ def test_a_deposed_leader_cuts_its_tail(stage: Stage) -> None:
     stage.lead("n2")
     stage.follow("n1", Epoch(2))
     with near_miss("LeaderAppendOnly"):
-        stage.cut("n1", 0)
+        stage.truncate("n1", 0)
 
 
 def test_a_member_does_not_cut_what_is_committed(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("NoCutBelowCommitted"):
-        stage.cut("n2", 1)
+        stage.truncate("n2", 1)
 
 
 def test_a_member_cuts_what_is_not_committed(stage: Stage) -> None:
@@ -99,7 +99,7 @@ def test_a_member_cuts_what_is_not_committed(stage: Stage) -> None:
     stage.have("n1", second)
     stage.have("n2", second)
     with near_miss("NoCutBelowCommitted"):
-        stage.cut("n2", 1)
+        stage.truncate("n2", 1)
 
 
 def test_a_broker_knows_its_log_end(stage: Stage) -> None:
@@ -132,14 +132,14 @@ def test_a_leader_starts_its_epoch_at_its_log_end(stage: Stage) -> None:
     stage.write_election("n2")
     stage.node("n2").log.leo = 5
     with broken("ReplicaShape"):
-        stage.take_office("n2")
+        stage.become_leader("n2")
 
 
 def test_a_leader_is_named_by_its_view(stage: Stage) -> None:
     stage.write_election("n2")
     view = stage.node("n2").partition
     with broken("ReplicaShape"):
-        stage.take_office("n2", view=view)
+        stage.become_leader("n2", view=view)
 
 
 def test_a_broker_may_know_less_than_its_disk(stage: Stage) -> None:
@@ -167,13 +167,13 @@ def test_a_cut_takes_its_epochs_out_of_the_index(stage: Stage) -> None:
     stage.lead("n3")
     stage.follow("n1", Epoch(3))
     with broken("EpochIndexIsFold"):
-        stage.cut("n1", 1, index=EpochIndex(((Epoch(1), 0), (Epoch(2), 0))))
+        stage.truncate("n1", 1, index=EpochIndex(((Epoch(1), 0), (Epoch(2), 0))))
 
 
 def test_a_leader_notes_its_epoch_before_it_writes(stage: Stage) -> None:
     stage.write_election("n2")
     with broken("EpochIndexIsFold"):
-        stage.take_office("n2", notes_epoch=False)
+        stage.become_leader("n2", notes_epoch=False)
 
 
 def test_an_epoch_without_records_may_be_noted_at_the_end(stage: Stage) -> None:
@@ -188,7 +188,7 @@ def test_the_producer_table_follows_from_the_log(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.node("n1").log.producers.apply(5, 0, 3, 0, 1)
     with broken("ProducerTableIsFold"):
-        stage.append_untold("n1", batch)
+        stage.append_unindexed("n1", batch)
 
 
 def test_a_cut_takes_its_batches_out_of_the_producer_table(stage: Stage) -> None:
@@ -198,7 +198,7 @@ def test_a_cut_takes_its_batches_out_of_the_producer_table(stage: Stage) -> None
     stage.have("n2", first, second)
     table = stage.node("n2").log.producers
     with broken("ProducerTableIsFold"):
-        stage.cut("n2", 1, producers=table)
+        stage.truncate("n2", 1, producers=table)
 
 
 def test_the_producer_table_forgets_all_but_five_batches(stage: Stage) -> None:
@@ -285,7 +285,7 @@ def test_a_cut_of_durable_records_is_not_a_loss(stage: Stage) -> None:
     stage.follow("n2", Epoch(2))
     with near_miss("DurableSurvives"):
         stage.step("n2", QUIET)
-        stage.cut("n2", 1)
+        stage.truncate("n2", 1)
         stage.crash("n2", first)
 
 

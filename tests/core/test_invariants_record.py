@@ -15,22 +15,22 @@ from yak_core.metadata.transitions import alter_isr
 
 def test_an_epoch_has_one_leader(stage: Stage) -> None:
     stage.write_election("n2")
-    stage.take_office("n2")
+    stage.become_leader("n2")
     with broken("OneLeaderPerEpoch"):
-        stage.take_office("n3")
+        stage.become_leader("n3")
 
 
 def test_a_restarted_leader_has_lost_its_epoch(stage: Stage) -> None:
     stage.start("n1")
     stage.node("n1").broker_epoch = stage.stored.leader_broker_epoch
     with broken("OneLeaderPerEpoch"):
-        stage.take_office("n1")
+        stage.become_leader("n1")
 
 
 def test_a_leader_was_elected(stage: Stage) -> None:
     stage.write_election("n2")
     with broken("OneLeaderPerEpoch"):
-        stage.take_office("n3")
+        stage.become_leader("n3")
 
 
 def test_two_leaders_may_act_in_two_epochs(stage: Stage) -> None:
@@ -152,7 +152,7 @@ def test_who_has_caught_up_may_join(stage: Stage) -> None:
     stage.lead("n2")
     stage.follow("n3", Epoch(2))
     stage.have("n3", batch)
-    stage.shown("n3", leader="n2")
+    stage.acknowledge_all("n3", leader="n2")
     stage.propose("n2", "n2", "n3")
     with near_miss("IsrAdmission"):
         stage.admit("n2", "n3")
@@ -170,7 +170,7 @@ def lossy() -> Stage:
     stage = Stage(flush="os")
     batch = stage.held("n1")
     stage.append("n2", batch)
-    stage.shown("n2")
+    stage.acknowledge_all("n2")
     stage.crash("n2")
     stage.start("n2")
     return stage

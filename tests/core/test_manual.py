@@ -209,14 +209,14 @@ MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
+@pytest.mark.parametrize(("mistake", "pattern"), MISTAKES, ids=[pattern for _, pattern in MISTAKES])
 def test_a_move_that_is_not_there_is_an_error(
-    mistake: Callable[[Manual], object], said: str
+    mistake: Callable[[Manual], object], pattern: str
 ) -> None:
     """Ask for a move that cannot be made: ManualError says which and why."""
     world = cluster()
     world.add("p1", ProducerConfig(BROKERS), build_producer)
-    with pytest.raises(ManualError, match=said):
+    with pytest.raises(ManualError, match=pattern):
         mistake(world)
 
 

@@ -114,9 +114,9 @@ def run(script: Script, execute: Execute) -> list[list[str]]:
     for block in script.blocks:
         output: list[str] = []
         for command in block.commands:
-            said = execute(command)
+            lines = execute(command)
             if not command.quiet:
-                output += said
+                output += lines
         outputs.append(output or ["ok"])
     return outputs
 

@@ -25,7 +25,7 @@ from yak_core.manual.world import Manual
 from yak_core.metadata.store_calls import Publish, RenewLease
 from yak_core.rules import Rules
 
-DULL_NOTES = ("PartitionStateObserved", "ProposalEnded", "Campaigned")
+HIDDEN_NOTES = ("PartitionStateObserved", "ProposalEnded", "Campaigned")
 """Notes that repeat what the lines around them say."""
 
 
@@ -100,7 +100,7 @@ class Stage:
         if isinstance(event, ev.Called):
             self.labels[node, host.start, event.call] = golden_lines.label(event.request)
         shown = [line for effect in effects if (line := self._effect(host, effect))]
-        if not self.show_all and not shown and self._is_dull(event):
+        if not self.show_all and not shown and self._is_hidden(event):
             return
         self.lines.append(f"{node} {self._event(host, event)}")
         self.lines += [f"  {node} {line}" for line in shown]
@@ -134,7 +134,7 @@ class Stage:
                 return ""
             if isinstance(effect, fx.CallMeta) and isinstance(effect.request, RenewLease | Publish):
                 return ""
-            if isinstance(effect, fx.Observe) and _is_dull_note(effect.note):
+            if isinstance(effect, fx.Observe) and _is_hidden_note(effect.note):
                 return ""
             if isinstance(effect, fx.SaveState) and effect.key == "hw":
                 return ""
@@ -145,7 +145,7 @@ class Stage:
         assert isinstance(place, ShowingBackend)
         return place.batches_of(effect)
 
-    def _is_dull(self, event: Event) -> bool:
+    def _is_hidden(self, event: Event) -> bool:
         return isinstance(event, ev.DiskDone | ev.TimerFired | ev.MetaReply)
 
     # Pictures.
@@ -196,5 +196,5 @@ class Stage:
         return f"{flight.src} -> {flight.dst} {golden_lines.sent(flight.message)}"
 
 
-def _is_dull_note(note: Note) -> bool:
-    return type(note).__name__ in DULL_NOTES
+def _is_hidden_note(note: Note) -> bool:
+    return type(note).__name__ in HIDDEN_NOTES

@@ -71,15 +71,15 @@ def _failing(*_facts: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "pattern"),
     [
         (Rules(note_epoch_start=_beyond_the_end), "an epoch begins within the log"),
         (Rules(accept_ack=_failing), "in a rule"),
     ],
 )
-def test_a_mutant_that_an_assertion_gives_away_is_rejected(rules: Rules, said: str) -> None:
+def test_a_mutant_that_an_assertion_gives_away_is_rejected(rules: Rules, pattern: str) -> None:
     """The test above can fail: play under a rule that trips an own check, and one that raises."""
-    with pytest.raises(AssertionError, match=said):
+    with pytest.raises(AssertionError, match=pattern):
         shows_otherwise(script("new_leader_notes_its_start_before_it_writes"), rules)
 
 

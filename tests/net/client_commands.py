@@ -1,4 +1,4 @@
-"""A broker, and ``yak produce`` and ``yak consume``, as processes; must never leave one behind."""
+"""A broker, ``yak produce`` and ``yak consume`` as processes that end with the test."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ PATIENCE_S = 30.0
 
 @contextmanager
 def one_broker(folder: Path) -> Iterator[BrokerProcess]:
-    """A cluster of one broker that serves, with its metadata in this process."""
+    """Yield a cluster of one ready broker, with the metadata store in this process."""
     metadata = EmbeddedMetadata()
     try:
         with brokers() as start:
             words = ("--listen", "127.0.0.1:0", "--redis", metadata.start())
             broker = start(folder / "log", *words, "--data-dir", str(folder / "data"))
-            broker.serves()
+            broker.wait_until_ready()
             yield broker
     finally:
         metadata.stop()
@@ -36,7 +36,7 @@ def one_broker(folder: Path) -> Iterator[BrokerProcess]:
 def yak(
     *words: str, stdin: bytes = b"", env: dict[str, str] | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
-    """A command, run to its end. A ``fresh`` one is started, as users do, and not forked."""
+    """Run a command to its end: started as a user does if ``fresh``, forked otherwise."""
     env = {**CLEAN, **(env or {})}
     if fresh:
         return subprocess.run(
@@ -50,7 +50,7 @@ def yak(
 
 @contextmanager
 def running(*words: str, env: dict[str, str] = CLEAN, **given: Any) -> Iterator[Forked]:
-    """A command that runs meanwhile, with pipes unless told otherwise; it is gone afterwards."""
+    """Run a command during the block, with pipes unless ``given`` names other files."""
     process = Forked(words, env, **given)
     try:
         yield process
@@ -59,7 +59,7 @@ def running(*words: str, env: dict[str, str] = CLEAN, **given: Any) -> Iterator[
 
 
 def send(server: str, *values: bytes) -> int:
-    """Send records from this process, which takes less time; return the offset of the first."""
+    """Send records from this process, which is faster; return the offset of the first."""
 
     async def work() -> int:
         async with asyncio.timeout(PATIENCE_S), Producer(server) as producer:

@@ -1,4 +1,4 @@
-"""What the tests of the storage share: batches that know their place, and a disk that is driven."""
+"""Shared by the storage tests: batches with values made from their offsets, and a disk."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from yak_net.storage.recovery import VERIFY_BYTES
 
 PATIENCE_S = 30.0
 NOT_SYNCED = System(sync=lambda fd: None, sync_folder=lambda folder: None)
-"""For tests in which nobody cuts the power, so that they need not wait for the disk."""
+"""A system without syncs: faster, for tests without a power failure."""
 
 
 def path_of(fd: int) -> Path:
-    """The file behind a descriptor."""
+    """Return the path of an open descriptor."""
     return Path("/proc/self/fd", str(fd)).readlink()
 
 
 def value_of(offset: int, epoch: int, size: int = 20) -> bytes:
-    """The only value that a record at this place may have."""
+    """Return the value of the record at this offset and epoch."""
     word = f"{offset}@{epoch}."
     return (word * (size // len(word) + 1)).encode()[:size]
 
@@ -36,7 +36,7 @@ def value_of(offset: int, epoch: int, size: int = 20) -> bytes:
 def batch(
     base: int, epoch: int = 1, count: int = 1, size: int = 20, producer: int = -1, sequence: int = 0
 ) -> Batch:
-    """A sealed batch as a leader has placed it; its values say where it belongs."""
+    """Return a sealed and placed batch with values made from its offsets."""
     builder = Builder(bytes_max=1 << 20)
     for offset in range(base, base + count):
         assert builder.append(value_of(offset, epoch, size), timestamp_ms=1000 + offset) is not None
@@ -51,22 +51,22 @@ def batch(
 
 
 def batches(*sizes: int, base: int = 0, epoch: int = 1) -> tuple[Batch, ...]:
-    """Batches of one record each, one behind the other; ``sizes`` are those of the values."""
+    """Return consecutive batches of one record each; ``sizes`` are the sizes of the values."""
     return tuple(batch(base + i, epoch, 1, size) for i, size in enumerate(sizes))
 
 
 def on_disk(parts: Iterable[Batch]) -> tuple[Batch, ...]:
-    """The same batches as reads return them: their bytes say their place, too."""
+    """Return the batches as reads return them, with the position in their bytes."""
     return tuple(replace(part, data=stamped(part)) for part in parts)
 
 
 def content(parts: Iterable[Batch]) -> bytes:
-    """The bytes of a log of these batches."""
+    """Return the bytes of a log of these batches."""
     return b"".join(stamped(part) for part in parts)
 
 
 def is_genuine(part: Batch) -> bool:
-    """Whether every record is the one that belongs to its place."""
+    """Return whether every value matches its offset."""
     return all(
         record.value == value_of(record.offset, part.epoch, len(record.value or b""))
         for record in records(part)
@@ -74,7 +74,7 @@ def is_genuine(part: Batch) -> bool:
 
 
 def fold(parts: Iterable[Batch]) -> tuple[tuple[int, ProducerEntry], ...]:
-    """The idempotence table of a log."""
+    """Return the idempotence table of a log."""
     table = ProducerTable()
     for one in parts:
         table.apply(
@@ -83,8 +83,8 @@ def fold(parts: Iterable[Batch]) -> tuple[tuple[int, ProducerEntry], ...]:
     return table.snapshot()
 
 
-def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None) -> None:
-    """A data directory whose log holds these; all but the last group are flushed and marked."""
+def write_log(path: Path, *groups: tuple[Batch, ...], system: System | None = None) -> None:
+    """Write a data directory with this log; all groups but the last are flushed."""
     storage = open_storage(path, "n1", system=system)
     for group in groups[:-1]:
         assert storage.log.append([on_disk(group)]) == 1
@@ -97,14 +97,14 @@ def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None
 def recovered_from(
     path: Path, verify_bytes: int = VERIFY_BYTES, system: System | None = None
 ) -> Storage:
-    """What a restart finds; closed already."""
+    """Recover the storage and close it."""
     storage = open_storage(path, "n1", verify_bytes=verify_bytes, system=system)
     storage.close()
     return storage
 
 
 def check_same(storage: Storage, image: DiskImage) -> None:
-    """What was recovered is what the image says, bytes included."""
+    """Check that the recovered state equals the image, bytes included."""
     wanted, found = image.recovered(), storage.recovered
     assert found.headers == wanted.headers
     assert (found.log_start, found.leo, found.intact) == (wanted.log_start, wanted.leo, True)
@@ -114,7 +114,7 @@ def check_same(storage: Storage, image: DiskImage) -> None:
 
 
 class Driven:
-    """A disk on a running loop that remembers what it was told."""
+    """A disk on a running loop that keeps its completions."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class Driven:
 
     @property
     def ops(self) -> list[int]:
-        """The operations that completed."""
+        """Return the completed operations."""
         return [op for op, _, _ in self.done]
 
     def _on_done(self, op: int, generation: LogGeneration, result: DiskResult) -> None:
@@ -150,24 +150,24 @@ class Driven:
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for completions until the condition holds."""
+        """Wait until the condition holds."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def complete(self, count: int) -> None:
-        """Wait for so many completions in all."""
+        """Wait until ``count`` operations have completed in all."""
         await self.until(lambda: len(self.done) >= count)
         assert len(self.done) == count
 
     async def read(self, start: int, end_max: int, bytes_max: int) -> tuple[Batch, ...]:
-        """From memory if it is there, otherwise from the file."""
+        """Read from memory if possible, otherwise from the file."""
         found = self.disk.read(start, end_max, bytes_max)
         return await self.read_file(start, end_max, bytes_max) if found is None else found
 
     async def read_file(self, start: int, end_max: int, bytes_max: int) -> tuple[Batch, ...]:
-        """By the callback."""
+        """Read from the file, by the callback."""
         answer: asyncio.Future[tuple[Batch, ...]] = asyncio.get_running_loop().create_future()
         self.disk.read_later(start, end_max, bytes_max, answer.set_result)
         async with asyncio.timeout(PATIENCE_S):
@@ -175,9 +175,9 @@ class Driven:
 
 
 class Gate:
-    """A system whose writes and flushes wait until they are let through; reads do not.
+    """A system whose writes and flushes wait while the gate is shut; reads do not.
 
-    With a ``suffix`` only those of such files do.
+    With a ``suffix`` only those of files with this suffix wait.
     """
 
     def __init__(self, suffix: str = "") -> None:
@@ -193,7 +193,7 @@ class Gate:
     def _pass(self, fd: int) -> None:
         if not self.open.is_set() and path_of(fd).name.endswith(self.suffix):
             self.waiting.set()
-            assert self.open.wait(30), "somebody opens the gate"
+            assert self.open.wait(30), "the gate stayed shut"
 
     def _write(self, fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
         self._pass(fd)
@@ -212,7 +212,7 @@ class Gate:
         os.ftruncate(fd, size)
 
     async def shut(self, driven: Driven) -> None:
-        """Wait until the disk's thread stands at the gate, with an order that changes nothing."""
+        """Shut the gate and wait until the disk's thread blocks at it."""
         self.open.clear()
         driven.disk.save(OpId(0), "gate", b"")
         assert await asyncio.to_thread(self.waiting.wait, 30)

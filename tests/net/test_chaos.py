@@ -37,19 +37,19 @@ def cluster_in(
 
 def run(
     cluster: ChaosCluster,
-    story: Callable[[ChaosCluster, Load], Awaitable[None]],
+    scenario: Callable[[ChaosCluster, Load], Awaitable[None]],
     rate_per_s: int = 1500,
 ) -> Load:
-    """Put the cluster under load, let the story happen, and compare the log with what was told."""
+    """Run the scenario under load, then compare the log with the results of the sends."""
 
     async def play() -> Load:
-        await cluster.has_leader()
-        await cluster.is_whole()
+        await cluster.wait_for_leader()
+        await cluster.wait_until_in_sync()
         load = Load(cluster.servers, rate_per_s)
         await load.start()
-        await load.confirms(100)
-        await story(cluster, load)
-        await load.confirms(100)
+        await load.wait_for_confirmed(100)
+        await scenario(cluster, load)
+        await load.wait_for_confirmed(100)
         await load.stop()
         read = await read_all(cluster.servers)
         load.check(read)
@@ -75,24 +75,24 @@ def replayed(folder: Path) -> None:
 
 async def one_round(cluster: ChaosCluster, load: Load) -> tuple[int, float]:
     """Kill the leader amid its work, see the next one, start it again until all are in sync."""
-    leader = await cluster.has_leader()
-    under_way, moment = await load.kill_under_way(lambda: cluster.kill(leader))
+    leader = await cluster.wait_for_leader()
+    under_way, moment = await load.kill_while_in_flight(lambda: cluster.kill(leader))
     assert under_way >= 1
-    gap = await load.gap_after(moment)
-    assert await cluster.has_leader(besides=leader) != leader
+    gap = await load.ack_gap_after(moment)
+    assert await cluster.wait_for_leader(other_than=leader) != leader
     cluster.start(leader)
-    await cluster.is_whole()
+    await cluster.wait_until_in_sync()
     return (under_way, gap)
 
 
 def test_killed_leader_loses_nothing(tmp_path: Path) -> None:
     """Goal: SIGKILL the leader amid its work: nothing is lost, doubled or reordered."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         await one_round(cluster, load)
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
@@ -102,68 +102,68 @@ def test_twenty_rounds_of_sigkill(
     """Goal: the same, twenty times in a row on one log with the usual periods; tells the gaps."""
     gaps: list[float] = []
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         for _ in range(20):
             under_way, gap = await one_round(cluster, load)
             gaps.append(gap)
             print(f"round {len(gaps)}: {under_way} unconfirmed, gap {gap:.2f} s")
 
     with cluster_in(tmp_path, config=()) as cluster:
-        load = run(cluster, story)
-    said = f"{load.sent} records; gap p50 {statistics.median(gaps):.2f} s, max {max(gaps):.2f} s"
-    record_property("gaps", said)
-    print(said)
+        load = run(cluster, scenario)
+    summary = f"{load.sent} records; gap p50 {statistics.median(gaps):.2f} s, max {max(gaps):.2f} s"
+    record_property("gaps", summary)
+    print(summary)
 
 
 def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
     """Goal: SIGSTOP for two leases, SIGCONT: it is fenced, truncates, and joins again."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
-        leader = await cluster.has_leader()
-        await load.kill_under_way(lambda: cluster.freeze(leader))
-        second = await cluster.has_leader(besides=leader)
-        await load.confirms(500)
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
+        leader = await cluster.wait_for_leader()
+        await load.kill_while_in_flight(lambda: cluster.freeze(leader))
+        second = await cluster.wait_for_leader(other_than=leader)
+        await load.wait_for_confirmed(500)
         await asyncio.sleep(2.0)  # two leases: the length of the failure, not a wait for a result
         cluster.thaw(leader)
-        await cluster.is_whole()
-        assert await cluster.has_leader() == second
-        said = cluster.brokers[leader].said
-        assert "SteppedDown" in said or "BecameFollower" in said.split("BecameLeader")[-1]
+        await cluster.wait_until_in_sync()
+        assert await cluster.wait_for_leader() == second
+        summary = cluster.brokers[leader].output
+        assert "SteppedDown" in summary or "BecameFollower" in summary.split("BecameLeader")[-1]
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 def test_all_killed_at_once(tmp_path: Path) -> None:
     """Goal: three SIGKILLs at one moment, and a restart: nothing confirmed is lost."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         nodes = tuple(cluster.urls)
-        await load.kill_under_way(lambda: cluster.kill(*nodes))
+        await load.kill_while_in_flight(lambda: cluster.kill(*nodes))
         for node in nodes:
             cluster.start(node)
-        await cluster.has_leader()
-        await cluster.is_whole()
+        await cluster.wait_for_leader()
+        await cluster.wait_until_in_sync()
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
 def test_follower_away_for_a_while(tmp_path: Path) -> None:
     """Goal: a killed follower leaves the ISR, commits go on, and it catches up when it is back."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
-        leader = await cluster.has_leader()
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
+        leader = await cluster.wait_for_leader()
         follower = next(node for node in cluster.urls if node != leader)
         cluster.kill(follower)
         await until(lambda: follower not in cluster.view(leader)["isr"], "it leaves the ISR")
-        await load.confirms(3000)
+        await load.wait_for_confirmed(3000)
         cluster.start(follower)
-        await cluster.is_whole()
+        await cluster.wait_until_in_sync()
 
     with cluster_in(tmp_path) as cluster:
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
@@ -171,18 +171,18 @@ def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
     """Goal: without Redis writes go on; a leader that dies is replaced once Redis is back."""
     with redis_server(tcp=True) as server, cluster_in(tmp_path, server.url) as cluster:
 
-        async def story(cluster: ChaosCluster, load: Load) -> None:
-            leader = await cluster.has_leader()
+        async def scenario(cluster: ChaosCluster, load: Load) -> None:
+            leader = await cluster.wait_for_leader()
             server.kill()
-            await load.confirms(3000)
+            await load.wait_for_confirmed(3000)
             assert cluster.leader() == leader
-            await load.kill_under_way(lambda: cluster.kill(leader))
+            await load.kill_while_in_flight(lambda: cluster.kill(leader))
             server.start()
-            assert await cluster.has_leader(besides=leader) != leader
+            assert await cluster.wait_for_leader(other_than=leader) != leader
             cluster.start(leader)
-            await cluster.is_whole()
+            await cluster.wait_until_in_sync()
 
-        run(cluster, story)
+        run(cluster, scenario)
 
 
 @pytest.mark.long
@@ -193,8 +193,8 @@ def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
     """
 
     async def play(cluster: ChaosCluster) -> list[str]:
-        await cluster.is_whole()
-        leader = await cluster.has_leader()
+        await cluster.wait_until_in_sync()
+        leader = await cluster.wait_for_leader()
         others = tuple(node for node in cluster.urls if node != leader)
         told: list[Resolved] = []
         async with Producer(
@@ -211,7 +211,7 @@ def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
             await dead.start()
         for node in cluster.urls:
             cluster.start(node)
-        await cluster.is_whole()
+        await cluster.wait_until_in_sync()
         read = await read_all(cluster.servers)
         held = {int((value or b"").removeprefix(b"r-")) for value in read}
         assert 0 in held
@@ -230,8 +230,8 @@ def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
 def test_written_is_enough_where_that_was_asked_for(tmp_path: Path) -> None:
     """Goal: with flush=os a killed process loses nothing either, for the system has the pages."""
 
-    async def story(cluster: ChaosCluster, load: Load) -> None:
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
         await one_round(cluster, load)
 
     with cluster_in(tmp_path, "", "--flush", "os") as cluster:
-        run(cluster, story)
+        run(cluster, scenario)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, turns
+from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, run_ready
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
@@ -80,7 +80,7 @@ async def test_next_fetch_is_under_way_while_records_are_worked_on() -> None:
         assert len(runtime.calls) == 2
         assert (await consumer.getone()).value == b"b"
         runtime.deliver(1, batch_of(2, b"c"), position=2)
-        await turns()
+        await run_ready()
         assert len(runtime.calls) == 2
         assert (await consumer.getone()).value == b"c"
         assert [type(call) for call, _ in runtime.calls] == [Poll] * 3
@@ -94,7 +94,7 @@ async def test_getmany_takes_what_is_there_and_gives_up_in_time() -> None:
         assert await consumer.getmany(timeout_ms=5) == []
         assert len(runtime.calls) == 1
         getting = asyncio.create_task(consumer.getmany(timeout_ms=60_000, max_records=2))
-        await turns()
+        await run_ready()
         runtime.deliver(0, batch_of(0, b"a", b"b", b"c"), position=0)
         assert [record.value for record in await getting] == [b"a", b"b"]
         assert await consumer.position() == 2
@@ -110,10 +110,10 @@ async def test_whoever_gives_up_waiting_loses_nothing() -> None:
 
     async with reading() as (consumer, runtime):
         first = asyncio.create_task(consumer.getone())
-        await turns()
+        await run_ready()
         await cancelled(first)
         waiters = [asyncio.create_task(consumer.getone()) for _ in range(2)]
-        await turns()
+        await run_ready()
         assert len(runtime.calls) == 1
         runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
         assert [(await each).offset for each in waiters] == [0, 1]
@@ -287,9 +287,9 @@ async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
 
         following = asyncio.create_task(follow())
         getting = asyncio.create_task(consumer.getone())
-        await turns()
+        await run_ready()
         runtime.deliver(0, batch_of(0, b"a"), position=0)
-        await turns()
+        await run_ready()
         await consumer.stop()
         await following
         assert seen == [0]
@@ -304,7 +304,7 @@ async def test_bug_in_the_node_is_not_waited_for() -> None:
 
     async with reading() as (consumer, runtime):
         getting = asyncio.create_task(consumer.getone())
-        await turns()
+        await run_ready()
         runtime.fail("AssertionError: no")
         with pytest.raises(UnknownError, match="AssertionError: no"):
             await getting

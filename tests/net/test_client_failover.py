@@ -35,7 +35,7 @@ def cluster(tmp_path: Path) -> Iterator[dict[str, BrokerProcess]]:
             followers = ",".join(broker.url for broker in found.values())
             found["one"] = one = seeded("one", "leader", followers)
             for broker in found.values():
-                broker.serves()
+                broker.wait_until_ready()
             until(lambda: len(get(f"{one.url}/v1/cluster")[1].get("isr", ())) == 3, "all in sync")
             yield found
     finally:
@@ -49,7 +49,7 @@ async def test_failover_under_way(cluster: dict[str, BrokerProcess]) -> None:
     servers = [broker.url for broker in cluster.values()]
     told: list[Resolved] = []
 
-    async def story() -> None:
+    async def scenario() -> None:
         numbers = iter(range(1_000_000))
         stop = asyncio.Event()
         sent: list[Sent] = []
@@ -90,7 +90,7 @@ async def test_failover_under_way(cluster: dict[str, BrokerProcess]) -> None:
             again = [await anext(late) for _ in range(len(sent))]
         assert again == got
 
-    await story()
+    await scenario()
 
 
 def check(records: list[ConsumerRecord], count: int) -> None:

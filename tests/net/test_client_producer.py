@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tests.net.client_tools import LOST, REFUSED, Made, cancelled, producer, turns
+from tests.net.client_tools import LOST, REFUSED, Made, cancelled, producer, run_ready
 from yak_core.batch import records
 from yak_net.client.errors import MessageSizeTooLargeError, RequestTimedOutError, YakError
 from yak_net.client.producer import Resolved, Sent
@@ -48,7 +48,7 @@ async def test_nothing_but_the_batch_is_made_for_a_record(made: Made) -> None:
             await sender.send(b"x" * 100)
         assert len(asyncio.all_tasks()) == 2  # this one and the one with the time limit
         flushing = asyncio.create_task(sender.flush())
-        await turns()
+        await run_ready()
         runtime = made.runtimes[0]
         assert len(runtime.calls) <= 10_000 * 112 // (64 * 1024) + 1
         for index in range(len(runtime.calls)):
@@ -71,7 +71,7 @@ async def test_order_of_sends_is_the_order_of_batches(made: Made) -> None:
                 await (await sender.send(value))
 
         tasks = [asyncio.create_task(send(name)) for name in range(12)]
-        await turns(1)
+        await run_ready(1)
         runtime = made.runtimes[0]
         answered = 0
         while not all(task.done() for task in tasks):
@@ -93,12 +93,12 @@ async def test_send_waits_for_room_and_goes_on_in_turn(made: Made) -> None:
         # Two batches went out, and the third is being built: with it, it is too much.
         assert len(runtime.calls) == 2
         waiting = [asyncio.create_task(sender.send(b"%d" % n * 120)) for n in (3, 4, 5)]
-        await turns()
+        await run_ready()
         assert len(runtime.calls) == 3
         assert not any(task.done() for task in waiting)
         await cancelled(waiting[1])
         runtime.confirm(0, 0)
-        await turns()
+        await run_ready()
         assert [task.done() for task in waiting] == [True, True, False]
         runtime.confirm(1, 1)
         await waiting[2]
@@ -176,7 +176,7 @@ async def test_errors_say_what_became_of_the_records(made: Made) -> None:
         assert len({id(error) for error in caught}) == 3
         assert {(error.outcome, error.retriable) for error in caught} == {("unknown", True)}
         sending = asyncio.create_task(sender.send_and_wait(b"c"))
-        await turns()
+        await run_ready()
         flushing = asyncio.create_task(sender.flush())
         await runtime.asked(2)
         runtime.answer(1, REFUSED)
@@ -198,7 +198,7 @@ async def test_whoever_gives_up_waiting_harms_nobody(made: Made) -> None:
 
         waiters = [asyncio.create_task(wait_for(record)) for record in sent]
         flushing = asyncio.create_task(sender.flush())
-        await turns()
+        await run_ready()
         await cancelled(waiters[0])
         await cancelled(flushing)
         assert sender.unresolved == 2
@@ -220,11 +220,11 @@ async def test_small_batches_do_not_queue_behind_a_busy_node(made: Made) -> None
         began = loop.time()
         for _ in range(3):
             await sender.send(b"y")
-            await turns()
+            await run_ready()
         if loop.time() - began < 0.05:  # else the time to hold it may be over
             assert len(runtime.calls) == 5
             runtime.confirm(0, 0)
-            await turns()
+            await run_ready()
             assert runtime.batch(5).count == 3
         await runtime.asked(6)
         for index, (_, answer) in enumerate(runtime.calls):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.client_tools import Made, cancelled, producer, turns
+from tests.net.client_tools import Made, cancelled, producer, run_ready
 from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch
@@ -29,7 +29,7 @@ async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
     for _ in range(2):
         await sender.send(b"a" * 120)
     waiting = asyncio.create_task(sender.send(b"b" * 120))
-    await turns()
+    await run_ready()
     stopping = asyncio.create_task(sender.stop())
     await runtime.asked(2)
     with pytest.raises(IllegalStateError, match="written"):
@@ -59,7 +59,7 @@ async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> N
     stopping = asyncio.create_task(sender.stop(timeout_ms=1 if way == "time-out" else None))
     if way == "cancelled":
         await made.runtimes[0].asked(1)
-        await turns()
+        await run_ready()
         await cancelled(stopping)
     else:
         await stopping
@@ -82,7 +82,7 @@ async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> N
     else:
         await sender.start()
         ending = asyncio.create_task(sender.stop())
-    await turns(4)
+    await run_ready(4)
     assert not made.runtimes[0].closed
     await cancelled(ending)
     assert made.runtimes[0].closed

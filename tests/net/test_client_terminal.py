@@ -171,8 +171,8 @@ async def test_odd_offsets_are_noted_once(capsys: pytest.CaptureFixture[str]) ->
     for offset in (3, 4, 7, 6, 6, 9, 20):
         reading.note(offset)
     assert reading.span == (3, 20)
-    said = capsys.readouterr()
-    assert said.out == ""
-    gap, step_back = said.err.splitlines()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    gap, step_back = captured.err.splitlines()
     assert re.search(r"\b4\b.*\b7\b", gap)
     assert re.search(r"\b7\b.*\b6\b", step_back)

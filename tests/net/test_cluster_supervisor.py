@@ -25,7 +25,7 @@ from yak_net.runtime.state_file import take_lock
 
 
 async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
-    """Goal: all are there, a leader serves, each is told the same, and none is left."""
+    """Goal: all run, a leader is ready, all get the same settings, none is left."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         status = await cluster.wait_until_ready()
         assert (status.leader, status.epoch, status.serves) == ("n1", 1, True)
@@ -33,10 +33,10 @@ async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
         assert all(is_running(pid) for pid in cluster.started_pids)
         rows = [(row.id, row.pid, row.role, row.leo, row.hw, row.up) for row in status.brokers]
         assert rows[1] == ("n2", cluster.pids["n2"], "follower", 5, 4, True)
-        said = cluster.log_of("n2").read_text()
+        log = cluster.log_of("n2").read_text()
         brokers = ",".join(f"{node}={url}" for node, url in cluster.urls.items())
-        for words in (f"metadata {cluster.redis_url}", brokers, str(tmp_path / "data" / "n2")):
-            assert words in said
+        for text in (f"metadata {cluster.redis_url}", brokers, str(tmp_path / "data" / "n2")):
+            assert text in log
         command = Path("/proc", str(cluster.pids["n2"]), "cmdline")
         assert "redis://" not in await asyncio.to_thread(command.read_text)
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
@@ -117,35 +117,35 @@ async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
 
 
 async def test_death_is_noticed(tmp_path: Path) -> None:
-    """Goal: a broker that dies is told of with its end and its last words, and stays down."""
-    told: list[str] = []
-    async with Supervisor(spec_of(tmp_path), told.append) as cluster:
+    """Goal: an ended broker is reported with its signal and last log line, and stays down."""
+    reports: list[str] = []
+    async with Supervisor(spec_of(tmp_path), reports.append) as cluster:
         await cluster.wait_until_ready()
         pid = cluster.pids["n3"]
         os.kill(pid, signal.SIGKILL)
-        await wait_for(lambda: told, "it is told")
-        assert re.search(rf"n3 .*\b{pid}\b.*SIGKILL.*: n3 serves", told[0])
-        assert (await cluster.status()).brokers[2].reason == told[0]
+        await wait_for(lambda: reports, "the report")
+        assert re.search(rf"n3 .*\b{pid}\b.*SIGKILL.*: n3 serves", reports[0])
+        assert (await cluster.status()).brokers[2].reason == reports[0]
         assert list(cluster.pids) == ["n1", "n2"]
         await cluster.restart("n3")
         await cluster.wait_until_up("n3")
 
 
 @pytest.mark.parametrize(
-    ("manner", "words"),
+    ("fault", "reason"),
     [
         pytest.param("refuse", "2: cannot be started so", marks=pytest.mark.long),
         ("halt", "1: halted"),
     ],
 )
 async def test_broker_that_does_not_come_up_is_the_reason(
-    tmp_path: Path, manner: str, words: str
+    tmp_path: Path, fault: str, reason: str
 ) -> None:
-    """Goal: a start fails with the last words of the broker that failed, and nothing is left."""
-    async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": manner})) as cluster:
-        with pytest.raises(ClusterError, match=rf"n2 .*\d+.* {words}"):
+    """Goal: a start fails with the last log line of the failed broker, and leaves no process."""
+    async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": fault})) as cluster:
+        with pytest.raises(ClusterError, match=rf"n2 .*\d+.* {reason}"):
             await cluster.wait_until_ready()
-        with pytest.raises(ClusterError, match=words):
+        with pytest.raises(ClusterError, match=reason):
             await cluster.wait_until_up("n2")
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
@@ -194,8 +194,8 @@ async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(live())
-    for words in ("serves", "asked to stop"):
-        await wait_for(lambda: all(words in "".join(tail(log, 9)) for log in logs), words)  # noqa: B023
+    for text in ("serves", "asked to stop"):
+        await wait_for(lambda: all(text in "".join(tail(log, 9)) for log in logs), text)  # noqa: B023
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -221,8 +221,8 @@ asyncio.run(main())
 def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     """Goal: SIGKILL of the supervisor ends all, gracefully, and one that is paused as well."""
     with marked() as processes:
-        words = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
-        process = processes.start(words, tmp_path, PYTHONPATH=str(ROOT))
+        command = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
+        process = processes.start(command, tmp_path, PYTHONPATH=str(ROOT))
         assert process.stdout is not None
         started = [int(word) for word in process.stdout.readline().split()]
         assert len([pid for pid in started if is_running(pid)]) == 4

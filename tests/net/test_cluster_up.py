@@ -95,9 +95,9 @@ def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Ma
     assert re.search(r"\bn1\b.*\b1\b", lines[-1])
     os.kill(int(rows[1][3]), signal.SIGKILL)
     assert process.stderr is not None
-    remarks = [process.stderr.readline(), process.stderr.readline()]
-    assert "not durable" in remarks[0]
-    assert re.search(rf"n2 .*\b{rows[1][3]}\b.*SIGKILL", remarks[1])
+    notes = [process.stderr.readline(), process.stderr.readline()]
+    assert "not durable" in notes[0]
+    assert re.search(rf"n2 .*\b{rows[1][3]}\b.*SIGKILL", notes[1])
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()

@@ -267,7 +267,7 @@ async def test_malformed_records_are_named(gateway: WorldGateway) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "reason"),
     [
         ("offset=-1", "offset"),
         ("offset=", "offset"),
@@ -286,9 +286,9 @@ async def test_malformed_records_are_named(gateway: WorldGateway) -> None:
         ("redirect=yes", "redirect"),
     ],
 )
-async def test_queries_are_read_strictly(query: str, said: str, alone: WorldGateway) -> None:
+async def test_queries_are_read_strictly(query: str, reason: str, alone: WorldGateway) -> None:
     """Ask with a parameter that cannot be meant: 400 says which."""
 
     async with serving(alone) as client:
         body = await problem(await client.get(f"/v1/records?{query}"), 400, "INVALID_REQUEST")
-        assert said in body["detail"]
+        assert reason in body["detail"]

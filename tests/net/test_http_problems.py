@@ -36,7 +36,7 @@ FETCHED = FetchResponse(0, ErrorCode.NONE, (), 5, 1, "n2", Epoch(3))
 LISTED = ListOffsetsResponse(0, ErrorCode.NONE, 5, Epoch(2), "n2", Epoch(3))
 
 
-def saying(**fields: object) -> ScriptedGateway:
+def gateway_with(**fields: object) -> ScriptedGateway:
     """A gateway whose answers have these fields, as far as they have such fields at all."""
 
     def answer(request: Request) -> Response:
@@ -74,7 +74,7 @@ async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Ou
     if code is ErrorCode.NOT_LEADER_OR_FOLLOWER and unknown:
         status = 503
 
-    async with serving(saying(error=code, outcome=outcome)) as client:
+    async with serving(gateway_with(error=code, outcome=outcome)) as client:
         answer = await client.post(
             "/v1/records?redirect=1", json=records_of("a"), allow_redirects=False
         )
@@ -95,7 +95,7 @@ async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Ou
 async def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
     """Let the node give each code to a fetch and to a look-up: the same status, and no outcome."""
 
-    async with serving(saying(error=code, detail="so it is")) as client:
+    async with serving(gateway_with(error=code, detail="so it is")) as client:
         for offset in ("3", "latest"):
             answer = await client.get(f"/v1/records?offset={offset}")
             body = await problem(answer, KINDS[code].status, code.name)
@@ -106,7 +106,7 @@ async def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
 
 async def test_a_duplicate_is_a_success_at_its_first_place() -> None:
     """Let the node call a batch a duplicate: 200 with the offset that it has."""
-    gateway = saying(error=ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
+    gateway = gateway_with(error=ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
 
     async with serving(gateway) as client:
         answer = await client.post("/v1/records", json=records_of("a", "b"))
@@ -117,14 +117,14 @@ async def test_a_duplicate_is_a_success_at_its_first_place() -> None:
 async def test_nobody_is_sent_in_circles() -> None:
     """Name the broker itself, or one without a URL, as the leader: 503, or 421 without Location."""
 
-    gateway = saying(
+    gateway = gateway_with(
         error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n1"
     )
     async with serving(gateway) as client:
         answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
         body = await problem(answer, 503, "NOT_LEADER_OR_FOLLOWER")
         assert body["leader"] == {"id": "n1", "url": url("n1")}
-    gateway = saying(
+    gateway = gateway_with(
         error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n9"
     )
     async with serving(gateway) as client:
@@ -184,7 +184,7 @@ async def test_an_answer_to_another_question_is_a_bug() -> None:
 async def test_what_aiohttp_refuses_is_a_problem_too() -> None:
     """Ask for a path, then with a method, that there is not: 404 and 405, with what there is."""
 
-    async with serving(saying()) as client:
+    async with serving(gateway_with()) as client:
         body = await problem(await client.get("/v1/nothing"), 404, "INVALID_REQUEST")
         assert "GET /" in body["detail"]
         answer = await client.delete("/v1/records")
@@ -214,7 +214,7 @@ async def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
 
 async def test_requests_reach_the_node_as_they_were_meant() -> None:
     """Post and fetch with every option: the node is asked exactly that."""
-    gateway = saying()
+    gateway = gateway_with()
 
     async with serving(gateway) as client:
         await client.post("/v1/records", json={**records_of("a"), "acks": 1, "timeout_ms": 7})

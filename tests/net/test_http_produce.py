@@ -50,8 +50,8 @@ async def test_records_are_written_as_one_batch(gateway: WorldGateway) -> None:
         answer = await client.post("/v1/records", json=body)
         assert answer.status == 200
         assert answer.content_type == "application/json"
-        said = await answer.json()
-        assert said == {"base_offset": 0, "count": 3, "epoch": 1, "hw": 3}
+        found = await answer.json()
+        assert found == {"base_offset": 0, "count": 3, "epoch": 1, "hw": 3}
         again = await client.post("/produce", json=records_of("b"))
         assert (await again.json())["base_offset"] == 3
     batch, _ = gateway.world.nodes["n2"].disk.read(0, 4, 1 << 20)
@@ -75,8 +75,8 @@ async def test_each_acks_is_taken(
     async with serving(gateway) as client:
         answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
         assert answer.status == 200
-        said = await answer.json()
-        assert (said["base_offset"], said["epoch"], said["count"]) == (base, epoch, 1)
+        found = await answer.json()
+        assert (found["base_offset"], found["epoch"], found["count"]) == (base, epoch, 1)
     gateway.move(SECOND)
     assert gateway.node.hw == 1
 
@@ -159,9 +159,9 @@ async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: Wor
         await gateway.waits.wait()
         gateway.move(SECOND // 5)
         answer = await posted
-        said = await problem(answer, 504, "REQUEST_TIMED_OUT")
-        assert said["outcome"] == "unknown"
-        assert "may or may not" in said["detail"]
+        found = await problem(answer, 504, "REQUEST_TIMED_OUT")
+        assert found["outcome"] == "unknown"
+        assert "may or may not" in found["detail"]
         assert "Retry-After" not in answer.headers
     world.held.clear()
     gateway.move(SECOND)
@@ -238,9 +238,9 @@ async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None
     async with serving(gateway, batch_bytes_max=4 << 20) as client:
         body = BytesIO(json.dumps(records_of("x" * (1 << 20))).encode())
         answer = await client.post("/v1/records", data=body, headers=JSON)
-        said = await problem(answer, 413, "MESSAGE_TOO_LARGE")
-        assert said["outcome"] == "not_written"
-        assert "1048576" in said["detail"]
+        found = await problem(answer, 413, "MESSAGE_TOO_LARGE")
+        assert found["outcome"] == "not_written"
+        assert "1048576" in found["detail"]
 
 
 async def test_whoever_goes_away_is_not_waited_for(gateway: WorldGateway) -> None:

@@ -74,8 +74,8 @@ async def test_a_process_without_a_node_is_not_healthy(
 async def test_a_stopping_broker_is_not_healthy_but_knows_its_log(gateway: WorldGateway) -> None:
     """Ask between the request to stop and the end: 503, with the ends of the log."""
     gateway.phase = Phase.STOPPING
-    code, said = await health(gateway)
-    assert (code, said["status"], said["leo"]) == (503, "stopping", 0)
+    code, view = await health(gateway)
+    assert (code, view["status"], view["leo"]) == (503, "stopping", 0)
 
 
 async def test_a_broker_that_has_not_registered_is_starting() -> None:
@@ -84,8 +84,8 @@ async def test_a_broker_that_has_not_registered_is_starting() -> None:
     world.crash("n2")
     world.held["n2", STORE] = None
     world.start("n2")
-    code, said = await health(WorldGateway(world, "n2"))
-    assert (code, said["status"], said["leader"], said["isr"]) == (503, "starting", None, [])
+    code, view = await health(WorldGateway(world, "n2"))
+    assert (code, view["status"], view["leader"], view["isr"]) == (503, "starting", None, [])
 
 
 async def test_a_broker_without_a_leader_is_degraded() -> None:
@@ -93,9 +93,9 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
     gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
-    code, said = await health(gateway)
-    assert (code, said["status"], said["role"]) == (503, "degraded", "follower")
-    assert "leader" in said["reason"]
+    code, view = await health(gateway)
+    assert (code, view["status"], view["role"]) == (503, "degraded", "follower")
+    assert "leader" in view["reason"]
 
 
 async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:
@@ -110,9 +110,9 @@ async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> N
             return found
 
     row = {"role": "follower", "leo": 2, "hw": None, "up": None}
-    said = await test()
-    assert isinstance(said.pop("version"), int)
-    assert said == {
+    view = await test()
+    assert isinstance(view.pop("version"), int)
+    assert view == {
         "cluster": "test",
         "leader": "n1",
         "epoch": 1,

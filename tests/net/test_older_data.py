@@ -265,7 +265,7 @@ def test_hashes_of_the_store_are_read_and_written_as_before() -> None:
     assert encode_request(keys, Publish(())).keys == (VIEW,)
 
 
-def shown(record: Record, epoch: int) -> dict[str, Any]:
+def as_printed(record: Record, epoch: int) -> dict[str, Any]:
     """A record as ``yak consume --json`` prints it."""
     line: dict[str, Any] = {"offset": record.offset, "epoch": epoch}
     line |= {"timestamp_ms": record.timestamp_ms}
@@ -279,7 +279,7 @@ def shown(record: Record, epoch: int) -> dict[str, Any]:
     return line
 
 
-async def sent_again(url: str, batch: Batch) -> ProduceResponse:
+async def resend(url: str, batch: Batch) -> ProduceResponse:
     """What the leader at ``url`` answers to a batch that it may have already."""
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     lost = ConnectionError("connection to the leader lost")
@@ -350,11 +350,11 @@ def check_service(urls: dict[str, str]) -> None:
     """Check that the brokers serve the older records, know their producers, and take a new one."""
     until(lambda: leader_url(urls, hw=10), "all are in sync")
     url = leader_url(urls, hw=10)
-    old = [shown(one, 1 if one.offset < 6 else 2) for one in RECORDS]
+    old = [as_printed(one, 1 if one.offset < 6 else 2) for one in RECORDS]
     status, read = get(f"{url}/fetch?offset=0")
     assert (status, read["records"]) == (200, old)
     for batch in sample_batches()[1:3]:
-        retry = asyncio.run(sent_again(url, built(batch)))
+        retry = asyncio.run(resend(url, built(batch)))
         assert (retry.error, retry.outcome) == (ErrorCode.NONE, Outcome.WRITTEN)
         assert retry.base_offset == batch.base_offset
     new = {"key": None, "value": "c10", "timestamp_ms": 1010}

@@ -1,6 +1,6 @@
-"""The address of the store, its logins and TLS, and its remarks on what the server promises.
+"""The address of the store, logins and TLS, and notes on weak server settings.
 
-No sentence that the store says may hold a password.
+No message of the store may contain a password.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ CODED = quote(PASSWORD, safe="")
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[RedisServer]:
+def password_server() -> Iterator[RedisServer]:
     """A server on a port and a socket that wants a password of its default user."""
     with redis_server("--requirepass", PASSWORD, tcp=True) as server:
         yield server
 
 
-def asked(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
-    """The answer to a beat, the problem and the remarks."""
+def probe(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
+    """Return the outcome of a lease renewal, the problem and the notes."""
 
     async def main() -> tuple[MetaOutcome, str, tuple[str, ...]]:
         store = RedisStore(url, "c", LONG_US)
@@ -60,24 +60,24 @@ def addresses(server: RedisServer, login: str) -> tuple[str, str]:
     return (f"redis://{login}127.0.0.1:{server.port}/0", f"unix://{server.socket}{query}")
 
 
-def test_the_right_password_is_taken(guarded: RedisServer) -> None:
+def test_the_right_password_is_taken(password_server: RedisServer) -> None:
     for login in (f"default:{CODED}", f":{CODED}"):
-        outcome, problem, remarks = asked(addresses(guarded, login)[0])
-        assert (type(outcome), problem, remarks) == (StoreOk, "", ())
-    outcome, problem, _ = asked(addresses(guarded, f"default:{CODED}")[1])
+        outcome, problem, notes = probe(addresses(password_server, login)[0])
+        assert (type(outcome), problem, notes) == (StoreOk, "", ())
+    outcome, problem, _ = probe(addresses(password_server, f"default:{CODED}")[1])
     assert (type(outcome), problem) == (StoreOk, "")
 
 
 @pytest.mark.parametrize("login", ["default:wr0ng", "", "nobody:wr0ng"])
 def test_a_wrong_or_missing_password_is_unknown_and_not_shown(
-    guarded: RedisServer, login: str
+    password_server: RedisServer, login: str
 ) -> None:
-    for url in addresses(guarded, login):
-        outcome, problem, remarks = asked(url)
+    for url in addresses(password_server, login):
+        outcome, problem, notes = probe(url)
         assert outcome == Unknown()
         assert "password" in problem
         assert "wr0ng" not in problem
-        assert remarks == (problem,)
+        assert notes == (problem,)
 
 
 async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
@@ -124,8 +124,8 @@ def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> N
         error = error.__cause__ or error.__context__
 
 
-async def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> None:
-    url = addresses(guarded, f":{CODED}")[0]
+async def test_a_database_number_is_a_store_of_its_own(password_server: RedisServer) -> None:
+    url = addresses(password_server, f":{CODED}")[0]
 
     one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
     beats = [
@@ -138,7 +138,7 @@ async def test_a_database_number_is_a_store_of_its_own(guarded: RedisServer) -> 
     await other.close()
 
 
-async def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_path: Path) -> None:
+async def test_tls_checks_the_server(password_server: RedisServer, tmp_path: Path) -> None:
     """Method: a proxy that ends the TLS, with a certificate that is known, and one that is not."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = [executable("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
@@ -148,7 +148,7 @@ async def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_pa
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(cert, key)
 
-    async with proxy_to(str(guarded.socket), context) as proxy:
+    async with proxy_to(str(password_server.socket), context) as proxy:
         url = proxy.url.replace("://", f"://:{CODED}@")
         known = RedisStore(f"{url}?ssl_ca_certs={cert}", "c", LONG_US)
         assert isinstance(await known.call(Read()), StoreOk), known.problem
@@ -163,51 +163,51 @@ async def test_tls_is_spoken_and_the_server_checked(guarded: RedisServer, tmp_pa
 # Remarks
 
 
-def test_weak_settings_are_remarked_on(guarded: RedisServer) -> None:
+def test_weak_settings_are_remarked_on(password_server: RedisServer) -> None:
     """Method: each setting made weak by itself, then all."""
     weak = {"appendonly": "no", "appendfsync": "everysec", "maxmemory-policy": "allkeys-lru"}
     good = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-    url = addresses(guarded, f":{CODED}")[0]
-    with guarded.client() as client:
+    url = addresses(password_server, f":{CODED}")[0]
+    with password_server.client() as client:
         client.auth(PASSWORD)
         try:
             for name, value in weak.items():
                 client.config_set(name, value)
-                (remark,) = asked(url)[2]
-                assert f"{name} {value}" in remark
-                assert f"{name} {good[name]}" in remark
+                (note,) = probe(url)[2]
+                assert f"{name} {value}" in note
+                assert f"{name} {good[name]}" in note
                 client.config_set(name, good[name])
             for name, value in weak.items():
                 client.config_set(name, value)
-            assert len(asked(url)[2]) == 3
+            assert len(probe(url)[2]) == 3
         finally:
             for name, value in good.items():
                 client.config_set(name, value)
-    assert asked(url)[2] == ()
+    assert probe(url)[2] == ()
 
 
 @pytest.mark.parametrize("forbidden", ["-config", "-config -info"])
 def test_settings_that_may_not_be_read_are_said_to_be_unknown(
-    guarded: RedisServer, forbidden: str
+    password_server: RedisServer, forbidden: str
 ) -> None:
-    with guarded.client() as client:
+    with password_server.client() as client:
         client.auth(PASSWORD)
         allowed = ["+@all", *forbidden.split()]
         client.acl_setuser("yak", True, passwords=["+pw"], keys=["*"], commands=allowed)
-    outcome, problem, remarks = asked(addresses(guarded, "yak:pw")[0])
+    outcome, problem, notes = probe(addresses(password_server, "yak:pw")[0])
     assert (type(outcome), problem) == (StoreOk, "")
-    (remark,) = remarks
-    assert "CONFIG GET" in remark
+    (note,) = notes
+    assert "CONFIG GET" in note
     for name in ("appendonly", "appendfsync", "maxmemory-policy"):
-        assert name in remark
+        assert name in note
 
 
 def test_the_embedded_server_says_that_it_is_not_durable() -> None:
     with EmbeddedMetadata() as embedded:
-        outcome, _, remarks = asked(embedded.url)
+        outcome, _, notes = probe(embedded.url)
     assert isinstance(outcome, StoreOk)
-    (remark,) = remarks
-    assert "not durable" in remark
+    (note,) = notes
+    assert "not durable" in note
 
 
 @pytest.mark.parametrize("reply", [b"+OK\r\n", b":1\r\n", b"*0\r\n", b"$-1\r\n", b"-ERR no\r\n"])
@@ -220,5 +220,5 @@ def test_remarks_on_a_server_that_makes_no_sense(reply: bytes) -> None:
             finally:
                 await store.close()
 
-    (remark,) = asyncio.run(main())
-    assert "CONFIG GET" in remark
+    (note,) = asyncio.run(main())
+    assert "CONFIG GET" in note

@@ -50,7 +50,7 @@ def value_of(outcome: MetaOutcome) -> MetaValue:
     return outcome.value
 
 
-def scene(
+def with_proxy(
     server: RedisServer, timeout_us: int, play: Callable[[Proxy, RedisStore], Awaitable[None]]
 ) -> None:
     """Play on an emptied server that holds a record and its scripts, behind a proxy."""
@@ -90,7 +90,7 @@ def test_a_late_reply_does_not_answer_the_next_call(server: RedisServer) -> None
             assert (found.renewals_of(f"next{turn}"), found.renewals_of(f"late{turn}")) == (1, 1)
             assert store.problem == ""
 
-    scene(server, SHORT_US, play)
+    with_proxy(server, SHORT_US, play)
 
 
 def test_a_cancelled_call_leaves_no_reply_behind(server: RedisServer) -> None:
@@ -112,7 +112,7 @@ def test_a_cancelled_call_leaves_no_reply_behind(server: RedisServer) -> None:
             for i, outcome in enumerate(after):
                 assert value_of(outcome).renewals_of(f"{turn}+{i}") == 1
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
 def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: RedisServer) -> None:
@@ -153,7 +153,7 @@ def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: Redi
         while await store.call(beat("last")) == Unknown():
             assert time.monotonic() < deadline, store.problem
 
-    scene(server, 20_000, play)
+    with_proxy(server, 20_000, play)
     assert min(seen.values()) > 0, seen
     with server.client() as client:
         assert client.hlen("yak:{c}:beats") >= seen["done"] + 2
@@ -173,7 +173,7 @@ def test_a_cut_connection_is_unknown_and_the_next_call_goes_through(server: Redi
             proxy.release()
             assert value_of(await store.call(Read())).renewals_of(f"cut{turn}") == 1
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
 def test_an_idle_connection_that_was_cut_costs_no_call(server: RedisServer) -> None:
@@ -186,7 +186,7 @@ def test_an_idle_connection_that_was_cut_costs_no_call(server: RedisServer) -> N
         assert value_of(await store.call(beat("n1"))).renewals_of("n1") == 1
         assert proxy.connections_seen == 2
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
 def test_calls_under_way_when_the_store_is_closed_are_unknown_at_once(server: RedisServer) -> None:
@@ -202,7 +202,7 @@ def test_calls_under_way_when_the_store_is_closed_are_unknown_at_once(server: Re
         assert await store.call(Read()) == Unknown()
         assert "closed" in store.problem
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
 def test_many_calls_at_once_all_happen_once(server: RedisServer) -> None:
@@ -212,4 +212,4 @@ def test_many_calls_at_once_all_happen_once(server: RedisServer) -> None:
         assert sorted(counts) == list(range(1, 31))
         assert proxy.connections_seen > 1
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)

@@ -23,7 +23,7 @@ from tests.net.storage_tools import (
     on_disk,
     path_of,
     recovered_from,
-    written,
+    write_log,
 )
 from tests.require import executable, missing
 from yak_core.contract.events import DiskOk, NoSpace
@@ -169,7 +169,7 @@ async def test_batch_that_cannot_be_read_back_is_fatal(tmp_path: Path) -> None:
     """Goal: damaged bytes are never passed on, and the next start checks every byte."""
 
     parts = batches(50, 50, 50)
-    written(tmp_path, parts, (), system=NOT_SYNCED)
+    write_log(tmp_path, parts, (), system=NOT_SYNCED)
     path = tmp_path / "00000000000000000000.log"
     driven = Driven(tmp_path, system=NOT_SYNCED)
     data = bytearray(path.read_bytes())

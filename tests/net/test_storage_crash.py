@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.power import Power, PowerCut
-from tests.net.storage_tools import NOT_SYNCED, batches, content, on_disk, recovered_from, written
+from tests.net.storage_tools import NOT_SYNCED, batches, content, on_disk, recovered_from, write_log
 from yak_net.storage import Storage, open_storage
 from yak_net.storage.checkpoints import save_value
 
@@ -109,7 +109,7 @@ def states(base: Path, work: Path, steps: Steps | None) -> tuple[list[State], in
 def base(tmp_path: Path) -> Path:
     """A directory with a flushed log and two values."""
     path = tmp_path / "base"
-    written(path, LOG, (), system=NOT_SYNCED)
+    write_log(path, LOG, (), system=NOT_SYNCED)
     save_value(NOT_SYNCED, path / "saved", "old", b"one")
     save_value(NOT_SYNCED, path / "saved", "gone", b"soon")
     storage = open_storage(path, "n1", system=NOT_SYNCED)

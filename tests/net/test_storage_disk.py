@@ -19,7 +19,7 @@ from tests.net.storage_tools import (
     content,
     on_disk,
     recovered_from,
-    written,
+    write_log,
 )
 from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import System
@@ -65,7 +65,7 @@ async def test_reads_wait_for_no_write(tmp_path: Path) -> None:
     """Goal: what was only ordered can be read, and what is on disk too while writes are held."""
 
     old, new = batches(50, 50, 50), batches(70, 70, base=3, epoch=2)
-    written(tmp_path, old, (), system=NOT_SYNCED)
+    write_log(tmp_path, old, (), system=NOT_SYNCED)
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
     await gate.shut(driven)
@@ -109,7 +109,7 @@ async def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: P
 async def test_memory_keeps_what_is_not_written_behind_a_cut(tmp_path: Path) -> None:
     """Goal: offsets that are used again are not taken for those that the file holds."""
 
-    written(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
+    write_log(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
     gate = Gate(".log")
     driven = Driven(tmp_path, system=gate.system, cache_bytes=100)
     new = batches(60, 60, 60, base=2, epoch=7)
@@ -130,7 +130,7 @@ async def test_read_behind_a_cut_that_waits_sees_what_will_be(tmp_path: Path) ->
     """Goal: what the file holds above a cut that was ordered is never read any more."""
 
     old = batches(50, 50, 50, 50)
-    written(tmp_path, old, (), system=NOT_SYNCED)
+    write_log(tmp_path, old, (), system=NOT_SYNCED)
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
     await gate.shut(driven)

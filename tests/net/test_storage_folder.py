@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, written
+from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, write_log
 from yak_net.storage import StorageError, open_storage
 from yak_net.storage.folder import DataFolder, open_folder
 
@@ -96,7 +96,7 @@ def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
 
 def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
     """Goal: a later version's log is not read in part."""
-    written(tmp_path, batches(1), system=NOT_SYNCED)
+    write_log(tmp_path, batches(1), system=NOT_SYNCED)
     (tmp_path / "00000000000000000001.log").write_bytes(b"")
     with pytest.raises(StorageError, match="2 segments"):
         recovered_from(tmp_path)

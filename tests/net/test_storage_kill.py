@@ -16,19 +16,19 @@ CHILD = "tests.net.storage_child"
 
 
 def killed_after(path: Path, seed: int, lines: int) -> int:
-    """Run the child until it has said so much, kill it; returns what it must not have lost."""
+    """Kill the child after ``lines`` lines of output; return the end that must survive."""
     command = [sys.executable, "-m", CHILD, str(path), str(seed)]
-    floor = said = 0
+    floor = count = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
             word, _, number = line.partition(" ")
             assert word in ("floor", "cut"), line
             floor = int(number) if word == "floor" else min(floor, int(number))
-            said += 1
-            if said == lines:
+            count += 1
+            if count == lines:
                 child.kill()
-    assert said >= lines, "the child ended by itself"
+    assert count >= lines, "the child ended by itself"
     return floor
 
 

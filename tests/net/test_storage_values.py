@@ -25,7 +25,7 @@ from yak_net.storage.system import StorageError, System
 
 
 def test_value_file_is_a_line_and_the_bytes(tmp_path: Path) -> None:
-    """Goal: the format does not change unnoticed; method: a file written down by hand."""
+    """Goal: the format is pinned. Method: the bytes of a file, written out by hand."""
     save_value(System(), tmp_path, "hw", b"1234")
     assert (tmp_path / "hw").read_bytes() == b"yak-value 1 c1172d25\n1234"
     assert load_values(System(), tmp_path) == (("hw", b"1234"),)

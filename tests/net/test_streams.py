@@ -40,7 +40,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
             "--listen", "127.0.0.1:0", "--redis", metadata.url, "--data-dir", str(folder / "data"),
             "--brokers", "n1=127.0.0.1:1,n2=127.0.0.1:1", "--min-isr", "1",
         )  # fmt: skip
-        one.serves()
+        one.wait_until_ready()
         yield one
 
 
@@ -197,4 +197,4 @@ def test_log_says_who_was_turned_away(broker: BrokerProcess) -> None:
     stranger = {NODE_HEADER: "n7", CLUSTER_HEADER: "yak"}
     with pytest.raises(aiohttp.WSServerHandshakeError):
         connected(broker, PEER_PATH, lambda socket: asyncio.sleep(0), stranger)
-    assert "rejected n7" in broker.said
+    assert "rejected n7" in broker.output

@@ -22,7 +22,7 @@ import pytest
 
 from tests.core.trace_edits import alone, short_run
 from tests.net.storage_tools import path_of
-from tests.scenarios.stories import run
+from tests.scenarios.scenario_runs import run
 from tests.tidy.tree import ROOT
 from yak_core.contract.events import PeerLost, TimerFired
 from yak_core.trace.reader import decode_trace, digest_of_file, encode_trace

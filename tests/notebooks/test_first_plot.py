@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.notebooks.lessons import FOLDER, played
-from tests.scenarios.stories import each_seed
+from tests.scenarios.scenario_runs import each_seed
 from yak_sim import run_scenario
 
 LESSON = FOLDER / "01_first_plot.py"
@@ -65,28 +65,28 @@ def test_the_story_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> N
 
 def test_the_first_try_is_wrong_and_says_why(handed_out: tuple[dict[str, Any], str]) -> None:
     """The notebook shows a grade that helps; method: the lesson as it is handed out."""
-    names, said = handed_out
+    names, printed = handed_out
     assert names["passed"] is False
-    assert re.search("2003 .*n1=9 n2=9 n3=4.* ISR n1 n2.* 4, .* 9: n3 .*ISR", said)
-    assert "valid: False - The high watermark" in said
-    assert "Equal digests: False" in said
+    assert re.search("2003 .*n1=9 n2=9 n3=4.* ISR n1 n2.* 4, .* 9: n3 .*ISR", printed)
+    assert "valid: False - The high watermark" in printed
+    assert "Equal digests: False" in printed
 
 
 def test_the_solution_passes_and_runs_the_cluster(tmp_path: Path) -> None:
     """The exercise can be solved; method: the lesson of a student who did, with a right guess."""
     changes = {STUB: SOLUTION, "my_guess = 4": "my_guess = 10"}
-    names, said = played(LESSON, changes, tmp_path)
+    names, printed = played(LESSON, changes, tmp_path)
     assert names["passed"] is True
-    assert re.search("2003 .*correct", said)
-    assert re.search("10.* 10.*Correct", said)
-    assert "valid: True - no violation.\nEqual digests: True\n" in said
+    assert re.search("2003 .*correct", printed)
+    assert re.search("10.* 10.*Correct", printed)
+    assert "valid: True - no violation.\nEqual digests: True\n" in printed
 
 
 def test_a_bold_rule_breaks_a_named_promise(tmp_path: Path) -> None:
     """The stretch shows what checkers are for; method: the rule that the text proposes to try."""
-    _, said = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
-    assert "valid: False - HwJustified" in said
-    assert "Equal digests: False" in said
+    _, printed = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
+    assert "valid: False - HwJustified" in printed
+    assert "Equal digests: False" in printed
 
 
 def test_the_solution_is_not_in_the_lesson() -> None:
@@ -149,9 +149,9 @@ def test_a_wrong_rule_is_told_so_in_a_sentence(
     """Each likely mistake has its reason; method: grade rules that make it."""
     rule, pattern = WRONG[name]
     assert lesson["grade"](rule) is False
-    said = capsys.readouterr().out
-    assert re.search(pattern, said)
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert re.search(pattern, printed)
+    assert printed.count("\n") == 1
 
 
 def test_a_rule_may_spoil_what_it_is_given(lesson: dict[str, Any]) -> None:

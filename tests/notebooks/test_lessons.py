@@ -23,7 +23,7 @@ from tests.notebooks.lessons import (
     outputs,
     printed,
 )
-from tests.scenarios.stories import command
+from tests.scenarios.scenario_runs import command
 
 CODE_CELLS_MAX = 15
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.stem))

@@ -32,7 +32,7 @@ PRODUCERS: tuple[NodeId, ...] = ("p1", "p2", "p3")
 """The third one wants no more than the leader's ack and is not idempotent."""
 READER: NodeId = "c1"
 
-BEAT = 300 * MS
+RENEWAL = 300 * MS
 LEASE = 900 * MS
 LAG = 1_000 * MS
 
@@ -52,14 +52,14 @@ class Cluster:
             observers=(self.invariants, Tally(self.counts)), backend_type=WatchedBackend
         )
         self.world.store = WatchedStore(self.invariants)
-        self.story: list[str] = [f"flush={flush} min_isr={min_isr}"]
+        self.moves_made: list[str] = [f"flush={flush} min_isr={min_isr}"]
         self.values = 0
         self.sent: dict[int, NodeId] = {}
         config = BrokerConfig(
             replicas=NODES,
             min_isr=min_isr,
             flush=flush,
-            lease_renew_us=BEAT,
+            lease_renew_us=RENEWAL,
             lease_us=LEASE,
             replica_lag_us=LAG,
         )
@@ -90,7 +90,7 @@ class Cluster:
         for node_id in (*NODES, *PRODUCERS, READER):
             self.world.start(node_id)
             settle(self.world)
-        self.stand("n1")
+        self.campaign("n1")
         settle(self.world)
         for node_id in ("n2", "n3", "n1"):
             self.fire(node_id, "lease-renewal")
@@ -130,9 +130,9 @@ class Cluster:
 
     def deliver(self, number: int) -> str:
         flight = self.world.transit.flights[number]
-        told = f"deliver {flight.src} -> {flight.dst} {_words(flight.message)}"
+        outcome = f"deliver {flight.src} -> {flight.dst} {_words(flight.message)}"
         self.world.deliver(number)
-        return told
+        return outcome
 
     def run_link(self, src: NodeId, dst: NodeId) -> int:
         """Deliver what is on the wire from ``src`` to ``dst`` now, oldest first."""
@@ -198,7 +198,7 @@ class Cluster:
             self.world.fire(node_id, min(timers.values(), key=lambda timer: timer.lo_at).key)
         self.run_alone(node_id)
 
-    def stand(self, node_id: NodeId) -> bool:
+    def campaign(self, node_id: NodeId) -> bool:
         """Let the node's own time pass until it leads, or would have to wait for too long."""
         self.bring_up(node_id)
         for _ in range(16):

@@ -185,16 +185,16 @@ def old_copy(cluster: Cluster, node: NodeId) -> str:
 # -- elections -------------------------------------------------------------------------------------
 
 
-def stand(cluster: Cluster, node: NodeId) -> str:
+def campaign(cluster: Cluster, node: NodeId) -> str:
     """The node waits for a lease, and stands for election; the others hear nothing of it yet."""
-    won = cluster.stand(node)
+    won = cluster.campaign(node)
     return f"{node} stands for election and {'leads' if won else 'does not lead'}"
 
 
-def stand_and_lead(cluster: Cluster, node: NodeId, without: NodeId) -> str:
+def campaign_and_lead(cluster: Cluster, node: NodeId, without: NodeId) -> str:
     """A failover: ``node`` is elected while ``without`` hears nothing."""
-    told = stand(cluster, node)
-    return f"{told}; {run_without(cluster, without)}"
+    outcome = campaign(cluster, node)
+    return f"{outcome}; {run_without(cluster, without)}"
 
 
 def failover(cluster: Cluster) -> str:
@@ -203,13 +203,13 @@ def failover(cluster: Cluster) -> str:
     if cluster.up(old):
         cluster.produce_at(old)
         cluster.run_disk(old)
-    told = stand(cluster, new)
+    outcome = campaign(cluster, new)
     if cluster.up(new):
         cluster.produce_at(new)
-    return f"{old} has a batch that nobody gets; {told}"
+    return f"{old} has a batch that nobody gets; {outcome}"
 
 
-def all_beat(cluster: Cluster) -> str:
+def renew_all(cluster: Cluster) -> str:
     """All brokers beat and look at the record."""
     for node in NODES:
         if cluster.fire(node, "lease-renewal"):

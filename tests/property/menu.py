@@ -56,7 +56,7 @@ def _menu() -> tuple[Move, ...]:
     menu += each(moves.fire, NODES, ("heartbeat",)) * 2
     menu += each(moves.fire, NODES, ("lease-renewal",))
     menu += each(moves.fire_any, (*NODES, *PRODUCERS, READER))
-    menu += [faults.all_beat] * 4
+    menu += [faults.renew_all] * 4
     menu += [moves.late_heartbeat] * 6
     menu += each(moves.drift, NODES)
     menu += each(moves.drop, (0, 1, 2, 3, -1, -2))
@@ -69,8 +69,8 @@ def _menu() -> tuple[Move, ...]:
         for at in (0, 1)
         for how in ((True, False), (False, True), (False, False))
     ] * 2
-    menu += each(faults.stand, NODES) * 3
-    menu += [one(faults.stand_and_lead, *pair) for pair in permutations(NODES, 2)] * 2
+    menu += each(faults.campaign, NODES) * 3
+    menu += [one(faults.campaign_and_lead, *pair) for pair in permutations(NODES, 2)] * 2
     menu += [faults.failover] * 6
     menu += each(faults.bring_up, NODES) * 3
     menu += each(faults.crash, NODES, (0, 1)) * 2
@@ -92,8 +92,8 @@ def walk(cluster: Cluster, moves: bytes) -> None:
     """Make the moves; an InvariantViolated or a node's assertion ends the walk."""
     for code in moves:
         cluster.counts.moves += 1
-        cluster.story.append("a move that did not end")
-        told = MENU[code](cluster)
-        cluster.story.pop()
-        if told != NOTHING:
-            cluster.story.append(told)
+        cluster.moves_made.append("a move that did not end")
+        outcome = MENU[code](cluster)
+        cluster.moves_made.pop()
+        if outcome != NOTHING:
+            cluster.moves_made.append(outcome)

@@ -6,7 +6,7 @@ or nothing.
 
 from __future__ import annotations
 
-from tests.property.cluster import BEAT, LAG, NODES, PRODUCERS, READER, Cluster
+from tests.property.cluster import LAG, NODES, PRODUCERS, READER, RENEWAL, Cluster
 from yak_core.contract.messages import ListOffsetsRequest
 from yak_core.ids import NodeId
 from yak_core.manual.run import settle
@@ -141,7 +141,7 @@ def fire_any(cluster: Cluster, node: NodeId) -> str:
 
 
 def late_heartbeat(cluster: Cluster) -> str:
-    """The leader's clock runs ahead by the lag time: who is behind leaves the ISR."""
+    """The leader's clock moves on by the lag time: lagging followers leave the ISR."""
     leader = cluster.leader()
     if not cluster.leads(leader):
         return NOTHING
@@ -152,7 +152,7 @@ def late_heartbeat(cluster: Cluster) -> str:
 
 
 def drift(cluster: Cluster, node: NodeId) -> str:
-    cluster.world.nodes[node].clock += BEAT
+    cluster.world.nodes[node].clock += RENEWAL
     return f"{node}'s clock jumps ahead by a beat"
 
 

@@ -63,7 +63,7 @@ def two_tails(cluster: Cluster) -> None:
     """n1 has a record that nobody got; n2 and n3 committed another one there without it (F10)."""
     cluster.produce_at("n1")
     cluster.run_disk("n1")
-    cluster.stand("n2")
+    cluster.campaign("n2")
     cluster.produce_at("n2")
     run_without(cluster, "n1")
 
@@ -71,11 +71,11 @@ def two_tails(cluster: Cluster) -> None:
 def three_epochs(cluster: Cluster) -> None:
     """As two tails, and n3 has been elected since: n1's old tail ends where its epoch starts."""
     two_tails(cluster)
-    cluster.stand("n3")
+    cluster.campaign("n3")
     run_without(cluster, "n1")
 
 
-def behind(cluster: Cluster) -> None:
+def hw_behind(cluster: Cluster) -> None:
     """n1 has committed a record; the others have not heard of the new high watermark (F01)."""
     cluster.produce_at("n1")
     for _ in range(2):
@@ -88,7 +88,7 @@ def behind(cluster: Cluster) -> None:
         cluster.world.drop(number)
 
 
-def tail_behind_election(cluster: Cluster) -> None:
+def append_after_election(cluster: Cluster) -> None:
     """n2 is elected while a record of n1 is on its way to its disk, which n3 has not got (F14)."""
     lagging(cluster)
     cluster.fire("n1", "heartbeat")
@@ -114,7 +114,7 @@ def tail_behind_election(cluster: Cluster) -> None:
         cluster.world.disk_complete("n2")
 
 
-def forgetful(cluster: Cluster) -> None:
+def restarted_follower(cluster: Cluster) -> None:
     """n2 acknowledged a record and restarts; the leader has not heard of its new start (F22)."""
     together(cluster)
     cluster.produce_at("n1")
@@ -127,7 +127,7 @@ def forgetful(cluster: Cluster) -> None:
 
 
 def _without_n3(cluster: Cluster) -> None:
-    """n3 leaves the ISR, because it is behind for the lag time."""
+    """n3 leaves the ISR, because it lags for the lag time."""
     cluster.send("p1", 1)
     run_without(cluster, "n3")
     cluster.world.nodes["n1"].clock += LAG + 1
@@ -150,7 +150,7 @@ OPENINGS: tuple[Opening, ...] = (
     joining_late,
     two_tails,
     three_epochs,
-    behind,
-    tail_behind_election,
-    forgetful,
+    hw_behind,
+    append_after_election,
+    restarted_follower,
 )

@@ -1,4 +1,4 @@
-"""The same moves as rules of a Hypothesis state machine: fewer walks, chosen freely, told as code.
+"""The same moves as rules of a Hypothesis state machine: fewer walks, shown as code.
 
 The machine draws each move with its arguments, where the walks draw bytes; a failure prints the
 calls that lead to it. The invariants watch after each step of each node.
@@ -35,8 +35,8 @@ def act(move: Callable[..., str], **arguments: st.SearchStrategy[Any]) -> Any:
     """The rule of a move, whose arguments are drawn."""
 
     def play(self: Brokers, **drawn: Any) -> None:
-        told = move(self.cluster, **drawn)
-        self.cluster.counts.moves += told != NOTHING
+        outcome = move(self.cluster, **drawn)
+        self.cluster.counts.moves += outcome != NOTHING
 
     play.__name__ = move.__name__
     return rule(**arguments)(play)  # type: ignore[call-overload]
@@ -73,7 +73,7 @@ class Brokers(RuleBasedStateMachine):
     fire = act(moves.fire, node=nodes, key=st.sampled_from(TIMERS))
     clock_jumps = act(moves.drift, node=nodes)
     lag = act(moves.late_heartbeat)
-    stand = act(faults.stand, node=nodes)
+    campaign = act(faults.campaign, node=nodes)
     crash_or_start = act(faults.crash, node=nodes, keep=st.integers(0, 2))
     crash_within = act(faults.crash_within, node=nodes, effects=st.integers(0, 4))
     crash_before_flush = act(faults.leader_append_and_crash)

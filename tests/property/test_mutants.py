@@ -92,7 +92,7 @@ def test_each_slip_is_noticed_first_by_the_broker(
 @pytest.mark.long
 def test_a_failing_walk_shrinks_to_a_story() -> None:
     """Goal: a student can read what went wrong. Method: let Hypothesis shrink one mutant's walk."""
-    stories: list[list[str]] = []
+    failures_told: list[list[str]] = []
 
     @settings(max_examples=100, phases=(Phase.generate, Phase.shrink), report_multiple_bugs=False)
     @seed(0)
@@ -101,10 +101,10 @@ def test_a_failing_walk_shrinks_to_a_story() -> None:
         try:
             run(MUTANTS["truncate by HW"].variant, shape, opening, data, Counts())
         except InvariantViolated as violation:
-            stories.append([*violation.__notes__[0].splitlines(), str(violation)])
+            failures_told.append([*violation.__notes__[0].splitlines(), str(violation)])
             raise
 
     with pytest.raises(InvariantViolated):
         walks()
-    print("\n" + "\n".join(stories[-1]))
-    assert len(stories[-1]) <= 8, "configuration, opening, a few moves, and the sentence"
+    print("\n" + "\n".join(failures_told[-1]))
+    assert len(failures_told[-1]) <= 8, "configuration, opening, a few moves, and the sentence"

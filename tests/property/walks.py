@@ -43,13 +43,13 @@ def run(rules: Rules | None, shape: Shape, opening: Opening, data: bytes, total:
     cluster = Cluster(rules, flush=shape[0], min_isr=shape[1])
     try:
         cluster.begin()
-        cluster.story.append(f"opening: {opening.__name__}")
+        cluster.moves_made.append(f"opening: {opening.__name__}")
         opening(cluster)
         walk(cluster, data)
-        cluster.story.append("all faults stop")
+        cluster.moves_made.append("all faults stop")
         cluster.heal()
     except Exception as error:
-        error.add_note("\n".join(cluster.story))
+        error.add_note("\n".join(cluster.moves_made))
         raise
     finally:
         total.add(cluster.summary())

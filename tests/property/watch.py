@@ -51,7 +51,7 @@ class Counts:
 
 
 class WatchedStore(StoreModel):
-    """The store's model; the invariants see each record before anybody is told of it."""
+    """The store's model; the invariants see each partition state before any node receives it."""
 
     def __init__(self, invariants: Invariants) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.scenarios.stories import NAMES, command, last_lines, load, run
+from tests.scenarios.scenario_runs import NAMES, command, last_lines, load, run
 from tests.tidy.tree import ROOT
 from yak_cli import main, scenario_catalog
 from yak_core.trace.reader import digest_of

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.scenarios.stories import last_lines
+from tests.scenarios.scenario_runs import last_lines
 from tests.tidy.tree import ROOT
 from yak_cli import main
 
@@ -26,7 +26,7 @@ import sys
 from yak_sim import scenario, seconds
 
 @scenario()
-def story(world):
+def script(world):
     yield from world.until_ready()
     world.producer(values=5)
     yield world.sleep(seconds=1)
@@ -46,22 +46,22 @@ def yak(*words: str) -> Result:
 def sentence(ran: Result) -> str:
     """The one sentence on stderr, after the usage if there is one."""
     assert not isinstance(ran.exception, Exception) or isinstance(ran.exception, SystemExit)
-    said = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
-    assert len(said) == 1, ran.stderr
+    message = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+    assert len(message) == 1, ran.stderr
     assert "Traceback" not in ran.output
-    return said[0].removeprefix("Error: ")
+    return message[0].removeprefix("Error: ")
 
 
-def story(body: str) -> str:
+def script(body: str) -> str:
     """A file with a scenario that begins well and goes on with ``body``; its path."""
-    Path("story.py").write_text(HEAD + body, encoding="utf-8")
-    return "story.py"
+    Path("script.py").write_text(HEAD + body, encoding="utf-8")
+    return "script.py"
 
 
 def verdict() -> dict[str, object]:
-    """What the run folder says of the story."""
+    """What the run folder says of the script."""
     found: dict[str, object] = json.loads(
-        Path("out/story/7/verdict.json").read_text(encoding="utf-8")
+        Path("out/script/7/verdict.json").read_text(encoding="utf-8")
     )
     return found
 
@@ -100,8 +100,8 @@ def test_a_wrong_command_line_is_refused(words: str) -> None:
     """Goal: exit 2, one sentence, nothing run or written. Method: each of a list."""
     ran = yak(*words.split())
     assert ran.exit_code == 2, ran.output
-    said = sentence(ran)
-    assert [noun for noun in WRONG[words] if noun not in said] == [], said
+    message = sentence(ran)
+    assert [noun for noun in WRONG[words] if noun not in message] == [], message
     assert ran.stdout == ""
     assert [path.name for path in Path().rglob("*.jsonl")] == []
 
@@ -123,19 +123,19 @@ def test_a_scenario_file_that_is_none_is_refused(content: bytes, words: str) -> 
     Path("wrong.py").write_bytes(content)
     ran = yak("sim", "run", "wrong.py")
     assert ran.exit_code == (130 if words == "interrupted" else 2)
-    said = sentence(ran)
-    assert words in said
-    assert words == "interrupted" or "wrong.py" in said
+    message = sentence(ran)
+    assert words in message
+    assert words == "interrupted" or "wrong.py" in message
 
 
 def test_a_name_that_the_file_does_not_have_is_refused() -> None:
     """Goal: say what there is. Method: a wrong name, and no name where there are two."""
-    path = story("\n@scenario()\ndef other(world):\n    yield world.sleep(seconds=1)\n")
+    path = script("\n@scenario()\ndef other(world):\n    yield world.sleep(seconds=1)\n")
     for word, name in ((f"{path}:third", "third"), (f"{path}:Story", "Story")):
         ran = yak("sim", "run", word)
         assert ran.exit_code == 2
         assert repr(name) in sentence(ran)
-        assert "story, other" in sentence(ran)
+        assert "script, other" in sentence(ran)
     Path(path).rename("two.py")
     assert "'two'" in sentence(yak("sim", "run", "two.py"))
 
@@ -194,25 +194,25 @@ def test_what_is_no_trace_is_refused(content: bytes, words: str) -> None:
 )  # fmt: skip
 def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
     """Goal: exit 1, the reason, all files. Method: scenarios that end badly after a second."""
-    ran = yak("sim", "run", story(f"    {body}\n"))
+    ran = yak("sim", "run", script(f"    {body}\n"))
     assert ran.exit_code == 1, ran.output
     assert "Traceback" not in ran.output
-    [said] = ran.stderr.splitlines()
-    assert said.startswith("failed: ")
-    assert re.search(words, said)
+    [message] = ran.stderr.splitlines()
+    assert message.startswith("failed: ")
+    assert re.search(words, message)
     digest, valid = last_lines(ran.stdout)
     assert valid == "valid: false"
     assert verdict()["valid"] is False
-    assert str(verdict()["reason"]) in said
-    assert yak("sim", "digest", "out/story/7").stdout == f"digest: {digest}\n"
-    assert Path("out/story/7/watermarks.png").stat().st_size > 10_000
-    assert Path("out/story/7/history.jsonl").read_bytes().count(b"\n") >= 10
+    assert str(verdict()["reason"]) in message
+    assert yak("sim", "digest", "out/script/7").stdout == f"digest: {digest}\n"
+    assert Path("out/script/7/watermarks.png").stat().st_size > 10_000
+    assert Path("out/script/7/history.jsonl").read_bytes().count(b"\n") >= 10
 
 
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("while True: pass", "story.py:"),
+        ("while True: pass", "script.py:"),
         pytest.param(
             "while True: yield world.sleep(seconds=0)",
             "0.5 s ",
@@ -224,16 +224,16 @@ def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
 def test_a_scenario_that_never_ends_is_given_up(body: str, words: str) -> None:
     """Goal: exit 3, unknown, all files. Method: with and without a yield, half a second each."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
-    ran = yak("sim", "run", story(f"    {body}\n"), "--timeout", "0.5")
+    ran = yak("sim", "run", script(f"    {body}\n"), "--timeout", "0.5")
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
     assert ran.exit_code == 3, ran.output
-    [said] = ran.stderr.splitlines()
-    assert said.startswith("unknown: ")
-    assert words in said
+    [message] = ran.stderr.splitlines()
+    assert message.startswith("unknown: ")
+    assert words in message
     digest, valid = last_lines(ran.stdout)
     assert valid == "valid: unknown"
     assert verdict()["valid"] == "unknown"
-    assert yak("sim", "digest", "out/story/7").stdout == f"digest: {digest}\n"
+    assert yak("sim", "digest", "out/script/7").stdout == f"digest: {digest}\n"
 
 
 def started(*words: str) -> subprocess.Popen[str]:
@@ -248,26 +248,26 @@ def started(*words: str) -> subprocess.Popen[str]:
 
 
 def test_an_interrupt_keeps_what_there_is() -> None:
-    """Goal: Ctrl-C is 130, and the run so far is kept. Method: SIGINT after a line of the story."""
-    with started("sim", "run", story("    yield world.until(lambda: False)\n")) as process:
+    """Goal: Ctrl-C exits with 130 and keeps the run so far. Method: SIGINT after a line."""
+    with started("sim", "run", script("    yield world.until(lambda: False)\n")) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("t=")
         process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=60)
+        printed, message = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert said.startswith("unknown: ")
-    assert len(said.splitlines()) == 1
+    assert message.startswith("unknown: ")
+    assert len(message.splitlines()) == 1
     digest, valid = last_lines(printed)
     assert valid == "valid: unknown"
-    assert str(verdict()["reason"]) in said
-    assert yak("sim", "digest", "out/story/7").stdout == f"digest: {digest}\n"
+    assert str(verdict()["reason"]) in message
+    assert yak("sim", "digest", "out/script/7").stdout == f"digest: {digest}\n"
 
 
 @pytest.mark.long
 def test_a_reader_who_leaves_changes_no_verdict() -> None:
     """Goal: `yak sim run ... | head -1` is harmless. Method: close the pipe after one line."""
     body = "    for _ in range(500): world.tell('x' * 1000)\n    yield world.sleep(seconds=1)\n"
-    with started("sim", "run", story(body)) as process:
+    with started("sim", "run", script(body)) as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("t=")
         process.stdout.close()

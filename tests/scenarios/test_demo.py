@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.scenarios.stories import last_lines
+from tests.scenarios.scenario_runs import last_lines
 from yak_cli import main, scenario_catalog
 from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
@@ -186,8 +186,8 @@ def test_a_wrong_input_is_refused(words: tuple[str, ...], noun: str) -> None:
     ran = demo(None, *words)
     assert ran.exit_code == 2
     assert ran.stdout == ""
-    [said] = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
-    assert noun in said
+    [message] = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+    assert noun in message
     assert not Path("out").exists() or not list(Path("out").rglob("*.jsonl"))
 
 

@@ -31,7 +31,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def marked(mark: str) -> list[int]:
+def processes_with(mark: str) -> list[int]:
     """The processes whose environment has this mark."""
     found = []
     for entry in Path("/proc").iterdir():
@@ -46,7 +46,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def begin(*words: str) -> tuple[subprocess.Popen[str], str]:
+def start_demo(*words: str) -> tuple[subprocess.Popen[str], str]:
     """The demo as a process, whose descendants all carry a mark."""
     mark = uuid.uuid4().hex
     process = subprocess.Popen(
@@ -86,28 +86,28 @@ def kinds_of_lines(text: str) -> set[str]:
 
 def test_both_halves_hold_and_leave_nothing_behind() -> None:
     """Goal: the kill amid the work, the traces the core's own, the output that README shows."""
-    process, mark = begin()
-    said, _ = process.communicate(timeout=150)
-    assert process.returncode == 0, said
-    assert marked(mark) == []
+    process, mark = start_demo()
+    output, _ = process.communicate(timeout=150)
+    assert process.returncode == 0, output
+    assert processes_with(mark) == []
     count = len(lines_of(scenario_catalog(), None, None))
-    assert said.count(f"equal: {count} lines sent, {count} records read, same values") == 2
-    killed = re.search(r"SIGKILL to (n\d), pid \d+: (\d+) records? \w+, (\d+) in flight", said)
-    assert killed, said
+    assert output.count(f"equal: {count} lines sent, {count} records read, same values") == 2
+    killed = re.search(r"SIGKILL to (n\d), pid \d+: (\d+) records? \w+, (\d+) in flight", output)
+    assert killed, output
     assert int(killed[2]) >= 1
     assert int(killed[3]) >= 1
-    led = re.findall(r"epoch (\d+): leader (n\d), offsets (\d+) to (\d+)", said)
+    led = re.findall(r"epoch (\d+): leader (n\d), offsets (\d+) to (\d+)", output)
     assert led[0][1] == killed[1]
     assert led[-1][1] != killed[1]
     assert (led[0][2], led[-1][3]) == ("0", str(count - 1))
-    assert said.count("effects identical") == 4
-    assert re.search("proved: No process is left", said)
-    assert said.splitlines()[-1] == "valid: true"
+    assert output.count("effects identical") == 4
+    assert re.search("proved: No process is left", output)
+    assert output.splitlines()[-1] == "valid: true"
     simulated, real_half = (block.search(README) for block in (BLOCK, REAL_BLOCK))
     assert simulated is not None
     assert real_half is not None
-    assert said.startswith(simulated[1])
-    rest = said.removeprefix(simulated[1])
+    assert output.startswith(simulated[1])
+    rest = output.removeprefix(simulated[1])
     assert kinds_of_lines(rest) == kinds_of_lines(real_half[1])
 
     [trace] = FOLDER.glob(f"{killed[1]}.jsonl")
@@ -188,15 +188,15 @@ MOMENTS = ("real brokers", "listens on", "epoch 1", "epoch 2", "restarted")
 )
 def test_interrupt_at_any_moment_leaves_nothing_behind(moment: str) -> None:
     """Goal: Ctrl-C ends it with 130 and no process; method: to the whole group, as a terminal."""
-    process, mark = begin("--only", "real")
+    process, mark = start_demo("--only", "real")
     assert process.stdout is not None
-    said = ""
+    output = ""
     for line in process.stdout:
-        said += line
+        output += line
         if moment in line:
             break
     os.killpg(process.pid, signal.SIGINT)
     rest, _ = process.communicate(timeout=60)
-    assert process.returncode == 130, said + rest
-    assert "Traceback" not in said + rest
-    assert marked(mark) == []
+    assert process.returncode == 130, output + rest
+    assert "Traceback" not in output + rest
+    assert processes_with(mark) == []

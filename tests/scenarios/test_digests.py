@@ -15,7 +15,7 @@ import pytest
 
 from tests import require
 from tests.pythons import VERSIONS, simulator_python
-from tests.scenarios.stories import NAMES, command, load, run
+from tests.scenarios.scenario_runs import NAMES, command, load, run
 from tests.tidy.tree import ROOT
 from yak_core.trace.reader import digest_of
 from yak_sim import run_scenario

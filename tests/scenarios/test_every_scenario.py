@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.mutants import MUTANTS
-from tests.scenarios.stories import NAMES, assert_sound, load
+from tests.scenarios.scenario_runs import NAMES, assert_sound, load
 from yak_core.broker.roles import Broker
 from yak_core.contract.host import Host
 from yak_core.ids import NodeId

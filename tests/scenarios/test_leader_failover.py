@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from scenarios.leader_failover import BATCH_BYTES, batch_size
-from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
+from tests.scenarios.scenario_runs import (
+    assert_sound,
+    each_seed,
+    fault,
+    load,
+    log_values,
+    notes,
+    run,
+)
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, Truncated
 from yak_core.errors import Outcome
 from yak_sim import run_scenario, seconds

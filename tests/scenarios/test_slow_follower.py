@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
+from tests.scenarios.scenario_runs import (
+    assert_sound,
+    each_seed,
+    fault,
+    load,
+    log_values,
+    notes,
+    run,
+)
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId
@@ -20,8 +28,8 @@ def ends(result: RunResult) -> tuple[NodeId, NodeId, Micros]:
 
 def hw_at(result: RunResult, leader: NodeId, at_us: Micros) -> int:
     """The leader's high watermark at a time."""
-    said = [note.hw for at, _, note in notes(result, HighWatermarkAdvanced, leader) if at <= at_us]
-    return max(said, default=0)
+    advances = notes(result, HighWatermarkAdvanced, leader)
+    return max((note.hw for at, _, note in advances if at <= at_us), default=0)
 
 
 @each_seed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.stories import assert_sound, each_seed, load, log_values, notes, run
+from tests.scenarios.scenario_runs import assert_sound, each_seed, load, log_values, notes, run
 from yak_core.contract.notes import (
     BecameLeader,
     FencedPeer,

@@ -51,8 +51,8 @@ class Puppet:
     def fork(self) -> Puppet:
         return Puppet(self.acts, list(self.seen))
 
-    def told(self, kind: type) -> list[tuple[Micros, Event]]:
-        """What it was told of one kind of event."""
+    def seen_of(self, kind: type) -> list[tuple[Micros, Event]]:
+        """Return the times and events of one type."""
         return [(now, event) for now, event in self.seen if type(event) is kind]
 
 
@@ -127,12 +127,12 @@ class _Watcher:
         self.watch(host, now, event, effects)
 
 
-def say(number: int) -> Fenced:
+def numbered_message(number: int) -> Fenced:
     """A message with a number in it."""
     return Fenced(Epoch(number), None)
 
 
-def heard(puppet: Puppet) -> list[int]:
+def numbers_received(puppet: Puppet) -> list[int]:
     """The numbers of the messages that a puppet got, in order."""
     return [
         event.message.epoch

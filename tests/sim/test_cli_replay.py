@@ -92,10 +92,10 @@ def test_a_difference_is_one_sentence(tmp_path: Path) -> None:
     path = kept(tmp_path / "trace.jsonl", edited(lines_of(), at, later))
     done = command(path)
     assert (done.exit_code, done.stderr) == (1, "")
-    told = [line for line in done.stdout.splitlines() if "effects identical" not in line]
-    assert len(told) == 1
-    assert told[0].startswith(f"n1 start 1: step {at} at ")
-    assert re.search(rf'effect {timer + 1} .*SetTimer.*"hi_us":77.*SetTimer', told[0])
+    shown = [line for line in done.stdout.splitlines() if "effects identical" not in line]
+    assert len(shown) == 1
+    assert shown[0].startswith(f"n1 start 1: step {at} at ")
+    assert re.search(rf'effect {timer + 1} .*SetTimer.*"hi_us":77.*SetTimer', shown[0])
     assert done.stdout.count("effects identical") == 4
 
 
@@ -119,10 +119,10 @@ def test_until_prints_the_snapshot(tmp_path: Path) -> None:
         last = max(step.i for step in short_run() if step.node == node)
         done = command(path, "--until", str(last))
         assert (done.exit_code, done.stderr) == (0, "")
-        _, _, told = done.stdout.partition(f"{node} start 1 after step {last}, {kind}:\n")
+        _, _, shown = done.stdout.partition(f"{node} start 1 after step {last}, {kind}:\n")
         at = short_run().step(last).t_us
-        assert told.startswith(f'  step: at {at} us, {{"')
-        assert f'\n  node: "{node}"\n' in told
+        assert shown.startswith(f'  step: at {at} us, {{"')
+        assert f'\n  node: "{node}"\n' in shown
     assert "\n  position: 4\n" in command(path, "--until", str(len(short_run()) - 1)).stdout
 
 
@@ -139,7 +139,7 @@ def test_a_step_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "pattern"),
     [
         (
             lambda: [*lines_of()[:51], lines_of()[51][:40]],
@@ -157,13 +157,13 @@ def test_a_step_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> Non
     ids=["cut short", "limited", "another core"],
 )
 def test_what_a_reader_must_know_is_said(
-    tmp_path: Path, lines: Callable[[], list[bytes]], said: str
+    tmp_path: Path, lines: Callable[[], list[bytes]], pattern: str
 ) -> None:
     """Goal: identical, as far as it goes. Method: a line cut, a cap of steps, another core."""
     path = kept(tmp_path / "n1.jsonl", lines())
     done = command(path)
     assert done.exit_code == 0
-    assert re.fullmatch(f"{path}: .*{said}.*\n", done.stderr)
+    assert re.fullmatch(f"{path}: .*{pattern}.*\n", done.stderr)
     assert "effects identical" in done.stdout
 
 

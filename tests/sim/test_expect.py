@@ -122,14 +122,14 @@ DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
 
 
 @pytest.mark.parametrize(
-    ("damage", "expectation", "said"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
+    ("damage", "expectation", "pattern"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
 )
 def test_a_claim_about_a_damaged_run_fails_and_says_where(
-    damage: Callable[[World], None], expectation: str, said: str, world: World
+    damage: Callable[[World], None], expectation: str, pattern: str, world: World
 ) -> None:
     """Goal: the net has no hole. Method: damage first, then the claim that must notice it."""
     damage(world)
-    with pytest.raises(ExpectationFailed, match=said):
+    with pytest.raises(ExpectationFailed, match=pattern):
         CLAIMS[expectation](world)
     kept = world.expectations[-1]
     assert not kept.held
@@ -156,7 +156,7 @@ def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: Wo
 
 
 @pytest.mark.parametrize(
-    ("expectation", "said"),
+    ("expectation", "pattern"),
     [
         (lambda world: world.expect.leader_is("n9"), "leader n9"),
         (lambda world: world.expect.isr_is(["n1"]), "n1.*: n1, n2, n3"),
@@ -168,8 +168,8 @@ def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: Wo
     ],
 )
 def test_a_wrong_claim_says_what_is_the_case(
-    expectation: Callable[[World], None], said: str, world: World
+    expectation: Callable[[World], None], pattern: str, world: World
 ) -> None:
     """Goal: a sentence, not a traceback. Method: claims that are wrong about a good run."""
-    with pytest.raises(ExpectationFailed, match=said):
+    with pytest.raises(ExpectationFailed, match=pattern):
         expectation(world)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sim.echo_nodes import at_start, batch_at, heard, idle, say, stage
+from tests.sim.echo_nodes import at_start, batch_at, idle, numbered_message, numbers_received, stage
 from yak_core.contract.client_calls import Poll
 from yak_core.contract.effects import (
     Answer,
@@ -77,9 +77,9 @@ def test_a_pause_holds_messages_and_disk_back_in_their_order() -> None:
     world = stage({"n1": idle, "n2": at_start(APPEND)})
     machine, link = world.engine.machines["n2"], world.engine.network.link("n1", "n2")
     machine.pause()
-    link.send(Received("n1", say(1)), -1)
+    link.send(Received("n1", numbered_message(1)), -1)
     world.engine.run_for(1_000)
-    link.send(Received("n1", say(2)), -1)
+    link.send(Received("n1", numbered_message(2)), -1)
     machine.ask(DescribeRequest(7), lambda _result, _step: None)
     world.engine.run_for(1_000)
     puppet = world.puppet("n2")
@@ -95,23 +95,23 @@ def test_a_crash_drops_what_a_pause_held() -> None:
     world = stage({"n1": idle, "n2": idle})
     machine = world.engine.machines["n2"]
     machine.pause()
-    world.engine.network.link("n1", "n2").send(Received("n1", say(1)), -1)
+    world.engine.network.link("n1", "n2").send(Received("n1", numbered_message(1)), -1)
     world.engine.run_for(1_000)
     machine.crash(Loss.NOTHING)
     machine.start()
     machine.resume()
     assert not machine.paused
-    assert [heard(puppet) for puppet in world.puppets["n2"]] == [[], []]
+    assert [numbers_received(puppet) for puppet in world.puppets["n2"]] == [[], []]
 
 
 @pytest.mark.parametrize("effects", range(6))
 def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
     """Goal: effects up to the crash are started, later ones never. Method: crash after each."""
     orders = (
-        Send("n2", say(1)),
-        Send("n2", say(2)),
+        Send("n2", numbered_message(1)),
+        Send("n2", numbered_message(2)),
         SaveState(OpId(1), "k", b"v"),
-        Send("n2", say(3)),
+        Send("n2", numbered_message(3)),
     )
 
     def act(_now: Micros, event: Event) -> list[Effect]:
@@ -124,7 +124,7 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
     machine.light_fuse(effects, Loss.NOTHING)
     world.engine.run_for(10_000)
     sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
-    assert heard(world.puppet("n2")) == sent
+    assert numbers_received(world.puppet("n2")) == sent
     assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
     assert world.ended == ([("n1", "fuse", "0")] if effects < 5 else [])
     assert machine.up == (effects == 5)
@@ -138,7 +138,7 @@ def test_a_fuse_that_is_put_out_does_no_harm() -> None:
     machine.put_out_fuse()
     world.engine.run_for(1_000)
     assert machine.up
-    assert world.puppet("n1").told(TimerFired)
+    assert world.puppet("n1").seen_of(TimerFired)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,8 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
     """Goal: nothing is delivered any more, nothing is lost. Method: end with work under way."""
 
     def act(_now: Micros, event: Event) -> list[Effect]:
-        return [APPEND, order, Send("n2", say(1))] if isinstance(event, StopAsked) else []
+        last = Send("n2", numbered_message(1))
+        return [APPEND, order, last] if isinstance(event, StopAsked) else []
 
     world = stage({"n1": act, "n2": idle})
     machine = world.engine.machines["n1"]
@@ -160,8 +161,8 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
     world.engine.run_for(10_000)
     assert world.ended == [("n1", how, reason)]
     assert machine.disk.image.leo == 1
-    assert not world.puppet("n1").told(DiskDone)
-    assert heard(world.puppet("n2")) == []
+    assert not world.puppet("n1").seen_of(DiskDone)
+    assert numbers_received(world.puppet("n2")) == []
 
 
 def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
@@ -204,7 +205,7 @@ def test_a_batch_is_sealed_when_it_leaves_its_client() -> None:
     asking = at_start(Send("n1", ProduceRequest(1, Epoch(1), -1, 1_000, unsealed)))
     world = stage({"n1": idle, "p1": asking})
     world.engine.run_for(1_000)
-    ((_, called),) = world.puppet("n1").told(Called)
+    ((_, called),) = world.puppet("n1").seen_of(Called)
     assert isinstance(called, Called)
     assert isinstance(called.request, ProduceRequest)
     batch = called.request.batch

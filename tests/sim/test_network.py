@@ -9,7 +9,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.sim.echo_nodes import SURE, Stage, at_start, batch_at, heard, idle, say, stage
+from tests.sim.echo_nodes import (
+    SURE,
+    Stage,
+    at_start,
+    batch_at,
+    idle,
+    numbered_message,
+    numbers_received,
+    stage,
+)
 from yak_core.contract.effects import Send
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Replicate
@@ -22,7 +31,7 @@ from yak_sim.physics.topology import BROKERS, EVERYONE, STORE, LinkSpec
 def send(world: Stage, src: str, dst: str, *numbers: int) -> None:
     """Put numbers on a link, now."""
     for number in numbers:
-        world.engine.network.link(src, dst).send(Received(src, say(number)), -1)
+        world.engine.network.link(src, dst).send(Received(src, numbered_message(number)), -1)
 
 
 def three(link: LinkSpec = SURE.peer_link) -> Stage:
@@ -49,9 +58,9 @@ def test_fifo_keeps_the_order_and_without_it_messages_overtake() -> None:
     for world in (kept, free):
         send(world, "n1", "n2", *range(50))
         world.engine.run_for(1_000_000)
-    assert heard(kept.puppet("n2")) == list(range(50))
-    assert sorted(heard(free.puppet("n2"))) == list(range(50))
-    assert heard(free.puppet("n2")) != list(range(50))
+    assert numbers_received(kept.puppet("n2")) == list(range(50))
+    assert sorted(numbers_received(free.puppet("n2"))) == list(range(50))
+    assert numbers_received(free.puppet("n2")) != list(range(50))
 
 
 def test_loss_and_repeats_are_counted() -> None:
@@ -59,7 +68,7 @@ def test_loss_and_repeats_are_counted() -> None:
     world = three(LinkSpec(loss=(1, 4), duplicate=(1, 4)))
     send(world, "n1", "n2", *range(400))
     world.engine.run_for(10_000_000)
-    got = heard(world.puppet("n2"))
+    got = numbers_received(world.puppet("n2"))
     link = world.engine.network.link("n1", "n2")
     assert 250 < len(set(got)) < 350
     assert 40 < len(got) - len(set(got)) < 120
@@ -84,9 +93,9 @@ def test_a_cut_is_one_way_and_takes_what_is_under_way() -> None:
     assert not network.remove(fault)
     send(world, "n1", "n2", 3)
     world.engine.run_for(1_000)
-    assert heard(world.puppet("n2")) == [3]
-    assert heard(world.puppet("n3")) == [2]
-    assert heard(world.puppet("n1")) == [1, 2]
+    assert numbers_received(world.puppet("n2")) == [3]
+    assert numbers_received(world.puppet("n3")) == [2]
+    assert numbers_received(world.puppet("n1")) == [1, 2]
 
 
 def test_two_faults_on_a_link_both_have_to_end() -> None:
@@ -104,8 +113,8 @@ def test_two_faults_on_a_link_both_have_to_end() -> None:
     network.remove(one)
     send(world, "n1", "n2", 3)
     world.engine.run_for(1_000)
-    assert heard(world.puppet("n2")) == [3]
-    assert heard(world.puppet("n1")) == [2]
+    assert numbers_received(world.puppet("n2")) == [3]
+    assert numbers_received(world.puppet("n1")) == [2]
 
 
 def test_a_fault_holds_for_links_that_are_used_later() -> None:
@@ -115,8 +124,8 @@ def test_a_fault_holds_for_links_that_are_used_later() -> None:
     send(world, "n1", "n3", 1)
     send(world, "n1", "n2", 1)
     world.engine.run_for(1_000)
-    assert heard(world.puppet("n3")) == []
-    assert heard(world.puppet("n2")) == [1]
+    assert numbers_received(world.puppet("n3")) == []
+    assert numbers_received(world.puppet("n2")) == [1]
 
 
 def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
@@ -128,10 +137,10 @@ def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
     network.add(fault)
     send(world, "n1", "n2", 2, 3)
     world.engine.run_for(1_000)
-    assert heard(world.puppet("n2")) == []
+    assert numbers_received(world.puppet("n2")) == []
     network.remove(fault)
     world.engine.run_for(1)
-    assert heard(world.puppet("n2")) == [1, 2, 3]
+    assert numbers_received(world.puppet("n2")) == [1, 2, 3]
     network.add(fault)
     send(world, "n1", "n2", 4)
     world.engine.run_for(1_000)
@@ -139,7 +148,7 @@ def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
     network.add(cut)
     network.remove(fault)
     world.engine.run_for(1_000)
-    assert heard(world.puppet("n2")) == [1, 2, 3]
+    assert numbers_received(world.puppet("n2")) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("delay_us", "bytes_per_s"), [(5_000, 0), (0, 100_000), (5_000, 100_000)])
@@ -170,8 +179,8 @@ def test_a_reset_loses_what_is_under_way_and_nothing_later() -> None:
     world.engine.network.reset("n1", "n2")
     send(world, "n1", "n2", 2)
     world.engine.run_for(1_000)
-    assert heard(world.puppet("n2")) == [2]
-    assert heard(world.puppet("n1")) == []
+    assert numbers_received(world.puppet("n2")) == [2]
+    assert numbers_received(world.puppet("n1")) == []
 
 
 def test_the_store_and_clients_are_ends_of_links_too() -> None:
@@ -187,6 +196,6 @@ def test_the_store_and_clients_are_ends_of_links_too() -> None:
 
 def test_a_message_to_nobody_known_is_lost() -> None:
     """Goal: an address that does not exist is like one that does not answer. Method: send to it."""
-    world = stage({"n1": at_start(Send("n9", say(1)))})
+    world = stage({"n1": at_start(Send("n9", numbered_message(1)))})
     world.engine.run_for(1_000)
     assert world.engine.network.counts() == (0, 0, 0)

@@ -68,7 +68,7 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "story"),
+    ("settings", "script"),
     [
         ({"records": "7", "word": "y", "loud": "true"}, "y 7 True"),
         ({"records": 7}, "x 7 False"),
@@ -76,12 +76,12 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
         ({"lease_us": "2000000", "retry_backoff_us": "50000"}, "x 5 False"),
     ],
 )
-def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> None:
+def test_settings_reach_what_they_name(settings: dict[str, Any], script: str) -> None:
     """Goal: one flat list of names. Method: the scenario's, the world's, brokers' and clients'."""
     result = run_scenario(plain, settings=settings)
     assert result.valid is True, result.reason
     world = result.world
-    assert result.narrative[0].text == story
+    assert result.narrative[0].text == script
     assert len(world.brokers) == int(settings.get("brokers", 3))
     assert world.topology.flush == settings.get("flush", "batch")
     config = world.node("n1").config
@@ -91,7 +91,7 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "pattern"),
     [
         ({"speed": "9"}, "'speed' .*plain.*records"),
         ({"records": "many"}, "records .*integer.*'many'"),
@@ -99,9 +99,9 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
         ({"lease_us": "long"}, "lease_us .*integer.*'long'"),
     ],
 )
-def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], said: str) -> None:
+def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], pattern: str) -> None:
     """Goal: nothing runs with a setting that was meant otherwise. Method: wrong ones."""
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=pattern):
         run_scenario(plain, settings=settings)
     with pytest.raises(SettingError, match="'speed'"):
         scenario(speed=9)
@@ -123,11 +123,11 @@ def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
             super().__init__(one)
             self.two = two
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield world.at(seconds=1)
         raise Awkward("on purpose", "two arguments")
 
-    valid, reason = verdict(story)
+    valid, reason = verdict(script)
     assert (valid, "Awkward: on purpose" in reason) == (False, True)
 
 
@@ -145,24 +145,24 @@ def no_such_broker(world: World) -> Script:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "pattern"),
     [
         (no_event, "TypeError: .*5"),
         (no_yield_from, "yield from"),
         (no_such_broker, "KeyError: 'n7'"),
     ],
 )
-def test_a_mistake_of_a_script_is_the_reason(function: Any, said: str) -> None:
+def test_a_mistake_of_a_script_is_the_reason(function: Any, pattern: str) -> None:
     """Goal: whoever writes a scenario learns what is wrong. Method: three likely mistakes."""
     result = run_scenario(scenario()(function))
     assert result.valid is False
-    assert re.search(said, result.reason)
+    assert re.search(pattern, result.reason)
 
 
 def test_a_claim_that_fails_is_the_reason() -> None:
     """Goal: the sentence of the claim. Method: claim nonsense; catch one; let one pass."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         try:
             world.expect.leader_is("n9")
@@ -170,7 +170,7 @@ def test_a_claim_that_fails_is_the_reason() -> None:
             world.tell("caught")
         world.expect.hw_at_least(1)
 
-    valid, reason = verdict(story)
+    valid, reason = verdict(script)
     assert valid is False
     assert re.search(r"high watermark.* 1.* 1.* 0\b", reason)
 
@@ -178,12 +178,12 @@ def test_a_claim_that_fails_is_the_reason() -> None:
 def test_a_world_that_does_not_converge_says_why() -> None:
     """Goal: a reason, not only a time-out. Method: a broker that stays down."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n3")
         yield world.until_converged(within=seconds(10))
 
-    valid, reason = verdict(story)
+    valid, reason = verdict(script)
     assert valid is False
     assert re.search("10 s.* n3 ", reason)
 
@@ -205,7 +205,7 @@ def waits_for_ever(world: World) -> Script:
 
 
 @pytest.mark.parametrize(
-    ("function", "limits", "said"),
+    ("function", "limits", "pattern"),
     [
         (endless_waits, Limits(simulated_us=seconds(20)), "20 simulated seconds"),
         (waits_for_ever, Limits(simulated_us=seconds(20)), "20 simulated seconds"),
@@ -213,22 +213,22 @@ def waits_for_ever(world: World) -> Script:
         (endless_in_no_time, Limits(wall_s=0.1), r"0\.1 s of real time.* 1\.000"),
     ],
 )
-def test_a_scenario_that_never_ends_is_given_up(function: Any, limits: Limits, said: str) -> None:
+def test_an_endless_scenario_reaches_its_limit(function: Any, limits: Limits, pattern: str) -> None:
     """Goal: unknown, in a sentence, soon. Method: four ways of never ending."""
     began = time.monotonic()
     valid, reason = verdict(function, limits)
     assert valid == "unknown"
     assert time.monotonic() - began < 30
-    assert re.search(said, reason)
+    assert re.search(pattern, reason)
 
 
 def test_a_scenario_without_a_yield_is_one_too() -> None:
     """Goal: no surprise for who needs no time. Method: a plain function."""
 
-    def story(world: World) -> None:
+    def script(world: World) -> None:
         world.tell("done")
 
-    result = run_scenario(scenario()(story))
+    result = run_scenario(scenario()(script))
     assert result.valid is True
     assert result.narrative[0].text == "done"
 
@@ -236,11 +236,11 @@ def test_a_scenario_without_a_yield_is_one_too() -> None:
 def test_a_violation_ends_the_run_and_names_everything() -> None:
     """Goal: invariant, event, node, expected, happened, rule. Method: commit without the ISR."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         world.producer(values=100)
         yield world.at(seconds=5)
 
-    result = run_scenario(scenario()(story), rules=MUTANTS["commit what one replica has"].variant)
+    result = run_scenario(scenario()(script), rules=MUTANTS["commit what one replica has"].variant)
     assert result.valid is False
     (found,) = result.violations
     assert set(found) == {"invariant", "event", "node", "expected", "happened", "rule"}
@@ -257,10 +257,10 @@ def test_an_exception_in_a_node_is_a_violation_too() -> None:
     def broken(*_arguments: object) -> bool:
         raise ZeroDivisionError("in a rule")
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield world.at(seconds=5)
 
-    result = run_scenario(scenario()(story), rules=replace(Rules(), may_campaign=broken))
+    result = run_scenario(scenario()(script), rules=replace(Rules(), may_campaign=broken))
     assert result.valid is False
     (found,) = result.violations
     assert found["invariant"] == "NoException"
@@ -284,11 +284,11 @@ def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> N
         def on_crash(self, node: str, _image: object) -> None:
             raise InvariantViolated("DurableSurvives", -1, node, "all", "nothing")
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n2")
 
-    result = run_scenario(scenario()(story), observers=[Strict()])
+    result = run_scenario(scenario()(script), observers=[Strict()])
     assert result.valid is False
     assert result.violations[0]["invariant"] == "DurableSurvives"
     assert result.violations[0]["node"] == "n2"
@@ -298,12 +298,12 @@ def test_the_collector_is_off_during_a_run_and_as_before_afterwards() -> None:
     """Goal: no pause depends on memory. Method: look inside and outside, also after a failure."""
     inside = []
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         inside.append(gc.isenabled())
         yield world.at(seconds=1)
         raise ValueError("x")
 
     assert gc.isenabled()
-    verdict(story)
+    verdict(script)
     assert gc.isenabled()
     assert inside == [False]

@@ -50,9 +50,9 @@ def calls(*requests: MetaRequest) -> list[Effect]:
 @pytest.mark.parametrize("kind", StoreKind)
 def test_a_call_is_carried_out_and_answered(kind: StoreKind) -> None:
     """Goal: both executors do the same. Method: create twice, read, beat; look at the store."""
-    heard: list[PartitionState] = []
+    numbers_received: list[PartitionState] = []
     listener = Listener()
-    listener.on_state = heard.append
+    listener.on_state = numbers_received.append
     act = at_start(*calls(CREATE, CREATE, Read(), RenewLease("n1", BrokerEpoch(1), FIRST.stamp)))
     world = stage({"n1": act}, topology=replace(SURE, store=kind), listener=listener)
     world.engine.run_for(5_000)
@@ -62,7 +62,7 @@ def test_a_call_is_carried_out_and_answered(kind: StoreKind) -> None:
         (20, 2, StoreOk),
         (20, 3, StoreOk),
     ]
-    assert heard == [FIRST]
+    assert numbers_received == [FIRST]
     assert world.engine.store.state == FIRST
     assert world.engine.store.carried_out == 4
 
@@ -133,7 +133,7 @@ def test_no_answer_reaches_the_next_process() -> None:
     machine.start()
     world.engine.run_for(5_000_000)
     assert world.engine.store.carried_out == 2
-    assert [len(puppet.told(MetaReply)) for puppet in world.puppets["n1"]] == [0, 1]
+    assert [len(puppet.seen_of(MetaReply)) for puppet in world.puppets["n1"]] == [0, 1]
 
 
 def test_records_are_told_in_order_before_anybody_is_answered() -> None:

@@ -52,7 +52,7 @@ def test_a_leader_is_elected_and_records_flow() -> None:
 def test_the_leader_is_the_running_one_of_the_highest_epoch() -> None:
     """Goal: a zombie is not mistaken for the leader. Method: isolate, wait, crash the new one."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         old = str(world.leader)
         world.isolate(old)
@@ -68,13 +68,13 @@ def test_the_leader_is_the_running_one_of_the_highest_epoch() -> None:
         world.heal_everything()
         yield world.until_converged()
 
-    run(story)
+    run(script)
 
 
 def test_a_condition_is_looked_at_after_every_event() -> None:
     """Goal: scripts can act in the middle of things. Method: a state that lasts microseconds."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         leader = str(world.leader)
 
@@ -88,14 +88,14 @@ def test_a_condition_is_looked_at_after_every_event() -> None:
         yield world.until(lambda: ends() == (1, 1), within=seconds(1))
         assert 0 < world.now_us - at < 20_000
 
-    run(story)
+    run(script)
 
 
 def test_a_condition_that_does_not_come_is_said_in_a_sentence() -> None:
     """Goal: who waits in vain learns for what. Method: named, by function, and a lambda."""
-    said = []
+    messages = []
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         def pigs_fly() -> bool:
             return False
 
@@ -103,27 +103,27 @@ def test_a_condition_that_does_not_come_is_said_in_a_sentence() -> None:
             try:
                 yield world.until(holds, within=seconds(1), what=what)
             except ExpectationFailed as failure:
-                said.append(failure.sentence)
+                messages.append(failure.sentence)
         try:
             yield world.until(lambda: False, within=1)
         except ExpectationFailed as failure:
-            said.append(failure.sentence)
+            messages.append(failure.sentence)
 
-    run(story)
-    for noun, text in zip(("seen in the air", "pigs fly", "bool"), said, strict=False):
+    run(script)
+    for noun, text in zip(("seen in the air", "pigs fly", "bool"), messages, strict=False):
         assert (noun in text, "1 s" in text) == (True, True)
-    assert "test_world.py" in said[3]
+    assert "test_world.py" in messages[3]
 
 
 def test_a_condition_that_raises_is_the_mistake_of_the_script() -> None:
     """Goal: no broker is blamed for it. Method: look at a broker that does not run."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n2", for_us=seconds(1))
         yield world.until(lambda: world.now_us > seconds(1) and world.broker("n9").hw > 0)
 
-    result = run_scenario(scenario()(story))
+    result = run_scenario(scenario()(script))
     assert result.valid is False
     assert not result.violations
     assert "KeyError: 'n9'" in result.reason
@@ -133,7 +133,7 @@ def test_time_passes_as_the_script_says() -> None:
     """Goal: at, sleep, and what is over already. Method: the clock after each."""
     times: list[int] = []
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield world.at(seconds=1.5)
         times.append(world.now_us)
         yield world.sleep(seconds=0.25)
@@ -141,7 +141,7 @@ def test_time_passes_as_the_script_says() -> None:
         yield world.at(seconds=1)
         times.append(world.now_us)
 
-    run(story)
+    run(script)
     assert times == [1_500_000, 1_750_000, 1_750_000]
 
 
@@ -149,7 +149,7 @@ def test_the_story_is_told_as_it_happens() -> None:
     """Goal: a reader follows the run. Method: the lines of a failover, as they come."""
     lines: list[Line] = []
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         old = str(world.leader)
         world.crash(old)
@@ -158,7 +158,7 @@ def test_the_story_is_told_as_it_happens() -> None:
         world.restart(old)
         yield world.until_converged()
 
-    result = run_scenario(scenario()(story), on_line=lines.append)
+    result = run_scenario(scenario()(script), on_line=lines.append)
     assert result.valid is True, result.reason
     assert list(result.narrative) == lines
     text = [str(line) for line in lines]
@@ -175,7 +175,7 @@ def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
     """
 
     @scenario()
-    def story(world: World, *, expected: str = "") -> Script:
+    def script(world: World, *, expected: str = "") -> Script:
         yield from world.until_ready()
         leader = str(world.leader)
         other = next(node for node in world.brokers if node != leader)
@@ -187,11 +187,11 @@ def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
         assert "no space" in world.halts[leader]
         yield world.sleep(seconds=1)
 
-    result = run_scenario(story, settings={"expected": "leader"})
+    result = run_scenario(script, settings={"expected": "leader"})
     assert result.valid is True, result.reason
     for expected in ("", "another"):
         for observers in (None, ()):
-            result = run_scenario(story, settings={"expected": expected}, observers=observers)
+            result = run_scenario(script, settings={"expected": expected}, observers=observers)
             assert result.valid is False
             assert [found["invariant"] for found in result.violations] == ["NoHalt"]
             assert result.violations[0]["node"] in result.world.halts
@@ -220,11 +220,11 @@ def test_a_history_has_an_ending_for_each_beginning() -> None:
 def test_values_of_any_bytes_survive_in_a_history() -> None:
     """Goal: nothing is guessed or lost. Method: empty, binary, accented."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         producer = world.producer(values=[b"", b"\xff\x00", "é".encode()], batch=3)
         yield world.until(lambda: producer.finished, within=seconds(5))
 
-    (row, *_) = run(story).history.objects()
+    (row, *_) = run(script).history.objects()
     assert row["value"] == ["", {"b64": "/wA="}, "é"]
 
 
@@ -245,13 +245,13 @@ def test_a_wrong_setting_of_a_world_is_noticed() -> None:
 def test_clusters_of_other_sizes_work() -> None:
     """Goal: one broker, two, five. Method: load, and convergence."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         producer = world.producer(values=10)
         yield world.until(lambda: producer.finished, within=seconds(10))
         yield world.until_converged()
 
     for brokers in (1, 2, 5):
-        assert run(story, brokers=brokers).world.expect is not None
+        assert run(script, brokers=brokers).world.expect is not None
 
 
 def test_every_crash_is_shown_to_the_checkers() -> None:
@@ -275,13 +275,13 @@ def test_every_crash_is_shown_to_the_checkers() -> None:
         def allow_halt(self, node: str) -> None:
             raise AssertionError(node)
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n2", for_us=seconds(1))
         yield world.sleep(seconds=3)
 
     counter = Counter()
-    described: Scenario = scenario()(story)
+    described: Scenario = scenario()(script)
     result = run_scenario(described, observers=[counter])
     assert result.valid is True, result.reason
     assert counter.crashes == [("n2", 0)]

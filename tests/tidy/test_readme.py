@@ -69,7 +69,7 @@ def test_the_cluster_of_the_readme_works(tmp_path: Path) -> None:
     block = next(each for each in BLOCKS.findall(README) if each.startswith("./yak cluster up"))
     lines = [shlex.split(line) for line in block.splitlines()]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-    said: list[str] = []
+    outputs: list[str] = []
     try:
         for words in lines:
             ran = subprocess.run(
@@ -77,11 +77,11 @@ def test_the_cluster_of_the_readme_works(tmp_path: Path) -> None:
                 cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False,
             )  # fmt: skip
             assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
-            said.append(ran.stdout)
+            outputs.append(ran.stdout)
             if words[1] == "produce":
                 module = [sys.executable, "-m", "yak_net.client.producer", *words[2:]]
                 subprocess.run(module, cwd=tmp_path, env=clean, timeout=60, check=True)
     finally:
         down = [sys.executable, "-m", "yak_cli", "cluster", "down"]
         subprocess.run(down, cwd=tmp_path, env=clean, timeout=90, check=True)
-    assert said[3] == "Hello YAK\nHello YAK\n"
+    assert outputs[3] == "Hello YAK\nHello YAK\n"

@@ -13,7 +13,7 @@ from tests.tidy.habits import LINES_WARN, is_long
 from tests.tidy.tree import Source
 
 CORE, SIM, NET = "yak_core/a.py", "yak_sim/a.py", "yak_net/a.py"
-STORY, TEST = "scenarios/a.py", "tests/core/test_a.py"
+SCENARIO, TEST = "scenarios/a.py", "tests/core/test_a.py"
 TO_DO, HOME = "TO" + "DO", "/ho" + "me/ann/yak"
 LONG = "def f() -> None:\n" + "    g()\n" * 70
 CHECKED = "def helper(x):\n    assert x\n\ndef test_a():\n    helper(1)\n"
@@ -35,10 +35,10 @@ SAMPLES = [
     (imports.purity, CORE, "def f():\n    print(1)", "def f(out):\n    out.print(1)"),
     (imports.purity, CORE, "async def f():\n    pass", "def f():\n    pass"),
     (imports.purity, CORE, "import datetime as d", "import decimal as d"),
-    (imports.public_api, STORY, "from yak_sim.physics.network import Link", "import heapq"),
-    (imports.public_api, STORY, "import yak_core.replica", "import yak_core"),
-    (imports.public_api, STORY, "from yak_core import no_such_name", "from scenarios import a"),
-    (imports.public_api, STORY, "import yak_sim\nyak_sim.no_such_name()", "import yak_sim"),
+    (imports.public_api, SCENARIO, "from yak_sim.physics.network import Link", "import heapq"),
+    (imports.public_api, SCENARIO, "import yak_core.replica", "import yak_core"),
+    (imports.public_api, SCENARIO, "from yak_core import no_such_name", "from scenarios import a"),
+    (imports.public_api, SCENARIO, "import yak_sim\nyak_sim.no_such_name()", "import yak_sim"),
     (imports.public_api, "notebooks/1.py", "from yak_net.server import app", "import matplotlib"),
     (
         rooms.upward_arrows,

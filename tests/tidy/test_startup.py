@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 import yak_net
-from tests.scenarios.stories import command
+from tests.scenarios.scenario_runs import command
 from tests.tidy.tree import ROOT, sources
 
 HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
