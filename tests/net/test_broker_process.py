@@ -1,4 +1,4 @@
-"""One broker process and its user: what it says and how it ends, whatever it is given."""
+"""One broker process: its output and exit codes for any command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Start: TypeAlias = Callable[..., BrokerProcess]
 
 @pytest.fixture
 def metadata() -> Iterator[EmbeddedMetadata]:
-    """A metadata server of this test's own."""
+    """Yield a metadata server for one test."""
     server = EmbeddedMetadata()
     server.start()
     yield server
@@ -34,7 +34,7 @@ def metadata() -> Iterator[EmbeddedMetadata]:
 
 @pytest.fixture
 def start(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[Start]:
-    """Starts brokers with a free port and a data directory, unless the words say otherwise."""
+    """Yield a function that starts brokers with a free port and a data directory by default."""
     with brokers() as make:
 
         def begin(*words: str, log: str = "log", fresh: bool = False) -> BrokerProcess:
@@ -47,7 +47,7 @@ def start(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[Start]:
 
 
 def refused(broker: BrokerProcess) -> str:
-    """The one sentence of a broker that cannot be started so."""
+    """Wait for exit code 2; return the one error line."""
     assert broker.wait_for_end() == 2, broker.output
     lines = [line for line in broker.output.splitlines() if line.startswith("yak broker: ")]
     assert len(lines) == 1, broker.output
@@ -56,7 +56,7 @@ def refused(broker: BrokerProcess) -> str:
 
 
 def test_single_broker_serves_and_stops_cleanly(start: Start) -> None:
-    """Goal: a broker by itself takes records, gives them back, and ends with 0 on SIGTERM."""
+    """Goal: a single broker takes and returns records, and exits with 0 on SIGTERM."""
     broker = start(fresh=True)
     broker.wait_until_ready()
     assert post(f"{broker.url}/produce", {"records": [{"value": "a"}, {"value": "b"}]})[0] == 200
@@ -71,9 +71,9 @@ def test_single_broker_serves_and_stops_cleanly(start: Start) -> None:
 
 
 def test_interrupt_while_starting_ends_it(start: Start) -> None:
-    """Goal: Ctrl-C before anything is up. Method: a leader that waits for a follower for ever."""
+    """Goal: Ctrl-C ends a start. Method: a leader that waits for a follower."""
     broker = start("--role", "leader", "--followers", "http://127.0.0.1:1")
-    until(lambda: "waiting for follower" in broker.output, "it waits")
+    until(lambda: "waiting for follower" in broker.output, "waiting")
     assert broker.health()["status"] == "starting"
     broker.signal(signal.SIGINT)
     assert broker.wait_for_end() == 0, broker.output
@@ -90,18 +90,18 @@ def test_port_that_is_taken(start: Start, tmp_path: Path) -> None:
 
 
 def test_data_directory_in_use(start: Start) -> None:
-    """Goal: a second process is refused in a sentence, and the first goes on."""
+    """Goal: a second process is refused with one line, and the first keeps running."""
     first = start(log="1")
     first.wait_until_ready()
     assert re.search(rf"\b{first.process.pid}\b", refused(start(log="2")))
     assert first.health()["status"] == "ok"
 
 
-def test_store_that_is_not_there_is_waited_for(start: Start, metadata: EmbeddedMetadata) -> None:
-    """Goal: without the store a new broker serves nothing and says why; with it, it begins."""
+def test_broker_waits_for_an_absent_store(start: Start, metadata: EmbeddedMetadata) -> None:
+    """Goal: without the store a new broker reports the reason; with it, it becomes ready."""
     metadata.down()
     broker = start()
-    until(lambda: "metadata store" in broker.output, "it says why")
+    until(lambda: "metadata store" in broker.output, "the reason")
     assert metadata.url.removesuffix("/0").removeprefix("redis://") in broker.output
     status, message = get(f"{broker.url}/health")
     assert status == 503
@@ -113,7 +113,7 @@ def test_store_that_is_not_there_is_waited_for(start: Start, metadata: EmbeddedM
 
 
 def test_emptied_store_halts_the_broker(start: Start, metadata: EmbeddedMetadata) -> None:
-    """Goal: a store that lost what it had confirmed is noticed, at once and after a restart."""
+    """Goal: a store that lost confirmed writes halts the broker, at once and after a restart."""
     broker = start(log="1")
     broker.wait_until_ready()
     assert post(f"{broker.url}/produce", {"records": [{"value": "a"}]})[0] == 200
@@ -125,8 +125,8 @@ def test_emptied_store_halts_the_broker(start: Start, metadata: EmbeddedMetadata
     assert re.search("halted: .*store.*emptied", again.output)
 
 
-def test_damaged_log_is_noticed(start: Start, tmp_path: Path) -> None:
-    """Goal: one flipped bit below the durable end makes the restart unclean, and is kept aside."""
+def test_damaged_log_makes_the_start_unclean(start: Start, tmp_path: Path) -> None:
+    """Goal: a flipped bit below the durable end makes the restart unclean; the tail is kept."""
     broker = start(log="1")
     broker.wait_until_ready()
     for number in range(5):
@@ -138,7 +138,7 @@ def test_damaged_log_is_noticed(start: Start, tmp_path: Path) -> None:
     data[len(data) // 2] ^= 1
     segment.write_bytes(data)
     again = start(log="2")
-    until(lambda: "Registered" in again.output or not again.up, "it registers")
+    until(lambda: "Registered" in again.output or not again.up, "the registration")
     assert "intact=False" in again.output
     assert "clean=False" in again.output
     assert list((tmp_path / "data").glob("*.damaged"))
@@ -162,18 +162,18 @@ def test_damaged_log_is_noticed(start: Start, tmp_path: Path) -> None:
     ],
 )
 def test_bad_option_is_refused(words: str, noun: str) -> None:
-    """Goal: exit code 2 before anything is touched, and the sentence names what is wrong."""
+    """Goal: exit code 2 before any file is touched, and the message names the option."""
     done = CliRunner().invoke(cli.broker, words.split())
     assert (done.exit_code, done.stdout, noun in done.stderr) == (2, "", True)
 
 
 def test_bad_address_of_the_store_is_refused(start: Start) -> None:
-    """Goal: exit code 2 for what is found out later as well."""
+    """Goal: exit code 2 also for an error found after parsing."""
     assert "redis" in refused(start("--redis", "http://x"))
 
 
 def test_port_zero_and_trace(start: Start, tmp_path: Path) -> None:
-    """Goal: it says where it listens, signs its answers, and records from its first event on."""
+    """Goal: the output has the port, and the trace begins with the first event."""
     broker = start("--trace", str(tmp_path / "n1.jsonl"))
     broker.wait_until_ready()
     broker.signal(signal.SIGTERM)
@@ -184,8 +184,8 @@ def test_port_zero_and_trace(start: Start, tmp_path: Path) -> None:
     assert "end" in json.loads(lines[-1])
 
 
-def test_strangers_are_refused(start: Start, tmp_path: Path) -> None:
-    """Goal: a broker of another cluster, and one that is no replica, end; nothing has changed."""
+def test_brokers_outside_the_cluster_are_refused(start: Start, tmp_path: Path) -> None:
+    """Goal: a broker of another cluster and one that is not a replica exit; nothing changes."""
     one = start(log="1")
     one.wait_until_ready()
     before = get(f"{one.url}/v1/cluster")[1]

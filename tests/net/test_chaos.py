@@ -1,4 +1,4 @@
-"""Real processes, real signals: what was confirmed survives, once and in order."""
+"""Real processes and signals: confirmed records survive, once and in order."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 def cluster_in(
     folder: Path, redis_url: str = "", *words: str, config: tuple[str, ...] = QUICK
 ) -> Iterator[ChaosCluster]:
-    """A cluster, with a metadata server of its own unless one is named."""
+    """Yield a cluster, with its own metadata server unless a store is named."""
     with EmbeddedMetadata() as metadata:
         cluster = ChaosCluster(folder, redis_url or metadata.url, *words, config=config)
         try:
@@ -53,7 +53,7 @@ def run(
         await load.stop()
         read = await read_all(cluster.servers)
         load.check(read)
-        assert set(load.outcomes) == {"written"}, "the producer rides through, and knows it"
+        assert set(load.outcomes) == {"written"}, "every record is confirmed"
         assert len(read) == load.sent
         return load
 
@@ -64,7 +64,7 @@ def run(
 
 
 def replayed(folder: Path) -> None:
-    """Every broker's every start, replayed through the pure core, orders the same."""
+    """Check that each start of each broker replays to the same effects."""
     traces = sorted(folder.glob("*.jsonl"))
     assert len(traces) >= 3
     for path in traces:
@@ -74,7 +74,7 @@ def replayed(folder: Path) -> None:
 
 
 async def one_round(cluster: ChaosCluster, load: Load) -> tuple[int, float]:
-    """Kill the leader amid its work, see the next one, start it again until all are in sync."""
+    """Kill the leader under load, wait for the next one, restart it, wait for a full ISR."""
     leader = await cluster.wait_for_leader()
     under_way, moment = await load.kill_while_in_flight(lambda: cluster.kill(leader))
     assert under_way >= 1
@@ -86,7 +86,7 @@ async def one_round(cluster: ChaosCluster, load: Load) -> tuple[int, float]:
 
 
 def test_killed_leader_loses_nothing(tmp_path: Path) -> None:
-    """Goal: SIGKILL the leader amid its work: nothing is lost, doubled or reordered."""
+    """Goal: after SIGKILL of the leader no record is lost, duplicated or reordered."""
 
     async def scenario(cluster: ChaosCluster, load: Load) -> None:
         await one_round(cluster, load)
@@ -99,7 +99,7 @@ def test_killed_leader_loses_nothing(tmp_path: Path) -> None:
 def test_twenty_rounds_of_sigkill(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
-    """Goal: the same, twenty times in a row on one log with the usual periods; tells the gaps."""
+    """Goal: the same twenty times on one log with default periods; print the gaps."""
     gaps: list[float] = []
 
     async def scenario(cluster: ChaosCluster, load: Load) -> None:
@@ -116,7 +116,7 @@ def test_twenty_rounds_of_sigkill(
 
 
 def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
-    """Goal: SIGSTOP for two leases, SIGCONT: it is fenced, truncates, and joins again."""
+    """Goal: after SIGSTOP for two leases a leader is fenced, truncates, and joins again."""
 
     async def scenario(cluster: ChaosCluster, load: Load) -> None:
         leader = await cluster.wait_for_leader()
@@ -135,7 +135,7 @@ def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
 
 
 def test_all_killed_at_once(tmp_path: Path) -> None:
-    """Goal: three SIGKILLs at one moment, and a restart: nothing confirmed is lost."""
+    """Goal: after SIGKILL of all brokers and a restart no confirmed record is lost."""
 
     async def scenario(cluster: ChaosCluster, load: Load) -> None:
         nodes = tuple(cluster.urls)
@@ -151,13 +151,13 @@ def test_all_killed_at_once(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_follower_away_for_a_while(tmp_path: Path) -> None:
-    """Goal: a killed follower leaves the ISR, commits go on, and it catches up when it is back."""
+    """Goal: a killed follower leaves the ISR, commits continue, and it catches up later."""
 
     async def scenario(cluster: ChaosCluster, load: Load) -> None:
         leader = await cluster.wait_for_leader()
         follower = next(node for node in cluster.urls if node != leader)
         cluster.kill(follower)
-        await until(lambda: follower not in cluster.view(leader)["isr"], "it leaves the ISR")
+        await until(lambda: follower not in cluster.view(leader)["isr"], "a smaller ISR")
         await load.wait_for_confirmed(3000)
         cluster.start(follower)
         await cluster.wait_until_in_sync()
@@ -168,7 +168,7 @@ def test_follower_away_for_a_while(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
-    """Goal: without Redis writes go on; a leader that dies is replaced once Redis is back."""
+    """Goal: writes continue without Redis; a failed leader is replaced once Redis is back."""
     with redis_server(tcp=True) as server, cluster_in(tmp_path, server.url) as cluster:
 
         async def scenario(cluster: ChaosCluster, load: Load) -> None:
@@ -186,10 +186,10 @@ def test_store_killed_and_restarted_with_its_data(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
-    """Goal: with one of three brokers left, a record ends as not written or unknown, and it is so.
+def test_records_without_a_leader_end_as_not_written_or_unknown(tmp_path: Path) -> None:
+    """Goal: with one of three brokers up, each record ends as not written or unknown, truly.
 
-    Method: delivery time-outs that pass before the others are back; then the log is read.
+    Method: delivery timeouts that pass before the others are back; then read the log.
     """
 
     async def play(cluster: ChaosCluster) -> list[str]:
@@ -227,8 +227,8 @@ def test_no_leader_for_a_while_is_told_honestly(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_written_is_enough_where_that_was_asked_for(tmp_path: Path) -> None:
-    """Goal: with flush=os a killed process loses nothing either, for the system has the pages."""
+def test_killed_process_loses_nothing_with_flush_os(tmp_path: Path) -> None:
+    """Goal: with flush=os a killed process loses no record: the kernel has the pages."""
 
     async def scenario(cluster: ChaosCluster, load: Load) -> None:
         await one_round(cluster, load)

@@ -1,4 +1,4 @@
-"""Errors of the clients: none is missing, and each says what happened, and what to do."""
+"""Errors of the clients: every code has a class, every message its parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import Epoch
 from yak_net.client.errors import ERRORS, Delivery, YakError, read_error, send_error
 
-with warnings.catch_warnings():  # they read their resources in a way that 3.11 and 3.12 deplore
+with warnings.catch_warnings():  # it uses an API deprecated in 3.11 and 3.12
     warnings.simplefilter("ignore", DeprecationWarning)
     import kafka.errors
 
@@ -20,7 +20,7 @@ CODES = [code for code in ErrorCode if code is not ErrorCode.NONE]
 
 
 def test_each_code_has_a_class_and_each_outcome_a_delivery() -> None:
-    """Goal: nothing that the core can say ends in a KeyError; method: compare with its enums."""
+    """Goal: no result of the core causes a KeyError. Method: compare with its enums."""
     assert list(ERRORS) == CODES
     assert len(set(ERRORS.values())) == len(CODES)
     assert [one.name for one in Delivery] == [one.name for one in Outcome]
@@ -28,11 +28,11 @@ def test_each_code_has_a_class_and_each_outcome_a_delivery() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
-    """Goal: who knows Kafka's errors knows these; method: kafka-python's class of the code."""
+    """Goal: the classes match Kafka's. Method: kafka-python's class of each code."""
     kind = ERRORS[code]
     assert (kind.code, kind.name, kind.retriable) == (int(code), code.name, code in RETRIABLE)
     theirs = getattr(kafka.errors, kind.__name__, None)
-    if code is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # they have its older name only
+    if code is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # kafka-python has only its older name
         theirs = kafka.errors.NotLeaderForPartitionError
     assert theirs is not None
     assert (theirs.errno, theirs.retriable) == (kind.code, kind.retriable)
@@ -40,8 +40,8 @@ def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("outcome", [Outcome.NOT_WRITTEN, Outcome.UNKNOWN])
-def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Outcome) -> None:
-    """Goal: one line: meaning, detail, fate of the records, next step; it survives pickling."""
+def test_message_has_meaning_outcome_and_next_step(code: ErrorCode, outcome: Outcome) -> None:
+    """Goal: one line: meaning, detail, outcome, next step; equal after pickling."""
     error = send_error(SendResult(code, outcome, -1, Epoch(-1), "just so"))
     assert type(error) is ERRORS[code]
     assert error.outcome.name == outcome.name
@@ -56,8 +56,8 @@ def test_sentence_says_what_happened_and_what_to_do(code: ErrorCode, outcome: Ou
     assert (type(again), str(again), again.outcome) == (type(error), str(error), error.outcome)
 
 
-def test_read_error_says_nothing_of_writing() -> None:
-    """Goal: a reader is not told that nothing was written, though that is the outcome."""
+def test_read_error_has_no_outcome_in_its_message() -> None:
+    """Goal: the message of a read error does not mention writing."""
     error = read_error(PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 9, 9, 0, Epoch(1)))
     assert isinstance(error, YakError)
     assert "written" not in str(error)

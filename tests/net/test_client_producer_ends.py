@@ -1,4 +1,4 @@
-"""How a producer begins and ends, well or not, and what it may be told; its node is a fake."""
+"""Start, stop and options of a producer; its node is a fake."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from yak_net.client.errors import (
 from yak_net.client.producer import Producer
 
 
-async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
-    """Goal: the last records go out; who waits for room, or sends later, is refused definitely."""
+async def test_stop_flushes_and_refuses_later_records(made: Made) -> None:
+    """Goal: the last records are sent; waiting and later sends are refused as not written."""
 
     sender = producer(made, max_batch_size=200, buffer_memory=200)
     await sender.start()
@@ -49,8 +49,8 @@ async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
 
 
 @pytest.mark.parametrize("way", ["time-out", "cancelled"])
-async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> None:
-    """Goal: what is unresolved at the end is unknown, and its waiters hear of it."""
+async def test_abrupt_stop_resolves_every_waiter(way: str, made: Made) -> None:
+    """Goal: unresolved records end as unknown, and their waiters get an exception."""
 
     sender = producer(made)
     await sender.start()
@@ -71,8 +71,8 @@ async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> N
 
 
 @pytest.mark.parametrize("when", ["start", "stop"])
-async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> None:
-    """Goal: connections are closed to the end; method: cancel while that takes its time."""
+async def test_cancelled_stop_closes_connections(when: str, made: Made) -> None:
+    """Goal: all connections are closed. Method: cancel during a slow close."""
 
     made.turns_to_close = 10
     sender = producer(made)
@@ -88,8 +88,8 @@ async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> N
     assert made.runtimes[0].closed
 
 
-async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
-    """Goal: open records are unknown, later ones refused; the exception itself is not hidden."""
+async def test_bug_in_the_node_ends_the_producer(made: Made) -> None:
+    """Goal: open records are unknown, later ones refused; the exception is raised."""
 
     sender = producer(made)
     await sender.start()
@@ -121,8 +121,8 @@ async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
     await other.stop()
 
 
-async def test_nobody_answers(made: Made) -> None:
-    """Goal: start() fails with the runtime's sentence, leaves nothing open, and may be repeated."""
+async def test_no_broker_answers(made: Made) -> None:
+    """Goal: start() raises the runtime's error, leaves nothing open and may be repeated."""
 
     made.refusal = NoBrokersAvailable("no broker answers at h:1: start one")
     sender = producer(made, bootstrap_timeout_ms=1500)
@@ -138,7 +138,7 @@ async def test_nobody_answers(made: Made) -> None:
     assert [runtime.closed for runtime in made.runtimes] == [True, True]
 
 
-async def test_words_reach_the_node(made: Made) -> None:
+async def test_options_reach_the_node(made: Made) -> None:
     """Goal: milliseconds become microseconds, acks a number; idempotence follows acks."""
 
     words = {"request_timeout_ms": 2, "delivery_timeout_ms": 3, "retry_backoff_ms": 4}
@@ -157,8 +157,8 @@ async def test_words_reach_the_node(made: Made) -> None:
     assert made.names[0] == "me of build_producer at http://h:1"
 
 
-async def test_unconfirmed_records_have_no_place(made: Made) -> None:
-    """Goal: with acks=0 awaiting a record gives -1 and no error, and it counts as unknown."""
+async def test_unconfirmed_records_have_no_offset(made: Made) -> None:
+    """Goal: with acks=0 awaiting a record returns -1, without an error; it is unknown."""
 
     async with producer(made, acks=0) as sender:
         sent = await sender.send(b"a", timestamp_ms=9)
@@ -185,10 +185,10 @@ async def test_unconfirmed_records_have_no_place(made: Made) -> None:
         ({"bootstrap_servers": []}, ValueError, "bootstrap server"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_option_is_refused(
     words: dict[str, Any], kind: type[Exception], sentence: str
 ) -> None:
-    """Goal: a wrong value is an error where it was written, with what it may be."""
+    """Goal: the constructor raises an error with the option, the value and the range."""
 
     with pytest.raises(kind, match=sentence):
         Producer(**{"bootstrap_servers": "h:1", **words})

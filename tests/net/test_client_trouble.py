@@ -1,4 +1,4 @@
-"""The commands when something is amiss: nobody reads, the log is empty, the broker is gone."""
+"""The client commands with closed pipes, empty logs, full disks and failed brokers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.net.client_commands import numbers, one_broker, running, send, yak
 from tests.net.forked import Forked
 
 PIPE_BYTES = 4096
-"""The smallest that a pipe can be made; it is full as soon as a command writes more."""
+"""The smallest size of a pipe: a command that writes more blocks."""
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
-    """A broker of this test's own, with an empty log."""
+    """Yield a broker for one test, with an empty log."""
     with one_broker(tmp_path) as broker:
         yield broker
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
-    """A broker that tests share which do not harm it; its log has many lines."""
+    """Yield a broker with many records, shared by tests that do not stop it."""
     with one_broker(tmp_path_factory.mktemp("broker")) as broker:
         send(broker.url, *[b"line"] * 20_000)
         yield broker
@@ -39,31 +39,31 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
 
 @pytest.fixture
 def at(shared: BrokerProcess) -> str:
-    """The address of the shared broker."""
+    """Return the address of the shared broker."""
     return shared.url
 
 
 def waiting_in(pipe: int) -> int:
-    """How many bytes nobody has read yet."""
+    """Return the number of unread bytes."""
     found = fcntl.ioctl(pipe, termios.FIONREAD, struct.pack("i", 0))
     return int(struct.unpack("i", found)[0])
 
 
 def narrow(process: Forked) -> int:
-    """Make the pipe behind a command's output small; its descriptor."""
+    """Make the pipe of a command's output small; return its descriptor."""
     fcntl.fcntl(process.stdout.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     return process.stdout.fileno()
 
 
 def test_end_of_an_empty_log(broker: BrokerProcess) -> None:
-    """Goal: -e stops where there is nothing, wherever it begins."""
+    """Goal: -e stops at once in an empty log, from any start."""
     for words in (("-e",), ("-o", "-5", "-e")):
         done = yak("consume", "-b", broker.url, *words)
         assert (done.returncode, done.stdout, numbers(done.stderr)) == (0, b"", [0])
 
 
-def test_nobody_reads_any_more(at: str) -> None:
-    """Goal: a reader that goes away ends the command quietly, as head does."""
+def test_closed_output_ends_the_consumer(at: str) -> None:
+    """Goal: a closed pipe, as by head, ends the command without an error."""
     with running("consume", "-b", at, "--from-beginning") as process:
         narrow(process)
         assert process.stdout.readline() == b"line\n"
@@ -72,8 +72,8 @@ def test_nobody_reads_any_more(at: str) -> None:
         assert process.stderr.read() == b""
 
 
-def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
-    """Goal: yak produce --json goes on without its reader; the records matter more."""
+def test_closed_output_does_not_stop_the_producer(at: str) -> None:
+    """Goal: yak produce --json sends all records after its output was closed."""
     with running("produce", "-b", at, "--json") as process:
         process.stdin.write(b"one\n")
         process.stdin.flush()
@@ -85,8 +85,8 @@ def test_rows_that_nobody_reads_stop_no_records(at: str) -> None:
         assert numbers(process.stderr.read()) == [3, first, first + 2]
 
 
-def test_interrupt_while_nobody_reads(at: str) -> None:
-    """Goal: Ctrl-C ends a command whose output is stuck; method: a full pipe."""
+def test_interrupt_with_a_full_pipe(at: str) -> None:
+    """Goal: Ctrl-C ends a command that is blocked on its output."""
     with running("consume", "-b", at, "--from-beginning", "-e") as process:
         pipe = narrow(process)
         until(lambda: waiting_in(pipe) >= PIPE_BYTES, "the pipe is full")
@@ -96,16 +96,16 @@ def test_interrupt_while_nobody_reads(at: str) -> None:
         assert (len(message.splitlines()), len(numbers(message)) >= 1) == (1, True)
 
 
-def test_disk_that_is_full(at: str) -> None:
-    """Goal: output that cannot be written is exit code 1 with the reason."""
+def test_output_to_a_full_disk(at: str) -> None:
+    """Goal: exit code 1 with the reason."""
     with Path("/dev/full").open("wb") as full:
         with running("consume", "-b", at, "--from-beginning", "-e", stdout=full) as process:
             assert process.wait(30) == 1
             assert os.strerror(errno.ENOSPC).encode() in process.stderr.read()
 
 
-def test_broker_that_is_gone(broker: BrokerProcess) -> None:
-    """Goal: exit code 1 and one sentence that counts; what is unknown is called so."""
+def test_killed_broker(broker: BrokerProcess) -> None:
+    """Goal: exit code 1 and one line with the counts; a record without an answer is unknown."""
     with running("produce", "-b", broker.url, "--json", "--timeout", "1s") as process:
         process.stdin.write(b"one\ntwo\n")
         process.stdin.flush()
@@ -114,7 +114,7 @@ def test_broker_that_is_gone(broker: BrokerProcess) -> None:
         broker.close()
         process.stdin.write(b"three\n")
         process.stdin.flush()
-        # The input stays open: that it failed is said as soon as it is known.
+        # The input stays open: a failure is reported at once.
         row = json.loads(process.stdout.readline())
         assert row["error"] == "REQUEST_TIMED_OUT"
         assert row["outcome"] == "unknown"
@@ -125,8 +125,8 @@ def test_broker_that_is_gone(broker: BrokerProcess) -> None:
 
 
 @pytest.mark.parametrize("command", ["produce", "consume"])
-def test_interrupt_while_the_broker_stands_still(shared: BrokerProcess, command: str) -> None:
-    """Goal: Ctrl-C does not wait for a broker; method: one that is stopped with SIGSTOP."""
+def test_interrupt_with_a_stopped_broker(shared: BrokerProcess, command: str) -> None:
+    """Goal: Ctrl-C does not wait for the broker. Method: SIGSTOP."""
     words = {"produce": ("--json",), "consume": ("--from-beginning",)}[command]
     with running(command, "-b", shared.url, *words) as process:
         process.stdin.write(b"one\n")
@@ -137,14 +137,14 @@ def test_interrupt_while_the_broker_stands_still(shared: BrokerProcess, command:
             process.stdin.write(b"two\n")
             process.stdin.flush()
             process.send_signal(signal.SIGINT)
-            # A second for what was sent, and one to close connections that nobody answers.
+            # A second for the sent records, and one to close the connections.
             assert process.wait(8) == (130 if command == "produce" else 0)
         finally:
             shared.signal(signal.SIGCONT)
 
 
 def test_output_is_whole_when_it_is_slow(at: str) -> None:
-    """Goal: a reader that lags gets every byte; method: a small pipe, read in small pieces."""
+    """Goal: a slow reader gets every byte. Method: a small pipe, read in small pieces."""
     lines = [b"%d %s" % (number, b"." * 100) for number in range(3000)]
     first = send(at, *lines)
     with running("consume", "-b", at, "-o", str(first), "-e") as process:

@@ -1,4 +1,4 @@
-"""``yak cluster`` as a person uses it: real brokers, commands one after the other, exit codes."""
+"""``yak cluster`` with real brokers: a sequence of commands and their exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture
 def yak(tmp_path: Path) -> Iterator[Yak]:
-    """Runs ``yak`` in an empty folder; the cluster that is there afterwards is taken down."""
+    """Yield a function that runs ``yak`` in an empty folder; stop the cluster at the end."""
     with marked() as processes:
         yield partial(processes.yak, tmp_path)
         assert processes.yak(tmp_path, "cluster", "down").returncode == 0
@@ -30,13 +30,13 @@ def yak(tmp_path: Path) -> Iterator[Yak]:
 
 
 def status(yak: Yak) -> dict[str, Any]:
-    """What ``status --json`` says."""
+    """Return ``status --json``."""
     found: dict[str, Any] = json.loads(yak("cluster", "status", "--json").stdout)
     return found
 
 
 @pytest.mark.long
-def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
+def test_every_command_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
     """Goal: up, status, kill, restart, pause, resume, logs, down, and up again with its data."""
     up = yak("cluster", "up", "--detach")
     assert up.returncode == 0, up.stderr
@@ -62,7 +62,7 @@ def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
     assert sent.returncode == 0, sent.stderr
     assert status(yak)["leader"] not in (leader, None)
     assert yak("cluster", "restart", leader).returncode == 0
-    until(lambda: status(yak)["isr"] == ["n1", "n2", "n3"], "all are in sync")
+    until(lambda: status(yak)["isr"] == ["n1", "n2", "n3"], "a full ISR")
     assert "listening" in yak("cluster", "logs", leader, "-n", "50").stdout
 
     follower = next(row["id"] for row in status(yak)["brokers"] if row["role"] == "follower")
@@ -86,7 +86,7 @@ def test_a_day_in_the_life_of_a_cluster(yak: Yak, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_no_leader_is_exit_code_ten(yak: Yak) -> None:
-    """Goal: a script can tell that nobody serves, and the client says what became of a record."""
+    """Goal: no leader has its own exit code, and the client reports the record's outcome."""
     assert yak("cluster", "up", "--detach").returncode == 0
     leader = status(yak)["leader"]
     others = [node for node in ("n1", "n2", "n3") if node != leader]
@@ -101,11 +101,11 @@ def test_no_leader_is_exit_code_ten(yak: Yak) -> None:
 
 @pytest.mark.long
 def test_killed_supervisor_leaves_no_broker(yak: Yak, tmp_path: Path) -> None:
-    """Goal: SIGKILL of the supervisor ends its brokers, and its state file is not believed."""
+    """Goal: SIGKILL of the supervisor ends its brokers, and its state file is ignored."""
     assert yak("cluster", "up", "--detach").returncode == 0
     pids = [row["pid"] for row in status(yak)["brokers"]]
     state = json.loads((tmp_path / ".yak/cluster.json").read_text())
     os.kill(state["supervisor"], signal.SIGKILL)
-    until(lambda: not [pid for pid in pids if is_running(pid)], "the brokers are gone")
+    until(lambda: not [pid for pid in pids if is_running(pid)], "the ends of the brokers")
     seen = yak("cluster", "status")
     assert (seen.returncode, "yak cluster up" in seen.stderr) == (1, True)

@@ -1,6 +1,6 @@
-"""The supervisor starts, ends and watches processes, and none of them outlives it.
+"""The supervisor starts, stops and watches processes, and none outlives it.
 
-Method: stand-ins for brokers, which behave as ``FAKE_<NODE>`` says.
+Method: fake brokers with the faults of ``FAKE_<NODE>``.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
 
 
 async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
-    """Goal: kill is SIGKILL, the port stays ours meanwhile, restart gives a new process there."""
+    """Goal: kill sends SIGKILL, the port stays reserved, restart starts a new process there."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         await cluster.wait_until_ready()
         before = cluster.pids["n2"]
@@ -69,7 +69,7 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
 
 
 async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
-    """Goal: gracefully, or by SIGKILL when it does not stop in time."""
+    """Goal: a graceful stop, or SIGKILL after a timeout."""
     spec = spec_of(tmp_path, stop_s=0.3, env={"FAKE_N2": "deaf"})
     async with Supervisor(spec) as cluster:
         await cluster.wait_until_ready()
@@ -85,8 +85,8 @@ async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-async def test_paused_broker_stands_still(tmp_path: Path) -> None:
-    """Goal: pause stops it, resume lets it continue, a stop of the cluster reaches it."""
+async def test_pause_and_resume(tmp_path: Path) -> None:
+    """Goal: pause stops a broker, resume continues it, a stop of the cluster reaches it."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         await cluster.wait_until_ready()
         await cluster.pause("n1")
@@ -105,7 +105,7 @@ async def test_paused_broker_stands_still(tmp_path: Path) -> None:
 
 
 async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
-    """Goal: a sentence that names the brokers, or says what to do."""
+    """Goal: an error with the names of the brokers, or with the next step."""
     async with Supervisor(spec_of(tmp_path, nodes=2)) as cluster:
         for act in (cluster.kill, cluster.restart, cluster.pause, cluster.resume):
             with pytest.raises(UnknownNode, match=r"n9.* n1, n2"):
@@ -116,7 +116,7 @@ async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
                 await act("n2")
 
 
-async def test_death_is_noticed(tmp_path: Path) -> None:
+async def test_end_of_a_broker_is_reported(tmp_path: Path) -> None:
     """Goal: an ended broker is reported with its signal and last log line, and stays down."""
     reports: list[str] = []
     async with Supervisor(spec_of(tmp_path), reports.append) as cluster:
@@ -150,8 +150,8 @@ async def test_broker_that_does_not_come_up_is_the_reason(
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
-    """Goal: waiting ends at once when nobody runs, and in time when nobody leads."""
+async def test_wait_without_a_broker_or_a_leader(tmp_path: Path) -> None:
+    """Goal: the wait ends at once without a running broker, and by timeout without a leader."""
     async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
         with pytest.raises(ClusterError, match=r"n1 .* cannot be started"):
             await cluster.wait_for_leader()
@@ -162,7 +162,7 @@ async def test_no_broker_and_no_leader_are_said(tmp_path: Path) -> None:
 
 
 async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
-    """Goal: one that does not answer costs a second at most, and counts as not up."""
+    """Goal: a broker that does not answer costs at most a second, and is not up."""
     spec = spec_of(tmp_path, nodes=2, env={"FAKE_N2": "mute"})
     async with Supervisor(spec) as cluster:
         status = await cluster.wait_for_leader()
@@ -171,7 +171,7 @@ async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
 
 
 async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
-    """Goal: a missing program, and data that another cluster uses, which goes on."""
+    """Method: a missing program; then the data of another cluster, which keeps running."""
     with pytest.raises(CannotStart, match="/nothing/here"):
         async with Supervisor(spec_of(tmp_path, command=("/nothing/here",))):
             pass
@@ -184,7 +184,7 @@ async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
-    """Goal: a second cancellation kills. Method: brokers that do not stop when asked."""
+    """Goal: a second cancellation kills. Method: brokers that ignore SIGTERM."""
     deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
     cluster = Supervisor(spec_of(tmp_path, env=deaf, stop_s=1_000.0))
     logs = [cluster.log_of(node) for node in ("n1", "n2", "n3")]
@@ -219,7 +219,7 @@ asyncio.run(main())
 
 
 def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    """Goal: SIGKILL of the supervisor ends all, gracefully, and one that is paused as well."""
+    """Goal: SIGKILL of the supervisor ends all brokers gracefully, a paused one as well."""
     with marked() as processes:
         command = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
         process = processes.start(command, tmp_path, PYTHONPATH=str(ROOT))
@@ -234,7 +234,7 @@ def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
-    """Goal: a start right after a SIGKILL succeeds. Method: a lock that is held for a moment."""
+    """Goal: a start right after SIGKILL succeeds. Method: a lock that is freed later."""
     held = take_lock(tmp_path / "data" / "n1" / "lock")
     starting = asyncio.create_task(Supervisor(spec_of(tmp_path)).__aenter__())
     done, _ = await asyncio.wait((starting,), timeout=0.3)
@@ -249,8 +249,8 @@ async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: P
     os.close(held)
 
 
-def test_guard_kills_what_hangs(tmp_path: Path) -> None:
-    """Goal: a broker that does not heed its lifeline is killed. Method: the guard, in a hurry."""
+def test_guard_kills_a_hanging_broker(tmp_path: Path) -> None:
+    """Goal: a broker that ignores its lifeline is killed. Method: a guard with a short timeout."""
     with marked() as processes:
         code = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
         deaf = processes.start([sys.executable, "-c", code], tmp_path)

@@ -1,6 +1,6 @@
-"""``yak cluster up`` comes up whole or leaves nothing, whoever interrupts it and when.
+"""``yak cluster up`` starts completely or leaves nothing, interrupted at any time.
 
-Method: stand-ins for brokers; every process inherits a mark, and a scan of all processes finds it.
+Method: fake brokers; every process inherits a mark, and a scan of all processes finds it.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ INTERRUPTS = [
 
 @pytest.fixture
 def processes() -> Iterator[Marked]:
-    """Marked processes; nobody is left after the test."""
+    """Yield marked processes; none is left after the test."""
     with marked() as found:
         yield found
 
 
 def state_file(folder: Path) -> Path:
-    """Where the state file is."""
+    """Return the path of the state file."""
     return folder / ".yak" / "cluster.json"
 
 
 def state_of(folder: Path) -> dict[str, Any]:
-    """What the state file says."""
+    """Return the content of the state file."""
     found: dict[str, Any] = json.loads(state_file(folder).read_text())
     return found
 
 
 def lines_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
-    """Lines of standard output, up to the one that begins so."""
+    """Return the lines of standard output up to the first with this beginning."""
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:
@@ -61,13 +61,13 @@ def lines_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Exit code and the rest of what it says."""
+    """Wait for the end; return the exit code and the rest of the output."""
     out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
 
 
 def reached(moment: str, folder: Path, processes: Marked) -> bool:
-    """Whether a start has come to a certain moment."""
+    """Return whether a start has reached a step."""
     log = folder / "data" / "n3.log"
     match moment:
         case "supervisor":
@@ -83,7 +83,7 @@ def reached(moment: str, folder: Path, processes: Marked) -> bool:
 
 
 def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Marked) -> None:
-    """Goal: a line a broker, the leader, a death, and after Ctrl-C nothing is left."""
+    """Goal: one line for each broker, the leader, an ended broker; nothing left after Ctrl-C."""
     process = drive(processes, tmp_path, spec_of(tmp_path))
     lines = lines_until(process, "leader")
     state = state_of(tmp_path)
@@ -109,12 +109,12 @@ def test_foreground_serves_until_it_is_interrupted(tmp_path: Path, processes: Ma
 def test_interrupted_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str, number: signal.Signals
 ) -> None:
-    """Goal: whatever it has come to, all is gone when the command is."""
+    """Goal: no process outlives an interrupted start."""
     process = drive(processes, tmp_path, spec_of(tmp_path, env={"FAKE_LEADER": "nobody"}))
     until(lambda: reached(moment, tmp_path, processes), moment)
     process.send_signal(number)
     code, out, err = ended(process)
-    # Before the command has got hold of signals it dies of them, and nothing was started yet.
+    # Before the command handles signals they end it, and no process was started yet.
     early = -number if moment == "supervisor" else 128 + number
     assert code in (128 + number, early), (out, err)
     if code > 0 and "Traceback" in err:
@@ -124,8 +124,8 @@ def test_interrupted_start_leaves_nothing(
 
 
 @pytest.mark.long
-def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None:
-    """Goal: who does not want to wait for brokers that do not stop need not."""
+def test_second_interrupt_kills(tmp_path: Path, processes: Marked) -> None:
+    """Goal: a second Ctrl-C does not wait for brokers that do not stop."""
     deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
     process = drive(processes, tmp_path, spec_of(tmp_path, stop_s=1_000.0, env=deaf))
     lines_until(process, "leader")
@@ -139,8 +139,8 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
 
 
 @pytest.mark.parametrize("detach", [pytest.param(False, marks=LONG), True])
-def test_start_that_fails_says_why(tmp_path: Path, processes: Marked, detach: bool) -> None:
-    """Goal: the broker's own sentence, the end of its log, nothing left."""
+def test_failed_start_reports_the_reason(tmp_path: Path, processes: Marked, detach: bool) -> None:
+    """Goal: the broker's own message, the end of its log, no process left."""
     spec = spec_of(tmp_path, env={"FAKE_N2": "refuse"})
     code, _, err = ended(drive(processes, tmp_path, spec, detach))
     assert code == 1
@@ -151,9 +151,9 @@ def test_start_that_fails_says_why(tmp_path: Path, processes: Marked, detach: bo
 
 
 def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) -> None:
-    """Goal: the command ends when a leader serves, inherits nothing to it, and down ends it all."""
+    """Goal: the command returns once a leader is ready, its output is closed, down ends all."""
     process = drive(processes, tmp_path, spec_of(tmp_path), detach=True)
-    code, out, err = ended(process)  # ends only if nobody has kept its output open
+    code, out, err = ended(process)  # returns only if no process keeps its output open
     assert code == 0, err
     assert re.search(r"\bn1\b.*\b1\b", out.splitlines()[-1])
     state = state_of(tmp_path)
@@ -176,7 +176,7 @@ def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) ->
 def test_interrupted_detached_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str
 ) -> None:
-    """Goal: Ctrl-C while it waits for a leader ends the supervisor, too, before it returns."""
+    """Goal: Ctrl-C during the wait for a leader ends the supervisor as well."""
     spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
     process = drive(processes, tmp_path, spec, detach=True)
     until(lambda: reached(moment, tmp_path, processes), moment)
@@ -188,7 +188,7 @@ def test_interrupted_detached_start_leaves_nothing(
 
 @pytest.mark.long
 def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Marked) -> None:
-    """Goal: a launcher that is killed leaves no cluster that nobody was told of."""
+    """Goal: a killed launcher leaves no unreported cluster."""
     spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
     process = drive(processes, tmp_path, spec, detach=True)
     until(lambda: reached("lock", tmp_path, processes), "it starts")
@@ -201,7 +201,7 @@ def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Mar
 def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
     tmp_path: Path, processes: Marked
 ) -> None:
-    """Goal: SIGKILL ends the brokers, the state file is known to be stale, up replaces it."""
+    """Goal: after SIGKILL the brokers end, the state file is stale, and up replaces it."""
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
     supervisor = state_of(tmp_path)["supervisor"]
     os.kill(supervisor, signal.SIGKILL)
@@ -221,11 +221,11 @@ def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
 def test_commands_reach_the_supervisor(
     tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Goal: status, kill, restart, pause, resume and logs do what they say, also by exit code."""
+    """Goal: effects and exit codes of status, kill, restart, pause, resume and logs."""
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("YAK_CLUSTER_FILE", raising=False)
-    # A proxy that is set for the web must not be asked for 127.0.0.1.
+    # A configured web proxy is not used for 127.0.0.1.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
     def yak(*words: str) -> tuple[int, str, str]:
@@ -256,7 +256,7 @@ def test_commands_reach_the_supervisor(
 
 
 def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
-    """Goal: what is added comes as it is added, until Ctrl-C."""
+    """Goal: added lines are printed at once, until Ctrl-C."""
     (tmp_path / "data").mkdir()
     log = tmp_path / "data" / "n1.log"
     log.write_text("one\ntwo\n")
@@ -272,7 +272,7 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
 
 
 @pytest.mark.long
-def test_output_that_nobody_reads(
+def test_closed_output(
     tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Goal: `up | head -1` does not end the cluster."""
@@ -283,16 +283,16 @@ def test_output_that_nobody_reads(
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
-    until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "it serves")
+    until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "a ready cluster")
     process.send_signal(signal.SIGINT)
     process.stdout = None
-    # The brokers may serve before `up` has seen it: then it is interrupted while it starts.
+    # The brokers may be ready before `up` knows it: then its start is interrupted.
     assert process.wait(PATIENCE_S) in (0, 130)
 
 
 @pytest.mark.long
-def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked) -> None:
-    """Goal: brokers that halt because of it are understood, at this start and at the next one."""
+def test_stale_metadata_is_explained(tmp_path: Path, processes: Marked) -> None:
+    """Goal: the error names stale metadata as the cause, at this start and the next."""
     spec = spec_of(tmp_path)
     assert ended(drive(processes, tmp_path, spec, detach=True))[0] == 0
     (tmp_path / "data" / "n1").mkdir()
@@ -306,7 +306,7 @@ def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked
         assert "cleanly" in err
         assert "--data-dir" in err
         assert str(spec.data) in err
-    process = drive(processes, tmp_path, spec)  # they do not halt: it was not too old
+    process = drive(processes, tmp_path, spec)  # no halt: it was not stale
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
     assert "not stop cleanly" in ended(process)[2]

@@ -1,4 +1,4 @@
-"""POST /v1/records around a real broker: what it writes, what it says, what it leaves unsaid."""
+"""POST /v1/records with a real broker: the log and the answers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from yak_core.manual.world import STORE
 from yak_net.http.gateway import Phase
 
 FULL = 1000 - 61 - 9
-"""Length of the value that fills a batch of 1000 bytes, beside the rest of its record."""
+"""Length of the value whose record fills a batch of 1000 bytes."""
 
 
 async def test_records_are_written_as_one_batch(gateway: WorldGateway) -> None:
-    """Post records of every shape: the log has them, sealed, in one batch without a producer."""
+    """Post records of every shape: the log has them in one sealed batch without producer id."""
     body: dict[str, Any] = {
         "records": [
             {"value": "a"},
@@ -67,10 +67,10 @@ async def test_records_are_written_as_one_batch(gateway: WorldGateway) -> None:
 @pytest.mark.parametrize(
     ("acks", "base", "epoch"), [("all", 0, 1), (-1, 0, 1), (1, 0, 1), (0, None, None)]
 )
-async def test_each_acks_is_taken(
+async def test_each_acks_is_accepted(
     acks: object, base: int | None, epoch: int | None, gateway: WorldGateway
 ) -> None:
-    """Post with each acks: the offset is known, except where nothing was waited for."""
+    """Post with each acks: the answer has the offset, except with acks=0."""
 
     async with serving(gateway) as client:
         answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
@@ -81,8 +81,8 @@ async def test_each_acks_is_taken(
     assert gateway.node.hw == 1
 
 
-async def test_a_follower_names_the_leader() -> None:
-    """Post to a follower: 421 with the leader, not written; 307 there if a redirect was asked."""
+async def test_a_follower_answers_with_the_leader() -> None:
+    """Post to a follower: 421 with the leader, not written; with redirect=1 307."""
     gateway = WorldGateway(cluster(), "n2")
 
     async with serving(gateway) as client:
@@ -107,8 +107,8 @@ async def test_a_follower_names_the_leader() -> None:
     assert gateway.node.log.leo == 0
 
 
-async def test_without_a_leader_it_says_when_to_come_back() -> None:
-    """Post to a broker that cannot reach the store at its start: 503, Retry-After, no leader."""
+async def test_without_a_leader_the_answer_has_retry_after() -> None:
+    """Post to a broker that cannot reach the store at its start: 503, no leader."""
     world = cluster()
     world.crash("n2")
     world.held["n2", STORE] = None
@@ -123,8 +123,8 @@ async def test_without_a_leader_it_says_when_to_come_back() -> None:
         assert answer.headers["Retry-After"] == "1"
 
 
-async def test_too_few_replicas_after_the_append_and_before_it() -> None:
-    """Post as the last one in the ISR: unknown once it is alone; from then on not written."""
+async def test_too_few_replicas_after_and_before_the_append() -> None:
+    """Post while the ISR shrinks to the leader: unknown; later posts are not written."""
     world = cluster()
     world.crash("n2")
     world.crash("n3")
@@ -147,8 +147,8 @@ async def test_too_few_replicas_after_the_append_and_before_it() -> None:
     assert gateway.node.log.leo == 1
 
 
-async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: WorldGateway) -> None:
-    """Post while nobody acknowledges: 504, unknown, no Retry-After; the record commits later."""
+async def test_a_timeout_is_unknown_and_not_retriable(gateway: WorldGateway) -> None:
+    """Post without acks of followers: 504, unknown, no Retry-After; the record commits later."""
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None
@@ -168,8 +168,8 @@ async def test_a_time_out_is_unknown_and_not_to_be_repeated_blindly(gateway: Wor
     assert gateway.node.hw == 1
 
 
-async def test_a_leader_that_stops_leaves_what_waits_unknown() -> None:
-    """Ask the leader to stop, or crash it, while a record waits: 503 and unknown, never 421."""
+async def test_a_stopping_leader_answers_waiting_requests_unknown() -> None:
+    """Stop or crash the leader while a record waits: 503 and unknown, never 421."""
     for crash in (False, True):
         gateway = WorldGateway(cluster())
         world = gateway.world
@@ -195,8 +195,8 @@ async def _stopped_while_waiting(gateway: WorldGateway, crash: bool, error: str)
         assert "Retry-After" not in answer.headers
 
 
-async def test_a_broker_that_has_not_begun_wrote_nothing(gateway: WorldGateway) -> None:
-    """Post to a process whose node is down: 503, not written, come back."""
+async def test_a_broker_without_a_node_writes_nothing(gateway: WorldGateway) -> None:
+    """Post to a process whose node is down: 503, not written, retriable."""
     gateway.world.crash("n1")
     gateway.phase = Phase.STARTING
 
@@ -223,7 +223,7 @@ async def test_the_limit_of_a_batch_is_exact(length: int, gateway: WorldGateway)
 
 
 async def test_records_that_do_not_fit_together_are_refused_together(gateway: WorldGateway) -> None:
-    """Post more than a batch holds: 413 names the record, and none is written."""
+    """Post more than a batch holds: 413 with the number of the record, none is written."""
 
     async with serving(gateway, batch_bytes_max=1000) as client:
         answer = await client.post("/v1/records", json=records_of(*["x" * 400] * 3))
@@ -232,8 +232,8 @@ async def test_records_that_do_not_fit_together_are_refused_together(gateway: Wo
     assert gateway.node.log.leo == 0
 
 
-async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None:
-    """Let the endpoint take more than the node: the node's own 413 comes back."""
+async def test_the_node_checks_the_size_too(gateway: WorldGateway) -> None:
+    """Set a higher limit at the endpoint: the node's 413 is returned."""
 
     async with serving(gateway, batch_bytes_max=4 << 20) as client:
         body = BytesIO(json.dumps(records_of("x" * (1 << 20))).encode())
@@ -243,8 +243,8 @@ async def test_the_node_has_the_last_word_on_size(gateway: WorldGateway) -> None
         assert "1048576" in found["detail"]
 
 
-async def test_whoever_goes_away_is_not_waited_for(gateway: WorldGateway) -> None:
-    """Close the connection of a produce that waits: the call is cancelled, the record stays."""
+async def test_a_disconnected_client_cancels_its_call(gateway: WorldGateway) -> None:
+    """Close the connection of a waiting produce: the call is cancelled, the record stays."""
     world = gateway.world
     for peer in ("n2", "n3"):
         world.held["n1", peer] = None

@@ -1,7 +1,6 @@
-"""Whatever is sent to the endpoints gets a success or a problem, and the log agrees with it.
+"""Any request gets a success or a problem, and the log agrees with the answer.
 
-One server and one broker serve all examples; a broken invariant therefore shows at the example that
-broke it or at the next one.
+One server and one broker serve all examples: a broken invariant shows at its example or the next.
 """
 
 from __future__ import annotations
@@ -74,7 +73,7 @@ almost_valid = st.fixed_dictionaries(
 
 
 def one_of_text(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    """A value under ``name``: a text, null, or bytes that are no UTF-8 as base64."""
+    """Return a value under ``name``: text, null, or base64 of bytes that are not UTF-8."""
     no_text = st.binary(max_size=30).map(lambda content: content + b"\xff")
     return (texts | st.none()).map(lambda text: {name: text}) | no_text.map(
         lambda content: {f"{name}_b64": base64.b64encode(content).decode()}
@@ -83,7 +82,7 @@ def one_of_text(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 @st.composite
 def valid_record(draw: st.DrawFn) -> dict[str, Any]:
-    """A record in exactly the form in which it is read again."""
+    """Draw a record in the form in which it is read."""
     record = {**draw(one_of_text("key")), **draw(one_of_text("value"))}
     record["timestamp_ms"] = draw(st.integers(-1, 2**63 - 1))
     if draw(st.booleans()):
@@ -99,11 +98,11 @@ bodies = st.fixed_dictionaries(
         "timeout_ms": st.integers(0, 600_001),
     },
 )
-"""Bodies of which about every second one can be used."""
+"""Bodies, of which about half are valid."""
 
 
 async def check_post(gateway: WorldGateway, client: Client, body: bytes) -> None:
-    """Post it: a success and as many records in the log, or a problem and none."""
+    """Post a body: a success and the records in the log, or a problem and no record."""
     before = gateway.node.log.leo
     answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
     if answer.status == 200:
@@ -128,7 +127,7 @@ def test_any_json_is_written_or_refused(api: Api, body: object) -> None:
 
 @given(body=st.binary() | st.binary().map(lambda junk: b'{"records": [{"value": "' + junk))
 def test_any_bytes_are_written_or_refused(api: Api, body: bytes) -> None:
-    """Post bytes, some of which begin like a body."""
+    """Post bytes, some with the beginning of a body."""
     runner, gateway, client = api
     runner.run(check_post(gateway, client, body))
 
@@ -147,7 +146,7 @@ def test_a_damaged_body_is_written_or_refused(api: Api, cut: int, junk: bytes, s
 
 @given(records=st.lists(valid_record(), min_size=1, max_size=4))
 def test_what_is_written_is_read_again(api: Api, records: list[dict[str, Any]]) -> None:
-    """Post records and read them from their first offset: each has each of its members."""
+    """Post records and read them from their first offset: all members are equal."""
     runner, _, client = api
 
     async def test() -> None:
@@ -170,7 +169,7 @@ words = st.integers(-2, 2**65).map(str) | st.sampled_from(["earliest", "latest"]
 
 @given(query=st.lists(st.tuples(names, words), max_size=3))
 def test_any_query_is_answered(api: Api, query: list[tuple[str, str]]) -> None:
-    """Read with parameters of every kind: records, or a problem that says which was wrong."""
+    """Read with parameters of every kind: records, or a problem with the parameter."""
     runner, _, client = api
     words = "&".join(f"{quote(name, safe='')}={quote(word, safe='')}" for name, word in query)
 

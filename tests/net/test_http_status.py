@@ -1,4 +1,4 @@
-"""/health, /v1/cluster and / around real brokers, in every state that they can be in."""
+"""/health, /v1/cluster and / with real brokers in every state."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("node", ["n1", "n2"])
-async def test_brokers_that_serve_are_healthy(node: str) -> None:
-    """Ask the leader and a follower: 200, each with its role and its own view."""
+async def test_ready_brokers_are_healthy(node: str) -> None:
+    """Request at the leader and a follower: 200 with role and own state."""
     gateway = WorldGateway(cluster(), node)
     assert await health(gateway) == (
         200,
@@ -62,7 +62,7 @@ async def test_brokers_that_serve_are_healthy(node: str) -> None:
 async def test_a_process_without_a_node_is_not_healthy(
     phase: Phase, why: str, status: str, reason: str, gateway: WorldGateway
 ) -> None:
-    """Ask in each phase without a node: 503, the rest is null."""
+    """Request in each phase without a node: 503, all else is null."""
     gateway.world.crash("n1")
     gateway.phase, gateway.halted_because = phase, why
     unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
@@ -72,14 +72,14 @@ async def test_a_process_without_a_node_is_not_healthy(
 
 
 async def test_a_stopping_broker_is_not_healthy_but_knows_its_log(gateway: WorldGateway) -> None:
-    """Ask between the request to stop and the end: 503, with the ends of the log."""
+    """Request between the stop request and the end: 503 with LEO and HW."""
     gateway.phase = Phase.STOPPING
     code, view = await health(gateway)
     assert (code, view["status"], view["leo"]) == (503, "stopping", 0)
 
 
 async def test_a_broker_that_has_not_registered_is_starting() -> None:
-    """Ask a node that cannot reach the store: 503, it knows neither leader nor ISR."""
+    """Request at a node that cannot reach the store: 503 without leader and ISR."""
     world = cluster()
     world.crash("n2")
     world.held["n2", STORE] = None
@@ -89,7 +89,7 @@ async def test_a_broker_that_has_not_registered_is_starting() -> None:
 
 
 async def test_a_broker_without_a_leader_is_degraded() -> None:
-    """Tell a follower of a later epoch whose leader nobody knows: 503, it has nobody to follow."""
+    """Send a follower a later epoch without a leader: 503."""
     gateway = WorldGateway(cluster(), "n2")
     gateway.world.held["n2", STORE] = None
     gateway.world.place("n2").deliver(Received("n3", Fenced(Epoch(9), None)))
@@ -99,7 +99,7 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
 
 
 async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:
-    """Write at the leader and ask it: its own ends exactly, the others' logs, not their HW."""
+    """Write and request at the leader: its own LEO and HW, the LEO of the others, not their HW."""
 
     async def test() -> dict[str, Any]:
         async with serving(gateway) as client:
@@ -128,7 +128,7 @@ async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> N
 
 
 async def test_a_follower_knows_only_itself() -> None:
-    """Ask a follower: what it does not know is null."""
+    """Request at a follower: unknown values are null."""
 
     async with serving(WorldGateway(cluster(), "n2")) as client:
         found = await (await client.get("/v1/cluster")).json()
@@ -139,7 +139,7 @@ async def test_a_follower_knows_only_itself() -> None:
 
 
 async def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
-    """Ask for the cluster without a node, and with a parameter: 503, then 400."""
+    """Request the cluster without a node, and with a parameter: 503, then 400."""
 
     async with serving(ScriptedGateway(lambda _: Gone(sent=False))) as client:
         await problem(await client.get("/v1/cluster"), 503, "NETWORK_EXCEPTION")
@@ -148,7 +148,7 @@ async def test_the_cluster_of_a_broker_that_is_down_is_a_problem() -> None:
 
 
 async def test_the_index_lists_every_endpoint() -> None:
-    """Read /: each route of the application is in it, and the examples name this broker."""
+    """Read /: it has each route of the application, and examples with this broker's URL."""
 
     async with serving(WorldGateway(cluster())) as client:
         text = await (await client.get("/")).text()

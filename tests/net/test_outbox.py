@@ -1,4 +1,4 @@
-"""What waits for a slow reader: in order, bounded, and gone when the link is."""
+"""Frames that wait for a slow reader: in order, bounded, dropped with the link."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from yak_net.runtime.outbox import Outbox
 
 
 class Reader:
-    """Takes frames, one for each time it is let."""
+    """Takes one frame for each permit."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -28,19 +28,19 @@ class Reader:
 
 
 async def turns() -> None:
-    """Let everything that can go on go on."""
+    """Run the tasks that are ready."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
 async def test_frames_go_in_order_and_are_bounded() -> None:
-    """Goal: a full outbox refuses, one that is written from takes again, none overtakes."""
+    """Goal: a full outbox refuses frames until one is written; the order is kept."""
 
     outbox, reader = Outbox(bytes_max=10), Reader()
     running = asyncio.create_task(outbox.run(reader))
     assert [outbox.put(word * 4) for word in (b"a", b"b", b"c")] == [True, True, False]
     await turns()
-    assert not outbox.put(b"cccc"), "the first is not written yet"
+    assert not outbox.put(b"cccc"), "the first frame is still waiting"
     reader.let.release()
     await turns()
     assert reader.taken == [b"aaaa"]
@@ -56,7 +56,7 @@ async def test_frames_go_in_order_and_are_bounded() -> None:
 
 
 async def test_a_frame_larger_than_the_bound_goes_alone() -> None:
-    """Goal: no message is too large for ever."""
+    """Goal: a large message is sent too."""
 
     outbox, reader = Outbox(bytes_max=10), Reader()
     running = asyncio.create_task(outbox.run(reader))
@@ -70,7 +70,7 @@ async def test_a_frame_larger_than_the_bound_goes_alone() -> None:
 
 
 async def test_a_broken_link_closes_it() -> None:
-    """Goal: what sending raises is raised, and nothing is taken any more."""
+    """Goal: an exception of the link is raised, and no further frame is accepted."""
 
     outbox, reader = Outbox(), Reader()
     reader.broken = True

@@ -30,7 +30,7 @@ CODED = quote(PASSWORD, safe="")
 
 @pytest.fixture(scope="module")
 def password_server() -> Iterator[RedisServer]:
-    """A server on a port and a socket that wants a password of its default user."""
+    """Yield a server with a password, on a port and a socket."""
     with redis_server("--requirepass", PASSWORD, tcp=True) as server:
         yield server
 
@@ -53,7 +53,7 @@ def probe(url: str) -> tuple[MetaOutcome, str, tuple[str, ...]]:
 
 
 def addresses(server: RedisServer, login: str) -> tuple[str, str]:
-    """The server's two addresses with ``user:password`` before them."""
+    """Return the server's two addresses with ``user:password`` in them."""
     user, _, password = login.partition(":")
     query = f"?username={user}&password={password}" if login else ""
     login = f"{login}@" if login else ""
@@ -81,7 +81,7 @@ def test_a_wrong_or_missing_password_is_unknown_and_not_shown(
 
 
 async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
-    """Method: old servers quote the arguments of a command that they do not know."""
+    """Method: old servers quote the arguments of an unknown command."""
 
     echo = f"-ERR unknown command 'AUTH', with args: {PASSWORD}\r\n".encode()
     async with canned_server(echo) as where:
@@ -115,7 +115,7 @@ async def test_a_password_that_the_server_echoes_is_not_shown() -> None:
         "unix://?password=s3cret",
     ],
 )
-def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> None:
+def test_the_error_of_a_bad_address_has_no_password(url: str) -> None:
     with pytest.raises(ValueError, match=r"^The .*Redis URL.*\.$") as caught:
         RedisStore(url, "c", LONG_US)
     error: BaseException | None = caught.value
@@ -124,7 +124,7 @@ def test_a_bad_address_is_told_in_a_sentence_without_the_password(url: str) -> N
         error = error.__cause__ or error.__context__
 
 
-async def test_a_database_number_is_a_store_of_its_own(password_server: RedisServer) -> None:
+async def test_each_database_number_is_a_separate_store(password_server: RedisServer) -> None:
     url = addresses(password_server, f":{CODED}")[0]
 
     one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
@@ -139,7 +139,7 @@ async def test_a_database_number_is_a_store_of_its_own(password_server: RedisSer
 
 
 async def test_tls_checks_the_server(password_server: RedisServer, tmp_path: Path) -> None:
-    """Method: a proxy that ends the TLS, with a certificate that is known, and one that is not."""
+    """Method: a TLS proxy, with a known and with an unknown certificate."""
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     command = [executable("openssl"), "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"]
     command += ["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=yak", "-keyout", str(key)]
@@ -160,11 +160,11 @@ async def test_tls_checks_the_server(password_server: RedisServer, tmp_path: Pat
         await stranger.close()
 
 
-# Remarks
+# Notes
 
 
-def test_weak_settings_are_remarked_on(password_server: RedisServer) -> None:
-    """Method: each setting made weak by itself, then all."""
+def test_weak_settings_are_noted(password_server: RedisServer) -> None:
+    """Method: weaken each setting alone, then all."""
     weak = {"appendonly": "no", "appendfsync": "everysec", "maxmemory-policy": "allkeys-lru"}
     good = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
     url = addresses(password_server, f":{CODED}")[0]
@@ -187,7 +187,7 @@ def test_weak_settings_are_remarked_on(password_server: RedisServer) -> None:
 
 
 @pytest.mark.parametrize("forbidden", ["-config", "-config -info"])
-def test_settings_that_may_not_be_read_are_said_to_be_unknown(
+def test_unreadable_settings_are_noted_as_unknown(
     password_server: RedisServer, forbidden: str
 ) -> None:
     with password_server.client() as client:
@@ -202,7 +202,7 @@ def test_settings_that_may_not_be_read_are_said_to_be_unknown(
         assert name in note
 
 
-def test_the_embedded_server_says_that_it_is_not_durable() -> None:
+def test_the_embedded_server_is_noted_as_not_durable() -> None:
     with EmbeddedMetadata() as embedded:
         outcome, _, notes = probe(embedded.url)
     assert isinstance(outcome, StoreOk)

@@ -1,4 +1,4 @@
-"""The store on a real redis-server through restarts, freezes, refusals, damage and contention."""
+"""The store on a real redis-server: restarts, pauses, refusals, damage and contention."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def running() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def server(running: RedisServer) -> RedisServer:
-    """The module's server, emptied."""
+    """Return the module's server, emptied."""
     with running.client() as client:
         client.flushall()
         client.script_flush()
@@ -80,8 +80,8 @@ async def done(store: RedisStore, request: MetaRequest) -> MetaValue:
     return outcome.value
 
 
-async def done_in_the_end(store: RedisStore, request: MetaRequest) -> MetaValue:
-    """Repeat a call that may be repeated until it is Done."""
+async def done_after_retries(store: RedisStore, request: MetaRequest) -> MetaValue:
+    """Repeat an idempotent call until it succeeds."""
     deadline = time.monotonic() + PATIENCE_S
     while (outcome := await store.call(request)) == Unknown():
         assert time.monotonic() < deadline, store.problem
@@ -90,19 +90,19 @@ async def done_in_the_end(store: RedisStore, request: MetaRequest) -> MetaValue:
 
 
 def test_the_parser_in_c_is_used_where_it_is_installed() -> None:
-    """Goal: hiredis, which YAK depends on, is what reads replies."""
+    """Goal: hiredis parses replies."""
     assert HIREDIS_AVAILABLE
     assert "Hiredis" in DefaultParser.__name__
 
 
 @pytest.mark.parametrize("tcp", [False, True])
-def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
-    """Method: kill -9 and a start on the same data; the old connections are dead then."""
+def test_completed_writes_survive_a_killed_server(tcp: bool) -> None:
+    """Method: kill -9 and a start on the same data; the old connections are closed."""
 
     async def play(server: RedisServer, store: RedisStore) -> None:
         held = await done(store, WRITE)
         for start in range(1, 4):
-            held = await done_in_the_end(store, RenewLease("n1", BrokerEpoch(1), None))
+            held = await done_after_retries(store, RenewLease("n1", BrokerEpoch(1), None))
             server.kill()
             assert await store.call(Read()) == Unknown()
             assert "reached" in store.problem
@@ -113,14 +113,14 @@ def test_what_was_done_outlives_a_killed_server(tcp: bool) -> None:
         server.kill()
         server.wipe()
         server.start()
-        assert (await done_in_the_end(store, Read())).state is None
+        assert (await done_after_retries(store, Read())).state is None
 
     with redis_server(tcp=tcp) as server:
         with_store(server.url, LONG_US, lambda store: play(server, store))
 
 
-def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
-    """Method: SIGSTOP, calls on open and on new connections, SIGCONT; two beats must not be one."""
+def test_calls_to_a_paused_server_time_out_as_unknown() -> None:
+    """Method: SIGSTOP, calls on open and new connections, SIGCONT; count lease renewals."""
 
     async def prepare(store: RedisStore) -> None:
         await done(store, WRITE)
@@ -134,11 +134,11 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
             assert time.monotonic() - start < SHORT_US / 1e6 + 5
             assert "within 0.2 s" in store.problem
             server.resume()
-            found = await done_in_the_end(store, Read())
+            found = await done_after_retries(store, Read())
             assert found.state == RECORD
-            found = await done_in_the_end(store, RenewLease(f"{turn}+", BrokerEpoch(1), None))
+            found = await done_after_retries(store, RenewLease(f"{turn}+", BrokerEpoch(1), None))
             assert found.renewals_of(f"{turn}+") >= 1
-            # What was under way has happened once or not at all.
+            # A call in flight has happened once or not at all.
             assert all(found.renewals_of(f"{turn}.{i}") in (0, 1) for i in range(3))
 
     with redis_server() as server:
@@ -147,7 +147,7 @@ def test_a_frozen_server_is_unknown_in_time_and_right_after_that() -> None:
 
 
 def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
-    """Method: eight stores propose from one record at once, again and again."""
+    """Method: eight stores write from the same state at once, repeatedly."""
     rounds = 20
 
     async def propose(store: RedisStore, base: PartitionState, attempt: str) -> bool:
@@ -177,7 +177,7 @@ def test_one_of_many_contending_writers_wins(server: RedisServer) -> None:
 
 @pytest.mark.parametrize("damage", ["value", "version", "beat"])
 def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) -> None:
-    """Method: overwrite a part; every call that looks at it must say so and write nothing."""
+    """Method: overwrite a part; every call that reads it raises and writes nothing."""
 
     async def play(store: RedisStore) -> None:
         await done(store, WRITE)
@@ -197,7 +197,7 @@ def test_damage_is_an_error_and_not_unknown(server: RedisServer, damage: str) ->
 
 
 def test_a_replica_and_a_full_server_refuse_writes_as_unknown(server: RedisServer) -> None:
-    """Method: REPLICAOF nobody, then a maxmemory that is long used up; then back."""
+    """Method: REPLICAOF an absent server, then a maxmemory below the usage; then undo both."""
 
     async def play(store: RedisStore) -> None:
         with server.client() as client:
@@ -246,8 +246,8 @@ CANNED = {
 
 
 @pytest.mark.parametrize("reply", CANNED)
-async def test_what_is_no_answer_is_unknown_with_the_next_step(reply: bytes) -> None:
-    """Method: a server that says the same to everything."""
+async def test_an_error_reply_is_unknown_with_its_cause(reply: bytes) -> None:
+    """Method: a server with one reply to every command."""
 
     async with canned_server(reply) as where:
         store = RedisStore(f"redis://{where}", "c", LONG_US)

@@ -1,4 +1,4 @@
-"""A disk that is full, refuses to flush or gives back other bytes: nothing is lost unnoticed."""
+"""A full disk, a failed flush and damaged bytes: no loss goes undetected."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import open_storage
 
 
-async def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
-    """Goal: NoSpace, half a batch cut off again, what follows refused, then room again."""
+async def test_failed_append_leaves_no_bytes(tmp_path: Path) -> None:
+    """Goal: NoSpace truncates a partial batch, later appends are refused, then space again."""
 
     room = [1000]
 
@@ -57,7 +57,7 @@ async def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
     room[0] = 1 << 20
     driven.disk.append(
         OpId(5), LogGeneration(0), (parts[3],)
-    )  # ordered by one who does not know yet
+    )  # issued before the node knows of NoSpace
     driven.disk.append(OpId(6), LogGeneration(0), (parts[2],))
     await driven.complete(7)
     assert [result for _, _, result in driven.done[5:]] == [NoSpace(), DiskOk()]
@@ -68,7 +68,7 @@ async def test_full_disk_leaves_nothing_of_the_append(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> str:
-    """A file system of one MiB, where this user may mount one."""
+    """Yield a file system of one MiB, where this user may mount one."""
     mount = executable("mount")
     path = tmp_path / "small"
     path.mkdir()
@@ -79,8 +79,8 @@ def small_disk(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_disk_that_is_really_full(small_disk: str) -> None:
-    """Goal: the same on a real file system: whole orders are kept, and a restart finds them."""
+def test_real_full_disk(small_disk: str) -> None:
+    """Goal: on a real file system whole appends are kept, and a restart recovers them."""
 
     async def scenario() -> int:
         driven = Driven(Path(small_disk, "data"), cache_bytes=1000)
@@ -106,8 +106,8 @@ def test_disk_that_is_really_full(small_disk: str) -> None:
 
 
 @pytest.mark.parametrize("order", ["flush", "truncate"])
-async def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order: str) -> None:
-    """Goal: one sentence, nothing completes any more, and the next start writes the tail anew."""
+async def test_failed_flush_is_fatal_and_not_retried(tmp_path: Path, order: str) -> None:
+    """Goal: one error, no later completion, and the next start rewrites the tail."""
 
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
@@ -145,7 +145,7 @@ async def test_failed_flush_is_fatal_and_never_tried_again(tmp_path: Path, order
 
 @pytest.mark.parametrize("call", ["write", "replace", "sync_folder"])
 async def test_saved_value_that_cannot_be_written_is_fatal(tmp_path: Path, call: str) -> None:
-    """Goal: a SaveState has no other result than Done, so the process must stop."""
+    """Goal: SaveState has no error result, so the process must stop."""
 
     open_storage(tmp_path, "n1").close()
 
@@ -166,7 +166,7 @@ async def test_saved_value_that_cannot_be_written_is_fatal(tmp_path: Path, call:
 
 
 async def test_batch_that_cannot_be_read_back_is_fatal(tmp_path: Path) -> None:
-    """Goal: damaged bytes are never passed on, and the next start checks every byte."""
+    """Goal: damaged bytes are not returned, and the next start checks every byte."""
 
     parts = batches(50, 50, 50)
     write_log(tmp_path, parts, (), system=NOT_SYNCED)

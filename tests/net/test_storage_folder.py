@@ -1,4 +1,4 @@
-"""A wrong, foreign, newer, used or unusable data directory is refused in one sentence."""
+"""Data directories that are refused: wrong, foreign, newer, in use or unusable."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from yak_net.storage.folder import DataFolder, open_folder
 
 
 def opened(path: Path, node: str = "n1", cluster: str = "") -> DataFolder:
-    """Open and close."""
+    """Open and close a data directory."""
     folder = open_folder(path, node, cluster, NOT_SYNCED)
     folder.close()
     return folder
 
 
 def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
-    """Goal: what is in a new directory is what docs/formats.md says."""
+    """Goal: a new directory has the files of docs/formats.md."""
     path = tmp_path / "a" / "b"
     assert recovered_from(path).recovered.leo == 0
     names = sorted(one.name for one in path.iterdir())
@@ -40,7 +40,7 @@ def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
 
 
 def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
-    """Goal: identities are compared, and a cluster that was not known is learnt once."""
+    """Goal: node and cluster are compared; a missing cluster name is written once."""
     opened(tmp_path)
     with pytest.raises(StorageError, match=r"n1.*n2"):
         opened(tmp_path, "n2")
@@ -75,15 +75,15 @@ def test_identity_is_checked(tmp_path: Path, change: dict[str, object], sentence
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"kind": "yak-data"}', "\udcff"])
 def test_damaged_identity_is_refused(tmp_path: Path, text: str) -> None:
-    """Goal: no traceback for an identity.json that is anything."""
+    """Goal: any identity.json gives a StorageError at most."""
     opened(tmp_path)
     (tmp_path / "identity.json").write_text(text, errors="surrogateescape")
     with pytest.raises(StorageError, match=r"identity\.json.*damaged"):
         opened(tmp_path)
 
 
-def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
-    """Goal: somebody's files are neither taken for a log nor touched."""
+def test_foreign_directory_is_not_touched(tmp_path: Path) -> None:
+    """Goal: other files are not used as a log and not changed."""
     (tmp_path / "letters.txt").write_text("dear")
     with pytest.raises(StorageError, match=r"letters\.txt.*identity\.json"):
         opened(tmp_path)
@@ -95,7 +95,7 @@ def test_foreign_directory_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
-    """Goal: a later version's log is not read in part."""
+    """Goal: the log of a later version is not read in part."""
     write_log(tmp_path, batches(1), system=NOT_SYNCED)
     (tmp_path / "00000000000000000001.log").write_bytes(b"")
     with pytest.raises(StorageError, match="2 segments"):
@@ -104,7 +104,7 @@ def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_in_the_way_is_refused(tmp_path: Path) -> None:
-    """Goal: unusable even for root, and one sentence says why."""
+    """Goal: the error names the path and the reason, also for root."""
     (tmp_path / "data").write_text("")
     with pytest.raises(StorageError, match=os.strerror(errno.EEXIST)):
         opened(tmp_path / "data")
@@ -133,7 +133,7 @@ except StorageError as error:
 
 
 def test_unwritable_directory_is_refused() -> None:
-    """Goal: one sentence where the right to write is missing. Method: as nobody, if root."""
+    """Goal: an error without write permission. Method: as user nobody if root."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data")
         path.mkdir()
@@ -146,7 +146,7 @@ def test_unwritable_directory_is_refused() -> None:
 
 
 def test_directory_is_opened_once(tmp_path: Path) -> None:
-    """Goal: two in one process, and two processes, cannot share a directory; the name is told."""
+    """Goal: a directory cannot be opened twice in one process; the error has the process id."""
     storage = open_storage(tmp_path, "n1", system=NOT_SYNCED)
     with pytest.raises(StorageError, match=rf"\b{os.getpid()}\b"):
         opened(tmp_path)
@@ -165,7 +165,7 @@ sys.stdin.read()
 
 
 def test_lock_ends_with_the_process(tmp_path: Path) -> None:
-    """Goal: another process is locked out, and after a kill -9 nothing is left of the lock."""
+    """Goal: the lock excludes other processes and ends with kill -9 of its holder."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Recovery keeps the longest valid prefix and tells a torn tail from damage (F13)."""
+"""Recovery keeps the longest valid prefix and distinguishes a torn tail from damage (F13)."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ NAME = "00000000000000000000.log"
 
 
 def restart(path: Path, verify_bytes: int = 1 << 30) -> Storage:
-    """What a restart finds, without waiting for the disk."""
+    """Recover the storage without syncs."""
     return recovered_from(path, verify_bytes, NOT_SYNCED)
 
 
 def check_prefix(storage: Storage, parts: tuple[Batch, ...]) -> None:
-    """Exactly these batches are there, in memory and in the file."""
+    """Check that the log has exactly these batches, in memory and in the file."""
     found = storage.recovered
     assert found.headers == tuple(header_of(part) for part in parts)
     assert found.leo == (parts[-1].end if parts else 0)
@@ -46,7 +46,7 @@ def check_prefix(storage: Storage, parts: tuple[Batch, ...]) -> None:
 
 
 def kept_tails(path: Path) -> list[bytes]:
-    """What was kept of what was cut off."""
+    """Return the kept files of truncated tails."""
     return [one.read_bytes() for one in sorted(path.glob("*.damaged"))]
 
 
@@ -70,11 +70,11 @@ def half_flushed(tmp_path: Path) -> Path:
 
 
 EVERY = pytest.mark.parametrize("step", [7, pytest.param(1, marks=pytest.mark.long)])
-"""A sweep over bytes takes each of them with --all, and else some of each field of a header."""
+"""A sweep takes every byte with --all, and every 7th otherwise."""
 
 
 def copies(source: Path, count: int, step: int = 1) -> Iterator[tuple[int, Path, bytearray]]:
-    """Copies of a directory, each with the bytes of its log to spoil, and a number below count."""
+    """Yield numbers below ``count``, each with a copy of a directory and its log's bytes."""
     for number in range(0, count, step):
         path = source.with_name("copy")
         shutil.rmtree(path, ignore_errors=True)
@@ -83,7 +83,7 @@ def copies(source: Path, count: int, step: int = 1) -> Iterator[tuple[int, Path,
 
 
 def test_log_comes_back_as_it_was_written(half_flushed: Path) -> None:
-    """Goal: all of it, flushed or not, when only the process ended; twice the same."""
+    """Goal: after the end of the process alone, all records are recovered, twice."""
     for verify_bytes in (1 << 30, 0, 150):
         storage = restart(half_flushed, verify_bytes)
         check_prefix(storage, LOG)
@@ -91,8 +91,8 @@ def test_log_comes_back_as_it_was_written(half_flushed: Path) -> None:
         assert storage.remarks == ()
 
 
-def test_headers_begin_at_the_saved_high_watermark(half_flushed: Path) -> None:
-    """Goal: below it the producers' table is folded, above it the node gets the headers."""
+def test_headers_start_at_the_saved_high_watermark(half_flushed: Path) -> None:
+    """Goal: the producer table covers the log below it, the headers cover the rest."""
     for hw, first in ((0, 0), (2, 1), (4, 2), (6, 3), (7, 4), (99, 4)):
         save_value(NOT_SYNCED, half_flushed / "saved", "hw", str(hw).encode())
         found = restart(half_flushed).recovered
@@ -102,7 +102,7 @@ def test_headers_begin_at_the_saved_high_watermark(half_flushed: Path) -> None:
 
 
 def test_producers_beyond_the_limit_are_forgotten(half_flushed: Path) -> None:
-    """Goal: the limit is the node's, so that the table is the one that it had."""
+    """Goal: recovery uses the node's limit, so the table equals the node's."""
     more = (batch(7, 5, producer=8), batch(8, 5, producer=9))
     storage = open_storage(half_flushed, "n1", system=NOT_SYNCED)
     assert storage.log.append([on_disk(more)]) == 1
@@ -114,8 +114,8 @@ def test_producers_beyond_the_limit_are_forgotten(half_flushed: Path) -> None:
 
 
 @EVERY
-def test_torn_tail_is_cut_at_every_byte(half_flushed: Path, step: int) -> None:
-    """Goal: an unfinished write is cut off and nothing is blamed. Method: tear at each byte."""
+def test_torn_tail_is_truncated_at_every_byte(half_flushed: Path, step: int) -> None:
+    """Goal: an unfinished write is truncated and not reported. Method: tear at each byte."""
     kept = len(content(LOG[:-1]))
     for missing, path, data in copies(half_flushed, LOG[-1].size + 1, step):
         (path / NAME).write_bytes(data[: len(data) - missing])
@@ -132,8 +132,8 @@ def test_torn_tail_is_cut_at_every_byte(half_flushed: Path, step: int) -> None:
 
 
 @EVERY
-def test_log_that_ends_below_the_mark_is_not_intact(half_flushed: Path, step: int) -> None:
-    """Goal: flushed records that are missing are a loss, even at a batch's end."""
+def test_log_that_ends_below_the_checkpoint_is_not_intact(half_flushed: Path, step: int) -> None:
+    """Goal: missing flushed records are a loss, even at the end of a batch."""
     flushed = len(content(ONE))
     for missing, path, data in copies(half_flushed, flushed + 1, step):
         (path / NAME).write_bytes(data[: flushed - missing])
@@ -147,12 +147,12 @@ def test_log_that_ends_below_the_mark_is_not_intact(half_flushed: Path, step: in
 
 @EVERY
 @pytest.mark.parametrize("verify_bytes", [1 << 30, 0])
-def test_each_flipped_bit_below_the_mark_is_damage(
+def test_each_flipped_bit_below_the_checkpoint_is_damage(
     half_flushed: Path, verify_bytes: int, step: int
 ) -> None:
-    """Goal: damage below the durable mark is never taken for a torn tail. Method: flip each byte.
+    """Goal: damage below the flush checkpoint is no torn tail. Method: flip each byte.
 
-    With headers only, flips of records go unnoticed until the batch is read.
+    With a check of headers only, damaged records are found when the batch is read.
     """
     for at, path, data in copies(half_flushed, len(content(ONE)), step):
         spoilt = bytes(data)
@@ -162,7 +162,7 @@ def test_each_flipped_bit_below_the_mark_is_damage(
         first = at < ONE[0].size
         within = at if first else at - ONE[0].size
         if verify_bytes == 0 and storage.recovered.intact:
-            assert within >= 17, "position, length and magic are checked in any case"
+            assert within >= 17, "position, length and magic are always checked"
             continue
         good = () if first else ONE[:1]
         check_prefix(storage, good)
@@ -173,9 +173,9 @@ def test_each_flipped_bit_below_the_mark_is_damage(
 
 @EVERY
 def test_flipped_bit_above_the_checkpoint_ends_the_log_there(half_flushed: Path, step: int) -> None:
-    """Goal: a whole batch with a wrong CRC is damage, wherever it is. Method: flip each byte.
+    """Goal: a whole batch with a wrong CRC is damage anywhere. Method: flip each byte.
 
-    Only an epoch that grew is not seen: Kafka's CRC does not cover it, and nobody noted it yet.
+    Only a higher epoch is not detected: Kafka's CRC does not cover it, and no checkpoint has it.
     """
     flushed = len(content(ONE))
     for number, path, data in copies(half_flushed, len(content(TWO)), step):
@@ -194,8 +194,8 @@ def test_flipped_bit_above_the_checkpoint_ends_the_log_there(half_flushed: Path,
         assert kept_tails(path) == ([] if claims_more else [bytes(data[len(content(good)) :])])
 
 
-def test_epoch_below_the_mark_is_compared_with_the_one_noted(half_flushed: Path) -> None:
-    """Goal: an epoch that changed is found at its batch, though the CRC does not cover it."""
+def test_epoch_below_the_checkpoint_is_compared_with_the_index(half_flushed: Path) -> None:
+    """Goal: a changed epoch is found at its batch, though the CRC does not cover it."""
     for epoch, path, data in copies(half_flushed, 4):
         data[15] = epoch
         (path / NAME).write_bytes(data)
@@ -211,7 +211,7 @@ def test_epoch_below_the_mark_is_compared_with_the_one_noted(half_flushed: Path)
 def test_damage_is_remembered_until_the_first_flush(half_flushed: Path) -> None:
     """Goal: a crash before the broker is registered as unclean must not make it clean (F13)."""
     data = bytearray((half_flushed / NAME).read_bytes())
-    data[-1] ^= 1  # above the mark, so that the mark alone would say nothing
+    data[-1] ^= 1  # above the checkpoint, which alone would not show it
     (half_flushed / NAME).write_bytes(data)
     for _ in range(3):
         storage = restart(half_flushed)
@@ -230,7 +230,7 @@ def test_damage_is_remembered_until_the_first_flush(half_flushed: Path) -> None:
 
 
 def test_missing_files_are_damage(half_flushed: Path) -> None:
-    """Goal: a log or a mark that somebody removed is not taken for a new disk."""
+    """Goal: a removed log or flush checkpoint does not count as a new disk."""
     for number, path, _ in copies(half_flushed, 3):
         (path / (NAME, "durable-end", "leader-epoch-checkpoint")[number]).unlink()
         storage = restart(path)
@@ -239,8 +239,8 @@ def test_missing_files_are_damage(half_flushed: Path) -> None:
         assert restart(path).recovered.intact == (number == 2)
 
 
-def test_mark_of_another_log_is_damage(half_flushed: Path) -> None:
-    """Goal: the mark's place must be the end of a batch, at the very offset."""
+def test_checkpoint_of_another_log_is_damage(half_flushed: Path) -> None:
+    """Goal: the checkpoint's position must be the end of a batch with its offset."""
     first = ONE[0].size
     for number, path, _ in copies(half_flushed, 4):
         wrong = (Mark(0, 2, first + 1), Mark(0, 1, first), Mark(9, 2, first), Mark(0, 2, first))
@@ -252,10 +252,10 @@ def test_mark_of_another_log_is_damage(half_flushed: Path) -> None:
         check_prefix(storage, LOG)
 
 
-def test_sectors_that_were_never_written_are_a_torn_tail(tmp_path: Path) -> None:
-    """Goal: a power cut that leaves zeros where the last write was is no damage; kept all the same.
+def test_unwritten_sectors_are_a_torn_tail(tmp_path: Path) -> None:
+    """Goal: zeros left by a power failure in the last write are no damage; the tail is kept.
 
-    Method: zeros in place of each sector of a batch above the mark, and bytes in place of zeros.
+    Method: zeros in place of each sector of a batch above the checkpoint, and bytes for zeros.
     """
     big = batch(3, 3, 1, 3000)
     write_log(tmp_path / "data", ONE, (big,), system=NOT_SYNCED)
@@ -270,8 +270,8 @@ def test_sectors_that_were_never_written_are_a_torn_tail(tmp_path: Path) -> None
         assert kept_tails(path) == [bytes(data[start:])]
 
 
-def test_zeros_behind_the_log_are_cut(half_flushed: Path) -> None:
-    """Goal: a file that had grown before its bytes came is whole up to there."""
+def test_zeros_after_the_log_are_truncated(half_flushed: Path) -> None:
+    """Goal: a file that grew before its bytes were written is intact up to the zeros."""
     with (half_flushed / NAME).open("ab") as file:
         file.write(bytes(5000))
     storage = restart(half_flushed)
@@ -280,7 +280,7 @@ def test_zeros_behind_the_log_are_cut(half_flushed: Path) -> None:
 
 
 @pytest.mark.parametrize("verify_bytes", [1 << 30, 0])
-def test_batches_that_do_not_belong_there_are_cut(tmp_path: Path, verify_bytes: int) -> None:
+def test_batches_out_of_place_are_truncated(tmp_path: Path, verify_bytes: int) -> None:
     """Goal: gaps, repetitions and falling epochs end the log, though each batch is intact."""
     strangers = {
         "gap": batch(4, 3),
@@ -298,7 +298,7 @@ def test_batches_that_do_not_belong_there_are_cut(tmp_path: Path, verify_bytes: 
 
 
 def test_verify_flag_has_every_byte_checked(half_flushed: Path) -> None:
-    """Goal: after a batch could not be read back, headers alone are not enough."""
+    """Goal: after a failed read recovery checks more than headers."""
     data = bytearray((half_flushed / NAME).read_bytes())
     data[HEADER_BYTES + 5] ^= 1
     (half_flushed / NAME).write_bytes(data)
@@ -311,8 +311,8 @@ def test_verify_flag_has_every_byte_checked(half_flushed: Path) -> None:
     check_prefix(storage, ())
 
 
-def test_after_a_failed_flush_the_tail_is_written_anew(half_flushed: Path) -> None:
-    """Goal: what may be in the page cache only goes to the disk again, unchanged (F65)."""
+def test_after_a_failed_flush_the_tail_is_rewritten(half_flushed: Path) -> None:
+    """Goal: bytes that may be in the page cache only are written again, unchanged (F65)."""
     system, writes = counting()
     before = (half_flushed / NAME).read_bytes()
     mark = MarkFile(system, half_flushed / "durable-end")
@@ -325,8 +325,8 @@ def test_after_a_failed_flush_the_tail_is_written_anew(half_flushed: Path) -> No
     assert len(writes) == 1
 
 
-def test_recovery_with_a_value_that_is_damaged_says_which(half_flushed: Path) -> None:
-    """Goal: the broker is not started on a guess; one sentence with the file and what to do."""
+def test_recovery_names_a_damaged_value(half_flushed: Path) -> None:
+    """Goal: a damaged value stops the start with an error that names it."""
     save_value(NOT_SYNCED, half_flushed / "saved", "hw", b"3")
     path = half_flushed / "saved" / "hw"
     path.write_bytes(path.read_bytes()[:-1] + b"4")
@@ -337,7 +337,7 @@ def test_recovery_with_a_value_that_is_damaged_says_which(half_flushed: Path) ->
 
 
 def test_log_of_small_and_large_batches_is_walked(tmp_path: Path) -> None:
-    """Goal: chunks end anywhere in a batch; method: sizes around those of the chunks."""
+    """Goal: a chunk may end anywhere in a batch. Method: sizes around the chunk size."""
     sizes = [10] * 300 + [70_000, 5, 1_100_000, 9_000, 8_100, 5, 2_000_000, 40]
     parts = []
     for offset, size in enumerate(sizes):

@@ -1,4 +1,4 @@
-"""Named values, the durable mark and the epochs: every damaged byte is noticed."""
+"""Saved values, flush checkpoint and epochs: every damaged byte is detected."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_value_file_is_a_line_and_the_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["record", "a/b", "..", ".", "x.tmp", "Ω", "50%2E", "a\0b"])
 def test_any_key_has_a_file_of_its_own(tmp_path: Path, key: str) -> None:
-    """Goal: no key reaches outside the folder, or is taken for a temporary file."""
+    """Goal: no key names a path outside the folder or a temporary file."""
     save_value(NOT_SYNCED, tmp_path, "other", b"")
     save_value(NOT_SYNCED, tmp_path, key, b"one")
     save_value(NOT_SYNCED, tmp_path, key, b"two")
@@ -43,8 +43,8 @@ def test_any_key_has_a_file_of_its_own(tmp_path: Path, key: str) -> None:
     assert dict(load_values(NOT_SYNCED, tmp_path)) == {"other": b""}
 
 
-def test_each_changed_byte_of_a_value_is_noticed(tmp_path: Path) -> None:
-    """Goal: damage is refused with the file's name, never guessed. Method: flip each byte."""
+def test_each_changed_byte_of_a_value_is_detected(tmp_path: Path) -> None:
+    """Goal: damage raises an error with the file's name. Method: flip each byte."""
     path = tmp_path / "claims"
     data = encode_value("claims", b"batch\n7 n1-3")
     for at in range(len(data)):
@@ -61,8 +61,8 @@ def test_each_changed_byte_of_a_value_is_noticed(tmp_path: Path) -> None:
         decode_value("claims", data.replace(b"value 1 ", b"value 2 "), path)
 
 
-def test_what_a_crash_left_of_a_value_is_thrown_away(tmp_path: Path) -> None:
-    """Goal: a temporary file is nobody's value."""
+def test_temporary_files_are_deleted(tmp_path: Path) -> None:
+    """Goal: a temporary file left by a crash is not a value."""
     save_value(NOT_SYNCED, tmp_path, "hw", b"1")
     (tmp_path / "hw.tmp").write_bytes(b"half")
     assert load_values(NOT_SYNCED, tmp_path) == (("hw", b"1"),)
@@ -70,14 +70,14 @@ def test_what_a_crash_left_of_a_value_is_thrown_away(tmp_path: Path) -> None:
 
 
 def marks_of(path: Path) -> Mark | None:
-    """What a restart reads."""
+    """Return the flush checkpoint that a restart reads."""
     marks = MarkFile(NOT_SYNCED, path)
     marks.close()
     return marks.mark
 
 
-def test_newest_mark_that_is_whole_counts(tmp_path: Path) -> None:
-    """Goal: a torn slot leaves the older mark, never a wrong one. Method: damage each byte."""
+def test_newest_intact_slot_counts(tmp_path: Path) -> None:
+    """Goal: with a torn slot the older one counts, never a wrong one. Method: damage each byte."""
     path = tmp_path / "durable-end"
     assert marks_of(path) is None
     marks = MarkFile(NOT_SYNCED, path)
@@ -97,8 +97,8 @@ def test_newest_mark_that_is_whole_counts(tmp_path: Path) -> None:
         assert marks_of(path) in (None, older, newer)
 
 
-def test_lowered_mark_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
-    """Goal: after a cut no slot speaks of records that are gone."""
+def test_lowered_checkpoint_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
+    """Goal: after a truncation no slot is above the log end."""
     path = tmp_path / "durable-end"
     marks = MarkFile(NOT_SYNCED, path)
     marks.put(Mark(0, 9, 900))
@@ -113,7 +113,7 @@ def test_lowered_mark_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
         assert marks_of(path) == Mark(0, 3, 300, DAMAGED)
 
 
-def test_epochs_are_written_as_kafka_does() -> None:
+def test_epochs_have_kafkas_format() -> None:
     """Goal: Kafka's leader-epoch-checkpoint, version 0."""
     assert encode_epochs(((Epoch(1), 0), (Epoch(4), 250))) == b"0\n2\n1 0\n4 250\n"
     assert decode_epochs(encode_epochs(((Epoch(1), 0), (Epoch(4), 250)))) == (
