@@ -1,4 +1,4 @@
-"""What brokers look like to the invariants, and how a test says what breaks; must never judge."""
+"""Fake brokers for the tests of the invariants, and the context managers of their tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
 
 
 class FakeLog:
-    """A broker's log, as it sees it itself."""
+    """A broker's own view of its log."""
 
     def __init__(self) -> None:
         self.leo: Offset = 0
@@ -33,7 +33,7 @@ class FakeLog:
 
 
 class FakeProgress:
-    """What a leader knows of a follower."""
+    """A leader's progress of a follower."""
 
     def __init__(self, broker_epoch: BrokerEpoch) -> None:
         self.broker_epoch = broker_epoch
@@ -43,7 +43,7 @@ class FakeProgress:
 
 
 class FakeLeader:
-    """A leadership."""
+    """The state of a leader."""
 
     def __init__(self, me: NodeId, epoch: Epoch, start: Offset, partition: PartitionState) -> None:
         self.epoch = epoch
@@ -54,7 +54,7 @@ class FakeLeader:
 
 
 class FakeBroker:
-    """A broker's live attributes, all to be set by hand."""
+    """A broker with attributes that tests set."""
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
@@ -72,7 +72,7 @@ class FakeBroker:
         return (self.epoch, self.leader)
 
     def check(self) -> None:
-        """Nothing is asserted of what is set by hand."""
+        """Check nothing."""
 
     @property
     def hw(self) -> Offset:
@@ -80,7 +80,7 @@ class FakeBroker:
 
 
 class FakeHost:
-    """Whose step it is."""
+    """The host of a step."""
 
     def __init__(self, node_id: NodeId, start: int) -> None:
         self.node_id = node_id
@@ -101,7 +101,7 @@ def fold(log: FakeLog, batch: Batch) -> None:
 
 @contextmanager
 def broken(invariant: str) -> Iterator[None]:
-    """What is done in here breaks this very invariant, and is told of in words."""
+    """Check that the block breaks this invariant, with a message."""
     with pytest.raises(InvariantViolated) as caught:
         yield
     violation = caught.value
@@ -115,6 +115,6 @@ def broken(invariant: str) -> Iterator[None]:
 
 @contextmanager
 def near_miss(invariant: str) -> Iterator[None]:
-    """What is done in here comes close to breaking this invariant, and must not break any."""
+    """Mark a block that almost breaks this invariant and must break none."""
     assert invariant in RULES
     yield

@@ -1,4 +1,4 @@
-"""Invariants of what brokers say to each other, broken by hand, and the near misses."""
+"""Invariants of acks and fencing: histories that break them, and near misses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invariants of what clients are told: broken by hand, and the near misses."""
+"""Invariants of the results of clients: histories that break them, and near misses."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_committed_writes_may_be_confirmed(stage: Stage) -> None:
         stage.give_result("p1", 1, sent(Outcome.WRITTEN, 0))
 
 
-def test_a_call_that_nobody_waits_for_is_not_judged(stage: Stage) -> None:
+def test_a_call_without_a_waiter_is_not_checked(stage: Stage) -> None:
     stage.ask("n1", 1, stage.batch(0, Epoch(1)))
     stage.step("n1", Cancelled(CallId(1)))
     with near_miss("ConfirmImpliesCommitted"):
@@ -99,7 +99,7 @@ def test_readers_get_nothing_above_the_hw(stage: Stage) -> None:
         stage.step("n1", QUIET, AnswerLog(CallId(1), page(1), 0, 2, 100))
 
 
-def test_readers_are_told_of_no_hw_above_the_true_one(stage: Stage) -> None:
+def test_readers_get_no_hw_above_the_true_one(stage: Stage) -> None:
     stage.held("n1")
     with broken("ReadersSeeCommitted"):
         stage.answer("n1", 1, page(1))
@@ -140,14 +140,14 @@ def test_a_reader_reads_the_records_that_were_committed(stage: Stage) -> None:
         stage.give_result("c1", 1, polled(0, stage.batch(0, Epoch(1))))
 
 
-def test_a_reader_leaves_out_no_record(stage: Stage) -> None:
+def test_a_reader_omits_no_record(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("ReadersSeeCommitted"):
         stage.give_result("c1", 1, polled(0, second))
 
 
-def test_a_reader_goes_on_where_it_stopped(stage: Stage) -> None:
+def test_a_reader_continues_at_its_position(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
@@ -167,7 +167,7 @@ def test_readers_may_read_up_to_the_hw(stage: Stage) -> None:
         stage.give_result("c1", 3, PollResult(LATE, (), 2, 2, 2, Epoch(1)))
 
 
-def test_what_was_appended_may_have_been_written(stage: Stage) -> None:
+def test_an_appended_batch_may_be_reported_as_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     node = stage.node("n1")
     node.log.leo = 1
@@ -177,7 +177,7 @@ def test_what_was_appended_may_have_been_written(stage: Stage) -> None:
         stage.answer("n1", 1, failed(Outcome.NOT_WRITTEN))
 
 
-def test_what_was_reported_as_not_written_is_never_committed(stage: Stage) -> None:
+def test_a_not_written_batch_is_never_committed(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.give_result("p1", 1, sent(Outcome.NOT_WRITTEN))
@@ -185,7 +185,7 @@ def test_what_was_reported_as_not_written_is_never_committed(stage: Stage) -> No
         stage.commit(batch)
 
 
-def test_what_is_committed_is_not_reported_as_not_written(stage: Stage) -> None:
+def test_a_committed_batch_is_not_reported_as_not_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.commit(batch)

@@ -1,4 +1,4 @@
-"""Invariants of what is committed, and of who holds it: broken by hand, and the near misses."""
+"""Invariants of commits and their replicas: histories that break them, and near misses."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_leaders_hw_does_not_fall(stage: Stage) -> None:
         stage.raise_hw("n1", 0)
 
 
-def test_a_cut_leaves_no_hw_above_it(stage: Stage) -> None:
+def test_a_truncation_leaves_no_hw_above_it(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.raise_hw("n3", 1)
@@ -86,7 +86,7 @@ def test_a_restart_may_lower_a_hw(stage: Stage) -> None:
         stage.register("n2")
 
 
-def test_a_member_must_have_shown_the_records(stage: Stage) -> None:
+def test_a_member_must_have_acknowledged_the_records(stage: Stage) -> None:
     stage.held(*NODES)
     stage.acknowledge_all("n2")
     with broken("HwJustified"):
@@ -125,7 +125,7 @@ def test_a_proposed_member_counts(stage: Stage) -> None:
         stage.raise_hw("n1", 1)
 
 
-def test_who_left_the_isr_does_not_count(stage: Stage) -> None:
+def test_a_former_member_does_not_count(stage: Stage) -> None:
     stage.fall_out_of_isr("n3")
     with near_miss("HwJustified"):
         stage.raise_hw("n1", 1)
@@ -139,7 +139,7 @@ def test_a_deposed_leader_may_commit_what_its_successor_holds(stage: Stage) -> N
         stage.raise_hw("n1", 1)
 
 
-def test_who_may_be_elected_is_in_the_maximal_isr(stage: Stage) -> None:
+def test_electable_nodes_are_in_the_maximal_isr(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     with broken("QuorumSuperset"):
         stage.write(alter_isr, node="n1", isr=NODES, added=stage.starts("n3"))
@@ -153,7 +153,7 @@ def test_the_maximal_isr_has_what_is_recorded_and_what_is_proposed(stage: Stage)
         stage.step("n1", QUIET)
 
 
-def test_a_proposal_may_be_accepted_before_anybody_is_told(stage: Stage) -> None:
+def test_a_proposal_may_be_accepted_before_any_node_knows(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     stage.propose("n1", *NODES)
     with near_miss("QuorumSuperset"):
@@ -193,7 +193,7 @@ def test_a_new_candidate_holds_what_is_committed(stage: Stage) -> None:
         stage.elect_uncleanly("n3", becomes_leader=False)
 
 
-def test_who_is_outside_isr_and_elr_may_lack_it(stage: Stage) -> None:
+def test_a_node_outside_isr_and_elr_may_lack_it(stage: Stage) -> None:
     stage.fall_out_of_isr("n3")
     with near_miss("CandidateCompleteness"):
         stage.raise_hw("n1", 1)
@@ -246,7 +246,7 @@ def test_the_first_sequence_is_0(stage: Stage) -> None:
         stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=1))
 
 
-def test_an_older_producer_epoch_is_over(stage: Stage) -> None:
+def test_an_older_producer_epoch_has_ended(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0, producer_epoch=1))
     with broken("ProducerOrder"):
         stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=0))
