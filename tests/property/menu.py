@@ -1,8 +1,7 @@
 """The menu of a walk: 256 concrete moves, so that a walk is a string of bytes.
 
-A byte is a move with everything chosen, simple moves first: Hypothesis shrinks a failing walk by
-making bytes smaller, down to 0, which is no move at all, and what is left reads as a list of moves.
-How often a move stands on the menu is its weight.
+A byte is a move with all its arguments, simple moves first: Hypothesis shrinks a failing walk by
+making bytes smaller, down to 0, which is no move. The number of bytes of a move is its weight.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ Move = Callable[[Cluster], str]
 
 
 def one(move: Callable[..., str], *arguments: Any) -> Move:
-    """The move with everything chosen."""
+    """Return the move with all its arguments."""
     return lambda cluster: move(cluster, *arguments)
 
 
 def each(move: Callable[..., str], *choices: Iterable[Any]) -> list[Move]:
-    """The move with each choice of its arguments, the last one varying fastest."""
+    """Return the move with each choice of its arguments, the last one varying fastest."""
     return [one(move, *arguments) for arguments in product(*choices)]
 
 
@@ -33,7 +32,7 @@ def rest(cluster: Cluster) -> str:
 
 
 def _menu() -> tuple[Move, ...]:
-    """Simple moves first, see the module's sentence. The repeats are the weights."""
+    """Return the moves, simple ones first; the repeats are the weights."""
     n1, n2, n3 = NODES
     p1, p2, p3 = PRODUCERS
     menu: list[Move] = [rest]
@@ -89,7 +88,7 @@ MENU = _menu()
 
 
 def walk(cluster: Cluster, moves: bytes) -> None:
-    """Make the moves; an InvariantViolated or a node's assertion ends the walk."""
+    """Make the moves; InvariantViolated or an assertion of a node ends the walk."""
     for code in moves:
         cluster.counts.moves += 1
         cluster.moves_made.append("a move that did not end")
