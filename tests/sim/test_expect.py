@@ -1,6 +1,6 @@
-"""Claims about a run: each holds for a good run and fails for a damaged one, saying what and where.
+"""Expectations: each holds for a good run and fails for a damaged one, with the position.
 
-Method: one short run; then its logs and what its clients kept are damaged by hand.
+Method: one short run; then change its logs and the results of its clients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VALUES = [b"a", b"b", b"b", b"", b"e", b"f"]
 
 @scenario(seed=7)
 def calm(world: World) -> Script:
-    """Six records, read and replicated."""
+    """Produce, replicate and read six records."""
     producer = world.producer(values=VALUES, batch=2)
     consumer = world.consumer()
     yield world.until(lambda: producer.finished, within=seconds(10))
@@ -29,7 +29,7 @@ def calm(world: World) -> Script:
 
 @pytest.fixture
 def world() -> World:
-    """A world after the run."""
+    """Return a world after the run."""
     result = run_scenario(calm)
     assert result.valid is True, result.reason
     return result.world
@@ -49,7 +49,7 @@ CLAIMS: dict[str, Callable[[World], None]] = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> None:
-    """Goal: no false alarm, and a sentence for the reader. Method: every claim once."""
+    """Goal: no false failure, and a sentence for the reader. Method: every expectation once."""
     CLAIMS[name](world)
     (expectation,) = world.expectations
     assert expectation.held
@@ -58,7 +58,7 @@ def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> 
 
 
 def log(world: World) -> list[Batch]:
-    """The leader's log, to be damaged."""
+    """Return the leader's log, to be changed."""
     return world.engine.machines[str(world.leader)].disk.tail.batches
 
 
@@ -124,10 +124,10 @@ DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
 @pytest.mark.parametrize(
     ("damage", "expectation", "pattern"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
 )
-def test_a_claim_about_a_damaged_run_fails_and_says_where(
+def test_a_claim_about_a_damaged_run_fails_with_the_position(
     damage: Callable[[World], None], expectation: str, pattern: str, world: World
 ) -> None:
-    """Goal: the net has no hole. Method: damage first, then the claim that must notice it."""
+    """Method: damage the run, then the expectation that must detect it."""
     damage(world)
     with pytest.raises(ExpectationFailed, match=pattern):
         CLAIMS[expectation](world)
@@ -138,15 +138,15 @@ def test_a_claim_about_a_damaged_run_fails_and_says_where(
 
 
 def test_one_record_too_many_or_too_few_is_counted(world: World) -> None:
-    """Goal: a common prefix is not enough. Method: a shorter and a longer list."""
+    """Goal: an equal prefix is not enough. Method: a shorter and a longer list."""
     with pytest.raises(ExpectationFailed, match=r"\b5\b.*\b6\b"):
         world.expect.consumer_read_exactly(VALUES[:-1])
     with pytest.raises(ExpectationFailed, match=r"\b7\b.*\b6\b"):
         world.expect.consumer_read_exactly([*VALUES, b"g"])
 
 
-def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: World) -> None:
-    """Goal: a retry that is answered without a place counts too. Method: such an answer."""
+def test_a_record_acknowledged_without_an_offset_is_searched(world: World) -> None:
+    """Goal: an acknowledged retry without an offset counts too. Method: such an answer."""
     sent = world.producers[0].sent[1]
     sent.base_offset = -1
     world.expect.nothing_acked_is_lost()
@@ -167,9 +167,9 @@ def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: Wo
         ),
     ],
 )
-def test_a_wrong_claim_says_what_is_the_case(
+def test_a_wrong_claim_has_expected_and_found_values(
     expectation: Callable[[World], None], pattern: str, world: World
 ) -> None:
-    """Goal: a sentence, not a traceback. Method: claims that are wrong about a good run."""
+    """Method: wrong expectations of a good run."""
     with pytest.raises(ExpectationFailed, match=pattern):
         expectation(world)

@@ -1,4 +1,4 @@
-"""Faults: done by a script or by a plan, and kept in the words of a plan.
+"""Faults: injected by a script or by a plan, and recorded in the form of a plan.
 
 Method: short scenarios on the real brokers, all invariants on.
 """
@@ -13,7 +13,7 @@ from yak_sim.world.faults import Faults
 from yak_sim.world.plan import PlanError
 
 
-def test_faults_are_kept_in_the_words_of_a_plan() -> None:
+def test_faults_are_recorded_in_the_form_of_a_plan() -> None:
     """Goal: a run can be reported, plotted and repeated. Method: each fault once; its fields."""
 
     def script(world: World) -> Script:
@@ -59,7 +59,7 @@ def test_faults_are_kept_in_the_words_of_a_plan() -> None:
 
 
 def test_a_plan_does_what_a_script_would() -> None:
-    """Goal: the same words steer and tell. Method: play the faults of a run as a plan."""
+    """Goal: recorded faults are a plan. Method: run the faults of a run as a plan."""
 
     def script(world: World, *, planned: bool = False) -> Script:
         world.producer(rate_per_s=20, values=100)
@@ -82,7 +82,7 @@ def test_a_plan_does_what_a_script_would() -> None:
 
 
 def test_every_fault_is_a_method_of_a_world() -> None:
-    """Goal: scripts and their readers find all faults in one class. Method: compare the two."""
+    """Goal: World has all faults. Method: compare the two classes."""
     internal = {"at", "on_fuse_burnt", "on_exit"}
     for name, method in vars(Faults).items():
         if not name.startswith("_") and name not in internal:
@@ -97,8 +97,8 @@ PLAN = (
 )
 
 
-def test_a_plan_may_mean_whoever_leads() -> None:
-    """Goal: aim at the leader without knowing it. Method: crash it, twice, by plan."""
+def test_a_plan_may_target_the_leader() -> None:
+    """Method: crash "leader" twice by plan."""
 
     def script(world: World) -> Script:
         world.follow([Fault(seconds(at), "crash", "leader", seconds(1)) for at in (1, 6)])
@@ -119,8 +119,8 @@ def test_a_plan_may_mean_whoever_leads() -> None:
         (Fault(0, "partition", "n1|n2,stor"), "node 'stor'"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(fault: Fault, reason: str) -> None:
-    """Goal: a plan's author learns what is wrong, before it begins. Method: wrong words."""
+def test_an_invalid_plan_is_refused(fault: Fault, reason: str) -> None:
+    """Goal: the reason, before the plan starts. Method: invalid kinds and targets."""
 
     def script(world: World) -> Script:
         world.follow([fault])
@@ -132,8 +132,8 @@ def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(fault: Fault, reaso
     assert isinstance(result.error, PlanError)
 
 
-def test_peers_are_told_of_a_crash_where_the_topology_says_so() -> None:
-    """Goal: broken connections are noticed, or not. Method: both, by the events in the trace."""
+def test_peer_lost_events_are_a_setting() -> None:
+    """Method: run with and without; look for the events in the trace."""
 
     def script(world: World) -> Script:
         yield from world.until_ready()

@@ -1,6 +1,6 @@
-"""A scenario runs to a verdict, whatever it does; settings reach what they name.
+"""Every scenario ends with a verdict; settings reach the scenario, the world and its nodes.
 
-Method: scenarios that misbehave in every way that was thought of.
+Method: valid scenarios, and scenarios that raise, never end or violate invariants.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from yak_sim import (
 
 @scenario(seed=3, brokers=3, limits={"replicate_heartbeat_us": 50_000})
 def plain(world: World, *, records: int = 5, word: str = "x", loud: bool = False) -> Script:
-    """A few records.
+    """Produce a few records.
 
     And a second paragraph.
     """
@@ -42,8 +42,8 @@ def plain(world: World, *, records: int = 5, word: str = "x", loud: bool = False
     yield world.until(lambda: producer.finished, within=seconds(10))
 
 
-def test_a_scenario_is_described_and_nowhere_registered() -> None:
-    """Goal: the decorator only describes. Method: what it made."""
+def test_the_decorator_only_describes() -> None:
+    """Goal: no registration. Method: the attributes of the result."""
     assert isinstance(plain, Scenario)
     assert plain.name == "plain"
     assert plain.text.startswith("A few records.\n")
@@ -51,8 +51,8 @@ def test_a_scenario_is_described_and_nowhere_registered() -> None:
     assert plain.parameters == {"records": 5, "word": "x", "loud": False}
 
 
-def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
-    """Goal: everything is in the result. Method: a plain run."""
+def test_a_result_is_complete() -> None:
+    """Method: a plain run."""
     result = run_scenario(plain, 4)
     assert (result.scenario, result.seed, result.valid, result.reason) == ("plain", 4, True, "")
     assert not result.violations
@@ -77,7 +77,7 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
     ],
 )
 def test_settings_reach_what_they_name(settings: dict[str, Any], script: str) -> None:
-    """Goal: one flat list of names. Method: the scenario's, the world's, brokers' and clients'."""
+    """Method: settings of the scenario, the world, brokers and clients."""
     result = run_scenario(plain, settings=settings)
     assert result.valid is True, result.reason
     world = result.world
@@ -99,8 +99,8 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], script: str) ->
         ({"lease_us": "long"}, "lease_us .*integer.*'long'"),
     ],
 )
-def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], pattern: str) -> None:
-    """Goal: nothing runs with a setting that was meant otherwise. Method: wrong ones."""
+def test_a_wrong_setting_is_refused(settings: dict[str, Any], pattern: str) -> None:
+    """Method: unknown names and wrong values."""
     with pytest.raises(SettingError, match=pattern):
         run_scenario(plain, settings=settings)
     with pytest.raises(SettingError, match="'speed'"):
@@ -108,15 +108,15 @@ def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], pattern: str) -
 
 
 def verdict(function: Any, limits: Limits | None = None, **how: Any) -> tuple[Any, str]:
-    """(valid, reason) of a generator function; its trace and history are kept."""
+    """Run a generator function; return (valid, reason)."""
     result = run_scenario(scenario()(function), limits=limits, **how)
     assert len(result.trace) > 0
     assert result.figures["steps"] == len(result.trace)
     return result.valid, result.reason
 
 
-def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
-    """Goal: one sentence, partial output. Method: an exception with an awkward constructor."""
+def test_a_scenario_that_raises_is_not_valid_and_keeps_its_output() -> None:
+    """Method: an exception with an unusual constructor."""
 
     class Awkward(Exception):
         def __init__(self, one: str, two: str) -> None:
@@ -153,14 +153,14 @@ def no_such_broker(world: World) -> Script:
     ],
 )
 def test_a_mistake_of_a_script_is_the_reason(function: Any, pattern: str) -> None:
-    """Goal: whoever writes a scenario learns what is wrong. Method: three likely mistakes."""
+    """Method: three likely mistakes."""
     result = run_scenario(scenario()(function))
     assert result.valid is False
     assert re.search(pattern, result.reason)
 
 
 def test_a_claim_that_fails_is_the_reason() -> None:
-    """Goal: the sentence of the claim. Method: claim nonsense; catch one; let one pass."""
+    """Method: two failing expectations: catch the first, raise the second."""
 
     def script(world: World) -> Script:
         yield from world.until_ready()
@@ -175,8 +175,8 @@ def test_a_claim_that_fails_is_the_reason() -> None:
     assert re.search(r"high watermark.* 1.* 1.* 0\b", reason)
 
 
-def test_a_world_that_does_not_converge_says_why() -> None:
-    """Goal: a reason, not only a time-out. Method: a broker that stays down."""
+def test_a_failed_convergence_has_a_reason() -> None:
+    """Goal: a reason besides the timeout. Method: a broker that stays down."""
 
     def script(world: World) -> Script:
         yield from world.until_ready()
@@ -214,7 +214,7 @@ def waits_for_ever(world: World) -> Script:
     ],
 )
 def test_an_endless_scenario_reaches_its_limit(function: Any, limits: Limits, pattern: str) -> None:
-    """Goal: unknown, in a sentence, soon. Method: four ways of never ending."""
+    """Goal: unknown with the limit as the reason. Method: four ways of never ending."""
     began = time.monotonic()
     valid, reason = verdict(function, limits)
     assert valid == "unknown"
@@ -222,8 +222,8 @@ def test_an_endless_scenario_reaches_its_limit(function: Any, limits: Limits, pa
     assert re.search(pattern, reason)
 
 
-def test_a_scenario_without_a_yield_is_one_too() -> None:
-    """Goal: no surprise for who needs no time. Method: a plain function."""
+def test_a_scenario_without_a_yield_is_valid() -> None:
+    """Method: a plain function."""
 
     def script(world: World) -> None:
         world.tell("done")
@@ -233,7 +233,7 @@ def test_a_scenario_without_a_yield_is_one_too() -> None:
     assert result.narrative[0].text == "done"
 
 
-def test_a_violation_ends_the_run_and_names_everything() -> None:
+def test_a_violation_ends_the_run_with_all_fields() -> None:
     """Goal: invariant, event, node, expected, happened, rule. Method: commit without the ISR."""
 
     def script(world: World) -> Script:
@@ -252,7 +252,7 @@ def test_a_violation_ends_the_run_and_names_everything() -> None:
 
 
 def test_an_exception_in_a_node_is_a_violation_too() -> None:
-    """Goal: a core that raises fails the run. Method: a rule that raises."""
+    """Method: a rule that raises."""
 
     def broken(*_arguments: object) -> bool:
         raise ZeroDivisionError("in a rule")
@@ -268,8 +268,8 @@ def test_an_exception_in_a_node_is_a_violation_too() -> None:
     assert "ZeroDivisionError: in a rule" in result.reason
 
 
-def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> None:
-    """Goal: a checker that raises inside the script's own call counts. Method: on_crash raises."""
+def test_a_violation_inside_a_call_of_the_script_counts() -> None:
+    """Goal: it is not an error of the script. Method: an observer whose on_crash raises."""
 
     class Strict:
         def after_step(self, host: Host, *_step: object) -> None:
@@ -294,8 +294,8 @@ def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> N
     assert result.violations[0]["node"] == "n2"
 
 
-def test_the_collector_is_off_during_a_run_and_as_before_afterwards() -> None:
-    """Goal: no pause depends on memory. Method: look inside and outside, also after a failure."""
+def test_the_garbage_collector_is_off_during_a_run() -> None:
+    """Goal: it is restored afterwards, also after a failure."""
     inside = []
 
     def script(world: World) -> Script:

@@ -1,4 +1,4 @@
-"""A cluster as scripts see it: what can be seen, done to it, and claimed about it.
+"""The World class: its state, faults and expectations, as scripts use them.
 
 Method: short scenarios on the real brokers, all invariants on.
 """
@@ -26,7 +26,7 @@ from yak_sim import (
 
 @scenario(seed=7)
 def quiet(world: World) -> Script:
-    """Nothing happens but some load."""
+    """Produce some load without faults."""
     producer = world.producer(values=20, rate_per_s=100)
     consumer = world.consumer()
     yield world.until(lambda: producer.finished, within=seconds(10))
@@ -35,7 +35,7 @@ def quiet(world: World) -> Script:
 
 
 def test_a_leader_is_elected_and_records_flow() -> None:
-    """Goal: the plain case. Method: what the world shows after twenty records."""
+    """Method: the state of the world after twenty records."""
     result = run_scenario(quiet)
     world = result.world
     assert result.valid is True, result.reason
@@ -50,7 +50,7 @@ def test_a_leader_is_elected_and_records_flow() -> None:
 
 
 def test_the_leader_is_the_running_one_of_the_highest_epoch() -> None:
-    """Goal: a zombie is not mistaken for the leader. Method: isolate, wait, crash the new one."""
+    """Goal: a deposed leader does not count. Method: isolate it, wait, crash the new one."""
 
     def script(world: World) -> Script:
         yield from world.until_ready()
@@ -71,8 +71,8 @@ def test_the_leader_is_the_running_one_of_the_highest_epoch() -> None:
     run(script)
 
 
-def test_a_condition_is_looked_at_after_every_event() -> None:
-    """Goal: scripts can act in the middle of things. Method: a state that lasts microseconds."""
+def test_a_condition_is_checked_after_every_event() -> None:
+    """Method: a state that lasts microseconds."""
 
     def script(world: World) -> Script:
         yield from world.until_ready()
@@ -91,8 +91,8 @@ def test_a_condition_is_looked_at_after_every_event() -> None:
     run(script)
 
 
-def test_a_condition_that_does_not_come_is_said_in_a_sentence() -> None:
-    """Goal: who waits in vain learns for what. Method: named, by function, and a lambda."""
+def test_a_timeout_names_its_condition() -> None:
+    """Method: a description, a named function, and a lambda."""
     messages = []
 
     def script(world: World) -> Script:
@@ -115,8 +115,8 @@ def test_a_condition_that_does_not_come_is_said_in_a_sentence() -> None:
     assert "test_world.py" in messages[3]
 
 
-def test_a_condition_that_raises_is_the_mistake_of_the_script() -> None:
-    """Goal: no broker is blamed for it. Method: look at a broker that does not run."""
+def test_a_condition_that_raises_is_an_error_of_the_script() -> None:
+    """Goal: no violation is reported. Method: an unknown broker in the condition."""
 
     def script(world: World) -> Script:
         yield from world.until_ready()
@@ -129,8 +129,8 @@ def test_a_condition_that_raises_is_the_mistake_of_the_script() -> None:
     assert "KeyError: 'n9'" in result.reason
 
 
-def test_time_passes_as_the_script_says() -> None:
-    """Goal: at, sleep, and what is over already. Method: the clock after each."""
+def test_at_and_sleep() -> None:
+    """Method: the clock after each, also for a time in the past."""
     times: list[int] = []
 
     def script(world: World) -> Script:
@@ -145,8 +145,8 @@ def test_time_passes_as_the_script_says() -> None:
     assert times == [1_500_000, 1_750_000, 1_750_000]
 
 
-def test_the_story_is_told_as_it_happens() -> None:
-    """Goal: a reader follows the run. Method: the lines of a failover, as they come."""
+def test_narrative_lines_are_delivered_during_the_run() -> None:
+    """Method: the lines of a failover."""
     lines: list[Line] = []
 
     def script(world: World) -> Script:
@@ -169,9 +169,9 @@ def test_the_story_is_told_as_it_happens() -> None:
 
 
 def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
-    """Goal: no broker halts unnoticed. Method: fill the leader's disk; expect its halt, another's.
+    """Method: fill the leader's disk; expect its halt, another's, and none.
 
-    A broker that may halt excuses no other broker, with the invariants and without them.
+    An expected halt excuses no other broker, with the invariants and without them.
     """
 
     @scenario()
@@ -198,8 +198,8 @@ def test_a_halt_fails_the_run_unless_it_was_expected() -> None:
             assert "no space" in result.reason
 
 
-def test_a_history_has_an_ending_for_each_beginning() -> None:
-    """Goal: what clients saw can be judged later. Method: the rows of a run, as JSON."""
+def test_a_history_has_an_end_for_each_call() -> None:
+    """Method: the rows of a run as JSON."""
     rows = [json.loads(json.dumps(row)) for row in run_scenario(quiet).history.objects()]
     assert [row["i"] for row in rows] == list(range(len(rows)))
     sends = [row for row in rows if row["f"] == "send"]
@@ -218,7 +218,7 @@ def test_a_history_has_an_ending_for_each_beginning() -> None:
 
 
 def test_values_of_any_bytes_survive_in_a_history() -> None:
-    """Goal: nothing is guessed or lost. Method: empty, binary, accented."""
+    """Method: empty, binary and accented values."""
 
     def script(world: World) -> Script:
         producer = world.producer(values=[b"", b"\xff\x00", "é".encode()], batch=3)
@@ -228,8 +228,8 @@ def test_values_of_any_bytes_survive_in_a_history() -> None:
     assert row["value"] == ["", {"b64": "/wA="}, "é"]
 
 
-def test_a_wrong_setting_of_a_world_is_noticed() -> None:
-    """Goal: no silent default. Method: names and numbers that do not exist."""
+def test_a_wrong_setting_of_a_world_is_refused() -> None:
+    """Method: unknown names and numbers out of range."""
     with pytest.raises(ValueError, match=r"brokers .*\b1\b.*\b9\b.*\b10\b"):
         World(brokers=10)
     with pytest.raises(ValueError, match="'leese_us'"):
@@ -243,7 +243,7 @@ def test_a_wrong_setting_of_a_world_is_noticed() -> None:
 
 
 def test_clusters_of_other_sizes_work() -> None:
-    """Goal: one broker, two, five. Method: load, and convergence."""
+    """Method: load and convergence with one, two and five brokers."""
 
     def script(world: World) -> Script:
         producer = world.producer(values=10)
@@ -254,8 +254,8 @@ def test_clusters_of_other_sizes_work() -> None:
         assert run(script, brokers=brokers).world.expect is not None
 
 
-def test_every_crash_is_shown_to_the_checkers() -> None:
-    """Goal: observers see steps, records and crashes. Method: an observer that counts."""
+def test_observers_see_steps_states_and_crashes() -> None:
+    """Method: an observer that counts."""
 
     class Counter:
         def __init__(self) -> None:
