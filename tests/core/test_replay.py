@@ -234,7 +234,7 @@ def test_damage_ends_the_replay() -> None:
     assert differing(replay) == []
     assert replay.steps == 99
     nothing = replay_lines([b"hello\n"])
-    assert nothing.damage.startswith("line 1 ")
+    assert "line 1 " in nothing.damage
     assert (nothing.header, nothing.starts, nothing.identical) == (None, (), False)
 
 

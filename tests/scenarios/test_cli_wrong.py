@@ -1,4 +1,4 @@
-"""``yak sim`` when something is wrong: one clear sentence, the documented exit code, what there is.
+"""``yak sim`` with wrong input or failed runs: one message and the documented exit code.
 
 Exit codes: 1 not valid, 2 the command line or an input is wrong, 3 unknown, 130 interrupted.
 """
@@ -39,12 +39,12 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def yak(*words: str) -> Result:
-    """The command, in this process."""
+    """Run a command in this process."""
     return CliRunner().invoke(main, list(words))
 
 
 def sentence(ran: Result) -> str:
-    """The one sentence on stderr, after the usage if there is one."""
+    """Return the one error message on stderr, without the usage."""
     assert not isinstance(ran.exception, Exception) or isinstance(ran.exception, SystemExit)
     message = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
     assert len(message) == 1, ran.stderr
@@ -53,13 +53,13 @@ def sentence(ran: Result) -> str:
 
 
 def script(body: str) -> str:
-    """A file with a scenario that begins well and goes on with ``body``; its path."""
+    """Write a scenario with ``body`` after a valid start; return its path."""
     Path("script.py").write_text(HEAD + body, encoding="utf-8")
     return "script.py"
 
 
 def verdict() -> dict[str, object]:
-    """What the run folder says of the script."""
+    """Return the verdict in the run folder."""
     found: dict[str, object] = json.loads(
         Path("out/script/7/verdict.json").read_text(encoding="utf-8")
     )
@@ -92,12 +92,12 @@ WRONG = {
     "sim digest .": ("trace .", NO_FILE),
     "nonesuch": ("nonesuch",),
 }
-"""Command line -> the nouns and values of the sentence that refuses it."""
+"""Command line -> nouns and values in the error message."""
 
 
 @pytest.mark.parametrize("words", WRONG)
 def test_a_wrong_command_line_is_refused(words: str) -> None:
-    """Goal: exit 2, one sentence, nothing run or written. Method: each of a list."""
+    """Goal: exit code 2, one message, nothing run or written."""
     ran = yak(*words.split())
     assert ran.exit_code == 2, ran.output
     message = sentence(ran)
@@ -118,8 +118,8 @@ def test_a_wrong_command_line_is_refused(words: str) -> None:
     ],
     ids=["syntax", "bytes", "import", "interrupt", "exit", "empty"],
 )
-def test_a_scenario_file_that_is_none_is_refused(content: bytes, words: str) -> None:
-    """Goal: a broken file is an input that is wrong. Method: files that cannot be loaded."""
+def test_an_invalid_scenario_file_is_refused(content: bytes, words: str) -> None:
+    """Method: files that cannot be loaded."""
     Path("wrong.py").write_bytes(content)
     ran = yak("sim", "run", "wrong.py")
     assert ran.exit_code == (130 if words == "interrupted" else 2)
@@ -128,8 +128,8 @@ def test_a_scenario_file_that_is_none_is_refused(content: bytes, words: str) -> 
     assert words == "interrupted" or "wrong.py" in message
 
 
-def test_a_name_that_the_file_does_not_have_is_refused() -> None:
-    """Goal: say what there is. Method: a wrong name, and no name where there are two."""
+def test_an_unknown_scenario_name_is_refused() -> None:
+    """Goal: the error has the names. Method: a wrong name, and no name for two scenarios."""
     path = script("\n@scenario()\ndef other(world):\n    yield world.sleep(seconds=1)\n")
     for word, name in ((f"{path}:third", "third"), (f"{path}:Story", "Story")):
         ran = yak("sim", "run", word)
@@ -141,8 +141,8 @@ def test_a_name_that_the_file_does_not_have_is_refused() -> None:
 
 
 @pytest.mark.parametrize("place", ["taken", "taken/below", "over/leader_failover"])
-def test_an_output_folder_that_cannot_be_is_refused_at_once(place: str) -> None:
-    """Goal: nobody waits for a run that cannot be kept. Method: a file where a folder must be."""
+def test_an_unusable_output_folder_is_refused_at_once(place: str) -> None:
+    """Goal: the error comes before the run. Method: a file in place of the folder."""
     Path("taken").write_bytes(b"")
     Path("over").mkdir()
     Path("over/leader_failover").write_bytes(b"")
@@ -155,8 +155,8 @@ def test_an_output_folder_that_cannot_be_is_refused_at_once(place: str) -> None:
     assert ran.stdout == ""
 
 
-def test_a_file_that_cannot_be_written_costs_only_itself() -> None:
-    """Goal: the verdict is told all the same. Method: a folder in the place of the trace."""
+def test_the_verdict_is_printed_though_a_file_cannot_be_written() -> None:
+    """Method: a folder in place of the trace."""
     Path("out/leader_failover/7/trace.jsonl").mkdir(parents=True)
     ran = yak("sim", "run", "leader_failover")
     assert ran.exit_code == 2
@@ -173,8 +173,8 @@ def test_a_file_that_cannot_be_written_costs_only_itself() -> None:
         (b'{"schema":9,"kind":"yak-trace"}\n', "1 and 2"),
     ],
 )
-def test_what_is_no_trace_is_refused(content: bytes, words: str) -> None:
-    """Goal: exit 1 and say why. Method: files that never were a trace."""
+def test_other_files_are_refused_as_traces(content: bytes, words: str) -> None:
+    """Goal: exit code 1 and the reason."""
     Path("trace.jsonl").write_bytes(content)
     ran = yak("sim", "digest", "trace.jsonl")
     assert ran.exit_code == 1
@@ -192,8 +192,8 @@ def test_what_is_no_trace_is_refused(content: bytes, words: str) -> None:
     ],
     ids=["raises", "exits", "halts a broker"],
 )  # fmt: skip
-def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
-    """Goal: exit 1, the reason, all files. Method: scenarios that end badly after a second."""
+def test_a_failed_scenario_is_reported_and_written(body: str, words: str) -> None:
+    """Goal: exit code 1, the reason, all files. Method: scenarios that fail after a second."""
     ran = yak("sim", "run", script(f"    {body}\n"))
     assert ran.exit_code == 1, ran.output
     assert "Traceback" not in ran.output
@@ -219,10 +219,10 @@ def test_a_scenario_that_fails_is_told_and_kept(body: str, words: str) -> None:
             marks=pytest.mark.long,
         ),
     ],
-    ids=["computes", "stands still"],
+    ids=["computes", "no time passes"],
 )
-def test_a_scenario_that_never_ends_is_given_up(body: str, words: str) -> None:
-    """Goal: exit 3, unknown, all files. Method: with and without a yield, half a second each."""
+def test_an_endless_scenario_reaches_its_timeout(body: str, words: str) -> None:
+    """Goal: exit code 3, unknown, all files. Method: with and without a yield, 0.5 s each."""
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
     ran = yak("sim", "run", script(f"    {body}\n"), "--timeout", "0.5")
     assert handlers == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGALRM)]
@@ -237,7 +237,7 @@ def test_a_scenario_that_never_ends_is_given_up(body: str, words: str) -> None:
 
 
 def started(*words: str) -> subprocess.Popen[str]:
-    """The command in a process of its own, with pipes."""
+    """Start a command in a separate process, with pipes."""
     return subprocess.Popen(
         [sys.executable, "-m", "yak_cli", *words],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -247,7 +247,7 @@ def started(*words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_an_interrupt_keeps_what_there_is() -> None:
+def test_an_interrupted_run_is_written() -> None:
     """Goal: Ctrl-C exits with 130 and keeps the run so far. Method: SIGINT after a line."""
     with started("sim", "run", script("    yield world.until(lambda: False)\n")) as process:
         assert process.stdout is not None
@@ -264,8 +264,8 @@ def test_an_interrupt_keeps_what_there_is() -> None:
 
 
 @pytest.mark.long
-def test_a_reader_who_leaves_changes_no_verdict() -> None:
-    """Goal: `yak sim run ... | head -1` is harmless. Method: close the pipe after one line."""
+def test_closed_output_does_not_change_the_verdict() -> None:
+    """Goal: `yak sim run ... | head -1` works. Method: close the pipe after one line."""
     body = "    for _ in range(500): world.tell('x' * 1000)\n    yield world.sleep(seconds=1)\n"
     with started("sim", "run", script(body)) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""README is true: each command that it names is run by a test.
+"""Each command in README is run by a test.
 
 tests/scenarios/test_demo_real.py compares the output that README shows with what the demo prints.
 """
@@ -47,7 +47,7 @@ RUN_BY = {
 
 
 def test_each_command_of_the_readme_is_run_by_a_test() -> None:
-    """Goal: no command rots unseen; method: compare the code blocks with the table above."""
+    """Goal: every command is tested. Method: compare the code blocks with the table above."""
     blocks = BLOCKS.findall(REAL_BLOCK.sub("", BLOCK.sub("", README)))
     lines = [line.split("   #")[0].strip() for block in blocks for line in block.splitlines()]
     named = [line for line in lines if line]
@@ -56,7 +56,7 @@ def test_each_command_of_the_readme_is_run_by_a_test() -> None:
 
 
 def test_a_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: the commands to play with work one after the other, as they stand there."""
+    """Goal: the commands of the simulator work in their order."""
     monkeypatch.chdir(tmp_path)
     mine = [line for line, test in RUN_BY.items() if test == "test_a_command_of_the_readme_works"]
     for line in mine:
@@ -65,7 +65,7 @@ def test_a_command_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_the_cluster_of_the_readme_works(tmp_path: Path) -> None:
-    """Goal: the block as it stands there, line by line, in an empty folder of its own."""
+    """Method: run the block line by line in an empty folder."""
     block = next(each for each in BLOCKS.findall(README) if each.startswith("./yak cluster up"))
     lines = [shlex.split(line) for line in block.splitlines()]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
