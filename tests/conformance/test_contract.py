@@ -21,6 +21,7 @@ from tests.conformance.bench_net import NetBench
 from tests.conformance.bench_sim import SimBench
 from tests.conformance.broken import Broken
 from tests.conformance.checks import Check
+from tests.core.brokers import isr
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
@@ -144,7 +145,7 @@ def test_a_broker_keeps_no_payload() -> None:
         world.add(node_id, config, build_broker())
         world.start(node_id)
         settle(world)
-    assert advance(world, 10 * SECOND, lambda: _isr(world) == config.replicas)
+    assert advance(world, 10 * SECOND, lambda: isr(world) == config.replicas)
     for _ in range(200):
         world.call("n1", ProduceRequest(0, Epoch(-1), -1, SECOND, batch(0, -1, PAYLOAD)))
         advance(world, SECOND // 100)
@@ -178,7 +179,3 @@ def payloads_in(root: object) -> int:
         found += isinstance(one, bytes) and PAYLOAD in one
         waiting += gc.get_referents(one)
     return found
-
-
-def _isr(world: Manual) -> tuple[str, ...]:
-    return () if world.store.state is None else world.store.state.isr

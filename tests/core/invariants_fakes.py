@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from yak_core.batch import Batch
+from yak_core.contract.messages import Replicate
 from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.invariants import RULES, InvariantViolated
 from yak_core.log.epochs import EpochIndex
@@ -15,6 +16,11 @@ from yak_core.log.producers import ProducerTable
 from yak_core.metadata.partition_state import PartitionState
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
+
+
+def stale(epoch: int) -> Replicate:
+    """Return an empty Replicate of n1 in this epoch."""
+    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 class FakeLog:

@@ -111,16 +111,6 @@ def test_the_parts_of_a_fork_refer_to_each_other() -> None:
     assert leader.log is leader.leading.log
 
 
-def test_a_step_of_a_fork_does_not_change_the_original() -> None:
-    """Method: fork a world, run the fork, and compare the snapshots of the original."""
-    made = world()
-    before = {name: made.host(name).node.snapshot() for name in NODES}
-    other = made.fork()
-    advance(other, 10_000_000)
-    assert {name: made.host(name).node.snapshot() for name in NODES} == before
-    assert {name: other.host(name).node.snapshot() for name in NODES} != before
-
-
 class Pair:
     """Two slots."""
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from tests.core.invariants_fakes import broken, near_miss
+from tests.core.invariants_fakes import broken, near_miss, stale
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import FlushLog, Send
 from yak_core.contract.events import DiskDone, DiskOk, Received
-from yak_core.contract.messages import Replicate, ReplicateAck
+from yak_core.contract.messages import ReplicateAck
 from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, OpId
-
-
-def stale(epoch: int) -> Replicate:
-    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 def test_an_ack_is_for_the_leaders_records(stage: Stage) -> None:

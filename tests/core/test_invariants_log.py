@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from tests.core.invariants_fakes import broken, near_miss
+from tests.core.invariants_fakes import broken, near_miss, stale
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk
-from yak_core.contract.messages import Replicate
 from yak_core.ids import Epoch, LogGeneration, OpId
 from yak_core.log.epochs import EpochIndex
-
-
-def stale(epoch: int) -> Replicate:
-    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 def test_a_log_has_no_gap(stage: Stage) -> None:

@@ -34,11 +34,6 @@ def url(node: NodeId) -> str:
     return f"http://{node}.invalid:8080"
 
 
-def isr(world: Manual) -> tuple[str, ...]:
-    """Return the ISR of the partition state."""
-    return () if world.store.state is None else world.store.state.isr
-
-
 def cluster(nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2) -> Manual:
     """Make brokers: the first leads, all are in the ISR, and all have the partition state."""
     world = Manual()

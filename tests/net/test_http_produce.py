@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from tests.core.brokers import isr
 from tests.net.http_tools import (
     JSON,
     NOW_MS,
     SECOND,
     WorldGateway,
     cluster,
-    isr,
     problem,
     records_of,
     serving,

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.net.client_tools import run_ready
 from yak_net.runtime.outbox import Outbox
 
 
@@ -27,27 +28,21 @@ class Reader:
         self.broken = True
 
 
-async def turns() -> None:
-    """Run the tasks that are ready."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def test_frames_go_in_order_and_are_bounded() -> None:
     """Goal: a full outbox refuses frames until one is written; the order is kept."""
 
     outbox, reader = Outbox(bytes_max=10), Reader()
     running = asyncio.create_task(outbox.run(reader))
     assert [outbox.put(word * 4) for word in (b"a", b"b", b"c")] == [True, True, False]
-    await turns()
+    await run_ready(10)
     assert not outbox.put(b"cccc"), "the first frame is still waiting"
     reader.let.release()
-    await turns()
+    await run_ready(10)
     assert reader.taken == [b"aaaa"]
     assert outbox.put(b"dddd")
     for _ in range(2):
         reader.let.release()
-    await turns()
+    await run_ready(10)
     assert reader.taken == [b"aaaa", b"bbbb", b"dddd"]
     assert outbox.size == 0
     outbox.close()
@@ -63,7 +58,7 @@ async def test_a_frame_larger_than_the_bound_goes_alone() -> None:
     assert outbox.put(b"x" * 100)
     assert not outbox.put(b"y")
     reader.let.release()
-    await turns()
+    await run_ready(10)
     assert outbox.put(b"y")
     outbox.close()
     await running

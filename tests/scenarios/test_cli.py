@@ -99,23 +99,6 @@ def test_one_changed_byte_is_reported_with_its_record(
         assert ran.stderr.count("\n") == 1
 
 
-def test_a_truncated_trace_is_refused(seven: tuple[Path, str], tmp_path: Path) -> None:
-    """Method: truncate a trace at the end of a line, and within a line."""
-    content = (seven[0] / "trace.jsonl").read_bytes()
-    lines = content.count(b"\n")
-    path = tmp_path / "trace.jsonl"
-    for end, line in (
-        (content.rindex(b"\n", 0, -1) + 1, lines - 1),
-        (content.rindex(b"\n", 0, -1) - 5, lines - 1),
-        (len(content) - 1, lines),
-    ):
-        path.write_bytes(content[:end])
-        ran = CliRunner().invoke(main, ["sim", "digest", str(path)])
-        assert ran.exit_code == 1
-        assert f"line {line} " in ran.stderr
-        assert "incomplete" in ran.stderr or "damaged" in ran.stderr
-
-
 def test_the_narrative_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
     """Goal: time, event, leader, epoch, HW in each line. Method: compare with the narrative."""
     narrative = [str(line) for line in run("leader_failover", 7).narrative]

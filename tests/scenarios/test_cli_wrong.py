@@ -165,21 +165,12 @@ def test_the_verdict_is_printed_though_a_file_cannot_be_written() -> None:
     assert last_lines(ran.stdout)[1] == "valid: true"
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (b"", "empty"),
-        (b"hello\n", "line 1"),
-        (b'{"schema":9,"kind":"yak-trace"}\n', "1 and 2"),
-    ],
-)
-def test_other_files_are_refused_as_traces(content: bytes, words: str) -> None:
+def test_other_files_are_refused_as_traces() -> None:
     """Goal: exit code 1 and the reason."""
-    Path("trace.jsonl").write_bytes(content)
+    Path("trace.jsonl").write_bytes(b"hello\n")
     ran = yak("sim", "digest", "trace.jsonl")
-    assert ran.exit_code == 1
-    assert words in sentence(ran)
-    assert ran.stdout == ""
+    assert (ran.exit_code, ran.stdout) == (1, "")
+    assert "line 1" in sentence(ran)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_the_decorator_only_describes() -> None:
     """Goal: no registration. Method: the attributes of the result."""
     assert isinstance(plain, Scenario)
     assert plain.name == "plain"
-    assert plain.text.startswith("A few records.\n")
+    assert plain.text.startswith("Produce a few records.\n")
     assert plain.seed == 3
     assert plain.parameters == {"records": 5, "word": "x", "loud": False}
 
