@@ -1,1 +1,1 @@
-"""The tests; must never be imported by what they test."""
+"""The tests of YAK."""

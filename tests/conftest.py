@@ -1,4 +1,4 @@
-"""What holds for every test; must never know what one of them is about."""
+"""Settings and checks for all tests."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.tidy.tree import sources
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.setdefault("MPLCONFIGDIR", str(Path(sys.prefix, "matplotlib")))
 
-# The modules and the collected tests stay: looking for garbage among them so often costs a fifth.
+# Modules and collected tests stay in memory: collecting garbage among them costs a fifth.
 gc.set_threshold(50_000, 20, 20)
 
-# The same examples in each run: a search for new ones is a matter for `yak`, not for a commit.
+# The same examples in each run: searches for new ones belong to `./yak test --all`.
 settings.register_profile(
     "yak",
     derandomize=True,
@@ -31,12 +31,12 @@ settings.register_profile(
 )
 settings.load_profile("yak")
 
-# multiprocessing keeps these two for the rest of its process' life, by design.
+# multiprocessing keeps these two until the end of its process.
 KEPT_BY_MULTIPROCESSING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
 
 
 def children() -> list[str]:
-    """The command lines of our child processes, where the system tells them."""
+    """Return the command lines of our child processes, where the system has /proc."""
     found = []
     for listing in Path("/proc/self/task").glob("*/children"):
         for pid in listing.read_text().split():
@@ -51,7 +51,7 @@ def children() -> list[str]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_process_left_behind() -> Iterator[None]:
-    """Fails the last test if anything that the tests started still runs."""
+    """Fail the last test if a process of the tests still runs."""
     before = children()
     yield
     left = [child for child in children() if child not in before]
@@ -59,6 +59,6 @@ def _no_process_left_behind() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name the files that have grown to where they should be split."""
+    """Print the files that should be split."""
     for source in filter(is_long, sources()):
         terminalreporter.write_line(f"warning: {source.name} has over {LINES_WARN} lines")

@@ -1,8 +1,8 @@
-"""The mutants: variants of ``Rules`` in which one decision is wrong, and what detects each of them.
+"""The mutants: variants of ``Rules`` with one wrong decision, and the tests that detect each.
 
 Golden scripts, random walks, the simulator and the scenarios select from this one table, by a
-column or by name. In these tests no mutant may be given away by an assertion of the core: those are
-for slips of the code, and what a rule decides is for the tests to judge.
+column or by name. In these tests no mutant may fail an assertion of the core: assertions are for
+coding errors, and tests check the decisions of rules.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class Mutant:
     """Numbers of docs/flaws.md; empty for a mistake that has no number."""
     variant: Rules
     golden: tuple[str, ...] = ()
-    """Golden scripts that show something else under the variant."""
+    """Golden scripts with another output under the variant."""
     invariants: tuple[str, ...] = ()
-    """Invariants that guard the decision: one of them breaks in walks and in the simulator."""
+    """Invariants of the decision: one of them breaks in walks and in the simulator."""
     seed: int = 0
     """First seed of the simulator that broke an invariant; it only saves time."""
     claims: Mapping[str, str] = field(default_factory=dict)

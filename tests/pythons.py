@@ -1,4 +1,4 @@
-"""Finds the other Pythons of the machine and equips them; must never touch their own packages."""
+"""Finds the other Pythons of the machine and makes virtual environments with them."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ PROBE = "import sys; sys.stdout.write('%d.%d' % sys.version_info[:2])"
 
 @functools.cache
 def other_pythons() -> dict[str, str]:
-    """Version to path of each Python that YAK supports and that really runs, but for our own."""
+    """Return version to path of each other Python that YAK supports and that runs."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     found = {version: find_python(version) for version in VERSIONS if version != own}
     return {version: path for version, path in found.items() if path}
 
 
 def find_python(version: str) -> str:
-    """The path of a Python of this version, such as ``3.13``; empty if there is none.
+    """Return the path of a Python of this version, such as ``3.13``, or "".
 
-    Shims of version managers may be on the PATH for versions that they do not run: each candidate
-    is run before it is believed.
+    Shims of version managers may be on the PATH for versions that are not installed, so each
+    candidate is run.
     """
     paths = (path for path in _candidates(f"python{version}") if _version(path) == version)
     return str(next(paths, ""))
 
 
 def _candidates(name: str) -> list[Path]:
-    """Where a Python of this name may be, the PATH first."""
+    """Return the possible paths of a Python of this name, the PATH first."""
     versions = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv", "versions")
     folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
     folders += sorted(versions.glob("*/bin"))
@@ -43,7 +43,7 @@ def _candidates(name: str) -> list[Path]:
 
 
 def _version(path: Path) -> str:
-    """The version that a candidate says it is; empty if it does not run."""
+    """Return the version of a candidate, or "" if it does not run."""
     try:
         probe = subprocess.run([path, "-c", PROBE], capture_output=True, text=True, check=False)
     except OSError:
@@ -52,7 +52,7 @@ def _version(path: Path) -> str:
 
 
 def simulator_python(python: str) -> str:
-    """The Python of a virtual environment that has what the simulator needs, made at most once.
+    """Return the Python of a virtual environment with the simulator's packages, made once.
 
     ``python`` is a path that `other_pythons` gave. The project itself is not installed there: the
     caller sets ``PYTHONPATH`` or the working folder.

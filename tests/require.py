@@ -1,8 +1,8 @@
-"""The one place where a test may skip; must never let pass what ``YAK_REQUIRE`` names.
+"""The one place where a test may skip, unless ``YAK_REQUIRE`` forbids it.
 
 ``YAK_REQUIRE`` is a list of requirements, separated by commas (``redis-server,python3.13``). A
-requirement that is missing skips the test with its reason printed, unless it is named there: then
-the test fails. A machine that is meant to run everything names everything.
+missing requirement skips the test with a printed reason, or fails it if the list names the
+requirement. A machine that must run all tests names all requirements.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def missing(requirement: str, reason: str) -> NoReturn:
 
 
 def executable(requirement: str, *names: str) -> str:
-    """The path of a program: of the first of ``names`` found, by default the requirement's."""
+    """Return the path of the first program of ``names`` found, by default the requirement's."""
     for name in names or (requirement,):
         path = shutil.which(name)
         if path:
@@ -35,13 +35,13 @@ def executable(requirement: str, *names: str) -> str:
 
 
 def module(requirement: str, name: str = "") -> None:
-    """An importable module, by default the requirement's."""
+    """Require an importable module, by default the requirement's."""
     if importlib.util.find_spec(name or requirement) is None:
         missing(requirement, f"the module {name or requirement} is not installed")
 
 
 def python(version: str) -> str:
-    """The path of a Python that runs, such as ``3.13``."""
+    """Return the path of a Python that runs, such as ``3.13``."""
     path = find_python(version)
     if not path:
         missing(f"python{version}", f"no Python {version} runs here")
@@ -49,7 +49,7 @@ def python(version: str) -> str:
 
 
 def no_network() -> list[str]:
-    """The words that start a command where no network is but a loopback of its own."""
+    """Return the words that start a command with only its own loopback as network."""
     path = executable("netns", "unshare")
     executable("netns", "ip")
     loopback = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh"]

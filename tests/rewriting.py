@@ -1,4 +1,4 @@
-"""The option ``--rewrite`` of the folders of tests that keep what came out; may be added twice."""
+"""The option ``--rewrite`` of the test folders with golden files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 
 
 def add_rewrite_option(parser: pytest.Parser) -> None:
-    """Let pytest take ``--rewrite``; called by the conftest of each folder that knows it."""
+    """Add ``--rewrite`` to pytest; called by the conftest of each folder that uses it."""
     with suppress(ValueError):  # another folder of the same run has added it
         parser.addoption(
             "--rewrite",
             action="store_true",
             default=False,
-            help="write down what came out instead of comparing; read the diff like code",
+            help="write the golden files instead of comparing; read the diff like code",
         )

@@ -1,4 +1,4 @@
-"""Nodes of tests that take ``Started`` as a step like any other."""
+"""Test nodes that handle ``Started`` like any other event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from yak_core.ids import Micros, NodeId
 
 
 def stepped(make: Callable[[NodeId], Node]) -> Build:
-    """What makes a node of its id and lets it take its first event as a step."""
+    """Return a build function that makes a node by its id and steps it with ``Started``."""
 
     def build(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
         node = make(started.node)

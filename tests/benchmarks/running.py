@@ -1,4 +1,4 @@
-"""Runs benchmarks as a person does and checks their lines; must never ask how fast it was."""
+"""Runs benchmarks as a user does and checks the form of their lines, not the speed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAY_BE_ZERO = "other_load_cores"
 
 
 def text_of(*words: str, **env: str) -> str:
-    """What ``python -m WORDS`` prints, if it ends well and has nothing to complain of."""
+    """Run ``python -m WORDS``, which must succeed without warnings; return its output."""
     command = [sys.executable, "-m", *words]
     done = subprocess.run(
         command,
@@ -34,12 +34,12 @@ def text_of(*words: str, **env: str) -> str:
 
 
 def lines_of(*words: str, **env: str) -> list[dict[str, Any]]:
-    """The same as lines."""
+    """Return the same as parsed lines."""
     return [json.loads(line) for line in text_of(*words, **env).splitlines()]
 
 
 def check(line: dict[str, Any]) -> None:
-    """A bench line has the agreed keys, and its ratio is ours / theirs."""
+    """Check the keys of a line, and that its ratio is ours / theirs."""
     assert [key for key in line if key != "skipped"] == KEYS
     if "skipped" in line:
         assert line["skipped"]

@@ -1,4 +1,4 @@
-"""Each benchmark prints bench lines when run at a tiny size; what they say proves nothing here."""
+"""Each benchmark prints its lines at a tiny size; the numbers are not checked."""
 
 from __future__ import annotations
 

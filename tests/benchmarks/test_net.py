@@ -1,4 +1,4 @@
-"""The benchmark of the real cluster runs to its end, says all it should, and leaves nothing."""
+"""The benchmark of the real cluster runs to its end with all rows and leaves no process."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ ALONE = {"broker_idle_mib": 4, "broker_peak_mib": 4, "send_records_per_s": 1, "o
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """For all that a run puts anywhere; short, because of the sockets in it."""
+    """Yield a folder for all files of a run, with a short path because of its sockets."""
     with tempfile.TemporaryDirectory(prefix="yb") as name:
         yield Path(name)
 
 
 def mentioned_by_processes(folder: Path) -> list[str]:
-    """Command lines and environments in which a folder's name stands."""
+    """Return the command lines and environments that contain a folder's name."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):

@@ -1,4 +1,4 @@
-"""What processes cost is read off /proc as the kernel has it."""
+"""CPU time and memory of processes, read from /proc."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from benchmarks.procs import Cost, Flow, Latencies, Meter, cpu_s, machine_s, peak_bytes, peaks
 
 GONE = 2**22 + 1
-"""No process has a number so high."""
+"""Above the highest process id."""
 
 
 def burn(seconds: float) -> None:

@@ -1,8 +1,7 @@
-"""What the contract's checks need of a world: a bench to try backends on; must never be a check.
+"""The bench that the contract's checks need: one world with instrumented nodes.
 
-A bench holds two broker places, n1 and n2, and puts instrumented nodes on them. Its world may be
-by hand, simulated or real: a check only says what shall happen and how long it may take in the
-world's own time.
+A bench has two broker places, n1 and n2, and runs probes on them. Its world is manual, simulated or
+real: a check states what must happen, and a timeout in the world's own time.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, Micros, NodeId, OpId
 
 SECOND: Final = 1_000_000
-"""In microseconds. Patience of most checks: far more than anything should take."""
+"""In microseconds. The timeout of most checks."""
 
 
 EventType = TypeVar("EventType", bound=Event)
@@ -31,10 +30,10 @@ class Violation(AssertionError):
 
 
 class Probe:
-    """A node that does what a check tells it, and remembers what happened to it.
+    """A node that records its events and issues the effects that a check sets.
 
-    ``seen`` are (now, event). :meth:`on` names effects for an event, by a predicate; ``raises``
-    is raised out of the step that matches.
+    ``seen`` are (now, event). :meth:`on` sets the effects for matching events; ``raises`` is raised
+    in the matching step.
     """
 
     def __init__(self) -> None:
@@ -65,33 +64,33 @@ class Probe:
         return other
 
     def on(self, matches: Callable[[Event], bool], plan: Callable[[], list[Effect]]) -> None:
-        """From now on, a matching event makes the node order what ``plan`` returns."""
+        """Issue the effects of ``plan`` for each matching event from now on."""
         self._plans.append((matches, plan))
 
     def events(self, kind: type[EventType]) -> list[EventType]:
-        """What was seen of one kind, in order."""
+        """Return the events of one type, in order."""
         return [event for _, event in self.seen if isinstance(event, kind)]
 
     def times(self, key: str) -> list[Micros]:
-        """When the timer fired."""
+        """Return the times at which the timer fired."""
         return [now for now, event in self.seen if event == TimerFired(key)]
 
     def started(self) -> Started:
-        """The first event."""
+        """Return the first event."""
         event = self.seen[0][1]
         assert isinstance(event, Started)
         return event
 
 
 class Monitor:
-    """Recorder and observer of all hosts: no step may begin before the last one's effects have."""
+    """Recorder and observer of all hosts: no step starts before the effects of the last one."""
 
     def __init__(self) -> None:
         self.steps: list[tuple[NodeId, int, Micros, Event]] = []
         self.broken: list[str] = []
         self._open: dict[NodeId, Event] = {}
         self.raising: Exception | None = None
-        """Raised at the next call that a node gets."""
+        """Raised at the next call of a node."""
 
     def record(
         self,
@@ -103,13 +102,13 @@ class Monitor:
         cause: int,
     ) -> int:
         if node in self._open:
-            self.broken.append(f"{event} came amid the effects of {self._open[node]}")
+            self.broken.append(f"{event} arrived among the effects of {self._open[node]}")
         self._open[node] = event
         self.steps.append((node, start, t_us, event))
         return len(self.steps) - 1
 
     def carried_out(self, number: int, count: int) -> None:
-        """Every effect of a step that went well is carried out."""
+        """Check that every effect of the step was executed."""
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         self._open.pop(host.node_id, None)
@@ -117,7 +116,7 @@ class Monitor:
             raise self.raising
 
     def taken_by(self, node: NodeId) -> list[Event]:
-        """The events that the node's hosts gave it, through all starts."""
+        """Return the events of the node over all starts."""
         return [event for name, _, _, event in self.steps if name == node]
 
 
@@ -130,69 +129,69 @@ class Bench(Protocol):
     monitor: Monitor
     answers: list[object]
     haste: int
-    """Divides the time in which nothing shall happen: where time is real, it costs.
+    """Divides the waits in which nothing must happen, which cost real time in a real world.
 
-    It multiplies the time in which something shall: where time is real, others use the machine too.
+    It multiplies timeouts, since a real machine may be busy.
     """
 
     def start(self, node_id: NodeId, node: Node) -> None:
-        """Begin an incarnation with this node object on what the disk holds."""
+        """Start this node object on the place's disk."""
         ...
 
     def crash(self, node_id: NodeId) -> None:
-        """Lose the incarnation, and whatever is not durable."""
+        """Drop the node and all state that is not durable."""
         ...
 
     def is_up(self, node_id: NodeId) -> bool:
-        """Whether an incarnation runs."""
+        """Return whether a node runs."""
         ...
 
     def call(self, node_id: NodeId, request: Request) -> None:
-        """A client asks; ``Called`` is delivered at once or soon."""
+        """Make a client's call; ``Called`` is delivered at once or soon."""
         ...
 
     def run_until(self, condition: Callable[[], bool], within_us: Micros) -> bool:
-        """Let the world go on until the condition holds; False if it does not in time.
+        """Run the world until the condition holds; return False on a timeout.
 
-        Raises what a node's step raised.
+        Raises the exception of a node's step.
         """
         ...
 
     def stall_disk(self, node_id: NodeId) -> None:
-        """Writing orders wait from now on; reads do not."""
+        """Hold writes from now on, but not reads."""
         ...
 
     def release_disk(self, node_id: NodeId) -> None:
-        """Orders go on."""
+        """Release the held writes."""
         ...
 
     def fill_disk(self, node_id: NodeId) -> None:
-        """Appends find no space from now on."""
+        """Fail appends with NoSpace from now on."""
         ...
 
     def cut_store(self) -> None:
-        """Calls do not reach the store."""
+        """Disconnect the store."""
         ...
 
     def lose_replies(self, node_id: NodeId) -> None:
-        """The node's calls reach the store, and its replies are lost."""
+        """Lose the store's replies to the node."""
         ...
 
     def heal_store(self) -> None:
-        """The store is in reach again."""
+        """Connect the store again."""
         ...
 
     def heal_network(self) -> None:
-        """A stormy network is a fair one from now on, and what it still holds arrives."""
+        """End the faults of a stormy network and deliver the messages that it holds."""
         ...
 
 
 Maker: TypeAlias = Callable[[bool], Bench]
-"""Makes a fresh bench; with True, its network loses, repeats and reorders messages."""
+"""Makes a fresh bench; with True, its network drops, duplicates and reorders messages."""
 
 
 class Orders:
-    """Makes a probe order things: each order is a client's call that the probe answers so.
+    """Makes a probe issue effects, each by a client's call.
 
     Ids of disk operations are counted here, as a node counts its own.
     """
@@ -205,12 +204,12 @@ class Orders:
         self._orders = 0
 
     def op(self) -> OpId:
-        """A fresh operation id."""
+        """Return a fresh operation id."""
         self.ops += 1
         return OpId(self.ops)
 
     def give(self, *effects: Effect) -> Micros:
-        """Have one step order exactly these effects; return when that was, once it was taken."""
+        """Issue exactly these effects in one step; return its time."""
         self._orders += 1
         request = DescribeRequest(self._orders)
 
@@ -220,27 +219,27 @@ class Orders:
         self.probe.on(orders, lambda: list(effects))
         self.bench.call(self.node_id, request)
         seen = self.probe.seen
-        happened(self.bench, lambda: any(orders(event) for _, event in seen), "the node was asked")
+        happened(self.bench, lambda: any(orders(event) for _, event in seen), "the call")
         return next(now for now, event in seen if orders(event))
 
 
 def happened(
     bench: Bench, condition: Callable[[], bool], what: str, within_us: Micros = 5 * SECOND
 ) -> None:
-    """Wait for something that the contract promises."""
+    """Wait for a condition that the contract promises."""
     if not bench.run_until(condition, within_us * bench.haste):
         raise Violation(f"in vain: {what}")
     intact(bench)
 
 
 def quiet(bench: Bench, for_us: Micros = 2 * SECOND) -> None:
-    """Let the world go on for a while."""
+    """Run the world for a while."""
     bench.run_until(lambda: False, for_us // bench.haste)
     intact(bench)
 
 
 def intact(bench: Bench) -> None:
-    """Nothing that the monitor watches has been broken."""
+    """Check that the monitor saw no violation."""
     if bench.monitor.broken:
         raise Violation(bench.monitor.broken[0])
 
@@ -255,19 +254,19 @@ def start_both(bench: Bench) -> tuple[Probe, Probe]:
 
 
 def ready(maker: Maker) -> tuple[Bench, Probe, Probe, Orders]:
-    """A bench with a fair network, the probes on it, and orders for the first one."""
+    """Return a bench with a fair network, its probes, and the orders of the first one."""
     bench = maker(False)
     one, two = start_both(bench)
     return bench, one, two, Orders(bench, "n1", one)
 
 
 def numbered(number: int) -> ReplicateAck:
-    """A message that can be told from others."""
+    """Return a message with a number."""
     return ReplicateAck(Epoch(1), BrokerEpoch(1), number, number)
 
 
 def arrived(probe: Probe) -> list[int]:
-    """The numbers of the numbered messages that came, in order."""
+    """Return the numbers of the received messages, in order."""
     return [
         event.message.match
         for event in probe.events(Received)
@@ -276,7 +275,7 @@ def arrived(probe: Probe) -> list[int]:
 
 
 def shipped_to(probe: Probe) -> list[tuple[Batch, ...]]:
-    """The batches of the Replicates that came, in order."""
+    """Return the batches of the received Replicates, in order."""
     return [
         event.message.batches
         for event in probe.events(Received)
@@ -285,7 +284,7 @@ def shipped_to(probe: Probe) -> list[tuple[Batch, ...]]:
 
 
 def batch(at: int, epoch: int, *values: bytes) -> Batch:
-    """A sealed batch as a leader has placed it; its bytes say so, too, as they do after a hop."""
+    """Return a sealed and placed batch, with the position in its bytes as after a hop."""
     builder = Builder()
     for value in values:
         builder.append(value, timestamp_ms=0)
@@ -298,7 +297,7 @@ FIRST = LogGeneration(0)
 
 
 def append(op: OpId, *batches: Batch, generation: LogGeneration = FIRST) -> AppendLog:
-    """An order to write batches."""
+    """Return an effect that appends batches."""
     return AppendLog(op, generation, batches)
 
 
@@ -310,6 +309,6 @@ def ship(
     generation: LogGeneration = FIRST,
     size: int = 1 << 20,
 ) -> SendLog:
-    """An order to send n2 what lies in [start, end)."""
+    """Return an effect that sends [start, end) to n2."""
     header = Replicate(Epoch(1), "n1", 0, start, Epoch(-1), (), 0, 0, op)
     return SendLog(op, generation, "n2", header, start, end, size)

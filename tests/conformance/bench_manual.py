@@ -1,4 +1,4 @@
-"""The bench of the world by hand: its driver settles everything, unless a check holds it back."""
+"""The bench of the manual world: it completes everything that a check does not hold."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ManualBench:
         self._collect()
 
     def run_until(self, condition: Callable[[], bool], within_us: Micros) -> bool:
-        """Advances in small steps, so that weather and full disks get their turn."""
+        """Advance in small steps, with the faults between them."""
         for _ in range(0, within_us, STEP):
             if condition():
                 return True
@@ -96,7 +96,7 @@ class ManualBench:
         return bool(self.world.nodes[node_id].disk.queue)
 
     def _rain(self) -> None:
-        """Every third new message is lost, every fourth comes twice, and the last come first."""
+        """Drop every third new message, duplicate every fourth, reverse the order."""
         flights = self.world.transit.flights
         for number in list(flights):
             if number <= self._weathered:
@@ -110,7 +110,7 @@ class ManualBench:
             self.world.deliver(number)
 
     def _collect(self) -> None:
-        """Calls by hand are answered under their handles, which ascend."""
+        """Collect the answers of the calls in the order of their handles."""
         answers = self.world.transit.answers
         while answers:
             self.answers.append(answers.pop(min(answers)))

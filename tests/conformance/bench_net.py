@@ -1,6 +1,6 @@
-"""The bench of the real world: two places on loopback sockets, real files, a real store's protocol.
+"""The bench of the real world: loopback sockets, real files, the real store protocol.
 
-Time here is real. A crash is one of the machine: what was not synced is lost.
+Time is real. A crash is that of a machine: unsynced data is lost.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from yak_net.storage import System, open_storage
 CONFIG = BrokerConfig(("n1", "n2"))
 SECOND = 1_000_000
 STORE_US = 60 * SECOND
-"""No check waits for it: a store out of reach refuses at once, and replies are lost at once."""
+"""Never reached: a disconnected store refuses at once, and replies are lost at once."""
 
 
 class FaultyDisk:
-    """The real file system of one machine, which can be held up, filled, or lose its power."""
+    """The real file system of one machine, with stalls, NoSpace and power failures."""
 
     def __init__(self, root: Path) -> None:
         root.mkdir(exist_ok=True)
@@ -60,18 +60,18 @@ class FaultyDisk:
         )
 
     def _held(self, call: Callable[..., None], *args: object) -> None:
-        assert self.open.wait(60), "somebody releases the disk"
+        assert self.open.wait(60), "the disk was not released"
         call(*args)
 
     def _write(self, fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
-        assert self.open.wait(60), "somebody releases the disk"
+        assert self.open.wait(60), "the disk was not released"
         if self.full and path_of(fd).suffix == ".log":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return self.power.system.write(fd, buffers, at)
 
 
 class FaultyStore:
-    """The store as one node reaches it: its replies can be lost on the way."""
+    """The store of one node, whose replies can be lost."""
 
     def __init__(self, store: RedisStore) -> None:
         self.store = store
@@ -83,7 +83,7 @@ class FaultyStore:
 
 
 class Storm:
-    """Loses, repeats and delays what arrives at one node, while it lasts."""
+    """Drops, duplicates and delays messages to one node while active."""
 
     def __init__(self, receive: Callable[[NodeId, PeerMessage], None]) -> None:
         self.raging = True
@@ -100,7 +100,7 @@ class Storm:
 
 
 class Place:
-    """One machine: its address, its disk, and the process that runs there, if one does."""
+    """One machine: its address, its disk, and its running process, if any."""
 
     def __init__(self, bench: NetBench, node_id: NodeId) -> None:
         self.bench = bench
@@ -147,14 +147,14 @@ class Place:
         power = self.disk.power
         after = self.bench.path / f"{self.node_id}-{self.starts}"
         power.after(after, lose_bytes=True, lose_names=True)
-        # A disk that hangs does not hang any more after a restart: else it could not be recovered.
+        # A restart ends a stall of the disk, or recovery would hang.
         full = self.disk.full
         self.disk = FaultyDisk(after)
         self.disk.full = full
         await self.leave()
 
     async def leave(self) -> None:
-        """Off the network."""
+        """Leave the network."""
         if self.peers is not None:
             await self.peers.close()
         if self.runner is not None:
@@ -177,11 +177,11 @@ class Place:
             self.backend.receive(src, message)
 
     def _lost(self, peer: NodeId) -> None:
-        """A hint that a world need not give, and the checks count events."""
+        """Drop PeerLost, which is optional, because the checks count events."""
 
 
 class NetBench:
-    """Two places on this machine; see :class:`tests.conformance.bench.Bench`. To be closed."""
+    """Two places on this machine; see :class:`tests.conformance.bench.Bench`. Close it."""
 
     haste = 3
 
@@ -209,7 +209,7 @@ class NetBench:
         return self.places[node_id]
 
     async def connect(self) -> None:
-        """Whoever is up hears whoever is up."""
+        """Connect all running places with each other."""
         up = [place for place in self.places.values() if place.peers is not None]
         urls = {place.node_id: f"http://127.0.0.1:{place.port}" for place in up}
         async with asyncio.timeout(10):
@@ -279,7 +279,7 @@ class NetBench:
                 place.storm.raging = False
 
     def close(self) -> None:
-        """Leave nothing behind: tasks, threads, sockets."""
+        """End all tasks and threads and close all sockets."""
         for place in self.places.values():
             self.loop.run_until_complete(place.close())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())

@@ -1,4 +1,4 @@
-"""The bench of the simulator: one engine with two machines and no story."""
+"""The bench of the simulator: one engine with two machines."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class SimBench:
     def run_until(self, condition: Callable[[], bool], within_us: Micros) -> bool:
         clock = self.engine.clock
         until = clock.now() + within_us
-        clock.after(within_us, lambda: None)  # so that the agenda reaches that far
+        clock.after(within_us, lambda: None)  # so that the agenda reaches the timeout
         while not condition() and clock.now() < until:
             clock.env.step()
         return condition()
@@ -67,7 +67,7 @@ class SimBench:
     def release_disk(self, node_id: NodeId) -> None:
         disk = self.engine.machines[node_id].disk
         full = disk.full
-        disk.clear_faults()  # which also gives it space
+        disk.clear_faults()  # which also frees space
         disk.full = full
 
     def fill_disk(self, node_id: NodeId) -> None:

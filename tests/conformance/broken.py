@@ -1,4 +1,4 @@
-"""Backends that break the contract, each in one way; must never be used but to be rejected."""
+"""Backends that break the contract, each in one way, to be rejected by the checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Broken:
 
 
 class StepsPastItsHost(ManualBackend):
-    """Clause 1: calls the node itself, as soon as it knows a result."""
+    """Clause 1: calls the node itself at a completion."""
 
     def flush_log(self, effect: FlushLog) -> None:
         assert self.host is not None
@@ -31,16 +31,16 @@ class StepsPastItsHost(ManualBackend):
 
 
 class StepsAtOnce(ManualBackend):
-    """Clause 2: completes a flush at once, amid the effects of the step that ordered it."""
+    """Clause 2: completes a flush at once, among the effects of its step."""
 
     def flush_log(self, effect: FlushLog) -> None:
         assert self.host is not None
-        self.host._stepping = False  # So that the host does not let it wait.
+        self.host._stepping = False  # So that the host does not queue it.
         self.host.deliver(DiskDone(effect.op, effect.generation, DiskOk()))
 
 
 class ReadsLast(ManualBackend):
-    """Clause 2: starts a SendLog when the next message leaves, behind whatever was ordered."""
+    """Clause 2: starts a SendLog at the next message, after later effects."""
 
     def send_log(self, effect: SendLog) -> None:
         late = [read.effect for read in self.disk.reads]
@@ -66,7 +66,7 @@ class ClockJumpsBack(ManualBackend):
 
 
 class ClockOfFractions(ManualBackend):
-    """Clause 3: tells the time in halves of microseconds."""
+    """Clause 3: returns the time in half microseconds."""
 
     def now(self) -> Micros:
         return self.clock + 0.5  # type: ignore[return-value]
@@ -80,7 +80,7 @@ class FiresEarly(ManualBackend):
 
 
 class KeepsReplacedTimers(ManualBackend):
-    """Clause 4: a timer that is set again fires for the first setting as well."""
+    """Clause 4: a replaced timer fires as well."""
 
     def set_timer(self, effect: SetTimer) -> None:
         known = self.timers.get(effect.key)
@@ -95,7 +95,7 @@ class KeepsReplacedTimers(ManualBackend):
 
 
 class IgnoresReplacements(ManualBackend):
-    """Clause 4: a timer that runs is not set again."""
+    """Clause 4: a running timer is not replaced."""
 
     def set_timer(self, effect: SetTimer) -> None:
         if effect.key not in self.timers:
@@ -103,14 +103,14 @@ class IgnoresReplacements(ManualBackend):
 
 
 class NeverCancels(ManualBackend):
-    """Clause 4: a timer that was set will fire."""
+    """Clause 4: a cancelled timer fires."""
 
     def cancel_timer(self, effect: CancelTimer) -> None:
-        """Forgotten."""
+        """Do nothing."""
 
 
 class FiresTwice(ManualBackend):
-    """Clause 4: a timer fires and fires again."""
+    """Clause 4: a timer fires twice."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         super().deliver(event, cause)
@@ -119,7 +119,7 @@ class FiresTwice(ManualBackend):
 
 
 class ChangesMessages(ManualBackend):
-    """Clause 5: one message in ten arrives as another."""
+    """Clause 5: one message in ten is changed."""
 
     def send(self, effect: Send) -> None:
         number = getattr(effect.message, "match", 0)
@@ -129,7 +129,7 @@ class ChangesMessages(ManualBackend):
 
 
 class LosesUnderAFairSky(ManualBackend):
-    """Clause 5: one message in ten is lost although nothing is wrong."""
+    """Clause 5: one message in ten is lost in a fair network."""
 
     def send(self, effect: Send) -> None:
         if getattr(effect.message, "match", 0) % 10 != 7:
@@ -155,7 +155,7 @@ class TakesSilenceForNo(ManualBackend):
 
 
 class NeverAnswersWhatIsLost(ManualBackend):
-    """Clause 7: a call whose reply is lost is never answered at all."""
+    """Clause 7: a call whose reply is lost never ends."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if not (isinstance(event, MetaReply) and isinstance(event.outcome, Unknown)):
@@ -163,7 +163,7 @@ class NeverAnswersWhatIsLost(ManualBackend):
 
 
 class SwallowsExceptions(ManualBackend):
-    """Clause 10: what a step raises goes nowhere."""
+    """Clause 10: the exception of a step is swallowed."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         try:
@@ -173,7 +173,7 @@ class SwallowsExceptions(ManualBackend):
 
 
 class GoesOnAfterAFailure(ManualBackend):
-    """Clause 10: a node whose step raised is kept running."""
+    """Clause 10: a node keeps running after an exception."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         host = self.host

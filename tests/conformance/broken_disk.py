@@ -1,4 +1,4 @@
-"""Backends that break the clauses about disk, restarts and bytes, one way each; see broken.py."""
+"""Backends that break the clauses on disk, restarts and bytes, each in one way; see broken.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yak_core.manual.disk import PendingEffect
 
 
 class CompletesLastFirst(ManualBackend):
-    """Clause 6: the newest order is done first."""
+    """Clause 6: the newest effect completes first."""
 
     def perform(self, no_space: bool = False) -> bool:
         self.disk.queue.reverse()
@@ -25,7 +25,7 @@ class CompletesLastFirst(ManualBackend):
 
 
 class ReportsTwice(ManualBackend):
-    """Clause 6: an order completes once more."""
+    """Clause 6: an effect completes twice."""
 
     def report_disk(self) -> bool:
         head = self.disk.queue[0] if self.disk.queue else None
@@ -37,7 +37,7 @@ class ReportsTwice(ManualBackend):
 
 
 class ForgetsGenerations(ManualBackend):
-    """Clause 6: completions do not say which generation ordered them."""
+    """Clause 6: completions have no generation."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, DiskDone):
@@ -46,7 +46,7 @@ class ForgetsGenerations(ManualBackend):
 
 
 class ReadsBehindWrites(ManualBackend):
-    """Clause 6: a SendLog waits until the disk has nothing to write."""
+    """Clause 6: a SendLog waits for all writes."""
 
     def send_log(self, effect: SendLog) -> None:
         self.disk.issue_read(effect, -1)
@@ -56,7 +56,7 @@ class ReadsBehindWrites(ManualBackend):
 
 
 class SplitsBatches(ManualBackend):
-    """Clause 6: ships what fits, even if that is nothing."""
+    """Clause 6: sends only batches that fit, perhaps none."""
 
     def send_log(self, effect: SendLog) -> None:
         found = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
@@ -66,7 +66,7 @@ class SplitsBatches(ManualBackend):
 
 
 class CountsWrong(ManualBackend):
-    """Clause 6: says that it shipped one record more than it did."""
+    """Clause 6: reports one record more than it sent."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, DiskDone) and isinstance(event.result, Shipped):
@@ -75,7 +75,7 @@ class CountsWrong(ManualBackend):
 
 
 class ShipsWhatIsThereLater(ManualBackend):
-    """Clause 6: reads when the message leaves, whatever the log has become since the order."""
+    """Clause 6: reads when the message leaves, not when the effect was issued."""
 
     def send_log(self, effect: SendLog) -> None:
         self.disk.issue_read(effect, -1)
@@ -93,7 +93,7 @@ class ShipsWhatIsThereLater(ManualBackend):
 
 
 class AnswersFromTheMiddle(ManualBackend):
-    """Clause 6: leaves out the batch that holds the start."""
+    """Clause 6: omits the batch that holds the start."""
 
     def answer_log(self, effect: AnswerLog) -> None:
         batches = self.disk.read(effect.start, effect.end_max, effect.bytes_max)
@@ -102,7 +102,7 @@ class AnswersFromTheMiddle(ManualBackend):
 
 
 class AppendsWithoutSpace(ManualBackend):
-    """Clause 6: says NoSpace and appends all the same."""
+    """Clause 6: reports NoSpace and appends."""
 
     def perform(self, no_space: bool = False) -> bool:
         if not super().perform():
@@ -114,7 +114,7 @@ class AppendsWithoutSpace(ManualBackend):
 
 
 class SwallowsNoSpace(ManualBackend):
-    """Clause 6: says Done where there was no space."""
+    """Clause 6: reports success without space."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, DiskDone) and isinstance(event.result, NoSpace):
@@ -123,7 +123,7 @@ class SwallowsNoSpace(ManualBackend):
 
 
 class FlushesInName(ManualBackend):
-    """Clause 8: says that it flushed, and did not."""
+    """Clause 8: reports a flush without one."""
 
     def perform(self, no_space: bool = False) -> bool:
         durable, restorable = self.disk.image.durable_count, self.disk.image.restorable
@@ -141,14 +141,14 @@ class LosesSavedValues(ManualBackend):
 
 
 class KeepsTheUnflushed(ManualBackend):
-    """Clause 8: a check's crash loses what was not flushed; this disk keeps it."""
+    """Clause 8: keeps unflushed batches in a crash."""
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
         super().go_down(reason, self.disk.image.unsynced)
 
 
 class KeepsTimers(ManualBackend):
-    """Clause 8: timers outlive the process."""
+    """Clause 8: timers survive the process."""
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
         timers = self.timers
@@ -157,7 +157,7 @@ class KeepsTimers(ManualBackend):
 
 
 class KeepsDiskOrders(ManualBackend):
-    """Clause 8: completions for the old start are reported to the new one."""
+    """Clause 8: completions of the old start reach the new one."""
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
         queue = self.disk.queue
@@ -166,7 +166,7 @@ class KeepsDiskOrders(ManualBackend):
 
 
 class LivesForEver(ManualBackend):
-    """Clause 8: the start never changes, so replies for the old one reach the new one."""
+    """Clause 8: the start number never changes, so replies to the old start reach the new one."""
 
     def go_down(self, reason: str, keep_unsynced: int) -> None:
         super().go_down(reason, keep_unsynced)
@@ -174,7 +174,7 @@ class LivesForEver(ManualBackend):
 
 
 class KeepsMail(ManualBackend):
-    """Clause 8: what came while the node was down is delivered after its restart."""
+    """Clause 8: messages to a stopped node are delivered after its restart."""
 
     __slots__ = ("mail",)
 
@@ -193,7 +193,7 @@ class KeepsMail(ManualBackend):
 
 
 class Reseals(ManualBackend):
-    """Clause 9: stamps what it ships with another checksum."""
+    """Clause 9: sends batches with another checksum."""
 
     def send_log(self, effect: SendLog) -> None:
         self.disk.tail.batches = [_spoilt(batch) for batch in self.disk.tail.batches]
@@ -201,7 +201,7 @@ class Reseals(ManualBackend):
 
 
 class RecoversPayload(ManualBackend):
-    """Clause 9: hands record bytes to the node at its start."""
+    """Clause 9: gives record bytes to the node at its start."""
 
     def deliver(self, event: Event, cause: int = -1) -> None:
         if isinstance(event, Started):

@@ -1,4 +1,4 @@
-"""The contract's clauses as checks, the same for every world; must never know which world it is.
+"""The contract's clauses as checks, the same for every world.
 
 Each check takes a maker of benches and raises Violation, or fails an assertion, when the backend
 breaks the clause. docs/contract.md has a section for each clause, which names its checks.
@@ -61,7 +61,7 @@ HOUR = 3600 * SECOND
 
 
 def one_step_at_a_time(maker: Maker) -> None:
-    """Order everything that can complete at once: no step within a step, none past the host."""
+    """Issue all effects that can complete at once: no step within a step, none past the host."""
     bench, one, _, orders = ready(maker)
     for round_number in range(1, 6):
         orders.give(
@@ -80,7 +80,7 @@ def one_step_at_a_time(maker: Maker) -> None:
 
 
 def effects_start_before_the_next_event(maker: Maker) -> None:
-    """Answer each completion with an order: the monitor sees no event amid a step's effects."""
+    """Issue an effect at each completion: the monitor sees no event among a step's effects."""
     bench, one, two, orders = ready(maker)
     one.on(
         lambda event: isinstance(event, DiskDone) and event.op == 1,
@@ -100,7 +100,7 @@ def effects_start_before_the_next_event(maker: Maker) -> None:
 
 
 def time_is_whole_and_never_goes_back(maker: Maker) -> None:
-    """Watch the clock of a node through timers, messages and disk operations."""
+    """Check the clock of a node over timers, messages and disk operations."""
     bench = maker(False)
     one, two = start_both(bench)
     two.on(lambda event: isinstance(event, Received), lambda: [Send("n1", numbered(0))])
@@ -139,7 +139,7 @@ def timer_fires_once_and_never_early(maker: Maker) -> None:
 def replaced_timer_does_not_fire(maker: Maker) -> None:
     """Replace a timer by a later and by an earlier one: only the replacement fires.
 
-    Where time is real, a timer may have fired before the node came to replace it.
+    In a real world a timer may fire before the node replaces it.
     """
     bench, one, _, orders = ready(maker)
     orders.give(
@@ -160,7 +160,7 @@ def replaced_timer_does_not_fire(maker: Maker) -> None:
 
 
 def cancelled_timer_does_not_fire(maker: Maker) -> None:
-    """Cancel timers, in a later step and in the same one; a cancelled key can be set anew."""
+    """Cancel timers in a later step and in the same one; set a cancelled key again."""
     bench, one, _, orders = ready(maker)
     orders.give(
         SetTimer("kept", 50 * MS, 50 * MS),
@@ -173,17 +173,17 @@ def cancelled_timer_does_not_fire(maker: Maker) -> None:
     happened(bench, lambda: bool(one.times("kept")), "the timer that was kept")
     quiet(bench)
     before = one.times("gone")
-    assert all(at < cancelled_at for at in before), "only before the node came to cancel it"
+    assert all(at < cancelled_at for at in before), "only before the node cancelled it"
     assert one.times("brief") == []
     orders.give(SetTimer("gone", MS, MS))
-    happened(bench, lambda: len(one.times("gone")) > len(before), "the timer that was set anew")
+    happened(bench, lambda: len(one.times("gone")) > len(before), "the timer that was set again")
 
 
 # Clause 5: the network.
 
 
 def fair_network_delivers_what_was_sent(maker: Maker) -> None:
-    """Send numbered messages both ways: each arrives, as it was, from whoever sent it."""
+    """Send numbered messages both ways: each arrives unchanged, with its sender."""
     bench = maker(False)
     one, two = start_both(bench)
     Orders(bench, "n1", one).give(*(Send("n2", numbered(n)) for n in range(1, 21)))
@@ -197,7 +197,7 @@ def fair_network_delivers_what_was_sent(maker: Maker) -> None:
 
 
 def stormy_network_invents_nothing(maker: Maker) -> None:
-    """Send much through a storm: some is lost, some repeated, some overtaken, nothing made up."""
+    """Send many messages in a storm: some lost, duplicated or reordered, none invented."""
     bench = maker(True)
     one, two = start_both(bench)
     orders = Orders(bench, "n1", one)
@@ -211,19 +211,19 @@ def stormy_network_invents_nothing(maker: Maker) -> None:
     quiet(bench)
     came = [number for number in arrived(two) if number != 1000]
     counts = Counter(came)
-    assert set(counts) <= set(sent), "a message came that nobody sent"
+    assert set(counts) <= set(sent), "a message arrived that was not sent"
     assert len(counts) < len(sent), "this storm lost nothing"
     assert max(counts.values()) > 1, "this storm repeated nothing"
     assert came != sorted(came), "this storm reordered nothing"
     if any(event.src != "n1" for event in two.events(Received)):
-        raise Violation("a message came from somebody else")
+        raise Violation("a message arrived with a wrong sender")
 
 
 # Clause 7: the metadata store.
 
 
 def store_answers_each_call_once(maker: Maker) -> None:
-    """Create, read, beat and compare-and-set: one reply a call, with what the store holds."""
+    """Create, read, renew and compare-and-set: one reply for each call, with the stored state."""
     bench, one, _, orders = ready(maker)
     first = _first("a1")
     orders.give(CallMeta(CallId(1), Cas(None, first, None)))
@@ -249,7 +249,7 @@ def store_answers_each_call_once(maker: Maker) -> None:
 
 
 def store_out_of_reach_answers_unknown(maker: Maker) -> None:
-    """Cut the store off: each call ends as Unknown, once; afterwards it is as if never called."""
+    """Disconnect the store: each call ends once as Unknown, without an effect."""
     bench, one, _, orders = ready(maker)
     bench.cut_store()
     orders.give(CallMeta(CallId(1), Cas(None, _first("a1"), None)), CallMeta(CallId(2), Read()))
@@ -265,7 +265,7 @@ def store_out_of_reach_answers_unknown(maker: Maker) -> None:
 
 
 def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
-    """Lose the reply of a write: it ends as Unknown, never as refused, and it has happened."""
+    """Lose the reply of a write: it ends as Unknown, never as Refused, and has taken effect."""
     bench, one, _, orders = ready(maker)
     bench.lose_replies("n1")
     orders.give(CallMeta(CallId(1), Cas(None, _first("a1"), None)))
@@ -285,11 +285,11 @@ def lost_reply_is_unknown_and_may_have_happened(maker: Maker) -> None:
 
 
 class Unheard(Exception):
-    """What the failing node raises."""
+    """The exception of the failing node."""
 
 
 def exception_of_a_step_halts_and_is_heard(maker: Maker) -> None:
-    """Let a step raise: the driver gets the exception, the node is down and takes nothing in."""
+    """Raise in a step: the driver gets the exception, the node is down and gets no event."""
     bench = maker(False)
     one, two = start_both(bench)
 
@@ -301,7 +301,7 @@ def exception_of_a_step_halts_and_is_heard(maker: Maker) -> None:
 
 
 def exception_of_a_backend_halts_and_is_heard(maker: Maker) -> None:
-    """Order an append that leaves a gap: the backend raises; what stands behind it is not done."""
+    """Append with a gap: the backend raises, and later effects are not executed."""
     bench = maker(False)
     one, two = start_both(bench)
     gap = append(OpId(1), batch(7, 1, b"x"))
@@ -311,7 +311,7 @@ def exception_of_a_backend_halts_and_is_heard(maker: Maker) -> None:
 
 
 def exception_of_an_observer_halts_and_is_heard(maker: Maker) -> None:
-    """Let the observer of all steps raise at a call."""
+    """Raise in the observer at a call."""
     bench = maker(False)
     one, two = start_both(bench)
     bench.monitor.raising = Unheard("on purpose")
@@ -319,7 +319,7 @@ def exception_of_an_observer_halts_and_is_heard(maker: Maker) -> None:
 
 
 def _ends_and_is_heard(bench: Bench, one: Probe, two: Probe) -> None:
-    """Call n1: the driver gets an exception, n1 is down and takes nothing in."""
+    """Call n1: the driver gets an exception, n1 is down and gets no event."""
     heard = False
     try:
         bench.call("n1", DescribeRequest(1))
@@ -333,7 +333,7 @@ def _ends_and_is_heard(bench: Bench, one: Probe, two: Probe) -> None:
     before = len(one.seen)
     Orders(bench, "n2", two).give(Send("n1", numbered(1)))
     quiet(bench)
-    assert len(one.seen) == before, "a halted node took something in"
+    assert len(one.seen) == before, "a halted node got an event"
 
 
 def _first(attempt: str) -> PartitionState:

@@ -1,4 +1,4 @@
-"""The clauses about the disk, about restarts and about record bytes; see checks.py."""
+"""Checks of the clauses on disk, restarts and record bytes; see checks.py."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ from yak_core.metadata.store_calls import Read
 
 
 def done(probe: Probe) -> list[tuple[int, int, object]]:
-    """The completions so far as (op, generation, result)."""
+    """Return the completions as (op, generation, result)."""
     return [(event.op, event.generation, event.result) for event in probe.events(DiskDone)]
 
 
 def ops(probe: Probe) -> list[int]:
-    """The operations that completed, in order."""
+    """Return the completed operations, in order."""
     return [op for op, _, _ in done(probe)]
 
 
@@ -59,7 +59,7 @@ def ops(probe: Probe) -> list[int]:
 
 
 def writes_complete_once_in_issue_order(maker: Maker) -> None:
-    """Order appends, flushes, cuts and saves at once: they complete once, in that order."""
+    """Issue appends, flushes, truncations and saves at once: each completes once, in order."""
     bench, one, _, orders = ready(maker)
     orders.give(
         append(OpId(1), batch(0, 1, b"a")),
@@ -79,7 +79,7 @@ def writes_complete_once_in_issue_order(maker: Maker) -> None:
 
 
 def read_waits_for_no_write(maker: Maker) -> None:
-    """Stall the disk: an append that was only ordered is shipped all the same (tail cache)."""
+    """Stall the disk: an issued append can be sent (tail cache)."""
     bench, one, two, orders = ready(maker)
     bench.stall_disk("n1")
     sent = batch(0, 1, b"a")
@@ -93,7 +93,7 @@ def read_waits_for_no_write(maker: Maker) -> None:
 
 
 def order_of_effects_decides_what_is_read(maker: Maker) -> None:
-    """Ship before the append in the same step: there was nothing to ship (clause 2)."""
+    """Send before the append in the same step: there is nothing to send (clause 2)."""
     bench, one, two, orders = ready(maker)
     orders.give(ship(OpId(1), 0, 1), append(OpId(2), batch(0, 1, b"a")), ship(OpId(3), 0, 1))
     happened(bench, lambda: sorted(ops(one)) == [1, 2, 3], "all three")
@@ -103,7 +103,7 @@ def order_of_effects_decides_what_is_read(maker: Maker) -> None:
 
 
 def ships_whole_batches_within_bounds(maker: Maker) -> None:
-    """Ask for parts of the log: whole batches below the end, at least one, by size otherwise."""
+    """Send parts of the log: whole batches below the end, at least one, bounded by size."""
     bench, one, two, orders = ready(maker)
     parts = (batch(0, 1, b"a", b"b"), batch(2, 1, b"c"), batch(3, 1, b"d", b"e", b"f"))
     orders.give(append(OpId(1), *parts), FlushLog(OpId(2), LogGeneration(0)))
@@ -123,12 +123,12 @@ def ships_whole_batches_within_bounds(maker: Maker) -> None:
         happened(bench, lambda op=order.op: op in ops(one), "its report")  # type: ignore[misc]
         assert done(one)[-1] == (order.op, 0, Shipped(expected[-1].end, size))
     orders.give(ship(OpId(8), 6, 9))
-    happened(bench, lambda: 8 in ops(one), "the report of nothing")
+    happened(bench, lambda: 8 in ops(one), "the completion without records")
     assert done(one)[-1] == (8, 0, NotShipped())
 
 
 def shipment_is_of_the_moment_of_the_order(maker: Maker) -> None:
-    """Cut and append anew behind a SendLog: what is shipped, if anything, is the old bytes."""
+    """Truncate and append after a SendLog: only the old bytes may be sent."""
     bench, one, two, orders = ready(maker)
     old, new = batch(0, 1, b"old"), batch(0, 2, b"new")
     orders.give(append(OpId(1), old), FlushLog(OpId(2), LogGeneration(0)))
@@ -148,7 +148,7 @@ def shipment_is_of_the_moment_of_the_order(maker: Maker) -> None:
 
 
 def answer_carries_whole_batches(maker: Maker) -> None:
-    """Answer a client from within a batch: that batch is the first, and the header stays."""
+    """Answer a client from an offset within a batch: that batch is first, with its header."""
     bench, one, _, orders = ready(maker)
     parts = (batch(0, 1, b"a", b"b"), batch(2, 1, b"c"))
     orders.give(append(OpId(1), *parts))
@@ -168,7 +168,7 @@ def answer_carries_whole_batches(maker: Maker) -> None:
 
 
 def full_disk_appends_nothing(maker: Maker) -> None:
-    """Fill the disk: an append ends as NoSpace, what is issued behind it too, nothing is there."""
+    """Fill the disk: an append and those after it end as NoSpace, without bytes."""
     bench, one, two, orders = ready(maker)
     bench.stall_disk("n1")
     bench.fill_disk("n1")
@@ -178,7 +178,7 @@ def full_disk_appends_nothing(maker: Maker) -> None:
     happened(bench, lambda: ops(one) == [1, 2], "both appends")
     assert done(one) == [(1, 0, NoSpace()), (2, 0, NoSpace())]
     orders.give(ship(OpId(3), 0, 2))
-    happened(bench, lambda: 3 in ops(one), "the report of nothing")
+    happened(bench, lambda: 3 in ops(one), "the completion without records")
     assert done(one)[-1] == (3, 0, NotShipped())
     assert shipped_to(two) == []
 
@@ -195,12 +195,12 @@ def restarted(bench: Bench, probe: Probe) -> Probe:
     bench.start("n1", again)
     happened(bench, lambda: bool(again.seen), "the restart")
     quiet(bench)
-    assert len(probe.seen) == before, "a node object lived on after its crash"
+    assert len(probe.seen) == before, "a node object got events after its crash"
     return again
 
 
 def only_what_was_flushed_survives(maker: Maker) -> None:
-    """Crash behind a flushed and an unflushed append: recovery finds the flushed one."""
+    """Crash after a flushed and an unflushed append: recovery finds the flushed one."""
     bench, one, _, orders = ready(maker)
     flushed, unflushed = batch(0, 1, b"a", b"b"), batch(2, 3, b"c")
     orders.give(
@@ -227,7 +227,7 @@ def only_what_was_flushed_survives(maker: Maker) -> None:
 
 
 def nothing_of_the_old_life_arrives(maker: Maker) -> None:
-    """Crash with a timer, disk orders, a store call and a client's call open: none comes back."""
+    """Crash with a timer, disk effects, a store call and a client's call open: none completes."""
     bench, _, _, orders = ready(maker)
     bench.stall_disk("n1")
     orders.give(
@@ -255,7 +255,7 @@ def nothing_of_the_old_life_arrives(maker: Maker) -> None:
 
 
 def node_that_is_down_takes_nothing_in(maker: Maker) -> None:
-    """Send to a node that is down: it is lost, and what is sent after the restart arrives."""
+    """Send to a stopped node: the message is lost; one after the restart arrives."""
     bench = maker(False)
     one, two = start_both(bench)
     bench.crash("n1")
@@ -275,7 +275,7 @@ def node_that_is_down_takes_nothing_in(maker: Maker) -> None:
 
 
 def bytes_stay_as_they_are(maker: Maker) -> None:
-    """Append any bytes: the peer gets the same ones, and recovery tells headers without payload."""
+    """Append any bytes: the peer gets the same, and recovery has headers without payload."""
     bench, one, two, orders = ready(maker)
     values = (bytes(range(256)), b"", b"\0" * 1000)
     sent = batch(0, 4, *values)

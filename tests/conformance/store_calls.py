@@ -1,4 +1,4 @@
-"""Calls for the stores, drawn by Hypothesis: mostly such that suit, often such that just miss."""
+"""Calls for the stores, drawn by Hypothesis: valid ones and near misses."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ KINDS = (
     "refused by guard",
     "Publish",
 )
-"""What a run must have exercised; see :func:`kind_of`."""
+"""Kinds of calls that a run must exercise; see :func:`kind_of`."""
 
 OPS = st.tuples(
     st.sampled_from(["read", "beat", "beat", "cas", "cas", "cas", "publish", "flush"]),
@@ -50,7 +50,7 @@ Op = tuple[str, int, int, int, str]
 
 
 def named_stamp(model: StoreModel, choice: int) -> Stamp | None:
-    """Mostly the stored stamp; else none, an old one, or a forged one."""
+    """Return the stored stamp mostly; else none, an old one, or a forged one."""
     if choice == 7 or not model.history:
         return None
     if choice == 6:
@@ -60,7 +60,7 @@ def named_stamp(model: StoreModel, choice: int) -> Stamp | None:
 
 
 def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
-    """Turn what was drawn into a call that suits the present state, or just misses it."""
+    """Return a call that fits the present state or narrowly misses it."""
     kind, stamp_choice, who, choice, text = op
     node = NODES[who]
     if kind == "read":
@@ -81,7 +81,7 @@ def request_of(model: StoreModel, op: Op, number: int) -> MetaRequest:
 
 
 def proposed(base: PartitionState | None, choice: int, text: str, attempt: str) -> PartitionState:
-    """A record that a node might write; the store itself does not mind which."""
+    """Return a state that a node might write; the store accepts any."""
     if base is None:
         return replace(FIRST, attempt=attempt, store_id=text or "s1")
     grown = elect(
@@ -97,7 +97,7 @@ def proposed(base: PartitionState | None, choice: int, text: str, attempt: str) 
 
 
 def kind_of(request: MetaRequest, outcome: object) -> str:
-    """What was exercised, for the count at the end."""
+    """Return the kind of a call and its outcome."""
     if isinstance(outcome, Refused):
         return f"refused by {outcome.reason}"
     if isinstance(request, Cas) and request.guard is not None:

@@ -1,4 +1,4 @@
-"""The contract between a node and its world: every backend keeps it, and the suite would notice.
+"""Every world keeps the contract between a node and its world, and each check can fail.
 
 Method: each clause of docs/contract.md has checks, which run on a bench of each world. For each
 check there are backends that break just its clause; the check must reject them.
@@ -21,6 +21,7 @@ from tests.conformance.bench_net import NetBench
 from tests.conformance.bench_sim import SimBench
 from tests.conformance.broken import Broken
 from tests.conformance.checks import Check
+from tests.core.brokers import isr
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
@@ -77,7 +78,7 @@ CHECKS = [
 
 @pytest.fixture(params=["manual", "sim", "net"])
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
-    """Makes benches of one world, and closes what has to be closed."""
+    """Yield a maker of benches of one world, and close the benches."""
     if request.param != "net":
         yield {"manual": ManualBench, "sim": SimBench}[request.param]
         return
@@ -104,14 +105,14 @@ def test_backend_keeps_the_clause(maker: Maker, check: Check) -> None:
 
 
 def test_every_clause_has_a_check_and_every_check_a_broken_backend() -> None:
-    """The ten clauses are there, and nothing is checked that nobody has seen fail."""
+    """There are ten clauses, and each check has a backend that fails it."""
     assert list(CLAUSES) == list(range(1, 11))
     checked = {check for all_ in CLAUSES.values() for check in all_}
     assert {check for case in BROKEN for check in case.rejected_by} == checked
 
 
 def test_the_document_names_every_check_under_its_clause() -> None:
-    """docs/contract.md has a section a clause, in order, which names the clause's checks."""
+    """docs/contract.md has a section for each clause, in order, with the clause's checks."""
     text = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
     sections = re.split(r"^## (?=\d+\. )", text, flags=re.MULTILINE)[1:]
     assert [section.split(".")[0] for section in sections] == [str(number) for number in CLAUSES]
@@ -128,15 +129,15 @@ def test_the_document_names_every_check_under_its_clause() -> None:
     ],
 )
 def test_suite_rejects_a_broken_backend(case: Broken, check: Check) -> None:
-    """Run the check on a world by hand whose backend breaks the clause: it must object."""
+    """Run the check on a manual world whose backend breaks the clause: it must fail."""
     with pytest.raises(AssertionError):
         check(lambda stormy: ManualBench(stormy, case.backend))
 
 
 def test_a_broker_keeps_no_payload() -> None:
-    """Clause 9, the node's half: after 200 batches no broker holds a byte of them, and ends small.
+    """Clause 9 for nodes: after 200 batches no broker holds a byte of their payload.
 
-    Everything reachable from each node is searched; a probe, which keeps its events, is caught.
+    Method: search all objects reachable from each node; a probe, which keeps events, is caught.
     """
     world = Manual()
     config = BrokerConfig(("n1", "n2", "n3"))
@@ -144,7 +145,7 @@ def test_a_broker_keeps_no_payload() -> None:
         world.add(node_id, config, build_broker())
         world.start(node_id)
         settle(world)
-    assert advance(world, 10 * SECOND, lambda: _isr(world) == config.replicas)
+    assert advance(world, 10 * SECOND, lambda: isr(world) == config.replicas)
     for _ in range(200):
         world.call("n1", ProduceRequest(0, Epoch(-1), -1, SECOND, batch(0, -1, PAYLOAD)))
         advance(world, SECOND // 100)
@@ -162,11 +163,11 @@ def test_a_broker_keeps_no_payload() -> None:
     assert payloads_in(probe) == 1
 
 
-PAYLOAD = b"payload that nobody looks into"
+PAYLOAD = b"payload of records"
 
 
 def payloads_in(root: object) -> int:
-    """How many bytes objects that hold PAYLOAD can be reached from ``root``."""
+    """Return the number of bytes objects with PAYLOAD that are reachable from ``root``."""
     found = 0
     known: dict[int, object] = {}
     waiting = [root]
@@ -178,7 +179,3 @@ def payloads_in(root: object) -> int:
         found += isinstance(one, bytes) and PAYLOAD in one
         waiting += gc.get_referents(one)
     return found
-
-
-def _isr(world: Manual) -> tuple[str, ...]:
-    return () if world.store.state is None else world.store.state.isr

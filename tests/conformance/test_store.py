@@ -1,8 +1,8 @@
-"""One store, its executors: the same calls get equal answers and leave equal state.
+"""All executors of the store give equal answers and equal state for equal calls.
 
 Method: Hypothesis draws calls; the pure model is the oracle. The simulator's Lua runs on fakeredis
-and on a redis-server of our own, the brokers' store over a socket to either. One event loop carries
-the calls over a socket, so connections live from one example to the next.
+and on a real redis-server, the brokers' store over a socket to either. One event loop makes the
+calls over a socket, so connections stay open between examples.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ LONG_US = 30_000_000
 
 
 class Store(Protocol):
-    """What the executors have in common."""
+    """The common interface of the executors."""
 
     def apply(self, request: MetaRequest) -> MetaOutcome: ...
 
 
 class OverSocket:
-    """The brokers' store, called as the others are."""
+    """The brokers' store behind the common interface."""
 
     def __init__(self, runner: asyncio.Runner, url: str, cluster: str) -> None:
         self.runner = runner
@@ -70,7 +70,7 @@ class OverSocket:
 
 @dataclass
 class Place:
-    """Where the Lua runs: a client of that Redis, and what makes a cluster's store there."""
+    """A Redis: its client, and a function that makes a cluster's store on it."""
 
     client: Any
     make: Callable[[str], Store]
@@ -83,7 +83,7 @@ TCP = pytest.param("socket to redis-server on tcp", marks=pytest.mark.long)
 
 @pytest.fixture(params=[*LUA, *SOCKET, TCP])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """Each place, empty."""
+    """Yield each Redis, empty."""
     with ExitStack() as stack:
         if request.param == LUA[0]:
             fake = stack.enter_context(fakeredis.FakeRedis())
@@ -112,7 +112,7 @@ only_lua = pytest.mark.parametrize("place", LUA, indirect=True)
 
 
 def assert_same_state(model: StoreModel, store: Store, client: Any, cluster: str) -> None:
-    """Equal byte by byte as it lies in Redis, and equal as read through the API if there is one."""
+    """Check that the bytes in Redis and the state read by the API equal the model."""
     keys = keys_of(cluster)
     stored: dict[bytes, bytes] = {}
     if model.state is not None:
@@ -139,7 +139,7 @@ def assert_same_state(model: StoreModel, store: Store, client: Any, cluster: str
 
 @pytest.mark.parametrize("examples", [40, pytest.param(120, marks=pytest.mark.long)])
 def test_model_and_scripts_agree_on_every_answer_and_all_state(place: Place, examples: int) -> None:
-    """A flush makes the server forget the scripts: each call must still happen exactly once."""
+    """SCRIPT FLUSH drops the scripts: each call must still take effect exactly once."""
     seen: Counter[str] = Counter()
     clusters = iter(range(10**9))
 
@@ -183,8 +183,8 @@ def test_clusters_on_one_server_do_not_see_each_other(place: Place) -> None:
 
 
 @only_lua
-def test_beats_are_exact_far_beyond_any_run(place: Place) -> None:
-    """Lua counts in floating point and by itself prints from 10**14 on with an exponent."""
+def test_lease_counters_are_exact(place: Place) -> None:
+    """Lua counts in floating point and prints numbers from 10**14 with an exponent."""
     store, renewals = place.make("c"), keys_of("c").renewals
     place.client.hset(renewals, "n1", f"4:{2**53 - 2}")
     assert store.apply(RenewLease("n1", BrokerEpoch(5), None)) == store.apply(Read())
@@ -215,12 +215,12 @@ def test_damaged_store_is_reported_and_not_written_to(place: Place, damage: str)
 
 
 def connect(path: Path) -> redis.Redis:
-    """A client that repeats nothing by itself."""
+    """Return a client without retries."""
     return redis.Redis(unix_socket_path=str(path), retry=Retry(NoBackoff(), 0), socket_timeout=10)
 
 
 def test_lost_connection_is_unknown() -> None:
-    """Nobody can say whether the call happened, so nobody may (F18)."""
+    """The call may have taken effect, so it is not Refused (F18)."""
     with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder, asyncio.Runner() as runner:
         path = Path(folder, "nobody.sock")
         with connect(path) as client:

@@ -1,4 +1,4 @@
-"""Three brokers in the world by hand."""
+"""Three brokers in the manual world."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CONFIG = BrokerConfig(BROKERS)
 
 
 def isr(world: Manual) -> tuple[str, ...]:
-    """The recorded ISR."""
+    """Return the ISR of the partition state."""
     return () if world.store.state is None else world.store.state.isr
 
 
 def cluster(config: BrokerConfig = CONFIG) -> Manual:
-    """Three brokers, n1 leading, all in the ISR."""
+    """Make three brokers: n1 leads, all in the ISR."""
     world = Manual()
     for node in BROKERS:
         world.add(node, config, build_broker())
@@ -31,7 +31,7 @@ def cluster(config: BrokerConfig = CONFIG) -> Manual:
 
 
 def produce(world: Manual, node_id: str, value: bytes) -> int:
-    """Ask for a record with acks=all; the call's handle."""
+    """Produce a record with acks=all; return the handle of the call."""
     builder = Builder()
     builder.append(value, timestamp_ms=0)
     return world.call(node_id, ProduceRequest(0, Epoch(-1), -1, 30 * SECOND, builder.build()))

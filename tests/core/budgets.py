@@ -1,4 +1,4 @@
-"""Properties with two budgets: few examples in the commit tier, many in the long one."""
+"""Property tests with two budgets: few examples in the commit tier, many in the long tier."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 def examples(
     few: int, many: int, *strategies: st.SearchStrategy[object]
 ) -> Callable[[Callable[..., None]], Callable[[int], None]]:
-    """A test of a property of values of ``strategies``, which are its arguments in order."""
+    """Make a test of a property whose arguments are drawn from ``strategies``, in order."""
 
     def decorate(holds: Callable[..., None]) -> Callable[[int], None]:
         @pytest.mark.parametrize("budget", [few, pytest.param(many, marks=pytest.mark.long)])

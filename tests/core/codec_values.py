@@ -1,4 +1,4 @@
-"""Messages to put into frames: one of each kind by hand, and any by Hypothesis."""
+"""Messages for frames: fixed samples of each type, and generated ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = 1_700_000_000_000
 
 
 def made(*values: bytes, producer: tuple[int, int, int] = (-1, -1, -1)) -> Batch:
-    """A sealed batch at offset 0, as it leaves a producer."""
+    """Return a sealed batch at offset 0, as a producer sends it."""
     builder = Builder(bytes_max=1 << 20)
     for value in values:
         assert builder.append(value, timestamp_ms=T) is not None
@@ -41,13 +41,13 @@ def made(*values: bytes, producer: tuple[int, int, int] = (-1, -1, -1)) -> Batch
 
 
 def stored(batch: Batch, base: int, epoch: int) -> Batch:
-    """The batch as a log has it: placed and stamped."""
+    """Return the batch as in a log: with base offset and epoch."""
     there = placed(batch, base, epoch)
     return replace(there, data=stamped(there))
 
 
 def as_received(message: Message) -> Message:
-    """``message`` with its batches stamped, as whoever decodes it has them."""
+    """Return ``message`` with its batches stamped, as after decoding."""
     if isinstance(message, ProduceRequest):
         return replace(message, batch=replace(message.batch, data=stamped(message.batch)))
     if isinstance(message, Replicate | FetchResponse):
@@ -98,7 +98,7 @@ SAMPLES: tuple[Message, ...] = (
     DescribeRequest(6),
     DESCRIPTION,
 )
-"""Each kind of message and each form of its fields; tests/golden_formats/frames_1.txt has them."""
+"""Each type of message and each form of its fields, as in tests/golden_formats/frames_1.txt."""
 
 _epochs = st.integers(-1, 2**31 - 1)
 _nodes = st.text(max_size=8)
@@ -127,11 +127,11 @@ FIELDS: dict[str, st.SearchStrategy[object]] = {
     "batch": _batches,
     "batches": st.lists(_batches, max_size=4).map(tuple),
 }
-"""Values by the word of their kind."""
+"""Strategies by the name of the field type."""
 
 
 def messages(layout: Layout) -> st.SearchStrategy[Message]:
-    """Any message of one type; its numbers are of any value that the frame can hold."""
+    """Return any message of one type, with any number that the frame can hold."""
     return st.tuples(*(FIELDS[kind.name] for kind in layout.kinds)).map(
         lambda values: cast(Message, layout.make(*values))
     )

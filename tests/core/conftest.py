@@ -1,4 +1,4 @@
-"""What several tests of the core begin with."""
+"""Fixtures of several tests of the core."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from tests.core.invariants_stage import Stage
 
 @pytest.fixture
 def stage() -> Stage:
-    """Three brokers that the invariants watch: n1 leads epoch 1, all are in sync."""
+    """Return three fake brokers with invariants: n1 leads epoch 1, all in the ISR."""
     return Stage()

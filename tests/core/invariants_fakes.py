@@ -1,4 +1,4 @@
-"""What brokers look like to the invariants, and how a test says what breaks; must never judge."""
+"""Fake brokers for the tests of the invariants, and the context managers of their tests."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from yak_core.batch import Batch
+from yak_core.contract.messages import Replicate
 from yak_core.ids import BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.invariants import RULES, InvariantViolated
 from yak_core.log.epochs import EpochIndex
@@ -17,8 +18,13 @@ from yak_core.metadata.partition_state import PartitionState
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
 
 
+def stale(epoch: int) -> Replicate:
+    """Return an empty Replicate of n1 in this epoch."""
+    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
+
+
 class FakeLog:
-    """A broker's log, as it sees it itself."""
+    """A broker's own view of its log."""
 
     def __init__(self) -> None:
         self.leo: Offset = 0
@@ -33,7 +39,7 @@ class FakeLog:
 
 
 class FakeProgress:
-    """What a leader knows of a follower."""
+    """A leader's progress of a follower."""
 
     def __init__(self, broker_epoch: BrokerEpoch) -> None:
         self.broker_epoch = broker_epoch
@@ -43,7 +49,7 @@ class FakeProgress:
 
 
 class FakeLeader:
-    """A leadership."""
+    """The state of a leader."""
 
     def __init__(self, me: NodeId, epoch: Epoch, start: Offset, partition: PartitionState) -> None:
         self.epoch = epoch
@@ -54,7 +60,7 @@ class FakeLeader:
 
 
 class FakeBroker:
-    """A broker's live attributes, all to be set by hand."""
+    """A broker with attributes that tests set."""
 
     def __init__(self, node_id: NodeId) -> None:
         self.node_id = node_id
@@ -72,7 +78,7 @@ class FakeBroker:
         return (self.epoch, self.leader)
 
     def check(self) -> None:
-        """Nothing is asserted of what is set by hand."""
+        """Check nothing."""
 
     @property
     def hw(self) -> Offset:
@@ -80,7 +86,7 @@ class FakeBroker:
 
 
 class FakeHost:
-    """Whose step it is."""
+    """The host of a step."""
 
     def __init__(self, node_id: NodeId, start: int) -> None:
         self.node_id = node_id
@@ -101,7 +107,7 @@ def fold(log: FakeLog, batch: Batch) -> None:
 
 @contextmanager
 def broken(invariant: str) -> Iterator[None]:
-    """What is done in here breaks this very invariant, and is told of in words."""
+    """Check that the block breaks this invariant, with a message."""
     with pytest.raises(InvariantViolated) as caught:
         yield
     violation = caught.value
@@ -115,6 +121,6 @@ def broken(invariant: str) -> Iterator[None]:
 
 @contextmanager
 def near_miss(invariant: str) -> Iterator[None]:
-    """What is done in here comes close to breaking this invariant, and must not break any."""
+    """Mark a block that almost breaks this invariant and must break none."""
     assert invariant in RULES
     yield

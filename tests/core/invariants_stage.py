@@ -1,8 +1,8 @@
-"""Three brokers made of nothing but the attributes that the invariants read; must never judge.
+"""Three fake brokers with only the attributes that the invariants read.
 
-A test makes a history step by step and says what each broker is like after it, so it can make any
-history, also one that no broker would. The stage begins with n1 as the leader of epoch 1, all three
-in the ISR, min ISR 2, flush=batch, and empty logs.
+A test builds a history step by step and sets the state of each broker after each step, so any
+history is possible, also one that real brokers cannot produce. The stage starts with n1 as leader
+of epoch 1, all three in the ISR, min ISR 2, flush=batch, and empty logs.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ QUIET = TimerFired("heartbeat")
 
 
 class Stage:
-    """The brokers, the store's record, and the invariants that watch them."""
+    """The brokers, the partition state, and the invariants."""
 
     def __init__(self, flush: FlushMode = "batch", min_isr: int = 2) -> None:
         self.invariants = Invariants(NODES)
@@ -60,7 +60,7 @@ class Stage:
         self.lead("n1")
         for node in ("n2", "n3"):
             self.follow(node, Epoch(1))
-        self.shown("n2", "n3")
+        self.acknowledge_all("n2", "n3")
         self.admit("n1", "n2", "n3")
 
     # -- the store ------------------------------------------------------------------------------
@@ -71,7 +71,7 @@ class Stage:
         return self.record
 
     def accept(self, record: PartitionState | Rejected) -> PartitionState:
-        """The store takes this record."""
+        """Store this partition state."""
         assert isinstance(record, PartitionState)
         self.record = record
         self.invariants.on_state(record)
@@ -80,13 +80,13 @@ class Stage:
     def write(
         self, change: Callable[..., PartitionState | Rejected], **fields: object
     ) -> PartitionState:
-        """The store takes the record that a transition makes of the present one."""
+        """Store the result of a transition of the present partition state."""
         if change is not register:
             fields["broker_epoch"] = self.stored.broker_epoch_of(cast(NodeId, fields["node"]))
         return self.accept(change(self.stored, attempt=self.attempt(), **fields))
 
     def grown(self) -> PartitionState:
-        """The present record once more, as the next version."""
+        """Return the present partition state as the next version."""
         return replace(
             self.stored,
             partition_epoch=self.stored.partition_epoch + 1,
@@ -104,7 +104,7 @@ class Stage:
     # -- steps ----------------------------------------------------------------------------------
 
     def step(self, node: NodeId, event: Event, *effects: Effect) -> None:
-        """The broker, as it is now, has taken in ``event`` and ordered ``effects``."""
+        """Report a step of the broker in its present state, with its effects."""
         host = cast(Host, self.hosts[node])
         self.invariants.after_step(host, 0, event, list(effects))
 
@@ -120,10 +120,10 @@ class Stage:
         assert leading is not None
         return leading
 
-    # -- lives and roles ------------------------------------------------------------------------
+    # -- starts and roles -----------------------------------------------------------------------
 
     def start(self, node: NodeId, *headers: Batch, intact: bool = True) -> None:
-        """A start begins with ``headers`` on its disk."""
+        """Start the node with ``headers`` on its disk."""
         start = self.hosts[node].start + 1 if node in self.hosts else 1
         self.hosts[node] = FakeHost(node, start)
         log = self.node(node).log
@@ -134,7 +134,7 @@ class Stage:
         self.step(node, Started(node, self.config, start, recovered))
 
     def register(self, node: NodeId, clean: bool = True) -> None:
-        """The start registers, and acts on the record from here on."""
+        """Register the node; it acts on the partition state from now on."""
         if self.record is None:
             self.accept(
                 create(
@@ -155,17 +155,17 @@ class Stage:
         self.step(node, QUIET)
 
     def lead(self, node: NodeId) -> NodeId:
-        """The node is elected and takes office."""
+        """Elect the node; it becomes leader."""
         self.write_election(node)
-        self.take_office(node)
+        self.become_leader(node)
         return node
 
     def write_election(self, node: NodeId) -> None:
-        """The node is elected, and has not heard of it."""
+        """Elect the node, which does not know it yet."""
         self.write(elect, node=node)
 
-    def elect_uncleanly(self, node: NodeId, *others: NodeId, takes_office: bool = True) -> None:
-        """The node leads, whatever it holds; it and ``others`` are the ISR."""
+    def elect_uncleanly(self, node: NodeId, *others: NodeId, becomes_leader: bool = True) -> None:
+        """Make the node leader regardless of its log; it and ``others`` are the ISR."""
         known = self.stored
         grown = replace(
             self.grown(),
@@ -177,13 +177,13 @@ class Stage:
             elr=(),
         )
         self.accept(replace(grown, unclean_generation=known.unclean_generation + 1))
-        if takes_office:
-            self.take_office(node)
+        if becomes_leader:
+            self.become_leader(node)
 
-    def take_office(
+    def become_leader(
         self, node: NodeId, view: PartitionState | None = None, notes_epoch: bool = True
     ) -> None:
-        """The node leads by the present record; ``view`` is what it believes to be the record."""
+        """Make the node leader by the present state, or by its own ``view`` of the state."""
         broker, record = self.node(node), self.stored
         broker.partition = record if view is None else view
         broker.epoch = record.leader_epoch
@@ -199,20 +199,20 @@ class Stage:
         self.step(node, QUIET)
 
     def admit(self, leader: NodeId, *joining: NodeId) -> None:
-        """The leader lets nodes into the ISR, and has heard that the store agreed."""
+        """Add nodes to the ISR; the leader has the new state."""
         isr = tuple(sorted({*self.stored.isr, *joining}))
         self.propose(leader, *isr)
         self.write(alter_isr, node=leader, isr=isr, added=self.starts(*joining))
         self.see(leader)
 
     def shrink(self, leader: NodeId, *leaving: NodeId) -> None:
-        """The leader lets nodes out of the ISR, and has heard that the store agreed."""
+        """Remove nodes from the ISR; the leader has the new state."""
         isr = tuple(node for node in self.stored.isr if node not in leaving)
         self.write(alter_isr, node=leader, isr=isr, added=())
         self.see(leader)
 
     def see(self, node: NodeId) -> None:
-        """A leader acts on the present record; its proposal, if any, is settled."""
+        """Give a leader the present state, which ends its proposal."""
         broker, leading = self.node(node), self.leading(node)
         broker.partition = self.stored
         leading.pending_isr = None
@@ -220,7 +220,7 @@ class Stage:
         self.step(node, QUIET)
 
     def see_as_follower(self, node: NodeId) -> None:
-        """A follower acts on the present record."""
+        """Give a follower the present state."""
         self.node(node).partition = self.stored
         self.step(node, QUIET)
 
@@ -232,7 +232,7 @@ class Stage:
         self.step(node, QUIET)
 
     def crash(self, node: NodeId, *kept: Batch) -> None:
-        """The node is down; ``kept`` is what its disk holds."""
+        """Crash the node; its disk holds ``kept``."""
         image = DiskImage()
         image.append(kept)
         image.flush()
@@ -248,7 +248,7 @@ class Stage:
         sequence: int = -1,
         producer_epoch: int = 0,
     ) -> Batch:
-        """One record, no other like it."""
+        """Return a batch of one unique record."""
         self.sequence += 1
         builder = Builder()
         builder.append(b"%d" % self.sequence, timestamp_ms=0)
@@ -262,14 +262,14 @@ class Stage:
         return placed(sealed, base, epoch)
 
     def append(self, node: NodeId, *batches: Batch, event: Event = QUIET) -> None:
-        """The batches join the node's log."""
+        """Append the batches to the node's log."""
         log = self.node(node).log
         for batch in batches:
             fold(log, batch)
         self.step(node, event, AppendLog(OpId(self.op()), LogGeneration(0), batches))
 
-    def append_untold(self, node: NodeId, batch: Batch) -> None:
-        """The batch joins the node's log, and its producer table is not told."""
+    def append_unindexed(self, node: NodeId, batch: Batch) -> None:
+        """Append the batch to the node's log but not to its producer table."""
         log = self.node(node).log
         kept = log.producers
         log.producers = fork_of(kept)
@@ -277,14 +277,14 @@ class Stage:
         log.producers = kept
         self.step(node, QUIET, AppendLog(OpId(self.op()), LogGeneration(0), (batch,)))
 
-    def cut(
+    def truncate(
         self,
         node: NodeId,
         end: Offset,
         index: EpochIndex | None = None,
         producers: ProducerTable | None = None,
     ) -> None:
-        """The node's log is cut, and what it knows of it is folded again, or as given."""
+        """Truncate the node's log; set its tables from the log, or as given."""
         broker = self.node(node)
         kept = [batch for batch in broker.log.batches if batch.end <= end]
         hw = broker.log.hw
@@ -300,14 +300,14 @@ class Stage:
         self.step(node, QUIET, TruncateLog(OpId(self.op()), LogGeneration(0), end))
 
     def flush(self, node: NodeId) -> None:
-        """All that the node has is written and flushed."""
+        """Flush the node's whole log."""
         log, op = self.node(node).log, self.op()
         self.step(node, QUIET, FlushLog(OpId(op), LogGeneration(0)))
         log.appended_end = log.durable_end = log.leo
         self.step(node, DiskDone(OpId(op), LogGeneration(0), DiskOk()))
 
     def no_space(self, node: NodeId, batch: Batch) -> None:
-        """The batch joins the node's log in memory, and its disk is full."""
+        """Append the batch in memory while the node's disk is full."""
         self.append(node, batch)
         self.step(node, DiskDone(OpId(self.ops), LogGeneration(0), NoSpace()))
 
@@ -316,53 +316,53 @@ class Stage:
         self.flush(node)
 
     def held(self, *nodes: NodeId) -> Batch:
-        """The nodes have one record of epoch 1, the first in their logs."""
+        """Append one record of epoch 1 as the first in the nodes' logs."""
         batch = self.batch(0, Epoch(1))
         for node in nodes:
             self.have(node, batch)
         return batch
 
-    def leave_behind(self, node: NodeId) -> None:
-        """The node leaves the ISR, and lacks a record that the others have, as n1 knows."""
+    def fall_out_of_isr(self, node: NodeId) -> None:
+        """Remove the node from the ISR and append a record that it lacks."""
         self.shrink("n1", node)
         others = [other for other in NODES if other != node]
         self.held(*others)
-        self.shown(*others[1:])
+        self.acknowledge_all(*others[1:])
 
     def ack(self, node: NodeId, leader: NodeId = "n1", match: Offset | None = None) -> ReplicateAck:
-        """The node acknowledges its log to the leader."""
+        """Return the node's ack of its log to the leader."""
         broker = self.node(node)
         end = broker.log.leo if match is None else match
         ack = ReplicateAck(broker.epoch, broker.broker_epoch, end, 1)
         self.step(node, QUIET, Send(leader, ack))
         return ack
 
-    def hear(self, leader: NodeId, node: NodeId, ack: ReplicateAck) -> None:
-        """The leader takes in an acknowledgement."""
+    def receive_ack(self, leader: NodeId, node: NodeId, ack: ReplicateAck) -> None:
+        """Give the leader an ack."""
         progress = self.leading(leader).progress[node]
         progress.match = max(progress.match, ack.match)
         self.step(leader, Received(node, ack))
 
-    def shown(self, *nodes: NodeId, leader: NodeId = "n1") -> None:
-        """The nodes acknowledge their logs, and the leader hears it."""
+    def acknowledge_all(self, *nodes: NodeId, leader: NodeId = "n1") -> None:
+        """Acknowledge the nodes' logs to the leader."""
         for node in nodes:
-            self.hear(leader, node, self.ack(node, leader))
+            self.receive_ack(leader, node, self.ack(node, leader))
 
     def raise_hw(self, node: NodeId, hw: Offset) -> None:
         self.node(node).log.hw = hw
         self.step(node, QUIET)
 
     def commit(self, *batches: Batch) -> None:
-        """All three hold the batches, and n1 has committed them."""
+        """Append the batches to all three logs and commit them at n1."""
         for node in NODES:
             self.have(node, *batches)
-        self.shown("n2", "n3")
+        self.acknowledge_all("n2", "n3")
         self.raise_hw("n1", batches[-1].end)
 
     # -- clients --------------------------------------------------------------------------------
 
     def ask(self, node: NodeId, call: int, batch: Batch, *effects: Effect) -> None:
-        """A producer's request reaches the node."""
+        """Give the node a producer's request."""
         request = ProduceRequest(
             call, Epoch(0), -1, 1, replace(batch, base_offset=0, epoch=Epoch(-1))
         )
@@ -379,13 +379,13 @@ class Stage:
         self.step(client, event, *effects)
 
     def send(self, client: NodeId, call: int, batch: Batch) -> None:
-        """A producer node is asked to send a batch, and does."""
+        """Call a producer node to send a batch, which it sends."""
         request = ProduceRequest(call, Epoch(0), -1, 1, batch)
         plain = replace(batch, producer_id=-1, producer_epoch=-1, base_sequence=-1)
         self.client(client, Called(CallId(call), SendBatch(plain), 0), Send("n1", request))
 
-    def tell(self, client: NodeId, call: int, result: ClientResult) -> None:
-        """A client node gives its application a result."""
+    def give_result(self, client: NodeId, call: int, result: ClientResult) -> None:
+        """Complete a call of a client node with a result."""
         self.client(client, QUIET, Answer(CallId(call), result))
 
     def poll(self, client: NodeId, call: int) -> None:

@@ -1,4 +1,4 @@
-"""Partition states for tests, made by the transitions themselves."""
+"""Partition states for tests, made by the transitions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from yak_core.metadata.transitions import (
 
 
 def ok(outcome: PartitionState | Rejected) -> PartitionState:
-    """The record, which must be sound."""
+    """Return the state, which must not be a refusal."""
     assert isinstance(outcome, PartitionState), outcome
     assert check_partition_state(outcome) == ()
     return outcome
 
 
 def first(min_isr: int = 2) -> PartitionState:
-    """Version 1 by n1, three replicas."""
+    """Return version 1, created by n1, with three replicas."""
     return ok(
         create(
             store_id="s1",
@@ -39,7 +39,7 @@ def first(min_isr: int = 2) -> PartitionState:
 
 
 def led(min_isr: int = 2, isr: tuple[str, ...] = ("n1", "n2", "n3")) -> PartitionState:
-    """n1 (incarnation 1) leads epoch 1; n2 is incarnation 2, n3 is 3; version 4 or 5."""
+    """Return a state where n1 leads epoch 1; the broker epochs are 1, 2 and 3; version 4 or 5."""
     state = ok(register(first(min_isr), attempt="a2", node="n2", clean=True, url="u2"))
     state = ok(register(state, attempt="a3", node="n3", clean=True, url="u3"))
     state = ok(elect(state, attempt="a4", node="n1", broker_epoch=BrokerEpoch(1)))
@@ -56,7 +56,7 @@ def altered(
     node: str = "n1",
     broker_epoch: int = 1,
 ) -> PartitionState | Rejected:
-    """What incarnation 1 of n1, or another, makes of the ISR."""
+    """Change the ISR as n1 with broker epoch 1, or as another node."""
     return alter_isr(
         state,
         attempt=f"s{state.partition_epoch}",
@@ -68,12 +68,12 @@ def altered(
 
 
 def shrunk(state: PartitionState, isr: tuple[str, ...]) -> PartitionState:
-    """n1 takes members out of the ISR."""
+    """Shrink the ISR as n1."""
     return ok(altered(state, isr))
 
 
 def drained(state: PartitionState, node: str) -> PartitionState:
-    """``node`` is draining and out of the ISR, as a drain leaves it."""
+    """Drain ``node``: it is draining and out of the ISR."""
     nodes = tuple(
         (known, replace(entry, draining=True) if known == node else entry)
         for known, entry in state.nodes
@@ -84,12 +84,12 @@ def drained(state: PartitionState, node: str) -> PartitionState:
 
 
 def sets(state: PartitionState) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """ISR, ELR, last known eligible."""
+    """Return ISR, ELR and last known eligible."""
     return (state.isr, state.elr, state.last_known_eligible)
 
 
 ALONE = led(isr=("n1",))
-"""n1 leads and is alone in the ISR; nobody else was ever in it."""
+"""n1 leads and is the only member that the ISR ever had."""
 
 TWO = led(isr=("n1", "n2"))
 """n1 leads, n2 is in the ISR, n3 is registered and outside."""

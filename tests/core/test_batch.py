@@ -1,4 +1,4 @@
-"""The batch's layout, builder and handle, against bytes written down from the definition."""
+"""Layout, builder and handle of a batch, against bytes written from the definition."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def one(value: bytes = b"v") -> Batch:
 
 
 def test_sealed_batch_is_the_sample_byte_for_byte() -> None:
-    """Goal: the format's definition, not our own decoder, says what is right."""
+    """Goal: the bytes follow the format's definition, without our decoder."""
     sealed = seal(
         sample_builder().build(), producer_id=7, producer_epoch=1, base_sequence=2**31 - 1
     )
@@ -83,7 +83,7 @@ def test_sealed_batch_is_the_sample_byte_for_byte() -> None:
 
 
 def test_parse_reads_every_field_of_the_sample() -> None:
-    """Goal: each field comes from its position; method: all values of the sample differ."""
+    """Goal: each field is read from its position. Method: all values of the sample differ."""
     batch = parse(SAMPLE)
     assert batch == Batch(0, Epoch(-1), 3, 7, 1, 2**31 - 1, T + 3, 154, 0x533C2CED, SAMPLE)
     assert (batch.end, batch.last_sequence) == (3, 1)
@@ -93,7 +93,7 @@ def test_parse_reads_every_field_of_the_sample() -> None:
 
 
 def test_records_of_the_sample() -> None:
-    """Goal: decoding, with the offsets of the handle rather than of the bytes."""
+    """Goal: decoding uses the offsets of the handle, not those of the bytes."""
     assert list(records(placed(parse(SAMPLE), 1000, 4))) == [
         Record(1000, T, None, b"hi", ()),
         Record(1001, T - 2, b"k", None, (("h", None),)),
@@ -101,8 +101,8 @@ def test_records_of_the_sample() -> None:
     ]
 
 
-def test_unsealed_batch_has_no_producer_no_crc_and_no_place() -> None:
-    """Goal: what build promises about handle and bytes, and that it can be decoded as it is."""
+def test_unsealed_batch_has_no_producer_no_crc_and_no_offset() -> None:
+    """Goal: handle and bytes are as documented, and the batch can be decoded."""
     batch = sample_builder().build()
     assert batch == Batch(0, Epoch(-1), 3, -1, -1, -1, T + 3, 154, 0, batch.data)
     assert batch.last_sequence == -1
@@ -112,7 +112,7 @@ def test_unsealed_batch_has_no_producer_no_crc_and_no_place() -> None:
 
 
 def test_seal_writes_producer_and_crc_anew_on_each_attempt() -> None:
-    """Goal: sealing is repeatable, and what is not given is taken from the handle."""
+    """Goal: sealing can be repeated, and omitted fields come from the handle."""
     built = sample_builder().build()
     first = seal(built, producer_id=7, producer_epoch=0, base_sequence=5)
     second = seal(first, producer_id=9, producer_epoch=3, base_sequence=0)
@@ -127,16 +127,16 @@ def test_seal_writes_producer_and_crc_anew_on_each_attempt() -> None:
 @pytest.mark.parametrize(
     "producer", [(-2, 0, 0), (1, -1, 0), (1, 0, -1), (2**63, 0, 0), (1, 2**15, 0), (1, 0, 2**31)]
 )
-def test_seal_refuses_a_producer_that_the_fields_cannot_hold(
+def test_seal_refuses_a_producer_out_of_range(
     producer: tuple[int, int, int],
 ) -> None:
-    """Goal: caller's misuse is an exception with a sentence, at once."""
+    """Goal: a wrong argument raises at once."""
     with pytest.raises(ValueError, match="producer id"):
         seal(one(), producer_id=producer[0], producer_epoch=producer[1], base_sequence=producer[2])
 
 
 def test_placing_copies_nothing_and_stamping_writes_only_the_position() -> None:
-    """Goal: what a leader does costs no copy, and the CRC stays right."""
+    """Goal: placing and stamping need no copy, and the CRC stays valid."""
     sealed = seal(one(), producer_id=1, producer_epoch=0, base_sequence=0)
     there = placed(sealed, 2**40, 12)
     assert there.data is sealed.data
@@ -150,7 +150,7 @@ def test_placing_copies_nothing_and_stamping_writes_only_the_position() -> None:
 
 
 def test_a_header_without_bytes_cannot_be_read_sealed_or_shipped() -> None:
-    """Goal: a handle from read_header never turns into an empty payload."""
+    """Goal: a handle from read_header never yields an empty payload."""
     header = read_header(SAMPLE)
     for use in (records, seal, stamped):
         with pytest.raises(ValueError, match="bytes of data"):
@@ -171,15 +171,15 @@ def test_sequences_wrap_at_two_to_the_31(base: int, count: int, last: int) -> No
 
 
 def test_repr_shows_the_header_and_not_the_payload() -> None:
-    """Goal: a failing test or a log line with a batch stays readable."""
+    """Goal: a batch in a test failure or log line is readable."""
     assert repr(placed(parse(SAMPLE), 5, 2)) == (
         "Batch([5, 8) epoch 2, producer 7/1/2147483647, 154 bytes, crc 533c2ced)"
     )
     assert "producer" not in repr(one())
 
 
-def test_builder_fills_to_the_last_byte_and_then_stays_shut() -> None:
-    """Goal: bytes_max is exact, and no small record overtakes one that was refused."""
+def test_builder_fills_to_the_last_byte_and_then_stays_closed() -> None:
+    """Goal: bytes_max is exact, and no small record overtakes a refused one."""
     exact = one(b"x" * 100).size
     builder = Builder(bytes_max=2 * exact - HEADER_BYTES)
     assert builder.append(b"x" * 100, timestamp_ms=T) == 0
@@ -197,7 +197,7 @@ def test_builder_fills_to_the_last_byte_and_then_stays_shut() -> None:
 
 
 def test_builder_counts_keys_and_headers_too() -> None:
-    """Goal: the general path keeps the same limit as the usual one."""
+    """Goal: the general path has the same limit as the fast path."""
     builder = Builder(bytes_max=200)
     assert builder.append(b"v", key=b"k" * 50, headers=(("h", b"x"),), timestamp_ms=T) == 0
     assert builder.size == builder.build().size
@@ -208,7 +208,7 @@ def test_builder_counts_keys_and_headers_too() -> None:
 def test_a_first_record_that_is_too_large_is_an_error_and_leaves_the_builder_usable(
     key: bytes | None,
 ) -> None:
-    """Goal: such a record can never be sent, so a None would make its caller try for ever."""
+    """Goal: such a record can never be sent, so None would cause endless retries."""
     builder = Builder(bytes_max=100)
     with pytest.raises(RecordTooLarge, match=r"4\d bytes.* 100 bytes"):
         builder.append(b"x" * 40, key=key, timestamp_ms=T)
@@ -219,7 +219,7 @@ def test_a_first_record_that_is_too_large_is_an_error_and_leaves_the_builder_usa
 
 
 def test_builder_closes_by_count_and_by_linger() -> None:
-    """Goal: the other two reasons to send, and that an empty batch has none."""
+    """Goal: the other two reasons to send; an empty batch is not sent."""
     builder = Builder(records_max=2)
     assert not builder.should_close(1_000_000, 5000)
     builder.append(b"a", timestamp_ms=T)
@@ -232,8 +232,8 @@ def test_builder_closes_by_count_and_by_linger() -> None:
     assert builder.build().count == 2
 
 
-def test_misuse_of_the_builder_says_what_is_wrong() -> None:
-    """Goal: wrong types, times and limits are refused and change nothing."""
+def test_wrong_arguments_of_the_builder_raise() -> None:
+    """Goal: wrong types, timestamps and limits are refused without a change."""
     with pytest.raises(ValueError, match="at least 1"):
         Builder().build()
     for limits in ((67, 1), (BATCH_BYTES_MAX + 1, 1), (68, 0), (68, RECORDS_MAX + 1)):
@@ -256,8 +256,8 @@ def test_misuse_of_the_builder_says_what_is_wrong() -> None:
     assert builder.append(b"v", timestamp_ms=T) == 0
 
 
-def test_building_twice_and_going_on_is_allowed() -> None:
-    """Goal: build does not disturb the builder."""
+def test_build_can_be_repeated() -> None:
+    """Goal: build does not change the builder."""
     builder = Builder()
     builder.append(b"a", timestamp_ms=T)
     first = builder.build()
@@ -267,8 +267,8 @@ def test_building_twice_and_going_on_is_allowed() -> None:
     assert first.count == 1
 
 
-def test_the_producer_that_was_idle_for_longest_is_forgotten() -> None:
-    """Goal: the table is bounded, alike on all replicas. Method: three producers, room for two."""
+def test_the_least_recent_producer_is_dropped() -> None:
+    """Goal: the table is bounded, equally on all replicas. Method: three producers, limit two."""
     table = ProducerTable(limit=2)
     for at, producer in enumerate((1, 2, 1, 3, -1)):
         table.apply(producer, 0, 0, at, at + 1)

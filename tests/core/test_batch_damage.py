@@ -1,4 +1,4 @@
-"""What a flipped bit, a torn write and garbage turn a batch into: never a different record."""
+"""Flipped bits, torn writes and random bytes never yield a different record."""
 
 from __future__ import annotations
 
@@ -56,26 +56,26 @@ def flipped(data: bytes, bit: int) -> bytes:
 
 @pytest.mark.parametrize("byte", range(8, 12))
 def test_a_flip_in_the_length_is_damage(byte: int) -> None:
-    """Goal: the length is outside the CRC, yet too short breaks the CRC, too long the records."""
+    """Goal: the CRC excludes the length, but a shorter one breaks the CRC, a longer the records."""
     for bit in range(8 * byte, 8 * byte + 8):
         with pytest.raises(Damaged):
             parse(flipped(SMALL.data, bit))
 
 
 def test_every_flip_from_the_magic_on_is_damage() -> None:
-    """Goal: magic by its value, CRC and all behind it by the CRC."""
+    """Goal: the magic is checked by its value, all after it by the CRC."""
     for bit in range(8 * 16, 8 * SMALL.size):
         with pytest.raises(Damaged):
             parse(flipped(SMALL.data, bit))
 
 
 @pytest.mark.parametrize("byte", [*range(8), *range(12, 16)])
-def test_a_flip_in_the_position_moves_the_batch_and_nothing_else(byte: int) -> None:
-    """Goal: state what happens to base offset and leader epoch, which no CRC covers.
+def test_a_flip_in_the_position_changes_only_the_position(byte: int) -> None:
+    """Goal: base offset and leader epoch are not covered by the CRC.
 
-    A flip there is undetected here, except that no offset and no epoch is negative. The batch is
-    whole and its records are right, but it says that it lies elsewhere: who reads a log must
-    compare the offset with the end of the batch before, and the epoch with the epoch index.
+    A flip there is undetected here, except for negative values. The records are intact, but the
+    position is wrong: a reader of a log compares the offset with the end of the previous batch,
+    and the epoch with the epoch index.
     """
     for bit in range(8 * byte, 8 * byte + 8):
         data = flipped(SMALL.data, bit)
@@ -94,7 +94,7 @@ def test_a_flip_in_the_position_moves_the_batch_and_nothing_else(byte: int) -> N
 
 
 def test_torn_at_every_length() -> None:
-    """Goal: a prefix of an intact batch is never anything but Torn, and says what it knows."""
+    """Goal: every prefix of an intact batch is Torn, with the known fields."""
     for have in range(SMALL.size):
         with pytest.raises(Torn) as torn:
             parse(SMALL.data[:have])
@@ -104,7 +104,7 @@ def test_torn_at_every_length() -> None:
 
 
 def test_compressed_batches_are_torn_at_every_length_too() -> None:
-    """Goal: compressed bytes are not taken for records when looking for impossible lengths."""
+    """Goal: compressed bytes are not read as records in the check of lengths."""
     data = bytearray(sealed(b"x" * 50).data)
     data[22] = 4
     data[HEADER_BYTES:] = bytes(len(data) - HEADER_BYTES)
@@ -115,7 +115,7 @@ def test_compressed_batches_are_torn_at_every_length_too() -> None:
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview])
 def test_any_kind_of_buffer_reads_alike(make: type[bytes] | type[bytearray]) -> None:
-    """Goal: a network or file buffer needs no copy first; only the batch's own bytes are kept."""
+    """Goal: any buffer is read without a copy; only the batch's own bytes are kept."""
     assert parse(make(SMALL.data)) == SMALL
     assert isinstance(parse(make(SMALL.data)).data, bytes)
     assert parse(make(b"junk" + SMALL.data + b"junk"), 4) == SMALL
@@ -124,20 +124,20 @@ def test_any_kind_of_buffer_reads_alike(make: type[bytes] | type[bytearray]) -> 
 
 
 def test_parse_of_exactly_one_batch_copies_nothing() -> None:
-    """Goal: the usual case on the wire."""
+    """Goal: the common case on the wire."""
     data = stamped(SMALL)
     assert parse(data).data is data
 
 
-def test_a_position_outside_the_bytes_is_the_callers_mistake() -> None:
-    """Goal: misuse is a ValueError, not damage."""
+def test_a_position_outside_the_bytes_is_a_value_error() -> None:
+    """Goal: a wrong argument is not reported as damage."""
     for at in (-1, 3):
-        with pytest.raises(ValueError, match="outside of 2 bytes"):
+        with pytest.raises(ValueError, match="2 bytes"):
             parse(b"ab", at)
 
 
 def header(**changed: int) -> bytes:
-    """SMALL with fields replaced by name and its CRC made right."""
+    """Return SMALL with fields replaced by name and a valid CRC."""
     names = "offset length epoch magic crc attributes last base_time max_time pid pepoch seq count"
     layout = struct.Struct(">qiibIhiqqqhii")
     fields = dict(zip(names.split(), layout.unpack_from(SMALL.data), strict=True)) | changed
@@ -147,7 +147,7 @@ def header(**changed: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "pattern"),
     [
         ({"length": 0}, "got 12"),
         ({"length": -1}, "got 11"),
@@ -181,14 +181,14 @@ def header(**changed: int) -> bytes:
         ({"seq": -1}, "producer .*1/0/-1"),
     ],
 )
-def test_nonsense_under_a_right_crc_is_damage(changed: dict[str, int], said: str) -> None:
-    """Goal: a wrong or hostile producer; each field refused with a sentence, before any memory."""
-    with pytest.raises(Damaged, match=said):
+def test_invalid_fields_with_a_valid_crc_are_damage(changed: dict[str, int], pattern: str) -> None:
+    """Goal: each field of a hostile producer is refused before memory is allocated."""
+    with pytest.raises(Damaged, match=pattern):
         parse(header(**changed))
 
 
-def test_what_other_clients_write_is_accepted() -> None:
-    """Goal: without a producer id the other two fields mean nothing to Kafka either."""
+def test_batches_of_other_clients_are_accepted() -> None:
+    """Goal: without a producer id the other two fields have no meaning, as in Kafka."""
     for pepoch, seq in ((-1, -1), (0, 0), (-1, 0)):
         assert parse(header(pid=-1, pepoch=pepoch, seq=seq)).last_sequence == -1
     assert parse(header(base_time=-1, max_time=-1)).max_timestamp == -1
@@ -196,7 +196,7 @@ def test_what_other_clients_write_is_accepted() -> None:
 
 
 def test_header_is_read_without_its_body_and_checked_without_its_crc() -> None:
-    """Goal: what a scanner gets from 61 bytes, and that nonsense does not pass there either."""
+    """Goal: 61 bytes are enough for a scanner, and invalid fields are refused there too."""
     assert read_header(SMALL.data[:HEADER_BYTES]).size == SMALL.size
     assert read_header(header(crc=0)).crc == 0
     with pytest.raises(Torn):
@@ -223,7 +223,7 @@ def intact(data: bytes) -> tuple[list[Batch], BatchError | None]:
 
 
 def test_scan_walks_a_log() -> None:
-    """Goal: all batches, in order, at their places; nothing in an empty file."""
+    """Goal: all batches in order with their positions; none in an empty file."""
     found, error = intact(LOG)
     assert error is None
     assert [(batch.base_offset, batch.end) for batch in found] == [(0, 2), (2, 3), (3, 6)]
@@ -233,7 +233,7 @@ def test_scan_walks_a_log() -> None:
 
 
 def test_scan_of_a_torn_log_ends_at_the_last_whole_batch() -> None:
-    """Goal: recovery keeps exactly the whole batches; method: cut at every byte."""
+    """Goal: recovery keeps exactly the whole batches. Method: truncate at every byte."""
     ends = boundaries()
     for cut in range(len(LOG)):
         found, error = intact(LOG[:cut])
@@ -246,11 +246,11 @@ def test_scan_of_a_torn_log_ends_at_the_last_whole_batch() -> None:
             assert error.at == whole
 
 
-def test_scan_never_takes_damage_in_the_middle_for_a_torn_tail() -> None:
-    """Goal: F13: whole batches behind a damaged one are not cut off as if never written.
+def test_damage_in_the_middle_is_no_torn_tail() -> None:
+    """Goal: F13: whole batches after a damaged one are not truncated as a torn write.
 
-    Method: flip each bit of the first two batches but those of the positions; a length that now
-    reaches beyond the end of the file is the one that could look like a torn write.
+    Method: flip each bit of the first two batches except the positions; a length beyond the end
+    of the file could look like a torn write.
     """
     ends = boundaries()
     for index, start in enumerate(ends[:2]):
@@ -263,7 +263,7 @@ def test_scan_never_takes_damage_in_the_middle_for_a_torn_tail() -> None:
 
 
 def test_a_tail_of_zeros_is_damage() -> None:
-    """Goal: a file that grew without its data is no torn batch; recovery goes by its marks."""
+    """Goal: zeros at the end are no torn batch; recovery uses the flush checkpoint."""
     for zeros in (12, 17, 100):
         found, error = intact(LOG + bytes(zeros))
         assert isinstance(error, Damaged)
@@ -276,7 +276,7 @@ def test_a_tail_of_zeros_is_damage() -> None:
 
 @examples(60, 200, st.binary(max_size=300))
 def test_garbage_is_torn_or_damaged(data: bytes) -> None:
-    """Goal: never another exception, never a batch; method: random bytes."""
+    """Goal: no other exception, no batch. Method: random bytes."""
     for read in (parse, read_header):
         with pytest.raises(BatchError) as error:
             read(data)
@@ -285,7 +285,7 @@ def test_garbage_is_torn_or_damaged(data: bytes) -> None:
 
 @examples(50, 100, st.data())
 def test_mutated_batches_are_intact_torn_or_damaged(data: st.DataObject) -> None:
-    """Goal: as above, near the truth; method: overwrite, cut and lengthen a batch."""
+    """Goal: the same for changed batches. Method: overwrite, shorten and lengthen a batch."""
     changed = bytearray(SMALL.data)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(changed)))
@@ -299,7 +299,7 @@ def test_mutated_batches_are_intact_torn_or_damaged(data: st.DataObject) -> None
 
 @examples(60, 100, st.binary(min_size=HEADER_BYTES + 7, max_size=200))
 def test_garbage_with_a_right_crc_is_a_batch_or_damaged(data: bytes) -> None:
-    """Goal: field checks are complete; method: random header and body, length, magic, CRC right."""
+    """Goal: field checks are complete. Method: random header and body; valid length and CRC."""
     changed = bytearray(data)
     changed[8:12] = struct.pack(">i", len(data) - 12)
     changed[16] = 2

@@ -1,4 +1,4 @@
-"""Our batches read by an independent library (the record classes of kafka-python), its by us."""
+"""Batches exchanged with an independent library, the record classes of kafka-python."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.core.budgets import examples
 from yak_core.batch import Builder, Headers, Record, parse, placed, records, seal, stamped
 
-with warnings.catch_warnings():  # the peer reads its resources in a way that 3.11 and 3.12 deplore
+with warnings.catch_warnings():  # the peer uses an API deprecated in 3.11 and 3.12
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka.record._crc32c import crc as crc32c_in_python
     from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -91,18 +91,18 @@ def check_ours_reads_theirs(given: Sequence[Given]) -> None:
 
 @examples(25, 100, given_records)
 def test_the_peer_reads_our_batches(given: Sequence[Given]) -> None:
-    """Goal: Kafka's tools can read what we write; method: any records, every field compared."""
+    """Goal: Kafka's tools can read our batches. Method: any records, every field compared."""
     check_theirs_reads_ours(given)
 
 
 @examples(25, 100, given_records)
 def test_we_read_the_peers_batches(given: Sequence[Given]) -> None:
-    """Goal: Kafka's clients can write to us."""
+    """Goal: we can read batches of Kafka's clients."""
     check_ours_reads_theirs(given)
 
 
 def test_ten_thousand_records_cross_both_ways() -> None:
-    """Goal: three-byte offset deltas, as above."""
+    """Goal: the same with three-byte offset deltas."""
     check_theirs_reads_ours(MANY)
     check_ours_reads_theirs(MANY)
 
@@ -116,19 +116,19 @@ def test_ten_thousand_records_cross_both_ways() -> None:
     ],
 )
 def test_both_write_the_same_bytes(given: Sequence[Given]) -> None:
-    """Goal: one encoding; the two differ only in the leader epoch that a producer leaves blank."""
+    """Goal: equal bytes, except for the leader epoch, which a producer leaves empty."""
     batch = parse(theirs(given, (9, 2, 0)))
     assert ours(given) == stamped(placed(batch, 1000, 7))
 
 
 def test_the_crc_is_right_by_an_implementation_in_python() -> None:
-    """Goal: the peer may share our CRC library; this one it does not."""
+    """Goal: the CRC agrees with an implementation that does not share our library."""
     data = ours([(b"hi", b"k", (("h", b"v"),), T)] * 20)
     assert parse(data).crc == crc32c_in_python(data[21:])
 
 
 def test_the_peer_splits_a_segment_of_ours_into_its_batches() -> None:
-    """Goal: batches back to back are a log to others too."""
+    """Goal: consecutive batches are a segment for the peer."""
     first, second = [(b"a", None, (), T)] * 3, [(b"b", None, (), T)]
     log = MemoryRecords(ours(first) + ours(second))
     counts = []

@@ -1,4 +1,4 @@
-"""Records into batches and out again: every shape that Kafka has, and malformed ones."""
+"""Encoding and decoding of records: every shape of Kafka's, and malformed ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def build(given_records: list[Given]) -> Batch:
 
 @examples(30, 100, st.lists(given_record, min_size=1, max_size=150), st.integers(0, 2**62))
 def test_records_come_back_as_they_were_given(given_records: list[Given], offset: int) -> None:
-    """Goal: round trip; method: any records through build, seal, parse and decode."""
+    """Goal: an exact round trip. Method: any records through build, seal, parse and decode."""
     sealed = seal(build(given_records), producer_id=3, producer_epoch=0, base_sequence=9)
     batch = parse(sealed.data)
     assert batch == sealed
@@ -56,7 +56,7 @@ def test_records_come_back_as_they_were_given(given_records: list[Given], offset
 
 @examples(100, 500, st.integers(-(2**63), 2**63 - 1))
 def test_varint_is_the_published_zigzag(value: int) -> None:
-    """Goal: the encoding; method: the formula of Protocol Buffers, decoded digit by digit."""
+    """Method: compare with the formula of Protocol Buffers."""
     coded = varint(value)
     raw = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(coded))
     assert raw == (value << 1) ^ (value >> 63)
@@ -81,7 +81,7 @@ def test_batches_of_one_to_many_records(count: int) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 55, 56, 57, 63, 64, 65, 8176, 8184, 8191, 8192, 1 << 20])
 def test_lengths_around_each_width_of_a_varint(length: int) -> None:
-    """Goal: values whose own length, or whose record's, changes width; size is exact each time."""
+    """Goal: the size is exact where the length of a value or record changes its width."""
     builder = Builder(bytes_max=1 << 22)
     for time in (T, T, T - 64, T + 64):
         builder.append(b"x" * length, timestamp_ms=time)
@@ -92,7 +92,7 @@ def test_lengths_around_each_width_of_a_varint(length: int) -> None:
 
 
 def test_null_and_empty_stay_different() -> None:
-    """Goal: a null key, value or header is not an empty one."""
+    """Goal: a null key, value or header differs from an empty one."""
     given_records: list[Given] = [
         (None, None, (), T),
         (b"", b"", (("", b""),), T),
@@ -104,7 +104,7 @@ def test_null_and_empty_stay_different() -> None:
 
 
 def test_timestamps_may_go_back_and_reach_both_ends() -> None:
-    """Goal: deltas from the first record's timestamp, over the whole of int64."""
+    """Goal: deltas from the first timestamp over the whole range of int64."""
     times = [2**63 - 1, -1, T, 2**63 - 1]
     batch = build([(b"v", None, (), time) for time in times])
     assert struct.unpack_from(">qq", batch.data, 27) == (2**63 - 1, 2**63 - 1)
@@ -112,7 +112,7 @@ def test_timestamps_may_go_back_and_reach_both_ends() -> None:
 
 
 def resealed(batch: Batch, at: int, new: bytes) -> bytes:
-    """The bytes of ``batch`` with some replaced and a CRC that is right for them."""
+    """Return the bytes of ``batch`` with some replaced and a valid CRC."""
     data = bytearray(batch.data)
     data[at : at + len(new)] = new
     data[17:21] = struct.pack(">I", crc32c(data[21:]))
@@ -120,7 +120,7 @@ def resealed(batch: Batch, at: int, new: bytes) -> bytes:
 
 
 def test_log_append_time_replaces_every_timestamp() -> None:
-    """Goal: attribute bit 3 (KIP-32) means that the batch's maximum is every record's timestamp."""
+    """Goal: with attribute bit 3 (KIP-32) every record has the batch's maximum timestamp."""
     batch = build([(b"a", None, (), T), (b"b", b"k", (("h", None),), T + 5)])
     assert list(records(parse(resealed(batch, 21, b"\0\x08")))) == [
         Record(0, T + 5, None, b"a", ()),
@@ -130,14 +130,14 @@ def test_log_append_time_replaces_every_timestamp() -> None:
 
 @pytest.mark.parametrize(("bits", "name"), [(1, "gzip"), (2, "snappy"), (3, "lz4"), (4, "zstd")])
 def test_compressed_batches_pass_but_do_not_decode(bits: int, name: str) -> None:
-    """Goal: a broker takes them as they are; a client says at once what to do."""
+    """Goal: a broker stores them unchanged; a client raises with the name of the codec."""
     batch = parse(resealed(build([(b"v", None, (), T)]), 21, bytes((0, bits))))
     with pytest.raises(UnsupportedCodec, match=rf"{name} .*compression\.type=none"):
         records(batch)
 
 
 def with_body(body: bytes, count: int = 1) -> Batch:
-    """A batch whose CRC is right and whose records section is ``body``."""
+    """Return a batch with a valid CRC and the records section ``body``."""
     front = struct.pack(">hiqqqhii", 0, count - 1, T, T, -1, -1, -1, count)
     return parse(
         struct.pack(">qiibI", 0, 49 + len(body), -1, 2, crc32c(front + body)) + front + body
@@ -145,7 +145,7 @@ def with_body(body: bytes, count: int = 1) -> Batch:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "pattern"),
     [
         ("10 000000 01 02 76 00", "its length"),
         ("0d 000000 01 02 76 00", "its length"),
@@ -170,21 +170,21 @@ def with_body(body: bytes, count: int = 1) -> Batch:
         ("0e 000000 01 02 76 00 00", "1 extra bytes"),
     ],
 )
-def test_a_malformed_record_is_damage_with_a_sentence(body: str, said: str) -> None:
-    """Goal: a wrong producer with a right CRC gets Damaged and nothing else."""
+def test_a_malformed_record_is_damage(body: str, pattern: str) -> None:
+    """Goal: a malformed record with a valid CRC raises Damaged."""
     batch = with_body(bytes.fromhex(body))
-    with pytest.raises(Damaged, match=said):
+    with pytest.raises(Damaged, match=pattern):
         list(records(batch))
 
 
 def test_varints_may_be_longer_than_needed() -> None:
-    """Goal: Kafka's reader takes padded lengths, so ours does."""
+    """Goal: padded lengths are accepted, as by Kafka."""
     batch = with_body(bytes.fromhex("988000 00 8000 00 8100 828000 76 8000"))
     assert list(records(batch)) == [Record(0, T, None, b"v", ())]
 
 
 def test_records_before_a_malformed_one_are_yielded() -> None:
-    """Goal: decoding is lazy; method: a good record, then a bad one."""
+    """Goal: decoding is lazy. Method: a good record, then a bad one."""
     batch = with_body(bytes.fromhex("0e 000000 01 02 76 00 " * 2), 2)
     decoding = records(batch)
     assert next(decoding).value == b"v"
@@ -194,7 +194,7 @@ def test_records_before_a_malformed_one_are_yielded() -> None:
 
 @examples(60, 200, st.binary(min_size=7, max_size=200), st.integers(1, 30))
 def test_any_records_section_decodes_or_is_damaged(body: bytes, count: int) -> None:
-    """Goal: no other exception ever comes out of decoding; method: random bytes, right CRC."""
+    """Goal: no other exception. Method: random bytes with a valid CRC."""
     count = min(count, len(body) // 7)
     try:
         decoded = list(records(with_body(body, count)))
@@ -204,10 +204,10 @@ def test_any_records_section_decodes_or_is_damaged(body: bytes, count: int) -> N
 
 
 @examples(40, 100, st.data(), st.lists(plain, min_size=1, max_size=5))
-def test_nearly_right_records_decode_or_are_damaged(
+def test_changed_records_decode_or_are_damaged(
     data: st.DataObject, given_records: list[Given]
 ) -> None:
-    """Goal: as above, nearer to the truth; method: one byte of a good section changed."""
+    """Goal: the same for one changed byte of a good section."""
     batch = build(given_records)
     at = data.draw(st.integers(61, batch.size - 1))
     changed = parse(resealed(batch, at, data.draw(st.binary(min_size=1, max_size=1))))

@@ -1,4 +1,4 @@
-"""How a broker starts and stops, and whom it does not listen to. Method: the world by hand."""
+"""Start and stop of a broker, and messages that it ignores. Method: the manual world."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yak_core.manual.world import STORE, Manual
 
 @pytest.mark.parametrize("named", ["n1", "n3"])
 def test_a_replicate_counts_only_from_the_leader_that_it_names(named: str) -> None:
-    """Goal: a message of n2 in the name of n1 (the broker itself) or n3 changes nothing."""
+    """Goal: a message from n2 with n1 (the broker itself) or n3 as leader changes nothing."""
     broker = cluster().host("n1").node
     assert isinstance(broker, Broker)
     before = broker.snapshot()
@@ -33,7 +33,7 @@ def test_a_replicate_counts_only_from_the_leader_that_it_names(named: str) -> No
 
 
 def stopped_cleanly() -> Manual:
-    """Three brokers with flush=os, of which n2 stopped in good order and waits for the store."""
+    """Make three brokers with flush=os: n2 stopped cleanly, restarted and waits for the store."""
     world = cluster(replace(CONFIG, flush="os"))
     world.request_stop("n2", SECOND)
     settle(world)
@@ -46,7 +46,7 @@ def stopped_cleanly() -> Manual:
 
 
 def test_a_stop_before_the_registration_puts_the_clean_marker_back() -> None:
-    """Goal: the start after next is a clean one; method: stop n2 while it waits for the store."""
+    """Goal: the next start is clean. Method: stop n2 while it waits for the store."""
     world = stopped_cleanly()
     world.request_stop("n2", SECOND)
     settle(world)
@@ -61,7 +61,7 @@ def test_a_stop_before_the_registration_puts_the_clean_marker_back() -> None:
 
 
 def test_without_a_marker_a_stop_before_the_registration_is_not_clean() -> None:
-    """Goal: no marker appears from nowhere; method: the same after a crash."""
+    """Goal: no marker appears. Method: the same after a crash."""
     world = stopped_cleanly()
     world.crash("n2")
     world.start("n2")
@@ -99,7 +99,7 @@ def take_from_replicas(world: Manual) -> None:
 def test_a_start_that_could_break_a_promise_halts(
     harm: Callable[[Manual], None], reason: str
 ) -> None:
-    """Goal: a person looks first. Method: a log with a record, and a store that is not its own."""
+    """Method: a log with a record, and a store that is empty or another one."""
     world = cluster()
     produce(world, "n1", b"a")
     settle(world)
@@ -112,7 +112,7 @@ def test_a_start_that_could_break_a_promise_halts(
 
 
 def test_a_broker_that_may_not_create_waits_for_the_record() -> None:
-    """Method: n2 may not, and starts before n1, which may."""
+    """Method: n2 may not create and starts before n1, which may."""
     world = Manual()
     for node in BROKERS:
         world.add(node, replace(CONFIG, creates=node == "n1"), build_broker())

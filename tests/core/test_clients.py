@@ -1,4 +1,4 @@
-"""Producer and consumer nodes by themselves, step by step, against answers made by hand."""
+"""Producer and consumer nodes, step by step, with answers made by the test."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ OTHER = DescribeResponse(0, "n1", "follower", None, Epoch(0), 0, (), (), 0, 0, 0
 
 
 def batch(base: int = 0, epoch: int = 0, count: int = 1) -> Batch:
-    """A batch of ``count`` records."""
+    """Return a batch of ``count`` records."""
     builder = Builder()
     for _ in range(count):
         builder.append(b"v", timestamp_ms=0)
@@ -54,7 +54,7 @@ def batch(base: int = 0, epoch: int = 0, count: int = 1) -> Batch:
 
 
 class Driver:
-    """A client node, what it sent last, and what it answered."""
+    """A client node with its last requests and its results."""
 
     def __init__(self, config: ConsumerConfig | ProducerConfig, now: Micros = 0) -> None:
         started = Started("c1", config, 1 << 127, Recovered())
@@ -68,7 +68,7 @@ class Driver:
         self.resets: list[ProducerReset] = []
 
     def step(self, event: Event, after: Micros = 0) -> list[Effect]:
-        """Take in an event, so much later."""
+        """Step the node with an event, ``after`` microseconds later."""
         self.now += after
         effects = self.node.step(self.now, event)
         for effect in effects:
@@ -92,13 +92,13 @@ class Driver:
 
     @property
     def last(self) -> tuple[str, FetchRequest]:
-        """Where the newest request went, which is a fetch."""
+        """Return the broker and the request of the newest fetch."""
         request = self.sent[-1].message
         assert isinstance(request, FetchRequest)
         return self.sent[-1].dst, request
 
     def fetched(self, *batches: Batch, error: ErrorCode = ErrorCode.NONE, end: int = -1) -> None:
-        """The broker that was asked last answers the fetch."""
+        """Answer the newest fetch."""
         dst, request = self.last
         leader = "n3" if error is MOVED else dst
         response = FetchResponse(
@@ -107,7 +107,7 @@ class Driver:
         self.step(Received(dst, response))
 
     def produced(self, at: int, error: ErrorCode, outcome: Outcome, epoch: int = 0) -> None:
-        """The broker that got request ``at`` answers it; its leader is n3 if it is not itself."""
+        """Answer request ``at``; the leader in the answer is n3 if it is another broker."""
         dst, request = self.sent[at].dst, self.sent[at].message
         assert isinstance(request, ProduceRequest)
         base = 40 + at if outcome is Outcome.WRITTEN else -1
@@ -118,7 +118,7 @@ class Driver:
         self.step(Received(dst, response))
 
     def requests(self) -> list[tuple[str, int, int]]:
-        """(broker, producer epoch, sequence) of each batch sent."""
+        """Return (broker, producer epoch, sequence) of each request."""
         return [
             (send.dst, send.message.batch.producer_epoch, send.message.batch.base_sequence)
             for send in self.sent
@@ -126,7 +126,7 @@ class Driver:
         ]
 
     def outcomes(self) -> list[tuple[int, ErrorCode, Outcome, int]]:
-        """(call, error, outcome, base offset) of each result of a batch."""
+        """Return (call, error, outcome, base offset) of each result."""
         return [
             (call, result.error, result.outcome, result.base_offset)
             for call, result in self.results
@@ -135,14 +135,14 @@ class Driver:
 
 
 def polling(config: ConsumerConfig = CONSUMER) -> Driver:
-    """A consumer with a poll under way."""
+    """Return a consumer with a poll in flight."""
     made = Driver(config)
     made.call(1, Poll())
     return made
 
 
 def sending(count: int = 1, config: ProducerConfig = PRODUCER) -> Driver:
-    """A producer with ``count`` batches under way, of one record each."""
+    """Return a producer with ``count`` batches of one record in flight."""
     made = Driver(config)
     for number in range(count):
         made.call(number, SendBatch(batch()))
@@ -150,8 +150,8 @@ def sending(count: int = 1, config: ProducerConfig = PRODUCER) -> Driver:
 
 
 @pytest.mark.parametrize("origin", [0, 10**12])
-def test_only_real_age_sends_a_consumer_elsewhere(origin: int) -> None:
-    """Goal: the origin of the clock means nothing (clause 3). Method: two polls, far apart."""
+def test_the_origin_of_the_clock_has_no_meaning(origin: int) -> None:
+    """Goal: clause 3 of the contract. Method: two polls, far apart."""
     made = Driver(CONSUMER, origin)
     made.call(1, Poll())
     assert made.last[0] == "n1"
@@ -162,7 +162,7 @@ def test_only_real_age_sends_a_consumer_elsewhere(origin: int) -> None:
 
 
 def test_a_poll_returns_what_follows_the_position_without_a_gap() -> None:
-    """Goal: no record twice, none left out. Method: a page with an old batch and a gap in it."""
+    """Goal: no record twice, none omitted. Method: an answer with an old batch and a gap."""
     made = polling(replace(CONSUMER, start_offset=3))
     page = (batch(0, 1, 2), batch(2, 1, 2), batch(4, 2), batch(7, 2))
     made.fetched(*page)
@@ -172,8 +172,8 @@ def test_a_poll_returns_what_follows_the_position_without_a_gap() -> None:
     assert (made.last[1].offset, made.last[1].last_epoch, made.last[1].leader_epoch) == (5, 2, 2)
 
 
-def test_a_consumer_begins_at_an_offset_that_a_broker_names() -> None:
-    """Goal: the earliest offset is asked for once. Method: start at -2; then an error instead."""
+def test_a_consumer_starts_at_an_offset_from_a_broker() -> None:
+    """Goal: one lookup of the earliest offset. Method: start at -2; then an error instead."""
     for error, results in ((ErrorCode.NONE, []), (ErrorCode.INVALID_REQUEST, [-1])):
         made = polling(replace(CONSUMER, start_offset=-2))
         assert made.sent[-1].message == ListOffsetsRequest(1, -2)
@@ -187,10 +187,10 @@ def test_a_consumer_begins_at_an_offset_that_a_broker_names() -> None:
     ("error", "end", "detail"),
     [(ErrorCode.CORRUPT_MESSAGE, -1, "why"), (ErrorCode.NONE, 2, "[2, 3)")],
 )
-def test_what_an_application_must_decide_ends_the_poll(
+def test_an_error_for_the_application_ends_the_poll(
     error: ErrorCode, end: int, detail: str
 ) -> None:
-    """Goal: the position stays. Method: an error that no retry mends, and a truncated log."""
+    """Goal: the position stays. Method: a fatal error, and a truncated log."""
     made = polling(replace(CONSUMER, start_offset=3))
     made.fetched(error=error, end=end)
     [(call, result)] = made.results
@@ -200,8 +200,8 @@ def test_what_an_application_must_decide_ends_the_poll(
     assert detail in result.detail
 
 
-def test_a_poll_goes_on_through_a_change_of_leader() -> None:
-    """Goal: the application sees nothing of it. Method: a redirect, silence, and a lost link."""
+def test_a_poll_continues_through_a_change_of_leader() -> None:
+    """Goal: the application gets no error. Method: a redirect, a timeout, and a lost link."""
     made = polling()
     made.fetched(error=MOVED)
     made.fire("retry")
@@ -217,8 +217,8 @@ def test_a_poll_goes_on_through_a_change_of_leader() -> None:
     assert len(made.results) == 1
 
 
-def test_late_answers_and_timers_mean_nothing_to_a_consumer() -> None:
-    """Goal: one answer a poll. Method: cancel it; then an old answer, another one, a timer."""
+def test_a_consumer_ignores_late_answers_and_timers() -> None:
+    """Goal: one answer for each poll. Method: cancel it; then two old answers and a timer."""
     made = polling()
     made.step(Cancelled(CallId(9)))
     made.step(Cancelled(CallId(1)))
@@ -234,7 +234,7 @@ def test_late_answers_and_timers_mean_nothing_to_a_consumer() -> None:
 
 
 def test_a_seek_moves_the_position_at_once() -> None:
-    """Method: seek, look at the answer and at the next fetch."""
+    """Method: seek, check the answer and the next fetch."""
     made = Driver(CONSUMER)
     made.call(1, Seek(7))
     assert made.results == [(1, PollResult(ErrorCode.NONE, (), 7, 7, 0, Epoch(0)))]
@@ -242,8 +242,8 @@ def test_a_seek_moves_the_position_at_once() -> None:
     assert (made.last[1].offset, made.last[1].last_epoch) == (7, NO_EPOCH)
 
 
-def test_batches_go_out_in_order_and_end_as_they_are_answered() -> None:
-    """Goal: five at most under way, each with its sequence. Method: six batches, one answer."""
+def test_batches_are_sent_in_order_and_end_with_their_answers() -> None:
+    """Goal: at most five in flight, each with its sequence. Method: six batches, one answer."""
     made = sending(6)
     assert made.requests() == [("n1", 0, sequence) for sequence in range(5)]
     made.produced(0, ErrorCode.NONE, Outcome.WRITTEN)
@@ -253,7 +253,7 @@ def test_batches_go_out_in_order_and_end_as_they_are_answered() -> None:
 
 
 def test_a_batch_keeps_its_sequence_through_a_redirect_and_a_lost_link() -> None:
-    """Goal: a retry is recognised. Method: two retries, and an answer to the first try."""
+    """Goal: a retry is recognised. Method: two retries, and an answer to the first attempt."""
     made = sending()
     made.produced(0, MOVED, Outcome.NOT_WRITTEN)
     made.fire("retry")
@@ -263,13 +263,13 @@ def test_a_batch_keeps_its_sequence_through_a_redirect_and_a_lost_link() -> None
     made.fire("retry")
     assert made.requests() == [("n1", 0, 0), ("n3", 0, 0), ("n1", 0, 0)]
     made.produced(1, MOVED, Outcome.NOT_WRITTEN)
-    assert made.outcomes() == [], "an answer to an earlier try that wrote nothing decides nothing"
+    assert made.outcomes() == [], "a not-written answer to an earlier attempt decides nothing"
     made.produced(1, ErrorCode.NONE, Outcome.WRITTEN)
     assert [outcome for *_, outcome, _ in made.outcomes()] == [Outcome.WRITTEN]
 
 
-def test_a_leader_that_cannot_commit_is_left() -> None:
-    """Goal: what may have been written is not reported as not written. Method: a time-out."""
+def test_a_producer_leaves_a_leader_that_cannot_commit() -> None:
+    """Goal: a possibly written batch is not reported as not written. Method: a timeout."""
     made = sending()
     made.produced(0, LATE, Outcome.UNKNOWN)
     made.fire("retry")
@@ -278,8 +278,8 @@ def test_a_leader_that_cannot_commit_is_left() -> None:
     assert made.outcomes() == [(0, ErrorCode.MESSAGE_TOO_LARGE, Outcome.UNKNOWN, -1)]
 
 
-def test_a_batch_whose_time_is_over_is_unknown_and_begins_a_new_producer_epoch() -> None:
-    """Goal: F76 and F77. Method: silence for longer than the delivery time-out."""
+def test_an_expired_batch_is_unknown_and_starts_a_new_producer_epoch() -> None:
+    """Goal: F76 and F77. Method: no answer for longer than the delivery timeout."""
     made = sending(2)
     made.call(2, SendBatch(batch()))
     while not made.results:
@@ -292,7 +292,7 @@ def test_a_batch_whose_time_is_over_is_unknown_and_begins_a_new_producer_epoch()
 
 
 def test_out_of_order_is_final_for_the_first_batch_only() -> None:
-    """Goal: a batch that overtook another one is tried again. Method: the second one's, then."""
+    """Goal: a batch that overtook another is retried. Method: the second batch, then the first."""
     made = sending(2)
     made.produced(1, GAP, Outcome.NOT_WRITTEN)
     assert made.outcomes() == []
@@ -303,11 +303,11 @@ def test_out_of_order_is_final_for_the_first_batch_only() -> None:
     made.produced(0, GAP, Outcome.NOT_WRITTEN, epoch=2)
     assert made.outcomes() == [(1, ErrorCode.NONE, Outcome.WRITTEN, 41)]
     made.fire("retry")
-    assert made.requests()[-1] == ("n2", 0, 0), "a leader of an earlier epoch may lack it"
+    assert made.requests()[-1] == ("n2", 0, 0), "a leader of an earlier epoch may lack the batch"
 
 
 def test_a_producer_that_was_replaced_refuses_all_that_follows() -> None:
-    """Method: an answer that fences it, and one more batch."""
+    """Method: a fencing answer, and one more batch."""
     made = sending()
     fenced = ErrorCode.INVALID_PRODUCER_EPOCH
     made.produced(0, fenced, Outcome.NOT_WRITTEN)
@@ -324,8 +324,8 @@ def test_a_full_queue_refuses_a_batch() -> None:
     assert made.outcomes() == [(1, busy, Outcome.NOT_WRITTEN, -1)]
 
 
-def test_without_acks_nothing_is_waited_for() -> None:
-    """Goal: acks=0 ends at once, yet follows the leader. Method: a late redirect."""
+def test_with_acks_0_a_batch_ends_at_once() -> None:
+    """Goal: the producer still follows the leader. Method: a late redirect."""
     made = sending(1, replace(PRODUCER, acks=0, idempotent=False))
     assert made.outcomes() == [(0, ErrorCode.NONE, Outcome.UNKNOWN, -1)]
     assert made.requests() == [("n1", -1, -1)]
@@ -335,7 +335,7 @@ def test_without_acks_nothing_is_waited_for() -> None:
     assert made.sent[-1].dst == "n3"
 
 
-def test_what_a_producer_does_not_expect_is_refused_or_passed_over() -> None:
+def test_a_producer_refuses_or_ignores_unexpected_events() -> None:
     """Method: a foreign message, a cancellation, a timer and an event of brokers."""
     made = sending()
     assert made.step(Received("n1", OTHER)) == made.step(Cancelled(CallId(0))) == []

@@ -1,4 +1,4 @@
-"""A message comes out of its frame as it went in, and encoding copies no payload."""
+"""Messages survive encoding and decoding unchanged, and encoding copies no payload."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def names(types: tuple[type, ...]) -> list[str]:
 
 
 def test_every_message_has_a_frame() -> None:
-    """Goal: no message is forgotten here or in the samples. Method: the unions of the core."""
+    """Goal: no type is missing here or in the samples. Method: the unions of the core."""
     framed = names(tuple(layout.cls for layout in LAYOUTS))
     assert framed == names(get_args(Message))
     assert framed == names(get_args(PeerMessage) + get_args(Request) + get_args(Response))
@@ -63,7 +63,7 @@ def test_every_message_has_a_frame() -> None:
 @pytest.mark.parametrize("budget", [20, pytest.param(60, marks=pytest.mark.long)])
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.cls.__name__)
 def test_every_message_comes_back_as_it_was(layout: Layout, budget: int) -> None:
-    """Method: values of every field over all of its range."""
+    """Method: values of every field over its whole range."""
 
     @settings(max_examples=budget)
     @given(messages(layout))
@@ -83,12 +83,12 @@ def test_every_message_comes_back_as_it_was(layout: Layout, budget: int) -> None
 )
 @pytest.mark.parametrize("message", SAMPLES, ids=lambda message: type(message).__name__)
 def test_any_kind_of_buffer_reads_alike(make: Callable[[bytes], Buffer], message: Message) -> None:
-    """Goal: a frame needs no copy before it is decoded. Method: the buffers that a socket gives."""
+    """Goal: a frame is decoded without a copy. Method: the buffer types of a socket."""
     assert decode(make(encode(message))) == message
 
 
-def test_batches_outlive_the_frame_that_brought_them() -> None:
-    """Goal: a receive buffer can be used again. Method: overwrite it."""
+def test_batches_do_not_depend_on_the_receive_buffer() -> None:
+    """Goal: the buffer can be used again. Method: overwrite it."""
     frame = bytearray(encode(replace(HEADER, batches=LOG)))
     message = decode(frame)
     frame[:] = bytes(len(frame))
@@ -107,7 +107,7 @@ def test_batches_outlive_the_frame_that_brought_them() -> None:
     ids=lambda message: type(message).__name__,
 )
 def test_the_crc_is_checked(message: Message) -> None:
-    """Goal: a changed record is found at the next hop. Method: flip the last bit."""
+    """Goal: a changed record is detected at the next hop. Method: flip the last bit."""
     frame = bytearray(encode(message))
     frame[-1] ^= 1
     with pytest.raises(CodecError, match=r"CRC-32C is [0-9a-f]{8}") as caught:
@@ -162,8 +162,8 @@ def unsealed() -> Batch:
     ],
     ids=str,
 )
-def test_what_fits_into_no_frame_is_refused(message: Message, words: tuple[str, ...]) -> None:
-    """Goal: nothing is sent that the other side would have to refuse."""
+def test_values_out_of_range_are_refused(message: Message, words: tuple[str, ...]) -> None:
+    """Goal: no frame is sent that the receiver must refuse."""
     with pytest.raises(ValueError, match=r".") as caught:
         encode(message)
     for word in words:
@@ -171,7 +171,7 @@ def test_what_fits_into_no_frame_is_refused(message: Message, words: tuple[str, 
 
 
 def test_the_longest_values_that_fit() -> None:
-    """Goal: limits are where they are said to be. Method: each at its end, and back."""
+    """Goal: the limits are as documented. Method: encode and decode each limit."""
     names_254 = ("é" * 127,) * 255
     rows = (ReplicaStatus("n" * 254, "u" * 65_535, BrokerEpoch(2**63 - 1), -1),) * 255
     for message in (
@@ -183,7 +183,7 @@ def test_the_longest_values_that_fit() -> None:
 
 
 def test_a_frame_has_a_length_limit() -> None:
-    """Goal: both sides agree on it. Method: as many batches as fit, and one more."""
+    """Goal: sender and receiver agree on it. Method: as many batches as fit, and one more."""
     fitting = (FRAME_BYTES_MAX - len(encode(HEADER))) // LARGE.size
     assert encode(replace(HEADER, batches=(LARGE,) * fitting))
     with pytest.raises(ValueError, match=r"frame .*\b33554432\b"):
@@ -192,15 +192,15 @@ def test_a_frame_has_a_length_limit() -> None:
         decode(bytes(FRAME_BYTES_MAX + 1))
 
 
-def test_an_explanation_that_is_no_unicode_is_still_sent() -> None:
-    """Goal: a file name out of another century does not stop an answer about it."""
+def test_a_detail_that_is_not_unicode_is_sent() -> None:
+    """Goal: a file name with surrogates does not prevent the answer."""
     back = decode(encode(replace(ANSWER, detail="cannot read log-\udcff")))
     assert isinstance(back, FetchResponse)
     assert back.detail == "cannot read log-\\udcff"
 
 
 def test_a_sealed_batch_whose_crc_is_zero_is_sent() -> None:
-    """Goal: 0 stands for unsealed only if it is wrong. Method: a batch made to have that CRC."""
+    """Goal: CRC 0 means unsealed only if it is wrong. Method: a batch made with that CRC."""
     batch = zero_crc()
     assert batch.crc == 0
     message = ProduceRequest(1, Epoch(1), -1, 1, batch)
@@ -208,7 +208,7 @@ def test_a_sealed_batch_whose_crc_is_zero_is_sent() -> None:
 
 
 def zero_crc() -> Batch:
-    """A sealed batch with CRC 0: its last 32 value bits are solved for, CRC-32C being linear."""
+    """Return a sealed batch with CRC 0, solved for its last 32 bits: CRC-32C is linear."""
     front = b"12345678"
     base = made(front + bytes(4)).crc
     basis: dict[int, tuple[int, int]] = {}
@@ -229,27 +229,27 @@ def zero_crc() -> Batch:
 
 
 ROOT = Path(__file__).parents[2]
-# The sample, one frame a line in hexadecimal, is never changed: brokers of two versions have to
-# understand each other while a cluster is upgraded. A new version of a frame gets a new file.
+# The sample, one hexadecimal frame on each line, never changes: brokers of two versions run
+# together during an upgrade. A new version of a frame gets a new file.
 LINES = (ROOT / "tests" / "golden_formats" / "frames_1.txt").read_text("ascii").splitlines()
 PAGE = (ROOT / "docs" / "formats.md").read_text("utf-8")
 
 
 def test_version_1_is_read() -> None:
-    """Goal: yesterday's brokers are understood tomorrow. Method: the messages of the sample."""
+    """Goal: frames of earlier brokers are read. Method: the messages of the sample."""
     frames = [bytes.fromhex(line.partition(" ")[2]) for line in LINES]
     assert [decode(frame) for frame in frames] == list(SAMPLES)
     assert {frame[1] for frame in frames} == {1}
 
 
-def test_what_is_written_today_is_still_version_1() -> None:
-    """Goal: a change of a frame is noticed. Method: today's bytes of the same messages."""
+def test_frames_are_still_version_1() -> None:
+    """Goal: a change of a frame is detected. Method: encode the messages of the sample."""
     today = [f"{type(message).__name__} {encode(message).hex()}" for message in SAMPLES]
     assert today == LINES, "a frame has changed: is it still version 1?"
 
 
 def test_the_page_has_every_frame() -> None:
-    """Goal: the page is true. Method: its rows against the layouts."""
+    """Goal: docs/formats.md matches the code. Method: its rows against the layouts."""
     section = PAGE.partition("\n## Wire frames\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line[:3] != "| t" and " | `" in line]
     assert [row for row in rows if row[2].isdigit()] == [

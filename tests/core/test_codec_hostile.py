@@ -1,7 +1,7 @@
-"""Whatever arrives in a frame is a message or a CodecError with a sentence, and costs no more.
+"""Any frame decodes to a message or raises CodecError, with bounded memory.
 
-The property of most tests: what decodes is, encoded again, the very same bytes. So nothing in a
-frame is ignored, and no two frames mean the same.
+The property of most tests: a decoded message encodes to the same bytes. So no byte of a frame is
+ignored, and no two frames have the same meaning.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ each_sample = pytest.mark.parametrize("frame", FRAMES, ids=ids)
 
 
 def understood(frame: bytes) -> Message | None:
-    """What the frame is, None if it is refused; every property of a refusal is checked."""
+    """Decode a frame, or check its refusal and return None."""
     try:
         message = decode(frame)
     except CodecError as error:
@@ -53,8 +53,8 @@ def understood(frame: bytes) -> Message | None:
 
 
 @examples(200, 1000, st.sampled_from(LAYOUTS), st.binary(max_size=250))
-def test_noise_behind_a_good_start(layout: object, noise: bytes) -> None:
-    """Goal: the same past the first check. Method: each type, then random bytes."""
+def test_random_bytes_after_a_valid_start(layout: object, noise: bytes) -> None:
+    """Method: the version and each type, then random bytes."""
     tag = getattr(layout, "tag", -1)
     message = understood(bytes((tag, VERSION)) + noise)
     assert message is None or type(message) is getattr(layout, "cls", None)
@@ -62,7 +62,7 @@ def test_noise_behind_a_good_start(layout: object, noise: bytes) -> None:
 
 @examples(150, 1000, st.data(), ANY_MESSAGE)
 def test_a_frame_with_a_part_replaced(data: st.DataObject, message: Message) -> None:
-    """Method: any message, and any bytes in the place of some of its own."""
+    """Method: any message with some bytes replaced."""
     frame = encode(message)
     start = data.draw(st.integers(0, min(len(frame), 400)))
     end = data.draw(st.integers(start, min(len(frame), start + 20)))
@@ -73,15 +73,15 @@ def test_a_frame_with_a_part_replaced(data: st.DataObject, message: Message) -> 
 
 @each_sample
 def test_every_truncation_is_refused(frame: bytes) -> None:
-    """Goal: half a frame is none, wherever it was cut, between two batches too."""
+    """Goal: a truncated frame is refused, also between two batches."""
     for end in range(len(frame)):
         with pytest.raises(CodecError):
             decode(frame[:end])
 
 
 @each_sample
-def test_bytes_behind_the_end_are_refused(frame: bytes) -> None:
-    """Goal: one frame, one message. Method: a byte, a batch, another frame behind it."""
+def test_bytes_after_the_end_are_refused(frame: bytes) -> None:
+    """Goal: one message for each frame. Method: append a byte, a batch, another frame."""
     for more in (b"\0", ONE.data, frame):
         with pytest.raises(CodecError, match=r"declares \d+ bytes, got \d+"):
             decode(frame + more)
@@ -89,7 +89,7 @@ def test_bytes_behind_the_end_are_refused(frame: bytes) -> None:
 
 @each_sample
 def test_no_flipped_bit_is_ignored(frame: bytes) -> None:
-    """Goal: a flip is refused or seen in the message. Method: every bit of every sample."""
+    """Goal: a flip is refused or changes the message. Method: every bit of every sample."""
     refused = 0
     for bit in range(8 * len(frame)):
         changed = bytearray(frame)
@@ -99,13 +99,13 @@ def test_no_flipped_bit_is_ignored(frame: bytes) -> None:
 
 
 def with_payload(data: bytes) -> bytes:
-    """The frame of HEADER with these bytes in the place of batches."""
+    """Return the frame of HEADER with these bytes in place of batches."""
     sized = encode(replace(HEADER, batches=(ONE,)))[: -ONE.size]
     return sized.replace(struct.pack(">I", ONE.size), struct.pack(">I", len(data)), 1) + data
 
 
 def cost(frame: bytes) -> int:
-    """Bytes allocated at most while ``frame`` is refused."""
+    """Return the peak of allocated bytes while ``frame`` is refused."""
     tracemalloc.start()
     try:
         with pytest.raises(CodecError):
@@ -118,7 +118,7 @@ def cost(frame: bytes) -> int:
 @pytest.mark.parametrize("length", [1, 2**31 - 1, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("sample", [1, 6, 11], ids=["Replicate", "ProduceRequest", "FetchResponse"])
 def test_a_length_of_batches_is_checked_first(sample: int, length: int) -> None:
-    """Goal: no promise is believed. Method: the number in front of the batches, made hostile."""
+    """Goal: no memory for a false length. Method: hostile lengths before the batches."""
     layout = next(one for one in LAYOUTS if one.cls is type(SAMPLES[sample]))
     front = struct.Struct(f">BB{''.join(kind.code for kind in layout.kinds[: layout.payload])}")
     frame = bytearray(FRAMES[sample])
@@ -139,7 +139,7 @@ def test_a_length_of_batches_is_checked_first(sample: int, length: int) -> None:
     ],
 )
 def test_the_sizes_in_a_batch_are_checked_first(at: int, number: int, reason: str) -> None:
-    """Goal: a batch's own numbers are believed no more than the frame's."""
+    """Goal: no memory for false lengths inside a batch."""
     data = bytearray(ONE.data)
     data[at : at + 4] = struct.pack(">i", number)
     frame = with_payload(bytes(data))
@@ -152,7 +152,7 @@ def test_the_sizes_in_a_batch_are_checked_first(at: int, number: int, reason: st
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_a_produce_request_has_one_batch(count: int) -> None:
-    """Goal: what is confirmed is what was sent. Method: a request with none, and with two."""
+    """Goal: an ack covers exactly one batch. Method: a request with none, and with two."""
     frame = bytearray(encode(ProduceRequest(9, Epoch(1), -1, 1, ONE)))
     del frame[-ONE.size :]
     frame[-4:] = struct.pack(">I", count * ONE.size)
@@ -220,8 +220,8 @@ def test_a_refusal_names_message_and_values(frame: bytes, words: tuple[str, ...]
 
 
 @pytest.mark.parametrize("count", [0, 2, 255])
-def test_a_count_of_items_is_checked_against_what_is_there(count: int) -> None:
-    """Goal: neither more nor fewer than announced. Method: the numbers of nodes and replicas."""
+def test_a_count_of_items_is_checked(count: int) -> None:
+    """Goal: neither more nor fewer items. Method: the counts of nodes and replicas."""
     frame = encode(DESCRIBED)
     layout = next(one for one in LAYOUTS if one.cls is DescribeResponse)
     for index in (6, 7, 11):
@@ -234,7 +234,7 @@ def test_a_count_of_items_is_checked_against_what_is_there(count: int) -> None:
 
 
 def test_a_request_can_be_refused_by_an_answer() -> None:
-    """Goal: a broken request costs its sender an error and not the connection, where possible."""
+    """Goal: a broken request gets an error answer where possible, not a closed connection."""
     with pytest.raises(CodecError) as caught:
         decode(encode(DescribeRequest(-7)) + b"more")
     assert (caught.value.kind, caught.value.correlation) == (DescribeRequest, -7)

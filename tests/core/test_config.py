@@ -30,7 +30,7 @@ CONSUMER = ConsumerConfig(("n1",))
         (replace(BROKER, replica_lag_us=1), "replica_lag_us .*400000.*1"),
     ],
 )
-def test_a_broker_is_not_started_with_it(config: BrokerConfig, reason: str) -> None:
+def test_invalid_broker_configuration(config: BrokerConfig, reason: str) -> None:
     """Method: one field of a good configuration changed."""
     check_config("n1", BROKER)
     with pytest.raises(ValueError, match=reason):
@@ -48,7 +48,7 @@ def test_a_broker_is_not_started_with_it(config: BrokerConfig, reason: str) -> N
         (replace(PRODUCER, in_flight_max=6), "in_flight_max .*idempotent.*5.*6"),
     ],
 )
-def test_a_client_is_not_started_with_it(
+def test_invalid_client_configuration(
     config: ProducerConfig | ConsumerConfig, reason: str
 ) -> None:
     """Method: one field of a good configuration changed."""

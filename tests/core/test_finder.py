@@ -1,4 +1,4 @@
-"""A client finds the leader again: by hints, past a leader that gives nothing, and back to it."""
+"""A client finds the leader: by hints, past an unresponsive leader, and back to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_hint_of_an_earlier_epoch_only_moves_on_to_the_next_broker() -> None:
     assert (finder.target, finder.epoch) == ("n2", 4)
 
 
-def test_followers_cannot_send_a_client_back_to_a_leader_that_gave_nothing() -> None:
+def test_hints_do_not_lead_back_to_an_unresponsive_leader() -> None:
     finder = LeaderFinder(BROKERS)
     finder.answered("n1", Epoch(1))
     finder.on_no_answer("n1")
@@ -48,7 +48,7 @@ def test_a_suspect_gets_another_chance_after_a_while() -> None:
     assert finder.suspect is None
 
 
-def test_an_old_silence_of_another_broker_suspects_nobody() -> None:
+def test_an_old_timeout_of_another_broker_suspects_no_broker() -> None:
     finder = LeaderFinder(BROKERS)
     finder.answered("n2", Epoch(1))
     finder.on_no_answer("n1")

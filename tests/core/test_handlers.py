@@ -1,4 +1,4 @@
-"""The tables of a broker's handlers are complete, and its phases follow the table."""
+"""The handler tables of a broker are complete, and its phases follow the table."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_every_timer_that_is_set_has_a_handler() -> None:
     assert sorted(keys) == sorted(TIMERS)
 
 
-def test_the_host_carries_out_every_effect() -> None:
+def test_the_host_has_a_method_for_every_effect() -> None:
     """Method: compare its table with the union."""
     made = world()
     host = made.host("n1")
@@ -58,7 +58,7 @@ def test_the_host_carries_out_every_effect() -> None:
 
 
 def test_phases_and_roles_have_a_row_each() -> None:
-    """Method: the table of transitions against the enums."""
+    """Method: compare the table of transitions with the enums."""
     assert list(TRANSITIONS) == [*Phase, *Role]
     assert FINAL_PHASES == (Phase.STOPPED, Phase.HALTED)
 
@@ -80,14 +80,14 @@ def test_a_phase_is_followed_by_those_of_the_table_only(phase: Phase) -> None:
 
 
 def test_an_unknown_timer_is_refused() -> None:
-    """A timer that no part sets is a mistake of the world; method: fire one."""
+    """Method: fire a timer that no part sets."""
     broker = world().host("n1").node
     with pytest.raises(ValueError, match="sundial"):
         broker.step(10**12, TimerFired("sundial"))
 
 
 def test_committed_records_are_not_truncated() -> None:
-    """A follower whose leader lacks committed records halts; method: such a message, by hand."""
+    """A follower whose leader lacks committed records halts. Method: such a message."""
     made = cluster()
     produce(made, "n1", b"a")
     advance(made, SECOND)
@@ -103,8 +103,8 @@ def test_committed_records_are_not_truncated() -> None:
     assert not any(isinstance(effect, TruncateLog) for effect in effects)
 
 
-def test_a_stopping_broker_hears_its_own_deadline_only() -> None:
-    """Method: fire each timer while it stops; only that of the stop ends it."""
+def test_only_its_deadline_ends_a_stopping_broker() -> None:
+    """Method: fire each timer during a stop."""
     made = world()
     for key in TIMERS:
         broker = made.host("n1").node.fork()

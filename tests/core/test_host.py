@@ -18,53 +18,53 @@ ANY = TimerFired("any")
 
 
 class Two:
-    """Orders two things at every event."""
+    """Returns two effects for every event."""
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """Two effects, whatever happened."""
+        """Return two effects."""
         return [CancelTimer("first"), CancelTimer("second")]
 
     def snapshot(self) -> Snapshot:
-        """Nothing to see."""
+        """Return an empty snapshot."""
         return Snapshot("two", ())
 
     def fork(self) -> Two:
-        """Another one."""
+        """Return another node."""
         return Two()
 
 
 def build(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
-    """A node that orders one thing first."""
+    """Build a node with one first effect."""
     return Two(), [CancelTimer("begun")]
 
 
 class Watcher:
-    """Records the effects that it gets; raises ``error`` if there is one."""
+    """Records effects and raises ``error`` if set."""
 
     def __init__(self, error: Exception | None = None) -> None:
         self.told: list[Effect] = []
         self.error = error
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
-        """Remember."""
+        """Record the effects."""
         self.told += effects
         if self.error is not None:
             raise self.error
 
 
 class Backend(ManualBackend):
-    """Keeps the reasons of halts, and raises where it is to."""
+    """Records reasons of halts, and raises at given timers."""
 
     raising: dict[str, Exception]
     halts: list[str]
 
     def cancel_timer(self, effect: CancelTimer) -> None:
-        """Raise at the timer of this name."""
+        """Raise if an exception is set for this timer."""
         if effect.key in self.raising:
             raise self.raising[effect.key]
 
     def halt(self, effect: Halt) -> None:
-        """Note it; the incarnation has ended by then."""
+        """Record the reason; the host has ended the run before."""
         assert self.host is not None
         assert not self.host.alive
         self.halts.append(effect.reason)
@@ -73,7 +73,7 @@ class Backend(ManualBackend):
 
 
 def hosted(observer: Watcher | None = None, **raising: Exception) -> tuple[Host, Backend, Trace]:
-    """A host of a node that orders two things, its backend and its trace."""
+    """Return a host of a Two node, its backend and its trace."""
     backend = Backend("n1", ProducerConfig(brokers=("n1",)), build, Transit())
     backend.raising, backend.halts = raising, []
     trace = Trace()
@@ -85,7 +85,7 @@ def hosted(observer: Watcher | None = None, **raising: Exception) -> tuple[Host,
 
 @pytest.mark.parametrize(("effects", "carried_out"), [(1, 1), (2, 2), (3, 3)])
 def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: int) -> None:
-    """Goal: no checker believes in an effect that a crash prevented; method: fuses of all lengths.
+    """Goal: no checker sees an effect that a crash prevented. Method: fuses of all lengths.
 
     The third effect is the first one of the second step.
     """
@@ -100,16 +100,16 @@ def test_a_fuse_stops_the_host_right_after_an_effect(effects: int, carried_out: 
     assert backend.halts == []
 
 
-def test_a_fuse_that_is_put_out_does_nothing() -> None:
-    """The backend is the old one again; method: put it out and step."""
+def test_a_removed_fuse_does_nothing() -> None:
+    """Method: remove the fuse and step."""
     host, backend, trace = hosted()
     CrashPoint(host, 1).remove()
     host.deliver(ANY)
     assert (host.alive, host.backend, trace.step(0).done) == (True, backend, 2)
 
 
-def test_an_exception_of_the_backend_ends_the_incarnation_first() -> None:
-    """It is heard once, raised, and the trace says what was done; method: the second effect."""
+def test_an_exception_of_the_backend_ends_the_run_first() -> None:
+    """One halt, the exception is raised, and the trace has the count. Method: the second effect."""
     host, backend, trace = hosted(second=OSError("no such timer"))
     with pytest.raises(OSError, match="no such timer"):
         host.deliver(ANY)
@@ -120,7 +120,7 @@ def test_an_exception_of_the_backend_ends_the_incarnation_first() -> None:
 
 
 def test_the_first_exception_is_the_one_that_is_raised() -> None:
-    """What halt raises afterwards is a note of it; method: both raise."""
+    """An exception of halt becomes a note of the first. Method: both raise."""
     host, backend, _ = hosted(first=OSError("one"), halt=ValueError("two"))
     with pytest.raises(OSError, match="one") as raised:
         host.deliver(ANY)
@@ -130,15 +130,15 @@ def test_the_first_exception_is_the_one_that_is_raised() -> None:
 
 
 class Halting(Two):
-    """Halts, and orders something behind that."""
+    """Returns a halt and another effect."""
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
-        """A halt and one more."""
+        """Return a halt and a timer."""
         return [Halt("enough"), CancelTimer("first")]
 
 
 def test_a_node_that_has_halted_is_not_halted_again() -> None:
-    """One halt an incarnation, even if an observer raises then; method: both in one step."""
+    """One halt for each run, even if an observer raises then. Method: both in one step."""
     host, backend, trace = hosted(Watcher(ValueError("late")), first=OSError("not reached"))
     host.resume(Halting())
     with pytest.raises(ValueError, match="late"):
@@ -148,7 +148,7 @@ def test_a_node_that_has_halted_is_not_halted_again() -> None:
 
 
 def fresh(observer: Watcher) -> tuple[Host, Backend]:
-    """A host whose node is not built yet."""
+    """Return a host without a node, and its backend."""
     _, backend, _ = hosted(observer)
     other = Host("n1", 2, build, backend, None, (observer,))
     backend.host = other
@@ -158,8 +158,8 @@ def fresh(observer: Watcher) -> tuple[Host, Backend]:
 STARTED = Started("n1", ProducerConfig(brokers=("n1",)), 1, Recovered())
 
 
-def test_a_node_is_built_of_its_first_event() -> None:
-    """Goal: no half-built node exists. Method: the effects of the first step are carried out."""
+def test_the_first_event_builds_the_node() -> None:
+    """Goal: no half-built node exists. Method: check the effects of the first step."""
     watcher = Watcher()
     host, _ = fresh(watcher)
     assert not hasattr(host, "node")
@@ -172,7 +172,7 @@ def test_a_node_is_built_of_its_first_event() -> None:
 
 
 def test_the_first_event_is_started() -> None:
-    """Another one ends the incarnation before it has begun."""
+    """Another first event ends the run."""
     host, backend = fresh(Watcher())
     with pytest.raises(AssertionError, match="Started"):
         host.deliver(ANY)
@@ -180,14 +180,14 @@ def test_the_first_event_is_started() -> None:
     assert len(backend.halts) == 1
 
 
-def test_an_exception_of_the_first_step_is_heard_like_any_other() -> None:
-    """Clause 10 holds for what builds a node; method: one that raises."""
+def test_an_exception_of_the_first_step_is_handled_like_any_other() -> None:
+    """Clause 10 of the contract. Method: a build function that raises."""
     _, backend = fresh(Watcher())
 
     def fail(now: Micros, started: Started) -> tuple[Node, list[Effect]]:
         raise ValueError("such a configuration is not possible")
 
     host = backend.host = Host("n1", 3, fail, backend)
-    with pytest.raises(ValueError, match="not possible"):
+    with pytest.raises(ValueError, match="possible"):
         host.deliver(STARTED)
     assert backend.halts == ["step raised ValueError: such a configuration is not possible"]

@@ -1,4 +1,4 @@
-"""The net as a whole: every invariant is tested both ways, and tells what happened in words."""
+"""Every invariant has a test that breaks it and one that almost does, and a clear message."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ TESTS = "".join(
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_each_invariant_is_seen_to_break_and_to_hold(name: str) -> None:
-    """Goal: no invariant is without teeth or too eager. Method: look for both tests of it."""
-    assert f'with broken("{name}"):' in TESTS, "no test breaks it by hand"
-    assert f'with near_miss("{name}"):' in TESTS, "no test comes close to it"
+def test_each_invariant_has_both_tests(name: str) -> None:
+    """Goal: no invariant is void or too strict. Method: find both tests of it."""
+    assert f'with broken("{name}"):' in TESTS, "no test breaks it"
+    assert f'with near_miss("{name}"):' in TESTS, "no test almost breaks it"
 
 
 def test_each_rule_is_a_sentence_with_its_number() -> None:
-    """Goal: a student knows where to read on. Method: check the shape of the sentences."""
+    """Goal: the rule can be looked up. Method: check the form of the sentences."""
     for rule in RULES.values():
         assert re.match(r"R\d+( and R\d+)?: [A-Z].*\.$", rule), rule
 
 
-def test_a_violation_says_what_was_expected_and_what_happened(stage: Stage) -> None:
-    """Goal: the sentence stands alone. Method: break one invariant and read it."""
+def test_a_violation_has_expected_and_found_values(stage: Stage) -> None:
+    """Method: break one invariant and read its message."""
     with pytest.raises(InvariantViolated) as caught:
         stage.raise_hw("n1", 3)
-    told = str(caught.value)
-    assert told.startswith("HwSound violated by n1 at event 7: expected a high watermark ")
-    assert ", found: it is 3. R3 and R5: " in told
+    message = str(caught.value)
+    assert message.startswith("HwSound violated by n1 at event 7: expected a high watermark ")
+    assert ", found: it is 3. R3 and R5: " in message

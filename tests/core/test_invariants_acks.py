@@ -1,17 +1,13 @@
-"""Invariants of what brokers say to each other, broken by hand, and the near misses."""
+"""Invariants of acks and fencing: histories that break them, and near misses."""
 
 from __future__ import annotations
 
-from tests.core.invariants_fakes import broken, near_miss
+from tests.core.invariants_fakes import broken, near_miss, stale
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import FlushLog, Send
 from yak_core.contract.events import DiskDone, DiskOk, Received
-from yak_core.contract.messages import Replicate, ReplicateAck
+from yak_core.contract.messages import ReplicateAck
 from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, OpId
-
-
-def stale(epoch: int) -> Replicate:
-    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 def test_an_ack_is_for_the_leaders_records(stage: Stage) -> None:
@@ -66,7 +62,7 @@ def test_a_leader_counts_what_was_acknowledged(stage: Stage) -> None:
     ack = stage.ack("n2", match=0)
     stage.leading("n1").progress["n2"].match = 1
     with broken("ProgressIsEvidence"):
-        stage.hear("n1", "n2", ack)
+        stage.receive_ack("n1", "n2", ack)
 
 
 def test_what_an_earlier_life_acknowledged_does_not_count(stage: Stage) -> None:
@@ -83,9 +79,9 @@ def test_an_older_ack_may_come_late(stage: Stage) -> None:
     batch = stage.held("n1")
     early = stage.ack("n2", match=0)
     stage.have("n2", batch)
-    stage.shown("n2")
+    stage.acknowledge_all("n2")
     with near_miss("ProgressIsEvidence"):
-        stage.hear("n1", "n2", early)
+        stage.receive_ack("n1", "n2", early)
 
 
 def test_a_message_of_an_older_epoch_appends_nothing(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Invariants of what clients are told: broken by hand, and the near misses."""
+"""Invariants of the results of clients: histories that break them, and near misses."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_an_old_retry_is_confirmed_when_its_record_is_committed(stage: Stage) ->
 def test_a_producer_node_reports_committed_records(stage: Stage) -> None:
     stage.send("p1", 1, stage.batch(0, Epoch(1), producer=5, sequence=0))
     with broken("ConfirmImpliesCommitted"):
-        stage.tell("p1", 1, sent(Outcome.WRITTEN, 0))
+        stage.give_result("p1", 1, sent(Outcome.WRITTEN, 0))
 
 
 def test_committed_writes_may_be_confirmed(stage: Stage) -> None:
@@ -82,10 +82,10 @@ def test_committed_writes_may_be_confirmed(stage: Stage) -> None:
     with near_miss("ConfirmImpliesCommitted"):
         stage.answer("n1", 1, written(0))
         stage.answer("n1", 2, written(-1))
-        stage.tell("p1", 1, sent(Outcome.WRITTEN, 0))
+        stage.give_result("p1", 1, sent(Outcome.WRITTEN, 0))
 
 
-def test_a_call_that_nobody_waits_for_is_not_judged(stage: Stage) -> None:
+def test_a_call_without_a_waiter_is_not_checked(stage: Stage) -> None:
     stage.ask("n1", 1, stage.batch(0, Epoch(1)))
     stage.step("n1", Cancelled(CallId(1)))
     with near_miss("ConfirmImpliesCommitted"):
@@ -99,7 +99,7 @@ def test_readers_get_nothing_above_the_hw(stage: Stage) -> None:
         stage.step("n1", QUIET, AnswerLog(CallId(1), page(1), 0, 2, 100))
 
 
-def test_readers_are_told_of_no_hw_above_the_true_one(stage: Stage) -> None:
+def test_readers_get_no_hw_above_the_true_one(stage: Stage) -> None:
     stage.held("n1")
     with broken("ReadersSeeCommitted"):
         stage.answer("n1", 1, page(1))
@@ -131,27 +131,27 @@ def test_a_reader_reads_committed_records(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
-        stage.tell("c1", 1, polled(0, first, stage.batch(1, Epoch(1))))
+        stage.give_result("c1", 1, polled(0, first, stage.batch(1, Epoch(1))))
 
 
 def test_a_reader_reads_the_records_that_were_committed(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     with broken("ReadersSeeCommitted"):
-        stage.tell("c1", 1, polled(0, stage.batch(0, Epoch(1))))
+        stage.give_result("c1", 1, polled(0, stage.batch(0, Epoch(1))))
 
 
-def test_a_reader_leaves_out_no_record(stage: Stage) -> None:
+def test_a_reader_omits_no_record(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("ReadersSeeCommitted"):
-        stage.tell("c1", 1, polled(0, second))
+        stage.give_result("c1", 1, polled(0, second))
 
 
-def test_a_reader_goes_on_where_it_stopped(stage: Stage) -> None:
+def test_a_reader_continues_at_its_position(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     with broken("ReadersSeeCommitted"):
-        stage.tell("c1", 1, polled(0, first, skip=1))
+        stage.give_result("c1", 1, polled(0, first, skip=1))
 
 
 def test_readers_may_read_up_to_the_hw(stage: Stage) -> None:
@@ -162,12 +162,12 @@ def test_readers_may_read_up_to_the_hw(stage: Stage) -> None:
         stage.answer("n1", 2, page(2))
         stage.answer("n1", 3, ListOffsetsResponse(1, ErrorCode.NONE, 2, Epoch(1), "n1", Epoch(1)))
         stage.poll("c1", 1)
-        stage.tell("c1", 1, polled(0, first, second))
-        stage.tell("c1", 2, polled(2))
-        stage.tell("c1", 3, PollResult(LATE, (), 2, 2, 2, Epoch(1)))
+        stage.give_result("c1", 1, polled(0, first, second))
+        stage.give_result("c1", 2, polled(2))
+        stage.give_result("c1", 3, PollResult(LATE, (), 2, 2, 2, Epoch(1)))
 
 
-def test_what_was_appended_may_have_been_written(stage: Stage) -> None:
+def test_an_appended_batch_may_be_reported_as_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     node = stage.node("n1")
     node.log.leo = 1
@@ -177,20 +177,20 @@ def test_what_was_appended_may_have_been_written(stage: Stage) -> None:
         stage.answer("n1", 1, failed(Outcome.NOT_WRITTEN))
 
 
-def test_what_was_reported_as_not_written_is_never_committed(stage: Stage) -> None:
+def test_a_not_written_batch_is_never_committed(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
-    stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+    stage.give_result("p1", 1, sent(Outcome.NOT_WRITTEN))
     with broken("HonestFailure"):
         stage.commit(batch)
 
 
-def test_what_is_committed_is_not_reported_as_not_written(stage: Stage) -> None:
+def test_a_committed_batch_is_not_reported_as_not_written(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     stage.commit(batch)
     with broken("HonestFailure"):
-        stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+        stage.give_result("p1", 1, sent(Outcome.NOT_WRITTEN))
 
 
 def test_a_copy_of_the_bytes_is_the_same_batch(stage: Stage) -> None:
@@ -201,7 +201,7 @@ def test_a_copy_of_the_bytes_is_the_same_batch(stage: Stage) -> None:
     assert copied.data is not batch.data
     request = ProduceRequest(1, Epoch(0), -1, 1, copied)
     stage.client("p1", QUIET, Send("n1", request))
-    stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+    stage.give_result("p1", 1, sent(Outcome.NOT_WRITTEN))
     with broken("HonestFailure"):
         stage.commit(batch)
 
@@ -215,12 +215,12 @@ def test_equal_bytes_of_two_calls_are_two_batches() -> None:
         stage.send("p1", 1, second)
         stage.send("p1", 2, first)
         stage.send("p1", 1, second)
-        stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+        stage.give_result("p1", 1, sent(Outcome.NOT_WRITTEN))
         stage.commit(first)
     stage = Stage()
     stage.send("p1", 1, first)
     stage.send("p1", 2, second)
-    stage.tell("p1", 1, sent(Outcome.NOT_WRITTEN))
+    stage.give_result("p1", 1, sent(Outcome.NOT_WRITTEN))
     with broken("HonestFailure"):
         stage.commit(first)
 
@@ -229,7 +229,7 @@ def test_an_unknown_outcome_may_be_either(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.send("p1", 1, batch)
     with near_miss("HonestFailure"):
-        stage.tell("p1", 1, sent(Outcome.UNKNOWN))
+        stage.give_result("p1", 1, sent(Outcome.UNKNOWN))
         stage.commit(batch)
 
 

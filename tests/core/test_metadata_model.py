@@ -1,4 +1,4 @@
-"""What each call of the store model answers and changes. Method: calls by hand, all state seen."""
+"""Answer and effect of each call of the store model. Method: single calls, whole state compared."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FIRST = create(
 
 
 def second(attempt: str = "a2", node: str = "n2") -> PartitionState:
-    """A record that may follow FIRST."""
+    """Return a state that may follow FIRST."""
     grown = register(FIRST, attempt=attempt, node=node, clean=False, url="u")
     assert isinstance(grown, PartitionState)
     return grown
 
 
 def created() -> StoreModel:
-    """A store that holds FIRST."""
+    """Return a store that holds FIRST."""
     store = StoreModel()
     assert store.apply(Cas(None, FIRST, None)) == StoreOk(MetaValue(FIRST, False, ()))
     return store
@@ -54,7 +54,7 @@ def test_record_is_created_once() -> None:
 
 
 def test_write_needs_the_stored_version_and_attempt() -> None:
-    """F17 and F81: an old request lands late; F80: same version, another attempt."""
+    """F17 and F81: an old request arrives late; F80: same version, another attempt."""
     store = created()
     assert isinstance(store.apply(Cas((1, "b1"), second(), None)), Refused)
     assert isinstance(store.apply(Cas((2, "a1"), second(), None)), Refused)
@@ -65,8 +65,8 @@ def test_write_needs_the_stored_version_and_attempt() -> None:
     assert store.history == [FIRST, second()]
 
 
-def test_same_bytes_again_are_refused_and_show_that_they_are_in() -> None:
-    """F18 and F36: after Unknown the same bytes go out again and find their own stamp stored."""
+def test_a_repeated_write_is_refused_and_shows_its_own_stamp() -> None:
+    """F18 and F36: after Unknown the same bytes are sent again and find their own stamp."""
     store = created()
     request = Cas(FIRST.stamp, second(), None)
     store.apply(request)
@@ -83,8 +83,8 @@ def test_write_on_an_empty_store_needs_expected_none() -> None:
     assert store.state is None
 
 
-def test_guard_holds_only_while_the_beat_stands_still() -> None:
-    """F49 and F84: a leader whose beat moves cannot be deposed."""
+def test_guard_holds_only_without_a_lease_renewal() -> None:
+    """F49 and F84: a leader that renews its lease cannot be deposed."""
     store = created()
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), Refused)
     store.apply(RenewLease("n1", BrokerEpoch(1), None))
@@ -94,7 +94,7 @@ def test_guard_holds_only_while_the_beat_stands_still() -> None:
     assert isinstance(store.apply(Cas((1, "a1"), second(), ("n1", 1))), StoreOk)
 
 
-def test_guard_of_a_node_that_never_beat_is_zero() -> None:
+def test_guard_of_a_node_without_a_renewal_is_zero() -> None:
     assert isinstance(created().apply(Cas((1, "a1"), second(), ("n9", 0))), StoreOk)
 
 
@@ -104,7 +104,7 @@ def test_stamp_is_named_before_guard() -> None:
     assert refused.reason == Refusal.STAMP
 
 
-def test_beats_only_grow_and_show_the_incarnation_given() -> None:
+def test_lease_counters_only_grow_and_have_the_given_broker_epoch() -> None:
     store = created()
     store.apply(RenewLease("n2", BrokerEpoch(4), None))
     store.apply(RenewLease("n1", BrokerEpoch(1), None))
@@ -120,7 +120,7 @@ def test_beats_only_grow_and_show_the_incarnation_given() -> None:
     ("known", "unchanged"),
     [(None, False), ((1, "a1"), True), ((1, "b1"), False), ((2, "a1"), False)],
 )
-def test_beat_leaves_out_a_record_that_is_known(
+def test_renewal_omits_a_known_state(
     known: tuple[int, str] | None, unchanged: bool
 ) -> None:
     answer = created().apply(RenewLease("n1", BrokerEpoch(1), known))
@@ -129,19 +129,19 @@ def test_beat_leaves_out_a_record_that_is_known(
 
 
 @pytest.mark.parametrize("known", [None, (1, "a1")])
-def test_beat_tells_that_the_record_is_gone(known: tuple[int, str] | None) -> None:
-    """F80: a node that knows a record must see that the store has none."""
+def test_renewal_shows_that_the_state_is_lost(known: tuple[int, str] | None) -> None:
+    """F80: a node with a state must see that the store has none."""
     assert StoreModel().apply(RenewLease("n1", BrokerEpoch(1), known)) == StoreOk(
         MetaValue(None, False, (("n1", BrokerEpoch(1), 1),))
     )
 
 
-def test_beat_needs_a_registration() -> None:
+def test_renewal_needs_a_registration() -> None:
     with pytest.raises(AssertionError):
         created().apply(RenewLease("n1", BrokerEpoch(0), None))
 
 
-def test_view_is_replaced_and_touches_nothing_else() -> None:
+def test_status_is_replaced_alone() -> None:
     store = created()
     assert store.apply(Publish((("leader", "n1"), ("leo:n2", "4")))) == StoreOk(NO_VALUE)
     assert store.apply(Publish((("leader", "n2"),))) == StoreOk(NO_VALUE)

@@ -1,4 +1,4 @@
-"""The partition state's bytes: round trip, canonical form, damage, lineage."""
+"""The bytes of the partition state: round trip, canonical form, damage, ancestors."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_equal_records_and_only_those_have_equal_bytes(
 
 
 def read_or_refuse(data: bytes) -> bool:
-    """True when refused; PartitionStateError is the only error, and no other bytes are read."""
+    """Return whether the bytes are refused; accepted bytes must be canonical."""
     try:
         state = decode_partition_state(data)
     except PartitionStateError as error:
@@ -125,7 +125,7 @@ def test_foreign_bytes_are_refused(data: bytes) -> None:
 
 
 @examples(40, 100, RECORDS, st.data())
-def test_damage_is_refused_or_spells_another_record_exactly(
+def test_damage_is_refused_or_is_another_canonical_state(
     state: PartitionState, data: st.DataObject
 ) -> None:
     intact = encode_partition_state(state)
@@ -248,12 +248,12 @@ def test_text_outside_unicode_cannot_be_encoded() -> None:
         ((0, "a-0"), False),
     ],
 )
-def test_follows_tells_ancestor_from_contradiction(stamp: tuple[int, str], expected: bool) -> None:
-    """F80 and F81: a lost write shows as a stamp that is nobody's ancestor."""
+def test_follows_distinguishes_ancestors(stamp: tuple[int, str], expected: bool) -> None:
+    """F80 and F81: a lost write shows as a stamp that is not among the ancestors."""
     assert follows(SAMPLE, stamp) is expected
 
 
-def test_follows_cannot_tell_beyond_the_oldest_kept_ancestor() -> None:
+def test_follows_is_undecided_beyond_the_oldest_kept_ancestor() -> None:
     cut = replace(SAMPLE, partition_epoch=9, ancestors=((8, "a-8"), (7, "a-7")))
     assert follows(cut, (7, "a-7")) is True
     assert follows(cut, (7, "b-7")) is False
@@ -261,13 +261,13 @@ def test_follows_cannot_tell_beyond_the_oldest_kept_ancestor() -> None:
     assert follows(cut, (6, "b-6")) is None
 
 
-def test_nodes_are_found_and_unknown_ones_have_incarnation_zero() -> None:
+def test_unknown_nodes_have_broker_epoch_zero() -> None:
     assert SAMPLE.node("n2") == SAMPLE.nodes[1][1]
     assert SAMPLE.node("n3") is None
     assert (SAMPLE.broker_epoch_of("n2"), SAMPLE.broker_epoch_of("n3")) == (2, 0)
 
 
 def test_min_isr_is_bounded_by_the_number_of_replicas() -> None:
-    """F27: one number for all, and never one that the replicas cannot meet (KAFKA-15583)."""
+    """F27: one min ISR for all, never above the number of replicas (KAFKA-15583)."""
     assert SAMPLE.effective_min_isr == 2
     assert replace(SAMPLE, min_isr=5).effective_min_isr == 3

@@ -1,4 +1,4 @@
-"""Every precondition with the flaw that it stops; every invariant with a record that breaks it."""
+"""Each precondition with its flaw, and each invariant of a state with a state that breaks it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The store's scripts as text: what their words are, what they may not hold, damaged replies."""
+"""The store's Lua scripts: arguments, banned words, and damaged replies."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CALL = re.compile(r"redis\.p?call\s*\(([^,)]*),\s*([^,)]*)")
 
 
 def faults(script: str) -> list[str]:
-    """Banned words in a script, and keys that it does not take from KEYS."""
+    """Return the banned words in a script and the keys that are not from KEYS."""
     code = re.sub(r"--[^\n]*", "", script)
     found = [match[0] for match in BANNED.finditer(code)]
     calls = CALL.findall(code)
@@ -56,8 +56,8 @@ def faults(script: str) -> list[str]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_script_holds_nothing_that_two_runs_could_disagree_on(script: str) -> None:
-    """F50 and F86: no clock, no expiry, no chance, no hash table's order, no key from elsewhere."""
+def test_script_is_deterministic(script: str) -> None:
+    """F50 and F86: no clock, no expiry, no random number, no table order, no other key."""
     assert CALL.search(script)
     assert faults(script) == []
 
@@ -135,7 +135,7 @@ BOTH = ("yak:{c1}:record", "yak:{c1}:beats")
         ),
     ],
 )
-def test_request_is_spelled_as_the_script_reads_it(request_: MetaRequest, call: ScriptCall) -> None:
+def test_request_has_the_arguments_of_the_script(request_: MetaRequest, call: ScriptCall) -> None:
     assert encode_request(KEYS, request_) == call
 
 

@@ -1,4 +1,4 @@
-"""What each transition of the partition state does. Method: one by hand, all of its effect."""
+"""Each transition of the partition state. Method: one transition, its whole effect."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ ONE, TWO_OF_THREE = shrunk(led(), ("n1",)), shrunk(led(), ("n1", "n2"))
 def test_only_an_unclean_registration_changes_the_sets(
     state: PartitionState, node: str, clean: bool, isr: str, elr: str, last_known: str
 ) -> None:
-    """F29: it may have lost what it acknowledged, wherever it was; an outsider was nowhere."""
+    """F29: an unclean node may have lost acknowledged records, so it leaves every set."""
     grown = ok(register(state, attempt="r", node=node, clean=clean, url="u"))
     assert sets(grown) == (tuple(isr.split()), tuple(elr.split()), tuple(last_known.split()))
     assert grown.stamp == (state.partition_epoch + 1, "r"), "F23: no older proposal matches"
@@ -87,7 +87,7 @@ def test_only_an_unclean_registration_changes_the_sets(
 
 
 def test_last_replica_standing_is_removed_when_unclean() -> None:
-    """F28: the ELR takes over instead of a leader that lost committed records."""
+    """F28: the ELR replaces a leader that may have lost committed records."""
     state = shrunk(shrunk(led(), ("n1", "n2")), ("n1",))
     state = ok(register(state, attempt="r", node="n1", clean=False, url="u1"))
     assert sets(state) == ((), ("n2",), ("n1",))
@@ -102,18 +102,18 @@ def test_last_replica_standing_is_removed_when_unclean() -> None:
 
 @pytest.mark.parametrize("clean", [True, False])
 def test_registration_ends_the_own_leadership(clean: bool) -> None:
-    """F41: else a restarted leader gives two records one epoch and one offset."""
+    """F41: otherwise a restarted leader could append two records with one epoch and offset."""
     state = ok(register(led(), attempt="r", node="n1", clean=clean, url="u1"))
     assert (state.leader, state.leader_broker_epoch, state.leader_epoch) == (None, 0, 2)
     assert state.last_leader == "n1"
 
 
-def test_registration_of_another_leaves_the_leader_in_office() -> None:
+def test_registration_of_another_node_keeps_the_leader() -> None:
     state = ok(register(led(), attempt="r", node="n2", clean=False, url="u2"))
     assert (state.leader, state.leader_epoch, state.last_leader) == ("n1", 1, None)
 
 
-def test_registration_ends_draining_and_forgets_evidence() -> None:
+def test_registration_ends_draining_and_clears_evidence() -> None:
     state = drained(led(), "n2")
     nodes = tuple(
         (node, replace(entry, last_epoch=Epoch(1), leo=5) if node == "n2" else entry)
@@ -125,7 +125,7 @@ def test_registration_ends_draining_and_forgets_evidence() -> None:
     )
 
 
-def test_stranger_cannot_register() -> None:
+def test_unknown_node_cannot_register() -> None:
     outcome = register(led(), attempt="r", node="n9", clean=True, url="")
     assert outcome == Rejected("n9 is not a replica")
 
@@ -189,7 +189,7 @@ def test_expansion_to_min_isr_empties_elr_and_last_known() -> None:
     assert sets(state) == (("n1", "n2"), (), ())
 
 
-def test_member_that_is_back_is_no_longer_last_known() -> None:
+def test_returned_member_is_not_last_known() -> None:
     state = ok(
         register(shrunk(led(min_isr=3), ("n1",)), attempt="r", node="n2", clean=False, url="")
     )
@@ -205,7 +205,7 @@ def test_min_isr_above_the_replica_count_counts_as_all_of_them() -> None:
 
 
 @pytest.mark.parametrize("isr", [("n2", "n1"), ("n1", "n1")])
-def test_isr_out_of_order_is_the_callers_mistake(isr: tuple[str, ...]) -> None:
+def test_unsorted_isr_is_an_assertion_error(isr: tuple[str, ...]) -> None:
     with pytest.raises(AssertionError):
         altered(TWO, isr)
 
@@ -241,6 +241,6 @@ def test_ancestors_are_the_last_32_stamps_newest_first() -> None:
 def test_elr_after(
     isr_old: str, isr_new: str, elr: str, min_isr: int, unclean: str, expected: str
 ) -> None:
-    """KIP-966: leavers stay eligible below min ISR unless unclean; from min ISR on, nobody."""
+    """KIP-966: leavers stay eligible below min ISR unless unclean; from min ISR on, none."""
     words = [tuple(text.split()) for text in (isr_old, isr_new, elr, unclean, expected)]
     assert elr_after(words[0], words[1], words[2], min_isr, words[3]) == words[4]

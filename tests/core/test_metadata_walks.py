@@ -1,4 +1,4 @@
-"""Random walks over the store: records stay sound, refusals change nothing, flaws stay out."""
+"""Random walks over the store: states stay valid, refusals change nothing."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ STEPS = st.tuples(
     st.sampled_from(["register", "elect", "alter", "alter", "beat"]),
     st.integers(0, 3),  # which node acts
     st.integers(0, 15),  # who is in the new ISR, or whether the restart was clean
-    st.sampled_from([0, 0, 0, 1, 2]),  # how many writes the caller is behind
-    st.sampled_from([0, 0, 0, 1]),  # 1: names an incarnation that is not registered
+    st.sampled_from([0, 0, 0, 1, 2]),  # number of writes that the caller has not seen
+    st.sampled_from([0, 0, 0, 1]),  # 1: a broker epoch that is not registered
 )
 Step = tuple[str, int, int, int, int]
 
 
 def proposal(base: PartitionState, step: Step, attempt: str) -> PartitionState | Rejected:
-    """What the step's node would write, judging by ``base``."""
+    """Return the state that the step's node would write from ``base``."""
     kind, who, bits, _, skew = step
     node = NODES[who]
     if kind == "register":
@@ -52,7 +52,7 @@ def proposal(base: PartitionState, step: Step, attempt: str) -> PartitionState |
         return elect(base, attempt=attempt, node=node, broker_epoch=BrokerEpoch(broker_epoch))
     if base.leader is not None and bits > 1:
         node = base.leader
-    # Mostly members that may join, so that the walk goes on; with 15 anybody.
+    # Mostly nodes that may join, so that the walk proceeds; with 15 any node.
     known = tuple(n for n in NODES if base.node(n) is not None or bits == 15)
     isr = tuple(n for i, n in enumerate(known) if bits >> i & 1 or n == node)
     added = tuple(
@@ -65,7 +65,7 @@ def proposal(base: PartitionState, step: Step, attempt: str) -> PartitionState |
 
 
 def walk(min_isr: int, replicas: int, steps: list[Step], seen: Counter[str]) -> None:
-    """Take the steps on one store, checking after each."""
+    """Run the steps on one store, with checks after each."""
     store = StoreModel()
     start = create(
         store_id="s", attempt="0", node="n1", url="", replicas=NODES[:replicas], min_isr=min_isr
@@ -128,14 +128,14 @@ def test_any_sequence_of_calls_keeps_the_record_sound(budget: int) -> None:
 
 
 def stored(state: PartitionState) -> StoreModel:
-    """A store that holds ``state``."""
+    """Return a store that holds ``state``."""
     store = StoreModel()
     store.state = state
     return store
 
 
 def test_old_isr_request_does_not_undo_a_registration() -> None:
-    """F17 and F23: n3 lost its log and left the ISR; an older proposal with n3 in it lands late."""
+    """F17 and F23: n3 lost its log and left the ISR; an older proposal with n3 arrives late."""
     base = led()
     late = Cas(base.stamp, ok(altered(base, ("n1", "n3"))), None)
     now = ok(register(base, attempt="r", node="n3", clean=False, url=""))
@@ -146,8 +146,8 @@ def test_old_isr_request_does_not_undo_a_registration() -> None:
     assert store.state == now
 
 
-def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
-    """F21: n3 caught up, crashed and registered before the proposal came; F20: nor later."""
+def test_node_does_not_join_by_acks_of_an_earlier_start() -> None:
+    """F21: n3 caught up, crashed and registered before the proposal; F20: nor later."""
     late = Cas(TWO.stamp, ok(altered(TWO, ("n1", "n2", "n3"), ("n3", 3))), None)
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     assert isinstance(stored(now).apply(late), Refused)
@@ -155,7 +155,7 @@ def test_member_does_not_join_by_what_its_earlier_life_acknowledged() -> None:
 
 
 def test_late_copy_of_a_refused_proposal_stays_refused() -> None:
-    """F19: two copies of a proposal, a registration between; neither is taken for a new one."""
+    """F19: two copies of a proposal with a registration between; none counts as new."""
     request = Cas(TWO.stamp, ok(altered(TWO, ("n1", "n2", "n3"), ("n3", 3))), None)
     now = ok(register(TWO, attempt="r", node="n3", clean=False, url=""))
     store = stored(now)

@@ -1,6 +1,6 @@
-"""Traces in memory and on file: canonical, with a digest, and no damage goes unseen.
+"""Traces in memory and on file: canonical, with a digest, and all damage is detected.
 
-Method: a small trace that holds every kind of line, changed in every place.
+Method: a small trace with every kind of line, changed at every byte.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ LINES = list(encode_trace(short_trace()))
 
 
 def lines_of(data: bytes) -> Iterator[bytes]:
-    """The lines as a file opened for bytes gives them."""
+    """Yield the lines as a binary file does."""
     return iter(BytesIO(data))
 
 
 def sealed_again(lines: list[bytes]) -> list[bytes]:
-    """The lines with fitting seals, so that only their contents can be wrong."""
+    """Return the lines with valid checksums, so that only their contents can be wrong."""
     crc = 0
     out = []
     for line in lines:
@@ -42,7 +42,7 @@ def sealed_again(lines: list[bytes]) -> list[bytes]:
 
 
 def test_a_trace_comes_back_from_its_file() -> None:
-    """Goal: nothing but payloads is lost. Method: read, write again, compare bytes."""
+    """Goal: only payloads are lost. Method: read, write again, compare bytes."""
     back = decode_trace(LINES)
     assert list(encode_trace(back)) == LINES
     trace = short_trace()
@@ -75,7 +75,7 @@ def test_lines_are_json_objects_in_the_documented_order() -> None:
 
 
 def test_vector_clocks_follow_the_causes() -> None:
-    """Goal: a clock counts what could have caused a step. Method: one record's way, by hand."""
+    """Goal: a clock counts the possible causes of a step. Method: the path of one record."""
     clocks = [json.loads(line).get("vc") for line in LINES]
     steps = [clock for clock in clocks if clock is not None]
     assert steps == [
@@ -95,21 +95,21 @@ def test_vector_clocks_follow_the_causes() -> None:
 
 
 def test_the_clock_of_a_single_node_is_the_number_of_its_steps() -> None:
-    """Goal: a trace can be written as it happens. Method: two steps of one node, then another."""
+    """Goal: a trace can be written as a stream. Method: two steps of one node, then another."""
     lines = TraceLines(Header())
     for count in (1, 2):
         line = lines.step(0, "n1", 1, TimerFired("t"), [], -1)
         assert json.loads(line)["vc"] == {"n1": count}
     assert lines.step(0, "n1", 1, TimerFired("t"), [], -1, room=10) == b""
     assert lines.steps == 2
-    with pytest.raises(AssertionError, match="has one node"):
+    with pytest.raises(AssertionError, match="node"):
         lines.step(0, "n2", 1, TimerFired("t"), [], -1)
 
 
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=40))
 def test_vector_clocks_agree_with_reachability(plan: list[tuple[str, int]]) -> None:
-    """Goal: the one-pass clocks are right. Method: random causes against plain graph search."""
+    """Goal: the one-pass clocks are right. Method: random causes, compared with graph search."""
     trace = Trace()
     reaches: list[set[int]] = []
     last: dict[str, int] = {}
@@ -128,7 +128,7 @@ def test_vector_clocks_agree_with_reachability(plan: list[tuple[str, int]]) -> N
 
 
 def test_the_digest_of_memory_is_that_of_the_file() -> None:
-    """Goal: what a run prints is what the file proves. Method: short, empty and long traces."""
+    """Goal: the printed digest is the file's. Method: short, empty and long traces."""
     for trace in (short_trace(), Trace(), long_trace(2_500)):
         digest = digest_of(trace)
         lines = list(encode_trace(trace))
@@ -139,8 +139,8 @@ def test_the_digest_of_memory_is_that_of_the_file() -> None:
         assert digest_of(decode_trace(lines)) == digest
 
 
-def test_the_digest_is_of_the_records_alone() -> None:
-    """Goal: runs that did the same have one digest. Method: other headers, then other records."""
+def test_the_digest_depends_on_the_records_alone() -> None:
+    """Goal: equal runs have one digest. Method: other headers, then other records."""
     trace = short_trace()
     digest = digest_of(trace)
     trace.header = Header("net", "other", 8, "99")
@@ -153,7 +153,7 @@ def test_the_digest_is_of_the_records_alone() -> None:
 
 
 def test_checkpoints_come_every_thousand_steps() -> None:
-    """Goal: two long runs can be compared in pieces. Method: a step differs in the third."""
+    """Goal: two long runs can be compared in parts. Method: a different step in the third."""
     trace = long_trace(3 * CHECKPOINT_STEPS)
     other = Trace(trace.header)
     for step in trace:
@@ -176,7 +176,7 @@ def test_checkpoints_come_every_thousand_steps() -> None:
 def test_any_changed_byte_is_reported_with_its_line(
     read: Callable[[Iterator[bytes]], object], every: int
 ) -> None:
-    """Goal: no damage goes unseen. Method: each byte of the file in turn, changed in two ways."""
+    """Goal: all damage is detected. Method: change each byte of the file in two ways."""
     data = b"".join(LINES)
     line_of: list[int] = []
     for number, line in enumerate(LINES, 1):
@@ -192,22 +192,22 @@ def test_any_changed_byte_is_reported_with_its_line(
             assert f"line {line_of[at]} " in str(caught.value)
 
 
-def test_a_file_that_was_cut_short_is_reported() -> None:
-    """Goal: a truncated file is never taken for whole. Method: cut after each byte."""
+def test_a_truncated_file_is_reported() -> None:
+    """Goal: a truncated file never counts as complete. Method: truncate after each byte."""
     data = b"".join(LINES)
     for end in range(len(data)):
         with pytest.raises(TraceError):
             digest_of_file(lines_of(data[:end]))
     whole_lines = data[: -len(LINES[-1])]
-    with pytest.raises(TraceError, match="footer: the file is incomplete"):
+    with pytest.raises(TraceError, match=r"footer.*incomplete"):
         digest_of_file(lines_of(whole_lines))
-    with pytest.raises(TraceError, match="incomplete or its end is damaged"):
+    with pytest.raises(TraceError, match="incomplete"):
         digest_of_file(lines_of(data[:-1]))
 
 
 @pytest.mark.parametrize("number", range(1, len(LINES)))
 def test_missing_repeated_and_swapped_lines_are_reported(number: int) -> None:
-    """Goal: the chain binds lines together. Method: each line left out, doubled, swapped."""
+    """Goal: checksums chain the lines. Method: omit, repeat and swap each line."""
     before, line, after = LINES[:number], LINES[number], LINES[number + 1 :]
     swapped = [*before[:-1], line, before[-1], *after]
     for lines in (before + after, [*before, line, line, *after], swapped):
@@ -216,8 +216,8 @@ def test_missing_repeated_and_swapped_lines_are_reported(number: int) -> None:
         assert caught.value.line in (number, number + 1, number + 2)
 
 
-def test_a_cut_file_can_be_read_on_request() -> None:
-    """Goal: what a killed process left is of use. Method: cut anywhere after the header."""
+def test_a_truncated_file_can_be_read_on_request() -> None:
+    """Goal: the trace of a killed process is usable. Method: truncate anywhere after the header."""
     data = b"".join(LINES)
     for end in range(len(LINES[0]), len(data), 97):
         back = decode_trace(lines_of(data[:end]), incomplete=True)
@@ -233,27 +233,20 @@ def test_a_cut_file_can_be_read_on_request() -> None:
     ("data", "reason"),
     [
         (b"", "empty"),
-        (b"\xff\xfe\xfa\n", "line 1 is not UTF-8"),
-        (b"hello\n", "line 1 is not a JSON object"),
-        (b"[" * 100_000, "line 1 is not a JSON object"),
-        (b"[1]\n", 'line 1 has no "kind":"yak-trace"'),
-        (b'{"schema":1}\n', 'line 1 has no "kind":"yak-trace"'),
-        (
-            b'{"schema":3,"kind":"yak-trace"}\n',
-            "line 1 has schema 3",
-        ),
-        (
-            b'{"schema":1,"kind":"yak-trace"}\n',
-            "line 1 (record 0, after 0 steps) is damaged: its checksum",
-        ),
+        (b"\xff\xfe\xfa\n", "line 1 .*UTF-8"),
+        (b"hello\n", "line 1 .*JSON object"),
+        (b"[" * 100_000, "line 1 .*JSON object"),
+        (b"[1]\n", 'line 1 .*"kind":"yak-trace"'),
+        (b'{"schema":1}\n', 'line 1 .*"kind":"yak-trace"'),
+        (b'{"schema":3,"kind":"yak-trace"}\n', "line 1 .*schema 3"),
+        (b'{"schema":1,"kind":"yak-trace"}\n', "line 1 .*record 0.* 0 steps.*checksum"),
     ],
 )
-def test_what_is_no_trace_is_refused_in_one_sentence(data: bytes, reason: str) -> None:
-    """Goal: a wrong file is told from a damaged one. Method: some wrong files."""
+def test_other_files_are_refused(data: bytes, reason: str) -> None:
+    """Goal: other files are distinguished from damaged traces. Method: some other files."""
     for read in (digest_of_file, decode_trace):
-        with pytest.raises(TraceError) as caught:
+        with pytest.raises(TraceError, match=reason):
             read(lines_of(data))
-        assert reason in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -261,28 +254,27 @@ def test_what_is_no_trace_is_refused_in_one_sentence(data: bytes, reason: str) -
     [
         (0, b'"seed":7', b'"seed":"7"', "seed or version"),
         (0, b'"world":"sim"', b'"world":1', "world or scenario"),
-        (1, b'"i":0', b'"i":1', '"i" must be 0, got 1'),
-        (1, b'"i":0', b'"j":0', "is not a step, fault, checkpoint or footer"),
-        (1, b'"t":0', b'"t":"0"', '"t", "start" and "cause"'),
-        (1, b'"cause":-1', b'"cause":0', '"cause" must be an earlier step or -1, got 0'),
-        (1, b'"n":"n1"', b'"n":1', '"n" must be a string'),
-        (1, b'"ev":', b'"event":', "None is not an object"),
-        (1, b'"vc":{', b'"vc":{{', "is not JSON"),
-        (8, b'"at_us":41', b'"at_us":null', '"at_us" of the fault'),
-        (8, b'"for_us":1000', b'"for_us":1.5', '"for_us" of the fault'),
-        (8, b'"why":"x"', b'"why":[]', '"why" of the fault'),
-        (-1, b'"steps":12', b'"steps":11', "is a footer that differs"),
-        (-1, b'"dropped":0', b'"dropped":-1', "dropped steps: -1"),
+        (1, b'"i":0', b'"i":1', '"i" .*0.*1'),
+        (1, b'"i":0', b'"j":0', "step, fault, checkpoint or footer"),
+        (1, b'"t":0', b'"t":"0"', '"t"'),
+        (1, b'"cause":-1', b'"cause":0', '"cause" .*0'),
+        (1, b'"n":"n1"', b'"n":1', '"n" .*string'),
+        (1, b'"ev":', b'"event":', "None"),
+        (1, b'"vc":{', b'"vc":{{', "JSON"),
+        (8, b'"at_us":41', b'"at_us":null', '"at_us"'),
+        (8, b'"for_us":1000', b'"for_us":1.5', '"for_us"'),
+        (8, b'"why":"x"', b'"why":[]', '"why"'),
+        (-1, b'"steps":12', b'"steps":11', "footer"),
+        (-1, b'"dropped":0', b'"dropped":-1', "-1"),
     ],
 )
-def test_well_sealed_nonsense_is_refused(line: int, old: bytes, new: bytes, reason: str) -> None:
-    """Goal: never an exception but TraceError. Method: wrong contents under right checksums."""
+def test_sealed_invalid_content_is_refused(line: int, old: bytes, new: bytes, reason: str) -> None:
+    """Goal: TraceError and no other exception. Method: wrong contents with valid checksums."""
     lines = LINES.copy()
     assert old in lines[line]
     lines[line] = lines[line].replace(old, new, 1)
-    with pytest.raises(TraceError) as caught:
+    with pytest.raises(TraceError, match=reason) as caught:
         decode_trace(sealed_again(lines))
-    assert reason in str(caught.value)
     assert caught.value.line == range(1, len(LINES) + 1)[line]
 
 
@@ -290,28 +282,28 @@ def test_a_wrong_checkpoint_is_refused() -> None:
     """A checkpoint is checked against the records before it."""
     lines = list(encode_trace(long_trace(1_000)))
     lines[-2] = lines[-2].replace(b'"steps":1000', b'"steps":1001')
-    with pytest.raises(TraceError, match="is a checkpoint that differs"):
+    with pytest.raises(TraceError, match="checkpoint"):
         digest_of_file(sealed_again(lines))
 
 
 def test_the_number_of_dropped_steps_survives() -> None:
-    """Goal: an incomplete trace says so. Method: a limit of two, through the file."""
+    """Goal: an incomplete trace is marked as such. Method: a limit of two, through the file."""
     trace = Trace(limit=2)
     for at in range(5):
         trace.record(at, "n1", 1, TimerFired("a"), [], -1)
     assert decode_trace(encode_trace(trace)).dropped == 3
 
 
-def test_a_step_that_returned_rubbish_names_the_step() -> None:
-    """Goal: a broken node is found. Method: an event where an effect belongs."""
+def test_an_invalid_effect_is_reported_with_its_step() -> None:
+    """Goal: a broken node is found. Method: an event among the effects."""
     trace = Trace()
     trace.record(0, "n1", 1, TimerFired("a"), [PeerLost("n2")], -1)  # type: ignore[list-item]
-    with pytest.raises(Mismatch, match=r"step 0 of n1, .*PeerLost\(peer='n2'\) is not one of Send"):
+    with pytest.raises(Mismatch, match=r"step 0 of n1, .*PeerLost\(peer='n2'\).*Send"):
         digest_of(trace)
 
 
 def test_steps_are_numbered_from_zero_and_come_back_in_order() -> None:
-    """Goal: what was recorded is what is read. Method: three steps, looked at in all ways."""
+    """Goal: recorded steps are read unchanged. Method: three steps, by every access."""
     trace = Trace()
     recorder: Recorder = trace
     events: list[Event] = [TimerFired("a"), TimerFired("b"), TimerFired("c")]
@@ -334,7 +326,7 @@ def test_faults_stay_between_their_steps() -> None:
 
 
 def test_beyond_the_limit_steps_are_only_counted() -> None:
-    """Goal: a trace has a bound. Method: a limit of two; numbers go on, memory does not."""
+    """Goal: a trace is bounded. Method: a limit of two; numbers go on, memory does not."""
     trace = Trace(limit=2)
     numbers = [trace.record(at, "n1", 1, TimerFired("a"), [], -1) for at in range(5)]
     assert numbers == [0, 1, 2, 3, 4]
@@ -343,7 +335,7 @@ def test_beyond_the_limit_steps_are_only_counted() -> None:
     assert trace.faults == ()
 
 
-def test_a_new_trace_is_bounded_and_named_after_nothing() -> None:
+def test_defaults_of_a_new_trace() -> None:
     """The defaults that a world gets."""
     trace = Trace()
     assert trace.limit == STEPS_MAX

@@ -1,7 +1,7 @@
-"""Old trace files stay readable: a sample of each schema, kept in tests/golden_formats.
+"""Old trace files stay readable: a sample of each schema in tests/golden_formats.
 
-A sample is never changed. When a type of the core grows, the new field has a default or the schema
-grows with it, and a new sample comes beside the old one.
+A sample never changes. A new field of a core type has a default, or the schema number grows and a
+new sample is added.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ DIGESTS = {1: "2508994b532f07af249da23c79bcce51", 2: "f314e9414344b523e95e84ace3
 
 
 def sample(schema: int) -> list[bytes]:
-    """The lines of the kept trace of this schema; all hold the same steps."""
+    """Return the lines of the sample of this schema; all samples have the same steps."""
     return (FORMATS / f"trace_{schema}.jsonl").read_bytes().splitlines(keepends=True)
 
 
 @pytest.mark.parametrize("schema", DIGESTS)
 def test_every_schema_is_read(schema: int) -> None:
-    """Goal: yesterday's traces open tomorrow. Method: the values that went into the sample."""
+    """Goal: old traces are readable. Method: compare with the values of the sample."""
     trace = decode_trace(sample(schema))
     assert trace.header == Header("sim", "made_up", 7, "0.1.0")
     assert list(trace) == list(decode_trace(encode_trace(short_trace())))
@@ -46,18 +46,18 @@ def test_every_schema_is_read(schema: int) -> None:
 
 
 @pytest.mark.parametrize(("schema", "digest"), DIGESTS.items())
-def test_the_digest_of_every_schema_is_computed_as_ever(schema: int, digest: str) -> None:
-    """Goal: a digest that was written down stays provable. Method: the sample's own."""
+def test_the_digest_of_every_schema_is_unchanged(schema: int, digest: str) -> None:
+    """Goal: old digests can be checked. Method: the digest of each sample."""
     assert digest_of_file(sample(schema)) == digest
 
 
-def test_what_is_written_today_is_still_schema_2() -> None:
-    """Goal: a change of the format is noticed. Method: today's text of the same steps."""
+def test_traces_are_still_schema_2() -> None:
+    """Goal: a change of the format is detected. Method: encode the steps of the sample."""
     assert digest_of(short_trace()) == DIGESTS[2], "the text of a trace changed: new schema?"
 
 
 def test_schema_1_is_not_replayed() -> None:
-    """Goal: no false alarm about effects with other names. Method: the sample of schema 1."""
+    """Goal: no false differences from renamed effects. Method: the sample of schema 1."""
     replay = replay_lines(sample(1))
     assert not replay.identical
     assert replay.starts == ()
@@ -66,7 +66,7 @@ def test_schema_1_is_not_replayed() -> None:
 
 
 def test_all_names_of_schema_1_are_mapped() -> None:
-    """Goal: one table serves all of schema 1. Method: old words in each place where they occur."""
+    """Goal: one table maps all names of schema 1. Method: old names in each position."""
     state = {"version": 3, "leader_incarnation": 2, "nodes": [["n1", {"incarnation": 2}]]}
     old = {
         "inc": 1,

@@ -1,4 +1,4 @@
-"""Traces changed after they were recorded, and parts of them; must never look for what changed."""
+"""Changed copies and parts of recorded traces, for tests of replay and of trace files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Edit = Callable[[dict[str, Any]], None]
 
 @scenario(seed=3)
 def short_story(world: World) -> Script:
-    """A few records, confirmed and read."""
+    """Produce a few records and read them."""
     yield from world.until_ready()
     world.producer(values=4, rate_per_s=100)
     consumer = world.consumer()
@@ -30,14 +30,14 @@ def short_story(world: World) -> Script:
 
 @cache
 def short_run() -> Trace:
-    """The trace of the short story: every kind of node, some two hundred steps."""
+    """Return the trace of a short run: every kind of node, about two hundred steps."""
     result = run_scenario(short_story)
     assert result.valid is True, result.reason
     return result.trace
 
 
 def edited(lines: list[bytes], i: int, edit: Edit) -> list[bytes]:
-    """The lines with step ``i`` changed, sealed and summed anew: only its contents are wrong."""
+    """Return the lines with step ``i`` changed and all checksums valid."""
     crc = 0
     sums = blake2b(digest_size=16)
     out = []
@@ -60,7 +60,7 @@ def edited(lines: list[bytes], i: int, edit: Edit) -> list[bytes]:
 
 
 def alone(trace: Trace, node: NodeId, start: int = 1) -> Iterator[Step]:
-    """The steps of one start as its own process would record them: other nodes are no causes."""
+    """Return the steps of one start as in its own process, without causes in other nodes."""
     numbers: dict[int, int] = {}
     for step in trace:
         if (step.node, step.start) == (node, start):

@@ -1,4 +1,4 @@
-"""Made-up traces for the tests of traces, plots and run folders; must never need a broker."""
+"""Made-up traces for the tests of traces, plots and run folders."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ BROKERS = ("n1", "n2", "n3")
 
 
 def batch(base: int, epoch: int = 1, count: int = 1, data: bytes = b"payload") -> Batch:
-    """A placed batch of ``count`` records with made-up contents."""
+    """Return a placed batch of ``count`` records with made-up contents."""
     return Batch(base, Epoch(epoch), count, 7, 0, base, 1_000, 61 + len(data), 0xDEADBEEF, data)
 
 
 def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -> PartitionState:
-    """The partition state of three brokers."""
+    """Return the partition state of three brokers."""
     state = create(
         store_id="s1", attempt=f"a{version}", node="n1", url="", replicas=BROKERS, min_isr=2
     )
@@ -67,12 +67,12 @@ def record(version: int, leader: str | None, epoch: int, isr: tuple[str, ...]) -
 
 
 def started(node: str, recovered: Recovered | None = None) -> Started:
-    """The first event of a broker's incarnation."""
+    """Return the first event of a broker."""
     return Started(node, BrokerConfig(BROKERS), 1 << 127, recovered or Recovered())
 
 
 def short_trace() -> Trace:
-    """One record from a producer to a leader and a follower: every kind of value once or more."""
+    """Return a trace of one record from producer to follower, with every kind of value."""
     trace = Trace(Header("sim", "made_up", 7, "0.1.0"))
     saved = Recovered(saved=(("clean", b"\x00\xff\n"),))
     meta = record(1, "n1", 1, ("n1", "n2"))
@@ -140,7 +140,7 @@ def short_trace() -> Trace:
 
 
 def _recorded(trace: Trace, steps: list[tuple[int, str, Event, list[Effect], int]]) -> Trace:
-    """The trace with these steps, and a fault in the midst and at the end."""
+    """Return a trace of these steps, with a fault in the middle and at the end."""
     for at, (t_us, node, event, effects, cause) in enumerate(steps):
         if at == 7:
             trace.fault(Fault(41, "slow_link", "n1>n3", 1_000, (("delay_us", 5_000), ("why", "x"))))
@@ -150,7 +150,7 @@ def _recorded(trace: Trace, steps: list[tuple[int, str, Event, list[Effect], int
 
 
 def long_trace(steps: int) -> Trace:
-    """``steps`` timer steps of three brokers."""
+    """Return a trace of ``steps`` timer steps of three brokers."""
     trace = Trace(Header("sim", "long", 1, ""))
     for at in range(steps):
         effects: list[Effect] = [SetTimer("lease-renewal", 10, 20)]

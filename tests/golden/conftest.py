@@ -1,4 +1,4 @@
-"""Collects the golden scripts as tests; ``--rewrite`` writes down what came out instead."""
+"""Collects the golden scripts as tests; ``--rewrite`` writes the actual output instead."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yak_core.rules import Rules
 
 
 class GoldenMismatch(Exception):
-    """The output is not the one that the script says; the message is a diff."""
+    """The output differs from the script; the message is a diff."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,21 +28,21 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> GoldenFile
 
 
 class GoldenFile(pytest.File):
-    """One script is one test."""
+    """One golden script, which is one test."""
 
     def collect(self) -> Iterator[GoldenScript]:
         yield GoldenScript.from_parent(self, name=self.path.stem)
 
 
 class GoldenScript(pytest.Item):
-    """Plays the script under the protocol's own rules and compares, or rewrites."""
+    """Runs the script under the protocol's rules and compares, or rewrites."""
 
     def runtest(self) -> None:
         script = parse(self.path.read_text(encoding="utf-8"))
         outputs = run(script, Play(Rules()).execute)
         if self.config.getoption("--rewrite", default=False):
             text = rewritten(script, outputs)
-            parse(text)  # too long an output is a mistake of the script's
+            parse(text)  # too long an output is an error of the script
             self.path.write_text(text, encoding="utf-8")
             return
         diff = difference(self.path, script, outputs)

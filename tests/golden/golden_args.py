@@ -1,4 +1,4 @@
-"""The arguments of a golden command: plain words, options, links, durations; must never act."""
+"""The arguments of a golden command: plain words, options, links, durations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNITS: Final = {"ms": 1_000, "s": 1_000_000}
 
 
 class Args:
-    """The words of one command behind its name: plain ones in order, and key=value options."""
+    """The words of one command after its name: plain ones in order, and key=value options."""
 
     def __init__(self, command: Command) -> None:
         self.line = command.line
@@ -27,53 +27,53 @@ class Args:
                 self.plain.append(word)
 
     def error(self, reason: str) -> ScriptError:
-        """A mistake in this command."""
+        """Return an error of this command."""
         return ScriptError(self.line, reason)
 
     def next(self, what: str) -> str:
-        """The next plain word."""
+        """Return the next plain word."""
         if not self.plain:
             raise self.error(f"{what} is missing")
         return self.plain.pop(0)
 
     def rest(self) -> list[str]:
-        """All plain words that are left."""
+        """Return the remaining plain words."""
         rest, self.plain = self.plain, []
         return rest
 
     def option(self, key: str, default: str) -> str:
-        """The option's value."""
+        """Return the option's value."""
         return self.options.pop(key, default)
 
     def number(self, key: str, default: int) -> int:
-        """The option's value as an integer."""
+        """Return the option's value as an integer."""
         value = self.option(key, str(default))
         if not re.fullmatch(r"-?\d+", value):
             raise self.error(f"{key}={value} is not a number")
         return int(value)
 
     def choice(self, key: str, default: str, among: dict[str, int]) -> int:
-        """The option's value, one of a few words."""
+        """Return the number for the option's value, one of a few words."""
         value = self.option(key, default)
         if value not in among:
-            raise self.error(f"{key}={value} is none of {', '.join(among)}")
+            raise self.error(f"{key}={value} is not one of {', '.join(among)}")
         return among[value]
 
     def finish(self) -> None:
-        """Nothing may be left over."""
+        """Check that every word was used."""
         left = [*self.plain, *(f"{key}={value}" for key, value in self.options.items())]
         if left:
-            raise self.error(f"nobody knows what to do with {' '.join(left)}")
+            raise self.error(f"unknown arguments: {' '.join(left)}")
 
     def duration(self, word: str) -> Micros:
-        """``500ms`` or ``3s``."""
+        """Return a duration such as ``500ms`` or ``3s`` in microseconds."""
         found = re.fullmatch(r"(\d+)(ms|s)", word)
         if found is None:
             raise self.error(f"{word} is not a duration such as 500ms or 3s")
         return int(found[1]) * UNITS[found[2]]
 
     def link(self) -> tuple[NodeId, NodeId]:
-        """The next word, ``n1->n2``."""
+        """Return the link of the next word, ``n1->n2``."""
         word = self.next("a link such as n1->n2")
         src, arrow, dst = word.partition("->")
         if not arrow:
@@ -81,7 +81,7 @@ class Args:
         return src, dst
 
     def links(self) -> Iterator[tuple[NodeId, NodeId]]:
-        """All that is left, ``n1->n2`` or both ways ``n1<->n2``."""
+        """Yield the links of the remaining words, ``n1->n2`` or both ways ``n1<->n2``."""
         for word in self.rest():
             found = re.fullmatch(r"(\w+)(<)?->(\w+)", word)
             if found is None:

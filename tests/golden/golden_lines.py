@@ -1,4 +1,4 @@
-"""How golden scripts print events and effects: one line each; must never show an address or a time.
+"""The lines of golden scripts for events and effects, without addresses and times.
 
 An event is a line that begins with its node; the effects of the step are the indented lines below
 it. Batches are shown as their values and their epoch: ``a/1``, or ``(a b)/1`` for two records.
@@ -24,7 +24,7 @@ ACKS = {-1: "all", 0: "0", 1: "1"}
 
 
 def batch(value: Batch) -> str:
-    """``a/1``, ``(a b)/1``; without the epoch before a leader has stamped it."""
+    """Return ``a/1`` or ``(a b)/1``, without the epoch before a leader has stamped the batch."""
     if value.data:
         words = [(r.value or b"").decode() for r in records(value)]
     else:
@@ -34,17 +34,17 @@ def batch(value: Batch) -> str:
 
 
 def batches(values: tuple[Batch, ...]) -> str:
-    """Batches in brackets."""
+    """Return batches in brackets."""
     return f"[{' '.join(batch(value) for value in values)}]"
 
 
 def nodes(ids: tuple[str, ...]) -> str:
-    """Node ids with commas, ``-`` for none."""
+    """Return node ids with commas, ``-`` for none."""
     return ",".join(ids) or "-"
 
 
 def record(value: PartitionState) -> str:
-    """The partition state, as far as a story needs it."""
+    """Return the main fields of the partition state."""
     text = f"v{value.partition_epoch} e{value.leader_epoch} leader={value.leader or '-'}"
     text += f" isr={nodes(value.isr)}"
     if value.elr:
@@ -55,14 +55,14 @@ def record(value: PartitionState) -> str:
 
 
 def producer(value: Batch) -> str:
-    """Epoch and sequence of an idempotent batch."""
+    """Return epoch and sequence of an idempotent batch."""
     if value.producer_id < 0:
         return ""
     return f" seq={value.producer_epoch}:{value.base_sequence}"
 
 
 def sent(what: msg.Message) -> str:
-    """One message."""
+    """Return the line of a message."""
     if isinstance(what, msg.Replicate):
         prev = f"{what.prev_offset}/{_epoch(what.prev_epoch)}"
         head = f"Replicate e{what.epoch} start={what.epoch_start} prev={prev}"
@@ -86,7 +86,7 @@ def sent(what: msg.Message) -> str:
 
 
 def answered(what: object) -> str:
-    """One answer to a client's request or to an application's call."""
+    """Return the line of an answer to a client's request or an application's call."""
     if isinstance(what, msg.ProduceResponse | SendResult):
         if what.outcome != Outcome.WRITTEN:
             return f"{what.outcome.name.lower()} {what.error.name}"
@@ -108,7 +108,7 @@ def answered(what: object) -> str:
 
 
 def asked(request: object) -> str:
-    """One request or call as it reaches a node."""
+    """Return the line of a request or call at a node."""
     if isinstance(request, SendBatch):
         return f"send {batch(request.batch)}"
     if isinstance(request, Poll):
@@ -123,14 +123,14 @@ def asked(request: object) -> str:
 
 
 def label(request: object) -> str:
-    """What an answer is named after."""
+    """Return the label of the answer to a request."""
     if isinstance(request, SendBatch | msg.ProduceRequest):
         return batch(request.batch)
     return sent(request).split()[0] if isinstance(request, msg.Request) else asked(request)
 
 
 def called(request: meta.MetaRequest) -> str:
-    """One call of the metadata store."""
+    """Return the line of a call of the metadata store."""
     if isinstance(request, meta.Read):
         return "read"
     if isinstance(request, meta.RenewLease):
@@ -142,7 +142,7 @@ def called(request: meta.MetaRequest) -> str:
 
 
 def replied(outcome: meta.MetaOutcome) -> str:
-    """One reply of the metadata store."""
+    """Return the line of a reply of the metadata store."""
     if isinstance(outcome, meta.Unknown):
         return "unknown"
     if isinstance(outcome, meta.StoreOk):
@@ -155,7 +155,7 @@ def replied(outcome: meta.MetaOutcome) -> str:
 
 
 def note(value: object) -> str:
-    """A note: its name, and its fields in order."""
+    """Return a note's name and its fields in order."""
     parts = [type(value).__name__]
     for field in fields(value):  # type: ignore[arg-type]
         parts.append(f"{field.name}={_word(getattr(value, field.name))}")
@@ -163,7 +163,7 @@ def note(value: object) -> str:
 
 
 def saved(key: str, value: bytes | None) -> str:
-    """What is saved under a key; the record by its version."""
+    """Return the line of a saved value; the partition state by its version."""
     if value is None:
         return f"delete {key}"
     return (
@@ -204,7 +204,7 @@ EFFECTS: dict[type, Callable[[Any], str]] = {
     fx.Halt: lambda e: f"halt: {e.reason}",
     fx.Exit: lambda e: f"exit {'clean' if e.clean else 'unclean'}",
 }
-"""Effect to its line; the stage prints SendLog, AnswerLog and Answer, for which it knows more."""
+"""Effect to its line; the stage prints SendLog, AnswerLog and Answer with their batches."""
 
 EVENTS: dict[type, Callable[[Any], str]] = {
     ev.Started: lambda e: f"starts with {_recovered(e.recovered)}",
@@ -216,7 +216,7 @@ EVENTS: dict[type, Callable[[Any], str]] = {
     ev.PeerLost: lambda e: f"lost the link to {e.peer}",
     ev.StopAsked: lambda e: "is asked to stop",
 }
-"""Event to its line; DiskDone is printed with the name of the order."""
+"""Event to its line; DiskDone is printed with its effect."""
 
 
 def _recovered(found: ev.Recovered) -> str:

@@ -1,4 +1,4 @@
-"""Golden words that move messages, time, disk orders and store calls; must never start a node."""
+"""Golden commands that move messages, time, disk effects and store calls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from yak_core.metadata import transitions
 from yak_core.metadata.store_calls import Cas, Publish, Read, RenewLease
 
 PATIENCE: Final[Micros] = 60_000_000
-"""How long ``run until`` and ``elect`` wait for what they are told to wait for."""
+"""Timeout of ``run until`` and ``elect``."""
 
 CALLS: Final = {"read": Read, "cas": Cas, "renew": RenewLease, "publish": Publish}
 
@@ -26,20 +26,20 @@ CALLS: Final = {"read": Read, "cas": Cas, "renew": RenewLease, "publish": Publis
 
 
 def deliver(stage: Stage, args: Args) -> None:
-    """``deliver n1->n2 [Ack] [nth=K]``: what now waits on a link, in order, or the K-th of it."""
+    """``deliver n1->n2 [Ack] [nth=K]``: deliver the messages on a link, in order, or the K-th."""
     for flight in _flights(stage, args):
         stage.world.deliver(flight.number)
 
 
 def drop(stage: Stage, args: Args) -> None:
-    """``drop n1->n2 [Ack] [nth=K]``: lose it instead."""
+    """``drop n1->n2 [Ack] [nth=K]``: drop them instead."""
     for flight in _flights(stage, args):
         stage.world.drop(flight.number)
         stage.say(f"lost: {stage.flight(flight)}")
 
 
 def capture(stage: Stage, args: Args) -> None:
-    """``capture NAME n1->n2 [Ack] [nth=K]``: take it off the wire, for ``redeliver``."""
+    """``capture NAME n1->n2 [Ack] [nth=K]``: take a message off the wire, for ``redeliver``."""
     name = args.next("a name for what is captured")
     taken = tuple(_flights(stage, args))
     for flight in taken:
@@ -49,7 +49,7 @@ def capture(stage: Stage, args: Args) -> None:
 
 
 def redeliver(stage: Stage, args: Args) -> None:
-    """``redeliver NAME``: deliver what was captured, as often as you like."""
+    """``redeliver NAME``: deliver a captured message, any number of times."""
     name = args.next("the name of what was captured")
     args.finish()
     if name not in stage.captured:
@@ -61,13 +61,13 @@ def redeliver(stage: Stage, args: Args) -> None:
 
 
 def duplicate(stage: Stage, args: Args) -> None:
-    """``duplicate n1->n2 [Ack] [nth=K]``: put a second copy on the wire."""
+    """``duplicate n1->n2 [Ack] [nth=K]``: put a copy on the wire."""
     for flight in _flights(stage, args):
         stage.world.duplicate(flight.number)
 
 
 def hold(stage: Stage, args: Args) -> None:
-    """``hold n1->n2``, ``hold n1->disk`` or ``n1->store``: ``settle`` and ``run`` leave it be."""
+    """``hold n1->n2``, ``hold n1->disk`` or ``n1->store``: ``settle`` and ``run`` skip it."""
     for src, dst in args.links():
         stage.world.held[src, dst] = None
 
@@ -81,13 +81,13 @@ def release(stage: Stage, args: Args) -> None:
 
 
 def disconnect(stage: Stage, args: Args) -> None:
-    """``disconnect n1->n2 n1<->store``: whatever is sent over these links is lost, silently."""
+    """``disconnect n1->n2 n1<->store``: messages on these links are lost."""
     for src, dst in args.links():
         stage.world.transit.disconnected[src, dst] = None
 
 
 def heal(stage: Stage, args: Args) -> None:
-    """``heal``: no link is cut any more."""
+    """``heal``: connect all links."""
     args.finish()
     stage.world.transit.disconnected.clear()
 
@@ -96,25 +96,25 @@ def heal(stage: Stage, args: Args) -> None:
 
 
 def fire(stage: Stage, args: Args) -> None:
-    """``fire n1 heartbeat``: let a timer run out."""
+    """``fire n1 heartbeat``: fire a timer."""
     node, key = args.next("the node"), args.next("the timer")
     args.finish()
     stage.world.fire(node, key)
 
 
 def stall(stage: Stage, args: Args) -> None:
-    """``stall n1 3s``: its process stands still; its clock moves on and its timers are overdue."""
+    """``stall n1 3s``: pause its process; its clock moves on and its timers become overdue."""
     node, word = args.next("the node"), args.next("how long")
     args.finish()
     stage.world.running(node).clock += args.duration(word)
 
 
 def run(stage: Stage, args: Args) -> None:
-    """``run 3s [n1 n2]`` or ``run until isr=n1,n2 [n1 n2]``: let time pass, timers fire.
+    """``run 3s [n1 n2]`` or ``run until isr=n1,n2 [n1 n2]``: advance time and fire timers.
 
-    Everything else is delivered, done and answered at once. With nodes, time passes for these
+    Messages, disk effects and store calls complete at once. With nodes, time passes for these
     only, and messages move only between them. ``until`` takes isr=, leader= and version= of the
-    record, or hw=n1:3, role=n1:leader and end=n1:3 of a node.
+    partition state, or hw=n1:3, role=n1:leader and end=n1:3 of a node.
     """
     word = args.next("how long, or until")
     among = _among(args)
@@ -127,16 +127,16 @@ def run(stage: Stage, args: Args) -> None:
 
 
 def elect(stage: Stage, args: Args) -> None:
-    """``elect n2``: time passes for n2 alone, until it has seen the lease run out and leads."""
+    """``elect n2``: advance n2 alone until it has seen the lease expire and leads."""
     node = args.next("the candidate")
     args.finish()
     _wait(stage, args, lambda: _holds(stage, args, "role", f"{node}:leader"), (node,))
 
 
 def settle_all(stage: Stage, args: Args) -> None:
-    """``settle [n1 n2]``: deliver, complete and answer until nothing waits; no timer fires.
+    """``settle [n1 n2]``: deliver, complete and answer until nothing is pending; no timer fires.
 
-    With nodes, only what is between these, and their disks and metadata calls.
+    With nodes, only messages between these, and their disks and metadata calls.
     """
     settle(stage.world, _among(args))
 
@@ -145,10 +145,10 @@ def settle_all(stage: Stage, args: Args) -> None:
 
 
 def disk(stage: Stage, args: Args) -> None:
-    """``disk n1 done|full|perform|report [count=K]``: move a disk's first orders.
+    """``disk n1 done|full|perform|report [count=K]``: move a disk's first effects.
 
-    ``perform`` does the order and does not tell the node yet, ``report`` tells it; ``done`` is
-    both, ``full`` is a failed append.
+    ``perform`` executes an effect, ``report`` delivers its completion; ``done`` is both, ``full``
+    is a failed append.
     """
     node, move, count = args.next("the node"), args.next("the move"), args.number("count", 1)
     args.finish()
@@ -160,7 +160,7 @@ def disk(stage: Stage, args: Args) -> None:
         "report": lambda: world.disk_report(node),
     }
     if move not in moves:
-        raise args.error(f"{move} is none of {', '.join(moves)}")
+        raise args.error(f"{move} is not one of {', '.join(moves)}")
     for _ in range(count):
         moves[move]()
 
@@ -170,9 +170,9 @@ def store(stage: Stage, args: Args) -> None:
 
     ``MOVE`` is happen, reply, answer, unknown, lose, repeat or capture.
 
-    Moves the node's metadata call: let it happen, let its reply arrive, both; or tell the node that
-    it timed out, while the request is still under way or lost; or let a copy of it happen. What is
-    captured goes on with ``store n1 redeliver``.
+    Moves the node's metadata call: execute it, deliver its reply, or both; or time it out while the
+    request is in flight or lost; or execute a copy. A captured call continues with
+    ``store n1 redeliver``.
     """
     node, move = args.next("the node"), args.next("the move")
     world = stage.world
@@ -205,7 +205,7 @@ def store(stage: Stage, args: Args) -> None:
 
 
 def register(stage: Stage, args: Args) -> None:
-    """``register n2``: another process registers under this node's id, behind its back."""
+    """``register n2``: another process registers under this node's id."""
     node = args.next("the node")
     args.finish()
     known = stage.world.store.state
@@ -219,7 +219,7 @@ def register(stage: Stage, args: Args) -> None:
 
 
 def rollback(stage: Stage, args: Args) -> None:
-    """``rollback [by=1]``: the store loses its last confirmed writes, as a bad failover does."""
+    """``rollback [by=1]``: the store loses its last confirmed writes, as after a bad failover."""
     by = args.number("by", 1)
     args.finish()
     kept = stage.world.store.history
@@ -253,7 +253,7 @@ def _call(stage: Stage, args: Args, node: NodeId) -> MetaCall:
     args.finish()
     for kind in kinds:
         if kind not in CALLS:
-            raise args.error(f"{kind} is none of {', '.join(CALLS)}")
+            raise args.error(f"{kind} is not one of {', '.join(CALLS)}")
     wanted = tuple(CALLS[kind] for kind in kinds) or (Read, Cas)
     found = [
         call
@@ -273,11 +273,11 @@ def _wait(
     stage: Stage, args: Args, until: Callable[[], bool], among: tuple[NodeId, ...] | None
 ) -> None:
     if not advance(stage.world, PATIENCE, until, among):
-        raise args.error("it did not come about, however long this waited")
+        raise args.error(f"timeout after {PATIENCE // 1_000_000} s")
 
 
 def await_record(stage: Stage, args: Args, key: str, value: str) -> None:
-    """Let time pass until the store's record says so."""
+    """Advance time until the partition state in the store has this value."""
     _wait(stage, args, lambda: _recorded(stage, key) == value, None)
 
 
@@ -295,7 +295,7 @@ def _holds(stage: Stage, args: Args, key: str, wanted: str) -> bool:
         return _recorded(stage, key) == wanted
     node, _, value = wanted.partition(":")
     if key not in ("hw", "end", "role") or node not in stage.world.nodes:
-        raise args.error(f"nobody can wait until {key}={wanted}")
+        raise args.error(f"unknown condition: {key}={wanted}")
     host = stage.world.nodes[node].host
     name = {"hw": "hw", "end": "leo", "role": "role"}[key]
     return host is not None and str(dict(host.node.snapshot().values).get(name)) == value

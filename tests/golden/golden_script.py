@@ -1,9 +1,8 @@
-"""Golden scripts as text: reads and rewrites them; must never know what a command means.
+"""Golden scripts as text: parses and rewrites them.
 
 A script is a list of blocks. A block is one or more command lines, a line ``----``, and the output
 that these commands must have, up to the next empty line. Lines that begin with ``#`` above the
-``----`` are remarks. The first line of the file names the rules that it is about and says in one
-sentence what it shows.
+``----`` are comments. The first line of the file has the rules and a sentence on the behaviour.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LINES_MAX = 120
-"""A script that is longer shows more than one behaviour."""
+"""The limit keeps a script to one behaviour."""
 
 RULE_LINE = "----"
 TITLE = re.compile(r"# (?P<rules>R\d+(, R\d+)*)( \((?P<flaws>F\d+(, F\d+)*)\))?: (?P<says>\S.*)")
 
 
 class ScriptError(Exception):
-    """A script that cannot be understood or carried out; the message says where and why."""
+    """A script that cannot be parsed or run; the message has the line and the reason."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"line {line}: {reason}")
@@ -31,7 +30,7 @@ class ScriptError(Exception):
 
 @dataclass(frozen=True)
 class Command:
-    """One command line; a ``quiet`` one, in parentheses, is carried out and shows nothing."""
+    """One command line; the output of a ``quiet`` one, in parentheses, is dropped."""
 
     line: int
     words: tuple[str, ...]
@@ -49,7 +48,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Script:
-    """A parsed file. ``lines`` are its lines as they were read."""
+    """A parsed file. ``lines`` are its original lines."""
 
     rules: tuple[str, ...]
     flaws: tuple[str, ...]
@@ -59,7 +58,7 @@ class Script:
 
 
 def parse(text: str) -> Script:
-    """Read a script. Raises ScriptError with the line number of the first mistake."""
+    """Parse a script. Raises ScriptError with the line number of the first error."""
     lines = text.splitlines()
     title = TITLE.fullmatch(lines[0]) if lines else None
     if title is None:
@@ -105,24 +104,24 @@ def _command(line: int, text: str) -> Command:
 
 
 Execute = Callable[[Command], list[str]]
-"""Carries out one command and returns its output."""
+"""Runs one command and returns its output."""
 
 
 def run(script: Script, execute: Execute) -> list[list[str]]:
-    """The output of each block; ``ok`` where there is none."""
+    """Return the output of each block, ``ok`` for none."""
     outputs: list[list[str]] = []
     for block in script.blocks:
         output: list[str] = []
         for command in block.commands:
-            said = execute(command)
+            lines = execute(command)
             if not command.quiet:
-                output += said
+                output += lines
         outputs.append(output or ["ok"])
     return outputs
 
 
 def rewritten(script: Script, outputs: list[list[str]]) -> str:
-    """The script's text with these outputs in place of those that it has."""
+    """Return the script's text with these outputs in place of its own."""
     lines: list[str] = []
     at = 0
     for block, output in zip(script.blocks, outputs, strict=True):
@@ -134,7 +133,7 @@ def rewritten(script: Script, outputs: list[list[str]]) -> str:
 
 
 def difference(path: Path, script: Script, outputs: list[list[str]]) -> str:
-    """A unified diff from the expected to the real output, empty when they are equal."""
+    """Return a unified diff from the expected to the actual output, empty if equal."""
     expected = "\n".join(script.lines).rstrip("\n") + "\n"
     real = rewritten(script, outputs)
     return "".join(

@@ -1,7 +1,7 @@
-"""The stage on which a golden script plays: a world by hand, and the line of each step in it.
+"""The stage of a golden script: a manual world, and the lines of its steps.
 
-It keeps what the commands of one script share, and decides which lines are worth printing; it must
-never decide what happens next, which is the script's part (golden_words.py).
+It holds the state that the commands of one script share, and decides which lines are printed. The
+script decides what happens next (golden_words.py).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from yak_core.manual.world import Manual
 from yak_core.metadata.store_calls import Publish, RenewLease
 from yak_core.rules import Rules
 
-DULL_NOTES = ("PartitionStateObserved", "ProposalEnded", "Campaigned")
-"""Notes that repeat what the lines around them say."""
+HIDDEN_NOTES = ("PartitionStateObserved", "ProposalEnded", "Campaigned")
+"""Notes that repeat the lines around them."""
 
 
 class ShowingBackend(ManualBackend):
-    """Remembers the batches that its node's SendLog and AnswerLog orders took along."""
+    """Keeps the batches of its node's SendLog and AnswerLog effects."""
 
     __slots__ = ("taken",)
 
@@ -51,7 +51,7 @@ class ShowingBackend(ManualBackend):
         self.taken.append((effect, batches))
 
     def batches_of(self, effect: SendLog | AnswerLog) -> tuple[Batch, ...]:
-        """The batches that this very order took."""
+        """Return the batches of this effect."""
         for taken, batches in reversed(self.taken):
             if taken is effect:
                 return batches
@@ -60,7 +60,7 @@ class ShowingBackend(ManualBackend):
 
 @dataclass
 class Stage:
-    """One script's world. ``captured`` are messages that were taken off the wire, by name."""
+    """One script's world. ``captured`` are the messages taken off the wire, by name."""
 
     rules: Rules
     world: Manual = field(init=False)
@@ -77,18 +77,18 @@ class Stage:
         self.world = Manual(observers=(self,), backend_type=ShowingBackend)
 
     def say(self, line: str) -> None:
-        """Print a line that no step made."""
+        """Print a line outside of a step."""
         self.lines.append(line)
 
     def take_lines(self) -> list[str]:
-        """What was printed since the last time."""
+        """Return the lines printed since the last call."""
         lines, self.lines = self.lines, []
         return lines
 
     # The observer's part: one step, its event and its effects.
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
-        """Print what the step did, if it is worth it; a broker's own checks must hold after it."""
+        """Print the step unless it is hidden; a broker's own checks must hold after it."""
         if isinstance(host.node, Broker):
             host.node.check()
         node = host.node_id
@@ -100,7 +100,7 @@ class Stage:
         if isinstance(event, ev.Called):
             self.labels[node, host.start, event.call] = golden_lines.label(event.request)
         shown = [line for effect in effects if (line := self._effect(host, effect))]
-        if not self.show_all and not shown and self._is_dull(event):
+        if not self.show_all and not shown and self._is_hidden(event):
             return
         self.lines.append(f"{node} {self._event(host, event)}")
         self.lines += [f"  {node} {line}" for line in shown]
@@ -119,7 +119,7 @@ class Stage:
         return golden_lines.EVENTS[type(event)](event)
 
     def _effect(self, host: Host, effect: Effect) -> str:
-        """The effect's line, empty when it is not worth one."""
+        """Return the effect's line, empty if hidden."""
         if isinstance(effect, SendLog):
             what = with_batches(effect.header, self._taken(host, effect))
             return f"-> {effect.peer} {golden_lines.sent(what)}"
@@ -134,7 +134,7 @@ class Stage:
                 return ""
             if isinstance(effect, fx.CallMeta) and isinstance(effect.request, RenewLease | Publish):
                 return ""
-            if isinstance(effect, fx.Observe) and _is_dull_note(effect.note):
+            if isinstance(effect, fx.Observe) and _is_hidden_note(effect.note):
                 return ""
             if isinstance(effect, fx.SaveState) and effect.key == "hw":
                 return ""
@@ -145,13 +145,13 @@ class Stage:
         assert isinstance(place, ShowingBackend)
         return place.batches_of(effect)
 
-    def _is_dull(self, event: Event) -> bool:
+    def _is_hidden(self, event: Event) -> bool:
         return isinstance(event, ev.DiskDone | ev.TimerFired | ev.MetaReply)
 
     # Pictures.
 
     def status(self, node: NodeId) -> str:
-        """One line about a node."""
+        """Return the status line of a node."""
         place = self.world.nodes[node]
         if place.host is None:
             disk = place.disk.image
@@ -178,13 +178,13 @@ class Stage:
         return text
 
     def log(self, node: NodeId) -> str:
-        """The node's log, as it will be when its disk has done all that it was told."""
+        """Return the node's log after all issued disk effects."""
         place = self.world.nodes[node]
         image = place.disk.tail
         return f"{node} log {image.log_start}: {golden_lines.batches(tuple(image.batches))}"
 
     def epochs(self, node: NodeId) -> str:
-        """The node's epoch index."""
+        """Return the node's epoch index."""
         host = self.world.nodes[node].host
         if host is None or not isinstance(host.node, Broker):
             return f"{node} down"
@@ -192,9 +192,9 @@ class Stage:
         return f"{node} epochs {' '.join(entries) or '-'}"
 
     def flight(self, flight: Flight) -> str:
-        """One message on the wire."""
+        """Return the line of a message in flight."""
         return f"{flight.src} -> {flight.dst} {golden_lines.sent(flight.message)}"
 
 
-def _is_dull_note(note: Note) -> bool:
-    return type(note).__name__ in DULL_NOTES
+def _is_hidden_note(note: Note) -> bool:
+    return type(note).__name__ in HIDDEN_NOTES

@@ -1,4 +1,4 @@
-"""Golden words that begin and end nodes, and that let clients ask; must never move a message."""
+"""Golden commands that start and stop nodes and make client requests."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from yak_core.manual.run import advance, settle
 
 ACKS: Final = {"all": -1, "1": 1, "0": 0}
 
-# Lives.
+# Starts and stops.
 
 
 def cluster(stage: Stage, args: Args) -> None:
-    """``cluster 3``: start n1 to n3; n1 leads epoch 1, all are in the ISR, nothing is under way."""
+    """``cluster 3``: start n1 to n3; n1 leads epoch 1, all are in the ISR, nothing is pending."""
     word = args.next("the number of brokers")
     if word not in tuple("123456789"):
         raise args.error(f"a cluster has 1 to 9 brokers, not {word}")
@@ -39,12 +39,12 @@ def cluster(stage: Stage, args: Args) -> None:
         stage.world.start(name)
         settle(stage.world)
     await_record(stage, args, "isr", ",".join(names))
-    # A few more heartbeats and beats: everybody knows what the record says.
+    # A few more heartbeats and lease renewals: every node has the partition state.
     advance(stage.world, 1_000_000)
 
 
 def start(stage: Stage, args: Args) -> None:
-    """``start n1 [flush=batch]``: a new incarnation, with what its disk holds."""
+    """``start n1 [flush=batch]``: start the node on its disk."""
     node = args.next("the node")
     config = stage.world.backend(node).config
     if isinstance(config, BrokerConfig):
@@ -56,9 +56,9 @@ def start(stage: Stage, args: Args) -> None:
 
 
 def crash(stage: Stage, args: Args) -> None:
-    """``crash n1 [keep=K] [after=E]``: lose memory and what is not flushed but K batches.
+    """``crash n1 [keep=K] [after=E]``: lose memory and all unflushed batches but K.
 
-    With ``after``, the node dies once it has carried out E more effects, in the midst of a step.
+    With ``after``, the node crashes after E more effects, within a step.
     """
     node, keep, after = args.next("the node"), args.number("keep", 0), args.number("after", -1)
     args.finish()
@@ -70,21 +70,21 @@ def crash(stage: Stage, args: Args) -> None:
 
 
 def stop(stage: Stage, args: Args) -> None:
-    """``stop n1``: ask the node to stop in good order."""
+    """``stop n1``: ask the node for a clean stop."""
     node = args.next("the node")
     args.finish()
     stage.world.request_stop(node, 10_000_000)
 
 
 def damage(stage: Stage, args: Args) -> None:
-    """``damage n1``: something flushed on the disk of a node that is down no longer reads back."""
+    """``damage n1``: damage flushed bytes on the disk of a stopped node."""
     node = args.next("the node")
     args.finish()
     stage.world.nodes[node].disk.image.intact = False
 
 
 def wipe(stage: Stage, args: Args) -> None:
-    """``wipe n1``: a node that is down gets an empty disk in place of its own."""
+    """``wipe n1``: empty the disk of a stopped node."""
     node = args.next("the node")
     args.finish()
     stage.world.nodes[node].disk = ManualDisk()
@@ -94,7 +94,7 @@ def wipe(stage: Stage, args: Args) -> None:
 
 
 def produce(stage: Stage, args: Args) -> None:
-    """``produce n1 a b+c [acks=all] [pid=7] [seq=S] [pepoch=P]``: one request a word.
+    """``produce n1 a b+c [acks=all] [pid=7] [seq=S] [pepoch=P]``: one request for each word.
 
     ``b+c`` is one batch of two records. With ``pid`` the batch is idempotent; its sequence follows
     the previous one unless it is given.
@@ -115,7 +115,7 @@ def produce(stage: Stage, args: Args) -> None:
 
 
 def fetch(stage: Stage, args: Args) -> None:
-    """``fetch n1 at=0 [last_epoch=E] [epoch=E] [wait=1s]``: read from an offset on."""
+    """``fetch n1 at=0 [last_epoch=E] [epoch=E] [wait=1s]``: read from an offset."""
     node, at = args.next("the broker"), args.number("at", 0)
     last_epoch, epoch = args.number("last_epoch", -1), args.number("epoch", -1)
     wait = args.duration(args.option("wait", "0s"))
@@ -124,7 +124,7 @@ def fetch(stage: Stage, args: Args) -> None:
 
 
 def offsets(stage: Stage, args: Args) -> None:
-    """``offsets n1 latest|earliest``: ask for an offset."""
+    """``offsets n1 latest|earliest``: look up an offset."""
     node, which = args.next("the broker"), args.next("latest or earliest")
     args.finish()
     stage.world.call(node, ListOffsetsRequest(0, {"latest": -1, "earliest": -2}[which]))
@@ -165,7 +165,7 @@ def seek(stage: Stage, args: Args) -> None:
 
 
 def build(word: str) -> Batch:
-    """One batch with a record for each part of ``a+b``."""
+    """Build a batch with a record for each part of ``a+b``."""
     builder = Builder()
     for value in word.split("+"):
         builder.append(value.encode(), timestamp_ms=0)

@@ -1,7 +1,6 @@
-"""The golden language: its words, and how a script's commands are played; must never print times.
+"""The commands of the golden language, and the class that runs them.
 
-Every word is one function of the stage and its arguments; README.md describes the language for
-those who read or write scripts.
+Every command is one function of the stage and its arguments; README.md describes the language.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from yak_core.rules import Rules
 
 
 def status(stage: Stage, args: Args) -> None:
-    """``status [n1 n2]``: a line a broker."""
+    """``status [n1 n2]``: one line for each broker."""
     for node in args.rest() or [node for node in stage.world.nodes if node.startswith("n")]:
         stage.say(stage.status(node))
     args.finish()
@@ -41,21 +40,21 @@ def epochs(stage: Stage, args: Args) -> None:
 
 
 def record(stage: Stage, args: Args) -> None:
-    """``record``: what the metadata store holds."""
+    """``record``: the partition state in the metadata store."""
     args.finish()
     value = stage.world.store.state
     stage.say("store nothing" if value is None else f"store {golden_lines.record(value)}")
 
 
 def wire(stage: Stage, args: Args) -> None:
-    """``wire``: the messages on their way, oldest first."""
+    """``wire``: the messages in flight, oldest first."""
     args.finish()
     for flight in stage.world.transit.flights.values():
         stage.say(stage.flight(flight))
 
 
 def show(stage: Stage, args: Args) -> None:
-    """``show all|less``: print timers, beats and empty steps as well, or not."""
+    """``show all|less``: print timers, lease renewals and empty steps as well, or not."""
     word = args.next("all or less")
     args.finish()
     stage.show_all = word == "all"
@@ -105,13 +104,13 @@ WORDS: Final[dict[str, Word]] = {
 
 
 class Play:
-    """Carries out the commands of one script on a fresh stage, under the given rules."""
+    """Runs the commands of one script on a fresh stage under the given rules."""
 
     def __init__(self, rules: Rules) -> None:
         self.stage = Stage(rules)
 
     def execute(self, command: Command) -> list[str]:
-        """The lines that one command printed. Raises ScriptError for a command gone wrong."""
+        """Run one command; return its lines. Raises ScriptError for an impossible command."""
         word = WORDS.get(command.words[0])
         if word is None:
             known = ", ".join(WORDS)
@@ -124,7 +123,7 @@ class Play:
         except ScriptError:
             raise
         except Exception as error:
-            # A node's own exception is part of the story; one of this runner's is not.
+            # An exception of a node is part of the output; one of this runner is raised.
             if self._broken() == broken:
                 raise
             self.stage.raised.append(error)

@@ -1,4 +1,4 @@
-"""The golden runner itself: what it refuses and where, how it rewrites, what a mismatch shows."""
+"""The golden runner: errors with their lines, rewriting, and diffs."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ def played(text: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("text", "line", "reason"),
     [
-        ("", 1, "begins with its rules"),
-        ("status\n----\nok\n", 1, "begins with its rules"),
-        ("# rule 5: something\n", 1, "begins with its rules"),
+        ("", 1, "rules"),
+        ("status\n----\nok\n", 1, "rules"),
+        ("# rule 5: something\n", 1, "rules"),
         (TITLE, 1, "no command"),
-        (TITLE + "status\n", 2, "no ---- below"),
-        (TITLE + "\n----\nok\n", 3, "no command above"),
-        (TITLE + "status\n----\nok\nlog\n----\nok\n", 6, "an empty line must separate"),
-        (TITLE + "(status\n----\n", 2, "not closed"),
-        (TITLE + "()\n----\n", 2, "no command in these parentheses"),
-        (TITLE + "status\n----\n" + "x\n" * 130, 121, "120 lines at most"),
+        (TITLE + "status\n", 2, "----"),
+        (TITLE + "\n----\nok\n", 3, "command"),
+        (TITLE + "status\n----\nok\nlog\n----\nok\n", 6, "empty line"),
+        (TITLE + "(status\n----\n", 2, "parenthes"),
+        (TITLE + "()\n----\n", 2, "parentheses"),
+        (TITLE + "status\n----\n" + "x\n" * 130, 121, "120"),
     ],
 )
 def test_malformed_script_is_refused_with_its_line(text: str, line: int, reason: str) -> None:
-    """Parse texts with one mistake each: the error names the line and the reason."""
+    """Parse texts with one error each: ScriptError has the line and the reason."""
     with pytest.raises(ScriptError, match=rf"^line {line}: .*{reason}") as caught:
         parse(text)
     assert caught.value.line == line
@@ -70,35 +70,35 @@ def test_malformed_script_is_refused_with_its_line(text: str, line: int, reason:
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        ("dance", "no word 'dance'; there are cluster, start"),
-        ("start", "the node is missing"),
-        ("start n1", "n1 is already running"),
-        ("crash n1 keep=some", "keep=some is not a number"),
-        ("produce n1 a acks=2", "acks=2 is none of all, 1, 0"),
-        ("deliver n1->n2", "there are 0 such messages"),
-        ("redeliver ghost", "nothing was captured as ghost"),
-        ("run until moon=full", "nobody can wait until moon=full"),
-        ("run until leader=n7", "did not come about"),
-        ("fire n1 alarm", "n1 has no timer 'alarm'"),
-        ("store n1 happen", "n1 has 0 such metadata calls"),
-        ("rollback by=99", "the store has had"),
+        ("dance", "'dance'.* cluster, start"),
+        ("start", "node"),
+        ("start n1", "n1 .*running"),
+        ("crash n1 keep=some", "keep=some .*number"),
+        ("produce n1 a acks=2", "acks=2 .*all, 1, 0"),
+        ("deliver n1->n2", " 0 .*messages"),
+        ("redeliver ghost", "ghost"),
+        ("run until moon=full", "moon=full"),
+        ("run until leader=n7", ""),
+        ("fire n1 alarm", "n1 .*timer 'alarm'"),
+        ("store n1 happen", "n1 .* 0 .*calls"),
+        ("rollback by=99", "store"),
     ],
 )
 def test_impossible_command_is_refused_with_its_line(command: str, reason: str) -> None:
-    """Play a script whose second command makes no sense: the error names its line."""
+    """Run a script whose second command is impossible: the error has its line."""
     with pytest.raises(ScriptError, match=rf"^line 3: .*{reason}"):
         played(f"{TITLE}(cluster 1 min_isr=1)\n{command}\n----\n")
 
 
 def test_rewriting_replaces_outputs_and_nothing_else() -> None:
-    """Rewrite a script that has other output: remarks, commands and empty lines stay."""
+    """Rewrite a script with other output: comments, commands and empty lines stay."""
     for wrong in ("nonsense", "two\nlines", OUTPUT):
         script = parse(SMALL.format(output=wrong))
         assert rewritten(script, played(SMALL.format(output=wrong))) == SMALL.format(output=OUTPUT)
 
 
 def test_mismatch_is_shown_as_a_diff() -> None:
-    """Compare with one wrong line: the diff has it, what came out, and nothing for a match."""
+    """Compare with one wrong line: the diff has both lines; it is empty for a match."""
     wrong = OUTPUT.replace("base=0", "base=7")
     script = parse(SMALL.format(output=wrong))
     diff = difference(Path("small.golden"), script, played(SMALL.format(output=wrong)))
@@ -108,7 +108,7 @@ def test_mismatch_is_shown_as_a_diff() -> None:
 
 
 def test_a_step_that_raises_is_shown_and_halts_the_node() -> None:
-    """Play under a rule that raises: the exception is a line, and the node is down."""
+    """Run under a rule that raises: the exception is a line, and the node is down."""
 
     def burst(waiting: int, epoch: int, end: int, hw: int) -> bool:
         raise AssertionError("too much")
@@ -120,7 +120,7 @@ def test_a_step_that_raises_is_shown_and_halts_the_node() -> None:
 
 
 def test_pytest_reports_a_mismatch_and_rewrites_on_demand(tmp_path: Path) -> None:
-    """Run pytest on a wrong script: it fails with a diff, and --rewrite mends it."""
+    """Run pytest on a wrong script: it fails with a diff, and --rewrite corrects the script."""
     path = tmp_path / "small.golden"
     path.write_text(SMALL.format(output="nonsense"), encoding="utf-8")
 
@@ -151,7 +151,7 @@ def test_pytest_reports_a_mismatch_and_rewrites_on_demand(tmp_path: Path) -> Non
 
 
 def test_every_script_parses_and_every_word_is_used() -> None:
-    """All scripts together use every word but those that only help while writing one."""
+    """All scripts together use every command but those for debugging."""
     used: dict[str, None] = {}
     for path in sorted(SCRIPTS.glob("*.golden")):
         for block in parse(path.read_text(encoding="utf-8")).blocks:
@@ -160,6 +160,6 @@ def test_every_script_parses_and_every_word_is_used() -> None:
 
 
 def test_words_are_described() -> None:
-    """README.md has a line for every word."""
+    """README.md has a line for every command."""
     text = (Path(__file__).parent / "README.md").read_text(encoding="utf-8")
     assert [word for word in WORDS if f"| `{word}" not in text] == []

@@ -1,4 +1,4 @@
-"""Every rule matters: for each, a mutant changes what some golden script shows."""
+"""For each rule a mutant changes the output of some golden script."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from yak_core.rules import Rules
 SCRIPTS = Path(__file__).parent / "scripts"
 
 PROMISED = tuple(f"R{i}" for i in (*range(13), 14, 15, 16, 17))
-"""The rules of this stage of the project."""
+"""The rules that are implemented."""
 
 SHOWN = [(name, script) for name, mutant in MUTANTS.items() for script in mutant.golden]
 
 SECOND_GUARDS = ("confirm",)
-"""Entries that matter once another is replaced as well; a test below shows how."""
+"""Entries with an effect only if another one is replaced too; a test below shows it."""
 
 
 def script(name: str) -> Script:
@@ -30,7 +30,7 @@ def script(name: str) -> Script:
 
 
 def played(wanted: Script, rules: Rules) -> list[list[str]]:
-    """What the script shows."""
+    """Return the output of the script."""
     play = Play(rules)
     shown = run(wanted, play.execute)
     assert play.stage.raised == []
@@ -38,7 +38,7 @@ def played(wanted: Script, rules: Rules) -> list[list[str]]:
 
 
 def shows_otherwise(wanted: Script, rules: Rules) -> bool:
-    """Whether some block shows something else than it should, or cannot be played at all.
+    """Return whether the output of some block differs, or a command is impossible.
 
     Raises AssertionError if an assertion of the core fails before that, in a step or in a broker's
     own check after it.
@@ -48,7 +48,7 @@ def shows_otherwise(wanted: Script, rules: Rules) -> bool:
         try:
             shown = run(replace(wanted, blocks=(block,)), play.execute)
         except ScriptError:
-            shown = []  # A command has become impossible.
+            shown = []  # A command is impossible.
         for raised in play.stage.raised:
             assert not isinstance(raised, AssertionError), raised
         if shown != [list(block.expected)]:
@@ -58,7 +58,7 @@ def shows_otherwise(wanted: Script, rules: Rules) -> bool:
 
 @pytest.mark.parametrize(("name", "shown_by"), SHOWN)
 def test_a_golden_script_changes_when_its_rule_is_replaced(name: str, shown_by: str) -> None:
-    """Play the script under the mutant: what it shows gives the mutant away, no assertion does."""
+    """Run the script under the mutant: its output differs, and no assertion fails."""
     assert shows_otherwise(script(shown_by), MUTANTS[name].variant)
 
 
@@ -71,20 +71,20 @@ def _failing(*_facts: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("rules", "said"),
+    ("rules", "pattern"),
     [
         (Rules(note_epoch_start=_beyond_the_end), "an epoch begins within the log"),
         (Rules(accept_ack=_failing), "in a rule"),
     ],
 )
-def test_a_mutant_that_an_assertion_gives_away_is_rejected(rules: Rules, said: str) -> None:
-    """The test above can fail: play under a rule that trips an own check, and one that raises."""
-    with pytest.raises(AssertionError, match=said):
+def test_a_mutant_that_fails_an_assertion_is_rejected(rules: Rules, pattern: str) -> None:
+    """The test above can fail: run with a rule that fails an own check, and one that raises."""
+    with pytest.raises(AssertionError, match=pattern):
         shows_otherwise(script("new_leader_notes_its_start_before_it_writes"), rules)
 
 
 @pytest.mark.parametrize(("name", "shown_by"), SHOWN)
-def test_the_script_says_that_it_is_about_that_rule(name: str, shown_by: str) -> None:
+def test_the_script_names_the_rule_of_its_mutant(name: str, shown_by: str) -> None:
     """The first line of the script names the rule of the mutant, and one of its flaws if any."""
     mutant, wanted = MUTANTS[name], script(shown_by)
     assert mutant.rule in wanted.rules
@@ -110,7 +110,7 @@ settle
 
 
 def test_a_request_is_confirmed_in_its_own_epoch_only() -> None:
-    """R10's second guard: were a waiter to outlive its epoch, ``confirm`` would still refuse it."""
+    """R10's second guard: ``confirm`` refuses a waiter that outlives its epoch."""
     wanted = parse(FOREIGN_EPOCH)
     guarded = played(wanted, MUTANTS["request outlives its epoch"].variant)
     unguarded = played(wanted, MUTANTS["request confirmed in another epoch"].variant)
@@ -121,7 +121,7 @@ def test_a_request_is_confirmed_in_its_own_epoch_only() -> None:
 def test_the_table_is_complete() -> None:
     """Each promised rule and each entry of Rules has a mutant that changes a script or a test.
 
-    No entry of the table is idle: a script, an invariant or a claim shows it.
+    Each entry of the table is shown by a script, an invariant or a claim.
     """
     idle = [n for n, m in MUTANTS.items() if not (m.golden or m.invariants or m.claims)]
     assert idle == ["request confirmed in another epoch"], "which a test above shows"

@@ -32,12 +32,12 @@ def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE
     """Wait for a condition; AssertionError with ``what`` at the timeout."""
     deadline = time.monotonic() + within_s
     while not condition():
-        assert time.monotonic() < deadline, f"in vain: {what}"
+        assert time.monotonic() < deadline, f"timeout: {what}"
         _NEVER.wait(0.02)
 
 
 def get(url: str) -> tuple[int, dict[str, Any]]:
-    """Status and JSON body of a GET; (0, {}) without a response."""
+    """Return status and JSON body of a GET, or (0, {}) without an answer."""
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return (answer.status, json.load(answer))
@@ -49,7 +49,7 @@ def get(url: str) -> tuple[int, dict[str, Any]]:
 
 
 def post(url: str, body: object) -> tuple[int, dict[str, Any]]:
-    """Status and JSON body of a POST of JSON; it is answered, or the test fails."""
+    """POST JSON; return the status and the JSON body."""
     data = json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
@@ -61,7 +61,7 @@ def post(url: str, body: object) -> tuple[int, dict[str, Any]]:
 
 
 class BrokerProcess:
-    """One ``yak broker``. ``url`` is known once it listens. A ``fresh`` one is started, not forked.
+    """A ``yak broker`` process. A ``fresh`` one is started, the others are forked.
     """
 
     def __init__(
@@ -80,16 +80,16 @@ class BrokerProcess:
                 self.process = Forked(("broker", *words), env, nothing, out, out)
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
         """The output so far."""
         return _COLOURS.sub("", self.log.read_text(errors="replace"))
 
     @property
     def url(self) -> str:
-        """Where it listens; waits until it does."""
-        until(lambda: _URL.search(self.said) or not self.up, f"a broker listens: {self.said}")
-        found = _URL.findall(self.said)
-        assert found, f"it does not listen: {self.said}"
+        """Wait until the broker listens; return its URL."""
+        until(lambda: _URL.search(self.output) or not self.up, f"the broker listens: {self.output}")
+        found = _URL.findall(self.output)
+        assert found, f"the broker does not listen: {self.output}"
         return str(found[-1])
 
     @property
@@ -101,21 +101,21 @@ class BrokerProcess:
         """Return the body of GET /health; empty without a response."""
         return get(f"{self.url}/health")[1] if self.up else {}
 
-    def serves(self, within_s: float = PATIENCE_S) -> None:
-        """Wait until it serves what its role serves."""
-        until(lambda: not self.up or self.health().get("status") == "ok", self.said, within_s)
-        assert self.up, self.said
+    def wait_until_ready(self, within_s: float = PATIENCE_S) -> None:
+        """Wait until the broker is healthy."""
+        until(lambda: not self.up or self.health().get("status") == "ok", self.output, within_s)
+        assert self.up, self.output
 
-    def ends(self, within_s: float = PATIENCE_S) -> int:
-        """Wait for the end of the process; its exit code."""
+    def wait_for_end(self, within_s: float = PATIENCE_S) -> int:
+        """Wait for the end of the process; return its exit code."""
         return self.process.wait(within_s)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         self.process.send_signal(number)
 
     def close(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill the process if it still runs."""
         if self.up:
             self.process.kill()
         self.process.wait()
@@ -123,7 +123,7 @@ class BrokerProcess:
 
 @contextmanager
 def brokers() -> Iterator[Callable[..., BrokerProcess]]:
-    """Yield a function that starts brokers; they are killed at the end."""
+    """Yield a function that starts brokers, and kill killed at the end."""
     started: list[BrokerProcess] = []
 
     def start(log: Path, *words: str, **how: Any) -> BrokerProcess:

@@ -1,4 +1,4 @@
-"""A server that speaks Redis' protocol and gives every command the same reply."""
+"""A server that sends the same reply to every Redis command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import hiredis
 
 @asynccontextmanager
 async def canned_server(reply: bytes) -> AsyncIterator[str]:
-    """Serves while the block runs; yields ``host:port``."""
+    """Serve while the block runs; yield ``host:port``."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parser = hiredis.Reader()

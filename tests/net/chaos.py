@@ -26,19 +26,19 @@ QUICK = (
     "election_stagger_us=100000",
     "replica_lag_us=1000000",
 )  # fmt: skip
-"""A third of the usual periods, for tests that wait for many failovers."""
+"""A third of the default periods, for tests with many failovers."""
 
 
 async def until(condition: Callable[[], object], what: str, within_s: float = PATIENCE_S) -> None:
     """Wait for a condition; AssertionError with ``what`` at the timeout."""
     deadline = time.monotonic() + within_s
     while not await asyncio.to_thread(condition):
-        assert time.monotonic() < deadline, f"in vain: {what}"
+        assert time.monotonic() < deadline, f"timeout: {what}"
         await asyncio.sleep(0.02)
 
 
 class ChaosCluster:
-    """Three brokers on loopback. Ports are reserved for as long as it exists."""
+    """Three brokers on loopback. Their ports stay reserved until ``close``."""
 
     def __init__(
         self, folder: Path, redis_url: str, *words: str, config: tuple[str, ...] = QUICK
@@ -59,7 +59,7 @@ class ChaosCluster:
         self.led: dict[int, str] = {}
 
     def start(self, node: str) -> None:
-        """Start a broker on what it has on disk."""
+        """Start a broker on its data directory."""
         brokers = ",".join(f"{name}={url}" for name, url in self.urls.items())
         self.brokers[node] = BrokerProcess(
             self.folder / f"{node}.log",
@@ -70,30 +70,30 @@ class ChaosCluster:
         )  # fmt: skip
 
     def kill(self, *nodes: str) -> None:
-        """SIGKILL, all of them before any is waited for."""
+        """Send SIGKILL to all these nodes, then wait for their ends."""
         for node in nodes:
             self.brokers[node].process.send_signal(SIGKILL)
         for node in nodes:
             self.brokers[node].process.wait()
 
     def freeze(self, node: str) -> None:
-        """SIGSTOP."""
+        """Send SIGSTOP."""
         self.brokers[node].process.send_signal(SIGSTOP)
 
     def thaw(self, node: str) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self.brokers[node].process.send_signal(SIGCONT)
 
     def view(self, node: str) -> dict[str, Any]:
         """Return the body of a broker's GET /v1/cluster; empty without a response."""
         return get(f"{self.urls[node]}/v1/cluster")[1]
 
-    def leader(self, besides: str = "") -> str:
+    def leader(self, other_than: str = "") -> str:
         """Return the leader of the highest epoch that a broker reports; "" without a leader."""
         found = ""
         newest = -1
         for node, broker in self.brokers.items():
-            if node == besides or not broker.up:
+            if node == other_than or not broker.up:
                 continue
             view = self.view(node)
             if view.get("leader") == node and view["epoch"] > newest:
@@ -103,39 +103,39 @@ class ChaosCluster:
             assert known == found, f"two leaders of epoch {newest}: {known} and {found}"
         return found
 
-    async def has_leader(self, besides: str = "") -> str:
-        """Wait for a leader."""
-        await until(lambda: self.leader(besides), f"a leader\n{self.said()}")
-        return self.leader(besides)
+    async def wait_for_leader(self, other_than: str = "") -> str:
+        """Wait for a leader; return its node id."""
+        await until(lambda: self.leader(other_than), f"a leader\n{self.logs()}")
+        return self.leader(other_than)
 
-    async def is_whole(self, nodes: tuple[str, ...] = NODES) -> None:
-        """Wait until all of them are in the ISR."""
+    async def wait_until_in_sync(self, nodes: tuple[str, ...] = NODES) -> None:
+        """Wait until these nodes are in the ISR."""
 
         def whole() -> bool:
             leader = self.leader()
             return bool(leader) and self.view(leader).get("isr") == list(nodes)
 
-        await until(whole, f"all in sync\n{self.said()}")
+        await until(whole, f"all in sync\n{self.logs()}")
 
-    def said(self) -> str:
-        """The last lines of each broker's log."""
-        parts = [f"{node}:\n{broker.said[-1500:]}" for node, broker in self.brokers.items()]
+    def logs(self) -> str:
+        """Return the last lines of each broker's output."""
+        parts = [f"{node}:\n{broker.output[-1500:]}" for node, broker in self.brokers.items()]
         return "\n".join(parts)
 
     @property
     def servers(self) -> tuple[str, ...]:
-        """Where clients begin."""
+        """Return the bootstrap servers."""
         return tuple(self.urls.values())
 
     def close(self) -> None:
-        """End everything."""
+        """Kill all brokers and release the ports."""
         for broker in self.brokers.values():
             broker.close()
         self._held.close()
 
 
 class Load:
-    """A producer that sends numbered records at a rate, and what became of them.
+    """A producer that sends numbered records at a rate and keeps their results.
 
     ``confirmed_at`` are the times of the confirmations; ``unknown`` and ``not_written`` count
     records.
@@ -158,7 +158,7 @@ class Load:
             self.confirmed_at.append(time.monotonic())
 
     async def start(self) -> None:
-        """Begin to send."""
+        """Start to send."""
         await self.producer.start()
         self._task = asyncio.create_task(self._send())
 
@@ -173,35 +173,35 @@ class Load:
 
     @property
     def confirmed(self) -> int:
-        """How many records were confirmed so far."""
+        """Return the number of confirmed records."""
         return self.producer.confirmed
 
-    async def confirms(self, more: int) -> None:
-        """Wait until so many more are confirmed."""
+    async def wait_for_confirmed(self, more: int) -> None:
+        """Wait until ``more`` further records are confirmed."""
         wanted = self.confirmed + more
-        await until(lambda: self.confirmed >= wanted, f"{more} more are confirmed")
+        await until(lambda: self.confirmed >= wanted, f"{more} more confirmed records")
 
-    async def kill_under_way(self, kill: Callable[[], None]) -> tuple[int, float]:
-        """Call ``kill`` while something is unconfirmed; how many records are, and when it was."""
-        await self.confirms(self.rate_per_s // 4)
+    async def kill_while_in_flight(self, kill: Callable[[], None]) -> tuple[int, float]:
+        """Call ``kill`` while records are in flight; return their number and the time."""
+        await self.wait_for_confirmed(self.rate_per_s // 4)
         deadline = time.monotonic() + PATIENCE_S
         while not self.producer.unresolved:
-            assert time.monotonic() < deadline, "nothing is under way"
+            assert time.monotonic() < deadline, "no record is in flight"
             await asyncio.sleep(0)
         under_way = self.producer.unresolved
         kill()
         return (under_way, time.monotonic())
 
-    async def gap_after(self, moment: float) -> float:
-        """Seconds from ``moment`` to the first confirmation that is none of before it."""
-        # What had arrived when the leader died may be read a little later.
+    async def ack_gap_after(self, moment: float) -> float:
+        """Return the seconds from ``moment`` to the first confirmation by the next leader."""
+        # Acks that had arrived before the kill may be read a little later.
         await until(
-            lambda: any(at > moment + 0.2 for at in self.confirmed_at), "a confirmation after it"
+            lambda: any(at > moment + 0.2 for at in self.confirmed_at), "an ack after the kill"
         )
         return next(at for at in self.confirmed_at if at > moment + 0.2) - moment
 
     async def stop(self) -> None:
-        """Send no more, and wait until the fate of all is known."""
+        """Stop sending and wait until every record has a result."""
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -212,17 +212,17 @@ class Load:
         """Compare the records read with the outcomes."""
         numbers = [int((value or b"").removeprefix(b"r-")) for value in read]
         held = set(numbers)
-        assert len(held) == len(numbers), "a record is there twice"
+        assert len(held) == len(numbers), "a record is duplicated"
         assert numbers == sorted(numbers), "the order is not kept"
         confirmed = [n for n, outcome in enumerate(self.outcomes) if outcome == "written"]
         lost = [n for n in confirmed if n not in held]
         assert not lost, f"{len(lost)} confirmed records are lost, the first is {lost[0]}"
         made_up = [n for n in held if n >= self.sent or self.outcomes[n] == "not_written"]
-        assert not made_up, f"{len(made_up)} records are there that were not written"
+        assert not made_up, f"{len(made_up)} records read that were reported as not written"
 
 
 async def read_all(servers: tuple[str, ...]) -> list[bytes | None]:
-    """The values from the beginning to the committed end."""
+    """Return the values from offset 0 to the high watermark."""
     async with Consumer(servers, auto_offset_reset="earliest") as consumer:
         end = await consumer.end_offset()
         read: list[bytes | None] = []

@@ -17,18 +17,17 @@ from yak_net.client.producer import Producer
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 30.0
-_FIRST = re.compile(r"offsets? (\d+)")
 
 
 @contextmanager
 def one_broker(folder: Path) -> Iterator[BrokerProcess]:
-    """A cluster of one broker that serves, with its metadata in this process."""
+    """Yield a cluster of one ready broker, with the metadata store in this process."""
     metadata = EmbeddedMetadata()
     try:
         with brokers() as start:
             words = ("--listen", "127.0.0.1:0", "--redis", metadata.start())
             broker = start(folder / "log", *words, "--data-dir", str(folder / "data"))
-            broker.serves()
+            broker.wait_until_ready()
             yield broker
     finally:
         metadata.stop()
@@ -37,7 +36,7 @@ def one_broker(folder: Path) -> Iterator[BrokerProcess]:
 def yak(
     *words: str, stdin: bytes = b"", env: dict[str, str] | None = None, fresh: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
-    """A command, run to its end. A ``fresh`` one is started, as users do, and not forked."""
+    """Run a command to its end: started as a user does if ``fresh``, forked otherwise."""
     env = {**CLEAN, **(env or {})}
     if fresh:
         return subprocess.run(
@@ -60,7 +59,7 @@ def running(*words: str, env: dict[str, str] = CLEAN, **given: Any) -> Iterator[
 
 
 def send(server: str, *values: bytes) -> int:
-    """Send records from this process, which takes less time; return the offset of the first."""
+    """Send records from this process, which is faster; return the offset of the first."""
 
     async def work() -> int:
         async with asyncio.timeout(PATIENCE_S), Producer(server) as producer:
@@ -85,10 +84,13 @@ def values(server: str, first: int, count: int) -> list[bytes | None]:
     return [record.value for record in read(server, first, count)]
 
 
+def numbers(text: bytes) -> list[int]:
+    """Return the whole numbers in a message, in order."""
+    return [int(digits) for digits in re.findall(rb"\d+", text)]
+
+
 def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:
-    """Return the first offset in the summary of a command."""
-    found = _FIRST.search(done.stderr.decode())
-    if found is None:
-        raise AssertionError(f"no offset in {done.stderr!r}")
-    return int(found[1])
+    """Return the first offset in the summary of a command, which begins with a count."""
+    _, first, *_ = numbers(done.stderr)
+    return first
 

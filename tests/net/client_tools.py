@@ -24,16 +24,16 @@ from yak_net.client.producer import Producer
 
 PATIENCE_S = 20.0
 FOREVER_MS = 3_600_000
-"""A linger that is never over while a test runs."""
+"""A linger longer than any test."""
 
-LOST = SendResult(ErrorCode.REQUEST_TIMED_OUT, Outcome.UNKNOWN, -1, Epoch(-1), "the time is over")
+LOST = SendResult(ErrorCode.REQUEST_TIMED_OUT, Outcome.UNKNOWN, -1, Epoch(-1), "timeout")
 REFUSED = SendResult(ErrorCode.NOT_ENOUGH_REPLICAS, Outcome.NOT_WRITTEN, -1, Epoch(-1), "1 in sync")
 
 T = TypeVar("T")
 
 
 class FakeRuntime:
-    """Keeps what its node would be asked."""
+    """Collects the calls for its node."""
 
     def __init__(self, made: Made, config: Any) -> None:
         self.config = config
@@ -63,11 +63,11 @@ class FakeRuntime:
 
     async def close(self) -> None:
         self._cut()
-        await turns(self._made.turns_to_close)
+        await run_ready(self._made.turns_to_close)
         self.closed = True
 
     def fail(self, reason: str) -> None:
-        """What a bug in the node's step does."""
+        """Fail as after an exception in the node's step."""
         self.halt_reason = reason
         self._cut()
 
@@ -76,38 +76,38 @@ class FakeRuntime:
             future.cancel()
 
     async def asked(self, count: int) -> None:
-        """Wait until it was asked so often."""
+        """Wait for this number of calls."""
         while len(self.calls) < count:
             self._news.clear()
             await self._news.wait()
 
     def batch(self, index: int) -> Batch:
-        """What a call was to send."""
+        """Return the batch of a call."""
         call = self.calls[index][0]
         assert isinstance(call, SendBatch)
         return call.batch
 
     def values(self) -> list[bytes | None]:
-        """All that was to be sent, in order."""
+        """Return the values of all batches, in order."""
         return [r.value for index in range(len(self.calls)) for r in records(self.batch(index))]
 
     def answer(self, index: int, result: ClientResult) -> None:
-        """Let a call end."""
+        """Complete a call."""
         self.calls[index][1].set_result(result)
 
     def confirm(self, index: int, base: int, epoch: int = 1) -> None:
-        """Let a batch be written."""
+        """Complete a call as written."""
         self.answer(index, SendResult(ErrorCode.NONE, Outcome.WRITTEN, base, Epoch(epoch)))
 
     def deliver(self, index: int, *batches: Batch, position: int, hw: int = 100) -> None:
-        """Let a poll bring batches."""
+        """Complete a poll with batches."""
         assert isinstance(self.calls[index][0], Poll)
         end = batches[-1].end if batches else position
         self.answer(index, PollResult(ErrorCode.NONE, batches, position, end, hw, Epoch(1)))
 
 
 class Made:
-    """All runtimes that a client made, and how the next one behaves."""
+    """The runtimes that a client made, and the behaviour of the next one."""
 
     def __init__(self) -> None:
         self.runtimes: list[FakeRuntime] = []
@@ -131,7 +131,7 @@ class Made:
         return runtime
 
     async def number(self, index: int) -> FakeRuntime:
-        """A runtime, as soon as it was made."""
+        """Wait for a runtime to be made; return it."""
         while len(self.runtimes) <= index:
             self._news.clear()
             await self._news.wait()
@@ -139,7 +139,7 @@ class Made:
 
 
 def batch_of(base: int, *values: bytes | None, epoch: int = 1, timestamp_ms: int = 7) -> Batch:
-    """A batch as a broker sends it."""
+    """Return a batch as a broker sends it."""
     builder = Builder()
     for value in values:
         assert builder.append(value, timestamp_ms=timestamp_ms) is not None
@@ -152,13 +152,13 @@ def producer(made: Made, **words: Any) -> Producer:
 
 
 async def cancelled(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and see it end so."""
+    """Cancel a task and check that it ends as cancelled."""
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def turns(count: int = 5) -> None:
-    """Let everything that is ready happen."""
+async def run_ready(count: int = 5) -> None:
+    """Run the tasks that are ready."""
     for _ in range(count):
         await asyncio.sleep(0)

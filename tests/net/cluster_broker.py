@@ -1,8 +1,8 @@
-"""A stand-in for a broker: the same command line, signals and answers, and no protocol at all.
+"""A fake broker: the command line, signals and answers of a broker, without replication.
 
-``FAKE_LEADER`` says who leads (n1). ``FAKE_<NODE>``, such as ``FAKE_N2``, makes one misbehave:
-``refuse`` ends with a sentence and 2, ``halt`` ends with 1 once it was asked, ``deaf`` stops for
-nothing, ``mute`` never answers.
+``FAKE_LEADER`` names the leader (n1). ``FAKE_<NODE>``, such as ``FAKE_N2``, sets a fault:
+``refuse`` exits with 2, ``halt`` exits with 1 after the first request, ``deaf`` ignores SIGTERM,
+``mute`` never answers.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import sys
 OPTIONS = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 NODE = OPTIONS["--node-id"]
 LEADER = os.environ.get("FAKE_LEADER", "n1")
-MANNER = os.environ.get(f"FAKE_{NODE.upper()}", "")
+FAULT = os.environ.get(f"FAKE_{NODE.upper()}", "")
 
 
 def body_of(path: str) -> dict[str, object]:
-    """What a broker says of itself, or of the cluster."""
+    """Return the body of /health or /v1/cluster."""
     role = "leader" if NODE == LEADER else "follower"
     if path == "/health":
         known = {"leader": LEADER, "epoch": 1, "leo": 5, "hw": 4, "isr": ["n1", "n2", "n3"]}
@@ -30,12 +30,12 @@ def body_of(path: str) -> dict[str, object]:
 
 
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One request, one answer, and the connection is closed."""
+    """Answer one request and close the connection."""
     head = await reader.readuntil(b"\r\n\r\n")
-    if MANNER == "halt":
-        print("yak broker: halted: it was told to", file=sys.stderr, flush=True)
+    if FAULT == "halt":
+        print("yak broker: halted: FAKE_ variable", file=sys.stderr, flush=True)
         os._exit(1)
-    if MANNER == "mute":
+    if FAULT == "mute":
         return
     data = json.dumps(body_of(head.split()[1].decode())).encode()
     writer.write(
@@ -56,12 +56,12 @@ async def main() -> int:
         assert not os.read(lifeline, 1)
         loop.remove_reader(lifeline)
         print("the supervisor is gone", flush=True)
-        if MANNER != "deaf":
+        if FAULT != "deaf":
             over.set()
 
     def on_term() -> None:
         print("stop requested", flush=True)
-        if MANNER != "deaf":
+        if FAULT != "deaf":
             over.set()
 
     loop.add_reader(lifeline, on_lifeline)
@@ -78,7 +78,7 @@ async def main() -> int:
 
 
 if __name__ == "__main__":
-    if MANNER == "refuse":
+    if FAULT == "refuse":
         print("yak broker: cannot be started so", file=sys.stderr)
         sys.exit(2)
     sys.exit(asyncio.run(main()))

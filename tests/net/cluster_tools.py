@@ -34,12 +34,12 @@ async def wait_for(condition: Callable[[], object], what: str) -> None:
 
 
 def spec_of(folder: Path, **fields: Any) -> ClusterSpec:
-    """A cluster of stand-ins with its data in a folder."""
+    """Return a cluster of fake brokers with its data in a folder."""
     return dataclasses.replace(ClusterSpec(data_dir=folder / "data", command=FAKE), **fields)
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process runs; one that has ended and is not waited for does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -48,14 +48,14 @@ def is_running(pid: int) -> bool:
 
 
 class Marked:
-    """Processes that inherit a mark in their environment, found by it wherever they are."""
+    """Processes with a mark in their environment, by which they are found."""
 
     def __init__(self) -> None:
         self.mark = uuid.uuid4().hex
         self.started: list[subprocess.Popen[str]] = []
 
     def env(self, **extra: str) -> dict[str, str]:
-        """Our environment with the mark, and without what would configure YAK."""
+        """Return the environment with the mark and without YAK's variables."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
         return {**ours, **extra, MARK: self.mark}
 
@@ -78,7 +78,7 @@ class Marked:
         )  # fmt: skip
 
     def left(self) -> dict[int, str]:
-        """Who runs with the mark: process id and command line."""
+        """Return the running marked processes: process id and command line."""
         wanted = f"{MARK}={self.mark}".encode()
         found: dict[int, str] = {}
         for folder in Path("/proc").iterdir():
@@ -91,12 +91,12 @@ class Marked:
 
     def all_gone(self, within_s: float = PATIENCE_S) -> None:
         """Wait until no process has the mark."""
-        until(lambda: not self.left(), f"all are gone, but {self.left()}", within_s)
+        until(lambda: not self.left(), f"still running: {self.left()}", within_s)
 
 
 @contextmanager
 def marked() -> Iterator[Marked]:
-    """Marked processes; those that are still there afterwards are killed, one by one."""
+    """Yield marked processes, and kill those that still run at the end."""
     processes = Marked()
     try:
         yield processes
@@ -111,7 +111,7 @@ def marked() -> Iterator[Marked]:
 def drive(
     processes: Marked, cwd: Path, spec: ClusterSpec, detach: bool = False, **env: str
 ) -> subprocess.Popen[str]:
-    """Start ``yak cluster up`` with stand-ins for brokers."""
+    """Start ``yak cluster up`` with fake brokers."""
     plain = dataclasses.asdict(spec) | {"data_dir": str(spec.data_dir)}
     words = [sys.executable, "-P", str(Path(__file__).with_name("cluster_up.py"))]
     words += [json.dumps(plain), "detach" if detach else ""]

@@ -1,4 +1,4 @@
-"""``yak cluster up`` with any specification, for brokers that are stand-ins."""
+"""``yak cluster up`` with any specification, for fake brokers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yak_net.runtime.state_file import state_path
 
 
 def main(text: str, how: str) -> int:
-    """Run it; the exit code."""
+    """Run the cluster; return the exit code."""
     body = json.loads(text)
     body |= {"data_dir": Path(body["data_dir"]), "command": tuple(body["command"])}
     spec = ClusterSpec(**body)

@@ -27,9 +27,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def run(work: Coroutine[Any, Any, None]) -> None:
-    """Run a test's coroutine; one that hangs fails, even if its clean-up hangs as well.
+    """Run a test's coroutine.
 
-    So does one during which a callback raised, which asyncio would only log.
+    A timeout fails the test, even if the clean-up hangs as well. So does an exception in a
+    callback, which asyncio would only log.
     """
     raised: list[dict[str, Any]] = []
 
@@ -44,7 +45,7 @@ def run(work: Coroutine[Any, Any, None]) -> None:
         while not task.done():
             task.cancel()
             await asyncio.sleep(0)
-        raise AssertionError(f"it waits in vain: {frames}")
+        raise AssertionError(f"timeout: {frames}")
 
     asyncio.run(bounded())
     assert not raised, f"a callback raised: {raised}"
@@ -52,24 +53,24 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_command_left_behind() -> Iterator[None]:
-    """Fails the last test if a command that was forked still runs."""
+    """Fail the last test of a module if a forked command still runs."""
     yield
     FORKER.close()
 
 
 @pytest.fixture
 def made() -> Made:
-    """The runtimes that a client under test makes."""
+    """Collect the runtimes that a client under test makes."""
     return Made()
 
 
 @pytest.fixture
 def gateway() -> WorldGateway:
-    """The gateway of the leader of three brokers."""
+    """Return the gateway of the leader of three brokers."""
     return WorldGateway(cluster())
 
 
 @pytest.fixture
 def alone() -> WorldGateway:
-    """The gateway of a broker that is a cluster of its own."""
+    """Return the gateway of a cluster of one broker."""
     return WorldGateway(cluster(("n1",), 1))

@@ -1,7 +1,7 @@
-"""``yak`` commands as processes without the start of an interpreter, which is most of their CPU.
+"""``yak`` commands as forked processes, which saves the start of an interpreter.
 
-A process that has imported YAK forks one for each command, and a keeper that waits for its end. The
-command is as real as a started one: its own signals, descriptors, environment and exit code.
+A process that has imported YAK forks a process for each command, and a keeper that waits for its
+end. Each command has its own signals, descriptors, environment and exit code.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ REQUEST_BYTES = 200_000
 
 
 class Forked:
-    """A command that runs. The names are those of :class:`subprocess.Popen`.
+    """A running command, with the interface of :class:`subprocess.Popen`.
 
-    ``stdin``, ``stdout`` and ``stderr`` are pipes; of what was given instead, nothing can be read.
+    ``stdin``, ``stdout`` and ``stderr`` are pipes; a file given instead of one cannot be read.
     """
 
     def __init__(
@@ -54,26 +54,26 @@ class Forked:
         self.pid = int(self._status.readline())
 
     def poll(self) -> int | None:
-        """The exit code, or minus the number of a signal; None while it runs."""
+        """Return the exit code or minus the number of the signal; None while it runs."""
         return self._look(0)
 
     def wait(self, timeout: float = PATIENCE_S) -> int:
-        """Wait for the end, and return what poll() does. Raises TimeoutExpired."""
+        """Wait for the end and return the result of poll(). Raises TimeoutExpired."""
         code = self._look(timeout)
         if code is None:
             raise subprocess.TimeoutExpired("yak", timeout)
         return code
 
     def communicate(self, given: bytes = b"", timeout: float = PATIENCE_S) -> tuple[bytes, bytes]:
-        """Write all input, read all output, and wait; what it says of errors fits into a pipe."""
+        """Write all input, read all output, and wait; standard error must fit into a pipe."""
         with contextlib.suppress(BrokenPipeError), self.stdin:
             self.stdin.write(given)
-        said = (self.stdout.read(), self.stderr.read())
+        output = (self.stdout.read(), self.stderr.read())
         self.wait(timeout)
-        return said
+        return output
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal unless the command has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
@@ -82,7 +82,7 @@ class Forked:
         self.send_signal(9)
 
     def close(self) -> None:
-        """Kill it, if it still runs, and close the pipes."""
+        """Kill the command if it still runs, and close the pipes."""
         self.kill()
         self.wait()
         for pipe in (self.stdin, self.stdout, self.stderr):
@@ -97,7 +97,7 @@ class Forked:
 
 
 def _pipe(given: Given, after: contextlib.ExitStack, theirs: int) -> tuple[IO[bytes], int]:
-    """Our end of a pipe, and the other one, of which this process has no use ``after`` that."""
+    """Make a pipe; return our end and the other end, which ``after`` closes in this process."""
     if given != subprocess.PIPE:
         return io.BytesIO(), given if isinstance(given, int) else given.fileno()
     ends = os.pipe()
@@ -106,14 +106,14 @@ def _pipe(given: Given, after: contextlib.ExitStack, theirs: int) -> tuple[IO[by
 
 
 class Forker:
-    """The process that forks; it is started when it is needed first."""
+    """The process that forks; started at the first fork."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
 
     def fork(self, words: tuple[str, ...], env: dict[str, str], fds: list[int]) -> None:
-        """Have a command forked with these standard descriptors, and one for its status."""
+        """Fork a command with these standard descriptors, and a descriptor for its status."""
         if self._requests is None:
             self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
@@ -125,7 +125,7 @@ class Forker:
         socket.send_fds(self._requests, [json.dumps([words, env]).encode()], fds)
 
     def close(self) -> None:
-        """End it. Raises TimeoutExpired if a command still runs."""
+        """End the process. Raises TimeoutExpired if a command still runs."""
         if self._process is not None and self._requests is not None:
             self._requests.close()
             self._process.wait(PATIENCE_S)
@@ -155,7 +155,7 @@ def main(requests: socket.socket) -> None:
 
 
 def keep(request: tuple[list[str], dict[str, str]], fds: list[int]) -> None:
-    """Be the command, or wait for it and report its number and its end."""
+    """Run the command, or wait for it and report its process id and its exit."""
     words, env = request
     *streams, status = fds
     pid = os.fork()

@@ -34,13 +34,8 @@ def url(node: NodeId) -> str:
     return f"http://{node}.invalid:8080"
 
 
-def isr(world: Manual) -> tuple[str, ...]:
-    """The recorded ISR."""
-    return () if world.store.state is None else world.store.state.isr
-
-
 def cluster(nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2) -> Manual:
-    """Brokers, the first leading, all in the ISR, and all know it."""
+    """Make brokers: the first leads, all are in the ISR, and all have the partition state."""
     world = Manual()
     for node_id in nodes:
         config = BrokerConfig(nodes, min_isr, url=url(node_id))
@@ -61,7 +56,7 @@ def _knows(world: Manual, node_id: NodeId) -> bool:
 
 
 class WorldGateway:
-    """The gateway of one broker of a world that moves only when it is asked, or by ``move``."""
+    """The gateway of one broker; its world moves only during a request or by ``move``."""
 
     def __init__(self, world: Manual, node_id: NodeId = "n1") -> None:
         self.world = world
@@ -70,14 +65,14 @@ class WorldGateway:
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.waits = asyncio.Event()
-        """Set once a request got no answer at once."""
+        """Set once a request is pending."""
         self.left = asyncio.Event()
         """Set when a handler is cancelled."""
         self._waiting: dict[int, asyncio.Future[Response]] = {}
 
     @property
     def node(self) -> Broker:
-        """The broker itself."""
+        """Return the broker."""
         node = self.world.host(self.node_id).node
         assert isinstance(node, Broker)
         return node
@@ -89,7 +84,7 @@ class WorldGateway:
         return NOW_MS
 
     def move(self, us: Micros = 0, until: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass in the world, and give those who wait their answers."""
+        """Advance the world and complete the requests that have answers."""
         advance(self.world, us, until)
         for handle, future in self._waiting.items():
             answer = self.world.transit.answers.get(handle)
@@ -118,7 +113,7 @@ class WorldGateway:
 
 
 class ScriptedGateway:
-    """Answers what ``answer`` makes of a request, or raises it."""
+    """Returns the result of ``answer`` for each request, or raises it."""
 
     def __init__(self, answer: Callable[[Request], Response | BaseException]) -> None:
         self.answer = answer
@@ -150,7 +145,7 @@ async def serving(
     body_bytes_max: int = BODY_BYTES_MAX,
     **runner: Any,
 ) -> AsyncIterator[Client]:
-    """A client of a server on a free port of loopback, set up as a broker process does it.
+    """Yield a client of a server on a free loopback port, set up as in a broker process.
 
     ``runner`` are options of aiohttp's AppRunner; the test server sets ``handler_cancellation``.
     """
@@ -163,7 +158,7 @@ async def serving(
 
 
 async def problem(answer: ClientResponse, status: int, error: str) -> dict[str, Any]:
-    """The body of an answer that must be this problem, with all its usual members."""
+    """Check that an answer is this problem with all its members; return the body."""
     assert answer.content_type == "application/problem+json", await answer.text()
     body: dict[str, Any] = await answer.json(content_type=None)
     assert (body["status"], body["error"]) == (status, error), body
@@ -179,7 +174,7 @@ async def problem(answer: ClientResponse, status: int, error: str) -> dict[str, 
 
 
 async def raw(client: Client, sent: bytes) -> bytes:
-    """Everything that the server answers to these bytes, until it closes the connection."""
+    """Send bytes; return the server's answer up to the end of the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", client.server.port)
     writer.write(sent)
     await writer.drain()
@@ -190,5 +185,5 @@ async def raw(client: Client, sent: bytes) -> bytes:
 
 
 def records_of(*values: str) -> dict[str, Any]:
-    """The body that writes these values."""
+    """Return the body that produces these values."""
     return {"records": [{"value": value} for value in values]}

@@ -19,13 +19,13 @@ Entries: TypeAlias = dict[str, int]
 
 
 class PowerCut(BaseException):
-    """Nothing after this happens; no handler of errors may stop it."""
+    """Power failure: derived from BaseException so that no error handler stops it."""
 
 
 class Power:
-    """The calls on the files below ``root``; the ``cut_at``-th of them does not happen, nor after.
+    """The calls on files below ``root``; none from the ``cut_at``-th on takes place.
 
-    A write that is cut is half done.
+    A write at the power failure is half done.
     """
 
     def __init__(self, root: Path, cut_at: int = -1) -> None:
@@ -45,7 +45,7 @@ class Power:
         )
 
     def settle(self) -> None:
-        """All that is there now is durable."""
+        """Make the present state durable."""
         for folder in (self.root, *(path for path in self.root.rglob("*") if path.is_dir())):
             self.folders[folder] = self._entries(folder)
             for path in folder.iterdir():
@@ -54,7 +54,7 @@ class Power:
                     self.synced[path.stat().st_ino] = path.read_bytes()
 
     def _keep(self, path: Path) -> None:
-        """Hold a descriptor, so that the file's number is not given to another one."""
+        """Hold a descriptor, so that the inode number is not used again."""
         self._kept.append(os.open(path, os.O_RDONLY))
 
     def _call(self, what: str) -> bool:
@@ -99,7 +99,7 @@ class Power:
         return {path.name: path.stat().st_ino for path in folder.iterdir()}
 
     def after(self, target: Path, *, lose_bytes: bool, lose_names: bool) -> None:
-        """Put into ``target`` what a restart finds; bytes or names may be lost if not synced."""
+        """Write to ``target`` the state after a restart, without unsynced bytes or names."""
         target.mkdir()
         folders = [self.root, *(path for path in self.root.rglob("*") if path.is_dir())]
         for folder in folders:
@@ -114,7 +114,7 @@ class Power:
                     (there / name).write_bytes(lost if lose_bytes else path.read_bytes())
 
     def _find(self, number: int) -> Path | None:
-        """A way to the file with this number, also when no name is left of it."""
+        """Return a path to the file with this inode, even if it has no name left."""
         for path in self.root.rglob("*"):
             if path.stat().st_ino == number:
                 return path
@@ -124,7 +124,7 @@ class Power:
         return None
 
     def close(self) -> None:
-        """Give the descriptors back."""
+        """Close the descriptors."""
         for fd in self._kept:
             os.close(fd)
         self._kept.clear()

@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a Redis that holds, delays, drops and cuts what passes through it."""
+"""A TCP proxy in front of Redis that holds, delays and drops replies and resets connections."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Protocol
 
 
 class Fate(Protocol):
-    """What becomes of one piece of a reply."""
+    """The treatment of one piece of a reply."""
 
     def __call__(self) -> float | None:
-        """Seconds until it is passed on; None: it is swallowed and the connection stays."""
+        """Return the delay in seconds; None drops the piece and keeps the connection."""
 
 
 def at_once() -> float:
@@ -21,11 +21,10 @@ def at_once() -> float:
 
 
 class Proxy:
-    """Listens on 127.0.0.1, on a free port, and connects each client to the socket at ``path``.
+    """Listens on a free port of 127.0.0.1 and connects each client to the socket at ``path``.
 
-    ``reply_fate`` is asked for each piece of a reply. While ``holding`` is set replies wait, and
-    ``release`` lets them go, even those of connections that their client has left since: they are
-    written where they belong, late.
+    ``reply_fate`` is called for each piece of a reply. While ``holding`` is set replies wait;
+    ``release`` writes them to their own connections, even to those that the client has closed.
     """
 
     def __init__(self, path: str, tls: ssl.SSLContext | None = None) -> None:
@@ -46,7 +45,7 @@ class Proxy:
         return f"{'rediss' if self.tls else 'redis'}://127.0.0.1:{self.port}/0"
 
     def release(self) -> int:
-        """Pass on all that waits, in its order; returns how many pieces that were."""
+        """Write the waiting pieces in order; return their number."""
         self.holding = False
         held, self._held = self._held, []
         for pass_on in held:
@@ -60,17 +59,17 @@ class Proxy:
         self._writers.clear()
 
     async def until_replies(self, count: int) -> None:
-        """Wait until so many pieces of replies have come from the server, ever."""
+        """Wait until the server has sent this number of pieces in all."""
         async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: self.replies_seen >= count)
 
     async def until_left(self) -> None:
-        """Wait until no client is connected any more."""
+        """Wait until no client is connected."""
         async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: not self._tasks)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One client's connection."""
+        """Serve one client's connection."""
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
@@ -87,7 +86,7 @@ class Proxy:
                 behind.close()
                 await answers
         except OSError:
-            writer.transport.abort()  # A cut connection, or a server that is away.
+            writer.transport.abort()  # A reset connection, or a server that is down.
         finally:
             writer.close()
             self._tasks.discard(task)
@@ -106,22 +105,22 @@ class Proxy:
                 if self.holding:
                     self._held.append(lambda data=data: writer.write(data))  # type: ignore[misc]
                 elif delay is not None:
-                    due = max(due, loop.time() + delay)  # Bytes do not overtake one another.
+                    due = max(due, loop.time() + delay)  # Keep the order of the bytes.
                     loop.call_at(due, writer.write, data)
         except OSError:
-            return  # The server cut it.
+            return  # The server reset it.
         if not self.holding:
             loop.call_at(due, writer.close)
 
     async def end(self) -> None:
-        """Cut everything and wait for it."""
+        """Reset all connections and wait for their ends."""
         self.cut()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @asynccontextmanager
 async def proxy_to(path: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Proxy]:
-    """A proxy that serves while the block runs."""
+    """Yield a proxy that runs during the block."""
     proxy = Proxy(path, tls)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, ssl=tls)
     proxy.port = server.sockets[0].getsockname()[1]

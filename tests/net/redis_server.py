@@ -1,7 +1,7 @@
-"""A real redis-server for a test: started, paused, killed, restarted with its data, and ended.
+"""A real redis-server for tests: start, pause, kill, restart with its data, stop.
 
-It lies in a temporary folder, listens on a socket in it (``tcp=True``: on a free port as well) and
-writes every change to its disk (appendonly, appendfsync always), unless ``options`` say otherwise.
+It runs in a temporary folder and listens on a socket there (``tcp=True``: on a free port as well).
+It writes every change to disk (appendonly, appendfsync always) unless ``options`` change that.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PORTS_TRIED = 5
 
 
 def free_port() -> int:
-    """A port that was free a moment ago; redis-server cannot take one by itself."""
+    """Return a free port; redis-server cannot choose one by itself."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -39,7 +39,7 @@ def free_port() -> int:
 
 
 class RedisServer:
-    """One server; ``url`` is its socket's, or its port's with ``tcp``. Stays where it is.
+    """One server; ``url`` names its socket, or its port with ``tcp``, and never changes.
 
     ``options`` are redis-server's own, such as ``("--requirepass", "secret")``.
     """
@@ -61,7 +61,7 @@ class RedisServer:
         return f"redis://127.0.0.1:{self.port}/0" if self.tcp else f"unix://{self.socket}"
 
     def start(self) -> None:
-        """Start, or start again on the data that is there; returns when it takes connections."""
+        """Start on the existing data, if any; return once it accepts connections."""
         assert self._process is None
         wanted = self.port
         for _ in range(PORTS_TRIED):
@@ -74,30 +74,30 @@ class RedisServer:
         pytest.fail(f"redis-server did not start: {' '.join(self.lines)}")
 
     def pause(self) -> None:
-        """SIGSTOP: it keeps its connections and answers nothing."""
+        """Send SIGSTOP: connections stay open and get no replies."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Send SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL, paused or not; the data stays, and ``start`` continues on it."""
+        """Send SIGKILL; the data stays for the next ``start``."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that is not enough."""
+        """Send SIGTERM, then SIGKILL after a timeout."""
         self._end(signal.SIGTERM)
 
     def wipe(self) -> None:
-        """Lose all data; only while it does not run."""
+        """Delete all data of a stopped server."""
         assert self._process is None
         for path in sorted(self.folder.rglob("*"), reverse=True):
             path.rmdir() if path.is_dir() else path.unlink()
 
     @contextmanager
     def client(self) -> Iterator[redis.Redis]:
-        """A client that repeats nothing by itself; on the socket, without a login."""
+        """Yield a client without retries, on the socket and without a login."""
         client = redis.Redis(
             unix_socket_path=str(self.socket),
             retry=Retry(NoBackoff(), 0),
@@ -123,7 +123,7 @@ class RedisServer:
         return any(READY in line.lower() for line in self.lines)
 
     def _read(self, output: IO[str]) -> None:
-        """Keep the newest lines, and the pipe from filling up; ends with the process."""
+        """Keep the newest lines and drain the pipe until the process ends."""
         for line in output:
             self.lines.append(line.rstrip())
             if READY in line.lower():
@@ -152,7 +152,7 @@ class RedisServer:
 
 @contextmanager
 def redis_server(*options: str, tcp: bool = False) -> Iterator[RedisServer]:
-    """A started server in a folder of its own; killed at the end, whatever state it is in."""
+    """Yield a started server in its own folder; kill it at the end."""
     with tempfile.TemporaryDirectory(prefix="yak-redis-") as folder:
         server = RedisServer(Path(folder), options, tcp)
         try:

@@ -1,7 +1,7 @@
-"""A process that writes to a log until it is killed, and tells what it must not lose.
+"""A process that writes to a log until it is killed, and prints which records must survive.
 
-Each line of its output is written after the fact that it states: ``floor END``, everything below
-is flushed; or before, where a fact ends: ``cut END``.
+``floor END`` is printed after the records below END were flushed, ``cut END`` before the log is
+truncated to END.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from yak_net.storage import BrokerDisk, open_storage
 
 IN_FLIGHT = 20
 TRUNCATES_EACH = 15
-"""One order in so many is a cut."""
+"""One effect in this number is a truncation."""
 
 
 class Writer:
-    """Keeps so many orders in flight."""
+    """Keeps IN_FLIGHT effects in flight."""
 
     def __init__(self, path: Path, seed: int) -> None:
         self.draw = random.Random(seed)
@@ -50,7 +50,7 @@ class Writer:
         say(f"fatal {reason}")
 
     def order(self) -> None:
-        """The next append with its flush, a saved value, or a cut of what is not flushed yet."""
+        """Issue an append with its flush, a saved value, or a truncation of unflushed records."""
         self.op += 1
         draw = self.draw
         if draw.randrange(TRUNCATES_EACH) == 0 and self.end > 0:
@@ -80,12 +80,12 @@ class Writer:
 
 
 def say(line: str) -> None:
-    """At once, in one write."""
+    """Print a line in one write."""
     os.write(1, f"{line}\n".encode())
 
 
 async def main() -> None:
-    """``storage_child.py PATH SEED``"""
+    """Run ``storage_child.py PATH SEED``."""
     await Writer(Path(sys.argv[1]), int(sys.argv[2])).run()
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the storage share: batches that know their place, and a disk that is driven."""
+"""Shared by the storage tests: batches with values made from their offsets, and a disk."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def path_of(fd: int) -> Path:
 
 
 def value_of(offset: int, epoch: int, size: int = 20) -> bytes:
-    """The only value that a record at this place may have."""
+    """Return the value of the record at this offset and epoch."""
     word = f"{offset}@{epoch}."
     return (word * (size // len(word) + 1)).encode()[:size]
 
@@ -61,12 +61,12 @@ def on_disk(parts: Iterable[Batch]) -> tuple[Batch, ...]:
 
 
 def content(parts: Iterable[Batch]) -> bytes:
-    """The bytes of a log of these batches."""
+    """Return the bytes of a log of these batches."""
     return b"".join(stamped(part) for part in parts)
 
 
 def is_genuine(part: Batch) -> bool:
-    """Whether every record is the one that belongs to its place."""
+    """Return whether every value matches its offset."""
     return all(
         record.value == value_of(record.offset, part.epoch, len(record.value or b""))
         for record in records(part)
@@ -74,7 +74,7 @@ def is_genuine(part: Batch) -> bool:
 
 
 def fold(parts: Iterable[Batch]) -> tuple[tuple[int, ProducerEntry], ...]:
-    """The idempotence table of a log."""
+    """Return the idempotence table of a log."""
     table = ProducerTable()
     for one in parts:
         table.apply(
@@ -83,8 +83,8 @@ def fold(parts: Iterable[Batch]) -> tuple[tuple[int, ProducerEntry], ...]:
     return table.snapshot()
 
 
-def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None) -> None:
-    """A data directory whose log holds these; all but the last group are flushed and marked."""
+def write_log(path: Path, *groups: tuple[Batch, ...], system: System | None = None) -> None:
+    """Write a data directory with this log; all groups but the last are flushed."""
     storage = open_storage(path, "n1", system=system)
     for group in groups[:-1]:
         assert storage.log.append([on_disk(group)]) == 1
@@ -97,14 +97,14 @@ def written(path: Path, *groups: tuple[Batch, ...], system: System | None = None
 def recovered_from(
     path: Path, verify_bytes: int = VERIFY_BYTES, system: System | None = None
 ) -> Storage:
-    """What a restart finds; closed already."""
+    """Recover the storage and close it."""
     storage = open_storage(path, "n1", verify_bytes=verify_bytes, system=system)
     storage.close()
     return storage
 
 
 def check_same(storage: Storage, image: DiskImage) -> None:
-    """Compare a recovered storage with an image, including the bytes."""
+    """Compare a the storage with an the, including equals bytes."""
     wanted, found = image.recovered(), storage.recovered
     assert found.headers == wanted.headers
     assert (found.log_start, found.leo, found.intact) == (wanted.log_start, wanted.leo, True)
@@ -138,7 +138,7 @@ class Driven:
 
     @property
     def ops(self) -> list[int]:
-        """The operations that completed."""
+        """Return the completed operations."""
         return [op for op, _, _ in self.done]
 
     def _on_done(self, op: int, generation: LogGeneration, result: DiskResult) -> None:
@@ -150,24 +150,24 @@ class Driven:
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for completions until the condition holds."""
+        """Wait until the condition holds."""
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
     async def complete(self, count: int) -> None:
-        """Wait for so many completions in all."""
+        """Wait until ``count`` operations have completed in all."""
         await self.until(lambda: len(self.done) >= count)
         assert len(self.done) == count
 
     async def read(self, start: int, end_max: int, bytes_max: int) -> tuple[Batch, ...]:
-        """From memory if it is there, otherwise from the file."""
+        """Read from memory if possible, otherwise from the file."""
         found = self.disk.read(start, end_max, bytes_max)
         return await self.read_file(start, end_max, bytes_max) if found is None else found
 
     async def read_file(self, start: int, end_max: int, bytes_max: int) -> tuple[Batch, ...]:
-        """By the callback."""
+        """Read from the file, by the callback."""
         answer: asyncio.Future[tuple[Batch, ...]] = asyncio.get_running_loop().create_future()
         self.disk.read_later(start, end_max, bytes_max, answer.set_result)
         async with asyncio.timeout(PATIENCE_S):
@@ -175,9 +175,9 @@ class Driven:
 
 
 class Gate:
-    """A system whose writes and flushes wait until they are let through; reads do not.
+    """A system whose writes and flushes wait while the gate is shut; reads do not.
 
-    With a ``suffix`` only those of such files do.
+    With a ``suffix`` only those of files with this suffix wait.
     """
 
     def __init__(self, suffix: str = "") -> None:
@@ -195,7 +195,7 @@ class Gate:
     def _pass(self, fd: int) -> None:
         if not self.open.is_set() and path_of(fd).name.endswith(self.suffix):
             self.waiting.set()
-            assert self.open.wait(30), "somebody opens the gate"
+            assert self.open.wait(30), "the gate stayed shut"
 
     def _write(self, fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
         self._pass(fd)

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import re
 import select
 import signal
 import socket
@@ -18,7 +19,16 @@ import pytest
 from click.testing import CliRunner
 
 from tests.net.brokers import CLEAN, ROOT, until
-from tests.net.client_commands import first_offset, one_broker, read, running, send, values, yak
+from tests.net.client_commands import (
+    first_offset,
+    numbers,
+    one_broker,
+    read,
+    running,
+    send,
+    values,
+    yak,
+)
 from yak_cli import main
 
 NOBODY = "127.0.0.1:1"
@@ -29,24 +39,24 @@ ODD = [b"", b"\0", b"\xff\xfe", b"tab\there", b"cr\r", b" ", "žluťoučký".enc
 
 @pytest.fixture(scope="module")
 def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a broker that the tests of this file share: they look at their own records."""
+    """Yield the address of a broker that the tests of this file share."""
     with one_broker(tmp_path_factory.mktemp("broker")) as broker:
         yield broker.url
 
 
 def test_message_is_produced_and_consumed(at: str) -> None:
-    """Goal: nothing on standard output but data; the sums are on standard error."""
+    """Goal: only data on standard output, the summary on standard error."""
     done = yak("produce", "-b", at, "--message", "Hello YAK", "-m", "again", fresh=True)
     assert (done.returncode, done.stdout) == (0, b"")
     first = first_offset(done)
-    assert done.stderr.decode() == f"2 records confirmed, offsets {first} to {first + 1}\n"
+    assert (numbers(done.stderr), b"confirmed" in done.stderr) == ([2, first, first + 1], True)
     read = yak("consume", "-b", at, "-o", str(first), "-n", "2", fresh=True)
     assert (read.returncode, read.stdout) == (0, b"Hello YAK\nagain\n")
-    assert read.stderr.decode() == f"2 records read, offsets {first} to {first + 1}\n"
+    assert (numbers(read.stderr), b"read" in read.stderr) == ([2, first, first + 1], True)
 
 
 def test_lines_come_back_byte_by_byte(at: str) -> None:
-    """Goal: a line is the bytes between newlines, whatever they are; the last needs no newline."""
+    """Goal: a line is the bytes between newlines; the last one needs no newline."""
     lines = [*ODD, *(random.Random(7).randbytes(n).replace(b"\n", b"") for n in range(60)), b"end"]
     done = yak("produce", "-b", at, stdin=b"\n".join(lines))
     assert done.returncode == 0, done.stderr
@@ -59,18 +69,18 @@ def test_many_lines(at: str, tmp_path: Path) -> None:
     (tmp_path / "lines").write_bytes(b"\n".join(lines))
     done = yak("produce", "-b", at, "--file", str(tmp_path / "lines"))
     first = first_offset(done)
-    assert f"20000 records confirmed, offsets {first} to {first + 19_999}" in done.stderr.decode()
+    assert numbers(done.stderr) == [20_000, first, first + 19_999]
     assert values(at, first, len(lines)) == lines
 
 
 def test_each_consumer_gets_everything(at: str) -> None:
-    """Goal: two followers that began before the first line each see all lines, in order."""
+    """Goal: two consumers that started before the first line each read all lines in order."""
     lines = [b"fan-%d" % number for number in range(500)]
     with (
         running("consume", "-b", at, "-n", "600") as one,
         running("consume", "-b", at, "-n", "600") as two,
     ):
-        # They begin at the end: a first record, repeated until each has seen it, says so.
+        # They start at the end of the log: send records until each has read one.
         for consumer in (one, two):
             pipe = consumer.stdout.fileno()
 
@@ -78,8 +88,8 @@ def test_each_consumer_gets_everything(at: str) -> None:
                 send(at, b"begin")
                 return bool(select.select([pipe], [], [], 0.1)[0])
 
-            until(follows, "it follows")
-        send(at, *lines, *[b"fill"] * 600)  # what is missing in 600 is filled up
+            until(follows, "the consumer reads")
+        send(at, *lines, *[b"fill"] * 600)  # enough to reach 600
         for consumer in (one, two):
             seen = consumer.communicate(timeout=30)[0].split(b"\n")
             assert [line for line in seen if line.startswith(b"fan-")] == lines
@@ -87,7 +97,7 @@ def test_each_consumer_gets_everything(at: str) -> None:
 
 
 def test_records_as_json(at: str) -> None:
-    """Goal: keys are cut off at the separator, and every field is to be had."""
+    """Goal: keys are split at the separator, and every field is printed."""
     done = yak("produce", "-b", at, "--key-separator", "::", "--json", stdin=b"k::v::w\nno\n::e\n")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     first = rows[0]["offset"]
@@ -102,7 +112,7 @@ def test_records_as_json(at: str) -> None:
 
 
 def test_where_to_begin_and_to_end(at: str) -> None:
-    """Goal: an offset, the last N, the beginning; -e and -n each stop."""
+    """Goal: start at an offset, the last N or the beginning; stop by -e or -n."""
     first = send(at, b"x", b"y", b"z")
     everything = b"".join(b"%s\n" % value for value in values(at, 0, first + 3))
     for words, wanted in (
@@ -115,28 +125,29 @@ def test_where_to_begin_and_to_end(at: str) -> None:
         assert (done.returncode, done.stdout) == (0, wanted)
 
 
-def test_offset_that_is_not_there(at: str) -> None:
+def test_offset_out_of_range(at: str) -> None:
     """Goal: exit code 1, and the message contains the valid offsets."""
     done = yak("consume", "-b", at, "-o", "123456789")
     assert (done.returncode, done.stdout) == (1, b"")
     assert b"[0, " in done.stderr
-    assert b"the earliest or the latest" in done.stderr
+    assert b"offset 123456789" in done.stderr
 
 
-def test_command_ends_at_its_timeout(at: str) -> None:
+def test_timeout(at: str) -> None:
     """Goal: exit code 124 when the requested records did not arrive."""
     done = yak("consume", "-b", at, "-n", "1", "--timeout", "300ms")
     assert (done.returncode, done.stdout) == (124, b"")
-    assert done.stderr.startswith(b"Error: timeout after 0.3 s: 0 records read")
+    assert b"0.3 s" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("words", [("produce", "-m", "x", "--json"), ("consume", "-e")])
 def test_no_broker_answers(words: tuple[str, ...]) -> None:
-    """Goal: exit code 1 and one sentence with the next step."""
+    """Goal: exit code 1 and one line with the address and the next step."""
     done = yak(*words, "-b", NOBODY, "--timeout", "500ms")
     assert (done.returncode, done.stdout) == (1, b"")
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith(b"Error: no broker answers at http://127.0.0.1:1")
+    assert b"http://127.0.0.1:1" in done.stderr
     assert b"yak cluster up" in done.stderr
 
 
@@ -156,13 +167,13 @@ def test_no_broker_answers(words: tuple[str, ...]) -> None:
     ],
 )
 def test_wrong_command_line(words: str, noun: str) -> None:
-    """Goal: exit code 2, before anything is asked of anybody."""
+    """Goal: exit code 2 before any request."""
     done = CliRunner().invoke(main, words.split())
     assert (done.exit_code, done.stdout, noun in done.stderr) == (2, "", True)
 
 
-def test_line_that_no_record_can_hold(at: str) -> None:
-    """Goal: it fails the command and is counted, and its neighbours are sent."""
+def test_line_too_long_for_a_record(at: str) -> None:
+    """Goal: the command fails and counts the line; its neighbours are sent."""
     lines = [b"before", b"x" * 1_100_000, b"after"]
     done = yak("produce", "-b", at, "--json", stdin=b"\n".join(lines))
     assert done.returncode == 1
@@ -174,9 +185,8 @@ def test_line_that_no_record_can_hold(at: str) -> None:
     ]
     first = rows[0]["offset"]
     assert rows[2]["offset"] == first + 1
-    assert done.stderr.decode().startswith(
-        f"Error: 2 records confirmed (offsets {first} to {first + 1}), 1 not written: "
-    )
+    assert numbers(done.stderr)[:4] == [2, first, first + 1, 1]
+    assert b"not written" in done.stderr
 
 
 def test_acks_zero(at: str) -> None:
@@ -189,14 +199,11 @@ def test_acks_zero(at: str) -> None:
         "outcome": "unknown",
         "error": None,
     }
-    assert done.stderr.startswith(b"1 record sent")
-    assert b"acks=0" in done.stderr
+    assert (numbers(done.stderr), b"acks=0" in done.stderr) == ([1, 0], True)
 
 
 def test_rate_is_kept(at: str) -> None:
-    """Goal: not faster than told; method: the timestamps of the records, of which the first may be
-    late.
-    """
+    """Goal: not faster than --rate. Method: the timestamps of the records."""
     done = yak("produce", "-b", at, "--rate", "10", "--json", stdin=b"r\n" * 11)
     first = json.loads(done.stdout.splitlines()[0])["offset"]
     stamps = [record.timestamp for record in read(at, first, 11)]
@@ -218,19 +225,19 @@ def test_servers_are_found(at: str, tmp_path: Path) -> None:
 def test_empty_input(at: str) -> None:
     """Goal: nothing to send is no failure."""
     done = yak("produce", "-b", at)
-    assert (done.returncode, done.stderr) == (0, b"0 records confirmed\n")
+    assert (done.returncode, numbers(done.stderr)) == (0, [0])
 
 
 @pytest.mark.parametrize("module", ["producer", "consumer"])
 def test_modules_are_the_same_commands(module: str) -> None:
-    """Goal: the seed's way of starting them works."""
+    """Goal: ``python -m yak_net.client.producer`` works."""
     words = [sys.executable, "-m", f"yak_net.client.{module}", "--help"]
     done = subprocess.run(words, cwd=ROOT, env=CLEAN, capture_output=True, timeout=30, check=True)
     assert b"--bootstrap-server" in done.stdout
 
 
 def test_line_is_sent_when_it_is_typed(at: str) -> None:
-    """Goal: at a terminal each line goes at once, and Ctrl-D ends the input."""
+    """Goal: at a terminal each line is sent at once, and Ctrl-D ends the input."""
     keyboard, screen = pty.openpty()
     try:
         with running("produce", "-b", at, "--json", stdin=screen) as process:
@@ -244,7 +251,7 @@ def test_line_is_sent_when_it_is_typed(at: str) -> None:
         os.close(screen)
 
 
-def test_progress_is_shown_on_a_terminal_only(at: str) -> None:
+def test_progress_is_shown_on_a_terminal(at: str) -> None:
     """Goal: a progress line on a terminal only, removed before the summary."""
     keyboard, screen = pty.openpty()
     try:
@@ -253,10 +260,10 @@ def test_progress_is_shown_on_a_terminal_only(at: str) -> None:
             process.stdin.write(b"one\ntwo\n")
             process.stdin.flush()
             shown = b""
-            while b"2 confirmed, 0 in flight" not in shown:
+            while not re.search(rb"2 .*0 in flight", shown):
                 shown += os.read(keyboard, 4096)
             process.stdin.close()
-            while b"2 records confirmed, offsets" not in shown:
+            while not re.search(rb"2 .*offset", shown):
                 shown += os.read(keyboard, 4096)
             assert process.wait(30) == 0
             assert process.stdout.read() == b""
@@ -265,22 +272,20 @@ def test_progress_is_shown_on_a_terminal_only(at: str) -> None:
         os.close(screen)
 
 
-def test_interrupted_follower_has_done_its_job(at: str) -> None:
-    """Goal: Ctrl-C ends following with 0 and a sum; with -n still to come it ends with 130."""
+def test_interrupted_consumer(at: str) -> None:
+    """Goal: Ctrl-C exits with 0 and a summary, or with 130 before -n records."""
     first = send(at, b"seen")
-    for words, code, said in (
-        ((), 0, f"1 record read, offset {first}\n"),
-        (("-n", "2"), 130, f"Interrupted: 1 record read, offset {first}\n"),
-    ):
+    for words, code in (((), 0), (("-n", "2"), 130)):
         with running("consume", "-b", at, "-o", str(first), *words) as process:
             assert process.stdout.readline() == b"seen\n"
             process.send_signal(signal.SIGINT)
-            assert process.communicate(timeout=30) == (b"", said.encode())
-            assert process.returncode == code
+            out, err = process.communicate(timeout=30)
+            assert (process.returncode, out, numbers(err)) == (code, b"", [1, first])
+            assert (b"Interrupted" in err) == (code != 0)
 
 
-def test_interrupted_producer_prints_the_outcomes(at: str) -> None:
-    """Goal: SIGTERM while it waits for input: what was sent is confirmed, and summed up."""
+def test_interrupted_producer_reports_its_records(at: str) -> None:
+    """Goal: on SIGTERM during input, sent records are confirmed and in the summary."""
     with running("produce", "-b", at, "--json") as process:
         process.stdin.write(b"one\ntwo\nno newline yet")
         process.stdin.flush()
@@ -288,13 +293,13 @@ def test_interrupted_producer_prints_the_outcomes(at: str) -> None:
         assert json.loads(process.stdout.readline())["offset"] == first + 1
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 128 + signal.SIGTERM
-        said = process.stderr.read().decode()
-        assert said == f"Interrupted: 2 records confirmed (offsets {first} to {first + 1})\n"
+        message = process.stderr.read()
+        assert (numbers(message), b"Interrupted" in message) == ([2, first, first + 1], True)
 
 
 @pytest.mark.parametrize("command", [("produce", "-m", "x"), ("consume",)])
-def test_interrupt_before_anybody_answers(command: tuple[str, ...]) -> None:
-    """Goal: Ctrl-C while brokers are looked for; method: a listener that answers nothing."""
+def test_interrupt_during_bootstrap(command: tuple[str, ...]) -> None:
+    """Goal: Ctrl-C ends bootstrap. Method: a listener that never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(30)
         with running(*command, "-b", f"127.0.0.1:{silent.getsockname()[1]}") as process:
@@ -302,5 +307,5 @@ def test_interrupt_before_anybody_answers(command: tuple[str, ...]) -> None:
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
             assert (process.returncode, out) == (130, b"")
-            assert err.startswith(b"Interrupted: ")
+            assert b"Interrupted" in err
             assert len(err.splitlines()) == 1

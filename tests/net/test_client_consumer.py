@@ -1,4 +1,4 @@
-"""The consumer in front of its node: decoding, positions, giving up; its node is a fake."""
+"""The consumer outside of its node: decoding, positions, cancellation; the node is a fake."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, turns
+from tests.net.client_tools import FakeRuntime, Made, batch_of, cancelled, run_ready
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.contract.client_calls import Poll, PollResult, Seek
 from yak_core.errors import ErrorCode
@@ -32,7 +32,7 @@ GONE = PollResult(ErrorCode.OFFSET_OUT_OF_RANGE, (), 0, 0, 0, Epoch(1), "the log
 
 @asynccontextmanager
 async def reading(**words: Any) -> AsyncIterator[tuple[Consumer, FakeRuntime]]:
-    """A consumer from offset 0 on, and what it asks."""
+    """Yield a consumer that starts at offset 0, and its runtime."""
     made = Made()
     async with Consumer("h:1", runtime=made, auto_offset_reset=0, **words) as consumer:
         yield consumer, made.runtimes[-1]
@@ -40,14 +40,14 @@ async def reading(**words: Any) -> AsyncIterator[tuple[Consumer, FakeRuntime]]:
 
 
 def damaged(batch: Batch, at: int) -> Batch:
-    """A batch whose producer wrote one byte wrong."""
+    """Return the batch with one byte changed and a matching CRC."""
     data = bytearray(batch.data)
     data[at] ^= 0xFF
     return replace(batch, data=bytes(data))
 
 
 async def test_records_come_in_order_with_all_their_fields() -> None:
-    """Goal: whole batches in, records out, and none of those below the position."""
+    """Goal: whole batches in, records out, and none below the position."""
 
     builder = Builder()
     builder.append(b"v", key=b"k", headers=(("h", b"1"),), timestamp_ms=9)
@@ -70,7 +70,7 @@ async def test_records_come_in_order_with_all_their_fields() -> None:
 
 
 async def test_next_fetch_is_in_flight_while_records_are_processed() -> None:
-    """Goal: one fetch ahead, never two."""
+    """Goal: one fetch in flight, never two."""
 
     async with reading() as (consumer, runtime):
         assert consumer.highwater() is None
@@ -80,21 +80,21 @@ async def test_next_fetch_is_in_flight_while_records_are_processed() -> None:
         assert len(runtime.calls) == 2
         assert (await consumer.getone()).value == b"b"
         runtime.deliver(1, batch_of(2, b"c"), position=2)
-        await turns()
+        await run_ready()
         assert len(runtime.calls) == 2
         assert (await consumer.getone()).value == b"c"
         assert [type(call) for call, _ in runtime.calls] == [Poll] * 3
 
 
-async def test_getmany_takes_what_is_there_and_gives_up_in_time() -> None:
-    """Goal: an empty list after the time-out, and what comes later is not lost."""
+async def test_getmany_returns_available_records_or_times_out() -> None:
+    """Goal: an empty list after the timeout, and later records are not lost."""
 
     async with reading() as (consumer, runtime):
         assert await consumer.getmany() == []
         assert await consumer.getmany(timeout_ms=5) == []
         assert len(runtime.calls) == 1
         getting = asyncio.create_task(consumer.getmany(timeout_ms=60_000, max_records=2))
-        await turns()
+        await run_ready()
         runtime.deliver(0, batch_of(0, b"a", b"b", b"c"), position=0)
         assert [record.value for record in await getting] == [b"a", b"b"]
         assert await consumer.position() == 2
@@ -105,22 +105,22 @@ async def test_getmany_takes_what_is_there_and_gives_up_in_time() -> None:
             await consumer.getmany(timeout_ms=-1)
 
 
-async def test_whoever_gives_up_waiting_loses_nothing() -> None:
+async def test_cancelled_getone_loses_no_record() -> None:
     """Goal: a cancelled getone() leaves its fetch to the next; two waiters share the records."""
 
     async with reading() as (consumer, runtime):
         first = asyncio.create_task(consumer.getone())
-        await turns()
+        await run_ready()
         await cancelled(first)
         waiters = [asyncio.create_task(consumer.getone()) for _ in range(2)]
-        await turns()
+        await run_ready()
         assert len(runtime.calls) == 1
         runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
         assert [(await each).offset for each in waiters] == [0, 1]
 
 
-async def test_consumer_pauses_after_an_immediate_empty_response() -> None:
-    """Goal: a broker that never holds an answer back is not asked a thousand times a second."""
+async def test_empty_answers_do_not_cause_a_busy_loop() -> None:
+    """Goal: a broker that answers at once gets few requests a second."""
 
     async with reading() as (consumer, runtime):
         loop = asyncio.get_running_loop()
@@ -136,8 +136,8 @@ async def test_consumer_pauses_after_an_immediate_empty_response() -> None:
         assert (await getting).value == b"a"
 
 
-async def test_seek_drops_fetched_records_and_the_poll_in_flight() -> None:
-    """Goal: after a seek the next record is the one sought, in whatever state it was called."""
+async def test_seek_drops_fetched_and_in_flight_records() -> None:
+    """Goal: after a seek in any state the next record is the one at the position."""
 
     async with reading() as (consumer, runtime):
         runtime.deliver(0, batch_of(0, b"a", b"b"), position=0)
@@ -156,8 +156,8 @@ async def test_seek_drops_fetched_records_and_the_poll_in_flight() -> None:
             consumer.seek(-1)
 
 
-async def test_error_is_raised_once_and_the_poll_is_repeated() -> None:
-    """Goal: the application hears of it and decides; nothing is skipped, and a seek helps."""
+async def test_error_is_raised_once_and_the_fetch_repeated() -> None:
+    """Goal: the application gets the error and decides; no record is skipped."""
 
     async with reading() as (consumer, runtime):
         runtime.answer(0, GONE)
@@ -196,15 +196,15 @@ async def test_unreadable_batch_is_not_skipped() -> None:
 
 
 @pytest.mark.parametrize(("word", "at"), [("latest", -1), ("earliest", -2)])
-async def test_where_to_begin_is_settled_at_the_start(word: str, at: int, made: Made) -> None:
-    """Goal: a node of its own asks for the position, then the consumer's begins exactly there."""
+async def test_start_position_is_fixed_at_start(word: str, at: int, made: Made) -> None:
+    """Goal: a separate node looks up the position, and the consumer's node starts there."""
 
     consumer = Consumer("h:1", runtime=made, auto_offset_reset=word, client_id="me")
     starting = asyncio.create_task(consumer.start())
     asking = await made.number(0)
     assert (asking.config.start_offset, asking.config.fetch_wait_us) == (at, 0)
     await asking.asked(1)
-    # A record came in between: the position is where the node began, not what follows it.
+    # A record was appended in between: the position is where the node started.
     asking.deliver(0, batch_of(30, b"x"), position=30)
     await starting
     assert asking.closed
@@ -214,8 +214,8 @@ async def test_where_to_begin_is_settled_at_the_start(word: str, at: int, made: 
     await consumer.stop()
 
 
-async def test_log_offsets_are_requested_by_a_separate_node(made: Made) -> None:
-    """Goal: end_offset() and beginning_offset() disturb no reading; the seeks build on them."""
+async def test_log_offsets_are_looked_up_by_a_separate_node(made: Made) -> None:
+    """Goal: end_offset() and beginning_offset() do not disturb reads; seeks use them."""
 
     async with Consumer("h:1", runtime=made, auto_offset_reset=4) as consumer:
         for number, (ask, at) in enumerate(
@@ -238,8 +238,8 @@ async def test_log_offsets_are_requested_by_a_separate_node(made: Made) -> None:
         assert [call for call, _ in made.runtimes[0].calls][1:] == [Seek(13), Seek(14)]
 
 
-async def test_no_leader_is_a_time_out_with_a_sentence(made: Made) -> None:
-    """Goal: what needs the leader does not wait for ever, and leaves nothing open."""
+async def test_no_leader_is_a_timeout(made: Made) -> None:
+    """Goal: calls that need the leader time out and leave nothing open."""
 
     consumer = Consumer("h:1", runtime=made, default_api_timeout_ms=20)
     with pytest.raises(RequestTimedOutError, match=r"0\.02 s"):
@@ -250,7 +250,7 @@ async def test_no_leader_is_a_time_out_with_a_sentence(made: Made) -> None:
 
 
 async def test_error_instead_of_an_offset(made: Made) -> None:
-    """Goal: an answer that is no position is raised."""
+    """Goal: an error answer is raised."""
 
     starting = asyncio.create_task(Consumer("h:1", runtime=made).start())
     asking = await made.number(0)
@@ -262,7 +262,7 @@ async def test_error_instead_of_an_offset(made: Made) -> None:
 
 
 async def test_no_broker_answers(made: Made) -> None:
-    """Goal: start() fails with the runtime's sentence, and may be repeated."""
+    """Goal: start() raises the runtime's error and may be repeated."""
 
     made.refusal = NoBrokersAvailable("no broker answers: start one")
     consumer = Consumer("h:1", runtime=made, auto_offset_reset=0, bootstrap_timeout_ms=1500)
@@ -271,12 +271,12 @@ async def test_no_broker_answers(made: Made) -> None:
     assert (made.runtimes[0].closed, made.runtimes[0].within_s) == (True, 1.5)
     made.refusal = None
     async with consumer:
-        with pytest.raises(IllegalStateError, match="create a new one"):
+        with pytest.raises(IllegalStateError, match="new"):
             await consumer.start()
 
 
 async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
-    """Goal: async for ends; every other call raises that the consumer was stopped."""
+    """Goal: async for ends; every other call raises."""
 
     async with reading() as (consumer, runtime):
         seen: list[int] = []
@@ -287,9 +287,9 @@ async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
 
         following = asyncio.create_task(follow())
         getting = asyncio.create_task(consumer.getone())
-        await turns()
+        await run_ready()
         runtime.deliver(0, batch_of(0, b"a"), position=0)
-        await turns()
+        await run_ready()
         await consumer.stop()
         await following
         assert seen == [0]
@@ -299,12 +299,12 @@ async def test_iteration_ends_when_the_consumer_is_stopped() -> None:
             await consumer.position()
 
 
-async def test_bug_in_the_node_is_not_waited_for() -> None:
+async def test_bug_in_the_node_is_raised() -> None:
     """Goal: a pending and a later read raise the error."""
 
     async with reading() as (consumer, runtime):
         getting = asyncio.create_task(consumer.getone())
-        await turns()
+        await run_ready()
         runtime.fail("AssertionError: no")
         with pytest.raises(UnknownError, match="AssertionError: no"):
             await getting
@@ -333,9 +333,9 @@ async def test_options_reach_the_node() -> None:
         ({"bootstrap_servers": "a:b"}, ValueError, "a:b"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_option_is_refused(
     words: dict[str, Any], kind: type[Exception], sentence: str
 ) -> None:
-    """Goal: a wrong value is an error where it was written, with what it may be."""
+    """Goal: the constructor raises an error with the option, the value and the range."""
     with pytest.raises(kind, match=sentence):
         Consumer(**{"bootstrap_servers": "h:1", **words})

@@ -12,7 +12,7 @@ from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.ids import Epoch
 from yak_net.client.errors import ERRORS, Delivery, YakError, read_error, send_error
 
-with warnings.catch_warnings():  # they read their resources in a way that 3.11 and 3.12 deplore
+with warnings.catch_warnings():  # it uses an API deprecated in 3.11 and 3.12
     warnings.simplefilter("ignore", DeprecationWarning)
     import kafka.errors
 
@@ -28,11 +28,11 @@ def test_each_code_has_a_class_and_each_outcome_a_delivery() -> None:
 
 @pytest.mark.parametrize("code", CODES)
 def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
-    """Goal: who knows Kafka's errors knows these; method: kafka-python's class of the code."""
+    """Goal: the classes match Kafka's. Method: kafka-python's class of each code."""
     kind = ERRORS[code]
     assert (kind.code, kind.name, kind.retriable) == (int(code), code.name, code in RETRIABLE)
     theirs = getattr(kafka.errors, kind.__name__, None)
-    if code is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # they have its older name only
+    if code is ErrorCode.NOT_LEADER_OR_FOLLOWER:  # kafka-python has only its older name
         theirs = kafka.errors.NotLeaderForPartitionError
     assert theirs is not None
     assert (theirs.errno, theirs.retriable) == (kind.code, kind.retriable)
@@ -40,8 +40,8 @@ def test_class_has_kafkas_code_and_name(code: ErrorCode) -> None:
 
 @pytest.mark.parametrize("code", CODES)
 @pytest.mark.parametrize("outcome", [Outcome.NOT_WRITTEN, Outcome.UNKNOWN])
-def test_message_has_cause_outcome_and_advice(code: ErrorCode, outcome: Outcome) -> None:
-    """Goal: one line: meaning, detail, fate of the records, next step; it survives pickling."""
+def test_message_has_meaning_outcome_and_next_step(code: ErrorCode, outcome: Outcome) -> None:
+    """Goal: one line: meaning, detail, outcome, next step; equal after pickling."""
     error = send_error(SendResult(code, outcome, -1, Epoch(-1), "just so"))
     assert type(error) is ERRORS[code]
     assert error.outcome.name == outcome.name

@@ -1,4 +1,4 @@
-"""The producer in front of its node: batches, order, room; the node's answers are given."""
+"""The producer outside of its node: batches, order, memory; the node is a fake."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from tests.net.client_tools import LOST, REFUSED, Made, cancelled, producer, turns
+from tests.net.client_tools import LOST, REFUSED, Made, cancelled, producer, run_ready
 from yak_core.batch import records
 from yak_net.client.errors import MessageSizeTooLargeError, RequestTimedOutError, YakError
 from yak_net.client.producer import Resolved, Sent
 
 
-async def test_records_share_a_batch_and_a_question(made: Made) -> None:
-    """Goal: what is sent within the linger goes at once, as it was given, and comes back placed."""
+async def test_records_within_the_linger_share_a_batch(made: Made) -> None:
+    """Goal: records sent within the linger form one batch, and get their offsets."""
 
     async with producer(made, linger_ms=1) as sender:
         sent = [
@@ -40,15 +40,15 @@ async def test_records_share_a_batch_and_a_question(made: Made) -> None:
     assert runtime.closed
 
 
-async def test_nothing_but_the_batch_is_made_for_a_record(made: Made) -> None:
-    """Goal: ten thousand records cost as many tasks, and calls, as their batches; method: count."""
+async def test_a_record_costs_no_task(made: Made) -> None:
+    """Goal: ten thousand records take one task and call for each batch. Method: count."""
 
     async with producer(made) as sender:
         for _ in range(10_000):
             await sender.send(b"x" * 100)
-        assert len(asyncio.all_tasks()) == 2  # this one and the one with the time limit
+        assert len(asyncio.all_tasks()) == 2  # this task and the one of the timeout
         flushing = asyncio.create_task(sender.flush())
-        await turns()
+        await run_ready()
         runtime = made.runtimes[0]
         assert len(runtime.calls) <= 10_000 * 112 // (64 * 1024) + 1
         for index in range(len(runtime.calls)):
@@ -58,7 +58,7 @@ async def test_nothing_but_the_batch_is_made_for_a_record(made: Made) -> None:
 
 
 async def test_order_of_sends_is_the_order_of_batches(made: Made) -> None:
-    """Goal: many tasks, little room, small batches; method: compare with the order of the calls."""
+    """Method: many tasks, little memory, small batches; compare with the order of the calls."""
 
     called: list[bytes] = []
     words = {"max_batch_size": 200, "buffer_memory": 500, "linger_ms": 0}
@@ -71,7 +71,7 @@ async def test_order_of_sends_is_the_order_of_batches(made: Made) -> None:
                 await (await sender.send(value))
 
         tasks = [asyncio.create_task(send(name)) for name in range(12)]
-        await turns(1)
+        await run_ready(1)
         runtime = made.runtimes[0]
         answered = 0
         while not all(task.done() for task in tasks):
@@ -83,22 +83,22 @@ async def test_order_of_sends_is_the_order_of_batches(made: Made) -> None:
         assert sender.confirmed == len(called) == 240
 
 
-async def test_send_waits_for_room_and_goes_on_in_turn(made: Made) -> None:
-    """Goal: with the memory in use, senders queue; each batch resolved lets the next one in."""
+async def test_send_waits_for_memory_in_order(made: Made) -> None:
+    """Goal: with all memory in use senders queue; each resolved batch admits the next one."""
 
     async with producer(made, max_batch_size=200, buffer_memory=400) as sender:
         runtime = made.runtimes[0]
         for number in range(3):
             await sender.send(b"%d" % number * 120)
-        # Two batches went out, and the third is being built: with it, it is too much.
+        # Two batches are in flight and a third is being built, which is the limit.
         assert len(runtime.calls) == 2
         waiting = [asyncio.create_task(sender.send(b"%d" % n * 120)) for n in (3, 4, 5)]
-        await turns()
+        await run_ready()
         assert len(runtime.calls) == 3
         assert not any(task.done() for task in waiting)
         await cancelled(waiting[1])
         runtime.confirm(0, 0)
-        await turns()
+        await run_ready()
         assert [task.done() for task in waiting] == [True, True, False]
         runtime.confirm(1, 1)
         await waiting[2]
@@ -113,7 +113,7 @@ async def test_send_waits_for_room_and_goes_on_in_turn(made: Made) -> None:
 
 
 async def test_large_record_is_sent_alone_and_in_order(made: Made) -> None:
-    """Goal: more than max_batch_size is no error; its neighbours keep their order."""
+    """Goal: a record above max_batch_size is sent alone; its neighbours keep their order."""
 
     async with producer(made, max_batch_size=1000) as sender:
         await sender.send(b"before")
@@ -131,8 +131,8 @@ async def test_large_record_is_sent_alone_and_in_order(made: Made) -> None:
 
 
 @pytest.mark.parametrize("before", [0, 1])
-async def test_record_that_cannot_be_taken_harms_no_other(before: int, made: Made) -> None:
-    """Goal: too large, no bytes, no timestamp: raised at once, and the next ones are sent."""
+async def test_refused_record_does_not_affect_others(before: int, made: Made) -> None:
+    """Goal: an invalid record raises at once, and the next ones are sent."""
 
     async with producer(made, max_batch_size=1000, max_request_size=2000) as sender:
         for _ in range(before):
@@ -158,8 +158,8 @@ async def test_record_that_cannot_be_taken_harms_no_other(before: int, made: Mad
         assert runtime.values() == [b"before"] * before + [b"after"]
 
 
-async def test_errors_contain_the_outcome_of_the_records(made: Made) -> None:
-    """Goal: a class, an outcome and a sentence for each; each waiter gets its own exception."""
+async def test_errors_have_class_outcome_and_message(made: Made) -> None:
+    """Goal: each waiter gets its own exception with class, outcome and message."""
 
     async with producer(made) as sender:
         lost = [await sender.send(b"a"), await sender.send(b"b")]
@@ -170,25 +170,25 @@ async def test_errors_contain_the_outcome_of_the_records(made: Made) -> None:
         await flushing
         caught: list[YakError] = []
         for each in (*lost, lost[0]):
-            with pytest.raises(RequestTimedOutError, match="check whether the log") as info:
+            with pytest.raises(RequestTimedOutError, match="check") as info:
                 await each
             caught.append(info.value)
         assert len({id(error) for error in caught}) == 3
         assert {(error.outcome, error.retriable) for error in caught} == {("unknown", True)}
         sending = asyncio.create_task(sender.send_and_wait(b"c"))
-        await turns()
+        await run_ready()
         flushing = asyncio.create_task(sender.flush())
         await runtime.asked(2)
         runtime.answer(1, REFUSED)
-        with pytest.raises(YakError, match="nothing was written") as refused:
+        with pytest.raises(YakError, match="written") as refused:
             await sending
         assert (refused.value.name, refused.value.code) == ("NOT_ENOUGH_REPLICAS", 19)
         await flushing
         assert (sender.confirmed, sender.not_written, sender.unknown) == (0, 1, 2)
 
 
-async def test_cancelled_wait_affects_no_other_record(made: Made) -> None:
-    """Goal: cancelling one waiter, or a flush, leaves the records and the other waiters alone."""
+async def test_cancelled_waiter_does_not_affect_others(made: Made) -> None:
+    """Goal: cancelling a waiter or a flush leaves the records and other waiters alone."""
 
     async with producer(made) as sender:
         sent = [await sender.send(b"a"), await sender.send(b"b")]
@@ -198,7 +198,7 @@ async def test_cancelled_wait_affects_no_other_record(made: Made) -> None:
 
         waiters = [asyncio.create_task(wait_for(record)) for record in sent]
         flushing = asyncio.create_task(sender.flush())
-        await turns()
+        await run_ready()
         await cancelled(waiters[0])
         await cancelled(flushing)
         assert sender.unresolved == 2
@@ -208,7 +208,7 @@ async def test_cancelled_wait_affects_no_other_record(made: Made) -> None:
         assert sender.unresolved == 0
 
 
-async def test_batch_grows_while_the_maximum_is_in_flight(made: Made) -> None:
+async def test_batch_grows_while_the_node_is_busy(made: Made) -> None:
     """Goal: with five batches in flight the next one grows, and is sent when one is resolved."""
 
     async with producer(made, linger_ms=0) as sender:
@@ -220,11 +220,11 @@ async def test_batch_grows_while_the_maximum_is_in_flight(made: Made) -> None:
         began = loop.time()
         for _ in range(3):
             await sender.send(b"y")
-            await turns()
-        if loop.time() - began < 0.05:  # else the time to hold it may be over
+            await run_ready()
+        if loop.time() - began < 0.05:  # else the hold may have ended
             assert len(runtime.calls) == 5
             runtime.confirm(0, 0)
-            await turns()
+            await run_ready()
             assert runtime.batch(5).count == 3
         await runtime.asked(6)
         for index, (_, answer) in enumerate(runtime.calls):
@@ -232,8 +232,8 @@ async def test_batch_grows_while_the_maximum_is_in_flight(made: Made) -> None:
                 runtime.confirm(index, index)
 
 
-async def test_held_batch_goes_even_if_nothing_is_resolved(made: Made) -> None:
-    """Goal: holding a batch back ends by itself, so that its delivery time-out can begin."""
+async def test_hold_of_a_batch_ends_by_itself(made: Made) -> None:
+    """Goal: a held batch is sent without a resolved one, so that its timeout can start."""
 
     async with producer(made, linger_ms=0) as sender:
         runtime = made.runtimes[0]
@@ -244,8 +244,8 @@ async def test_held_batch_goes_even_if_nothing_is_resolved(made: Made) -> None:
         assert sender.unknown == 6
 
 
-async def test_each_batch_is_reported_once_with_its_numbers(made: Made) -> None:
-    """Goal: the hook knows which records, how they ended, and where they are."""
+async def test_hook_gets_each_batch_once(made: Made) -> None:
+    """Goal: the hook gets the records, their outcome and their offsets."""
 
     told: list[Resolved] = []
     async with producer(made, on_batch=told.append) as sender:

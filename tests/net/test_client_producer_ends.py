@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.net.client_tools import Made, cancelled, producer, turns
+from tests.net.client_tools import Made, cancelled, producer, run_ready
 from yak_core.contract.client_calls import SendResult
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch
@@ -20,8 +20,8 @@ from yak_net.client.errors import (
 from yak_net.client.producer import Producer
 
 
-async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
-    """Goal: the last records go out; who waits for room, or sends later, is refused definitely."""
+async def test_stop_flushes_and_refuses_later_records(made: Made) -> None:
+    """Goal: the last records are sent; waiting and later sends are refused as not written."""
 
     sender = producer(made, max_batch_size=200, buffer_memory=200)
     await sender.start()
@@ -29,10 +29,10 @@ async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
     for _ in range(2):
         await sender.send(b"a" * 120)
     waiting = asyncio.create_task(sender.send(b"b" * 120))
-    await turns()
+    await run_ready()
     stopping = asyncio.create_task(sender.stop())
     await runtime.asked(2)
-    with pytest.raises(IllegalStateError, match="nothing was written"):
+    with pytest.raises(IllegalStateError, match="written"):
         await waiting
     assert not stopping.done()
     runtime.confirm(0, 0)
@@ -44,13 +44,13 @@ async def test_stop_flushes_and_then_nothing_is_taken(made: Made) -> None:
         await sender.send(b"c")
     assert caught.value.outcome == "not_written"
     await sender.stop()
-    with pytest.raises(IllegalStateError, match="create a new one"):
+    with pytest.raises(IllegalStateError, match="new"):
         await sender.start()
 
 
 @pytest.mark.parametrize("way", ["time-out", "cancelled"])
-async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> None:
-    """Goal: what is unresolved at the end is unknown, and its waiters hear of it."""
+async def test_abrupt_stop_resolves_every_waiter(way: str, made: Made) -> None:
+    """Goal: unresolved records end as unknown, and their waiters get an exception."""
 
     sender = producer(made)
     await sender.start()
@@ -59,20 +59,20 @@ async def test_stop_in_a_hurry_leaves_nothing_waiting(way: str, made: Made) -> N
     stopping = asyncio.create_task(sender.stop(timeout_ms=1 if way == "time-out" else None))
     if way == "cancelled":
         await made.runtimes[0].asked(1)
-        await turns()
+        await run_ready()
         await cancelled(stopping)
     else:
         await stopping
     await waiter
-    with pytest.raises(NetworkExceptionError, match="the producer was stopped") as caught:
+    with pytest.raises(NetworkExceptionError, match="stopped") as caught:
         await sent
     assert caught.value.outcome == "unknown"
     assert (sender.unknown, sender.unresolved, made.runtimes[0].closed) == (1, 0, True)
 
 
 @pytest.mark.parametrize("when", ["start", "stop"])
-async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> None:
-    """Goal: connections are closed to the end; method: cancel while that takes its time."""
+async def test_cancelled_stop_closes_connections(when: str, made: Made) -> None:
+    """Goal: all connections are closed. Method: cancel during a slow close."""
 
     made.turns_to_close = 10
     sender = producer(made)
@@ -82,14 +82,14 @@ async def test_cancelling_does_not_leave_half_closed(when: str, made: Made) -> N
     else:
         await sender.start()
         ending = asyncio.create_task(sender.stop())
-    await turns(4)
+    await run_ready(4)
     assert not made.runtimes[0].closed
     await cancelled(ending)
     assert made.runtimes[0].closed
 
 
-async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
-    """Goal: open records are unknown, later ones refused; the exception itself is not hidden."""
+async def test_bug_in_the_node_ends_the_producer(made: Made) -> None:
+    """Goal: open records are unknown, later ones refused; the exception is raised."""
 
     sender = producer(made)
     await sender.start()
@@ -107,7 +107,7 @@ async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
     with pytest.raises(UnknownError, match="a bug") as caught:
         await building
     assert caught.value.outcome == "not_written"
-    with pytest.raises(UnknownError, match="nothing was written"):
+    with pytest.raises(UnknownError, match="written"):
         await sender.send(b"c")
     await sender.stop()
     other = producer(made)
@@ -122,7 +122,7 @@ async def test_bug_in_the_node_ends_the_producer_loudly(made: Made) -> None:
 
 
 async def test_no_broker_answers(made: Made) -> None:
-    """Goal: start() fails with the runtime's sentence, leaves nothing open, and may be repeated."""
+    """Goal: start() raises the runtime's error, leaves nothing open and may be repeated."""
 
     made.refusal = NoBrokersAvailable("no broker answers at h:1: start one")
     sender = producer(made, bootstrap_timeout_ms=1500)
@@ -157,8 +157,8 @@ async def test_options_reach_the_node(made: Made) -> None:
     assert made.names[0] == "me of build_producer at http://h:1"
 
 
-async def test_unconfirmed_records_have_no_place(made: Made) -> None:
-    """Goal: with acks=0 awaiting a record gives -1 and no error, and it counts as unknown."""
+async def test_unconfirmed_records_have_no_offset(made: Made) -> None:
+    """Goal: with acks=0 awaiting a record returns -1, without an error; it is unknown."""
 
     async with producer(made, acks=0) as sender:
         sent = await sender.send(b"a", timestamp_ms=9)
@@ -185,10 +185,10 @@ async def test_unconfirmed_records_have_no_place(made: Made) -> None:
         ({"bootstrap_servers": []}, ValueError, "bootstrap server"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(
+def test_invalid_option_is_refused(
     words: dict[str, Any], kind: type[Exception], sentence: str
 ) -> None:
-    """Goal: a wrong value is an error where it was written, with what it may be."""
+    """Goal: the constructor raises an error with the option, the value and the range."""
 
     with pytest.raises(kind, match=sentence):
         Producer(**{"bootstrap_servers": "h:1", **words})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -14,23 +15,23 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import BrokerProcess, until
-from tests.net.client_commands import one_broker, running, send, yak
+from tests.net.client_commands import numbers, one_broker, running, send, yak
 from tests.net.forked import Forked
 
 PIPE_BYTES = 4096
-"""The smallest that a pipe can be made; it is full as soon as a command writes more."""
+"""The smallest size of a pipe: a command that writes more blocks."""
 
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[BrokerProcess]:
-    """A broker of this test's own, with an empty log."""
+    """Yield a broker for one test, with an empty log."""
     with one_broker(tmp_path) as broker:
         yield broker
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
-    """A broker that tests share which do not harm it; its log has many lines."""
+    """Yield a broker with many records, shared by tests that do not stop it."""
     with one_broker(tmp_path_factory.mktemp("broker")) as broker:
         send(broker.url, *[b"line"] * 20_000)
         yield broker
@@ -38,7 +39,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerProcess]:
 
 @pytest.fixture
 def at(shared: BrokerProcess) -> str:
-    """The address of the shared broker."""
+    """Return the address of the shared broker."""
     return shared.url
 
 
@@ -55,13 +56,13 @@ def narrow(process: Forked) -> int:
 
 
 def test_end_of_an_empty_log(broker: BrokerProcess) -> None:
-    """Goal: -e stops where there is nothing, wherever it begins."""
+    """Goal: -e stops at once in an empty log, from any start."""
     for words in (("-e",), ("-o", "-5", "-e")):
         done = yak("consume", "-b", broker.url, *words)
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"0 records read\n")
+        assert (done.returncode, done.stdout, numbers(done.stderr)) == (0, b"", [0])
 
 
-def test_closed_output(at: str) -> None:
+def test_closed_output_ends_the_consumer(at: str) -> None:
     """Goal: the command ends with exit code 0 when its output is closed, as by head."""
     with running("consume", "-b", at, "--from-beginning") as process:
         narrow(process)
@@ -71,8 +72,8 @@ def test_closed_output(at: str) -> None:
         assert process.stderr.read() == b""
 
 
-def test_unread_rows_stop_no_records(at: str) -> None:
-    """Goal: yak produce --json goes on without its reader; the records matter more."""
+def test_closed_output_does_not_stop_the_producer(at: str) -> None:
+    """Goal: yak produce --json sends all records after its output was closed."""
     with running("produce", "-b", at, "--json") as process:
         process.stdin.write(b"one\n")
         process.stdin.flush()
@@ -81,31 +82,29 @@ def test_unread_rows_stop_no_records(at: str) -> None:
         process.stdin.write(b"two\nthree\n")
         process.stdin.close()
         assert process.wait(30) == 0
-        said = process.stderr.read().decode()
-        assert said == f"3 records confirmed, offsets {first} to {first + 2}\n"
+        assert numbers(process.stderr.read()) == [3, first, first + 2]
 
 
-def test_interrupt_while_the_output_is_blocked(at: str) -> None:
-    """Goal: Ctrl-C ends a command whose output is stuck; method: a full pipe."""
+def test_interrupt_with_a_full_pipe(at: str) -> None:
+    """Goal: Ctrl-C ends a command that is blocked on its output."""
     with running("consume", "-b", at, "--from-beginning", "-e") as process:
         pipe = narrow(process)
         until(lambda: waiting_in(pipe) >= PIPE_BYTES, "the pipe is full")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
-        said = process.stderr.read().decode()
-        assert len(said.splitlines()) == 1
-        assert "records read" in said
+        message = process.stderr.read()
+        assert (len(message.splitlines()), len(numbers(message)) >= 1) == (1, True)
 
 
-def test_disk_that_is_full(at: str) -> None:
-    """Goal: output that cannot be written is exit code 1 with the reason."""
+def test_output_to_a_full_disk(at: str) -> None:
+    """Goal: exit code 1 with the reason."""
     with Path("/dev/full").open("wb") as full:
         with running("consume", "-b", at, "--from-beginning", "-e", stdout=full) as process:
             assert process.wait(30) == 1
-            assert b"No space left on device" in process.stderr.read()
+            assert os.strerror(errno.ENOSPC).encode() in process.stderr.read()
 
 
-def test_ended_broker(broker: BrokerProcess) -> None:
+def test_killed_broker(broker: BrokerProcess) -> None:
     """Goal: exit code 1 and one message with the count of each outcome."""
     with running("produce", "-b", broker.url, "--json", "--timeout", "1s") as process:
         process.stdin.write(b"one\ntwo\n")
@@ -115,20 +114,19 @@ def test_ended_broker(broker: BrokerProcess) -> None:
         broker.close()
         process.stdin.write(b"three\n")
         process.stdin.flush()
-        # The input stays open: that it failed is said as soon as it is known.
+        # The input stays open: a failure is reported at once.
         row = json.loads(process.stdout.readline())
         assert row["error"] == "REQUEST_TIMED_OUT"
         assert row["outcome"] == "unknown"
         assert process.wait(30) == 1
-        said = process.stderr.read().decode()
-        assert said.startswith("Error: 2 records confirmed (offsets 0 to 1), 1 unknown: ")
-        assert said.endswith("; the rest of the input was not sent\n")
-        assert len(said.splitlines()) == 1
+        message = process.stderr.read()
+        assert numbers(message)[:4] == [2, 0, 1, 1]
+        assert (len(message.splitlines()), b"unknown" in message) == (1, True)
 
 
 @pytest.mark.parametrize("command", ["produce", "consume"])
-def test_interrupt_while_the_broker_is_paused(shared: BrokerProcess, command: str) -> None:
-    """Goal: Ctrl-C does not wait for a broker; method: one that is stopped with SIGSTOP."""
+def test_interrupt_with_a_stopped_broker(shared: BrokerProcess, command: str) -> None:
+    """Goal: Ctrl-C does not wait for the broker. Method: SIGSTOP."""
     words = {"produce": ("--json",), "consume": ("--from-beginning",)}[command]
     with running(command, "-b", shared.url, *words) as process:
         process.stdin.write(b"one\n")
@@ -146,7 +144,7 @@ def test_interrupt_while_the_broker_is_paused(shared: BrokerProcess, command: st
 
 
 def test_output_is_whole_when_it_is_slow(at: str) -> None:
-    """Goal: a reader that lags gets every byte; method: a small pipe, read in small pieces."""
+    """Goal: a slow reader gets every byte. Method: a small pipe, read in small pieces."""
     lines = [b"%d %s" % (number, b"." * 100) for number in range(3000)]
     first = send(at, *lines)
     with running("consume", "-b", at, "-o", str(first), "-e") as process:

@@ -1,4 +1,4 @@
-"""What ``yak cluster`` refuses, and what the control server refuses."""
+"""Commands that ``yak cluster`` refuses, and requests that the control server refuses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from yak_net.runtime.state_file import state_path, write_state
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, in which nothing is configured."""
+    """Return an empty working folder without configuration."""
     monkeypatch.chdir(tmp_path)
     for name in tuple(os.environ):
         if name.startswith("YAK_") and name != "YAK_REQUIRE":
@@ -53,7 +53,7 @@ def yak(*words: str) -> Result:
     ],
 )
 def test_refusals(folder: Path, words: str, code: int, noun: str) -> None:
-    """Goal: an exit code, a sentence on standard error, and no state file."""
+    """Goal: an exit code, a message on standard error, and no state file."""
     done = yak(*words.split())
     assert (done.exit_code, done.stdout) == (code, "")
     assert noun in done.stderr
@@ -62,12 +62,12 @@ def test_refusals(folder: Path, words: str, code: int, noun: str) -> None:
 
 
 def test_down_without_a_cluster(folder: Path) -> None:
-    """Goal: it succeeds."""
+    """Goal: success."""
     assert yak("down").exit_code == 0
 
 
 def test_state_file_of_an_ended_supervisor(folder: Path) -> None:
-    """Goal: it counts as no cluster, and down removes it."""
+    """Goal: commands report no cluster, and down removes the file."""
     write_state(state_path(), replace(STATE, control="127.0.0.1:1", supervisor=1 << 30))
     done = yak("status")
     assert (done.exit_code, "yak cluster up" in done.stderr) == (1, True)
@@ -77,16 +77,16 @@ def test_state_file_of_an_ended_supervisor(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("verb", ["status", "down", "logs"])
-def test_state_file_that_is_damaged(folder: Path, verb: str) -> None:
-    """Goal: a sentence, not a traceback."""
+def test_damaged_state_file(folder: Path, verb: str) -> None:
+    """Goal: one message, no traceback."""
     write_state(state_path(), STATE)
     state_path().write_text("{")
     done = yak(verb)
     assert (done.exit_code, "damaged" in done.stderr) == (1, True)
 
 
-def test_logs_of_a_cluster_that_does_not_run(folder: Path) -> None:
-    """Goal: after a failure they can still be read."""
+def test_logs_of_a_stopped_cluster(folder: Path) -> None:
+    """Goal: the logs stay readable after a failure."""
     data = folder / ".yak" / "data"
     data.mkdir(parents=True)
     for number in (1, 2):
@@ -107,7 +107,7 @@ def status_of(address: str, method: str, path: str, **headers: str) -> int:
 
 
 async def test_control_server_needs_the_token(tmp_path: Path) -> None:
-    """Goal: without the token nothing is shown and nothing happens, whatever the request."""
+    """Goal: every request without the token is refused with 401."""
     downs: list[int] = []
     async with Supervisor(spec_of(tmp_path, nodes=1)) as supervisor:
         await supervisor.wait_until_ready()

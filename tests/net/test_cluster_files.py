@@ -1,4 +1,4 @@
-"""State file, locks, ports and logs of a local cluster, each by itself."""
+"""State file, locks, ports and logs of a local cluster."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SCHEMA_1 = """
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The state file of a folder in which nothing is configured."""
+    """Return the path of the state file in an empty folder without configuration."""
     monkeypatch.chdir(tmp_path)
     for name in ("YAK_CLUSTER_FILE", "YAK_BOOTSTRAP_SERVERS"):
         monkeypatch.delenv(name, raising=False)
@@ -54,20 +54,20 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def ended_pid() -> int:
-    """The id of a process that has ended."""
+    """Return the id of an ended process."""
     process = subprocess.Popen([sys.executable, "-S", "-c", ""])
     process.wait()
     return process.pid
 
 
 def port_of(bound: socket.socket) -> int:
-    """The port of a socket."""
+    """Return the port of a socket."""
     port: int = bound.getsockname()[1]
     return port
 
 
 def test_state_is_read_as_it_was_written(path: Path) -> None:
-    """Goal: nothing is lost, only the owner may read it, and no other file is left."""
+    """Goal: an exact round trip, mode 600, and no other file."""
     assert statefile.state_path() == path
     assert statefile.read_state(path) is None
     statefile.write_state(path, STATE)
@@ -88,16 +88,16 @@ def test_state_of_schema_1_can_be_read(path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("", "is damaged"),
-        ("[]", "is damaged"),
-        ("{}", "is damaged"),
+        ("", "damaged"),
+        ("[]", "damaged"),
+        ("{}", "damaged"),
         ('{"schema": 2, "kind": "yak-cluster"}', "schema 1"),
         ('{"schema": 1, "kind": "other"}', "schema 1"),
-        ('{"schema": 1, "kind": "yak-cluster"}', "is damaged"),
+        ('{"schema": 1, "kind": "yak-cluster"}', "damaged"),
     ],
 )
-def test_damaged_state_file_is_reported(path: Path, text: str, sentence: str) -> None:
-    """Goal: a sentence that names the file; a client gets it as a ValueError."""
+def test_damaged_state_is_refused(path: Path, text: str, sentence: str) -> None:
+    """Goal: the error names the file, and is a ValueError for clients."""
     path.parent.mkdir()
     path.write_text(text)
     for read in (lambda: statefile.read_state(path), bootstrap_servers):
@@ -108,7 +108,7 @@ def test_damaged_state_file_is_reported(path: Path, text: str, sentence: str) ->
 
 
 def test_clients_find_the_brokers(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: the running cluster first, then the environment, then the usual port."""
+    """Goal: the running cluster first, then the environment, then the default port."""
     assert bootstrap_servers() == ("127.0.0.1:8080",)
     monkeypatch.setenv("YAK_BOOTSTRAP_SERVERS", "a:1, b:2,")
     assert bootstrap_servers() == ("a:1", "b:2")
@@ -123,7 +123,7 @@ def test_clients_find_the_brokers(path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_lock_is_held_by_one(tmp_path: Path) -> None:
-    """Goal: who holds it is known, and it is free again when it is released."""
+    """Goal: the holder is known, and the lock is free after its release."""
     path = tmp_path / "folder" / "lock"
     assert holder_of(path) is None
     lock = take_lock(path)
@@ -137,7 +137,7 @@ def test_lock_is_held_by_one(tmp_path: Path) -> None:
 
 
 def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
-    """Goal: SIGKILL frees it, though a child of the holder lives on."""
+    """Goal: SIGKILL frees the lock, though a child of the holder still runs."""
     path = tmp_path / "lock"
     code = (
         "import pathlib, subprocess, sys; from yak_net.runtime.state_file import take_lock; "
@@ -158,7 +158,7 @@ def test_lock_ends_with_its_holder(tmp_path: Path) -> None:
         holder.kill()
         holder.wait()
         until(lambda: holder_of(path) is None, "the lock is free")
-        os.kill(child, signal.SIGKILL)  # It still ran, or this would raise.
+        os.kill(child, signal.SIGKILL)  # Raises if the child had ended.
 
 
 def test_port_is_kept_while_its_broker_is_down() -> None:
@@ -170,19 +170,19 @@ def test_port_is_kept_while_its_broker_is_down() -> None:
             socket.create_connection((HOST, port), timeout=5)
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
             stranger.bind((HOST, port))
-        for _ in range(2):  # the broker and, after its death, its successor
+        for _ in range(2):  # the broker and its successor
             with socket.socket() as broker:
                 broker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
                 broker.bind((HOST, port))
                 broker.listen()
-                # Every one of them reaches the broker, not the socket that keeps the port.
+                # Each connection reaches the broker, not the socket that keeps the port.
                 for _ in range(20):
                     with socket.create_connection((HOST, port), timeout=5):
                         broker.accept()[0].close()
 
 
 def test_port_of_another_program_is_refused() -> None:
-    """Goal: a port that a cluster or another program has, and one that does not exist."""
+    """Method: a port of a cluster, one of another program, and one out of range."""
     with reserve_port() as held:
         port = port_of(held)
         with pytest.raises(CannotStart, match=f"port {port} .* --port"):
@@ -196,13 +196,13 @@ def test_port_of_another_program_is_refused() -> None:
 
 
 def append(path: Path, data: bytes) -> None:
-    """Add to a log."""
+    """Append to a log file."""
     with path.open("ab") as file:
         file.write(data)
 
 
 def test_tail_of_a_log(tmp_path: Path) -> None:
-    """Goal: the last lines, however the file ends."""
+    """Goal: the last lines, with or without a newline at the end."""
     path = tmp_path / "log"
     assert tail(path, 3) == []
     path.write_bytes(b"one\ntwo\n")
@@ -215,7 +215,7 @@ def test_tail_of_a_log(tmp_path: Path) -> None:
 
 
 def test_logs_are_followed(tmp_path: Path) -> None:
-    """Goal: the last lines of what is there, then what is added, whole lines only."""
+    """Goal: the last lines, then each added line once it is whole."""
     logs = {node: tmp_path / node for node in ("n1", "n2")}
     logs["n1"].write_text("one\ntwo\n")
     found = read_logs(logs, 1, follow=True)

@@ -18,7 +18,7 @@ ROWS = tuple(
 def answer(
     node: str, leader: str | None, epoch: int, version: int, hw: int = 0, **health: Any
 ) -> Answer:
-    """Return the answers of a broker that believes in this leader."""
+    """Return the answers of a broker with this leader in its partition state."""
     role = "leader" if node == leader else "follower"
     view: dict[str, Any] = {"leader": leader, "epoch": epoch, "version": version, "hw": hw}
     health = {"status": "ok", "role": role, "leo": hw + 1, "hw": hw} | health
@@ -26,7 +26,7 @@ def answer(
 
 
 def test_leaders_own_view_counts_among_equals() -> None:
-    """Goal: leader, epoch, version and its high watermark, which followers learn later."""
+    """Goal: the leader's own epoch, version and high watermark win over the followers'."""
     answers = {
         "n1": answer("n1", "n2", 3, 7, hw=4),
         "n2": answer("n2", "n2", 3, 7, hw=9),
@@ -50,7 +50,7 @@ def test_leaders_own_view_counts_among_equals() -> None:
     ],
 )
 def test_newest_view_counts(answers: dict[str, Answer], leader: str | None) -> None:
-    """Goal: the higher epoch wins, then the higher version, whatever an old leader believes."""
+    """Goal: the higher epoch wins, then the higher version."""
     status = merge("yak", ROWS, answers)
     assert (status.leader, status.serves) == (leader, leader is not None)
 
@@ -62,8 +62,8 @@ def test_newest_view_counts(answers: dict[str, Answer], leader: str | None) -> N
         (answer("n2", "n2", 3, 7, status="degraded", reason="it is ill"), "n2: it is ill"),
     ],
 )
-def test_leader_without_health_does_not_serve(of_leader: Answer, trouble: str) -> None:
-    """Goal: the leader that others name counts only if it answers that it is ok."""
+def test_unhealthy_leader_is_not_ready(of_leader: Answer, trouble: str) -> None:
+    """Goal: a leader counts only if its own health is ok."""
     answers = {"n1": answer("n1", "n2", 3, 7), "n2": of_leader}
     status = merge("yak", ROWS, answers)
     assert (status.leader, status.serves) == ("n2", False)
@@ -72,7 +72,7 @@ def test_leader_without_health_does_not_serve(of_leader: Answer, trouble: str) -
 
 
 def test_no_answer_leaves_everything_unknown() -> None:
-    """Goal: null where nothing is known."""
+    """Goal: null for unknown values."""
     status = merge("yak", ROWS, {})
     assert not status.serves
     body = status.as_json()
@@ -80,7 +80,7 @@ def test_no_answer_leaves_everything_unknown() -> None:
 
 
 def test_json_is_the_object_of_the_formats(capsys: pytest.CaptureFixture[str]) -> None:
-    """Goal: the keys that docs and scripts rely on, a way back from JSON, and a table."""
+    """Goal: the documented keys, a round trip through JSON, and a table."""
     status = merge("yak", ROWS, {"n1": answer("n1", "n1", 1, 1)})
     body = status.as_json()
     assert list(body) == ["cluster", "leader", "epoch", "isr", "elr", "hw", "version", "brokers"]

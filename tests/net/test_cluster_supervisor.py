@@ -1,12 +1,13 @@
-"""The supervisor starts, ends and watches processes, and none of them outlives it.
+"""The supervisor starts, stops and watches processes, and none outlives it.
 
-Method: stand-ins for brokers, which behave as ``FAKE_<NODE>`` says.
+Method: fake brokers with the faults of ``FAKE_<NODE>``.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import sys
@@ -32,10 +33,10 @@ async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
         assert all(is_running(pid) for pid in cluster.started_pids)
         rows = [(row.id, row.pid, row.role, row.leo, row.hw, row.up) for row in status.brokers]
         assert rows[1] == ("n2", cluster.pids["n2"], "follower", 5, 4, True)
-        said = cluster.log_of("n2").read_text()
+        log = cluster.log_of("n2").read_text()
         brokers = ",".join(f"{node}={url}" for node, url in cluster.urls.items())
-        for words in (f"metadata {cluster.redis_url}", brokers, str(tmp_path / "data" / "n2")):
-            assert words in said
+        for text in (f"metadata {cluster.redis_url}", brokers, str(tmp_path / "data" / "n2")):
+            assert text in log
         command = Path("/proc", str(cluster.pids["n2"]), "cmdline")
         assert "redis://" not in await asyncio.to_thread(command.read_text)
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
@@ -45,7 +46,7 @@ async def test_brokers_run_and_stop_with_the_supervisor(tmp_path: Path) -> None:
 
 
 async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
-    """Goal: kill is SIGKILL, the port stays ours meanwhile, restart gives a new process there."""
+    """Goal: kill sends SIGKILL, the port stays reserved, restart starts a new process there."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         await cluster.wait_until_ready()
         before = cluster.pids["n2"]
@@ -53,8 +54,8 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
         assert not is_running(before)
         row = (await cluster.status()).brokers[1]
         assert (row.up, row.pid, row.state) == (False, None, "down")
-        assert row.problem == "n2 was killed"
-        with pytest.raises(ClusterError, match="cannot kill n2: n2 was killed"):
+        assert re.search("n2.*killed", row.problem)
+        with pytest.raises(ClusterError, match=r"n2.*killed"):
             await cluster.kill("n2")
         port = int(cluster.urls["n2"].rpartition(":")[2])
         with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
@@ -68,7 +69,7 @@ async def test_killed_broker_stays_down_until_restart(tmp_path: Path) -> None:
 
 
 async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
-    """Goal: gracefully, or by SIGKILL when it does not stop in time."""
+    """Goal: a graceful stop, or SIGKILL after a timeout."""
     spec = spec_of(tmp_path, stop_s=0.3, env={"FAKE_N2": "deaf"})
     async with Supervisor(spec) as cluster:
         await cluster.wait_until_ready()
@@ -84,8 +85,8 @@ async def test_restart_stops_a_broker_that_runs(tmp_path: Path) -> None:
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-async def test_paused_broker_does_not_respond(tmp_path: Path) -> None:
-    """Goal: pause stops it, resume lets it continue, a stop of the cluster reaches it."""
+async def test_pause_and_resume(tmp_path: Path) -> None:
+    """Goal: pause stops a broker, resume continues it, a stop of the cluster reaches it."""
     async with Supervisor(spec_of(tmp_path)) as cluster:
         await cluster.wait_until_ready()
         await cluster.pause("n1")
@@ -94,7 +95,7 @@ async def test_paused_broker_does_not_respond(tmp_path: Path) -> None:
         status = await cluster.status()
         assert not status.serves
         assert (status.brokers[0].state, status.brokers[0].up) == ("paused", False)
-        with pytest.raises(ClusterError, match=r"no leader .* 0\.1 s: n1 is paused"):
+        with pytest.raises(ClusterError, match=r"no leader .* 0\.1 s.* n1 .*paused"):
             await cluster.wait_for_leader(0.1)
         await cluster.resume("n1")
         assert (await cluster.wait_for_leader()).leader == "n1"
@@ -115,44 +116,44 @@ async def test_unknown_and_downed_brokers_are_refused(tmp_path: Path) -> None:
                 await act("n2")
 
 
-async def test_death_is_noticed(tmp_path: Path) -> None:
+async def test_end_of_a_broker_is_reported(tmp_path: Path) -> None:
     """Goal: the end of a broker is reported with its last log line; the broker stays down."""
-    told: list[str] = []
-    async with Supervisor(spec_of(tmp_path), told.append) as cluster:
+    reports: list[str] = []
+    async with Supervisor(spec_of(tmp_path), reports.append) as cluster:
         await cluster.wait_until_ready()
         pid = cluster.pids["n3"]
         os.kill(pid, signal.SIGKILL)
-        await wait_for(lambda: told, "it is told")
-        assert told[0].startswith(f"n3 (pid {pid}) ended with SIGKILL: n3 serves")
-        assert (await cluster.status()).brokers[2].reason == told[0]
+        await wait_for(lambda: reports, "the report")
+        assert re.search(rf"n3 .*\b{pid}\b.*SIGKILL.*: n3 serves", reports[0])
+        assert (await cluster.status()).brokers[2].reason == reports[0]
         assert list(cluster.pids) == ["n1", "n2"]
         await cluster.restart("n3")
         await cluster.wait_until_up("n3")
 
 
 @pytest.mark.parametrize(
-    ("manner", "words"),
+    ("fault", "reason"),
     [
-        pytest.param("refuse", "exit code 2: cannot be started so", marks=pytest.mark.long),
-        ("halt", "exit code 1: halted"),
+        pytest.param("refuse", "2: cannot be started so", marks=pytest.mark.long),
+        ("halt", "1: halted"),
     ],
 )
 async def test_broker_that_does_not_come_up_is_the_reason(
-    tmp_path: Path, manner: str, words: str
+    tmp_path: Path, fault: str, reason: str
 ) -> None:
-    """Goal: a start fails with the last words of the broker that failed, and nothing is left."""
-    async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": manner})) as cluster:
-        with pytest.raises(ClusterError, match=rf"n2 \(pid \d+\) ended with {words}"):
+    """Goal: a start fails with the last log line of the failed broker, and leaves no process."""
+    async with Supervisor(spec_of(tmp_path, env={"FAKE_N2": fault})) as cluster:
+        with pytest.raises(ClusterError, match=rf"n2 .*\d+.* {reason}"):
             await cluster.wait_until_ready()
-        with pytest.raises(ClusterError, match=words):
+        with pytest.raises(ClusterError, match=reason):
             await cluster.wait_until_up("n2")
     assert not [pid for pid in cluster.started_pids if is_running(pid)]
 
 
-async def test_errors_name_a_missing_broker_and_a_missing_leader(tmp_path: Path) -> None:
+async def test_wait_without_a_broker_or_a_leader(tmp_path: Path) -> None:
     """Goal: the wait ends at once without brokers, and at the timeout without a leader."""
     async with Supervisor(spec_of(tmp_path, nodes=1, env={"FAKE_N1": "refuse"})) as cluster:
-        with pytest.raises(ClusterError, match=r"down: n1 .* cannot be started"):
+        with pytest.raises(ClusterError, match=r"n1 .* cannot be started"):
             await cluster.wait_for_leader()
     spec = spec_of(tmp_path, nodes=1, env={"FAKE_LEADER": "n2"})
     async with Supervisor(spec) as cluster:
@@ -161,7 +162,7 @@ async def test_errors_name_a_missing_broker_and_a_missing_leader(tmp_path: Path)
 
 
 async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
-    """Goal: one that does not answer costs a second at most, and counts as not up."""
+    """Goal: a broker that does not answer costs at most a second, and is not up."""
     spec = spec_of(tmp_path, nodes=2, env={"FAKE_N2": "mute"})
     async with Supervisor(spec) as cluster:
         status = await cluster.wait_for_leader()
@@ -170,7 +171,7 @@ async def test_mute_broker_is_not_up(tmp_path: Path) -> None:
 
 
 async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
-    """Goal: a missing program, and data that another cluster uses, which goes on."""
+    """Method: a missing program; then the data of another cluster, which keeps running."""
     with pytest.raises(CannotStart, match="/nothing/here"):
         async with Supervisor(spec_of(tmp_path, command=("/nothing/here",))):
             pass
@@ -183,7 +184,7 @@ async def test_start_that_fails_releases_everything(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
-    """Goal: a second cancellation kills. Method: brokers that do not stop when asked."""
+    """Goal: a second cancellation kills. Method: brokers that ignore SIGTERM."""
     deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
     cluster = Supervisor(spec_of(tmp_path, env=deaf, stop_s=1_000.0))
     logs = [cluster.log_of(node) for node in ("n1", "n2", "n3")]
@@ -193,8 +194,8 @@ async def test_cancelled_stop_is_quick_and_complete(tmp_path: Path) -> None:
             await asyncio.Event().wait()
 
     task = asyncio.create_task(live())
-    for words in ("serves", "stop requested"):
-        await wait_for(lambda: all(words in "".join(tail(log, 9)) for log in logs), words)  # noqa: B023
+    for text in ("serves", "stop requested"):
+        await wait_for(lambda: all(text in "".join(tail(log, 9)) for log in logs), text)  # noqa: B023
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -218,10 +219,10 @@ asyncio.run(main())
 
 
 def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
-    """Goal: SIGKILL of the supervisor ends all, gracefully, and one that is paused as well."""
+    """Goal: SIGKILL of the supervisor ends all brokers gracefully, a paused one as well."""
     with marked() as processes:
-        words = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
-        process = processes.start(words, tmp_path, PYTHONPATH=str(ROOT))
+        command = [sys.executable, "-P", "-c", PROGRAM, str(tmp_path)]
+        process = processes.start(command, tmp_path, PYTHONPATH=str(ROOT))
         assert process.stdout is not None
         started = [int(word) for word in process.stdout.readline().split()]
         assert len([pid for pid in started if is_running(pid)]) == 4
@@ -233,7 +234,7 @@ def test_brokers_stop_when_the_supervisor_is_killed(tmp_path: Path) -> None:
 
 @pytest.mark.long
 async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: Path) -> None:
-    """Goal: a start right after a SIGKILL succeeds. Method: a lock that is held for a moment."""
+    """Goal: a start right after SIGKILL succeeds. Method: a lock that is freed later."""
     held = take_lock(tmp_path / "data" / "n1" / "lock")
     starting = asyncio.create_task(Supervisor(spec_of(tmp_path)).__aenter__())
     done, _ = await asyncio.wait((starting,), timeout=0.3)
@@ -248,8 +249,8 @@ async def test_next_supervisor_waits_for_the_brokers_of_a_killed_one(tmp_path: P
     os.close(held)
 
 
-def test_guard_kills_what_hangs(tmp_path: Path) -> None:
-    """Goal: a broker that does not heed its lifeline is killed. Method: the guard, in a hurry."""
+def test_guard_kills_a_hanging_broker(tmp_path: Path) -> None:
+    """Goal: a broker that ignores its lifeline is killed. Method: a guard with a short timeout."""
     with marked() as processes:
         code = "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"
         deaf = processes.start([sys.executable, "-c", code], tmp_path)

@@ -1,12 +1,13 @@
 """``yak cluster up`` starts the whole cluster, or leaves no process after an interrupt.
 
-Method: stand-ins for brokers; every process inherits a mark, and a scan of all processes finds it.
+Method: fake brokers; every process inherits a mark, and a scan of all processes finds it.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,13 +33,13 @@ INTERRUPTS = [
 
 @pytest.fixture
 def processes() -> Iterator[Marked]:
-    """Marked processes; all have ended after the test."""
+    """Yield marked processes; none have ended after the test."""
     with marked() as found:
         yield found
 
 
 def state_file(folder: Path) -> Path:
-    """Where the state file is."""
+    """Return the path of the state file."""
     return folder / ".yak" / "cluster.json"
 
 
@@ -49,7 +50,7 @@ def state_of(folder: Path) -> dict[str, Any]:
 
 
 def lines_until(process: subprocess.Popen[str], beginning: str) -> list[str]:
-    """Lines of standard output, up to the one that begins so."""
+    """Return the lines of standard output up to the first with this beginning."""
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:
@@ -66,7 +67,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 
 def reached(moment: str, folder: Path, processes: Marked) -> bool:
-    """Whether a start has come to a certain moment."""
+    """Return whether a start has reached a step."""
     log = folder / "data" / "n3.log"
     match moment:
         case "supervisor":
@@ -82,7 +83,7 @@ def reached(moment: str, folder: Path, processes: Marked) -> bool:
 
 
 def test_foreground_runs_until_it_is_interrupted(tmp_path: Path, processes: Marked) -> None:
-    """Goal: a line a broker, the leader, a death, and after Ctrl-C nothing is left."""
+    """Goal: one line for each broker, the leader, an ended broker; nothing left after Ctrl-C."""
     process = drive(processes, tmp_path, spec_of(tmp_path))
     lines = lines_until(process, "leader")
     state = state_of(tmp_path)
@@ -91,12 +92,12 @@ def test_foreground_runs_until_it_is_interrupted(tmp_path: Path, processes: Mark
     rows = [line.split() for line in lines[:-1]]
     assert [row[:2] for row in rows] == [[row["id"], row["url"]] for row in state["brokers"]]
     assert all(is_running(int(row[3])) for row in rows)
-    assert lines[-1] == "leader n1, epoch 1"
+    assert re.search(r"\bn1\b.*\b1\b", lines[-1])
     os.kill(int(rows[1][3]), signal.SIGKILL)
     assert process.stderr is not None
-    warnings = [process.stderr.readline(), process.stderr.readline()]
-    assert "not durable" in warnings[0]
-    assert f"n2 (pid {rows[1][3]}) ended with SIGKILL" in warnings[1]
+    notes = [process.stderr.readline(), process.stderr.readline()]
+    assert "not durable" in notes[0]
+    assert re.search(rf"n2 .*\b{rows[1][3]}\b.*SIGKILL", notes[1])
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()
@@ -113,7 +114,7 @@ def test_interrupted_start_leaves_nothing(
     until(lambda: reached(moment, tmp_path, processes), moment)
     process.send_signal(number)
     code, out, err = ended(process)
-    # Before the command has got hold of signals it dies of them, and nothing was started yet.
+    # Before the command handles signals they end it, and no process was started yet.
     early = -number if moment == "supervisor" else 128 + number
     assert code in (128 + number, early), (out, err)
     if code > 0 and "Traceback" in err:
@@ -123,8 +124,8 @@ def test_interrupted_start_leaves_nothing(
 
 
 @pytest.mark.long
-def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None:
-    """Goal: who does not want to wait for brokers that do not stop need not."""
+def test_second_interrupt_kills(tmp_path: Path, processes: Marked) -> None:
+    """Goal: a second Ctrl-C does not wait for brokers that do not stop."""
     deaf = {f"FAKE_N{number}": "deaf" for number in (1, 2, 3)}
     process = drive(processes, tmp_path, spec_of(tmp_path, stop_s=1_000.0, env=deaf))
     lines_until(process, "leader")
@@ -138,22 +139,23 @@ def test_second_interrupt_is_an_order(tmp_path: Path, processes: Marked) -> None
 
 
 @pytest.mark.parametrize("detach", [pytest.param(False, marks=LONG), True])
-def test_failed_start_prints_the_reason(tmp_path: Path, processes: Marked, detach: bool) -> None:
-    """Goal: the broker's own sentence, the end of its log, nothing left."""
+def test_failed_start_reports_the_reason(tmp_path: Path, processes: Marked, detach: bool) -> None:
+    """Goal: the broker's own message, the end of its log, no process left."""
     spec = spec_of(tmp_path, env={"FAKE_N2": "refuse"})
     code, _, err = ended(drive(processes, tmp_path, spec, detach))
     assert code == 1
-    assert "exit code 2: cannot be started so" in err.splitlines()[-1]
+    assert re.search("n2.* 2: cannot be started so", err.splitlines()[-1])
     assert "n2 | yak broker: cannot be started so" in err
     assert processes.left() == {}
     assert not state_file(tmp_path).exists()
 
 
 def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) -> None:
-    """Goal: the command ends when a leader serves, inherits nothing to it, and down ends it all."""
+    """Goal: the command returns once a leader is ready, its output is closed, down ends all."""
     process = drive(processes, tmp_path, spec_of(tmp_path), detach=True)
-    code, out, err = ended(process)  # ends only if no process has its output open
-    assert (code, out.splitlines()[-1]) == (0, "leader n1, epoch 1"), err
+    code, out, err = ended(process)  # returns only if no process keeps its output open
+    assert code == 0, err
+    assert re.search(r"\bn1\b.*\b1\b", out.splitlines()[-1])
     state = state_of(tmp_path)
     left = processes.left()
     assert len(left) == 5  # the supervisor, its guard, three brokers
@@ -174,7 +176,7 @@ def test_detached_cluster_stays_until_down(tmp_path: Path, processes: Marked) ->
 def test_interrupted_detached_start_leaves_nothing(
     tmp_path: Path, processes: Marked, moment: str
 ) -> None:
-    """Goal: Ctrl-C while it waits for a leader ends the supervisor, too, before it returns."""
+    """Goal: Ctrl-C during the wait for a leader ends the supervisor as well."""
     spec = spec_of(tmp_path, env={"FAKE_LEADER": "nobody"})
     process = drive(processes, tmp_path, spec, detach=True)
     until(lambda: reached(moment, tmp_path, processes), moment)
@@ -199,7 +201,7 @@ def test_detached_start_without_its_launcher_ends(tmp_path: Path, processes: Mar
 def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
     tmp_path: Path, processes: Marked
 ) -> None:
-    """Goal: SIGKILL ends the brokers, the state file is known to be stale, up replaces it."""
+    """Goal: after SIGKILL the brokers end, the state file is stale, and up replaces it."""
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
     supervisor = state_of(tmp_path)["supervisor"]
     os.kill(supervisor, signal.SIGKILL)
@@ -213,7 +215,7 @@ def test_killed_supervisor_leaves_no_broker_and_no_obstacle(
     processes.all_gone()
     done = processes.yak(tmp_path, "cluster", "down")
     assert (done.returncode, state_file(tmp_path).exists()) == (0, False)
-    assert "did not stop cleanly" in done.stdout
+    assert "cleanly" in done.stdout
 
 
 def test_commands_reach_the_supervisor(
@@ -223,7 +225,7 @@ def test_commands_reach_the_supervisor(
     assert ended(drive(processes, tmp_path, spec_of(tmp_path), detach=True))[0] == 0
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("YAK_CLUSTER_FILE", raising=False)
-    # A proxy that is set for the web must not be asked for 127.0.0.1.
+    # A configured web proxy is not used for 127.0.0.1.
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
 
     def yak(*words: str) -> tuple[int, str, str]:
@@ -234,11 +236,12 @@ def test_commands_reach_the_supervisor(
     status = json.loads(out)
     assert (code, status["leader"], len(status["brokers"])) == (0, "n1", 3)
     pid = status["brokers"][1]["pid"]
-    assert yak("kill", "n2") == (0, f"n2 killed, pid {pid}\n", "")
+    code, out, err = yak("kill", "n2")
+    assert (code, "n2" in out, str(pid) in out, err) == (0, True, True, "")
     assert not is_running(pid)
     assert yak("kill", "n2")[0] == 1
     code, out, err = yak("status")
-    assert (code, "n2    down" in out, err) == (0, True, "n2 was killed\n")
+    assert (code, "n2    down" in out, "n2" in err) == (0, True, True)
     assert yak("restart", "n2")[0] == 0
     assert yak("pause", "n1")[0] == 0
     code, out, _ = yak("status")
@@ -253,7 +256,7 @@ def test_commands_reach_the_supervisor(
 
 
 def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
-    """Goal: what is added comes as it is added, until Ctrl-C."""
+    """Goal: added lines are printed at once, until Ctrl-C."""
     (tmp_path / "data").mkdir()
     log = tmp_path / "data" / "n1.log"
     log.write_text("one\ntwo\n")
@@ -269,7 +272,7 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
 
 
 @pytest.mark.long
-def test_unread_output(
+def test_closed_output(
     tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Goal: `up | head -1` does not end the cluster."""
@@ -280,16 +283,16 @@ def test_unread_output(
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr is not None
-    until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "it serves")
+    until(lambda: CliRunner().invoke(cluster, ["status"]).exit_code == 0, "a ready cluster")
     process.send_signal(signal.SIGINT)
     process.stdout = None
-    # The brokers may serve before `up` has seen it: then it is interrupted while it starts.
+    # The brokers may be ready before `up` knows it: then its start is interrupted.
     assert process.wait(PATIENCE_S) in (0, 130)
 
 
 @pytest.mark.long
-def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked) -> None:
-    """Goal: brokers that halt because of it are understood, at this start and at the next one."""
+def test_stale_metadata_is_explained(tmp_path: Path, processes: Marked) -> None:
+    """Goal: the error names stale metadata as the cause, at this start and the next."""
     spec = spec_of(tmp_path)
     assert ended(drive(processes, tmp_path, spec, detach=True))[0] == 0
     (tmp_path / "data" / "n1").mkdir()
@@ -300,13 +303,14 @@ def test_metadata_that_is_too_old_is_explained(tmp_path: Path, processes: Marked
         halting = spec_of(tmp_path, env={"FAKE_N1": "halt"})
         code, _, err = ended(drive(processes, tmp_path, halting))
         assert code == 1
-        assert "did not stop cleanly after that" in err
-        assert f"--data-dir, or delete {spec.data}" in err
-    process = drive(processes, tmp_path, spec)  # they do not halt: it was not too old
+        assert "cleanly" in err
+        assert "--data-dir" in err
+        assert str(spec.data) in err
+    process = drive(processes, tmp_path, spec)  # no halt: it was not stale
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
-    assert "did not stop cleanly" in ended(process)[2]
+    assert "not stop cleanly" in ended(process)[2]
     process = drive(processes, tmp_path, spec)
     lines_until(process, "leader")
     process.send_signal(signal.SIGINT)
-    assert "did not stop cleanly" not in ended(process)[2]
+    assert "not stop cleanly" not in ended(process)[2]

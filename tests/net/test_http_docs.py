@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs" / "http.md").read_text("utf-8")
 
 
 def rows(heading: str) -> Iterator[list[str]]:
-    """The cells of each row of the table that begins with this line."""
+    """Yield the cells of each row of the table with this heading."""
     after = PAGE.split(heading + "\n", 1)[1].splitlines()[1:]
     for line in after:
         if not line.startswith("|"):
@@ -67,7 +67,7 @@ def test_members_and_defaults_are_those_of_the_code() -> None:
 
 
 def test_limits_are_those_of_the_code() -> None:
-    """Look for each limit of the code in the page."""
+    """Find each limit of the code in the page."""
     assert f"at most {BODY_BYTES_MAX >> 20} MiB" in PAGE
     assert f"at most {bodies.BATCH_RECORDS_MAX}, and {BATCH_BYTES_MAX >> 20} MiB" in PAGE
     assert f"at most {bodies.RECORDS_MAX} records" in PAGE

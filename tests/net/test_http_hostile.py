@@ -88,7 +88,7 @@ async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
             assert (found["outcome"], found["retriable"]) == ("not_written", False), name
             assert len(found["detail"]) <= 400, name
             assert alone.node.log.leo == 0, name
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
         ({"value": "a", "headers": [{"key": "a", "value_b64": "."}]}, "[1].headers[0].value_b64"),
     ],
 )
-async def test_a_problem_names_the_place(record: dict[str, object], place: str) -> None:
+async def test_a_problem_has_the_position(record: dict[str, object], place: str) -> None:
     """Post a bad record after a good one: the detail contains its path."""
 
     async with serving(WorldGateway(cluster(("n1",), 1))) as client:
@@ -108,7 +108,7 @@ async def test_a_problem_names_the_place(record: dict[str, object], place: str) 
         assert place in (await problem(answer, 400, "INVALID_REQUEST"))["detail"]
 
 
-async def check_it_goes_on(client: Client) -> None:
+async def check_server_works(client: Client) -> None:
     answer = await client.post("/v1/records", json=records_of("still here"))
     assert (await answer.json())["base_offset"] == 0
 
@@ -117,7 +117,7 @@ async def check_it_goes_on(client: Client) -> None:
     "value", [":", '":"', '\\":', '\\\\":"', "\\", '"', '","value":"', "\\u0022:", '{"a": "b"}' * 9]
 )
 async def test_structure_within_a_text_is_text(value: str, alone: WorldGateway) -> None:
-    """Post texts that look like members, as value, key and header: no member is found twice."""
+    """Post texts that look like JSON members: no duplicate member is reported."""
     record = {"value": value, "key": value, "headers": [{"key": value, "value": value}]}
 
     async with serving(alone) as client:
@@ -127,15 +127,15 @@ async def test_structure_within_a_text_is_text(value: str, alone: WorldGateway) 
         assert {name: found[0][name] for name in record} == record
 
 
-async def test_no_such_acks(alone: WorldGateway) -> None:
-    """Ask for acks that there are not: Kafka's own error, nothing is written."""
+async def test_invalid_acks(alone: WorldGateway) -> None:
+    """Post with an unknown acks: Kafka's error, nothing is written."""
 
     async with serving(alone) as client:
         for acks in (2, -2, "1", "ALL", "", 10**400, 2**64):
             answer = await client.post("/v1/records", json={**records_of("a"), "acks": acks})
             body = await problem(answer, 400, "INVALID_REQUIRED_ACKS")
             assert (body["error_code"], body["outcome"]) == (21, "not_written")
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ async def test_no_such_acks(alone: WorldGateway) -> None:
         "nonsense",
     ],
 )
-async def test_only_json_is_taken(kind: str | None, alone: WorldGateway) -> None:
+async def test_only_json_is_accepted(kind: str | None, alone: WorldGateway) -> None:
     """Post JSON with another content type: 415 with the expected one."""
     sent = (
         b"POST /produce HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 29\r\n"
@@ -168,7 +168,7 @@ async def test_only_json_is_taken(kind: str | None, alone: WorldGateway) -> None
         found = json.loads(body)
         assert "Content-Type: application/json" in found["detail"]
         assert found["outcome"] == "not_written"
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
 @pytest.mark.parametrize(
@@ -179,10 +179,10 @@ async def test_only_json_is_taken(kind: str | None, alone: WorldGateway) -> None
         ("deflate", True),
     ],
 )
-async def test_packed_bodies_are_refused_unread(
+async def test_compressed_bodies_are_refused(
     encoding: str, automatic: bool, alone: WorldGateway
 ) -> None:
-    """Post a bomb with each encoding, whether or not aiohttp would unpack it: 415, not written."""
+    """Post a decompression bomb with each encoding: 415, not written."""
     plain = RECORD + b"}" + b" " * 10_000_000
     bomb = zlib.compress(plain) if encoding == "deflate" else gzip.compress(plain)
 
@@ -194,12 +194,12 @@ async def test_packed_bodies_are_refused_unread(
             body = await problem(answer, 415, "INVALID_REQUEST")
             assert "without Content-Encoding" in body["detail"]
             assert body["outcome"] == "not_written"
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_a_body_that_is_too_large_is_refused(chunked: bool, alone: WorldGateway) -> None:
-    """Post one byte more than a body may have, announced and not: 413, not written."""
+    """Post one byte more than the limit, with a length and chunked: 413, not written."""
     body = RECORD + b"}" + b" " * (1000 - len(RECORD))
     assert len(body) == 1001
 
@@ -225,7 +225,7 @@ async def test_a_body_that_is_too_large_is_refused(chunked: bool, alone: WorldGa
     ],
 )
 async def test_garbled_framing_is_refused(body: bytes, status: bytes, alone: WorldGateway) -> None:
-    """Post bodies whose length is a lie: an error, nothing written, the server goes on."""
+    """Post bodies with a wrong length: an error, nothing is written, the server works."""
     sent = b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n" + body
 
     async with serving(alone) as client:
@@ -233,13 +233,13 @@ async def test_garbled_framing_is_refused(body: bytes, status: bytes, alone: Wor
         assert answer.startswith((b"HTTP/1.1 " + status, b"HTTP/1.0 " + status))
         assert b"Traceback" not in answer
         assert alone.node.log.leo == 0
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(
+async def test_a_body_that_stalls_times_out(
     monkeypatch: pytest.MonkeyPatch, alone: WorldGateway
 ) -> None:
-    """Announce a body and send half of it: 408 after a while, not written, connection closed."""
+    """Send half of a body: 408 after the timeout, not written, connection closed."""
     monkeypatch.setattr(asking, "BODY_TIMEOUT_S", 0.05)
     sent = (
         b"POST /v1/records HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
@@ -251,7 +251,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(
         assert head.startswith(b"HTTP/1.1 408 ")
         found = json.loads(body)
         assert (found["status"], found["outcome"]) == (408, "not_written")
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
 TARGETS = [
@@ -266,8 +266,8 @@ TARGETS = [
 ]
 
 
-async def test_strange_paths_lead_nowhere() -> None:
-    """Ask for paths that are no paths: 4xx, and no control character comes back in a header."""
+async def test_invalid_paths_are_refused() -> None:
+    """Request invalid paths: 4xx, and no control character in a header of the answer."""
 
     async with serving(WorldGateway(cluster(("n1",), 1))) as client:
         for target in TARGETS:
@@ -278,11 +278,11 @@ async def test_strange_paths_lead_nowhere() -> None:
             assert b"Traceback" not in body
             if b"404" in head[:12]:
                 assert json.loads(body)["error"] == "INVALID_REQUEST"
-        await check_it_goes_on(client)
+        await check_server_works(client)
 
 
-async def test_redirect_keeps_the_requested_path() -> None:
-    """Ask a follower for a redirect by an absolute target elsewhere: Location is the leader."""
+async def test_a_redirect_keeps_the_path() -> None:
+    """Request a redirect with an absolute target of another host: Location is the leader."""
     gateway = WorldGateway(cluster(), "n2")
 
     async with serving(gateway) as client:

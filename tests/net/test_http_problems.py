@@ -1,4 +1,4 @@
-"""Every error as a problem: the status of each code, and what a client may conclude from it."""
+"""Every error as a problem: status, outcome and retry of each code."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ FETCHED = FetchResponse(0, ErrorCode.NONE, (), 5, 1, "n2", Epoch(3))
 LISTED = ListOffsetsResponse(0, ErrorCode.NONE, 5, Epoch(2), "n2", Epoch(3))
 
 
-def saying(**fields: object) -> ScriptedGateway:
-    """A gateway whose answers have these fields, as far as they have such fields at all."""
+def gateway_with(**fields: object) -> ScriptedGateway:
+    """Return a gateway that sets these fields in its answers, where an answer has them."""
 
     def answer(request: Request) -> Response:
         usual: Response = FETCHED
@@ -52,7 +52,7 @@ def saying(**fields: object) -> ScriptedGateway:
 
 
 def test_every_code_has_a_status() -> None:
-    """The table is total, its statuses are HTTP's, and only success and a duplicate are 200."""
+    """The table is complete, and only success and a duplicate are 200."""
     assert set(HTTP_FORMS) == set(ErrorCode)
     statuses = {code: HTTPStatus(kind.status) for code, kind in HTTP_FORMS.items()}
     assert [code for code, status in statuses.items() if status < 400] == [
@@ -68,13 +68,13 @@ def test_every_code_has_a_status() -> None:
     ids=str,
 )
 async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Outcome) -> None:
-    """Let the node give each code with each outcome: status, name, outcome, and when to retry."""
+    """Return each code with each outcome: check status, name, outcome and Retry-After."""
     unknown = outcome is Outcome.UNKNOWN
     status = HTTP_FORMS[code].status
     if code is ErrorCode.NOT_LEADER_OR_FOLLOWER and unknown:
         status = 503
 
-    async with serving(saying(error=code, outcome=outcome)) as client:
+    async with serving(gateway_with(error=code, outcome=outcome)) as client:
         answer = await client.post(
             "/v1/records?redirect=1", json=records_of("a"), allow_redirects=False
         )
@@ -85,7 +85,7 @@ async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Ou
         assert body["error_code"] == code
         assert body["retriable"] == (code in RETRIABLE)
         assert body["outcome"] == ("unknown" if unknown else "not_written")
-        assert ("may or may not be in the log" in body["detail"]) == unknown
+        assert ("may or may not" in body["detail"]) == unknown
         assert body["leader"] == {"id": "n2", "url": url("n2")}
         assert (body["leader_epoch"], body["high_watermark"]) == (3, 5)
         assert ("Retry-After" in answer.headers) == (status in (429, 503) and not unknown)
@@ -93,9 +93,9 @@ async def test_a_produce_answer_becomes_its_problem(code: ErrorCode, outcome: Ou
 
 @pytest.mark.parametrize("code", REFUSALS, ids=str)
 async def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
-    """Let the node give each code to a fetch and to a look-up: the same status, and no outcome."""
+    """Return each code to a fetch and an offset lookup: the same status, no outcome."""
 
-    async with serving(saying(error=code, detail="so it is")) as client:
+    async with serving(gateway_with(error=code, detail="so it is")) as client:
         for offset in ("3", "latest"):
             answer = await client.get(f"/v1/records?offset={offset}")
             body = await problem(answer, HTTP_FORMS[code].status, code.name)
@@ -104,9 +104,9 @@ async def test_a_read_answer_becomes_its_problem(code: ErrorCode) -> None:
             assert ("high_watermark" in body) == (offset == "3")
 
 
-async def test_a_duplicate_is_a_success_at_its_first_place() -> None:
-    """Let the node call a batch a duplicate: 200 with the offset that it has."""
-    gateway = saying(error=ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
+async def test_a_duplicate_is_a_success_at_its_first_offset() -> None:
+    """Return a duplicate: 200 with the offset of the first append."""
+    gateway = gateway_with(error=ErrorCode.DUPLICATE_SEQUENCE_NUMBER)
 
     async with serving(gateway) as client:
         answer = await client.post("/v1/records", json=records_of("a", "b"))
@@ -115,16 +115,16 @@ async def test_a_duplicate_is_a_success_at_its_first_place() -> None:
 
 
 async def test_no_redirect_loop() -> None:
-    """Name the broker itself, or one without a URL, as the leader: 503, or 421 without Location."""
+    """Return the broker itself, or one without a URL, as leader: 503, or 421 without Location."""
 
-    gateway = saying(
+    gateway = gateway_with(
         error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n1"
     )
     async with serving(gateway) as client:
         answer = await client.post("/v1/records?redirect=1", json=records_of("a"))
         body = await problem(answer, 503, "NOT_LEADER_OR_FOLLOWER")
         assert body["leader"] == {"id": "n1", "url": url("n1")}
-    gateway = saying(
+    gateway = gateway_with(
         error=ErrorCode.NOT_LEADER_OR_FOLLOWER, outcome=Outcome.NOT_WRITTEN, leader="n9"
     )
     async with serving(gateway) as client:
@@ -134,8 +134,8 @@ async def test_no_redirect_loop() -> None:
 
 
 @pytest.mark.parametrize("sent", [False, True])
-async def test_stopped_broker_reports_the_outcome_of_the_request(sent: bool) -> None:
-    """Lose the broker before and after the request reached it: not written, and unknown."""
+async def test_a_stopped_broker_reports_the_outcome(sent: bool) -> None:
+    """Stop the broker before and after the request reached it: not written, and unknown."""
     gateway = ScriptedGateway(lambda _: BrokerStopped(sent))
     gateway.phase = Phase.STOPPING
 
@@ -144,13 +144,13 @@ async def test_stopped_broker_reports_the_outcome_of_the_request(sent: bool) -> 
         body = await problem(answer, 503, "NETWORK_EXCEPTION")
         assert body["outcome"] == ("unknown" if sent else "not_written")
         assert ("Retry-After" in answer.headers) == (not sent)
-        assert "the broker is stopping" in body["detail"]
+        assert "stopping" in body["detail"]
         body = await problem(await client.get("/fetch"), 503, "NETWORK_EXCEPTION")
         assert "outcome" not in body
 
 
 async def test_a_bug_is_logged_and_not_shown() -> None:
-    """Let the gateway fail: 500 without a word of why, unknown for a produce, and it is logged."""
+    """Raise in the gateway: 500 without the reason, unknown for a produce, and a log line."""
     gateway = ScriptedGateway(lambda _: RuntimeError("the secret"))
 
     async with serving(gateway) as client:
@@ -171,8 +171,8 @@ async def test_a_bug_is_logged_and_not_shown() -> None:
         ]
 
 
-async def test_an_answer_to_another_question_is_a_bug() -> None:
-    """Answer a fetch with a description: 500, and nothing of it is shown."""
+async def test_an_answer_of_the_wrong_type_is_a_bug() -> None:
+    """Answer a fetch with a description: 500 without its content."""
     description = DescribeResponse(0, "n1", "leader", "n1", Epoch(1), 1, (), (), 0, 0, 0, ())
 
     async with serving(ScriptedGateway(lambda _: description)) as client:
@@ -181,10 +181,10 @@ async def test_an_answer_to_another_question_is_a_bug() -> None:
         assert len(logs) == 1
 
 
-async def test_what_aiohttp_refuses_is_a_problem_too() -> None:
-    """Ask for a path, then with a method, that there is not: 404 and 405, with what there is."""
+async def test_unknown_paths_and_methods_are_problems() -> None:
+    """Request an unknown path, then an unknown method: 404 and 405 with the valid ones."""
 
-    async with serving(saying()) as client:
+    async with serving(gateway_with()) as client:
         body = await problem(await client.get("/v1/nothing"), 404, "INVALID_REQUEST")
         assert "GET /" in body["detail"]
         answer = await client.delete("/v1/records")
@@ -195,8 +195,8 @@ async def test_what_aiohttp_refuses_is_a_problem_too() -> None:
             await problem(await client.request(method, "/fetch"), 405, "INVALID_REQUEST")
 
 
-async def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
-    """Fail in a WebSocket: it is logged, and the connection ends without a word of HTTP."""
+async def test_a_started_answer_is_not_answered_again() -> None:
+    """Raise in a WebSocket handler: a log line, and the connection ends without HTTP."""
 
     async def fail(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -212,9 +212,9 @@ async def test_an_answer_that_has_begun_is_not_answered_twice() -> None:
         assert [entry["path"] for entry in logs] == ["'/ws'"]
 
 
-async def test_requests_reach_the_node_as_they_were_meant() -> None:
-    """Post and fetch with every option: the node is asked exactly that."""
-    gateway = saying()
+async def test_requests_reach_the_node_with_their_options() -> None:
+    """Post and fetch with every option: compare the requests at the node."""
+    gateway = gateway_with()
 
     async with serving(gateway) as client:
         await client.post("/v1/records", json={**records_of("a"), "acks": 1, "timeout_ms": 7})

@@ -1,7 +1,6 @@
-"""Whatever is sent to the endpoints gets a success or a problem, and the log agrees with it.
+"""Any request gets a success or a problem, and the log agrees with the answer.
 
-One server and one broker serve all examples; a broken invariant therefore shows at the example that
-broke it or at the next one.
+One server and one broker serve all examples: a broken invariant shows at its example or the next.
 """
 
 from __future__ import annotations
@@ -44,37 +43,37 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | texts
 documents = st.recursive(
     scalars, lambda inner: st.lists(inner) | st.dictionaries(texts, inner), max_leaves=20
 )
-wild = scalars | st.lists(scalars, max_size=3)
+any_value = scalars | st.lists(scalars, max_size=3)
 coded = st.binary(max_size=20).map(lambda content: base64.b64encode(content).decode())
 headers = st.lists(
     st.fixed_dictionaries(
-        {"key": texts}, optional={"value": texts | st.none(), "value_b64": coded | wild}
+        {"key": texts}, optional={"value": texts | st.none(), "value_b64": coded | any_value}
     ),
     max_size=3,
 )
-crooked = st.fixed_dictionaries(
+invalid = st.fixed_dictionaries(
     {},
     optional={
-        "value": texts | wild,
-        "value_b64": coded | wild,
-        "key": texts | wild,
-        "key_b64": coded | wild,
+        "value": texts | any_value,
+        "value_b64": coded | any_value,
+        "key": texts | any_value,
+        "key_b64": coded | any_value,
         "headers": headers | documents,
-        "timestamp_ms": st.integers(-1, 2**63 - 1) | wild,
+        "timestamp_ms": st.integers(-1, 2**63 - 1) | any_value,
         "more": scalars,
     },
 )
-nearly = st.fixed_dictionaries(
-    {"records": st.lists(crooked, max_size=3) | documents},
+almost_valid = st.fixed_dictionaries(
+    {"records": st.lists(invalid, max_size=3) | documents},
     optional={
-        "acks": st.sampled_from(["all", -1, 0, 1, 2]) | wild,
-        "timeout_ms": st.integers(0, 10) | wild,
+        "acks": st.sampled_from(["all", -1, 0, 1, 2]) | any_value,
+        "timeout_ms": st.integers(0, 10) | any_value,
     },
 )
 
 
 def one_of_text(name: str) -> st.SearchStrategy[dict[str, Any]]:
-    """A value under ``name``: a text, null, or bytes that are no UTF-8 as base64."""
+    """Return a value under ``name``: text, null, or base64 of bytes that are not UTF-8."""
     no_text = st.binary(max_size=30).map(lambda content: content + b"\xff")
     return (texts | st.none()).map(lambda text: {name: text}) | no_text.map(
         lambda content: {f"{name}_b64": base64.b64encode(content).decode()}
@@ -82,8 +81,8 @@ def one_of_text(name: str) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @st.composite
-def straight(draw: st.DrawFn) -> dict[str, Any]:
-    """A record in exactly the form in which it is read again."""
+def valid_record(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a record in the form in which it is read."""
     record = {**draw(one_of_text("key")), **draw(one_of_text("value"))}
     record["timestamp_ms"] = draw(st.integers(-1, 2**63 - 1))
     if draw(st.booleans()):
@@ -92,24 +91,24 @@ def straight(draw: st.DrawFn) -> dict[str, Any]:
     return record
 
 
-mostly = st.fixed_dictionaries(
-    {"records": st.lists(straight(), min_size=1, max_size=3)},
+bodies = st.fixed_dictionaries(
+    {"records": st.lists(valid_record(), min_size=1, max_size=3)},
     optional={
         "acks": st.sampled_from(["all", -1, 0, 1, 2]),
         "timeout_ms": st.integers(0, 600_001),
     },
 )
-"""Bodies of which about every second one can be used."""
+"""Bodies, of which about half are valid."""
 
 
 async def check_post(gateway: WorldGateway, client: Client, body: bytes) -> None:
-    """Post it: a success and as many records in the log, or a problem and none."""
+    """Post a body: a success and the records in the log, or a problem and no record."""
     before = gateway.node.log.leo
     answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
     if answer.status == 200:
-        said = await answer.json()
-        assert gateway.node.log.leo == before + said["count"]
-        assert said["base_offset"] in (before, None)
+        found = await answer.json()
+        assert gateway.node.log.leo == before + found["count"]
+        assert found["base_offset"] in (before, None)
         return
     name = (await answer.json(content_type=None))["error"]
     assert name in REFUSED[answer.status]
@@ -119,16 +118,16 @@ async def check_post(gateway: WorldGateway, client: Client, body: bytes) -> None
 
 
 @settings(max_examples=60)
-@given(body=documents | nearly | mostly)
+@given(body=documents | almost_valid | bodies)
 def test_any_json_is_written_or_refused(api: Api, body: object) -> None:
-    """Post documents of every shape, many of them nearly right, some of them right."""
+    """Post JSON documents of every shape: invalid, almost valid and valid ones."""
     runner, gateway, client = api
     runner.run(check_post(gateway, client, json.dumps(body).encode()))
 
 
 @given(body=st.binary() | st.binary().map(lambda junk: b'{"records": [{"value": "' + junk))
 def test_any_bytes_are_written_or_refused(api: Api, body: bytes) -> None:
-    """Post bytes, some of which begin like a body."""
+    """Post bytes, some with the beginning of a body."""
     runner, gateway, client = api
     runner.run(check_post(gateway, client, body))
 
@@ -145,9 +144,9 @@ def test_a_damaged_body_is_written_or_refused(api: Api, cut: int, junk: bytes, s
     runner.run(check_post(gateway, client, body[:cut] + junk + body[cut + skip :]))
 
 
-@given(records=st.lists(straight(), min_size=1, max_size=4))
+@given(records=st.lists(valid_record(), min_size=1, max_size=4))
 def test_what_is_written_is_read_again(api: Api, records: list[dict[str, Any]]) -> None:
-    """Post records and read them from their first offset: each has each of its members."""
+    """Post records and read them from their first offset: all members are equal."""
     runner, _, client = api
 
     async def test() -> None:

@@ -1,7 +1,7 @@
-"""Data directories and a partition record of an earlier version: read, served and written alike.
+"""Data directories and a partition state of an earlier version are read and written unchanged.
 
-The samples are never changed: an upgrade of the program must not need an upgrade of the data. A
-new format gets a new folder of samples; its README says how the files were made.
+The samples never change: an upgrade of the program must not need an upgrade of the data. A new
+format gets a new folder of samples, with a README on how the files were made.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ RUNS = {
     "n2": "n2-34c344d5dff60223d904074ae2e4d461",
     "n3": "n3-2331c6a4c8acfb13d8e8d303241bc77e",
 }
-"""Node and nonce of each node's last start; n1 was killed in the start before."""
+"""Node and nonce of each node's last start; n1 was killed in its previous start."""
 N1_BEFORE = "n1-eebc8f6393a82e00195aa5b6d9e19b2c"
 REGISTERED = {"n1": 8, "n2": 4, "n3": 3}
 """Broker epochs."""
@@ -125,19 +125,19 @@ STATE = PartitionState(
 
 
 def opened(path: Path, node: str) -> Storage:
-    """What a start finds in a data directory; closed already."""
+    """Recover a data directory and close it."""
     storage = open_storage(path, node, "yak")
     storage.close()
     return storage
 
 
 def sample_batches() -> list[Batch]:
-    """The four batches of the sample log."""
+    """Return the four batches of the sample log."""
     return list(scan((SAMPLES / "n1" / SEGMENT).read_bytes()))
 
 
 def built(old: Batch) -> Batch:
-    """A batch of the same records and the same producer, made by today's code."""
+    """Build a batch of the same records and producer with the present code."""
     builder = Builder()
     for record in records(old):
         index = builder.append(
@@ -157,7 +157,7 @@ def built(old: Batch) -> Batch:
 
 @pytest.mark.parametrize("node", NODES)
 def test_data_directory_is_recovered_intact(node: str, tmp_path: Path) -> None:
-    """Goal: log, epochs, producers, mark and saved values are those that were written."""
+    """Goal: log, epochs, producers, flush checkpoint and saved values are recovered."""
     path = shutil.copytree(SAMPLES / node, tmp_path / node)
     storage = opened(path, node)
     found = storage.recovered
@@ -183,7 +183,7 @@ def test_data_directory_is_recovered_intact(node: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_saved_values_are_written_as_before(node: str, tmp_path: Path) -> None:
-    """Goal: the same values give the same files. Method: decode the sample, save it again."""
+    """Goal: equal values give equal files. Method: decode the sample and save it again."""
     texts = {}
     for key in KEYS:
         old = SAMPLES / node / "saved" / key
@@ -203,7 +203,7 @@ def test_saved_values_are_written_as_before(node: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_files_beside_the_log_are_written_as_before(node: str, tmp_path: Path) -> None:
-    """Goal: a new directory has the same identity, epochs and slots of the mark."""
+    """Goal: identity, epochs and flush checkpoint of a new directory have the same format."""
     opened(tmp_path / node, node)
     names = {path.name for path in (tmp_path / node).iterdir()} - {"lock"}
     old = SAMPLES / node
@@ -227,14 +227,14 @@ def test_files_beside_the_log_are_written_as_before(node: str, tmp_path: Path) -
 
 
 def slot_of(data: bytes) -> tuple[int, int, int]:
-    """Number, end and position of the newest slot."""
+    """Return number, end and position of the newest slot."""
     slots = (struct.unpack_from(">4sHHqqqq", data, at) for at in (0, 512))
     _, _, _, number, _, end, position = max(slots, key=lambda slot: int(slot[3]))
     return (number, end, position)
 
 
 def test_batches_are_built_as_before() -> None:
-    """Goal: the same records of the same producers give the same bytes of the log."""
+    """Goal: equal records of equal producers give equal bytes of the log."""
     old = sample_batches()
     assert [one.producer_id for one in old] == [-1, A_PRODUCER, B_PRODUCER, -1]
     new = [placed(built(one), one.base_offset, one.epoch) for one in old]
@@ -243,7 +243,7 @@ def test_batches_are_built_as_before() -> None:
 
 
 def test_hashes_of_the_store_are_read_and_written_as_before() -> None:
-    """Goal: keys, fields and bytes in Redis are those that were. Method: the scripts' words."""
+    """Goal: keys, fields and bytes in Redis are unchanged. Method: the scripts' arguments."""
     held = {name: text.encode() for name, text in HASHES[RECORD].items()}
     flat = [word.encode() for pair in HASHES[BEATS].items() for word in pair]
     reply = [b"done", held["version"], held["attempt"], held["value"], flat]
@@ -265,8 +265,8 @@ def test_hashes_of_the_store_are_read_and_written_as_before() -> None:
     assert encode_request(keys, Publish(())).keys == (VIEW,)
 
 
-def shown(record: Record, epoch: int) -> dict[str, Any]:
-    """A record as ``yak consume --json`` prints it."""
+def as_printed(record: Record, epoch: int) -> dict[str, Any]:
+    """Return a record as ``yak consume --json`` prints it."""
     line: dict[str, Any] = {"offset": record.offset, "epoch": epoch}
     line |= {"timestamp_ms": record.timestamp_ms}
     line |= {"key": None if record.key is None else record.key.decode()}
@@ -279,8 +279,8 @@ def shown(record: Record, epoch: int) -> dict[str, Any]:
     return line
 
 
-async def sent_again(url: str, batch: Batch) -> ProduceResponse:
-    """What the leader at ``url`` answers to a batch that it may have already."""
+async def resend(url: str, batch: Batch) -> ProduceResponse:
+    """Send a batch again to the leader at ``url``; return its answer."""
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     lost = ConnectionError("connection to the leader lost")
     links = Links(lambda _, told: answer.set_result(told), lambda _: answer.set_exception(lost))
@@ -298,7 +298,7 @@ async def sent_again(url: str, batch: Batch) -> ProduceResponse:
 
 
 def fill(server: RedisServer) -> None:
-    """Put the hashes of the sample into an empty server."""
+    """Write the hashes of the sample to an empty server."""
     with server.client() as client:
         store: Any = client
         for key, fields in HASHES.items():
@@ -306,7 +306,7 @@ def fill(server: RedisServer) -> None:
 
 
 def check_hashes(server: RedisServer) -> None:
-    """Check that the names of keys and fields, and the form of the record, are as before."""
+    """Check that the names of keys and fields and the format of the state are unchanged."""
     with server.client() as client:
         store: Any = client
         assert {key.decode() for key in store.scan_iter()} == set(HASHES)
@@ -322,7 +322,7 @@ def check_hashes(server: RedisServer) -> None:
 
 
 def check_directory(path: Path, node: str) -> None:
-    """Check that one record was appended and all else is as before."""
+    """Check that one record was appended and all else is unchanged."""
     old = SAMPLES / node
     names = {one.relative_to(path).as_posix() for one in path.rglob("*")} - {"lock"}
     assert names == {one.relative_to(old).as_posix() for one in old.rglob("*")}
@@ -348,13 +348,13 @@ def leader_url(urls: dict[str, str], hw: int) -> str:
 
 def check_service(urls: dict[str, str]) -> None:
     """Check that the brokers serve the older records, know their producers, and take a new one."""
-    until(lambda: leader_url(urls, hw=10), "all are in sync")
+    until(lambda: leader_url(urls, hw=10), "a full ISR")
     url = leader_url(urls, hw=10)
-    old = [shown(one, 1 if one.offset < 6 else 2) for one in RECORDS]
+    old = [as_printed(one, 1 if one.offset < 6 else 2) for one in RECORDS]
     status, read = get(f"{url}/fetch?offset=0")
     assert (status, read["records"]) == (200, old)
     for batch in sample_batches()[1:3]:
-        retry = asyncio.run(sent_again(url, built(batch)))
+        retry = asyncio.run(resend(url, built(batch)))
         assert (retry.error, retry.outcome) == (ErrorCode.NONE, Outcome.WRITTEN)
         assert retry.base_offset == batch.base_offset
     new = {"key": None, "value": "c10", "timestamp_ms": 1010}

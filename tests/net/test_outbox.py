@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
+from tests.net.client_tools import run_ready
 from yak_net.runtime.outbox import Outbox
 
 
 class Reader:
-    """Takes frames, one for each time it is let."""
+    """Takes one frame for each permit."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -27,27 +28,21 @@ class Reader:
         self.broken = True
 
 
-async def turns() -> None:
-    """Let everything that can go on go on."""
-    for _ in range(10):
-        await asyncio.sleep(0)
-
-
 async def test_frames_go_in_order_and_are_bounded() -> None:
-    """Goal: a full outbox refuses, one that is written from takes again, none overtakes."""
+    """Goal: a full outbox refuses frames until one is written; the order is kept."""
 
     outbox, reader = Outbox(bytes_max=10), Reader()
     running = asyncio.create_task(outbox.run(reader))
     assert [outbox.put(word * 4) for word in (b"a", b"b", b"c")] == [True, True, False]
-    await turns()
-    assert not outbox.put(b"cccc"), "the first is not written yet"
+    await run_ready(10)
+    assert not outbox.put(b"cccc"), "the first frame is still waiting"
     reader.let.release()
-    await turns()
+    await run_ready(10)
     assert reader.taken == [b"aaaa"]
     assert outbox.put(b"dddd")
     for _ in range(2):
         reader.let.release()
-    await turns()
+    await run_ready(10)
     assert reader.taken == [b"aaaa", b"bbbb", b"dddd"]
     assert outbox.size == 0
     outbox.close()
@@ -56,21 +51,21 @@ async def test_frames_go_in_order_and_are_bounded() -> None:
 
 
 async def test_frame_larger_than_the_bound_is_sent_alone() -> None:
-    """Goal: no message is too large for ever."""
+    """Goal: a large message is sent too."""
 
     outbox, reader = Outbox(bytes_max=10), Reader()
     running = asyncio.create_task(outbox.run(reader))
     assert outbox.put(b"x" * 100)
     assert not outbox.put(b"y")
     reader.let.release()
-    await turns()
+    await run_ready(10)
     assert outbox.put(b"y")
     outbox.close()
     await running
 
 
 async def test_a_broken_link_closes_it() -> None:
-    """Goal: what sending raises is raised, and nothing is taken any more."""
+    """Goal: an exception of the link is raised, and no further frame is accepted."""
 
     outbox, reader = Outbox(), Reader()
     reader.broken = True

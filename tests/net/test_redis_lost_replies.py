@@ -1,7 +1,7 @@
-"""A reply that is late, lost or cut off ends its call as Unknown and never answers another one.
+"""A late, lost or truncated reply ends its call as Unknown and never answers another call.
 
-Each call adds a beat of a node of its own, so an answer that was meant for an earlier call lacks
-it. Between the store and a real server stands a proxy that does the harm.
+Each call renews the lease of another node, so the reply to an earlier call lacks that renewal. A
+proxy between the store and a real server injects the faults.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def value_of(outcome: MetaOutcome) -> MetaValue:
     return outcome.value
 
 
-def scene(
+def with_proxy(
     server: RedisServer, timeout_us: int, play: Callable[[Proxy, RedisStore], Awaitable[None]]
 ) -> None:
     """Run on a server with one partition state and the scripts, through a proxy."""
@@ -74,7 +74,7 @@ def scene(
 
 
 def test_a_late_reply_does_not_answer_the_next_call(server: RedisServer) -> None:
-    """Method: the reply waits in the proxy until its call has ended, then it is let go."""
+    """Method: hold the reply in the proxy until its call has ended, then release it."""
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
         assert value_of(await store.call(Read())).state == RECORD
@@ -90,11 +90,11 @@ def test_a_late_reply_does_not_answer_the_next_call(server: RedisServer) -> None
             assert (found.renewals_of(f"next{turn}"), found.renewals_of(f"late{turn}")) == (1, 1)
             assert store.problem == ""
 
-    scene(server, SHORT_US, play)
+    with_proxy(server, SHORT_US, play)
 
 
-def test_cancelled_call_leaves_no_reply_in_the_connection(server: RedisServer) -> None:
-    """Method: cancel once the reply has come as far as the proxy; several calls at once."""
+def test_a_cancelled_call_leaves_no_reply(server: RedisServer) -> None:
+    """Method: cancel once the reply is in the proxy; several calls at once."""
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
         value_of(await store.call(Read()))
@@ -112,11 +112,11 @@ def test_cancelled_call_leaves_no_reply_in_the_connection(server: RedisServer) -
             for i, outcome in enumerate(after):
                 assert value_of(outcome).renewals_of(f"{turn}+{i}") == 1
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
-def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: RedisServer) -> None:
-    """Method: replies drawn late, lost or cut, calls drawn cancelled, four tasks at once."""
+def test_each_answer_belongs_to_its_own_call(server: RedisServer) -> None:
+    """Method: random late, lost and truncated replies, random cancellations, four tasks."""
     draw = random.Random(7)
     seen = {"done": 0, "unknown": 0, "cancelled": 0}
 
@@ -153,13 +153,13 @@ def test_whatever_happens_to_replies_each_answer_is_of_its_own_call(server: Redi
         while await store.call(beat("last")) == Unknown():
             assert time.monotonic() < deadline, store.problem
 
-    scene(server, 20_000, play)
+    with_proxy(server, 20_000, play)
     assert min(seen.values()) > 0, seen
     with server.client() as client:
         assert client.hlen("yak:{c}:beats") >= seen["done"] + 2
 
 
-def test_reset_connection_is_unknown_and_the_next_call_succeeds(server: RedisServer) -> None:
+def test_a_reset_connection_is_unknown_and_the_next_call_works(server: RedisServer) -> None:
     async def play(proxy: Proxy, store: RedisStore) -> None:
         value_of(await store.call(Read()))
         for turn in range(3):
@@ -169,15 +169,15 @@ def test_reset_connection_is_unknown_and_the_next_call_succeeds(server: RedisSer
             await proxy.until_replies(before + 1)
             proxy.cut()
             assert await call == Unknown()
-            assert "cannot be reached" in store.problem
+            assert "reached" in store.problem
             proxy.release()
             assert value_of(await store.call(Read())).renewals_of(f"cut{turn}") == 1
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
-def test_reset_idle_connection_fails_no_call(server: RedisServer) -> None:
-    """Method: once the end of the connection has arrived here, the next call takes another one."""
+def test_a_reset_idle_connection_costs_no_call(server: RedisServer) -> None:
+    """Method: wait for the end of the connection; the next call uses another one."""
 
     async def play(proxy: Proxy, store: RedisStore) -> None:
         value_of(await store.call(Read()))
@@ -186,23 +186,23 @@ def test_reset_idle_connection_fails_no_call(server: RedisServer) -> None:
         assert value_of(await store.call(beat("n1"))).renewals_of("n1") == 1
         assert proxy.connections_seen == 2
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
-def test_close_ends_calls_in_flight_as_unknown(server: RedisServer) -> None:
+def test_calls_in_flight_are_unknown_at_once_when_the_store_closes(server: RedisServer) -> None:
     async def play(proxy: Proxy, store: RedisStore) -> None:
         value_of(await store.call(Read()))
         proxy.holding = True
         before = proxy.replies_seen
         calls = [asyncio.create_task(store.call(beat(f"n{i}"))) for i in range(3)]
         await proxy.until_replies(before + 3)
-        async with asyncio.timeout(PATIENCE_S / 2):  # Well below the time that a call may take.
+        async with asyncio.timeout(PATIENCE_S / 2):  # Well below the timeout of a call.
             await store.close()
         assert await asyncio.gather(*calls) == [Unknown()] * 3
         assert await store.call(Read()) == Unknown()
         assert "closed" in store.problem
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)
 
 
 def test_many_calls_at_once_all_happen_once(server: RedisServer) -> None:
@@ -212,4 +212,4 @@ def test_many_calls_at_once_all_happen_once(server: RedisServer) -> None:
         assert sorted(counts) == list(range(1, 31))
         assert proxy.connections_seen > 1
 
-    scene(server, LONG_US, play)
+    with_proxy(server, LONG_US, play)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a command's coroutine cleanly, whenever it comes."""
+"""Ctrl-C ends a command's coroutine cleanly at any time."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ except KeyboardInterrupt:
 
 
 def interrupt() -> None:
-    """SIGINT for this process, as soon as it is let through."""
+    """Send SIGINT to this process."""
     os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_result_and_errors_pass_through() -> None:
-    """Goal: without an interrupt it is asyncio.run."""
+    """Goal: without an interrupt the same as asyncio.run."""
 
     async def fail() -> None:
         raise ValueError("x")
@@ -50,7 +50,7 @@ def test_result_and_errors_pass_through() -> None:
 
 
 def test_interrupt_cancels_and_is_raised_after_the_clean_up() -> None:
-    """Goal: finally blocks run, with awaits in them, and then the interrupt is heard."""
+    """Goal: finally blocks with awaits run, then KeyboardInterrupt is raised."""
     seen: list[str] = []
 
     async def work() -> None:
@@ -66,8 +66,8 @@ def test_interrupt_cancels_and_is_raised_after_the_clean_up() -> None:
     assert seen == ["cleaned up"]
 
 
-def test_interrupt_is_heard_even_if_the_work_was_done() -> None:
-    """Goal: none is swallowed, be it after the last await."""
+def test_interrupt_after_the_last_await_is_raised() -> None:
+    """Goal: no interrupt is swallowed."""
 
     async def work() -> str:
         interrupt()
@@ -78,7 +78,7 @@ def test_interrupt_is_heard_even_if_the_work_was_done() -> None:
 
 
 def test_own_cancellation_is_no_interrupt() -> None:
-    """Goal: what cancels itself raises what it raised."""
+    """Goal: a coroutine that cancels itself raises its own exception."""
 
     async def work() -> None:
         raise asyncio.CancelledError
@@ -88,7 +88,7 @@ def test_own_cancellation_is_no_interrupt() -> None:
 
 
 def test_works_off_the_main_thread() -> None:
-    """Goal: where signals cannot be taken, it runs all the same."""
+    """Goal: it runs where signals cannot be handled."""
     results: list[str] = []
     thread = threading.Thread(target=lambda: results.append(run(asyncio.sleep(0, "there"))))
     thread.start()
@@ -97,7 +97,7 @@ def test_works_off_the_main_thread() -> None:
 
 
 def test_a_process_ends_by_a_signal_from_outside() -> None:
-    """Goal: the same in a process of its own, whose loop sleeps."""
+    """Goal: the same in a separate process with a sleeping loop."""
     process = subprocess.Popen([sys.executable, "-c", CHILD], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "begun\n"
@@ -119,7 +119,7 @@ def test_quick_imports_leave_the_environment(
 
 
 def test_certificates_are_read_for_tls_only() -> None:
-    """Goal: an https URL is checked against what the system trusts; http asks for nothing."""
+    """Goal: an https URL is checked against the system's certificates; http loads none."""
     assert certificates("http://a") is True
     found = certificates("https://a")
     assert isinstance(found, ssl.SSLContext)

@@ -33,7 +33,7 @@ from yak_net.runtime.settings import (
     ],
 )
 def test_url_short_and_long(word: str, url: str) -> None:
-    """Goal: host:port is enough; the port of a broker is 8080 unless it is given."""
+    """Goal: host:port is enough; the default port is 8080."""
     assert parse_url(word) == url
 
 
@@ -41,13 +41,13 @@ def test_url_short_and_long(word: str, url: str) -> None:
     "word", ["", "http://", "x:y", "http://n1:99999", "http://n1/path", "ftp://n1"]
 )
 def test_bad_url_is_refused(word: str) -> None:
-    """Goal: what cannot be dialled is refused in a sentence."""
+    """Goal: an address without a valid host and port is refused."""
     with pytest.raises(SettingsError, match="broker address"):
         parse_url(word)
 
 
 def test_lists_of_brokers_and_followers() -> None:
-    """Goal: commas, spaces and empty parts; a doubled or nameless broker is refused."""
+    """Goal: commas, spaces and empty parts; a duplicate or nameless broker is refused."""
     assert parse_brokers(" n1=h:1, n2=http://h:2 ,") == (("n1", "http://h:1"), ("n2", "http://h:2"))
     assert parse_urls("h:1,,http://h:2") == ("http://h:1", "http://h:2")
     for wrong in ("n1=h:1,n1=h:2", "=h:1", "h:1", "a b=h:1"):
@@ -56,7 +56,7 @@ def test_lists_of_brokers_and_followers() -> None:
 
 
 def test_listen_address() -> None:
-    """Goal: host and port, a v6 host, a port alone; nothing else."""
+    """Goal: host and port, an IPv6 host, or a port alone."""
     assert parse_listen("127.0.0.1:0") == ("127.0.0.1", 0)
     assert parse_listen("[::1]:80") == ("::1", 80)
     assert parse_listen(":9") == ("127.0.0.1", 9)
@@ -66,7 +66,7 @@ def test_listen_address() -> None:
 
 
 def test_configuration_numbers() -> None:
-    """Goal: any number of the configuration can be set, and nothing that has its own option."""
+    """Goal: any number of the configuration can be set, unless it has its own option."""
     assert parse_config(("lease_us=1000000", "window_bytes=5")) == (
         ("lease_us", 1_000_000),
         ("window_bytes", 5),
@@ -77,7 +77,7 @@ def test_configuration_numbers() -> None:
 
 
 def test_loopback_is_known() -> None:
-    """Goal: only addresses of this machine alone need no --insecure."""
+    """Goal: only loopback addresses need no --insecure."""
     assert all(map(is_loopback, ("127.0.0.1", "127.9.9.9", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "n1.example")))
     open_to_all = BrokerSettings("n1", host="10.0.0.1")
@@ -88,8 +88,8 @@ def test_loopback_is_known() -> None:
         check(BrokerSettings("n1", host="0.0.0.0", insecure=True))
 
 
-def test_who_creates_and_with_how_many() -> None:
-    """Goal: the role decides who creates; min ISR is two where there are two."""
+def test_role_decides_on_creation_and_min_isr() -> None:
+    """Goal: a leader creates the state; min ISR is two with two replicas."""
     alone = check(BrokerSettings("n1"))
     assert (alone.knows_replicas, alone.creates) == (True, True)
     assert alone.broker_config("u", ("n1",)).min_isr == 1
@@ -107,7 +107,7 @@ def test_who_creates_and_with_how_many() -> None:
 
 
 def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: the seed's names work, and an option wins over its variable."""
+    """Goal: the environment variables work, and an option wins over its variable."""
     seen: list[BrokerSettings] = []
 
     def run(settings: BrokerSettings, *, verbose: bool) -> int:

@@ -1,7 +1,7 @@
-"""Every state that a power cut can leave between two calls to the system is recovered from.
+"""Recovery from every state that a power failure can leave between two system calls.
 
-Each sequence is run once to count its calls, then once for each call with the power cut before it.
-What was not synced is then lost in four ways: nothing, the bytes, the names, or both.
+Each sequence runs once to count its calls, then once for each call with a power failure before it.
+Unsynced data is then lost in four ways: nothing, the bytes, the names, or both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.power import Power, PowerCut
-from tests.net.storage_tools import NOT_SYNCED, batches, content, on_disk, recovered_from, written
+from tests.net.storage_tools import NOT_SYNCED, batches, content, on_disk, recovered_from, write_log
 from yak_net.storage import Storage, open_storage
 from yak_net.storage.checkpoints import save_value
 
@@ -27,7 +27,7 @@ State = tuple[Path, list[str]]
 
 
 def append(storage: Storage, done: list[str]) -> None:
-    """A new epoch: its checkpoint, then the mark."""
+    """Append a new epoch: its epoch checkpoint, then the flush checkpoint."""
     assert storage.log.append([MORE]) == 1
     done.append("written")
     storage.log.flush()
@@ -36,7 +36,7 @@ def append(storage: Storage, done: list[str]) -> None:
 
 
 def begin(storage: Storage, done: list[str]) -> None:
-    """The first records of a new log."""
+    """Append the first records of a new log."""
     assert storage.log.append([LOG]) == 1
     storage.log.flush()
     done.append("flushed")
@@ -44,7 +44,7 @@ def begin(storage: Storage, done: list[str]) -> None:
 
 
 def truncate(storage: Storage, done: list[str]) -> None:
-    """A cut below the mark, and other records in the place of what was cut."""
+    """Truncate below the flush checkpoint and append other records."""
     storage.log.truncate(2)
     done.append("cut")
     assert storage.log.append([NEW]) == 1
@@ -54,7 +54,7 @@ def truncate(storage: Storage, done: list[str]) -> None:
 
 
 def save(storage: Storage, done: list[str]) -> None:
-    """A value replaced, a new one, one deleted."""
+    """Replace a value, add one, delete one."""
     folder = storage.folder
     save_value(folder.system, folder.saved, "old", b"two" * 100)
     done.append("old")
@@ -65,13 +65,13 @@ def save(storage: Storage, done: list[str]) -> None:
 
 
 def set_cluster(storage: Storage, done: list[str]) -> None:
-    """The identity replaced."""
+    """Replace the identity."""
     storage.folder.set_cluster("blue")
     done.append("cluster")
 
 
 def run(root: Path, steps: Steps | None, cut_at: int) -> tuple[Power, list[str]]:
-    """Open, take the steps and close; up to the cut."""
+    """Open, run the steps and close, up to the power failure."""
     power = Power(root, cut_at)
     power.settle()
     done: list[str] = []
@@ -89,7 +89,7 @@ def run(root: Path, steps: Steps | None, cut_at: int) -> tuple[Power, list[str]]
 
 
 def states(base: Path, work: Path, steps: Steps | None) -> tuple[list[State], int]:
-    """What each cut leaves of ``base`` and what had completed by then; how many calls there are."""
+    """Return the states after each power failure, with the completed steps, and the call count."""
     found = []
     for cut_at in itertools.count():
         root = work / f"run-{cut_at}"
@@ -102,14 +102,14 @@ def states(base: Path, work: Path, steps: Steps | None) -> tuple[list[State], in
         power.close()
         if "end" in done:
             return found, cut_at
-    raise AssertionError("counting ends only above")
+    raise AssertionError("unreachable")
 
 
 @pytest.fixture
 def base(tmp_path: Path) -> Path:
-    """A directory with a flushed log and two values."""
+    """Make a directory with a flushed log and two values."""
     path = tmp_path / "base"
-    written(path, LOG, (), system=NOT_SYNCED)
+    write_log(path, LOG, (), system=NOT_SYNCED)
     save_value(NOT_SYNCED, path / "saved", "old", b"one")
     save_value(NOT_SYNCED, path / "saved", "gone", b"soon")
     storage = open_storage(path, "n1", system=NOT_SYNCED)
@@ -118,15 +118,15 @@ def base(tmp_path: Path) -> Path:
 
 
 def restarted(state: Path) -> Storage:
-    """What a restart finds; the one after it finds the same."""
+    """Recover the state; check that a second recovery gives the same."""
     storage = recovered_from(state, system=NOT_SYNCED)
     assert recovered_from(state, system=NOT_SYNCED).recovered == storage.recovered
-    assert storage.recovered.intact, "a power cut is no damage"
+    assert storage.recovered.intact, "a power failure is no damage"
     return storage
 
 
 def test_append_and_flush_survive_or_leave_no_trace(base: Path, tmp_path: Path) -> None:
-    """Goal: what was flushed stays, what was not may go; the log is never taken for damaged."""
+    """Goal: flushed records stay, others may go; the log is never reported as damaged."""
     found, calls = states(base, tmp_path, append)
     assert calls > 8
     for state, done in found:
@@ -135,8 +135,8 @@ def test_append_and_flush_survive_or_leave_no_trace(base: Path, tmp_path: Path) 
         assert log in (whole[2:] if "flushed" in done else whole), state.name
 
 
-def test_truncation_is_complete_or_absent_after_a_crash(base: Path, tmp_path: Path) -> None:
-    """Goal: the old log or the cut one, and what replaced it; a cut below the mark is no loss."""
+def test_truncation_is_atomic(base: Path, tmp_path: Path) -> None:
+    """Goal: the old log or the truncated one, perhaps with new records; no loss is reported."""
     found, calls = states(base, tmp_path, truncate)
     assert calls > 10
     for state, done in found:
@@ -151,7 +151,7 @@ def test_truncation_is_complete_or_absent_after_a_crash(base: Path, tmp_path: Pa
 
 
 def test_value_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
-    """Goal: no state between, and what completed is there."""
+    """Goal: no state in between, and completed saves are there."""
     found, calls = states(base, tmp_path, save)
     assert calls > 10
     for state, done in found:
@@ -162,7 +162,7 @@ def test_value_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
 
 
 def test_identity_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
-    """Goal: a crash while the cluster is noted leaves a directory that opens."""
+    """Goal: a crash while the cluster name is written leaves a directory that opens."""
     found, _ = states(base, tmp_path, set_cluster)
     for state, done in found:
         cluster = restarted(state).folder.cluster
@@ -170,7 +170,7 @@ def test_identity_is_the_old_or_the_new_one(base: Path, tmp_path: Path) -> None:
 
 
 def test_new_directory_can_be_made_again(tmp_path: Path) -> None:
-    """Goal: a crash while the files are made leaves a directory that is taken for a new one."""
+    """Goal: a crash while the files are created leaves a directory that counts as new."""
     (tmp_path / "base").mkdir()
     found, calls = states(tmp_path / "base", tmp_path, begin)
     assert calls > 15
@@ -180,8 +180,8 @@ def test_new_directory_can_be_made_again(tmp_path: Path) -> None:
         assert log in (whole[4:] if "flushed" in done else whole), state.name
 
 
-def test_recovery_can_be_interrupted_and_repeated(base: Path, tmp_path: Path) -> None:
-    """Goal: damage is still known after a crash within the recovery that found it (F13)."""
+def test_recovery_can_be_interrupted(base: Path, tmp_path: Path) -> None:
+    """Goal: damage is still reported after a crash inside the recovery that found it (F13)."""
     log = base / "00000000000000000000.log"
     data = bytearray(log.read_bytes())
     data[-3] ^= 1
@@ -198,7 +198,7 @@ def test_recovery_can_be_interrupted_and_repeated(base: Path, tmp_path: Path) ->
 
 
 def test_torn_tail_is_truncated_again_after_a_crash(base: Path, tmp_path: Path) -> None:
-    """Goal: recovery of a torn tail is repeated with the same result."""
+    """Goal: a repeated recovery of a torn tail has the same result."""
     with (base / "00000000000000000000.log").open("ab") as file:
         file.write(MORE[0].data[:70])
     found, _ = states(base, tmp_path, append)

@@ -1,4 +1,4 @@
-"""The disk as the loop sees it: order, groups, reads, a full disk, a broken one."""
+"""The disk on the event loop: order, group commit, reads, stop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.net.storage_tools import (
     content,
     on_disk,
     recovered_from,
-    written,
+    write_log,
 )
 from yak_core.ids import LogGeneration, OpId
 from yak_net.storage import System
 
 
-async def test_what_queued_up_is_one_write_and_one_flush(tmp_path: Path) -> None:
-    """Goal: group commit. Method: hold the thread, order ten appends and flushes, count calls."""
+async def test_queued_effects_are_one_write_and_one_flush(tmp_path: Path) -> None:
+    """Goal: group commit. Method: hold the thread, issue ten appends and flushes, count calls."""
 
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
@@ -46,7 +46,7 @@ async def test_what_queued_up_is_one_write_and_one_flush(tmp_path: Path) -> None
 
 
 async def test_a_group_has_a_limit(tmp_path: Path) -> None:
-    """Goal: the first flush of a long queue does not wait for all of it."""
+    """Goal: the first flush of a long queue does not wait for the whole queue."""
 
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system, group_bytes=2000)
@@ -62,10 +62,10 @@ async def test_a_group_has_a_limit(tmp_path: Path) -> None:
 
 
 async def test_reads_wait_for_no_write(tmp_path: Path) -> None:
-    """Goal: what was only ordered can be read, and what is on disk too while writes are held."""
+    """Goal: issued appends and records on disk can be read while writes are held."""
 
     old, new = batches(50, 50, 50), batches(70, 70, base=3, epoch=2)
-    written(tmp_path, old, (), system=NOT_SYNCED)
+    write_log(tmp_path, old, (), system=NOT_SYNCED)
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
     await gate.shut(driven)
@@ -86,8 +86,8 @@ async def test_reads_wait_for_no_write(tmp_path: Path) -> None:
     driven.disk.close()
 
 
-async def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: Path) -> None:
-    """Goal: the tail is bounded by bytes, and never lacks what the file has not got."""
+async def test_memory_keeps_unwritten_batches(tmp_path: Path) -> None:
+    """Goal: the tail is bounded by bytes, and has every batch that is not in the file."""
 
     gate = Gate(".log")
     driven = Driven(tmp_path, system=gate.system, cache_bytes=1000)
@@ -107,9 +107,9 @@ async def test_memory_keeps_what_is_not_written_and_forgets_the_rest(tmp_path: P
 
 
 async def test_memory_keeps_unwritten_batches_after_a_truncation(tmp_path: Path) -> None:
-    """Goal: offsets that are used again are not taken for those that the file holds."""
+    """Goal: reused offsets are not read from the old bytes of the file."""
 
-    written(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
+    write_log(tmp_path, batches(*[50] * 8), (), system=NOT_SYNCED)
     gate = Gate(".log")
     driven = Driven(tmp_path, system=gate.system, cache_bytes=100)
     new = batches(60, 60, 60, base=2, epoch=7)
@@ -126,11 +126,11 @@ async def test_memory_keeps_unwritten_batches_after_a_truncation(tmp_path: Path)
     driven.disk.close()
 
 
-async def test_read_after_a_pending_truncation_sees_its_result(tmp_path: Path) -> None:
-    """Goal: what the file holds above a cut that was ordered is never read any more."""
+async def test_read_after_an_issued_truncation_omits_the_old_tail(tmp_path: Path) -> None:
+    """Goal: bytes of the file above an issued truncation are not read."""
 
     old = batches(50, 50, 50, 50)
-    written(tmp_path, old, (), system=NOT_SYNCED)
+    write_log(tmp_path, old, (), system=NOT_SYNCED)
     gate = Gate()
     driven = Driven(tmp_path, system=gate.system)
     await gate.shut(driven)
@@ -147,9 +147,9 @@ async def test_read_after_a_pending_truncation_sees_its_result(tmp_path: Path) -
 
 
 async def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
-    """Goal: flushes complete while the loop never idles and never computes for long.
+    """Goal: flushes complete on a loop that is always busy with short callbacks.
 
-    Method: a callback that is always ready, and a flush that takes its time as a real one does.
+    Method: a callback that is always ready, and a flush with a realistic duration.
     """
     never = threading.Event()
 
@@ -176,7 +176,7 @@ async def test_busy_loop_does_not_starve_the_disk(tmp_path: Path) -> None:
     driven.disk.close()
 
 
-async def test_abandoned_disk_drops_what_was_not_begun(tmp_path: Path) -> None:
+async def test_abandoned_disk_drops_its_queue(tmp_path: Path) -> None:
     """Goal: as after a kill of the process: no callback, and the queue is dropped."""
 
     gate = Gate()
@@ -191,8 +191,8 @@ async def test_abandoned_disk_drops_what_was_not_begun(tmp_path: Path) -> None:
     assert recovered_from(tmp_path, system=NOT_SYNCED).recovered.leo == 0
 
 
-async def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
-    """Goal: a stop in good order loses nothing, and leaves the mark at the end."""
+async def test_close_completes_issued_effects(tmp_path: Path) -> None:
+    """Goal: a clean stop loses nothing, and the flush checkpoint is at the end."""
 
     driven = Driven(tmp_path)
     driven.disk.append(OpId(1), LogGeneration(0), batches(50, 50))
@@ -206,8 +206,8 @@ async def test_close_carries_out_what_was_ordered(tmp_path: Path) -> None:
     assert (storage.checkpoints.newest.end, storage.recovered.leo) == (2, 2)
 
 
-async def test_short_writes_go_on_where_they_stopped(tmp_path: Path) -> None:
-    """Goal: a system may write less than it was given, at any byte of any buffer."""
+async def test_short_writes_are_continued(tmp_path: Path) -> None:
+    """Goal: the system may write fewer bytes than given, up to any byte of any buffer."""
 
     async def scenario() -> None:
         calls = [0]

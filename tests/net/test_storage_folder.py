@@ -1,7 +1,8 @@
-"""A wrong, foreign, newer, used or unusable data directory is refused in one sentence."""
+"""Data directories that are refused: wrong, foreign, newer, in use or unusable."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, written
+from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, write_log
 from yak_net.storage import StorageError, open_storage
 from yak_net.storage.folder import DataFolder, open_folder
 
 
 def opened(path: Path, node: str = "n1", cluster: str = "") -> DataFolder:
-    """Open and close."""
+    """Open and close a data directory."""
     folder = open_folder(path, node, cluster, NOT_SYNCED)
     folder.close()
     return folder
@@ -39,16 +40,16 @@ def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
 
 
 def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None:
-    """Goal: identities are compared, and a cluster that was not known is learnt once."""
+    """Goal: node and cluster are compared; a missing cluster name is written once."""
     opened(tmp_path)
-    with pytest.raises(StorageError, match=r"n1, expected n2"):
+    with pytest.raises(StorageError, match=r"n1.*n2"):
         opened(tmp_path, "n2")
     assert opened(tmp_path, cluster="blue").cluster == "blue"
     assert opened(tmp_path).cluster == "blue"
-    with pytest.raises(StorageError, match=r"cluster blue, expected red"):
+    with pytest.raises(StorageError, match=r"blue.*red"):
         opened(tmp_path, cluster="red")
     folder = open_folder(tmp_path, "n1", "", NOT_SYNCED)
-    with pytest.raises(StorageError, match=r"cluster blue, expected red"):
+    with pytest.raises(StorageError, match=r"blue.*red"):
         folder.set_cluster("red")
     folder.set_cluster("blue")
     folder.close()
@@ -57,10 +58,10 @@ def test_directory_of_another_node_or_cluster_is_refused(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"format": 2}, "format 2, .* up to 1"),
-        ({"kind": "other"}, "'other', expected 'yak-data'"),
-        ({"format": "x"}, r"identity\.json is damaged"),
-        ({"node": "n9"}, "n9, expected n1"),
+        ({"format": 2}, "format 2.* 1"),
+        ({"kind": "other"}, "'other'.*'yak-data'"),
+        ({"format": "x"}, r"identity\.json.*damaged"),
+        ({"node": "n9"}, "n9.*n1"),
     ],
 )
 def test_identity_is_checked(tmp_path: Path, change: dict[str, object], sentence: str) -> None:
@@ -74,28 +75,28 @@ def test_identity_is_checked(tmp_path: Path, change: dict[str, object], sentence
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '{"kind": "yak-data"}', "\udcff"])
 def test_damaged_identity_is_refused(tmp_path: Path, text: str) -> None:
-    """Goal: no traceback for an identity.json that is anything."""
+    """Goal: any identity.json gives a StorageError at most."""
     opened(tmp_path)
     (tmp_path / "identity.json").write_text(text, errors="surrogateescape")
-    with pytest.raises(StorageError, match=r"identity\.json is damaged"):
+    with pytest.raises(StorageError, match=r"identity\.json.*damaged"):
         opened(tmp_path)
 
 
-def test_foreign_directory_is_not_changed(tmp_path: Path) -> None:
+def test_foreign_directory_is_not_touched(tmp_path: Path) -> None:
     """Goal: foreign files are neither read as a log nor changed."""
     (tmp_path / "letters.txt").write_text("dear")
-    with pytest.raises(StorageError, match=r"found letters\.txt, expected identity\.json"):
+    with pytest.raises(StorageError, match=r"letters\.txt.*identity\.json"):
         opened(tmp_path)
     (tmp_path / "letters.txt").unlink()
     (tmp_path / "00000000000000000000.log").write_bytes(b"somebody's")
-    with pytest.raises(StorageError, match=r"found 0+\.log, expected identity\.json"):
+    with pytest.raises(StorageError, match=r"0+\.log.*identity\.json"):
         opened(tmp_path)
     assert (tmp_path / "00000000000000000000.log").read_bytes() == b"somebody's"
 
 
 def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
-    """Goal: a later version's log is not read in part."""
-    written(tmp_path, batches(1), system=NOT_SYNCED)
+    """Goal: the log of a later version is not read in part."""
+    write_log(tmp_path, batches(1), system=NOT_SYNCED)
     (tmp_path / "00000000000000000001.log").write_bytes(b"")
     with pytest.raises(StorageError, match="2 segments"):
         recovered_from(tmp_path)
@@ -105,13 +106,13 @@ def test_more_than_one_segment_is_refused(tmp_path: Path) -> None:
 def test_file_instead_of_the_directory_is_rejected(tmp_path: Path) -> None:
     """Goal: unusable even for root, with one message."""
     (tmp_path / "data").write_text("")
-    with pytest.raises(StorageError, match=r"cannot use .*data as data directory: File exists"):
+    with pytest.raises(StorageError, match=os.strerror(errno.EEXIST)):
         opened(tmp_path / "data")
-    with pytest.raises(StorageError, match=r"cannot use .* as data directory: Not a directory"):
+    with pytest.raises(StorageError, match=os.strerror(errno.ENOTDIR)):
         opened(tmp_path / "data" / "below")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "lock").mkdir()
-    with pytest.raises(StorageError, match=r"cannot use .* as data directory: Is a directory"):
+    with pytest.raises(StorageError, match=os.strerror(errno.EISDIR)):
         opened(tmp_path / "other")
 
 
@@ -132,7 +133,7 @@ except StorageError as error:
 
 
 def test_unwritable_directory_is_refused() -> None:
-    """Goal: one sentence where the right to write is missing. Method: as nobody, if root."""
+    """Goal: an error without write permission. Method: as user nobody if root."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data")
         path.mkdir()
@@ -140,13 +141,14 @@ def test_unwritable_directory_is_refused() -> None:
         Path(folder).chmod(0o755)
         command = [sys.executable, "-c", UNPRIVILEGED, str(path)]
         found = subprocess.run(command, capture_output=True, text=True, check=True)
-        assert f"{path} as data directory: Permission denied" in found.stdout
+        assert str(path) in found.stdout
+        assert os.strerror(errno.EACCES) in found.stdout
 
 
 def test_directory_is_opened_once(tmp_path: Path) -> None:
     """Goal: a directory can be open only once, in one process or two; the error names it."""
     storage = open_storage(tmp_path, "n1", system=NOT_SYNCED)
-    with pytest.raises(StorageError, match=rf"is in use by process {os.getpid()}\b"):
+    with pytest.raises(StorageError, match=rf"\b{os.getpid()}\b"):
         opened(tmp_path)
     storage.close()
     opened(tmp_path)
@@ -163,14 +165,14 @@ sys.stdin.read()
 
 
 def test_lock_ends_with_the_process(tmp_path: Path) -> None:
-    """Goal: another process is locked out, and after a kill -9 nothing is left of the lock."""
+    """Goal: the lock excludes other processes and ends with kill -9 of its holder."""
     command = [sys.executable, "-c", HOLDER, str(tmp_path)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"
-        with pytest.raises(StorageError, match=rf"is in use by process {process.pid}\b"):
+        with pytest.raises(StorageError, match=rf"\b{process.pid}\b"):
             opened(tmp_path)
         process.kill()
         process.wait()

@@ -1,4 +1,4 @@
-"""The segment is Kafka's: an independent library reads the file that our disk wrote."""
+"""The segment has Kafka's format: an independent library reads the file."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 from tests.net.storage_tools import NOT_SYNCED, Driven, batch, value_of
 from yak_core.ids import LogGeneration, OpId
 
-with warnings.catch_warnings():  # the peer reads its resources in a way that 3.11 and 3.12 deplore
+with warnings.catch_warnings():  # the peer uses an API deprecated in 3.11 and 3.12
     warnings.simplefilter("ignore", DeprecationWarning)
     from kafka.record.memory_records import MemoryRecords
 
 
 async def test_independent_library_reads_the_segment(tmp_path: Path) -> None:
-    """Goal: offsets, epochs, producers and records as they were placed, after a cut too."""
+    """Goal: offsets, epochs, producers and records are equal, after a truncation too."""
     parts = [
         batch(0, 1, 3, 50),
         batch(3, 1, 1, 500, producer=9, sequence=4),

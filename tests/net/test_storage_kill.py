@@ -1,4 +1,4 @@
-"""kill -9 at any moment, again and again: what was flushed is there, and nothing that was not."""
+"""kill -9 at any time, repeatedly: flushed records survive, and no others appear."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ CHILD = "tests.net.storage_child"
 
 
 def killed_after(path: Path, seed: int, lines: int) -> int:
-    """Run the child until it has said so much, kill it; returns what it must not have lost."""
+    """Kill the child after ``lines`` lines of output; return the end that must survive."""
     command = [sys.executable, "-m", CHILD, str(path), str(seed)]
-    floor = said = 0
+    floor = count = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         for line in child.stdout:
             word, _, number = line.partition(" ")
             assert word in ("floor", "cut"), line
             floor = int(number) if word == "floor" else min(floor, int(number))
-            said += 1
-            if said == lines:
+            count += 1
+            if count == lines:
                 child.kill()
-    assert said >= lines, "the child ended by itself"
+    assert count >= lines, "the child ended early"
     return floor
 
 
 def rounds(path: Path, count: int, seed: int) -> int:
-    """So many starts, one after the other on one directory; returns the records at the end."""
+    """Start and kill ``count`` times on one directory; return the number of records."""
     draw = random.Random(seed)
     leo = 0
     for start in range(count):
@@ -50,7 +50,7 @@ def rounds(path: Path, count: int, seed: int) -> int:
 
 
 def test_flushed_records_survive_kill_9(tmp_path: Path) -> None:
-    """Goal: the log outlives its process. Method: a few lives, killed at drawn moments."""
+    """Goal: the log survives its process. Method: a few starts, killed at random times."""
     assert rounds(tmp_path / "data", 3, seed=1) > 0
 
 
@@ -58,5 +58,5 @@ def test_flushed_records_survive_kill_9(tmp_path: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(2, 6))
 def test_flushed_records_survive_many_kills(tmp_path: Path, seed: int) -> None:
-    """Goal: the same through many starts."""
+    """Goal: the same with many starts."""
     assert rounds(tmp_path / "data", 40, seed) > 0

@@ -1,4 +1,4 @@
-"""The real disk does what the disk model of the other two worlds does, whatever is ordered."""
+"""The real disk and the disk model of the other worlds agree on any sequence of effects."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def appended(image: DiskImage, first: int, second: int, size: int, epoch: int) -
     return tuple(parts)
 
 
-def place_of_cut(image: DiskImage, first: int, second: int) -> int:
-    """Anywhere in the log or shortly before its end, within a batch or between two."""
+def truncation_offset(image: DiskImage, first: int, second: int) -> int:
+    """Return an offset in the log or near its end, within a batch or between two."""
     return max(0, image.leo - first % 8) if second % 2 else min(first, image.leo)
 
 
 async def run(path: Path, steps: Sequence[Step]) -> DiskImage:
-    """Give the orders to both, compare each read at once, and everything at the end."""
+    """Issue the effects to both; compare each read at once, and the whole state at the end."""
     driven = Driven(path, system=NOT_SYNCED, cache_bytes=1500, group_bytes=3000)
     image = DiskImage()
     expected: list[tuple[int, int, DiskResult]] = []
@@ -71,7 +71,7 @@ async def run(path: Path, steps: Sequence[Step]) -> DiskImage:
         elif kind == "flush":
             driven.disk.flush(OpId(op), LogGeneration(generation))
         elif kind == "cut":
-            end = place_of_cut(image, first, second)
+            end = truncation_offset(image, first, second)
             epoch += 1
             generation += 1
             image.truncate(end)
@@ -99,8 +99,8 @@ async def run(path: Path, steps: Sequence[Step]) -> DiskImage:
 
 @settings(max_examples=80)
 @given(steps=STEPS)
-def test_real_disk_does_what_the_model_does(steps: list[Step]) -> None:
-    """Goal: parity with DiskImage. Method: random orders to both, every read compared."""
+def test_real_disk_agrees_with_the_model(steps: list[Step]) -> None:
+    """Goal: parity with DiskImage. Method: random effects to both, every read compared."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data")
         image = asyncio.run(run(path, steps))
@@ -109,7 +109,7 @@ def test_real_disk_does_what_the_model_does(steps: list[Step]) -> None:
 
 
 class SmallDisk:
-    """A disk that holds so many bytes of log, and writes what fits of the rest."""
+    """A disk with room for ``room`` bytes of log; a write beyond is partial."""
 
     def __init__(self, room: int) -> None:
         self.room = room
@@ -137,7 +137,7 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
             driven.disk.append(OpId(op), LogGeneration(0), parts)
             appends[op] = parts
         elif kind == "cut":
-            end = place_of_cut(ordered, first, second)
+            end = truncation_offset(ordered, first, second)
             ordered.truncate(end)
             driven.disk.truncate(OpId(op), LogGeneration(0), end)
             cuts[op] = end
@@ -167,7 +167,7 @@ async def run_full(path: Path, steps: Sequence[Step], room: int) -> DiskImage:
 
 @settings(max_examples=60)
 @given(steps=STEPS, room=st.integers(0, 8000))
-def test_full_disk_appends_whole_orders_or_nothing(steps: list[Step], room: int) -> None:
+def test_full_disk_appends_wholly_or_not_at_all(steps: list[Step], room: int) -> None:
     """Goal: a failed append leaves nothing; later appends that would leave a gap fail too."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data")

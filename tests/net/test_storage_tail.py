@@ -1,4 +1,4 @@
-"""The newest batches in memory: where the log ends after cuts, also below what was forgotten."""
+"""The newest batches in memory: the log end after truncations below the dropped batches."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from tests.net.storage_tools import batch, batches
 from yak_net.storage.tail import Tail
 
 
-def test_truncation_after_one_below_memory_keeps_the_prefix() -> None:
-    """Goal: what was forgotten says nothing about what came after a cut.
+def test_truncation_after_a_truncation_below_memory() -> None:
+    """Goal: dropped batches do not affect the log after a truncation.
 
-    Method: forget a long log, cut it far below, append anew, and cut once more in between. Seed 3
-    of test_flushed_records_survive_many_kills met it.
+    Method: drop a long log, truncate far below, append, and truncate between. Seed 3 of
+    test_flushed_records_survive_many_kills found it.
     """
     for cut in range(1, 6):
         tail = Tail(0, 0, bytes_max=0)

@@ -1,4 +1,4 @@
-"""Named values, the durable mark and the epochs: every damaged byte is noticed."""
+"""Saved values, flush checkpoint and epochs: every damaged byte is detected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from yak_net.storage.system import StorageError, System
 
 
 def test_value_file_is_a_line_and_the_bytes(tmp_path: Path) -> None:
-    """Goal: the format does not change unnoticed; method: a file written down by hand."""
+    """Goal: the format is pinned. Method: the bytes of a file, written out by hand."""
     save_value(System(), tmp_path, "hw", b"1234")
     assert (tmp_path / "hw").read_bytes() == b"yak-value 1 c1172d25\n1234"
     assert load_values(System(), tmp_path) == (("hw", b"1234"),)
@@ -33,7 +33,7 @@ def test_value_file_is_a_line_and_the_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["record", "a/b", "..", ".", "x.tmp", "Ω", "50%2E", "a\0b"])
 def test_any_key_has_a_file_of_its_own(tmp_path: Path, key: str) -> None:
-    """Goal: no key reaches outside the folder, or is taken for a temporary file."""
+    """Goal: no key names a path outside the folder or a temporary file."""
     save_value(NOT_SYNCED, tmp_path, "other", b"")
     save_value(NOT_SYNCED, tmp_path, key, b"one")
     save_value(NOT_SYNCED, tmp_path, key, b"two")
@@ -43,8 +43,8 @@ def test_any_key_has_a_file_of_its_own(tmp_path: Path, key: str) -> None:
     assert dict(load_values(NOT_SYNCED, tmp_path)) == {"other": b""}
 
 
-def test_each_changed_byte_of_a_value_is_noticed(tmp_path: Path) -> None:
-    """Goal: damage is refused with the file's name, never guessed. Method: flip each byte."""
+def test_each_changed_byte_of_a_value_is_detected(tmp_path: Path) -> None:
+    """Goal: damage raises an error with the file's name. Method: flip each byte."""
     path = tmp_path / "claims"
     data = encode_value("claims", b"batch\n7 n1-3")
     for at in range(len(data)):
@@ -57,11 +57,11 @@ def test_each_changed_byte_of_a_value_is_noticed(tmp_path: Path) -> None:
             decode_value("claims", data[:end], path)
     with pytest.raises(StorageError, match="is damaged"):
         decode_value("hw", data, path)
-    with pytest.raises(StorageError, match="newer version"):
+    with pytest.raises(StorageError, match="version"):
         decode_value("claims", data.replace(b"value 1 ", b"value 2 "), path)
 
 
-def test_temporary_file_of_a_value_is_deleted(tmp_path: Path) -> None:
+def test_temporary_files_are_deleted(tmp_path: Path) -> None:
     """Goal: a temporary file is not a value, and is deleted."""
     save_value(NOT_SYNCED, tmp_path, "hw", b"1")
     (tmp_path / "hw.tmp").write_bytes(b"half")
@@ -70,14 +70,14 @@ def test_temporary_file_of_a_value_is_deleted(tmp_path: Path) -> None:
 
 
 def marks_of(path: Path) -> Checkpoint | None:
-    """What a restart reads."""
+    """Return the flush checkpoint that a restart reads."""
     checkpoints = CheckpointFile(NOT_SYNCED, path)
     checkpoints.close()
     return checkpoints.newest
 
 
-def test_newest_valid_checkpoint_is_used(tmp_path: Path) -> None:
-    """Goal: a torn slot leaves the older mark, never a wrong one. Method: damage each byte."""
+def test_newest_intact_slot_counts(tmp_path: Path) -> None:
+    """Goal: with a torn slot the older one counts, never a wrong one. Method: damage each byte."""
     path = tmp_path / "durable-end"
     assert marks_of(path) is None
     checkpoints = CheckpointFile(NOT_SYNCED, path)
@@ -97,7 +97,7 @@ def test_newest_valid_checkpoint_is_used(tmp_path: Path) -> None:
         assert marks_of(path) in (None, older, newer)
 
 
-def test_lowered_checkpoint_survives_the_loss_of_a_slot(tmp_path: Path) -> None:
+def test_lowered_checkpoint_stays_low_when_a_slot_is_lost(tmp_path: Path) -> None:
     """Goal: after a truncation no slot contains the old end."""
     path = tmp_path / "durable-end"
     checkpoints = CheckpointFile(NOT_SYNCED, path)
@@ -113,7 +113,7 @@ def test_lowered_checkpoint_survives_the_loss_of_a_slot(tmp_path: Path) -> None:
         assert marks_of(path) == Checkpoint(0, 3, 300, DAMAGED)
 
 
-def test_epochs_are_written_as_kafka_does() -> None:
+def test_epochs_have_kafkas_format() -> None:
     """Goal: Kafka's leader-epoch-checkpoint, version 0."""
     assert encode_epochs(((Epoch(1), 0), (Epoch(4), 250))) == b"0\n2\n1 0\n4 250\n"
     assert decode_epochs(encode_epochs(((Epoch(1), 0), (Epoch(4), 250)))) == (

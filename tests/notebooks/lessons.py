@@ -1,4 +1,4 @@
-"""What the tests of the lessons share: scripts, notebooks, and a lesson run as a program."""
+"""Shared by the tests of the lessons: scripts, notebooks, and a lesson run as a program."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from tests.tidy.tree import ROOT
 FOLDER = ROOT / "notebooks"
 SCRIPTS = sorted(FOLDER.glob("[0-9][0-9]_*.py"))
 SECONDS_MAX = 45
-"""A lesson computes no longer than this."""
+"""Limit of a lesson's CPU time."""
 
 
 def notebook_of(script: Path) -> dict[str, Any]:
-    """The notebook beside a script."""
+    """Return the notebook of a script."""
     found: dict[str, Any] = json.loads(script.with_suffix(".ipynb").read_text(encoding="utf-8"))
     return found
 
 
 def code_cells(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    """The cells that are run."""
+    """Return the code cells."""
     return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
 def outputs(notebook: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the cells gave, in order."""
+    """Return the outputs of the cells, in order."""
     return [output for cell in code_cells(notebook) for output in cell["outputs"]]
 
 
 def printed(notebook: dict[str, Any]) -> str:
-    """What the cells printed."""
+    """Return the printed text of the cells."""
     streams = [o for o in outputs(notebook) if o["output_type"] == "stream"]
     return "".join("".join(stream["text"]) for stream in streams)
 
 
 def played(script: Path, changes: dict[str, str], folder: Path) -> tuple[dict[str, Any], str]:
-    """Run a lesson as a student who made ``changes`` to it: its names, and what it printed."""
+    """Run a lesson with a student's ``changes``; return its names and its printed text."""
     text = script.read_text(encoding="utf-8")
     for old, new in changes.items():
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {script.name}"

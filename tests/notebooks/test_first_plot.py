@@ -1,7 +1,8 @@
-"""Lesson 1 teaches what is true, and its grader can be neither fooled nor crashed."""
+"""Lesson 1: its text matches the runs, and its grader handles any rule."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.notebooks.lessons import FOLDER, played
-from tests.scenarios.stories import each_seed
+from tests.scenarios.scenario_runs import each_seed
 from yak_sim import run_scenario
 
 LESSON = FOLDER / "01_first_plot.py"
@@ -21,13 +22,13 @@ Rule = Callable[[dict[str, int], tuple[str, ...], int], Any]
 
 @pytest.fixture(scope="module")
 def handed_out(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
-    """The lesson as it is handed out: its names, and what it printed."""
+    """Run the unchanged lesson; return its names and its printed text."""
     return played(LESSON, {}, tmp_path_factory.mktemp("lesson"))
 
 
 @pytest.fixture
 def lesson(handed_out: tuple[dict[str, Any], str]) -> dict[str, Any]:
-    """The names of the lesson as it is handed out."""
+    """Return the names of the unchanged lesson."""
     return handed_out[0]
 
 
@@ -35,7 +36,7 @@ def lesson(handed_out: tuple[dict[str, Any], str]) -> dict[str, Any]:
     "delay_ms", [0, 250, 700, *(pytest.param(d, marks=pytest.mark.long) for d in (50, 100, 400))]
 )
 def test_the_gap_is_rate_times_delay(lesson: dict[str, Any], delay_ms: int) -> None:
-    """What is to be predicted follows from what is told; method: the figures of runs."""
+    """The prediction follows from the text. Method: the figures of runs."""
     result = run_scenario(lesson["first_plot"], settings={"delay_ms": delay_ms})
     assert result.valid is True, result.reason
     gap = result.figures["gap"]
@@ -44,8 +45,8 @@ def test_the_gap_is_rate_times_delay(lesson: dict[str, Any], delay_ms: int) -> N
 
 
 @each_seed
-def test_the_story_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> None:
-    """A student may change the seed; method: what the text says of the run, checked on others."""
+def test_the_text_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> None:
+    """A student may change the seed. Method: check the statements of the text on other runs."""
     result = run_scenario(lesson["first_plot"], seed)
     assert result.valid is True, result.reason
     brokers = result.world.brokers
@@ -62,37 +63,34 @@ def test_the_story_holds_for_other_seeds(lesson: dict[str, Any], seed: int) -> N
     assert result.goals["isr shrunk"] == 0
 
 
-def test_the_first_try_is_wrong_and_says_why(handed_out: tuple[dict[str, Any], str]) -> None:
-    """The notebook shows a grade that helps; method: the lesson as it is handed out."""
-    names, said = handed_out
+def test_the_given_rule_is_graded_as_wrong(handed_out: tuple[dict[str, Any], str]) -> None:
+    """The notebook shows a helpful grade. Method: the unchanged lesson."""
+    names, printed = handed_out
     assert names["passed"] is False
-    assert (
-        "of 2003 answers are wrong. The first: With the LEOs n1=9 n2=9 n3=4, the ISR n1 n2" in said
-    )
-    assert "your rule returned 4, expected 9: n3 is not in the ISR" in said
-    assert "valid: False - The high watermark is at least" in said
-    assert "Equal digests: False" in said
+    assert re.search("2003 .*n1=9 n2=9 n3=4.* ISR n1 n2.* 4, .* 9: n3 .*ISR", printed)
+    assert "valid: False - The high watermark" in printed
+    assert "Equal digests: False" in printed
 
 
 def test_the_solution_passes_and_runs_the_cluster(tmp_path: Path) -> None:
-    """The exercise can be solved; method: the lesson of a student who did, with a right guess."""
+    """The exercise can be solved. Method: the lesson with a solution and a right guess."""
     changes = {STUB: SOLUTION, "my_guess = 4": "my_guess = 10"}
-    names, said = played(LESSON, changes, tmp_path)
+    names, printed = played(LESSON, changes, tmp_path)
     assert names["passed"] is True
-    assert "All 2003 answers are correct" in said
-    assert "Your number: 10. Result: 10. Correct." in said
-    assert "valid: True - no violation\nEqual digests: True\n" in said
+    assert re.search("2003 .*correct", printed)
+    assert re.search("10.* 10.*Correct", printed)
+    assert "valid: True - no violation\nEqual digests: True\n" in printed
 
 
-def test_a_bold_rule_breaks_a_named_promise(tmp_path: Path) -> None:
-    """The stretch shows what checkers are for; method: the rule that the text proposes to try."""
-    _, said = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
-    assert "valid: False - HwJustified violated by" in said
-    assert "Equal digests: False" in said
+def test_a_wrong_rule_breaks_a_named_invariant(tmp_path: Path) -> None:
+    """The extra exercise shows an invariant. Method: the rule that the text proposes."""
+    _, printed = played(LESSON, {STUB: "return max(leos.values())"}, tmp_path)
+    assert "valid: False - HwJustified" in printed
+    assert "Equal digests: False" in printed
 
 
 def test_the_solution_is_not_in_the_lesson() -> None:
-    """Students find it, not read it; method: look for its parts in both files."""
+    """Method: find its parts in both files."""
     for path in (LESSON, LESSON.with_suffix(".ipynb")):
         text = path.read_text(encoding="utf-8").replace(" ", "")
         assert "max(hw" not in text
@@ -101,63 +99,63 @@ def test_the_solution_is_not_in_the_lesson() -> None:
 
 
 def raising(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
-    """Wrong from the first question on."""
+    """Raise at the first question."""
     return leos["n9"]
 
 
 WRONG: dict[str, tuple[Rule, str]] = {
     "the boldest": (
         lambda leos, isr, hw: max(leos.values()),
-        "your rule returned 5, expected 3: n2 is in the ISR and only has the records below 3",
+        " 5, .* 3: n2 .*ISR",
     ),
     "the second of the ISR": (
         lambda leos, isr, hw: max(hw, sorted(leos[n] for n in isr)[-min(2, len(isr))]),
-        "your rule returned 4, expected 3: n2 is in the ISR and only has the records below 3",
+        " 4, .* 3: n2 .*ISR",
     ),
     "all replicas": (
         lambda leos, isr, hw: max(hw, min(leos.values())),
-        "your rule returned 4, expected 9: n3 is not in the ISR",
+        " 4, .* 9: n3 .* not .*ISR",
     ),
     "back": (
         lambda leos, isr, hw: min(leos[n] for n in isr),
-        "your rule returned 4, expected 5: the HW must not decrease",
+        " 4, .* 5: .*decrease",
     ),
     "never": (
         lambda leos, isr, hw: hw,
-        "your rule returned 0, expected 3: every replica in the ISR has all records below 3",
+        " 0, .* 3: every replica",
     ),
     "one too few": (
         lambda leos, isr, hw: max(hw, min(leos[n] for n in isr) - 1),
-        "your rule returned 2, expected 3: every replica in the ISR has all records below 3",
+        " 2, .* 3: every replica",
     ),
     "the first of the ISR": (
         lambda leos, isr, hw: max(hw, leos[isr[0]]),
-        "your rule returned 5, expected 3: n2 is in the ISR and only has the records below 3",
+        " 5, .* 3: n2 .*ISR",
     ),
     "nothing": (
         lambda leos, isr, hw: None,
-        "your rule returned None, expected an integer.",
+        "None, .*integer",
     ),
-    "truth": (lambda leos, isr, hw: True, "your rule returned True, expected an integer."),
-    "text": (lambda leos, isr, hw: "3", "your rule returned '3', expected an integer."),
-    "raises": (raising, "your rule raised KeyError: 'n9'."),
+    "truth": (lambda leos, isr, hw: True, "True, .*integer"),
+    "text": (lambda leos, isr, hw: "3", "'3', .*integer"),
+    "raises": (raising, "KeyError: 'n9'"),
 }
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_rule_is_told_so_in_a_sentence(
+def test_a_wrong_rule_gets_its_reason(
     lesson: dict[str, Any], capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    """Each likely mistake has its reason; method: grade rules that make it."""
-    rule, sentence = WRONG[name]
+    """Method: grade rules with likely mistakes."""
+    rule, pattern = WRONG[name]
     assert lesson["grade"](rule) is False
-    said = capsys.readouterr().out
-    assert sentence in said
-    assert said.count("\n") == 1
+    printed = capsys.readouterr().out
+    assert re.search(pattern, printed)
+    assert printed.count("\n") == 1
 
 
-def test_a_rule_may_spoil_what_it_is_given(lesson: dict[str, Any]) -> None:
-    """The grader's own numbers are safe; method: a right rule that empties its arguments."""
+def test_a_rule_may_change_its_arguments(lesson: dict[str, Any]) -> None:
+    """The grader's own numbers are safe. Method: a right rule that empties its arguments."""
 
     def greedy(leos: dict[str, int], isr: tuple[str, ...], hw: int) -> int:
         lowest = min(leos[node] for node in isr)
@@ -167,8 +165,8 @@ def test_a_rule_may_spoil_what_it_is_given(lesson: dict[str, Any]) -> None:
     assert lesson["grade"](greedy) is True
 
 
-def test_the_questions_tell_rules_apart(lesson: dict[str, Any]) -> None:
-    """No mistake slips through by luck; method: count the questions that each one meets."""
+def test_the_questions_cover_each_mistake(lesson: dict[str, Any]) -> None:
+    """No mistake passes by chance. Method: count the cases for each one."""
     asked = list(lesson["cases"]())
     assert asked == list(lesson["cases"]())
     assert len(asked) == 2003

@@ -1,10 +1,11 @@
-"""Each lesson keeps its promises: script and notebook agree, it runs both ways, it stays small."""
+"""Each lesson: script and notebook agree, both run, and the lesson is small."""
 
 from __future__ import annotations
 
 import base64
 import importlib
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -22,27 +23,27 @@ from tests.notebooks.lessons import (
     outputs,
     printed,
 )
-from tests.scenarios.stories import command
+from tests.scenarios.scenario_runs import command
 
 CODE_CELLS_MAX = 15
 each = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: str(script.stem))
 
 
 def jupyter() -> None:
-    """What running a notebook needs."""
+    """Require the packages that run a notebook."""
     for name in ("jupytext", "nbclient", "ipykernel"):
         require.module("jupyter", name)
 
 
 def test_there_are_lessons() -> None:
-    """The tests below are about something; method: look for the first one."""
+    """The tests below have lessons. Method: find the first one."""
     assert "01_first_plot" in [script.stem for script in SCRIPTS]
     assert [path.stem for path in build.lessons()] == [script.stem for script in SCRIPTS]
 
 
 @each
 def test_the_notebook_is_made_from_the_script(script: Path) -> None:
-    """Nobody edits one of the two alone; method: compare cell by cell, as jupytext reads it."""
+    """Neither is edited alone. Method: compare cell by cell, as jupytext reads it."""
     jupyter()
     import jupytext
 
@@ -53,7 +54,7 @@ def test_the_notebook_is_made_from_the_script(script: Path) -> None:
 
 @each
 def test_the_notebook_is_well_formed(script: Path) -> None:
-    """Any notebook editor opens it; method: nbformat's own validation."""
+    """Method: nbformat's own validation."""
     require.module("jupyter", "nbformat")
     nbformat: Any = importlib.import_module("nbformat")
     notebook = nbformat.read(script.with_suffix(".ipynb"), as_version=4)
@@ -62,7 +63,7 @@ def test_the_notebook_is_well_formed(script: Path) -> None:
 
 @each
 def test_the_notebook_shows_its_outputs(script: Path) -> None:
-    """It opens with what it gives, and without errors; method: look at the outputs."""
+    """The notebook has outputs without errors. Method: check the outputs."""
     notebook = notebook_of(script)
     cells = code_cells(notebook)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
@@ -73,8 +74,8 @@ def test_the_notebook_shows_its_outputs(script: Path) -> None:
 
 
 @each
-def test_the_notebook_keeps_nothing_that_changes(script: Path) -> None:
-    """A second build gives no difference; method: ids that count, no times, no versions."""
+def test_the_notebook_has_no_volatile_fields(script: Path) -> None:
+    """A second build gives no difference. Method: numbered ids, no times, no versions."""
     notebook = notebook_of(script)
     cells = notebook["cells"]
     assert [cell["id"] for cell in cells] == [f"cell-{i:02d}" for i in range(len(cells))]
@@ -85,7 +86,7 @@ def test_the_notebook_keeps_nothing_that_changes(script: Path) -> None:
 
 @each
 def test_a_lesson_is_small(script: Path) -> None:
-    """One sitting: at most 15 code cells; one figure, told in words too; method: count them."""
+    """At most 15 code cells; one figure, with a description. Method: count them."""
     notebook = notebook_of(script)
     assert len(code_cells(notebook)) <= CODE_CELLS_MAX
     pictures = [o for o in outputs(notebook) if "image/png" in o.get("data", {})]
@@ -100,7 +101,7 @@ def test_a_lesson_is_small(script: Path) -> None:
 
 @each
 def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
-    """No Jupyter is needed, nor 45 s; method: run it elsewhere, compare with what cells print."""
+    """Neither Jupyter nor 45 s are needed. Method: run it, compare with the printed cells."""
     before = os.times()
     done = command(script, folder=tmp_path)
     after = os.times()
@@ -114,18 +115,18 @@ def test_a_lesson_runs_as_plain_python(script: Path, tmp_path: Path) -> None:
 @pytest.mark.long
 @each
 def test_a_lesson_runs_in_a_jupyter_kernel(script: Path) -> None:
-    """The notebook is what a kernel gives today; method: build it, compare all but the pixels."""
+    """The notebook is up to date. Method: build it, compare all but the pixels."""
     jupyter()
     done = command(FOLDER / "build.py", "--check", script, folder=FOLDER)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
-    assert done.stdout == f"{script.stem}.ipynb: up to date\n"
+    assert done.stdout.startswith(f"{script.stem}.ipynb: ")
 
 
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @each
 def test_two_builds_give_the_same_bytes(script: Path, tmp_path: Path) -> None:
-    """The build is deterministic, pixels and all; method: build twice, elsewhere."""
+    """The build is deterministic, pixels included. Method: build twice."""
     jupyter()
     made = []
     for name in ("one", "other"):
@@ -136,7 +137,7 @@ def test_two_builds_give_the_same_bytes(script: Path, tmp_path: Path) -> None:
 
 
 def sample() -> dict[str, Any]:
-    """A small notebook with a printed line and a picture."""
+    """Return a small notebook with a printed line and an image."""
     png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x07pixels"
     picture = {"output_type": "display_data", "data": {"image/png": base64.b64encode(png).decode()}}
     text = {"output_type": "stream", "name": "stdout", "text": ["a\n"]}
@@ -144,35 +145,38 @@ def sample() -> dict[str, Any]:
     return {"cells": [cell], "metadata": {}}
 
 
-def test_the_comparison_sees_what_matters() -> None:
-    """The check can fail; method: a notebook against copies of it with one change each."""
+def test_the_comparison_reports_changes() -> None:
+    """The check can fail. Method: compare a notebook with copies with one change each."""
     old = sample()
     assert build.differences(old, sample()) == []
     for key, value in (("source", ["g()"]), ("outputs", []), ("cell_type", "raw")):
         changed = sample()
         changed["cells"][0][key] = value
-        assert build.differences(old, changed) == [f"cell 0 differs in {key}"]
+        [difference] = build.differences(old, changed)
+        assert re.search(rf"\b0\b.*\b{key}\b", difference)
     longer = sample()
     longer["cells"].append(longer["cells"][0])
-    assert build.differences(old, longer) == ["expected 2 cells, found 1"]
-    assert build.differences(old, {**sample(), "metadata": {"a": 1}}) == ["the metadata differs"]
+    [difference] = build.differences(old, longer)
+    assert re.search(r"\b2\b.*\b1\b", difference)
+    [difference] = build.differences(old, {**sample(), "metadata": {"a": 1}})
+    assert "metadata" in difference
 
 
-def test_the_comparison_overlooks_pixels_only() -> None:
-    """Another matplotlib is no reason to fail; method: other pixels, then another size."""
+def test_the_comparison_ignores_only_pixels() -> None:
+    """Another matplotlib does not fail the check. Method: other pixels, then another size."""
     picture = base64.b64decode(sample()["cells"][0]["outputs"][1]["data"]["image/png"])
     for old, new, faults in (
-        (b"pixels", b"PIXELS", []),
-        (b"\x05", b"\x06", ["cell 0 differs in outputs"]),
+        (b"pixels", b"PIXELS", 0),
+        (b"\x05", b"\x06", 1),
     ):
         changed = sample()
         data = changed["cells"][0]["outputs"][1]["data"]
         data["image/png"] = base64.b64encode(picture.replace(old, new)).decode()
-        assert build.differences(sample(), changed) == faults
+        assert len(build.differences(sample(), changed)) == faults
 
 
 def test_a_build_joins_what_was_printed_and_drops_ids() -> None:
-    """How a kernel cuts its output does not matter; method: a text in three pieces, two streams."""
+    """The pieces of a kernel's output do not matter. Method: a text in three pieces."""
     cell = {
         "id": "3f2a",
         "metadata": {"execution": {"started": "now"}},
@@ -192,7 +196,7 @@ def test_a_build_joins_what_was_printed_and_drops_ids() -> None:
 
 @pytest.mark.long
 def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
-    """A broken lesson never becomes a notebook; method: one with a cell that raises."""
+    """A broken lesson gives no notebook. Method: a cell that raises."""
     jupyter()
     lesson = tmp_path / "99_broken.py"
     lesson.write_text('# %%\nraise ValueError("no such day")\n', encoding="utf-8")
@@ -205,11 +209,12 @@ def test_a_lesson_that_raises_is_not_built(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["99_broken.py"]
 
 
-def test_a_missing_notebook_is_noticed(tmp_path: Path) -> None:
-    """The check can fail, and without a kernel; method: a lesson without a notebook."""
+def test_a_missing_notebook_is_reported(tmp_path: Path) -> None:
+    """The check can fail, without a kernel. Method: a lesson without a notebook."""
     lesson = tmp_path / "99_new.py"
     lesson.write_text("# %%\nprint(6 * 7)\n", encoding="utf-8")
     words = (FOLDER / "build.py", "--check", "--out", tmp_path, lesson)
     done = command(*words, folder=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "99_new.ipynb: missing\n"), done.stderr
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith("99_new.ipynb: ")
     assert [path.name for path in tmp_path.iterdir()] == ["99_new.py"]

@@ -1,7 +1,7 @@
-"""Three brokers, three producers and a reader in the world by hand, watched; must never judge.
+"""Three brokers, three producers and a consumer in the manual world, with invariants.
 
-The moves that a search may make are in ``moves.py``; here is what they are made of, the story of
-what was done, and the counts that tell whether a search went anywhere.
+``moves.py`` and ``faults.py`` have the moves of a walk. This module has their parts, the list of
+the moves made, and the counts of the situations that a walk reached.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from yak_core.rules import Rules
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
 PRODUCERS: tuple[NodeId, ...] = ("p1", "p2", "p3")
-"""The third one wants no more than the leader's ack and is not idempotent."""
+"""The third one uses acks=1 and is not idempotent."""
 READER: NodeId = "c1"
 
-BEAT = 300 * MS
+RENEWAL = 300 * MS
 LEASE = 900 * MS
 LAG = 1_000 * MS
 
 
 class Cluster:
-    """One walk's world. ``story`` is what was done, a line a move."""
+    """The world of one walk. ``moves_made`` has one line for each move."""
 
     def __init__(
         self, rules: Rules | None = None, *, flush: FlushMode = "batch", min_isr: int = 2
@@ -52,14 +52,14 @@ class Cluster:
             observers=(self.invariants, Tally(self.counts)), backend_type=WatchedBackend
         )
         self.world.store = WatchedStore(self.invariants)
-        self.story: list[str] = [f"flush={flush} min_isr={min_isr}"]
+        self.moves_made: list[str] = [f"flush={flush} min_isr={min_isr}"]
         self.values = 0
         self.sent: dict[int, NodeId] = {}
         config = BrokerConfig(
             replicas=NODES,
             min_isr=min_isr,
             flush=flush,
-            lease_renew_us=BEAT,
+            lease_renew_us=RENEWAL,
             lease_us=LEASE,
             replica_lag_us=LAG,
         )
@@ -90,7 +90,7 @@ class Cluster:
         for node_id in (*NODES, *PRODUCERS, READER):
             self.world.start(node_id)
             settle(self.world)
-        self.stand("n1")
+        self.campaign("n1")
         settle(self.world)
         for node_id in ("n2", "n3", "n1"):
             self.fire(node_id, "lease-renewal")
@@ -115,7 +115,7 @@ class Cluster:
         return self.up(node_id) and self.broker(node_id).leading is not None
 
     def leader(self) -> NodeId:
-        """The acting leader of the highest epoch, n1 if there is none."""
+        """Return the running leader of the highest epoch, n1 without one."""
         best, found = -1, "n1"
         for node_id in NODES:
             if self.leads(node_id) and self.broker(node_id).epoch > best:
@@ -130,12 +130,12 @@ class Cluster:
 
     def deliver(self, number: int) -> str:
         flight = self.world.transit.flights[number]
-        told = f"deliver {flight.src} -> {flight.dst} {_words(flight.message)}"
+        outcome = f"deliver {flight.src} -> {flight.dst} {_words(flight.message)}"
         self.world.deliver(number)
-        return told
+        return outcome
 
     def run_link(self, src: NodeId, dst: NodeId) -> int:
-        """Deliver what is on the wire from ``src`` to ``dst`` now, oldest first."""
+        """Deliver the messages in flight from ``src`` to ``dst``, oldest first."""
         flights = self.world.transit.flights
         found = [n for n, f in flights.items() if (f.src, f.dst) == (src, dst)]
         for number in found:
@@ -152,7 +152,7 @@ class Cluster:
         return True
 
     def run_disk(self, node_id: NodeId) -> int:
-        """Complete every disk order of the node."""
+        """Complete every disk effect of the node."""
         place = self.world.nodes[node_id]
         done = 0
         while place.host is not None and place.disk.queue:
@@ -172,7 +172,7 @@ class Cluster:
         return len(calls)
 
     def run_alone(self, node_id: NodeId) -> None:
-        """Let the node's disk and its calls of the store run until both are quiet."""
+        """Run the node's disk and store calls until both are idle."""
         while self.run_disk(node_id) + self.run_store(node_id):
             pass
 
@@ -183,7 +183,7 @@ class Cluster:
         self.run_alone(node_id)
 
     def damage(self, node_id: NodeId, found: DiskImage) -> None:
-        """The node is down and comes back with another disk than its own."""
+        """Crash the node and restart it with another disk."""
         if self.up(node_id):
             self.world.crash(node_id)
         disk = self.world.nodes[node_id].disk
@@ -192,14 +192,14 @@ class Cluster:
         self.invariants.on_damage(node_id)
 
     def pass_time(self, node_id: NodeId) -> None:
-        """Fire the node's next timer, and let its disk and calls run."""
+        """Fire the node's next timer, then run its disk and store calls."""
         timers = self.world.nodes[node_id].timers
         if timers:
             self.world.fire(node_id, min(timers.values(), key=lambda timer: timer.lo_at).key)
         self.run_alone(node_id)
 
-    def stand(self, node_id: NodeId) -> bool:
-        """Let the node's own time pass until it leads, or would have to wait for too long."""
+    def campaign(self, node_id: NodeId) -> bool:
+        """Advance the node's own clock until it leads or reaches a limit."""
         self.bring_up(node_id)
         for _ in range(16):
             if not self.up(node_id) or self.leads(node_id):
@@ -208,7 +208,7 @@ class Cluster:
         return self.leads(node_id)
 
     def forget(self, call: MetaCall, *, lost: bool) -> None:
-        """Time a call out: the node will never hear whether it happened."""
+        """Time out a call as Unknown."""
         self.counts.unknown += 1
         self.counts.unknown_write += isinstance(call.request, Cas)
         self.world.meta_unknown(call.number, lose_request=lost)
@@ -228,7 +228,7 @@ class Cluster:
         return handle
 
     def produce_at(self, node_id: NodeId) -> None:
-        """A client without a producer id sends one record to this very broker, if it is up."""
+        """Send a record without a producer id to this broker, if it is up."""
         if self.up(node_id):
             batch = seal(self.batch(1))
             self.world.call(node_id, ProduceRequest(0, Epoch(0), -1, 1_000 * MS, batch))
@@ -239,12 +239,12 @@ class Cluster:
     # -- the end --------------------------------------------------------------------------------
 
     def budget_spent(self) -> bool:
-        """Nobody is left who may be elected: with flush=os that takes min ISR lossy restarts."""
+        """Return whether no node may be elected: with flush=os after min ISR lossy restarts."""
         state = self.world.store.state
         return state is not None and not state.isr and not state.elr
 
     def converged(self) -> bool:
-        """Logs equal, HW = LEO everywhere, ISR = all, nothing pending (Lv8)."""
+        """Return whether all logs are equal, HW = LEO, ISR = all, nothing pending (Lv8)."""
         state = self.world.store.state
         if state is None or state.leader is None or state.isr != NODES:
             return False
@@ -258,12 +258,12 @@ class Cluster:
         )
 
     def heal(self) -> None:
-        """Stop all faults and let time pass: within a bound everything must converge (Lv8)."""
+        """Stop all faults and advance time: the cluster converges within a bound (Lv8)."""
         for place in self.world.nodes.values():
             if place.crash_point is not None:
                 place.crash_point.remove()
                 place.crash_point = None
-        settle(self.world)  # Some may go down now, for example by learning that a disk was full.
+        settle(self.world)  # Some brokers may halt now, for example by NoSpace.
         for node_id in NODES:
             if not self.up(node_id):
                 self.world.start(node_id)
@@ -271,14 +271,14 @@ class Cluster:
         if self.budget_spent():
             self.counts.stuck += 1
             lossy = self.counts.damage if self.flush == "batch" else self.counts.unclean_end
-            assert lossy >= self.min_isr, "nobody may be elected, and not by too many lost disks"
+            assert lossy >= self.min_isr, "no node may be elected, without enough lossy restarts"
             return
         assert done, f"not converged 20 s after all faults stopped: {self.state()}"
         self.counts.healed += 1
         self.read_all()
 
     def read_all(self) -> None:
-        """A reader gets to the end of what is committed; the invariants look at each record."""
+        """Read up to the high watermark; the invariants check each record."""
         reader = self.world.nodes[READER]
         advance(self.world, 10_000 * MS, lambda: not reader.callers)
         end = self.invariants.committed_end
@@ -289,7 +289,7 @@ class Cluster:
             assert isinstance(answer, PollResult)
             if answer.next_offset >= end:
                 return
-        raise AssertionError(f"the reader did not reach {end}")
+        raise AssertionError(f"the consumer did not reach {end}")
 
     def state(self) -> str:
         lines = [f"record {self.world.store.state}"]
@@ -301,7 +301,7 @@ class Cluster:
         return "\n".join(lines)
 
     def summary(self) -> Counts:
-        """The counts, now that the walk is over."""
+        """Return the counts at the end of the walk."""
         self.counts.epochs = len(self.invariants.context.ledger.starts)
         self.counts.second_leader = self.counts.epochs > 1
         self.counts.committed = self.invariants.committed_end

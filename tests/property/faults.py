@@ -1,4 +1,4 @@
-"""The moves of a walk that break something, or put it in order again; must never judge."""
+"""The moves of a walk that inject or end faults."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def disk_run(cluster: Cluster, node: NodeId) -> str:
 
 
 def disk_perform(cluster: Cluster, node: NodeId) -> str:
-    """An order is carried out, and the node does not know it yet."""
+    """Perform a disk effect without its completion."""
     if not cluster.up(node):
         return NOTHING
     waiting = [p for p in cluster.world.nodes[node].disk.queue if p.result is None]
     if not waiting:
         return NOTHING
     cluster.world.disk_perform(node)
-    return f"{node}'s disk carries out {type(waiting[0].effect).__name__}, untold"
+    return f"{node}'s disk carries out {type(waiting[0].effect).__name__}, without completion"
 
 
 def disk_full(cluster: Cluster, node: NodeId) -> str:
-    """The node gets a batch for which its disk has no space, and does not know that yet."""
+    """Give the node a batch for which its disk has no space, without the completion."""
     leader = cluster.leader()
     if not cluster.up(node) or not cluster.leads(leader):
         return NOTHING
@@ -63,7 +63,7 @@ def store_run(cluster: Cluster, node: NodeId) -> str:
 
 
 def store_backwards(cluster: Cluster, node: NodeId) -> str:
-    """The store has carried out all calls of a node; the answer to the last one arrives first."""
+    """Execute all calls of a node; the answers arrive in reverse order."""
     calls = cluster.calls_of(node)
     for call in calls:
         if call.outcome is None:
@@ -80,11 +80,11 @@ def store_execute(cluster: Cluster, at: int) -> str:
         return NOTHING
     call = waiting[at % len(waiting)]
     cluster.world.meta_execute(call.number)
-    return f"the store carries out {call.node}'s {type(call.request).__name__}, untold"
+    return f"the store carries out {call.node}'s {type(call.request).__name__}, without reply"
 
 
 def store_unknown(cluster: Cluster, at: int, executed: bool, lost: bool) -> str:
-    """A call ends as unknown: carried out before, lost, or still on its way. Writes first."""
+    """End a call as unknown: executed before, lost, or still in flight. Writes first."""
     waiting = [c for c in cluster.world.transit.calls.values() if c.waiting]
     writes = [c for c in waiting if isinstance(c.request, Cas)]
     chosen = writes or waiting
@@ -109,7 +109,7 @@ def store_repeat(cluster: Cluster, at: int) -> str:
     return f"{call.node}'s {type(call.request).__name__} is repeated"
 
 
-# -- lives -----------------------------------------------------------------------------------------
+# -- starts and crashes ----------------------------------------------------------------------------
 
 
 def crash(cluster: Cluster, node: NodeId, keep: int) -> str:
@@ -136,7 +136,7 @@ def bring_up(cluster: Cluster, node: NodeId) -> str:
 
 
 def append_and_crash(cluster: Cluster, node: NodeId) -> str:
-    """The node crashes when its next append is carried out and not yet flushed."""
+    """Crash the node after its next append and before the flush."""
     place = cluster.world.nodes[node]
     if not cluster.up(node):
         cluster.bring_up(node)
@@ -149,7 +149,7 @@ def append_and_crash(cluster: Cluster, node: NodeId) -> str:
 
 
 def leader_append_and_crash(cluster: Cluster) -> str:
-    """A client's batch reaches the leader, is pushed, is written, and the leader crashes."""
+    """Send a batch to the leader, which replicates and writes it; crash the leader."""
     leader = cluster.leader()
     if not cluster.leads(leader):
         return NOTHING
@@ -173,7 +173,7 @@ def wipe(cluster: Cluster, node: NodeId) -> str:
 
 
 def old_copy(cluster: Cluster, node: NodeId) -> str:
-    """The disk of an earlier start. An old copy of the same start's disk nobody could tell."""
+    """Restart the node with the disk of an earlier start, as after a restored backup."""
     state = cluster.world.store.state
     start, copy = cluster.copies[node]
     if state is None or state.broker_epoch_of(node) == start:
@@ -185,32 +185,32 @@ def old_copy(cluster: Cluster, node: NodeId) -> str:
 # -- elections -------------------------------------------------------------------------------------
 
 
-def stand(cluster: Cluster, node: NodeId) -> str:
-    """The node waits for a lease, and stands for election; the others hear nothing of it yet."""
-    won = cluster.stand(node)
-    return f"{node} stands for election and {'leads' if won else 'does not lead'}"
+def campaign(cluster: Cluster, node: NodeId) -> str:
+    """Let the node wait for the lease and campaign; no message reaches the others."""
+    won = cluster.campaign(node)
+    return f"{node} campaigns and {'leads' if won else 'does not lead'}"
 
 
-def stand_and_lead(cluster: Cluster, node: NodeId, without: NodeId) -> str:
-    """A failover: ``node`` is elected while ``without`` hears nothing."""
-    told = stand(cluster, node)
-    return f"{told}; {run_without(cluster, without)}"
+def campaign_and_lead(cluster: Cluster, node: NodeId, without: NodeId) -> str:
+    """Fail over: elect ``node`` while ``without`` receives nothing."""
+    outcome = campaign(cluster, node)
+    return f"{outcome}; {run_without(cluster, without)}"
 
 
 def failover(cluster: Cluster) -> str:
-    """The leader writes one batch that nobody gets, another is elected and writes one too."""
+    """Append an unreplicated batch at the leader; elect another, which appends one too."""
     old, new = cluster.leader(), cluster.followers()[0]
     if cluster.up(old):
         cluster.produce_at(old)
         cluster.run_disk(old)
-    told = stand(cluster, new)
+    outcome = campaign(cluster, new)
     if cluster.up(new):
         cluster.produce_at(new)
-    return f"{old} has a batch that nobody gets; {told}"
+    return f"{old} has an unreplicated batch; {outcome}"
 
 
-def all_beat(cluster: Cluster) -> str:
-    """All brokers beat and look at the record."""
+def renew_all(cluster: Cluster) -> str:
+    """Renew the leases of all brokers."""
     for node in NODES:
         if cluster.fire(node, "lease-renewal"):
             cluster.run_alone(node)

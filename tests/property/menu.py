@@ -1,8 +1,7 @@
 """The menu of a walk: 256 concrete moves, so that a walk is a string of bytes.
 
-A byte is a move with everything chosen, simple moves first: Hypothesis shrinks a failing walk by
-making bytes smaller, down to 0, which is no move at all, and what is left reads as a list of moves.
-How often a move stands on the menu is its weight.
+A byte is a move with all its arguments, simple moves first: Hypothesis shrinks a failing walk by
+making bytes smaller, down to 0, which is no move. The number of bytes of a move is its weight.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ Move = Callable[[Cluster], str]
 
 
 def one(move: Callable[..., str], *arguments: Any) -> Move:
-    """The move with everything chosen."""
+    """Return the move with all its arguments."""
     return lambda cluster: move(cluster, *arguments)
 
 
 def each(move: Callable[..., str], *choices: Iterable[Any]) -> list[Move]:
-    """The move with each choice of its arguments, the last one varying fastest."""
+    """Return the move with each choice of its arguments, the last one varying fastest."""
     return [one(move, *arguments) for arguments in product(*choices)]
 
 
@@ -33,7 +32,7 @@ def rest(cluster: Cluster) -> str:
 
 
 def _menu() -> tuple[Move, ...]:
-    """Simple moves first, see the module's sentence. The repeats are the weights."""
+    """Return the moves, simple ones first; the repeats are the weights."""
     n1, n2, n3 = NODES
     p1, p2, p3 = PRODUCERS
     menu: list[Move] = [rest]
@@ -56,7 +55,7 @@ def _menu() -> tuple[Move, ...]:
     menu += each(moves.fire, NODES, ("heartbeat",)) * 2
     menu += each(moves.fire, NODES, ("lease-renewal",))
     menu += each(moves.fire_any, (*NODES, *PRODUCERS, READER))
-    menu += [faults.all_beat] * 4
+    menu += [faults.renew_all] * 4
     menu += [moves.late_heartbeat] * 6
     menu += each(moves.drift, NODES)
     menu += each(moves.drop, (0, 1, 2, 3, -1, -2))
@@ -69,8 +68,8 @@ def _menu() -> tuple[Move, ...]:
         for at in (0, 1)
         for how in ((True, False), (False, True), (False, False))
     ] * 2
-    menu += each(faults.stand, NODES) * 3
-    menu += [one(faults.stand_and_lead, *pair) for pair in permutations(NODES, 2)] * 2
+    menu += each(faults.campaign, NODES) * 3
+    menu += [one(faults.campaign_and_lead, *pair) for pair in permutations(NODES, 2)] * 2
     menu += [faults.failover] * 6
     menu += each(faults.bring_up, NODES) * 3
     menu += each(faults.crash, NODES, (0, 1)) * 2
@@ -89,11 +88,11 @@ MENU = _menu()
 
 
 def walk(cluster: Cluster, moves: bytes) -> None:
-    """Make the moves; an InvariantViolated or a node's assertion ends the walk."""
+    """Make the moves; InvariantViolated or an assertion of a node ends the walk."""
     for code in moves:
         cluster.counts.moves += 1
-        cluster.story.append("a move that did not end")
-        told = MENU[code](cluster)
-        cluster.story.pop()
-        if told != NOTHING:
-            cluster.story.append(told)
+        cluster.moves_made.append("a move that did not end")
+        outcome = MENU[code](cluster)
+        cluster.moves_made.pop()
+        if outcome != NOTHING:
+            cluster.moves_made.append(outcome)

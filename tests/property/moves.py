@@ -1,12 +1,12 @@
-"""The moves of a walk: each does one thing to the cluster and tells what it did; must never judge.
+"""The moves of a walk: each does one thing to the cluster and returns a line about it.
 
-A move that cannot be made now does something close to it (crashing a node that is down starts it),
-or nothing.
+A move that is impossible now does something similar (a crash of a stopped node starts it), or
+nothing.
 """
 
 from __future__ import annotations
 
-from tests.property.cluster import BEAT, LAG, NODES, PRODUCERS, READER, Cluster
+from tests.property.cluster import LAG, NODES, PRODUCERS, READER, RENEWAL, Cluster
 from yak_core.contract.messages import ListOffsetsRequest
 from yak_core.ids import NodeId
 from yak_core.manual.run import settle
@@ -19,7 +19,7 @@ NOTHING = "nothing to do"
 
 
 def _flight(cluster: Cluster, at: int) -> int | None:
-    """The number of the ``at``-th oldest message, counted from the newest if negative."""
+    """Return the number of the ``at``-th oldest message, from the newest if negative."""
     flights = list(cluster.world.transit.flights)
     if not flights:
         return None
@@ -82,7 +82,7 @@ def run_quiet(cluster: Cluster) -> str:
 
 
 def run_without(cluster: Cluster, node: NodeId) -> str:
-    """Everything happens at once, but for what concerns ``node``: that waits."""
+    """Run all that is pending at once, except for ``node``."""
     held = cluster.world.held
     others = [n for n in (*NODES, *PRODUCERS, READER) if n != node]
     links = [(node, STORE), (node, "disk")]
@@ -94,7 +94,7 @@ def run_without(cluster: Cluster, node: NodeId) -> str:
 
 
 def replicate(cluster: Cluster) -> str:
-    """The leader and one follower exchange what they have, disks included."""
+    """Exchange the messages of the leader and one follower, disks included."""
     leader, follower = cluster.leader(), cluster.followers()[0]
     return _exchange(cluster, leader, follower)
 
@@ -114,7 +114,7 @@ def _exchange(cluster: Cluster, leader: NodeId, follower: NodeId) -> str:
 
 
 def push_only(cluster: Cluster) -> str:
-    """A follower appends and flushes, but its acks stay on the wire."""
+    """Let a follower append and flush, with its acks still in flight."""
     leader, follower = cluster.leader(), cluster.followers()[0]
     cluster.run_disk(leader)
     for _ in range(2):
@@ -131,7 +131,7 @@ def fire(cluster: Cluster, node: NodeId, key: str) -> str:
 
 
 def fire_any(cluster: Cluster, node: NodeId) -> str:
-    """The next timer of a node, whatever it is."""
+    """Fire the next timer of a node."""
     timers = cluster.world.nodes[node].timers
     if not cluster.up(node) or not timers:
         return NOTHING
@@ -141,19 +141,19 @@ def fire_any(cluster: Cluster, node: NodeId) -> str:
 
 
 def late_heartbeat(cluster: Cluster) -> str:
-    """The leader's clock runs ahead by the lag time: who is behind leaves the ISR."""
+    """Advance the leader's clock by the lag time: lagging followers leave the ISR."""
     leader = cluster.leader()
     if not cluster.leads(leader):
         return NOTHING
     cluster.world.nodes[leader].clock += LAG + 1
-    for _ in range(2):  # It gives a pause of its own the benefit of the doubt once (KIP-501).
+    for _ in range(2):  # After a pause of its own the leader checks twice (KIP-501).
         cluster.fire(leader, "heartbeat")
-    return f"{leader} thinks that the lag time is over"
+    return f"{leader} reaches the lag time"
 
 
 def drift(cluster: Cluster, node: NodeId) -> str:
-    cluster.world.nodes[node].clock += BEAT
-    return f"{node}'s clock jumps ahead by a beat"
+    cluster.world.nodes[node].clock += RENEWAL
+    return f"{node}'s clock jumps ahead by a lease renewal"
 
 
 # -- clients ---------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def send(cluster: Cluster, producer: NodeId, records: int) -> str:
 
 
 def send_through(cluster: Cluster, producer: NodeId, records: int) -> str:
-    """A batch is sent and reaches whom the producer takes for the leader."""
+    """Send a batch, which reaches the leader that the producer knows."""
     cluster.send(producer, records)
     for node in NODES:
         cluster.run_link(producer, node)
@@ -173,7 +173,7 @@ def send_through(cluster: Cluster, producer: NodeId, records: int) -> str:
 
 
 def send_again(cluster: Cluster, producer: NodeId) -> str:
-    """A batch is sent, appended perhaps, not answered, and sent again to the next broker or two."""
+    """Send a batch that gets no answer, and send it again to the next broker or two."""
     cluster.send(producer, 1)
     for node in NODES:
         cluster.run_link(producer, node)
@@ -185,7 +185,7 @@ def send_again(cluster: Cluster, producer: NodeId) -> str:
         cluster.fire(producer, "retry")
         for node in NODES:
             cluster.run_link(producer, node)
-    return f"{producer} sends a record again and again"
+    return f"{producer} retries a record"
 
 
 def poll(cluster: Cluster) -> str:
@@ -196,7 +196,7 @@ def poll(cluster: Cluster) -> str:
 
 
 def ask_latest(cluster: Cluster, node: NodeId) -> str:
-    """A client asks a broker for the latest offset."""
+    """Look up the latest offset at a broker."""
     if not cluster.up(node):
         return NOTHING
     cluster.world.call(node, ListOffsetsRequest(0, -1))

@@ -1,7 +1,7 @@
-"""Where walks begin: situations that a random walk would need long to reach; must never judge.
+"""The start of a walk: situations that a random walk would rarely reach.
 
-Each opening is a short story that the flaws of the protocol's ancestors have in common (F numbers
-are those of the flaw catalogue). What follows is random, so no opening decides what is found.
+Each opening is the common part of several flaws (F numbers of docs/flaws.md). The moves after it
+are random, so an opening does not decide the result.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ Opening = Callable[[Cluster], None]
 
 
 def together(cluster: Cluster) -> None:
-    """All in sync, two batches committed."""
+    """All in the ISR, two batches committed."""
     cluster.send("p1", 2)
     cluster.send("p2", 1)
     settle(cluster.world)
 
 
 def cold(cluster: Cluster) -> None:
-    """All in sync, nothing written."""
+    """All in the ISR, empty logs."""
 
 
 def lagging(cluster: Cluster) -> None:
-    """n3 hears nothing and has left the ISR; the others have committed without it (F14)."""
+    """n3 receives nothing and has left the ISR; the others have committed without it (F14)."""
     _without_n3(cluster)
     cluster.send("p1", 1)
     run_without(cluster, "n3")
 
 
 def joining(cluster: Cluster) -> None:
-    """n3 is back and caught up; the leader's proposal to let it in waits at the store (F15)."""
+    """n3 has caught up; the leader's proposal to expand the ISR waits at the store (F15)."""
     lagging(cluster)
     cluster.fire("n1", "heartbeat")
     for _ in range(6):
@@ -49,7 +49,7 @@ def joining(cluster: Cluster) -> None:
 
 
 def joining_late(cluster: Cluster) -> None:
-    """As joining, and a batch has come meanwhile that n2 has flushed and n3 has not got (F15)."""
+    """As joining, and there is a later batch that n2 has flushed and n3 lacks (F15)."""
     joining(cluster)
     cluster.produce_at("n1")
     cluster.run_disk("n1")
@@ -60,23 +60,23 @@ def joining_late(cluster: Cluster) -> None:
 
 
 def two_tails(cluster: Cluster) -> None:
-    """n1 has a record that nobody got; n2 and n3 committed another one there without it (F10)."""
+    """n1 has an unreplicated record; n2 and n3 committed another at its offset (F10)."""
     cluster.produce_at("n1")
     cluster.run_disk("n1")
-    cluster.stand("n2")
+    cluster.campaign("n2")
     cluster.produce_at("n2")
     run_without(cluster, "n1")
 
 
 def three_epochs(cluster: Cluster) -> None:
-    """As two tails, and n3 has been elected since: n1's old tail ends where its epoch starts."""
+    """As two tails, then n3 was elected: n1's old tail ends at the start of n3's epoch."""
     two_tails(cluster)
-    cluster.stand("n3")
+    cluster.campaign("n3")
     run_without(cluster, "n1")
 
 
-def behind(cluster: Cluster) -> None:
-    """n1 has committed a record; the others have not heard of the new high watermark (F01)."""
+def hw_behind(cluster: Cluster) -> None:
+    """n1 has committed a record; the others do not have the new high watermark (F01)."""
     cluster.produce_at("n1")
     for _ in range(2):
         cluster.run_disk("n1")
@@ -88,8 +88,8 @@ def behind(cluster: Cluster) -> None:
         cluster.world.drop(number)
 
 
-def tail_behind_election(cluster: Cluster) -> None:
-    """n2 is elected while a record of n1 is on its way to its disk, which n3 has not got (F14)."""
+def append_after_election(cluster: Cluster) -> None:
+    """n2 is elected while a record of n1 is not yet on its disk; n3 lacks the record (F14)."""
     lagging(cluster)
     cluster.fire("n1", "heartbeat")
     for _ in range(2):
@@ -99,7 +99,7 @@ def tail_behind_election(cluster: Cluster) -> None:
     cluster.run_link("n1", "n3")
     cluster.run_disk("n3")
     cluster.produce_at("n1")
-    # n2 runs for office, and hears that it won; the record waits for n2's disk.
+    # n2 campaigns and wins; the record waits for n2's disk.
     for _ in range(16):
         cluster.run_disk("n2")
         timers = cluster.world.nodes["n2"].timers
@@ -114,8 +114,8 @@ def tail_behind_election(cluster: Cluster) -> None:
         cluster.world.disk_complete("n2")
 
 
-def forgetful(cluster: Cluster) -> None:
-    """n2 acknowledged a record and restarts; the leader has not heard of its new start (F22)."""
+def restarted_follower(cluster: Cluster) -> None:
+    """n2 acknowledged a record and restarts; the leader does not know of the restart (F22)."""
     together(cluster)
     cluster.produce_at("n1")
     cluster.run_disk("n1")
@@ -127,11 +127,11 @@ def forgetful(cluster: Cluster) -> None:
 
 
 def _without_n3(cluster: Cluster) -> None:
-    """n3 leaves the ISR, because it is behind for the lag time."""
+    """n3 leaves the ISR, because it lags for the lag time."""
     cluster.send("p1", 1)
     run_without(cluster, "n3")
     cluster.world.nodes["n1"].clock += LAG + 1
-    for _ in range(2):  # A leader that was paused looks at its followers twice (KIP-501).
+    for _ in range(2):  # After a pause of its own the leader checks twice (KIP-501).
         cluster.fire("n1", "heartbeat")
         run_without(cluster, "n3")
     flights = cluster.world.transit.flights
@@ -139,7 +139,7 @@ def _without_n3(cluster: Cluster) -> None:
         cluster.world.drop(number)
     state = cluster.world.store.state
     assert state is not None
-    assert state.isr == NODES[:2], "the opening lets n3 out of the ISR"
+    assert state.isr == NODES[:2], "n3 is out of the ISR"
 
 
 OPENINGS: tuple[Opening, ...] = (
@@ -150,7 +150,7 @@ OPENINGS: tuple[Opening, ...] = (
     joining_late,
     two_tails,
     three_epochs,
-    behind,
-    tail_behind_election,
-    forgetful,
+    hw_behind,
+    append_after_election,
+    restarted_follower,
 )

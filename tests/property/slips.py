@@ -1,4 +1,4 @@
-"""Slips of the code that no rule is about, each with the own check of the broker that notices.
+"""Coding errors outside of the rules, each with the broker's own check that detects it.
 
 Wrong decisions are the mutants of the rules, which the invariants detect.
 """
@@ -19,7 +19,7 @@ from yak_core.metadata.store_calls import CallKind, Read
 
 @dataclass(frozen=True)
 class Slip:
-    """A method written wrongly, and what the check says of it."""
+    """A wrong method, and part of the message of the check."""
 
     owner: type
     method: str
@@ -58,5 +58,5 @@ SLIPS: Final = {
 
 
 def is_own_check(error: AssertionError) -> bool:
-    """Did one of the broker's ``check`` methods raise this?"""
+    """Return whether a ``check`` method of the broker raised this."""
     return any(frame.name == "check" for frame in traceback.extract_tb(error.__traceback__))

@@ -1,7 +1,7 @@
-"""The same moves as rules of a Hypothesis state machine: fewer walks, chosen freely, told as code.
+"""The same moves as rules of a Hypothesis state machine: fewer walks, shown as code.
 
-The machine draws each move with its arguments, where the walks draw bytes; a failure prints the
-calls that lead to it. The invariants watch after each step of each node.
+The machine draws each move with its arguments instead of bytes; a failure prints the calls that
+lead to it. The invariants are checked after each step of each node.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ TIMERS = ("heartbeat", "lease-renewal", "campaign", "proposal", "read-again", "w
 
 
 def act(move: Callable[..., str], **arguments: st.SearchStrategy[Any]) -> Any:
-    """The rule of a move, whose arguments are drawn."""
+    """Return the rule of a move with drawn arguments."""
 
     def play(self: Brokers, **drawn: Any) -> None:
-        told = move(self.cluster, **drawn)
-        self.cluster.counts.moves += told != NOTHING
+        outcome = move(self.cluster, **drawn)
+        self.cluster.counts.moves += outcome != NOTHING
 
     play.__name__ = move.__name__
     return rule(**arguments)(play)  # type: ignore[call-overload]
 
 
 class Brokers(RuleBasedStateMachine):
-    """Three brokers, three producers and a reader."""
+    """Three brokers, three producers and a consumer."""
 
     total = Counts()
 
@@ -73,7 +73,7 @@ class Brokers(RuleBasedStateMachine):
     fire = act(moves.fire, node=nodes, key=st.sampled_from(TIMERS))
     clock_jumps = act(moves.drift, node=nodes)
     lag = act(moves.late_heartbeat)
-    stand = act(faults.stand, node=nodes)
+    campaign = act(faults.campaign, node=nodes)
     crash_or_start = act(faults.crash, node=nodes, keep=st.integers(0, 2))
     crash_within = act(faults.crash_within, node=nodes, effects=st.integers(0, 4))
     crash_before_flush = act(faults.leader_append_and_crash)
@@ -85,7 +85,7 @@ class Brokers(RuleBasedStateMachine):
     run_without = act(moves.run_without, node=nodes)
 
     def teardown(self) -> None:
-        """All faults stop, and the cluster converges."""
+        """Stop all faults and check that the cluster converges."""
         try:
             self.cluster.heal()
         finally:
@@ -94,7 +94,7 @@ class Brokers(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("examples", [30, pytest.param(100, marks=pytest.mark.long)])
 def test_the_machine_breaks_no_invariant(examples: int) -> None:
-    """Goal: any moves with any arguments are safe. Method: a state machine of fixed seed."""
+    """Goal: any moves with any arguments are safe. Method: a state machine with a fixed seed."""
     Brokers.total = Counts()
     limits = settings(max_examples=examples, stateful_step_count=STEPS)
     run_state_machine_as_test(Brokers, settings=limits)
@@ -107,6 +107,6 @@ def test_the_machine_breaks_no_invariant(examples: int) -> None:
 
 
 def test_every_byte_is_a_move() -> None:
-    """Goal: no byte of a walk is void. Method: count the menu."""
+    """Goal: no byte of a walk is unused. Method: count the menu."""
     assert len(MENU) == 256
     assert all(callable(move) for move in MENU)

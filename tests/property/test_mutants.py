@@ -1,7 +1,7 @@
-"""The tests of the net: each broken rule must be caught by an invariant that has a name.
+"""Each mutant of the rules is caught by a named invariant.
 
-A slip of the code, which no rule is about, is noticed by the broker's own checks instead, before
-any promise to the outside is broken.
+A coding error outside of the rules is detected by the broker's own checks instead, before an
+invariant breaks.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from yak_core.rules import Rules
 
 WALKS_MAX = 300
 SEED = 18
-"""Of the first 45 seeds the one that catches all mutants soonest."""
+"""The seed of the first 45 that catches all mutants in the fewest walks."""
 
 CAUGHT = [name for name, mutant in MUTANTS.items() if mutant.invariants]
 
 
 def failures(rules: Rules, walks_max: int, *, first: bool) -> list[tuple[int, Exception]]:
-    """(number of the walk, what it raised) of each walk that failed, or of the first only."""
+    """Return (number, exception) of each failed walk, or of the first only."""
     walked = 0
     raised: list[tuple[int, Exception]] = []
 
@@ -49,14 +49,14 @@ def failures(rules: Rules, walks_max: int, *, first: bool) -> list[tuple[int, Ex
 
 
 def first_failure(rules: Rules) -> tuple[int, Exception | None]:
-    """The first walk that failed, or the number of all walks and None."""
+    """Return the first failed walk, or the number of all walks and None."""
     found = failures(rules, WALKS_MAX, first=True)
     return found[0] if found else (WALKS_MAX, None)
 
 
 @pytest.mark.parametrize("walks", [4, pytest.param(40, marks=pytest.mark.long)])
 def test_no_mutant_fails_an_assertion_of_the_core(walks: int) -> None:
-    """Goal: the core asserts only what no rule decides. Method: walk with every mutant."""
+    """Goal: assertions of the core cover only facts that no rule decides. Method: all mutants."""
     for name, mutant in MUTANTS.items():
         for _, error in failures(mutant.variant, walks, first=False):
             place = traceback.extract_tb(error.__traceback__)[-1].filename
@@ -66,9 +66,9 @@ def test_no_mutant_fails_an_assertion_of_the_core(walks: int) -> None:
 
 @pytest.mark.parametrize("name", CAUGHT)
 def test_each_mutant_is_caught_by_name(name: str) -> None:
-    """Goal: the net has no hole here. Method: walk until something is raised; print when.
+    """Goal: an invariant catches each mutant. Method: walk until an exception; print the number.
 
-    A wrong decision breaks a promise, not a field's bounds: no assertion may notice it first.
+    A wrong decision breaks an invariant, not the bounds of a field: no assertion fails first.
     """
     walked, failure = first_failure(MUTANTS[name].variant)
     assert isinstance(failure, InvariantViolated), f"{name}: {failure!r} in {walked} walks"
@@ -77,10 +77,10 @@ def test_each_mutant_is_caught_by_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_each_slip_is_noticed_first_by_the_broker(
+def test_each_coding_error_is_detected_by_the_broker(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Goal: an own check fires before an invariant. Method: walk until something is raised."""
+    """Goal: an own check fails before an invariant. Method: walk until an exception."""
     slip = SLIPS[name]
     monkeypatch.setattr(slip.owner, slip.method, slip.wrong)
     walked, failure = first_failure(Rules())
@@ -90,9 +90,9 @@ def test_each_slip_is_noticed_first_by_the_broker(
 
 
 @pytest.mark.long
-def test_a_failing_walk_shrinks_to_a_story() -> None:
-    """Goal: a student can read what went wrong. Method: let Hypothesis shrink one mutant's walk."""
-    stories: list[list[str]] = []
+def test_a_failing_walk_shrinks_to_a_few_moves() -> None:
+    """Goal: a readable failure. Method: let Hypothesis shrink one mutant's walk."""
+    failures_told: list[list[str]] = []
 
     @settings(max_examples=100, phases=(Phase.generate, Phase.shrink), report_multiple_bugs=False)
     @seed(0)
@@ -101,10 +101,10 @@ def test_a_failing_walk_shrinks_to_a_story() -> None:
         try:
             run(MUTANTS["truncate by HW"].variant, shape, opening, data, Counts())
         except InvariantViolated as violation:
-            stories.append([*violation.__notes__[0].splitlines(), str(violation)])
+            failures_told.append([*violation.__notes__[0].splitlines(), str(violation)])
             raise
 
     with pytest.raises(InvariantViolated):
         walks()
-    print("\n" + "\n".join(stories[-1]))
-    assert len(stories[-1]) <= 8, "configuration, opening, a few moves, and the sentence"
+    print("\n" + "\n".join(failures_told[-1]))
+    assert len(failures_told[-1]) <= 8, "configuration, opening, a few moves, and the message"

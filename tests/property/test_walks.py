@@ -1,4 +1,4 @@
-"""Random walks over three brokers: whatever happens in whatever order, no invariant breaks."""
+"""Random walks over three brokers: no order of events breaks an invariant."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.property.watch import Counts
 
 EXAMPLES = 2_000
 PARTS = 16
-"""So that workers can share the walks."""
+"""Parts that test workers can share."""
 
 
 def part_of_walks(part: int, examples: int, total: Counts) -> Callable[[], None]:
-    """The test of one part, a function to be called. Equal parts draw equal walks, in each run."""
+    """Return the test function of one part. Equal parts draw equal walks in each run."""
 
     @settings(max_examples=examples, phases=(Phase.generate, Phase.shrink))
     @seed(part)
@@ -33,7 +33,7 @@ def part_of_walks(part: int, examples: int, total: Counts) -> Callable[[], None]
     "part", [0, 1, *(pytest.param(part, marks=pytest.mark.long) for part in range(2, PARTS))]
 )
 def test_no_walk_breaks_an_invariant(part: int) -> None:
-    """Goal: the protocol holds under every order of events. Method: walks of a fixed seed."""
+    """Goal: invariants hold under every order of events. Method: walks with a fixed seed."""
     total = Counts()
     part_of_walks(part, EXAMPLES // PARTS, total)()
     assert total.walks >= EXAMPLES // PARTS

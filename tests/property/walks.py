@@ -1,4 +1,4 @@
-"""One walk from an opening to convergence, and what many of them must have met; draws nothing."""
+"""One walk from an opening to convergence, and the situations that many walks must reach."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from yak_core.rules import Rules
 Shape = tuple[FlushMode, int]
 
 SHAPES: tuple[Shape, ...] = (("batch", 2), ("batch", 2), ("os", 2), ("batch", 1), ("os", 1))
-"""(flush, min ISR): the first is the default, and comes twice."""
+"""(flush, min ISR): the first is the default and has double weight."""
 
 MOVES_MIN, MOVES_MAX = 30, 90
 
@@ -35,21 +35,21 @@ GOALS = (
     ("committed", 50, "commit something"),
     ("healed", 50, "converge at the end"),
 )
-"""(count, least share of the walks in per cent, words). A search that misses one proves little."""
+"""(count, minimum share of the walks in per cent, description)."""
 
 
 def run(rules: Rules | None, shape: Shape, opening: Opening, data: bytes, total: Counts) -> Cluster:
-    """Walk, heal, converge; an exception carries the story. The walk is counted either way."""
+    """Walk, heal, converge; an exception carries the moves. The walk is counted either way."""
     cluster = Cluster(rules, flush=shape[0], min_isr=shape[1])
     try:
         cluster.begin()
-        cluster.story.append(f"opening: {opening.__name__}")
+        cluster.moves_made.append(f"opening: {opening.__name__}")
         opening(cluster)
         walk(cluster, data)
-        cluster.story.append("all faults stop")
+        cluster.moves_made.append("all faults stop")
         cluster.heal()
     except Exception as error:
-        error.add_note("\n".join(cluster.story))
+        error.add_note("\n".join(cluster.moves_made))
         raise
     finally:
         total.add(cluster.summary())
@@ -57,7 +57,7 @@ def run(rules: Rules | None, shape: Shape, opening: Opening, data: bytes, total:
 
 
 def check_goals(total: Counts, walks: int) -> None:
-    """Print how many walks met what, and fail if too few did."""
+    """Print the share of the walks for each goal, and fail below its minimum."""
     print(f"\n{walks} walks, {total.moves} moves, {total.epochs} leader epochs")
     missed = []
     for name, least, words in GOALS:

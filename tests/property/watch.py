@@ -1,7 +1,4 @@
-"""What watches a walk: counts of what it met, and the world's hooks for the invariants.
-
-Must never change what happens.
-"""
+"""Observers of a walk: counts of situations, and the hooks for the invariants."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ from yak_core.model.store import StoreModel
 
 @dataclass
 class Counts:
-    """How many walks did what, or how often one walk did it."""
+    """Counts of situations in one walk, or of walks that reached them."""
 
     epochs: int = 0
     second_leader: int = 0
@@ -43,7 +40,7 @@ class Counts:
     walks: int = 0
 
     def add(self, walk: Counts) -> None:
-        """Count a walk's once for each thing that it did at all."""
+        """Count each situation that the walk reached once."""
         for field in fields(self):
             value = getattr(walk, field.name)
             once = field.name not in ("epochs", "moves", "walks")
@@ -51,7 +48,7 @@ class Counts:
 
 
 class WatchedStore(StoreModel):
-    """The store's model; the invariants see each record before anybody is told of it."""
+    """The store model; the invariants see each partition state before any node receives it."""
 
     def __init__(self, invariants: Invariants) -> None:
         super().__init__()
@@ -66,7 +63,7 @@ class WatchedStore(StoreModel):
 
 
 class Tally:
-    """An observer that counts what the brokers remark on."""
+    """An observer that counts notes of the brokers."""
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
@@ -87,7 +84,7 @@ class Tally:
 
 
 class WatchedBackend(ManualBackend):
-    """A broker's place, whose crashes are counted and shown to the invariants."""
+    """A broker's backend; crashes are counted and passed to the invariants."""
 
     __slots__ = ("counts", "invariants")
 
@@ -106,6 +103,6 @@ class WatchedBackend(ManualBackend):
 
 
 def _between_append_and_flush(place: ManualBackend) -> bool:
-    """Would a crash now fall between an append that was carried out and its flush?"""
+    """Return whether a crash now would fall between an append and its flush."""
     orders = [pending.effect for pending in place.disk.queue if pending.result is None]
     return place.disk.image.unsynced > 0 and any(isinstance(order, FlushLog) for order in orders)

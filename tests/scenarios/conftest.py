@@ -1,4 +1,4 @@
-"""Lets ``pytest tests/scenarios --rewrite`` write down new golden digests."""
+"""Adds ``pytest tests/scenarios --rewrite``, which writes new golden digests."""
 
 from __future__ import annotations
 

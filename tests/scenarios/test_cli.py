@@ -1,10 +1,11 @@
-"""``yak sim``: what it prints, writes and exits with, when all is well."""
+"""``yak sim`` with valid input: output, files and exit codes."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import random
+import re
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.scenarios.stories import NAMES, command, last_lines, load, run
+from tests.scenarios.scenario_runs import NAMES, command, last_lines, load, run
 from tests.tidy.tree import ROOT
 from yak_cli import main, scenario_catalog
 from yak_core.trace.reader import digest_of
@@ -27,13 +28,13 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sim_run(*words: str) -> Result:
-    """``yak sim run``, in this process."""
+    """Run ``yak sim run`` in this process."""
     return CliRunner().invoke(main, ["sim", "run", *words])
 
 
 @pytest.fixture(scope="module")
 def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """(the folder of leader_failover's run with seed 7, what the command printed)."""
+    """Run leader_failover with seed 7; return (its folder, the printed text)."""
     out = tmp_path_factory.mktemp("seven")
     with contextlib.chdir(out):
         ran = sim_run("leader_failover", "--seed", "7")
@@ -41,10 +42,10 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out / "out" / "leader_failover" / "7", ran.stdout
 
 
-def test_a_program_in_another_process_under_another_hash_seed_prints_the_same(
+def test_a_scenario_as_a_program_prints_the_same(
     seven: tuple[Path, str], tmp_path: Path
 ) -> None:
-    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: both, and all their files."""
+    """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: another hash seed."""
     folder, printed = seven
     program = command(
         ROOT / "scenarios" / "leader_failover.py", "--seed", "7",
@@ -64,7 +65,7 @@ def test_a_program_in_another_process_under_another_hash_seed_prints_the_same(
 
 
 def test_the_digest_of_the_file_is_the_one_printed(seven: tuple[Path, str]) -> None:
-    """Goal: the file proves the run. Method: recompute it from the file, and from the folder."""
+    """Method: recompute the digest from the file, and from the folder."""
     folder, printed = seven
     digest, _ = last_lines(printed)
     for path in (folder / "trace.jsonl", folder, folder.parent / "latest"):
@@ -76,7 +77,7 @@ def test_the_digest_of_the_file_is_the_one_printed(seven: tuple[Path, str]) -> N
 def test_one_changed_byte_is_reported_with_its_record(
     seven: tuple[Path, str], tmp_path: Path, part: int
 ) -> None:
-    """Goal: no byte of a trace is unguarded. Method: flip a bit here and there, the ends too."""
+    """Goal: any damage is reported. Method: flip bits at many positions and both ends."""
     content = (seven[0] / "trace.jsonl").read_bytes()
     draw = random.Random(part)
     spots = [draw.randrange(len(content)) for _ in range(SPOTS // 4)]
@@ -98,36 +99,19 @@ def test_one_changed_byte_is_reported_with_its_record(
         assert ran.stderr.count("\n") == 1
 
 
-def test_a_trace_that_was_cut_short_is_refused(seven: tuple[Path, str], tmp_path: Path) -> None:
-    """Goal: a killed writer is noticed. Method: cut a trace at a line's end, and within a line."""
-    content = (seven[0] / "trace.jsonl").read_bytes()
-    lines = content.count(b"\n")
-    path = tmp_path / "trace.jsonl"
-    for end, line in (
-        (content.rindex(b"\n", 0, -1) + 1, lines - 1),
-        (content.rindex(b"\n", 0, -1) - 5, lines - 1),
-        (len(content) - 1, lines),
-    ):
-        path.write_bytes(content[:end])
-        ran = CliRunner().invoke(main, ["sim", "digest", str(path)])
-        assert ran.exit_code == 1
-        assert f"line {line} " in ran.stderr
-        assert "incomplete" in ran.stderr or "damaged" in ran.stderr
-
-
-def test_the_story_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
-    """Goal: time, event, leader, epoch, HW in each line. Method: compare with the run's story."""
+def test_the_narrative_is_printed_line_by_line(seven: tuple[Path, str]) -> None:
+    """Goal: time, event, leader, epoch, HW in each line. Method: compare with the narrative."""
     narrative = [str(line) for line in run("leader_failover", 7).narrative]
     lines = seven[1].splitlines()
     assert lines[: len(narrative)] == narrative
-    assert lines[len(narrative)] == f"wrote {Path('out', 'leader_failover', '7')}"
+    assert lines[len(narrative)].endswith(f" {Path('out', 'leader_failover', '7')}")
     assert all(line.startswith("proved: ") for line in lines[len(narrative) + 1 : -2])
-    assert any("n1 crashed, 2 unflushed batches [no leader]" in line for line in narrative)
-    assert any(" elected leader, epoch 2, log end 30 [leader " in line for line in narrative)
+    for pattern in (r"n1 crashed, 2 .*\[no leader", r" elected .*\b2, .*\b30 \[leader "):
+        assert any(re.search(pattern, line) for line in narrative)
 
 
 def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:
-    """Goal: the files that formats.md promises, and nothing else. Method: list and open them."""
+    """Goal: exactly the files of formats.md. Method: list and open them."""
     folder, printed = seven
     assert sorted(path.name for path in folder.iterdir()) == sorted(FILES)
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
@@ -142,7 +126,7 @@ def test_the_run_folder_is_whole(seven: tuple[Path, str]) -> None:
 
 @pytest.mark.usefixtures("_elsewhere")
 def test_the_replay_line_repeats_the_run() -> None:
-    """Goal: replay.txt can be pasted. Method: run its first line with settings and an input."""
+    """Method: run the first line of replay.txt with settings and an input."""
     Path("my lines.txt").write_bytes(b"a\n\nb'\n")
     settings = ["--set", "min_isr=1", "--set", "brokers=4", "--input", "my lines.txt"]
     ran = sim_run("zombie_leader", "--seed", "5", *settings)
@@ -154,8 +138,8 @@ def test_the_replay_line_repeats_the_run() -> None:
 
 
 @pytest.mark.usefixtures("_elsewhere")
-def test_a_scenario_of_ones_own_is_found_by_path() -> None:
-    """Goal: path.py[:name], in any thread. Method: a file of the project, alone, and renamed."""
+def test_a_scenario_is_found_by_path() -> None:
+    """Goal: path.py[:name], in any thread. Method: a file of the project, and a renamed copy."""
     source = ROOT / "scenarios" / "leader_failover.py"
     digest = digest_of(run("leader_failover", 7).trace)
     for word in (str(source), f"{source}:leader_failover"):
@@ -170,20 +154,20 @@ def test_a_scenario_of_ones_own_is_found_by_path() -> None:
 
 @pytest.mark.usefixtures("_elsewhere")
 def test_settings_reach_the_run() -> None:
-    """Goal: `--set` for the world and for the limits. Method: five brokers, a shorter lease."""
+    """Method: `--set` of five brokers and a shorter lease."""
     ran = sim_run("leader_failover", "--set", "brokers=5", "--set", "lease_us=1500000")
     assert ran.exit_code == 0, ran.output
-    assert "proved: The logs converge: n1, n2, n3, n4, n5" in ran.stdout
+    assert re.search("proved: .*converge.*n1, n2, n3, n4, n5", ran.stdout)
     crashed, elected = (
         next(line for line in ran.stdout.splitlines() if word in line)
-        for word in (" crashed", " elected leader, epoch 2")
+        for word in (" crashed", "epoch 2")
     )
     took = float(elected[2:].split("s ")[0]) - float(crashed[2:].split("s ")[0])
     assert 1.0 < took < 2.5
 
 
-def test_the_list_names_all_with_their_stories() -> None:
-    """Goal: a newcomer sees what there is. Method: compare with the scenarios."""
+def test_the_list_has_all_scenarios() -> None:
+    """Method: compare with the scenarios and the first lines of their texts."""
     ran = CliRunner().invoke(main, ["sim", "list"])
     assert ran.exit_code == 0
     rows = [line.split(None, 1) for line in ran.stdout.splitlines()]
@@ -195,7 +179,7 @@ def test_the_list_names_all_with_their_stories() -> None:
     ["--help", "sim --help", "sim run --help", "sim digest -h", "sim list -h", "demo -h"],
 )
 def test_help_is_there(words: str) -> None:
-    """Goal: each command explains itself. Method: ask it."""
+    """Method: the help of each command."""
     ran = CliRunner().invoke(main, words.split())
     assert ran.exit_code == 0
     assert ran.stdout.startswith("Usage: ")

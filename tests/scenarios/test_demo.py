@@ -1,10 +1,13 @@
-"""The simulated half of ``yak demo``: any input comes out once and in order, or it is noticed."""
+"""The simulated half of ``yak demo``: any input is read once and in order, or the demo fails."""
 
 from __future__ import annotations
 
 import base64
+import errno
 import json
+import os
 import random
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.scenarios.stories import last_lines
+from tests.scenarios.scenario_runs import last_lines
 from yak_cli import main, scenario_catalog
 from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
@@ -30,7 +33,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def demo(content: bytes | None, *words: str) -> Result:
-    """The demo in this process, with these bytes as its input."""
+    """Run the demo in this process with these bytes as input."""
     if content is not None:
         Path("input").write_bytes(content)
         words = ("--input", "input", *words)
@@ -38,7 +41,7 @@ def demo(content: bytes | None, *words: str) -> Result:
 
 
 def read_back(rows: Iterable[dict[str, Any]]) -> list[bytes]:
-    """What the consumer read, from the history alone."""
+    """Return the values that the consumer read, from the history."""
     found: list[bytes] = []
     for row in rows:
         if row["f"] == "fetch" and row["type"] == "ok":
@@ -48,13 +51,12 @@ def read_back(rows: Iterable[dict[str, Any]]) -> list[bytes]:
     return found
 
 
-def assert_all_came_out(ran: Result, lines: list[bytes]) -> None:
-    """The demo proved it, and the history says so too."""
+def assert_all_read(ran: Result, lines: list[bytes]) -> None:
+    """Check that the output and the history have all lines."""
     assert ran.exit_code == 0, ran.output
     assert ran.stderr == ""
-    sent = "1 line sent" if len(lines) == 1 else f"{len(lines)} lines sent"
-    assert f"equal: {sent}, " in ran.stdout
-    assert f"proved: c1 read exactly what was sent: {len(lines)} records in order" in ran.stdout
+    assert re.search(rf"equal: {len(lines)} ", ran.stdout)
+    assert re.search(rf"proved: c1 .*\b{len(lines)} records", ran.stdout)
     assert last_lines(ran.stdout)[1] == "valid: true"
     assert read_back(read_history(FOLDER)) == lines
 
@@ -83,8 +85,8 @@ INPUTS = {
 
 
 @pytest.mark.parametrize("name", INPUTS)
-def test_any_bytes_between_newlines_come_out(name: str) -> None:
-    """Goal: the bytes between newlines are the records. Method: compare with a plain split."""
+def test_the_bytes_between_newlines_are_the_records(name: str) -> None:
+    """Method: compare with a plain split."""
     content = INPUTS[name]
     lines = content.split(b"\n")
     wanted = lines[:-1] if content.endswith(b"\n") else lines
@@ -98,14 +100,14 @@ def test_any_bytes_between_newlines_come_out(name: str) -> None:
     assert read_back(map(json.loads, map(json.dumps, result.history.objects()))) == wanted
 
 
-def test_odd_bytes_come_out_of_the_demo() -> None:
-    """Goal: the command changes no byte. Method: the history file of a run on random bytes."""
+def test_random_bytes_are_read_unchanged() -> None:
+    """Method: the history file of a run on random bytes."""
     lines = RANDOM.split(b"\n")
-    assert_all_came_out(demo(RANDOM), lines[:-1] if RANDOM.endswith(b"\n") else lines)
+    assert_all_read(demo(RANDOM), lines[:-1] if RANDOM.endswith(b"\n") else lines)
 
 
-def test_the_default_input_comes_out() -> None:
-    """Goal: `yak demo` needs no file, and takes `--seed` and `--out`. Method: with another seed."""
+def test_the_default_input_is_read() -> None:
+    """Goal: `yak demo` without a file, with `--seed` and `--out`. Method: another seed."""
     folder = Path("elsewhere/leader_failover/8")
     done = demo(None, "--seed", "8", "--out", "elsewhere")
     assert (done.exit_code, done.stderr) == (0, "")
@@ -113,13 +115,9 @@ def test_the_default_input_comes_out() -> None:
     assert len(lines) > 30
     assert b"" in lines
     assert read_back(read_history(folder)) == lines
-    assert f"equal: {len(lines)} lines sent, {len(lines)} records read" in done.stdout
-    for expectation in (
-        "committed records survive",
-        "unflushed records are lost",
-        "are truncated after",
-    ):
-        assert f" {expectation}" in done.stdout
+    assert re.search(rf"equal: {len(lines)} .*\b{len(lines)} ", done.stdout)
+    for noun in ("committed", "unflushed", "truncated"):
+        assert re.search(f"proved: .*{noun}", done.stdout)
     assert (folder / "replay.txt").read_text(encoding="utf-8").startswith("yak demo --seed 8\n")
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
     assert verdict["valid"] is True
@@ -129,19 +127,19 @@ def test_the_default_input_comes_out() -> None:
 
 
 @pytest.mark.long
-def test_a_hundred_thousand_lines_come_out() -> None:
-    """Goal: size is no obstacle. Method: 100,000 lines, compared from the history file."""
+def test_a_hundred_thousand_lines_are_read() -> None:
+    """Method: compare 100,000 lines with the history file."""
     lines = [b"%d" % number for number in range(100_000)]
-    assert_all_came_out(demo(b"\n".join(lines)), lines)
+    assert_all_read(demo(b"\n".join(lines)), lines)
 
 
 def test_a_tampered_record_fails_the_demo() -> None:
-    """Goal: the comparison compares. Method: damage what was read before it is compared."""
+    """Goal: the comparison can fail. Method: change the read records before it."""
     ran = demo(b"a\nb\n", "--tamper", "swapped")
     assert ran.exit_code == 1
-    assert ran.stderr.startswith("failed: The records read are the lines sent: expected 2 lines")
+    assert re.match(r"failed: .*\b2 lines", ran.stderr)
     assert ran.stderr.count("\n") == 1
-    assert "FAILED: The records read are the lines sent" in ran.stdout
+    assert "FAILED: " in ran.stdout
     assert "equal: " not in ran.stdout
     assert last_lines(ran.stdout)[1] == "valid: false"
     verdict = json.loads((FOLDER / "verdict.json").read_text(encoding="utf-8"))
@@ -149,8 +147,8 @@ def test_a_tampered_record_fails_the_demo() -> None:
     assert verdict["expectations"][-1]["happened"] in verdict["reason"]
 
 
-def test_a_comparison_leaves_the_world_as_it_was() -> None:
-    """Goal: the demo judges a run and does not change it. Method: its result, before and after."""
+def test_the_comparison_does_not_change_the_world() -> None:
+    """Method: compare the result before and after."""
     result = run_scenario(scenario_catalog().load("leader_failover"), values=[b"a", b"b"])
     kept = result.expectations
     compared = _with_difference(result, 2, "record b'b' instead of line 1, b'a'")
@@ -160,12 +158,12 @@ def test_a_comparison_leaves_the_world_as_it_was() -> None:
 
 
 def test_equal_lines_cannot_be_swapped() -> None:
-    """Goal: a tampering that changes nothing is refused. Method: one line, equal lines."""
+    """Goal: a change without an effect is refused. Method: one line, equal lines."""
     for content in (b"a", b"a\na\na\n"):
         ran = demo(content, "--tamper", "swapped")
         assert ran.exit_code == 2
         assert ran.stdout == ""
-        assert "all lines are equal" in ran.stderr
+        assert "equal" in ran.stderr
 
 
 @pytest.mark.parametrize(
@@ -173,7 +171,7 @@ def test_equal_lines_cannot_be_swapped() -> None:
     [
         (("--input", "empty"), "is empty"),
         (("--input", "none"), "none"),
-        (("--input", "."), "Is a directory"),
+        (("--input", "."), os.strerror(errno.EISDIR)),
         (("--input", "big"), "1000001"),
         (("--seed", "x"), "--seed"),
         (("--tamper", "stolen"), "stolen"),
@@ -182,14 +180,14 @@ def test_equal_lines_cannot_be_swapped() -> None:
     ],
 )
 def test_a_wrong_input_is_refused(words: tuple[str, ...], noun: str) -> None:
-    """Goal: exit 2, one sentence, nothing run. Method: each of a list."""
+    """Goal: exit code 2, one message, nothing run."""
     Path("empty").write_bytes(b"")
     Path("big").write_bytes(b"a\n" + b"x" * (LINE_BYTES_MAX + 1))
     ran = demo(None, *words)
     assert ran.exit_code == 2
     assert ran.stdout == ""
-    [said] = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
-    assert noun in said
+    [message] = [line for line in ran.stderr.splitlines() if line.startswith("Error: ")]
+    assert noun in message
     assert not Path("out").exists() or not list(Path("out").rglob("*.jsonl"))
 
 
@@ -198,16 +196,16 @@ VALUES = st.lists(st.binary(max_size=2), max_size=6)
 
 @given(VALUES, VALUES)
 def test_a_difference_is_found_if_there_is_one(sent: list[bytes], read: list[bytes]) -> None:
-    """Goal: equal exactly when equal as lists. Method: any two lists, and a list with itself."""
+    """Goal: a difference exactly for unequal lists. Method: any two lists, and equal ones."""
     assert (first_difference(sent, read) == "") == (sent == read)
     assert first_difference(sent, list(sent)) == ""
 
 
 @given(st.lists(st.binary(max_size=2), min_size=1, max_size=6), st.sampled_from(TAMPERINGS))
-def test_tampering_always_changes_something(sent: list[bytes], how: str) -> None:
-    """Goal: the demo's own test is one. Method: tamper with any list that can be tampered with."""
+def test_tampering_always_changes_the_list(sent: list[bytes], how: str) -> None:
+    """Method: any list and each kind of change."""
     if how == "swapped" and len(set(sent)) == 1:
-        with pytest.raises(AssertionError, match="all values are equal"):
+        with pytest.raises(AssertionError, match="equal"):
             tampered(sent, how)
         return
     damaged = tampered(sent, how)
@@ -216,12 +214,12 @@ def test_tampering_always_changes_something(sent: list[bytes], how: str) -> None
     assert len(damaged) - len(sent) == {"lost": -1, "doubled": 1}.get(how, 0)
 
 
-def test_a_difference_is_told_in_few_words() -> None:
-    """Goal: a long line does not flood the screen. Method: long values, and what is missing."""
+def test_a_difference_has_a_short_message() -> None:
+    """Method: long values, a missing record, and an extra one."""
     long = b"x" * 5_000
     assert len(first_difference([long], [b"y" * 5_000])) < 250
     missing = first_difference([b"a", b"b"], [b"a"])
-    assert missing == "no record for line 2, b'b': read 1 of 2 records"
+    assert re.search(r"\b2\b.*b'b'.*\b1\b.*\b2\b", missing)
     extra = first_difference([b"a"], [b"a", b"b"])
-    assert extra == "2 records for 1 line; the first extra record is b'b'"
-    assert first_difference([b"a"], [None]) == "record None instead of line 1, b'a'"
+    assert re.search(r"\b2\b.*\b1\b.*b'b'", extra)
+    assert re.search(r"\b1\b.*b'a'.*None", first_difference([b"a"], [None]))

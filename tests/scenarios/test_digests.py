@@ -1,7 +1,7 @@
-"""Golden digests: each scenario's run is the same as yesterday, in any process, on any Python.
+"""Golden digests: each scenario's run is the same in any version, process and Python.
 
-A changed digest means that a run changed. If that was meant, write the new ones down with
-``pytest tests/scenarios --rewrite``, and say in the commit what changed and why.
+A changed digest means that a run changed. If the change is wanted, write new digests with
+``pytest tests/scenarios --rewrite``; the commit message says what changed and why.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from tests import require
 from tests.pythons import VERSIONS, simulator_python
-from tests.scenarios.stories import NAMES, command, load, run
+from tests.scenarios.scenario_runs import NAMES, command, load, run
 from tests.tidy.tree import ROOT
 from yak_core.trace.reader import digest_of
 from yak_sim import run_scenario
@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).with_name("digests.json")
 GOLDEN_SEEDS = (7, 8)
 
 SWARM = ("swarm", 31)
-"""A seed of the mix of faults, which goes where no scenario does."""
+"""A seed of the mix of faults, which reaches situations outside of the scenarios."""
 
 IN_A_FRESH_PROCESS = f"""
 import importlib
@@ -41,7 +41,7 @@ print("swarm 31", digest_of(run_swarm(31).trace))
 
 
 def in_a_fresh_process(interpreter: str, hash_seed: str) -> dict[tuple[str, int], str]:
-    """The digests of all golden runs and of the swarm's, made elsewhere."""
+    """Return the digests of all golden runs and the mix, from another process."""
     done = command(
         "-c",
         IN_A_FRESH_PROCESS,
@@ -55,7 +55,7 @@ def in_a_fresh_process(interpreter: str, hash_seed: str) -> dict[tuple[str, int]
 
 
 def here() -> dict[tuple[str, int], str]:
-    """The digests of all golden runs, made by this process."""
+    """Return the digests of all golden runs, from this process."""
     return {
         (name, seed): digest_of(run(name, seed).trace) for name in NAMES for seed in GOLDEN_SEEDS
     }
@@ -63,35 +63,35 @@ def here() -> dict[tuple[str, int], str]:
 
 @functools.cache
 def here_too() -> dict[tuple[str, int], str]:
-    """The same, and the swarm's."""
+    """Return the same with the mix."""
     return here() | {SWARM: digest_of(run_swarm(SWARM[1]).trace)}
 
 
 def test_golden_digests(request: pytest.FixtureRequest) -> None:
-    """Goal: no run changes unnoticed. Method: compare with the file, or write it."""
+    """Method: compare with the file, or write it."""
     found = here()
     if request.config.getoption("--rewrite", default=False):
         table = {name: {str(s): found[name, s] for s in GOLDEN_SEEDS} for name in NAMES}
         GOLDEN.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     kept = json.loads(GOLDEN.read_text(encoding="utf-8"))
     golden = {(name, int(seed)): d for name, row in kept.items() for seed, d in row.items()}
-    assert found == golden, "a run changed: see the opening of this file"
+    assert found == golden, "a run changed: see the docstring of this file"
 
 
 def test_every_scenario_has_a_golden_digest() -> None:
-    """Goal: none is forgotten. Method: compare with the files of the scenarios."""
+    """Method: compare with the files of the scenarios."""
     files = {path.stem for path in (ROOT / "scenarios").glob("*.py")} - {"__init__"}
     assert files == set(NAMES)
 
 
 def test_no_two_runs_are_the_same() -> None:
-    """Goal: the seed matters, and the digest sees it. Method: all digests differ."""
+    """Goal: the digest depends on scenario and seed."""
     found = here()
     assert len(set(found.values())) == len(found)
 
 
 def test_a_fresh_process_under_another_hash_seed_agrees() -> None:
-    """Goal: no hash, address or order of sets reaches a run. Method: hash seed 0, unlike here."""
+    """Goal: a run does not depend on hashes, addresses or sets. Method: hash seed 0."""
     assert in_a_fresh_process(sys.executable, "0") == here_too()
 
 
@@ -99,7 +99,7 @@ def test_a_fresh_process_under_another_hash_seed_agrees() -> None:
     "name", [pytest.param(n, marks=pytest.mark.long) if n == "slow_follower" else n for n in NAMES]
 )
 def test_the_real_stores_scripts_give_the_same_run(name: str) -> None:
-    """Goal: the model of the store is the store, and a second run in a process is as the first.
+    """Goal: the store model equals the Lua scripts, and a second run in a process the first.
 
     Method: the Lua scripts instead of the model.
     """
@@ -112,7 +112,7 @@ def test_the_real_stores_scripts_give_the_same_run(name: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_python_agrees(version: str) -> None:
-    """Goal: the same run on any Python. Method: the golden runs by each other one that is here."""
+    """Method: the golden runs on each other installed Python."""
     if version == f"{sys.version_info.major}.{sys.version_info.minor}":
         interpreter = sys.executable
     else:

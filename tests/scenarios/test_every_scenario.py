@@ -1,11 +1,11 @@
-"""What holds for every scenario: it needs no certain cluster, and its claims are not idle."""
+"""Every scenario is valid for other clusters, and each of its expectations can fail."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.mutants import MUTANTS
-from tests.scenarios.stories import NAMES, assert_sound, load
+from tests.scenarios.scenario_runs import NAMES, assert_sound, load
 from yak_core.broker.roles import Broker
 from yak_core.contract.host import Host
 from yak_core.ids import NodeId
@@ -21,20 +21,20 @@ BROKEN = [
 
 
 class OwnChecks:
-    """An observer that watches for slips of the code alone, after every step."""
+    """An observer that runs only the brokers' own checks after every step."""
 
     def after_step(self, host: Host, *_step: object) -> None:
         if isinstance(host.node, Broker):
             host.node.check()
 
     def on_state(self, state: PartitionState) -> None:
-        """No promise is looked at."""
+        """Check nothing."""
 
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
-        """No promise is looked at."""
+        """Check nothing."""
 
     def allow_halt(self, node_id: NodeId) -> None:
-        """A halt is looked at by the world."""
+        """Check nothing: the world checks halts."""
 
 
 OTHERS = {
@@ -47,14 +47,14 @@ OTHERS = {
 
 @pytest.mark.parametrize(("name", "setting"), [(n, s) for n in NAMES for s in OTHERS[n]])
 def test_it_holds_for_other_clusters(name: str, setting: str) -> None:
-    """Goal: nothing depends on three brokers. Method: other sizes and settings."""
+    """Method: other numbers of brokers and other settings."""
     key, _, value = setting.partition("=")
     assert_sound(run_scenario(load(name), 7, {key: value}))
 
 
 @pytest.mark.parametrize(("name", "scenario", "claim"), BROKEN)
-def test_a_claim_catches_a_broken_rule_by_itself(name: str, scenario: str, claim: str) -> None:
-    """Goal: each claim can fail, and no assertion is faster. Method: switch the invariants off."""
+def test_an_expectation_catches_a_broken_rule(name: str, scenario: str, claim: str) -> None:
+    """Goal: each expectation can fail, before any assertion. Method: no invariants."""
     rules = MUTANTS[name].variant
     result = run_scenario(load(scenario), 7, rules=rules, observers=[OwnChecks()])
     assert result.valid is False

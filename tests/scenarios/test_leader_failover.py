@@ -1,11 +1,19 @@
-"""leader_failover, looked at from outside: what it claims, and what it does not even say."""
+"""leader_failover, checked from its trace, disks and history."""
 
 from __future__ import annotations
 
 import pytest
 
 from scenarios.leader_failover import BATCH_BYTES, batch_size
-from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
+from tests.scenarios.scenario_runs import (
+    assert_sound,
+    each_seed,
+    fault,
+    load,
+    log_values,
+    notes,
+    run,
+)
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, Truncated
 from yak_core.errors import Outcome
 from yak_sim import run_scenario, seconds
@@ -15,7 +23,7 @@ LINES = [b"line %d" % number for number in range(60)]
 
 @each_seed
 def test_every_record_is_in_every_log_once_and_in_order(seed: int) -> None:
-    """Goal: retries lose, double and reorder nothing. Method: decode the three disks."""
+    """Goal: retries lose, duplicate and reorder no record. Method: decode the three disks."""
     result = run("leader_failover", seed)
     assert_sound(result)
     for node in result.world.brokers:
@@ -27,7 +35,7 @@ def test_every_record_is_in_every_log_once_and_in_order(seed: int) -> None:
 
 @each_seed
 def test_the_crash_finds_records_of_all_three_kinds(seed: int) -> None:
-    """Goal: the story shows what it is for. Method: the figures, and the cut in the trace."""
+    """Goal: committed, unreplicated and unflushed records. Method: figures and truncation."""
     result = run("leader_failover", seed)
     old = fault(result, "crash").target
     figures = result.figures
@@ -44,8 +52,8 @@ def test_the_crash_finds_records_of_all_three_kinds(seed: int) -> None:
 
 
 @each_seed
-def test_the_high_watermark_never_passed_what_was_safe(seed: int) -> None:
-    """Goal: nothing of the old leader's own was ever committed. Method: its remarks, the reads."""
+def test_no_unreplicated_record_was_committed(seed: int) -> None:
+    """Method: the notes of the old leader, and the reads."""
     result = run("leader_failover", seed)
     crash = fault(result, "crash")
     before = [hw for at, _, hw in notes(result, HighWatermarkAdvanced) if at <= crash.at_us]
@@ -56,20 +64,20 @@ def test_the_high_watermark_never_passed_what_was_safe(seed: int) -> None:
 
 @each_seed
 def test_one_failover_within_the_lease_and_its_stagger(seed: int) -> None:
-    """Goal: exactly one election follows, in time. Method: when brokers say that they lead."""
+    """Method: the notes and times of new leaders."""
     result = run("leader_failover", seed)
     crash = fault(result, "crash")
     led = [(at, node, note) for at, node, note in notes(result, BecameLeader)]
     assert [note.epoch for _, _, note in led] == [1, 2]
     assert led[0][1] == crash.target != led[1][1]
     assert led[1][2].epoch_start == 30
-    # Lease 3 s since the last beat (300 ms apart), then a stagger of 200 ms a rank, store calls.
+    # Lease of 3 s since the last renewal (every 300 ms), a stagger of 200 ms per rank, store calls.
     assert seconds(2.5) < led[1][0] - crash.at_us < seconds(4)
 
 
 @each_seed
-def test_the_producer_was_told_the_truth(seed: int) -> None:
-    """Goal: each answer names the offset and the epoch that hold. Method: compare with the log."""
+def test_the_producer_got_right_offsets(seed: int) -> None:
+    """Goal: offset and epoch of each answer are right. Method: compare with the log."""
     result = run("leader_failover", seed)
     sent = result.world.producers[0].sent
     assert [batch.outcome for batch in sent] == [Outcome.WRITTEN] * 60
@@ -81,7 +89,7 @@ def test_the_producer_was_told_the_truth(seed: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 200, 201, 1000])
 def test_any_number_of_lines_works(count: int) -> None:
-    """Goal: one line is enough, and many go in bigger batches. Method: a run of each size."""
+    """Method: a run of each size."""
     lines = [b"%d" % number for number in range(count)]
     result = run_scenario(load("leader_failover"), values=lines)
     assert_sound(result)
@@ -94,7 +102,7 @@ def test_any_number_of_lines_works(count: int) -> None:
 
 
 def test_long_lines_make_small_batches() -> None:
-    """Goal: what does not fit into one batch is not sent as one. Method: sizes around the bound."""
+    """Goal: lines that do not fit into one batch are split. Method: sizes around the limit."""
     assert batch_size([b"x"] * 200) == 1
     assert batch_size([b"x"] * 201) == 2
     assert batch_size([b"x"] * 100_000) == 500
@@ -104,8 +112,8 @@ def test_long_lines_make_small_batches() -> None:
 
 
 @pytest.mark.long
-def test_long_lines_in_the_critical_place_work() -> None:
-    """Goal: the crash finds two and two batches whatever the lines. Method: big ones half-way."""
+def test_long_lines_at_the_crash_work() -> None:
+    """Goal: two unreplicated and two unflushed batches for any lines. Method: long ones there."""
     lines = [b"%d" % number for number in range(300)]
     lines[149:162] = [b"%d " % number + b"x" * 600_000 for number in range(13)]
     result = run_scenario(load("leader_failover"), values=lines)

@@ -1,10 +1,18 @@
-"""slow_follower, looked at from outside: the ISR shrinks once, the HW goes on, the ISR grows."""
+"""slow_follower, checked from its trace: the ISR shrinks once, the HW advances, the ISR expands."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.stories import assert_sound, each_seed, fault, load, log_values, notes, run
+from tests.scenarios.scenario_runs import (
+    assert_sound,
+    each_seed,
+    fault,
+    load,
+    log_values,
+    notes,
+    run,
+)
 from yak_core.contract.notes import BecameLeader, HighWatermarkAdvanced, IsrExpanded, IsrShrunk
 from yak_core.errors import Outcome
 from yak_core.ids import Micros, NodeId
@@ -12,21 +20,21 @@ from yak_sim import RunResult, run_scenario, seconds
 
 
 def ends(result: RunResult) -> tuple[NodeId, NodeId, Micros]:
-    """(leader, slow follower, since when its link was slow)."""
+    """Return (leader, slow follower, time at which its link became slow)."""
     slow = fault(result, "slow_link")
     leader, _, follower = slow.target.partition(">")
     return leader, follower, slow.at_us
 
 
 def hw_at(result: RunResult, leader: NodeId, at_us: Micros) -> int:
-    """The leader's high watermark at a time."""
-    said = [note.hw for at, _, note in notes(result, HighWatermarkAdvanced, leader) if at <= at_us]
-    return max(said, default=0)
+    """Return the leader's high watermark at a time."""
+    advances = notes(result, HighWatermarkAdvanced, leader)
+    return max((note.hw for at, _, note in advances if at <= at_us), default=0)
 
 
 @each_seed
 def test_the_isr_shrinks_once_by_time_and_grows_back(seed: int) -> None:
-    """Goal: out after a lag of 2 s, in after catching up. Method: the leader's remarks."""
+    """Goal: removed after a lag of 2 s, added after catching up. Method: the leader's notes."""
     result = run("slow_follower", seed)
     assert_sound(result)
     leader, slow, slow_us = ends(result)
@@ -44,8 +52,8 @@ def test_the_isr_shrinks_once_by_time_and_grows_back(seed: int) -> None:
 
 
 @each_seed
-def test_the_high_watermark_waits_and_goes_on(seed: int) -> None:
-    """Goal: one slow member holds everybody up until it is out. Method: the HW at four moments."""
+def test_the_high_watermark_waits_and_advances(seed: int) -> None:
+    """Goal: a slow member delays commits until it leaves the ISR. Method: the HW at four times."""
     result = run("slow_follower", seed)
     leader, _, slow_us = ends(result)
     [shrunk_us] = [at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us]
@@ -57,8 +65,8 @@ def test_the_high_watermark_waits_and_goes_on(seed: int) -> None:
 
 
 @each_seed
-def test_nobody_else_leads_and_nothing_is_lost(seed: int) -> None:
-    """Goal: slowness is no failover. Method: one election; every record confirmed, read, there."""
+def test_no_failover_and_no_loss(seed: int) -> None:
+    """Method: one election; every record is confirmed, read and in the log."""
     result = run("slow_follower", seed)
     leader, _, _ = ends(result)
     assert [(node, note.epoch) for _, node, note in notes(result, BecameLeader)] == [(leader, 1)]
@@ -73,7 +81,7 @@ def test_nobody_else_leads_and_nothing_is_lost(seed: int) -> None:
 
 @pytest.mark.parametrize("lag_s", [1, 2, 3])
 def test_the_lag_that_is_set_decides(lag_s: int) -> None:
-    """Goal: `--set replica_lag_us` does what it says. Method: measure the time to shrink."""
+    """Goal: `--set replica_lag_us` sets the lag time. Method: measure the time to shrink."""
     result = run_scenario(load("slow_follower"), 7, {"replica_lag_us": str(lag_s * 1_000_000)})
     leader, _, slow_us = ends(result)
     shrunk_us = next(at for at, _, _ in notes(result, IsrShrunk, leader) if at > slow_us)

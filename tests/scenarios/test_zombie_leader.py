@@ -1,10 +1,10 @@
-"""zombie_leader, looked at from outside: it was heard by clients only, and it harmed nobody."""
+"""zombie_leader, checked from its trace: only clients reached it, and it committed nothing."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.scenarios.stories import assert_sound, each_seed, load, log_values, notes, run
+from tests.scenarios.scenario_runs import assert_sound, each_seed, load, log_values, notes, run
 from yak_core.contract.notes import (
     BecameLeader,
     FencedPeer,
@@ -17,8 +17,8 @@ from yak_core.ids import Micros, NodeId
 from yak_sim import RunResult, run_scenario, seconds
 
 
-def cut_off(result: RunResult) -> tuple[NodeId, Micros, Micros]:
-    """(the zombie, when it was cut off, when it was heard again)."""
+def isolation(result: RunResult) -> tuple[NodeId, Micros, Micros]:
+    """Return (the zombie, start of its isolation, end of its isolation)."""
     [store] = [fault for fault in result.faults if fault.kind == "partition"]
     heals = [fault.at_us for fault in result.faults if fault.kind == "heal"]
     return store.target.partition("|")[0], store.at_us, min(heals)
@@ -26,10 +26,10 @@ def cut_off(result: RunResult) -> tuple[NodeId, Micros, Micros]:
 
 @each_seed
 def test_two_led_at_the_same_time(seed: int) -> None:
-    """Goal: there was a zombie, for two seconds. Method: when brokers led, from the trace."""
+    """Goal: two leaders for two seconds. Method: the leaders in the trace."""
     result = run("zombie_leader", seed)
     assert_sound(result)
-    zombie, cut_us, heard_us = cut_off(result)
+    zombie, cut_us, heard_us = isolation(result)
     led = [(at, node, note.epoch) for at, node, note in notes(result, BecameLeader)]
     assert [(node == zombie, epoch) for _, node, epoch in led] == [(True, 1), (False, 2)]
     assert cut_us < led[1][0] < heard_us
@@ -40,11 +40,11 @@ def test_two_led_at_the_same_time(seed: int) -> None:
 
 
 @each_seed
-def test_the_store_and_the_peers_did_not_hear_it(seed: int) -> None:
-    """Goal: the fault is the one that the story tells. Method: what was delivered meanwhile."""
+def test_the_zombie_did_not_reach_store_and_peers(seed: int) -> None:
+    """Method: the messages delivered during the isolation."""
     result = run("zombie_leader", seed)
-    zombie, cut_us, heard_us = cut_off(result)
-    settled_us = cut_us + seconds(0.5)  # what was under way and what a store call waits
+    zombie, cut_us, heard_us = isolation(result)
+    settled_us = cut_us + seconds(0.5)  # messages in flight and the timeout of a store call
     steps = list(result.trace)
     between = [step for step in steps if settled_us < step.t_us < heard_us]
     peers = set(result.world.brokers) - {zombie}
@@ -59,10 +59,10 @@ def test_the_store_and_the_peers_did_not_hear_it(seed: int) -> None:
 
 
 @each_seed
-def test_it_appended_and_confirmed_nothing(seed: int) -> None:
-    """Goal: acks=all means it. Method: its high watermark, and every answer that named epoch 1."""
+def test_the_zombie_confirmed_nothing(seed: int) -> None:
+    """Goal: acks=all. Method: its high watermark, and every answer with epoch 1."""
     result = run("zombie_leader", seed)
-    zombie, cut_us, _ = cut_off(result)
+    zombie, cut_us, _ = isolation(result)
     raised = [at for at, _, note in notes(result, HighWatermarkAdvanced, zombie) if note.hw <= 10]
     later = [at for at, _, _ in notes(result, HighWatermarkAdvanced, zombie) if at > cut_us]
     [(down_us, _, _)] = list(notes(result, SteppedDown))
@@ -75,10 +75,10 @@ def test_it_appended_and_confirmed_nothing(seed: int) -> None:
 
 
 @each_seed
-def test_it_was_fenced_and_truncated_that_and_no_more(seed: int) -> None:
-    """Goal: peers refused it, then it cut its own tail. Method: their remarks, the one cut."""
+def test_the_zombie_was_fenced_and_truncated_its_tail(seed: int) -> None:
+    """Method: the notes of its peers, and the one truncation."""
     result = run("zombie_leader", seed)
-    zombie, _, heard_us = cut_off(result)
+    zombie, _, heard_us = isolation(result)
     fenced = list(notes(result, FencedPeer))
     assert fenced
     for at, node, note in fenced:
@@ -94,8 +94,8 @@ def test_it_was_fenced_and_truncated_that_and_no_more(seed: int) -> None:
 
 
 @each_seed
-def test_all_that_was_sent_is_there_once(seed: int) -> None:
-    """Goal: clients of the zombie lose nothing. Method: decode the logs, sort out the late one."""
+def test_every_sent_record_is_in_the_log_once(seed: int) -> None:
+    """Goal: clients of the zombie lose nothing. Method: decode the logs."""
     result = run("zombie_leader", seed)
     wanted = [b"record %d" % number for number in range(80)]
     logs = [log_values(result, node) for node in result.world.brokers]
@@ -107,7 +107,7 @@ def test_all_that_was_sent_is_there_once(seed: int) -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 11, 300])
 def test_it_takes_other_records(count: int) -> None:
-    """Goal: `--input` works here too. Method: few and many lines of its own."""
+    """Method: `--input` with few and many lines."""
     lines = [b"%d" % number for number in range(count)]
     result = run_scenario(load("zombie_leader"), values=lines)
     assert_sound(result)

@@ -1,4 +1,4 @@
-"""Tiny nodes and worlds for the simulator's own tests; must never hold a rule of replication."""
+"""Small nodes and worlds for the simulator's own tests, without replication logic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yak_sim.physics.machine_shared import Listener
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology
 
 INSTANT = LinkSpec(delay_min_us=10, delay_mean_us=0)
-"""A link without any chance in it."""
+"""A link with a fixed delay."""
 
 SURE = Topology(
     brokers=("n1", "n2"),
@@ -29,14 +29,14 @@ SURE = Topology(
     store_link=INSTANT,
     disk=DiskSpec(append_us=40, flush_us=500, flush_mean_us=0, save_us=500, save_mean_us=0),
 )
-"""A world in which every time is fixed."""
+"""A topology with fixed times."""
 
 Answering = Callable[[Micros, Event], list[Effect]]
 
 
 @dataclass
 class Puppet:
-    """A node that notes what it is told and does what its function says."""
+    """A node that records its events and returns the effects of its function."""
 
     acts: Answering
     seen: list[tuple[Micros, Event]] = field(default_factory=list)
@@ -51,18 +51,18 @@ class Puppet:
     def fork(self) -> Puppet:
         return Puppet(self.acts, list(self.seen))
 
-    def told(self, kind: type) -> list[tuple[Micros, Event]]:
-        """What it was told of one kind of event."""
+    def seen_of(self, kind: type) -> list[tuple[Micros, Event]]:
+        """Return the times and events of one type."""
         return [(now, event) for now, event in self.seen if type(event) is kind]
 
 
 def idle(_now: Micros, _event: Event) -> list[Effect]:
-    """Does nothing."""
+    """Return no effects."""
     return []
 
 
 def at_start(*effects: Effect) -> Answering:
-    """Orders these when it is started, and nothing later."""
+    """Return a function that issues these effects at the start and none later."""
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         return list(effects) if isinstance(event, Started) else []
@@ -72,7 +72,7 @@ def at_start(*effects: Effect) -> Answering:
 
 @dataclass
 class Stage:
-    """An engine and the puppets that were started in it, by node and then by start.
+    """An engine and its puppets, by node and then by start.
 
     ``ended`` are the processes that ended by themselves: (node, how, reason).
     """
@@ -82,7 +82,7 @@ class Stage:
     ended: list[tuple[NodeId, str, str]]
 
     def puppet(self, node: NodeId) -> Puppet:
-        """The puppet that runs, or ran last."""
+        """Return the last started puppet of a node."""
         return self.puppets[node][-1]
 
 
@@ -95,7 +95,7 @@ def stage(
     watch: Callable[[Host, Micros, Event, list[Effect]], None] | None = None,
     start: bool = True,
 ) -> Stage:
-    """An engine with a puppet a node; ids that begin with ``c`` or ``p`` are clients."""
+    """Return an engine with a puppet for each node; ids with ``c`` or ``p`` first are clients."""
     observers = () if watch is None else (_Watcher(watch),)
     ended: list[tuple[NodeId, str, str]] = []
     listener = listener or Listener()
@@ -127,13 +127,13 @@ class _Watcher:
         self.watch(host, now, event, effects)
 
 
-def say(number: int) -> Fenced:
-    """A message with a number in it."""
+def numbered_message(number: int) -> Fenced:
+    """Return a message with a number."""
     return Fenced(Epoch(number), None)
 
 
-def heard(puppet: Puppet) -> list[int]:
-    """The numbers of the messages that a puppet got, in order."""
+def numbers_received(puppet: Puppet) -> list[int]:
+    """Return the numbers of the messages that a puppet received, in order."""
     return [
         event.message.epoch
         for _, event in puppet.seen
@@ -142,7 +142,7 @@ def heard(puppet: Puppet) -> list[int]:
 
 
 def batch_at(offset: int, *values: bytes, epoch: int = 1) -> Batch:
-    """A sealed batch of these values at a place in the log."""
+    """Return a sealed batch of these values at an offset."""
     builder = Builder()
     for value in values:
         builder.append(value, timestamp_ms=0)

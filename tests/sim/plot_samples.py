@@ -1,4 +1,4 @@
-"""Made-up runs for the tests of plots and run folders; must never need the simulator."""
+"""Made-up runs for the tests of plots and run folders, made without the simulator."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TICK = TimerFired("tick")
 
 
 class Tale:
-    """Writes a trace by hand: things are told in any order and sorted by time at the end."""
+    """Builds a trace: steps are added in any order and sorted by time at the end."""
 
     def __init__(self, nodes: int, scenario: str = "made_up", seed: int = 7) -> None:
         self.header = Header("sim", scenario, seed, "0")
@@ -35,39 +35,39 @@ class Tale:
         self._starts: dict[NodeId, int] = {}
 
     def step(self, at: Micros, node: NodeId, event: Event, *effects: Effect) -> None:
-        """Any step."""
+        """Add a step."""
         self._happened.append((at, len(self._happened), node, event, list(effects)))
 
     def start(self, at: Micros, node: NodeId, leo: Offset = 0, hw: Offset = 0) -> None:
-        """A broker starts with a log."""
+        """Start a broker with a log."""
         saved = (("hw", str(hw).encode()),)
         self.step(
             at, node, Started(node, BrokerConfig(self.nodes), 1, Recovered(leo=leo, saved=saved))
         )
 
     def note(self, at: Micros, node: NodeId, *notes: Note) -> None:
-        """A broker remarks on something."""
+        """Add notes of a broker."""
         self.step(at, node, TICK, *(Observe(note) for note in notes))
 
     def append(self, at: Micros, node: NodeId, base: Offset, count: int, epoch: Epoch) -> None:
-        """A broker's log grows."""
+        """Append to a broker's log."""
         self.step(
             at, node, TICK, AppendLog(OpId(1), LogGeneration(0), (batch(base, epoch, count, b""),))
         )
 
     def truncate(self, at: Micros, node: NodeId, end: Offset) -> None:
-        """A broker's log is cut."""
+        """Truncate a broker's log."""
         self.step(at, node, TICK, TruncateLog(OpId(1), LogGeneration(0), end))
 
     def isr(self, at: Micros, version: int, *members: NodeId) -> None:
-        """A broker learns the record."""
+        """Give a broker a partition state with this ISR."""
         value = MetaValue(record(version, members[0], 1, members), False, ())
         self.step(at, members[0], MetaReply(CallId(1), StoreOk(value)))
 
     def ack(
         self, sent: Micros, at: Micros, base: Offset, count: int, outcome: Outcome = Outcome.WRITTEN
     ) -> None:
-        """A producer hands a batch over and is answered."""
+        """Send a batch of a producer and complete it."""
         self._calls += 1
         call = self._calls
         self.step(sent, "p1", Called(CallId(call), SendBatch(batch(base, 1, count, b"")), 0))
@@ -75,11 +75,11 @@ class Tale:
         self.step(at, "p1", TICK, Answer(CallId(call), SendResult(error, outcome, base, Epoch(1))))
 
     def fault(self, at: Micros, kind: str, target: str, for_us: Micros | None = None) -> None:
-        """Something is done to the world."""
+        """Add a fault."""
         self._faults.append(Fault(at, kind, target, for_us))
 
     def trace(self) -> Trace:
-        """The trace, in order of time."""
+        """Return the trace in order of time."""
         trace = Trace(self.header)
         faults = sorted(self._faults, key=lambda fault: fault.at_us)
         client = Started("p1", ProducerConfig(self.nodes), 2, Recovered())
@@ -96,7 +96,7 @@ class Tale:
 
 
 def failover(per_second: int = 50, batch_count: int = 1) -> Trace:
-    """Eight seconds: n1 leads, is slow to replicate, crashes; n3 takes over; n1 comes back."""
+    """Return eight seconds: n1 leads, lags in replication, crashes; n3 leads; n1 restarts."""
     tale = Tale(3, "leader_failover")
     for node in tale.nodes:
         tale.start(0, node)
@@ -150,7 +150,7 @@ def _one(
     followers: tuple[NodeId, ...],
     slow: bool,
 ) -> None:
-    """One batch on its way: appended, replicated, committed, acknowledged."""
+    """Add one batch: appended, replicated, committed, acknowledged."""
     tale.append(at, leader, base, count, epoch)
     if slow:
         return

@@ -40,27 +40,27 @@ DRAWN = """\
 
 
 def run_draws(interpreter: str) -> str:
-    """What the draws above give on another interpreter; only the standard library is needed."""
+    """Run the draws above on another interpreter, which needs only the standard library."""
     command = [interpreter, "-c", DRAWS, str(ROOT / "yak_sim" / "physics" / "choices.py")]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_draws_agree_on_every_python(version: str) -> None:
-    """Goal: no change of code or of Python moves a seed. Method: known values, on 3.11 and up."""
+    """Goal: the draws of a seed never change. Method: known values on each Python."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     assert run_draws(sys.executable if version == own else python(version)) == DRAWN
 
 
 def test_waiting_times_come_from_a_table_of_integers() -> None:
-    """Goal: no logarithm's last bit reaches a run. Method: a hash of the table, and its mean."""
+    """Goal: no rounding of logarithms in a run. Method: a hash of the table, and its mean."""
     text = ",".join(map(str, EXPONENTIAL)).encode()
     assert sha256(text).hexdigest()[:16] == "9c8782f2548d5466"
     assert abs(sum(EXPONENTIAL) / len(EXPONENTIAL) / 65536 - 1) < 0.001
 
 
-def test_a_draw_at_one_place_moves_no_other() -> None:
-    """Goal: adding or removing a draw changes nothing else. Method: with and without it."""
+def test_a_draw_does_not_affect_other_sites() -> None:
+    """Goal: adding or removing a draw changes no other. Method: runs with and without it."""
 
     def some(extra: bool) -> list[int]:
         driver = RandomChoices(3)
@@ -76,8 +76,8 @@ def test_a_draw_at_one_place_moves_no_other() -> None:
     assert some(extra=True) == some(extra=False)
 
 
-def test_names_and_seeds_tell_streams_apart() -> None:
-    """Goal: no two places share a stream. Method: compare what they draw."""
+def test_names_and_seeds_separate_streams() -> None:
+    """Goal: no two sites share a stream. Method: compare their draws."""
     keys = [(s, a, b) for s in (1, 2) for a in ("x", "xy") for b in ("z", "yz", "")]
     streams = {
         tuple(RandomChoices(seed).at(site, entity).between(0, 10**9) for _ in range(1))
@@ -88,7 +88,7 @@ def test_names_and_seeds_tell_streams_apart() -> None:
 
 
 def test_one_option_draws_nothing() -> None:
-    """Goal: what is certain costs no draw. Method: the next draw is the same with it between."""
+    """Goal: a single option costs no draw. Method: compare the next draw with and without it."""
     plain, certain = RandomChoices(5).at("a", "b"), RandomChoices(5).at("a", "b")
     assert certain.pick(1) == 0
     assert certain.between(9, 9) == 9
@@ -99,7 +99,7 @@ def test_one_option_draws_nothing() -> None:
 
 
 def test_draws_keep_to_their_bounds() -> None:
-    """Goal: every option comes up and no other. Method: many draws."""
+    """Goal: every option is drawn and no other. Method: many draws."""
     point = RandomChoices(11).at("a", "b")
     assert {point.pick(3) for _ in range(200)} == {0, 1, 2}
     assert {point.between(-1, 1) for _ in range(200)} == {-1, 0, 1}
@@ -111,8 +111,8 @@ def test_draws_keep_to_their_bounds() -> None:
     assert 950 < sum(waits) / len(waits) < 1050
 
 
-def test_a_recorded_run_replays_from_what_was_not_benign() -> None:
-    """Goal: a sparse trace is enough. Method: record, keep the decisions, draw again."""
+def test_a_recorded_run_replays_from_its_decisions() -> None:
+    """Goal: decisions that are not benign are enough. Method: record, then replay."""
 
     def play(driver: RandomChoices | ReplayChoices) -> list[object]:
         point = driver.at("a", "x")
@@ -132,12 +132,12 @@ def test_a_recorded_run_replays_from_what_was_not_benign() -> None:
     assert len(decisions) < 250
 
 
-def test_what_a_trace_does_not_say_is_benign() -> None:
-    """Goal: a shrunken trace still runs. Method: an empty one, and one out of range."""
+def test_missing_decisions_are_benign() -> None:
+    """Goal: a shrunken list of decisions still runs. Method: an empty one, and one out of range."""
     driver = ReplayChoices(1, [("a", "b", 1, 9), ("a", "c", 0, 1)])
     point = driver.at("a", "b")
     assert point.pick(4) == 0
-    assert point.pick(4) == 3, "a value from a run with more options is brought into range"
+    assert point.pick(4) == 3, "a decision from a run with more options is reduced"
     assert point.between(10, 20) == 10
     assert not point.happens((1, 2))
     assert point.exponential(500) == 0
@@ -146,6 +146,6 @@ def test_what_a_trace_does_not_say_is_benign() -> None:
 
 
 def test_decisions_are_kept_only_on_request() -> None:
-    """Goal: nobody takes an empty trace for a benign run. Method: ask a driver that keeps none."""
+    """Goal: a driver without a record raises instead of returning an empty list."""
     with pytest.raises(ValueError, match="record=True"):
         RandomChoices(1).decisions()

@@ -1,10 +1,13 @@
-"""``yak sim replay``: what it prints and exits with.
+"""``yak sim replay``: output and exit codes.
 
-Method: the command itself on traces that are as they were recorded, and on others.
+Method: the command on recorded and on changed traces.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,12 +29,12 @@ OTHER = "0" * 16
 
 
 def command(*words: str | Path) -> Result:
-    """``yak sim replay`` with some words."""
+    """Run ``yak sim replay`` in this process."""
     return CliRunner().invoke(main, ["sim", "replay", *map(str, words)])
 
 
 def lines_of(header: Header | None = None, limit: int | None = None) -> list[bytes]:
-    """The trace of the short story, perhaps under another header, perhaps not all of it."""
+    """Return the lines of the short run's trace, with another header or a limit of steps."""
     short = short_run()
     trace = Trace(header or short.header, limit or len(short))
     for step in short:
@@ -40,13 +43,13 @@ def lines_of(header: Header | None = None, limit: int | None = None) -> list[byt
 
 
 def kept(path: Path, lines: list[bytes]) -> Path:
-    """The lines in a file."""
+    """Write the lines to a file."""
     path.write_bytes(b"".join(lines))
     return path
 
 
 def test_a_run_folder_replays(tmp_path: Path) -> None:
-    """Goal: one line a start. Method: a whole run, by the link to its folder."""
+    """Goal: one line for each start. Method: a whole run, by the link to its folder."""
     result = run_scenario(leader_failover, 7)
     folder = write_run(result, tmp_path, ["yak"])
     crashed = next(fault.target for fault in result.faults if fault.kind == "crash")
@@ -62,7 +65,7 @@ def test_a_run_folder_replays(tmp_path: Path) -> None:
 
 
 def test_the_trace_of_a_real_broker_replays(tmp_path: Path) -> None:
-    """Goal: both worlds alike. Method: one start in a file of its own, as a broker writes it."""
+    """Method: one start in its own file, as a broker writes it."""
     trace = Trace(Header("net", "", 0, f"0.1.0+core.{own_digest()}"))
     for step in alone(short_run(), "n2"):
         trace.record(*step[1:7])
@@ -72,8 +75,8 @@ def test_the_trace_of_a_real_broker_replays(tmp_path: Path) -> None:
     assert done.stdout == f"n2 start 1: {len(trace)} steps, effects identical\n"
 
 
-def test_a_difference_is_one_sentence(tmp_path: Path) -> None:
-    """Goal: step, event, recorded, replayed. Method: a timer's time changed in the file."""
+def test_a_difference_is_one_line(tmp_path: Path) -> None:
+    """Goal: step, event, recorded and replayed effect. Method: change a timer in the file."""
     at, timer = next(
         (step.i, where)
         for step in short_run()
@@ -89,17 +92,15 @@ def test_a_difference_is_one_sentence(tmp_path: Path) -> None:
     path = kept(tmp_path / "trace.jsonl", edited(lines_of(), at, later))
     done = command(path)
     assert (done.exit_code, done.stderr) == (1, "")
-    told = [line for line in done.stdout.splitlines() if "effects identical" not in line]
-    assert len(told) == 1
-    assert told[0].startswith(f"n1 start 1: step {at} at ")
-    assert f'effect {timer + 1} was recorded as {{"SetTimer":{{"key":' in told[0]
-    assert '"hi_us":77}}, but is replayed as {"SetTimer":{"key":' in told[0]
-    assert "step before it identical" in told[0].replace("steps", "step")
+    shown = [line for line in done.stdout.splitlines() if "effects identical" not in line]
+    assert len(shown) == 1
+    assert shown[0].startswith(f"n1 start 1: step {at} at ")
+    assert re.search(rf'effect {timer + 1} .*SetTimer.*"hi_us":77.*SetTimer', shown[0])
     assert done.stdout.count("effects identical") == 4
 
 
-def test_a_difference_that_was_there_before_the_step_is_told(tmp_path: Path) -> None:
-    """Goal: a snapshot never passes for another. Method: ``--until`` behind a difference."""
+def test_a_difference_before_the_step_is_reported(tmp_path: Path) -> None:
+    """Goal: no snapshot after a difference. Method: ``--until`` beyond a difference."""
     steps = [step for step in short_run() if step.node == "n1" and step.effects]
     path = kept(
         tmp_path / "trace.jsonl", edited(lines_of(), steps[2].i, lambda step: step["fx"].pop())
@@ -111,78 +112,80 @@ def test_a_difference_that_was_there_before_the_step_is_told(tmp_path: Path) -> 
 
 
 def test_until_prints_the_snapshot(tmp_path: Path) -> None:
-    """Goal: look into a node at any step. Method: one step of each kind of node."""
+    """Method: one step of each kind of node."""
     path = kept(tmp_path / "trace.jsonl", lines_of())
     kinds = {"n3": "broker", "p1": "producer", "c1": "consumer"}
     for node, kind in kinds.items():
         last = max(step.i for step in short_run() if step.node == node)
         done = command(path, "--until", str(last))
         assert (done.exit_code, done.stderr) == (0, "")
-        _, _, told = done.stdout.partition(f"{node} start 1 after step {last}, {kind}:\n")
+        _, _, shown = done.stdout.partition(f"{node} start 1 after step {last}, {kind}:\n")
         at = short_run().step(last).t_us
-        assert told.startswith(f'  step: at {at} us, {{"')
-        assert f'\n  node: "{node}"\n' in told
+        assert shown.startswith(f'  step: at {at} us, {{"')
+        assert f'\n  node: "{node}"\n' in shown
     assert "\n  position: 4\n" in command(path, "--until", str(len(short_run()) - 1)).stdout
 
 
-def test_a_step_that_is_not_there_is_a_wrong_command_line(tmp_path: Path) -> None:
-    """Goal: no snapshot of nothing. Method: one step too far."""
+def test_a_step_out_of_range_is_a_usage_error(tmp_path: Path) -> None:
+    """Method: one step beyond the end."""
     path = kept(tmp_path / "trace.jsonl", lines_of())
     count = len(short_run())
     done = command(path, "--until", str(count))
     assert done.exit_code == 2
-    assert done.stderr.startswith(f"{path}: no step {count} in the trace: it has {count} steps")
+    assert done.stderr.startswith(f"{path}: ")
+    assert done.stderr.count(str(count)) == 2
     assert command(path, "--until", "-1").exit_code == 2
     assert command().exit_code == 2
 
 
 @pytest.mark.parametrize(
-    ("lines", "said"),
+    ("lines", "pattern"),
     [
         (
             lambda: [*lines_of()[:51], lines_of()[51][:40]],
-            "the trace is incomplete: replayed its 50 complete steps",
+            "incomplete.* 50 ",
         ),
         (
             lambda: lines_of(limit=30),
-            f"the trace reached its size limit: {len(short_run()) - 30} later steps are missing",
+            f"limit.* {len(short_run()) - 30} ",
         ),
         (
             lambda: lines_of(Header("net", "", 0, f"0.1.0+core.{OTHER}")),
-            f"recorded by core {OTHER}, replayed by core {own_digest()}: effects may differ",
+            f"{OTHER}.*{own_digest()}",
         ),
     ],
     ids=["cut short", "limited", "another core"],
 )
-def test_what_a_reader_must_know_is_said(
-    tmp_path: Path, lines: Callable[[], list[bytes]], said: str
+def test_limits_of_a_replay_are_reported(
+    tmp_path: Path, lines: Callable[[], list[bytes]], pattern: str
 ) -> None:
-    """Goal: identical, as far as it goes. Method: a line cut, a cap of steps, another core."""
+    """Goal: identical up to the limit. Method: a truncated line, a limit of steps, another core."""
     path = kept(tmp_path / "n1.jsonl", lines())
     done = command(path)
-    assert (done.exit_code, done.stderr) == (0, f"{path}: {said}\n")
+    assert done.exit_code == 0
+    assert re.fullmatch(f"{path}: .*{pattern}.*\n", done.stderr)
     assert "effects identical" in done.stdout
 
 
-def test_damage_and_what_cannot_be_read_have_their_exit_codes(tmp_path: Path) -> None:
-    """Goal: 1 for a bad trace, 2 for none. Method: damage, another file, none, some together."""
+def test_exit_codes_of_damaged_and_unreadable_traces(tmp_path: Path) -> None:
+    """Goal: 1 for a bad trace, 2 for a missing one. Method: each alone, and some together."""
     good = kept(tmp_path / "good.jsonl", lines_of())
     lines = lines_of()
     lines[60] = lines[60].replace(b'"t":', b'"t":1', 1)
     damaged = kept(tmp_path / "damaged.jsonl", lines)
     done = command(damaged)
     assert done.exit_code == 1
-    assert done.stderr.startswith(f"{damaged}: line 61 (record 60, after 59 steps) is")
+    assert re.match(rf"{damaged}: line 61 .*\b60\b.*\b59\b", done.stderr)
     assert "effects identical" in done.stdout
     text = kept(tmp_path / "text", [b"hello\n"])
     done = command(text)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith(f"{text}: ")
-    assert "line 1 is not a JSON object" in done.stderr
+    assert "line 1 " in done.stderr
     missing = tmp_path / "missing.jsonl"
     done = command(missing, good, damaged)
     assert done.exit_code == 2
-    assert f"{missing}: cannot read the trace: No such file or directory\n" in done.stderr
+    assert re.search(f"{missing}: .*{os.strerror(errno.ENOENT)}", done.stderr)
     assert done.stdout.count("effects identical") == 10
     for path in (good, damaged):
         assert f"{path}: n1 start 1: " in done.stdout
@@ -192,7 +195,7 @@ def test_damage_and_what_cannot_be_read_have_their_exit_codes(tmp_path: Path) ->
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_other_programs_get_the_results(tmp_path: Path, broken: bool) -> None:
-    """Goal: `yak demo` can ask, too. Method: the function behind the command, two files."""
+    """Goal: `yak demo` can use the results. Method: the function of the command, two files."""
     paths = [kept(tmp_path / name, lines_of()) for name in ("a.jsonl", "b.jsonl")]
     results = list(
         replay_paths(paths, MUTANTS["commit what one replica has"].variant if broken else None)

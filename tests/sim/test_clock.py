@@ -1,4 +1,4 @@
-"""Timers: one a key, replaced and cancelled for good, never early, and cheap to set again.
+"""Timers: one for each key, replaced and cancelled for good, never early, cheap to set again.
 
 Method: one puppet on one machine, or the timers alone.
 """
@@ -21,7 +21,7 @@ def fired(seen: list[tuple[Micros, Event]]) -> list[tuple[Micros, str]]:
 
 
 def test_a_timer_fires_once_within_its_range() -> None:
-    """Goal: never early, not again. Method: ranges, fixed and wide."""
+    """Goal: never early, never twice. Method: fixed and wide ranges."""
     world = stage({"n1": at_start(SetTimer("a", 100, 100), SetTimer("b", 200, 900))})
     world.engine.run_for(10_000)
     (a, first), (b, second) = fired(world.puppet("n1").seen)
@@ -30,7 +30,7 @@ def test_a_timer_fires_once_within_its_range() -> None:
 
 
 def test_setting_again_replaces_and_cancelling_is_final() -> None:
-    """Goal: only the last setting of a key counts. Method: later, earlier, cancelled, set again."""
+    """Goal: only the last setting counts. Method: later, earlier, cancelled, set again."""
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, Started):
@@ -53,8 +53,8 @@ def test_setting_again_replaces_and_cancelling_is_final() -> None:
     ]
 
 
-def test_a_timer_that_is_set_again_and_again_leaves_nothing_behind() -> None:
-    """Goal: a heartbeat deadline costs no agenda entry a message. Method: count the entries."""
+def test_a_timer_set_repeatedly_costs_one_entry() -> None:
+    """Goal: a heartbeat timeout costs no agenda entry per message. Method: count the entries."""
     clock, keys = Clock(), list[str]()
 
     def deliver(event: Event, _cause: int) -> None:
@@ -72,7 +72,7 @@ def test_a_timer_that_is_set_again_and_again_leaves_nothing_behind() -> None:
 
 
 def test_no_timer_outlives_its_process() -> None:
-    """Goal: a crash ends the timers. Method: crash before one is due, and start again."""
+    """Method: crash before a timer is due, and start again."""
     starts = iter([at_start(SetTimer("a", 1_000, 1_000)), idle])
 
     def act(now: Micros, event: Event) -> list[Effect]:
@@ -89,10 +89,10 @@ def test_no_timer_outlives_its_process() -> None:
 
 
 def test_a_paused_machine_gets_its_timers_afterwards_unless_cancelled() -> None:
-    """Goal: a pause delays, and what the first event then cancels does not fire.
+    """Goal: a pause delays timers, and the first event after it can cancel others.
 
-    Method: three timers fall due during a pause; the first to fire cancels the second and sets the
-    third anew.
+    Method: three timers are due during a pause; the first to fire cancels the second and sets
+    the third again.
     """
 
     def act(_now: Micros, event: Event) -> list[Effect]:

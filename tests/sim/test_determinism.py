@@ -1,6 +1,6 @@
-"""One seed, one run: from recorded decisions, on either store, watched or not.
+"""One seed gives one run: from recorded decisions, on either store, with and without observers.
 
-Method: digests of the same runs, made in different ways. tests/scenarios/test_digests.py compares
+Method: digests of equal runs, made in different ways. tests/scenarios/test_digests.py compares
 processes, hash seeds and Pythons.
 """
 
@@ -15,7 +15,7 @@ from yak_sim.search.swarm import run_swarm
 
 
 def test_a_recorded_run_replays_from_its_decisions() -> None:
-    """Goal: the sparse trace of a run is enough to repeat it. Method: record one, replay it."""
+    """Goal: the decisions of a run are enough to repeat it. Method: record one, replay it."""
     recording = RandomChoices(12, record=True)
     recorded = run_swarm(12, choices=recording)
     replayed = run_swarm(12, choices=ReplayChoices(12, recording.decisions()))
@@ -24,7 +24,7 @@ def test_a_recorded_run_replays_from_its_decisions() -> None:
 
 
 def test_without_a_decision_a_run_is_benign() -> None:
-    """Goal: what is missing in a trace does no harm. Method: an empty one."""
+    """Method: an empty list of decisions."""
     result = run_swarm(12, choices=ReplayChoices(12, []))
     assert result.valid is True, result.reason
     assert result.faults == ()
@@ -33,7 +33,7 @@ def test_without_a_decision_a_run_is_benign() -> None:
 
 @scenario(seed=5)
 def through_the_store(world: World) -> Script:
-    """Elections, ISR changes and lost answers."""
+    """Run elections, ISR changes and lost answers."""
     world.producer(rate_per_s=20)
     yield from world.until_ready()
     old = str(world.leader)
@@ -48,7 +48,7 @@ def through_the_store(world: World) -> Script:
 
 
 def test_model_and_scripts_give_the_same_run() -> None:
-    """Goal: the fast store is the real one. Method: a digest on each; then a seed of the mix."""
+    """Goal: the model equals the Lua scripts. Method: a digest on each; then a seed of the mix."""
     by_model = run_scenario(through_the_store)
     by_lua = run_scenario(through_the_store, settings={"store": "lua"})
     assert by_model.valid is True, by_model.reason
@@ -58,14 +58,14 @@ def test_model_and_scripts_give_the_same_run() -> None:
 
 
 def test_observers_do_not_change_a_run() -> None:
-    """Goal: looking is free of effects. Method: with the invariants and without."""
+    """Method: runs with and without the invariants."""
     watched = run_scenario(through_the_store)
     alone = run_scenario(through_the_store, observers=())
     assert digest_of(watched.trace) == digest_of(alone.trace)
 
 
-def test_a_trace_tells_causes() -> None:
-    """Goal: arrows can be drawn. Method: each cause is an earlier step; messages have one."""
+def test_a_trace_has_causes() -> None:
+    """Goal: each cause is an earlier step, and each message has one."""
     trace: Trace = run_scenario(through_the_store).trace
     received = 0
     for step in trace:

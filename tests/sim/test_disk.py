@@ -1,6 +1,6 @@
-"""The simulated disk: order, what a flush covers, what a crash takes, stalls, no space.
+"""The simulated disk: order, flushes, crashes, stalls, no space.
 
-Method: a disk alone, with fixed latencies and a list of what it reported.
+Method: a disk alone, with fixed latencies and a list of its completions.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Bench:
         self.clock.run_until(until_us)
 
     def append(self, op: int, *batches_of: int) -> None:
-        """Batches of one record at these offsets."""
+        """Append batches of one record at these offsets."""
         batches = tuple(batch_at(offset, b"v%d" % offset) for offset in batches_of)
         self.disk.append(AppendLog(OpId(op), LogGeneration(0), batches), -1)
 
@@ -52,7 +52,7 @@ def bench(spec: DiskSpec = SPEC) -> Bench:
     return Bench(clock, SimDisk(clock, spec, RandomChoices(1).at("disk", "n1"), report), done)
 
 
-def test_operations_take_their_time_one_after_the_other() -> None:
+def test_operations_run_one_after_the_other() -> None:
     """Goal: completion in issue order. Method: fixed times; an operation issued while idle."""
     it = bench()
     it.append(1, 0)
@@ -78,8 +78,8 @@ def test_order_holds_when_times_are_drawn() -> None:
     assert [op for _, op in it.ops()] == list(range(200))
 
 
-def test_a_read_sees_what_is_issued_and_the_image_what_is_done() -> None:
-    """Goal: the tail cache. Method: look between issue and completion, of appends and of a cut."""
+def test_a_read_sees_issued_operations_and_the_image_completed_ones() -> None:
+    """Goal: the tail cache. Method: read between issue and completion of appends and truncation."""
     it = bench()
     it.append(1, 0, 1)
     assert [b.base_offset for b in it.disk.read(0, 9, 1 << 20)] == [0, 1]
@@ -91,8 +91,8 @@ def test_a_read_sees_what_is_issued_and_the_image_what_is_done() -> None:
     assert it.disk.generation == 1
 
 
-def test_a_flush_covers_what_was_issued_before_it_and_nothing_later() -> None:
-    """Goal: no batch is durable by luck. Method: an append issued while the flush is under way."""
+def test_a_flush_covers_only_earlier_appends() -> None:
+    """Method: an append issued while the flush is in flight."""
     it = bench()
     it.append(1, 0)
     it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
@@ -105,7 +105,7 @@ def test_a_flush_covers_what_was_issued_before_it_and_nothing_later() -> None:
 
 
 def crashed(lose: Loss) -> DiskImage:
-    """Offset 0 flushed, 1 and 2 written, 3 under way, and then a crash."""
+    """Crash with offset 0 flushed, 1 and 2 written, 3 in flight."""
     it = bench()
     it.append(1, 0)
     it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
@@ -117,20 +117,20 @@ def crashed(lose: Loss) -> DiskImage:
     assert it.disk.tail.leo == it.disk.image.leo
     before = len(it.done)
     it.run(10_000)
-    assert len(it.done) == before, "a crash ends what was under way"
+    assert len(it.done) == before, "a crash drops operations in flight"
     return it.disk.image
 
 
 @pytest.mark.parametrize(("lose", "end"), [(Loss.NOTHING, 4), (Loss.UNSYNCED, 1), (Loss.TORN, 3)])
-def test_a_crash_takes_what_it_was_told_to(lose: Loss, end: int) -> None:
-    """Goal: each word means one thing. Method: the same crash with each."""
+def test_each_kind_of_loss(lose: Loss, end: int) -> None:
+    """Method: the same crash with each value of ``lose``."""
     image = crashed(lose)
     assert image.leo == end
-    assert image.durable_end == end, "what a restart finds is on the disk"
+    assert image.durable_end == end, "recovered records are durable"
 
 
-def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
-    """Goal: every end between flushed and written comes up. Method: every decision there is."""
+def test_a_crash_with_loss_some_keeps_a_random_prefix() -> None:
+    """Goal: every end between flushed and written is drawn. Method: all decisions."""
     ends = set()
     for executed in range(2):
         for lost in range(4):
@@ -144,12 +144,12 @@ def test_a_crash_that_loses_some_keeps_a_prefix_that_is_drawn() -> None:
             it.disk._point = driver.at("d", "n1")
             it.disk.crash(Loss.SOME)
             ends.add(it.disk.image.leo)
-            assert it.disk.image.leo >= 1, "what was flushed is there"
+            assert it.disk.image.leo >= 1, "flushed records survive"
     assert ends == {1, 2, 3, 4}
 
 
-def test_a_cut_that_was_not_flushed_may_come_undone() -> None:
-    """Goal: file systems do that. Method: cut, crash; cut, flush, crash; cut, lose nothing."""
+def test_an_unflushed_truncation_may_be_undone() -> None:
+    """Method: truncate and crash; truncate, flush and crash; truncate and lose nothing."""
     for flushed, lose, end in (
         (False, Loss.UNSYNCED, 2),
         (True, Loss.UNSYNCED, 1),
@@ -166,8 +166,8 @@ def test_a_cut_that_was_not_flushed_may_come_undone() -> None:
         assert it.disk.image.leo == end
 
 
-def test_a_process_that_ends_in_order_loses_nothing() -> None:
-    """Goal: what was ordered takes place. Method: settle with operations under way."""
+def test_a_clean_end_loses_nothing() -> None:
+    """Goal: issued operations complete. Method: settle with operations in flight."""
     it = bench()
     it.append(1, 0)
     it.disk.save(SaveState(OpId(2), "clean", b"1"), -1)
@@ -179,7 +179,7 @@ def test_a_process_that_ends_in_order_loses_nothing() -> None:
 
 
 def test_a_stall_delays_everything_and_keeps_the_order() -> None:
-    """Goal: nothing completes meanwhile. Method: stall with work under way and work to come."""
+    """Method: stall with operations in flight and operations to come."""
     it = bench()
     it.append(1, 0)
     it.disk.stall(5_000)
@@ -191,7 +191,7 @@ def test_a_stall_delays_everything_and_keeps_the_order() -> None:
 
 
 def test_ending_a_stall_early_keeps_the_order_too() -> None:
-    """Goal: no operation overtakes one that waits. Method: end the stall, issue more."""
+    """Goal: no operation overtakes a waiting one. Method: end the stall, issue more."""
     it = bench()
     it.append(1, 0)
     it.disk.flush(FlushLog(OpId(2), LogGeneration(0)), -1)
@@ -206,7 +206,7 @@ def test_ending_a_stall_early_keeps_the_order_too() -> None:
 
 
 def drawn(chance: random.Random, op: int, end: int) -> DiskEffect:
-    """An order for a log that ends at ``end`` once all earlier orders are performed."""
+    """Draw an effect for a log that ends at ``end`` after all earlier effects."""
     generation = LogGeneration(0)
     kind = chance.choice(("append", "append", "append", "flush", "truncate", "save"))
     if kind == "append":
@@ -224,8 +224,8 @@ def content(image: DiskImage) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_manual_disk_performs_a_queue_as_the_simulated_disk_does(seed: int) -> None:
-    """Goal: one meaning of a queue. Method: random orders to both, at times without space."""
+def test_manual_and_simulated_disk_agree(seed: int) -> None:
+    """Method: random effects to both, at times without space."""
     chance = random.Random(seed)
     it, manual = bench(), ManualDisk()
     give = {

@@ -1,6 +1,6 @@
-"""Claims about a run: each holds for a good run and fails for a damaged one, saying what and where.
+"""Expectations: each holds for a good run and fails for a damaged one, with the position.
 
-Method: one short run; then its logs and what its clients kept are damaged by hand.
+Method: one short run; then change its logs and the results of its clients.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VALUES = [b"a", b"b", b"b", b"", b"e", b"f"]
 
 @scenario(seed=7)
 def calm(world: World) -> Script:
-    """Six records, read and replicated."""
+    """Produce, replicate and read six records."""
     producer = world.producer(values=VALUES, batch=2)
     consumer = world.consumer()
     yield world.until(lambda: producer.finished, within=seconds(10))
@@ -29,7 +29,7 @@ def calm(world: World) -> Script:
 
 @pytest.fixture
 def world() -> World:
-    """A world after the run."""
+    """Return a world after the run."""
     result = run_scenario(calm)
     assert result.valid is True, result.reason
     return result.world
@@ -49,7 +49,7 @@ CLAIMS: dict[str, Callable[[World], None]] = {
 
 @pytest.mark.parametrize("name", CLAIMS)
 def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> None:
-    """Goal: no false alarm, and a sentence for the reader. Method: every claim once."""
+    """Goal: no false failure, and a sentence for the reader. Method: every expectation once."""
     CLAIMS[name](world)
     (expectation,) = world.expectations
     assert expectation.held
@@ -58,7 +58,7 @@ def test_a_claim_about_a_good_run_holds_and_is_kept(name: str, world: World) -> 
 
 
 def log(world: World) -> list[Batch]:
-    """The leader's log, to be damaged."""
+    """Return the leader's log, to be changed."""
     return world.engine.machines[str(world.leader)].disk.tail.batches
 
 
@@ -103,35 +103,34 @@ def crash_the_leader(world: World) -> None:
 
 
 DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
-    (lose_a_batch, "nothing_acked_is_lost", "b'b' at offset 2"),
-    (alter_a_record, "nothing_acked_is_lost", "b'altered' at that offset"),
-    (lose_a_batch, "logs_converge", "difference at offset 2"),
-    (alter_a_record, "logs_converge", "difference at offset 2"),
-    (double_a_batch, "no_duplicates", "offsets 0 and 0"),
+    (lose_a_batch, "nothing_acked_is_lost", "b'b' .*offset 2"),
+    (alter_a_record, "nothing_acked_is_lost", "offset 3 .*b'altered'"),
+    (lose_a_batch, "logs_converge", "offset 2"),
+    (alter_a_record, "logs_converge", "offset 2"),
+    (double_a_batch, "no_duplicates", "offsets 0 .*0"),
     (double_a_batch, "logs_converge", "difference"),
-    (swap_two_batches, "order_kept", ", after"),
-    (swap_two_reads, "order_kept", "offset 0 read after 1"),
-    (double_a_read, "order_kept", "offset 1 read after 1"),
-    (forget_one_read, "consumer_read_exactly", "b'' as record 4, found b'e'"),
-    (double_a_read, "consumer_read_exactly", "b'' as record 4"),
-    (swap_two_reads, "consumer_read_exactly", "b'a' as record 1, found b'b'"),
-    (alter_a_read, "consumer_read_exactly", "b'f' as record 6, found b'g'"),
+    (swap_two_batches, "order_kept", "after"),
+    (swap_two_reads, "order_kept", "offset 0 .*1"),
+    (double_a_read, "order_kept", "offset 1 .*1"),
+    (forget_one_read, "consumer_read_exactly", "b'' .*record 4.*b'e'"),
+    (double_a_read, "consumer_read_exactly", "b'' .*record 4"),
+    (swap_two_reads, "consumer_read_exactly", "b'a' .*record 1.*b'b'"),
+    (alter_a_read, "consumer_read_exactly", "b'f' .*record 6.*b'g'"),
     (crash_the_leader, "nothing_acked_is_lost", "no leader"),
     (crash_the_leader, "hw_at_least", "no leader"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("damage", "expectation", "said"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
+    ("damage", "expectation", "pattern"), DAMAGE, ids=[f"{d.__name__}-{c}" for d, c, _ in DAMAGE]
 )
-def test_a_claim_about_a_damaged_run_fails_and_says_where(
-    damage: Callable[[World], None], expectation: str, said: str, world: World
+def test_a_claim_about_a_damaged_run_fails_with_the_position(
+    damage: Callable[[World], None], expectation: str, pattern: str, world: World
 ) -> None:
-    """Goal: the net has no hole. Method: damage first, then the claim that must notice it."""
+    """Method: damage the run, then the expectation that must detect it."""
     damage(world)
-    with pytest.raises(ExpectationFailed) as failure:
+    with pytest.raises(ExpectationFailed, match=pattern):
         CLAIMS[expectation](world)
-    assert said in str(failure.value)
     kept = world.expectations[-1]
     assert not kept.held
     assert kept.expected
@@ -139,39 +138,38 @@ def test_a_claim_about_a_damaged_run_fails_and_says_where(
 
 
 def test_one_record_too_many_or_too_few_is_counted(world: World) -> None:
-    """Goal: a common prefix is not enough. Method: a shorter and a longer list."""
-    with pytest.raises(ExpectationFailed, match="expected 5 records, found 6"):
+    """Goal: an equal prefix is not enough. Method: a shorter and a longer list."""
+    with pytest.raises(ExpectationFailed, match=r"\b5\b.*\b6\b"):
         world.expect.consumer_read_exactly(VALUES[:-1])
-    with pytest.raises(ExpectationFailed, match="expected 7 records, found 6"):
+    with pytest.raises(ExpectationFailed, match=r"\b7\b.*\b6\b"):
         world.expect.consumer_read_exactly([*VALUES, b"g"])
 
 
-def test_an_acknowledgement_without_an_offset_is_looked_for_everywhere(world: World) -> None:
-    """Goal: a retry that is answered without a place counts too. Method: such an answer."""
+def test_a_record_acknowledged_without_an_offset_is_searched(world: World) -> None:
+    """Goal: an acknowledged retry without an offset counts too. Method: such an answer."""
     sent = world.producers[0].sent[1]
     sent.base_offset = -1
     world.expect.nothing_acked_is_lost()
     sent.values = (b"never seen",)
-    with pytest.raises(ExpectationFailed, match="b'never seen' in the log"):
+    with pytest.raises(ExpectationFailed, match="b'never seen'"):
         world.expect.nothing_acked_is_lost()
 
 
 @pytest.mark.parametrize(
-    ("expectation", "said"),
+    ("expectation", "pattern"),
     [
-        (lambda world: world.expect.leader_is("n9"), "expected leader n9"),
-        (lambda world: world.expect.isr_is(["n1"]), "expected n1, found n1, n2, n3"),
-        (lambda world: world.expect.hw_at_least(7), "expected at least 7, found 6 on n"),
+        (lambda world: world.expect.leader_is("n9"), "leader n9"),
+        (lambda world: world.expect.isr_is(["n1"]), "n1.*: n1, n2, n3"),
+        (lambda world: world.expect.hw_at_least(7), r"\b7\b.*\b6 on n"),
         (
             lambda world: world.expect.that("Ice is hot", False, expected="heat", happened="cold"),
             "Ice is hot: expected heat, found cold",
         ),
     ],
 )
-def test_a_wrong_claim_says_what_is_the_case(
-    expectation: Callable[[World], None], said: str, world: World
+def test_a_wrong_claim_has_expected_and_found_values(
+    expectation: Callable[[World], None], pattern: str, world: World
 ) -> None:
-    """Goal: a sentence, not a traceback. Method: claims that are wrong about a good run."""
-    with pytest.raises(ExpectationFailed) as failure:
+    """Method: wrong expectations of a good run."""
+    with pytest.raises(ExpectationFailed, match=pattern):
         expectation(world)
-    assert said in str(failure.value)

@@ -1,4 +1,4 @@
-"""Faults: done by a script or by a plan, and kept in the words of a plan.
+"""Faults: injected by a script or by a plan, and recorded in the form of a plan.
 
 Method: short scenarios on the real brokers, all invariants on.
 """
@@ -13,10 +13,10 @@ from yak_sim.world.faults import Faults
 from yak_sim.world.plan import PlanError
 
 
-def test_faults_are_kept_in_the_words_of_a_plan() -> None:
-    """Goal: a run can be told, drawn and repeated. Method: one of each; the words of each."""
+def test_faults_are_recorded_in_the_form_of_a_plan() -> None:
+    """Goal: a run can be reported, plotted and repeated. Method: each fault once; its fields."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         one, two, three = world.brokers
         world.crash(one, lose="torn", for_us=300_000)
@@ -39,7 +39,7 @@ def test_faults_are_kept_in_the_words_of_a_plan() -> None:
         world.heal_everything()
         yield world.until_converged()
 
-    result = run(story)
+    result = run(script)
     kept = {(fault.kind, fault.target): fault for fault in result.faults}
     assert kept["crash", "n1"].for_us == 300_000
     assert kept["crash", "n1"].details == (("lose", "torn"),)
@@ -59,9 +59,9 @@ def test_faults_are_kept_in_the_words_of_a_plan() -> None:
 
 
 def test_a_plan_does_what_a_script_would() -> None:
-    """Goal: the same words steer and tell. Method: play the faults of a run as a plan."""
+    """Goal: recorded faults are a plan. Method: run the faults of a run as a plan."""
 
-    def story(world: World, *, planned: bool = False) -> Script:
+    def script(world: World, *, planned: bool = False) -> Script:
         world.producer(rate_per_s=20, values=100)
         if planned:
             world.follow(PLAN)
@@ -76,13 +76,13 @@ def test_a_plan_does_what_a_script_would() -> None:
         world.heal_everything()
         yield world.until_converged()
 
-    by_hand, by_plan = run(story), run(story, planned="true")
+    by_hand, by_plan = run(script), run(script, planned="true")
     assert by_hand.faults == by_plan.faults
     assert [line.text for line in by_hand.narrative] == [line.text for line in by_plan.narrative]
 
 
 def test_every_fault_is_a_method_of_a_world() -> None:
-    """Goal: scripts and their readers find all faults in one class. Method: compare the two."""
+    """Goal: World has all faults. Method: compare the two classes."""
     internal = {"at", "on_crash_within_step", "on_exit"}
     for name, method in vars(Faults).items():
         if not name.startswith("_") and name not in internal:
@@ -97,49 +97,49 @@ PLAN = (
 )
 
 
-def test_a_plan_may_mean_whoever_leads() -> None:
-    """Goal: aim at the leader without knowing it. Method: crash it, twice, by plan."""
+def test_a_plan_may_target_the_leader() -> None:
+    """Method: crash "leader" twice by plan."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         world.follow([Fault(seconds(at), "crash", "leader", seconds(1)) for at in (1, 6)])
         yield world.at(seconds=12)
         yield world.until_converged()
 
-    result = run(story)
+    result = run(script)
     crashed = [fault.target for fault in result.faults if fault.kind == "crash"]
     assert crashed == [node for node, _ in result.world.situations.leaders[:2]]
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "reason"),
     [
-        (Fault(0, "meteor", "n1"), "fault kind 'meteor'"),
-        (Fault(0, "disconnect", "n1"), "'n1' has no two sides"),
-        (Fault(0, "crash", "n8"), "node 'n8' in fault target 'n8'"),
-        (Fault(0, "partition", "n1|n2,stor"), "node 'stor' in fault target 'n1|n2,stor'"),
+        (Fault(0, "meteor", "n1"), "kind 'meteor'"),
+        (Fault(0, "disconnect", "n1"), "'n1'"),
+        (Fault(0, "crash", "n8"), "node 'n8'"),
+        (Fault(0, "partition", "n1|n2,stor"), "node 'stor'"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_in_a_sentence(fault: Fault, said: str) -> None:
-    """Goal: a plan's author learns what is wrong, before it begins. Method: wrong words."""
+def test_an_invalid_plan_is_refused(fault: Fault, reason: str) -> None:
+    """Goal: the reason, before the plan starts. Method: invalid kinds and targets."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         world.follow([fault])
         yield world.at(seconds=1)
 
-    result = run_scenario(scenario()(story))
+    result = run_scenario(scenario()(script))
     assert result.valid is False
-    assert said in result.reason
+    assert reason in result.reason
     assert isinstance(result.error, PlanError)
 
 
-def test_peers_are_told_of_a_crash_where_the_topology_says_so() -> None:
-    """Goal: broken connections are noticed, or not. Method: both, by the events in the trace."""
+def test_peer_lost_events_are_a_setting() -> None:
+    """Method: run with and without; look for the events in the trace."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n3", for_us=seconds(1))
         yield world.sleep(seconds=3)
 
-    for told in ("true", "false"):
-        events = {type(step.event).__name__ for step in run(story, peer_lost=told).trace}
-        assert ("PeerLost" in events) == (told == "true")
+    for peer_lost in ("true", "false"):
+        events = {type(step.event).__name__ for step in run(script, peer_lost=peer_lost).trace}
+        assert ("PeerLost" in events) == (peer_lost == "true")

@@ -1,6 +1,6 @@
-"""Processes on a machine: start, crash (also in the middle of a step), pause, stop, calls.
+"""Processes on a machine: start, crash (also within a step), pause, stop, calls.
 
-Method: puppets; what they were told and what came of their orders.
+Method: puppets, their events and the results of their effects.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.sim.echo_nodes import at_start, batch_at, heard, idle, say, stage
+from tests.sim.echo_nodes import at_start, batch_at, idle, numbered_message, numbers_received, stage
 from yak_core.contract.client_calls import Poll
 from yak_core.contract.effects import (
     Answer,
@@ -47,8 +47,8 @@ APPEND = AppendLog(OpId(1), LogGeneration(0), (batch_at(0, b"a"),))
 NOTHING_FOUND = FetchResponse(1, ErrorCode.NONE, (), 1, 0, "n1", Epoch(1))
 
 
-def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
-    """Goal: a new process knows what its disk kept. Method: crash, start, compare."""
+def test_a_start_recovers_durable_state_with_a_fresh_nonce() -> None:
+    """Method: crash, start, compare."""
 
     def act(_now: Micros, event: Event) -> list[Effect]:
         if isinstance(event, Started) and event.recovered.leo == 0:
@@ -73,13 +73,13 @@ def test_a_start_tells_what_was_durable_under_a_fresh_nonce() -> None:
 
 
 def test_a_pause_holds_messages_and_disk_back_in_their_order() -> None:
-    """Goal: no events, then all at once. Method: messages and a completion during a pause."""
+    """Goal: no events during a pause, then all. Method: messages and a completion."""
     world = stage({"n1": idle, "n2": at_start(APPEND)})
     machine, link = world.engine.machines["n2"], world.engine.network.link("n1", "n2")
     machine.pause()
-    link.send(Received("n1", say(1)), -1)
+    link.send(Received("n1", numbered_message(1)), -1)
     world.engine.run_for(1_000)
-    link.send(Received("n1", say(2)), -1)
+    link.send(Received("n1", numbered_message(2)), -1)
     machine.ask(DescribeRequest(7), lambda _result, _step: None)
     world.engine.run_for(1_000)
     puppet = world.puppet("n2")
@@ -91,27 +91,27 @@ def test_a_pause_holds_messages_and_disk_back_in_their_order() -> None:
 
 
 def test_a_crash_drops_what_a_pause_held() -> None:
-    """Goal: held events are of that process. Method: crash a paused machine, start, resume."""
+    """Goal: held events belong to the old process. Method: crash while paused, start, resume."""
     world = stage({"n1": idle, "n2": idle})
     machine = world.engine.machines["n2"]
     machine.pause()
-    world.engine.network.link("n1", "n2").send(Received("n1", say(1)), -1)
+    world.engine.network.link("n1", "n2").send(Received("n1", numbered_message(1)), -1)
     world.engine.run_for(1_000)
     machine.crash(Loss.NOTHING)
     machine.start()
     machine.resume()
     assert not machine.paused
-    assert [heard(puppet) for puppet in world.puppets["n2"]] == [[], []]
+    assert [numbers_received(puppet) for puppet in world.puppets["n2"]] == [[], []]
 
 
 @pytest.mark.parametrize("effects", range(6))
 def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
-    """Goal: effects up to the crash are started, later ones never. Method: crash after each."""
+    """Goal: effects before the crash are issued, later ones never. Method: crash after each."""
     orders = (
-        Send("n2", say(1)),
-        Send("n2", say(2)),
+        Send("n2", numbered_message(1)),
+        Send("n2", numbered_message(2)),
         SaveState(OpId(1), "k", b"v"),
-        Send("n2", say(3)),
+        Send("n2", numbered_message(3)),
     )
 
     def act(_now: Micros, event: Event) -> list[Effect]:
@@ -124,34 +124,35 @@ def test_a_fuse_crashes_between_any_two_effects(effects: int) -> None:
     machine.crash_after_effects(effects, Loss.NOTHING)
     world.engine.run_for(10_000)
     sent = [1, 2, 3][: sum(isinstance(order, Send) for order in orders[:effects])]
-    assert heard(world.puppet("n2")) == sent
+    assert numbers_received(world.puppet("n2")) == sent
     assert machine.disk.image.saved == ({"k": b"v"} if effects > 2 else {})
     assert world.ended == ([("n1", "crash_point", "0")] if effects < 5 else [])
     assert machine.up == (effects == 5)
 
 
-def test_a_fuse_that_is_put_out_does_no_harm() -> None:
-    """Goal: healing ends what was prepared. Method: put it out before the step."""
+def test_a_removed_fuse_does_nothing() -> None:
+    """Goal: healing ends planned crashes. Method: remove the fuse before the step."""
     world = stage({"n1": at_start(SetTimer("go", 50, 50))})
     machine = world.engine.machines["n1"]
     machine.crash_after_effects(0, Loss.NOTHING)
     machine.cancel_crash()
     world.engine.run_for(1_000)
     assert machine.up
-    assert world.puppet("n1").told(TimerFired)
+    assert world.puppet("n1").seen_of(TimerFired)
 
 
 @pytest.mark.parametrize(
     ("order", "how", "reason"),
     [(Exit(True), "exit", "clean"), (Exit(False), "exit", "not clean"), (Halt("no"), "halt", "no")],
 )
-def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
+def test_exit_and_halt_end_the_process_and_complete_its_effects(
     order: Effect, how: str, reason: str
 ) -> None:
-    """Goal: nothing is delivered any more, nothing is lost. Method: end with work under way."""
+    """Goal: no further event, no lost effect. Method: end with effects in flight."""
 
     def act(_now: Micros, event: Event) -> list[Effect]:
-        return [APPEND, order, Send("n2", say(1))] if isinstance(event, StopAsked) else []
+        last = Send("n2", numbered_message(1))
+        return [APPEND, order, last] if isinstance(event, StopAsked) else []
 
     world = stage({"n1": act, "n2": idle})
     machine = world.engine.machines["n1"]
@@ -160,8 +161,8 @@ def test_exit_and_halt_end_the_process_and_keep_what_it_ordered(
     world.engine.run_for(10_000)
     assert world.ended == [("n1", how, reason)]
     assert machine.disk.image.leo == 1
-    assert not world.puppet("n1").told(DiskDone)
-    assert heard(world.puppet("n2")) == []
+    assert not world.puppet("n1").seen_of(DiskDone)
+    assert numbers_received(world.puppet("n2")) == []
 
 
 def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
@@ -198,13 +199,13 @@ def test_a_client_asks_over_the_network_and_gets_its_answers() -> None:
 
 
 def test_a_batch_is_sealed_when_it_leaves_its_client() -> None:
-    """Goal: producer fields and CRC are in the bytes on the wire. Method: an unsealed handle."""
+    """Goal: the bytes in flight have producer fields and CRC. Method: an unsealed handle."""
     unsealed = batch_at(0, b"a")
     unsealed = type(unsealed)(0, Epoch(-1), 1, 77, 3, 5, 0, unsealed.size, 0, unsealed.data)
     asking = at_start(Send("n1", ProduceRequest(1, Epoch(1), -1, 1_000, unsealed)))
     world = stage({"n1": idle, "p1": asking})
     world.engine.run_for(1_000)
-    ((_, called),) = world.puppet("n1").told(Called)
+    ((_, called),) = world.puppet("n1").seen_of(Called)
     assert isinstance(called, Called)
     assert isinstance(called.request, ProduceRequest)
     batch = called.request.batch
@@ -212,8 +213,8 @@ def test_a_batch_is_sealed_when_it_leaves_its_client() -> None:
     assert (batch.producer_id, batch.producer_epoch, batch.base_sequence) == (77, 3, 5)
 
 
-def test_a_call_from_outside_is_answered_to_whoever_made_it() -> None:
-    """Goal: an application gets its own answer. Method: two calls, answered in reverse."""
+def test_each_call_gets_its_own_answer() -> None:
+    """Method: two calls, answered in reverse."""
     waiting: list[int] = []
 
     def act(_now: Micros, event: Event) -> list[Effect]:
@@ -232,8 +233,8 @@ def test_a_call_from_outside_is_answered_to_whoever_made_it() -> None:
     assert got == ["second", "first"]
 
 
-def test_answering_a_call_that_is_not_open_is_a_mistake() -> None:
-    """Goal: two answers to one call do not pass. Method: a node that gives both."""
+def test_a_second_answer_to_a_call_raises() -> None:
+    """Method: a node that answers twice."""
     listed = ListOffsetsResponse(0, ErrorCode.NONE, 0, Epoch(0), None, Epoch(0))
 
     def act(_now: Micros, event: Event) -> list[Effect]:

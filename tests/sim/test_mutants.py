@@ -1,7 +1,7 @@
-"""The net of the simulator: each broken rule is caught by a named invariant, in a few seeds.
+"""Each mutant of the rules is caught by a named invariant of the simulator, in a few seeds.
 
-Method: the mix of faults with one rule replaced, first the seed that caught it last, then seed
-after seed, until an invariant breaks.
+Method: the mix of faults with one rule replaced: first the seed in the table, then seed after seed
+until an invariant breaks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ CAUGHT = [name for name, mutant in MUTANTS.items() if mutant.invariants]
 
 
 def hunt(name: str) -> tuple[int, RunResult | None]:
-    """(the seed, the first run in which something was violated)."""
+    """Return (seed, first run with a violation)."""
     mutant = MUTANTS[name]
     for seed in (mutant.seed, *range(SEEDS_MAX)):
         result = run_swarm(seed, rules=mutant.variant)
@@ -30,9 +30,9 @@ def hunt(name: str) -> tuple[int, RunResult | None]:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", CAUGHT)
 def test_each_broken_rule_is_caught_by_name(name: str) -> None:
-    """Goal: good seeds mean something. Method: as many seeds as it takes; print the last.
+    """Goal: valid seeds are evidence. Method: seeds until a violation; print the last.
 
-    An assertion of the core would be a violation of NoException, which no mutant is caught by.
+    A failed assertion of the core would violate NoException, which no mutant may do.
     """
     seed, caught = hunt(name)
     assert caught is not None, f"{name}: nothing was violated in {seed} seeds"

@@ -1,6 +1,6 @@
-"""The pictures: what is in them, that they are the same each time, and that they can be read.
+"""Plots: content, determinism and legibility.
 
-Method: made-up traces; the SVG keeps its text as text, so tests can read what people see.
+Method: made-up traces; the SVG has its text as text, which the tests read.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def failover_rendered() -> Rendered:
-    """The made-up failover, drawn once for all tests that look at it."""
+    """Render the made-up failover once."""
     return render_watermarks(failover())
 
 
 def texts_of(svg: bytes) -> list[str]:
-    """Every text of an SVG file."""
+    """Return every text of an SVG file."""
     return ["".join(text.itertext()) for text in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
 def small(records: int = 1, brokers: int = 3) -> Trace:
-    """Two quiet seconds."""
+    """Return a trace of two seconds without faults."""
     tale = Tale(brokers, "small")
     for node in tale.nodes:
         tale.start(0, node)
@@ -59,8 +59,8 @@ def small(records: int = 1, brokers: int = 3) -> Trace:
     return tale.trace()
 
 
-def test_the_picture_of_a_failover_says_who_led_and_what_went_wrong() -> None:
-    """Goal: a teacher can point at it. Method: the words in the picture."""
+def test_the_plot_of_a_failover_has_leaders_and_faults() -> None:
+    """Method: the texts in the plot."""
     words = texts_of(failover_rendered().svg)
     for expected in (
         "leader_failover, seed 7",
@@ -84,8 +84,8 @@ def test_the_picture_of_a_failover_says_who_led_and_what_went_wrong() -> None:
     assert {"n1", "n2", "n3"} <= set(words)
 
 
-def test_the_description_tells_the_numbers() -> None:
-    """Goal: who cannot see the picture knows what is in it. Method: the figures of the tale."""
+def test_the_description_has_the_numbers() -> None:
+    """Goal: an alternative text for the plot. Method: the numbers of the made-up run."""
     words = describe(failover())
     for expected in (
         "3 brokers (n1, n2, n3) over 8.007 s.",
@@ -101,7 +101,7 @@ def test_the_description_tells_the_numbers() -> None:
 
 
 def test_both_files_carry_title_and_description() -> None:
-    """Goal: alt text travels with the figures. Method: look where screen readers look."""
+    """Goal: alternative text in the files. Method: read the metadata for screen readers."""
     rendered = failover_rendered()
     words = describe(failover())
     root = ET.fromstring(rendered.svg)
@@ -121,10 +121,10 @@ def test_both_files_carry_title_and_description() -> None:
 
 
 @pytest.mark.long
-def test_another_process_draws_the_same_bytes_and_leaves_pyplot_alone() -> None:
-    """Goal: pictures can be compared, a notebook stays as it was.
+def test_another_process_draws_the_same_bytes_without_pyplot() -> None:
+    """Goal: plots can be compared, and do not change the settings of a notebook.
 
-    Method: a fresh process with another hash seed and odd settings of matplotlib.
+    Method: another process with another hash seed and unusual settings of matplotlib.
     """
     code = (
         "import hashlib, sys, yak_sim.plot.watermarks\n"
@@ -145,7 +145,7 @@ def test_another_process_draws_the_same_bytes_and_leaves_pyplot_alone() -> None:
 
 
 def test_jupyter_shows_the_figure() -> None:
-    """Goal: the last line of a cell is a picture, and its words. Method: IPython's formatter."""
+    """Goal: a cell shows the plot and its description. Method: IPython's formatter."""
     formatter: Any = DisplayFormatter()
     figure = plot_watermarks(small())
     data, metadata = formatter.format(figure)
@@ -157,7 +157,7 @@ def test_jupyter_shows_the_figure() -> None:
 
 @pytest.mark.parametrize(("records", "brokers"), [(0, 1), (1, 9), (2, 3), (100_000, 3)])
 def test_any_size_can_be_drawn(records: int, brokers: int) -> None:
-    """Goal: no size breaks the scales. Method: from nothing to 100,000 records, 1 to 9 brokers."""
+    """Method: from 0 to 100,000 records, 1 to 9 brokers."""
     figure = plot_watermarks(small(records, brokers))
     low, high = figure.axes[0].get_ylim()
     assert low < 0
@@ -167,26 +167,26 @@ def test_any_size_can_be_drawn(records: int, brokers: int) -> None:
     assert labels == [*(f"n{number}" for number in range(1, brokers + 1)), "acks"]
 
 
-def test_an_empty_trace_says_so() -> None:
-    """Goal: a run that died at once has a picture too."""
+def test_an_empty_trace_can_be_drawn() -> None:
+    """Goal: a run that ended at once has a plot too."""
     words = texts_of(render_watermarks(Trace()).svg)
     assert "no broker in this trace" in words
     assert "The trace has no broker." in words
 
 
 def test_a_window_shows_a_part() -> None:
-    """Goal: lessons can zoom in. Method: the second around the crash."""
+    """Method: the second around the crash."""
     figure = plot_watermarks(failover(), window_us=(1_500 * MS, 2_500 * MS), title="the crash")
     assert figure.axes[0].get_xlim() == (1.5, 2.5)
     low, high = figure.axes[0].get_ylim()
     assert 50 < low < high < 110
     assert "the crash" in [text.get_text() for text in figure.texts]
-    with pytest.raises(ValueError, match="must end after it starts"):
+    with pytest.raises(ValueError, match="end"):
         plot_watermarks(failover(), window_us=(5, 5))
 
 
 def test_lines_that_coincide_are_drawn_apart() -> None:
-    """Goal: three equal curves are three curves. Method: where their pixels lie."""
+    """Goal: equal curves are visible. Method: the positions of their pixels."""
     figure = plot_watermarks(small(10))
     axes = figure.axes[0]
     solid = [line for line in axes.get_lines() if line.get_linestyle() == "-"][-3:]
@@ -200,7 +200,7 @@ def test_lines_that_coincide_are_drawn_apart() -> None:
 
 
 def test_a_small_tail_is_shown_closer_and_a_large_one_is_not() -> None:
-    """Goal: what a crash costs is seen. Method: the height of the cut against the whole."""
+    """Goal: the lost tail is visible. Method: the height of the detail plot."""
     assert len(plot_watermarks(failover()).axes) == 3
     tale = Tale(1)
     tale.start(0, "n1")
@@ -211,7 +211,7 @@ def test_a_small_tail_is_shown_closer_and_a_large_one_is_not() -> None:
 
 @pytest.mark.long
 def test_a_long_run_stays_small() -> None:
-    """Goal: 100,000 records make no heavy file. Method: the size of the SVG."""
+    """Method: the size of the SVG of 100,000 records."""
     trace = failover(per_second=1_000, batch_count=25)
     rendered = render_watermarks(trace)
     assert "110,025 records acknowledged" in " ".join(texts_of(rendered.svg))
@@ -220,7 +220,7 @@ def test_a_long_run_stays_small() -> None:
 
 
 def test_thinning_keeps_the_first_lowest_highest_and_last() -> None:
-    """Goal: no peak and no gap gets lost. Method: many points in few columns."""
+    """Goal: no peak and no gap is lost. Method: many points in few columns."""
     points: Points = [(at, at % 100) for at in range(1_000)]
     points[555] = (555, -7)
     points[556] = (556, None)
@@ -236,7 +236,7 @@ def test_thinning_keeps_the_first_lowest_highest_and_last() -> None:
 
 
 def test_many_faults_share_the_rows() -> None:
-    """Goal: a swarm run stays readable. Method: forty faults at one time."""
+    """Goal: a run with many faults stays readable. Method: forty faults at one time."""
     tale = Tale(3, "storm")
     for node in tale.nodes:
         tale.start(0, node)

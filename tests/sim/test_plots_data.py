@@ -1,6 +1,6 @@
-"""What the plots read from a trace: offsets, leaders, ISR, faults, acknowledged writes.
+"""The data that plots read from a trace: offsets, leaders, ISR, faults, acknowledged writes.
 
-Method: short tales written by hand, whose numbers can be told beforehand.
+Method: short made-up traces with known numbers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ POINTS: Points = [(10, 1), (20, 5), (20, 6), (30, None), (40, 2)]
 
 
 def broker(past: PlotData, node: str) -> int:
-    """The number of a broker."""
+    """Return the index of a broker."""
     return [each.node for each in past.brokers].index(node)
 
 
@@ -39,12 +39,12 @@ def broker(past: PlotData, node: str) -> int:
     ("at", "value"), [(9, None), (10, 1), (19, 1), (20, 6), (29, 6), (30, None), (41, 2)]
 )
 def test_a_curve_holds_its_value_until_the_next(at: int, value: int | None) -> None:
-    """Of two values at one time the later one counts."""
+    """The later of two values at one time counts."""
     assert value_at(POINTS, at) == value
 
 
 def test_the_ends_of_a_failover_are_read() -> None:
-    """Goal: LEO and HW of each broker. Method: the made-up failover, at telling moments."""
+    """Goal: LEO and HW of each broker. Method: the made-up failover at several times."""
     past = plot_data_of(failover())
     n1, n2, n3 = past.brokers
     assert [each.node for each in past.brokers] == ["n1", "n2", "n3"]
@@ -52,7 +52,7 @@ def test_the_ends_of_a_failover_are_read() -> None:
     assert value_at(n1.hw, 1_999 * MS) == 88
     assert [(crash.at_us, crash.leo, crash.hw) for crash in n1.crashes] == [(2 * SECOND, 93, 88)]
     assert value_at(n1.leo, 3 * SECOND) is None, "a broker that is down has no log end"
-    assert value_at(n1.leo, 6_010 * MS) == 92, "what the crash left"
+    assert value_at(n1.leo, 6_010 * MS) == 92, "the log after the crash"
     assert n1.truncations == [Truncation(6_060 * MS, 92, 88)]
     assert value_at(n1.leo, 6_070 * MS) == 88
     assert value_at(n2.hw, 4 * SECOND) == value_at(n3.hw, 4 * SECOND) == 88
@@ -60,7 +60,7 @@ def test_the_ends_of_a_failover_are_read() -> None:
 
 
 def test_leaders_and_the_time_without_one_are_read() -> None:
-    """Goal: the ground of the plot. Method: the made-up failover."""
+    """Method: the made-up failover."""
     past = plot_data_of(failover())
     assert [(reign.node, reign.epoch, reign.start_us) for reign in past.leaderships] == [
         ("n1", 1, 30 * MS),
@@ -69,8 +69,8 @@ def test_leaders_and_the_time_without_one_are_read() -> None:
     assert past.leaderless() == [Span(0, 30 * MS), Span(2 * SECOND, 5_300 * MS)]
 
 
-def test_a_zombie_leads_on_in_its_own_row_only() -> None:
-    """Goal: two leaders are not drawn as one. Method: the old one hears of the new one late."""
+def test_a_deposed_leader_leads_in_its_own_row_only() -> None:
+    """Goal: two leaders are two bars. Method: the old leader learns of the new epoch late."""
     tale = Tale(2)
     for node in tale.nodes:
         tale.start(0, node)
@@ -88,7 +88,7 @@ def test_a_zombie_leads_on_in_its_own_row_only() -> None:
 
 
 def test_the_isr_is_that_of_the_newest_record_seen() -> None:
-    """Goal: late news changes nothing. Method: notes and records in the wrong order."""
+    """Goal: late records change nothing. Method: notes and records in the wrong order."""
     tale = Tale(3)
     for node in tale.nodes:
         tale.start(0, node)
@@ -100,8 +100,8 @@ def test_the_isr_is_that_of_the_newest_record_seen() -> None:
     assert past.isr == [(10, ("n1", "n2", "n3")), (20, ("n1", "n3"))]
 
 
-def test_faults_end_when_they_said_or_when_they_were_ended() -> None:
-    """Goal: bars of the right length. Method: each way in which a fault can end."""
+def test_ends_of_faults() -> None:
+    """Method: each way in which a fault can end."""
     tale = Tale(3)
     for node in tale.nodes:
         tale.start(0, node)
@@ -135,8 +135,8 @@ def test_faults_end_when_they_said_or_when_they_were_ended() -> None:
     ]
 
 
-def test_a_life_without_a_known_end_ends_with_its_last_step() -> None:
-    """Goal: real traces have no fault lines. Method: a second start, and an exit."""
+def test_a_start_without_a_known_end_ends_with_its_last_step() -> None:
+    """Goal: real traces without faults. Method: a second start, and an exit."""
     tale = Tale(1)
     tale.start(0, "n1")
     tale.append(100, "n1", 0, 3, Epoch(1))
@@ -151,8 +151,8 @@ def test_a_life_without_a_known_end_ends_with_its_last_step() -> None:
     assert past.brokers[0].hw == [(0, 0), (100, None), (500, 2), (700, None)]
 
 
-def test_acknowledged_writes_are_those_that_producers_were_told_of() -> None:
-    """Goal: ticks. Method: one batch that was written and one that nobody knows of."""
+def test_acknowledged_writes_are_the_results_of_producers() -> None:
+    """Method: one written and one unknown batch."""
     tale = Tale(1)
     tale.start(0, "n1")
     tale.ack(10, 30, 0, 5)
@@ -165,7 +165,7 @@ def test_acknowledged_writes_are_those_that_producers_were_told_of() -> None:
 
 
 def test_without_producer_nodes_the_brokers_answers_are_the_ticks() -> None:
-    """Goal: a real cluster's trace has ticks too. Method: a request and its answer at a broker."""
+    """Goal: traces of real clusters. Method: a request and its answer at a broker."""
     tale = Tale(1)
     tale.start(0, "n1")
     request = ProduceRequest(1, Epoch(1), -1, 1, _batch(3))
@@ -185,7 +185,7 @@ def test_ten_brokers_are_in_the_order_of_their_numbers() -> None:
 
 
 def test_a_real_cluster_has_an_origin_of_its_own() -> None:
-    """Goal: time starts at 0 in a plot. Method: one trace, said to be of either world."""
+    """Goal: time starts at 0. Method: one trace with the header of each world."""
     tale = Tale(1)
     tale.start(5 * SECOND, "n1")
     trace = Trace(Header("net"))
@@ -195,8 +195,8 @@ def test_a_real_cluster_has_an_origin_of_its_own() -> None:
     assert plot_data_of(tale.trace()).start_us == 0
 
 
-def test_the_past_of_a_story_is_what_its_brokers_know() -> None:
-    """Goal: curves end where logs do. Method: the last values against the live brokers."""
+def test_curves_end_at_the_values_of_the_brokers() -> None:
+    """Method: compare the last values with the live brokers."""
     result = run_scenario(leader_failover, 7)
     past = plot_data_of(result.trace)
     for each in past.brokers:

@@ -1,10 +1,13 @@
-"""The folder of a run: complete, repeatable, honest about what could not be written.
+"""The folder of a run: complete, repeatable, with errors for files that cannot be written.
 
-Method: made-up results; disks that are full or in the way are made with what the system has.
+Method: made-up results; limits of file size and obstructed paths.
 """
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -36,7 +39,7 @@ COMMAND = ["yak", "sim", "run", "made_up", "--seed", "7", "--input", "two words.
 
 
 def one_row() -> History:
-    """A history of one row."""
+    """Return a history of one row."""
     history = History()
     history.invoke(5, "p1", 0, "send", ("é".encode(),))
     return history
@@ -50,23 +53,23 @@ def tiny(world: World) -> Script:
 
 @cache
 def tiny_run() -> RunResult:
-    """Its run, with a made-up trace and history."""
+    """Run it, with a made-up trace and history."""
     result = run_scenario(scenario()(tiny))
     return replace(result, scenario="made_up", trace=Tale(1).trace(), history=one_row())
 
 
 def run_with(**changes: Any) -> RunResult:
-    """A run that is good, unless a test says otherwise."""
+    """Return a valid run with ``changes``."""
     return replace(tiny_run(), **changes)
 
 
 def names_in(folder: Path) -> list[str]:
-    """What lies in a folder, hidden files too."""
+    """Return the sorted names in a folder, with hidden files."""
     return sorted(path.name for path in folder.iterdir())
 
 
 def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
-    """Goal: everything about a run in one place. Method: write one and read all of it."""
+    """Method: write a folder and read all files."""
     result = run_with(trace=failover(), valid="unknown", reason="It never ended.")
     folder = write_run(result, tmp_path / "out", COMMAND)
     assert folder == tmp_path / "out" / "made_up" / "7"
@@ -90,8 +93,8 @@ def test_a_folder_has_all_files_and_they_fit_together(tmp_path: Path) -> None:
     assert "<svg" in (folder / "watermarks.svg").read_text(encoding="utf-8")
 
 
-def test_latest_leads_to_the_run_written_last(tmp_path: Path) -> None:
-    """Goal: nobody has to look for the last run. Method: two seeds."""
+def test_latest_links_to_the_last_run(tmp_path: Path) -> None:
+    """Method: two seeds."""
     for seed in (7, 8):
         folder = write_run(run_with(seed=seed), tmp_path, COMMAND)
         link = tmp_path / "made_up" / "latest"
@@ -101,23 +104,23 @@ def test_latest_leads_to_the_run_written_last(tmp_path: Path) -> None:
     assert names_in(tmp_path / "made_up") == ["7", "8", "latest"]
 
 
-def test_where_no_link_can_be_made_the_run_is_written_and_that_is_said(
+def test_a_failed_link_is_noted_and_the_run_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Goal: a file system without links is no obstacle. Method: a folder in the link's place."""
+    """Method: a folder in place of the link."""
     (tmp_path / "made_up" / "latest").mkdir(parents=True)
     (tmp_path / "made_up" / "latest" / "mine").write_text("keep")
     folder = write_run(run_with(), tmp_path, COMMAND)
     assert names_in(folder) == sorted(FILES)
     [note] = capsys.readouterr().err.splitlines()
-    assert note.startswith(f"cannot create the link {tmp_path / 'made_up' / 'latest'}: ")
-    assert note.endswith(f"the run folder is {folder}")
+    assert str(tmp_path / "made_up" / "latest") in note
+    assert str(folder) in note
     assert names_in(tmp_path / "made_up") == ["7", "latest"]
     assert names_in(tmp_path / "made_up" / "latest") == ["mine"]
 
 
-def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -> None:
-    """Goal: broken surroundings are told plainly. Method: a file where the folder should be."""
+def test_a_file_in_place_of_the_output_folder_is_refused(tmp_path: Path) -> None:
+    """Goal: one line with the path."""
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(OutputError) as caught:
         write_run(run_with(), tmp_path / "out", COMMAND)
@@ -128,15 +131,15 @@ def test_an_output_folder_that_is_a_file_is_one_clear_sentence(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "a b", ".hidden"])
-def test_a_scenario_name_that_is_no_folder_name_is_refused(tmp_path: Path, name: str) -> None:
-    """Goal: nothing is written elsewhere. Method: names that would lead out or hide."""
-    with pytest.raises(OutputError, match="not a valid folder name"):
+def test_an_invalid_folder_name_is_refused(tmp_path: Path, name: str) -> None:
+    """Goal: no file outside the folder. Method: names with dots and slashes."""
+    with pytest.raises(OutputError, match=f"{re.escape(repr(name))}.*name"):
         write_run(run_with(scenario=name), tmp_path / "out", COMMAND)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
-    """Goal: partial output survives. Method: a process that may write files of 20 kB only."""
+    """Goal: partial output survives. Method: a process with a file size limit of 20 kB."""
     code = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
@@ -158,7 +161,7 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
         check=True,
     )
     folder = tmp_path / "made_up" / "7"
-    assert done.stdout == f"cannot write the output folder {folder}: File too large\n"
+    assert re.fullmatch(f".*{folder}.*{os.strerror(errno.EFBIG)}.*\n", done.stdout)
     assert names_in(folder) == ["trace.jsonl.part"]
     part = (folder / "trace.jsonl.part").read_bytes()
     assert len(part) == 20_000
@@ -168,15 +171,14 @@ def test_a_full_disk_keeps_what_was_written(tmp_path: Path) -> None:
     assert len(read_trace(folder / "trace.jsonl.part", incomplete=True)) == steps
 
 
-def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
-    """Goal: the run that needs looking at most has a folder. Method: an event among effects."""
+def test_an_invalid_effect_fails_only_the_trace(tmp_path: Path) -> None:
+    """Goal: all other files are written. Method: an event among the effects."""
     trace = Tale(1).trace()
     trace.record(9_000_000, "n1", 2, TimerFired("x"), [PeerLost("n2")], -1)  # type: ignore[list-item]
     with pytest.raises(OutputError) as caught:
         write_run(run_with(trace=trace), tmp_path, COMMAND)
     folder = tmp_path / "made_up" / "7"
-    assert "cannot write the trace: step" in str(caught.value)
-    assert str(caught.value).endswith(f"; the other files are in {folder}")
+    assert re.search(f"trace: step.*{folder}", str(caught.value))
     expected = sorted({*FILES} - {"trace.jsonl"} | {"trace.jsonl.part"})
     assert names_in(folder) == expected
     assert read_verdict(folder)["digest"] is None
@@ -184,20 +186,20 @@ def test_a_node_that_returned_rubbish_leaves_the_rest(tmp_path: Path) -> None:
     assert (tmp_path / "made_up" / "latest").is_symlink()
 
 
-def test_nothing_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: a picture belongs to its trace. Method: a second run whose picture fails."""
+def test_no_file_of_an_earlier_run_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: a plot belongs to its trace. Method: a second run whose plot fails."""
     folder = write_run(run_with(), tmp_path, COMMAND)
     (folder / "trace.jsonl.part").write_text("old")
     (folder / "notes.txt").write_text("mine")
     monkeypatch.setitem(sys.modules, "yak_sim.plot.watermarks", None)
-    with pytest.raises(OutputError, match=r"cannot draw the plots: .*; the other files are in"):
+    with pytest.raises(OutputError, match=f"plots.*{folder}"):
         write_run(run_with(), tmp_path, COMMAND)
     left = sorted({*FILES, "notes.txt"} - {"watermarks.png", "watermarks.svg"})
     assert names_in(folder) == left
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Goal: a reader never sees half a file. Method: look between two chunks, then interrupt."""
+    """Goal: no partial file under the final name. Method: look between chunks, then interrupt."""
     path = tmp_path / "file"
     path.write_text("old")
 

@@ -1,4 +1,4 @@
-"""Old files of run folders stay readable, and docs/formats.md says what is in new ones."""
+"""Old files of run folders stay readable, and docs/formats.md describes new ones."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
 
 
 def section(title: str) -> str:
-    """A part of the page."""
+    """Return a section of the page."""
     return PAGE.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
 def documented(text: str) -> list[str]:
-    """The names in the first column of the tables, in order."""
+    """Return the names in the first column of the tables, in order."""
     cells = re.findall(r"^\| (`[^|]*) \|", text, re.MULTILINE)
     return [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
 
 
 def test_version_1_of_the_history_is_read() -> None:
-    """Goal: yesterday's histories open tomorrow. Method: the kept sample."""
+    """Method: the sample of version 1."""
     rows = read_history(SAMPLES / "history_1.jsonl")
     assert [row["type"] for row in rows] == ["invoke", "invoke", "ok", "ok", "invoke", "info"]
     assert rows[3]["value"] == ["line 0", "", "ünï", {"b64": "/w=="}]
@@ -39,18 +39,18 @@ def test_version_1_of_the_history_is_read() -> None:
 
 @pytest.mark.parametrize("schema", [1, 2])
 def test_every_schema_of_the_verdict_is_read(schema: int) -> None:
-    """Goal: yesterday's verdicts open tomorrow. Method: the kept samples."""
+    """Method: the sample of each schema."""
     verdict = read_verdict(SAMPLES / f"verdict_{schema}.json")
     assert (verdict["scenario"], verdict["seed"], verdict["valid"]) == ("leader_failover", 7, False)
     assert documented(section("Verdict")) == list(verdict)
 
 
 def test_the_page_has_the_fields_of_a_trace() -> None:
-    """Goal: the page is true. Method: its tables against the kept sample."""
+    """Method: compare the tables of the page with the sample."""
     lines = [json.loads(line) for line in (SAMPLES / "trace_2.jsonl").read_bytes().splitlines()]
     text = section("Trace")
     fields = documented(text)
-    fields.remove("done")  # Only a step that was not carried out to its end has it.
+    fields.remove("done")  # Only an incomplete step has it.
     header, step = list(lines[0]), list(lines[1])
     assert fields[: len(header) + len(step)] == header + step
     fault = next(line["fault"] for line in lines if "fault" in line)
@@ -59,8 +59,8 @@ def test_the_page_has_the_fields_of_a_trace() -> None:
         assert f'"{name}"' in text
 
 
-def test_every_kind_of_fault_has_a_row_and_words() -> None:
-    """Goal: no fault without a description. Method: what a plan can name."""
+def test_every_kind_of_fault_has_a_row_and_a_caption() -> None:
+    """Method: compare with the kinds of a plan."""
     rows = documented(section("Faults").partition("| kind | target |")[2])
     kinds = [name for name in rows if name in _ACTIONS]
     assert sorted(kinds) == sorted(_ACTIONS)
@@ -71,16 +71,16 @@ def test_every_kind_of_fault_has_a_row_and_words() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b"", "the verdict is not JSON"),
-        (b"\xff", "the verdict is not JSON"),
-        (b"[]", "the verdict is not a JSON object"),
-        (b"{}", "schema None, expected 1 or 2"),
-        (b'{"schema":3}', "schema 3, expected 1 or 2"),
-        (b'{"schema":1}', "no field 'scenario'"),
+        (b"", "JSON"),
+        (b"\xff", "JSON"),
+        (b"[]", "JSON object"),
+        (b"{}", "schema None"),
+        (b'{"schema":3}', "schema 3"),
+        (b'{"schema":1}', "'scenario'"),
     ],
 )
-def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
-    """One sentence each."""
+def test_an_invalid_verdict_is_refused(tmp_path: Path, text: bytes, reason: str) -> None:
+    """Check the cause in each error."""
     path = tmp_path / "verdict.json"
     path.write_bytes(text)
     with pytest.raises(FormatError) as caught:
@@ -91,18 +91,17 @@ def test_what_is_no_verdict_is_refused(tmp_path: Path, text: bytes, reason: str)
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ((b'"i":1', b'"i":2'), "line 2 of the history has row number 2, expected 1"),
-        ((b'"hw":4,', b""), "line 4 of the history has no field 'hw'"),
-        ((b'{"i":4', b'"i":4'), "line 5 of the history is not JSON"),
+        ((b'"i":1', b'"i":2'), "line 2 .*2.*1"),
+        ((b'"hw":4,', b""), "line 4 .*'hw'"),
+        ((b'{"i":4', b'"i":4'), "line 5 .*JSON"),
     ],
 )
 def test_a_damaged_history_is_refused(
     tmp_path: Path, change: tuple[bytes, bytes], reason: str
 ) -> None:
-    """One sentence each, with the line."""
+    """Check the line and the cause in each error."""
     text = (SAMPLES / "history_1.jsonl").read_bytes()
     assert change[0] in text
     (tmp_path / "history.jsonl").write_bytes(text.replace(*change, 1))
-    with pytest.raises(FormatError) as caught:
+    with pytest.raises(FormatError, match=reason):
         read_history(tmp_path)
-    assert reason in str(caught.value)

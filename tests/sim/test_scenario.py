@@ -1,11 +1,12 @@
-"""A scenario runs to a verdict, whatever it does; settings reach what they name.
+"""Every scenario ends with a verdict; settings reach the scenario, the world and its nodes.
 
-Method: scenarios that misbehave in every way that was thought of.
+Method: valid scenarios, and scenarios that raise, never end or violate invariants.
 """
 
 from __future__ import annotations
 
 import gc
+import re
 import time
 from dataclasses import replace
 from typing import Any
@@ -32,7 +33,7 @@ from yak_sim import (
 
 @scenario(seed=3, brokers=3, limits={"replicate_heartbeat_us": 50_000})
 def plain(world: World, *, records: int = 5, word: str = "x", loud: bool = False) -> Script:
-    """A few records.
+    """Produce a few records.
 
     And a second paragraph.
     """
@@ -41,17 +42,17 @@ def plain(world: World, *, records: int = 5, word: str = "x", loud: bool = False
     yield world.until(lambda: producer.finished, within=seconds(10))
 
 
-def test_a_scenario_is_described_and_nowhere_registered() -> None:
-    """Goal: the decorator only describes. Method: what it made."""
+def test_the_decorator_only_describes() -> None:
+    """Goal: no registration. Method: the attributes of the result."""
     assert isinstance(plain, Scenario)
     assert plain.name == "plain"
-    assert plain.text.startswith("A few records.\n")
+    assert plain.text.startswith("Produce a few records.\n")
     assert plain.seed == 3
     assert plain.parameters == {"records": 5, "word": "x", "loud": False}
 
 
-def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
-    """Goal: everything is in the result. Method: a plain run."""
+def test_a_result_is_complete() -> None:
+    """Method: a plain run."""
     result = run_scenario(plain, 4)
     assert (result.scenario, result.seed, result.valid, result.reason) == ("plain", 4, True, "")
     assert not result.violations
@@ -67,7 +68,7 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "story"),
+    ("settings", "script"),
     [
         ({"records": "7", "word": "y", "loud": "true"}, "y 7 True"),
         ({"records": 7}, "x 7 False"),
@@ -75,12 +76,12 @@ def test_a_run_comes_to_a_verdict_with_all_that_was_kept() -> None:
         ({"lease_us": "2000000", "retry_backoff_us": "50000"}, "x 5 False"),
     ],
 )
-def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> None:
-    """Goal: one flat list of names. Method: the scenario's, the world's, brokers' and clients'."""
+def test_settings_reach_what_they_name(settings: dict[str, Any], script: str) -> None:
+    """Method: settings of the scenario, the world, brokers and clients."""
     result = run_scenario(plain, settings=settings)
     assert result.valid is True, result.reason
     world = result.world
-    assert result.narrative[0].text == story
+    assert result.narrative[0].text == script
     assert len(world.brokers) == int(settings.get("brokers", 3))
     assert world.topology.flush == settings.get("flush", "batch")
     config = world.node("n1").config
@@ -90,44 +91,44 @@ def test_settings_reach_what_they_name(settings: dict[str, Any], story: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "pattern"),
     [
-        ({"speed": "9"}, "setting 'speed' of plain; expected one of "),
-        ({"records": "many"}, "records must be an integer, got 'many'"),
-        ({"loud": "perhaps"}, "loud must be of type bool, got 'perhaps'"),
-        ({"lease_us": "long"}, "lease_us must be an integer, got 'long'"),
+        ({"speed": "9"}, "'speed' .*plain.*records"),
+        ({"records": "many"}, "records .*integer.*'many'"),
+        ({"loud": "perhaps"}, "loud .*bool.*'perhaps'"),
+        ({"lease_us": "long"}, "lease_us .*integer.*'long'"),
     ],
 )
-def test_a_wrong_setting_is_a_sentence(settings: dict[str, Any], said: str) -> None:
-    """Goal: nothing runs with a setting that was meant otherwise. Method: wrong ones."""
-    with pytest.raises(SettingError) as failure:
+def test_a_wrong_setting_is_refused(settings: dict[str, Any], pattern: str) -> None:
+    """Method: unknown names and wrong values."""
+    with pytest.raises(SettingError, match=pattern):
         run_scenario(plain, settings=settings)
-    assert said in str(failure.value)
-    with pytest.raises(SettingError, match="setting 'speed'"):
+    with pytest.raises(SettingError, match="'speed'"):
         scenario(speed=9)
 
 
 def verdict(function: Any, limits: Limits | None = None, **how: Any) -> tuple[Any, str]:
-    """(valid, reason) of a generator function; its trace and history are kept."""
+    """Run a generator function; return (valid, reason)."""
     result = run_scenario(scenario()(function), limits=limits, **how)
     assert len(result.trace) > 0
     assert result.figures["steps"] == len(result.trace)
     return result.valid, result.reason
 
 
-def test_a_scenario_that_raises_is_not_valid_and_keeps_what_there_was() -> None:
-    """Goal: one sentence, partial output. Method: an exception with an awkward constructor."""
+def test_a_scenario_that_raises_is_not_valid_and_keeps_its_output() -> None:
+    """Method: an exception with an unusual constructor."""
 
     class Awkward(Exception):
         def __init__(self, one: str, two: str) -> None:
             super().__init__(one)
             self.two = two
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield world.at(seconds=1)
         raise Awkward("on purpose", "two arguments")
 
-    assert verdict(story) == (False, "the scenario raised Awkward: on purpose")
+    valid, reason = verdict(script)
+    assert (valid, "Awkward: on purpose" in reason) == (False, True)
 
 
 def no_event(_world: World) -> Script:
@@ -144,24 +145,24 @@ def no_such_broker(world: World) -> Script:
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "pattern"),
     [
-        (no_event, "TypeError: the script yielded 5"),
+        (no_event, "TypeError: .*5"),
         (no_yield_from, "yield from"),
         (no_such_broker, "KeyError: 'n7'"),
     ],
 )
-def test_a_mistake_of_a_script_is_the_reason(function: Any, said: str) -> None:
-    """Goal: whoever writes a scenario learns what is wrong. Method: three likely mistakes."""
+def test_a_mistake_of_a_script_is_the_reason(function: Any, pattern: str) -> None:
+    """Method: three likely mistakes."""
     result = run_scenario(scenario()(function))
     assert result.valid is False
-    assert said in result.reason
+    assert re.search(pattern, result.reason)
 
 
 def test_a_claim_that_fails_is_the_reason() -> None:
-    """Goal: the sentence of the claim. Method: claim nonsense; catch one; let one pass."""
+    """Method: two failing expectations: catch the first, raise the second."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         try:
             world.expect.leader_is("n9")
@@ -169,22 +170,22 @@ def test_a_claim_that_fails_is_the_reason() -> None:
             world.tell("caught")
         world.expect.hw_at_least(1)
 
-    valid, reason = verdict(story)
+    valid, reason = verdict(script)
     assert valid is False
-    assert reason.startswith("The high watermark is at least 1: expected at least 1, found 0")
+    assert re.search(r"high watermark.* 1.* 1.* 0\b", reason)
 
 
-def test_a_world_that_does_not_converge_says_why() -> None:
-    """Goal: a reason, not only a time-out. Method: a broker that stays down."""
+def test_a_failed_convergence_has_a_reason() -> None:
+    """Goal: a reason besides the timeout. Method: a broker that stays down."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n3")
         yield world.until_converged(within=seconds(10))
 
-    valid, reason = verdict(story)
+    valid, reason = verdict(script)
     assert valid is False
-    assert "within 10 s, found n3 is not running" in reason
+    assert re.search("10 s.* n3 ", reason)
 
 
 def endless_waits(world: World) -> Script:
@@ -204,63 +205,62 @@ def waits_for_ever(world: World) -> Script:
 
 
 @pytest.mark.parametrize(
-    ("function", "limits", "said"),
+    ("function", "limits", "pattern"),
     [
-        (endless_waits, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
-        (waits_for_ever, Limits(simulated_us=seconds(20)), "after 20 simulated seconds"),
-        (endless_in_no_time, Limits(events=20_000), "after 20[0-9]{3} events, at 1.000"),
-        (endless_in_no_time, Limits(wall_s=0.1), "after 0.1 s of real time, at 1.000"),
+        (endless_waits, Limits(simulated_us=seconds(20)), "20 simulated seconds"),
+        (waits_for_ever, Limits(simulated_us=seconds(20)), "20 simulated seconds"),
+        (endless_in_no_time, Limits(events=20_000), r"20[0-9]{3} events.* 1\.000"),
+        (endless_in_no_time, Limits(wall_s=0.1), r"0\.1 s of real time.* 1\.000"),
     ],
 )
-def test_a_scenario_that_never_ends_is_given_up(function: Any, limits: Limits, said: str) -> None:
-    """Goal: unknown, in a sentence, soon. Method: four ways of never ending."""
+def test_an_endless_scenario_reaches_its_limit(function: Any, limits: Limits, pattern: str) -> None:
+    """Goal: unknown with the limit as the reason. Method: four ways of never ending."""
     began = time.monotonic()
     valid, reason = verdict(function, limits)
     assert valid == "unknown"
     assert time.monotonic() - began < 30
-    with pytest.raises(AssertionError, match=said):
-        raise AssertionError(reason)
+    assert re.search(pattern, reason)
 
 
-def test_a_scenario_without_a_yield_is_one_too() -> None:
-    """Goal: no surprise for who needs no time. Method: a plain function."""
+def test_a_scenario_without_a_yield_is_valid() -> None:
+    """Method: a plain function."""
 
-    def story(world: World) -> None:
+    def script(world: World) -> None:
         world.tell("done")
 
-    result = run_scenario(scenario()(story))
+    result = run_scenario(scenario()(script))
     assert result.valid is True
     assert result.narrative[0].text == "done"
 
 
-def test_a_violation_ends_the_run_and_names_everything() -> None:
+def test_a_violation_ends_the_run_with_all_fields() -> None:
     """Goal: invariant, event, node, expected, happened, rule. Method: commit without the ISR."""
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         world.producer(values=100)
         yield world.at(seconds=5)
 
-    result = run_scenario(scenario()(story), rules=MUTANTS["commit what one replica has"].variant)
+    result = run_scenario(scenario()(script), rules=MUTANTS["commit what one replica has"].variant)
     assert result.valid is False
     (found,) = result.violations
     assert set(found) == {"invariant", "event", "node", "expected", "happened", "rule"}
     assert found["invariant"] == "HwJustified"
     assert found["event"] == len(result.trace) - 1
     assert found["node"] == result.trace.step(int(found["event"])).node
-    assert result.reason.startswith(f"HwJustified violated by {found['node']}: expected ")
+    assert re.search(f"HwJustified .*{found['node']}", result.reason)
     assert result.world.now_us < seconds(5)
 
 
 def test_an_exception_in_a_node_is_a_violation_too() -> None:
-    """Goal: a core that raises fails the run. Method: a rule that raises."""
+    """Method: a rule that raises."""
 
     def broken(*_arguments: object) -> bool:
         raise ZeroDivisionError("in a rule")
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield world.at(seconds=5)
 
-    result = run_scenario(scenario()(story), rules=replace(Rules(), may_campaign=broken))
+    result = run_scenario(scenario()(script), rules=replace(Rules(), may_campaign=broken))
     assert result.valid is False
     (found,) = result.violations
     assert found["invariant"] == "NoException"
@@ -268,8 +268,8 @@ def test_an_exception_in_a_node_is_a_violation_too() -> None:
     assert "ZeroDivisionError: in a rule" in result.reason
 
 
-def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> None:
-    """Goal: a checker that raises inside the script's own call counts. Method: on_crash raises."""
+def test_a_violation_inside_a_call_of_the_script_counts() -> None:
+    """Goal: it is not an error of the script. Method: an observer whose on_crash raises."""
 
     class Strict:
         def after_step(self, host: Host, *_step: object) -> None:
@@ -284,26 +284,26 @@ def test_what_a_crash_shows_is_a_violation_of_the_world_not_of_the_script() -> N
         def on_crash(self, node: str, _image: object) -> None:
             raise InvariantViolated("DurableSurvives", -1, node, "all", "nothing")
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         yield from world.until_ready()
         world.crash("n2")
 
-    result = run_scenario(scenario()(story), observers=[Strict()])
+    result = run_scenario(scenario()(script), observers=[Strict()])
     assert result.valid is False
     assert result.violations[0]["invariant"] == "DurableSurvives"
     assert result.violations[0]["node"] == "n2"
 
 
-def test_the_collector_is_off_during_a_run_and_as_before_afterwards() -> None:
-    """Goal: no pause depends on memory. Method: look inside and outside, also after a failure."""
+def test_the_garbage_collector_is_off_during_a_run() -> None:
+    """Goal: it is restored afterwards, also after a failure."""
     inside = []
 
-    def story(world: World) -> Script:
+    def script(world: World) -> Script:
         inside.append(gc.isenabled())
         yield world.at(seconds=1)
         raise ValueError("x")
 
     assert gc.isenabled()
-    verdict(story)
+    verdict(script)
     assert gc.isenabled()
     assert inside == [False]

@@ -1,6 +1,6 @@
-"""The way to the metadata store: there and back, out of reach, answers lost, one ending each.
+"""Calls of the metadata store: results, outages, lost answers; each call ends once.
 
-Method: puppets that call the store and note what they are told.
+Method: puppets that call the store and record their replies.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CREATE = Cas(None, FIRST, None)
 
 
 def replies(world: Stage, node: str) -> list[tuple[Micros, int, type]]:
-    """(time, call, kind of outcome) of what a puppet was told."""
+    """Return (time, call, type of outcome) of the replies to a puppet."""
     return [
         (now, event.call, type(event.outcome))
         for now, event in world.puppet(node).seen
@@ -49,10 +49,10 @@ def calls(*requests: MetaRequest) -> list[Effect]:
 
 @pytest.mark.parametrize("kind", StoreKind)
 def test_a_call_is_carried_out_and_answered(kind: StoreKind) -> None:
-    """Goal: both executors do the same. Method: create twice, read, beat; look at the store."""
-    heard: list[PartitionState] = []
+    """Goal: both executors agree. Method: create twice, read, renew a lease; check the store."""
+    numbers_received: list[PartitionState] = []
     listener = Listener()
-    listener.on_state = heard.append
+    listener.on_state = numbers_received.append
     act = at_start(*calls(CREATE, CREATE, Read(), RenewLease("n1", BrokerEpoch(1), FIRST.stamp)))
     world = stage({"n1": act}, topology=replace(SURE, store=kind), listener=listener)
     world.engine.run_for(5_000)
@@ -62,13 +62,13 @@ def test_a_call_is_carried_out_and_answered(kind: StoreKind) -> None:
         (20, 2, StoreOk),
         (20, 3, StoreOk),
     ]
-    assert heard == [FIRST]
+    assert numbers_received == [FIRST]
     assert world.engine.store.state == FIRST
     assert world.engine.store.executed == 4
 
 
 def test_without_an_answer_a_call_ends_as_unknown_once() -> None:
-    """Goal: 500 ms, one ending. Method: the store is out of reach for the call."""
+    """Goal: one reply, after 500 ms. Method: the store is out of reach."""
     world = stage({"n1": at_start(*calls(CREATE))})
     world.engine.store.down = True
     world.engine.run_for(5_000_000)
@@ -78,17 +78,17 @@ def test_without_an_answer_a_call_ends_as_unknown_once() -> None:
 
 
 def test_a_late_answer_is_dropped() -> None:
-    """Goal: Unknown is final for the call. Method: an answer that takes longer than that."""
+    """Goal: Unknown is final for the call. Method: an answer later than the timeout."""
     world = stage({"n1": at_start(*calls(CREATE))})
     slow = NetworkFault(LinkFault.SLOW, (STORE,), ("n1",), delay_us=600_000)
     world.engine.network.add(slow)
     world.engine.run_for(5_000_000)
     assert replies(world, "n1") == [(500_000, 0, Unknown)]
-    assert world.engine.store.state == FIRST, "it happened all the same"
+    assert world.engine.store.state == FIRST, "the call took effect"
 
 
 def test_a_call_may_take_effect_after_it_ended_as_unknown() -> None:
-    """Goal: unknown includes later. Method: a request that is under way for a second."""
+    """Goal: unknown includes later. Method: a request that is in flight for a second."""
     world = stage({"n1": at_start(*calls(CREATE))}, start=False)
     world.engine.network.add(NetworkFault(LinkFault.SLOW, ("n1",), (STORE,), delay_us=1_000_000))
     world.engine.machines["n1"].start()
@@ -102,7 +102,7 @@ def test_a_call_may_take_effect_after_it_ended_as_unknown() -> None:
 
 @pytest.mark.parametrize("lost", ["request", "reply"])
 def test_a_request_or_a_reply_is_lost_on_demand(lost: str) -> None:
-    """Goal: the two kinds of unknown that look alike. Method: one lost, the next is not."""
+    """Goal: both kinds end as unknown. Method: one lost, the next is not."""
     world = stage({"n1": at_start(*calls(CREATE, Read())), "n2": idle}, start=False)
     store = world.engine.store
     if lost == "request":
@@ -116,8 +116,8 @@ def test_a_request_or_a_reply_is_lost_on_demand(lost: str) -> None:
     assert (store.requests_lost, store.replies_lost) == ((1, 0) if lost == "request" else (0, 1))
 
 
-def test_a_fault_may_be_about_writes_only() -> None:
-    """Goal: beats do not use up the fault that was meant for a cas. Method: reads before it."""
+def test_a_fault_may_apply_to_writes_only() -> None:
+    """Goal: other calls do not use up a fault for a cas. Method: reads before it."""
     world = stage({"n1": at_start(*calls(Read(), Read(), CREATE))}, start=False)
     world.engine.store.lose_replies("n1", 1, CAS)
     world.engine.machines["n1"].start()
@@ -126,18 +126,18 @@ def test_a_fault_may_be_about_writes_only() -> None:
 
 
 def test_no_answer_reaches_the_next_process() -> None:
-    """Goal: call ids are of one incarnation. Method: both starts make a call of the same id."""
+    """Goal: call ids belong to one start. Method: both starts use the same call id."""
     world = stage({"n1": at_start(*calls(Read()))})
     machine = world.engine.machines["n1"]
     machine.crash(Loss.NOTHING)
     machine.start()
     world.engine.run_for(5_000_000)
     assert world.engine.store.executed == 2
-    assert [len(puppet.told(MetaReply)) for puppet in world.puppets["n1"]] == [0, 1]
+    assert [len(puppet.seen_of(MetaReply)) for puppet in world.puppets["n1"]] == [0, 1]
 
 
-def test_records_are_told_in_order_before_anybody_is_answered() -> None:
-    """Goal: checkers see each accepted record first. Method: note both in one list."""
+def test_observers_get_each_state_before_the_reply() -> None:
+    """Method: record both in one list."""
     order: list[object] = []
     listener = Listener()
     listener.on_state = lambda record: order.append(record.partition_epoch)

@@ -1,6 +1,6 @@
-"""Sizes and habits that each file must keep; must never need a file to be imported.
+"""Rules on sizes and habits of each file.
 
-Every rule takes a source and returns its faults as ``path:line: sentence``.
+Every rule takes a source, which is not imported, and returns its faults as ``path:line: message``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHECKS = {"fail", "raises", "warns", "run_state_machine_as_test"}
 
 
 def sizes(source: Source) -> list[str]:
-    """Files, functions and lines that are too long."""
+    """Report files, functions and lines that are too long."""
     if not source.is_python:
         return []
     lines = source.text.splitlines()
@@ -45,12 +45,12 @@ def sizes(source: Source) -> list[str]:
 
 
 def is_long(source: Source) -> bool:
-    """Whether a file has grown to where it should be split, though it need not yet."""
+    """Return whether a file should be split, though it is below the limit."""
     return source.is_python and source.text.count("\n") > LINES_WARN
 
 
 def opening(source: Source) -> list[str]:
-    """Modules that do not open with a sentence on what they are."""
+    """Report modules that do not open with a sentence."""
     if not source.is_python or not source.text.strip():
         return []
     if ast.get_docstring(source.tree):
@@ -59,7 +59,7 @@ def opening(source: Source) -> list[str]:
 
 
 def swallowed(source: Source) -> list[str]:
-    """Exceptions that vanish."""
+    """Report swallowed exceptions."""
     if not source.is_python:
         return []
     faults = []
@@ -76,7 +76,7 @@ def swallowed(source: Source) -> list[str]:
 
 
 def unfinished(source: Source) -> list[str]:
-    """Words in the product that promise work instead of doing it."""
+    """Report words for unfinished work in the product."""
     if source.top not in PRODUCT or source.name.endswith(".ipynb"):
         return []
     return [
@@ -87,7 +87,7 @@ def unfinished(source: Source) -> list[str]:
 
 
 def home_paths(source: Source) -> list[str]:
-    """Paths of somebody's own machine."""
+    """Report paths of one machine."""
     return [
         f"{source.name}:{number}: a path of one machine: {match.group()}"
         for number, line in enumerate(source.text.splitlines(), 1)
@@ -96,7 +96,7 @@ def home_paths(source: Source) -> list[str]:
 
 
 def skips(source: Source) -> list[str]:
-    """Skips that do not go through the one helper, and expected failures without a reason."""
+    """Report skips outside of the helper, and expected failures without a reason."""
     if source.top != "tests" or not source.is_python or source.name == SKIP_HELPER:
         return []
     faults = []
@@ -115,7 +115,7 @@ def skips(source: Source) -> list[str]:
 
 
 def checkless(source: Source) -> list[str]:
-    """Tests that can never fail, but by accident."""
+    """Report tests without a check."""
     name = source.name.rsplit("/", 1)[-1]
     if source.top != "tests" or not re.fullmatch(r"test_\w+\.py", name):
         return []
@@ -128,7 +128,7 @@ def checkless(source: Source) -> list[str]:
 
 
 def helpers(source: Source) -> dict[str, Function]:
-    """The functions of a test file and those that it imports from other test files, by name."""
+    """Return the functions of a test file and those imported from other test files, by name."""
     found: dict[str, Function] = {}
     for node in source.tree.body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
@@ -139,7 +139,7 @@ def helpers(source: Source) -> dict[str, Function]:
 
 
 def _checks(function: Function, local: dict[str, Function], seen: set[str]) -> bool:
-    """Whether a function asserts something, itself or in a helper that it calls."""
+    """Return whether a function checks something, itself or in a helper that it calls."""
     seen.add(function.name)
     for node in ast.walk(function):
         match node:
@@ -159,10 +159,10 @@ def _checks(function: Function, local: dict[str, Function], seen: set[str]) -> b
 
 
 def _is_true(node: ast.expr) -> bool:
-    """Whether an expression is the word True."""
+    """Return whether an expression is the constant True."""
     return isinstance(node, ast.Constant) and node.value is True
 
 
 def _at(source: Source, node: ast.AST) -> str:
-    """Where a node stands."""
+    """Return the position of a node."""
     return f"{source.name}:{getattr(node, 'lineno', 1)}"

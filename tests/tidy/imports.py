@@ -1,6 +1,6 @@
-"""The arrows between the parts of the project and the ban list of the core, read from the AST.
+"""Rules on imports between the parts of the project, and the ban list of the core.
 
-They are drawn in docs/architecture.md; must never import what it judges.
+The imports are read from the AST; docs/architecture.md has a drawing of the allowed ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ BANNED_IN_CORE = {
     "uuid",
 }
 IO_CALLS = {"breakpoint", "exec", "eval", "input", "open", "print", "__import__"}
-# What a part may import of the project. The command line reaches into each world's own cli.py.
+# What a part may import of the project. The command line imports the cli.py of each world.
 MAY_IMPORT = {
     "yak_core": {"yak_core"},
     "yak_sim": {"yak_core", "yak_sim"},
@@ -46,7 +46,7 @@ READERS_OF_THE_PUBLIC_API = ("scenarios", "notebooks")
 
 
 def imported(source: Source) -> Iterator[tuple[int, str, str]]:
-    """Each import as (line, module, name), wherever in the file; the name is empty for a module."""
+    """Yield each import as (line, module, name); the name is empty for a module."""
     package = source.name.removesuffix(".py").split("/")
     for node in source.nodes:
         if isinstance(node, ast.Import):
@@ -61,14 +61,14 @@ def imported(source: Source) -> Iterator[tuple[int, str, str]]:
 
 @cache
 def declared() -> set[str]:
-    """The modules of the distributions that an installed YAK always has."""
+    """Return the modules of the declared dependencies."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         wanted = tomllib.load(file)["project"]["dependencies"]
     return {re.split(r"[^\w-]", one)[0].replace("-", "_") for one in wanted}
 
 
 def arrows(source: Source) -> list[str]:
-    """Imports of the project that go against an arrow, and what nobody declared."""
+    """Report imports that are not allowed or not declared."""
     allowed = MAY_IMPORT.get(source.top)
     if allowed is None or not source.is_python:
         return []
@@ -81,7 +81,7 @@ def arrows(source: Source) -> list[str]:
 
 
 def purity(source: Source) -> list[str]:
-    """What the core must not use: third parties but crc32c, the ban list, calls that do I/O."""
+    """Report other packages than crc32c, banned modules, and I/O calls in the core."""
     if source.top != "yak_core" or not source.is_python:
         return []
     allowed = (set(sys.stdlib_module_names) - BANNED_IN_CORE) | {"yak_core", "crc32c"}
@@ -100,7 +100,7 @@ def purity(source: Source) -> list[str]:
 
 
 def public_api(source: Source) -> list[str]:
-    """Scenarios and lessons that reach past ``__init__.__all__`` of the packages."""
+    """Report imports of scenarios and lessons beyond ``__init__.__all__`` of the packages."""
     if source.top not in READERS_OF_THE_PUBLIC_API or not source.is_python:
         return []
     faults = []

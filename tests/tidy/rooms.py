@@ -1,4 +1,4 @@
-"""The rooms of the packages: arrows between folders, circles between modules, front doors.
+"""Rules on imports between the folders of a package: order, circles, and package ``__init__``.
 
 All three read imports from the source, also those for type checking only, those inside functions,
 and those by name (``import_module("yak_sim.cli")``).
@@ -32,12 +32,12 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
 
 
 def module_of(name: str) -> str:
-    """The dotted name of a source file; that of a package for its ``__init__.py``."""
+    """Return the dotted name of a source file; that of the package for ``__init__.py``."""
     return name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
 def imports_of(source: Source) -> Iterator[tuple[int, str]]:
-    """Each import as (line, dotted name of a module or of something in it)."""
+    """Yield each import as (line, dotted name of a module or of a name in it)."""
     for line, module, name in imported(source):
         yield line, f"{module}.{name}" if name else module
     for node in source.nodes:
@@ -50,7 +50,7 @@ def imports_of(source: Source) -> Iterator[tuple[int, str]]:
 
 
 def upward_arrows(source: Source) -> list[str]:
-    """Imports from a room that comes later, and files in no known room."""
+    """Report imports from a later folder, and files in unknown folders."""
     if source.top not in PACKAGES or not source.is_python:
         return []
     order = ROOMS[source.top]
@@ -68,7 +68,7 @@ def upward_arrows(source: Source) -> list[str]:
 
 
 def own_front_doors(source: Source) -> list[str]:
-    """Modules that import from the ``__init__`` of a package which they belong to."""
+    """Report modules that import from the ``__init__`` of their own package."""
     if source.top not in PACKAGES or not source.is_python:
         return []
     inside = module_of(source.name).split(".")
@@ -81,7 +81,7 @@ def own_front_doors(source: Source) -> list[str]:
 
 
 def circles(sources: Iterable[Source]) -> list[str]:
-    """The first circle of modules that import each other. ``a.b.c`` is no edge to ``a.b``."""
+    """Report the first circle of imports. ``a.b.c`` is not an import of ``a.b``."""
     modules = {
         module_of(source.name): source
         for source in sources
@@ -114,7 +114,7 @@ def _is_submodule(package: str, name: str) -> bool:
 
 
 def _target(name: str, modules: Mapping[str, Source]) -> str:
-    """The module that an imported name means, empty for one that is not ours."""
+    """Return the module of an imported name, or "" for another project's."""
     if name in modules:
         return name
     parent = name.rpartition(".")[0]

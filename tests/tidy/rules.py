@@ -1,4 +1,4 @@
-"""The list of the tidy rules; must never hold a rule itself."""
+"""The list of the tidy rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds where a set is iterated, whose order changes from run to run; must never miss a plain case.
+"""The rule against iterating over a set, whose order differs between runs.
 
 A heuristic on the AST: what is a set is known from displays, calls, operators, annotations and
 assignments in the same file. Sorting a set is fine, so are ``in``, ``len``, ``any`` and ``all``.
@@ -20,7 +20,7 @@ ORDERED_METHODS = {"extend", "fromkeys", "join"}
 
 
 def iterated_sets(source: Source) -> list[str]:
-    """Every place of the core that depends on the order of a set."""
+    """Report every place of the core that depends on the order of a set."""
     if source.top != "yak_core" or not source.is_python:
         return []
     names = set(_set_names(source))
@@ -32,7 +32,7 @@ def iterated_sets(source: Source) -> list[str]:
 
 
 def _set_names(source: Source) -> Iterator[str]:
-    """Variables, arguments and attributes that are annotated as sets or assigned one."""
+    """Yield the names that are annotated as sets or assigned one."""
     for node in source.nodes:
         match node:
             case ast.arg(arg=name, annotation=ast.expr() as kind) if _names_set(kind):
@@ -46,7 +46,7 @@ def _set_names(source: Source) -> Iterator[str]:
 
 
 def _names_set(kind: ast.expr) -> bool:
-    """Whether an annotation is that of a set itself, not of something that holds sets."""
+    """Return whether an annotation is that of a set, not of a container of sets."""
     match kind:
         case ast.Subscript(value=value):
             return _names_set(value)
@@ -58,7 +58,7 @@ def _names_set(kind: ast.expr) -> bool:
 
 
 def _last_name(node: ast.expr) -> str:
-    """``x`` of ``x``, of ``self.x`` and of ``a.b.x``; empty for anything else."""
+    """Return ``x`` for ``x``, ``self.x`` and ``a.b.x``, and "" for other expressions."""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name
@@ -66,7 +66,7 @@ def _last_name(node: ast.expr) -> str:
 
 
 def _is_set(node: ast.expr, names: set[str]) -> bool:
-    """Whether an expression is a set, as far as the file tells."""
+    """Return whether an expression is a set, as far as the file shows."""
     match node:
         case ast.Set() | ast.SetComp():
             return True
@@ -86,7 +86,7 @@ def _is_set(node: ast.expr, names: set[str]) -> bool:
 
 
 def _is_keys(node: ast.expr) -> bool:
-    """``d.keys()`` or ``d.items()``: an operator between two of them gives a set."""
+    """Return whether an expression is ``d.keys()`` or ``d.items()``."""
     match node:
         case ast.Call(func=ast.Attribute(attr="keys" | "items")):
             return True
@@ -94,7 +94,7 @@ def _is_keys(node: ast.expr) -> bool:
 
 
 def _ordered_uses(source: Source) -> Iterator[ast.expr]:
-    """The expressions whose elements are taken in their order."""
+    """Yield the expressions whose elements are used in order."""
     for node in source.nodes:
         match node:
             case ast.For(iter=iterated) | ast.comprehension(iter=iterated):

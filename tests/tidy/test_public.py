@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from docs.tables import api
-from tests.scenarios.stories import command
+from tests.scenarios.scenario_runs import command
 from tests.tidy.tree import PACKAGES, ROOT
 
 EXAMPLE = re.compile(r"::\n\n((?:    .*\n|\n)+)")

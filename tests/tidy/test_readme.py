@@ -57,7 +57,7 @@ def programs(page: str) -> list[str]:
     return [text for language, text in BLOCKS.findall(page) if language == "python"]
 
 
-def output(page: str, name: str) -> str:
+def shown_output(page: str, name: str) -> str:
     """Return the output that a page shows after the comment ``name``."""
     found: dict[str, str] = dict(OUTPUTS.findall(page))
     return found[name]
@@ -92,7 +92,7 @@ def test_each_command_is_run_by_a_test() -> None:
 
 
 def test_readme_shows_an_excerpt_of_the_output() -> None:
-    assert is_excerpt(output(README, "demo-excerpt"), output(DEMO, "demo-output"))
+    assert is_excerpt(shown_output(README, "demo-excerpt"), shown_output(DEMO, "demo-output"))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The helpers that skip, and that find other Pythons; must never rely on what the machine has."""
+"""The helpers that skip tests and find other Pythons, on any machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ASKS = [
 def test_what_is_missing_skips_with_its_reason(
     ask: Callable[[], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A skip says why; method: ask for what no machine has."""
+    """Method: require a program that no machine has."""
     monkeypatch.setenv("YAK_REQUIRE", "something-else")
     with pytest.raises(Skipped, match=f"{ABSENT}: .* (is|not)"):
         ask()
@@ -37,21 +37,21 @@ def test_what_is_missing_skips_with_its_reason(
 def test_what_is_missing_fails_when_it_is_named(
     ask: Callable[[], object], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """YAK_REQUIRE leaves no way out; method: name what no machine has."""
+    """Method: name a program that no machine has in YAK_REQUIRE."""
     monkeypatch.setenv("YAK_REQUIRE", named)
     with pytest.raises(Failed, match=f"YAK_REQUIRE names {ABSENT}"):
         ask()
 
 
 def test_a_missing_python_is_a_requirement_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pythons are named like python3.13; method: one that is not out."""
+    """Method: python3.99."""
     monkeypatch.setenv("YAK_REQUIRE", "python3.99")
     with pytest.raises(Failed, match=r"names python3\.99"):
         require.python("3.99")
 
 
 def test_what_is_there_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No skip without need; method: a program in a folder of our own, and a module."""
+    """Method: a program in a temporary folder, and a module."""
     program = tmp_path / "thing"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
@@ -63,7 +63,7 @@ def test_what_is_there_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_other_pythons_really_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A shim that runs nothing is passed over; method: a false and a true one on the PATH."""
+    """A shim without a Python is ignored. Method: a false and a true one on the PATH."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     other = next(version for version in pythons.VERSIONS if version != own)
     first, second = tmp_path / "first", tmp_path / "second"
@@ -78,7 +78,7 @@ def test_other_pythons_really_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 
 def test_other_pythons_are_what_they_say() -> None:
-    """The versions found are true and not ours; method: ask each."""
+    """The found versions are right and not ours. Method: run each."""
     for version, path in pythons.other_pythons().items():
         done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
         assert done.stdout.startswith(f"Python {version}.")
@@ -89,7 +89,7 @@ def test_other_pythons_are_what_they_say() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("version", ["3.12", "3.13"])
 def test_the_simulators_needs_can_be_met_elsewhere(version: str) -> None:
-    """Digests can be compared across Pythons; method: equip one, import the core there."""
+    """Method: make a virtual environment and import the core there."""
     inside = pythons.simulator_python(require.python(version))
     code = "import simpy, crc32c, click, yak_core, sys; print('%d.%d' % sys.version_info[:2])"
     done = subprocess.run(

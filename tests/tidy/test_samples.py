@@ -1,7 +1,7 @@
-"""Each tidy rule rejects what it is for and accepts what looks like it; must never read the tree.
+"""Each tidy rule rejects its bad samples and accepts similar good ones.
 
-A sample is (rule, path, bad text, good text). Words that the rules look for in any text are put
-together here, so that this file passes them itself.
+A sample is (rule, path, bad text, good text). Words that the rules reject in any text are split
+here, so that this file passes them itself.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tests.tidy.habits import LINES_WARN, is_long
 from tests.tidy.tree import Source
 
 CORE, SIM, NET = "yak_core/a.py", "yak_sim/a.py", "yak_net/a.py"
-STORY, TEST = "scenarios/a.py", "tests/core/test_a.py"
+SCENARIO, TEST = "scenarios/a.py", "tests/core/test_a.py"
 TO_DO, HOME = "TO" + "DO", "/ho" + "me/ann/yak"
 LONG = "def f() -> None:\n" + "    g()\n" * 70
 CHECKED = "def helper(x):\n    assert x\n\ndef test_a():\n    helper(1)\n"
@@ -35,10 +35,10 @@ SAMPLES = [
     (imports.purity, CORE, "def f():\n    print(1)", "def f(out):\n    out.print(1)"),
     (imports.purity, CORE, "async def f():\n    pass", "def f():\n    pass"),
     (imports.purity, CORE, "import datetime as d", "import decimal as d"),
-    (imports.public_api, STORY, "from yak_sim.physics.network import Link", "import heapq"),
-    (imports.public_api, STORY, "import yak_core.replica", "import yak_core"),
-    (imports.public_api, STORY, "from yak_core import no_such_name", "from scenarios import a"),
-    (imports.public_api, STORY, "import yak_sim\nyak_sim.no_such_name()", "import yak_sim"),
+    (imports.public_api, SCENARIO, "from yak_sim.physics.network import Link", "import heapq"),
+    (imports.public_api, SCENARIO, "import yak_core.replica", "import yak_core"),
+    (imports.public_api, SCENARIO, "from yak_core import no_such_name", "from scenarios import a"),
+    (imports.public_api, SCENARIO, "import yak_sim\nyak_sim.no_such_name()", "import yak_sim"),
     (imports.public_api, "notebooks/1.py", "from yak_net.server import app", "import matplotlib"),
     (
         rooms.upward_arrows,
@@ -122,25 +122,25 @@ SAMPLES = [
     SAMPLES,
     ids=[f"{sample[0].__name__}-{number}" for number, sample in enumerate(SAMPLES)],
 )
-def test_a_rule_tells_bad_from_good(rule: rules.Rule, path: str, bad: str, good: str) -> None:
-    """The rule sees what it is for and nothing else; method: one bad and one good sample."""
+def test_a_rule_rejects_bad_samples_only(rule: rules.Rule, path: str, bad: str, good: str) -> None:
+    """Method: one bad and one good sample."""
     assert len(rule(Source(path, bad))) >= 1
     assert rule(Source(path, good)) == []
 
 
 def test_every_rule_has_samples() -> None:
-    """No rule is untested; method: compare the list of rules with the samples."""
+    """Method: compare the list of rules with the samples."""
     assert {rule for rule, *_ in SAMPLES} == set(rules.ALL)
 
 
 def test_a_fault_says_where_it_is() -> None:
-    """A fault can be clicked on; method: one on the third line."""
+    """A fault has path and line. Method: a fault on the third line."""
     [fault] = habits.swallowed(Source(SIM, "\ntry: f()\nexcept E: pass"))
     assert fault.startswith("yak_sim/a.py:3: ")
 
 
-def test_rules_leave_other_files_alone() -> None:
-    """Rules of the core do not bind the worlds; method: the core's faults elsewhere."""
+def test_rules_of_the_core_apply_to_the_core_only() -> None:
+    """Method: the core's faults in other packages."""
     text = "import random, asyncio\nfor x in {1}: print(x)"
     assert imports.purity(Source(SIM, text)) == []
     assert sets.iterated_sets(Source(SIM, text)) == []
@@ -149,7 +149,7 @@ def test_rules_leave_other_files_alone() -> None:
 
 @pytest.mark.parametrize("name", ["scenarios/a.txt", "yak_core/a.lua", "notebooks/1.ipynb"])
 def test_text_is_not_read_as_python(name: str) -> None:
-    """Data beside the code is left alone; method: text that no parser takes, for each rule."""
+    """Method: a text file that is not Python, for each rule."""
     assert [fault for rule in rules.ALL for fault in rule(Source(name, "a log is: a list"))] == []
 
 
@@ -162,7 +162,7 @@ CIRCLES = [
 
 @pytest.mark.parametrize(("one", "circular", "straight"), CIRCLES)
 def test_a_circle_of_imports_is_found(one: str, circular: str, straight: str) -> None:
-    """Each way to import counts; method: two modules that do and do not import each other."""
+    """Method: each form of import between two modules, with and without a circle."""
 
     def found(other: str) -> list[str]:
         files = {"yak_sim/a.py": one, "yak_sim/b.py": other, "yak_sim/c.py": ""}
@@ -174,13 +174,13 @@ def test_a_circle_of_imports_is_found(one: str, circular: str, straight: str) ->
 
 @pytest.mark.parametrize("name", ["yak_sim/attic/a.py", "yak_net/attic.py", "yak_core/b/c.py"])
 def test_an_unknown_room_is_a_fault(name: str) -> None:
-    """Rooms are listed before they are built; method: files in folders that nobody listed."""
+    """Method: files in folders that are not listed."""
     [fault] = rooms.upward_arrows(Source(name, "import json"))
     assert fault.startswith(f"{name}:1: ")
 
 
 def test_a_longer_circle_is_one_fault() -> None:
-    """A circle names its members once; method: three modules in a ring, one beside it."""
+    """Method: three modules in a circle and one outside."""
     ring = {"a": "b", "b": "c", "c": "a", "d": "a"}
     sources = [Source(f"yak_net/{one}.py", f"import yak_net.{two}") for one, two in ring.items()]
     [fault] = rooms.circles(sources)
@@ -188,7 +188,7 @@ def test_a_longer_circle_is_one_fault() -> None:
 
 
 def test_a_long_file_warns_before_it_fails() -> None:
-    """The warning comes first; method: a file of the warning's size and one line more."""
+    """Method: a file of the warning's size, and one line more."""
     assert not is_long(Source(SIM, "x = 1\n" * LINES_WARN))
     assert is_long(Source(SIM, "x = 1\n" * (LINES_WARN + 1)))
     assert habits.sizes(Source(SIM, "x = 1\n" * (LINES_WARN + 1))) == []

@@ -1,6 +1,6 @@
-"""What a start costs and what a frozen core does; must never measure time.
+"""Imports at start-up, and the core with frozen values.
 
-The modules are looked at in a process of their own, since this one has imported everything.
+The imports are checked in a separate process, since this one has imported everything.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 import yak_net
-from tests.scenarios.stories import command
+from tests.scenarios.scenario_runs import command
 from tests.tidy.tree import ROOT, sources
 
 HEAVY = ("aiohttp", "matplotlib", "numpy", "redis", "simpy")
@@ -24,7 +24,7 @@ for path in sorted(SCRIPTS.glob("*.golden"))[::8]:
 
 
 def loaded(code: str) -> set[str]:
-    """Which of the heavy modules ``code`` leaves loaded."""
+    """Return the heavy modules that ``code`` loads."""
     report = f"{code}\nimport sys; print('loaded', *(m for m in {HEAVY} if m in sys.modules))"
     done = command("-c", report, folder=ROOT)
     assert done.returncode == 0, done.stderr
@@ -32,7 +32,7 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_probe_sees_heavy_modules() -> None:
-    """The check below can fail; method: load one."""
+    """The check below can fail. Method: load one."""
     assert loaded("import simpy") == {"simpy"}
 
 
@@ -47,7 +47,7 @@ def test_the_probe_sees_heavy_modules() -> None:
     ],
 )
 def test_the_front_doors_start_light(code: str) -> None:
-    """`yak --help` and imports of a client stay quick; method: see what they import."""
+    """`yak --help` and imports of a client stay fast. Method: check their imports."""
     assert loaded(code) == set()
 
 
@@ -59,7 +59,7 @@ def test_the_names_of_yak_net_are_there() -> None:
 
 
 def test_the_core_works_frozen() -> None:
-    """No value of the core is changed once made; method: -X yak_strict and a few scripts."""
+    """No value of the core changes after its creation. Method: -X yak_strict and a few scripts."""
     modules = [
         source.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for source in sources()
@@ -74,7 +74,7 @@ def test_the_core_works_frozen() -> None:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 def test_the_golden_scripts_hold_when_frozen() -> None:
-    """The freeze is only declared to the type checker; method: play the scripts frozen for real."""
+    """Freezing is only declared to the type checker. Method: run the scripts with frozen values."""
     words = ["-m", "pytest", "tests/golden", "-q", "-p", "no:cacheprovider", "-n", "0"]
     done = command("-X", "yak_strict", *words, folder=ROOT)
     assert done.returncode == 0, done.stdout[-4000:]

@@ -1,4 +1,4 @@
-"""The whole tree keeps the tidy rules; must never judge by anything but rules that have samples."""
+"""The whole tree follows the tidy rules."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ TREE = tuple(sources())
 
 
 def test_the_tree_keeps_every_rule() -> None:
-    """No file breaks a rule, no modules import each other in a circle; method: parse all once."""
+    """No file breaks a rule, and no modules import each other in a circle."""
     faults = [fault for source in TREE for rule in rules.ALL for fault in rule(source)]
     faults += rooms.circles(TREE)
     assert not faults, "\n".join(faults)
 
 
 def test_the_tree_is_not_empty() -> None:
-    """The rules saw the files; method: look for a few that must be there."""
+    """Method: find a few files that must be there."""
     names = {source.name for source in TREE}
     assert {"yak", "pyproject.toml", "yak_core/value.py", "tests/conftest.py"} <= names
     assert not any(name.startswith((".venv", ".git/", "out/")) for name in names)
 
 
 def test_each_part_is_packed_and_typed() -> None:
-    """No top-level package is forgotten; method: compare the folders with the build settings."""
+    """Method: compare the top-level packages with the build settings."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         tool = tomllib.load(file)["tool"]
     packed = tool["hatch"]["build"]["targets"]["wheel"]["only-include"]
@@ -38,6 +38,6 @@ def test_each_part_is_packed_and_typed() -> None:
 
 
 def test_a_source_knows_its_place() -> None:
-    """Rules may rely on `Source.top`; method: one file in a folder, one beside it."""
+    """`Source.top` is right. Method: one file in a folder, one outside."""
     assert Source("yak_core/broker/replica_log.py", "").top == "yak_core"
     assert Source("yak_cli.py", "").top == "yak_cli.py"

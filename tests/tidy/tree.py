@@ -1,4 +1,4 @@
-"""The files of the project as the tidy rules see them; must never judge them."""
+"""The files of the project for the tidy rules."""
 
 from __future__ import annotations
 
@@ -23,41 +23,41 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True)
 class Source:
-    """A file: its path below the project's folder, with slashes, and what is in it."""
+    """A file: its path below the project's folder, with slashes, and its text."""
 
     name: str
     text: str
 
     @cached_property
     def tree(self) -> ast.Module:
-        """The parsed Python."""
+        """Return the parsed Python."""
         return ast.parse(self.text, self.name)
 
     @cached_property
     def nodes(self) -> tuple[ast.AST, ...]:
-        """Every node of the parsed Python."""
+        """Return every node of the parsed Python."""
         return tuple(ast.walk(self.tree))
 
     @cached_property
     def functions(self) -> tuple[Function, ...]:
-        """Every function and method, nested ones too."""
+        """Return every function and method, nested ones too."""
         return tuple(
             node for node in self.nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         )
 
     @property
     def top(self) -> str:
-        """The first part of the path, such as ``yak_core``."""
+        """Return the first part of the path, such as ``yak_core``."""
         return self.name.split("/")[0]
 
     @property
     def is_python(self) -> bool:
-        """Whether the file is Python."""
+        """Return whether the file is Python."""
         return self.name.endswith(".py") or self.name == "yak"
 
 
 def sources() -> Iterator[Source]:
-    """Every text file of the project, in the order of the names."""
+    """Yield every text file of the project, in the order of the names."""
     for folder, folders, files in os.walk(ROOT):
         folders[:] = sorted(f for f in folders if f not in NOT_OURS and _is_ours(f))
         for file in sorted(files):
@@ -68,18 +68,18 @@ def sources() -> Iterator[Source]:
 
 @cache
 def source_of(path: Path) -> Source:
-    """A file of the project, read and parsed once."""
+    """Return a file of the project, read and parsed once."""
     return Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
 
 
 def _is_ours(name: str) -> bool:
-    """Whether a name is no cache and no tool's private state; ``.ci`` is ours."""
+    """Return whether a name is no cache and no private state of a tool; ``.ci`` is ours."""
     return name == ".ci" or not name.startswith(".")
 
 
 @cache
 def public_names(package: str) -> set[str]:
-    """What ``package`` offers: its ``__init__.__all__``, read without importing it."""
+    """Return ``__init__.__all__`` of ``package``, read without importing it."""
     path = ROOT / package / "__init__.py"
     if not path.exists():
         return set()

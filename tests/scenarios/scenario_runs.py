@@ -1,4 +1,4 @@
-"""What the tests of the scenarios share: runs, what is in them, and the command as a process."""
+"""Shared by the tests of the scenarios: runs, their contents, and commands as processes."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ NoteType = TypeVar("NoteType", bound=Note)
 
 
 def load(name: str) -> Scenario:
-    """A scenario of the project."""
+    """Load a scenario of the project."""
     found: Scenario = getattr(importlib.import_module(f"scenarios.{name}"), name)
     return found
 
 
 @functools.lru_cache(maxsize=14)
 def run(name: str, seed: int) -> RunResult:
-    """A run with the scenario's own settings, made once for all that look at it."""
+    """Run a scenario with its own settings, once for all tests."""
     return run_scenario(load(name), seed)
 
 
 def assert_sound(result: RunResult) -> None:
-    """What holds for every valid run: no violation, no failed claim, nothing left over."""
+    """Check that the run is valid, without a violation or a failed expectation."""
     assert result.valid is True, result.reason
     assert result.reason == ""
     assert not result.violations
@@ -54,7 +54,7 @@ def assert_sound(result: RunResult) -> None:
 
 
 def log_values(result: RunResult, node: NodeId) -> list[bytes | None]:
-    """The records of a broker's log at the end, after checking that offsets have no gap."""
+    """Return the values of a broker's final log; check that offsets have no gap."""
     found = [record for batch in result.world.log_of(node) for record in records(batch)]
     assert [record.offset for record in found] == list(range(len(found)))
     return [record.value for record in found]
@@ -63,7 +63,7 @@ def log_values(result: RunResult, node: NodeId) -> list[bytes | None]:
 def notes(
     result: RunResult, kind: type[NoteType], node: NodeId | None = None
 ) -> Iterator[tuple[Micros, NodeId, NoteType]]:
-    """(time, broker, remark) of each remark of a kind, in order, from the trace alone."""
+    """Return (time, broker, note) of each note of a type, in order, from the trace."""
     for step in result.trace:
         if node in (None, step.node):
             for effect in step.effects:
@@ -72,7 +72,7 @@ def notes(
 
 
 def fault(result: RunResult, kind: str) -> Fault:
-    """The only fault of its kind."""
+    """Return the only fault of its kind."""
     [found] = [fault for fault in result.faults if fault.kind == kind]
     return found
 
@@ -95,7 +95,7 @@ def command(
 
 
 def last_lines(stdout: str) -> tuple[str, str]:
-    """The digest and the verdict, from the last two lines of a run."""
+    """Return the last two lines of a run: digest and verdict."""
     digest, valid = stdout.splitlines()[-2:]
     assert digest.startswith("digest: ")
     assert len(digest) == len("digest: ") + 32
