@@ -80,7 +80,7 @@ def _failing(*_facts: object) -> bool:
 def test_a_mutant_that_an_assertion_gives_away_is_rejected(rules: Rules, said: str) -> None:
     """The test above can fail: play under a rule that trips an own check, and one that raises."""
     with pytest.raises(AssertionError, match=said):
-        shows_otherwise(script("new_leader_notes_its_start_before_it_writes"), rules)
+        shows_otherwise(script("new_leader_records_its_epoch_start_before_it_appends"), rules)
 
 
 @pytest.mark.parametrize(("name", "shown_by"), SHOWN)
