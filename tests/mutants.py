@@ -181,7 +181,7 @@ MUTANTS: dict[str, Mutant] = {
         claims={"slow_follower": "No batch is in the log twice"}),
     "producer table not rebuilt": Mutant("R9", ("F70",),
         Rules(producers_after_truncation=lambda rebuilt, current: current),
-        golden=("truncated_batch_is_removed_from_the_producer_table",),
+        golden=("truncated_batch_is_removed_from_the_idempotence_table",),
         invariants=("ProducerTableIsFold",)),
     "new leader knows no producer": Mutant("R9", ("F69",),
         Rules(producers_of_new_leader=lambda followed: ProducerTable()),
