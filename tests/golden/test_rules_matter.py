@@ -80,7 +80,7 @@ def _failing(*_facts: object) -> bool:
 def test_a_mutant_that_fails_an_assertion_is_rejected(rules: Rules, pattern: str) -> None:
     """The test above can fail: run with a rule that fails an own check, and one that raises."""
     with pytest.raises(AssertionError, match=pattern):
-        shows_otherwise(script("new_leader_notes_its_start_before_it_writes"), rules)
+        shows_otherwise(script("new_leader_records_its_epoch_start_before_it_appends"), rules)
 
 
 @pytest.mark.parametrize(("name", "shown_by"), SHOWN)
