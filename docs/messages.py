@@ -36,7 +36,8 @@ class Message(NamedTuple):
 
 def helps(command: click.Command, path: tuple[str, ...] = ("yak",)) -> Iterator[tuple[str, str]]:
     """Return the command line and the help of a command and of its sub-commands."""
-    context = click.Context(command, info_name=" ".join(path), terminal_width=80)
+    settings = command.context_settings
+    context = click.Context(command, info_name=" ".join(path), terminal_width=80, **settings)
     yield " ".join(path), command.get_help(context)
     if isinstance(command, click.Group):
         for name in command.list_commands(context):

@@ -166,7 +166,7 @@ MUTANTS: dict[str, Mutant] = {
     "join below min ISR while behind": Mutant("R7", ("F31",),
         Rules(may_join=lambda view: right.may_join(replace(view, caught_up=True))),
         golden=("below_min_isr_a_follower_joins_when_caught_up",)),
-    "time-out treated as failure": Mutant("R8", ("F18",),
+    "timeout treated as failure": Mutant("R8", ("F18",),
         Rules(after_unknown=lambda kind: AfterUnknown.FORGET),
         golden=("proposal_without_a_reply_may_have_been_applied",),
         invariants=("PendingKept",)),

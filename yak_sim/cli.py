@@ -282,7 +282,7 @@ def digest(trace: str) -> None:
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option(
     "--until", type=click.IntRange(0), metavar="STEP",
-    help="Stop after this step and print the state of its node.",
+    help="Stop after this step; print the state of its node.",
 )
 def replay(traces: tuple[str, ...], until: int | None) -> None:
     """Replay the events of each TRACE through new nodes and compare their effects byte by byte.

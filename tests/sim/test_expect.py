@@ -104,7 +104,7 @@ def crash_the_leader(world: World) -> None:
 
 DAMAGE: list[tuple[Callable[[World], None], str, str]] = [
     (lose_a_batch, "nothing_acked_is_lost", "b'b' .*offset 2"),
-    (alter_a_record, "nothing_acked_is_lost", "offset 3 .*b'altered'"),
+    (alter_a_record, "nothing_acked_is_lost", "offset.*b'altered'"),
     (lose_a_batch, "logs_converge", "offset 2"),
     (alter_a_record, "logs_converge", "offset 2"),
     (double_a_batch, "no_duplicates", "offsets 0 .*0"),
@@ -159,7 +159,7 @@ def test_a_record_acknowledged_without_an_offset_is_searched(world: World) -> No
     ("expectation", "pattern"),
     [
         (lambda world: world.expect.leader_is("n9"), "leader n9"),
-        (lambda world: world.expect.isr_is(["n1"]), "n1.*: n1, n2, n3"),
+        (lambda world: world.expect.isr_is(["n1"]), "n1.* n1, n2, n3"),
         (lambda world: world.expect.hw_at_least(7), r"\b7\b.*\b6 on n"),
         (
             lambda world: world.expect.that("Ice is hot", False, expected="heat", happened="cold"),

@@ -50,9 +50,9 @@ end
 
 _COUNT: Final = """
 local function count_of(node)
-  local beat = redis.call('HGET', KEYS[2], node)
-  if not beat then return '0' end
-  return string.match(beat, '^%d+:(%d+)$')
+  local renewals = redis.call('HGET', KEYS[2], node)
+  if not renewals then return '0' end
+  return string.match(renewals, '^%d+:(%d+)$')
 end
 """
 
