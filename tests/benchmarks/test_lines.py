@@ -59,7 +59,7 @@ def test_rounds_are_interleaved_and_their_median_counts() -> None:
     assert rate(found["b"]) == 5.0
 
 
-def test_missing_peer_is_a_line_that_says_so() -> None:
+def test_missing_peer_is_reported() -> None:
     line = json.loads(Row("read", "peer", "1 KiB", skipped="peer is not installed").line())
     check(line)
     assert line["skipped"] == "peer is not installed"

@@ -63,7 +63,7 @@ def test_real_cluster_prints_all_rows_and_leaves_nothing(folder: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
-def test_without_the_peer_each_figure_stands_alone_and_a_line_says_so() -> None:
+def test_without_the_peer_each_figure_has_no_ratio() -> None:
     class Measured(Figures):
         def get(self, name: str) -> float | None:
             return None if name.startswith("redis") else 2.0

@@ -65,7 +65,7 @@ def test_a_leader_counts_what_was_acknowledged(stage: Stage) -> None:
         stage.receive_ack("n1", "n2", ack)
 
 
-def test_what_an_earlier_life_acknowledged_does_not_count(stage: Stage) -> None:
+def test_an_ack_of_an_earlier_start_does_not_count(stage: Stage) -> None:
     batch = stage.batch(0, Epoch(1))
     stage.commit(batch)
     stage.start("n2", batch)

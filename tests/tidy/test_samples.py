@@ -133,7 +133,7 @@ def test_every_rule_has_samples() -> None:
     assert {rule for rule, *_ in SAMPLES} == set(rules.ALL)
 
 
-def test_a_fault_says_where_it_is() -> None:
+def test_a_fault_has_path_and_line() -> None:
     """A fault has path and line. Method: a fault on the third line."""
     [fault] = habits.swallowed(Source(SIM, "\ntry: f()\nexcept E: pass"))
     assert fault.startswith("yak_sim/a.py:3: ")
