@@ -164,7 +164,7 @@ def _result(
         violations, valid = (violation,), False
         reason = (
             f"{violation['invariant']} violated{_by_node(violation)}: "
-            f"expected {violation['expected']}, found {violation['happened']}"
+            f"expected {violation['expected']}, found: {violation['happened']}"
         )
     elif isinstance(error, ExpectationFailed):
         valid, reason = False, str(error)
