@@ -14,8 +14,8 @@ def files() -> str:
         (number, f"[{size.path}](../{size.path})", _tens(size.lines), _tens(size.shown))
         for number, size in enumerate(found, 1)
     ]
-    lines, shown = (sum(each) for each in ([s.lines for s in found], [s.shown for s in found]))
-    rows.append(("", "all of them", f"about {round(lines, -2):,}", f"about {round(shown, -2):,}"))
+    lines, shown = sum(_tens(size.lines) for size in found), sum(_tens(s.shown) for s in found)
+    rows.append(("", "all of them", f"{lines:,}", shown))
     return table(("", "file", "lines", "shown here"), rows)
 
 
