@@ -257,7 +257,7 @@ class SegmentLog:
             chunk = self.read_bytes(SCAN_BYTES, at)
             within = 0
             while base < offset and within + HEADER_BYTES <= len(chunk):
-                header = self._check_offset(read_header(chunk, within), base, at + within)
+                header = self._check_offset(read_header(chunk, within, at), base, at + within)
                 if header.end > offset:
                     return (base, at + within)
                 base = header.end
@@ -281,14 +281,14 @@ class SegmentLog:
         while base < end_max:
             if found and within + HEADER_BYTES > len(chunk):
                 break
-            header = self._check_offset(read_header(chunk, within), base, at + within)
+            header = self._check_offset(read_header(chunk, within, at), base, at + within)
             if header.end > end_max:
                 break
             if within + header.size > len(chunk):
                 if found:
                     break
                 chunk = self.read_bytes(header.size, at)
-            found.append(parse(chunk, within))
+            found.append(parse(chunk, within, at))
             base = header.end
             within += header.size
         return tuple(found)

@@ -324,12 +324,12 @@ def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batc
         verify = at >= verify_from
         if at + HEADER_BYTES > base + len(chunk):
             base, chunk = at, log.read_bytes(CHUNK_BYTES if verify else read_size, at)
-        header = read_header(chunk, at - base)
+        header = read_header(chunk, at - base, base)
         if verify:
             if at + header.size > base + len(chunk):
                 size_wanted = min(max(header.size, CHUNK_BYTES), BATCH_BYTES_MAX)
                 base, chunk = at, log.read_bytes(size_wanted, at)
-            parse(chunk, at - base)
+            parse(chunk, at - base, base)
         elif at + header.size > size:
             raise Torn(
                 f"batch at byte {at} is torn: expected {header.size} bytes, found {size - at}", at
