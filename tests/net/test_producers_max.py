@@ -89,8 +89,8 @@ def test_restart_keeps_the_configured_number_of_producers(
     Method: the oldest producer within the limit is recognised, one beyond the limit is not.
     """
     data = tmp_path / "data"
-    words = ("--listen", "127.0.0.1:0", "--redis", metadata.url)
-    words += ("--data-dir", str(data), "--config", f"producers_max={limit}")
+    words = ["--listen", "127.0.0.1:0", "--redis", metadata.url]
+    words += ["--data-dir", str(data), "--config", f"producers_max={limit}"]
     oldest_known = max(0, producers - limit)
     known = [one(oldest_known)]
     forgotten = [one(number, sequence=1) for number in range(oldest_known)]
