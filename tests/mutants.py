@@ -220,7 +220,7 @@ MUTANTS: dict[str, Mutant] = {
             right.is_clean(replace(facts, registered_session=facts.storage_session))
         )),
         golden=("start_that_ends_before_it_registers_vouches_for_nothing",),
-        invariants=("UncleanExclusion",)),
+        invariants=("UncleanExclusion",), seed=12),
     "no storage session is the same": Mutant("R17", (),
         Rules(is_clean=lambda facts: right.is_clean(replace(facts, registered_session=""))),
         golden=("killed_process_keeps_its_place_with_flush_os",)),

@@ -190,6 +190,20 @@ def test_recovery_that_ends_after_it_found_a_loss_has_ended_the_session(
     assert session_of(written) != before
 
 
+def test_full_disk_does_not_prevent_a_start(written: Path, before: str) -> None:
+    """Goal: without space for a new key, each start has a session of its own."""
+    (written / "storage-session").unlink()
+
+    def write(fd: int, buffers: Sequence[bytes | memoryview], at: int) -> int:
+        if path_of(fd).name.startswith("storage-session"):
+            raise error(errno.ENOSPC)
+        return os.pwritev(fd, buffers, at)
+
+    full = replace(HERE, write=write)
+    seen = {before, session_of(written, full), session_of(written, full), session_of(written)}
+    assert len(seen) == 4
+
+
 @pytest.mark.parametrize("name", [NAME, "durable-end"])
 def test_failed_flush_during_recovery_ends_the_session(
     written: Path, before: str, name: str

@@ -102,12 +102,19 @@ class StorageSession:
         return blake2b("\0".join(map(str, facts)).encode(), digest_size=KEY_BYTES).hexdigest()
 
     def _saved_key(self) -> str:
-        """Return the saved key, or save a new one if it is missing or damaged. Raises OSError."""
+        """Return the saved key, or save a new one if it is missing or damaged. Raises OSError.
+
+        On a full disk the new key is not saved, so the next start makes another one.
+        """
         if self._key.exists():
             with suppress(StorageError):
                 return decode_value(KEY_FILE, read_file(self._key), self._key).decode()
         key = secrets.token_hex(KEY_BYTES)
-        write_file(self.system, self._key, encode_value(KEY_FILE, key.encode()))
+        try:
+            write_file(self._plain, self._key, encode_value(KEY_FILE, key.encode()))
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
         return key
 
     def close(self) -> None:
