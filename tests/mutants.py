@@ -215,4 +215,13 @@ MUTANTS: dict[str, Mutant] = {
     "every restart is clean": Mutant("R17", ("F28", "F29", "F63"),
         Rules(is_clean=_always),
         golden=("unclean_restart_leaves_isr_and_elr", "clean_marker_is_deleted_first")),
+    "any storage session is the same": Mutant("R17", ("F29",),
+        Rules(is_clean=lambda facts: (
+            right.is_clean(replace(facts, registered_session=facts.storage_session))
+        )),
+        golden=("start_that_ends_before_it_registers_vouches_for_nothing",),
+        invariants=("UncleanExclusion",), seed=12),
+    "no storage session is the same": Mutant("R17", (),
+        Rules(is_clean=lambda facts: right.is_clean(replace(facts, registered_session=""))),
+        golden=("killed_process_keeps_its_place_with_flush_os",)),
 }  # fmt: skip

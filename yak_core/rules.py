@@ -94,7 +94,8 @@ class ElectionFacts:
 class RestartFacts:
     """What a restarted broker finds; ``clean_shutdown_epoch`` is 0 without a clean marker.
 
-    ``same_disk`` is True if the registered broker epoch was registered from this disk.
+    ``same_disk`` is True if the registered broker epoch was registered from this disk, and
+    ``registered_session`` is the storage session of that start. Both sessions are empty if unknown.
     """
 
     same_disk: bool
@@ -104,6 +105,8 @@ class RestartFacts:
     leo: Offset
     flush: FlushMode
     intact: bool
+    storage_session: str
+    registered_session: str
 
 
 def is_newer(known: tuple[Epoch, int], seen: tuple[Epoch, int]) -> bool:
@@ -328,13 +331,16 @@ def must_step_down(my_epoch: Epoch, seen_epoch: Epoch) -> bool:
 def is_clean(facts: RestartFacts) -> bool:
     """R17: decide whether a restarted broker keeps its ISR membership.
 
-    It does with flush=batch if no flushed data is missing (F13, F29, KIP-966). It also does if the
-    clean marker belongs to the registered broker epoch and the log reaches the marker's end offset.
-    On an emptied disk or an old copy of the disk it does not.
+    It does with flush=batch if no flushed data is missing (F13, F29, KIP-966). It does if the
+    storage session is that of the registered start: all that this start wrote is there. It also
+    does if the clean marker belongs to the registered broker epoch and the log reaches the marker's
+    end offset. On an emptied disk or an old copy of the disk it does not.
     """
     if not facts.intact or not facts.same_disk:
         return False
     if facts.flush == "batch":
+        return True
+    if facts.storage_session != "" and facts.storage_session == facts.registered_session:
         return True
     return (
         facts.clean_shutdown_epoch == facts.recorded_broker_epoch > 0

@@ -336,6 +336,13 @@ TERMS: Final[tuple[Term, ...]] = (
         kafka="none",
     ),
     term(
+        "storage session",
+        "A text that two starts of a broker share only if nothing was lost between them. It also "
+        "covers records that were written and not flushed.",
+        "yak_core.contract.events.Recovered",
+        kafka="none",
+    ),
+    term(
         "truncate",
         "Remove the end of a log, down to where it equals the leader's log.",
         f"{CONTRACT}.effects.TruncateLog",

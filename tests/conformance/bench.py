@@ -139,7 +139,11 @@ class Bench(Protocol):
         ...
 
     def crash(self, node_id: NodeId) -> None:
-        """Drop the node and all state that is not durable."""
+        """Drop the node and all state that is not durable, as a power failure does."""
+        ...
+
+    def kill(self, node_id: NodeId) -> None:
+        """End the node's process; its machine goes on."""
         ...
 
     def is_up(self, node_id: NodeId) -> bool:

@@ -41,6 +41,9 @@ class ManualBench:
     def crash(self, node_id: NodeId) -> None:
         self.world.crash(node_id)
 
+    def kill(self, node_id: NodeId) -> None:
+        self.world.kill(node_id)
+
     def is_up(self, node_id: NodeId) -> bool:
         return self.world.is_up(node_id)
 

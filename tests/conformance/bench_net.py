@@ -57,6 +57,8 @@ class FaultyDisk:
             replace=lambda source, target: self._held(calls.replace, source, target),
             unlink=lambda path: self._held(calls.unlink, path),
             sync_folder=lambda folder: self._held(calls.sync_folder, folder),
+            boot_id=lambda: root.name,
+            file_system=lambda folder: "ext4",
         )
 
     def _held(self, call: Callable[..., None], *args: object) -> None:
@@ -153,6 +155,14 @@ class Place:
         self.disk.full = full
         await self.leave()
 
+    async def kill(self) -> None:
+        """End the process: its disk executes no further operation, and keeps the written ones."""
+        assert self.backend is not None
+        self.backend.abandon()
+        await self.backend.close()
+        self.backend = None
+        await self.leave()
+
     async def leave(self) -> None:
         """Leave the network."""
         if self.peers is not None:
@@ -228,6 +238,9 @@ class NetBench:
 
     def crash(self, node_id: NodeId) -> None:
         self.loop.run_until_complete(self.places[node_id].crash())
+
+    def kill(self, node_id: NodeId) -> None:
+        self.loop.run_until_complete(self.places[node_id].kill())
 
     def is_up(self, node_id: NodeId) -> bool:
         backend = self.places[node_id].backend

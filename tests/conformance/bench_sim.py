@@ -47,6 +47,9 @@ class SimBench:
     def crash(self, node_id: NodeId) -> None:
         self.engine.machines[node_id].crash(Loss.UNSYNCED)
 
+    def kill(self, node_id: NodeId) -> None:
+        self.engine.machines[node_id].crash(Loss.NOTHING)
+
     def is_up(self, node_id: NodeId) -> bool:
         return self.engine.machines[node_id].up
 

@@ -135,7 +135,7 @@ class FlushesInName(ManualBackend):
 class LosesSavedValues(ManualBackend):
     """Clause 8: keeps saved values in memory."""
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         super().go_down(reason, keep_unsynced)
         self.disk.image.saved = {}
 
@@ -143,14 +143,33 @@ class LosesSavedValues(ManualBackend):
 class KeepsTheUnflushed(ManualBackend):
     """Clause 8: keeps unflushed batches in a crash."""
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         super().go_down(reason, self.disk.image.unsynced)
+
+
+class KeepsTheSession(ManualBackend):
+    """Clause 8: the storage session is the same after a crash of the machine."""
+
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
+        session = self.disk.session
+        super().go_down(reason, keep_unsynced)
+        self.disk.session = session
+
+
+class VouchesForLostWrites(ManualBackend):
+    """Clause 8: the storage session is the same, but unflushed writes are lost."""
+
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
+        session = self.disk.session
+        super().go_down(reason, 0)
+        if keep_unsynced is None:
+            self.disk.session = session
 
 
 class KeepsTimers(ManualBackend):
     """Clause 8: timers survive the process."""
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         timers = self.timers
         super().go_down(reason, keep_unsynced)
         self.timers = timers
@@ -159,7 +178,7 @@ class KeepsTimers(ManualBackend):
 class KeepsDiskOrders(ManualBackend):
     """Clause 8: completions of the old start reach the new one."""
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         queue = self.disk.queue
         super().go_down(reason, keep_unsynced)
         self.disk.queue = queue
@@ -168,7 +187,7 @@ class KeepsDiskOrders(ManualBackend):
 class LivesForEver(ManualBackend):
     """Clause 8: the start number never changes, so replies to the old start reach the new one."""
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         super().go_down(reason, keep_unsynced)
         self.starts -= 1
 
@@ -178,7 +197,7 @@ class KeepsMail(ManualBackend):
 
     __slots__ = ("mail",)
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         super().go_down(reason, keep_unsynced)
         self.mail = True
 
@@ -228,6 +247,8 @@ BROKEN = (
     Broken(FlushesInName, (checks_disk.only_what_was_flushed_survives,)),
     Broken(LosesSavedValues, (checks_disk.only_what_was_flushed_survives,)),
     Broken(KeepsTheUnflushed, (checks_disk.only_what_was_flushed_survives,)),
+    Broken(KeepsTheSession, (checks_disk.same_session_means_nothing_is_lost,)),
+    Broken(VouchesForLostWrites, (checks_disk.same_session_means_nothing_is_lost,)),
     Broken(KeepsTimers, (checks_disk.nothing_of_the_old_life_arrives,)),
     Broken(KeepsDiskOrders, (checks_disk.nothing_of_the_old_life_arrives,)),
     Broken(LivesForEver, (checks_disk.nothing_of_the_old_life_arrives,)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.conformance.bench import (
+    FIRST,
     SECOND,
     Bench,
     Maker,
@@ -186,9 +187,10 @@ def full_disk_appends_nothing(maker: Maker) -> None:
 # Clause 8: restarts.
 
 
-def restarted(bench: Bench, probe: Probe) -> Probe:
-    """Crash n1 and start it again on a new node object."""
-    bench.crash("n1")
+def restarted(bench: Bench, probe: Probe, *, kill: bool = False) -> Probe:
+    """Crash or kill n1 and start it again on a new node object."""
+    end = bench.kill if kill else bench.crash
+    end("n1")
     assert not bench.is_up("n1")
     before = len(probe.seen)
     again = Probe()
@@ -224,6 +226,26 @@ def only_what_was_flushed_survives(maker: Maker) -> None:
     assert (recovered.log_start, recovered.leo, recovered.intact) == (0, 2, True)
     assert recovered.epochs == ((1, 0),)
     assert recovered.saved == (("kept", b"1"),)
+
+
+def same_session_means_nothing_is_lost(maker: Maker) -> None:
+    """Kill a process with unflushed writes: all are there in the same storage session.
+
+    After a crash, which loses an append and undoes a truncation, the storage session is another.
+    """
+    bench, one, _, orders = ready(maker)
+    orders.give(append(OpId(1), batch(0, 1, b"a"), batch(1, 1, b"b")), FlushLog(OpId(2), FIRST))
+    orders.give(TruncateLog(OpId(3), LogGeneration(1), 1))
+    orders.give(append(OpId(4), batch(1, 2, b"c"), generation=LogGeneration(1)))
+    happened(bench, lambda: ops(one) == [1, 2, 3, 4], "all of it")
+    session = one.started().recovered.storage_session
+    killed = restarted(bench, one, kill=True)
+    recovered = killed.started().recovered
+    assert session != ""
+    assert recovered.storage_session == session
+    assert (recovered.leo, recovered.epochs) == (2, ((1, 0), (2, 1)))
+    crashed = restarted(bench, killed)
+    assert crashed.started().recovered.storage_session != session
 
 
 def nothing_of_the_old_life_arrives(maker: Maker) -> None:

@@ -59,6 +59,7 @@ CLAUSES: dict[int, tuple[Check, ...]] = {
     ),
     8: (
         checks_disk.only_what_was_flushed_survives,
+        checks_disk.same_session_means_nothing_is_lost,
         checks_disk.nothing_of_the_old_life_arrives,
         checks_disk.node_that_is_down_takes_nothing_in,
     ),

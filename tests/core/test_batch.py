@@ -273,3 +273,13 @@ def test_the_least_recent_producer_is_dropped() -> None:
     for at, producer in enumerate((1, 2, 1, 3, -1)):
         table.apply(producer, 0, 0, at, at + 1)
     assert [producer for producer, _ in table.snapshot()] == [1, 3]
+
+
+def test_table_read_back_under_a_smaller_limit_is_bounded() -> None:
+    """Goal: the limit of the present configuration holds. Method: 0 to 3 of three producers."""
+    table = ProducerTable()
+    for at, producer in enumerate((9, 2, 5)):
+        table.apply(producer, 0, 0, at, at + 1)
+    for limit, kept in ((3, [2, 5, 9]), (2, [2, 5]), (1, [5]), (0, [])):
+        again = ProducerTable(table.snapshot(), limit)
+        assert [producer for producer, _ in again.snapshot()] == kept

@@ -156,7 +156,7 @@ class Stage:
         if place.host is None:
             disk = place.disk.image
             why = "not started" if place.starts == 0 else place.reason
-            if why not in ("not started", "crash", "exit"):
+            if why not in ("not started", "crash", "kill", "exit"):
                 why = "halted"
             return f"{node} down ({why}) disk={disk.log_start}..{disk.leo}"
         broker = place.host.node

@@ -16,8 +16,8 @@ from yak_core.config import BrokerConfig, ConsumerConfig, ProducerConfig, flush_
 from yak_core.contract.client_calls import Poll, Seek, SendBatch
 from yak_core.contract.messages import FetchRequest, ListOffsetsRequest, ProduceRequest
 from yak_core.ids import Epoch
-from yak_core.manual.disk import ManualDisk
 from yak_core.manual.run import advance, settle
+from yak_core.model.disk import DiskImage
 
 ACKS: Final = {"all": -1, "1": 1, "0": 0}
 
@@ -69,6 +69,14 @@ def crash(stage: Stage, args: Args) -> None:
     stage.say(stage.status(node))
 
 
+def kill(stage: Stage, args: Args) -> None:
+    """``kill n1``: end the process; its disk keeps all that was written."""
+    node = args.next("the node")
+    args.finish()
+    stage.world.kill(node)
+    stage.say(stage.status(node))
+
+
 def stop(stage: Stage, args: Args) -> None:
     """``stop n1``: ask the node for a clean stop."""
     node = args.next("the node")
@@ -87,7 +95,8 @@ def wipe(stage: Stage, args: Args) -> None:
     """``wipe n1``: empty the disk of a stopped node."""
     node = args.next("the node")
     args.finish()
-    stage.world.nodes[node].disk = ManualDisk()
+    disk = stage.world.nodes[node].disk
+    disk.image, disk.tail = DiskImage(), DiskImage()
 
 
 # Clients.

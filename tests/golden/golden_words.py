@@ -66,6 +66,7 @@ WORDS: Final[dict[str, Word]] = {
     "cluster": starts.cluster,
     "start": starts.start,
     "crash": starts.crash,
+    "kill": starts.kill,
     "stop": starts.stop,
     "damage": starts.damage,
     "wipe": starts.wipe,

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
-from yak_core.config import BrokerConfig
+from yak_core.config import BrokerConfig, FlushMode
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
@@ -34,11 +34,13 @@ def url(node: NodeId) -> str:
     return f"http://{node}.invalid:8080"
 
 
-def cluster(nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2) -> Manual:
+def cluster(
+    nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2, flush: FlushMode = "batch"
+) -> Manual:
     """Make brokers: the first leads, all are in the ISR, and all have the partition state."""
     world = Manual()
     for node_id in nodes:
-        config = BrokerConfig(nodes, min_isr, url=url(node_id))
+        config = BrokerConfig(nodes, min_isr, flush, url=url(node_id))
         world.add(node_id, config, build_broker())
         world.start(node_id)
         settle(world)

@@ -95,6 +95,25 @@ def test_killed_leader_loses_nothing(tmp_path: Path) -> None:
         run(cluster, scenario)
 
 
+@pytest.mark.parametrize("rounds", [1, pytest.param(10, marks=pytest.mark.long)])
+def test_all_brokers_killed_with_flush_os_lose_nothing(tmp_path: Path, rounds: int) -> None:
+    """Goal: SIGKILL of all at once loses nothing that was written, so each start is clean."""
+
+    async def scenario(cluster: ChaosCluster, load: Load) -> None:
+        for _ in range(rounds):
+            await load.kill_while_in_flight(lambda: cluster.kill(*cluster.urls))
+            for node in cluster.urls:
+                cluster.start(node)
+            await cluster.wait_for_leader()
+            await cluster.wait_until_in_sync()
+        starts = [broker.output.count("Registered") for broker in cluster.brokers.values()]
+        clean = [broker.output.count("clean=True") for broker in cluster.brokers.values()]
+        assert sum(starts) - sum(clean) == 2, "only the first start of the joining brokers"
+
+    with cluster_in(tmp_path, "", "--flush", "os", "--verbose") as cluster:
+        run(cluster, scenario)
+
+
 @pytest.mark.long
 def test_twenty_rounds_of_sigkill(
     tmp_path: Path, record_property: Callable[[str, object], None]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from tests.net.brokers import ROOT
 from tests.net.http_tools import (
     NODES,
     ScriptedGateway,
@@ -19,6 +21,7 @@ from tests.net.http_tools import (
 from yak_core.contract.events import Received
 from yak_core.contract.messages import Fenced
 from yak_core.ids import Epoch
+from yak_core.manual.run import advance
 from yak_core.manual.world import STORE
 from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 
@@ -96,6 +99,23 @@ async def test_a_broker_without_a_leader_is_degraded() -> None:
     code, view = await health(gateway)
     assert (code, view["status"], view["role"]) == (503, "degraded", "follower")
     assert "leader" in view["reason"]
+
+
+async def test_without_an_eligible_replica_the_reason_names_the_page() -> None:
+    """All brokers lose power with flush=os: 503, and the reason names an existing section."""
+    world = cluster(flush="os")
+    for node in NODES:
+        world.crash(node)
+    for node in NODES:
+        world.start(node)
+        advance(world, 1_000_000)
+    for node in NODES:
+        code, view = await health(WorldGateway(world, node))
+        assert (code, view["status"], view["leader"], view["isr"]) == (503, "degraded", None, [])
+        found = re.search(r"(docs/\S+\.md)#(\S+)", view["reason"])
+        assert found is not None, view["reason"]
+        titles = re.findall(r"^## (.+)$", (ROOT / found[1]).read_text(), re.MULTILINE)
+        assert found[2] in [title.lower().replace(" ", "-") for title in titles]
 
 
 async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:

@@ -185,3 +185,20 @@ async def test_batch_that_cannot_be_read_back_is_fatal(tmp_path: Path) -> None:
     assert re.search(rf"{re.escape(str(path))}.*\d", driven.fatal[0])
     storage = recovered_from(tmp_path, verify_bytes=0, system=NOT_SYNCED)
     assert (storage.recovered.leo, storage.recovered.intact) == (1, False)
+
+
+async def test_damage_found_by_a_read_is_named_by_its_position_in_the_file(tmp_path: Path) -> None:
+    """Goal: the error of a read names the byte of the file, not of the bytes that were read."""
+
+    parts = batches(*[40_000] * 8)
+    write_log(tmp_path, parts, (), system=NOT_SYNCED)
+    path = tmp_path / "00000000000000000000.log"
+    driven = Driven(tmp_path, system=NOT_SYNCED)
+    data = bytearray(path.read_bytes())
+    position = len(content(parts[:5]))
+    data[position + 200] ^= 1
+    path.write_bytes(data)
+    driven.disk.read_later(4, 8, 1 << 20, lambda _: None)
+    await driven.until(lambda: bool(driven.fatal))
+    driven.disk.close()
+    assert re.findall(r"byte (\d+)", driven.fatal[0]) == [str(position)]

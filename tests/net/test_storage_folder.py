@@ -29,7 +29,8 @@ def test_new_directory_is_made_and_opened_again(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b"
     assert recovered_from(path).recovered.leo == 0
     names = sorted(one.name for one in path.iterdir())
-    assert names == ["00000000000000000000.log", "durable-end", "identity.json", "lock", "saved"]
+    expected = ["00000000000000000000.log", "durable-end", "identity.json", "lock", "saved"]
+    assert names == [*expected, "storage-session", "written-end"]
     assert json.loads((path / "identity.json").read_text()) == {
         "kind": "yak-data",
         "format": 1,

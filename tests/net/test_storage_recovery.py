@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 from tests.net.storage_tools import (
     NOT_SYNCED,
     batch,
+    batches,
     content,
     fold,
     on_disk,
@@ -24,6 +26,7 @@ from yak_core.batch import HEADER_BYTES, Batch, Builder, placed, seal, stamped
 from yak_core.model.disk import fold_epochs, header_of
 from yak_net.storage import Storage, StorageError, System, open_storage
 from yak_net.storage.checkpoints import REWRITE, VERIFY, Checkpoint, CheckpointFile, save_value
+from yak_net.storage.recovery import CHUNK_BYTES
 
 ONE = (batch(0, 1, 2), batch(2, 3, 1, 60))
 TWO = (batch(3, 3, 3, 10, producer=7), batch(6, 5, 1, 90, producer=7, sequence=3))
@@ -295,6 +298,27 @@ def test_batches_out_of_place_are_truncated(tmp_path: Path, verify_bytes: int) -
         check_prefix(storage, ONE)
         assert not storage.recovered.intact
         assert kept_tails(path) == [stamped(stranger)]
+
+
+@pytest.mark.parametrize("verify_bytes", [1 << 30, 0])
+@pytest.mark.parametrize("fault", ["flip", "cut"])
+def test_damage_is_named_by_its_position_in_the_file(
+    tmp_path: Path, fault: str, verify_bytes: int
+) -> None:
+    """Goal: an error names the byte of the file, also behind the first chunk that is read."""
+    parts = batches(*[150_000] * 12)
+    write_log(tmp_path, parts, (), system=NOT_SYNCED)
+    data = bytearray((tmp_path / NAME).read_bytes())
+    broken = 10 if fault == "flip" else 11
+    position = len(content(parts[:broken]))
+    assert position > CHUNK_BYTES
+    if fault == "flip":
+        data[position + 16] ^= 1  # the magic, which is checked in a header and in a batch
+    (tmp_path / NAME).write_bytes(data[:-7] if fault == "cut" else data)
+    storage = restart(tmp_path, verify_bytes)
+    assert not storage.recovered.intact
+    text = " ".join(storage.warnings)
+    assert [int(number) for number in re.findall(r"batch at byte (\d+)", text)] == [position]
 
 
 def test_verify_flag_has_every_byte_checked(half_flushed: Path) -> None:

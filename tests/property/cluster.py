@@ -239,7 +239,7 @@ class Cluster:
     # -- the end --------------------------------------------------------------------------------
 
     def budget_spent(self) -> bool:
-        """Return whether no node may be elected: with flush=os after min ISR lossy restarts."""
+        """Return whether no node may be elected: with flush=os after min ISR machine crashes."""
         state = self.world.store.state
         return state is not None and not state.isr and not state.elr
 
@@ -270,7 +270,7 @@ class Cluster:
         done = advance(self.world, 20_000 * MS, lambda: self.converged() or self.budget_spent())
         if self.budget_spent():
             self.counts.stuck += 1
-            lossy = self.counts.damage if self.flush == "batch" else self.counts.unclean_end
+            lossy = self.counts.damage if self.flush == "batch" else self.counts.machine_crash
             assert lossy >= self.min_isr, "no node may be elected, without enough lossy restarts"
             return
         assert done, f"not converged 20 s after all faults stopped: {self.state()}"

@@ -121,6 +121,36 @@ def crash(cluster: Cluster, node: NodeId, keep: int) -> str:
     return f"{node} crashes, {min(keep, unsynced)} of {unsynced} unflushed batches stay"
 
 
+def kill(cluster: Cluster, node: NodeId) -> str:
+    """Kill the node's process; its machine goes on."""
+    if not cluster.up(node):
+        cluster.world.start(node)
+        return f"{node} starts"
+    unsynced = cluster.world.nodes[node].disk.image.unsynced
+    cluster.world.kill(node)
+    return f"{node} is killed; its {unsynced} unflushed batches stay"
+
+
+def kill_while_starting(cluster: Cluster, node: NodeId) -> str:
+    """Lose power, start, and kill the process before it registers; it starts again."""
+    if not cluster.up(node):
+        return NOTHING
+    unsynced = cluster.world.nodes[node].disk.image.unsynced
+    cluster.world.crash(node)
+    cluster.world.start(node)
+    for _ in range(2):
+        cluster.run_disk(node)
+        calls = [call for call in cluster.calls_of(node) if not isinstance(call.request, Cas)]
+        for call in calls:
+            if call.number in cluster.world.transit.calls:
+                cluster.world.meta_complete(call.number)
+    cluster.run_disk(node)
+    if cluster.up(node):
+        cluster.world.kill(node)
+    cluster.bring_up(node)
+    return f"{node} loses power and {unsynced} batches, and is killed before it registers"
+
+
 def crash_within(cluster: Cluster, node: NodeId, effects: int) -> str:
     if not cluster.up(node):
         cluster.bring_up(node)

@@ -49,14 +49,14 @@ def _menu() -> tuple[Move, ...]:
     menu += [moves.poll] * 3
     menu += each(moves.ask_latest, NODES)
     menu += each(faults.store_backwards, NODES)
-    menu += [moves.run_quiet] * 8
+    menu += [moves.run_quiet] * 5
     menu += [moves.replicate, moves.replicate_last, moves.push_only] * 3
     menu += each(moves.run_without, NODES) * 5
     menu += each(moves.fire, NODES, ("heartbeat",)) * 2
     menu += each(moves.fire, NODES, ("lease-renewal",))
     menu += each(moves.fire_any, (*NODES, *PRODUCERS, READER))
-    menu += [faults.renew_all] * 4
-    menu += [moves.late_heartbeat] * 6
+    menu += [faults.renew_all] * 3
+    menu += [moves.late_heartbeat] * 5
     menu += each(moves.drift, NODES)
     menu += each(moves.drop, (0, 1, 2, 3, -1, -2))
     menu += each(moves.duplicate, (0, 1, 2, 3, -1, -2))
@@ -70,9 +70,11 @@ def _menu() -> tuple[Move, ...]:
     ] * 2
     menu += each(faults.campaign, NODES) * 3
     menu += [one(faults.campaign_and_lead, *pair) for pair in permutations(NODES, 2)] * 2
-    menu += [faults.failover] * 6
+    menu += [faults.failover] * 5
     menu += each(faults.bring_up, NODES) * 3
     menu += each(faults.crash, NODES, (0, 1)) * 2
+    menu += each(faults.kill, NODES)
+    menu += each(faults.kill_while_starting, NODES)
     menu += each(faults.crash_within, NODES, (1, 2))
     menu += each(faults.append_and_crash, NODES)
     menu += [faults.leader_append_and_crash] * 3

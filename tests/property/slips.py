@@ -1,6 +1,7 @@
-"""Coding errors outside of the rules, each with the broker's own check that detects it.
+"""Coding errors outside of the rules, each with the check that detects it.
 
-Wrong decisions are the mutants of the rules, which the invariants detect.
+``SLIPS`` are detected by the broker's own checks. ``SESSION_SLIPS`` make a storage session vouch
+for lost records, which only an invariant can see. Wrong decisions are the mutants of the rules.
 """
 
 from __future__ import annotations
@@ -12,8 +13,12 @@ from typing import Any, Final
 
 from yak_core.broker.leader import Leader
 from yak_core.broker.progress import Progress, ProgressState
+from yak_core.broker.saved_state import Claim
+from yak_core.broker.startup import Startup
 from yak_core.broker.store_session import StoreSession
 from yak_core.ids import Offset
+from yak_core.manual.disk import ManualDisk
+from yak_core.metadata.partition_state import PartitionState
 from yak_core.metadata.store_calls import CallKind, Read
 
 
@@ -55,6 +60,29 @@ SLIPS: Final = {
         StoreSession, "read_state", _reads_twice, "more than one read"
     ),
 }
+
+
+def _claims_take_the_present_session(
+    self: Startup, base: PartitionState | None, state: PartitionState
+) -> None:
+    mine = self.storage_session
+    self.claims = tuple(Claim(claim.stamp, mine) for claim in self.claims)
+    _SAVE_CLAIM(self, base, state)
+
+
+def _crash_keeps_the_session(self: ManualDisk, keep_unsynced: int) -> None:
+    _CRASH(self, keep_unsynced)
+    self.session -= 1
+
+
+_SAVE_CLAIM: Final = Startup._save_claim
+_CRASH: Final = ManualDisk.crash
+
+SESSION_SLIPS: Final[dict[str, tuple[type, str, Callable[..., None]]]] = {
+    "session refreshed at a start": (Startup, "_save_claim", _claims_take_the_present_session),
+    "session kept after a loss": (ManualDisk, "crash", _crash_keeps_the_session),
+}
+"""(owner, method, wrong method)."""
 
 
 def is_own_check(error: AssertionError) -> bool:

@@ -14,7 +14,7 @@ from hypothesis import Phase, given, seed, settings
 
 from tests.mutants import MUTANTS
 from tests.property.openings import Opening
-from tests.property.slips import SLIPS, is_own_check
+from tests.property.slips import SESSION_SLIPS, SLIPS, is_own_check
 from tests.property.walks import Shape, moves, openings, run, shapes
 from tests.property.watch import Counts
 from yak_core.invariants import InvariantViolated
@@ -87,6 +87,17 @@ def test_each_coding_error_is_detected_by_the_broker(
     assert isinstance(failure, AssertionError), f"{name}: {failure!r} in {walked} walks"
     assert is_own_check(failure), str(failure)
     assert slip.sentence in str(failure)
+
+
+@pytest.mark.parametrize("name", SESSION_SLIPS)
+def test_a_session_that_vouches_for_lost_records_is_caught(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: R17's storage session is checked by an invariant. Method: walk until an exception."""
+    monkeypatch.setattr(*SESSION_SLIPS[name])
+    walked, failure = first_failure(Rules())
+    assert isinstance(failure, InvariantViolated), f"{name}: {failure!r} in {walked} walks"
+    assert failure.invariant == "UncleanExclusion", str(failure)
 
 
 @pytest.mark.long

@@ -29,6 +29,8 @@ GOALS = (
     ("torn_crash", 5, "crash between append and flush"),
     ("unknown_write", 3, "see an unknown outcome of a write of the record"),
     ("crash_within", 10, "crash between two effects of a step"),
+    ("kill", 10, "kill a process and leave its machine running"),
+    ("session_kept", 3, "restart cleanly with flush=os because the storage session is the same"),
     ("duplicate", 5, "recognise a producer's retry"),
     ("no_space", 3, "find a disk full"),
     ("damage", 5, "come back with another disk"),

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from yak_core.broker.saved_state import CLEAN_MARKER_KEY
+from yak_core.config import BrokerConfig
 from yak_core.contract.effects import Effect, FlushLog, Observe
-from yak_core.contract.events import Event
+from yak_core.contract.events import Event, Started
 from yak_core.contract.host import Host
-from yak_core.contract.notes import DuplicateRecognised, IsrExpanded, IsrShrunk, Truncated
-from yak_core.ids import Micros
+from yak_core.contract.notes import (
+    DuplicateRecognised,
+    IsrExpanded,
+    IsrShrunk,
+    Registered,
+    Truncated,
+)
+from yak_core.ids import Micros, NodeId
 from yak_core.invariants import Invariants
 from yak_core.manual.backend import ManualBackend
 from yak_core.metadata.store_calls import MetaRequest, Refused, StoreOk
@@ -26,7 +34,9 @@ class Counts:
     unknown_write: int = 0
     torn_crash: int = 0
     crash: int = 0
-    unclean_end: int = 0
+    machine_crash: int = 0
+    kill: int = 0
+    session_kept: int = 0
     crash_within: int = 0
     shrunk: int = 0
     expanded: int = 0
@@ -67,14 +77,20 @@ class Tally:
 
     def __init__(self, counts: Counts) -> None:
         self.counts = counts
+        self._unmarked: dict[NodeId, bool] = {}
 
     def after_step(self, host: Host, now: Micros, event: Event, effects: list[Effect]) -> None:
         counts = self.counts
+        if type(event) is Started and isinstance(event.config, BrokerConfig):
+            marker = any(key == CLEAN_MARKER_KEY for key, _ in event.recovered.saved)
+            self._unmarked[host.node_id] = event.config.flush == "os" and not marker
         for effect in effects:
             if type(effect) is Observe:
                 note = effect.note
                 if type(note) is Truncated:
                     counts.truncated += note.end < note.end_before
+                elif type(note) is Registered and note.clean and host.start > 1:
+                    counts.session_kept += self._unmarked[host.node_id]
                 elif type(note) is IsrShrunk:
                     counts.shrunk += 1
                 elif type(note) is IsrExpanded:
@@ -91,12 +107,13 @@ class WatchedBackend(ManualBackend):
     counts: Counts | None
     invariants: Invariants | None
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
         if self.counts is not None and reason == "crash":
             self.counts.crash += 1
             self.counts.torn_crash += _between_append_and_flush(self)
         if self.counts is not None:
-            self.counts.unclean_end += reason != "exit"
+            self.counts.machine_crash += keep_unsynced is not None
+            self.counts.kill += reason == "kill"
         super().go_down(reason, keep_unsynced)
         if self.invariants is not None:
             self.invariants.on_crash(self.node_id, self.disk.image)

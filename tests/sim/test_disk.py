@@ -129,6 +129,21 @@ def test_each_kind_of_loss(lose: Loss, end: int) -> None:
     assert image.durable_end == end, "recovered records are durable"
 
 
+def test_only_a_crash_that_loses_nothing_keeps_the_storage_session() -> None:
+    """Method: each kind of loss in turn, with nothing to lose; then the end of a process."""
+    disk = bench().disk
+    seen = [disk.recovered().storage_session]
+    for lose in (Loss.NOTHING, Loss.UNSYNCED, Loss.SOME, Loss.TORN, Loss.NOTHING):
+        disk.crash(lose)
+        seen.append(disk.recovered().storage_session)
+    disk.complete_pending()
+    seen.append(disk.recovered().storage_session)
+    one, same, *others = seen
+    assert one == same
+    assert len({one, *others}) == 4
+    assert others[2] == others[3] == others[4]
+
+
 def test_a_crash_with_loss_some_keeps_a_random_prefix() -> None:
     """Goal: every end between flushed and written is drawn. Method: all decisions."""
     ends = set()

@@ -11,6 +11,8 @@ import pytest
 from tests.mutants import MUTANTS
 from yak_core.invariants import RULES
 from yak_sim import RunResult
+from yak_sim.physics.disk import SimDisk
+from yak_sim.physics.kinds import Loss
 from yak_sim.search.swarm import run_swarm
 
 SEEDS_MAX = 200
@@ -43,3 +45,21 @@ def test_each_broken_rule_is_caught_by_name(name: str) -> None:
     assert str(found["invariant"]) in caught.reason
     assert found["node"]
     assert found["rule"] == RULES[str(found["invariant"])]
+
+
+def test_a_disk_that_keeps_its_session_after_a_loss_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Goal: the simulator's storage session is checked. Method: seeds until a violation."""
+    crash = SimDisk.crash
+
+    def keep_session(disk: SimDisk, lose: Loss) -> None:
+        session = disk.session
+        crash(disk, lose)
+        disk.session = session
+
+    monkeypatch.setattr(SimDisk, "crash", keep_session)
+    seeds = (MUTANTS["any storage session is the same"].seed, *range(SEEDS_MAX))
+    violations = (run_swarm(seed).violations for seed in seeds)
+    (found,) = next(each for each in violations if each)
+    assert found["invariant"] == "UncleanExclusion"

@@ -178,49 +178,52 @@ def full_data(batch: Batch) -> bytes:
     return batch.data
 
 
-def read_header(data: Buffer, at: int = 0) -> Batch:
+def read_header(data: Buffer, at: int = 0, base: int = 0) -> Batch:
     """Read the header of the batch at position ``at``; ``data`` is empty in the returned handle.
 
     Only the 61 bytes of the header are needed. The fields are checked, the CRC is not. The next
-    batch begins at ``at + size``. Raises Torn or Damaged.
+    batch begins at ``at + size``. ``base`` is the position of ``data`` in its file, from which
+    errors count. Raises Torn or Damaged.
     """
-    size = _read_size(data, at)
+    size = _read_size(data, at, base)
     fields = HEADER.unpack_from(data, at)
-    _check(fields, at, size)
+    _check(fields, base + at, size)
     return _handle(fields, size, b"")
 
 
-def parse(data: Buffer, at: int = 0) -> Batch:
+def parse(data: Buffer, at: int = 0, base: int = 0) -> Batch:
     """Read the batch at position ``at``, and check its fields and its CRC.
 
     Records are not decoded, and bytes after the batch are ignored. The bytes of the batch are
-    copied unless ``data`` is a bytes object that holds nothing else. Raises Torn if bytes at the
-    end are missing, Damaged if more bytes would not help.
+    copied unless ``data`` is a bytes object that holds nothing else. ``base`` is the position of
+    ``data`` in its file, from which errors count. Raises Torn if bytes at the end are missing,
+    Damaged if more bytes would not help.
     """
-    size = _read_size(data, at)
+    size = _read_size(data, at, base)
     fields: Fields = HEADER.unpack_from(data, at)
     have = len(data) - at
+    place = base + at
     if have < size:
-        _check(fields, at, size)
+        _check(fields, place, size)
         compressed = fields[5] & CODEC_BITS
         if not compressed and ends_within(data, at + HEADER_BYTES, fields[12]):
             raise Damaged(
-                f"batch at byte {at} is damaged: its header declares {size} bytes, but its "
+                f"batch at byte {place} is damaged: its header declares {size} bytes, but its "
                 f"{fields[12]} records need fewer bytes or have invalid lengths",
-                at,
+                place,
                 size,
             )
-        raise Torn(f"batch at byte {at} is torn: found {have} of {size} bytes", at, size)
+        raise Torn(f"batch at byte {place} is torn: found {have} of {size} bytes", place, size)
     sealed = data if isinstance(data, bytes) and len(data) == size else bytes(data[at : at + size])
     crc = crc32c(memoryview(sealed)[_COVERED_AT:])
     if crc != fields[4]:
         raise Damaged(
-            f"batch at byte {at} is damaged: its CRC-32C is {crc:08x}, its header has "
+            f"batch at byte {place} is damaged: its CRC-32C is {crc:08x}, its header has "
             f"{fields[4]:08x}",
-            at,
+            place,
             size,
         )
-    _check(fields, at, size)
+    _check(fields, place, size)
     return _handle(fields, size, sealed)
 
 
@@ -237,37 +240,38 @@ def scan(data: Buffer, at: int = 0) -> Iterator[Batch]:
         at += batch.size
 
 
-def _read_size(data: Buffer, at: int) -> int:
-    """Return the size of the batch at ``at`` by its length field.
+def _read_size(data: Buffer, at: int, base: int) -> int:
+    """Return the size of the batch at ``at`` by its length field; errors count from ``base``.
 
     Raises Torn or Damaged unless a complete header of format v2 is there.
     """
     have = len(data) - at
+    place = base + at
     if at < 0 or have < 0:
         raise ValueError(f"position {at} is outside of {len(data)} bytes")
     if have < _LENGTH_AT + _LENGTH.size:
         raise Torn(
-            f"batch at byte {at} is torn: found {have} bytes, its length field needs "
+            f"batch at byte {place} is torn: found {have} bytes, its length field needs "
             f"{_LENGTH_AT + _LENGTH.size}",
-            at,
+            place,
         )
     (length,) = _LENGTH.unpack_from(data, at + _LENGTH_AT)
     size = int(length) + LENGTH_EXCLUDES
     if not HEADER_BYTES < size <= BATCH_BYTES_MAX:
         raise Damaged(
-            f"batch at byte {at} is damaged: its size must be {HEADER_BYTES + 1} to "
+            f"batch at byte {place} is damaged: its size must be {HEADER_BYTES + 1} to "
             f"{BATCH_BYTES_MAX} bytes, got {size}",
-            at,
+            place,
         )
     if have > _MAGIC_AT and data[at + _MAGIC_AT] != MAGIC:
         raise Damaged(
-            f"batch at byte {at} is damaged or of an old format: its magic must be {MAGIC}, "
+            f"batch at byte {place} is damaged or of an old format: its magic must be {MAGIC}, "
             f"got {data[at + _MAGIC_AT]}",
-            at,
+            place,
             size,
         )
     if have < HEADER_BYTES:
-        raise Torn(f"batch at byte {at} is torn: found {have} of {size} bytes", at, size)
+        raise Torn(f"batch at byte {place} is torn: found {have} of {size} bytes", place, size)
     return size
 
 

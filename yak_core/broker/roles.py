@@ -77,7 +77,7 @@ class Broker:
         self.follower = Follower(self.context, self, self.log)
         self.readers = Readers(self.context, self.log)
         self.writers = Writers(self.context, self.log)
-        self.startup = Startup(self.context, self.log, self.session, recovered.intact, saved)
+        self.startup = Startup(self.context, self.log, self.session, recovered, saved)
         self.shutdown = Shutdown(self.context, self.log)
 
     # -- the node contract ----------------------------------------------------------------------

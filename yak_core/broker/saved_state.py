@@ -24,7 +24,18 @@ HW_KEY: Final = "hw"
 CLEAN_MARKER_KEY: Final = "clean"
 """The clean marker: broker epoch and log end offset of a clean stop."""
 CLAIMS_KEY: Final = "claims"
-"""The flush mode, and the stamps of the registrations sent from this disk."""
+"""The flush mode, and the claims of the registrations sent from this disk."""
+
+CLAIMS_VERSION: Final = 2
+"""Version 1 had no version number and no storage sessions."""
+
+
+@value
+class Claim:
+    """A registration that was sent from this disk, and the storage session of its start."""
+
+    stamp: Stamp
+    storage_session: str = ""
 
 
 @value
@@ -35,7 +46,11 @@ class SavedValues:
     hw: Offset = 0
     clean_shutdown: tuple[BrokerEpoch, Offset] | None = None
     flush: FlushMode | None = None
-    claims: tuple[Stamp, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+class _NewerVersion(ValueError):
+    """A saved value was written by a newer version of YAK."""
 
 
 def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> SavedValues | str:
@@ -52,6 +67,8 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> SavedValues | str:
         stopped = None if value is None else _read_clean_shutdown(value)
         key = CLAIMS_KEY
         flush, claims = _read_claims(values.get(CLAIMS_KEY, b""))
+    except _NewerVersion as error:
+        return f"the saved value {key!r} has {error}; use the newer version of YAK"
     except (PartitionStateError, ValueError) as error:
         return (
             f"the saved value {key!r} is damaged ({error}); "
@@ -60,9 +77,16 @@ def read_saved(pairs: tuple[tuple[str, bytes], ...]) -> SavedValues | str:
     return SavedValues(decoded, hw, stopped, flush, claims)
 
 
-def claims_value(flush: FlushMode, claims: tuple[Stamp, ...]) -> bytes:
-    """Return the encoded flush mode and claims, for ``CLAIMS_KEY``."""
-    lines = (flush, *(f"{partition_epoch} {attempt}" for partition_epoch, attempt in claims))
+def claims_value(flush: FlushMode, claims: tuple[Claim, ...]) -> bytes:
+    """Return the encoded flush mode and claims, for ``CLAIMS_KEY``.
+
+    The lines are: version and flush mode, then partition epoch, attempt id and storage session of
+    each claim.
+    """
+    lines = [f"{CLAIMS_VERSION} {flush}"]
+    for claim in claims:
+        partition_epoch, attempt = claim.stamp
+        lines.append(f"{partition_epoch} {attempt} {claim.storage_session}")
     return "\n".join(lines).encode()
 
 
@@ -76,10 +100,19 @@ def _read_clean_shutdown(value: bytes) -> tuple[BrokerEpoch, Offset]:
     return (BrokerEpoch(int(broker_epoch)), int(leo))
 
 
-def _read_claims(value: bytes) -> tuple[FlushMode | None, tuple[Stamp, ...]]:
-    lines = value.decode().split("\n")
-    claims: list[Stamp] = []
-    for line in lines[1:]:
-        partition_epoch, attempt = line.split()
-        claims.append((int(partition_epoch), attempt))
-    return (flush_mode(lines[0]) if lines[0] else None, tuple(claims))
+def _read_claims(value: bytes) -> tuple[FlushMode | None, tuple[Claim, ...]]:
+    first, *lines = value.decode().split("\n")
+    if not first:
+        return (None, ())
+    version, _, flush = first.rpartition(" ")
+    if version and int(version) > CLAIMS_VERSION:
+        raise _NewerVersion(
+            f"version {int(version)}, this version of YAK reads up to {CLAIMS_VERSION}"
+        )
+    claims: list[Claim] = []
+    for line in lines:
+        partition_epoch, attempt, *session = line.split(" ", 2)
+        if len(session) != bool(version):
+            raise ValueError(f"expected {2 + bool(version)} words in the claim, got {line!r}")
+        claims.append(Claim((int(partition_epoch), attempt), *session))
+    return (flush_mode(flush), tuple(claims))

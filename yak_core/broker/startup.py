@@ -8,6 +8,10 @@ it leaves both until it has caught up (R17, KIP-966).
 An empty disk or an old copy of a disk looks intact. So each registration is saved on the disk, as a
 claim, before it is sent to the store. If the registered broker epoch of this node is not among the
 claims, it was registered from another disk, and the start is unclean.
+
+A claim contains the storage session of its start. A start that is not registered yet adds its claim
+and does not change the claim of the registered start. Otherwise, a start after a power failure that
+ends before its registration would vouch for the records that the power failure lost.
 """
 
 from __future__ import annotations
@@ -16,10 +20,17 @@ from typing import Final
 
 from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
-from yak_core.broker.saved_state import CLAIMS_KEY, CLEAN_MARKER_KEY, SavedValues, claims_value
+from yak_core.broker.saved_state import (
+    CLAIMS_KEY,
+    CLEAN_MARKER_KEY,
+    Claim,
+    SavedValues,
+    claims_value,
+)
 from yak_core.broker.store_session import Proposal, StoreSession
 from yak_core.config import FlushMode
 from yak_core.contract.effects import SaveState
+from yak_core.contract.events import Recovered
 from yak_core.contract.notes import Registered
 from yak_core.ids import BrokerEpoch, Offset, OpId
 from yak_core.metadata.partition_state import PartitionState
@@ -36,15 +47,23 @@ class Startup:
     __slots__ = (
         "claim_op", "claimed", "claims", "clean", "context", "flush", "intact", "log",
         "clean_shutdown_epoch", "clean_shutdown_leo", "clean_shutdown_op", "session",
+        "storage_session",
     )  # fmt: skip
 
     def __init__(
-        self, context: Context, log: Log, session: StoreSession, intact: bool, saved: SavedValues
+        self,
+        context: Context,
+        log: Log,
+        session: StoreSession,
+        recovered: Recovered,
+        saved: SavedValues,
     ) -> None:
+        assert "\n" not in recovered.storage_session, "a storage session has no line breaks"
         self.context = context
         self.log = log
         self.session = session
-        self.intact = intact
+        self.intact = recovered.intact
+        self.storage_session = recovered.storage_session
         self.clean_shutdown_epoch: BrokerEpoch = BrokerEpoch(0)
         self.clean_shutdown_leo: Offset = 0
         self.clean_shutdown_op: OpId = OpId(0)
@@ -131,23 +150,13 @@ class Startup:
         if resolved is not None and resolved[1]:
             broker_epoch = BrokerEpoch(resolved[0].request.state.partition_epoch)
             self.context.note(Registered(broker_epoch, self.clean))
-            self.claims = (resolved[0].request.state.stamp,)
+            self.claims = (Claim(resolved[0].request.state.stamp, self.storage_session),)
             value = claims_value(self.context.config.flush, self.claims)
             self.context.emit(SaveState(self.context.new_op(), CLAIMS_KEY, value))
             return broker_epoch
         if self.session.proposal is not None or self.claimed is not None:
             return None
-        self.clean = self.context.rules.is_clean(
-            RestartFacts(
-                same_disk=self._is_same_disk(state),
-                clean_shutdown_epoch=self.clean_shutdown_epoch,
-                clean_shutdown_leo=self.clean_shutdown_leo,
-                recorded_broker_epoch=state.broker_epoch_of(self.context.node),
-                leo=self.log.leo,
-                flush=self.flush,
-                intact=self.intact,
-            )
-        )
+        self.clean = self.context.rules.is_clean(self._facts(state))
         next_state = register(
             state,
             attempt=self.context.new_attempt(),
@@ -160,24 +169,41 @@ class Startup:
         self._save_claim(state, next_state)
         return None
 
-    def _is_same_disk(self, state: PartitionState) -> bool:
-        """Return whether the registered broker epoch was registered from this disk."""
+    def _facts(self, state: PartitionState) -> RestartFacts:
         registered = state.broker_epoch_of(self.context.node)
-        if registered == 0:
-            return True
+        claims = self._claims_of(registered, state)
+        sessions = dict.fromkeys(claim.storage_session for claim in claims)
+        return RestartFacts(
+            same_disk=registered == 0 or bool(claims),
+            clean_shutdown_epoch=self.clean_shutdown_epoch,
+            clean_shutdown_leo=self.clean_shutdown_leo,
+            recorded_broker_epoch=registered,
+            leo=self.log.leo,
+            flush=self.flush,
+            intact=self.intact,
+            storage_session=self.storage_session,
+            registered_session=next(iter(sessions)) if len(sessions) == 1 else "",
+        )
+
+    def _claims_of(self, registered: BrokerEpoch, state: PartitionState) -> tuple[Claim, ...]:
+        """Return the claims of this disk that may have written this registration.
+
+        At most one, unless ``state`` no longer has the stamp of the registration: then all claims
+        with its partition epoch, of which one was applied.
+        """
         for stamp in (state.stamp, *state.ancestors):
             if stamp[0] == registered:
-                return stamp in self.claims
-        return any(partition_epoch == registered for partition_epoch, _ in self.claims)
+                return tuple(claim for claim in self.claims if claim.stamp == stamp)
+        return tuple(claim for claim in self.claims if claim.stamp[0] == registered)
 
     def _save_claim(self, base: PartitionState | None, state: PartitionState) -> None:
         """Save the claim for the registration of ``state`` on the disk."""
         self.claimed = (base, state)
         registered = 0 if base is None else base.broker_epoch_of(self.context.node)
-        proven = tuple(claim for claim in self.claims if claim[0] == registered)
-        others = tuple(claim for claim in self.claims if claim[0] != registered)
+        proven = tuple(claim for claim in self.claims if claim.stamp[0] == registered)
+        others = tuple(claim for claim in self.claims if claim.stamp[0] != registered)
         # Keep the claim of the registered broker epoch; drop only the oldest of the others.
-        self.claims = (*proven, *others[-CLAIMS_MAX:], state.stamp)
+        self.claims = (*proven, *others[-CLAIMS_MAX:], Claim(state.stamp, self.storage_session))
         self.claim_op = self.context.new_op()
         # Until this start is registered, the weaker flush mode of the two starts is saved.
         value = claims_value(self.flush, self.claims)

@@ -22,6 +22,10 @@ class Recovered:
     or below the saved high watermark, and ``producers`` is the idempotence table at its offset.
     ``epochs`` are the (epoch, start) pairs of the whole log. ``intact`` is False when data below
     the flushed end is missing or damaged (F13). ``saved`` are the values written by SaveState.
+
+    ``storage_session`` is an opaque text without line breaks. If two starts have the same one, all
+    that was written under one is there under the other, also what was not flushed. Empty means
+    unknown, and equals no other.
     """
 
     log_start: Offset = 0
@@ -31,6 +35,7 @@ class Recovered:
     producers: tuple[tuple[int, ProducerEntry], ...] = ()
     headers: tuple[Batch, ...] = ()
     saved: tuple[tuple[str, bytes], ...] = ()
+    storage_session: str = ""
 
 
 @value

@@ -40,7 +40,7 @@ def successor(sequence: int, count: int = 1) -> int:
 
 
 class ProducerTable:
-    """The entry of each producer id, the longest idle first.
+    """The entry of each producer id, the longest idle first, at most ``limit``.
 
     Entries are immutable, so copies of the table share them.
     """
@@ -50,7 +50,8 @@ class ProducerTable:
     def __init__(
         self, entries: tuple[tuple[int, ProducerEntry], ...] = (), limit: int = PRODUCERS_MAX
     ) -> None:
-        self.entries: dict[int, ProducerEntry] = dict(sorted(entries, key=_by_end))
+        newest_last = sorted(entries, key=_by_end)
+        self.entries: dict[int, ProducerEntry] = dict(newest_last[max(0, len(entries) - limit) :])
         self.limit = limit
 
     def get(self, producer_id: int) -> ProducerEntry | None:

@@ -159,7 +159,7 @@ class ManualBackend:
         self.callers: dict[CallId, tuple[NodeId, int]] = {}
         #: Id of the newest call of the present start.
         self.last_call: CallId = CallId(0)
-        #: Why the node is down: ``crash``, ``exit`` or the reason of its Halt.
+        #: Why the node is down: ``crash``, ``kill``, ``exit`` or the reason of its Halt.
         self.reason = ""
         #: The value of the last Exit; None if the last start did not end with one.
         self.exited_clean: bool | None = None
@@ -228,11 +228,10 @@ class ManualBackend:
         """Do nothing: the recorder gets notes from the host."""
 
     def halt(self, effect: Halt) -> None:
-        # The process ends but the machine keeps running, so written batches are not lost.
-        self.go_down(effect.reason, self.disk.image.unsynced)
+        self.go_down(effect.reason)
 
     def exit(self, effect: Exit) -> None:
-        self.go_down("exit", self.disk.image.unsynced)
+        self.go_down("exit")
         self.exited_clean = effect.clean
 
     # Moves of the driver.
@@ -288,10 +287,11 @@ class ManualBackend:
         self.deliver(DiskDone(effect.op, effect.generation, result), read.cause)
         return True
 
-    def go_down(self, reason: str, keep_unsynced: int) -> None:
-        """End the present start: drop timers and callers, and crash the disk.
+    def go_down(self, reason: str, keep_unsynced: int | None = None) -> None:
+        """End the present start: drop timers and callers.
 
-        The first ``keep_unsynced`` batches that are not durable are kept.
+        With ``keep_unsynced`` the machine crashes: only the first ``keep_unsynced`` batches that
+        are not durable are kept. Otherwise the process ends, and written batches are not lost.
         """
         if self.host is not None:
             self.host.stop()
@@ -302,7 +302,10 @@ class ManualBackend:
         self.timers = {}
         self.callers = {}
         self.last_call = CallId(0)
-        self.disk.crash(keep_unsynced)
+        if keep_unsynced is None:
+            self.disk.end_process()
+        else:
+            self.disk.crash(keep_unsynced)
 
     def fork(self, transit: Transit) -> ManualBackend:
         """Return a copy for another world, without a host."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import DiskEffect, SaveState, SendLog
-from yak_core.contract.events import DiskResult, NoSpace
+from yak_core.contract.events import DiskResult, NoSpace, Recovered
 from yak_core.fork import fork_of
 from yak_core.ids import Offset
-from yak_core.model.disk import DiskImage
+from yak_core.model.disk import DiskImage, session_name
 from yak_core.value import value
 
 
@@ -41,7 +41,7 @@ class PendingRead:
 class ManualDisk:
     """The disk of one broker: the two images and the pending disk effects and reads."""
 
-    __slots__ = ("image", "tail", "queue", "reads", "generation")
+    __slots__ = ("image", "tail", "queue", "reads", "generation", "session")
 
     def __init__(self) -> None:
         #: The contents of the disk.
@@ -54,6 +54,12 @@ class ManualDisk:
         self.reads: list[PendingRead] = []
         #: Highest log generation of an effect of the present start.
         self.generation = 0
+        #: Number of the storage session: that of crashes of the machine so far, and 1.
+        self.session = 1
+
+    def recovered(self) -> Recovered:
+        """Return what the next start recovers."""
+        return self.image.recovered(session_name(self.session))
 
     def issue(self, effect: DiskEffect, cause: int) -> None:
         """Add a disk effect to the queue; later reads include its change."""
@@ -95,11 +101,24 @@ class ManualDisk:
         return None
 
     def crash(self, keep_unsynced: int) -> None:
-        """Drop the pending effects, and the batches that are not durable.
+        """Crash the machine: drop the pending effects, and the batches that are not durable.
 
-        The first ``keep_unsynced`` batches that are not durable are kept.
+        The first ``keep_unsynced`` batches that are not durable are kept. A new storage session
+        begins, whatever was lost.
         """
         self.image.crash(keep_unsynced)
+        self.session += 1
+        self._drop_pending()
+
+    def end_process(self) -> None:
+        """End the process alone: drop the pending effects, and keep all that was written.
+
+        The next start flushes the log before it uses it, as recovery of a real disk does.
+        """
+        self.image.flush()
+        self._drop_pending()
+
+    def _drop_pending(self) -> None:
         self.tail = fork_of(self.image)
         self.queue = []
         self.reads = []

@@ -95,15 +95,19 @@ class Manual:
         backend.exited_clean = None
         build, start = backend.build, backend.starts
         backend.host = Host(node_id, start, build, backend, self.recorder, self.observers)
-        recovered = backend.disk.image.recovered()
+        recovered = backend.disk.recovered()
         backend.deliver(Started(node_id, backend.config, nonce_of(node_id, start), recovered))
 
     def crash(self, node_id: NodeId, keep_unsynced: int = 0) -> None:
-        """Crash the node: lose its memory and the batches that are not durable.
+        """Crash the node's machine: lose its memory and the batches that are not durable.
 
         The first ``keep_unsynced`` batches that are not durable are kept.
         """
         self.running(node_id).go_down("crash", keep_unsynced)
+
+    def kill(self, node_id: NodeId) -> None:
+        """Kill the node's process: lose its memory; the disk keeps all that was written."""
+        self.running(node_id).go_down("kill")
 
     def crash_within(self, node_id: NodeId, effects: int, keep_unsynced: int = 0) -> None:
         """Crash the node after ``effects`` more effects, also in the middle of a step."""

@@ -1,12 +1,14 @@
 """A model of a broker's disk in memory, with written and durable contents.
 
-A flush makes the written contents durable. A crash loses all or some of the contents that are not
-durable. A truncation of durable batches is not durable before the next flush, either: until then
-a crash can restore the truncated batches, as on a file system.
+A flush makes the written contents durable. A crash of the machine loses all or some of the contents
+that are not durable; the end of the process alone loses nothing that was written. A truncation of
+durable batches is not durable before the next flush, either: until then a crash can restore the
+truncated batches, as on a file system.
 
 The manual world and the simulator share this model; real brokers have files. A backend keeps the
-queue of disk effects and decides when each is performed. The image decides what an effect changes,
-which appends are refused, and which log results from the rest of the queue.
+queue of disk effects and the storage session, and decides when each effect is performed. The image
+decides what an effect changes, which appends are refused, and which log results from the rest of
+the queue.
 """
 
 from __future__ import annotations
@@ -149,8 +151,8 @@ class DiskImage:
         self.durable_count = len(self.batches)
         self.restorable = []
 
-    def recovered(self) -> Recovered:
-        """Return the recovered state for the next start."""
+    def recovered(self, storage_session: str) -> Recovered:
+        """Return the recovered state for the next start, in this storage session."""
         return Recovered(
             log_start=self.log_start,
             leo=self.leo,
@@ -159,7 +161,13 @@ class DiskImage:
             producers=(),
             headers=tuple(header_of(batch) for batch in self.batches),
             saved=tuple(sorted(self.saved.items())),
+            storage_session=storage_session,
         )
+
+
+def session_name(number: int) -> str:
+    """Return the text of a storage session in the manual world and in the simulator."""
+    return f"session-{number}"
 
 
 def header_of(batch: Batch) -> Batch:

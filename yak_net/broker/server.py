@@ -86,8 +86,7 @@ class BrokerServer:
         Raises CannotStart if the broker cannot start; the caller then calls :meth:`close`.
         """
         settings = self.settings
-        default_us = BrokerConfig((self.node_id,)).store_timeout_us
-        timeout_us = dict(settings.config).get("store_timeout_us", default_us)
+        timeout_us = settings.config_value("store_timeout_us")
         try:
             self.store = RedisStore(settings.redis_url, self.cluster, timeout_us)
         except ValueError as error:
@@ -95,7 +94,11 @@ class BrokerServer:
         await self._listen()
         try:
             self._storage = storage = await asyncio.to_thread(
-                open_storage, settings.data_dir, self.node_id, self.cluster
+                open_storage,
+                settings.data_dir,
+                self.node_id,
+                self.cluster,
+                producers_max=settings.config_value("producers_max"),
             )
         except StorageError as error:
             raise CannotStart(str(error)) from error

@@ -26,6 +26,12 @@ BATCH_BYTES_MAX: Final = 1 * MIB
 BODY_BYTES_MAX: Final = 8 * BATCH_BYTES_MAX
 """Maximum size of a body. JSON escapes can make a full batch six times as large."""
 
+NOT_ELIGIBLE: Final = (
+    "no replica is eligible to lead: after unclean starts each copy of the log may lack "
+    "acknowledged records; keep all data directories, and read docs/runbook.md#no-eligible-replica"
+)
+"""The reason of ``GET /health`` if ISR and ELR are empty."""
+
 INDEX: Final = """\
 YAK broker {node} of cluster {cluster}
 
@@ -101,6 +107,8 @@ def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str
         return Health.DEGRADED, "the broker has just stopped"
     if not view.partition_epoch:
         return Health.STARTING, "the broker has not registered yet"
+    if view.no_replica_is_eligible:
+        return Health.DEGRADED, NOT_ELIGIBLE
     if view.leader is None:
         return Health.DEGRADED, "this broker does not know the leader"
     return Health.OK, ""

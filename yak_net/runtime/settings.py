@@ -78,6 +78,11 @@ class BrokerSettings:
         """Whether this broker may create the cluster, that is, its partition state."""
         return self.role is not Role.FOLLOWER
 
+    def config_value(self, name: str) -> int:
+        """Return a field of BrokerConfig as ``config`` sets it, or its default."""
+        default: int = getattr(BrokerConfig((self.node_id,)), name)
+        return dict(self.config).get(name, default)
+
     def url_at(self, port: int) -> str:
         """Return this broker's URL for others, if it listens on ``port``."""
         if self.advertised_url:

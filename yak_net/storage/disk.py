@@ -358,6 +358,7 @@ class BrokerDisk:
 
     def _report_damage(self, reason: str) -> None:
         """Report a damaged log: the next start checks all of it, and this disk stops."""
+        self._storage.session.end()
         try:
             self._storage.checkpoints.set_flag(VERIFY)
         except OSError as error:

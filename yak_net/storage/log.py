@@ -26,7 +26,8 @@ from yak_net.storage.checkpoints import (
     encode_epochs,
     encode_value,
 )
-from yak_net.storage.system import FULL, System, write_file
+from yak_net.storage.session import StorageSession
+from yak_net.storage.system import FULL, write_file
 
 INDEX_BYTES: Final = 32 * 1024
 """Minimum distance in bytes between two entries of the index."""
@@ -79,10 +80,16 @@ class SegmentLog:
     """
 
     def __init__(
-        self, system: System, path: Path, checkpoints: CheckpointFile, epochs: Path, start: Offset
+        self,
+        session: StorageSession,
+        path: Path,
+        checkpoints: CheckpointFile,
+        epochs: Path,
+        start: Offset,
     ) -> None:
         """Open the file as an empty log; recovery adds the batches. Raises OSError."""
-        self._system = system
+        self._session = session
+        self._system = session.system
         self._fd = os.open(path, os.O_RDWR)
         self._checkpoints = checkpoints
         self._epochs_path = epochs
@@ -157,21 +164,27 @@ class SegmentLog:
 
     def flush(self) -> None:
         """Flush all appended batches. Raises OSError; the broker must then halt (F65)."""
+        self._sync()
+        self.durable_end = self.end
+        self.durable_position = self.position
+        self._flushed = True
+
+    def _sync(self) -> None:
         try:
             self._system.sync(self._fd)
         except OSError:
             self._checkpoints.set_flag(REWRITE)
             raise
-        self.durable_end = self.end
-        self.durable_position = self.position
-        self._flushed = True
 
     def write_checkpoint(self, durably: bool = False) -> None:
         """Write the flush checkpoint if the log was flushed further since. Raises OSError.
 
         The first flush clears the flag DAMAGED: a broker issues no flush before it is registered as
-        unclean. ``durably`` also flushes the checkpoint file.
+        unclean. ``durably`` also flushes the checkpoint file. The end of records that are not
+        flushed is noted for the storage session.
         """
+        if self.end != self.durable_end:
+            self._session.note_written(self.written)
         checkpoint = Checkpoint(self.start, self.durable_end, self.durable_position)
         if self._flushed and checkpoint != self._checkpoints.newest and self._save_epochs():
             self._checkpoints.put(checkpoint)
@@ -180,14 +193,20 @@ class SegmentLog:
             self._checkpoints.sync()
             self._synced_at = now
 
+    @property
+    def written(self) -> Checkpoint:
+        """The end of the written log."""
+        return Checkpoint(self.start, self.end, self.position)
+
     def finish_recovery(self, flags: int) -> None:
         """Flush the recovered log, and write a flush checkpoint with ``flags``. Raises OSError."""
-        self._system.sync(self._fd)
+        self._sync()
         self.durable_end = self.end
         self.durable_position = self.position
         checkpoint = Checkpoint(self.start, self.end, self.position, flags)
         if checkpoint != self._checkpoints.newest and self._save_epochs():
             self._checkpoints.put_durably(checkpoint)
+        self._session.note_written(self.written)
 
     def _save_epochs(self) -> bool:
         """Write the epoch checkpoint if the epochs changed; return False if the disk is full."""
@@ -224,8 +243,9 @@ class SegmentLog:
         checkpoint = self._checkpoints.newest or Checkpoint()
         if checkpoint.end > base or checkpoint.position > position:
             self._checkpoints.put_durably(Checkpoint(self.start, base, position, checkpoint.flags))
+        self._session.lower(Checkpoint(self.start, base, position))
         self._system.truncate(self._fd, position)
-        self._system.sync(self._fd)
+        self._sync()
         self.index.truncate(base)
         while self.epochs and self.epochs[-1][1] >= base:
             self.epochs.pop()
@@ -257,7 +277,7 @@ class SegmentLog:
             chunk = self.read_bytes(SCAN_BYTES, at)
             within = 0
             while base < offset and within + HEADER_BYTES <= len(chunk):
-                header = self._check_offset(read_header(chunk, within), base, at + within)
+                header = self._check_offset(read_header(chunk, within, at), base, at + within)
                 if header.end > offset:
                     return (base, at + within)
                 base = header.end
@@ -281,14 +301,14 @@ class SegmentLog:
         while base < end_max:
             if found and within + HEADER_BYTES > len(chunk):
                 break
-            header = self._check_offset(read_header(chunk, within), base, at + within)
+            header = self._check_offset(read_header(chunk, within, at), base, at + within)
             if header.end > end_max:
                 break
             if within + header.size > len(chunk):
                 if found:
                     break
                 chunk = self.read_bytes(header.size, at)
-            found.append(parse(chunk, within))
+            found.append(parse(chunk, within, at))
             base = header.end
             within += header.size
         return tuple(found)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -57,6 +58,7 @@ from yak_net.storage.folder import (
     segment_name,
 )
 from yak_net.storage.log import SegmentLog
+from yak_net.storage.session import StorageSession
 from yak_net.storage.system import TEMPORARY, StorageError, System, read_file, write_all
 
 VERIFY_BYTES: Final = 1 << 30
@@ -80,6 +82,7 @@ class Storage:
     """
 
     folder: DataFolder
+    session: StorageSession
     checkpoints: CheckpointFile
     log: SegmentLog
     recovered: Recovered
@@ -89,6 +92,7 @@ class Storage:
         """Close all files and release the lock; no thread may use the storage any more."""
         self.log.close()
         self.checkpoints.close()
+        self.session.close()
         self.folder.close()
 
 
@@ -106,21 +110,25 @@ def open_storage(
     Raises StorageError if the directory is unusable (see :func:`open_folder`), or a saved value is
     damaged.
     """
-    folder = open_folder(path, node, cluster, system)
-    try:
-        return _Recovery(folder, producers_max, verify_bytes).run()
-    except BaseException as error:
-        folder.close()
-        if not isinstance(error, OSError):
-            raise
-        raise StorageError(f"cannot recover {path}: {error.strerror}") from error
+    with ExitStack() as opened:
+        folder = open_folder(path, node, cluster, system)
+        opened.callback(folder.close)
+        try:
+            storage = _Recovery(folder, opened, producers_max, verify_bytes).run()
+        except OSError as error:
+            raise StorageError(f"cannot recover {path}: {error.strerror}") from error
+        opened.pop_all()
+        return storage
 
 
 class _Recovery:
-    """One recovery of a data directory."""
+    """One recovery of a data directory; ``opened`` closes what it opened if it fails."""
 
-    def __init__(self, folder: DataFolder, producers_max: int, verify_bytes: int) -> None:
+    def __init__(
+        self, folder: DataFolder, opened: ExitStack, producers_max: int, verify_bytes: int
+    ) -> None:
         self.folder = folder
+        self.opened = opened
         self.system = folder.system
         self.verify_bytes = verify_bytes
         self.warnings: list[str] = []
@@ -128,28 +136,26 @@ class _Recovery:
         self.producers = ProducerTable((), producers_max)
         self.headers: list[Batch] = []
         self.hw: Offset = 0
-        self.checkpoints: CheckpointFile | None = None
-        self.log: SegmentLog | None = None
 
     def run(self) -> Storage:
-        try:
-            for path in self.folder.path.glob(f"*{TEMPORARY}"):
-                self.system.unlink(path)
-            saved = load_values(self.system, self.folder.saved)
-            found = read_saved(saved)
-            # An error text of read_saved is ignored here: the node reports invalid values itself.
-            self.hw = 0 if isinstance(found, str) else found.hw
-            path = self.folder.path / CHECKPOINT
-            checkpoints = self.checkpoints = CheckpointFile(self.system, path)
-            log = self.log = self._open_log(checkpoints)
-            self._scan(checkpoints, log)
-            self._repair(checkpoints, log)
-        except BaseException:
-            if self.log is not None:
-                self.log.close()
-            if self.checkpoints is not None:
-                self.checkpoints.close()
-            raise
+        folder = self.folder
+        session = StorageSession(folder.path, folder.system)
+        self.opened.callback(session.close)
+        self.system = folder.system = session.system
+        for path in folder.path.glob(f"*{TEMPORARY}"):
+            self.system.unlink(path)
+        saved = load_values(self.system, folder.saved)
+        found = read_saved(saved)
+        # An error text of read_saved is ignored here: the node reports invalid values itself.
+        self.hw = 0 if isinstance(found, str) else found.hw
+        checkpoints = CheckpointFile(self.system, folder.path / CHECKPOINT)
+        self.opened.callback(checkpoints.close)
+        log = self._open_log(checkpoints, session)
+        self.opened.callback(log.close)
+        self._scan(checkpoints, log)
+        # Before the repair, which removes what shows that the session has ended.
+        self._check_session(checkpoints, log, session)
+        self._repair(checkpoints, log)
         recovered = Recovered(
             log_start=log.start,
             leo=log.end,
@@ -158,14 +164,24 @@ class _Recovery:
             producers=self.producers.snapshot(),
             headers=tuple(self.headers),
             saved=saved,
+            storage_session=session.name(log.path),
         )
-        return Storage(self.folder, checkpoints, log, recovered, tuple(self.warnings))
+        return Storage(folder, session, checkpoints, log, recovered, tuple(self.warnings))
 
     def _add_damage(self, warning: str) -> None:
         self.intact = False
         self.warnings.append(warning)
 
-    def _open_log(self, checkpoints: CheckpointFile) -> SegmentLog:
+    def _check_session(
+        self, checkpoints: CheckpointFile, log: SegmentLog, session: StorageSession
+    ) -> None:
+        """End the storage session if written records may be missing."""
+        assert checkpoints.newest is not None, "_open_log writes a missing flush checkpoint"
+        if not self.intact or checkpoints.newest.flags:
+            session.end()
+        session.check_written(log.written)
+
+    def _open_log(self, checkpoints: CheckpointFile, session: StorageSession) -> SegmentLog:
         """Open the single segment; create a missing one, and report that as damage.
 
         A missing flush checkpoint is also damage. Raises StorageError for several segments.
@@ -191,7 +207,7 @@ class _Recovery:
             checkpoints.put_durably(Checkpoint(start, start, 0, DAMAGED))
         elif newest.flags & DAMAGED:
             self._add_damage("an earlier recovery found damage, and no flush has completed since")
-        return SegmentLog(self.system, path, checkpoints, folder.path / EPOCHS, start)
+        return SegmentLog(session, path, checkpoints, folder.path / EPOCHS, start)
 
     def _scan(self, checkpoints: CheckpointFile, log: SegmentLog) -> None:
         """Read the valid prefix, and classify the bytes after it."""
@@ -324,12 +340,12 @@ def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batc
         verify = at >= verify_from
         if at + HEADER_BYTES > base + len(chunk):
             base, chunk = at, log.read_bytes(CHUNK_BYTES if verify else read_size, at)
-        header = read_header(chunk, at - base)
+        header = read_header(chunk, at - base, base)
         if verify:
             if at + header.size > base + len(chunk):
                 size_wanted = min(max(header.size, CHUNK_BYTES), BATCH_BYTES_MAX)
                 base, chunk = at, log.read_bytes(size_wanted, at)
-            parse(chunk, at - base)
+            parse(chunk, at - base, base)
         elif at + header.size > size:
             raise Torn(
                 f"batch at byte {at} is torn: expected {header.size} bytes, found {size - at}", at

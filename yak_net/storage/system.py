@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -53,9 +54,38 @@ def replace(source: Path, target: Path) -> None:
     source.replace(target)
 
 
+def boot_id() -> str:
+    """Return the id of this boot of the machine, as Linux has it; empty if it is unknown."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def file_system(folder: Path) -> str:
+    """Return the type of the file system of a folder, such as ``ext4``; empty if unknown.
+
+    Linux lists the types by mount id. Raises OSError if the folder cannot be opened.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        about = Path(f"/proc/self/fdinfo/{fd}").read_text()
+        mounts = Path("/proc/self/mountinfo").read_text(errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(fd)
+    found = re.search(r"^mnt_id:\s*(\d+)$", about, re.MULTILINE)
+    for line in mounts.splitlines():
+        place, _, kind = line.partition(" - ")
+        if found is not None and place.split()[0] == found[1]:
+            return kind.split()[0]
+    return ""
+
+
 @dataclass(frozen=True)
 class System:
-    """The system calls that change files or read the log; ``System()`` has the real ones.
+    """The system calls that the storage depends on; ``System()`` has the real ones.
 
     ``write`` takes (descriptor, buffers, position) like pwritev, ``read`` (descriptor, size,
     position) like pread, ``truncate`` (descriptor, size) like ftruncate.
@@ -68,6 +98,8 @@ class System:
     replace: Callable[[Path, Path], None] = replace
     unlink: Callable[[Path], None] = Path.unlink
     sync_folder: Callable[[Path], None] = sync_folder
+    boot_id: Callable[[], str] = boot_id
+    file_system: Callable[[Path], str] = file_system
 
 
 def write_all(system: System, fd: int, data: bytes, at: int) -> None:

@@ -2,7 +2,8 @@
 
 It has two images. ``image`` is the content of the disk; it changes when an operation completes.
 ``tail`` includes all issued operations, and serves the reads like a page cache. Write operations
-complete in issue order, one after the other. A crash does not lose flushed data.
+complete in issue order, one after the other. A crash does not lose flushed data. Each crash begins
+a new storage session, except a crash that loses nothing: that of the process alone.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import ClassVar
 
 from yak_core.batch import Batch
 from yak_core.contract.effects import AppendLog, DiskEffect, FlushLog, SaveState, TruncateLog
-from yak_core.contract.events import DiskDone, NoSpace
+from yak_core.contract.events import DiskDone, NoSpace, Recovered
 from yak_core.fork import fork_of
 from yak_core.ids import LogGeneration, Micros, Offset
-from yak_core.model.disk import DiskImage
+from yak_core.model.disk import DiskImage, session_name
 from yak_sim.physics.choices import Point
 from yak_sim.physics.clock import NORMAL, Callbacks, Clock
 from yak_sim.physics.kinds import Loss
@@ -39,7 +40,8 @@ class SimDisk:
     """The disk of one broker; it persists between the processes of the broker.
 
     ``on_done`` receives each completion and the number of the step that issued the operation.
-    ``generation`` is the newest log generation of the current process. ``full`` makes appends fail.
+    ``generation`` is the newest log generation of the current process, ``session`` the number of
+    the storage session. ``full`` makes appends fail.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class SimDisk:
         "full",
         "generation",
         "image",
+        "session",
         "tail",
     )
 
@@ -64,6 +67,7 @@ class SimDisk:
         self.image = DiskImage()
         self.tail = DiskImage()
         self.generation = 0
+        self.session = 1
         self.full = False
         self._clock = clock
         self._spec = spec
@@ -100,6 +104,10 @@ class SimDisk:
         """Return whole batches of [start, end_max), including appends that are in flight."""
         return self.tail.read(start, end_max, bytes_max)
 
+    def recovered(self) -> Recovered:
+        """Return what the next process recovers."""
+        return self.image.recovered(session_name(self.session))
+
     def stall(self, for_us: Micros) -> None:
         """Complete no operation for ``for_us``; pending operations wait. A crash ends the stall."""
         self._stalled_until = max(self._stalled_until, self._clock.now() + for_us)
@@ -132,6 +140,8 @@ class SimDisk:
         A prefix of the operations in flight takes effect. An unflushed truncation may be undone;
         then its batches are in the log again.
         """
+        if lose != Loss.NOTHING:
+            self.session += 1
         queue = self._queue
         executed = len(queue)
         if lose == Loss.UNSYNCED:

@@ -16,8 +16,10 @@ class ProcessEnd(StrEnum):
 class Loss(StrEnum):
     """The writes that a crash loses from a disk.
 
-    ``nothing``: no write. ``unsynced``: all unflushed writes. ``some``: a random number of the last
-    unflushed writes. ``torn``: the last batch, whose write is incomplete.
+    ``nothing``: no write, because only the process ended; the storage session goes on. With each
+    other value the machine crashed, and a new storage session begins. ``unsynced``: all unflushed
+    writes. ``some``: a random number of the last unflushed writes. ``torn``: the last batch, whose
+    write is incomplete.
     """
 
     NOTHING = "nothing"

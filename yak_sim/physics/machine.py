@@ -111,7 +111,7 @@ class Machine:
         )
         self.backend.host = self.host
         nonce = key_of(shared.choices.seed, "nonce", self.node_id, str(self.starts))
-        recovered = self.disk.image.recovered()
+        recovered = self.disk.recovered()
         self.deliver(Started(self.node_id, self.config, nonce, recovered), -1)
 
     def crash(self, lose: Loss) -> int:
