@@ -13,9 +13,9 @@ from typing import Final, TypeAlias
 
 import click
 
-from yak_net.client.cli_produce import count_text, offsets_text
+from yak_net.client.cli_produce import START_ADVICE, count_text, offsets_text
 from yak_net.client.consumer import Consumer, ConsumerRecord
-from yak_net.client.errors import YakError
+from yak_net.client.errors import NoBrokersAvailable, YakError
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.terminal import STDOUT, Interrupts, OutputInterrupted, show_progress
 
@@ -118,6 +118,9 @@ async def consume(options: ConsumeOptions) -> int:
             message = f"Error: timeout after {options.timeout_s:g} s: {run.describe()}"
             click.echo(f"{message}; use a longer --timeout", err=True)
             return TIMED_OUT
+        except NoBrokersAvailable as error:
+            click.echo(f"Error: {error.reason}; {error.remedy or START_ADVICE}", err=True)
+            return 1
         except YakError as error:
             prefix = f"{run.describe()}: " if run.started else ""
             click.echo(f"Error: {prefix}{error}", err=True)

@@ -27,6 +27,9 @@ from yak_net.client.terminal import Interrupts, OutputInterrupted, lines_of, sho
 
 FLUSH_MS: Final = 1_000
 """Time limit, in ms, for the records in flight when the command ends."""
+START_ADVICE: Final = (
+    "start a cluster with yak cluster up, or give the address of a broker with --bootstrap-servers"
+)
 RECORD_BYTES_MAX: Final = 1024 * 1024
 """Size in bytes of the largest batch that brokers accept; each record is smaller."""
 
@@ -168,7 +171,8 @@ async def produce(options: ProduceOptions) -> int:
                 click.echo("Interrupted: nothing was sent", err=True)
                 return interrupts.exit_code
         except NoBrokersAvailable as error:
-            click.echo(f"Error: {error}", err=True)
+            message = f"{error.reason}; nothing was written"
+            click.echo(f"Error: {message}; {error.remedy or START_ADVICE}", err=True)
             return 1
         progress = _start_progress(run)
         try:

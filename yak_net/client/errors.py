@@ -204,7 +204,17 @@ class ThrottlingQuotaExceededError(YakError):
 
 
 class NoBrokersAvailable(NetworkExceptionError):
-    """No bootstrap server answered, so nothing was sent."""
+    """No broker can be reached, so nothing was sent.
+
+    ``reason`` is the message without its advice. ``remedy`` is the advice, or empty for the general
+    one, which a command words differently.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        advice = remedy or "start a cluster with yak cluster up, or correct bootstrap_servers"
+        super().__init__(f"{reason}; {advice}")
+        self.reason = reason
+        self.remedy = remedy
 
 
 class UnsupportedCompressionTypeError(YakError):

@@ -262,8 +262,10 @@ class Consumer(Client):
                 await open_runtime(runtime, self._bootstrap_timeout_ms)
                 result = await runtime.ask(Poll())
         except TimeoutError as error:
+            failures = runtime.connection_failures()
+            cause = f": cannot connect to {failures}" if failures else ""
             raise RequestTimedOutError(
-                f"no leader answered within {self._api_timeout_s:g} s; "
+                f"no leader answered within {self._api_timeout_s:g} s{cause}; "
                 f"{RequestTimedOutError.advice}"
             ) from error
         finally:
