@@ -74,6 +74,9 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option(
     "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
 )
+@click.option(
+    "--check-records", is_flag=True, help="Decode records on arrival; refuse damaged ones."
+)
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 def broker(**options: Any) -> None:
     """Run one broker.
@@ -127,6 +130,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             config=settings.parse_config(options["config"]),
             trace=options["trace"],
             insecure=options["insecure"],
+            check_records=options["check_records"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
         )

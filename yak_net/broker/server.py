@@ -156,7 +156,9 @@ class BrokerServer:
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
         socket = await accept(request, self.node_id, self.cluster)
-        return await ClientStream(socket, self.start_call, self.cancel).serve()
+        check_records = self.settings.check_records
+        stream = ClientStream(socket, self.start_call, self.cancel, check_records=check_records)
+        return await stream.serve()
 
     async def _add_identity_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers[NODE_HEADER] = self.node_id

@@ -174,6 +174,9 @@ def produce(
     "-f", "--format", "render", callback=_format, metavar="FORMAT",
     help="Output format: %o offset, %k key, %s value, %e epoch, %T timestamp in ms, \\n newline.",
 )
+@click.option(
+    "--skip-damaged", is_flag=True, help="Skip records that cannot be decoded, with a note."
+)
 @click.option("--timeout", type=Time(), help="Time limit; the exit code is then 124.")
 def consume(
     from_beginning: bool,
@@ -183,6 +186,7 @@ def consume(
     servers: tuple[str, ...],
     as_json: bool,
     render: Render | None,
+    skip_damaged: bool,
     timeout: float | None,
 ) -> None:
     """Print records: one value per line, or in the format of --json or --format.
@@ -205,5 +209,6 @@ def consume(
         exit_at_end,
         cli_consume.json_line if as_json else render or cli_consume.value_line,
         timeout,
+        skip_damaged,
     )
     sys.exit(asyncio.run(cli_consume.consume(options)))
