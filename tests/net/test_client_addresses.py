@@ -27,8 +27,8 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     metadata = EmbeddedMetadata()
     try:
         with brokers() as start:
-            words = ("--listen", "127.0.0.1:0", "--redis", metadata.start())
-            words += ("--data-dir", str(folder / "data"), "--advertised-url", UNRESOLVABLE)
+            words = ["--listen", "127.0.0.1:0", "--redis", metadata.start()]
+            words += ["--data-dir", str(folder / "data"), "--advertised-url", UNRESOLVABLE]
             broker = start(folder / "log", *words)
             assert broker.url == UNRESOLVABLE
             yield f"127.0.0.1:{port_of(broker)}"
@@ -71,8 +71,8 @@ def test_address_of_another_broker(tmp_path: Path) -> None:
     with one_broker(tmp_path) as other:
         metadata = EmbeddedMetadata()
         with brokers() as start:
-            words = ("--listen", "127.0.0.1:0", "--redis", metadata.start(), "--node-id", "n7")
-            words += ("--data-dir", str(tmp_path / "d7"), "--advertised-url", other.url)
+            words = ["--listen", "127.0.0.1:0", "--redis", metadata.start(), "--node-id", "n7"]
+            words += ["--data-dir", str(tmp_path / "d7"), "--advertised-url", other.url]
             port = port_of(start(tmp_path / "log7", *words))
             done = yak("produce", "-m", "x", "-b", f"127.0.0.1:{port}", "--timeout", "1s")
         metadata.stop()

@@ -23,7 +23,13 @@ from yak_net.client.errors import (
 )
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.producer import Producer
-from yak_net.client.terminal import Interrupts, OutputInterrupted, lines_of, show_progress
+from yak_net.client.terminal import (
+    Interrupts,
+    LongLine,
+    OutputInterrupted,
+    lines_of,
+    show_progress,
+)
 
 FLUSH_MS: Final = 1_000
 """Time limit, in ms, for the records in flight when the command ends."""
@@ -98,30 +104,43 @@ class ProduceRun:
                 if rate is not None:
                     await asyncio.sleep(max(0.0, started_at + sent_count / rate - loop.time()))
                 sent_count += 1
+                if isinstance(line, LongLine):
+                    self._refuse_line(sent_count, f"{line.size} bytes")
+                    continue
                 key: bytes | None = None
                 value = line
                 if separator is not None and separator in line:
                     key, _, value = line.partition(separator)
-                await self._send_one(key, value)
+                await self._send_one(sent_count, key, value)
 
-    async def _input(self) -> AsyncIterator[list[bytes]]:
+    async def _input(self) -> AsyncIterator[list[bytes] | list[bytes | LongLine]]:
         if self.options.messages:
             yield list(self.options.messages)
             return
         async for lines in lines_of(self.options.fd, RECORD_BYTES_MAX):
             yield lines
 
-    async def _send_one(self, key: bytes | None, value: bytes) -> None:
-        row: Sent | YakError
+    async def _send_one(self, number: int, key: bytes | None, value: bytes) -> None:
         try:
-            row = await self.producer.send(value, key)
-        except MessageSizeTooLargeError as error:
-            # One record that is too large does not stop the others; the exit code reports it.
-            self.too_large += 1
-            self.problem = self.problem or str(error)
-            row = error
+            sent = await self.producer.send(value, key)
+        except MessageSizeTooLargeError:
+            size = len(value) + (0 if key is None else len(key))
+            self._refuse_line(number, f"{size} bytes and the fields of a record")
+            return
         if self.options.as_json:
-            self._rows.append(row)
+            self._rows.append(sent)
+
+    def _refuse_line(self, number: int, size: str) -> None:
+        """Count a line that is too large; the others are sent, and the exit code reports it."""
+        what = "message" if self.options.messages else "line"
+        error = MessageSizeTooLargeError(
+            f"{what} {number} is too large: {size}, at most {RECORD_BYTES_MAX} fit into a batch; "
+            "split it"
+        )
+        self.too_large += 1
+        self.problem = self.problem or str(error)
+        if self.options.as_json:
+            self._rows.append(error)
 
     def _on_batch(self, batch: Resolved) -> None:
         if batch.error is not None:

@@ -10,6 +10,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
@@ -92,28 +93,49 @@ class Interrupts:
                 raise OutputInterrupted
 
 
+@dataclass(frozen=True)
+class LongLine:
+    """A line of ``size`` bytes, which is more than the limit; its bytes were not kept."""
+
+    size: int
+
+
 class LineSplitter:
-    """Splits bytes into lines; keeps ``line_bytes_max`` + 1 bytes of a line without its end."""
+    """Splits bytes into lines; of a line above ``line_bytes_max``, it keeps the size only."""
 
     def __init__(self, line_bytes_max: int) -> None:
         self._line_bytes_max = line_bytes_max
         self._rest = b""
+        self._dropped = 0
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[bytes | LongLine]:
         """Return the lines that end in this chunk, without their newlines."""
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[: self._line_bytes_max + 1]
+        *ended, rest = chunk.split(b"\n")
+        most = self._line_bytes_max
+        lines = [line if len(line) <= most else LongLine(len(line)) for line in ended]
+        if ended:
+            lines[0] = self._line(ended[0])
+            self._rest, self._dropped = b"", 0
+        self._rest += rest
+        if len(self._rest) > most:
+            self._dropped += len(self._rest)
+            self._rest = b""
         return lines
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[bytes | LongLine]:
         """Return the last line, if it has no newline."""
-        rest, self._rest = self._rest, b""
-        return [rest] if rest else []
+        line = self._line(b"")
+        self._rest, self._dropped = b"", 0
+        return [line] if line != b"" else []
+
+    def _line(self, end: bytes) -> bytes | LongLine:
+        size = self._dropped + len(self._rest) + len(end)
+        return LongLine(size) if size > self._line_bytes_max else self._rest + end
 
 
 async def lines_of(
     fd: int, line_bytes_max: int, on_bytes: Callable[[int], None] = lambda count: None
-) -> AsyncIterator[list[bytes]]:
+) -> AsyncIterator[list[bytes | LongLine]]:
     """Yield the lines of a file descriptor, in lists as they arrive. Raises OSError.
 
     A daemon thread reads the terminal, pipe or file. The process can exit while the thread is
