@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_net.client.terminal import STDIN, parse_duration
+from yak_net.client.terminal import parse_duration
 from yak_net.runtime.quick_import import quick_import
+from yak_net.runtime.standard_streams import STDIN, STDOUT, exit_without_input, is_open
 
 if TYPE_CHECKING:
     from yak_net.client.cli_consume import Render
@@ -135,6 +136,9 @@ def produce(
     (with --acks 0: sent). Otherwise the summary on standard error says how many records failed,
     why, and what to do.
     """
+    reads_input = not messages and file in (None, "-")
+    if reads_input and not is_open(STDIN):
+        exit_without_input()
     quick_import("yak_net.client.cli_produce", "yak_net.client.runtime")
     from yak_net.client import cli_produce
 
@@ -193,6 +197,8 @@ def consume(
 
     Without -e and -n, print new records as they are committed, until Ctrl-C.
     """
+    if not is_open(STDOUT):
+        raise click.ClickException("cannot write the output: standard output is closed")
     # The runtime is imported here too, so that the import does not count towards --timeout.
     quick_import("yak_net.client.cli_consume", "yak_net.client.runtime")
     from yak_net.client import cli_consume

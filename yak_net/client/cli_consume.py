@@ -17,10 +17,12 @@ from yak_net.client.cli_produce import START_ADVICE, count_text, offsets_text
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.errors import NoBrokersAvailable, UnreadableError, YakError
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
-from yak_net.client.terminal import STDOUT, Interrupts, OutputInterrupted, show_progress
+from yak_net.client.terminal import Interrupts, OutputInterrupted, show_progress
+from yak_net.runtime.standard_streams import STDOUT, reader_left, reason
 
 TIMED_OUT: Final = 124
-POLL_MS: Final = 60_000
+POLL_MS: Final = 1_000
+"""Interval at which a command that waits for records looks whether its reader has left."""
 Render: TypeAlias = Callable[[ConsumerRecord], bytes]
 
 
@@ -87,6 +89,8 @@ class ConsumeRun:
             if end is not None:
                 found = [record for record in found if record.offset < end]
             if not found:
+                if reader_left(STDOUT):
+                    raise BrokenPipeError
                 continue
             for record in found:
                 self.check_offset(record.offset)
@@ -117,7 +121,8 @@ class ConsumeRun:
 
     def describe(self) -> str:
         """Return the number of records read, and their offsets, as text."""
-        offsets = offsets_text(self.count + self.skipped, self.offsets)
+        count = self.count + self.skipped
+        offsets = offsets_text(count, self.offsets if count else None)
         skipped = f", {self.skipped} skipped" if self.skipped else ""
         return f"{count_text(self.count)} read{f', {offsets}' if offsets else ''}{skipped}"
 
@@ -151,7 +156,7 @@ async def consume(options: ConsumeOptions) -> int:
         except BrokenPipeError:
             return 0  # the reader of the pipe, such as head, needs no more
         except OSError as error:
-            message = f"Error: {run.describe()}: cannot write the output: {error.strerror}"
+            message = f"Error: {run.describe()}: cannot write the output: {reason(error)}"
             click.echo(message, err=True)
             return 1
         except OutputInterrupted:

@@ -8,7 +8,6 @@ import os
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +29,7 @@ from yak_net.client.terminal import (
     lines_of,
     show_progress,
 )
+from yak_net.runtime.standard_streams import reason
 
 FLUSH_MS: Final = 1_000
 """Time limit, in ms, for the records in flight when the command ends."""
@@ -69,6 +69,7 @@ class ProduceRun:
             on_batch=self._on_batch,
         )
         self.complete = False
+        self.output_failed = False
         self.too_large = 0
         self.problem = ""
         self.offsets: tuple[int, int] | None = None
@@ -160,10 +161,16 @@ class ProduceRun:
             if isinstance(row, Sent) and not row.done():
                 break
             out.append(json.dumps(_row(self._rows.popleft())))
-        if out:
-            # Delivery of the records continues when the output is closed.
-            with suppress(BrokenPipeError, OutputInterrupted):
+        if out and not self.output_failed:
+            # Delivery of the records continues when the output cannot be written.
+            try:
                 self.interrupts.write(("\n".join(out) + "\n").encode())
+            except OutputInterrupted:
+                return
+            except OSError as error:
+                self.output_failed = True
+                if not isinstance(error, BrokenPipeError):
+                    click.echo(f"Note: cannot write the output: {reason(error)}", err=True)
 
     def describe(self) -> str:
         """Return the text of the progress line."""
@@ -198,7 +205,7 @@ async def produce(options: ProduceOptions) -> int:
             ended = await interrupts.run_until_signal(run.send_all())
         except OSError as error:
             ended = True
-            run.problem = f"cannot read the input: {error.strerror}"
+            run.problem = f"cannot read the input: {reason(error)}"
         finally:
             if progress is not None:
                 progress.cancel()

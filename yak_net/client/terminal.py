@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
 
+from yak_net.runtime.standard_streams import STDOUT, wait
+
 CHUNK_BYTES: Final = 64 * 1024
 POLL_S: Final = 0.1
 """Interval at which a blocked write checks for signals."""
-STDIN: Final = 0
-STDOUT: Final = 1
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
@@ -88,7 +88,8 @@ class Interrupts:
         while rest:
             _, ready, _ = select.select((), (STDOUT,), (), POLL_S)
             if ready:
-                rest = rest[os.write(STDOUT, rest[: select.PIPE_BUF]) :]
+                with suppress(BlockingIOError):  # a socket with less room than PIPE_BUF
+                    rest = rest[os.write(STDOUT, rest[: select.PIPE_BUF]) :]
             elif self.number:
                 raise OutputInterrupted
 
@@ -150,7 +151,7 @@ async def lines_of(
         while chunk and not isinstance(chunk, OSError):
             chunks_allowed.acquire()
             try:
-                chunk = os.read(fd, CHUNK_BYTES)
+                chunk = _read(fd)
             except OSError as error:
                 chunk = error
             with suppress(RuntimeError):  # the event loop is closed, so the chunk is not needed
@@ -165,6 +166,15 @@ async def lines_of(
         on_bytes(len(chunk))
         yield splitter.feed(chunk)
     yield splitter.finish()
+
+
+def _read(fd: int) -> bytes:
+    """Read a chunk; wait for it if the descriptor is non-blocking, as another process may set."""
+    while True:
+        try:
+            return os.read(fd, CHUNK_BYTES)
+        except BlockingIOError:
+            wait(fd, select.POLLIN)
 
 
 async def show_progress(describe: Callable[[], str], after_s: float = 0.5) -> None:

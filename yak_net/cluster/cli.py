@@ -22,6 +22,7 @@ from urllib.parse import quote
 import click
 
 from yak_net.runtime.environment import EnvironmentCommand, with_variables
+from yak_net.runtime.standard_streams import output_failed
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
@@ -254,7 +255,7 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
     found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
     if lines is None and following:
         lines = FOLLOWED_LINES
-    for each, line in read_logs(found, lines, follow=following):
+    for each, line in read_logs(found, lines, follow=following, ended=output_failed):
         click.echo(f"{each} | {line}" if len(found) > 1 else line)
 
 
