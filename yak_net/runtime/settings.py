@@ -177,14 +177,14 @@ def _check_urls(settings: BrokerSettings) -> None:
         host = urlsplit(url).hostname
         if host is not None and is_wildcard(host):
             raise SettingsError(
-                f"others cannot connect to {url}: {host} stands for all addresses of a machine; "
+                f"others cannot connect to {url}: {host} means all addresses of a machine; "
                 f"give {option} a host name or address that brokers and clients can reach, such "
                 "as http://192.0.2.7:8080"
             )
 
 
 def is_wildcard(host: str) -> bool:
-    """Return whether ``host`` stands for all addresses of a machine, such as 0.0.0.0 and ``::``."""
+    """Return whether ``host`` means all addresses of a machine, such as 0.0.0.0 and ``::``."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:

@@ -13,10 +13,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, NoReturn, TextIO
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
+from typing import Any, Final, NoReturn, TextIO
 
 STDIN: Final = 0
 STDOUT: Final = 1
@@ -48,7 +45,7 @@ class Output(io.RawIOBase):
         """Return whether the descriptor is a terminal."""
         return os.isatty(self._fd)
 
-    def write(self, data: ReadableBuffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         """Write all bytes, waiting while a non-blocking descriptor is full; return their number."""
         rest = memoryview(data).cast("B")
         size = len(rest)
