@@ -75,7 +75,8 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
     from yak_net.runtime.settings import SettingsError, parse_url
     from yak_net.runtime.state_file import DEFAULT_SERVER, SERVERS_VARIABLE, bootstrap_servers
 
-    parts = given.split(",") if isinstance(given, str) else list(given or bootstrap_servers())
+    found = bootstrap_servers() if given is None else given
+    parts = found.split(",") if isinstance(found, str) else list(found)
     try:
         servers = tuple(parse_url(part) for part in parts if part.strip())
     except SettingsError as error:

@@ -221,8 +221,10 @@ class ClientBackend:
 
     def _explained(self, result: ClientResult) -> ClientResult:
         """Return the result; add to a timeout the brokers that cannot be reached, and why."""
+        if result.error not in _CONNECTION_CODES:
+            return result
         failures = self._links.describe_failures()
-        if result.error not in _CONNECTION_CODES or not failures:
+        if not failures:
             return result
         detail = f"{result.detail}: " if result.detail else ""
         return replace(result, detail=f"{detail}cannot connect to {failures}")

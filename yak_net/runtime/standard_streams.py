@@ -128,7 +128,7 @@ def reason(error: OSError) -> str:
     """Return why standard output cannot be written, or standard input not be read."""
     if error.errno == errno.EBADF:
         return "the stream is closed"
-    return (error.strerror or str(error)).lower()
+    return error.strerror or str(error)
 
 
 def _replace(name: str, fd: int) -> Output | None:
