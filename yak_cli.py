@@ -11,9 +11,11 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from yak_net.runtime.standard_streams import guarded
 
 if TYPE_CHECKING:
     from yak_sim.run.catalog import Catalog
@@ -28,6 +30,9 @@ COMMANDS = {
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
 
+PRINTING = {("sim", "list"), ("sim", "digest"), ("cluster", "logs")}
+"""Commands that fail if their output cannot be written: printing is their work."""
+
 
 class Interrupted(click.ClickException):
     """The user pressed Ctrl-C; exit code 128 plus the number of SIGINT."""
@@ -37,6 +42,13 @@ class Interrupted(click.ClickException):
 
 class LazyGroup(click.Group):
     """A group that imports a sub-command when it is run, not for ``yak --help``."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command line as a program, with guarded standard streams."""
+        words = sys.argv[1:] if not args else list(args[0])
+        asks = not words or not {"-h", "--help", "--version"}.isdisjoint(words)
+        prints_only = asks or tuple(words[:2]) in PRINTING
+        return guarded(lambda: self.main(*args, **kwargs), prints_only=prints_only)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the sub-command; turn KeyboardInterrupt into exit code 130."""

@@ -243,6 +243,10 @@ class _AckingRuntime:
     def cancel(self, future: asyncio.Future[ClientResult]) -> None:
         """Do nothing: the future is already done."""
 
+    def connection_failures(self) -> str:
+        """Return that no connection failed."""
+        return ""
+
     async def close(self) -> None:
         """Do nothing: there is no connection to close."""
 

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from yak_net.runtime.environment import EnvironmentCommand, with_variables
+
 if TYPE_CHECKING:
     from yak_net.runtime.settings import BrokerSettings
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.command(context_settings={**HELP, "auto_envvar_prefix": "YAK"})
+@click.command(cls=EnvironmentCommand, context_settings={**HELP, "auto_envvar_prefix": "YAK"})
 @click.option("--node-id", default="n1", show_default=True, metavar="ID", help="Broker id.")
 @click.option(
     "--listen", metavar="HOST:PORT", help="Address to listen on.  [default: 127.0.0.1:8080]"
@@ -72,6 +74,9 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option(
     "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
 )
+@click.option(
+    "--check-records", is_flag=True, help="Decode records on arrival; refuse damaged ones."
+)
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 def broker(**options: Any) -> None:
     """Run one broker.
@@ -89,7 +94,8 @@ def broker(**options: Any) -> None:
     try:
         settings = _settings(options)
     except SettingsError as error:
-        raise click.UsageError(str(error)) from error
+        message = with_variables(str(error), click.get_current_context())
+        raise click.UsageError(message) from error
     quick_import("yak_net.broker.process")
     from yak_net.broker.process import run
 
@@ -124,6 +130,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             config=settings.parse_config(options["config"]),
             trace=options["trace"],
             insecure=options["insecure"],
+            check_records=options["check_records"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
         )

@@ -34,6 +34,32 @@ def test_the_command_gets_its_folder_and_its_environment(shared: Project, tmp_pa
     assert shared.start("fail").returncode == 7
 
 
+STREAMS = """
+import os, sys
+def main():
+    modes = ["%s %d" % (os.readlink(f"/proc/self/fd/{fd}"), os.get_blocking(fd)) for fd in range(3)]
+    open("streams", "w").write(" ".join(modes))
+    return 0
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&- >&- 2>&-", "2>&-", ">&- 2>/dev/full"])
+def test_closed_streams_are_opened_before_anything_else(closed: str, quick: Project) -> None:
+    """The set-up writes nothing to a file that got the number of a closed stream."""
+    (quick.folder / "yak_cli.py").write_text(STREAMS)
+    command = f'exec "$0" ./yak demo {closed}'
+    env = {**os.environ, **quick.env, "PYTHONPATH": ""}
+    done = subprocess.run(
+        ["bash", "-c", command, quick.python], cwd=quick.folder, env=env, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    streams = (quick.folder / "streams").read_text().split()[::2]
+    for fd, word in enumerate(("<&-", ">&-", "2>&-")):
+        assert (streams[fd] == os.devnull) or word not in closed.split()
+    assert quick.installs == 1
+
+
 def test_the_development_tools_are_added_once(quick: Project) -> None:
     """`demo` needs fewer packages than `test`."""
     installs = []

@@ -40,6 +40,7 @@ class FakeRuntime:
         self.calls: list[tuple[ClientCall, asyncio.Future[ClientResult]]] = []
         self.halt_reason = ""
         self.closed = False
+        self.failures = ""
         self.within_s = -1.0
         self._made = made
         self._news = asyncio.Event()
@@ -60,6 +61,9 @@ class FakeRuntime:
 
     def cancel(self, future: asyncio.Future[ClientResult]) -> None:
         future.cancel()
+
+    def connection_failures(self) -> str:
+        return self.failures
 
     async def close(self) -> None:
         self._cut()

@@ -66,6 +66,7 @@ class WorldGateway:
         self.cluster = "test"
         self.phase = Phase.RUNNING
         self.halt_reason = ""
+        self.urls = {node: url(node) for node in NODES}
         self.waits = asyncio.Event()
         """Set once a request is pending."""
         self.left = asyncio.Event()
@@ -80,7 +81,7 @@ class WorldGateway:
         return node
 
     def url_of(self, node: NodeId | None) -> str:
-        return "" if node is None else url(node)
+        return "" if node is None else self.urls[node]
 
     def wall_ms(self) -> int:
         return NOW_MS

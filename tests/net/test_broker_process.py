@@ -172,6 +172,19 @@ def test_bad_address_of_the_store_is_refused(start: Start) -> None:
     assert "redis" in refused(start("--redis", "http://x"))
 
 
+def test_failed_listen_gives_the_advice_that_fits(start: Start) -> None:
+    """Goal: only a port in use is told to be freed; each message names the address."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        in_use = f"127.0.0.1:{taken.getsockname()[1]}"
+        message = refused(start("--listen", in_use, log="used"))
+        assert (in_use in message, "stop the process" in message) == (True, True)
+    words = ("--insecure", "--advertised-url", "h:1", "--listen")
+    for host, cause in (("no-host.invalid", "cannot resolve"), ("192.0.2.1", "assign")):
+        message = refused(start(*words, f"{host}:0", log=host))
+        assert (f"{host}:0" in message, cause in message) == (True, True)
+        assert ("--host" in message, "stop the process" in message) == (True, False)
+
+
 def test_port_zero_and_trace(start: Start, tmp_path: Path) -> None:
     """Goal: the URL is logged, responses have the headers, the trace has the first event."""
     broker = start("--trace", str(tmp_path / "n1.jsonl"))

@@ -172,9 +172,10 @@ def test_wrong_command_line(words: str, noun: str) -> None:
     assert (done.exit_code, done.stdout, noun in done.stderr) == (2, "", True)
 
 
-def test_line_too_long_for_a_record(at: str) -> None:
-    """Goal: the command fails and counts the line; its neighbours are sent."""
-    lines = [b"before", b"x" * 1_100_000, b"after"]
+@pytest.mark.parametrize("size", [1_048_570, 5_000_000])
+def test_line_too_long_for_a_record(at: str, size: int) -> None:
+    """Goal: the command fails with number, size and limit of the line; its neighbours are sent."""
+    lines = [b"before", b"x" * size, b"after"]
     done = yak("produce", "-b", at, "--json", stdin=b"\n".join(lines))
     assert done.returncode == 1
     rows = [json.loads(line) for line in done.stdout.splitlines()]
@@ -185,8 +186,16 @@ def test_line_too_long_for_a_record(at: str) -> None:
     ]
     first = rows[0]["offset"]
     assert rows[2]["offset"] == first + 1
-    assert numbers(done.stderr)[:4] == [2, first, first + 1, 1]
-    assert b"not written" in done.stderr
+    assert numbers(done.stderr) == [2, first, first + 1, 1, 2, size, 1_048_576]
+    assert b"line 2" in done.stderr
+
+
+def test_message_too_long_for_a_record(at: str, tmp_path: Path) -> None:
+    """Goal: the same for each line of a file, and the first one is named. Method: no newline."""
+    (tmp_path / "lines").write_bytes(b"a\n\n" + b"y" * 2_000_000)
+    done = yak("produce", "-b", at, "--file", str(tmp_path / "lines"))
+    assert done.returncode == 1
+    assert numbers(done.stderr)[-3:] == [3, 2_000_000, 1_048_576]
 
 
 def test_acks_zero(at: str) -> None:

@@ -40,9 +40,16 @@ async def reading(**words: Any) -> AsyncIterator[tuple[Consumer, FakeRuntime]]:
 
 
 def damaged(batch: Batch, at: int) -> Batch:
-    """Return the batch with one byte changed and a matching CRC."""
+    """Return the batch with one byte changed."""
     data = bytearray(batch.data)
     data[at] ^= 0xFF
+    return replace(batch, data=bytes(data))
+
+
+def compressed(batch: Batch) -> Batch:
+    """Return the batch with a header that says gzip."""
+    data = bytearray(batch.data)
+    data[22] |= 1
     return replace(batch, data=bytes(data))
 
 
@@ -172,27 +179,72 @@ async def test_error_is_raised_once_and_the_fetch_repeated() -> None:
         assert (await getting).offset == 5
 
 
-async def test_unreadable_batch_is_not_skipped() -> None:
-    """Goal: the records before it are returned, then its error, again until a seek."""
+async def test_unreadable_batch_is_raised_once_and_then_skipped() -> None:
+    """Goal: the records before it, its error with the offsets, then the records after it."""
 
     good = batch_of(0, b"a" * 10, b"b" * 10, b"c" * 10)
-    packed = batch_of(3, b"d")
-    header = bytearray(packed.data)
-    header[22] |= 1  # gzip
+    packed = compressed(batch_of(3, b"d"))
     async with reading() as (consumer, runtime):
         half = damaged(good, 61 + 17 + 3)  # the offset delta of the second record
-        runtime.deliver(0, half, replace(packed, data=bytes(header)), position=0)
+        runtime.deliver(0, half, packed, batch_of(4, b"e"), position=0)
         assert [record.offset for record in await consumer.getmany()] == [0]
-        for _ in range(2):
-            with pytest.raises(CorruptRecordError, match="seek to 3"):
-                await consumer.getone()
-        consumer.seek(3)
+        with pytest.raises(CorruptRecordError, match="offset 3") as caught:
+            await consumer.getone()
+        assert (caught.value.offset, caught.value.next_offset) == (1, 3)
+        assert await consumer.position() == 3
+        with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*offset 4") as second:
+            await consumer.getmany()
+        assert (second.value.offset, second.value.next_offset) == (3, 4)
+        assert (await consumer.getone()).value == b"e"
+        assert await consumer.position() == 5
+
+
+async def test_seek_drops_the_error_of_an_unreadable_batch() -> None:
+    """Goal: a seek continues where it says, also back to the records before the damage."""
+
+    good = batch_of(0, b"a" * 10, b"b" * 10)
+    async with reading() as (consumer, runtime):
+        runtime.deliver(0, damaged(good, 61 + 17 + 3), position=0)
+        assert (await consumer.getone()).offset == 0
+        consumer.seek(0)
         await runtime.asked(3)
         getting = asyncio.create_task(consumer.getone())
         await runtime.asked(4)
-        runtime.deliver(3, replace(packed, data=bytes(header)), position=3)
-        with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*seek to 4"):
-            await getting
+        runtime.deliver(3, good, position=0)
+        assert (await getting).offset == 0
+
+
+async def test_getmany_returns_up_to_the_number_asked_for() -> None:
+    """Goal: records of several batches and of the next fetch, none twice, none past an error."""
+
+    async with reading() as (consumer, runtime):
+        singles = [batch_of(offset, b"v") for offset in range(4)]
+        consumer.seek(0)
+        await runtime.asked(2)
+        getting = asyncio.create_task(consumer.getone())
+        await runtime.asked(3)
+        runtime.deliver(2, *singles, position=0)
+        assert (await getting).offset == 0
+        broken = damaged(batch_of(7, b"d"), 64)
+        runtime.deliver(3, batch_of(4, b"x", b"y", b"z"), broken, position=4)
+        found = [await consumer.getmany(max_records=count) for count in (2, 2, 9)]
+        assert [[record.offset for record in some] for some in found] == [[1, 2], [3, 4], [5, 6]]
+        with pytest.raises(CorruptRecordError) as caught:
+            await consumer.getmany(max_records=9)
+        assert (caught.value.offset, caught.value.next_offset) == (7, 8)
+
+
+async def test_getmany_without_a_limit_returns_everything_fetched() -> None:
+    """Goal: not only the first batch; an error of the next fetch is left to the next call."""
+
+    async with reading() as (consumer, runtime):
+        runtime.deliver(0, *(batch_of(offset, b"v") for offset in range(5)), position=0)
+        getting = asyncio.create_task(consumer.getone())
+        assert (await getting).offset == 0
+        runtime.answer(1, GONE)
+        assert [record.offset for record in await consumer.getmany()] == [1, 2, 3, 4]
+        with pytest.raises(OffsetOutOfRangeError):
+            await consumer.getmany()
 
 
 @pytest.mark.parametrize(("word", "at"), [("latest", -1), ("earliest", -2)])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from yak_net.client.cli_consume import ConsumeOptions, ConsumeRun, formatter, json_line, value_line
 from yak_net.client.cli_produce import offsets_text
 from yak_net.client.consumer import ConsumerRecord
-from yak_net.client.terminal import Interrupts, LineSplitter, lines_of, parse_duration
+from yak_net.client.terminal import Interrupts, LineSplitter, LongLine, lines_of, parse_duration
 
 RECORD = ConsumerRecord(5, 1234, b"k", "vé".encode(), (("h", b"\xff"), ("n", None)), 3)
 NULLS = ConsumerRecord(6, -1, None, None, (), 3)
@@ -32,12 +32,12 @@ def test_lines_do_not_depend_on_how_the_bytes_come(chunks: list[bytes]) -> None:
 
 
 def test_endless_line_is_not_kept() -> None:
-    """Goal: only the start of a line that is too long is kept in memory."""
+    """Goal: of a line that is too long only its size is kept, which is the whole size."""
     splitter = LineSplitter(10)
     assert [splitter.feed(b"y" * 100) for _ in range(50)] == [[]] * 50
-    lines = splitter.feed(b"z\nnext\n")
-    assert [line[:11] for line in lines] == [b"y" * 11, b"next"]
-    assert len(lines[0]) <= 12
+    assert splitter.feed(b"z\nnext\n" + b"x" * 10 + b"\n") == [LongLine(5001), b"next", b"x" * 10]
+    assert splitter.feed(b"x" * 11) == []
+    assert (splitter.finish(), splitter.finish()) == ([LongLine(11)], [])
 
 
 async def test_lines_come_as_they_are_typed() -> None:
@@ -63,7 +63,7 @@ async def test_files_are_read_like_pipes(tmp_path: Path) -> None:
     content = b"".join(b"%d\n" % number for number in range(50_000))
     (tmp_path / "file").write_bytes(content)
 
-    async def lines(path: str) -> list[bytes]:
+    async def lines(path: str) -> list[bytes | LongLine]:
         fd = os.open(path, os.O_RDONLY)
         try:
             return [line async for some in lines_of(fd, 100) for line in some]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import ROOT, until
+from yak_net.client.options import servers_of
 from yak_net.cluster.errors import CannotStart
 from yak_net.cluster.process import HOST, last_line, read_logs, reserve_port, tail
 from yak_net.runtime import state_file as statefile
@@ -118,8 +119,24 @@ def test_clients_find_the_brokers(path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert bootstrap_servers() == ("a:1", "b:2")
     other = path.parent / "other.json"
     statefile.write_state(other, replace(STATE, bootstrap_servers=("c:3",)))
-    monkeypatch.setenv("YAK_CLUSTER_FILE", str(other))
-    assert bootstrap_servers() == ("c:3",)
+    for name in (str(other), f"{other}\r\n"):
+        monkeypatch.setenv("YAK_CLUSTER_FILE", name)
+        assert bootstrap_servers() == ("c:3",)
+
+
+def test_invalid_servers_of_the_environment_name_the_variable(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: white space is ignored; an error about the default servers names the variable."""
+    assert not path.exists()
+    monkeypatch.setenv("YAK_BOOTSTRAP_SERVERS", "a:1 ,b:2\r")
+    assert servers_of(None) == ("http://a:1", "http://b:2")
+    monkeypatch.setenv("YAK_BOOTSTRAP_SERVERS", "a:1,b:0")
+    with pytest.raises(ValueError, match=r"'b:0'.*YAK_BOOTSTRAP_SERVERS"):
+        servers_of(None)
+    with pytest.raises(ValueError, match="'c d'") as refused:
+        servers_of("c d")
+    assert "YAK_" not in str(refused.value)
 
 
 def test_lock_is_held_by_one(tmp_path: Path) -> None:

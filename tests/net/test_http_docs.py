@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import re
 from collections.abc import Iterator
 
-from tests.net.http_tools import ScriptedGateway
+import pytest
+
+from tests.net.http_tools import ScriptedGateway, WorldGateway, cluster, serving
+from tests.require import executable
 from tests.tidy.tree import ROOT
 from yak_core.errors import RETRIABLE
 from yak_net.http import json_bodies as bodies
@@ -13,7 +18,7 @@ from yak_net.http import records
 from yak_net.http import request_parsing as asking
 from yak_net.http.gateway import BrokerStopped
 from yak_net.http.problems import HTTP_FORMS, TYPE_PREFIX
-from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, routes
+from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, INDEX, routes
 
 PAGE = (ROOT / "docs" / "http.md").read_text("utf-8")
 
@@ -73,3 +78,40 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"at most {bodies.RECORDS_MAX} records" in PAGE
     assert f"more than {asking.BODY_TIMEOUT_S:g} s" in PAGE
     assert f"`{TYPE_PREFIX}`" in PAGE
+
+
+def curl_options(text: str) -> set[str]:
+    """Return the options of the curl commands in a text, without their values."""
+    commands = re.findall(r"(?:^|`|\s)curl ((?:\\\n|[^\n`])*)", text)
+    return {
+        option for command in commands for option in re.findall(r"(?<!\S)(--?[\w-]+)", command)
+    }
+
+
+def test_curl_commands_work_with_every_curl() -> None:
+    """Goal: only options that each curl knows; --json and a 307 option are newer or unknown."""
+    texts = [INDEX, *(path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md"))]
+    used = set().union(*map(curl_options, [*texts, (ROOT / "README.md").read_text("utf-8")]))
+    assert used == {"-H", "-d", "-L"}
+
+
+@pytest.fixture
+def curl() -> str:
+    """Return the path of curl."""
+    return executable("curl")
+
+
+async def test_a_redirect_keeps_the_post(curl: str) -> None:
+    """Goal: `curl -L` reaches the leader. Method: curl, with two brokers of one world."""
+    world = cluster()
+    async with serving(WorldGateway(world, "n1")) as leader:
+        follower = WorldGateway(world, "n2")
+        follower.urls["n1"] = str(leader.make_url("/")).rstrip("/")
+        async with serving(follower) as other:
+            process = await asyncio.create_subprocess_exec(
+                curl, "-s", "-L", "-H", "Content-Type: application/json",
+                "-d", '{"records": [{"value": "redirected"}]}',
+                str(other.make_url("/v1/records?redirect=1")), stdout=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            answer, _ = await process.communicate()
+    assert json.loads(answer)["base_offset"] == 0

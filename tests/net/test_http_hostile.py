@@ -78,6 +78,25 @@ BODIES = {
 }
 
 
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (b"\xef\xbb\xbf" + RECORD + b"}", "(UTF-8)"),
+        ((RECORD + b"}").decode().encode("utf-16"), "UTF-16"),
+        (b"\xfe\xff" + (RECORD + b"}").decode().encode("utf-16-be"), "(UTF-16)"),
+    ],
+)
+async def test_a_byte_order_mark_is_named(
+    body: bytes, encoding: str, gateway: WorldGateway
+) -> None:
+    """Post what some editors and shells write: the problem names the byte order mark."""
+    async with serving(gateway) as client:
+        answer = await client.post("/v1/records", data=BytesIO(body), headers=JSON)
+        found = await problem(answer, 400, "INVALID_REQUEST")
+        assert ("byte order mark" in found["detail"], encoding in found["detail"]) == (True, True)
+    assert gateway.node.log.leo == 0
+
+
 async def test_a_hostile_body_is_a_bad_request(alone: WorldGateway) -> None:
     """Post each body: 400 with a short reason, nothing is written; the next body is written."""
 

@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from yak_net import cli
+from yak_net.cluster.cli import cluster
 from yak_net.runtime.settings import (
     BrokerSettings,
     Role,
@@ -38,7 +39,11 @@ def test_url_short_and_long(word: str, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["", "http://", "x:y", "http://n1:99999", "http://n1/path", "ftp://n1"]
+    "word",
+    [
+        *("", "http://", "x:y", "http://n1:99999", "http://n1/path", "ftp://n1"),
+        *("n1:0", "http://[::1]:0", "http://n\r1:80", "http://n 1:80"),
+    ],
 )
 def test_bad_url_is_refused(word: str) -> None:
     """Goal: an address without a valid host and port is refused."""
@@ -88,6 +93,44 @@ def test_loopback_is_known() -> None:
         check(BrokerSettings("n1", host="0.0.0.0", insecure=True))
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "0", "[::ffff:0.0.0.0]", "[0:0::0]"])
+def test_address_for_others_is_one_of_a_machine(host: str) -> None:
+    """Goal: no broker advertises or is given an address to which nobody can connect."""
+    url = parse_url(f"{host}:8080")
+    for settings, option in (
+        (BrokerSettings("n1", advertised_url=url), "--advertised-url"),
+        (BrokerSettings("n1", brokers=(("n1", "http://h:1"), ("n2", url))), "--brokers"),
+        (BrokerSettings("n1", followers=(url,)), "--followers"),
+    ):
+        with pytest.raises(SettingsError, match=option) as refused:
+            check(settings)
+        assert url in str(refused.value)
+
+
+def test_host_that_stands_for_all_addresses_needs_an_advertised_url() -> None:
+    """Goal: every spelling of the wildcard is known."""
+    for host in ("0.0.0.0", "::", "0", "::0"):
+        with pytest.raises(SettingsError, match="--advertised-url"):
+            check(BrokerSettings("n1", host=host, insecure=True))
+    named = BrokerSettings("n1", host="::", insecure=True, advertised_url="http://n1.example:80")
+    assert check(named).url_at(1) == "http://n1.example:80"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("host", BrokerSettings("n1", host="127.0.0.1\r", insecure=True)),
+        ("data-dir", BrokerSettings("n1", data_dir=Path("d5\r"))),
+        ("redis-url", BrokerSettings("n1", redis_url="redis://h:1/0 ")),
+        ("trace", BrokerSettings("n1", trace=Path("t\n"))),
+    ],
+)
+def test_white_space_at_the_end_is_shown_and_refused(name: str, settings: BrokerSettings) -> None:
+    """Goal: no host or folder has a name that ends with the CR of a file from Windows."""
+    with pytest.raises(SettingsError, match=rf"{name} .*(\\r|\\n| ')"):
+        check(settings)
+
+
 def test_role_decides_on_creation_and_min_isr() -> None:
     """Goal: a leader creates the state; min ISR is two with two replicas."""
     alone = check(BrokerSettings("n1"))
@@ -106,8 +149,9 @@ def test_role_decides_on_creation_and_min_isr() -> None:
         )
 
 
-def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Goal: the environment variables work, and an option wins over its variable."""
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[BrokerSettings]:
+    """Collect the settings of brokers instead of running them."""
     seen: list[BrokerSettings] = []
 
     def run(settings: BrokerSettings, *, verbose: bool) -> int:
@@ -115,6 +159,68 @@ def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) ->
         return 0
 
     monkeypatch.setattr("yak_net.broker.process.run", run)
+    return seen
+
+
+def test_white_space_around_variables_is_ignored(started: list[BrokerSettings]) -> None:
+    """Goal: variables from a file with CRLF line ends work."""
+    env = {
+        "YAK_HOST": "127.0.0.1\r",
+        "YAK_PORT": " 8081\r\n",
+        "YAK_DATA_DIR": "d5\r",
+        "YAK_REDIS_URL": "redis://127.0.0.1:7000/1\r",
+        "YAK_ROLE": "leader\t",
+        "YAK_INSECURE": "\r",
+    }
+    done = CliRunner().invoke(cli.broker, [], env=env)
+    assert (done.exit_code, done.output) == (0, "")
+    assert started == [
+        BrokerSettings(
+            "n1", port=8081, data_dir=Path("d5"), redis_url="redis://127.0.0.1:7000/1",
+            role=Role.LEADER,
+        )
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", ["tcp://10.96.12.7:8080", "udp://10.0.0.1:53"])
+def test_variable_of_a_service_with_our_name_is_ignored(
+    value: str, started: list[BrokerSettings]
+) -> None:
+    """Goal: a broker starts beside a Kubernetes service yak; one remark names the variable."""
+    done = CliRunner().invoke(cli.broker, [], env={"YAK_PORT": value})
+    assert (done.exit_code, started) == (0, [BrokerSettings("n1")])
+    assert done.stderr.count("YAK_PORT") == len(done.stderr.splitlines()) == 1
+    assert (value in done.stderr, "--port" in done.stderr) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("env", "given", "named"),
+    [
+        ({"YAK_PORT": "high"}, "", "YAK_PORT"),
+        ({"YAK_FLUSH": "never"}, "", "YAK_FLUSH"),
+        ({"YAK_REDIS": "x:y", "YAK_NODE_ID": "a b"}, "", "YAK_NODE_ID"),
+        ({"YAK_FOLLOWERS": "h:1,a b"}, "", "YAK_FOLLOWERS"),
+        ({"YAK_ADVERTISED_URL": "0.0.0.0:1"}, "", "YAK_ADVERTISED_URL"),
+        ({"YAK_PORT": "1"}, "--port high", ""),
+        ({"YAK_NODE_ID": "n1"}, "--followers h:0", ""),
+    ],
+)
+def test_error_names_the_variable(env: dict[str, str], given: str, named: str) -> None:
+    """Goal: exit code 2, and the variable of the value if it came from the environment."""
+    done = CliRunner().invoke(cli.broker, given.split(), env=env)
+    assert done.exit_code == 2
+    assert [name for name in env if name in done.stderr] == ([named] if named else [])
+
+
+@pytest.mark.parametrize(("name", "value"), [("YAK_NODES", "many"), ("YAK_DATA_DIR", "a\x01b")])
+def test_error_of_cluster_up_names_the_variable(name: str, value: str) -> None:
+    """Goal: the same for the other command whose options have variables."""
+    done = CliRunner().invoke(cluster, ["up"], env={name: value})
+    assert (done.exit_code, name in done.stderr) == (2, True)
+
+
+def test_options_come_before_the_environment(started: list[BrokerSettings]) -> None:
+    """Goal: the environment variables work, and an option wins over its variable."""
     env = {
         "YAK_ROLE": "leader",
         "YAK_NODE_ID": "one",
@@ -127,7 +233,7 @@ def test_options_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     assert CliRunner().invoke(cli.broker, [], env=env).exit_code == 0
     words = ["--port", "9", "--node-id", "two"]
     assert CliRunner().invoke(cli.broker, words, env=env).exit_code == 0
-    first, second = seen
+    first, second = started
     assert first == BrokerSettings(
         "one",
         port=8081,

@@ -64,6 +64,24 @@ def test_a_scenario_as_a_program_prints_the_same(
         assert source.endswith(f'if __name__ == "__main__":\n    run_as_script({name})\n')
 
 
+def test_a_backend_of_a_notebook_does_not_matter(tmp_path: Path) -> None:
+    """Goal: the plots of a run that a Jupyter cell starts. Method: a backend of another program."""
+    words = ("-m", "yak_cli", "sim", "run", "slow_follower")
+    ran = command(*words, folder=tmp_path, environment={"MPLBACKEND": "not-installed"})
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert list((tmp_path / "out" / "slow_follower").glob("[0-9]*/watermarks.png"))
+
+
+def test_a_valid_backend_is_kept_for_the_notebook(tmp_path: Path) -> None:
+    """Goal: drawing a plot does not change what a notebook draws with. Method: set svg."""
+    code = (
+        "from yak_sim.plot.watermarks import _matplotlib\n"
+        "import os\nprint(_matplotlib().get_backend(), os.environ['MPLBACKEND'])"
+    )
+    ran = command("-c", code, folder=tmp_path, environment={"MPLBACKEND": "svg"})
+    assert (ran.stdout, ran.stderr) == ("svg svg\n", "")
+
+
 def test_the_digest_of_the_file_is_the_one_printed(seven: tuple[Path, str]) -> None:
     """Method: recompute the digest from the file, and from the folder."""
     folder, printed = seven

@@ -33,6 +33,7 @@ from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
 from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import RedisStore
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
+from yak_net.runtime.connection_errors import listen_error
 from yak_net.runtime.note_log import log_note
 from yak_net.runtime.settings import BrokerSettings, SettingsError
 from yak_net.runtime.timers import wall_ms
@@ -150,17 +151,17 @@ class BrokerServer:
         try:
             await site.start()
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise CannotStart(
-                f"cannot listen on {settings.host}:{settings.port}: {reason}; "
-                "stop the process that uses the port, or choose another port with --listen"
-            ) from error
-        self.url = settings.url_at(self._runner.addresses[0][1])
-        log.info("listening", url=self.url, node=self.node_id, cluster=self.cluster)
+            reason = listen_error(error, settings.host, settings.port)
+            raise CannotStart(reason) from error
+        port = self._runner.addresses[0][1]
+        self.url = settings.url_at(port)
+        log.info("listening", url=self.url, port=port, node=self.node_id, cluster=self.cluster)
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
         socket = await accept(request, self.node_id, self.cluster)
-        return await ClientStream(socket, self.start_call, self.cancel).serve()
+        check_records = self.settings.check_records
+        stream = ClientStream(socket, self.start_call, self.cancel, check_records=check_records)
+        return await stream.serve()
 
     async def _add_identity_headers(self, _: web.Request, response: web.StreamResponse) -> None:
         response.headers[NODE_HEADER] = self.node_id

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_net.client.terminal import STDIN, parse_duration
+from yak_net.client.terminal import parse_duration
 from yak_net.runtime.quick_import import quick_import
+from yak_net.runtime.standard_streams import STDIN, STDOUT, exit_without_input, is_open
 
 if TYPE_CHECKING:
     from yak_net.client.cli_consume import Render
@@ -135,6 +136,9 @@ def produce(
     (with --acks 0: sent). Otherwise the summary on standard error says how many records failed,
     why, and what to do.
     """
+    reads_input = not messages and file in (None, "-")
+    if reads_input and not is_open(STDIN):
+        exit_without_input()
     quick_import("yak_net.client.cli_produce", "yak_net.client.runtime")
     from yak_net.client import cli_produce
 
@@ -174,6 +178,9 @@ def produce(
     "-f", "--format", "render", callback=_format, metavar="FORMAT",
     help="Output format: %o offset, %k key, %s value, %e epoch, %T timestamp in ms, \\n newline.",
 )
+@click.option(
+    "--skip-damaged", is_flag=True, help="Skip records that cannot be decoded, with a note."
+)
 @click.option("--timeout", type=Time(), help="Time limit; the exit code is then 124.")
 def consume(
     from_beginning: bool,
@@ -183,12 +190,15 @@ def consume(
     servers: tuple[str, ...],
     as_json: bool,
     render: Render | None,
+    skip_damaged: bool,
     timeout: float | None,
 ) -> None:
     """Print records: one value per line, or in the format of --json or --format.
 
     Without -e and -n, print new records as they are committed, until Ctrl-C.
     """
+    if not is_open(STDOUT):
+        raise click.ClickException("cannot write the output: standard output is closed")
     # The runtime is imported here too, so that the import does not count towards --timeout.
     quick_import("yak_net.client.cli_consume", "yak_net.client.runtime")
     from yak_net.client import cli_consume
@@ -205,5 +215,6 @@ def consume(
         exit_at_end,
         cli_consume.json_line if as_json else render or cli_consume.value_line,
         timeout,
+        skip_damaged,
     )
     sys.exit(asyncio.run(cli_consume.consume(options)))

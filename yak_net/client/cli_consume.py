@@ -13,14 +13,16 @@ from typing import Final, TypeAlias
 
 import click
 
-from yak_net.client.cli_produce import count_text, offsets_text
+from yak_net.client.cli_produce import START_ADVICE, count_text, offsets_text
 from yak_net.client.consumer import Consumer, ConsumerRecord
-from yak_net.client.errors import YakError
+from yak_net.client.errors import NoBrokersAvailable, UnreadableError, YakError
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
-from yak_net.client.terminal import STDOUT, Interrupts, OutputInterrupted, show_progress
+from yak_net.client.terminal import Interrupts, OutputInterrupted, show_progress
+from yak_net.runtime.standard_streams import STDOUT, reader_left, reason
 
 TIMED_OUT: Final = 124
-POLL_MS: Final = 60_000
+POLL_MS: Final = 1_000
+"""Interval at which a command that waits for records looks whether its reader has left."""
 Render: TypeAlias = Callable[[ConsumerRecord], bytes]
 
 
@@ -34,6 +36,7 @@ class ConsumeOptions:
     stop_at_end: bool
     render: Render
     timeout_s: float | None
+    skip_damaged: bool = False
 
 
 class ConsumeRun:
@@ -44,6 +47,7 @@ class ConsumeRun:
         self.interrupts = interrupts
         self.started = False
         self.count = 0
+        self.skipped = 0
         self.offsets: tuple[int, int] | None = None
         self._gaps = False
         self._went_back = False
@@ -73,16 +77,33 @@ class ConsumeRun:
         while remaining is None or remaining > 0:
             if end is not None and await consumer.position() >= end:
                 return
-            found = await consumer.getmany(timeout_ms=POLL_MS, max_records=remaining)
+            try:
+                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=remaining)
+            except UnreadableError as error:
+                if end is not None and error.offset >= end:
+                    return
+                if not self.options.skip_damaged:
+                    raise
+                self._skip(error)
+                continue
             if end is not None:
                 found = [record for record in found if record.offset < end]
             if not found:
+                if reader_left(STDOUT):
+                    raise BrokenPipeError
                 continue
             for record in found:
                 self.check_offset(record.offset)
             self.interrupts.write(b"".join(map(render, found)))
             self.count += len(found)
             remaining = None if remaining is None else remaining - len(found)
+
+    def _skip(self, error: UnreadableError) -> None:
+        click.echo(f"Note: skipped {_unread(error)}", err=True)
+        last = error.next_offset - 1
+        self.skipped += error.next_offset - error.offset
+        # Part of the range, so that the skipped offsets are not reported as a gap.
+        self.offsets = (error.offset if self.offsets is None else self.offsets[0], last)
 
     def check_offset(self, offset: int) -> None:
         """Record the offset of the next record; report the first gap and the first step back."""
@@ -100,8 +121,10 @@ class ConsumeRun:
 
     def describe(self) -> str:
         """Return the number of records read, and their offsets, as text."""
-        offsets = offsets_text(self.count, self.offsets)
-        return f"{count_text(self.count)} read{f', {offsets}' if offsets else ''}"
+        count = self.count + self.skipped
+        offsets = offsets_text(count, self.offsets if count else None)
+        skipped = f", {self.skipped} skipped" if self.skipped else ""
+        return f"{count_text(self.count)} read{f', {offsets}' if offsets else ''}{skipped}"
 
 
 async def consume(options: ConsumeOptions) -> int:
@@ -118,6 +141,14 @@ async def consume(options: ConsumeOptions) -> int:
             message = f"Error: timeout after {options.timeout_s:g} s: {run.describe()}"
             click.echo(f"{message}; use a longer --timeout", err=True)
             return TIMED_OUT
+        except NoBrokersAvailable as error:
+            click.echo(f"Error: {error.reason}; {error.remedy or START_ADVICE}", err=True)
+            return 1
+        except UnreadableError as error:
+            message = f"Error: {run.describe()}: cannot read {_unread(error)}"
+            advice = f"skip them with --skip-damaged, or start at --offset {error.next_offset}"
+            click.echo(f"{message}; {advice}", err=True)
+            return 1
         except YakError as error:
             prefix = f"{run.describe()}: " if run.started else ""
             click.echo(f"Error: {prefix}{error}", err=True)
@@ -125,7 +156,7 @@ async def consume(options: ConsumeOptions) -> int:
         except BrokenPipeError:
             return 0  # the reader of the pipe, such as head, needs no more
         except OSError as error:
-            message = f"Error: {run.describe()}: cannot write the output: {error.strerror}"
+            message = f"Error: {run.describe()}: cannot write the output: {reason(error)}"
             click.echo(message, err=True)
             return 1
         except OutputInterrupted:
@@ -135,6 +166,13 @@ async def consume(options: ConsumeOptions) -> int:
                 progress.cancel()
                 await asyncio.wait((progress,))
         return _print_summary(run, None if ended else interrupts.exit_code)
+
+
+def _unread(error: UnreadableError) -> str:
+    """Return the offsets of an unreadable batch, and the reason."""
+    last = error.next_offset - 1
+    place = f"offset {last}" if error.offset == last else f"offsets {error.offset} to {last}"
+    return f"{place}: {str(error).partition('; ')[0]}"
 
 
 def _print_summary(run: ConsumeRun, interrupted: int | None) -> int:

@@ -8,7 +8,6 @@ import os
 import sys
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,10 +22,20 @@ from yak_net.client.errors import (
 )
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.producer import Producer
-from yak_net.client.terminal import Interrupts, OutputInterrupted, lines_of, show_progress
+from yak_net.client.terminal import (
+    Interrupts,
+    LongLine,
+    OutputInterrupted,
+    lines_of,
+    show_progress,
+)
+from yak_net.runtime.standard_streams import reason
 
 FLUSH_MS: Final = 1_000
 """Time limit, in ms, for the records in flight when the command ends."""
+START_ADVICE: Final = (
+    "start a cluster with yak cluster up, or give the address of a broker with --bootstrap-servers"
+)
 RECORD_BYTES_MAX: Final = 1024 * 1024
 """Size in bytes of the largest batch that brokers accept; each record is smaller."""
 
@@ -60,6 +69,7 @@ class ProduceRun:
             on_batch=self._on_batch,
         )
         self.complete = False
+        self.output_failed = False
         self.too_large = 0
         self.problem = ""
         self.offsets: tuple[int, int] | None = None
@@ -95,30 +105,43 @@ class ProduceRun:
                 if rate is not None:
                     await asyncio.sleep(max(0.0, started_at + sent_count / rate - loop.time()))
                 sent_count += 1
+                if isinstance(line, LongLine):
+                    self._refuse_line(sent_count, f"{line.size} bytes")
+                    continue
                 key: bytes | None = None
                 value = line
                 if separator is not None and separator in line:
                     key, _, value = line.partition(separator)
-                await self._send_one(key, value)
+                await self._send_one(sent_count, key, value)
 
-    async def _input(self) -> AsyncIterator[list[bytes]]:
+    async def _input(self) -> AsyncIterator[list[bytes] | list[bytes | LongLine]]:
         if self.options.messages:
             yield list(self.options.messages)
             return
         async for lines in lines_of(self.options.fd, RECORD_BYTES_MAX):
             yield lines
 
-    async def _send_one(self, key: bytes | None, value: bytes) -> None:
-        row: Sent | YakError
+    async def _send_one(self, number: int, key: bytes | None, value: bytes) -> None:
         try:
-            row = await self.producer.send(value, key)
-        except MessageSizeTooLargeError as error:
-            # One record that is too large does not stop the others; the exit code reports it.
-            self.too_large += 1
-            self.problem = self.problem or str(error)
-            row = error
+            sent = await self.producer.send(value, key)
+        except MessageSizeTooLargeError:
+            size = len(value) + (0 if key is None else len(key))
+            self._refuse_line(number, f"{size} bytes and the fields of a record")
+            return
         if self.options.as_json:
-            self._rows.append(row)
+            self._rows.append(sent)
+
+    def _refuse_line(self, number: int, size: str) -> None:
+        """Count a line that is too large; the others are sent, and the exit code reports it."""
+        what = "message" if self.options.messages else "line"
+        error = MessageSizeTooLargeError(
+            f"{what} {number} is too large: {size}, at most {RECORD_BYTES_MAX} fit into a batch; "
+            "split it"
+        )
+        self.too_large += 1
+        self.problem = self.problem or str(error)
+        if self.options.as_json:
+            self._rows.append(error)
 
     def _on_batch(self, batch: Resolved) -> None:
         if batch.error is not None:
@@ -138,10 +161,16 @@ class ProduceRun:
             if isinstance(row, Sent) and not row.done():
                 break
             out.append(json.dumps(_row(self._rows.popleft())))
-        if out:
-            # Delivery of the records continues when the output is closed.
-            with suppress(BrokenPipeError, OutputInterrupted):
+        if out and not self.output_failed:
+            # Delivery of the records continues when the output cannot be written.
+            try:
                 self.interrupts.write(("\n".join(out) + "\n").encode())
+            except OutputInterrupted:
+                return
+            except OSError as error:
+                self.output_failed = True
+                if not isinstance(error, BrokenPipeError):
+                    click.echo(f"Note: cannot write the output: {reason(error)}", err=True)
 
     def describe(self) -> str:
         """Return the text of the progress line."""
@@ -168,14 +197,15 @@ async def produce(options: ProduceOptions) -> int:
                 click.echo("Interrupted: nothing was sent", err=True)
                 return interrupts.exit_code
         except NoBrokersAvailable as error:
-            click.echo(f"Error: {error}", err=True)
+            message = f"{error.reason}; nothing was written"
+            click.echo(f"Error: {message}; {error.remedy or START_ADVICE}", err=True)
             return 1
         progress = _start_progress(run)
         try:
             ended = await interrupts.run_until_signal(run.send_all())
         except OSError as error:
             ended = True
-            run.problem = f"cannot read the input: {error.strerror}"
+            run.problem = f"cannot read the input: {reason(error)}"
         finally:
             if progress is not None:
                 progress.cancel()

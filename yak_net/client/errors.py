@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Final
 
+from yak_core.batch import BatchError, UnsupportedCodec
 from yak_core.contract.client_calls import PollResult, SendResult
 from yak_core.errors import RETRIABLE, ErrorCode
 
@@ -63,7 +64,17 @@ class OffsetOutOfRangeError(YakError):
     advice = "continue at an offset in the log, such as the earliest or the latest"
 
 
-class CorruptRecordError(YakError):
+class UnreadableError(YakError):
+    """A consumer cannot decode the records from ``offset`` on, up to before ``next_offset``.
+
+    The next read continues at ``next_offset``. Both are -1 for an error of a producer.
+    """
+
+    offset: int = -1
+    next_offset: int = -1
+
+
+class CorruptRecordError(UnreadableError):
     """Kafka's 2 (CORRUPT_MESSAGE): a record batch is corrupt."""
 
     code = ErrorCode.CORRUPT_MESSAGE
@@ -204,14 +215,25 @@ class ThrottlingQuotaExceededError(YakError):
 
 
 class NoBrokersAvailable(NetworkExceptionError):
-    """No bootstrap server answered, so nothing was sent."""
+    """No broker can be reached, so nothing was sent.
+
+    ``reason`` is the message without its advice. ``remedy`` is the advice, or empty for the general
+    one, which a command words differently.
+    """
+
+    def __init__(self, reason: str, remedy: str = "") -> None:
+        advice = remedy or "start a cluster with yak cluster up, or correct bootstrap_servers"
+        super().__init__(f"{reason}; {advice}")
+        self.reason = reason
+        self.remedy = remedy
 
 
-class UnsupportedCompressionTypeError(YakError):
+class UnsupportedCompressionTypeError(UnreadableError):
     """Kafka's 76: the client cannot decompress a batch in the log."""
 
     code = 76
     name = "UNSUPPORTED_COMPRESSION_TYPE"
+    meaning = "the records are compressed"
 
 
 class IllegalStateError(YakError):
@@ -263,6 +285,16 @@ def read_error(result: PollResult) -> YakError:
     """Return the exception for a poll whose result is an error."""
     kind = ERRORS[result.error]
     return kind(f"{_description(kind, result.detail)}; {kind.advice}")
+
+
+def unreadable_error(error: BatchError, next_offset: int) -> UnreadableError:
+    """Return the exception for a batch that ends before ``next_offset`` and cannot be decoded."""
+    is_codec = isinstance(error, UnsupportedCodec)
+    kind = UnsupportedCompressionTypeError if is_codec else CorruptRecordError
+    what = str(error).partition("; ")[0]
+    found = kind(f"{kind.meaning}: {what}; the next read continues at offset {next_offset}")
+    found.next_offset = next_offset
+    return found
 
 
 def _description(kind: type[YakError], detail: str) -> str:

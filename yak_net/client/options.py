@@ -21,6 +21,7 @@ class Runtime(Protocol):
     """Runs a client node. :class:`yak_net.client.runtime.ClientRuntime` does so on sockets.
 
     ``halt_reason`` is the reason why the node halted; it is empty while the node runs.
+    ``connection_failures`` returns the brokers that cannot be reached, and why.
     """
 
     halt_reason: str
@@ -28,6 +29,7 @@ class Runtime(Protocol):
     async def start(self, within_s: float) -> None: ...
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]: ...
     def cancel(self, future: asyncio.Future[ClientResult]) -> None: ...
+    def connection_failures(self) -> str: ...
     async def close(self) -> None: ...
 
 
@@ -70,14 +72,17 @@ def servers_of(given: str | Iterable[str] | None) -> tuple[str, ...]:
     None stands for the local cluster, else YAK_BOOTSTRAP_SERVERS, else 127.0.0.1:8080. Raises
     ValueError for an invalid address.
     """
-    from yak_net.runtime.settings import parse_url
+    from yak_net.runtime.settings import SettingsError, parse_url
+    from yak_net.runtime.state_file import DEFAULT_SERVER, SERVERS_VARIABLE, bootstrap_servers
 
-    if given is None:
-        from yak_net.runtime.state_file import bootstrap_servers
-
-        given = bootstrap_servers()
-    parts = given.split(",") if isinstance(given, str) else list(given)
-    servers = tuple(parse_url(part) for part in parts if part.strip())
+    found = bootstrap_servers() if given is None else given
+    parts = found.split(",") if isinstance(found, str) else list(found)
+    try:
+        servers = tuple(parse_url(part) for part in parts if part.strip())
+    except SettingsError as error:
+        if given is None and parts != [DEFAULT_SERVER]:
+            raise ValueError(f"{error}; correct the variable {SERVERS_VARIABLE}") from error
+        raise
     if not servers:
         raise ValueError("no bootstrap server given; give host:port, such as 127.0.0.1:8080")
     return servers

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NoReturn
 
 from yak_core.config import ClientConfig
@@ -38,6 +39,7 @@ from yak_core.contract.host import Host
 from yak_core.contract.messages import Response
 from yak_core.contract.node import Build
 from yak_core.contract.notes import Note
+from yak_core.errors import ErrorCode
 from yak_core.ids import CallId, NodeId
 from yak_net.client.errors import NoBrokersAvailable
 from yak_net.client.links import Links
@@ -45,6 +47,7 @@ from yak_net.runtime.settings import parse_url
 from yak_net.runtime.timers import Timers, now_us, wall_ms
 
 DISCOVERY_RETRY_S: Final = 0.1
+_CONNECTION_CODES: Final = (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NETWORK_EXCEPTION)
 
 
 class ClientRuntime:
@@ -72,26 +75,46 @@ class ClientRuntime:
         self._backend: ClientBackend | None = None
 
     async def start(self, within_s: float) -> None:
-        """Find the brokers and start the node. Raises NoBrokersAvailable."""
+        """Find the brokers, connect to one of them, and start the node.
+
+        Raises NoBrokersAvailable if no bootstrap server answers, or if no broker answers at the
+        address that it advertises.
+        """
         links = self._links = Links(self._on_response, self._on_lost)
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + within_s
-        while (found := await links.discover(self._servers)) is None:
-            if loop.time() >= deadline:
-                where = ", ".join(self._servers)
-                raise NoBrokersAvailable(
-                    f"no broker answers at {where}; start a cluster with yak cluster up, or give "
-                    "the address of a broker with --bootstrap-servers"
-                )
-            await asyncio.sleep(DISCOVERY_RETRY_S)
-        brokers = sorted(links.urls)
-        if found.leader in brokers:
-            brokers.remove(found.leader)
-            brokers.insert(0, found.leader)
+        brokers = await self._find_brokers(links, within_s)
         backend = self._backend = ClientBackend(links, self._on_note, self._on_failed)
         backend.host = Host(self.node_id, 1, self._build, backend)
         nonce = secrets.randbits(128)
         backend.deliver(Started(self.node_id, self._config(tuple(brokers)), nonce, Recovered()))
+
+    async def _find_brokers(self, links: Links, within_s: float) -> list[NodeId]:
+        """Return the ids of the brokers, the leader first. Raises NoBrokersAvailable."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while True:
+            found = await links.discover(self._servers)
+            if found is not None:
+                brokers = sorted(links.urls)
+                if found.leader in brokers:
+                    brokers.remove(found.leader)
+                    brokers.insert(0, found.leader)
+                if await links.reach(brokers):
+                    return brokers
+            if loop.time() >= deadline:
+                break
+            await asyncio.sleep(DISCOVERY_RETRY_S)
+        if not links.urls:
+            causes = (f"{url} ({links.server_failures.get(url)})" for url in self._servers)
+            raise NoBrokersAvailable(f"no broker answers at {', '.join(causes)}")
+        raise NoBrokersAvailable(
+            f"a broker answers at {', '.join(self._servers)}, but none at its advertised address: "
+            f"{links.describe_failures()}",
+            "start each broker with an --advertised-url that its clients can reach",
+        )
+
+    def connection_failures(self) -> str:
+        """Return the brokers to which the newest connection failed, and why; empty for none."""
+        return "" if self._links is None else self._links.describe_failures()
 
     def ask(self, call: ClientCall) -> asyncio.Future[ClientResult]:
         """Deliver a call to the node; return the future of its result."""
@@ -194,7 +217,17 @@ class ClientBackend:
         if future is not None:
             del self._ids[future]
             if not future.done():
-                future.set_result(effect.result)  # type: ignore[arg-type]
+                future.set_result(self._explained(effect.result))  # type: ignore[arg-type]
+
+    def _explained(self, result: ClientResult) -> ClientResult:
+        """Return the result; add to a timeout the brokers that cannot be reached, and why."""
+        if result.error not in _CONNECTION_CODES:
+            return result
+        failures = self._links.describe_failures()
+        if not failures:
+            return result
+        detail = f"{result.detail}: " if result.detail else ""
+        return replace(result, detail=f"{detail}cannot connect to {failures}")
 
     def observe(self, effect: Observe) -> None:
         """Pass a note to ``on_note``."""

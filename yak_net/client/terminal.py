@@ -10,14 +10,15 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
+from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Final
+
+from yak_net.runtime.standard_streams import STDOUT, wait
 
 CHUNK_BYTES: Final = 64 * 1024
 POLL_S: Final = 0.1
 """Interval at which a blocked write checks for signals."""
-STDIN: Final = 0
-STDOUT: Final = 1
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(ms|s|m|h|)")
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "": 1.0}
 
@@ -87,33 +88,55 @@ class Interrupts:
         while rest:
             _, ready, _ = select.select((), (STDOUT,), (), POLL_S)
             if ready:
-                rest = rest[os.write(STDOUT, rest[: select.PIPE_BUF]) :]
+                with suppress(BlockingIOError):  # a socket with less room than PIPE_BUF
+                    rest = rest[os.write(STDOUT, rest[: select.PIPE_BUF]) :]
             elif self.number:
                 raise OutputInterrupted
 
 
+@dataclass(frozen=True)
+class LongLine:
+    """A line of ``size`` bytes, which is more than the limit; its bytes were not kept."""
+
+    size: int
+
+
 class LineSplitter:
-    """Splits bytes into lines; keeps ``line_bytes_max`` + 1 bytes of a line without its end."""
+    """Splits bytes into lines; of a line above ``line_bytes_max``, it keeps the size only."""
 
     def __init__(self, line_bytes_max: int) -> None:
         self._line_bytes_max = line_bytes_max
         self._rest = b""
+        self._dropped = 0
 
-    def feed(self, chunk: bytes) -> list[bytes]:
+    def feed(self, chunk: bytes) -> list[bytes | LongLine]:
         """Return the lines that end in this chunk, without their newlines."""
-        *lines, rest = (self._rest + chunk).split(b"\n")
-        self._rest = rest[: self._line_bytes_max + 1]
+        *ended, rest = chunk.split(b"\n")
+        most = self._line_bytes_max
+        lines = [line if len(line) <= most else LongLine(len(line)) for line in ended]
+        if ended:
+            lines[0] = self._line(ended[0])
+            self._rest, self._dropped = b"", 0
+        self._rest += rest
+        if len(self._rest) > most:
+            self._dropped += len(self._rest)
+            self._rest = b""
         return lines
 
-    def finish(self) -> list[bytes]:
+    def finish(self) -> list[bytes | LongLine]:
         """Return the last line, if it has no newline."""
-        rest, self._rest = self._rest, b""
-        return [rest] if rest else []
+        line = self._line(b"")
+        self._rest, self._dropped = b"", 0
+        return [line] if line != b"" else []
+
+    def _line(self, end: bytes) -> bytes | LongLine:
+        size = self._dropped + len(self._rest) + len(end)
+        return LongLine(size) if size > self._line_bytes_max else self._rest + end
 
 
 async def lines_of(
     fd: int, line_bytes_max: int, on_bytes: Callable[[int], None] = lambda count: None
-) -> AsyncIterator[list[bytes]]:
+) -> AsyncIterator[list[bytes | LongLine]]:
     """Yield the lines of a file descriptor, in lists as they arrive. Raises OSError.
 
     A daemon thread reads the terminal, pipe or file. The process can exit while the thread is
@@ -128,7 +151,7 @@ async def lines_of(
         while chunk and not isinstance(chunk, OSError):
             chunks_allowed.acquire()
             try:
-                chunk = os.read(fd, CHUNK_BYTES)
+                chunk = _read(fd)
             except OSError as error:
                 chunk = error
             with suppress(RuntimeError):  # the event loop is closed, so the chunk is not needed
@@ -143,6 +166,15 @@ async def lines_of(
         on_bytes(len(chunk))
         yield splitter.feed(chunk)
     yield splitter.finish()
+
+
+def _read(fd: int) -> bytes:
+    """Read a chunk; wait for it if the descriptor is non-blocking, as another process may set."""
+    while True:
+        try:
+            return os.read(fd, CHUNK_BYTES)
+        except BlockingIOError:
+            wait(fd, select.POLLIN)
 
 
 async def show_progress(describe: Callable[[], str], after_s: float = 0.5) -> None:

@@ -21,6 +21,8 @@ from urllib.parse import quote
 
 import click
 
+from yak_net.runtime.environment import EnvironmentCommand, with_variables
+from yak_net.runtime.standard_streams import output_failed
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
@@ -65,7 +67,9 @@ def cluster() -> None:
     """
 
 
-@cluster.command("up", context_settings={**HELP, "auto_envvar_prefix": "YAK"})
+@cluster.command(
+    "up", cls=EnvironmentCommand, context_settings={**HELP, "auto_envvar_prefix": "YAK"}
+)
 @click.option(
     "--nodes", type=click.IntRange(1, NODES_MAX), metavar="N",
     help="Number of brokers: n1, n2, ...  [default: that of the existing cluster, or 3]",
@@ -184,9 +188,15 @@ def _check(spec: ClusterSpec) -> None:
     names = spec.names()
     urls = tuple((node, f"http://127.0.0.1:{number}") for number, node in enumerate(names, 1))
     try:
-        check(BrokerSettings("n1", brokers=urls, cluster=spec.cluster, min_isr=spec.min_isr))
+        check(
+            BrokerSettings(
+                "n1", brokers=urls, cluster=spec.cluster, min_isr=spec.min_isr,
+                data_dir=spec.data_dir, redis_url=spec.redis_url,
+            )
+        )  # fmt: skip
     except SettingsError as error:
-        raise click.UsageError(str(error)) from error
+        message = with_variables(str(error), click.get_current_context())
+        raise click.UsageError(message) from error
 
 
 @cluster.command("status", context_settings=HELP)
@@ -245,7 +255,7 @@ def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | 
     found = {each: log_path(folder, each) for each in ([node] if node else nodes)}
     if lines is None and following:
         lines = FOLLOWED_LINES
-    for each, line in read_logs(found, lines, follow=following):
+    for each, line in read_logs(found, lines, follow=following, ended=output_failed):
         click.echo(f"{each} | {line}" if len(found) > 1 else line)
 
 

@@ -204,11 +204,15 @@ def last_line(path: Path, since: int = 0) -> str:
 
 
 def read_logs(
-    logs: Mapping[str, Path], lines: int | None, *, follow: bool
+    logs: Mapping[str, Path],
+    lines: int | None,
+    *,
+    follow: bool,
+    ended: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, str]]:
     """Yield (node, line): the last ``lines`` lines of each log, or all lines for None.
 
-    With ``follow``, continue without end and yield each complete line that is added.
+    With ``follow``, continue until ``ended`` and yield each complete line that is added.
     """
     ends = dict.fromkeys(logs, 0)
     for node, path in logs.items():
@@ -216,7 +220,7 @@ def read_logs(
         ends[node] = sum(map(len, found))
         for line in deque(found, lines):
             yield node, _text(line)
-    while follow:
+    while follow and not ended():
         for node, path in logs.items():
             for line in _lines(path, ends[node]):
                 if line.endswith(b"\n"):

@@ -106,6 +106,11 @@ class FetchedRecord(Struct, omit_defaults=True):
     headers: list[JsonHeader] | UnsetType = UNSET
 
 
+_BYTE_ORDER_MARKS: Final = {
+    b"\xef\xbb\xbf": "UTF-8",
+    b"\xff\xfe": "UTF-16 or UTF-32",
+    b"\xfe\xff": "UTF-16",
+}
 _DECODER: Final = msgspec.json.Decoder(ProduceBody)
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -116,6 +121,11 @@ def parse_produce(body: bytes, now_ms: int, bytes_max: int) -> tuple[Batch, int,
     ``now_ms`` is the timestamp of records without one. Raises BodyError for an invalid body,
     InvalidAcks for an invalid ``acks``, TooLarge if the records do not fit into ``bytes_max``.
     """
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if body.startswith(mark):
+            raise BodyError(
+                f"the body begins with a byte order mark ({encoding}); send UTF-8 without it"
+            )
     try:
         parsed = _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -43,7 +43,8 @@ GET  /v1/cluster   the state of the cluster, as this broker knows it
 GET  /health       200 if this broker is healthy, else 503
 GET  /             this list
 
-  curl {url}/v1/records --json '{{"records": [{{"value": "hello"}}]}}'
+  curl {url}/v1/records \\
+    -H 'Content-Type: application/json' -d '{{"records": [{{"value": "hello"}}]}}'
   curl '{url}/v1/records?offset=earliest'
 """
 

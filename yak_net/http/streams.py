@@ -13,6 +13,7 @@ from typing import Final
 import structlog
 from aiohttp import WSMsgType, web
 
+from yak_core.batch import Batch, BatchError, UnsupportedCodec, records
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import (
     DescribeRequest,
@@ -26,6 +27,7 @@ from yak_core.contract.messages import (
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, CallId, NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
+from yak_net.http.request_parsing import offload
 from yak_net.runtime.backend import OnAnswer
 from yak_net.runtime.outbox import Outbox
 from yak_net.runtime.wire import HEARTBEAT_S, greeting
@@ -58,7 +60,8 @@ class ClientStream:
     """One connection of a client to a broker.
 
     ``start_call`` delivers a request to the node, and returns None while no node runs. ``cancel``
-    cancels a call whose client disconnected.
+    cancels a call whose client disconnected. With ``check_records``, a batch whose records cannot
+    be decoded is refused; otherwise only its header and its CRC are checked.
     """
 
     def __init__(
@@ -66,8 +69,11 @@ class ClientStream:
         socket: web.WebSocketResponse,
         start_call: Callable[[Request, OnAnswer], CallId | None],
         cancel: Callable[[CallId], None],
+        *,
+        check_records: bool = False,
     ) -> None:
         self._socket = socket
+        self._check_records = check_records
         self._start_call = start_call
         self._cancel = cancel
         self._outbox = Outbox()
@@ -85,7 +91,7 @@ class ClientStream:
                 if frame.type is not WSMsgType.BINARY:
                     await socket.close(code=1003, message=b"expected a binary frame, got text")
                     break
-                reason = self._on_frame(frame.data)
+                reason = await self._on_frame(frame.data)
                 if reason:
                     await socket.close(code=1002, message=reason)
                     break
@@ -97,7 +103,7 @@ class ClientStream:
             await writer
         return socket
 
-    def _on_frame(self, frame: bytes) -> bytes:
+    async def _on_frame(self, frame: bytes) -> bytes:
         """Deliver a request to the node; return b"", or the reason to close the connection."""
         try:
             request = decode(frame)
@@ -106,6 +112,11 @@ class ClientStream:
         if not isinstance(request, _REQUESTS):
             log.warning("unexpected client message", kind=type(request).__name__)
             return b"invalid request frame"
+        if self._check_records and isinstance(request, ProduceRequest):
+            # Awaited before the next frame is read, so that requests stay in order.
+            problem = await offload(request.batch.size, _records_problem, request.batch)
+            if problem is not None:
+                return b"" if self._refuse(request.correlation, *problem) else b"too many responses"
         # The node may respond within begin(), before the call id is known here.
         answered: list[bool] = []
         call_ids: list[CallId] = []
@@ -137,15 +148,23 @@ class ClientStream:
         log.warning("malformed client frame", reason=str(error))
         if error.kind is not ProduceRequest or not error.damaged or error.correlation is None:
             return False
+        return self._refuse(error.correlation, ErrorCode.CORRUPT_MESSAGE, str(error))
+
+    def _refuse(self, correlation: int, error: ErrorCode, detail: str) -> bool:
+        """Respond to a produce request that does not reach the node; return whether that worked."""
         answer = ProduceResponse(
-            error.correlation,
-            ErrorCode.CORRUPT_MESSAGE,
-            Outcome.NOT_WRITTEN,
-            -1,
-            NO_EPOCH,
-            -1,
-            None,
-            NO_EPOCH,
-            str(error),
+            correlation, error, Outcome.NOT_WRITTEN, -1, NO_EPOCH, -1, None, NO_EPOCH, detail
         )
         return self._outbox.put(encode(answer))
+
+
+def _records_problem(batch: Batch) -> tuple[ErrorCode, str] | None:
+    """Return the error code and the reason if the records cannot be decoded, else None."""
+    try:
+        for _ in records(batch):
+            continue
+    except UnsupportedCodec as error:
+        return ErrorCode.INVALID_REQUEST, str(error)
+    except BatchError as error:
+        return ErrorCode.CORRUPT_MESSAGE, str(error)
+    return None

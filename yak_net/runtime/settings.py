@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ CLUSTER: Final = "yak"
 
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_CONFIGURABLE: Final = ("replicas", "creates", "url", "flush")
 """Fields of BrokerConfig that ``--config`` cannot set: other settings determine them."""
 
@@ -46,8 +48,9 @@ class BrokerSettings:
 
     ``brokers`` lists (id, url) of all brokers. Instead, a leader may have ``followers``, a list of
     URLs, and each follower ``role=FOLLOWER``. ``config`` holds values for fields of
-    :class:`yak_core.config.BrokerConfig`. ``lifeline`` is the file descriptor of a pipe: the broker
-    stops when its other end closes.
+    :class:`yak_core.config.BrokerConfig`. With ``check_records``, the broker decodes the records of
+    each produce request, and refuses those that no client could read. ``lifeline`` is the file
+    descriptor of a pipe: the broker stops when its other end closes.
     """
 
     node_id: NodeId
@@ -65,6 +68,7 @@ class BrokerSettings:
     config: tuple[tuple[str, int], ...] = ()
     trace: Path | None = None
     insecure: bool = False
+    check_records: bool = False
     reuse_port: bool = False
     lifeline: int | None = None
 
@@ -137,20 +141,64 @@ def check(settings: BrokerSettings) -> BrokerSettings:
         raise SettingsError(
             "a follower has no followers; give --followers to the broker with --role leader only"
         )
-    wildcard = settings.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    _check_texts(settings)
     if not is_loopback(settings.host) and not settings.insecure:
         raise SettingsError(
             f"other machines can reach {settings.host}, and YAK has no encryption or passwords; "
             "listen on 127.0.0.1, or give --insecure if you trust the network"
         )
-    if wildcard and not settings.advertised_url:
+    if is_wildcard(settings.host) and not settings.advertised_url:
         raise SettingsError(
             f"other brokers cannot connect to {settings.host}; give --advertised-url"
         )
+    _check_urls(settings)
     replicas = tuple(sorted(ids)) or (settings.node_id,)
     if settings.knows_replicas:
         settings.broker_config(settings.url_at(settings.port), replicas)
     return settings
+
+
+def _check_texts(settings: BrokerSettings) -> None:
+    """Raise SettingsError for white space at an end, such as the CR of a file from Windows."""
+    texts = {
+        "host": settings.host,
+        "data-dir": str(settings.data_dir),
+        "redis-url": settings.redis_url,
+        "trace": "" if settings.trace is None else str(settings.trace),
+    }
+    for name, text in texts.items():
+        if text != text.strip() or _CONTROL.search(text):
+            raise SettingsError(
+                f"{name} must not contain control characters, or white space at an end, "
+                f"got {text!r}"
+            )
+
+
+def _check_urls(settings: BrokerSettings) -> None:
+    """Raise SettingsError for a broker URL to which no other process can connect."""
+    others = [("--brokers", url) for _, url in settings.brokers]
+    others += [("--followers", url) for url in settings.followers]
+    for option, url in [("--advertised-url", settings.advertised_url), *others]:
+        host = urlsplit(url).hostname
+        if host is not None and is_wildcard(host):
+            raise SettingsError(
+                f"others cannot connect to {url}: {host} means all addresses of a machine; "
+                f"give {option} a host name or address that brokers and clients can reach, such "
+                "as http://192.0.2.7:8080"
+            )
+
+
+def is_wildcard(host: str) -> bool:
+    """Return whether ``host`` means all addresses of a machine, such as 0.0.0.0 and ``::``."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            return not any(socket.inet_aton(host))  # short forms, such as 0
+        except OSError:
+            return host in ("", "*")
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address.is_unspecified or (mapped is not None and mapped.is_unspecified)
 
 
 def is_loopback(host: str) -> bool:
@@ -177,9 +225,16 @@ def parse_url(address: str) -> str:
     except ValueError as error:
         raise SettingsError(f"invalid broker address {address!r}: {error}") from error
     is_plain = parts.path in ("", "/") and not parts.query
+    # urlsplit removes some control characters silently.
+    is_plain = is_plain and not _CONTROL.search(url) and " " not in url
     if parts.scheme not in ("http", "https") or not parts.hostname or not is_plain:
         raise SettingsError(
             f"invalid broker address {address!r}; an example is http://127.0.0.1:8080"
+        )
+    if port == 0:
+        raise SettingsError(
+            f"invalid broker address {address!r}: port must be from 1 to 65535, got 0; give the "
+            "port that the broker listens on"
         )
     url = url.removesuffix("/")
     return url if port is not None else f"{url}:{PORT}"
@@ -190,7 +245,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
     Raises SettingsError.
     """
-    host, colon, digits = text.rpartition(":")
+    host, colon, digits = text.strip().rpartition(":")
     if not colon or not digits.isdigit() or int(digits) > 65535:
         raise SettingsError(f"invalid listen address {text!r}; an example is {HOST}:{PORT}")
     return (host.strip("[]") or HOST, int(digits))

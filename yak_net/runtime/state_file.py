@@ -17,6 +17,7 @@ SCHEMA: Final = 1
 KIND: Final = "yak-cluster"
 DEFAULT_PATH: Final = ".yak/cluster.json"
 DEFAULT_SERVER: Final = "127.0.0.1:8080"
+SERVERS_VARIABLE: Final = "YAK_BOOTSTRAP_SERVERS"
 
 
 class StateError(ValueError):
@@ -44,7 +45,7 @@ class ClusterState:
 
 def state_path() -> Path:
     """Return the path of the state file, whether or not the file exists."""
-    return Path(os.environ.get("YAK_CLUSTER_FILE") or DEFAULT_PATH).absolute()
+    return Path(os.environ.get("YAK_CLUSTER_FILE", "").strip() or DEFAULT_PATH).absolute()
 
 
 def lock_path(path: Path) -> Path:
@@ -119,7 +120,7 @@ def bootstrap_servers() -> tuple[str, ...]:
     state = read_state(state_path())
     if state is not None and is_alive(state.supervisor):
         return state.bootstrap_servers
-    value = os.environ.get("YAK_BOOTSTRAP_SERVERS", "")
+    value = os.environ.get(SERVERS_VARIABLE, "")
     servers = tuple(part.strip() for part in value.split(",") if part.strip())
     return servers or (DEFAULT_SERVER,)
 

@@ -12,11 +12,15 @@ not change. The same trace gives the same bytes with the same version of matplot
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from yak_core.trace.recorder import Trace
@@ -109,8 +113,7 @@ def describe(trace: Trace) -> str:
 @contextmanager
 def _matplotlib_settings() -> Iterator[None]:
     """Use matplotlib's defaults and the plot settings in this block, not the user's settings."""
-    import matplotlib as mpl
-
+    mpl = _matplotlib()
     settings: Any = {
         "font.family": ["DejaVu Sans"],
         "font.size": 11.0,
@@ -125,6 +128,26 @@ def _matplotlib_settings() -> Iterator[None]:
         mpl.rcdefaults()
         mpl.rcParams.update(settings)
         yield
+
+
+def _matplotlib() -> ModuleType:
+    """Import matplotlib, also if MPLBACKEND names a backend that is not installed here.
+
+    A Jupyter kernel sets MPLBACKEND for its child processes, too. The plots need no backend. A
+    valid value is kept, because a notebook may import pyplot later.
+    """
+    if "matplotlib" in sys.modules:
+        return sys.modules["matplotlib"]
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        mpl = importlib.import_module("matplotlib")
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        with suppress(ValueError):  # the value that matplotlib would refuse at its import
+            mpl.rcParams["backend"] = backend
+    return mpl
 
 
 def _whole_run(data: PlotData) -> Window:

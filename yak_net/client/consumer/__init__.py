@@ -10,12 +10,13 @@ records of one fetch, the next fetch is in flight.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from yak_core.batch import Batch, BatchError, Headers, UnsupportedCodec, records
+from yak_core.batch import Batch, BatchError, Headers, records
 from yak_core.clients.consumer import build_consumer
 from yak_core.config import ConsumerConfig
 from yak_core.contract.client_calls import ClientResult, Poll, PollResult, Seek
@@ -23,13 +24,12 @@ from yak_core.errors import ErrorCode
 from yak_core.ids import NodeId, Offset
 from yak_net.client.base import Client
 from yak_net.client.errors import (
-    CorruptRecordError,
     IllegalStateError,
     RequestTimedOutError,
     UnknownError,
-    UnsupportedCompressionTypeError,
-    YakError,
+    UnreadableError,
     read_error,
+    unreadable_error,
 )
 from yak_net.client.options import (
     BOOTSTRAP_TIMEOUT_MS,
@@ -124,6 +124,8 @@ class Consumer(Client):
         self._poll_started_at = 0.0
         self._batches: deque[Batch] = deque()
         self._records: deque[ConsumerRecord] = deque()
+        # The error of the batch after _records, until it is raised.
+        self._unreadable: UnreadableError | None = None
 
     # -- start and stop -------------------------------------------------------------------------
 
@@ -166,7 +168,12 @@ class Consumer(Client):
             raise StopAsyncIteration from None
 
     async def getone(self) -> ConsumerRecord:
-        """Wait for the next record and return it. After a YakError the position is unchanged."""
+        """Wait for the next record and return it.
+
+        Raises CorruptRecordError or UnsupportedCompressionTypeError once for a batch that cannot be
+        decoded: ``offset`` and ``next_offset`` of the error are the records that the next call
+        skips. After any other YakError the position is unchanged.
+        """
         while not self._records:
             await self._fetch_more(None)
         record = self._records.popleft()
@@ -178,8 +185,9 @@ class Consumer(Client):
     ) -> list[ConsumerRecord]:
         """Return the available records; wait up to ``timeout_ms`` for the first one.
 
-        Return at most ``max_records``, and an empty list after the timeout. Raises a YakError;
-        the position is unchanged then.
+        Return all records that were fetched, but at most ``max_records``, and an empty list after
+        the timeout. Raises the errors of :meth:`getone`; records before a batch that cannot be
+        decoded are returned first.
         """
         at_least(0, timeout_ms=timeout_ms)
         if max_records is not None:
@@ -188,11 +196,10 @@ class Consumer(Client):
         while not self._records:
             if not await self._fetch_more(deadline):
                 return []
-        if max_records is None or max_records >= len(self._records):
-            found = list(self._records)
-            self._records.clear()
-        else:
-            found = [self._records.popleft() for _ in range(max_records)]
+        wanted = sys.maxsize if max_records is None else max_records
+        while len(self._records) < wanted and self._decode_fetched():
+            continue
+        found = [self._records.popleft() for _ in range(min(wanted, len(self._records)))]
         self._position = found[-1].offset + 1
         return found
 
@@ -262,8 +269,10 @@ class Consumer(Client):
                 await open_runtime(runtime, self._bootstrap_timeout_ms)
                 result = await runtime.ask(Poll())
         except TimeoutError as error:
+            failures = runtime.connection_failures()
+            cause = f": cannot connect to {failures}" if failures else ""
             raise RequestTimedOutError(
-                f"no leader answered within {self._api_timeout_s:g} s; "
+                f"no leader answered within {self._api_timeout_s:g} s{cause}; "
                 f"{RequestTimedOutError.advice}"
             ) from error
         finally:
@@ -277,6 +286,7 @@ class Consumer(Client):
         """Drop the fetched records and cancel the poll in flight."""
         self._batches.clear()
         self._records.clear()
+        self._unreadable = None
         poll, self._poll = self._poll, None
         if poll is not None and self._runtime is not None:
             self._runtime.cancel(poll)
@@ -291,8 +301,12 @@ class Consumer(Client):
     async def _fetch_more(self, deadline: float | None) -> bool:
         """Try to make records available; return False after the loop time ``deadline``."""
         self._check_running()
+        error, self._unreadable = self._unreadable, None
+        if error is not None:
+            error.offset, self._position = self._position, error.next_offset
+            raise error
         if self._batches:
-            self._decode(self._batches[0])
+            self._decode(self._batches.popleft())
             return True
         loop = asyncio.get_running_loop()
         poll = self._start_poll()
@@ -312,19 +326,36 @@ class Consumer(Client):
         assert isinstance(result, PollResult), f"a Poll returned {result}"
         if result.error != ErrorCode.NONE:
             raise read_error(result)
+        self._keep(result)
+        if not result.batches and loop.time() - self._poll_started_at < PAUSE_S:
+            await asyncio.sleep(PAUSE_S)
+        return True
+
+    def _keep(self, result: PollResult) -> None:
+        """Keep the batches of a poll; if there are any, start the next poll."""
         self._highwater = result.hw
         if result.batches:
             self._batches.extend(result.batches)
             self._start_poll()
-        elif loop.time() - self._poll_started_at < PAUSE_S:
-            await asyncio.sleep(PAUSE_S)
+
+    def _decode_fetched(self) -> bool:
+        """Decode the next batch that was fetched, without waiting; return False if none was."""
+        if self._unreadable is not None:
+            return False
+        poll = self._poll
+        if not self._batches and poll is not None and poll.done() and not poll.cancelled():
+            result = poll.result()
+            assert isinstance(result, PollResult), f"a Poll returned {result}"
+            if result.error == ErrorCode.NONE and result.batches:
+                self._poll = None
+                self._keep(result)
+        if not self._batches:
+            return False
+        self._decode(self._batches.popleft())
         return True
 
     def _decode(self, batch: Batch) -> None:
-        """Make the records of a batch from the position on available.
-
-        An unreadable batch stays first in the queue: without a seek, the next call fails again.
-        """
+        """Make the records of a batch from the position on available, up to an unreadable one."""
         position, epoch, available = self._position, batch.epoch, self._records
         try:
             for record in records(batch):
@@ -340,14 +371,5 @@ class Consumer(Client):
                         )
                     )
         except BatchError as error:
-            if not available:
-                raise _unreadable(error, batch) from error
-            return
-        self._batches.popleft()
-
-
-def _unreadable(error: BatchError, batch: Batch) -> YakError:
-    kind = UnsupportedCompressionTypeError if isinstance(error, UnsupportedCodec) else (
-        CorruptRecordError
-    )
-    return kind(f"{error}; seek to {batch.end} to skip the batch")
+            self._unreadable = unreadable_error(error, batch.end)
+            self._unreadable.__cause__ = error

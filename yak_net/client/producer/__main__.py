@@ -1,5 +1,6 @@
 """Entry point of ``python -m yak_net.client.producer``, the same as ``yak produce``."""
 
 from yak_net.client.cli import produce
+from yak_net.runtime.standard_streams import guarded
 
-produce(prog_name="yak produce")
+guarded(lambda: produce(prog_name="yak produce"))
