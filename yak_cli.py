@@ -11,14 +11,11 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from yak_net.runtime.standard_streams import guarded
-
-if TYPE_CHECKING:
-    from yak_sim.run.catalog import Catalog
 
 COMMANDS = {
     "demo": ("", "", "Show a leader failover, simulated and with real brokers."),
@@ -82,6 +79,7 @@ def demo_command() -> click.Command:
     """Return the command ``yak demo``: a failover of simulated brokers, then of real brokers."""
     from yak_sim import cli
     from yak_sim.demo import TAMPERINGS, lines_of, run_simulated
+    from yak_sim.run.catalog import Catalog
 
     @click.command("demo", context_settings=cli.HELP)
     @cli.INPUT_OPTION
@@ -105,7 +103,7 @@ def demo_command() -> click.Command:
         SIGKILL. The demo checks that each line is read exactly once, in order, and that replaying
         the trace of each broker process gives identical effects.
         """
-        catalog = scenario_catalog()
+        catalog = Catalog()
         lines = lines_of(catalog, input_path, tamper)
         command_line = ["yak", "demo"] + ([] if input_path is None else ["--input", input_path])
         command_line += [] if seed is None else ["--seed", str(seed)]
@@ -117,14 +115,6 @@ def demo_command() -> click.Command:
         sys.exit(code)
 
     return demo
-
-
-def scenario_catalog() -> Catalog:
-    """Return the scenarios in the folder ``scenarios``; yak_sim does not import them."""
-    import scenarios
-    from yak_sim.run.catalog import Catalog
-
-    return Catalog(Path(scenarios.__path__[0]))
 
 
 def _run_real(lines: tuple[bytes, ...], out: str, tamper: str | None) -> int:
@@ -172,8 +162,10 @@ def _print_version(ctx: click.Context, _option: click.Parameter, requested: bool
     if requested:
         from importlib import metadata  # not at the top, because the import is slow
 
+        from yak_core.trace.version import DISTRIBUTION
+
         try:
-            version = metadata.version("yak")
+            version = metadata.version(DISTRIBUTION)
         except metadata.PackageNotFoundError:
             version = "0 (not installed; run ./yak once)"
         click.echo(f"yak, version {version}")
@@ -192,7 +184,9 @@ def main(ctx: click.Context) -> None:
     Exit codes: 0 success, 1 failure, 2 usage or input, 3 unknown, 130 interrupted.
     """
     if ctx.invoked_subcommand == "sim":
-        ctx.obj = scenario_catalog()
+        from yak_sim.run.catalog import Catalog
+
+        ctx.obj = Catalog()
 
 
 if __name__ == "__main__":

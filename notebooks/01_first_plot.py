@@ -24,12 +24,12 @@ determines all random values. The same seed gives the same run on every machine.
 from dataclasses import replace
 from random import Random
 
-from scenarios.slow_follower import slow_follower
 from yak_core import Rules, advance_high_watermark, digest_of
 from yak_sim import (
     Script,
     World,
     describe,
+    load_scenario,
     millis,
     plot_watermarks,
     run_scenario,
@@ -295,6 +295,7 @@ def advance(hw, committed, maximal, positions, min_isr):
     return high_watermark(dict(positions), maximal, hw)
 
 
+slow_follower = load_scenario("slow_follower")
 with_your_rule = run_scenario(slow_follower, rules=replace(Rules(), advance_high_watermark=advance))
 with_protocol_rule = run_scenario(slow_follower)
 print("valid:", with_your_rule.valid, "-", with_your_rule.reason or "no violation")

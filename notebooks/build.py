@@ -1,7 +1,7 @@
 """The builder of the notebooks: runs each lesson script in a Jupyter kernel.
 
 Builds are reproducible: with the same matplotlib, a second build gives the same bytes. The builder
-needs the packages of ``pip install yak[notebook]``.
+needs the packages of ``pip install yak-log[notebook]``.
 
     python notebooks/build.py            # build all notebooks
     python notebooks/build.py --check    # list the outdated notebooks; exit 1 if there are any

@@ -22,6 +22,7 @@ folder find its brokers; elsewhere, set YAK_BOOTSTRAP_SERVERS or pass ``bootstra
 
     asyncio.run(main())
 
+Without an event loop, use ``SyncProducer`` and ``SyncConsumer``. docs/python.md has more examples.
 ``__all__`` is the public API, listed in docs/api.md. Each name is imported at its first use, so
 ``import yak_net`` alone is fast.
 """
@@ -38,9 +39,9 @@ __all__ = [
     "MessageSizeTooLargeError", "NetworkExceptionError", "NoBrokersAvailable",
     "NotEnoughReplicasAfterAppendError", "NotEnoughReplicasError", "NotLeaderOrFollowerError",
     "OffsetNotAvailableError", "OffsetOutOfRangeError", "OutOfOrderSequenceNumberError", "Producer",
-    "RecordMetadata", "RequestTimedOutError", "Resolved", "Sent", "ThrottlingQuotaExceededError",
-    "UnknownError", "UnknownLeaderEpochError", "UnreadableError", "UnsupportedCompressionTypeError",
-    "YakError",
+    "RecordMetadata", "RequestTimedOutError", "Resolved", "Sent", "SyncConsumer", "SyncProducer",
+    "SyncSent", "ThrottlingQuotaExceededError", "UnknownError", "UnknownLeaderEpochError",
+    "UnreadableError", "UnsupportedCompressionTypeError", "YakError",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -50,6 +51,9 @@ _HOMES: Final = {
     "RecordMetadata": "batches",
     "Resolved": "batches",
     "Sent": "batches",
+    "SyncConsumer": "sync_consumer",
+    "SyncProducer": "sync_producer",
+    "SyncSent": "sync_producer",
 }
 """Submodules of yak_net.client that define these names; all other names are in ``errors``."""
 
@@ -84,6 +88,8 @@ if TYPE_CHECKING:
         YakError,
     )
     from yak_net.client.producer import Producer
+    from yak_net.client.sync_consumer import SyncConsumer
+    from yak_net.client.sync_producer import SyncProducer, SyncSent
 else:
 
     def __getattr__(name: str) -> object:

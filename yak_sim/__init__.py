@@ -33,6 +33,7 @@ from yak_sim.physics.kinds import LinkFault, Loss, StoreKind
 from yak_sim.physics.network import NetworkFault
 from yak_sim.physics.topology import DiskSpec, LinkSpec, Topology, millis, seconds
 from yak_sim.plot.watermarks import describe, plot_watermarks
+from yak_sim.run.catalog import load_scenario
 from yak_sim.run.replay import FileReplay, replay_paths
 from yak_sim.run.run_folder import (
     FormatError,
@@ -89,6 +90,7 @@ __all__ = [
     "WorldObserver",
     "describe",
     "draw_swarm",
+    "load_scenario",
     "millis",
     "plot_watermarks",
     "read_history",

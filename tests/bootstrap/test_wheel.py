@@ -1,4 +1,4 @@
-"""The wheel and the sdist: their files, the wheel in an empty environment, and a release."""
+"""The wheel and the sdist: their files, both kinds of installation, and a release."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import subprocess
+import sysconfig
 import tarfile
 import tomllib
 import venv
@@ -21,6 +22,10 @@ from tests.tidy.tree import PACKAGES, ROOT
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 QUIET = ("--quiet", "--disable-pip-version-check")
+IMPORTABLE = {*PACKAGES, "yak_cli.py"}
+SCENARIOS = sorted(path.name for path in (ROOT / "scenarios").iterdir() if path.is_file())
+OF_APPLICATIONS = ("benchmarks", "docs", "notebooks", "scenarios", "tests")
+"""Folders of the project whose names other projects use, too."""
 
 
 def run(folder: Path, *command: str | Path, **env: str) -> str:
@@ -55,7 +60,10 @@ def test_the_wheel_has_the_packages_and_the_command(dist: Path) -> None:
     modules = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     wanted = {path.relative_to(ROOT).as_posix() for path in modules}
     wanted |= {f"{package}/py.typed" for package in PACKAGES}
-    assert wanted | {"yak_cli.py", "scenarios/demo_lines.txt"} <= names
+    wanted |= {f"yak_sim/_scenarios/{name}" for name in SCENARIOS}
+    assert wanted | {"yak_cli.py"} <= names
+    tops = {name.split("/")[0] for name in names}
+    assert {top for top in tops if not top.endswith(".dist-info")} == IMPORTABLE
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert text.startswith("Metadata-Version: 2.1\n")
     assert "\nLicense: MIT\n" in text
@@ -68,7 +76,9 @@ def test_the_sdist_has_what_the_tests_read(dist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"yak", "yak_cli.py", ".ci/run", "requirements.lock", "tests/conftest.py"}
-    assert wanted | {"docs/api.md", "SECURITY.md"} <= names
+    assert wanted | {"docs/api.md", "SECURITY.md", "hatch_build.py"} <= names
+    for folder in ("scenarios", "yak_sim/_scenarios"):
+        assert {f"{folder}/{name}" for name in SCENARIOS} <= names
     assert {f"{package}/py.typed" for package in PACKAGES} <= names
     assert not [name for name in names if "__pycache__" in name or name.startswith(".venv")]
 
@@ -81,7 +91,40 @@ def test_the_wheel_works_in_an_empty_environment(dist: Path, tmp_path: Path) -> 
     constraint = ROOT / "requirements.lock"
     run(tmp_path, inside / "pip", "install", *QUIET, "--constraint", constraint, wheel)
     assert run(tmp_path, inside / "yak", "--version").startswith("yak, version ")
+    assert "slow_follower" in run(tmp_path, inside / "yak", "sim", "list")
     assert "valid: true" in run(tmp_path, inside / "yak", "sim", "run", "zombie_leader")
+
+
+def test_an_editable_install_leaves_the_names_of_applications_free(
+    dist: Path, tmp_path: Path
+) -> None:
+    """Its path has the packages and the command only; method: import from another folder.
+
+    The folders of an application with the same names as those of the project are found, by Python
+    and by a type checker.
+    """
+    project, env = tmp_path / "project", tmp_path / "env"
+    copy_tree(project)
+    venv.create(env, with_pip=True)
+    options = (*QUIET, "--no-deps", "--no-build-isolation", "--editable", project)
+    run(tmp_path, env / "bin" / "pip", "install", *options, PYTHONPATH=str(dist.parent / "tools"))
+    [site] = env.glob("lib/*/site-packages")
+    [path_file] = site.glob("*yak*.pth")
+    [folder] = path_file.read_text("utf-8").split()
+    assert {path.name for path in Path(folder).iterdir()} == IMPORTABLE
+    find = "import sys, importlib.util as u; print([u.find_spec(n) is None for n in sys.argv[1:]])"
+    python = env / "bin" / "python"
+    assert run(tmp_path, python, "-P", "-c", find, *OF_APPLICATIONS) == f"{[True] * 5}\n"
+    names = "import sys; from yak_sim.run.catalog import Catalog; print(*Catalog().names())"
+    listed = run(tmp_path, python, "-P", "-S", "-c", names, PYTHONPATH=_path(folder))
+    assert [f"{name}.py" for name in listed.split()] == [
+        name for name in SCENARIOS if name.endswith(".py") and name != "__init__.py"
+    ]
+
+
+def _path(*folders: str) -> str:
+    """Return the folders and the installed packages of this Python as a path."""
+    return os.pathsep.join((*folders, sysconfig.get_path("purelib")))
 
 
 def test_the_commands_of_a_release_work(tmp_path: Path) -> None:

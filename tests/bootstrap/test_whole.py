@@ -36,9 +36,9 @@ def copy_tree(folder: Path) -> None:
     """Copy the project's files, as they are now, into a new git repository."""
     listed, _ = output(ROOT, "git", "ls-files", "-z", "-co", "--exclude-standard")
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
+        if (ROOT / name).is_file() or (ROOT / name).is_symlink():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
+            shutil.copy2(ROOT / name, folder / name, follow_symlinks=False)
     git = ["git", "-c", "core.hooksPath=/dev/null", "-c", "user.name=t", "-c", "user.email=t@t"]
     for words in (["init", "--quiet"], ["add", "--all"], ["commit", "--quiet", "-m", "all"]):
         output(folder, *git, *words)

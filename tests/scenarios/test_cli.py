@@ -15,8 +15,9 @@ from click.testing import CliRunner, Result
 
 from tests.scenarios.scenario_runs import NAMES, command, last_lines, load, run
 from tests.tidy.tree import ROOT
-from yak_cli import main, scenario_catalog
+from yak_cli import main
 from yak_core.trace.reader import digest_of
+from yak_sim.run.catalog import Catalog
 from yak_sim.run.run_folder import FILES
 
 SPOTS = 60
@@ -161,7 +162,7 @@ def test_a_scenario_is_found_by_path() -> None:
     source = ROOT / "scenarios" / "leader_failover.py"
     digest = digest_of(run("leader_failover", 7).trace)
     for word in (str(source), f"{source}:leader_failover"):
-        assert scenario_catalog().load(word).name == "leader_failover"
+        assert Catalog().load(word).name == "leader_failover"
     renamed = Path("mine.py")
     renamed.write_bytes(source.read_bytes())
     with ThreadPoolExecutor(1) as thread:

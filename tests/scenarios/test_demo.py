@@ -18,10 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scenarios.scenario_runs import last_lines
-from yak_cli import main, scenario_catalog
+from yak_cli import main
 from yak_sim import run_scenario
 from yak_sim.cli import LINE_BYTES_MAX
 from yak_sim.demo import TAMPERINGS, _with_difference, first_difference, lines_of, tampered
+from yak_sim.run.catalog import Catalog
 from yak_sim.run.run_folder import read_history
 
 FOLDER = Path("out/leader_failover/7")
@@ -92,8 +93,8 @@ def test_the_bytes_between_newlines_are_the_records(name: str) -> None:
     wanted = lines[:-1] if content.endswith(b"\n") else lines
     Path("input").write_bytes(content)
     result = run_scenario(
-        scenario_catalog().load("leader_failover"),
-        values=lines_of(scenario_catalog(), "input", None),
+        Catalog().load("leader_failover"),
+        values=lines_of(Catalog(), "input", None),
     )
     assert result.valid is True, result.reason
     assert result.world.consumers[0].values == wanted
@@ -111,7 +112,7 @@ def test_the_default_input_is_read() -> None:
     folder = Path("elsewhere/leader_failover/8")
     done = demo(None, "--seed", "8", "--out", "elsewhere")
     assert (done.exit_code, done.stderr) == (0, "")
-    lines = list(lines_of(scenario_catalog(), None, None))
+    lines = list(lines_of(Catalog(), None, None))
     assert len(lines) > 30
     assert b"" in lines
     assert read_back(read_history(folder)) == lines
@@ -149,7 +150,7 @@ def test_a_tampered_record_fails_the_demo() -> None:
 
 def test_the_comparison_does_not_change_the_world() -> None:
     """Method: compare the result before and after."""
-    result = run_scenario(scenario_catalog().load("leader_failover"), values=[b"a", b"b"])
+    result = run_scenario(Catalog().load("leader_failover"), values=[b"a", b"b"])
     kept = result.expectations
     compared = _with_difference(result, 2, "record b'b' instead of line 1, b'a'")
     assert (result.valid, compared.valid) == (True, False)

@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from tests.core.trace_edits import edited
 from tests.require import no_network
 from tests.tidy.test_readme import DEMO, shown_output
-from yak_cli import main, scenario_catalog
+from yak_cli import main
 from yak_sim.demo import lines_of
+from yak_sim.run.catalog import Catalog
 
 FOLDER = Path("out/real_failover")
 MARK = "YAK_TEST_MARK"
@@ -90,7 +91,7 @@ def test_both_halves_are_valid_and_leave_no_process() -> None:
     output, _ = process.communicate(timeout=150)
     assert process.returncode == 0, output
     assert processes_with(mark) == []
-    count = len(lines_of(scenario_catalog(), None, None))
+    count = len(lines_of(Catalog(), None, None))
     assert len(re.findall(rf"equal: {count} .*\b{count} ", output)) == 2
     killed = re.search(r"SIGKILL to (n\d), pid \d+: (\d+) records? \w+, (\d+) in flight", output)
     assert killed, output

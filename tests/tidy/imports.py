@@ -36,9 +36,9 @@ MAY_IMPORT = {
     "yak_core": {"yak_core"},
     "yak_sim": {"yak_core", "yak_sim"},
     "yak_net": {"yak_core", "yak_net"},
-    "yak_cli.py": {"yak_core", "yak_sim", "yak_net", "scenarios"},
+    "yak_cli.py": {"yak_core", "yak_sim", "yak_net"},
     "scenarios": {"yak_core", "yak_sim", "scenarios"},
-    "notebooks": {"yak_core", "yak_sim", "yak_net", "scenarios"},
+    "notebooks": {"yak_core", "yak_sim", "yak_net"},
     "yak": set(),
 }
 OURS = {*PACKAGES, "yak_cli", "scenarios", "notebooks", "benchmarks", "tests"}

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from tests.tidy.tree import PACKAGES, ROOT
+from yak_core.trace.version import DISTRIBUTION
 
 with (ROOT / "pyproject.toml").open("rb") as file:
     SETTINGS = tomllib.load(file)
@@ -54,6 +55,12 @@ def test_old_build_tools_accept_the_license() -> None:
     targets = SETTINGS["tool"]["hatch"]["build"]["targets"]
     assert {targets[each]["core-metadata-version"] for each in ("sdist", "wheel")} == {"2.1"}
     assert SETTINGS["build-system"]["requires"] == ["hatchling>=1.18,<2"]
+
+
+def test_the_name_is_that_of_the_distribution() -> None:
+    """`yak --version` finds the version; method: compare the name in the code and the metadata."""
+    assert PROJECT["name"] == DISTRIBUTION
+    assert PROJECT["scripts"] == {"yak": "yak_cli:main"}
 
 
 def test_classifiers_are_sorted_and_name_the_oldest_python() -> None:

@@ -101,12 +101,21 @@ def test_the_example_of_the_clients_runs(tmp_path: Path) -> None:
 def test_type_checkers_see_the_type_of_each_public_name(tmp_path: Path) -> None:
     """No public name is Any for an application; method: mypy --strict outside the project.
 
-    The application's environment has the project as an editable install, as one path file.
+    The application's environment has the project as an editable install: one path file with a
+    folder of links. The application has packages with the names of folders of the project.
     """
     venv.create(tmp_path / "env", symlinks=True)
     [site] = (tmp_path / "env").glob("lib/*/site-packages")
-    (site / "yak.pth").write_text(f"{ROOT}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    links = tmp_path / "env" / "importable"
+    links.mkdir()
+    for name in (*PACKAGES, "yak_cli.py"):
+        (links / name).symlink_to(ROOT / name)
+    (site / "yak.pth").write_text(f"{links}\n{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     lines = []
+    for name in ("docs", "scenarios", "tests"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("ANSWER = 42\n", encoding="utf-8")
+        lines.append(f"from {name} import ANSWER as {name}_ANSWER")
     for package in PACKAGES:
         for public in api.public_names(package):
             lines.append(f"from {package} import {public.name} as {package}_{public.name}")

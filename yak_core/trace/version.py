@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+DISTRIBUTION: Final = "yak-log"
+"""Name of the project in package registries; the name yak belongs to another project there."""
+
 DIGEST_SEPARATOR: Final = "+core."
 SUFFIXES: Final = (".py", ".lua")
 """Suffixes of the files that are sources of yak_core; the digest ignores all other files."""

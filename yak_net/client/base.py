@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
@@ -32,6 +33,19 @@ class Client:
         self._make_runtime = runtime
         self._runtime: Runtime | None = None
         self._stopped = False
+        self._was_started = False
+
+    def __del__(self) -> None:
+        """Warn if the client was never started: then its coroutines did nothing."""
+        if not getattr(self, "_was_started", True):
+            name = type(self).__name__
+            warnings.warn(
+                f"the {self.KIND} was never started, so nothing was sent or read; use "
+                f"`async with {name}()` in a coroutine, or Sync{name} without an event loop",
+                RuntimeWarning,
+                stacklevel=2,
+                source=self,
+            )
 
     async def start(self) -> None:
         """Find the brokers. Raises NoBrokersAvailable; the call may be repeated then."""
@@ -49,6 +63,7 @@ class Client:
         await self.stop()
 
     def _check_not_started(self) -> None:
+        self._was_started = True
         if self._runtime is not None or self._stopped:
             raise IllegalStateError(
                 f"the {self.KIND} was already started or stopped; create a new one"

@@ -21,7 +21,7 @@ from yak_core.contract.events import Event
 from yak_core.encoding.json_scalars import Mismatch
 from yak_core.ids import Micros, NodeId
 from yak_core.trace.recorder import Header
-from yak_core.trace.version import core_digest, files_of, version_text
+from yak_core.trace.version import DISTRIBUTION, core_digest, files_of, version_text
 from yak_core.trace.writer import END_BYTES_MAX, TraceLines
 
 TRACE_BYTES_MAX: Final = 1 << 30
@@ -35,7 +35,7 @@ log = structlog.get_logger("yak.broker")
 def net_header(scenario: str = "") -> Header:
     """Return the trace header of a real broker, with the digest of the running core's sources."""
     try:
-        package = metadata.version("yak")
+        package = metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         package = "0"
     digest = core_digest(files_of(resources.files("yak_core")))

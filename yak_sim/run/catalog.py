@@ -1,4 +1,8 @@
-"""The catalog of scenarios: finds them by name or path and loads them."""
+"""The catalog of scenarios: finds them by name or path and loads them.
+
+The scenarios of the project are in ``yak_sim/_scenarios``. In a checkout this is a link to the
+folder ``scenarios``; an installation has the files there.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,16 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
+
+
+FOLDER: Final = Path(__file__).parents[1] / "_scenarios"
+"""The folder of the project's scenarios."""
 
 
 class CommandLineError(click.ClickException):
@@ -30,7 +38,7 @@ class CommandFailed(click.ClickException):
 class Catalog:
     """The scenarios of one folder. Each file has a scenario with the same name as the file."""
 
-    folder: Path
+    folder: Path = FOLDER
 
     def names(self) -> list[str]:
         """Return the scenario names, sorted."""
@@ -45,6 +53,17 @@ class Catalog:
             known = f"expected one of {', '.join(self.names())}, or path.py[:name]"
             raise CommandLineError(f"unknown scenario {reference!r}; {known}")
         return _from_file(self.folder / f"{reference}.py", reference)
+
+
+def load_scenario(reference: str) -> Scenario:
+    """Return a scenario of the project by its name, or one of a file by ``path.py[:name]``.
+
+    Raises ValueError if there is no such scenario, or if its file cannot be loaded.
+    """
+    try:
+        return Catalog().load(reference)
+    except CommandLineError as error:
+        raise ValueError(error.message) from error
 
 
 def _from_file(path: Path, name: str) -> Scenario:
