@@ -17,7 +17,7 @@ from typing import Final
 from yak_core.broker.context import Context
 from yak_core.broker.replica_log import Log
 from yak_core.broker.saved_state import CLAIMS_KEY, CLEAN_MARKER_KEY, SavedValues, claims_value
-from yak_core.broker.store_session import Proposal, StoreSession
+from yak_core.broker.store_session import EMPTIED, Proposal, StoreSession
 from yak_core.config import FlushMode
 from yak_core.contract.effects import SaveState
 from yak_core.contract.notes import Registered
@@ -99,7 +99,7 @@ class Startup:
         The broker creates the partition state if its configuration allows it, else it reads again.
         """
         if self.session.seen is not None:
-            return "the metadata store was emptied: it has no partition state any more"
+            return EMPTIED
         if self.log.leo > 0:
             return (
                 f"the metadata store is empty, but the log end offset is {self.log.leo}; "

@@ -12,7 +12,7 @@ The session keeps three things:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from yak_core.broker.context import Context
 from yak_core.broker.lease_watch import LeaseWatch
@@ -39,6 +39,12 @@ from yak_core.metadata.store_calls import (
 )
 from yak_core.rules import AfterUnknown
 from yak_core.value import value
+
+EMPTIED: Final = (
+    "the metadata store was emptied: it has no partition state any more; stop all brokers, then "
+    "rebuild it with yak cluster recover"
+)
+"""The reason of a halt when a store has lost all that this broker has seen in it."""
 
 TIMER_RENEW = "lease-renewal"
 TIMER_READ = "read-again"
@@ -294,13 +300,14 @@ class StoreSession:
             return True
         state = value.state
         if state is None:
-            self.owner.halt("the metadata store was emptied: it has no partition state any more")
+            self.owner.halt(EMPTIED)
             return False
         assert self.seen is not None
         if state.store_id != self.seen.store_id:
             self.owner.halt(
                 "connected to another metadata store: "
-                f"expected store id {self.seen.store_id}, got {state.store_id}"
+                f"expected store id {self.seen.store_id}, got {state.store_id}; correct the "
+                "address of the store, or read the help of yak cluster recover"
             )
             return False
         if state.partition_epoch < known[0] or follows(state, known) is False:

@@ -57,7 +57,7 @@ class StateChecks:
     def on_store_rebuilt(self, state: PartitionState) -> None:
         """Go back to ``state``: the store has lost all later states."""
         self._elected = {
-            epoch: elected for epoch, elected in self._elected.items() if epoch <= state.leader_epoch
+            epoch: leader for epoch, leader in self._elected.items() if epoch <= state.leader_epoch
         }
         self._registered = {
             key: written

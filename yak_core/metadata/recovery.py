@@ -17,6 +17,7 @@ member of the ISR, and all other replicas start empty.
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 
 from yak_core.ids import NO_EPOCH, BrokerEpoch, Epoch, NodeId, Offset
 from yak_core.metadata.partition_state import (
@@ -178,9 +179,7 @@ def _first_state(
     partition_epoch = max(epoch, *(s.partition_epoch for s in states)) + 1
     last = newest.node(kept.node)
     url = "" if last is None else last.url
-    entry = NodeEntry(
-        BrokerEpoch(partition_epoch), True, False, url, Epoch(UNREPORTED), UNREPORTED
-    )
+    entry = NodeEntry(BrokerEpoch(partition_epoch), True, False, url, Epoch(UNREPORTED), UNREPORTED)
     oldest = max(1, partition_epoch - ANCESTORS_MAX)
     state = PartitionState(
         store_id=store_id,
@@ -270,7 +269,7 @@ def _forks(copies: tuple[Copy, ...]) -> tuple[Obstacle, ...]:
     known = [(copy.state, copy.place) for copy in copies if copy.state is not None]
     known.sort(key=lambda pair: pair[0].partition_epoch)
     found: list[Obstacle] = []
-    for (older, place), (newer, newer_place) in zip(known, known[1:], strict=False):
+    for (older, place), (newer, newer_place) in pairwise(known):
         same = older.stamp == newer.stamp
         if same and older == newer:
             continue

@@ -27,6 +27,7 @@ from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Re
 from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
+from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
 from yak_net.http.gateway import BrokerStopped, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
@@ -74,6 +75,7 @@ class BrokerServer:
         self._recorder: FileRecorder | None = None
         self._runner: web.AppRunner | None = None
         self._storage: Storage | None = None
+        self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._urls: dict[NodeId, str] = {}
@@ -103,6 +105,11 @@ class BrokerServer:
             log.warning("recovery", warning=warning)
         recovered = storage.recovered
         log.info("recovered", leo=recovered.leo, intact=recovered.intact)
+        self._own_store = OwnStore(self.store, storage.folder)
+        try:
+            await self._own_store.check()
+        except WrongStore as error:
+            raise CannotStart(str(error)) from error
         await self._check_peers()
         try:
             config = await self._config(self.store)
@@ -251,6 +258,8 @@ class BrokerServer:
         for answer in tuple(self._pending):
             answer.cancel()
         await self.peers.close()
+        if self._own_store is not None:
+            await self._own_store.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._backend is not None:
@@ -338,6 +347,8 @@ class BrokerServer:
             rows = describe(broker, DescribeRequest(0)).replicas
             self._urls = {row.node: row.url for row in rows if row.url}
             self.peers.update_urls(self._urls)
+            if broker.partition is not None and self._own_store is not None:
+                self._own_store.remember(broker.partition.store_id)
         log_note(note)
 
     async def _watch_store(self, store: RedisStore) -> None:

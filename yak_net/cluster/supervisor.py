@@ -22,6 +22,7 @@ from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
 from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
+from yak_net.cluster.store_check import reconcile
 from yak_net.runtime.state_file import InUse, holder_of, take_lock
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ class Supervisor:
 
     ``on_event`` is called with a message for each unexpected event, such as the end of a broker.
     ``died`` lists the brokers that ended unexpectedly. ``started_pids`` lists all processes that
-    were started, including the guard.
+    were started, including the guard. ``rebuilt`` says what was done to the metadata store, if
+    anything was.
     """
 
     def __init__(self, spec: ClusterSpec, on_event: OnEvent = lambda _: None) -> None:
@@ -116,8 +118,7 @@ class Supervisor:
         self.nodes: tuple[str, ...] = ()
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
-        #: A warning that the metadata of an earlier run may be stale; empty if it is current.
-        self.stale_warning = ""
+        self.rebuilt = ""
         self.died: list[str] = []
         self.started_pids: list[int] = []
         self.stopped_cleanly = True
@@ -127,7 +128,6 @@ class Supervisor:
         self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
-        self._ready_once = False
 
     async def __aenter__(self) -> Supervisor:
         """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
@@ -184,11 +184,14 @@ class Supervisor:
                 "cluster, or give another --data-dir"
             ) from None
         await self._wait_for_former_brokers()
-        if not self.redis_url:
+        if self.redis_url:
+            self.rebuilt = await reconcile(data, spec.cluster, self.redis_url, final=True)
+        else:
             metadata = SavedMetadata(data, spec.cluster, self._on_event)
-            resources.push_async_callback(lambda: metadata.close(leader_was_ready=self._ready_once))
-            self.redis_url = await metadata.start()
-            self.stale_warning = metadata.stale_warning
+            resources.push_async_callback(metadata.close)
+            url = self.redis_url = await metadata.start()
+            self.rebuilt = await reconcile(data, spec.cluster, url, final=metadata.final)
+            await metadata.keep_saved()
         self.nodes = spec.names(await members(self.redis_url, spec.cluster))
         for number, node in enumerate(self.nodes):
             reserved = resources.enter_context(reserve_port(spec.port and spec.port + number))
@@ -293,9 +296,7 @@ class Supervisor:
             # A broker that was killed or paused after its response is not up.
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
-        status = merge(self.spec.cluster, rows, answers)
-        self._ready_once = self._ready_once or status.serves
-        return status
+        return merge(self.spec.cluster, rows, answers)
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
         """Wait until the broker has registered. Raises ClusterError at its end or the timeout."""
