@@ -107,7 +107,7 @@ class StoreSession:
 
     __slots__ = (
         "context", "owner", "seen", "saving", "in_flight", "proposal", "watch", "lease_deadline",
-        "broker_epoch",
+        "broker_epoch", "replied_at",
     )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, saved: PartitionState | None) -> None:
@@ -127,6 +127,8 @@ class StoreSession:
         self.lease_deadline: Micros = 0
         #: The registered broker epoch; 0 before the registration, and then no lease is renewed.
         self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
+        #: Time of the last reply to a call; before the first, the time of the start.
+        self.replied_at: Micros = context.now
 
     def check(self) -> None:
         """Assert the invariants of the fields."""
@@ -215,6 +217,7 @@ class StoreSession:
         if isinstance(outcome, Unknown):
             self._on_unknown(call)
             return
+        self.replied_at = self.context.now
         if call.kind is CallKind.PUBLISH:
             return
         value = outcome.value if isinstance(outcome, StoreOk) else outcome.current

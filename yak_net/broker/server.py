@@ -8,6 +8,7 @@ changes the data directory. Requests that arrive during the start get the answer
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from contextlib import suppress
 from typing import Final
@@ -17,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from yak_core.broker.describe import describe
+from yak_core.broker.health import BrokerHealth, health_of
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
@@ -294,6 +296,19 @@ class BrokerServer:
     def wall_ms(self) -> int:
         """Return the wall clock in ms since 1970, for record timestamps."""
         return wall_ms()
+
+    def health(self) -> BrokerHealth | None:
+        """Return the health of the node now; the reason has what is known of the store's outage."""
+        backend = self._backend
+        if backend is None or not backend.host.alive:
+            return None
+        broker = backend.host.node
+        assert isinstance(broker, Broker)
+        health = health_of(broker, backend.now())
+        problem = "" if self.store is None or health.store_answers else self.store.problem
+        if not problem:
+            return health
+        return dataclasses.replace(health, reason=f"{health.reason}: {problem}")
 
     def start_call(self, request: Request, on_answer: OnAnswer) -> CallId | None:
         """Deliver a request to the node; return None while no node runs."""

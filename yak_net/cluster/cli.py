@@ -3,7 +3,7 @@
 The commands find the supervisor through the state file and send it requests over HTTP.
 
 Exit codes: 0 success, 1 failure or no running cluster, 2 invalid command line or options that the
-cluster cannot be started with, 10 (status) no leader is ready, 130 interrupted.
+cluster cannot be started with, 10 (status) no leader can commit records, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_st
 
 if TYPE_CHECKING:
     from yak_net.cluster.service import ReportKind
+    from yak_net.cluster.status import ClusterStatus
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
@@ -182,19 +183,43 @@ def _check(spec: ClusterSpec) -> None:
 
 @cluster.command("status", context_settings=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, like GET /v1/cluster.")
-def status(as_json: bool) -> None:
-    """Show the leader and the state of each broker.
+@click.option(
+    "-b", "--bootstrap-servers", "--bootstrap-server", "servers", metavar="HOST:PORT,...",
+    help="Brokers of any cluster.  [default: the cluster of this folder]",
+)
+def status(as_json: bool, servers: str | None) -> None:
+    """Show the leader and the state of each broker, and why the cluster is not ready.
 
-    The exit code is 10 if no leader is ready.
+    The exit code is 10 if no leader can commit records, 1 if no broker answers at HOST:PORT.
     """
     from yak_net.cluster.status import ClusterStatus, print_status
 
-    found = ClusterStatus.from_dict(_call("GET", "/status"))
+    if servers is None:
+        found = ClusterStatus.from_dict(_call("GET", "/status"))
+    else:
+        found = _remote_status(servers)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
         print_status(found)
     sys.exit(0 if found.serves else NOT_READY)
+
+
+def _remote_status(servers: str) -> ClusterStatus:
+    """Return the status of the cluster at an address. Raises UsageError, Failed."""
+    from yak_net.cluster.errors import ClusterError
+    from yak_net.cluster.status_requests import remote_status
+    from yak_net.runtime.settings import SettingsError, parse_urls
+
+    try:
+        urls = parse_urls(servers)
+        if not urls:
+            raise click.UsageError("--bootstrap-servers must be HOST:PORT, got an empty list")
+        return asyncio.run(remote_status(urls))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    except ClusterError as error:
+        raise Failed(str(error)) from error
 
 
 def _node_command(verb: str, summary: str, done: str) -> Callable[..., Any]:

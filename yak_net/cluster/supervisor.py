@@ -15,13 +15,14 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
 from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
+from yak_net.cluster.status_requests import request_status
 from yak_net.cluster.store_check import reconcile
 from yak_net.runtime.state_file import InUse, holder_of, take_lock
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 NODES: Final = 3
 STOP_S: Final = 15.0
 """Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
-RESPONSE_TIMEOUT_S: Final = 1.0
-"""Time limit for a response of a broker; without a response the broker is not ``up``."""
 POLL_S: Final = 0.05
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
@@ -376,23 +375,8 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
 
     async def _request_status(self, node: str) -> Answer:
-        health, view = await asyncio.gather(
-            self._get(f"{self.urls[node]}/health", 200, 503),
-            self._get(f"{self.urls[node]}/v1/cluster", 200),
-        )
-        return health, view
-
-    async def _get(self, url: str, *expected: int) -> dict[str, Any]:
-        """Return the JSON object of the response; empty if there is none."""
-        import aiohttp
-
         assert self._session is not None
-        try:
-            async with asyncio.timeout(RESPONSE_TIMEOUT_S), self._session.get(url) as answer:
-                body = await answer.json() if answer.status in expected else {}
-        except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
-            return {}
-        return body if isinstance(body, dict) else {}
+        return await request_status(self._session, self.urls[node])
 
 
 def _check_ready(status: ClusterStatus, within_s: float) -> ClusterStatus:
