@@ -34,7 +34,7 @@ from yak_net.broker.peers import Peers
 from yak_net.http.gateway import BrokerStopped, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
 from yak_net.http.streams import ClientStream, accept
-from yak_net.metadata.redis_store import RedisStore
+from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.note_log import log_note
 from yak_net.runtime.settings import BrokerSettings, SettingsError
@@ -193,8 +193,10 @@ class BrokerServer:
         A leader that was given follower URLs first waits until it knows the ids of its followers.
         """
         settings = self.settings
-        for warning in await store.warnings():
-            log.warning("metadata store", warning=warning)
+        # The supervisor of an embedded store says once how durable it is.
+        if not settings.lifeline or await store.name() != EMBEDDED_NAME:
+            for warning in await store.warnings():
+                log.warning("metadata store", warning=warning)
         if store.problem:
             log.warning("metadata store", problem=store.problem)
         self._tasks.append(asyncio.create_task(self._watch_store(store)))

@@ -254,7 +254,7 @@ class RedisStore:
         if EMBEDDED_FIELD in info:
             warning = (
                 f"the metadata at {self._address} is in the memory of one process and is not "
-                f"durable: the cluster is lost when that process ends"
+                f"durable; yak cluster up rebuilds it from the data folders of all brokers"
             )
             return (warning,)
         if info.get("role", "master") != "master":
