@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from yak_core.broker.health import BrokerHealth, health_of
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig, FlushMode
@@ -86,6 +87,11 @@ class WorldGateway:
     def wall_ms(self) -> int:
         return NOW_MS
 
+    def health(self) -> BrokerHealth | None:
+        if not self.world.is_up(self.node_id):
+            return None
+        return health_of(self.node, self.world.nodes[self.node_id].clock)
+
     def move(self, us: Micros = 0, until: Callable[[], bool] = lambda: False) -> None:
         """Advance the world and complete the requests that have answers."""
         advance(self.world, us, until)
@@ -132,6 +138,9 @@ class ScriptedGateway:
 
     def wall_ms(self) -> int:
         return NOW_MS
+
+    def health(self) -> BrokerHealth | None:
+        return None
 
     async def ask(self, request: Request) -> Response:
         self.asked.append(request)

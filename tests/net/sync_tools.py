@@ -36,6 +36,10 @@ class Answering:
         answer.set_result(SendResult(ErrorCode.NONE, Outcome.WRITTEN, base, Epoch(1)))
         return answer
 
+    def connection_failures(self) -> str:
+        """Return no failure: there is no connection."""
+        return ""
+
     def cancel(self, future: asyncio.Future[ClientResult]) -> None:
         """Cancel the call."""
         future.cancel()

@@ -1,4 +1,4 @@
-"""Embedded metadata that survives a stop, and a note where it may be stale."""
+"""Embedded metadata that survives a stop, and the file that says whether it is complete."""
 
 from __future__ import annotations
 
@@ -35,15 +35,16 @@ def saved(folder: Path) -> Any:
 
 @asynccontextmanager
 async def served(
-    folder: Path, *, by_leader: bool = True, on_problem: Callable[[str], None] = print
+    folder: Path, *, on_problem: Callable[[str], None] = print
 ) -> AsyncIterator[tuple[SavedMetadata, redis.Redis]]:
     """Serve the metadata, with a client of it."""
     metadata = SavedMetadata(folder, "yak", on_problem)
     try:
         with redis.Redis.from_url(await metadata.start(), protocol=2) as client:
+            await metadata.keep_saved()
             yield metadata, client
     finally:
-        await metadata.close(leader_was_ready=by_leader)
+        await metadata.close()
 
 
 async def store(folder: Path) -> None:
@@ -60,7 +61,7 @@ async def test_content_is_restored(tmp_path: Path) -> None:
     await store(tmp_path)
     with_logs(tmp_path)
     async with served(tmp_path) as (metadata, client):
-        assert metadata.stale_warning == ""
+        assert (metadata.final, metadata.damage) == (True, "")
         assert client.hgetall(RECORD) == CONTENT
         assert client.hgetall(BEATS) == {b"n1": b"1:2"}
         assert client.get("yak:{yak}:word") == b"\x00\xff"
@@ -90,44 +91,58 @@ async def test_changes_are_saved_soon(tmp_path: Path) -> None:
     assert BEATS in saved(tmp_path)["keys"]
 
 
-async def test_stale_content_is_noted(tmp_path: Path) -> None:
-    """Goal: after an unclean end there is a note until a leader has used the content."""
+async def test_content_after_an_unclean_end_is_not_final(tmp_path: Path) -> None:
+    """Goal: the next start knows whether the file has all changes."""
     await store(tmp_path)
     body = saved(tmp_path) | {"final": False}
     (tmp_path / "metadata.json").write_text(json.dumps(body))
     with_logs(tmp_path)
-    for by_leader, noted in ((False, True), (True, True), (True, False)):
-        async with served(tmp_path, by_leader=by_leader) as (metadata, _):
-            assert (metadata.stale_warning != "") == noted
+    for final in (False, True):
+        async with served(tmp_path) as (metadata, _):
+            assert metadata.final == final
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"kind": "yak-embedded-metadata"}', {"keys": {RECORD: {"value": "AA=="}}}]
+)
+async def test_damaged_file_is_kept_under_another_name(
+    tmp_path: Path, text: str | dict[str, object]
+) -> None:
+    """Goal: the content is empty, and the file changes only once the content is kept."""
+    await store(tmp_path)
+    path = tmp_path / "metadata.json"
+    if isinstance(text, dict):
+        text = json.dumps(saved(tmp_path) | text)
+    path.write_text(text)
+    with_logs(tmp_path)
+    metadata = SavedMetadata(tmp_path, "yak")
+    with redis.Redis.from_url(await metadata.start(), protocol=2) as client:
+        assert client.keys() == []
+    await metadata.close()
+    assert path.read_text() == text
+    async with served(tmp_path) as (metadata, _):
+        assert str(path) in metadata.damage
+    assert (tmp_path / "metadata.json.damaged").read_text() == text
+    assert saved(tmp_path)["final"]
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
-    [
-        (None, "--data-dir.*--redis"),
-        ("", r"metadata\.json"),
-        ("[]", r"metadata\.json"),
-        ({"keys": {RECORD: {"kind": "hash", "value": [["?", "?"]]}}}, r"metadata\.json"),
-        ({"keys": {RECORD: {"value": "AA=="}}}, r"metadata\.json"),
-        ({"schema": 2}, "schema 2"),
-        ({"cluster": "other"}, "--cluster other"),
-    ],
+    [({"schema": 2}, "schema 2"), ({"cluster": "other"}, "--cluster other")],
 )
 async def test_unusable_content_is_refused(
-    tmp_path: Path, change: str | dict[str, object] | None, sentence: str
+    tmp_path: Path, change: dict[str, object], sentence: str
 ) -> None:
     """Goal: an error with the next step; the file is unchanged."""
     await store(tmp_path)
     path = tmp_path / "metadata.json"
-    text = json.dumps(saved(tmp_path) | change) if isinstance(change, dict) else change or ""
+    text = json.dumps(saved(tmp_path) | change)
     path.write_text(text)
-    if change is None:
-        path.unlink()
     with_logs(tmp_path)
     with pytest.raises(CannotStart, match=sentence):
         async with served(tmp_path):
             pass
-    assert (path.read_text() if path.exists() else None) == (change if change is None else text)
+    assert path.read_text() == text
 
 
 async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:

@@ -288,29 +288,3 @@ def test_closed_output(
     process.stdout = None
     # The brokers may be ready before `up` knows it: then its start is interrupted.
     assert process.wait(PATIENCE_S) in (0, 130)
-
-
-@pytest.mark.long
-def test_stale_metadata_is_explained(tmp_path: Path, processes: Marked) -> None:
-    """Goal: the error names stale metadata as the cause, at this start and the next."""
-    spec = spec_of(tmp_path)
-    assert ended(drive(processes, tmp_path, spec, detach=True))[0] == 0
-    (tmp_path / "data" / "n1").mkdir()
-    (tmp_path / "data" / "n1" / "identity.json").write_text("{}")
-    os.kill(state_of(tmp_path)["supervisor"], signal.SIGKILL)
-    processes.all_gone()
-    for _ in range(2):
-        halting = spec_of(tmp_path, env={"FAKE_N1": "halt"})
-        code, _, err = ended(drive(processes, tmp_path, halting))
-        assert code == 1
-        assert "cleanly" in err
-        assert "--data-dir" in err
-        assert str(spec.data) in err
-    process = drive(processes, tmp_path, spec)  # no halt: it was not stale
-    lines_until(process, "leader")
-    process.send_signal(signal.SIGINT)
-    assert "not stop cleanly" in ended(process)[2]
-    process = drive(processes, tmp_path, spec)
-    lines_until(process, "leader")
-    process.send_signal(signal.SIGINT)
-    assert "not stop cleanly" not in ended(process)[2]

@@ -1,4 +1,4 @@
-"""/health, /v1/cluster and / with real brokers in every state."""
+"""/health, /readyz, /livez, /v1/cluster and / with real brokers in every state."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from tests.net.brokers import ROOT
 from tests.net.http_tools import (
     NODES,
+    SECOND,
     ScriptedGateway,
     WorldGateway,
     cluster,
@@ -27,11 +28,22 @@ from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 
 
 async def health(gateway: Gateway) -> tuple[int, dict[str, Any]]:
+    """Return the answer of /health, after a comparison with the probes."""
     async with serving(gateway) as client:
-        answer = await client.get("/health")
-        assert answer.content_type == "application/json"
-        assert answer.headers["Cache-Control"] == "no-store"
-        return answer.status, await answer.json()
+        found = {}
+        for path in ("/health", "/readyz", "/livez"):
+            answer = await client.get(path)
+            assert answer.content_type == "application/json"
+            assert answer.headers["Cache-Control"] == "no-store"
+            found[path] = (answer.status, await answer.json())
+    code, body = found["/health"]
+    assert found["/readyz"] == (code, {"ready": body["ready"], "reason": body["reason"]})
+    assert body["ready"] == (code == 200)
+    live, why = found["/livez"]
+    halted = gateway.phase is Phase.HALTED
+    assert (live, why["live"]) == ((503, False) if halted else (200, True))
+    assert why["reason"] == (body["reason"] if halted else "")
+    return code, body
 
 
 @pytest.mark.parametrize("node", ["n1", "n2"])
@@ -42,6 +54,8 @@ async def test_ready_brokers_are_healthy(node: str) -> None:
         200,
         {
             "status": "ok",
+            "ready": True,
+            "reason": "",
             "node": node,
             "role": "leader" if node == "n1" else "follower",
             "leader": "n1",
@@ -71,7 +85,7 @@ async def test_a_process_without_a_node_is_not_healthy(
     unknown = dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
     code, body = await health(gateway)
     assert reason in body.pop("reason")
-    assert (code, body) == (503, {"status": status, "node": "n1", **unknown})
+    assert (code, body) == (503, {"status": status, "ready": False, "node": "n1", **unknown})
 
 
 async def test_a_stopping_broker_is_not_healthy_but_knows_its_log(gateway: WorldGateway) -> None:
@@ -116,6 +130,32 @@ async def test_without_an_eligible_replica_the_reason_names_the_page() -> None:
         assert found is not None, view["reason"]
         titles = re.findall(r"^## (.+)$", (ROOT / found[1]).read_text(), re.MULTILINE)
         assert found[2] in [title.lower().replace(" ", "-") for title in titles]
+
+
+async def test_a_leader_that_cannot_commit_is_degraded_and_not_ready() -> None:
+    """Kill both followers: 503 with the reason after the lag time; 200 when one is back."""
+    gateway = WorldGateway(cluster(), "n1")
+    for node in ("n2", "n3"):
+        gateway.world.crash(node)
+    assert (await health(gateway))[0] == 200
+    gateway.move(3 * SECOND)
+    code, view = await health(gateway)
+    assert (code, view["status"], view["role"]) == (503, "degraded", "leader")
+    assert "n2, n3" in view["reason"]
+    gateway.world.start("n2")
+    gateway.move(SECOND)
+    assert (await health(gateway))[0] == 200
+
+
+async def test_a_leader_that_commits_without_the_store_is_degraded_and_ready() -> None:
+    """Cut all brokers off from the store: 200 with the reason."""
+    gateway = WorldGateway(cluster(), "n1")
+    for node in NODES:
+        gateway.world.transit.disconnected[node, STORE] = None
+    gateway.move(10 * SECOND)
+    code, view = await health(gateway)
+    assert (code, view["status"], view["ready"]) == (200, "degraded", True)
+    assert "store" in view["reason"]
 
 
 async def test_a_leader_knows_how_far_the_others_are(gateway: WorldGateway) -> None:

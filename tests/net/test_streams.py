@@ -193,8 +193,8 @@ def test_disconnected_reader_leaves_no_poll(broker: BrokerProcess) -> None:
 
 
 def test_log_has_refused_peers(broker: BrokerProcess) -> None:
-    """Goal: the log contains the reason why a peer is rejected."""
-    stranger = {NODE_HEADER: "n7", CLUSTER_HEADER: "yak"}
+    """Goal: the log has the reason at once if no start explains it: another cluster."""
+    stranger = {NODE_HEADER: "n7", CLUSTER_HEADER: "other"}
     with pytest.raises(aiohttp.WSServerHandshakeError):
         connected(broker, PEER_PATH, lambda socket: asyncio.sleep(0), stranger)
     assert "rejected n7" in broker.output

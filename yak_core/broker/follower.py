@@ -36,7 +36,7 @@ class Follower:
 
     __slots__ = (
         "context", "owner", "log", "verified", "first_of_epoch", "leader", "ack_pending", "seq",
-        "acked",
+        "acked", "heard_at",
     )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, log: Log) -> None:
@@ -59,6 +59,8 @@ class Follower:
         self.seq = 0
         #: The last acknowledged position; -1 before the first ack.
         self.acked: Offset = -1
+        #: Time of the last message of this epoch's leader; before the first, the epoch's start.
+        self.heard_at = self.context.now
 
     def check(self) -> None:
         """Assert the invariants that do not depend on the rules."""
@@ -70,6 +72,7 @@ class Follower:
 
     def on_replicate(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Handle a message of this epoch's leader."""
+        self.heard_at = self.context.now
         log, rules = self.log, self.context.rules
         point = rules.truncation_point(log.epochs, log.leo, log.hw, self.first_of_epoch, message)
         if point < log.leo and not self._truncate(point):

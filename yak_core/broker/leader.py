@@ -67,6 +67,7 @@ class Leader:
                 partition.broker_epoch_of(node),
                 log.leo,
                 context.now if node in partition.isr else -(1 << 62),
+                context.now,
             )
             for node in partition.replicas
             if node != context.node
@@ -204,6 +205,7 @@ class Leader:
             self.context.note(IgnoredMessage(src, kind, IgnoreReason.EARLIER_BROKER_EPOCH))
             return None
         self._on_broker_epoch(src, progress, broker_epoch)
+        progress.heard_at = self.context.now
         return progress
 
     def _on_broker_epoch(self, node: NodeId, progress: Progress, broker_epoch: BrokerEpoch) -> None:

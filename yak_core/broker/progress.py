@@ -41,10 +41,12 @@ class Progress:
 
     __slots__ = (
         "broker_epoch", "state", "match", "next", "paused", "inflight", "inflight_bytes",
-        "shipping", "sent_at", "caught_up_at", "acked_at", "leo_at_ack",
+        "shipping", "sent_at", "heard_at", "caught_up_at", "acked_at", "leo_at_ack",
     )  # fmt: skip
 
-    def __init__(self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros) -> None:
+    def __init__(
+        self, broker_epoch: BrokerEpoch, at: Offset, caught_up_at: Micros, now: Micros
+    ) -> None:
         #: The broker epoch of the follower; does not decrease.
         self.broker_epoch = broker_epoch
         #: Whether ``next`` is a guess.
@@ -64,6 +66,8 @@ class Progress:
         self.shipping: OpId = NO_OP
         #: Time of the last message to the follower; -1 before the first.
         self.sent_at: Micros = -1
+        #: Time of the last ack or reject; before the first, the time of the election.
+        self.heard_at = now
         #: The last time at which the follower was caught up, according to its acks.
         self.caught_up_at = caught_up_at
         #: Time of the ack at which ``leo_at_ack`` was taken; -1 before the first.

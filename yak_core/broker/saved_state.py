@@ -9,11 +9,12 @@ from __future__ import annotations
 from typing import Final
 
 from yak_core.config import FlushMode, flush_mode
-from yak_core.ids import BrokerEpoch, Offset, Stamp
+from yak_core.ids import BrokerEpoch, NodeId, Offset, Stamp
 from yak_core.metadata.partition_state import (
     PartitionState,
     PartitionStateError,
     decode_partition_state,
+    encode_partition_state,
 )
 from yak_core.value import value
 
@@ -88,6 +89,23 @@ def claims_value(flush: FlushMode, claims: tuple[Claim, ...]) -> bytes:
         partition_epoch, attempt = claim.stamp
         lines.append(f"{partition_epoch} {attempt} {claim.storage_session}")
     return "\n".join(lines).encode()
+
+
+def values_of_new_store(
+    state: PartitionState, node: NodeId, flush: FlushMode, hw: Offset, leo: Offset
+) -> tuple[tuple[str, bytes], ...]:
+    """Return the saved values with which ``node`` starts clean in the first ``state`` of a store.
+
+    The log of ``node`` is kept as it is, after a recovery with loss; see
+    :func:`yak_core.metadata.recovery.accept_loss`. All of the log must be flushed.
+    """
+    registered = state.broker_epoch_of(node)
+    return (
+        (CLAIMS_KEY, claims_value(flush, (Claim(state.stamp),))),
+        (CLEAN_MARKER_KEY, clean_shutdown_value(registered, leo)),
+        (HW_KEY, str(min(hw, leo)).encode()),
+        (STATE_KEY, encode_partition_state(state)),
+    )
 
 
 def clean_shutdown_value(broker_epoch: BrokerEpoch, leo: Offset) -> bytes:

@@ -27,7 +27,7 @@ from yak_core.broker.saved_state import (
     SavedValues,
     claims_value,
 )
-from yak_core.broker.store_session import Proposal, StoreSession
+from yak_core.broker.store_session import EMPTIED, Proposal, StoreSession
 from yak_core.config import FlushMode
 from yak_core.contract.effects import SaveState
 from yak_core.contract.events import Recovered
@@ -118,7 +118,7 @@ class Startup:
         The broker creates the partition state if its configuration allows it, else it reads again.
         """
         if self.session.seen is not None:
-            return "the metadata store was emptied: it has no partition state any more"
+            return EMPTIED
         if self.log.leo > 0:
             return (
                 f"the metadata store is empty, but the log end offset is {self.log.leo}; "

@@ -12,7 +12,7 @@ The session keeps three things:
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from yak_core.broker.context import Context
 from yak_core.broker.lease_watch import LeaseWatch
@@ -39,6 +39,12 @@ from yak_core.metadata.store_calls import (
 )
 from yak_core.rules import AfterUnknown
 from yak_core.value import value
+
+EMPTIED: Final = (
+    "the metadata store was emptied: it has no partition state any more; stop all brokers, then "
+    "rebuild it with yak cluster recover"
+)
+"""The reason of a halt when a store has lost all that this broker has seen in it."""
 
 TIMER_RENEW = "lease-renewal"
 TIMER_READ = "read-again"
@@ -101,7 +107,7 @@ class StoreSession:
 
     __slots__ = (
         "context", "owner", "seen", "saving", "in_flight", "proposal", "watch", "lease_deadline",
-        "broker_epoch",
+        "broker_epoch", "replied_at",
     )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, saved: PartitionState | None) -> None:
@@ -121,6 +127,8 @@ class StoreSession:
         self.lease_deadline: Micros = 0
         #: The registered broker epoch; 0 before the registration, and then no lease is renewed.
         self.broker_epoch: BrokerEpoch = BrokerEpoch(0)
+        #: Time of the last reply to a call; before the first, the time of the start.
+        self.replied_at: Micros = context.now
 
     def check(self) -> None:
         """Assert the invariants of the fields."""
@@ -209,6 +217,7 @@ class StoreSession:
         if isinstance(outcome, Unknown):
             self._on_unknown(call)
             return
+        self.replied_at = self.context.now
         if call.kind is CallKind.PUBLISH:
             return
         value = outcome.value if isinstance(outcome, StoreOk) else outcome.current
@@ -294,13 +303,14 @@ class StoreSession:
             return True
         state = value.state
         if state is None:
-            self.owner.halt("the metadata store was emptied: it has no partition state any more")
+            self.owner.halt(EMPTIED)
             return False
         assert self.seen is not None
         if state.store_id != self.seen.store_id:
             self.owner.halt(
                 "connected to another metadata store: "
-                f"expected store id {self.seen.store_id}, got {state.store_id}"
+                f"expected store id {self.seen.store_id}, got {state.store_id}; correct the "
+                "address of the store, or read the help of yak cluster recover"
             )
             return False
         if state.partition_epoch < known[0] or follows(state, known) is False:

@@ -177,15 +177,6 @@ class DescribeResponse:
     log_start: Offset
     replicas: tuple[ReplicaStatus, ...]
 
-    @property
-    def no_replica_is_eligible(self) -> bool:
-        """Whether no replica may be elected (R14): there is no leader, and ISR and ELR are empty.
-
-        Every member has left them in an unclean start, so each copy may lack acknowledged records.
-        """
-        empty = self.leader is None and not self.isr and not self.elr
-        return empty and self.partition_epoch > 0
-
 
 PeerMessage: TypeAlias = Replicate | ReplicateAck | ReplicateReject | Fenced
 Request: TypeAlias = ProduceRequest | FetchRequest | ListOffsetsRequest | DescribeRequest

@@ -88,6 +88,14 @@ class Invariants:
         """Check the partition state ``state``, which the store accepted."""
         self._states.on_state(state)
 
+    def on_store_rebuilt(self, state: PartitionState) -> None:
+        """Record that the store was emptied while all brokers were down, and now has ``state``.
+
+        Later states are forgotten. A broker that had acted on one of them is then a violation.
+        """
+        assert not any(replica.up for replica in self._replicas.values()), "a broker runs"
+        self._states.on_store_rebuilt(state)
+
     def on_crash(self, node_id: NodeId, image: DiskImage) -> None:
         """Check the disk of a crashed broker; ``image`` is what its next start will recover."""
         replica = self._replicas[node_id]

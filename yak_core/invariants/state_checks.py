@@ -43,11 +43,7 @@ class StateChecks:
                 else f"a well-formed successor of partition epoch {older.partition_epoch}",
                 f"partition epoch {state.partition_epoch} violates: {'; '.join(violated)}",
             )
-        context.state = state
-        context.members = tuple(
-            (context.replicas[node], state.broker_epoch_of(node))
-            for node in (*state.isr, *state.elr)
-        )
+        self._set_state(state)
         for node, entry in state.nodes:
             if older is None or older.broker_epoch_of(node) != entry.broker_epoch:
                 self._registered[node, entry.broker_epoch] = state
@@ -55,6 +51,20 @@ class StateChecks:
             self._check_admissions(older, state)
         if state.leader is not None:
             self._elected[state.leader_epoch] = (state.leader, state.leader_broker_epoch)
+        self.commits.check_superset()
+        self.commits.check_complete()
+
+    def on_store_rebuilt(self, state: PartitionState) -> None:
+        """Go back to ``state``: the store has lost all later states."""
+        self._elected = {
+            epoch: leader for epoch, leader in self._elected.items() if epoch <= state.leader_epoch
+        }
+        self._registered = {
+            key: written
+            for key, written in self._registered.items()
+            if written.partition_epoch <= state.partition_epoch
+        }
+        self._set_state(state)
         self.commits.check_superset()
         self.commits.check_complete()
 
@@ -102,6 +112,14 @@ class StateChecks:
             )
 
     # -- parts ----------------------------------------------------------------------------------
+
+    def _set_state(self, state: PartitionState) -> None:
+        context = self.context
+        context.state = state
+        context.members = tuple(
+            (context.replicas[node], state.broker_epoch_of(node))
+            for node in (*state.isr, *state.elr)
+        )
 
     def _check_admissions(self, older: PartitionState, state: PartitionState) -> None:
         if state.unclean_generation != older.unclean_generation:

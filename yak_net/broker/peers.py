@@ -12,7 +12,9 @@ reads too slowly is lost; clause 5 of docs/contract.md allows this.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
@@ -41,6 +43,10 @@ OnLost: TypeAlias = Callable[[NodeId], None]
 BACKOFF_MIN_S: Final = 0.02
 BACKOFF_MAX_S: Final = 0.5
 DIAL_TIMEOUT_S: Final = 2.0
+QUIET_S: Final = 10.0
+"""Time for which a link may fail before that is logged; longer than the start of a cluster takes.
+
+While a cluster starts, some brokers do not listen yet, and do not know all members yet."""
 _PEER_MESSAGES: Final = (Replicate, ReplicateAck, ReplicateReject, Fenced)
 
 log = structlog.get_logger("yak.peers")
@@ -53,7 +59,14 @@ class Peers:
     attribute ``receive`` to hold messages back.
     """
 
-    def __init__(self, node_id: NodeId, cluster: str, receive: Receive, on_lost: OnLost) -> None:
+    def __init__(
+        self,
+        node_id: NodeId,
+        cluster: str,
+        receive: Receive,
+        on_lost: OnLost,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.node_id = node_id
         self.cluster = cluster
         self.receive = receive
@@ -62,7 +75,9 @@ class Peers:
         self._outboxes: dict[NodeId, Outbox] = {}
         self._dial_tasks: dict[NodeId, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._logged_reasons: dict[NodeId, str] = {}
+        self._clock = clock
+        self._failing_since: dict[str, float] = {}
+        self._logged_reasons: dict[str, str] = {}
 
     # -- known peers ----------------------------------------------------------------------------
 
@@ -122,16 +137,18 @@ class Peers:
         cluster = request.headers.get(CLUSTER_HEADER, "")
         if cluster != self.cluster:
             name = node or "a peer without id"
+            # No start takes a wrong name: this is logged at once.
             self._log_once(node, f"rejected {name}: cluster {cluster!r}, expected {self.cluster!r}")
             raise web.HTTPForbidden(
                 text=f"cluster mismatch: expected {self.cluster}, got {cluster}\n"
             )
         if node not in self._urls:
             name = node or "a peer without id"
-            self._log_once(node, f"rejected {name}: not a member of cluster {self.cluster}")
+            self._log_later(node, f"rejected {name}: not a member of cluster {self.cluster}")
             raise web.HTTPForbidden(
                 text=f"broker {node} is not a member of cluster {self.cluster}\n"
             )
+        self._forget_failure(node)
         socket = await accept(request, self.node_id, self.cluster)
         outbox = Outbox()
         previous = self._outboxes.get(node)
@@ -168,7 +185,7 @@ class Peers:
                 if await self._receive_from(node, url):
                     backoff = BACKOFF_MIN_S
             except (aiohttp.ClientError, OSError, TimeoutError, NotYak, CodecError) as error:
-                self._log_once(node, _reason(error))
+                self._log_later(f"to {node}", _reason(error), node)
             await asyncio.sleep(random.uniform(backoff / 2, backoff))
             backoff = min(2 * backoff, BACKOFF_MAX_S)
 
@@ -194,7 +211,7 @@ class Peers:
                     f"expected broker {node} of cluster {self.cluster}, "
                     f"got {peer.node} of cluster {peer.cluster}"
                 )
-            self._logged_reasons.pop(node, None)
+            self._forget_failure(f"to {node}")
             log.info("connected to peer", peer=node, url=url)
             async for frame in socket:
                 if frame.type is not aiohttp.WSMsgType.BINARY:
@@ -207,14 +224,31 @@ class Peers:
         log.info("connection to peer closed", peer=node)
         return True
 
-    def _log_once(self, node: NodeId, reason: str) -> None:
+    def _log_later(self, link: str, reason: str, node: NodeId = "") -> None:
+        """Log why a link fails, once it has failed for longer than a start takes."""
+        now = self._clock()
+        if now - self._failing_since.setdefault(link, now) >= QUIET_S:
+            self._log_once(link, reason, node)
+
+    def _log_once(self, link: str, reason: str, node: NodeId = "") -> None:
         """Log a reason once, not after each attempt."""
-        if self._logged_reasons.get(node) != reason:
-            self._logged_reasons[node] = reason
-            log.warning("link failed", peer=node, url=self.url_of(node), reason=reason)
+        if self._logged_reasons.get(link) != reason:
+            self._logged_reasons[link] = reason
+            peer = node or link
+            log.warning("link failed", peer=peer, url=self.url_of(peer), reason=reason)
+
+    def _forget_failure(self, link: str) -> None:
+        self._failing_since.pop(link, None)
+        self._logged_reasons.pop(link, None)
 
 
 def _reason(error: BaseException) -> str:
+    """Return what is wrong with a link, without the names of a library's settings."""
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"handshake rejected with status {error.status}: check --cluster and the broker list"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno or 0
+        # A failed name look-up has a negative number.
+        plain = os.strerror(number).lower() if number > 0 else str(error.os_error)
+        return f"cannot connect to {error.host}:{error.port}: {plain}"
     return str(error) or type(error).__name__

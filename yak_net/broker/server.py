@@ -8,6 +8,7 @@ changes the data directory. Requests that arrive during the start get the answer
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import secrets
 from contextlib import suppress
 from typing import Final
@@ -17,6 +18,7 @@ import structlog
 from aiohttp import web
 
 from yak_core.broker.describe import describe
+from yak_core.broker.health import BrokerHealth, health_of
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig
@@ -27,11 +29,12 @@ from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Re
 from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
+from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
 from yak_net.http.gateway import BrokerStopped, Phase
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
 from yak_net.http.streams import ClientStream, accept
-from yak_net.metadata.redis_store import RedisStore
+from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.connection_errors import listen_error
 from yak_net.runtime.note_log import log_note
@@ -75,6 +78,7 @@ class BrokerServer:
         self._recorder: FileRecorder | None = None
         self._runner: web.AppRunner | None = None
         self._storage: Storage | None = None
+        self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self._urls: dict[NodeId, str] = {}
@@ -107,6 +111,11 @@ class BrokerServer:
             log.warning("recovery", warning=warning)
         recovered = storage.recovered
         log.info("recovered", leo=recovered.leo, intact=recovered.intact)
+        self._own_store = OwnStore(self.store, storage.folder)
+        try:
+            await self._own_store.check()
+        except WrongStore as error:
+            raise CannotStart(str(error)) from error
         await self._check_peers()
         try:
             config = await self._config(self.store)
@@ -188,8 +197,10 @@ class BrokerServer:
         A leader that was given follower URLs first waits until it knows the ids of its followers.
         """
         settings = self.settings
-        for warning in await store.warnings():
-            log.warning("metadata store", warning=warning)
+        # The supervisor of an embedded store says once how durable it is.
+        if not settings.lifeline or await store.name() != EMBEDDED_NAME:
+            for warning in await store.warnings():
+                log.warning("metadata store", warning=warning)
         if store.problem:
             log.warning("metadata store", problem=store.problem)
         self._tasks.append(asyncio.create_task(self._watch_store(store)))
@@ -255,6 +266,8 @@ class BrokerServer:
         for answer in tuple(self._pending):
             answer.cancel()
         await self.peers.close()
+        if self._own_store is not None:
+            await self._own_store.close()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._backend is not None:
@@ -289,6 +302,19 @@ class BrokerServer:
     def wall_ms(self) -> int:
         """Return the wall clock in ms since 1970, for record timestamps."""
         return wall_ms()
+
+    def health(self) -> BrokerHealth | None:
+        """Return the health of the node now; the reason has what is known of the store's outage."""
+        backend = self._backend
+        if backend is None or not backend.host.alive:
+            return None
+        broker = backend.host.node
+        assert isinstance(broker, Broker)
+        health = health_of(broker, backend.now())
+        problem = "" if self.store is None or health.store_answers else self.store.problem
+        if not problem:
+            return health
+        return dataclasses.replace(health, reason=f"{health.reason}: {problem}")
 
     def start_call(self, request: Request, on_answer: OnAnswer) -> CallId | None:
         """Deliver a request to the node; return None while no node runs."""
@@ -342,6 +368,8 @@ class BrokerServer:
             rows = describe(broker, DescribeRequest(0)).replicas
             self._urls = {row.node: row.url for row in rows if row.url}
             self.peers.update_urls(self._urls)
+            if broker.partition is not None and self._own_store is not None:
+                self._own_store.remember(broker.partition.store_id)
         log_note(note)
 
     async def _watch_store(self, store: RedisStore) -> None:

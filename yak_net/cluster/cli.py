@@ -3,7 +3,7 @@
 The commands find the supervisor through the state file and send it requests over HTTP.
 
 Exit codes: 0 success, 1 failure or no running cluster, 2 invalid command line or options that the
-cluster cannot be started with, 10 (status) no leader is ready, 130 interrupted.
+cluster cannot be started with, 10 (status) no leader can commit records, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,18 +21,26 @@ from urllib.parse import quote
 
 import click
 
+from yak_net.cluster.cli_common import (
+    DATA_DIR,
+    EMBEDDED,
+    HELP,
+    REDIS_VARIABLES,
+    CommandLineError,
+    Failed,
+    NotRunning,
+)
+from yak_net.cluster.cli_recover import export_command, recover_command
 from yak_net.runtime.environment import EnvironmentCommand, with_variables
 from yak_net.runtime.standard_streams import output_failed
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
 
 if TYPE_CHECKING:
     from yak_net.cluster.service import ReportKind
+    from yak_net.cluster.status import ClusterStatus
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
-HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-EMBEDDED: Final = "embedded"
-DATA_DIR: Final = Path(".yak/data")
 NODES_MAX: Final = 9
 NOT_READY: Final = 10
 CALL_TIMEOUT_S: Final = 90.0
@@ -40,22 +48,6 @@ CALL_TIMEOUT_S: Final = 90.0
 DOWN_TIMEOUT_S: Final = 40.0
 POLL_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
-
-
-class CommandLineError(click.ClickException):
-    """Invalid command line; exit code 2."""
-
-    exit_code = 2
-
-
-class Failed(click.ClickException):
-    """A request failed; exit code 1."""
-
-    exit_code = 1
-
-
-class NotRunning(Failed):
-    """No supervisor answers at the control address."""
 
 
 @click.group(context_settings=HELP)
@@ -79,7 +71,7 @@ def cluster() -> None:
     show_default=True, metavar="DIR", help="Folder of the data and the broker logs.",
 )
 @click.option(
-    "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"], default=EMBEDDED,
+    "--redis", "--redis-url", "redis", envvar=REDIS_VARIABLES, default=EMBEDDED,
     show_default=True, metavar="URL",
     help="Metadata store; embedded: in the supervisor, not durable.",
 )
@@ -201,19 +193,43 @@ def _check(spec: ClusterSpec) -> None:
 
 @cluster.command("status", context_settings=HELP)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object, like GET /v1/cluster.")
-def status(as_json: bool) -> None:
-    """Show the leader and the state of each broker.
+@click.option(
+    "-b", "--bootstrap-servers", "--bootstrap-server", "servers", metavar="HOST:PORT,...",
+    help="Brokers of any cluster.  [default: the cluster of this folder]",
+)
+def status(as_json: bool, servers: str | None) -> None:
+    """Show the leader and the state of each broker, and why the cluster is not ready.
 
-    The exit code is 10 if no leader is ready.
+    The exit code is 10 if no leader can commit records, 1 if no broker answers at HOST:PORT.
     """
     from yak_net.cluster.status import ClusterStatus, print_status
 
-    found = ClusterStatus.from_dict(_call("GET", "/status"))
+    if servers is None:
+        found = ClusterStatus.from_dict(_call("GET", "/status"))
+    else:
+        found = _remote_status(servers)
     if as_json:
         click.echo(json.dumps(found.as_json()))
     else:
         print_status(found)
     sys.exit(0 if found.serves else NOT_READY)
+
+
+def _remote_status(servers: str) -> ClusterStatus:
+    """Return the status of the cluster at an address. Raises UsageError, Failed."""
+    from yak_net.cluster.errors import ClusterError
+    from yak_net.cluster.status_requests import remote_status
+    from yak_net.runtime.settings import SettingsError, parse_urls
+
+    try:
+        urls = parse_urls(servers)
+        if not urls:
+            raise click.UsageError("--bootstrap-servers must be HOST:PORT, got an empty list")
+        return asyncio.run(remote_status(urls))
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    except ClusterError as error:
+        raise Failed(str(error)) from error
 
 
 def _node_command(verb: str, summary: str, done: str) -> Callable[..., Any]:
@@ -272,12 +288,34 @@ def _find_logs(data_dir: Path | None) -> tuple[Path, list[str]]:
 
 
 @cluster.command("down", context_settings=HELP)
-def down() -> None:
-    """Stop the cluster of this folder, if it runs."""
-    path, state = state_path(), _read_cluster_state()
+@click.option("--wipe", "wiping", is_flag=True, help="Then delete all records and metadata.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Data folder to wipe.  [default: that of the cluster, or .yak/data]",
+)
+@click.option(
+    "--redis", "--redis-url", "redis", envvar=REDIS_VARIABLES, metavar="URL",
+    help="Metadata store to wipe.  [default: that of the cluster]",
+)
+def down(wiping: bool, data_dir: Path | None, redis: str | None) -> None:
+    """Stop the cluster of this folder, if it runs.
+
+    With --wipe, its data folder is emptied then, and its metadata is deleted.
+    """
+    state = _read_cluster_state()
     if state is None:
         click.echo("no cluster is running")
-        return
+    else:
+        _stop(state)
+    if wiping:
+        folder = data_dir or (Path(state.data_dir) if state else DATA_DIR)
+        url = redis or (state.redis_url if state else "")
+        _wipe(folder.absolute(), "" if url == EMBEDDED else url)
+
+
+def _stop(state: ClusterState) -> None:
+    """Stop the cluster, and wait until its supervisor has ended. Raises Failed."""
+    path = state_path()
     try:
         call(state, "POST", "/down")
     except NotRunning:
@@ -298,6 +336,24 @@ def down() -> None:
             )
         time.sleep(POLL_S)
     click.echo(f"cluster {state.cluster} stopped")
+
+
+def _wipe(folder: Path, redis_url: str) -> None:
+    from yak_net.cluster.errors import CannotStart, ClusterError
+    from yak_net.cluster.wipe import wipe
+
+    try:
+        deleted = asyncio.run(wipe(folder, redis_url))
+    except CannotStart as error:
+        raise CommandLineError(str(error)) from error
+    except ClusterError as error:
+        raise Failed(str(error)) from error
+    for what in deleted:
+        click.echo(f"deleted {what}")
+
+
+cluster.add_command(recover_command)
+cluster.add_command(export_command)
 
 
 def _read_cluster_state() -> ClusterState | None:

@@ -2,8 +2,8 @@
 
 The logs of the brokers outlive the metadata server, and brokers without their metadata refuse to
 start. So the content is saved to a file soon after each change and loaded at the next start. A
-change just before a crash may be missing in the file. The brokers then find that their logs are
-ahead of the metadata, and halt.
+change just before a crash may be missing in the file; then the brokers have saved a newer partition
+state than the file has. :mod:`yak_net.cluster.recovery` compares the two before a broker starts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 
 if TYPE_CHECKING:
     from yak_net.metadata.embedded import EmbeddedMetadata
+    from yak_net.metadata.redis_store import RedisStore
 
 SCHEMA: Final = 1
 KIND: Final = "yak-embedded-metadata"
 NAME: Final = "metadata.json"
 POLL_S: Final = 0.25
 TIMEOUT_S: Final = 5.0
+DAMAGED_SUFFIX: Final = ".damaged"
 UNSAVED_SUFFIXES: Final = (":beats", ":view")
 """Suffixes of keys that change often; a change of these keys alone is not saved."""
 
@@ -48,8 +50,9 @@ return found
 class SavedMetadata:
     """The embedded metadata of ``cluster``, saved in ``folder``; served from start to close.
 
-    ``stale_warning`` says when the loaded content was saved, if it may be stale; else it is empty.
-    ``problem`` is the reason why the latest save failed, else empty. ``on_problem`` is called with
+    ``final`` says whether the loaded content was saved when its cluster stopped, so that it is
+    complete. ``damage`` says why the file could not be read; the content is then empty. ``problem``
+    is the reason why the latest save failed, else empty. ``on_problem`` is called with
     it for the first of consecutive failures.
     """
 
@@ -58,7 +61,8 @@ class SavedMetadata:
     ) -> None:
         self.path = folder / NAME
         self.cluster = cluster
-        self.stale_warning = ""
+        self.final = False
+        self.damage = ""
         self.problem = ""
         self.server: EmbeddedMetadata | None = None
         # Any, because the commands of redis-py have no type annotations.
@@ -69,12 +73,15 @@ class SavedMetadata:
         self._saved: Content = {}
 
     async def start(self) -> str:
-        """Load the saved content and serve it; return the redis:// URL. Raises CannotStart."""
+        """Load the saved content and serve it; return the redis:// URL. Raises CannotStart.
+
+        The file is not changed before :meth:`keep_saved`.
+        """
         from redis.asyncio import Redis
 
         from yak_net.metadata.embedded import EmbeddedMetadata
 
-        content, commands = self._load()
+        commands = self._load()
         self.server = EmbeddedMetadata()
         with start_errors("serve the metadata"):
             url = self.server.start()
@@ -83,17 +90,25 @@ class SavedMetadata:
         )
         for command in commands:
             await self._client.execute_command(*command)
-        await self._save(content, final=False)
+        return url
+
+    async def keep_saved(self) -> None:
+        """Save the content now and after each change. Raises CannotStart if that is not possible.
+
+        A damaged file is kept under another name.
+        """
+        if self.damage:
+            with start_errors(f"rename {self.path}"):
+                self.path.replace(self.path.with_name(NAME + DAMAGED_SUFFIX))
+        content = await self._dump()
+        if content is not None:
+            await self._save(content, final=False)
         if self.problem:
             raise CannotStart(self.problem)
         self._saving = asyncio.create_task(self._save_changes())
-        return url
 
-    async def close(self, *, leader_was_ready: bool) -> None:
-        """Save the content and stop the server, after all brokers have ended.
-
-        ``leader_was_ready``: a leader was ready with this content, so it was not stale.
-        """
+    async def close(self) -> None:
+        """Save the content and stop the server, after all brokers have ended."""
         if self._saving is not None:
             # Not cancelled: a cancelled task would leave a write to the same file in flight.
             self._closing.set()
@@ -101,7 +116,7 @@ class SavedMetadata:
             self._saving = None
             content = await self._dump()
             if content is not None:
-                await self._save(content, final=leader_was_ready or not self.stale_warning)
+                await self._save(content, final=True)
         if self._client is not None:
             await self._client.aclose()
         if self.server is not None:
@@ -161,52 +176,39 @@ class SavedMetadata:
             self._on_problem(problem)
         self.problem = problem
 
-    def _load(self) -> tuple[Content, list[list[Any]]]:
-        """Return the saved content and the Redis commands that restore it.
+    def _load(self) -> list[list[Any]]:
+        """Return the Redis commands that restore the saved content.
 
-        Both are empty for a new data folder. Raises CannotStart.
+        There are none for a new data folder, and for a missing or damaged file. Raises CannotStart.
         """
         folder = self.path.parent
-        has_logs = any(folder.glob("*/identity.json"))
         if not self.path.exists():
-            if has_logs:
-                raise CannotStart(
-                    f"{folder} contains broker data but no metadata ({self.path.name}); give "
-                    "another --data-dir, or use --redis with the Redis of these brokers"
-                )
-            return {}, []
+            return []
         with start_errors(f"read {self.path}"):
             data = self.path.read_bytes()
         try:
             body = json.loads(data)
             kind, schema, cluster = body["kind"], int(body["schema"]), str(body["cluster"])
+            if kind != KIND or schema > SCHEMA:
+                raise CannotStart(
+                    f"{self.path}: expected kind {KIND} with schema up to {SCHEMA}, got {kind} "
+                    f"with schema {schema}; give another --data-dir"
+                )
             content: Content = body["keys"]
             commands = [_restore_command(key, **entry) for key, entry in content.items()]
-            final, saved_s = bool(body["final"]), int(body["saved_ms"]) / 1000
+            final = bool(body["final"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CannotStart(
-                f"{self.path} is not valid metadata: {type(error).__name__}: {error}; give another "
-                "--data-dir"
-            ) from error
-        if kind != KIND or schema > SCHEMA:
-            raise CannotStart(
-                f"{self.path}: expected kind {KIND} with schema up to {SCHEMA}, got {kind} with "
-                f"schema {schema}; give another --data-dir"
-            )
-        if not has_logs:
-            return {}, []  # the broker data was deleted, so its metadata is obsolete
+            self.damage = f"{self.path} is damaged: {type(error).__name__}: {error}"
+            return []
+        if not any(folder.glob("*/identity.json")):
+            return []  # the broker data was deleted, so its metadata is obsolete
         if cluster != self.cluster:
             raise CannotStart(
                 f"{folder} contains cluster {cluster}, not {self.cluster}; give --cluster "
                 f"{cluster} or another --data-dir"
             )
-        if not final:
-            at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(saved_s))
-            self.stale_warning = (
-                f"the embedded metadata may be stale: it was saved at {at}, and the cluster did "
-                "not stop cleanly after that"
-            )
-        return content, commands
+        self.final = final
+        return commands
 
 
 def _saved_keys(content: Content) -> Content:
@@ -234,11 +236,19 @@ def _bytes(text: str) -> bytes:
     return base64.b64decode(text, validate=True)
 
 
-async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """Return one warning for each Redis setting that makes the store less durable than needed."""
+def client_of(redis_url: str, cluster: str) -> RedisStore:
+    """Return a client of the store at ``redis_url``. Raises CannotStart for an invalid address."""
     from yak_net.metadata.redis_store import RedisStore
 
-    store = RedisStore(redis_url, cluster, int(TIMEOUT_S * 1_000_000))
+    try:
+        return RedisStore(redis_url, cluster, int(TIMEOUT_S * 1_000_000))
+    except ValueError as error:
+        raise CannotStart(str(error)) from error
+
+
+async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
+    """Return one warning for each Redis setting that makes the store less durable than needed."""
+    store = client_of(redis_url, cluster)
     try:
         return await store.warnings()
     finally:
@@ -251,12 +261,9 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
     Raises CannotStart for an invalid address, ClusterError if the store does not answer.
     """
     from yak_core.metadata.store_calls import Read, StoreOk
-    from yak_net.metadata.redis_store import RedisStore, StoreError
+    from yak_net.metadata.redis_store import StoreError
 
-    try:
-        store = RedisStore(redis_url, cluster, int(TIMEOUT_S * 1_000_000))
-    except ValueError as error:
-        raise CannotStart(str(error)) from error
+    store = client_of(redis_url, cluster)
     try:
         outcome = await store.call(Read())
     except StoreError as error:

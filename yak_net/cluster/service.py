@@ -152,13 +152,15 @@ class _Service:
 
     async def _metadata_lines(self) -> tuple[str, ...]:
         """Return a line with the metadata store, and the warnings about the store."""
-        spec, note = self.spec, self.supervisor.stale_warning
+        spec, note = self.spec, self.supervisor.rebuilt
         if not spec.redis_url:
             where = f"metadata: embedded, not durable: saved to {spec.data / NAME} with a delay"
             return (where, note) if note else (where,)
         parts = urlsplit(spec.redis_url)
         public = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-        return (f"metadata: Redis at {public}", *await warnings(spec.redis_url, spec.cluster))
+        where = f"metadata: Redis at {public}"
+        found = await warnings(spec.redis_url, spec.cluster)
+        return (where, *([note] if note else []), *found)
 
     def _failure_details(self) -> str:
         """Return the last log lines of the broker that failed last, or of all brokers."""
@@ -171,11 +173,6 @@ class _Service:
         ]
         if details:
             details.append(f"complete logs: {self.spec.logs}")
-        if supervisor.stale_warning:
-            details.append(
-                f"{supervisor.stale_warning}; if brokers halt because of that, give another "
-                f"--data-dir, or delete {self.spec.data} if you do not need its records"
-            )
         return "\n".join(details)
 
 

@@ -34,8 +34,8 @@ class State(StrEnum):
 class BrokerStatus:
     """Status of one broker; unknown values are None. ``up`` means that the broker responded.
 
-    ``pid`` is None while the process is down. ``health`` is the status in the response to
-    GET /health. ``reason`` says why the broker is down or not ready.
+    ``pid`` is None while the process is down, and on another machine. ``health`` and ``ready`` are
+    from the response to GET /health. ``reason`` says why the broker is down or not healthy.
     """
 
     id: str
@@ -47,6 +47,7 @@ class BrokerStatus:
     up: bool = False
     state: State = State.DOWN
     health: str = ""
+    ready: bool = False
     reason: str = ""
 
     @property
@@ -56,7 +57,7 @@ class BrokerStatus:
 
     @property
     def problem(self) -> str:
-        """Why the broker is not ready; empty if no reason is known."""
+        """Why the broker is not healthy; empty if no reason is known."""
         if self.state is State.PAUSED:
             return f"{self.id} is paused"
         if not self.reason or self.reason.startswith(self.id):
@@ -66,7 +67,7 @@ class BrokerStatus:
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """Status of the cluster. ``serves``: the leader responds and accepts requests."""
+    """Status of the cluster. ``serves``: the leader responds, and can commit records."""
 
     cluster: str
     leader: str | None = None
@@ -80,17 +81,41 @@ class ClusterStatus:
 
     @property
     def problems(self) -> str:
-        """The reasons why brokers are not ready, on one line."""
+        """The reasons why brokers are not healthy, on one line."""
         found = [row.problem for row in self.brokers if row.problem]
-        return "; ".join(found) or "no broker reported a reason"
+        return "; ".join(found) or self.reason or "no broker reported a reason"
+
+    @property
+    def reason(self) -> str:
+        """Why the cluster is not ready; empty if it is."""
+        if self.serves:
+            return ""
+        up = [row for row in self.brokers if row.up]
+        if not up:
+            return "no broker responds"
+        if self.leader is not None:
+            row = next((each for each in self.brokers if each.id == self.leader), None)
+            if row is not None and row.up:
+                return row.problem or f"the leader {self.leader} is not ready"
+            return f"the leader {self.leader} does not respond; an election follows"
+        eligible = (*self.isr, *self.elr)
+        if eligible and not any(row.id in eligible for row in up):
+            names = ", ".join(eligible)
+            return f"no leader: only {names} may be elected, and none responds; start one of them"
+        candidates = [row for row in up if row.id in eligible] or up
+        return next((row.problem for row in candidates if row.problem), "no leader is elected yet")
 
     def as_json(self) -> dict[str, Any]:
-        """Return the object of ``yak cluster status --json``: ``GET /v1/cluster`` plus the pids."""
+        """Return the object of ``yak cluster status --json``.
+
+        It is that of ``GET /v1/cluster``, plus the process ids, ``ready`` and ``reason``.
+        """
         fields = ("cluster", "leader", "epoch", "isr", "elr", "hw", "version")
-        row_fields = ("id", "url", "pid", "role", "leo", "hw", "up")
+        row_fields = ("id", "url", "pid", "role", "leo", "hw", "up", "ready", "reason")
         body = asdict(self)
         rows = [{name: row[name] for name in row_fields} for row in body["brokers"]]
-        return {name: body[name] for name in fields} | {"brokers": rows}
+        state = {"ready": self.serves, "reason": self.reason}
+        return {name: body[name] for name in fields} | {"brokers": rows} | state
 
     @classmethod
     def from_dict(cls, body: dict[str, Any]) -> ClusterStatus:
@@ -129,20 +154,22 @@ def merge(
         newest["hw"],
         newest["version"],
         brokers,
-        any(row.health == Health.OK for row in leading),
+        any(row.ready for row in leading),
     )
 
 
 def _with_health(row: BrokerStatus, health: Mapping[str, Any]) -> BrokerStatus:
     if not health:
         return row
+    status = str(health.get("status", ""))
     return replace(
         row,
         role=health.get("role"),
         leo=health.get("leo"),
         hw=health.get("hw"),
         up=True,
-        health=str(health.get("status", "")),
+        health=status,
+        ready=bool(health.get("ready", status == Health.OK)),
         reason=row.reason or health.get("reason") or "",
     )
 
@@ -168,6 +195,8 @@ def print_status(status: ClusterStatus) -> None:
         cells = (row.id, state, row.pid, row.role, row.leo, row.hw, row.url)
         table.add_row(*("-" if cell is None else str(cell) for cell in cells))
     Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
+    if status.reason:
+        click.echo(f"not ready: {status.reason}", err=True)
     for row in status.brokers:
         if row.problem:
             click.echo(row.problem, err=True)

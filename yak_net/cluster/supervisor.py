@@ -15,13 +15,15 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
 from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
+from yak_net.cluster.status_requests import request_status
+from yak_net.cluster.store_check import reconcile
 from yak_net.runtime.state_file import InUse, holder_of, take_lock
 
 if TYPE_CHECKING:
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
 NODES: Final = 3
 STOP_S: Final = 15.0
 """Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
-RESPONSE_TIMEOUT_S: Final = 1.0
-"""Time limit for a response of a broker; without a response the broker is not ``up``."""
 POLL_S: Final = 0.05
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
@@ -108,7 +108,8 @@ class Supervisor:
 
     ``on_event`` is called with a message for each unexpected event, such as the end of a broker.
     ``died`` lists the brokers that ended unexpectedly. ``started_pids`` lists all processes that
-    were started, including the guard.
+    were started, including the guard. ``rebuilt`` says what was done to the metadata store, if
+    anything was.
     """
 
     def __init__(self, spec: ClusterSpec, on_event: OnEvent = lambda _: None) -> None:
@@ -116,8 +117,7 @@ class Supervisor:
         self.nodes: tuple[str, ...] = ()
         self.urls: dict[str, str] = {}
         self.redis_url = spec.redis_url
-        #: A warning that the metadata of an earlier run may be stale; empty if it is current.
-        self.stale_warning = ""
+        self.rebuilt = ""
         self.died: list[str] = []
         self.started_pids: list[int] = []
         self.stopped_cleanly = True
@@ -127,7 +127,6 @@ class Supervisor:
         self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
-        self._ready_once = False
 
     async def __aenter__(self) -> Supervisor:
         """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
@@ -184,11 +183,14 @@ class Supervisor:
                 "cluster, or give another --data-dir"
             ) from None
         await self._wait_for_former_brokers()
-        if not self.redis_url:
+        if self.redis_url:
+            self.rebuilt = await reconcile(data, spec.cluster, self.redis_url, final=True)
+        else:
             metadata = SavedMetadata(data, spec.cluster, self._on_event)
-            resources.push_async_callback(lambda: metadata.close(leader_was_ready=self._ready_once))
-            self.redis_url = await metadata.start()
-            self.stale_warning = metadata.stale_warning
+            resources.push_async_callback(metadata.close)
+            url = self.redis_url = await metadata.start()
+            self.rebuilt = await reconcile(data, spec.cluster, url, final=metadata.final)
+            await metadata.keep_saved()
         self.nodes = spec.names(await members(self.redis_url, spec.cluster))
         for number, node in enumerate(self.nodes):
             reserved = resources.enter_context(reserve_port(spec.port and spec.port + number))
@@ -293,9 +295,7 @@ class Supervisor:
             # A broker that was killed or paused after its response is not up.
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
-        status = merge(self.spec.cluster, rows, answers)
-        self._ready_once = self._ready_once or status.serves
-        return status
+        return merge(self.spec.cluster, rows, answers)
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
         """Wait until the broker has registered. Raises ClusterError at its end or the timeout."""
@@ -375,23 +375,8 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
 
     async def _request_status(self, node: str) -> Answer:
-        health, view = await asyncio.gather(
-            self._get(f"{self.urls[node]}/health", 200, 503),
-            self._get(f"{self.urls[node]}/v1/cluster", 200),
-        )
-        return health, view
-
-    async def _get(self, url: str, *expected: int) -> dict[str, Any]:
-        """Return the JSON object of the response; empty if there is none."""
-        import aiohttp
-
         assert self._session is not None
-        try:
-            async with asyncio.timeout(RESPONSE_TIMEOUT_S), self._session.get(url) as answer:
-                body = await answer.json() if answer.status in expected else {}
-        except (aiohttp.ClientError, OSError, ValueError):  # TimeoutError is an OSError
-            return {}
-        return body if isinstance(body, dict) else {}
+        return await request_status(self._session, self.urls[node])
 
 
 def _check_ready(status: ClusterStatus, within_s: float) -> ClusterStatus:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `yak cluster status` needs Health only: it does not import the core
+    from yak_core.broker.health import BrokerHealth
     from yak_core.contract.messages import Request, Response
     from yak_core.ids import NodeId
 
@@ -29,6 +30,7 @@ class Health(StrEnum):
     STARTING = "starting"
     STOPPING = "stopping"
     DEGRADED = "degraded"
+    """Something is wrong. The broker may be ready all the same, without its metadata store."""
 
 
 class BrokerStopped(Exception):
@@ -71,6 +73,10 @@ class Gateway(Protocol):
 
     def wall_ms(self) -> int:
         """Return the wall clock in ms since 1970, for record timestamps."""
+        ...
+
+    def health(self) -> BrokerHealth | None:
+        """Return the health of the node now; None while no node runs."""
         ...
 
     async def ask(self, request: Request) -> Response:

@@ -264,16 +264,21 @@ def _text(content: bytes | None) -> tuple[NullableText, Text]:
         return UNSET, b64encode(content).decode()
 
 
-def health(status: Health, reason: str, node: str, view: DescribeResponse | None) -> bytes:
-    """Return the JSON of ``GET /health``; fields other than status and node may be null."""
-    body: dict[str, object] = {"status": status, "node": node}
+def health(
+    status: Health, ready: bool, reason: str, node: str, view: DescribeResponse | None
+) -> bytes:
+    """Return the JSON of ``GET /health``. Role, leader, epoch, ends and ISR may be null."""
+    body: dict[str, object] = {"status": status, "ready": ready, "reason": reason, "node": node}
     body |= dict.fromkeys(("role", "leader", "epoch", "leo", "hw", "isr"))
     if view is not None:
         body |= {"role": view.role, "leader": view.leader, "epoch": view.leader_epoch}
         body |= {"leo": view.leo, "hw": view.hw, "isr": view.isr}
-    if reason:
-        body["reason"] = reason
     return json_line(body)
+
+
+def probe(name: str, holds: bool, reason: str) -> bytes:
+    """Return the JSON of ``GET /livez`` and ``GET /readyz``."""
+    return json_line({name: holds, "reason": reason})
 
 
 def cluster(name: str, view: DescribeResponse, urls: dict[str, str]) -> bytes:

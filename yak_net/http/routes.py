@@ -13,6 +13,7 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
+from yak_core.broker.phases import Phase as NodePhase
 from yak_core.config import MIB
 from yak_core.contract.messages import DescribeRequest, DescribeResponse
 from yak_net.http import json_bodies as bodies
@@ -26,12 +27,6 @@ BATCH_BYTES_MAX: Final = 1 * MIB
 BODY_BYTES_MAX: Final = 8 * BATCH_BYTES_MAX
 """Maximum size of a body. JSON escapes can make a full batch six times as large."""
 
-NOT_ELIGIBLE: Final = (
-    "no replica is eligible to lead: after unclean starts each copy of the log may lack "
-    "acknowledged records; keep all data directories, and read docs/runbook.md#no-eligible-replica"
-)
-"""The reason of ``GET /health`` if ISR and ELR are empty."""
-
 INDEX: Final = """\
 YAK broker {node} of cluster {cluster}
 
@@ -40,7 +35,9 @@ GET  /v1/records   fetch records: ?offset=N|earliest|latest &max_bytes=N &wait_m
 POST /produce      the same as POST /v1/records
 GET  /fetch        the same as GET /v1/records
 GET  /v1/cluster   the state of the cluster, as this broker knows it
-GET  /health       200 if this broker is healthy, else 503
+GET  /health       200 if records with acks=all can be committed, else 503; the state
+GET  /readyz       the same, without the state
+GET  /livez        200 unless this broker has halted
 GET  /             this list
 
   curl {url}/v1/records \\
@@ -61,6 +58,14 @@ def routes(gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX) -> list[web
     async def on_health(request: web.Request) -> web.Response:
         return await _health(gateway)
 
+    async def on_ready(request: web.Request) -> web.Response:
+        _, ready, reason = _state(gateway)
+        return _probe("ready", ready, reason)
+
+    async def on_live(request: web.Request) -> web.Response:
+        halted = gateway.phase is Phase.HALTED
+        return _probe("live", not halted, f"halted: {gateway.halt_reason}" if halted else "")
+
     async def on_cluster(request: web.Request) -> web.Response:
         return await _cluster(gateway, request)
 
@@ -76,6 +81,8 @@ def routes(gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX) -> list[web
         web.get("/v1/records", on_fetch),
         web.get("/fetch", on_fetch),
         web.get("/health", on_health),
+        web.get("/readyz", on_ready),
+        web.get("/livez", on_live),
         web.get("/v1/cluster", on_cluster),
         web.get("/", on_index),
     ]
@@ -92,27 +99,28 @@ async def _health(gateway: Gateway) -> web.Response:
         view = await ask(gateway, DescribeRequest(0), DescribeResponse)
     except BrokerStopped:
         view = None
-    status, reason = _state(gateway, view)
-    body = bodies.health(status, reason, gateway.node_id, view)
-    return json_response(body, 200 if status is Health.OK else 503)
+    status, ready, reason = _state(gateway)
+    body = bodies.health(status, ready, reason, gateway.node_id, view)
+    return json_response(body, 200 if ready else 503)
 
 
-def _state(gateway: Gateway, view: DescribeResponse | None) -> tuple[Health, str]:
-    """Return the broker's health, and the reason if it is not ok."""
+def _probe(name: str, holds: bool, reason: str) -> web.Response:
+    return json_response(bodies.probe(name, holds, reason), 200 if holds else 503)
+
+
+def _state(gateway: Gateway) -> tuple[Health, bool, str]:
+    """Return the broker's health, whether it is ready, and the reason if it is not ok."""
     match gateway.phase:
         case Phase.STARTING | Phase.STOPPING as phase:
-            return Health(phase), f"the broker is {phase}"
+            return Health(phase), False, f"the broker is {phase}"
         case Phase.HALTED:
-            return Health.DEGRADED, f"halted: {gateway.halt_reason}"
-    if view is None:
-        return Health.DEGRADED, "the broker has just stopped"
-    if not view.partition_epoch:
-        return Health.STARTING, "the broker has not registered yet"
-    if view.no_replica_is_eligible:
-        return Health.DEGRADED, NOT_ELIGIBLE
-    if view.leader is None:
-        return Health.DEGRADED, "this broker does not know the leader"
-    return Health.OK, ""
+            return Health.DEGRADED, False, f"halted: {gateway.halt_reason}"
+    health = gateway.health()
+    if health is None:
+        return Health.DEGRADED, False, "the broker has just stopped"
+    if health.phase in (NodePhase.RECOVERING, NodePhase.REGISTERING):
+        return Health.STARTING, False, health.reason
+    return Health.DEGRADED if health.reason else Health.OK, health.is_ready, health.reason
 
 
 async def _cluster(gateway: Gateway, request: web.Request) -> web.Response:

@@ -47,6 +47,9 @@ from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 EMBEDDED_FIELD: Final = "yak_embedded"
 """Field of the INFO reply that identifies the server of :mod:`yak_net.metadata.embedded`."""
 
+EMBEDDED_NAME: Final = "the embedded metadata store"
+"""The name of that server in messages: its address is another one at each start."""
+
 CONNECTIONS_MAX: Final = 32
 SERVER_TEXT_MAX: Final = 200
 
@@ -89,7 +92,7 @@ _T = TypeVar("_T")
 
 
 class StoreError(Exception):
-    """The metadata in the store is damaged; the broker must halt."""
+    """The metadata in the store is damaged, so that the broker must halt, or was not deleted."""
 
 
 class _NoReply(Exception):
@@ -111,6 +114,8 @@ class RedisStore:
         assert timeout_us > 0
         options = _options_of(url)
         self._address = str(options.get("path") or f"{options['host']}:{options['port']}")
+        database = int(options.get("db") or 0)
+        self._name = f"Redis at {self._address}" + (f", database {database}" if database else "")
         password = str(options.get("password") or "")
         self._secrets = tuple(secret for secret in (password, quote(password, safe="")) if secret)
         self._cluster = cluster
@@ -146,12 +151,40 @@ class RedisStore:
         self.problem = ""
         return outcome
 
+    @property
+    def record_key(self) -> str:
+        """The key of the partition state on the server."""
+        return self._keys.state
+
+    async def name(self) -> str:
+        """Return the server's name for messages, such as ``Redis at 127.0.0.1:6379``.
+
+        It has no password, and stays the same as long as the address does. A server that does not
+        answer has the name of a Redis server.
+        """
+        try:
+            info = await self._with_timeout(self._execute_if_allowed("INFO"))
+        except _NoReply:
+            return self._name
+        return EMBEDDED_NAME if EMBEDDED_FIELD in _fields_of(info) else self._name
+
     async def warnings(self) -> tuple[str, ...]:
         """Return warnings about settings of the server that endanger the metadata."""
         try:
             return await self._with_timeout(self._find_warnings())
         except _NoReply as reason:
             return (str(reason),)
+
+    async def delete_all(self) -> None:
+        """Delete the metadata of the cluster. Raises StoreError if the server does not confirm it.
+
+        No broker may use the store.
+        """
+        keys = self._keys
+        try:
+            await self._with_timeout(self._execute("DEL", keys.state, keys.renewals, keys.status))
+        except _NoReply as reason:
+            raise StoreError(str(reason)) from None
 
     async def close(self) -> None:
         """End calls in flight as Unknown, and close all connections; later calls are Unknown."""
@@ -221,7 +254,7 @@ class RedisStore:
         if EMBEDDED_FIELD in info:
             warning = (
                 f"the metadata at {self._address} is in the memory of one process and is not "
-                f"durable: the cluster is lost when that process ends"
+                f"durable; yak cluster up rebuilds it from the data folders of all brokers"
             )
             return (warning,)
         if info.get("role", "master") != "master":

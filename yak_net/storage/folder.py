@@ -1,6 +1,6 @@
 """The data directory of a broker: its identity, its lock, and its files.
 
-- ``identity.json``: kind, format, node, cluster; checked at each start
+- ``identity.json``: kind, format, node, cluster, store; checked at each start
 - ``lock``: locked while a process has the directory open; contains the process id
 - ``00000000000000000000.log``: record batches without gaps; the name is the base offset
 - ``durable-end``: the flush checkpoint (checkpoints.py)
@@ -14,6 +14,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +41,31 @@ DAMAGED_SUFFIX: Final = ".damaged"
 _INITIAL_FILES: Final = (LOCK, CHECKPOINT, SAVED, IDENTITY + TEMPORARY, "lost+found")
 
 
+@dataclass(frozen=True, slots=True)
+class StoreName:
+    """The metadata store of a data directory: its id, and where it was reached last.
+
+    ``store_id`` is that of the partition state. ``address`` is a text for messages without a
+    password, such as ``Redis at 10.0.0.5:6379``.
+    """
+
+    store_id: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The content of ``identity.json``.
+
+    ``cluster`` is empty until it is known. ``store`` is None until the first partition state was
+    seen, and in a directory of a version that did not write it.
+    """
+
+    node: NodeId
+    cluster: str
+    store: StoreName | None
+
+
 def segment_name(base: Offset) -> str:
     """Return the file name, as in Kafka, of the segment with base offset ``base``."""
     return f"{base:020d}{SEGMENT}"
@@ -48,13 +74,14 @@ def segment_name(base: Offset) -> str:
 class DataFolder:
     """An open data directory; no other process can open it until :meth:`close` or process end.
 
-    ``cluster`` is empty until it is known.
+    ``cluster`` is empty until it is known, ``store`` is None until it is known.
     """
 
-    def __init__(self, path: Path, node: NodeId, cluster: str, system: System, lock: int) -> None:
+    def __init__(self, path: Path, identity: Identity, system: System, lock: int) -> None:
         self.path = path
-        self.node = node
-        self.cluster = cluster
+        self.node = identity.node
+        self.cluster = identity.cluster
+        self.store = identity.store
         self.system = system
         self._lock = lock
 
@@ -69,8 +96,16 @@ class DataFolder:
             return
         if self.cluster:
             raise StorageError(_wrong_cluster(self.path, self.cluster, cluster))
-        _write_identity(self.system, self.path, self.node, cluster)
-        self.cluster = cluster
+        self._write(cluster, self.store)
+
+    def set_store(self, store: StoreName) -> None:
+        """Save the metadata store, unless it is already saved. Raises OSError."""
+        if store != self.store:
+            self._write(self.cluster, store)
+
+    def _write(self, cluster: str, store: StoreName | None) -> None:
+        _write_identity(self.system, self.path, Identity(self.node, cluster, store))
+        self.cluster, self.store = cluster, store
 
     def segments(self) -> list[Path]:
         """Return the paths of the segments, in the order of their base offsets."""
@@ -103,8 +138,8 @@ def open_folder(
         _take_lock(path, lock)
         if not (path / IDENTITY).exists():
             _create(system, path, node, cluster)
-        found = _read_identity(path, node, cluster)
-        folder = DataFolder(path, node, found, system, lock)
+        found = _check_identity(path, read_identity(path), node, cluster)
+        folder = DataFolder(path, found, system, lock)
         if cluster:
             folder.set_cluster(cluster)
     except BaseException as error:
@@ -148,7 +183,7 @@ def _create(system: System, path: Path, node: NodeId, cluster: str) -> None:
     checkpoints.put_durably(Checkpoint())
     checkpoints.close()
     create_segment(system, segment)
-    _write_identity(system, path, node, cluster)
+    _write_identity(system, path, Identity(node, cluster, None))
     system.sync_folder(path.parent)
 
 
@@ -161,20 +196,28 @@ def create_segment(system: System, path: Path) -> None:
         os.close(fd)
 
 
-def _write_identity(system: System, path: Path, node: NodeId, cluster: str) -> None:
-    identity = {"kind": KIND, "format": FORMAT, "node": node, "cluster": cluster or None}
-    write_file(system, path / IDENTITY, (json.dumps(identity) + "\n").encode())
+def _write_identity(system: System, path: Path, identity: Identity) -> None:
+    body: dict[str, object] = {"kind": KIND, "format": FORMAT, "node": identity.node}
+    body["cluster"] = identity.cluster or None
+    if identity.store is not None:
+        body["store"] = {"id": identity.store.store_id, "address": identity.store.address}
+    write_file(system, path / IDENTITY, (json.dumps(body) + "\n").encode())
 
 
-def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
-    """Check the identity of a directory; return its cluster, "" if unknown. Raises StorageError."""
+def read_identity(path: Path) -> Identity:
+    """Return the identity of a data directory. Raises StorageError if it has no valid one."""
     file = path / IDENTITY
     data = read_file(file)
     try:
-        identity = json.loads(data)
-        kind, version = identity["kind"], int(identity["format"])
-        owner, known = str(identity["node"]), identity["cluster"] or ""
-    except (ValueError, KeyError, TypeError) as error:
+        body = json.loads(data)
+        kind, version = body["kind"], int(body["format"])
+        store = body.get("store")
+        identity = Identity(
+            str(body["node"]),
+            str(body["cluster"] or ""),
+            None if store is None else StoreName(str(store["id"]), str(store["address"])),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{file} is damaged or not a file of YAK; choose another directory"
         ) from error
@@ -188,14 +231,29 @@ def _read_identity(path: Path, node: NodeId, cluster: str) -> str:
             f"{path} has format {version}, this YAK supports up to {FORMAT}; "
             "use the newer version of YAK, or choose another directory"
         )
-    if owner != node:
+    return identity
+
+
+def _check_identity(path: Path, identity: Identity, node: NodeId, cluster: str) -> Identity:
+    """Return the identity if it is of this node and cluster. Raises StorageError."""
+    if identity.node != node:
         raise StorageError(
-            f"{path} is the data directory of {owner}, expected {node}; "
+            f"{path} is the data directory of {identity.node}, expected {node}; "
             "correct --node-id or --data-dir"
         )
-    if cluster and known and cluster != known:
-        raise StorageError(_wrong_cluster(path, known, cluster))
-    return str(known)
+    if cluster and identity.cluster and cluster != identity.cluster:
+        raise StorageError(_wrong_cluster(path, identity.cluster, cluster))
+    return identity
+
+
+def wrong_store(path: Path, known: StoreName, address: str, found: str | None) -> str:
+    """Return the message for a directory of the store ``known``, when ``address`` has another one.
+
+    ``found`` is the id of that store, None if it is empty.
+    """
+    other = "has no metadata of this cluster" if found is None else f"has store {found}"
+    place = f" in {known.address}" if known.address else ""
+    return f"{path} belongs to store {known.store_id}{place}, but {address} {other}"
 
 
 def _unusable(path: Path, error: OSError) -> str:

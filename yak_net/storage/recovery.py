@@ -234,7 +234,7 @@ class _Recovery:
             torn_bytes = size - log.position
             self.warnings.append(f"{log.path}: removed an unfinished write of {torn_bytes} bytes")
             return
-        if not complete or isinstance(error, Misplaced) or not _is_unwritten(log, error.size):
+        if not complete or isinstance(error, Misplaced) or not is_unwritten(log, error.size):
             self._add_damage(f"{log.path}: {error}")
         self._save_damaged(log, size)
 
@@ -252,8 +252,8 @@ class _Recovery:
         at_checkpoint = (checkpoint.segment, checkpoint.end, checkpoint.position)
         found = (log.start, log.end, log.position) == at_checkpoint
         try:
-            for header in _read_headers(log, size, verify_from):
-                _check_next(log, header, epochs if header.base_offset < checkpoint.end else None)
+            for header in read_headers(log, size, verify_from):
+                check_next(log, header, epochs if header.base_offset < checkpoint.end else None)
                 log.advance(header)
                 self._apply_header(header)
                 found = found or (log.start, log.end, log.position) == at_checkpoint
@@ -326,7 +326,7 @@ class _Recovery:
         log.finish_recovery(flags)
 
 
-def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
+def read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batch]:
     """Yield the batch headers from the log's position on; the caller advances the position.
 
     Complete batches are read, and their CRCs checked, from byte ``verify_from`` on. Raises
@@ -354,7 +354,7 @@ def _read_headers(log: SegmentLog, size: int, verify_from: int) -> Iterator[Batc
         yield header
 
 
-def _check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> None:
+def check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> None:
     """Raise Misplaced if the batch does not continue the log.
 
     Kafka's CRC does not cover offset and epoch. ``epochs`` has the epochs of the epoch checkpoint.
@@ -373,7 +373,7 @@ def _check_next(log: SegmentLog, header: Batch, epochs: EpochIndex | None) -> No
     raise Misplaced(f"batch at byte {at} is damaged: {mismatch}", at, header.size)
 
 
-def _is_unwritten(log: SegmentLog, size: int | None) -> bool:
+def is_unwritten(log: SegmentLog, size: int | None) -> bool:
     """Return whether the invalid batch contains a sector of zeros.
 
     A power failure leaves such sectors if they were not written yet. ``size`` is the batch size in

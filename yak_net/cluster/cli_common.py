@@ -1,0 +1,29 @@
+"""The exceptions and settings that the modules of the command ``yak cluster`` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+EMBEDDED: Final = "embedded"
+DATA_DIR: Final = Path(".yak/data")
+REDIS_VARIABLES: Final = ["YAK_REDIS", "YAK_REDIS_URL"]
+
+
+class CommandLineError(click.ClickException):
+    """Invalid command line; exit code 2."""
+
+    exit_code = 2
+
+
+class Failed(click.ClickException):
+    """A request failed; exit code 1."""
+
+    exit_code = 1
+
+
+class NotRunning(Failed):
+    """No supervisor answers at the control address."""
