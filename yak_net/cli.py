@@ -72,6 +72,10 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option(
     "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
 )
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME",
+    help="Further name of this broker, such as a proxy's; repeatable.",
+)
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 def broker(**options: Any) -> None:
     """Run one broker.
@@ -124,6 +128,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             config=settings.parse_config(options["config"]),
             trace=options["trace"],
             insecure=options["insecure"],
+            allowed_hosts=options["allow_host"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
         )

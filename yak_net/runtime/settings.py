@@ -46,8 +46,9 @@ class BrokerSettings:
 
     ``brokers`` lists (id, url) of all brokers. Instead, a leader may have ``followers``, a list of
     URLs, and each follower ``role=FOLLOWER``. ``config`` holds values for fields of
-    :class:`yak_core.config.BrokerConfig`. ``lifeline`` is the file descriptor of a pipe: the broker
-    stops when its other end closes.
+    :class:`yak_core.config.BrokerConfig`. ``allowed_hosts`` are further names of this broker, which
+    clients may send as Host. ``lifeline`` is the file descriptor of a pipe: the broker stops when
+    its other end closes.
     """
 
     node_id: NodeId
@@ -65,6 +66,7 @@ class BrokerSettings:
     config: tuple[tuple[str, int], ...] = ()
     trace: Path | None = None
     insecure: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     reuse_port: bool = False
     lifeline: int | None = None
 
