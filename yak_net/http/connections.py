@@ -25,7 +25,8 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
-from yak_net.http.problems import Handler
+from yak_core.errors import Outcome
+from yak_net.http.problems import Handler, set_outcome
 from yak_net.http.shares import STREAM_BYTES_MAX, busy
 from yak_net.runtime.budget import Budget
 from yak_net.runtime.wire import PEER_PATH
@@ -69,7 +70,10 @@ class Connections:
         self._open: set[Connection] = set()
         #: Those without a request, in the order in which their wait began.
         self._idle: dict[Connection, None] = {}
-        self._busy = 0
+        #: Requests in progress that may take long.
+        self.busy = 0
+        #: Connections accepted so far.
+        self.accepted = 0
         self._server: asyncio.Server | None = None
         #: Bytes of WebSocket frames that are not complete.
         self.frames = Budget(STREAM_BYTES_MAX)
@@ -110,20 +114,22 @@ class Connections:
             if not isinstance(connection, Connection):
                 return await handler(request)
             counts = request.path not in SHORT_PATHS
-            if counts and self._busy >= self.busy_max:
-                log.warning("too many requests", busy=self._busy, most=self.busy_max)
+            if counts and self.busy >= self.busy_max:
+                log.warning("too many requests", busy=self.busy, most=self.busy_max)
                 refusal = busy(
-                    f"{self._busy} requests are in progress, at most {self.busy_max} are "
+                    f"{self.busy} requests are in progress, at most {self.busy_max} are "
                     "allowed; retry later, or raise the limit of open files of the broker"
                 )
                 refusal.headers["Connection"] = "close"
+                if request.method == "POST":
+                    set_outcome(request, Outcome.NOT_WRITTEN)
                 raise refusal
-            self._busy += counts
+            self.busy += counts
             self._idle.pop(connection, None)
             try:
                 return await handler(request)
             finally:
-                self._busy -= counts
+                self.busy -= counts
                 if connection in self._open:
                     self._idle[connection] = None
 
@@ -131,6 +137,7 @@ class Connections:
 
     def opened(self, connection: Connection) -> None:
         """Count a connection; close the one that has waited longest if there are too many."""
+        self.accepted += 1
         self._open.add(connection)
         self._idle[connection] = None
         if len(self._open) > self.most:
