@@ -20,7 +20,9 @@ POST = (
     b"POST /produce HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n" % BODY_BYTES
 )
-RETRY_S = 0.05
+RETRY_S = 1.0
+"""Seconds after which a hostile client connects again."""
+LOOK_S = 0.05
 
 
 def need_descriptors(count: int) -> None:
@@ -90,7 +92,7 @@ class Flood:
 async def _until_reset(peer: socket.socket) -> None:
     """Wait until the other side has closed the connection, without reading."""
     while not peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) and not _is_closed(peer):
-        await asyncio.sleep(RETRY_S)
+        await asyncio.sleep(LOOK_S)
 
 
 def _is_closed(peer: socket.socket) -> bool:

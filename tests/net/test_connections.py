@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import struct
+from collections.abc import AsyncIterator
 
 import pytest
+from aiohttp import WSMessage, WSMsgType, web
 
 from tests.net.cluster_tools import wait_for
 from tests.net.http_tools import ScriptedGateway, WorldGateway
-from tests.net.raw_server import BODY, GET, POST, server
+from tests.net.raw_server import BODY, GET, POST, Peer, Server, server
 from tests.net.storage_tools import batches
-from yak_core.contract.messages import FetchResponse, Request, Response
+from yak_core.contract.messages import FetchRequest, FetchResponse, Request, Response
 from yak_core.errors import ErrorCode
-from yak_core.ids import Epoch
+from yak_core.ids import CallId, Epoch
+from yak_core.wire.codec import encode
 from yak_net.http import connections as limits
 from yak_net.http import request_parsing
 from yak_net.http.connections import HEADROOM
+from yak_net.http.streams import ClientStream, accept
+from yak_net.runtime.backend import OnAnswer
+from yak_net.runtime.budget import Budget
+from yak_net.runtime.wire import CLIENT_PATH
 
 POLL = b"GET /fetch?offset=latest&wait_ms=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ANSWER_BYTES = 8 << 20
@@ -155,3 +163,101 @@ async def test_answers_in_flight_are_bounded() -> None:
         status, problem = await (await one.connect(fetch)).answer()
         assert (status, problem["error"]) == (503, "THROTTLING_QUOTA_EXCEEDED")
         assert problem["retriable"] is True
+
+
+# -- WebSockets ------------------------------------------------------------------------------------
+
+HANDSHAKE = (
+    b"GET %s HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+) % CLIENT_PATH.encode()
+# A masked binary frame of 1,000,000 bytes; the mask is zero.
+FRAME_HEAD = struct.pack(">BBQI", 0x82, 0x80 | 127, 1_000_000, 0)
+
+
+def client_route(unsent: Budget) -> web.RouteDef:
+    """Return the route of a broker's client streams; no node runs behind it."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = await accept(request, "n1", "test")
+        stream = ClientStream(socket, request.protocol, unsent, lambda *_: None, lambda _: None)
+        return await stream.serve()
+
+    return web.get(CLIENT_PATH, serve)
+
+
+async def upgraded(one: Server) -> Peer:
+    """Open a WebSocket; return it after the greeting."""
+    peer = await one.connect(HANDSHAKE)
+    assert (await peer.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    await peer.reader.readuntil(b"}")
+    return peer
+
+
+async def test_a_frame_that_stalls_ends_its_connection(
+    alone: WorldGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goal: a part of a frame is not kept for ever, although its sender answers pings."""
+    monkeypatch.setattr(limits, "STALL_S", 0.1)
+    async with server(alone, more=[client_route(Budget(1 << 20))]) as one:
+        peer = await upgraded(one)
+        peer.send(FRAME_HEAD + bytes(200_000))
+        assert await peer.closed()
+        await wait_for(lambda: len(one.connections) == 0, "the end of the connection")
+        assert one.connections.frames.used == 0
+
+
+async def test_parts_of_frames_are_bounded(alone: WorldGateway) -> None:
+    """Method: two parts fit, the third exceeds the bound and loses its connection."""
+    async with server(alone, more=[client_route(Budget(1 << 20))]) as one:
+        one.connections.frames.bytes_max = 500_000
+        peers = [await upgraded(one) for _ in range(3)]
+        for peer in peers[:2]:
+            peer.send(FRAME_HEAD + bytes(200_000))
+        await wait_for(lambda: one.connections.frames.used > 390_000, "two parts")
+        peers[2].send(FRAME_HEAD + bytes(200_000))
+        assert await peers[2].closed()
+        assert len(one.connections) == 2
+
+
+async def test_answers_to_slow_clients_are_bounded() -> None:
+    """Goal: a fetch whose records exceed the bound gets an error that the client retries."""
+    found: list[OnAnswer] = []
+
+    def start_call(_: Request, on_answer: OnAnswer) -> CallId:
+        found.append(on_answer)
+        return CallId(len(found))
+
+    unsent = Budget(1_000)
+    socket = NeverSent()
+    stream = ClientStream(socket, None, unsent, start_call, lambda _: None)  # type: ignore[arg-type]
+    serving = asyncio.create_task(stream.serve())
+    await wait_for(lambda: len(found) == 2, "two requests")
+    records = FetchResponse(1, ErrorCode.NONE, batches(800), 1, 0, "n1", Epoch(1))
+    found[0](records)
+    assert 800 < unsent.used < 1_000
+    found[1](records)
+    assert 1_000 > unsent.used > 800, "the answer without records is small"
+    assert not serving.done()
+    socket.end.set()
+    await serving
+    assert unsent.used == 0
+
+
+class NeverSent:
+    """A WebSocket with two requests, whose peer receives nothing until ``end``."""
+
+    def __init__(self) -> None:
+        self.end = asyncio.Event()
+
+    async def __aiter__(self) -> AsyncIterator[WSMessage]:
+        request = encode(FetchRequest(1, 0, Epoch(-1), Epoch(-1), 1 << 20, 0))
+        yield WSMessage(WSMsgType.BINARY, request, None)
+        yield WSMessage(WSMsgType.BINARY, request, None)
+        await self.end.wait()
+
+    async def send_bytes(self, _: bytes) -> None:
+        await self.end.wait()
+
+    async def close(self) -> None:
+        self.end.set()

@@ -46,7 +46,8 @@ DESCRIPTORS_MIN: Final = 256
 """A broker does not start with a lower limit of open files."""
 ACCEPTS: Final = 16
 """Connections accepted in one turn of the event loop; RESERVED has to be larger."""
-BACKLOG: Final = 128
+BACKLOG: Final = 1_024
+"""Connections that wait to be accepted; the system refuses or delays further ones."""
 LINGER_S: Final = 5.0
 """Seconds in which the rest of a refused body is read, so that the client sees the answer."""
 SHORT_PATHS: Final = frozenset({PEER_PATH, "/", "/health", "/livez", "/readyz", "/v1/cluster"})
