@@ -1,4 +1,8 @@
-"""Hostile clients of one broker: idle, half-sent, slow and garbled connections."""
+"""Hostile clients of one broker: idle, half-sent and slow connections, in a process of their own.
+
+``python -m tests.net.flood HOST PORT IDLE SLOW HALF`` opens so many connections of each kind, and
+prints how often it has opened one. It ends when its standard input does.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,13 @@ import asyncio
 import resource
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
+import subprocess
+import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
+from tests.net.brokers import ROOT
 from tests.require import missing
 
 BODY_BYTES = 8 << 20
@@ -20,7 +26,7 @@ POST = (
     b"POST /produce HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     b"Content-Length: %d\r\n\r\n" % BODY_BYTES
 )
-RETRY_S = 1.0
+RETRY_S = 5.0
 """Seconds after which a hostile client connects again."""
 LOOK_S = 0.05
 
@@ -52,8 +58,7 @@ class Flood:
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.address = address
-        #: Connections that are open now, and how often one was opened.
-        self.open = 0
+        #: How often a connection was opened.
         self.opened = 0
 
     async def idle(self, number: int) -> None:
@@ -75,17 +80,13 @@ class Flood:
                 peer.setblocking(False)
                 peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
                 await loop.sock_connect(peer, self.address)
-                self.open += 1
                 self.opened += 1
-                try:
-                    await loop.sock_sendall(peer, sent)
-                    if read:
-                        while await loop.sock_recv(peer, 65536):
-                            continue
-                    else:
-                        await _until_reset(peer)
-                finally:
-                    self.open -= 1
+                await loop.sock_sendall(peer, sent)
+                if read:
+                    while await loop.sock_recv(peer, 65536):
+                        continue
+                else:
+                    await _until_reset(peer)
             await asyncio.sleep(RETRY_S)
 
 
@@ -102,20 +103,28 @@ def _is_closed(peer: socket.socket) -> bool:
 
 @asynccontextmanager
 async def flooding(
-    *kinds: tuple[int, Callable[[int], Coroutine[Any, Any, None]]],
+    address: tuple[str, int], idle: int = 0, slow: int = 0, half: int = 0
 ) -> AsyncIterator[None]:
-    """Run (count, kind) hostile clients until the end."""
-    tasks = [
-        asyncio.create_task(kind(number)) for count, kind in kinds for number in range(count)
-    ]
+    """Attack a broker from another process, once every connection was opened, until the end."""
+    words = [sys.executable, "-m", "tests.net.flood", address[0]]
+    process = await asyncio.create_subprocess_exec(
+        *words, *map(str, (address[1], idle, slow, half)),
+        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
+        while int(await process.stdout.readline()) < idle + slow + half:
+            continue
+        reading = asyncio.create_task(process.stdout.read())
         yield
-        failed = [task for task in tasks if task.done()]
-        assert not failed, failed[0].exception()
+        assert process.returncode is None, "the hostile clients have ended"
+        process.stdin.close()
+        await reading
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 def reset(address: tuple[str, int], sent: bytes) -> None:
@@ -125,3 +134,22 @@ def reset(address: tuple[str, int], sent: bytes) -> None:
         peer.settimeout(5)
         peer.connect(address)
         peer.sendall(sent)
+
+
+async def main(host: str, port: int, idle: int, slow: int, half: int) -> None:
+    """Run the hostile clients until standard input ends."""
+    flood = Flood((host, port))
+    tasks = [asyncio.create_task(flood.idle(number)) for number in range(idle)]
+    tasks += [asyncio.create_task(flood.slow_reader(number)) for number in range(slow)]
+    tasks += [asyncio.create_task(flood.half_body(number)) for number in range(half)]
+    end = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    while not end.done():
+        print(flood.opened, flush=True)
+        await asyncio.wait((end,), timeout=0.2)
+    for task in tasks:
+        assert not task.done(), task.exception()
+
+
+if __name__ == "__main__":
+    need_descriptors(4_096)
+    asyncio.run(main(sys.argv[1], *map(int, sys.argv[2:])))

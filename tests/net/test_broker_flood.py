@@ -13,15 +13,7 @@ import aiohttp
 import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, get, post, until
-from tests.net.cluster_tools import wait_for
-from tests.net.flood import (
-    Flood,
-    flooding,
-    need_descriptors,
-    open_descriptors,
-    peak_bytes,
-    reset,
-)
+from tests.net.flood import flooding, need_descriptors, open_descriptors, peak_bytes, reset
 from yak_core.contract.messages import FetchRequest
 from yak_core.ids import Epoch
 from yak_core.wire.codec import encode
@@ -72,7 +64,7 @@ def limited(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Limited]
         assert "Traceback" not in process.output
 
 
-async def produce(broker: Limited, seconds: float) -> int:
+async def produce(broker: Limited, seconds: float, connected: asyncio.Event | None = None) -> int:
     """Send records one after another; return their number. Each must be acknowledged in time."""
     ends_at = time.monotonic() + seconds
     count = 0
@@ -81,6 +73,8 @@ async def produce(broker: Limited, seconds: float) -> int:
             async with asyncio.timeout(ACK_MAX_S):
                 await producer.send_and_wait(b"record %d" % count)
             count += 1
+            if connected is not None:
+                connected.set()
     return count
 
 
@@ -99,15 +93,12 @@ async def test_flood_does_not_stop_the_producer(
 
     Also one that connects during the flood. Memory, log and descriptors stay within their bounds.
     """
-    flood = Flood(limited.address)
-    idle, slow, half = counts
-    async with asyncio.timeout(30 + 2 * seconds):
-        sending = asyncio.create_task(produce(limited, seconds))
+    async with asyncio.timeout(60 + 2 * seconds):
+        connected = asyncio.Event()
+        sending = asyncio.create_task(produce(limited, seconds, connected))
+        await connected.wait()
         logged_before, began = limited.log_bytes, time.monotonic()
-        async with flooding(
-            (idle, flood.idle), (slow, flood.slow_reader), (half, flood.half_body)
-        ):
-            await wait_for(lambda: flood.opened >= sum(counts), "the flood")
+        async with flooding(limited.address, *counts):
             assert await produce(limited, seconds / 2) > 0
             assert await sending > 0
             files = await asyncio.to_thread(open_descriptors, limited.pid)
@@ -131,9 +122,7 @@ def limited_files(broker: Limited) -> int:
 async def test_idle_connections_leave_descriptors(limited: Limited) -> None:
     """Goal: more idle connections than descriptors; records are written, the disk has its files."""
     files = limited_files(limited)
-    flood = Flood(limited.address)
-    async with flooding((files + 100, flood.idle)):
-        await wait_for(lambda: flood.opened >= files + 100, "more connections than descriptors")
+    async with flooding(limited.address, idle=files + 100):
         assert await produce(limited, 1.0) > 0
         used = await asyncio.to_thread(open_descriptors, limited.pid)
         assert used <= files - RESERVED // 2
