@@ -151,6 +151,11 @@ def test_repeated_lines_are_counted() -> None:
     clock.now = 2.5
     assert limit.take_due() == [{**line, "repeated": 1}]
     assert limit.take_due() == []
+    assert limit.admit(dict(line)) is None, "the line with the count was less than a second ago"
+    clock.now = 4.5
+    assert limit.take_due() == [{**line, "repeated": 1}]
+    clock.now = 9.0
+    assert limit.take_due() == []
     assert limit.admit(dict(line)) == line
 
 

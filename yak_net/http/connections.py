@@ -204,7 +204,7 @@ class Connection(web.RequestHandler):
             return
         frames = self._group.frames
         frames.add(self._partial if before <= STALL_BYTES else len(data))
-        if not frames.has_room(0):
+        if not frames.has_room(0, self._partial):
             log.warning("too many partial frames", peer=_address(self), bytes=frames.used)
             self.drop()
         elif self._partial_timer is None:

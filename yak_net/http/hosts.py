@@ -11,6 +11,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -82,29 +83,28 @@ def check_hosts(hosts: Hosts) -> Middleware:
             raise _refusal(
                 request,
                 421,
-                "Misdirected request",
-                f"Host {_shown(found[0]) if found else 'is missing'}: not a name of this broker; "
-                "use its URL, or give the broker this name with --allow-host",
+                f"the header Host is {_shown(found[0]) if found else 'missing'}, expected a name "
+                "of this broker; use its URL, or give it this name with --allow-host",
             )
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() != f"{request.scheme}://{found[0]}".lower():
             raise _refusal(
                 request,
                 403,
-                "Foreign origin",
-                f"Origin {_shown(origin)}: requests from web pages of other sites are refused",
+                f"the header Origin is {_shown(origin)}: requests from web pages of other sites "
+                "are refused",
             )
         return await handler(request)
 
     return check
 
 
-def _refusal(request: web.Request, status: int, title: str, detail: str) -> Problem:
+def _refusal(request: web.Request, status: int, detail: str) -> Problem:
     log.warning("request refused", status=status, reason=detail, peer=request.remote)
     if request.method == "POST":
         set_outcome(request, Outcome.NOT_WRITTEN)
     code = (int(ErrorCode.INVALID_REQUEST), ErrorCode.INVALID_REQUEST.name)
-    return Problem(status, code, title, detail)
+    return Problem(status, code, HTTPStatus(status).phrase, detail)
 
 
 def _is_address(name: str) -> bool:

@@ -9,7 +9,7 @@ from yak_core.errors import ErrorCode
 from yak_net.http.problems import Problem, problem
 from yak_net.runtime.budget import Budget
 
-HTTP_BYTES_MAX: Final = 64 << 20
+HTTP_BYTES_MAX: Final = 40 << 20
 """Bytes of HTTP bodies in flight: received in part, parsed, or not sent completely."""
 STREAM_BYTES_MAX: Final = 32 << 20
 """Bytes of WebSocket frames of clients: received in part, and not sent completely (each)."""
@@ -36,7 +36,7 @@ class Share:
     def resize(self, size: int) -> None:
         """Hold ``size`` bytes from now on. Raises Problem (503, retriable) if there is no room."""
         budget, more = self._budget, size - self._size
-        if more > 0 and not budget.has_room(more):
+        if more > 0 and not budget.has_room(more, self._size):
             raise busy(
                 f"{budget.used} bytes of requests and answers are in flight, {more} more exceed "
                 f"the limit of {budget.bytes_max}; retry later, or use smaller requests"

@@ -10,9 +10,13 @@ class Budget:
         self.bytes_max = bytes_max
         self.used = 0
 
-    def has_room(self, size: int) -> bool:
-        """Return whether ``size`` more bytes are within the bound."""
-        return self.used + size <= self.bytes_max
+    def has_room(self, size: int, own: int = 0) -> bool:
+        """Return whether ``size`` more bytes are within the bound.
+
+        ``own`` are the bytes that the caller has already added. A caller that is alone has room for
+        any size: otherwise a large request could never succeed.
+        """
+        return self.used == own or self.used + size <= self.bytes_max
 
     def add(self, size: int) -> None:
         """Count ``size`` more bytes, or fewer if it is negative, whatever the bound is."""

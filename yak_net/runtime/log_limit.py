@@ -82,9 +82,12 @@ class RepeatLimit:
         with self._lock:
             for name, table in (("repeated", self._lines), ("more", self._events)):
                 for key, seen in tuple(table.items()):
-                    if now - seen.since >= PERIOD_S:
-                        del table[key]
-                        due += [{**seen.line, name: seen.dropped}] if seen.dropped else []
+                    if now - seen.since < PERIOD_S:
+                        continue
+                    del table[key]
+                    if seen.dropped:
+                        due.append({**seen.line, name: seen.dropped})
+                        table[key] = _Seen(now, seen.line)
         return due
 
     def _forget(self, now: float) -> None:
