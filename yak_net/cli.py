@@ -77,6 +77,10 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.option(
     "--check-records", is_flag=True, help="Decode records on arrival; refuse damaged ones."
 )
+@click.option(
+    "--allow-host", multiple=True, metavar="NAME",
+    help="Further name of this broker, such as a proxy's; repeatable.",
+)
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 def broker(**options: Any) -> None:
     """Run one broker.
@@ -131,6 +135,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             trace=options["trace"],
             insecure=options["insecure"],
             check_records=options["check_records"],
+            allowed_hosts=options["allow_host"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
         )

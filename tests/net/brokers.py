@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tests.net.forked import Forked
 
@@ -62,18 +62,27 @@ def post(url: str, body: object) -> tuple[int, dict[str, Any]]:
 
 class BrokerProcess:
     """A ``yak broker`` process. A ``fresh`` one is started, the others are forked.
+
+    ``before`` is a command that runs a fresh one. ``out`` replaces the file ``log``.
     """
 
     def __init__(
-        self, log: Path, *words: str, env: dict[str, str] | None = None, fresh: bool = False
+        self,
+        log: Path,
+        *words: str,
+        env: dict[str, str] | None = None,
+        fresh: bool = False,
+        before: tuple[str, ...] = (),
+        out: IO[bytes] | None = None,
     ) -> None:
         self.log = log
         env = {**CLEAN, **(env or {})}
         self.process: subprocess.Popen[bytes] | Forked
-        with log.open("ab") as out, Path(os.devnull).open("rb") as nothing:
+        with log.open("ab") as file, Path(os.devnull).open("rb") as nothing:
+            out = out or file
             if fresh:
                 self.process = subprocess.Popen(
-                    [*YAK, "broker", *words], cwd=ROOT, env=env, stdin=nothing, stdout=out,
+                    [*before, *YAK, "broker", *words], cwd=ROOT, env=env, stdin=nothing, stdout=out,
                     stderr=out, start_new_session=True,
                 )  # fmt: skip
             else:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
 import re
 import signal
 import socket
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from click.testing import CliRunner
 
 from tests.net.brokers import BrokerProcess, brokers, get, post, until
-from yak_net import cli
+from tests.require import missing
+from yak_net import Producer, cli
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 Start: TypeAlias = Callable[..., BrokerProcess]
@@ -37,11 +41,11 @@ def start(metadata: EmbeddedMetadata, tmp_path: Path) -> Iterator[Start]:
     """Start brokers with a free port and a data directory by default."""
     with brokers() as make:
 
-        def begin(*words: str, log: str = "log", fresh: bool = False) -> BrokerProcess:
+        def begin(*words: str, log: str = "log", **how: Any) -> BrokerProcess:
             usual = {"--listen": "127.0.0.1:0", "--redis": metadata.url}
             usual["--data-dir"] = str(tmp_path / "data")
             given = [pair for pair in usual.items() if pair[0] not in words]
-            return make(tmp_path / log, *chain.from_iterable(given), *words, fresh=fresh)
+            return make(tmp_path / log, *chain.from_iterable(given), *words, **how)
 
         yield begin
 
@@ -211,3 +215,47 @@ def test_brokers_outside_the_cluster_are_refused(start: Start, tmp_path: Path) -
     assert stranger.wait_for_end() == 1
     assert re.search(r"halted: .*\bn4\b", stranger.output)
     assert get(f"{one.url}/v1/cluster")[1] == before
+
+
+def test_broker_on_an_ipv6_address(start: Start) -> None:
+    """Goal: [::1] as address, URL and Host; a client reaches it; a foreign name does not."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        missing("ipv6", f"no loopback address ::1: {error.strerror}")
+    broker = start("--listen", "[::1]:0")
+    broker.wait_until_ready()
+    assert broker.url.startswith("http://[::1]:")
+    assert post(f"{broker.url}/produce", {"records": [{"value": "a"}]})[0] == 200
+
+    async def send() -> int:
+        async with Producer(broker.url) as producer:
+            return (await producer.send_and_wait(b"b")).offset
+
+    assert asyncio.run(send()) == 1
+    for host, status in (("[::1]", 200), ("localhost", 200), ("evil.example", 421)):
+        request = urllib.request.Request(f"{broker.url}/fetch", headers={"Host": host})
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert answer.status == status
+        except urllib.error.HTTPError as error:
+            with error:
+                assert error.code == status
+
+
+@pytest.mark.parametrize("host", ["proxy.example", "PROXY.example:443"])
+def test_further_names_of_a_broker(start: Start, host: str) -> None:
+    """Goal: --allow-host, also as a variable, gives a broker the name of a proxy."""
+    broker = start(env={"YAK_ALLOW_HOST": "other.example proxy.example"})
+    broker.wait_until_ready()
+    request = urllib.request.Request(f"{broker.url}/fetch", headers={"Host": host})
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.status == 200
+
+
+def test_too_few_open_files_are_refused(start: Start) -> None:
+    """Goal: exit code 2 and the limit, before the data directory is touched."""
+    before = ("sh", "-c", 'ulimit -n 100 && exec "$@"', "sh")
+    message = refused(start(fresh=True, before=before))
+    assert "100" in message
+    assert "ulimit -n" in message

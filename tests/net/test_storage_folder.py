@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, write_log
 from yak_net.storage import StorageError, open_storage
 from yak_net.storage.folder import DataFolder, open_folder
+from yak_net.storage.system import System, write_file
 
 
 def opened(path: Path, node: str = "n1", cluster: str = "") -> DataFolder:
@@ -178,3 +181,20 @@ def test_lock_ends_with_the_process(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     opened(tmp_path)
+
+
+def test_lack_of_descriptors_is_waited_for(tmp_path: Path) -> None:
+    """Method: no descriptor is left when a value is saved; a moment later there are some."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open("rb") as lowest:
+        free = lowest.fileno()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+    later = threading.Timer(0.1, resource.setrlimit, (resource.RLIMIT_NOFILE, (soft, hard)))
+    later.start()
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            os.open(os.devnull, os.O_RDONLY)
+        write_file(System(), tmp_path / "value", b"saved")
+    finally:
+        later.join()
+    assert (tmp_path / "value").read_bytes() == b"saved"

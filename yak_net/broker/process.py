@@ -6,6 +6,7 @@ Exit codes: 0 after a clean stop, 1 after a halt or an unclean stop, 2 if the br
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import os
 import signal
@@ -16,12 +17,15 @@ from typing import Final
 import structlog
 
 from yak_net.broker.server import BrokerServer, CannotStart
+from yak_net.runtime.logs import ProcessLog, log_loop_error, open_log
 from yak_net.runtime.note_log import configure
 from yak_net.runtime.settings import BrokerSettings
 
 STOPPED: Final = 0
 HALTED: Final = 1
 CANNOT_START: Final = 2
+SECOND_SIGNAL_S: Final = 0.1
+"""Seconds for the last log lines, if a second signal ends the process."""
 
 log = structlog.get_logger("yak.process")
 
@@ -29,14 +33,19 @@ log = structlog.get_logger("yak.process")
 def run(settings: BrokerSettings, *, verbose: bool = False) -> int:
     """Run a broker until it ends, and return the exit code.
 
-    Writes the reason of a failed start or of a halt to standard error.
+    Writes the reason of a failed start or of a halt to standard error. From here on, that is the
+    log, which never raises and never blocks (:mod:`yak_net.runtime.log_sink`).
     """
     configure(verbose=verbose)
-    return asyncio.run(_run(settings))
+    output = open_log()
+    output.install()
+    atexit.register(output.sink.finish)  # after a traceback, if the process ends with one
+    return asyncio.run(_run(settings, output))
 
 
-async def _run(settings: BrokerSettings) -> int:
+async def _run(settings: BrokerSettings, output: ProcessLog) -> int:
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(log_loop_error)
     server = BrokerServer(settings)
     starting = asyncio.create_task(server.start())
     signals = 0
@@ -47,6 +56,7 @@ async def _run(settings: BrokerSettings) -> int:
         log.info("stop requested", by=name)
         if signals > 1:
             # A second signal ends the process at once, like a kill; the log on disk survives that.
+            output.sink.finish(SECOND_SIGNAL_S)
             os._exit(HALTED)
         if not starting.done():
             starting.cancel()

@@ -29,13 +29,17 @@ from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Re
 from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
+from yak_net.broker.listener import Listener
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
+from yak_net.http.connections import DESCRIPTORS_MIN, descriptor_limit
 from yak_net.http.gateway import BrokerStopped, Phase
-from yak_net.http.routes import BODY_BYTES_MAX, middlewares, routes
+from yak_net.http.routes import routes
+from yak_net.http.shares import STREAM_BYTES_MAX
 from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
+from yak_net.runtime.budget import Budget
 from yak_net.runtime.connection_errors import listen_error
 from yak_net.runtime.note_log import log_note
 from yak_net.runtime.settings import BrokerSettings, SettingsError
@@ -76,7 +80,8 @@ class BrokerServer:
         self.store: RedisStore | None = None
         self._backend: NetBackend | None = None
         self._recorder: FileRecorder | None = None
-        self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
+        self._unsent = Budget(STREAM_BYTES_MAX)
         self._storage: Storage | None = None
         self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
@@ -137,44 +142,34 @@ class BrokerServer:
 
     async def _listen(self) -> None:
         settings = self.settings
-        app = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=middlewares())
-        app.add_routes(routes(self))
-        app.router.add_get(PEER_PATH, self.peers.serve)
-        app.router.add_get(CLIENT_PATH, self._serve_client)
-        app.on_response_prepare.append(self._add_identity_headers)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            shutdown_timeout=1.0,
-            handler_cancellation=True,  # end a long poll when its client disconnects
-            auto_decompress=False,  # a small compressed body must not expand to a large one
-        )
-        await self._runner.setup()
-        site = web.TCPSite(
-            self._runner,
-            settings.host,
-            settings.port,
-            reuse_address=True,
-            reuse_port=settings.reuse_port or None,
-        )
+        limit = descriptor_limit()
+        if limit < DESCRIPTORS_MIN:
+            raise CannotStart(
+                f"the limit of open files is {limit}, at least {DESCRIPTORS_MIN} are needed; "
+                f"raise it, for example with ulimit -n {DESCRIPTORS_MIN}"
+            )
+        handlers = [
+            *routes(self),
+            web.get(PEER_PATH, self.peers.serve),
+            web.get(CLIENT_PATH, self._serve_client),
+        ]
+        identity = {NODE_HEADER: self.node_id, CLUSTER_HEADER: self.cluster}
+        self._listener = Listener(settings, limit, handlers, identity)
         try:
-            await site.start()
+            port = await self._listener.open()
         except OSError as error:
             reason = listen_error(error, settings.host, settings.port)
             raise CannotStart(reason) from error
-        port = self._runner.addresses[0][1]
         self.url = settings.url_at(port)
         log.info("listening", url=self.url, port=port, node=self.node_id, cluster=self.cluster)
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
         socket = await accept(request, self.node_id, self.cluster)
-        check_records = self.settings.check_records
-        stream = ClientStream(socket, self.start_call, self.cancel, check_records=check_records)
+        stream = ClientStream(
+            socket, request.protocol, self._unsent, self.start_call, self.cancel,
+            check_records=self.settings.check_records,
+        )  # fmt: skip
         return await stream.serve()
-
-    async def _add_identity_headers(self, _: web.Request, response: web.StreamResponse) -> None:
-        response.headers[NODE_HEADER] = self.node_id
-        response.headers[CLUSTER_HEADER] = self.cluster
 
     async def _check_peers(self) -> None:
         """Raise CannotStart if a peer's URL answers with another node id or another cluster."""
@@ -268,8 +263,8 @@ class BrokerServer:
         await self.peers.close()
         if self._own_store is not None:
             await self._own_store.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._listener is not None:
+            await self._listener.close()
         if self._backend is not None:
             await self._backend.close()
         elif self._storage is not None:

@@ -206,12 +206,15 @@ def render(request: web.Request, problem: Problem) -> web.Response:
     if outcome is not None:
         body["outcome"] = outcome.name.lower()
     body.update(problem.more)
-    return web.Response(
+    response = web.Response(
         body=msgspec.json.encode(body) + b"\n",
         status=problem.status,
         headers=headers,
         content_type=CONTENT_TYPE,
     )
+    if headers.get("Connection") == "close":
+        response.force_close()  # aiohttp does not look at the header
+    return response
 
 
 def _ascii(target: str) -> str:

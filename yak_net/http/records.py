@@ -10,6 +10,7 @@ from typing import Final
 
 from aiohttp import web
 
+from yak_core.batch import Batch
 from yak_core.broker.fetch import EARLIEST, LATEST
 from yak_core.config import MIB
 from yak_core.contract.messages import (
@@ -40,35 +41,34 @@ from yak_net.http.request_parsing import (
     json_body,
     json_response,
     offload,
+    send_json,
 )
+from yak_net.http.shares import Share
+from yak_net.runtime.budget import Budget
 
 FETCH_BYTES: Final = 1 * MIB
 FETCH_BYTES_MAX: Final = 2**31 - 1
 WAIT_MS_MAX: Final = bodies.TIMEOUT_MS_MAX
 ANY_EPOCH: Final = -1
 """Leader epoch of a request whose client does not know the epoch."""
+JSON_FACTOR: Final = 3
+"""Estimated bytes of an answer for a byte of its batches, while it is made."""
 US_PER_MS: Final = 1_000
 
 _NAMED_OFFSETS: Final = {"earliest": EARLIEST, "latest": LATEST}
 
 
-async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web.Response:
+async def produce(
+    gateway: Gateway, request: web.Request, bytes_max: int, budget: Budget
+) -> web.Response:
     """Handle ``POST /v1/records``: append the records of the body as one batch. Raises Problem."""
     set_outcome(request, Outcome.NOT_WRITTEN)
     check_query(request, "redirect")
-    body = await json_body(request)
-    try:
-        batch, acks, timeout_ms = await offload(
-            len(body), bodies.parse_produce, body, gateway.wall_ms(), bytes_max
-        )
-    except bodies.BodyError as error:
-        raise invalid_request(f"invalid request body: {error}") from error
-    except bodies.InvalidAcks as error:
-        raise problem(ErrorCode.INVALID_REQUIRED_ACKS) from error
-    except bodies.TooLarge as error:
-        raise problem(ErrorCode.MESSAGE_TOO_LARGE, str(error)) from error
-    call = ProduceRequest(0, Epoch(ANY_EPOCH), acks, timeout_ms * US_PER_MS, batch)
-    answer = await ask_or_problem(gateway, request, call, ProduceResponse, produce=True)
+    with Share(budget) as share:
+        batch, acks, timeout_ms = await _parsed(request, share, gateway.wall_ms(), bytes_max)
+        share.resize(batch.size)
+        call = ProduceRequest(0, Epoch(ANY_EPOCH), acks, timeout_ms * US_PER_MS, batch)
+        answer = await ask_or_problem(gateway, request, call, ProduceResponse, produce=True)
     set_outcome(request, answer.outcome)
     if HTTP_FORMS[answer.error].status == 200:
         return json_response(bodies.produce_response(answer, batch.count))
@@ -83,7 +83,22 @@ async def produce(gateway: Gateway, request: web.Request, bytes_max: int) -> web
     )
 
 
-async def fetch(gateway: Gateway, request: web.Request) -> web.Response:
+async def _parsed(
+    request: web.Request, share: Share, now_ms: int, bytes_max: int
+) -> tuple[Batch, int, int]:
+    """Return the batch of a body, acks, and the timeout in ms. Raises Problem."""
+    body = await json_body(request, share)
+    try:
+        return await offload(len(body), bodies.parse_produce, body, now_ms, bytes_max)
+    except bodies.BodyError as error:
+        raise invalid_request(f"invalid request body: {error}") from error
+    except bodies.InvalidAcks as error:
+        raise problem(ErrorCode.INVALID_REQUIRED_ACKS) from error
+    except bodies.TooLarge as error:
+        raise problem(ErrorCode.MESSAGE_TOO_LARGE, str(error)) from error
+
+
+async def fetch(gateway: Gateway, request: web.Request, budget: Budget) -> web.StreamResponse:
     """Handle ``GET /v1/records``: return records from an offset on. Raises Problem.
 
     Waits up to ``wait_ms`` milliseconds for new records at the high watermark.
@@ -104,10 +119,15 @@ async def fetch(gateway: Gateway, request: web.Request) -> web.Response:
     if answer.error is not ErrorCode.NONE:
         raise _fetch_problem(gateway, answer)
     size = bodies.size_of(answer.batches)
-    try:
-        return json_response(await offload(size, bodies.fetch_response, answer, offset))
-    except bodies.Unreadable as error:
-        raise _unreadable_problem(error) from error
+    with Share(budget) as share:
+        share.resize(JSON_FACTOR * size)
+        try:
+            body = await offload(size, bodies.fetch_response, answer, offset)
+        except bodies.Unreadable as error:
+            raise _unreadable_problem(error) from error
+        del answer  # the batches
+        share.resize(len(body))
+        return await send_json(request, body)
 
 
 async def _resolve_offset(gateway: Gateway, request: web.Request, at: int) -> Offset:

@@ -9,21 +9,29 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from aiohttp import web
 
 from yak_core.contract.messages import Request, Response
 from yak_core.errors import ErrorCode, Outcome
+from yak_net.http.connections import STALL_BYTES, STALL_S
 from yak_net.http.gateway import BrokerStopped, Gateway
 from yak_net.http.problems import COMMON_HEADERS, Problem, problem, set_outcome, stopped_problem
+from yak_net.http.shares import Share
 
 BODY_TIMEOUT_S: Final = 30.0
 """Seconds after which the broker stops waiting for a request body."""
 THREAD_BYTES: Final = 32 * 1024
 """Work on more bytes than this runs in a thread, so that it does not delay heartbeats."""
+PART_BYTES: Final = 64 * 1024
+"""A larger answer is sent in parts of this size: the transport would copy all of it."""
 NUMBER_MAX: Final = 2**63 - 1
 
+# Two: more would not be faster, and each needs several times the memory of its body.
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="yak-http")
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 
 P = ParamSpec("P")
@@ -32,10 +40,11 @@ R = TypeVar("R")
 
 
 async def offload(size: int, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a pure function on ``size`` bytes; in a thread if ``size`` exceeds BESIDE_BYTES."""
+    """Run a pure function on ``size`` bytes; in a thread if ``size`` exceeds THREAD_BYTES."""
     if size <= THREAD_BYTES:
         return function(*args, **kwargs)
-    return await asyncio.to_thread(function, *args, **kwargs)
+    call = partial(function, *args, **kwargs)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, call)
 
 
 async def ask(gateway: Gateway, call: Request, expected: type[R]) -> R:
@@ -86,8 +95,12 @@ def integer_parameter(request: web.Request, name: str, default: int, most: int =
     return int(text)
 
 
-async def json_body(request: web.Request) -> bytes:
-    """Return the body of a request whose headers declare plain JSON. Raises Problem."""
+async def json_body(request: web.Request, share: Share) -> bytes:
+    """Return the body of a request whose headers declare plain JSON. Raises Problem.
+
+    ``share`` grows with the bytes that have arrived. The body must be complete after
+    BODY_TIMEOUT_S, and STALL_BYTES of it, or its rest, must arrive in each STALL_S.
+    """
     encoding = request.headers.get("Content-Encoding", "identity")
     if encoding.strip().lower() != "identity":
         raise _unsupported("compressed bodies are not supported; send without Content-Encoding")
@@ -100,14 +113,28 @@ async def json_body(request: web.Request) -> bytes:
     limit = request.client_max_size
     size = request.content_length or 0
     if limit and size > limit:
-        detail = f"the request body has {size} bytes, at most {limit} are allowed"
-        raise problem(ErrorCode.MESSAGE_TOO_LARGE, detail)
+        raise _too_large(size, limit)
+    now = asyncio.get_running_loop().time
+    end = now() + BODY_TIMEOUT_S
+    body = bytearray()
+    checked = 0
     try:
-        async with asyncio.timeout(BODY_TIMEOUT_S):
-            return await request.read()
+        async with asyncio.timeout_at(min(end, now() + STALL_S)) as deadline:
+            while chunk := await request.content.readany():
+                body += chunk
+                if limit and len(body) > limit:
+                    raise _too_large(len(body), limit)
+                share.resize(len(body))
+                if len(body) - checked >= STALL_BYTES:
+                    checked = len(body)
+                    deadline.reschedule(min(end, now() + STALL_S))
+        return bytes(body)
     except TimeoutError as error:
         code = (int(ErrorCode.INVALID_REQUEST), ErrorCode.INVALID_REQUEST.name)
-        detail = f"the request body was not complete after {BODY_TIMEOUT_S:g} s"
+        detail = (
+            f"the request body arrives too slowly: {len(body)} bytes; send it within "
+            f"{BODY_TIMEOUT_S:g} s, and {STALL_BYTES} bytes in each {STALL_S:g} s"
+        )
         raise Problem(
             408, code, "Request Timeout", detail, retriable=True, headers={"Connection": "close"}
         ) from error
@@ -118,11 +145,31 @@ def invalid_request(detail: str) -> Problem:
     return problem(ErrorCode.INVALID_REQUEST, detail)
 
 
+def _too_large(size: int, limit: int) -> Problem:
+    detail = f"the request body has {size} bytes, at most {limit} are allowed"
+    return problem(ErrorCode.MESSAGE_TOO_LARGE, detail)
+
+
 def _unsupported(detail: str) -> Problem:
     code = (int(ErrorCode.INVALID_REQUEST), ErrorCode.INVALID_REQUEST.name)
     return Problem(
         415, code, "Unsupported Media Type", detail, headers={"Accept": "application/json"}
     )
+
+
+async def send_json(request: web.Request, body: bytes) -> web.StreamResponse:
+    """Send a response whose body is already JSON, in parts, as fast as the client receives it."""
+    if len(body) <= PART_BYTES or request.method == "HEAD":
+        return json_response(body)
+    response = web.StreamResponse(headers=COMMON_HEADERS)
+    response.content_type = "application/json"
+    response.content_length = len(body)
+    await response.prepare(request)
+    whole = memoryview(body)
+    for at in range(0, len(body), PART_BYTES):
+        await response.write(whole[at : at + PART_BYTES])
+    await response.write_eof()
+    return response
 
 
 def json_response(body: bytes, status: int = 200) -> web.Response:

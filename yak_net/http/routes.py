@@ -21,6 +21,8 @@ from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
 from yak_net.http.problems import COMMON_HEADERS, as_problems
 from yak_net.http.records import fetch, produce
 from yak_net.http.request_parsing import ask, ask_or_problem, check_query, json_response
+from yak_net.http.shares import HTTP_BYTES_MAX
+from yak_net.runtime.budget import Budget
 
 BATCH_BYTES_MAX: Final = 1 * MIB
 """The default of ``BrokerConfig.batch_bytes_max``."""
@@ -46,14 +48,20 @@ GET  /             this list
 """
 
 
-def routes(gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX) -> list[web.RouteDef]:
-    """Return the routes of the broker behind ``gateway``, for ``Application.add_routes``."""
+def routes(
+    gateway: Gateway, batch_bytes_max: int = BATCH_BYTES_MAX, budget: Budget | None = None
+) -> list[web.RouteDef]:
+    """Return the routes of the broker behind ``gateway``, for ``Application.add_routes``.
+
+    ``budget`` bounds the bytes of all bodies in flight, by default to HTTP_BYTES_MAX.
+    """
+    in_flight = Budget(HTTP_BYTES_MAX) if budget is None else budget
 
     async def on_produce(request: web.Request) -> web.Response:
-        return await produce(gateway, request, batch_bytes_max)
+        return await produce(gateway, request, batch_bytes_max, in_flight)
 
-    async def on_fetch(request: web.Request) -> web.Response:
-        return await fetch(gateway, request)
+    async def on_fetch(request: web.Request) -> web.StreamResponse:
+        return await fetch(gateway, request, in_flight)
 
     async def on_health(request: web.Request) -> web.Response:
         return await _health(gateway)

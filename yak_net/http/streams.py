@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -18,17 +19,21 @@ from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import (
     DescribeRequest,
     FetchRequest,
+    FetchResponse,
     ListOffsetsRequest,
     ProduceRequest,
     ProduceResponse,
     Request,
     Response,
+    with_records,
 )
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, CallId, NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
+from yak_net.http.connections import Connection
 from yak_net.http.request_parsing import offload
 from yak_net.runtime.backend import OnAnswer
+from yak_net.runtime.budget import Budget
 from yak_net.runtime.outbox import Outbox
 from yak_net.runtime.wire import HEARTBEAT_S, greeting
 
@@ -59,6 +64,9 @@ async def accept(request: web.Request, node: NodeId, cluster: str) -> web.WebSoc
 class ClientStream:
     """One connection of a client to a broker.
 
+    ``connection`` is the protocol below the socket. ``unsent`` bounds the answers of all clients
+    together that are not sent yet; above it, a fetch gets an error that the client retries.
+
     ``start_call`` delivers a request to the node, and returns None while no node runs. ``cancel``
     cancels a call whose client disconnected. With ``check_records``, a batch whose records cannot
     be decoded is refused; otherwise only its header and its CRC are checked.
@@ -67,6 +75,8 @@ class ClientStream:
     def __init__(
         self,
         socket: web.WebSocketResponse,
+        connection: object,
+        unsent: Budget,
         start_call: Callable[[Request, OnAnswer], CallId | None],
         cancel: Callable[[CallId], None],
         *,
@@ -76,7 +86,9 @@ class ClientStream:
         self._check_records = check_records
         self._start_call = start_call
         self._cancel = cancel
-        self._outbox = Outbox()
+        self._connection = connection
+        self._unsent = unsent
+        self._outbox = Outbox(budget=unsent)
         self._in_flight: set[CallId] = set()
         self._below_limit = asyncio.Event()
         self._below_limit.set()
@@ -88,6 +100,8 @@ class ClientStream:
         writer.add_done_callback(lambda _: self._below_limit.set())
         try:
             async for frame in socket:
+                if isinstance(self._connection, Connection):
+                    self._connection.frame_taken()
                 if frame.type is not WSMsgType.BINARY:
                     await socket.close(code=1003, message=b"expected a binary frame, got text")
                     break
@@ -127,7 +141,7 @@ class ClientStream:
                 self._in_flight.discard(call_ids[0])
                 if len(self._in_flight) < IN_FLIGHT_MAX:
                     self._below_limit.set()
-            if not self._outbox.put(encode(result)):  # type: ignore[arg-type]
+            if not self._outbox.put(self._frame_of(result)):
                 # The client reads too slowly, or has disconnected. Without this response it would
                 # wait for ever, so close the connection.
                 self._outbox.close()
@@ -142,6 +156,16 @@ class ClientStream:
             if len(self._in_flight) >= IN_FLIGHT_MAX:
                 self._below_limit.clear()
         return b""
+
+    def _frame_of(self, result: Response | ClientResult) -> bytes:
+        """Return the frame of an answer; without records if slow clients hold too many bytes."""
+        if isinstance(result, FetchResponse) and result.batches:
+            size = sum(batch.size for batch in result.batches)
+            if not self._unsent.has_room(size):
+                log.warning("fetch refused", unsent=self._unsent.used, most=self._unsent.bytes_max)
+                header = replace(result, error=ErrorCode.THROTTLING_QUOTA_EXCEEDED)
+                result = with_records(header, ())
+        return encode(result)  # type: ignore[arg-type]
 
     def _reject(self, error: CodecError) -> bool:
         """Respond to a produce request with a damaged batch; return False for other errors."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
-import sys
 from typing import Final
 
 import structlog
@@ -36,24 +34,13 @@ _verbose = False
 
 
 def configure(*, verbose: bool) -> None:
-    """Configure structlog: readable lines on standard error, with the level and the local time."""
+    """Log the notes in VERBOSE_ONLY, too, if ``verbose``."""
     global _verbose  # noqa: PLW0603 - a process has one log
     _verbose = verbose
-    colours = sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
-            structlog.dev.ConsoleRenderer(colors=colours, pad_event_to=24, sort_keys=False),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
 
 
 def log_note(note: Note) -> None:
-    """Log one note: its class name and its fields. Notes in QUIET need ``--verbose``."""
+    """Log one note: its class name and its fields. Notes in VERBOSE_ONLY need ``--verbose``."""
     if isinstance(note, VERBOSE_ONLY) and not _verbose:
         return  # before the costly formatting: some notes occur with every batch
     fields = {field.name: _text(getattr(note, field.name)) for field in dataclasses.fields(note)}

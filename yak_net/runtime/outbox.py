@@ -7,6 +7,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Final, Protocol
 
+from yak_net.runtime.budget import Budget
+
 OUTBOX_BYTES: Final = 32 << 20
 """Maximum number of queued bytes for one slow reader."""
 
@@ -24,11 +26,15 @@ class Sink(Protocol):
 
 
 class Outbox:
-    """A queue of frames: :meth:`put` adds one without waiting, :meth:`run` sends them in order."""
+    """A queue of frames: :meth:`put` adds one without waiting, :meth:`run` sends them in order.
 
-    def __init__(self, bytes_max: int = OUTBOX_BYTES) -> None:
+    ``size`` is the number of bytes that are not sent; ``budget`` counts those of many outboxes.
+    """
+
+    def __init__(self, bytes_max: int = OUTBOX_BYTES, budget: Budget | None = None) -> None:
         self.bytes_max = bytes_max
         self.size = 0
+        self._budget = budget
         self._frames: deque[bytes] = deque()
         self._waker: asyncio.Future[None] | None = None
         self._closed = False
@@ -41,7 +47,7 @@ class Outbox:
         if self._closed or (self.size and self.size + len(frame) > self.bytes_max):
             return False
         self._frames.append(frame)
-        self.size += len(frame)
+        self._count(len(frame))
         waker = self._waker
         if waker is not None and not waker.done():
             waker.set_result(None)
@@ -51,7 +57,7 @@ class Outbox:
         """Reject further frames, drop queued frames, and let :meth:`run` return."""
         self._closed = True
         self._frames.clear()
-        self.size = 0
+        self._count(-self.size)
         waker = self._waker
         if waker is not None and not waker.done():
             waker.set_result(None)
@@ -69,12 +75,17 @@ class Outbox:
                     frame = frames.popleft()
                     await sink.send_bytes(frame)
                     # Count the frame until it is sent, so that a slow reader fills the outbox.
-                    self.size = max(0, self.size - len(frame))
+                    self._count(-min(self.size, len(frame)))
                 if not self._closed:
                     self._waker = loop.create_future()
                     await self._waker
         finally:
             self.close()
+
+    def _count(self, more: int) -> None:
+        self.size += more
+        if self._budget is not None:
+            self._budget.add(more)
 
     async def write_to(self, sink: Sink) -> None:
         """Send frames until the connection breaks; then close it, which also ends its reader."""

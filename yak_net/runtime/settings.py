@@ -49,8 +49,9 @@ class BrokerSettings:
     ``brokers`` lists (id, url) of all brokers. Instead, a leader may have ``followers``, a list of
     URLs, and each follower ``role=FOLLOWER``. ``config`` holds values for fields of
     :class:`yak_core.config.BrokerConfig`. With ``check_records``, the broker decodes the records of
-    each produce request, and refuses those that no client could read. ``lifeline`` is the file
-    descriptor of a pipe: the broker stops when its other end closes.
+    each produce request, and refuses those that no client could read. ``allowed_hosts`` are further
+    names of this broker, which clients may send as Host. ``lifeline`` is the file descriptor of a
+    pipe: the broker stops when its other end closes.
     """
 
     node_id: NodeId
@@ -69,6 +70,7 @@ class BrokerSettings:
     trace: Path | None = None
     insecure: bool = False
     check_records: bool = False
+    allowed_hosts: tuple[str, ...] = ()
     reuse_port: bool = False
     lifeline: int | None = None
 

@@ -11,6 +11,7 @@ import fcntl
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,11 @@ from typing import Final
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Values of errno that mean that the disk is full."""
+
+NO_DESCRIPTOR: Final = (errno.EMFILE, errno.ENFILE)
+"""Values of errno that mean that this process, or the machine, has too many open files."""
+DESCRIPTOR_WAIT_S: Final = 30.0
+DESCRIPTOR_POLL_S: Final = 0.02
 
 TEMPORARY: Final = ".tmp"
 """Suffix of a file during its write; recovery deletes such files, which a crash can leave."""
@@ -40,9 +46,24 @@ else:
         os.fdatasync(fd)
 
 
+def open_file(path: Path, flags: int, mode: int = 0o644) -> int:
+    """Open a file like os.open; wait up to DESCRIPTOR_WAIT_S for a free descriptor.
+
+    A lack of descriptors does not endanger what is on the disk, so it must not end the process.
+    """
+    give_up_at = time.monotonic() + DESCRIPTOR_WAIT_S
+    while True:
+        try:
+            return os.open(path, flags, mode)
+        except OSError as error:
+            if error.errno not in NO_DESCRIPTOR or time.monotonic() > give_up_at:
+                raise
+        time.sleep(DESCRIPTOR_POLL_S)
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder: the creation, deletion and renaming of files in it become durable."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    fd = open_file(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
     finally:
@@ -120,7 +141,7 @@ def write_file(system: System, path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         try:
             write_all(system, fd, data, 0)
             system.sync(fd)
