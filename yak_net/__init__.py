@@ -39,7 +39,8 @@ __all__ = [
     "NotEnoughReplicasAfterAppendError", "NotEnoughReplicasError", "NotLeaderOrFollowerError",
     "OffsetNotAvailableError", "OffsetOutOfRangeError", "OutOfOrderSequenceNumberError", "Producer",
     "RecordMetadata", "RequestTimedOutError", "Resolved", "Sent", "ThrottlingQuotaExceededError",
-    "UnknownError", "UnknownLeaderEpochError", "UnsupportedCompressionTypeError", "YakError",
+    "UnknownError", "UnknownLeaderEpochError", "UnknownProducerIdError",
+    "UnsupportedCompressionTypeError", "YakError",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         ThrottlingQuotaExceededError,
         UnknownError,
         UnknownLeaderEpochError,
+        UnknownProducerIdError,
         UnsupportedCompressionTypeError,
         YakError,
     )

@@ -131,6 +131,13 @@ class PeerLost:
 
 
 @value
+class NotSent:
+    """The client's request with this correlation number never left; no copy of it will arrive."""
+
+    correlation: int
+
+
+@value
 class StopAsked:
     """The operator asked this node to shut down within ``deadline_us`` from now."""
 
@@ -146,6 +153,7 @@ Event: TypeAlias = (
     | Called
     | Cancelled
     | PeerLost
+    | NotSent
     | StopAsked
 )
 """What a node receives: one event per step, the first of which is Started."""
