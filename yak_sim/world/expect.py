@@ -42,6 +42,7 @@ class ExpectationFailed(Exception):
 class CheckedWorld(Protocol):
     """The parts of a world that expectations read."""
 
+    brokers: tuple[NodeId, ...]
     producers: list[SimProducer]
     consumers: list[SimConsumer]
 
@@ -117,6 +118,41 @@ class Expect:
                 )
             seen[key] = batch.base_offset
         self._pass(f"No batch is in the log twice: {len(seen)} batches")
+
+    def outcomes_are_true(self) -> None:
+        """Check the outcome of each record by the content of the logs; values must be unique.
+
+        A record that was reported as not written is in no log of any broker. A record that was
+        reported as written is in the leader's committed log. No record is there twice, and the
+        records of a producer are there in send order. The producers must be idempotent.
+        """
+        claim = "Each outcome is true"
+        places: dict[bytes | None, list[Offset]] = {}
+        for batch in self._committed():
+            for record in records(batch):
+                places.setdefault(record.value, []).append(record.offset)
+        anywhere = {
+            record.value: node
+            for node in self._world.brokers
+            for batch in self._world.log_of(node)
+            for record in records(batch)
+        }
+        count = 0
+        for producer in self._world.producers:
+            last = -1
+            for sent, value in ((sent, value) for sent in producer.sent for value in sent.values):
+                count += 1
+                found = places.get(value, [])
+                if sent.outcome == Outcome.NOT_WRITTEN and value in anywhere:
+                    expected = f"{value!r} of {producer.node_id} in no log: it was not written"
+                    self._fail(claim, expected, f"it in the log of {anywhere[value]}")
+                if len(found) > 1 or (sent.outcome == Outcome.WRITTEN and not found):
+                    self._fail(claim, f"{value!r} of {producer.node_id} once", f"it at {found}")
+                if found and found[0] < last:
+                    expected = f"{value!r} of {producer.node_id} after offset {last}"
+                    self._fail(claim, expected, f"it at offset {found[0]}")
+                last = found[0] if found else last
+        self._pass(f"{claim}: {count} records")
 
     def order_kept(self) -> None:
         """Check the order of the records of each producer and of each consumer.
