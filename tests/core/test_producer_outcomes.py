@@ -70,6 +70,22 @@ def test_a_batch_without_a_sequence_expires_without_a_new_producer_epoch() -> No
     assert made.resets == []
 
 
+@pytest.mark.parametrize("left_us", [200_001, 200_000])
+def test_a_batch_is_not_sent_when_no_response_could_arrive_in_time(left_us: int) -> None:
+    """Goal: not written, not unknown. Method: a tenth of the delivery timeout is left, or less.
+
+    A batch of an idle producer has all of its time, however short that is.
+    """
+    made = sending(6, SHORT)
+    made.now += SHORT.delivery_timeout_us - left_us
+    made.produced(0, NONE, Outcome.WRITTEN)
+    late = left_us <= SHORT.delivery_timeout_us // 10
+    assert len(made.sent) == (5 if late else 6)
+    assert outcomes(made) == {0: "WRITTEN"} | ({5: "NOT_WRITTEN"} if late else {})
+    assert made.resets == []
+    assert len(sending(1, replace(PRODUCER, delivery_timeout_us=1)).sent) == 1
+
+
 def test_no_event_sends_an_expired_batch() -> None:
     """Goal: expiry comes before sending. Method: each event that can send, after a stall."""
     for event in (TimerFired("retry"), PeerLost("n1"), NotSent(1)):

@@ -17,7 +17,7 @@ import simpy
 
 from yak_core.contract.effects import Observe
 from yak_core.contract.events import NotSent
-from yak_core.contract.notes import ProducerReset, ProduceRefused
+from yak_core.contract.notes import ProduceRefused, ProducerReset
 from yak_core.errors import ErrorCode, Outcome
 from yak_sim import RandomChoices, RunResult, Script, World, run_scenario, seconds
 from yak_sim.physics.choices import Point

@@ -10,7 +10,9 @@ from __future__ import annotations
 from enum import StrEnum
 
 from yak_core.batch import Batch
-from yak_core.ids import CallId, Micros, NodeId
+from yak_core.contract.client_calls import SendResult
+from yak_core.errors import ErrorCode, Outcome
+from yak_core.ids import NO_EPOCH, CallId, Micros, NodeId
 
 
 class DeliveryState(StrEnum):
@@ -88,3 +90,8 @@ class Delivery:
         self.stamped = False
         self.tries.clear()
         self.producer_unknown = False
+
+
+def failed(error: ErrorCode, outcome: Outcome, detail: str) -> SendResult:
+    """Return the result of a batch that is not confirmed."""
+    return SendResult(error, outcome, -1, NO_EPOCH, detail)

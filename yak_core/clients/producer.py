@@ -4,8 +4,9 @@ A batch gets its sequence when it is first sent and keeps it in all retries. Bat
 order, at most five in flight. Later batches wait while an earlier batch waits for its retry
 (KIP-98, KAFKA-5494). The result of a batch is written, not written or unknown.
 
-A batch whose delivery timeout has passed is never sent. It is not written if each of its tries
-never left this process, which only the world knows (``NotSent``); else it is unknown.
+A batch is not sent once its delivery timeout is so near that no response could arrive in time. It
+is not written if each of its tries never left this process, which only the world knows
+(``NotSent``); else it is unknown.
 
 A batch that is given up with a sequence may leave a gap. The producer then ends its producer epoch:
 it sends no new batch until every batch of the epoch is resolved, and continues in the next epoch at
@@ -14,9 +15,10 @@ sequence 0 (F76, F77). Batches of which no copy can be appended are sent again t
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Final
 
-from yak_core.clients.delivery import Delivery, DeliveryState
+from yak_core.clients.delivery import Delivery, DeliveryState, failed
 from yak_core.clients.leader_finder import LeaderFinder
 from yak_core.clients.session import ProducerSession
 from yak_core.config import ProducerConfig, check_client_config
@@ -38,7 +40,7 @@ from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.fork import fork_of
-from yak_core.ids import NO_EPOCH, CallId, Micros, NodeId
+from yak_core.ids import CallId, Micros, NodeId
 
 TIMER_RETRY: Final = "retry"
 TIMER_TIMEOUT: Final = "overdue"
@@ -57,7 +59,7 @@ class Producer:
     __slots__ = (
         "abandoned", "by_correlation", "config", "correlation", "effects", "ending_epoch", "fenced",
         "finder", "last_refusal", "node_id", "now", "retrying", "session", "settling", "timer_due",
-        "unresolved",
+        "unresolved", "unsent_margin_us",
     )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started) -> None:
@@ -68,6 +70,8 @@ class Producer:
         self.config = config
         self.finder = LeaderFinder(config.brokers)
         self.now = now
+        #: A batch is not sent for the first time if less of its delivery timeout is left.
+        self.unsent_margin_us = min(config.request_timeout_us, config.delivery_timeout_us // 10)
         self.effects: list[Effect] = []
         self.session = ProducerSession(started.nonce, idempotent=config.idempotent)
         #: Whether the producer epoch ends as soon as each of its batches is resolved.
@@ -134,13 +138,12 @@ class Producer:
             self._send_pending()
 
     def _refuse(self, call: CallId, error: ErrorCode, detail: str) -> None:
-        self.effects.append(Answer(call, _failed(error, Outcome.NOT_WRITTEN, detail)))
+        self.effects.append(Answer(call, failed(error, Outcome.NOT_WRITTEN, detail)))
 
     def _on_stop_asked(self) -> None:
-        """Give up all batches now, and exit."""
         for delivery in list(self.unresolved):
             outcome = Outcome.UNKNOWN if delivery.tries else Outcome.NOT_WRITTEN
-            self._resolve(delivery, _failed(ErrorCode.NETWORK_EXCEPTION, outcome, STOPPED))
+            self._resolve(delivery, failed(ErrorCode.NETWORK_EXCEPTION, outcome, STOPPED))
         self.effects.append(Exit(True))
 
     # -- sending --------------------------------------------------------------------------------
@@ -148,10 +151,11 @@ class Producer:
     def _send_pending(self) -> None:
         """Send the queued batches in order, up to the first one that waits for a retry.
 
-        While a producer epoch ends, only its own batches are sent, not those without a sequence.
-        Nothing is sent while the first batch is past its deadline: the timer is due, and the
-        batches that have expired are resolved first.
+        Unsent batches expire first. While a producer epoch ends, only its own batches are sent, not
+        those without a sequence. Nothing is sent while the first batch is past its deadline: the
+        timer is due, and resolves it first.
         """
+        self._expire(sent=False)
         self._end_epoch_if_resolved()
         if self.unresolved and self.unresolved[0].deadline > self.now:
             sent_first = True
@@ -179,8 +183,7 @@ class Producer:
         )
         self.effects.append(Send(self.finder.target, request))
         if config.acks == 0:
-            # With acks=0 there is no response.
-            self._resolve(delivery, _failed(ErrorCode.NONE, Outcome.UNKNOWN, ""))
+            self._resolve(delivery, failed(ErrorCode.NONE, Outcome.UNKNOWN, ""))
             return
         delivery.timeout_at = self.now + config.request_timeout_us + 2 * config.retry_backoff_us
 
@@ -213,15 +216,13 @@ class Producer:
         delivery = self.by_correlation.get(response.correlation)
         if delivery is None:
             if self.config.acks == 0 and response.error in MISDIRECTED:
-                # No batch waits for this response, but it has a leader hint.
                 self.finder.redirected(src, response.leader, response.leader_epoch)
             return
-        error = response.error
-        if error == ErrorCode.NONE:
+        if response.error == ErrorCode.NONE:
             self.last_refusal = ""
             self.finder.answered(src, response.leader_epoch)
-            base_offset, epoch = response.base_offset, response.epoch
-            self._resolve(delivery, SendResult(error, Outcome.WRITTEN, base_offset, epoch))
+            position = (response.base_offset, response.epoch)
+            self._resolve(delivery, SendResult(ErrorCode.NONE, Outcome.WRITTEN, *position))
             self._send_pending()
             return
         if response.outcome == Outcome.NOT_WRITTEN:
@@ -250,7 +251,7 @@ class Producer:
             self._on_wrong_sequence(delivery, response)
         else:
             outcome = Outcome.UNKNOWN if delivery.may_be_written else Outcome.NOT_WRITTEN
-            self._give_up(delivery, _failed(error, outcome, response.detail))
+            self._give_up(delivery, failed(error, outcome, response.detail))
 
     def _on_wrong_sequence(self, delivery: Delivery, response: ProduceResponse) -> None:
         """Handle a leader that lacks an earlier batch, or does not know the producer.
@@ -270,7 +271,7 @@ class Producer:
             else:
                 self._retry_later(delivery)
         elif delivery.sent_first:
-            self._give_up(delivery, _failed(response.error, Outcome.UNKNOWN, response.detail))
+            self._give_up(delivery, failed(response.error, Outcome.UNKNOWN, response.detail))
         else:
             self._retry_later(delivery)
 
@@ -280,7 +281,7 @@ class Producer:
         for each in list(self.unresolved):
             if each is delivery or not each.tries:
                 outcome = Outcome.UNKNOWN if each.may_be_written else Outcome.NOT_WRITTEN
-                self._resolve(each, _failed(ErrorCode.INVALID_PRODUCER_EPOCH, outcome, FENCED))
+                self._resolve(each, failed(ErrorCode.INVALID_PRODUCER_EPOCH, outcome, FENCED))
 
     def _on_not_sent(self, correlation: int) -> None:
         """Handle a try that never left: it does not count, and another broker is asked."""
@@ -326,7 +327,6 @@ class Producer:
         stalled = due is not None and self.now - due > pause
         if stalled and not self.settling and any(d.tries for d in self.unresolved):
             self.settling = True
-            self._expire(sent=False)
             self._set_timer_for(self.now + pause)
             return
         self.settling = False
@@ -337,14 +337,18 @@ class Producer:
         self._expire(sent=True)
 
     def _expire(self, *, sent: bool) -> None:
-        """Give up batches whose delivery timeout has passed; without ``sent``, only unsent ones."""
-        for delivery in [d for d in self.unresolved if d.deadline <= self.now]:
+        """Give up the batches at their delivery timeout; without ``sent``, unsent ones before it.
+
+        An unsent batch is given up when the rest of its time is too short for a response.
+        """
+        end = self.now if sent else self.now + self.unsent_margin_us
+        for delivery in list(takewhile(lambda each: each.deadline <= end, self.unresolved)):
             if sent or not delivery.tries:
-                reason = f", last refusal {self.last_refusal}" if self.last_refusal else ""
                 outcome = Outcome.UNKNOWN if delivery.tries else Outcome.NOT_WRITTEN
                 what = "an ack" if delivery.tries else "the batch was sent"
-                detail = f"the delivery timeout expired before {what}{reason}"
-                self._give_up(delivery, _failed(ErrorCode.REQUEST_TIMED_OUT, outcome, detail))
+                detail = f"the delivery timeout expired before {what}"
+                detail += f", last refusal {self.last_refusal}" if self.last_refusal else ""
+                self._give_up(delivery, failed(ErrorCode.REQUEST_TIMED_OUT, outcome, detail))
 
     # -- results --------------------------------------------------------------------------------
 
@@ -370,8 +374,7 @@ class Producer:
     def _end_epoch_if_resolved(self) -> None:
         """Start the next producer epoch once no batch has a sequence of this one (F76).
 
-        Copies of these batches may still arrive at a broker, which fences them after the first
-        batch of the next epoch. After the last epoch comes epoch 0 of the next producer id.
+        Late copies of these batches are fenced after the first batch of the next epoch.
         """
         if not self.ending_epoch or self.fenced or any(d.stamped for d in self.unresolved):
             return
@@ -389,10 +392,6 @@ class Producer:
     def fork(self) -> Producer:
         """Return a copy that shares only immutable values."""
         return fork_of(self)
-
-
-def _failed(error: ErrorCode, outcome: Outcome, detail: str) -> SendResult:
-    return SendResult(error, outcome, -1, NO_EPOCH, detail)
 
 
 def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:

@@ -46,18 +46,22 @@ _CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, NotYak,
 
 
 class Links:
-    """All connections of one client; ``on_response`` and ``on_lost`` are called on the event loop.
+    """All connections of one client; the functions are called on the event loop.
 
     ``on_lost(broker)``: the connection to the broker broke, or could not be made.
+    ``on_not_sent(correlation)``: no byte of this request has left; also called by :meth:`send`.
     """
 
     def __init__(
         self,
         on_response: Callable[[NodeId, Response], None],
         on_lost: Callable[[NodeId], None],
+        on_not_sent: Callable[[int], None],
     ) -> None:
         self._on_response = on_response
         self._on_lost = on_lost
+        self._on_not_sent = on_not_sent
+        self._closed = False
         self._outboxes: dict[NodeId, Outbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._session = aiohttp.ClientSession(
@@ -74,22 +78,24 @@ class Links:
     def send(self, dst: NodeId, request: Request) -> None:
         """Send a request to a broker; connect first if there is no connection.
 
-        If the URL of the broker is unknown, the request is dropped, and the connected brokers
-        are asked for the URLs.
+        If the URL of the broker is unknown, the request is not sent, and the connected brokers
+        are asked for the URLs. It is not sent either while too many bytes are queued.
         """
         outbox = self._outboxes.get(dst)
         if outbox is None:
             url = self.urls.get(dst)
-            if url is None:
+            if url is None or self._closed:
                 for connected in self._outboxes.values():
                     connected.put(encode(DescribeRequest(URLS_CORRELATION)))
+                self._on_not_sent(request.correlation)
                 return
-            outbox = self._outboxes[dst] = Outbox()
+            outbox = self._outboxes[dst] = Outbox(keep_unsent=True)
             outbox.put(encode(DescribeRequest(URLS_CORRELATION)))
             task = asyncio.create_task(self._run_connection(dst, url, outbox))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        outbox.put(encode(sealed(request)))
+        if not outbox.put(encode(sealed(request))):
+            self._on_not_sent(request.correlation)
 
     async def discover(self, servers: Iterable[str]) -> DescribeResponse | None:
         """Return the first response that has URLs of brokers; None if no server sends one."""
@@ -108,7 +114,8 @@ class Links:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and report the requests that were not sent."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -143,6 +150,10 @@ class Links:
         finally:
             outbox.close()
             del self._outboxes[dst]
+            for frame in outbox.unsent:
+                correlation = decode(frame).correlation  # type: ignore[union-attr]
+                if correlation != URLS_CORRELATION:
+                    self._on_not_sent(correlation)
         self._on_lost(dst)
 
     async def _serve_connection(self, dst: NodeId, url: str, outbox: Outbox) -> None:

@@ -24,11 +24,17 @@ class Sink(Protocol):
 
 
 class Outbox:
-    """A queue of frames: :meth:`put` adds one without waiting, :meth:`run` sends them in order."""
+    """A queue of frames: :meth:`put` adds one without waiting, :meth:`run` sends them in order.
 
-    def __init__(self, bytes_max: int = OUTBOX_BYTES) -> None:
+    With ``keep_unsent``, ``unsent`` holds the frames that were in the queue when the outbox was
+    closed: no byte of them was sent. A frame that was being sent is not among them.
+    """
+
+    def __init__(self, bytes_max: int = OUTBOX_BYTES, *, keep_unsent: bool = False) -> None:
         self.bytes_max = bytes_max
         self.size = 0
+        self.unsent: list[bytes] = []
+        self._keep_unsent = keep_unsent
         self._frames: deque[bytes] = deque()
         self._waker: asyncio.Future[None] | None = None
         self._closed = False
@@ -50,6 +56,8 @@ class Outbox:
     def close(self) -> None:
         """Reject further frames, drop queued frames, and let :meth:`run` return."""
         self._closed = True
+        if self._keep_unsent:
+            self.unsent.extend(self._frames)
         self._frames.clear()
         self.size = 0
         waker = self._waker

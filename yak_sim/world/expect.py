@@ -6,7 +6,7 @@ scenario unless the script catches it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NoReturn, Protocol
@@ -15,7 +15,7 @@ from yak_core.batch import Batch, records
 from yak_core.errors import Outcome
 from yak_core.ids import NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
-from yak_sim.world.clients import SimConsumer, SimProducer
+from yak_sim.world.clients import SentBatch, SimConsumer, SimProducer
 from yak_sim.world.probes import BrokerView
 
 
@@ -140,7 +140,7 @@ class Expect:
         count = 0
         for producer in self._world.producers:
             last = -1
-            for sent, value in ((sent, value) for sent in producer.sent for value in sent.values):
+            for sent, value in _records_of(producer):
                 count += 1
                 found = places.get(value, [])
                 if sent.outcome == Outcome.NOT_WRITTEN and value in anywhere:
@@ -283,6 +283,13 @@ class _Absent:
 
 
 _ABSENT = _Absent()
+
+
+def _records_of(producer: SimProducer) -> Iterator[tuple[SentBatch, bytes]]:
+    """Yield each record of a producer with its batch, in send order."""
+    for sent in producer.sent:
+        for value in sent.values:
+            yield sent, value
 
 
 def _by_offset(batches: list[Batch]) -> dict[Offset, object]:
