@@ -87,6 +87,8 @@ ERROR_MEANINGS: Final[dict[str, str]] = {
     "code: they confirm a duplicate.",
     "INVALID_PRODUCER_EPOCH": "A newer epoch of this producer id fences the producer.",
     "KAFKA_STORAGE_ERROR": "The broker halted, for example because its disk is full.",
+    "UNKNOWN_PRODUCER_ID": "The idempotence table has no entry of the producer, and the batch does "
+    "not have sequence 0 (R9).",
     "FENCED_LEADER_EPOCH": "The request names a stale leader epoch. Brokers do not return this "
     "code.",
     "UNKNOWN_LEADER_EPOCH": "The client knows a higher leader epoch than the broker.",

@@ -179,6 +179,20 @@ MUTANTS: dict[str, Mutant] = {
         Rules(accept_sequence=lambda known, batch: SequenceCheck(SequenceResult.ACCEPT)),
         golden=("out_of_order_batch_is_refused",),
         claims={"slow_follower": "No batch is in the log twice"}),
+    # Kafka before KIP-360 has the same code for both.
+    "unknown producer is a gap": Mutant("R9", ("F75",),
+        Rules(accept_sequence=lambda known, batch: (
+            SequenceCheck(SequenceResult.GAP) if known is None and batch.base_sequence
+            else right.accept_sequence(known, batch)
+        )),
+        golden=("forgotten_producer_starts_a_new_epoch",)),
+    # A later batch that overtakes the first one is appended before it.
+    "unknown producer starts anywhere": Mutant("R9", ("F67", "F75"),
+        Rules(accept_sequence=lambda known, batch: (
+            SequenceCheck(SequenceResult.ACCEPT) if known is None
+            else right.accept_sequence(known, batch)
+        )),
+        golden=("forgotten_producer_starts_a_new_epoch",)),
     "producer table not rebuilt": Mutant("R9", ("F70",),
         Rules(producers_after_truncation=lambda rebuilt, current: current),
         golden=("truncated_batch_is_removed_from_the_idempotence_table",),

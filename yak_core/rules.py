@@ -49,6 +49,8 @@ class SequenceResult(StrEnum):
     """A duplicate that is older than the batches in the idempotence table."""
     FENCED = "fenced"
     GAP = "gap"
+    UNKNOWN_PRODUCER = "unknown_producer"
+    """The idempotence table has no entry of the producer, and this is not its first batch."""
 
 
 @value
@@ -245,9 +247,12 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
     """R9: decide whether a batch is the producer's next one, a retry or invalid (KIP-98, KIP-360).
 
     An unknown producer must begin with sequence 0. Messages can be reordered, so any other first
-    sequence could append a later batch first.
+    sequence could append a later batch first. The verdict tells a producer that was removed from
+    the table to start a new epoch, not this epoch again (F75).
     """
     first = batch.base_sequence
+    if known is None and first != 0:
+        return SequenceCheck(SequenceResult.UNKNOWN_PRODUCER)
     if known is None or batch.producer_epoch > known.epoch:
         return SequenceCheck(SequenceResult.ACCEPT if first == 0 else SequenceResult.GAP)
     if batch.producer_epoch < known.epoch:

@@ -41,7 +41,7 @@ __all__ = [
     "OffsetNotAvailableError", "OffsetOutOfRangeError", "OutOfOrderSequenceNumberError", "Producer",
     "RecordMetadata", "RequestTimedOutError", "Resolved", "Sent", "SyncConsumer", "SyncProducer",
     "SyncSent", "ThrottlingQuotaExceededError", "UnknownError", "UnknownLeaderEpochError",
-    "UnreadableError", "UnsupportedCompressionTypeError", "YakError",
+    "UnknownProducerIdError", "UnreadableError", "UnsupportedCompressionTypeError", "YakError",
 ]  # fmt: skip
 
 _HOMES: Final = {
@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         ThrottlingQuotaExceededError,
         UnknownError,
         UnknownLeaderEpochError,
+        UnknownProducerIdError,
         UnreadableError,
         UnsupportedCompressionTypeError,
         YakError,

@@ -18,6 +18,9 @@ from yak_core.contract.messages import DescribeRequest, Replicate, ReplicateAck,
 from yak_core.contract.node import Node, Snapshot
 from yak_core.ids import BrokerEpoch, Epoch, LogGeneration, Micros, NodeId, OpId
 
+CLIENT: Final = "p1"
+"""The client of the broker n2."""
+
 SECOND: Final = 1_000_000
 """In microseconds. The timeout of most checks."""
 
@@ -121,8 +124,9 @@ class Monitor:
 
 
 class Bench(Protocol):
-    """One world with the places n1 and n2. ``answers`` are the answers to :meth:`call`, in order.
+    """One world with the places n1 and n2, and a client p1 of n2.
 
+    ``answers`` are the answers to :meth:`call`, in order.
     ``sent_to`` in :meth:`cut_store` and :meth:`lose_replies` lasts until :meth:`heal_store`.
     """
 
@@ -136,6 +140,10 @@ class Bench(Protocol):
 
     def start(self, node_id: NodeId, node: Node) -> None:
         """Start this node object on the place's disk."""
+        ...
+
+    def start_client(self, node: Node) -> None:
+        """Start this node object as the client p1, which can send requests to n2."""
         ...
 
     def crash(self, node_id: NodeId) -> None:
@@ -262,6 +270,16 @@ def ready(maker: Maker) -> tuple[Bench, Probe, Probe, Orders]:
     bench = maker(False)
     one, two = start_both(bench)
     return bench, one, two, Orders(bench, "n1", one)
+
+
+def ready_client(maker: Maker) -> tuple[Bench, Probe, Orders]:
+    """Return a bench with a fair network, a client of n2, and the orders of this client."""
+    bench = maker(False)
+    start_both(bench)
+    client = Probe()
+    bench.start_client(client)
+    happened(bench, lambda: bool(client.seen), "the client started")
+    return bench, client, Orders(bench, CLIENT, client)
 
 
 def numbered(number: int) -> ReplicateAck:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.conformance.bench import Monitor
+from tests.conformance.bench import CLIENT, Monitor
 from tests.stepped import stepped
-from yak_core.config import BrokerConfig
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
 from yak_core.ids import Micros, NodeId
@@ -37,6 +37,11 @@ class ManualBench:
     def start(self, node_id: NodeId, node: Node) -> None:
         self.nodes[node_id] = node
         self.world.start(node_id)
+
+    def start_client(self, node: Node) -> None:
+        self.nodes[CLIENT] = node
+        self.world.add(CLIENT, ProducerConfig(("n2",)), stepped(self.nodes.__getitem__))
+        self.world.start(CLIENT)
 
     def crash(self, node_id: NodeId) -> None:
         self.world.crash(node_id)
@@ -90,8 +95,15 @@ class ManualBench:
                 self.world.disk_complete(node_id, no_space=True)
         if self.stormy:
             self._rain()
+        self._refuse_connections()
         settle(self.world)
         self._collect()
+
+    def _refuse_connections(self) -> None:
+        """Refuse the requests of the client to a broker that is down."""
+        for number, flight in list(self.world.transit.flights.items()):
+            if flight.src == CLIENT and not self.world.is_up(flight.dst):
+                self.world.not_sent(number)
 
     def _has_orders(self, node_id: NodeId) -> bool:
         if not self.world.is_up(node_id) or (node_id, DISK) in self.world.held:

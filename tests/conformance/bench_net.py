@@ -15,22 +15,27 @@ from pathlib import Path
 
 from aiohttp import web
 
-from tests.conformance.bench import Monitor
+from tests.conformance.bench import CLIENT, Monitor
 from tests.net.power import Power
 from tests.net.storage_tools import path_of
 from tests.stepped import stepped
-from yak_core.config import BrokerConfig
-from yak_core.contract.events import Started
+from yak_core.config import BrokerConfig, ProducerConfig
+from yak_core.contract.events import NotSent, Received, Recovered, Started
 from yak_core.contract.host import Host
 from yak_core.contract.messages import PeerMessage, Request
 from yak_core.contract.node import Node
-from yak_core.ids import Micros, NodeId
+from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import MetaOutcome, MetaRequest, Unknown
 from yak_net.broker.peers import Peers
+from yak_net.client.links import Links
+from yak_net.client.runtime import ClientBackend
+from yak_net.http.shares import STREAM_BYTES_MAX
+from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.metadata.redis_store import RedisStore
-from yak_net.runtime.backend import NetBackend
-from yak_net.runtime.wire import PEER_PATH
+from yak_net.runtime.backend import NetBackend, OnAnswer
+from yak_net.runtime.budget import Budget
+from yak_net.runtime.wire import CLIENT_PATH, PEER_PATH
 from yak_net.storage import System, open_storage
 
 CONFIG = BrokerConfig(("n1", "n2"))
@@ -125,6 +130,7 @@ class Place:
             peers.receive = self.storm
         app = web.Application()
         app.router.add_get(PEER_PATH, peers.serve)
+        app.router.add_get(CLIENT_PATH, self._serve_client)
         self.runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self.runner.setup()
         site = web.TCPSite(self.runner, "127.0.0.1", self.port)
@@ -182,6 +188,20 @@ class Place:
             disk.power.close()
         await self.store.store.close()
 
+    async def _serve_client(self, request: web.Request) -> web.StreamResponse:
+        socket = await accept(request, self.node_id, "bench")
+        backend = self.backend
+
+        def start_call(request: Request, on_answer: OnAnswer) -> CallId | None:
+            return backend.ask(request, on_answer) if backend and backend.host.alive else None
+
+        def cancel(call: CallId) -> None:
+            """Drop the cancellation, because the checks count events."""
+
+        unsent = Budget(STREAM_BYTES_MAX)
+        stream = ClientStream(socket, request.protocol, unsent, start_call, cancel)
+        return await stream.serve()
+
     def _receive(self, src: NodeId, message: PeerMessage) -> None:
         if self.backend is not None:
             self.backend.receive(src, message)
@@ -206,6 +226,8 @@ class NetBench:
         self.loop = asyncio.new_event_loop()
         self.loop.set_exception_handler(self._on_error)
         self.places: dict[NodeId, Place] = {}
+        self.client: ClientBackend | None = None
+        self.links: Links | None = None
 
     def _on_error(self, _loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
         error = context.get("exception")
@@ -236,6 +258,21 @@ class NetBench:
     def start(self, node_id: NodeId, node: Node) -> None:
         self.loop.run_until_complete(self.place(node_id).start(node))
 
+    def start_client(self, node: Node) -> None:
+        async def start() -> None:
+            links = self.links = Links(
+                lambda src, message: client.deliver(Received(src, message)),
+                lambda broker: None,
+                lambda correlation: client.deliver(NotSent(correlation)),
+            )
+            links.urls["n2"] = f"http://127.0.0.1:{self.places['n2'].port}"
+            client = self.client = ClientBackend(links, None, lambda reason: None)
+            build = stepped(lambda _: node)
+            client.host = Host(CLIENT, 1, build, client, self.monitor, (self.monitor,))
+            client.deliver(Started(CLIENT, ProducerConfig(("n2",)), 1, Recovered()))
+
+        self.loop.run_until_complete(start())
+
     def crash(self, node_id: NodeId) -> None:
         self.loop.run_until_complete(self.places[node_id].crash())
 
@@ -248,6 +285,10 @@ class NetBench:
 
     def call(self, node_id: NodeId, request: Request) -> None:
         async def ask() -> None:
+            if node_id == CLIENT:
+                assert self.client is not None
+                self.client.ask(request)  # type: ignore[arg-type]
+                return
             backend = self.places[node_id].backend
             assert backend is not None
             backend.ask(request, self.answers.append)
@@ -293,6 +334,8 @@ class NetBench:
 
     def close(self) -> None:
         """End all tasks and threads and close all sockets."""
+        if self.links is not None:
+            self.loop.run_until_complete(self.links.close())
         for place in self.places.values():
             self.loop.run_until_complete(place.close())
         self.loop.run_until_complete(self.loop.shutdown_default_executor())

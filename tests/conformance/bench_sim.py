@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.conformance.bench import Monitor
+from tests.conformance.bench import CLIENT, Monitor
 from tests.stepped import stepped
-from yak_core.config import BrokerConfig
+from yak_core.config import BrokerConfig, ProducerConfig
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Node
 from yak_core.ids import Micros, NodeId
@@ -43,6 +43,11 @@ class SimBench:
     def start(self, node_id: NodeId, node: Node) -> None:
         self.nodes[node_id] = node
         self.engine.machines[node_id].start()
+
+    def start_client(self, node: Node) -> None:
+        self.nodes[CLIENT] = node
+        build = stepped(self.nodes.__getitem__)
+        self.engine.add_client(CLIENT, build, ProducerConfig(("n2",))).start()
 
     def crash(self, node_id: NodeId) -> None:
         self.engine.machines[node_id].crash(Loss.UNSYNCED)

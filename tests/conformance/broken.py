@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tests.conformance import checks, checks_disk
+from tests.conformance import checks, checks_client, checks_disk
 from tests.conformance.bench import numbered
 from tests.conformance.checks import Check
 from yak_core.contract.effects import AppendLog, CancelTimer, FlushLog, Send, SendLog, SetTimer
-from yak_core.contract.events import DiskDone, DiskOk, Event, MetaReply, TimerFired
+from yak_core.contract.events import DiskDone, DiskOk, Event, MetaReply, NotSent, TimerFired
 from yak_core.ids import Micros
 from yak_core.manual.backend import ManualBackend
 from yak_core.metadata.store_calls import NO_VALUE, Refusal, Refused, Unknown
@@ -136,6 +136,24 @@ class LosesUnderAFairSky(ManualBackend):
             super().send(effect)
 
 
+class ReportsNothing(ManualBackend):
+    """Clause 5: a request without a connection is lost silently."""
+
+    def deliver(self, event: Event, cause: int = -1) -> None:
+        if not isinstance(event, NotSent):
+            super().deliver(event, cause)
+
+
+class ReportsWhatItSends(ManualBackend):
+    """Clause 5: one request in ten is reported as never sent and is delivered."""
+
+    def send(self, effect: Send) -> None:
+        super().send(effect)
+        number = getattr(effect.message, "correlation", 0)
+        if number % 10 == 1:
+            self.deliver(NotSent(number))
+
+
 class AnswersCallsTwice(ManualBackend):
     """Clause 7: the store's reply arrives twice."""
 
@@ -207,6 +225,14 @@ BROKEN = (
         (checks.fair_network_delivers_what_was_sent, checks.stormy_network_invents_nothing),
     ),
     Broken(LosesUnderAFairSky, (checks.fair_network_delivers_what_was_sent,)),
+    Broken(ReportsNothing, (checks_client.request_without_a_connection_is_reported,)),
+    Broken(
+        ReportsWhatItSends,
+        (
+            checks_client.request_without_a_connection_is_reported,
+            checks_client.reported_request_is_never_delivered,
+        ),
+    ),
     Broken(AnswersCallsTwice, (checks.store_answers_each_call_once,)),
     Broken(
         TakesSilenceForNo,

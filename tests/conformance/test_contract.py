@@ -14,7 +14,7 @@ from types import FunctionType, ModuleType
 
 import pytest
 
-from tests.conformance import broken, broken_disk, checks, checks_disk
+from tests.conformance import broken, broken_disk, checks, checks_client, checks_disk
 from tests.conformance.bench import SECOND, Maker, Probe, batch
 from tests.conformance.bench_manual import ManualBench
 from tests.conformance.bench_net import NetBench
@@ -43,7 +43,12 @@ CLAUSES: dict[int, tuple[Check, ...]] = {
         checks.replaced_timer_does_not_fire,
         checks.cancelled_timer_does_not_fire,
     ),
-    5: (checks.fair_network_delivers_what_was_sent, checks.stormy_network_invents_nothing),
+    5: (
+        checks.fair_network_delivers_what_was_sent,
+        checks.stormy_network_invents_nothing,
+        checks_client.request_without_a_connection_is_reported,
+        checks_client.reported_request_is_never_delivered,
+    ),
     6: (
         checks_disk.writes_complete_once_in_issue_order,
         checks_disk.read_waits_for_no_write,

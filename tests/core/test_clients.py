@@ -6,147 +6,36 @@ from dataclasses import replace
 
 import pytest
 
-from yak_core.batch import Batch, Builder
-from yak_core.clients.consumer import Consumer
-from yak_core.clients.producer import FENCED, Producer
-from yak_core.config import ConsumerConfig, ProducerConfig
-from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch, SendResult
-from yak_core.contract.effects import Answer, CancelTimer, Effect, Observe, Send, SetTimer
+from tests.core.client_driver import (
+    BROKERS,
+    CONSUMER,
+    GAP,
+    LATE,
+    MOVED,
+    OTHER,
+    PRODUCER,
+    Driver,
+    batch,
+    polling,
+    sending,
+)
+from yak_core.clients.producer import FENCED
+from yak_core.contract.client_calls import Poll, PollResult, Seek, SendBatch
+from yak_core.contract.effects import Exit
 from yak_core.contract.events import (
-    Called,
     Cancelled,
-    Event,
+    DiskDone,
+    DiskOk,
+    NotSent,
     PeerLost,
     Received,
-    Recovered,
-    Started,
     StopAsked,
     TimerFired,
 )
-from yak_core.contract.messages import (
-    DescribeResponse,
-    FetchRequest,
-    FetchResponse,
-    ListOffsetsRequest,
-    ListOffsetsResponse,
-    ProduceRequest,
-    ProduceResponse,
-)
+from yak_core.contract.messages import ListOffsetsRequest, ListOffsetsResponse
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import ErrorCode, Outcome
-from yak_core.ids import NO_EPOCH, CallId, Epoch, Micros
-
-BROKERS = ("n1", "n2", "n3")
-CONSUMER = ConsumerConfig(BROKERS)
-PRODUCER = ProducerConfig(BROKERS)
-MOVED = ErrorCode.NOT_LEADER_OR_FOLLOWER
-LATE = ErrorCode.REQUEST_TIMED_OUT
-GAP = ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
-OTHER = DescribeResponse(0, "n1", "follower", None, Epoch(0), 0, (), (), 0, 0, 0, ())
-
-
-def batch(base: int = 0, epoch: int = 0, count: int = 1) -> Batch:
-    """Return a batch of ``count`` records."""
-    builder = Builder()
-    for _ in range(count):
-        builder.append(b"v", timestamp_ms=0)
-    return replace(builder.build(), base_offset=base, epoch=Epoch(epoch))
-
-
-class Driver:
-    """A client node with its last requests and its results."""
-
-    def __init__(self, config: ConsumerConfig | ProducerConfig, now: Micros = 0) -> None:
-        started = Started("c1", config, 1 << 127, Recovered())
-        self.now = now
-        self.node: Consumer | Producer = (
-            Consumer(now, started) if isinstance(config, ConsumerConfig) else Producer(now, started)
-        )
-        self.sent: list[Send] = []
-        self.results: list[tuple[int, object]] = []
-        self.timers: dict[str, Micros] = {}
-        self.resets: list[ProducerReset] = []
-
-    def step(self, event: Event, after: Micros = 0) -> list[Effect]:
-        """Step the node with an event, ``after`` microseconds later."""
-        self.now += after
-        effects = self.node.step(self.now, event)
-        for effect in effects:
-            if isinstance(effect, Send):
-                self.sent.append(effect)
-            elif isinstance(effect, Answer):
-                self.results.append((effect.call, effect.result))
-            elif isinstance(effect, SetTimer):
-                self.timers[effect.key] = effect.hi_us
-            elif isinstance(effect, CancelTimer):
-                self.timers.pop(effect.key, None)
-            elif isinstance(effect, Observe) and isinstance(effect.note, ProducerReset):
-                self.resets.append(effect.note)
-        return effects
-
-    def call(self, number: int, request: Poll | Seek | SendBatch) -> None:
-        self.step(Called(CallId(number), request, 0))
-
-    def fire(self, key: str) -> None:
-        self.step(TimerFired(key), self.timers.pop(key))
-
-    @property
-    def last(self) -> tuple[str, FetchRequest]:
-        """Return the broker and the request of the newest fetch."""
-        request = self.sent[-1].message
-        assert isinstance(request, FetchRequest)
-        return self.sent[-1].dst, request
-
-    def fetched(self, *batches: Batch, error: ErrorCode = ErrorCode.NONE, end: int = -1) -> None:
-        """Answer the newest fetch."""
-        dst, request = self.last
-        leader = "n3" if error is MOVED else dst
-        response = FetchResponse(
-            request.correlation, error, batches, 9, 0, leader, Epoch(2), end, "why"
-        )
-        self.step(Received(dst, response))
-
-    def produced(self, at: int, error: ErrorCode, outcome: Outcome, epoch: int = 0) -> None:
-        """Answer request ``at``; the leader in the answer is n3 if it is another broker."""
-        dst, request = self.sent[at].dst, self.sent[at].message
-        assert isinstance(request, ProduceRequest)
-        base = 40 + at if outcome is Outcome.WRITTEN else -1
-        leader = "n3" if error is MOVED else dst
-        response = ProduceResponse(
-            request.correlation, error, outcome, base, Epoch(epoch), 0, leader, Epoch(epoch), "why"
-        )
-        self.step(Received(dst, response))
-
-    def requests(self) -> list[tuple[str, int, int]]:
-        """Return (broker, producer epoch, sequence) of each request."""
-        return [
-            (send.dst, send.message.batch.producer_epoch, send.message.batch.base_sequence)
-            for send in self.sent
-            if isinstance(send.message, ProduceRequest)
-        ]
-
-    def outcomes(self) -> list[tuple[int, ErrorCode, Outcome, int]]:
-        """Return (call, error, outcome, base offset) of each result."""
-        return [
-            (call, result.error, result.outcome, result.base_offset)
-            for call, result in self.results
-            if isinstance(result, SendResult)
-        ]
-
-
-def polling(config: ConsumerConfig = CONSUMER) -> Driver:
-    """Return a consumer with a poll in flight."""
-    made = Driver(config)
-    made.call(1, Poll())
-    return made
-
-
-def sending(count: int = 1, config: ProducerConfig = PRODUCER) -> Driver:
-    """Return a producer with ``count`` batches of one record in flight."""
-    made = Driver(config)
-    for number in range(count):
-        made.call(number, SendBatch(batch()))
-    return made
+from yak_core.ids import NO_EPOCH, CallId, Epoch, LogGeneration, OpId
 
 
 @pytest.mark.parametrize("origin", [0, 10**12])
@@ -229,8 +118,21 @@ def test_a_consumer_ignores_late_answers_and_timers() -> None:
     assert (made.results, snapshot.get("position")) == ([], 0)
     with pytest.raises(KeyError):
         snapshot.get("leo")
-    with pytest.raises(TypeError, match="StopAsked"):
-        made.step(StopAsked(1))
+    assert made.step(StopAsked(0)) == [Exit(True)]
+    with pytest.raises(TypeError, match="DiskDone"):
+        made.step(DiskDone(OpId(1), LogGeneration(0), DiskOk()))
+
+
+def test_a_poll_that_never_left_is_repeated_at_another_broker() -> None:
+    """Goal: no wait for the request timeout. Method: a report for the newest poll, then for it."""
+    made = polling()
+    first = made.last[1].correlation
+    made.step(NotSent(first))
+    assert "overdue" not in made.timers
+    made.fire("retry")
+    assert made.last[0] == "n2"
+    made.step(NotSent(first))
+    assert "retry" not in made.timers, "the report of an earlier request decides nothing"
 
 
 def test_a_seek_moves_the_position_at_once() -> None:
@@ -297,7 +199,10 @@ def test_out_of_order_is_final_for_the_first_batch_only() -> None:
     made.produced(1, GAP, Outcome.NOT_WRITTEN)
     assert made.outcomes() == []
     made.produced(0, GAP, Outcome.NOT_WRITTEN)
-    assert made.outcomes() == [(0, GAP, Outcome.UNKNOWN, -1), (1, GAP, Outcome.UNKNOWN, -1)]
+    assert made.outcomes() == [(0, GAP, Outcome.UNKNOWN, -1)]
+    made.fire("retry")
+    made.produced(2, GAP, Outcome.NOT_WRITTEN)
+    assert made.outcomes()[1:] == [(1, GAP, Outcome.UNKNOWN, -1)], "now it is the first"
     made = sending(2)
     made.produced(1, ErrorCode.NONE, Outcome.WRITTEN, epoch=3)
     made.produced(0, GAP, Outcome.NOT_WRITTEN, epoch=2)
@@ -341,5 +246,5 @@ def test_a_producer_refuses_or_ignores_unexpected_events() -> None:
     assert made.step(Received("n1", OTHER)) == made.step(Cancelled(CallId(0))) == []
     with pytest.raises(ValueError, match="sundial"):
         made.step(TimerFired("sundial"))
-    with pytest.raises(TypeError, match="StopAsked"):
-        made.step(StopAsked(1))
+    with pytest.raises(TypeError, match="DiskDone"):
+        made.step(DiskDone(OpId(1), LogGeneration(0), DiskOk()))

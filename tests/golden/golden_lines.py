@@ -213,6 +213,7 @@ EVENTS: dict[type, Callable[[Any], str]] = {
     ev.MetaReply: lambda e: f"<- store {replied(e.outcome)}",
     ev.Called: lambda e: f"is asked: {asked(e.request)}",
     ev.Cancelled: lambda e: "is no longer asked",
+    ev.NotSent: lambda e: f"never sent: request {e.correlation}",
     ev.PeerLost: lambda e: f"lost the link to {e.peer}",
     ev.StopAsked: lambda e: "is asked to stop",
 }

@@ -38,6 +38,13 @@ def drop(stage: Stage, args: Args) -> None:
         stage.say(f"lost: {stage.flight(flight)}")
 
 
+def refuse(stage: Stage, args: Args) -> None:
+    """``refuse p1->n1 [Produce] [nth=K]``: these requests never leave; the client gets NotSent."""
+    for flight in _flights(stage, args):
+        stage.say(f"never sent: {stage.flight(flight)}")
+        stage.world.not_sent(flight.number)
+
+
 def capture(stage: Stage, args: Args) -> None:
     """``capture NAME n1->n2 [Ack] [nth=K]``: take a message off the wire, for ``redeliver``."""
     name = args.next("a name for what is captured")

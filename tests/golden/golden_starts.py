@@ -31,9 +31,12 @@ def cluster(stage: Stage, args: Args) -> None:
         raise args.error(f"a cluster has 1 to 9 brokers, not {word}")
     min_isr, flush = args.number("min_isr", 2), flush_mode(args.option("flush", "batch"))
     batch_bytes_max = args.number("batch_max", 1 << 20)
+    producers_max = args.number("producers_max", 10_000)
     args.finish()
     names = tuple(f"n{i}" for i in range(1, int(word) + 1))
-    config = BrokerConfig(names, min_isr, flush, batch_bytes_max=batch_bytes_max)
+    config = BrokerConfig(
+        names, min_isr, flush, batch_bytes_max=batch_bytes_max, producers_max=producers_max
+    )
     for name in names:
         stage.world.add(name, config, build_broker(stage.rules))
         stage.world.start(name)

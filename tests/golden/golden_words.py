@@ -79,6 +79,7 @@ WORDS: Final[dict[str, Word]] = {
     "seek": starts.seek,
     "deliver": moves.deliver,
     "drop": moves.drop,
+    "refuse": moves.refuse,
     "capture": moves.capture,
     "redeliver": moves.redeliver,
     "duplicate": moves.duplicate,

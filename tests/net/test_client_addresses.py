@@ -82,7 +82,7 @@ def test_address_of_another_broker(tmp_path: Path) -> None:
 
 async def test_second_broker_is_used_if_the_first_one_does_not_answer(tmp_path: Path) -> None:
     """Goal: one address that works is enough. Method: a listener that never answers."""
-    links = Links(lambda *_: None, lambda _: None)
+    links = Links(lambda *_: None, lambda _: None, lambda _: None)
     with socket.create_server(("127.0.0.1", 0)) as silent, one_broker(tmp_path) as broker:
         links.urls = {
             "n0": f"http://127.0.0.1:{silent.getsockname()[1]}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aiohttp import WSMessage, WSMsgType, web
@@ -65,6 +66,7 @@ async def test_too_many_long_requests_are_refused(alone: WorldGateway) -> None:
     async with server(alone, most=HEADROOM + 3) as one:
         polls = [await one.connect(POLL) for _ in range(3)]
         await wait_for(lambda: one.connections.busy == 3, "three polls")
+        problem: dict[str, Any] = {}
         for data in (POLL, POST % len(BODY) + BODY):
             refused = await one.connect(data)
             status, problem = await refused.answer()

@@ -286,7 +286,11 @@ async def resend(url: str, batch: Batch) -> ProduceResponse:
     """Send a batch again to the leader at ``url``; return its answer."""
     answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     lost = ConnectionError("connection to the leader lost")
-    links = Links(lambda _, told: answer.set_result(told), lambda _: answer.set_exception(lost))
+    links = Links(
+        lambda _, told: answer.set_result(told),
+        lambda _: answer.set_exception(lost),
+        lambda _: answer.set_exception(lost),
+    )
     try:
         async with asyncio.timeout(PATIENCE_S):
             found = await links.discover((url,))

@@ -76,3 +76,21 @@ async def test_a_broken_link_closes_it() -> None:
         await outbox.run(reader)
     assert not outbox.put(b"c")
     assert outbox.size == 0
+
+
+async def test_closed_outbox_keeps_the_frames_that_were_not_sent() -> None:
+    """Goal: a frame in a partial write is not among them. Method: close in the second frame."""
+
+    outbox, reader = Outbox(keep_unsent=True), Reader()
+    frames = [b"a", b"bb", b"ccc", b"dddd"]
+    assert all(outbox.put(frame) for frame in frames)
+    running = asyncio.create_task(outbox.run(reader))
+    reader.let.release()
+    await run_ready(10)
+    assert reader.taken == frames[:1]
+    outbox.close()
+    assert outbox.unsent == frames[2:]
+    assert not outbox.put(b"late")
+    reader.let.release()
+    await running
+    assert outbox.unsent == frames[2:]

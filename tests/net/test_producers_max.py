@@ -52,7 +52,7 @@ async def produced(url: str, batches: list[Batch]) -> list[tuple[ErrorCode, Offs
         answers[answer.correlation] = (answer.error, answer.base_offset)
         changed.set()
 
-    links = Links(on_answer, lambda _: None)
+    links = Links(on_answer, lambda _: None, lambda _: None)
     try:
         async with asyncio.timeout(PATIENCE_S):
             found = await links.discover((url,))

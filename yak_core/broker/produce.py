@@ -84,6 +84,12 @@ class Writers:
                 "has a newer epoch; start a new producer"
             )
             self.refuse(call, request, ErrorCode.INVALID_PRODUCER_EPOCH, detail)
+        elif check.result is SequenceResult.UNKNOWN_PRODUCER:
+            detail = (
+                f"no batch of producer {batch.producer_id} is known, got sequence "
+                f"{batch.base_sequence}; start at sequence 0 of the next producer epoch"
+            )
+            self.refuse(call, request, ErrorCode.UNKNOWN_PRODUCER_ID, detail)
         else:
             detail = (
                 f"sequence {batch.base_sequence} is out of order: an earlier batch of producer "

@@ -14,14 +14,16 @@ from yak_core.batch import Batch
 from yak_core.clients.leader_finder import LeaderFinder
 from yak_core.config import ConsumerConfig, check_client_config
 from yak_core.contract.client_calls import Poll, PollResult, Seek
-from yak_core.contract.effects import Answer, CancelTimer, Effect, Send, SetTimer
+from yak_core.contract.effects import Answer, CancelTimer, Effect, Exit, Send, SetTimer
 from yak_core.contract.events import (
     Called,
     Cancelled,
     Event,
+    NotSent,
     PeerLost,
     Received,
     Started,
+    StopAsked,
     TimerFired,
 )
 from yak_core.contract.messages import (
@@ -75,9 +77,15 @@ class Consumer:
             if event.peer == self.finder.target and self.call is not None:
                 self.finder.on_no_answer(event.peer)
                 self._retry_later()
+        elif isinstance(event, NotSent):
+            if self.call is not None and event.correlation == self.correlation:
+                self.finder.on_no_answer(self.finder.target)
+                self._retry_later()
         elif isinstance(event, Cancelled):
             if event.call == self.call:
                 self.call = None
+        elif isinstance(event, StopAsked):
+            self.effects.append(Exit(True))
         else:
             raise TypeError(f"unexpected event for a consumer: {type(event).__name__}")
         effects = self.effects

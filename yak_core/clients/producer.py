@@ -2,28 +2,37 @@
 
 A batch gets its sequence when it is first sent and keeps it in all retries. Batches are sent in
 order, at most five in flight. Later batches wait while an earlier batch waits for its retry
-(KIP-98, KAFKA-5494). The result of a batch is written, not written or unknown. If any attempt may
-have been written and the producer gives up the batch, the result is unknown. The producer then
-starts a new producer epoch, because the batch may have left a gap in the sequences (F76, F77).
+(KIP-98, KAFKA-5494). The result of a batch is written, not written or unknown.
+
+A batch is not sent once its delivery timeout is so near that no response could arrive in time. It
+is not written if each of its tries never left this process, which only the world knows
+(``NotSent``); else it is unknown.
+
+A batch that is given up with a sequence may leave a gap. The producer then ends its producer epoch:
+it sends no new batch until every batch of the epoch is resolved, and continues in the next epoch at
+sequence 0 (F76, F77). Batches of which no copy can be appended are sent again there (KIP-360).
 """
 
 from __future__ import annotations
 
-from enum import StrEnum
+from itertools import takewhile
 from typing import Final
 
-from yak_core.batch import Batch, with_producer
+from yak_core.clients.delivery import Delivery, DeliveryState, failed
 from yak_core.clients.leader_finder import LeaderFinder
+from yak_core.clients.session import ProducerSession
 from yak_core.config import ProducerConfig, check_client_config
 from yak_core.contract.client_calls import SendBatch, SendResult
-from yak_core.contract.effects import Answer, Effect, Observe, Send, SetTimer
+from yak_core.contract.effects import Answer, Effect, Exit, Observe, Send, SetTimer
 from yak_core.contract.events import (
     Called,
     Cancelled,
     Event,
+    NotSent,
     PeerLost,
     Received,
     Started,
+    StopAsked,
     TimerFired,
 )
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
@@ -31,61 +40,26 @@ from yak_core.contract.node import Snapshot
 from yak_core.contract.notes import ProducerReset
 from yak_core.errors import RETRIABLE, ErrorCode, Outcome
 from yak_core.fork import fork_of
-from yak_core.ids import NO_EPOCH, CallId, Micros, NodeId
-from yak_core.log.producers import successor
+from yak_core.ids import CallId, Micros, NodeId
 
 TIMER_RETRY: Final = "retry"
 TIMER_TIMEOUT: Final = "overdue"
 
-
-class DeliveryState(StrEnum):
-    """The state of a batch between its acceptance and its result."""
-
-    QUEUED = "queued"
-    IN_FLIGHT = "in flight"
-    WAITING = "waiting"
-    """Waiting for the backoff before the next attempt."""
-
-
 MISDIRECTED: Final = (ErrorCode.NOT_LEADER_OR_FOLLOWER, ErrorCode.UNKNOWN_LEADER_EPOCH)
+OUT_OF_ORDER: Final = ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
+UNKNOWN_PRODUCER: Final = ErrorCode.UNKNOWN_PRODUCER_ID
 QUEUE_FULL: Final = "too many unresolved batches; retry after some are resolved"
 FENCED: Final = "fenced: another producer has a newer epoch; start a new producer"
-
-
-class Delivery:
-    """One unresolved batch with the state of its delivery."""
-
-    __slots__ = (
-        "batch", "call", "correlations", "deadline", "may_be_written", "sent_first", "state",
-        "timeout_at",
-    )  # fmt: skip
-
-    def __init__(self, call: CallId, batch: Batch, deadline: Micros) -> None:
-        self.call = call
-        self.batch = batch
-        self.deadline = deadline
-        #: Time at which the request in flight times out.
-        self.timeout_at: Micros = 0
-        self.state = DeliveryState.QUEUED
-        #: Whether an attempt may have been written.
-        self.may_be_written = False
-        #: Whether the batch was the first unresolved one when it was last sent.
-        self.sent_first = False
-        #: The correlation numbers of the attempts.
-        self.correlations: tuple[int, ...] = ()
-
-    @property
-    def sent(self) -> bool:
-        """Whether the batch was sent at least once; if so, its sequence is fixed."""
-        return bool(self.correlations)
+STOPPED: Final = "the producer was stopped"
 
 
 class Producer:
     """A producer, built from its first event."""
 
     __slots__ = (
-        "by_correlation", "config", "correlation", "effects", "fenced", "finder", "next_sequence",
-        "node_id", "now", "producer_epoch", "producer_id", "retrying", "timer_due", "unresolved",
+        "abandoned", "by_correlation", "config", "correlation", "effects", "ending_epoch", "fenced",
+        "finder", "last_refusal", "node_id", "now", "retrying", "session", "settling", "timer_due",
+        "unresolved", "unsent_margin_us",
     )  # fmt: skip
 
     def __init__(self, now: Micros, started: Started) -> None:
@@ -96,17 +70,25 @@ class Producer:
         self.config = config
         self.finder = LeaderFinder(config.brokers)
         self.now = now
+        #: A batch is not sent for the first time if less of its delivery timeout is left.
+        self.unsent_margin_us = min(config.request_timeout_us, config.delivery_timeout_us // 10)
         self.effects: list[Effect] = []
-        # 62 random bits are unique without an id service.
-        self.producer_id = started.nonce >> 66 if config.idempotent else -1
-        self.producer_epoch = 0 if config.idempotent else -1
-        self.next_sequence = 0
+        self.session = ProducerSession(started.nonce, idempotent=config.idempotent)
+        #: Whether the producer epoch ends as soon as each of its batches is resolved.
+        self.ending_epoch = False
+        #: Number of batches given up since the last change of the producer epoch.
+        self.abandoned = 0
         self.correlation = 0
+        #: The accepted batches without a result, in the order of the calls.
         self.unresolved: list[Delivery] = []
         self.by_correlation: dict[int, Delivery] = {}
         self.timer_due: Micros | None = None
+        #: Whether the timer is the pause after a stall, in which arrived responses are handled.
+        self.settling = False
         self.retrying = False
         self.fenced = False
+        #: Why a broker last refused a batch; empty after a success.
+        self.last_refusal = ""
 
     def step(self, now: Micros, event: Event) -> list[Effect]:
         """Handle one event; return the effects in order (see docs/contract.md)."""
@@ -118,8 +100,12 @@ class Producer:
             self._on_called(event)
         elif isinstance(event, TimerFired):
             self._on_timer_fired(event)
+        elif isinstance(event, NotSent):
+            self._on_not_sent(event.correlation)
         elif isinstance(event, PeerLost):
             self._on_peer_lost(event.peer)
+        elif isinstance(event, StopAsked):
+            self._on_stop_asked()
         elif not isinstance(event, Cancelled):
             raise TypeError(f"unexpected event for a producer: {type(event).__name__}")
         effects = self.effects
@@ -131,8 +117,8 @@ class Producer:
         return Snapshot(
             "producer",
             (
-                ("epoch", self.producer_epoch),
-                ("next_sequence", self.next_sequence),
+                ("epoch", self.session.epoch),
+                ("next_sequence", self.session.next_sequence),
                 ("node", self.node_id),
                 ("target", self.finder.target),
                 ("unresolved", tuple((d.state, d.batch.base_sequence) for d in self.unresolved)),
@@ -152,34 +138,44 @@ class Producer:
             self._send_pending()
 
     def _refuse(self, call: CallId, error: ErrorCode, detail: str) -> None:
-        self.effects.append(Answer(call, _without_offset(error, Outcome.NOT_WRITTEN, detail)))
+        self.effects.append(Answer(call, failed(error, Outcome.NOT_WRITTEN, detail)))
+
+    def _on_stop_asked(self) -> None:
+        for delivery in list(self.unresolved):
+            outcome = Outcome.UNKNOWN if delivery.tries else Outcome.NOT_WRITTEN
+            self._resolve(delivery, failed(ErrorCode.NETWORK_EXCEPTION, outcome, STOPPED))
+        self.effects.append(Exit(True))
 
     # -- sending --------------------------------------------------------------------------------
 
     def _send_pending(self) -> None:
         """Send the queued batches in order, up to the first one that waits for a retry.
 
-        The first batch of a new producer epoch is sent only when all batches of the old epoch are
-        resolved (F76).
+        Unsent batches expire first. While a producer epoch ends, only its own batches are sent, not
+        those without a sequence. Nothing is sent while the first batch is past its deadline: the
+        timer is due, and resolves it first.
         """
-        of_old_epoch = False
-        for index, delivery in enumerate(self.unresolved[: self.config.in_flight_max]):
-            if delivery.state == DeliveryState.WAITING or (of_old_epoch and not delivery.sent):
-                break
-            of_old_epoch |= delivery.sent and delivery.batch.producer_epoch != self.producer_epoch
-            if delivery.state == DeliveryState.QUEUED:
-                self._send(delivery, sent_first=index == 0)
+        self._expire(sent=False)
+        self._end_epoch_if_resolved()
+        if self.unresolved and self.unresolved[0].deadline > self.now:
+            sent_first = True
+            for delivery in self.unresolved[: self.config.in_flight_max]:
+                if delivery.state is DeliveryState.WAITING:
+                    break
+                if self.ending_epoch and not delivery.stamped:
+                    continue
+                if delivery.state is DeliveryState.QUEUED:
+                    self._send(delivery, sent_first=sent_first)
+                sent_first = False
         self._set_timer()
 
     def _send(self, delivery: Delivery, *, sent_first: bool) -> None:
         batch = delivery.batch
-        if not delivery.sent and self.config.idempotent:
-            producer = (self.producer_id, self.producer_epoch, self.next_sequence)
-            delivery.batch = batch = with_producer(batch, *producer)
-            self.next_sequence = successor(self.next_sequence, batch.count)
+        if not delivery.stamped and self.config.idempotent:
+            delivery.batch = batch = self.session.stamp(batch)
+            delivery.stamped = True
         self.correlation += 1
-        delivery.correlations = (*delivery.correlations, self.correlation)
-        delivery.sent_first = sent_first
+        delivery.begin_try(self.correlation, self.finder.target, sent_first=sent_first)
         self.by_correlation[self.correlation] = delivery
         config = self.config
         request = ProduceRequest(
@@ -187,10 +183,8 @@ class Producer:
         )
         self.effects.append(Send(self.finder.target, request))
         if config.acks == 0:
-            # With acks=0 there is no response.
-            self._resolve(delivery, _without_offset(ErrorCode.NONE, Outcome.UNKNOWN, ""))
+            self._resolve(delivery, failed(ErrorCode.NONE, Outcome.UNKNOWN, ""))
             return
-        delivery.state = DeliveryState.IN_FLIGHT
         delivery.timeout_at = self.now + config.request_timeout_us + 2 * config.retry_backoff_us
 
     def _retry_later(self, delivery: Delivery) -> None:
@@ -202,16 +196,19 @@ class Producer:
 
     def _set_timer(self) -> None:
         """Set the timer for the first request timeout or delivery timeout."""
-        if not self.unresolved:
+        if self.settling or not self.unresolved:
             return
         due = self.unresolved[0].deadline
         for delivery in self.unresolved[: self.config.in_flight_max]:
-            if delivery.state == DeliveryState.IN_FLIGHT:
+            if delivery.state is DeliveryState.IN_FLIGHT:
                 due = min(due, delivery.timeout_at)
         if self.timer_due is None or due < self.timer_due:
-            self.timer_due = due
-            wait = max(0, due - self.now)
-            self.effects.append(SetTimer(TIMER_TIMEOUT, wait, wait))
+            self._set_timer_for(due)
+
+    def _set_timer_for(self, due: Micros) -> None:
+        self.timer_due = due
+        wait = max(0, due - self.now)
+        self.effects.append(SetTimer(TIMER_TIMEOUT, wait, wait))
 
     # -- responses ------------------------------------------------------------------------------
 
@@ -219,109 +216,175 @@ class Producer:
         delivery = self.by_correlation.get(response.correlation)
         if delivery is None:
             if self.config.acks == 0 and response.error in MISDIRECTED:
-                # With acks=0 no batch waits for this response, but it has a leader hint.
                 self.finder.redirected(src, response.leader, response.leader_epoch)
             return
-        latest = (
-            delivery.correlations[-1] == response.correlation
-            and delivery.state == DeliveryState.IN_FLIGHT
-        )
-        error = response.error
-        if error == ErrorCode.NONE:
+        if response.error == ErrorCode.NONE:
+            self.last_refusal = ""
             self.finder.answered(src, response.leader_epoch)
-            base_offset, epoch = response.base_offset, response.epoch
-            self._resolve(delivery, SendResult(error, Outcome.WRITTEN, base_offset, epoch))
+            position = (response.base_offset, response.epoch)
+            self._resolve(delivery, SendResult(ErrorCode.NONE, Outcome.WRITTEN, *position))
             self._send_pending()
             return
-        if response.outcome == Outcome.UNKNOWN:
-            delivery.may_be_written = True
-        if not latest:
-            return
+        if response.outcome == Outcome.NOT_WRITTEN:
+            delivery.tries[response.correlation] = True
+        if delivery.is_latest(response.correlation):
+            self._on_refusal(src, delivery, response)
+            self._send_pending()
+
+    def _on_refusal(self, src: NodeId, delivery: Delivery, response: ProduceResponse) -> None:
+        """Handle an error in response to the newest try of a batch."""
+        error = response.error
         if error in MISDIRECTED:
             self.finder.redirected(src, response.leader, response.leader_epoch)
         elif error in (ErrorCode.REQUEST_TIMED_OUT, ErrorCode.NOT_ENOUGH_REPLICAS):
             # The leader may be partitioned; another broker may know a newer leader.
             self.finder.on_no_answer(src)
-        if error in RETRIABLE or self._may_retry_out_of_order(delivery, response):
+        if error not in MISDIRECTED or response.leader is None:
+            # A redirect to the leader is no reason why a batch is not written.
+            what = response.detail.partition(";")[0]
+            self.last_refusal = f"{error.name}: {what}" if what else error.name
+        if error in RETRIABLE:
             self._retry_later(delivery)
         elif error == ErrorCode.INVALID_PRODUCER_EPOCH:
-            self.fenced = True
-            self._abandon(delivery, error, FENCED)
+            self._on_fenced(delivery)
+        elif error in (OUT_OF_ORDER, UNKNOWN_PRODUCER):
+            self._on_wrong_sequence(delivery, response)
         else:
-            delivery.may_be_written |= error == ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER
-            self._abandon(delivery, error, response.detail)
+            outcome = Outcome.UNKNOWN if delivery.may_be_written else Outcome.NOT_WRITTEN
+            self._give_up(delivery, failed(error, outcome, response.detail))
 
-    def _may_retry_out_of_order(self, delivery: Delivery, response: ProduceResponse) -> bool:
-        """Return whether a batch that was refused as out of order is to be retried.
+    def _on_wrong_sequence(self, delivery: Delivery, response: ProduceResponse) -> None:
+        """Handle a leader that lacks an earlier batch, or does not know the producer.
 
-        The error is final only for the first unresolved batch, from the current leader. A later
-        batch may have arrived before an earlier one. A leader of an earlier epoch may lack records
-        that a later leader has confirmed.
+        Both are final only for the first unresolved batch of the producer epoch, from the current
+        leader. A later batch may have arrived before an earlier one. A leader of an earlier epoch
+        may lack records that a later leader has confirmed.
         """
-        if response.error != ErrorCode.OUT_OF_ORDER_SEQUENCE_NUMBER:
-            return False
+        delivery.producer_unknown = response.error == UNKNOWN_PRODUCER
         if response.leader_epoch < self.finder.epoch:
             self.finder.next_broker()
-            return True
-        return not delivery.sent_first
+            self._retry_later(delivery)
+        elif delivery.producer_unknown and delivery.may_be_renumbered:
+            # The leader has forgotten the producer: only sequence 0 of another epoch is accepted.
+            if delivery.sent_first or self.ending_epoch:
+                self._end_epoch()
+            else:
+                self._retry_later(delivery)
+        elif delivery.sent_first:
+            self._give_up(delivery, failed(response.error, Outcome.UNKNOWN, response.detail))
+        else:
+            self._retry_later(delivery)
+
+    def _on_fenced(self, delivery: Delivery) -> None:
+        """Stop for good: resolve this batch, and those of which no try has left."""
+        self.fenced = True
+        for each in list(self.unresolved):
+            if each is delivery or not each.tries:
+                outcome = Outcome.UNKNOWN if each.may_be_written else Outcome.NOT_WRITTEN
+                self._resolve(each, failed(ErrorCode.INVALID_PRODUCER_EPOCH, outcome, FENCED))
+
+    def _on_not_sent(self, correlation: int) -> None:
+        """Handle a try that never left: it does not count, and another broker is asked."""
+        delivery = self.by_correlation.pop(correlation, None)
+        if delivery is None:
+            return
+        del delivery.tries[correlation]
+        if delivery.is_latest(correlation):
+            self.finder.on_no_answer(delivery.peer)
+            self._retry_later(delivery)
+        if self.ending_epoch:
+            self._end_epoch()
+        self._send_pending()
 
     def _on_peer_lost(self, peer: NodeId) -> None:
-        if peer == self.finder.target:
-            self.finder.on_no_answer(peer)
-            for delivery in self.unresolved:
-                if delivery.state == DeliveryState.IN_FLIGHT:
-                    delivery.may_be_written = True
-                    self._retry_later(delivery)
+        self.finder.on_no_answer(peer)
+        for delivery in self.unresolved:
+            if delivery.state is DeliveryState.IN_FLIGHT and delivery.peer == peer:
+                self._retry_later(delivery)
+
+    # -- timers ---------------------------------------------------------------------------------
 
     def _on_timer_fired(self, event: TimerFired) -> None:
         if event.key == TIMER_RETRY:
             self.retrying = False
             for delivery in self.unresolved:
-                if delivery.state == DeliveryState.WAITING:
+                if delivery.state is DeliveryState.WAITING:
                     delivery.state = DeliveryState.QUEUED
         elif event.key == TIMER_TIMEOUT:
-            self.timer_due = None
-            self._on_timeouts()
+            self._on_timeout()
         else:
             raise ValueError(f"unknown timer key for a producer: {event.key}")
         self._send_pending()
 
-    def _on_timeouts(self) -> None:
-        """Retry batches after their request timeout; give up batches at their delivery timeout."""
-        timed_out = False
+    def _on_timeout(self) -> None:
+        """Give up batches at their delivery timeout; retry others after their request timeout.
+
+        If the timer fires late, the process was stalled, and responses may have arrived meanwhile.
+        The batches that were sent then get one pause, in which these responses are handled.
+        """
+        due, self.timer_due = self.timer_due, None
+        pause = self.config.retry_backoff_us
+        stalled = due is not None and self.now - due > pause
+        if stalled and not self.settling and any(d.tries for d in self.unresolved):
+            self.settling = True
+            self._set_timer_for(self.now + pause)
+            return
+        self.settling = False
         for delivery in self.unresolved:
-            if delivery.state == DeliveryState.IN_FLIGHT and delivery.timeout_at <= self.now:
-                delivery.may_be_written = True
-                timed_out = True
+            if delivery.state is DeliveryState.IN_FLIGHT and delivery.timeout_at <= self.now:
+                self.finder.on_no_answer(delivery.peer)
                 self._retry_later(delivery)
-        if timed_out:
-            self.finder.on_no_answer(self.finder.target)
-        while self.unresolved and self.unresolved[0].deadline <= self.now:
-            head = self.unresolved[0]
-            head.may_be_written = head.may_be_written or head.sent
-            self._abandon(head, ErrorCode.REQUEST_TIMED_OUT, "the delivery timeout has expired")
+        self._expire(sent=True)
+
+    def _expire(self, *, sent: bool) -> None:
+        """Give up the batches at their delivery timeout; without ``sent``, unsent ones before it.
+
+        An unsent batch is given up when the rest of its time is too short for a response.
+        """
+        end = self.now if sent else self.now + self.unsent_margin_us
+        for delivery in list(takewhile(lambda each: each.deadline <= end, self.unresolved)):
+            if sent or not delivery.tries:
+                outcome = Outcome.UNKNOWN if delivery.tries else Outcome.NOT_WRITTEN
+                what = "an ack" if delivery.tries else "the batch was sent"
+                detail = f"the delivery timeout expired before {what}"
+                detail += f", last refusal {self.last_refusal}" if self.last_refusal else ""
+                self._give_up(delivery, failed(ErrorCode.REQUEST_TIMED_OUT, outcome, detail))
 
     # -- results --------------------------------------------------------------------------------
 
-    def _abandon(self, delivery: Delivery, error: ErrorCode, detail: str) -> None:
-        """Give up a batch and all batches sent after it, which the gap would make out of order."""
-        at = self.unresolved.index(delivery)
-        abandoned = [d for d in self.unresolved[at:] if d.sent or d is delivery]
-        sent_before = any(d.sent for d in abandoned)
-        for each in abandoned:
-            # Copies of the other batches may still arrive at a broker, so only the outcome of the
-            # batch that got this response can be definite.
-            definite = each is delivery and not each.may_be_written
-            outcome = Outcome.NOT_WRITTEN if definite else Outcome.UNKNOWN
-            self._resolve(each, _without_offset(error, outcome, detail))
-        if self.config.idempotent and sent_before and not self.fenced:
-            self.producer_epoch += 1
-            self.next_sequence = 0
-            self.effects.append(Observe(ProducerReset(self.producer_epoch, len(abandoned))))
-        self._send_pending()
+    def _give_up(self, delivery: Delivery, result: SendResult) -> None:
+        """Resolve a batch without success; if it has a sequence, end the producer epoch."""
+        self._resolve(delivery, result)
+        if delivery.stamped:
+            self.abandoned += 1
+            self._end_epoch()
+
+    def _end_epoch(self) -> None:
+        """Begin to end the producer epoch: the sequences may have a gap, or are not known.
+
+        Batches of which no copy can be appended lose their sequence and wait for the next epoch.
+        """
+        self.ending_epoch = True
+        for delivery in self.unresolved:
+            if delivery.stamped and delivery.may_be_renumbered:
+                for correlation in delivery.tries:
+                    del self.by_correlation[correlation]
+                delivery.unstamp()
+
+    def _end_epoch_if_resolved(self) -> None:
+        """Start the next producer epoch once no batch has a sequence of this one (F76).
+
+        Late copies of these batches are fenced after the first batch of the next epoch.
+        """
+        if not self.ending_epoch or self.fenced or any(d.stamped for d in self.unresolved):
+            return
+        self.ending_epoch = False
+        self.session.start_epoch()
+        self.effects.append(Observe(ProducerReset(self.session.epoch, self.abandoned)))
+        self.abandoned = 0
 
     def _resolve(self, delivery: Delivery, result: SendResult) -> None:
-        for correlation in delivery.correlations:
+        for correlation in delivery.tries:
             self.by_correlation.pop(correlation, None)
         self.unresolved.remove(delivery)
         self.effects.append(Answer(delivery.call, result))
@@ -329,11 +392,6 @@ class Producer:
     def fork(self) -> Producer:
         """Return a copy that shares only immutable values."""
         return fork_of(self)
-
-
-def _without_offset(error: ErrorCode, outcome: Outcome, detail: str) -> SendResult:
-    """Return a result without offset and epoch."""
-    return SendResult(error, outcome, -1, NO_EPOCH, detail)
 
 
 def build_producer(now: Micros, started: Started) -> tuple[Producer, list[Effect]]:

@@ -136,6 +136,13 @@ class PeerLost:
 
 
 @value
+class NotSent:
+    """The client's request with this correlation number never left; no copy of it will arrive."""
+
+    correlation: int
+
+
+@value
 class StopAsked:
     """The operator asked this node to shut down within ``deadline_us`` from now."""
 
@@ -151,6 +158,7 @@ Event: TypeAlias = (
     | Called
     | Cancelled
     | PeerLost
+    | NotSent
     | StopAsked
 )
 """What a node receives: one event per step, the first of which is Started."""

@@ -174,7 +174,10 @@ class DuplicateRecognised:
 
 @value
 class ProducerReset:
-    """A producer gave up ``abandoned`` batches and starts a new producer epoch."""
+    """A producer starts a new producer epoch; in the one before, it gave up ``abandoned`` batches.
+
+    After the last epoch of a producer id, the next id starts with producer epoch 0.
+    """
 
     producer_epoch: int
     abandoned: int

@@ -17,6 +17,7 @@ from yak_core.contract.client_calls import ClientCall
 from yak_core.contract.events import (
     Cancelled,
     MetaReply,
+    NotSent,
     PeerLost,
     Received,
     Started,
@@ -153,6 +154,16 @@ class Manual:
         self.flight(number)
         del self.transit.flights[number]
         self.transit.lost += 1
+
+    def not_sent(self, number: int) -> None:
+        """Lose a request of a client node, and deliver NotSent: it has not left the client."""
+        flight = self.flight(number)
+        if not isinstance(flight.message, Request):
+            raise ManualError(f"message {number} is not a client's request")
+        self.drop(number)
+        backend = self.backend(flight.src)
+        if backend.host is not None and backend.starts == flight.src_start:
+            backend.deliver(NotSent(flight.message.correlation), flight.cause)
 
     def duplicate(self, number: int) -> int:
         """Add a second copy of a message; return the number of the copy."""

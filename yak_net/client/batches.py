@@ -10,10 +10,10 @@ from collections.abc import Generator
 from typing import Any, Final, NamedTuple
 
 from yak_core.batch import Batch, Builder
-from yak_core.contract.client_calls import SendResult
+from yak_core.contract.client_calls import ClientResult, SendResult
 from yak_core.errors import ErrorCode
 from yak_core.value import value
-from yak_net.client.errors import Delivery, UnknownError, YakError, send_error
+from yak_net.client.errors import Delivery, IllegalStateError, UnknownError, YakError, send_error
 
 
 class RecordMetadata(NamedTuple):
@@ -55,13 +55,15 @@ class ProducerBatch:
     """
 
     __slots__ = (
-        *("builder", "count", "first", "future", "result", "size"),
+        *("answer", "builder", "count", "first", "future", "result", "size"),
         *("halt_reason", "linger_extended"),
     )
 
     def __init__(self, builder: Builder, first: int) -> None:
         self.builder = builder
         self.first = first
+        #: The result of the node; None before the batch is passed to the node.
+        self.answer: asyncio.Future[ClientResult] | None = None
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.count = 0
         self.size = 0
@@ -114,8 +116,15 @@ class Sent:
         self.timestamp = timestamp
 
     def __await__(self) -> Generator[Any, None, RecordMetadata]:
-        """Wait until the record is resolved. Raises a YakError."""
+        """Wait until the record is resolved. Raises a YakError.
+
+        Before that, it can be awaited only on the event loop of its producer.
+        """
         if self._batch.result is None:
+            if asyncio.get_running_loop() is not self._batch.future.get_loop():
+                raise IllegalStateError(
+                    "the record belongs to another event loop; await it on the loop of its producer"
+                )
             # Shielded, because all records of the batch share the future.
             yield from asyncio.shield(self._batch.future).__await__()
         return self.result()

@@ -182,6 +182,14 @@ class KafkaStorageError(YakError):
     advice = "check the log and the disk of the broker"
 
 
+class UnknownProducerIdError(YakError):
+    """Kafka's 59: the broker does not know this producer, and the batch is not its first one."""
+
+    code = ErrorCode.UNKNOWN_PRODUCER_ID
+    meaning = "the broker does not know this producer"
+    advice = "send the unconfirmed records again"
+
+
 class FencedLeaderEpochError(YakError):
     """Kafka's 74: the leader epoch of this client is stale."""
 
@@ -263,6 +271,7 @@ ERRORS: Final[dict[int, type[YakError]]] = {
         DuplicateSequenceNumberError,
         InvalidProducerEpochError,
         KafkaStorageError,
+        UnknownProducerIdError,
         FencedLeaderEpochError,
         UnknownLeaderEpochError,
         OffsetNotAvailableError,

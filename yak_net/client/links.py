@@ -48,20 +48,24 @@ _CONNECTION_ERRORS: Final = (aiohttp.ClientError, OSError, TimeoutError, NotYak,
 
 
 class Links:
-    """All connections of one client; ``on_response`` and ``on_lost`` are called on the event loop.
+    """All connections of one client; the functions are called on the event loop.
 
-    ``on_lost(broker)``: the connection to the broker broke, or could not be made. ``failures`` has
-    the cause for each broker to which the newest connection failed, ``server_failures`` for each
-    bootstrap server that could not be used.
+    ``on_lost(broker)``: the connection to the broker broke, or could not be made.
+    ``on_not_sent(correlation)``: no byte of this request has left; also called by :meth:`send`.
+    ``failures`` has the cause for each broker to which the newest connection failed,
+    ``server_failures`` for each bootstrap server that could not be used.
     """
 
     def __init__(
         self,
         on_response: Callable[[NodeId, Response], None],
         on_lost: Callable[[NodeId], None],
+        on_not_sent: Callable[[int], None],
     ) -> None:
         self._on_response = on_response
         self._on_lost = on_lost
+        self._on_not_sent = on_not_sent
+        self._closed = False
         self._outboxes: dict[NodeId, Outbox] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._session = aiohttp.ClientSession(
@@ -80,18 +84,20 @@ class Links:
     def send(self, dst: NodeId, request: Request) -> None:
         """Send a request to a broker; connect first if there is no connection.
 
-        If the URL of the broker is unknown, the request is dropped, and the connected brokers
-        are asked for the URLs.
+        If the URL of the broker is unknown, the request is not sent, and the connected brokers
+        are asked for the URLs. It is not sent either while too many bytes are queued.
         """
         outbox = self._outboxes.get(dst)
         if outbox is None:
             url = self.urls.get(dst)
-            if url is None:
+            if url is None or self._closed:
                 for connected in self._outboxes.values():
                     connected.put(encode(DescribeRequest(URLS_CORRELATION)))
+                self._on_not_sent(request.correlation)
                 return
             outbox, _ = self._open(dst, url)
-        outbox.put(encode(sealed(request)))
+        if not outbox.put(encode(sealed(request))):
+            self._on_not_sent(request.correlation)
 
     async def reach(self, brokers: Iterable[NodeId]) -> bool:
         """Connect to one of the brokers, the first one if possible; return False if none answers.
@@ -126,7 +132,7 @@ class Links:
 
     def _open(self, dst: NodeId, url: str) -> tuple[Outbox, asyncio.Future[bool]]:
         """Start a connection; the future says whether it was established."""
-        outbox = self._outboxes[dst] = Outbox()
+        outbox = self._outboxes[dst] = Outbox(keep_unsent=True)
         outbox.put(encode(DescribeRequest(URLS_CORRELATION)))
         connected: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         task = asyncio.create_task(self._run_connection(dst, url, outbox, connected))
@@ -151,7 +157,8 @@ class Links:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, and report the requests that were not sent."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -201,6 +208,10 @@ class Links:
             del self._outboxes[dst]
             if not connected.done():
                 connected.set_result(False)
+            for frame in outbox.unsent:
+                correlation = decode(frame).correlation  # type: ignore[union-attr]
+                if correlation != URLS_CORRELATION:
+                    self._on_not_sent(correlation)
         self._on_lost(dst)
 
     async def _serve_connection(

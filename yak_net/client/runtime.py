@@ -29,10 +29,12 @@ from yak_core.contract.events import (
     Called,
     Cancelled,
     Event,
+    NotSent,
     PeerLost,
     Received,
     Recovered,
     Started,
+    StopAsked,
     TimerFired,
 )
 from yak_core.contract.host import Host
@@ -80,7 +82,7 @@ class ClientRuntime:
         Raises NoBrokersAvailable if no bootstrap server answers, or if no broker answers at the
         address that it advertises.
         """
-        links = self._links = Links(self._on_response, self._on_lost)
+        links = self._links = Links(self._on_response, self._on_lost, self._on_not_sent)
         brokers = await self._find_brokers(links, within_s)
         backend = self._backend = ClientBackend(links, self._on_note, self._on_failed)
         backend.host = Host(self.node_id, 1, self._build, backend)
@@ -127,11 +129,17 @@ class ClientRuntime:
             self._backend.cancel(future)
 
     async def close(self) -> None:
-        """Stop the node, close its connections and cancel the pending calls."""
-        if self._backend is not None:
-            self._backend.close()
-        if self._links is not None:
-            await self._links.close()
+        """Close the connections and stop the node; it answers the pending calls or drops them.
+
+        The connections are closed first: then the node knows which requests never left. Both are
+        closed completely also if the call is cancelled.
+        """
+        try:
+            if self._links is not None:
+                await self._links.close()
+        finally:
+            if self._backend is not None:
+                self._backend.close()
 
     def _on_response(self, src: NodeId, response: Response) -> None:
         if self._backend is not None:
@@ -140,6 +148,10 @@ class ClientRuntime:
     def _on_lost(self, broker: NodeId) -> None:
         if self._backend is not None:
             self._backend.deliver(PeerLost(broker))
+
+    def _on_not_sent(self, correlation: int) -> None:
+        if self._backend is not None:
+            self._backend.deliver(NotSent(correlation))
 
     def _on_failed(self, reason: str) -> None:
         self.halt_reason = reason
@@ -189,7 +201,11 @@ class ClientBackend:
             self.deliver(Cancelled(number))
 
     def close(self) -> None:
-        """Stop the node and cancel the pending calls."""
+        """Stop the node, which may answer pending calls, and cancel the others."""
+        self.deliver(StopAsked(0))
+        self._end()
+
+    def _end(self) -> None:
         self.host.stop()
         self._timers.clear()
         for future in self._futures.values():
@@ -237,11 +253,11 @@ class ClientBackend:
     def halt(self, effect: Halt) -> None:
         """Record the failure. The host calls this after an exception; the node issues no Halt."""
         self._on_failed(effect.reason)
-        self.close()
+        self._end()
 
     def exit(self, effect: Exit) -> None:
-        """Raise TypeError: a client node gets no StopAsked event, so it never exits."""
-        _raise_unexpected(effect)
+        """Stop the node and cancel the calls that it has not answered."""
+        self._end()
 
     def append_log(self, effect: Effect) -> None:
         """Raise TypeError: a client node has no disk and no metadata store."""

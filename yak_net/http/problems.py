@@ -75,6 +75,7 @@ HTTP_FORMS: Final[Mapping[ErrorCode, HttpForm]] = {
     ErrorCode.DUPLICATE_SEQUENCE_NUMBER: HttpForm(200, "Duplicate batch"),
     ErrorCode.INVALID_PRODUCER_EPOCH: HttpForm(409, "Stale producer epoch"),
     ErrorCode.KAFKA_STORAGE_ERROR: HttpForm(500, "Storage error", "see the broker's log"),
+    ErrorCode.UNKNOWN_PRODUCER_ID: HttpForm(409, "Unknown producer id"),
     ErrorCode.FENCED_LEADER_EPOCH: HttpForm(
         409, "Stale leader epoch", "find the current leader with GET /v1/cluster"
     ),

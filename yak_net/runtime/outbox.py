@@ -29,12 +29,22 @@ class Outbox:
     """A queue of frames: :meth:`put` adds one without waiting, :meth:`run` sends them in order.
 
     ``size`` is the number of bytes that are not sent; ``budget`` counts those of many outboxes.
+    With ``keep_unsent``, ``unsent`` holds the frames that were in the queue when the outbox was
+    closed: no byte of them was sent. A frame that was being sent is not among them.
     """
 
-    def __init__(self, bytes_max: int = OUTBOX_BYTES, budget: Budget | None = None) -> None:
+    def __init__(
+        self,
+        bytes_max: int = OUTBOX_BYTES,
+        budget: Budget | None = None,
+        *,
+        keep_unsent: bool = False,
+    ) -> None:
         self.bytes_max = bytes_max
         self.size = 0
         self._budget = budget
+        self.unsent: list[bytes] = []
+        self._keep_unsent = keep_unsent
         self._frames: deque[bytes] = deque()
         self._waker: asyncio.Future[None] | None = None
         self._closed = False
@@ -56,6 +66,8 @@ class Outbox:
     def close(self) -> None:
         """Reject further frames, drop queued frames, and let :meth:`run` return."""
         self._closed = True
+        if self._keep_unsent:
+            self.unsent.extend(self._frames)
         self._frames.clear()
         self._count(-self.size)
         waker = self._waker

@@ -49,6 +49,7 @@ from yak_sim.physics.disk import SimDisk
 from yak_sim.physics.kinds import ProcessEnd
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link
+from yak_sim.physics.requests import ClientRequest
 from yak_sim.physics.store import StoreCall
 from yak_sim.physics.topology import BROKERS, STORE
 
@@ -144,7 +145,7 @@ class SimBackend:
         payload = (
             Received(self.node_id, message)  # type: ignore[arg-type]
             if self._is_broker
-            else sealed(message)
+            else ClientRequest(sealed(message), self.host.start)  # type: ignore[arg-type]
         )
         link.send(payload, self.host.step_number)
 

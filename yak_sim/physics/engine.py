@@ -17,6 +17,7 @@ from yak_sim.physics.clock import Clock
 from yak_sim.physics.machine import Machine
 from yak_sim.physics.machine_shared import Listener, MachineShared
 from yak_sim.physics.network import Network
+from yak_sim.physics.requests import ClientRequest
 from yak_sim.physics.store import SimStore, executor_of
 from yak_sim.physics.topology import BROKERS, CLIENTS, STORE, Topology
 
@@ -73,6 +74,8 @@ class Engine:
 
 def payload_bytes(payload: object) -> int:
     """Return the approximate size of a payload on the wire: its batches plus 100 bytes."""
+    if isinstance(payload, ClientRequest):
+        payload = payload.request
     match payload.message if isinstance(payload, Received) else payload:
         case Replicate(batches=batches) | FetchResponse(batches=batches):
             return 100 + sum(batch.size for batch in batches)

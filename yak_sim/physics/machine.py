@@ -12,7 +12,7 @@ from typing import cast
 
 from yak_core.config import BrokerConfig, ClientConfig
 from yak_core.contract.client_calls import ClientCall
-from yak_core.contract.events import Event, PeerLost, Received, Started, StopAsked
+from yak_core.contract.events import Event, NotSent, PeerLost, Received, Started, StopAsked
 from yak_core.contract.host import Host
 from yak_core.contract.messages import Request
 from yak_core.contract.node import Build, Node
@@ -24,6 +24,7 @@ from yak_sim.physics.disk import SimDisk
 from yak_sim.physics.kinds import Loss, ProcessEnd
 from yak_sim.physics.machine_shared import MachineShared
 from yak_sim.physics.network import Link, Receive
+from yak_sim.physics.requests import ClientRequest
 from yak_sim.physics.store import StoreAnswer
 from yak_sim.physics.topology import BROKERS, STORE, LinkSpec
 
@@ -227,15 +228,29 @@ class Machine:
         return cast(Receive, self.deliver)
 
     def _on_response(self, payload: object, cause: int) -> None:
+        if isinstance(payload, ClientRequest):
+            if payload.start == self.starts:
+                self.deliver(NotSent(payload.request.correlation), cause)
+            return
         assert isinstance(payload, Received)
         self.last_src = payload.src
         self.deliver(payload, cause)
 
     def _on_request(self, reply_link: Link, payload: object, cause: int) -> None:
+        assert isinstance(payload, ClientRequest)
+        if payload.refused:
+            return
+        if self.host is None:
+            if not payload.taken:
+                payload.refused = True
+                reply_link.send(payload, cause)
+            return
+        payload.taken = True
+
         def reply(result: object, step: int) -> None:
             reply_link.send(Received(self.node_id, result), step)  # type: ignore[arg-type]
 
-        self.ask(payload, reply, cause)  # type: ignore[arg-type]
+        self.ask(payload.request, reply, cause)
 
 
 def _on_store_answer(payload: object, cause: int) -> None:

@@ -6,7 +6,7 @@ scenario unless the script catches it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NoReturn, Protocol
@@ -15,7 +15,7 @@ from yak_core.batch import Batch, records
 from yak_core.errors import Outcome
 from yak_core.ids import NodeId, Offset
 from yak_core.metadata.partition_state import PartitionState
-from yak_sim.world.clients import SimConsumer, SimProducer
+from yak_sim.world.clients import SentBatch, SimConsumer, SimProducer
 from yak_sim.world.probes import BrokerView
 
 
@@ -42,6 +42,7 @@ class ExpectationFailed(Exception):
 class CheckedWorld(Protocol):
     """The parts of a world that expectations read."""
 
+    brokers: tuple[NodeId, ...]
     producers: list[SimProducer]
     consumers: list[SimConsumer]
 
@@ -117,6 +118,41 @@ class Expect:
                 )
             seen[key] = batch.base_offset
         self._pass(f"No batch is in the log twice: {len(seen)} batches")
+
+    def outcomes_are_true(self) -> None:
+        """Check the outcome of each record by the content of the logs; values must be unique.
+
+        A record that was reported as not written is in no log of any broker. A record that was
+        reported as written is in the leader's committed log. No record is there twice, and the
+        records of a producer are there in send order. The producers must be idempotent.
+        """
+        claim = "Each outcome is true"
+        places: dict[bytes | None, list[Offset]] = {}
+        for batch in self._committed():
+            for record in records(batch):
+                places.setdefault(record.value, []).append(record.offset)
+        anywhere = {
+            record.value: node
+            for node in self._world.brokers
+            for batch in self._world.log_of(node)
+            for record in records(batch)
+        }
+        count = 0
+        for producer in self._world.producers:
+            last = -1
+            for sent, value in _records_of(producer):
+                count += 1
+                found = places.get(value, [])
+                if sent.outcome == Outcome.NOT_WRITTEN and value in anywhere:
+                    expected = f"{value!r} of {producer.node_id} in no log: it was not written"
+                    self._fail(claim, expected, f"it in the log of {anywhere[value]}")
+                if len(found) > 1 or (sent.outcome == Outcome.WRITTEN and not found):
+                    self._fail(claim, f"{value!r} of {producer.node_id} once", f"it at {found}")
+                if found and found[0] < last:
+                    expected = f"{value!r} of {producer.node_id} after offset {last}"
+                    self._fail(claim, expected, f"it at offset {found[0]}")
+                last = found[0] if found else last
+        self._pass(f"{claim}: {count} records")
 
     def order_kept(self) -> None:
         """Check the order of the records of each producer and of each consumer.
@@ -247,6 +283,13 @@ class _Absent:
 
 
 _ABSENT = _Absent()
+
+
+def _records_of(producer: SimProducer) -> Iterator[tuple[SentBatch, bytes]]:
+    """Yield each record of a producer with its batch, in send order."""
+    for sent in producer.sent:
+        for value in sent.values:
+            yield sent, value
 
 
 def _by_offset(batches: list[Batch]) -> dict[Offset, object]:

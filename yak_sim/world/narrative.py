@@ -133,7 +133,7 @@ def _expanded(_node: NodeId, note: notes.IsrExpanded) -> str:
 
 
 def _reset(node: NodeId, note: notes.ProducerReset) -> str:
-    return f"{node} abandoned {note.abandoned} batches, producer epoch {note.producer_epoch}"
+    return f"{node} starts producer epoch {note.producer_epoch}, gave up {note.abandoned} batches"
 
 
 _TEXT_OF: dict[type, Callable[[NodeId, Any], str | None]] = {

@@ -141,16 +141,21 @@ class Consumer(Client):
             start_offset = await self._resolve_offset(start_offset)
         runtime = self._runtime_for(self._config, start_offset)
         await open_runtime(runtime, self._bootstrap_timeout_ms)
-        self._runtime = runtime
+        self._own(runtime)
         self._position = start_offset
         self._start_poll()
 
     async def stop(self) -> None:
-        """Stop the consumer. A pending call for a record raises IllegalStateError."""
+        """Stop the consumer. A pending call for a record raises IllegalStateError.
+
+        Raises IllegalStateError on another event loop.
+        """
+        self._check_loop()
         self._stopped = True
         self._drop_fetched()
         if self._runtime is not None:
             await close_runtime(self._runtime)
+            self._close()
 
     # -- reading --------------------------------------------------------------------------------
 
@@ -174,6 +179,7 @@ class Consumer(Client):
         decoded: ``offset`` and ``next_offset`` of the error are the records that the next call
         skips. After any other YakError the position is unchanged.
         """
+        self._check_loop()
         while not self._records:
             await self._fetch_more(None)
         record = self._records.popleft()
@@ -192,6 +198,7 @@ class Consumer(Client):
         at_least(0, timeout_ms=timeout_ms)
         if max_records is not None:
             at_least(1, max_records=max_records)
+        self._check_loop()
         deadline = asyncio.get_running_loop().time() + timeout_ms / 1000
         while not self._records:
             if not await self._fetch_more(deadline):

@@ -37,6 +37,8 @@ from yak_net.client.options import (
 
 __all__ = ["Producer", "RecordMetadata", "Resolved", "Sent"]
 
+_running_loop = asyncio.get_running_loop
+
 ACKS: Final[dict[str | int, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
 EXTRA_LINGER_S: Final = 0.1
 """Extra linger of a batch that cannot be sent yet, because too many batches are in flight."""
@@ -140,13 +142,17 @@ class Producer(Client):
 
         runtime = self._make_runtime(self._name, build_producer, config, self._servers)
         await open_runtime(runtime, self._bootstrap_timeout_ms)
-        self._runtime = runtime
+        self._own(runtime)
 
     async def stop(self, timeout_ms: int | None = None) -> None:
-        """Flush, for up to ``timeout_ms``, and stop; unresolved records get the outcome UNKNOWN.
+        """Flush, for up to ``timeout_ms``, and stop.
 
-        Without ``timeout_ms`` this takes up to ``delivery_timeout_ms``, the limit of a record.
+        Records that are unresolved then get an outcome: NOT_WRITTEN if no byte of them was sent,
+        else UNKNOWN. Without ``timeout_ms`` this takes up to ``delivery_timeout_ms``, the limit of
+        a record. A cancelled call does not wait for the records, and stops the producer, too.
+        Raises IllegalStateError on another event loop.
         """
+        self._check_loop()
         self._stopped = True
         self._memory_freed.set()  # a pending send() then raises IllegalStateError
         runtime = self._runtime
@@ -155,11 +161,14 @@ class Producer(Client):
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
-                    await self.flush()
+                    await self._flush()
         finally:
-            await close_runtime(runtime)
-            for batch in list(self._in_flight.values()):
-                self._resolve(batch, _STOPPED)
+            try:
+                await close_runtime(runtime)
+            finally:
+                for batch in list(self._in_flight.values()):
+                    self._on_stopped(batch)
+                self._close()
 
     # -- sending --------------------------------------------------------------------------------
 
@@ -175,12 +184,18 @@ class Producer(Client):
         Records are appended to the log in the order of the calls. The call waits only while more
         than ``buffer_memory`` bytes are unresolved. Raises MessageSizeTooLargeError, and TypeError
         or ValueError for invalid fields. After an error or a cancellation the record is not
-        accepted, and other records are not affected.
+        accepted, and other records are not affected. Raises IllegalStateError on another event
+        loop.
         """
         if timestamp_ms is None:
             timestamp_ms = time_ns() // 1_000_000
         batch = self._batch
-        if batch is not None and not self._waiting_sends:
+        if (
+            batch is not None
+            and not self._waiting_sends
+            and self._is_open
+            and _running_loop() is self._loop  # On another loop, _send_in_turn raises the error.
+        ):
             index = batch.builder.append(
                 value, key=key, headers=headers, timestamp_ms=timestamp_ms
             )
@@ -202,7 +217,16 @@ class Producer(Client):
         return await (await self.send(value, key, headers, timestamp_ms))
 
     async def flush(self) -> None:
-        """Wait until all accepted records are resolved. Cancelling the wait affects no record."""
+        """Wait until all accepted records are resolved. Cancelling the wait affects no record.
+
+        Raises IllegalStateError before the start and on another event loop.
+        """
+        if self._runtime is None:
+            self._check_running()
+        self._check_loop()
+        await self._flush()
+
+    async def _flush(self) -> None:
         self._close_batch()
         waiting = [batch.future for batch in self._in_flight.values()]
         if waiting:
@@ -213,6 +237,9 @@ class Producer(Client):
         """Number of accepted records that are not resolved."""
         building = self._batch.builder.count if self._batch is not None else 0
         return self._closed_records + building - self._resolved_records
+
+    def _count_unresolved(self) -> int:
+        return self.unresolved
 
     async def _send_in_turn(
         self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
@@ -298,12 +325,12 @@ class Producer(Client):
             self._resolve(batch, _NEVER_SENT, self._halt_message(self._runtime.halt_reason))
             return
         try:
-            answer = self._runtime.ask(SendBatch(built))
+            batch.answer = self._runtime.ask(SendBatch(built))
         except Exception as error:
             reason = self._halt_message(f"{type(error).__name__}: {error}")
             self._resolve(batch, _MAY_BE_SENT, reason)
             raise
-        answer.add_done_callback(partial(self._on_answer, batch))
+        batch.answer.add_done_callback(partial(self._on_answer, batch))
 
     def _on_answer(self, batch: ProducerBatch, answer: asyncio.Future[ClientResult]) -> None:
         if batch.result is not None:
@@ -318,6 +345,13 @@ class Producer(Client):
         result = answer.result()
         assert isinstance(result, SendResult), f"a SendBatch returned {result}"
         self._resolve(batch, result)
+
+    def _on_stopped(self, batch: ProducerBatch) -> None:
+        """Resolve a batch after the end of the runtime, whose answer may not be handled yet."""
+        if batch.answer is not None and batch.answer.done():
+            self._on_answer(batch, batch.answer)
+        else:
+            self._resolve(batch, _STOPPED)
 
     def _resolve(self, batch: ProducerBatch, result: SendResult, halt_reason: str = "") -> None:
         del self._in_flight[batch.first]
