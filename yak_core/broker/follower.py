@@ -85,16 +85,17 @@ class Follower:
             return
         end = _end_of(message)
         if end is None:
-            self.context.note(
-                IgnoredMessage(message.leader, "Replicate", IgnoreReason.BATCHES_DO_NOT_FIT)
-            )
+            self._ignore(message)
             return
         point = rules.conflict_point(log.epochs, log.leo, message)
         if point < log.leo and not self._truncate(point):
             return
         new = message.batches
         if new and new[0].base_offset < log.leo:
-            new = tuple(batch for batch in new if batch.base_offset >= log.leo)
+            new = tuple(batch for batch in new if batch.end > log.leo)
+        if new and new[0].base_offset != log.leo:
+            self._ignore(message)
+            return
         if new:
             log.append(new)
         if end > self.verified:
@@ -131,6 +132,12 @@ class Follower:
         self.verified = min(self.verified, end)
         self.context.note(Truncated(before, end, self.context.hint.epoch))
         return True
+
+    def _ignore(self, message: Replicate) -> None:
+        """Ignore a message whose batches do not continue the log."""
+        self.context.note(
+            IgnoredMessage(message.leader, "Replicate", IgnoreReason.BATCHES_DO_NOT_FIT)
+        )
 
     def _reject(self, message: Replicate, broker_epoch: BrokerEpoch) -> None:
         """Send a reject; its hint is the end of the largest epoch not above ``prev_epoch``."""
