@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, until
-from tests.net.client_commands import one_broker, send, yak
+from tests.net.client_commands import one_broker, running, send, yak
 from yak_net.client.consumer import Consumer
 from yak_net.client.errors import Delivery, NoBrokersAvailable, RequestTimedOutError
 from yak_net.client.links import Links
@@ -112,6 +112,18 @@ async def test_timeout_names_the_broker_that_cannot_be_reached(tmp_path: Path) -
                 await consumer.end_offset()
             assert broker.url in str(late.value)
             assert "refused" in str(late.value)
+
+
+def test_consume_names_the_broker_at_its_timeout(tmp_path: Path) -> None:
+    """Goal: exit code 124 with the cause. Method: the broker ends while the command waits."""
+    with one_broker(tmp_path) as broker:
+        send(broker.url, b"first")
+        words = ("consume", "-b", broker.url, "--from-beginning", "--timeout", "5s")
+        with running(*words) as process:
+            assert process.stdout.readline() == b"first\n"
+            broker.close()
+            assert process.wait() == 124
+            assert f"n1 at {broker.url}: connection refused" in process.stderr.read().decode()
 
 
 @pytest.mark.parametrize(

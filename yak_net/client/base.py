@@ -56,6 +56,10 @@ class Client:
     async def stop(self) -> None:
         """Stop the client."""
 
+    def connection_failures(self) -> str:
+        """Return the brokers to which the newest connection failed, and why; empty for none."""
+        return "" if self._runtime is None else self._runtime.connection_failures()
+
     async def __aenter__(self) -> Self:
         """Start the client. Raises the errors of :meth:`start`."""
         await self.start()

@@ -49,6 +49,7 @@ class ConsumeRun:
         self.count = 0
         self.skipped = 0
         self.offsets: tuple[int, int] | None = None
+        self._consumer: Consumer | None = None
         self._gaps = False
         self._went_back = False
 
@@ -64,6 +65,7 @@ class ConsumeRun:
         async with Consumer(
             options.servers, auto_offset_reset=reset, bootstrap_timeout_ms=within_ms
         ) as consumer:
+            self._consumer = consumer
             end = None
             if options.stop_at_end or last is not None:
                 end = await consumer.end_offset()
@@ -119,6 +121,11 @@ class ConsumeRun:
             self._went_back = True
             click.echo(f"Note: offsets went back: {before}, then {offset}", err=True)
 
+    def describe_timeout(self) -> str:
+        """Return :meth:`describe` and the brokers that cannot be reached."""
+        failures = "" if self._consumer is None else self._consumer.connection_failures()
+        return f"{self.describe()}: cannot connect to {failures}" if failures else self.describe()
+
     def describe(self) -> str:
         """Return the number of records read, and their offsets, as text."""
         count = self.count + self.skipped
@@ -138,7 +145,7 @@ async def consume(options: ConsumeOptions) -> int:
             async with asyncio.timeout(options.timeout_s):
                 ended = await interrupts.run_until_signal(run.read_all())
         except TimeoutError:
-            message = f"Error: timeout after {options.timeout_s:g} s: {run.describe()}"
+            message = f"Error: timeout after {options.timeout_s:g} s: {run.describe_timeout()}"
             click.echo(f"{message}; use a longer --timeout", err=True)
             return TIMED_OUT
         except NoBrokersAvailable as error:
