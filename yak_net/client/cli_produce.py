@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import click
 
+from yak_core.batch import Headers
 from yak_net.client.batches import Resolved, Sent
 from yak_net.client.errors import (
     Delivery,
@@ -33,7 +34,11 @@ RECORD_BYTES_MAX: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class ProduceOptions:
-    """Parsed options. If ``messages`` is not empty, the file descriptor ``fd`` is not read."""
+    """Parsed options. If ``messages`` is not empty, the file descriptor ``fd`` is not read.
+
+    Keys and values equal to ``null`` are sent as null. ``key`` is the key of records without a key
+    of their own. ``client``: arguments of the Producer.
+    """
 
     servers: tuple[str, ...]
     messages: tuple[bytes, ...]
@@ -43,6 +48,12 @@ class ProduceOptions:
     separator: bytes | None
     timeout_s: float
     as_json: bool
+    null: bytes | None = None
+    key: bytes | None = None
+    headers: Headers = ()
+    one_by_one: bool = False
+    quiet: bool = False
+    client: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ProduceRun:
@@ -58,6 +69,7 @@ class ProduceRun:
             bootstrap_timeout_ms=min(BOOTSTRAP_TIMEOUT_MS, round(options.timeout_s * 1000)),
             max_request_size=RECORD_BYTES_MAX,
             on_batch=self._on_batch,
+            **options.client,
         )
         self.complete = False
         self.too_large = 0
@@ -95,7 +107,7 @@ class ProduceRun:
                 if rate is not None:
                     await asyncio.sleep(max(0.0, started_at + sent_count / rate - loop.time()))
                 sent_count += 1
-                key: bytes | None = None
+                key = self.options.key
                 value = line
                 if separator is not None and separator in line:
                     key, _, value = line.partition(separator)
@@ -111,7 +123,13 @@ class ProduceRun:
     async def _send_one(self, key: bytes | None, value: bytes) -> None:
         row: Sent | YakError
         try:
-            row = await self.producer.send(value, key)
+            null, headers = self.options.null, self.options.headers
+            row = await self.producer.send(
+                None if value == null else value, None if key == null else key, headers
+            )
+            if self.options.one_by_one:
+                with suppress(YakError):  # reported by _on_batch
+                    await row
         except MessageSizeTooLargeError as error:
             # One record that is too large does not stop the others; the exit code reports it.
             self.too_large += 1
@@ -170,6 +188,9 @@ async def produce(options: ProduceOptions) -> int:
         except NoBrokersAvailable as error:
             click.echo(f"Error: {error}", err=True)
             return 1
+        typed = not options.messages and os.isatty(options.fd)
+        if typed and not options.quiet and sys.stderr.isatty():
+            click.echo("each line is a record; Ctrl-D ends the input", err=True)
         progress = _start_progress(run)
         try:
             ended = await interrupts.run_until_signal(run.send_all())
@@ -208,7 +229,9 @@ def _print_summary(run: ProduceRun, interrupted: int | None) -> int:
         click.echo(f"{sent} sent; with acks=0 no record is confirmed", err=True)
         return 0
     offsets = offsets_text(confirmed, run.offsets)
-    click.echo(f"{count_text(confirmed)} confirmed{f', {offsets}' if offsets else ''}", err=True)
+    if not run.options.quiet:
+        confirmation = f"{count_text(confirmed)} confirmed{f', {offsets}' if offsets else ''}"
+        click.echo(confirmation, err=True)
     return 0
 
 
