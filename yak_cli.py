@@ -24,11 +24,49 @@ COMMANDS = {
     "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
     "produce": ("yak_net.client.cli", "produce", "Send messages or lines as records."),
     "consume": ("yak_net.client.cli", "consume", "Print records from a given offset."),
+    "completion": ("", "", "Print the completion script of a shell."),
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
 
 PRINTING = {("sim", "list"), ("sim", "digest"), ("cluster", "logs")}
 """Commands that fail if their output cannot be written: printing is their work."""
+
+
+_ONE_LOG = "there is one log: no topics, one partition"
+_NO_GROUPS = "YAK has no consumer groups; read from an offset with yak consume --offset"
+_STATUS = "use yak cluster status"
+_MEASURE = "measure with python -m benchmarks.net in a checkout"
+ELSEWHERE = {
+    "-C": "use yak consume",
+    "-G": _NO_GROUPS,
+    "-L": _STATUS,
+    "-P": "use yak produce",
+    "-Q": f"offsets cannot be looked up by time; for the log ends, {_STATUS}",
+    "bench": _MEASURE,
+    "console-consumer": "use yak consume",
+    "console-producer": "use yak produce",
+    "consumer": "use yak consume",
+    "consumer-groups": _NO_GROUPS,
+    "consumer-perf-test": _MEASURE,
+    "describe": _STATUS,
+    "dump-log": "read the log with yak consume --from-beginning -e --json",
+    "get-offsets": _STATUS,
+    "group": _NO_GROUPS,
+    "groups": _NO_GROUPS,
+    "health": _STATUS,
+    "leader-election": "the brokers elect by themselves; end a leader with yak cluster kill",
+    "log-dirs": "yak cluster status has the log end of each broker",
+    "metadata-quorum": f"YAK has no quorum of controllers; {_STATUS}",
+    "offsets": _STATUS,
+    "producer": "use yak produce",
+    "producer-perf-test": _MEASURE,
+    "replica-verification": "yak cluster status has the log end of each broker",
+    "topic": f"{_ONE_LOG}; use yak produce and yak consume",
+    "topics": f"{_ONE_LOG}; for its replicas, {_STATUS}",
+    "verifiable-consumer": "use yak consume --json",
+    "verifiable-producer": "use yak produce --json",
+}
+"""Modes of kcat and commands of Kafka and rpk that YAK does not have, and what to do instead."""
 
 
 class Interrupted(click.ClickException):
@@ -54,6 +92,25 @@ class LazyGroup(click.Group):
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options before the sub-command; explain the modes of kcat."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name not in ELSEWHERE:
+                raise
+            reason = ELSEWHERE[error.option_name]
+            raise click.UsageError(f"no option {error.option_name}: {reason}", ctx) from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the sub-command; explain commands of Kafka and rpk."""
+        name = args[0].removeprefix("kafka-").removesuffix(".sh")
+        if name in ELSEWHERE and name not in COMMANDS:
+            raise click.UsageError(f"no command {args[0]}: {ELSEWHERE[name]}", ctx)
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the sub-commands in the order of the table."""
         return list(COMMANDS)
@@ -65,6 +122,8 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         if cmd_name == "demo":
             return demo_command()
+        if cmd_name == "completion":
+            return completion
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
@@ -73,6 +132,21 @@ class LazyGroup(click.Group):
         """Write the table of sub-commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, entry[2]) for name, entry in COMMANDS.items()])
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print a script that completes commands and options of yak in SHELL.
+
+    For bash: eval "$(yak completion bash)" in ~/.bashrc. For zsh, the same in ~/.zshrc. For fish:
+    yak completion fish > ~/.config/fish/completions/yak.fish
+    """
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(main, {}, "yak", "_YAK_COMPLETE").source())
 
 
 def demo_command() -> click.Command:

@@ -55,9 +55,9 @@ class Marked:
         self.started: list[subprocess.Popen[str]] = []
 
     def env(self, **extra: str) -> dict[str, str]:
-        """Return the environment with the mark and without YAK's variables."""
+        """Return the environment with the mark, and of YAK's variables only free ports."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-        return {**ours, **extra, MARK: self.mark}
+        return {**ours, "YAK_PORT": "0", **extra, MARK: self.mark}
 
     def start(self, words: list[str], cwd: Path, **env: str) -> subprocess.Popen[str]:
         """Start a marked process."""

@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, get, post, until
-from yak_net.cluster.process import reserve_port
+from yak_net.cluster.ports import reserve_port
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 STOP_S = 5.0

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yak_net.client.cli_consume import ConsumeOptions, ConsumeRun, formatter, json_line, value_line
+from yak_net.client.cli_consume import ConsumeOptions, ConsumeRun
+from yak_net.client.cli_format import formatter, json_line, value_line
 from yak_net.client.cli_produce import offsets_text
 from yak_net.client.consumer import ConsumerRecord
 from yak_net.client.terminal import Interrupts, LineSplitter, LongLine, lines_of, parse_duration

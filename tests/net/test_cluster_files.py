@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import pytest
 from tests.net.brokers import ROOT, until
 from yak_net.client.options import servers_of
 from yak_net.cluster.errors import CannotStart
-from yak_net.cluster.process import HOST, last_line, read_logs, reserve_port, tail
+from yak_net.cluster.ports import HOST, PORT_MAX, reserve_port, reserve_ports
+from yak_net.cluster.process import last_line, read_logs, tail
 from yak_net.runtime import state_file as statefile
 from yak_net.runtime.state_file import (
     ClusterState,
@@ -244,3 +247,59 @@ def test_logs_are_followed(tmp_path: Path) -> None:
     assert next(found) == ("n1", "five")
     append(logs["n2"], b"ur\n")
     assert next(found) == ("n2", "four")
+
+
+def free_range(count: int) -> int:
+    """Return the first of consecutive ports that are free now."""
+    while True:
+        with reserve_port() as found:
+            first = port_of(found)
+        if first + count <= PORT_MAX:
+            with suppress(CannotStart):
+                for each in reserve_ports(count, first):
+                    each.close()
+                return first
+
+
+def test_preferred_ports_are_used_if_all_are_free() -> None:
+    """Goal: 8080, 8081, 8082 in this order, or free ports and the reason; method: another base."""
+    first, notes = free_range(3), list[str]()
+    sockets = reserve_ports(3, 0, first, notes.append)
+    assert [port_of(each) for each in sockets] == [first, first + 1, first + 2]
+    assert notes == []
+    others = reserve_ports(3, 0, first, notes.append)
+    assert not {port_of(each) for each in others} & {first, first + 1, first + 2}
+    assert [str(first) in note for note in notes] == [True]
+    for each in (sockets[0], sockets[1], *others):
+        each.close()
+    others = reserve_ports(3, 0, first, notes.append)
+    assert str(first + 2) in notes[1]
+    with pytest.raises(CannotStart, match=str(first + 2)):
+        reserve_ports(3, first, first)
+    with reserve_port(first):  # what was reserved before the failure is free again
+        pass
+    for each in (*sockets, *others):
+        each.close()
+
+
+def test_two_starts_do_not_share_a_port() -> None:
+    """Goal: of clusters that start together, one gets the port; method: threads that race."""
+    first = free_range(1)
+    gate = threading.Barrier(4)
+    found: list[list[socket.socket]] = []
+
+    def start() -> None:
+        gate.wait()
+        for _ in range(50):
+            sockets = reserve_ports(1, 0, first)
+            found.append(sockets)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 200
+    assert [port_of(each) for [each] in found].count(first) <= 1
+    for [each] in found:
+        each.close()

@@ -95,9 +95,10 @@ def test_foreground_runs_until_it_is_interrupted(tmp_path: Path, processes: Mark
     assert re.search(r"\bn1\b.*\b1\b", lines[-1])
     os.kill(int(rows[1][3]), signal.SIGKILL)
     assert process.stderr is not None
-    notes = [process.stderr.readline(), process.stderr.readline()]
+    notes = [process.stderr.readline() for _ in range(5)]
     assert "not durable" in notes[0]
-    assert re.search(rf"n2 .*\b{rows[1][3]}\b.*SIGKILL", notes[1])
+    assert all(state["brokers"][0]["url"] in note for note in notes[1:4])
+    assert re.search(rf"n2 .*\b{rows[1][3]}\b.*SIGKILL", notes[4])
     process.send_signal(signal.SIGINT)
     assert ended(process)[0] == 0
     assert not state_file(tmp_path).exists()

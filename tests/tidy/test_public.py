@@ -89,7 +89,7 @@ def test_the_example_of_a_package_runs(package: str, tmp_path: Path) -> None:
 def test_the_example_of_the_clients_runs(tmp_path: Path) -> None:
     """The example prints what it says; method: run it beside a new cluster."""
     try:
-        up = command(*CLUSTER, "up", "--detach", folder=tmp_path)
+        up = command(*CLUSTER, "up", "--detach", "--port", "0", folder=tmp_path)
         assert up.returncode == 0, up.stderr
         check_example("yak_net", tmp_path)
     finally:

@@ -5,16 +5,19 @@ tests/scenarios/test_demo_real.py compares the output in docs/demo.md with what 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from tests import require
 from yak_cli import main
 from yak_sim import RunResult
 
@@ -26,12 +29,14 @@ OUTPUTS = re.compile(r"<!-- (demo-[a-z-]+) -->\n```\n(.*?)```\n", re.DOTALL)
 BLOCKS = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 CELLS = re.compile(r"^\|.*\| `([^`]+)` \|$", re.MULTILINE)
 
+ADDRESS = "http://127.0.0.1:8080"
 CLUSTER = "test_the_cluster_works"
 SIMULATOR = "test_the_simulator_works"
 RUN_BY = {
     "./yak demo": "tests/bootstrap",
     "./yak test": "tests/bootstrap",
     "./yak cluster up --detach": CLUSTER,
+    "curl http://127.0.0.1:8080/health": CLUSTER,
     "./yak cluster status": CLUSTER,
     './yak produce --message "Hello YAK"': CLUSTER,
     "./yak consume --from-beginning -e": CLUSTER,
@@ -130,24 +135,46 @@ def test_the_simulator_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_cluster_works(tmp_path: Path) -> None:
-    """Run the commands of a cluster in their order, and the program of README before the kill."""
+    """Run the commands of a cluster in their order, and the program of README before the kill.
+
+    The ports are free ones, since another program may use 8080. The commands for curl that
+    ``cluster up`` prints are run, too.
+    """
+    require.executable("curl")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+    clean["YAK_PORT"] = "0"
+    tried = re.compile(r"^try: (curl .*)$", re.MULTILINE)
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        ran = subprocess.run(
+            words, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False
+        )
+        assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
+        return ran
 
     def run(*words: str) -> str:
-        ran = subprocess.run(
-            [sys.executable, *words],
-            cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False,
-        )  # fmt: skip
-        assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
-        return ran.stdout
+        return command(sys.executable, *words).stdout
 
-    program = programs(README)[0]
+    def curl(line: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(command("sh", "-c", line).stdout)
+        return found
+
+    curls: list[str] = []
     try:
         for line in (line for line, test in RUN_BY.items() if test == CLUSTER):
+            if line.startswith("curl"):
+                brokers = json.loads(run("-m", "yak_cli", "cluster", "status", "--json"))["brokers"]
+                found = curl(line.replace(ADDRESS, brokers[0]["url"]))
+                assert (found["node"], found["status"]) == ("n1", "ok")
+                continue
             if line.startswith("./yak cluster kill"):
-                assert run("-c", program) == "offset 1\nb'Hello YAK'\n"
-            printed = run("-m", "yak_cli", *shlex.split(line)[1:])
+                assert run("-c", programs(README)[0]) == "offset 1\nb'Hello YAK'\n"
+                health, produced, fetched = map(curl, curls)
+                assert (health["node"], produced["base_offset"]) == ("n1", 2)
+                assert [each["value"] for each in fetched["records"]][2:] == ["hello"]
+            ran = command(sys.executable, "-m", "yak_cli", *shlex.split(line)[1:])
+            curls = curls or tried.findall(ran.stderr)
             if line.startswith("./yak consume"):
-                assert printed == "Hello YAK\n"
+                assert ran.stdout == "Hello YAK\n"
     finally:
         run("-m", "yak_cli", "cluster", "down")

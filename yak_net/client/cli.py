@@ -3,6 +3,9 @@
 Data goes to standard output, everything else to standard error. Exit codes: 0 success, 1 failure,
 2 invalid command line, 124 timeout, 130 interrupted. The modules that run the commands are imported
 when a command runs, so that ``--help`` is fast.
+
+Options have the names of kcat and of Kafka's tools where these have the same option; other names
+that people know are aliases, or are explained (docs/kafka-tools.md).
 """
 
 from __future__ import annotations
@@ -10,91 +13,62 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from yak_net.client.terminal import parse_duration
+from yak_net.client import cli_properties
+from yak_net.client.cli_absent import CONSUME, PRODUCE
+from yak_net.client.cli_types import (
+    HELP,
+    NO_GROUPS,
+    PARTITION,
+    QUIET,
+    SERVERS,
+    TO_THE_END,
+    TOPIC,
+    UNBUFFERED,
+    ClientCommand,
+    Named,
+    Offset,
+    Time,
+)
 from yak_net.runtime.quick_import import quick_import
 from yak_net.runtime.standard_streams import STDIN, STDOUT, exit_without_input, is_open
 
 if TYPE_CHECKING:
-    from yak_net.client.cli_consume import Render
-
-    TimeType = click.ParamType[float]
-    OffsetType = click.ParamType[str | int]
-else:
-    TimeType = OffsetType = click.ParamType  # not generic in older versions of click
-
-HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-BEGINNINGS: Final = {"earliest": "earliest", "beginning": "earliest"}
-ENDS: Final = {"latest": "latest", "end": "latest"}
+    from yak_net.client.cli_format import Render
 
 
-class Time(TimeType):
-    """A duration: seconds, or a number with ms, s, m or h."""
-
-    name = "TIME"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Return the duration in seconds. Raises a usage error."""
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+def _header(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, bytes], ...]:
+    pairs = cli_properties.pairs(ctx, param, values)
+    return tuple((name, os.fsencode(value)) for name, value in pairs)
 
 
-class Offset(OffsetType):
-    """``earliest``, ``latest``, an offset, or -N for the last N records."""
-
-    name = "OFFSET"
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | int:
-        """Return "earliest", "latest" or the number. Raises a usage error."""
-        text = str(value).strip()
-        if text in BEGINNINGS | ENDS:
-            return (BEGINNINGS | ENDS)[text]
-        try:
-            return int(text)
-        except ValueError:
-            self.fail(f"offset must be earliest, latest, N or -N, got {text!r}", param, ctx)
+def _no_compression(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value not in (None, "none"):
+        raise click.UsageError(f"records are not compressed, got {value!r}; use none")
 
 
-def _servers(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...]:
-    from yak_net.client.options import servers_of
-
-    try:
-        return servers_of(value)
-    except ValueError as error:
-        if value is None:  # the error is in the environment or the state file, not in the option
-            raise click.UsageError(str(error), ctx) from error
-        raise click.BadParameter(str(error), ctx, param) from error
+def _isolation(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value == "read_uncommitted":
+        click.echo("Note: YAK has no transactions; only committed records are read", err=True)
 
 
-def _format(ctx: click.Context, param: click.Parameter, value: str | None) -> Render | None:
-    from yak_net.client.cli_consume import formatter
-
-    try:
-        return None if value is None else formatter(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-
-
-SERVERS: Final = click.option(
-    "-b", "--bootstrap-servers", "--bootstrap-server", "servers", callback=_servers,
-    metavar="HOST:PORT,...",
-    help="Brokers to connect to first.  [default: the local cluster, or $YAK_BOOTSTRAP_SERVERS, "
-    "or 127.0.0.1:8080]",
-)
+def _no_topic(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -> None:
+    if values:
+        raise click.UsageError(
+            f"consume takes no topic and no group, got {values[0]!r}: there is one log, and "
+            f"{NO_GROUPS}",
+            ctx,
+        )
 
 
-@click.command(context_settings=HELP)
+@click.command(cls=ClientCommand, absent=PRODUCE, context_settings=HELP)
+@click.argument("arguments", nargs=-1, metavar="[MESSAGE]...")
 @click.option(
     "-m", "--message", "messages", multiple=True, metavar="TEXT",
     help="Record to send; repeatable.  [default: each line of the input]",
@@ -104,31 +78,66 @@ SERVERS: Final = click.option(
     help="Input file.  [default: standard input]",
 )
 @SERVERS
+@TOPIC
+@PARTITION
 @click.option(
     "--acks", type=click.Choice(["all", "-1", "1", "0"]), default="all", show_default=True,
+    cls=Named, aliases=("--request-required-acks",),
     help="Acknowledgement: by the ISR (all), the leader (1), none (0).",
 )
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), metavar="N",
-    help="Maximum number of records per second.",
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N", cls=Named,
+    aliases=("--throughput",), help="Maximum number of records per second.",
+)
+@click.option("-k", "--key", metavar="KEY", help="Key of records without a key of their own.")
+@click.option(
+    "-K", "--key-separator", metavar="SEP", help="Separator of key and value.  [default: no keys]"
 )
 @click.option(
-    "--key-separator", metavar="SEP", help="Separator of key and value.  [default: no keys]"
+    "-H", "--header", "headers", multiple=True, callback=_header, metavar="NAME=VALUE",
+    help="Header of each record; repeatable.",
+)
+@click.option("--null", metavar="TEXT", help="Send keys and values equal to TEXT as null.")
+@click.option(
+    "-Z", "empty_is_null", is_flag=True, cls=Named, aliases=("--tombstone",),
+    help="Send empty keys and values as null.",
+)
+@click.option("--sync", "one_by_one", is_flag=True, help="Wait for each record before the next.")
+@click.option(
+    "--timeout", type=Time(), default="30s", show_default=True, cls=Named,
+    aliases=("--delivery-timeout",), help="Time limit for a record to be confirmed.",
 )
 @click.option(
-    "--timeout", type=Time(), default="30s", show_default=True,
-    help="Time limit for a record to be confirmed.",
+    "-X", "client", multiple=True, callback=cli_properties.arguments(cli_properties.PRODUCER),
+    cls=Named, aliases=("--producer-property", "--command-property"), metavar="NAME=VALUE",
+    help="Property of the producer, such as linger.ms=50.",
 )
+@click.option(
+    "--property", "form", multiple=True, callback=cli_properties.input_form, hidden=True,
+    cls=Named, aliases=("--reader-property",), metavar="NAME=VALUE",
+    help="parse.key, key.separator or null.marker.",
+)
+@click.option("--batch-size", type=int, hidden=True, metavar="BYTES", help="As -X batch.size.")
+@click.option(
+    "--request-timeout-ms", type=int, hidden=True, metavar="MS", help="As -X request.timeout.ms."
+)
+@click.option(
+    "-z", "--compression-codec", callback=_no_compression, expose_value=False, hidden=True,
+    cls=Named, aliases=("--compression", "--compression-type"), help="Only none.",
+)
+@click.option("-P", is_flag=True, expose_value=False, hidden=True, help="No effect.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record.")
+@QUIET
+@UNBUFFERED
 def produce(
+    arguments: tuple[str, ...],
     messages: tuple[str, ...],
     file: str | None,
     servers: tuple[str, ...],
     acks: str,
-    rate: float | None,
-    key_separator: str | None,
     timeout: float,
-    as_json: bool,
+    form: dict[str, str],
+    **given: Any,
 ) -> None:
     """Send messages, or the lines of the input, as records.
 
@@ -142,56 +151,108 @@ def produce(
     quick_import("yak_net.client.cli_produce", "yak_net.client.runtime")
     from yak_net.client import cli_produce
 
+    messages = (*messages, *arguments)
     if messages and file is not None:
-        raise click.UsageError("give either --message or --file, not both")
-    if key_separator == "":
+        raise click.UsageError("give either messages (--message) or --file, not both")
+    separator = _bytes(given["key_separator"])
+    if separator is None and form.get("parse.key") == "true":
+        separator = _bytes(form.get("key.separator", "\\t"))
+    if separator == b"":
         raise click.UsageError("--key-separator must not be empty; give at least one character")
+    null = "" if given["empty_is_null"] else given["null"]
+    client = dict(given["client"])
+    for option, argument in (
+        ("batch_size", "max_batch_size"),
+        ("request_timeout_ms", "request_timeout_ms"),
+    ):
+        if given[option] is not None:
+            client[argument] = given[option]
     fd = STDIN if file in (None, "-") else os.open(str(file), os.O_RDONLY)
     options = cli_produce.ProduceOptions(
         servers,
         tuple(os.fsencode(message) for message in messages),
         fd,
         acks if acks == "all" else int(acks),
-        rate,
-        None if key_separator is None else os.fsencode(key_separator),
+        given["rate"],
+        separator,
         timeout,
-        as_json,
+        given["as_json"],
+        _raw(form.get("null.marker", null)),
+        _raw(given["key"]),
+        given["headers"],
+        given["one_by_one"],
+        given["quiet"],
+        client,
     )
-    sys.exit(asyncio.run(cli_produce.produce(options)))
+    sys.exit(_run(cli_produce.produce(options)))
 
 
-@click.command(context_settings=HELP)
+@click.command(cls=ClientCommand, absent=CONSUME, context_settings=HELP)
+@click.argument("topics", nargs=-1, metavar="", callback=_no_topic, expose_value=False)
 @click.option("--from-beginning", is_flag=True, help="Same as --offset earliest.")
 @click.option(
     "-o", "--offset", type=Offset(), metavar="OFFSET",
     help="Start offset: earliest, latest, N, or -N (last N records).  [default: latest]",
 )
 @click.option(
-    "-n", "--max-messages", type=click.IntRange(0), metavar="N", help="Exit after N records."
+    "-n", "--max-messages", type=click.IntRange(0), metavar="N", cls=Named,
+    aliases=("-c", "--num", "--count"), help="Exit after N records.",
 )
 @click.option(
     "-e", "--exit-at-end", is_flag=True, help="Exit at the end offset seen at start-up."
 )
 @SERVERS
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record.")
+@TOPIC
+@PARTITION
 @click.option(
-    "-f", "--format", "render", callback=_format, metavar="FORMAT",
-    help="Output format: %o offset, %k key, %s value, %e epoch, %T timestamp in ms, \\n newline.",
+    "--json", "-J", "as_json", is_flag=True, help="Print one JSON object per record."
 )
 @click.option(
     "--skip-damaged", is_flag=True, help="Skip records that cannot be decoded, with a note."
 )
+@click.option(
+    "-f", "--format", "form", metavar="FORMAT",
+    help="Output format: %o offset, %k key, %s value, %h headers, %e epoch, %T timestamp in ms, "
+    "\\n newline.",
+)
+@click.option("-K", "--key-separator", metavar="SEP", help="Print the key and SEP before a value.")
+@click.option("-D", "--delimiter", metavar="TEXT", help="Print TEXT after a record.")
+@click.option("--null", metavar="TEXT", help="Print null keys and values as TEXT.")
+@click.option("-Z", "null_as_text", is_flag=True, help="Print null keys and values as NULL.")
 @click.option("--timeout", type=Time(), help="Time limit; the exit code is then 124.")
+@click.option(
+    "--timeout-ms", "idle_ms", type=click.IntRange(1), metavar="MS",
+    help="Exit if no record arrives for so long.",
+)
+@click.option(
+    "-X", "client", multiple=True, callback=cli_properties.arguments(cli_properties.CONSUMER),
+    cls=Named, aliases=("--consumer-property", "--command-property"), metavar="NAME=VALUE",
+    help="Property of the consumer, such as fetch.max.bytes=65536.",
+)
+@click.option(
+    "--property", "shown", multiple=True, callback=cli_properties.properties, hidden=True,
+    cls=Named, aliases=("--formatter-property",), metavar="NAME=VALUE",
+    help="Format of Kafka's console consumer, such as print.key=true.",
+)
+@click.option(
+    "--isolation-level", type=click.Choice(["read_committed", "read_uncommitted"]), hidden=True,
+    callback=_isolation, expose_value=False, help="No effect: there are no transactions.",
+)
+@click.option("-C", is_flag=True, expose_value=False, hidden=True, help="No effect.")
+@QUIET
+@UNBUFFERED
 def consume(
     from_beginning: bool,
     offset: str | int | None,
     max_messages: int | None,
     exit_at_end: bool,
     servers: tuple[str, ...],
-    as_json: bool,
-    render: Render | None,
     skip_damaged: bool,
     timeout: float | None,
+    idle_ms: int | None,
+    quiet: bool,
+    client: dict[str, Any],
+    **given: Any,
 ) -> None:
     """Print records: one value per line, or in the format of --json or --format.
 
@@ -205,16 +266,63 @@ def consume(
 
     if from_beginning and offset is not None:
         raise click.UsageError("give either --from-beginning or --offset, not both")
-    if as_json and render is not None:
-        raise click.UsageError("give either --json or --format, not both")
-    begin = "earliest" if from_beginning else offset
+    begin = "earliest" if from_beginning or offset == TO_THE_END else offset
     options = cli_consume.ConsumeOptions(
         servers,
         "latest" if begin is None else begin,
         max_messages,
-        exit_at_end,
-        cli_consume.json_line if as_json else render or cli_consume.value_line,
+        exit_at_end or offset == TO_THE_END,
+        _render(given),
         timeout,
+        None if idle_ms is None else idle_ms / 1000,
+        quiet,
+        client,
         skip_damaged,
     )
-    sys.exit(asyncio.run(cli_consume.consume(options)))
+    sys.exit(_run(cli_consume.consume(options)))
+
+
+def _render(given: dict[str, Any]) -> Render:
+    """Return the output format that the options select. Raises a usage error."""
+    from yak_net.client import cli_format
+
+    form = given["form"]
+    as_json = given["as_json"] or form == "json"
+    null = _bytes(cli_format.NULL if given["null_as_text"] else given["null"])
+    plain = given["key_separator"] is not None or given["delimiter"] is not None
+    if (given["as_json"] and form is not None) or (form is not None and plain):
+        raise click.UsageError("--format excludes --json, --key-separator and --delimiter")
+    try:
+        if as_json:
+            return cli_format.json_line
+        if form is not None:
+            return cli_format.formatter(form, null or b"")
+        if given["shown"]:
+            return cli_format.console_line(given["shown"], b"null" if null is None else null)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if not plain and not null:
+        return cli_format.value_line
+    end = given["delimiter"]
+    return cli_format.plain_line(
+        _bytes(given["key_separator"]), b"\n" if end is None else _bytes(end) or b"", null or b""
+    )
+
+
+def _bytes(text: str | None) -> bytes | None:
+    """Return the bytes of an argument with escapes such as \\t; None for None."""
+    from yak_net.client.cli_format import unescape
+
+    return None if text is None else unescape(text)
+
+
+def _raw(text: str | None) -> bytes | None:
+    return None if text is None else os.fsencode(text)
+
+
+def _run(work: Coroutine[Any, Any, int]) -> int:
+    """Run a command; a value that the client refuses is an invalid command line."""
+    try:
+        return asyncio.run(work)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

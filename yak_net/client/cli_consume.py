@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import click
 
+from yak_net.client.cli_format import Render
 from yak_net.client.cli_produce import START_ADVICE, count_text, offsets_text
-from yak_net.client.consumer import Consumer, ConsumerRecord
-from yak_net.client.errors import NoBrokersAvailable, UnreadableError, YakError
+from yak_net.client.consumer import Consumer
+from yak_net.client.errors import (
+    NoBrokersAvailable,
+    OffsetOutOfRangeError,
+    UnreadableError,
+    YakError,
+)
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.terminal import Interrupts, OutputInterrupted, show_progress
 from yak_net.runtime.standard_streams import STDOUT, reader_left, reason
@@ -23,12 +27,14 @@ from yak_net.runtime.standard_streams import STDOUT, reader_left, reason
 TIMED_OUT: Final = 124
 POLL_MS: Final = 1_000
 """Interval at which a command that waits for records looks whether its reader has left."""
-Render: TypeAlias = Callable[[ConsumerRecord], bytes]
 
 
 @dataclass(frozen=True)
 class ConsumeOptions:
-    """Parsed options. ``begin``: "earliest", "latest", an offset, or -N for the last N records."""
+    """Parsed options. ``begin``: "earliest", "latest", an offset, or -N for the last N records.
+
+    ``idle_s``: end if no record arrives for so long. ``client``: arguments of the Consumer.
+    """
 
     servers: tuple[str, ...]
     begin: str | int
@@ -36,6 +42,9 @@ class ConsumeOptions:
     stop_at_end: bool
     render: Render
     timeout_s: float | None
+    idle_s: float | None = None
+    quiet: bool = False
+    client: Mapping[str, Any] = field(default_factory=dict)
     skip_damaged: bool = False
 
 
@@ -63,7 +72,10 @@ class ConsumeRun:
         last = options.begin if isinstance(options.begin, int) and options.begin < 0 else None
         reset = "earliest" if last is not None else options.begin
         async with Consumer(
-            options.servers, auto_offset_reset=reset, bootstrap_timeout_ms=within_ms
+            options.servers,
+            auto_offset_reset=reset,
+            bootstrap_timeout_ms=within_ms,
+            **options.client,
         ) as consumer:
             self._consumer = consumer
             end = None
@@ -71,16 +83,40 @@ class ConsumeRun:
                 end = await consumer.end_offset()
                 if last is not None:
                     consumer.seek(max(await consumer.position(), end + last))
+                await self._check_begin(consumer, end)
             self.started = True
+            self._print_hint()
             await self._print_records(consumer, end if options.stop_at_end else None)
+
+    async def _check_begin(self, consumer: Consumer, end: int) -> None:
+        """Raise OffsetOutOfRangeError for a start after the end, where no record is ever read."""
+        begin = self.options.begin
+        if isinstance(begin, int) and begin > end:
+            first = await consumer.beginning_offset()
+            raise OffsetOutOfRangeError(
+                f"offset {begin} is not in the log [{first}, {end}]; {OffsetOutOfRangeError.advice}"
+            )
+
+    def _print_hint(self) -> None:
+        """Say on a terminal why nothing is printed."""
+        waits = self.options.begin == "latest" and not self.options.stop_at_end
+        if waits and not self.options.quiet and sys.stderr.isatty() and os.isatty(STDOUT):
+            click.echo(
+                "waiting for new records; --from-beginning prints those in the log, Ctrl-C ends",
+                err=True,
+            )
 
     async def _print_records(self, consumer: Consumer, end: int | None) -> None:
         render, remaining = self.options.render, self.options.count_max
+        idle_s = self.options.idle_s
+        poll_ms = POLL_MS if idle_s is None else min(POLL_MS, max(1, round(idle_s * 1000)))
+        loop = asyncio.get_running_loop()
+        last_at = loop.time()
         while remaining is None or remaining > 0:
             if end is not None and await consumer.position() >= end:
                 return
             try:
-                found = await consumer.getmany(timeout_ms=POLL_MS, max_records=remaining)
+                found = await consumer.getmany(timeout_ms=poll_ms, max_records=remaining)
             except UnreadableError as error:
                 if end is not None and error.offset >= end:
                     return
@@ -93,7 +129,10 @@ class ConsumeRun:
             if not found:
                 if reader_left(STDOUT):
                     raise BrokenPipeError
+                if idle_s is not None and loop.time() - last_at >= idle_s:
+                    return
                 continue
+            last_at = loop.time()
             for record in found:
                 self.check_offset(record.offset)
             self.interrupts.write(b"".join(map(render, found)))
@@ -187,73 +226,8 @@ def _print_summary(run: ConsumeRun, interrupted: int | None) -> int:
     follows = options.count_max is None and not options.stop_at_end
     if interrupted is None or (follows and run.started):
         # Without -n and -e only a signal ends the command, so a signal is success.
-        click.echo(run.describe(), err=True)
+        if not options.quiet:
+            click.echo(run.describe(), err=True)
         return 0
     click.echo(f"Interrupted: {run.describe()}", err=True)
     return interrupted
-
-
-def value_line(record: ConsumerRecord) -> bytes:
-    """Return the value and a newline; an empty line for a null value."""
-    return (record.value or b"") + b"\n"
-
-
-def json_line(record: ConsumerRecord) -> bytes:
-    """Return the record as a JSON object, in the format of docs/formats.md."""
-    row: dict[str, object] = {
-        "offset": record.offset,
-        "epoch": record.leader_epoch,
-        "timestamp_ms": record.timestamp,
-        **_text_or_base64("key", record.key),
-        **_text_or_base64("value", record.value),
-    }
-    if record.headers:
-        row["headers"] = [
-            {"key": name, **_text_or_base64("value", content)} for name, content in record.headers
-        ]
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
-
-
-def _text_or_base64(name: str, content: bytes | None) -> dict[str, str | None]:
-    if content is None:
-        return {name: None}
-    try:
-        return {name: content.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_b64": base64.b64encode(content).decode()}
-
-
-_FIELDS: Final[dict[str, Render]] = {
-    "o": lambda record: b"%d" % record.offset,
-    "e": lambda record: b"%d" % record.leader_epoch,
-    "T": lambda record: b"%d" % record.timestamp,
-    "k": lambda record: record.key or b"",
-    "s": lambda record: record.value or b"",
-    "%": lambda record: b"%",
-}
-_ESCAPES: Final = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0", "\\": b"\\"}
-
-
-def formatter(form: str) -> Render:
-    """Return a function that formats a record with ``form``, as kcat does. Raises ValueError.
-
-    %o offset, %k key, %s value, %e leader epoch, %T timestamp in ms, %% percent sign. No newline
-    is added; write it as \\n.
-    """
-    parts: list[bytes | Render] = []
-    letters = iter(form)
-    for letter in letters:
-        if letter == "%":
-            character = next(letters, "")
-            if character not in _FIELDS:
-                known = ", ".join(f"%{each}" for each in _FIELDS)
-                raise ValueError(f"unknown format field %{character}; use one of {known}")
-            parts.append(_FIELDS[character])
-        elif letter == "\\":
-            character = next(letters, "")
-            parts.append(_ESCAPES.get(character, f"\\{character}".encode()))
-        else:
-            parts.append(letter.encode(errors="surrogateescape"))
-    return lambda record: b"".join(
-        part if isinstance(part, bytes) else part(record) for part in parts
-    )

@@ -7,12 +7,14 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import click
 
+from yak_core.batch import Headers
 from yak_net.client.batches import Resolved, Sent
 from yak_net.client.errors import (
     Delivery,
@@ -42,7 +44,11 @@ RECORD_BYTES_MAX: Final = 1024 * 1024
 
 @dataclass(frozen=True)
 class ProduceOptions:
-    """Parsed options. If ``messages`` is not empty, the file descriptor ``fd`` is not read."""
+    """Parsed options. If ``messages`` is not empty, the file descriptor ``fd`` is not read.
+
+    Keys and values equal to ``null`` are sent as null. ``key`` is the key of records without a key
+    of their own. ``client``: arguments of the Producer.
+    """
 
     servers: tuple[str, ...]
     messages: tuple[bytes, ...]
@@ -52,6 +58,12 @@ class ProduceOptions:
     separator: bytes | None
     timeout_s: float
     as_json: bool
+    null: bytes | None = None
+    key: bytes | None = None
+    headers: Headers = ()
+    one_by_one: bool = False
+    quiet: bool = False
+    client: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ProduceRun:
@@ -67,6 +79,7 @@ class ProduceRun:
             bootstrap_timeout_ms=min(BOOTSTRAP_TIMEOUT_MS, round(options.timeout_s * 1000)),
             max_request_size=RECORD_BYTES_MAX,
             on_batch=self._on_batch,
+            **options.client,
         )
         self.complete = False
         self.output_failed = False
@@ -108,7 +121,7 @@ class ProduceRun:
                 if isinstance(line, LongLine):
                     self._refuse_line(sent_count, f"{line.size} bytes")
                     continue
-                key: bytes | None = None
+                key = self.options.key
                 value = line
                 if separator is not None and separator in line:
                     key, _, value = line.partition(separator)
@@ -123,7 +136,13 @@ class ProduceRun:
 
     async def _send_one(self, number: int, key: bytes | None, value: bytes) -> None:
         try:
-            sent = await self.producer.send(value, key)
+            null, headers = self.options.null, self.options.headers
+            sent = await self.producer.send(
+                None if value == null else value, None if key == null else key, headers
+            )
+            if self.options.one_by_one:
+                with suppress(YakError):  # reported by _on_batch
+                    await sent
         except MessageSizeTooLargeError:
             size = len(value) + (0 if key is None else len(key))
             self._refuse_line(number, f"{size} bytes and the fields of a record")
@@ -200,6 +219,9 @@ async def produce(options: ProduceOptions) -> int:
             message = f"{error.reason}; nothing was written"
             click.echo(f"Error: {message}; {error.remedy or START_ADVICE}", err=True)
             return 1
+        typed = not options.messages and os.isatty(options.fd)
+        if typed and not options.quiet and sys.stderr.isatty():
+            click.echo("each line is a record; Ctrl-D ends the input", err=True)
         progress = _start_progress(run)
         try:
             ended = await interrupts.run_until_signal(run.send_all())
@@ -238,7 +260,9 @@ def _print_summary(run: ProduceRun, interrupted: int | None) -> int:
         click.echo(f"{sent} sent; with acks=0 no record is confirmed", err=True)
         return 0
     offsets = offsets_text(confirmed, run.offsets)
-    click.echo(f"{count_text(confirmed)} confirmed{f', {offsets}' if offsets else ''}", err=True)
+    if not run.options.quiet:
+        confirmation = f"{count_text(confirmed)} confirmed{f', {offsets}' if offsets else ''}"
+        click.echo(confirmation, err=True)
     return 0
 
 

@@ -31,6 +31,7 @@ from yak_net.cluster.cli_common import (
     NotRunning,
 )
 from yak_net.cluster.cli_recover import export_command, recover_command
+from yak_net.cluster.ports import PORT
 from yak_net.runtime.environment import EnvironmentCommand, with_variables
 from yak_net.runtime.standard_streams import output_failed
 from yak_net.runtime.state_file import StateError, holder_of, lock_path, read_state, state_path
@@ -76,8 +77,8 @@ def cluster() -> None:
     help="Metadata store; embedded: in the supervisor, not durable.",
 )
 @click.option(
-    "--port", type=click.IntRange(1, 65535), metavar="BASE",
-    help="First of consecutive ports, one per broker.  [default: free ports]",
+    "--port", type=click.IntRange(0, 65535), metavar="BASE",
+    help=f"First of consecutive ports, one per broker; 0: free ports.  [default: {PORT} if free]",
 )
 @click.option(
     "--cluster", "cluster_name", envvar="YAK_CLUSTER", default="yak", show_default=True,
@@ -126,6 +127,7 @@ def up(
         cluster=cluster_name,
         redis_url="" if redis == EMBEDDED else redis,
         port=port or 0,
+        preferred_port=PORT if port is None else 0,
         flush=flush,
         min_isr=min_isr,
         trace_dir=data / "traces" if traced else None,

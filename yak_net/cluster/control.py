@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from yak_net.cluster.errors import ClusterError, UnknownNode
-from yak_net.cluster.process import HOST
+from yak_net.cluster.ports import HOST
 from yak_net.cluster.supervisor import Supervisor
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -1,4 +1,4 @@
-"""The process of one broker: start, signals and end; its port and its log file.
+"""The process of one broker: start, signals and end; its log file.
 
 A process that has ended is not restarted automatically.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import socket
 import subprocess
 import time
 from collections import deque
@@ -15,11 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
+from yak_net.cluster.errors import ClusterError, start_errors
 from yak_net.cluster.status import State
 
-HOST: Final = "127.0.0.1"
-PORT_MAX: Final = 65_535
 POLL_S: Final = 0.1
 
 
@@ -151,38 +148,6 @@ class BrokerProcess:
         except ProcessLookupError:
             # The process has just ended; the task _watch() updates the state.
             return
-
-
-# -- the port --------------------------------------------------------------------------------------
-
-
-def reserve_port(port: int = 0) -> socket.socket:
-    """Reserve a port of 127.0.0.1 for a broker, also while the broker is down; 0: a free port.
-
-    The returned socket is bound and does not listen, so a connection to a broker that is down is
-    refused at once. With SO_REUSEPORT, a broker of the same user can bind the same port, and other
-    programs cannot. Closing the socket frees the port. Raises CannotStart.
-    """
-    if port > PORT_MAX:
-        raise CannotStart(f"port must be at most {PORT_MAX}, got {port}; give a lower --port")
-    reserved = socket.socket()
-    try:
-        if port:
-            # The probe detects a port that another cluster has reserved with SO_REUSEPORT.
-            # SO_REUSEADDR ignores recently closed connections.
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((HOST, port))
-                probe.listen(1)
-        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        reserved.bind((HOST, port))
-    except OSError as error:
-        reserved.close()
-        raise CannotStart(
-            f"cannot reserve port {port} of {HOST}: {error.strerror}; give another --port, or omit "
-            "--port"
-        ) from error
-    return reserved
 
 
 # -- the log ---------------------------------------------------------------------------------------

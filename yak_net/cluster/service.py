@@ -67,6 +67,19 @@ async def run_cluster(spec: ClusterSpec, path: Path, report: Report, within_s: f
     return await service.run()
 
 
+def curl_lines(url: str) -> tuple[str, ...]:
+    """Return commands that send and read a record and show the health of the broker at ``url``.
+
+    They work at each broker, since curl follows the redirect to the leader.
+    """
+    body = """'{"records": [{"value": "hello"}]}'"""
+    return (
+        f"try: curl {url}/health",
+        f"try: curl -L '{url}/produce?redirect=1' -H 'Content-Type: application/json' -d {body}",
+        f"try: curl -L '{url}/fetch?offset=earliest&redirect=1'",
+    )
+
+
 def _signals() -> list[signal.Signals]:
     """Return the signals that stop a cluster; without SIGHUP if it is ignored (nohup)."""
     ignored = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
@@ -146,6 +159,8 @@ class _Service:
         for node, url in supervisor.urls.items():
             report(ReportKind.LINE, f"{node}  {url}  pid {supervisor.pids.get(node, 'none')}")
         for text in await self._metadata_lines():
+            report(ReportKind.NOTE, text)
+        for text in curl_lines(next(iter(supervisor.urls.values()))):
             report(ReportKind.NOTE, text)
         status = await supervisor.wait_until_ready(self.within_s)
         report(ReportKind.READY, f"leader {status.leader}, epoch {status.epoch}")

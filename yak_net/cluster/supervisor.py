@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
-from yak_net.cluster.process import HOST, BrokerProcess, log_path, reserve_port
+from yak_net.cluster.ports import HOST, reserve_ports
+from yak_net.cluster.process import BrokerProcess, log_path
 from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
 from yak_net.cluster.status_requests import request_status
 from yak_net.cluster.store_check import reconcile
@@ -44,9 +45,10 @@ class ClusterSpec:
 
     ``nodes`` is the number of brokers, named n1, n2, ...; None: that of the existing cluster, or 3.
     Without ``redis_url`` the metadata store is embedded. ``port`` is the first of consecutive
-    ports; 0: free ports. Traces are recorded in ``trace_dir``, if given. Broker logs go to
-    ``log_dir``, else to ``trace_dir``, else to ``data_dir``. ``stop_s`` is the time limit for a
-    broker to stop. Tests set ``env`` (more environment variables) and ``command`` (the program).
+    ports; 0: those from ``preferred_port`` on if all are free, else free ports. Traces are recorded
+    in ``trace_dir``, if given. Logs go to ``log_dir``, else to ``trace_dir``, else to ``data_dir``.
+    ``stop_s`` is the time limit for a broker to stop. Tests set ``env`` (more variables) and
+    ``command`` (the program).
     """
 
     data_dir: Path
@@ -54,6 +56,7 @@ class ClusterSpec:
     cluster: str = "yak"
     redis_url: str = ""
     port: int = 0
+    preferred_port: int = 0
     flush: str = "batch"
     min_isr: int | None = None
     trace_dir: Path | None = None
@@ -192,8 +195,8 @@ class Supervisor:
             self.rebuilt = await reconcile(data, spec.cluster, url, final=metadata.final)
             await metadata.keep_saved()
         self.nodes = spec.names(await members(self.redis_url, spec.cluster))
-        for number, node in enumerate(self.nodes):
-            reserved = resources.enter_context(reserve_port(spec.port and spec.port + number))
+        sockets = reserve_ports(len(self.nodes), spec.port, spec.preferred_port, self._on_event)
+        for node, reserved in zip(self.nodes, map(resources.enter_context, sockets), strict=True):
             self.urls[node] = f"http://{HOST}:{reserved.getsockname()[1]}"
         with start_errors(f"start {sys.executable}"):
             self._guard = OrphanGuard()
