@@ -43,6 +43,7 @@ RUN_BY = {
     "./yak cluster kill n1": CLUSTER,
     "./yak cluster restart n1": CLUSTER,
     "./yak cluster down": CLUSTER,
+    "./yak cluster down --wipe": CLUSTER,
     "./yak sim list": SIMULATOR,
     "./yak sim run leader_failover --seed 7": SIMULATOR,
     "./yak sim run zombie_leader --seed 7": SIMULATOR,

@@ -200,9 +200,10 @@ def _check(spec: ClusterSpec) -> None:
     help="Brokers of any cluster.  [default: the cluster of this folder]",
 )
 def status(as_json: bool, servers: str | None) -> None:
-    """Show the leader and the state of each broker, and why the cluster is not ready.
+    """Show the leader and the state of each broker.
 
-    The exit code is 10 if no leader can commit records, 1 if no broker answers at HOST:PORT.
+    If no leader can commit records, the reason is printed, and the exit code is 10. It is 1 if no
+    cluster runs, or if no broker answers at HOST:PORT.
     """
     from yak_net.cluster.status import ClusterStatus, print_status
 
@@ -302,7 +303,8 @@ def _find_logs(data_dir: Path | None) -> tuple[Path, list[str]]:
 def down(wiping: bool, data_dir: Path | None, redis: str | None) -> None:
     """Stop the cluster of this folder, if it runs.
 
-    With --wipe, its data folder is emptied then, and its metadata is deleted.
+    With --wipe, its data folder is then emptied, and its metadata is deleted, also in Redis. Files
+    that YAK has not written are kept.
     """
     state = _read_cluster_state()
     if state is None:

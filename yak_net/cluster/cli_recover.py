@@ -54,12 +54,12 @@ def recover_command(
     accept_loss: bool,
     dry_run: bool,
 ) -> None:
-    """Rebuild the metadata store after it was emptied. All brokers must be stopped.
+    """Rebuild the metadata store after it was emptied.
 
-    The store gets back the newest partition state that the brokers have saved. Nothing is lost by
-    that. It needs the data folders of all brokers: a missing one may have a newer state. For a
-    folder on another machine, run `yak cluster export-record` there, and give the file with
-    --record.
+    All brokers must be stopped. The store gets back the newest partition state that the brokers
+    have saved. Nothing is lost by that. It needs the data folders of all brokers: a missing one may
+    have a newer state. For a folder on another machine, run `yak cluster export-record` there, and
+    give the file with --record.
 
     If a folder is missing or damaged, or has the state of another store, nothing is changed, and
     the message names the folder. With --accept-loss, the log with the greatest (last epoch, end) is
@@ -173,7 +173,7 @@ def _store_url(redis: str | None, places: list[Place]) -> str:
 @click.argument("folder", type=FOLDER, metavar="FOLDER")
 @click.argument("file", type=FILE, metavar="FILE")
 def export_command(folder: Path, file: Path) -> None:
-    """Write the saved partition state of one broker to FILE, for `yak cluster recover --record`.
+    """Write what `yak cluster recover --record` needs to a file.
 
     FOLDER is the data directory of the broker, which must be stopped. Do not start it before the
     recovery.
