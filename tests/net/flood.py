@@ -98,7 +98,7 @@ async def _until_reset(peer: socket.socket) -> None:
 
 def _is_closed(peer: socket.socket) -> bool:
     # The first byte of tcp_info is the state; 1 means established.
-    return struct.unpack("B", peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1))[0] != 1
+    return peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1) != b"\x01"
 
 
 @asynccontextmanager
