@@ -73,9 +73,10 @@ async def produce(broker: Limited, seconds: float, connected: asyncio.Event | No
     ends_at = time.monotonic() + seconds
     count = 0
     async with Producer(broker.url) as producer:
-        while time.monotonic() < ends_at:
+        while not count or time.monotonic() < ends_at:
             async with asyncio.timeout(ACK_MAX_S):
-                await producer.send_and_wait(b"record %d" % count)
+                sent = await producer.send_and_wait(b"record %d" % count)
+            assert sent.offset >= count
             count += 1
             if connected is not None:
                 connected.set()
