@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 import random
+import resource
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, get, post, until
+from tests.net.cluster_tools import wait_for
 from tests.net.flood import flooding, need_descriptors, open_descriptors, peak_bytes, reset
 from yak_core.contract.messages import FetchRequest
 from yak_core.ids import Epoch
@@ -69,9 +73,10 @@ async def produce(broker: Limited, seconds: float, connected: asyncio.Event | No
     ends_at = time.monotonic() + seconds
     count = 0
     async with Producer(broker.url) as producer:
-        while time.monotonic() < ends_at:
+        while not count or time.monotonic() < ends_at:
             async with asyncio.timeout(ACK_MAX_S):
-                await producer.send_and_wait(b"record %d" % count)
+                sent = await producer.send_and_wait(b"record %d" % count)
+            assert sent.offset >= count
             count += 1
             if connected is not None:
                 connected.set()
@@ -137,6 +142,30 @@ async def test_idle_connections_leave_descriptors(limited: Limited) -> None:
         assert used <= files - RESERVED // 2
         health = await asyncio.to_thread(get, f"{limited.url}/health")
         assert health[0] == 200
+
+
+@pytest.mark.parametrize("limited", [(1024, 0)], indirect=True)
+async def test_no_descriptor_for_a_connection(limited: Limited) -> None:
+    """Method: the limit of the running broker falls to the files that it has open, and rises again.
+
+    The producer that is connected is served; new connections wait; the log has a few lines.
+    """
+    before = limited.log_bytes
+    soft, hard = resource.prlimit(limited.pid, resource.RLIMIT_NOFILE)
+    async with Producer(limited.url) as producer, asyncio.timeout(50):
+        await producer.send_and_wait(b"before")
+        resource.prlimit(
+            limited.pid, resource.RLIMIT_NOFILE, (open_descriptors(limited.pid), hard)
+        )
+        with ExitStack() as after:
+            for _ in range(50):
+                after.enter_context(socket.create_connection(limited.address, timeout=5))
+            await wait_for(lambda: "cannot accept" in limited.process.output, "a lack of them")
+            for number in range(100):
+                await producer.send_and_wait(b"record %d" % number)
+        resource.prlimit(limited.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert await produce(limited, 1.0) > 0
+    assert limited.log_bytes - before < 10_000
 
 
 @pytest.mark.parametrize("limited", [(1024, 8)], indirect=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from aiohttp import WSMessage, WSMsgType, web
@@ -24,9 +23,10 @@ from yak_net.http.connections import HEADROOM
 from yak_net.http.streams import ClientStream, accept
 from yak_net.runtime.backend import OnAnswer
 from yak_net.runtime.budget import Budget
-from yak_net.runtime.wire import CLIENT_PATH
+from yak_net.runtime.wire import CLIENT_PATH, PEER_PATH
 
 POLL = b"GET /fetch?offset=latest&wait_ms=60000 HTTP/1.1\r\nHost: localhost\r\n\r\n"
+FETCH = b"GET /fetch?offset=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
 ANSWER_BYTES = 8 << 20
 """More than the buffers of a connection hold."""
 
@@ -66,15 +66,14 @@ async def test_too_many_long_requests_are_refused(alone: WorldGateway) -> None:
     async with server(alone, most=HEADROOM + 3) as one:
         polls = [await one.connect(POLL) for _ in range(3)]
         await wait_for(lambda: one.connections.busy == 3, "three polls")
-        problem: dict[str, Any] = {}
-        for data in (POLL, POST % len(BODY) + BODY):
+        for data, outcome in ((POLL, None), (POST % len(BODY) + BODY, "not_written")):
             refused = await one.connect(data)
             status, problem = await refused.answer()
             assert (status, problem["error"]) == (503, "THROTTLING_QUOTA_EXCEEDED")
             assert problem["retriable"] is True
-            assert problem.get("outcome") in (None, "not_written")
+            assert problem.get("outcome") == outcome
             assert await refused.closed()
-        assert (problem["outcome"], alone.node.log.leo) == ("not_written", 0)
+        assert alone.node.log.leo == 0
         assert (await (await one.connect(GET)).answer())[0] == 200
         polls[0].writer.transport.abort()
         await wait_for(lambda: one.connections.busy == 2, "the end of a poll")
@@ -117,7 +116,7 @@ async def test_an_answer_that_is_not_read_is_dropped(monkeypatch: pytest.MonkeyP
     async with server(large_answers()) as one:
         peer = await one.connect()
         peer.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        peer.send(b"GET /fetch?offset=0 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        peer.send(FETCH)
         await wait_for(lambda: one.budget.used >= ANSWER_BYTES, "the answer")
         await wait_for(lambda: len(one.connections) == 0, "the end of the connection")
         await wait_for(lambda: one.budget.used == 0, "the end of the answer")
@@ -156,13 +155,12 @@ async def test_bodies_in_flight_are_bounded(alone: WorldGateway) -> None:
 
 async def test_answers_in_flight_are_bounded() -> None:
     """Method: the second of two answers that are not read exceeds the bound."""
-    fetch = b"GET /fetch?offset=0 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     async with server(large_answers(), budget_bytes=7 * ANSWER_BYTES // 2) as one:
         slow = await one.connect()
         slow.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        slow.send(fetch)
+        slow.send(FETCH)
         await wait_for(lambda: one.connections.busy == 1 and one.budget.used, "the first answer")
-        status, problem = await (await one.connect(fetch)).answer()
+        status, problem = await (await one.connect(FETCH)).answer()
         assert (status, problem["error"]) == (503, "THROTTLING_QUOTA_EXCEEDED")
         assert problem["retriable"] is True
 
@@ -263,3 +261,26 @@ class NeverSent:
 
     async def close(self) -> None:
         self.end.set()
+
+
+async def test_a_single_large_request_has_room(alone: WorldGateway) -> None:
+    """Goal: a bound that is smaller than one request does not refuse it for ever."""
+    async with server(alone, budget_bytes=len(BODY) // 2) as one:
+        assert (await (await one.connect(POST % len(BODY) + BODY)).answer())[0] == 200
+        assert (await (await one.connect(FETCH)).answer())[0] == 200
+
+
+async def test_peers_and_health_have_room_in_a_busy_broker(alone: WorldGateway) -> None:
+    """Goal: clients that take all long requests keep no peer and no health check out."""
+
+    async def peer(_: web.Request) -> web.Response:
+        return web.json_response({"peer": True})
+
+    async with server(alone, most=HEADROOM + 3, more=[web.get(PEER_PATH, peer)]) as one:
+        for _ in range(one.connections.busy_max):
+            await one.connect(POLL)
+        await wait_for(lambda: one.connections.busy == one.connections.busy_max, "polls")
+        assert (await (await one.connect(FETCH)).answer())[0] == 503
+        for path in (PEER_PATH, "/health", "/v1/cluster"):
+            sent = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+            assert (await (await one.connect(sent)).answer())[0] == 200

@@ -13,8 +13,9 @@ from tests.net.http_tools import ScriptedGateway, WorldGateway, cluster, serving
 from tests.require import executable
 from tests.tidy.tree import ROOT
 from yak_core.errors import RETRIABLE
+from yak_net.http import connections as limits
 from yak_net.http import json_bodies as bodies
-from yak_net.http import records
+from yak_net.http import records, shares
 from yak_net.http import request_parsing as asking
 from yak_net.http.gateway import BrokerStopped
 from yak_net.http.problems import HTTP_FORMS, TYPE_PREFIX
@@ -76,8 +77,20 @@ def test_limits_are_those_of_the_code() -> None:
     assert f"at most {BODY_BYTES_MAX >> 20} MiB" in PAGE
     assert f"at most {bodies.BATCH_RECORDS_MAX}, and {BATCH_BYTES_MAX >> 20} MiB" in PAGE
     assert f"at most {bodies.RECORDS_MAX} records" in PAGE
-    assert f"more than {asking.BODY_TIMEOUT_S:g} s" in PAGE
     assert f"`{TYPE_PREFIX}`" in PAGE
+    rate = f"{limits.STALL_BYTES >> 10} KiB in each {limits.STALL_S:g} s"
+    body = f"{asking.BODY_TIMEOUT_S:g} s, and {rate.replace(' in', ' (or the rest) in')}"
+    assert [cells[1] for cells in rows("| what | limit | above it |")][:-1] == [
+        f"the limit of open files minus {limits.RESERVED}, at most {limits.CONNECTIONS_MAX}",
+        f"{limits.HEADROOM} fewer",
+        f"{limits.IDLE_S:g} s",
+        body,
+        rate,
+        f"{shares.HTTP_BYTES_MAX >> 20} MiB",
+        f"{shares.STREAM_BYTES_MAX >> 20} MiB",
+        f"{shares.STREAM_BYTES_MAX >> 20} MiB, and {rate}",
+    ]
+    assert f"files below {limits.DESCRIPTORS_MIN};" in PAGE
 
 
 def curl_options(text: str) -> set[str]:

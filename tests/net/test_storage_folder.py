@@ -9,13 +9,14 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.net.storage_tools import NOT_SYNCED, batches, recovered_from, write_log
-from yak_net.storage import StorageError, open_storage
+from yak_net.storage import StorageError, open_storage, system
 from yak_net.storage.folder import DataFolder, open_folder
 from yak_net.storage.system import System, write_file
 
@@ -183,18 +184,44 @@ def test_lock_ends_with_the_process(tmp_path: Path) -> None:
     opened(tmp_path)
 
 
-def test_lack_of_descriptors_is_waited_for(tmp_path: Path) -> None:
-    """Method: no descriptor is left when a value is saved; a moment later there are some."""
+def test_lack_of_descriptors_does_not_prevent_a_saved_value(tmp_path: Path) -> None:
+    """Method: no descriptor is left, and another one that becomes free is taken at once."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with Path(os.devnull).open("rb") as lowest:
-        free = lowest.fileno()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
-    later = threading.Timer(0.1, resource.setrlimit, (resource.RLIMIT_NOFILE, (soft, hard)))
-    later.start()
+    write_file(System(), tmp_path / "value", b"before")  # from here on, there is a spare one
+    highest = max(int(fd.name) for fd in Path("/proc/self/fd").iterdir())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+    taken: list[int] = []
     try:
-        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
-            os.open(os.devnull, os.O_RDONLY)
-        write_file(System(), tmp_path / "value", b"saved")
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for value in (b"1", b"2", b"3"):
+            with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+                os.open(os.devnull, os.O_RDONLY)
+            write_file(System(), tmp_path / "value", value)
     finally:
-        later.join()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in taken:
+            os.close(fd)
+    assert (tmp_path / "value").read_bytes() == b"3"
+
+
+def test_lack_of_descriptors_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Method: the machine has too many open files, which a spare descriptor does not help."""
+    left = [errno.ENFILE] * 3
+    real = os.open
+
+    def full(*args: Any) -> int:
+        if left:
+            raise OSError(left.pop(), "")
+        return real(*args)
+
+    monkeypatch.setattr(os, "open", full)
+    write_file(System(), tmp_path / "value", b"saved")
     assert (tmp_path / "value").read_bytes() == b"saved"
+    monkeypatch.setattr(system, "DESCRIPTOR_WAIT_S", 0.0)
+    left += [errno.ENFILE] * 100
+    with pytest.raises(OSError, match=f"Errno {errno.ENFILE}"):
+        write_file(System(), tmp_path / "value", b"lost")

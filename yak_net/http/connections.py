@@ -18,6 +18,8 @@ import asyncio
 import os
 import resource
 import socket
+from collections.abc import Callable
+from itertools import islice
 from typing import Any, Final
 
 import structlog
@@ -46,6 +48,8 @@ DESCRIPTORS_MIN: Final = 256
 """A broker does not start with a lower limit of open files."""
 ACCEPTS: Final = 16
 """Connections accepted in one turn of the event loop; RESERVED has to be larger."""
+PAUSE_S: Final = 0.2
+"""Seconds without accepting, after an error such as a lack of descriptors."""
 BACKLOG: Final = 1_024
 """Connections that wait to be accepted; the system refuses or delays further ones."""
 LINGER_S: Final = 5.0
@@ -76,6 +80,9 @@ class Connections:
         #: Connections accepted so far.
         self.accepted = 0
         self._server: asyncio.Server | None = None
+        self._listening: list[socket.socket] = []
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._make: Callable[[], Connection]
         #: Bytes of WebSocket frames that are not complete.
         self.frames = Budget(STREAM_BYTES_MAX)
 
@@ -88,23 +95,60 @@ class Connections:
         """Accept connections for ``runner``, which was set up; return the port. Raises OSError."""
         server = runner.server
         assert server is not None
+        self._make = lambda: Connection(self, server)
+        # asyncio binds the sockets to all addresses of the host. It does not accept: it would take
+        # too many connections in a turn, and when none can be accepted, repeat that in a loop.
         self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self, server),
-            host,
-            port,
-            backlog=ACCEPTS,  # asyncio accepts this many in a turn
-            reuse_address=True,
-            reuse_port=reuse_port,
+            self._make, host, port, reuse_address=True, reuse_port=reuse_port, start_serving=False
         )
-        for listening in self._server.sockets:
-            with socket.socket(fileno=os.dup(listening.fileno())) as same:
-                same.listen(BACKLOG)
-        return int(self._server.sockets[0].getsockname()[1])
+        for bound in self._server.sockets:
+            listening = socket.socket(fileno=os.dup(bound.fileno()))
+            listening.setblocking(False)
+            listening.listen(BACKLOG)
+            self._listening.append(listening)
+            self._resume(listening)
+        return int(self._listening[0].getsockname()[1])
 
     def close(self) -> None:
         """Accept no more connections."""
+        for listening in self._listening:
+            asyncio.get_running_loop().remove_reader(listening)
+            listening.close()
+        self._listening.clear()
         if self._server is not None:
             self._server.close()
+
+    def _resume(self, listening: socket.socket) -> None:
+        """Accept connections, unless the socket was closed meanwhile."""
+        if listening.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listening, self._accept, listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Accept up to ACCEPTS connections that wait; on an error, pause for PAUSE_S."""
+        loop = asyncio.get_running_loop()
+        for _ in range(ACCEPTS):
+            try:
+                peer = listening.accept()[0]
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptor or no memory: the connection keeps waiting
+                log.warning("cannot accept connections", reason=error.strerror)
+                for idle in tuple(islice(self._idle, ACCEPTS)):
+                    idle.drop()
+                loop.remove_reader(listening)
+                loop.call_later(PAUSE_S, self._resume, listening)
+                return
+            peer.setblocking(False)
+            task = loop.create_task(self._connect(peer))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, peer: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._make, peer)
+        except OSError as error:  # the peer has disconnected
+            log.warning("connection failed", reason=error.strerror)
+            peer.close()
 
     def counted(self) -> Middleware:
         """Return the middleware that counts requests and refuses long ones above ``busy_max``."""

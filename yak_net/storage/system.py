@@ -11,8 +11,10 @@ import fcntl
 import os
 import re
 import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -46,28 +48,78 @@ else:
         os.fdatasync(fd)
 
 
-def open_file(path: Path, flags: int, mode: int = 0o644) -> int:
-    """Open a file like os.open; wait up to DESCRIPTOR_WAIT_S for a free descriptor.
+class _Spare:
+    """A descriptor that is kept for :func:`opened`, so that connections cannot take it."""
 
-    A lack of descriptors does not endanger what is on the disk, so it must not end the process.
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._fd: int | None = None
+        #: Any open descriptor, to copy from.
+        self._source: int | None = None
+
+    def keep(self) -> None:
+        """Take the descriptors, unless they are kept already or none is free."""
+        with self._lock, suppress(OSError):
+            if self._source is None:
+                self._source = os.open(os.devnull, os.O_RDONLY)
+            if self._fd is None:
+                self._fd = os.dup(self._source)
+
+    def release(self) -> None:
+        """Free the descriptor."""
+        with self._lock:
+            if self._fd is not None:
+                os.close(self._fd)
+                self._fd = None
+
+    def close(self, fd: int) -> None:
+        """Close a file; keep its descriptor if none is kept."""
+        with self._lock:
+            if self._fd is None and self._source is not None:
+                # In one call: after a close, another thread could take the descriptor.
+                os.dup2(self._source, fd, inheritable=False)
+                self._fd = fd
+            else:
+                os.close(fd)
+
+
+_spare = _Spare()
+
+
+@contextmanager
+def opened(path: Path, flags: int, mode: int = 0o644) -> Iterator[int]:
+    """Open a file like os.open, with the spare descriptor if no other one is free, and close it.
+
+    Waits up to DESCRIPTOR_WAIT_S for a descriptor: a lack of them does not endanger what is on the
+    disk, so it must not end the process. Open one file at a time.
     """
+    fd = _open(path, flags, mode)
+    try:
+        yield fd
+    finally:
+        _spare.close(fd)
+
+
+def _open(path: Path, flags: int, mode: int) -> int:
+    _spare.keep()
     give_up_at = time.monotonic() + DESCRIPTOR_WAIT_S
+    released = False
     while True:
         try:
             return os.open(path, flags, mode)
         except OSError as error:
             if error.errno not in NO_DESCRIPTOR or time.monotonic() > give_up_at:
                 raise
-        time.sleep(DESCRIPTOR_POLL_S)
+        if released:
+            time.sleep(DESCRIPTOR_POLL_S)
+        released = True
+        _spare.release()
 
 
 def sync_folder(folder: Path) -> None:
     """Flush a folder: the creation, deletion and renaming of files in it become durable."""
-    fd = open_file(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with opened(folder, os.O_RDONLY | os.O_DIRECTORY) as fd:
         os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def replace(source: Path, target: Path) -> None:
@@ -141,12 +193,9 @@ def write_file(system: System, path: Path, data: bytes) -> None:
     """
     temporary = path.with_name(path.name + TEMPORARY)
     try:
-        fd = open_file(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
+        with opened(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) as fd:
             write_all(system, fd, data, 0)
             system.sync(fd)
-        finally:
-            os.close(fd)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
