@@ -12,6 +12,7 @@ from tests.net.client_scripts import script
 from tests.net.fake_broker import FakeBroker, closed_port
 from yak_core.errors import ErrorCode, Outcome
 from yak_net.client.errors import NetworkExceptionError, RequestTimedOutError
+from yak_net.client.links import Links
 from yak_net.client.producer import Producer
 
 STALLED = """
@@ -30,6 +31,17 @@ asyncio.run(main())
 """
 
 
+@pytest.fixture
+def reached_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let clients start as if their brokers could be reached at that time."""
+
+    async def reach(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(Links, "reach", reach)
+
+
+@pytest.mark.usefixtures("reached_once")
 async def test_a_broker_out_of_reach_means_not_written() -> None:
     """Goal: no byte left, so the outcome is certain. Method: a port without listener."""
     with closed_port() as nowhere:
@@ -81,6 +93,7 @@ async def test_stop_resolves_what_was_not_sent_as_not_written() -> None:
         assert (producer.unknown, producer.not_written, producer.unresolved) == (5, 3, 0)
 
 
+@pytest.mark.usefixtures("reached_once")
 async def test_stop_of_a_producer_without_a_connection() -> None:
     """Goal: what waits for a connection has not left. Method: stop while the address is wrong."""
     with closed_port() as nowhere:

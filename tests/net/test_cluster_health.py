@@ -46,7 +46,8 @@ def test_health_is_that_of_acks_all(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         until(lambda: health_of(urls[leader])["reason"], "a reason")
         assert yak("produce", "-m", "without the store").returncode == 0
         for url in urls.values():
-            assert get(f"{url}/readyz")[0] == 200
+            # A broker that gets no processor for two seconds is not ready in this time.
+            until(partial(is_ready, url), "ready without the store")
         assert health_of(urls[leader])["status"] == "degraded"
         assert status().exit_code == 0
         server.resume()
@@ -61,6 +62,11 @@ def test_health_is_that_of_acks_all(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert yak("cluster", "restart", "n2" if leader != "n2" else "n3").returncode == 0
         until(lambda: status().exit_code == 0, "ready again")
         assert yak("cluster", "down").returncode == 0
+
+
+def is_ready(url: str) -> bool:
+    """Return whether /readyz answers 200."""
+    return get(f"{url}/readyz")[0] == 200
 
 
 def health_of(url: str) -> dict[str, Any]:

@@ -52,13 +52,20 @@ class StorageSession:
     """The storage session of an open data directory; :meth:`end` may be called by any thread."""
 
     def __init__(self, folder: Path, system: System) -> None:
-        """Open or create ``written-end``. Raises OSError."""
+        """Use the directory; ``written-end`` is opened or created when it is needed."""
         self._folder = folder
         self._key = folder / KEY_FILE
         self._plain = system
         self.system = watched(system, self.end)
         """The system with which the directory must be used: an I/O error ends the session."""
-        self._written = CheckpointFile(self.system, folder / WRITTEN)
+        self._opened: CheckpointFile | None = None
+
+    @property
+    def _written(self) -> CheckpointFile:
+        """The file ``written-end``. Raises OSError."""
+        if self._opened is None:
+            self._opened = CheckpointFile(self.system, self._folder / WRITTEN)
+        return self._opened
 
     def end(self) -> None:
         """End the session: the next start has another one."""
@@ -119,7 +126,8 @@ class StorageSession:
 
     def close(self) -> None:
         """Close ``written-end``."""
-        self._written.close()
+        if self._opened is not None:
+            self._opened.close()
 
 
 def watched(system: System, on_error: Callable[[], None]) -> System:
