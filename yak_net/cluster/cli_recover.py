@@ -169,7 +169,9 @@ def _store_url(redis: str | None, places: list[Place]) -> str:
     return ""
 
 
-@click.command("export-record", context_settings=HELP)
+@click.command(
+    "export-record", context_settings=HELP, short_help="Write a saved partition state to a file."
+)
 @click.argument("folder", type=FOLDER, metavar="FOLDER")
 @click.argument("file", type=FILE, metavar="FILE")
 def export_command(folder: Path, file: Path) -> None:
