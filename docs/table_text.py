@@ -119,7 +119,7 @@ UNNUMBERED: Final[dict[str, tuple[str, str]]] = {
 """Schedule and source for entries of ``Rules`` whose docstrings name no flaw."""
 
 BY_ENTRY: Final[dict[str, tuple[str, ...]]] = {
-    "accept_sequence": ("F66", "F67", "F68", "F74", "F78"),
+    "accept_sequence": ("F66", "F67", "F68", "F74", "F75", "F78"),
     "latest_offset": ("F53",),
 }
 """Flaws that an entry of ``Rules`` prevents, in addition to those in its docstring."""

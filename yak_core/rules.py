@@ -248,7 +248,7 @@ def accept_sequence(known: ProducerEntry | None, batch: Batch) -> SequenceCheck:
 
     An unknown producer must begin with sequence 0. Messages can be reordered, so any other first
     sequence could append a later batch first. The verdict tells a producer that was removed from
-    the table to start a new epoch, not this epoch again (F75).
+    the table to start a new epoch, not this epoch again.
     """
     first = batch.base_sequence
     if known is None and first != 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, get, until
 from yak_net.client.consumer import Consumer, ConsumerRecord
+from yak_net.client.errors import RequestTimedOutError
 from yak_net.client.producer import Producer, Resolved, Sent
 from yak_net.metadata.embedded import EmbeddedMetadata
 
@@ -92,6 +94,29 @@ async def test_failover_during_sends(cluster: dict[str, BrokerProcess]) -> None:
         assert again == got
 
     await scenario()
+
+
+async def test_too_few_replicas_are_the_reason_of_a_timeout(
+    cluster: dict[str, BrokerProcess],
+) -> None:
+    """Goal: the cause with its values. Method: kill two of three; send when the ISR has shrunk.
+
+    It shrinks when the two lack a record.
+    """
+    for node in ("two", "three"):
+        cluster[node].signal(signal.SIGKILL)
+    url = cluster["one"].url
+    async with Producer([url], acks=1) as producer:
+        await producer.send_and_wait(b"only here")
+    await asyncio.to_thread(
+        until, lambda: get(f"{url}/v1/cluster")[1].get("isr") == ["one"], "the ISR has shrunk"
+    )
+    async with Producer([url], delivery_timeout_ms=1_500) as producer:
+        with pytest.raises(RequestTimedOutError) as caught:
+            await producer.send_and_wait(b"a")
+    what = str(caught.value).partition("; ")[0]
+    assert "NOT_ENOUGH_REPLICAS" in what
+    assert re.findall(r"\d+", what) == ["1", "2"]
 
 
 def check(records: list[ConsumerRecord], count: int) -> None:
