@@ -48,8 +48,9 @@ async def test_a_broker_out_of_reach_means_not_written() -> None:
 async def test_a_request_without_a_response_means_unknown() -> None:
     """Goal: what left may be written. Method: a broker that does not respond, then a dead link."""
     async with FakeBroker() as broker:
-        words = {"linger_ms": 0, "delivery_timeout_ms": 600, "request_timeout_ms": 100}
-        async with Producer(broker.url, **words) as producer:
+        async with Producer(
+            broker.url, linger_ms=0, delivery_timeout_ms=600, request_timeout_ms=100
+        ) as producer:
             sent = await producer.send(b"a")
             await broker.received(1)
             await broker.requests[0][1].close()

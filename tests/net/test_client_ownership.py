@@ -162,7 +162,7 @@ async def test_a_consumer_is_used_on_its_own_loop_only(made: Made) -> None:
         consumer.seek(3)
 
     for call in (consumer.getone, consumer.getmany, consumer.position, seek, consumer.stop):
-        error = await on_another_loop(call)  # type: ignore[arg-type]
+        error = await on_another_loop(call)
         assert isinstance(error, IllegalStateError), call
     with pytest.raises(IllegalStateError, match="none is running"):
         await asyncio.to_thread(consumer.seek, 3)
