@@ -26,7 +26,7 @@ from yak_core.manual.run import advance
 
 
 def test_every_event_but_the_first_has_a_handler() -> None:
-    """Method: compare the table with the union. A broker sends no requests, so none is not sent."""
+    """Method: compare the table with the union; NotSent is for clients only."""
     assert set(HANDLERS) == set(get_args(Event)) - {Started, NotSent}
 
 
