@@ -15,6 +15,8 @@ from docs.tables.sources import ROOT
 PAGE: Final = ROOT / "docs" / "runbook.md"
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PLACEHOLDER: Final = re.compile(r"\b(?!(?:YAK|ISR|ELR|URL)\b)[A-Z]{2,}\b")
+_TEXTS: Final = {"ADDRESS", "ERROR", "NODES", "REASON", "STORE", "TEXT", "WHAT"}
+"""Placeholders whose values may contain spaces."""
 
 
 class Section(NamedTuple):
@@ -64,7 +66,8 @@ def pattern_of(message: str) -> re.Pattern[str]:
     for found in _PLACEHOLDER.finditer(message):
         parts.append(re.escape(message[at : found.start()]))
         name = found[0]
-        parts.append(f"(?P<{name}>.+?)" if name not in names else ".+?")
+        value = ".+?" if name in _TEXTS else r"\S+?"
+        parts.append(f"(?P<{name}>{value})" if name not in names else value)
         names.add(name)
         at = found.end()
     end = re.escape(message[at:])
