@@ -17,7 +17,7 @@ import pytest
 
 from tests.net.cluster_tools import Marked, marked
 from tests.net.healer import SECTIONS, Healer
-from tests.net.redis_server import redis_server
+from tests.net.redis_server import RedisServer, redis_server
 
 NODES: Final = ("n1", "n2", "n3")
 LOG: Final = "00000000000000000000.log"
@@ -153,6 +153,39 @@ FAULTS: Final[dict[Fault, str]] = {
 """Fault -> the section that heals it."""
 
 
+def emptied_redis(healer: Healer, server: RedisServer) -> str:
+    """Redis has lost everything."""
+    with server.client() as client:
+        client.flushall()
+    return healer.wait_for_problem()
+
+
+def restored_redis(healer: Healer, server: RedisServer) -> str:
+    """Redis has an older partition state than the brokers."""
+    with server.client() as client:
+        [key] = (each for each in client.scan_iter() if client.hexists(each, "value"))
+        older = client.dump(key)
+        assert older is not None
+        version = client.hget(key, "version")
+        for node in NODES:
+            assert healer.yak("cluster", "restart", node).returncode == 0
+        assert client.hget(key, "version") != version
+        client.restore(key, 0, older, replace=True)
+    return healer.wait_for_problem()
+
+
+REDIS_FAULTS: Final[dict[Callable[[Healer, RedisServer], str], str]] = {
+    emptied_redis: "Emptied metadata store",
+    restored_redis: "Store behind its brokers",
+}
+NOT_RUN: Final = {
+    "ulimit -n 1024": "it changes the limits of a shell",
+    "yak cluster logs NODE": "it repairs nothing; tests/net/test_cluster_cli.py runs it",
+    "yak cluster logs": "the same",
+}
+"""Command of the page -> why no test of this file runs it."""
+
+
 # -- the tests -------------------------------------------------------------------------------------
 
 
@@ -199,3 +232,31 @@ def test_twenty_faults_are_healed(processes: Marked, tmp_path: Path) -> None:
     faults = [*FAULTS, *FAULTS, *rng.choices(list(FAULTS), k=2)]
     rng.shuffle(faults)
     run_faults(processes, tmp_path, faults, rng)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_faults_of_redis_are_healed(processes: Marked, tmp_path: Path) -> None:
+    """Goal: the commands of the page rebuild the store, and no confirmed record is lost."""
+    with redis_server(tcp=True) as server:
+        healer = Healer(processes, tmp_path, YAK_REDIS_URL=server.url)
+        up = healer.yak("cluster", "up", "--detach")
+        assert up.returncode == 0, up.stderr
+        sent: list[str] = []
+        try:
+            assert healer.heal(healer.problem()) == []
+            check_records(healer, sent, ["a", "b"])
+            for fault, title in REDIS_FAULTS.items():
+                assert title in healer.heal(fault(healer, server), URL=server.url)
+                check_records(healer, sent, [title])
+        finally:
+            healer.yak("cluster", "down")
+    processes.all_gone()
+
+
+def test_each_command_is_run_by_a_test() -> None:
+    """Goal: no command of the page is wrong; method: those of the sections that heal a fault."""
+    titles = {*FAULTS.values(), *REDIS_FAULTS.values()}
+    healing = {line for each in SECTIONS if each.title in titles for line in each.commands}
+    others = {line for each in SECTIONS for line in each.commands} - healing
+    assert others == set(NOT_RUN)
