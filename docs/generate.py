@@ -22,7 +22,17 @@ from typing import Final, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from docs.failover_picture import file as picture
-from docs.tables import api, excerpts, glossary, invariants, rules, states, tour, values
+from docs.tables import (
+    api,
+    excerpts,
+    glossary,
+    invariants,
+    rules,
+    runbook,
+    states,
+    tour,
+    values,
+)
 from docs.tables.sources import ROOT
 from yak_core import config
 from yak_core.broker.phases import TRANSITIONS, Phase, Role
@@ -68,6 +78,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "api-core": lambda: api.names("yak_core"),
     "api-sim": lambda: api.names("yak_sim"),
     "api-net": lambda: api.names("yak_net"),
+    "runbook": runbook.messages_table,
 }
 
 

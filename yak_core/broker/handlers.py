@@ -97,7 +97,7 @@ def _check_replicate_epoch(broker: Broker, src: NodeId, message: Replicate) -> b
         context.emit(Send(src, Fenced(hint.epoch, hint.leader)))
         return False
     if decision is ReplicateDecision.CONFLICT:
-        broker.halt(f"two leaders for epoch {hint.epoch}: {hint.leader} and {src} (F81)")
+        broker.halt_on_two_leaders(src)
         return False
     broker.enter_higher_epoch(message.epoch, src)
     return broker.leading is None

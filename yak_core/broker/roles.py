@@ -200,6 +200,13 @@ class Broker:
         self._fail_pending_requests(ErrorCode.KAFKA_STORAGE_ERROR)
         self.context.emit(Halt(reason))
 
+    def halt_on_two_leaders(self, other: NodeId | None) -> None:
+        """Halt, because ``other`` leads the epoch of the known leader, too (F81)."""
+        self.halt(
+            f"two leaders for epoch {self.epoch}: {self.leader} and {other} (F81); keep all data "
+            "directories, and read docs/runbook.md#two-leaders"
+        )
+
     def _fail_pending_requests(self, error: ErrorCode) -> None:
         """Stop leading, and answer every pending request."""
         self.leading = None
@@ -252,7 +259,7 @@ class Broker:
         if state.leader_epoch > self.epoch or self.leader is None:
             self._enter_epoch(state.leader_epoch, state.leader)
         elif state.leader != self.leader:
-            self.halt(f"two leaders for epoch {self.epoch}: {self.leader} and {state.leader} (F81)")
+            self.halt_on_two_leaders(state.leader)
             return
         mine = state.leader == self.node_id and state.leader_broker_epoch == self.broker_epoch
         if mine and self.leading is None:

@@ -317,7 +317,8 @@ class StoreSession:
             self.owner.halt(
                 "the metadata store lost confirmed writes: "
                 f"this broker has seen version {known[0]}, which is missing from the history of "
-                f"the stored version {state.partition_epoch}"
+                f"the stored version {state.partition_epoch}; keep all data directories, and read "
+                "docs/runbook.md#store-behind-its-brokers"
             )
             return False
         return True
