@@ -15,7 +15,7 @@ from docs.tables.sources import ROOT
 PAGE: Final = ROOT / "docs" / "runbook.md"
 _BLOCK: Final = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _PLACEHOLDER: Final = re.compile(r"\b(?!(?:YAK|ISR|ELR|URL)\b)[A-Z]{2,}\b")
-_TEXTS: Final = {"ADDRESS", "ERROR", "NODES", "REASON", "STORE", "TEXT", "WHAT"}
+_TEXTS: Final = {"ADDRESS", "ERROR", "MEMBERS", "NODES", "REASON", "STORE", "TEXT", "WHAT"}
 """Placeholders whose values may contain spaces."""
 
 

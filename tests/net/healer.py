@@ -83,7 +83,10 @@ class Healer:
             status = {} if output else self.status()
             return len(status.get("isr", ())) == len(status.get("brokers", "-"))
 
-        until(is_well, "all brokers in the ISR", PATIENCE_S)
+        try:
+            until(is_well, "all brokers in the ISR", PATIENCE_S)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; after {titles[-3:]}: {output}") from error
         return titles
 
     def _run(self, section: runbook.Section, values: dict[str, str]) -> None:
