@@ -116,7 +116,7 @@ async def test_too_few_replicas_are_the_reason_of_a_timeout(
             await producer.send_and_wait(b"a")
     what = str(caught.value).partition("; ")[0]
     assert "NOT_ENOUGH_REPLICAS" in what
-    assert re.findall(r"\d+", what) == ["1", "2"]
+    assert re.findall(r"\d+", what)[:2] == ["1", "2"]  # then the addresses that do not answer
 
 
 def check(records: list[ConsumerRecord], count: int) -> None:

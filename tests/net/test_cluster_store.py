@@ -239,6 +239,7 @@ def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     return {node: health for node, health in found.items() if health}
 
 
+@pytest.mark.long
 def test_supervisor_killed_at_an_election(tmp_path: Path, processes: Marked) -> None:
     """Goal: `up` starts again, with all records, although the file misses the election.
 
@@ -275,6 +276,7 @@ def _isr(file: Path) -> list[str]:
     return list(decode_partition_state(stored(file.parent)).isr)
 
 
+@pytest.mark.long
 def test_cluster_continues_after_a_loss(tmp_path: Path, processes: Marked, data: Path) -> None:
     """Goal: the kept records are served, and the other brokers get them; then all is wiped.
 

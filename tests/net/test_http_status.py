@@ -128,7 +128,7 @@ async def test_without_an_eligible_replica_the_reason_names_the_page() -> None:
         assert (code, view["status"], view["leader"], view["isr"]) == (503, "degraded", None, [])
         found = re.search(r"(docs/\S+\.md)#(\S+)", view["reason"])
         assert found is not None, view["reason"]
-        titles = re.findall(r"^## (.+)$", (ROOT / found[1]).read_text(), re.MULTILINE)
+        titles = re.findall(r"^##+ (.+)$", (ROOT / found[1]).read_text(), re.MULTILINE)
         assert found[2] in [title.lower().replace(" ", "-") for title in titles]
 
 

@@ -76,6 +76,7 @@ def test_broker_killed_while_it_starts_leads_again(
         assert values(again.url) == ["a"]
 
 
+@pytest.mark.long
 def test_status_names_the_page_if_no_replica_is_eligible(tmp_path: Path) -> None:
     """Goal: exit code 10, and /health and status say why nobody leads.
 

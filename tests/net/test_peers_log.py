@@ -109,6 +109,7 @@ async def test_rejected_peer_is_logged_if_it_stays_unknown(lines: Lines) -> None
         assert "other" in failures(lines)[1]
 
 
+@pytest.mark.long
 def test_first_start_has_no_warning(tmp_path: Path) -> None:
     """Goal: no alarming line in a normal first start. Method: `cluster up`, and its broker logs."""
     with marked() as processes:

@@ -83,6 +83,7 @@ def test_the_sample_runs_where_await_is_at_the_top(at: str) -> None:
     assert done.stdout.splitlines() == shown(SAMPLES["Notebook"])
 
 
+@pytest.mark.long
 def test_the_sample_runs_in_a_notebook(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Goal: the cell works in Jupyter itself. Method: run it in a kernel."""
     for name in ("nbclient", "ipykernel"):

@@ -218,8 +218,14 @@ def run_faults(processes: Marked, cwd: Path, faults: list[Fault], rng: random.Ra
     return set(healer.ran)
 
 
-def test_three_faults_are_healed(processes: Marked, tmp_path: Path) -> None:
+def test_a_fault_is_healed(processes: Marked, tmp_path: Path) -> None:
     """Goal: the commands of the page repair the cluster, and no confirmed record is lost."""
+    run_faults(processes, tmp_path, [damaged_saved_value], random.Random(7))
+
+
+@pytest.mark.long
+def test_three_faults_are_healed(processes: Marked, tmp_path: Path) -> None:
+    """Goal: the same for more faults, one after the other."""
     rng = random.Random(7)
     run_faults(processes, tmp_path, rng.sample(list(FAULTS), 3), rng)
 
