@@ -114,6 +114,7 @@ async def test_timeout_names_the_broker_that_cannot_be_reached(tmp_path: Path) -
             assert "refused" in str(late.value)
 
 
+@pytest.mark.long
 def test_consume_names_the_broker_at_its_timeout(tmp_path: Path) -> None:
     """Goal: exit code 124 with the cause. Method: the broker ends while the command waits."""
     with one_broker(tmp_path) as broker:

@@ -218,6 +218,7 @@ def run_faults(processes: Marked, cwd: Path, faults: list[Fault], rng: random.Ra
     return set(healer.ran)
 
 
+@pytest.mark.long
 def test_a_fault_is_healed(processes: Marked, tmp_path: Path) -> None:
     """Goal: the commands of the page repair the cluster, and no confirmed record is lost."""
     run_faults(processes, tmp_path, [damaged_saved_value], random.Random(7))

@@ -137,9 +137,8 @@ def test_command_that_only_prints_fails_without_output(words: str) -> None:
         assert (done.returncode, done.stdout, done.stderr == b"") == (code, b"", code == 0)
 
 
-@pytest.mark.parametrize(
-    "stream", [">&- 2>&- <&-", *(pytest.param(each, marks=pytest.mark.long) for each in LOST)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("stream", [">&- 2>&- <&-", *LOST])
 def test_verdict_of_a_run_does_not_depend_on_its_reader(stream: str, tmp_path: Path) -> None:
     """Goal: the exit code of the work, and all its files."""
     done = shell(f"yak sim run zombie_leader --out {tmp_path} {stream}")

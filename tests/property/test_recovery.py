@@ -150,7 +150,11 @@ def test_no_walk_with_an_emptied_store_breaks_an_invariant(part: int) -> None:
     assert seen["healed"] >= 25, seen
 
 
-@pytest.mark.parametrize("opening", OPENINGS, ids=lambda opening: opening.__name__)
+@pytest.mark.parametrize(
+    "opening",
+    [OPENINGS[0], *(pytest.param(each, marks=pytest.mark.long) for each in OPENINGS[1:])],
+    ids=lambda opening: opening.__name__,
+)
 def test_store_is_emptied_between_any_two_moves(
     opening: Opening, pytestconfig: pytest.Config
 ) -> None:

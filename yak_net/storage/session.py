@@ -52,20 +52,13 @@ class StorageSession:
     """The storage session of an open data directory; :meth:`end` may be called by any thread."""
 
     def __init__(self, folder: Path, system: System) -> None:
-        """Use the directory; ``written-end`` is opened or created when it is needed."""
+        """Open or create ``written-end``. Raises OSError."""
         self._folder = folder
         self._key = folder / KEY_FILE
         self._plain = system
         self.system = watched(system, self.end)
         """The system with which the directory must be used: an I/O error ends the session."""
-        self._opened: CheckpointFile | None = None
-
-    @property
-    def _written(self) -> CheckpointFile:
-        """The file ``written-end``. Raises OSError."""
-        if self._opened is None:
-            self._opened = CheckpointFile(self.system, self._folder / WRITTEN)
-        return self._opened
+        self._written = CheckpointFile(self.system, folder / WRITTEN)
 
     def end(self) -> None:
         """End the session: the next start has another one."""
@@ -126,8 +119,17 @@ class StorageSession:
 
     def close(self) -> None:
         """Close ``written-end``."""
-        if self._opened is not None:
-            self._opened.close()
+        self._written.close()
+
+
+class ReadOnlySession(StorageSession):
+    """The session of a data directory that is only read: nothing is opened, created or noted."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+
+    def close(self) -> None:
+        """Close nothing."""
 
 
 def watched(system: System, on_error: Callable[[], None]) -> System:

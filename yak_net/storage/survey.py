@@ -23,7 +23,7 @@ from yak_net.storage.checkpoints import (
 from yak_net.storage.folder import CHECKPOINT, EPOCHS, DataFolder
 from yak_net.storage.log import SegmentLog
 from yak_net.storage.recovery import Misplaced, check_next, is_unwritten, read_headers
-from yak_net.storage.session import StorageSession
+from yak_net.storage.session import ReadOnlySession
 from yak_net.storage.system import TEMPORARY, StorageError, read_file
 
 
@@ -47,7 +47,7 @@ def survey_log(folder: DataFolder) -> LogSurvey:
     if not (folder.path / CHECKPOINT).exists():
         return LogSurvey((), 0, f"the flush checkpoint {CHECKPOINT} is missing")
     checkpoints = CheckpointFile(folder.system, folder.path / CHECKPOINT)
-    session = StorageSession(folder.path, folder.system)
+    session = ReadOnlySession(folder.system)
     try:
         start = int(paths[0].stem)
         log = SegmentLog(session, paths[0], checkpoints, folder.path / EPOCHS, start)
