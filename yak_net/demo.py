@@ -15,11 +15,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-import click
-
 from yak_core.ids import Epoch, NodeId, Offset
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.producer import Producer, Resolved
+from yak_net.cluster.cli_common import CommandLineError
 from yak_net.cluster.supervisor import ClusterSpec, Supervisor
 from yak_net.runtime.state_file import is_alive
 
@@ -69,7 +68,7 @@ class RealRun:
 def make_folder(out: Path) -> Path:
     """Return an empty folder for the traces, logs and data; delete those of the previous run.
 
-    Raises Wrong.
+    Raises CommandLineError.
     """
     folder = out / FOLDER
     try:
@@ -80,12 +79,6 @@ def make_folder(out: Path) -> Path:
         reason = error.strerror or str(error)
         raise CommandLineError(f"cannot write the output folder {folder}: {reason}") from error
     return folder
-
-
-class CommandLineError(click.ClickException):
-    """Invalid command line; exit code 2."""
-
-    exit_code = 2
 
 
 class _EventLog:

@@ -368,7 +368,7 @@ def _read_cluster_state() -> ClusterState | None:
 
 
 def _call(method: str, path: str) -> dict[str, Any]:
-    """Send a request to the supervisor of this folder. Raises Failed, Wrong."""
+    """Send a request to the supervisor of this folder. Raises Failed, CommandLineError."""
     state = _read_cluster_state()
     if state is None:
         raise Failed(
@@ -378,7 +378,7 @@ def _call(method: str, path: str) -> dict[str, Any]:
 
 
 def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
-    """Send a request to a supervisor; return the JSON response. Raises Failed, Wrong."""
+    """Send a request to a supervisor; return the JSON response. Raises Failed, CommandLineError."""
     # Not urllib, which would use a configured HTTP proxy.
     host, _, port = state.control.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=CALL_TIMEOUT_S)

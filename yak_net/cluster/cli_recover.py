@@ -120,8 +120,7 @@ async def _recover(request: Request, redis: str | None, records: tuple[Path, ...
 def _all_locked(request: Request) -> Iterator[list[Place]]:
     """Lock the folders of the clusters and of their brokers, and read them. Raises ClusterError."""
     from yak_net.cluster.errors import ClusterError, start_errors
-    from yak_net.cluster.folders import locked, place_of
-    from yak_net.runtime.state_file import InUse, take_lock
+    from yak_net.cluster.folders import lock_cluster, locked, place_of
     from yak_net.storage.folder import IDENTITY
 
     with ExitStack() as held:
@@ -130,14 +129,8 @@ def _all_locked(request: Request) -> Iterator[list[Place]]:
                 raise ClusterError(f"there is no folder {root}; correct --data-dir")
             if (root / IDENTITY).exists():
                 continue  # the folder of one broker, locked below
-            try:
-                with start_errors(f"lock {root}"):
-                    held.callback(os.close, take_lock(root / "lock"))
-            except InUse as busy:
-                raise ClusterError(
-                    f"{root} is in use by the cluster with supervisor pid {busy.holder}; stop it "
-                    "with yak cluster down"
-                ) from None
+            with start_errors(f"lock {root}"):
+                held.callback(os.close, lock_cluster(root))
         folders = held.enter_context(locked(request.roots, request.cluster))
         yield [place_of(folder, with_log=True) for folder in folders]
 

@@ -26,10 +26,13 @@ from yak_core.metadata.partition_state import (
 )
 from yak_core.metadata.recovery import Copy
 from yak_net.cluster.errors import ClusterError
+from yak_net.runtime.state_file import InUse, take_lock
 from yak_net.storage.folder import IDENTITY, DataFolder, StoreName, open_folder, read_identity
-from yak_net.storage.survey import saved_values, survey_log
+from yak_net.storage.survey import LogSurvey, saved_values, survey_log
 from yak_net.storage.system import StorageError, System, write_file
 
+CLUSTER_LOCK: Final = "lock"
+"""The lock of a cluster, in its data folder."""
 EXPORT_KIND: Final = "yak-saved-record"
 EXPORT_SCHEMA: Final = 1
 
@@ -50,6 +53,20 @@ class Place:
     store: StoreName | None
     flush: FlushMode
     folder: DataFolder | None
+
+
+def lock_cluster(root: Path) -> int:
+    """Lock the data folder of a cluster; return the descriptor, whose close frees the lock.
+
+    Raises FolderError if a cluster uses the folder, OSError if the lock cannot be opened.
+    """
+    try:
+        return take_lock(root / CLUSTER_LOCK)
+    except InUse as busy:
+        raise FolderError(
+            f"{root} is in use by the cluster with supervisor pid {busy.holder}; stop it with yak "
+            "cluster down, or give another --data-dir"
+        ) from None
 
 
 @contextmanager
@@ -92,16 +109,20 @@ def place_of(folder: DataFolder, *, with_log: bool) -> Place:
         saved = str(error)
     known = SavedValues() if isinstance(saved, str) else saved
     damage = saved if isinstance(saved, str) else ""
-    copy = Copy(str(folder.path), folder.node, known.state, damage, hw=known.hw)
-    if with_log:
-        try:
-            log = survey_log(folder)
-        except OSError as error:
-            raise FolderError(f"cannot read {folder.path}: {error.strerror}") from error
-        last_epoch = log.epochs[-1][0] if log.epochs else NO_EPOCH
-        copy = Copy(
-            copy.place, copy.node, copy.state, copy.damage, log.damage, last_epoch, log.leo, copy.hw
-        )
+    try:
+        log = survey_log(folder) if with_log else LogSurvey((), 0, "")
+    except OSError as error:
+        raise FolderError(f"cannot read {folder.path}: {error.strerror}") from error
+    copy = Copy(
+        str(folder.path),
+        folder.node,
+        known.state,
+        damage,
+        log.damage,
+        log.epochs[-1][0] if log.epochs else NO_EPOCH,
+        log.leo,
+        known.hw,
+    )
     return Place(copy, folder.cluster, folder.store, known.flush or "batch", folder)
 
 

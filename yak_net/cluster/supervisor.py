@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
+from yak_net.cluster.folders import FolderError, lock_cluster
 from yak_net.cluster.metadata import SavedMetadata, members
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.ports import HOST, reserve_ports
@@ -25,7 +26,7 @@ from yak_net.cluster.process import BrokerProcess, log_path
 from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
 from yak_net.cluster.status_requests import request_status
 from yak_net.cluster.store_check import reconcile
-from yak_net.runtime.state_file import InUse, holder_of, take_lock
+from yak_net.runtime.state_file import holder_of
 
 if TYPE_CHECKING:
     import aiohttp
@@ -179,12 +180,9 @@ class Supervisor:
                 folder.mkdir(parents=True, exist_ok=True)
         try:
             with start_errors(f"lock {data}"):
-                resources.callback(os.close, take_lock(data / "lock"))
-        except InUse as busy:
-            raise CannotStart(
-                f"{data} is in use by the cluster with supervisor pid {busy.holder}; stop that "
-                "cluster, or give another --data-dir"
-            ) from None
+                resources.callback(os.close, lock_cluster(data))
+        except FolderError as error:
+            raise CannotStart(str(error)) from None
         await self._wait_for_former_brokers()
         if self.redis_url:
             self.rebuilt = await reconcile(data, spec.cluster, self.redis_url, final=True)

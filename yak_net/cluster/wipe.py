@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError
-from yak_net.cluster.folders import FolderError, Place, locked, place_of
+from yak_net.cluster.folders import (
+    CLUSTER_LOCK,
+    FolderError,
+    Place,
+    lock_cluster,
+    locked,
+    place_of,
+)
 from yak_net.cluster.metadata import NAME, client_of
 from yak_net.cluster.recovery import DROPPED, HISTORY
 from yak_net.cluster.store_check import read_store, store_of
 from yak_net.metadata.redis_store import EMBEDDED_NAME, StoreError
-from yak_net.runtime.state_file import InUse, take_lock
 
-FILES: Final = (NAME, f"{NAME}.damaged", HISTORY, "supervisor.log", "lock")
+FILES: Final = (NAME, f"{NAME}.damaged", HISTORY, "supervisor.log", CLUSTER_LOCK)
 """The files of a cluster in its data folder, beside the folders and logs of the brokers."""
 
 
@@ -31,11 +37,7 @@ async def wipe(root: Path, redis_url: str) -> list[str]:
     try:
         if not root.exists():  # noqa: ASYNC240 - nothing else runs on the loop
             return []
-        lock = take_lock(root / "lock")
-    except InUse as busy:
-        raise ClusterError(
-            f"{root} is in use by the cluster with supervisor pid {busy.holder}; stop that cluster"
-        ) from None
+        lock = lock_cluster(root)
     except OSError as error:
         raise ClusterError(f"cannot lock {root}: {error.strerror}") from error
     try:
