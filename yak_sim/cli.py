@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import click
 
-from yak_sim.run.catalog import Catalog, CommandFailed, CommandLineError
+from yak_sim.run.catalog import Catalog, ScenarioNotFound
 
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
@@ -37,6 +37,26 @@ EXIT_CODES = {True: 0, False: 1, "unknown": 3}
 EXIT_INTERRUPTED: Final = 130
 INTERRUPTED: Final = "interrupted"
 HELP = {"help_option_names": ["-h", "--help"]}
+
+
+class CommandLineError(click.ClickException):
+    """The command line or an input is invalid: one line on stderr, exit code 2."""
+
+    exit_code = 2
+
+
+class CommandFailed(click.ClickException):
+    """A command failed: one line on stderr, exit code 1."""
+
+    exit_code = 1
+
+
+def load(catalog: Catalog, reference: str) -> Scenario:
+    """Load a scenario of the catalog or of a file. Raise CommandLineError."""
+    try:
+        return catalog.load(reference)
+    except ScenarioNotFound as error:
+        raise CommandLineError(str(error)) from error
 
 
 def _parsed(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -80,7 +100,7 @@ def sim() -> None:
 def list_command(catalog: Catalog) -> None:
     """Print the name and description of each scenario."""
     for name in catalog.names():
-        scenario = catalog.load(name)
+        scenario = load(catalog, name)
         click.echo(f"{name:<18}{scenario.text.splitlines()[0] if scenario.text else ''}")
 
 
@@ -114,7 +134,7 @@ TIMEOUT_OPTION = click.option(
 @click.pass_obj
 def run(catalog: Catalog, /, scenario: str, **options: Any) -> None:
     """Run SCENARIO (a name, or path.py[:name]), print its narrative, write its run folder."""
-    _run(catalog.load(scenario), scenario, **options)
+    _run(load(catalog, scenario), scenario, **options)
 
 
 def run_command(scenario: Scenario) -> None:

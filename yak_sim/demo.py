@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from yak_sim.cli import exit_code, make_folder, print_verdict, read_lines, run_and_narrate, save_run
+from yak_sim.cli import (
+    exit_code,
+    load,
+    make_folder,
+    print_verdict,
+    read_lines,
+    run_and_narrate,
+    save_run,
+)
 from yak_sim.run.catalog import Catalog
 from yak_sim.world.expect import Expectation
 
@@ -50,7 +58,7 @@ def run_simulated(
     After half of the lines the leader crashes. At that moment its log holds committed, unreplicated
     and unflushed records. ``command`` is the command that repeats the run.
     """
-    scenario = catalog.load(SCENARIO)
+    scenario = load(catalog, SCENARIO)
     make_folder(out, scenario.name, scenario.seed if seed is None else seed)
     click.echo(f"{counted(len(lines), 'line')}, 3 simulated brokers, one failover")
     result = run_and_narrate(scenario, seed, lines, {})

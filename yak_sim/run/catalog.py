@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import click
-
 if TYPE_CHECKING:
     from yak_sim.run.scenario import Scenario
 
@@ -22,16 +20,8 @@ FOLDER: Final = Path(__file__).parents[1] / "_scenarios"
 """The folder of the project's scenarios."""
 
 
-class CommandLineError(click.ClickException):
-    """The command line or an input is invalid: one line on stderr, exit code 2."""
-
-    exit_code = 2
-
-
-class CommandFailed(click.ClickException):
-    """A command failed: one line on stderr, exit code 1."""
-
-    exit_code = 1
+class ScenarioNotFound(ValueError):
+    """There is no such scenario, or its file cannot be loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +35,13 @@ class Catalog:
         return sorted(path.stem for path in self.folder.glob("*.py") if path.stem != "__init__")
 
     def load(self, reference: str) -> Scenario:
-        """Load a scenario by name, or by ``path.py[:name]``. Raise CommandLineError."""
+        """Load a scenario by name, or by ``path.py[:name]``. Raise ScenarioNotFound."""
         path, _, name = reference.partition(":")
         if path.endswith(".py"):
             return _from_file(Path(path), name)
         if reference not in self.names():
             known = f"expected one of {', '.join(self.names())}, or path.py[:name]"
-            raise CommandLineError(f"unknown scenario {reference!r}; {known}")
+            raise ScenarioNotFound(f"unknown scenario {reference!r}; {known}")
         return _from_file(self.folder / f"{reference}.py", reference)
 
 
@@ -60,15 +50,12 @@ def load_scenario(reference: str) -> Scenario:
 
     Raises ValueError if there is no such scenario, or if its file cannot be loaded.
     """
-    try:
-        return Catalog().load(reference)
-    except CommandLineError as error:
-        raise ValueError(error.message) from error
+    return Catalog().load(reference)
 
 
 def _from_file(path: Path, name: str) -> Scenario:
     if not path.is_file():
-        raise CommandLineError(f"file not found: {path}")
+        raise ScenarioNotFound(f"file not found: {path}")
     spec = importlib.util.spec_from_file_location(f"_scenario_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -77,7 +64,7 @@ def _from_file(path: Path, name: str) -> Scenario:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise CommandLineError(f"cannot load {path}: {type(error).__name__}: {error}") from error
+        raise ScenarioNotFound(f"cannot load {path}: {type(error).__name__}: {error}") from error
     return _pick(module, name or path.stem, str(path), named=bool(name))
 
 
@@ -90,4 +77,4 @@ def _pick(module: object, name: str, where: str, *, named: bool) -> Scenario:
     if not named and len(scenarios) == 1:
         return next(iter(scenarios.values()))
     known = ", ".join(scenarios) or "none; decorate a generator function with @scenario"
-    raise CommandLineError(f"no scenario {name!r} in {where}; found {known}")
+    raise ScenarioNotFound(f"no scenario {name!r} in {where}; found {known}")
