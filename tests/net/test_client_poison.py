@@ -130,6 +130,7 @@ def test_consume_names_the_damage_and_skips_it_on_request(log: BrokerProcess) ->
     assert (b"offsets 1 to 3" in first, b"offsets 5 to 6" in second) == (True, True)
     assert b"3 records" in summary
     assert b"5 skipped" in summary
+    assert yak(*words, "--skip-message-on-error").stdout == b"0\n4\n7\n"
 
 
 def test_http_fetch_names_the_next_offset(log: BrokerProcess) -> None:

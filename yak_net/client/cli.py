@@ -208,7 +208,8 @@ def produce(
     "--json", "-J", "as_json", is_flag=True, help="Print one JSON object per record."
 )
 @click.option(
-    "--skip-damaged", is_flag=True, help="Skip records that cannot be decoded, with a note."
+    "--skip-damaged", is_flag=True, cls=Named, aliases=("--skip-message-on-error",),
+    help="Skip records that cannot be decoded, with a note."
 )
 @click.option(
     "-f", "--format", "form", metavar="FORMAT",

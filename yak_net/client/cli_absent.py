@@ -77,7 +77,6 @@ CONSUME: Final[Mapping[str, str]] = {
     "--regex": "there is one log; there are no topics to select",
     "--reset-policy": "use --offset",
     "--session-timeout": NO_GROUPS,
-    "--skip-message-on-error": "the first record that cannot be decoded ends the command",
     "--value-deserializer": "values are bytes; --json prints other than UTF-8 as base64",
     "--verbose": "print all fields with --json",
     "--whitelist": "there is one log; there are no topics to select",
