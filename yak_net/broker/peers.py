@@ -12,7 +12,6 @@ reads too slowly is lost; clause 5 of docs/contract.md allows this.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from yak_core.contract.messages import Fenced, PeerMessage, Replicate, Replicate
 from yak_core.ids import NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
 from yak_net.http.streams import accept
+from yak_net.runtime.connection_errors import connection_error
 from yak_net.runtime.outbox import Outbox
 from yak_net.runtime.wire import (
     CLUSTER_HEADER,
@@ -246,9 +246,7 @@ def _reason(error: BaseException) -> str:
     """Return what is wrong with a link, without the names of a library's settings."""
     if isinstance(error, aiohttp.WSServerHandshakeError):
         return f"handshake rejected with status {error.status}: check --cluster and the broker list"
+    reason = connection_error(error)
     if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno or 0
-        # A failed name look-up has a negative number.
-        plain = os.strerror(number).lower() if number > 0 else str(error.os_error)
-        return f"cannot connect to {error.host}:{error.port}: {plain}"
-    return str(error) or type(error).__name__
+        return f"cannot connect to {error.host}:{error.port}: {reason}"
+    return reason

@@ -7,7 +7,7 @@ docs/python.md has examples.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Self, TypedDict, Unpack
 
@@ -160,9 +160,8 @@ class SyncConsumer:
         if consumer is not None:
             drop_client(self, self._background, consumer.stop)
 
-    def _seek_back(self, records: Iterable[ConsumerRecord]) -> None:
+    def _seek_back(self, records: Sequence[ConsumerRecord]) -> None:
         """Make records available again that an interrupted call did not return."""
-        for record in records:
+        if records:
             with suppress(IllegalStateError):  # the consumer was closed
-                self._consumer.seek(record.offset)
-            return
+                self._consumer.seek(records[0].offset)
