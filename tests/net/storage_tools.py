@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,11 +151,16 @@ class Driven:
         self._changed.set()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until the condition holds."""
+        """Wait until the condition holds.
+
+        The disk thread changes what some conditions read, and completes no call with it: so the
+        condition is also checked each 10 ms.
+        """
         async with asyncio.timeout(PATIENCE_S):
             while not condition():
                 self._changed.clear()
-                await self._changed.wait()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), 0.01)
 
     async def complete(self, count: int) -> None:
         """Wait until ``count`` operations have completed in all."""
