@@ -111,7 +111,7 @@ MUTANTS: dict[str, Mutant] = {
                 else right.accept_replicate(mine, my_leader, epoch, leader)
             ),
             accept_ack=_always),
-        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=120),
+        invariants=("StaleMessageIgnored", "NoCutBelowCommitted", "ProgressIsEvidence"), seed=9),
     "ack own LEO": Mutant("R3", ("F10",),
         Rules(ack_position=lambda verified, leo: leo),
         golden=("ack_carries_the_verified_offset",),
@@ -162,7 +162,7 @@ MUTANTS: dict[str, Mutant] = {
     "expand before the epoch's start": Mutant("R7", ("F14",),
         Rules(may_join=lambda view: right.may_join(replace(view, epoch_start=0))),
         golden=("follower_joins_when_it_reaches_the_epoch_start",),
-        invariants=("IsrAdmission",), seed=55),
+        invariants=("IsrAdmission",), seed=59),
     "join below min ISR while behind": Mutant("R7", ("F31",),
         Rules(may_join=lambda view: right.may_join(replace(view, caught_up=True))),
         golden=("below_min_isr_a_follower_joins_when_caught_up",)),

@@ -213,9 +213,10 @@ class Place:
 class NetBench:
     """Two places on this machine; see :class:`tests.conformance.bench.Bench`. Close it."""
 
-    haste = 3
+    patience = 3
 
-    def __init__(self, path: Path, stormy: bool) -> None:
+    def __init__(self, path: Path, stormy: bool, haste: int) -> None:
+        self.haste = haste
         self.path = path
         self.stormy = stormy
         self.monitor = Monitor()

@@ -6,14 +6,13 @@ from dataclasses import replace
 
 import pytest
 
+from tests.core.brokers import broker_of, cluster
 from tests.core.metadata_records import led
 from yak_core.broker.health import BrokerHealth, health_of, why_no_leader
-from yak_core.broker.node import build_broker
 from yak_core.broker.phases import Phase
-from yak_core.broker.roles import Broker
 from yak_core.config import MS, SECOND, BrokerConfig
 from yak_core.ids import NodeId
-from yak_core.manual.run import advance, settle
+from yak_core.manual.run import advance
 from yak_core.manual.world import STORE, Manual
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
@@ -22,27 +21,8 @@ SLACK = 200 * MS
 
 
 def world_of(min_isr: int = 2) -> Manual:
-    """Return three brokers: n1 leads, all are in the ISR, and all have the partition state."""
-    world = Manual()
-    for node in NODES:
-        world.add(node, BrokerConfig(NODES, min_isr), build_broker())
-        world.start(node)
-        settle(world)
-    assert advance(world, 10 * SECOND, lambda: all(knows_all(world, node) for node in NODES))
-    return world
-
-
-def broker_of(world: Manual, node: NodeId) -> Broker:
-    """Return a running broker."""
-    found = world.host(node).node
-    assert isinstance(found, Broker)
-    return found
-
-
-def knows_all(world: Manual, node: NodeId) -> bool:
-    broker = broker_of(world, node)
-    leads = broker.leading is not None or node != "n1"
-    return leads and broker.partition is not None and broker.partition.isr == NODES
+    """Return three brokers that serve."""
+    return cluster(BrokerConfig(NODES, min_isr))
 
 
 def health(world: Manual, node: NodeId) -> BrokerHealth:
@@ -114,7 +94,7 @@ def test_leader_in_its_lease_is_ready_with_one_dead_member() -> None:
 
 
 def test_deposed_leader_without_network_is_not_ready() -> None:
-    """Goal: an old leader that hears nobody says so, though it does not know of the new one."""
+    """Goal: an old leader without followers reports that, though it does not know the new one."""
     world = world_of()
     for peer in ("n2", "n3", STORE):
         world.transit.disconnected["n1", peer] = None
@@ -166,8 +146,8 @@ def test_reason_for_no_leader_names_who_may_lead() -> None:
     state = replace(led(isr=("n1", "n2")), leader=None)
     assert "campaigns" in why_no_leader(state, "n1")
     assert "n1, n2" in why_no_leader(state, "n3")
-    nobody = replace(state, isr=(), elr=(), last_known_eligible=("n1", "n3"))
-    assert "n1, n3" in why_no_leader(nobody, "n1")
+    without_isr = replace(state, isr=(), elr=(), last_known_eligible=("n1", "n3"))
+    assert "n1, n3" in why_no_leader(without_isr, "n1")
 
 
 def test_follower_without_a_leader_has_the_reason() -> None:

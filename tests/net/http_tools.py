@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
+from tests.core.brokers import ready_brokers
 from yak_core.broker.health import BrokerHealth, health_of
-from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
 from yak_core.config import BrokerConfig, FlushMode
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
-from yak_core.manual.run import advance, settle
+from yak_core.manual.run import advance
 from yak_core.manual.world import Manual
 from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
@@ -39,23 +39,8 @@ def cluster(
     nodes: tuple[NodeId, ...] = NODES, min_isr: int = 2, flush: FlushMode = "batch"
 ) -> Manual:
     """Make brokers: the first leads, all are in the ISR, and all have the partition state."""
-    world = Manual()
-    for node_id in nodes:
-        config = BrokerConfig(nodes, min_isr, flush, url=url(node_id))
-        world.add(node_id, config, build_broker())
-        world.start(node_id)
-        settle(world)
-    assert advance(world, 10 * SECOND, lambda: all(_knows(world, one) for one in nodes))
-    return world
-
-
-def _knows(world: Manual, node_id: NodeId) -> bool:
-    node = world.host(node_id).node
-    assert isinstance(node, Broker)
-    assert node.config is not None
-    whole = node.config.replicas
-    leading = node.leading is not None or node_id != whole[0]
-    return leading and node.partition is not None and node.partition.isr == whole
+    configs = {node: BrokerConfig(nodes, min_isr, flush, url=url(node)) for node in nodes}
+    return ready_brokers(configs)
 
 
 class WorldGateway:

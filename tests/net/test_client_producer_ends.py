@@ -77,7 +77,7 @@ async def test_cancelled_stop_closes_connections(when: str, made: Made) -> None:
     made.turns_to_close = 10
     sender = producer(made)
     if when == "start":
-        made.refusal = NoBrokersAvailable("nobody")
+        made.refusal = NoBrokersAvailable("no broker")
         ending = asyncio.create_task(sender.start())
     else:
         await sender.start()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,16 +17,6 @@ from yak_net.cluster.cli_common import NotRunning
 from yak_net.cluster.control import ControlServer
 from yak_net.cluster.supervisor import Supervisor
 from yak_net.runtime.state_file import state_path, write_state
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return an empty working folder without configuration."""
-    monkeypatch.chdir(tmp_path)
-    for name in tuple(os.environ):
-        if name.startswith("YAK_") and name != "YAK_REQUIRE":
-            monkeypatch.delenv(name)
-    return tmp_path
 
 
 def yak(*words: str) -> Result:

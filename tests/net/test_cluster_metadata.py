@@ -147,14 +147,14 @@ async def test_unusable_content_is_refused(
 
 async def test_problem_with_saving_is_reported_once(tmp_path: Path) -> None:
     """Method: a disk that cannot be written, then a server that is down; both end."""
-    told: list[str] = []
-    async with served(tmp_path, on_problem=told.append) as (metadata, client):
+    reported: list[str] = []
+    async with served(tmp_path, on_problem=reported.append) as (metadata, client):
         (tmp_path / "metadata.json.tmp").mkdir()
         client.hset(RECORD, mapping=CONTENT)
-        await wait_for(lambda: told, "it is reported")
+        await wait_for(lambda: reported, "it is reported")
         (tmp_path / "metadata.json.tmp").rmdir()
         await wait_for(lambda: RECORD in saved(tmp_path)["keys"], "the saved state")
-        assert len(told) == 1
+        assert len(reported) == 1
         assert metadata.server is not None
         metadata.server.down()
         await wait_for(lambda: metadata.problem, "a problem")

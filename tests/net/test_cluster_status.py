@@ -95,8 +95,8 @@ def test_reason_for_no_leader_names_who_may_lead() -> None:
     assert "n1, n2" in merge("yak", ROWS, down).reason
     up = {"n3": (health, {**view, "isr": ["n3"], "elr": []})}
     assert merge("yak", ROWS, up).reason == "n3: elsewhere"
-    nobody = {"n3": (health, {**view, "isr": [], "elr": []})}
-    assert merge("yak", ROWS, nobody).reason == "n3: elsewhere"
+    no_leader = {"n3": (health, {**view, "isr": [], "elr": []})}
+    assert merge("yak", ROWS, no_leader).reason == "n3: elsewhere"
 
 
 def test_no_answer_leaves_everything_unknown() -> None:

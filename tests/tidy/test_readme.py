@@ -6,7 +6,6 @@ tests/scenarios/test_demo_real.py compares the output in docs/demo.md with what 
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -18,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests import require
+from tests.net.brokers import CLEAN
 from yak_cli import main
 from yak_sim import RunResult
 
@@ -142,14 +142,13 @@ def test_the_cluster_works(tmp_path: Path) -> None:
     ``cluster up`` prints are run, too.
     """
     require.executable("curl")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-    clean["YAK_PORT"] = "0"
     tried = re.compile(r"^try: (curl .*)$", re.MULTILINE)
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         ran = subprocess.run(
-            words, cwd=tmp_path, env=clean, capture_output=True, text=True, timeout=90, check=False
-        )
+            words, cwd=tmp_path, env={**CLEAN, "YAK_PORT": "0"}, capture_output=True, text=True,
+            timeout=90, check=False,
+        )  # fmt: skip
         assert ran.returncode == 0, (words, ran.stdout, ran.stderr)
         return ran
 
