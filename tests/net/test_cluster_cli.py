@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 
 from tests.net.cluster_tools import spec_of
 from tests.net.test_cluster_files import STATE
-from yak_net.cluster.cli import call, cluster
+from yak_net.cluster.cli import cluster
 from yak_net.cluster.cli_common import NotRunning
 from yak_net.cluster.control import ControlServer
 from yak_net.cluster.supervisor import Supervisor
+from yak_net.cluster.supervisor_calls import call
 from yak_net.runtime.state_file import state_path, write_state
 
 
