@@ -50,6 +50,7 @@ def yak(*words: str) -> Result:
         ("logs -n -1", 2, "--lines"),
         ("status", 1, "yak cluster up"),
         ("status --json", 1, "yak cluster up"),
+        ("health -w -e", 1, "yak cluster up"),
         ("kill n1", 1, "yak cluster up"),
         ("logs", 1, "yak cluster up"),
     ],

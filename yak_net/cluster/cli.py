@@ -3,13 +3,12 @@
 The commands find the supervisor through the state file and send it requests over HTTP.
 
 Exit codes: 0 success, 1 failure or no running cluster, 2 invalid command line or options that the
-cluster cannot be started with, 10 (status) no leader can commit records, 130 interrupted.
+cluster cannot be started with, 10 (status, health) not ready or not healthy, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from yak_net.cluster.cli_common import (
     exit_codes,
 )
 from yak_net.cluster.cli_recover import export_command, recover_command
+from yak_net.cluster.cli_status import health_command, status_command
 from yak_net.cluster.ports import PORT
 from yak_net.cluster.supervisor_calls import call, call_supervisor, cluster_state
 from yak_net.runtime.environment import EnvironmentCommand, with_variables
@@ -39,12 +39,10 @@ from yak_net.runtime.state_file import holder_of, lock_path, state_path
 
 if TYPE_CHECKING:
     from yak_net.cluster.service import ReportKind
-    from yak_net.cluster.status import ClusterStatus
     from yak_net.cluster.supervisor import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
 NODES_MAX: Final = 9
-NOT_READY: Final = 10
 DOWN_TIMEOUT_S: Final = 40.0
 POLL_S: Final = 0.05
 FOLLOWED_LINES: Final = 10
@@ -192,44 +190,8 @@ def _check(spec: ClusterSpec) -> None:
         raise click.UsageError(message) from error
 
 
-@cluster.command("status", context_settings=HELP)
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object, like GET /v1/cluster.")
-@click.option(
-    "-b", "--bootstrap-servers", "--bootstrap-server", "servers", metavar="HOST:PORT,...",
-    help="Brokers of any cluster.  [default: the cluster of this folder]",
-)
-def status(as_json: bool, servers: str | None) -> None:
-    """Show the leader and the state of each broker.
-
-    If no leader can commit records, the reason is printed, and the exit code is 10. It is 1 if no
-    cluster runs, or if no broker answers at HOST:PORT.
-    """
-    from yak_net.cluster.status import ClusterStatus, print_status
-
-    if servers is None:
-        found = ClusterStatus.from_dict(call_supervisor("GET", "/status"))
-    else:
-        found = _remote_status(servers)
-    if as_json:
-        click.echo(json.dumps(found.as_json()))
-    else:
-        print_status(found)
-    sys.exit(0 if found.serves else NOT_READY)
-
-
-def _remote_status(servers: str) -> ClusterStatus:
-    """Return the status of the cluster at an address. Raises UsageError, Failed."""
-    from yak_net.cluster.status_requests import remote_status
-    from yak_net.runtime.settings import SettingsError, parse_urls
-
-    try:
-        urls = parse_urls(servers)
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
-    if not urls:
-        raise click.UsageError("--bootstrap-servers must be HOST:PORT, got an empty list")
-    with exit_codes():
-        return asyncio.run(remote_status(urls))
+cluster.add_command(status_command)
+cluster.add_command(health_command)
 
 
 def _node_command(verb: str, summary: str, done: str) -> Callable[..., Any]:
