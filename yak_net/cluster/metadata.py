@@ -54,7 +54,7 @@ class SavedMetadata:
     ``final`` says whether the loaded content was saved when its cluster stopped, so that it is
     complete. ``damage`` says why the file could not be read; the content is then empty. ``problem``
     is the reason why the latest save failed, else empty. ``on_problem`` is called with
-    it for the first of consecutive failures.
+    it for the first of consecutive failures, and with the reason why the server closes connections.
     """
 
     def __init__(
@@ -83,7 +83,12 @@ class SavedMetadata:
         from yak_net.metadata.embedded import EmbeddedMetadata
 
         commands = self._load()
-        self.server = EmbeddedMetadata()
+        loop = asyncio.get_running_loop()
+
+        def on_problem(text: str) -> None:
+            loop.call_soon_threadsafe(self._on_problem, text)
+
+        self.server = EmbeddedMetadata(on_problem=on_problem)
         with start_errors("serve the metadata"):
             url = self.server.start()
         self._client = Redis.from_url(
