@@ -114,7 +114,7 @@ async def _recover(request: Request, redis: str | None, records: tuple[Path, ...
 def _all_locked(request: Request) -> Iterator[list[Place]]:
     """Lock the folders of the clusters and of their brokers, and read them. Raises ClusterError."""
     from yak_net.cluster.errors import ClusterError, start_errors
-    from yak_net.cluster.folders import lock_cluster, locked, place_of
+    from yak_net.cluster.folders import lock_cluster, locked, place_of, used_places
     from yak_net.storage.folder import IDENTITY
 
     with ExitStack() as held:
@@ -126,7 +126,7 @@ def _all_locked(request: Request) -> Iterator[list[Place]]:
             with start_errors(f"lock {root}"):
                 held.callback(os.close, lock_cluster(root))
         folders = held.enter_context(locked(request.roots, request.cluster))
-        yield [place_of(folder, with_log=True) for folder in folders]
+        yield used_places([place_of(each, with_log=True) for each in folders], request.roots)
 
 
 def _only_cluster(places: list[Place]) -> str:
