@@ -103,8 +103,8 @@ def _has_just_joined(broker: ExaminedBroker, partition: PartitionState) -> bool:
     if broker.leading is not None or follower.was_member or follower.caught_up_at < 0:
         return False
     shown_at = follower.caught_up_at + 2 * broker.context.config.lease_renew_us
-    isr = {*partition.isr, broker.context.node}
-    return broker.session.replied_at <= shown_at and len(isr) >= partition.effective_min_isr
+    members = len(partition.isr) + (broker.context.node not in partition.isr)
+    return broker.session.replied_at <= shown_at and members >= partition.effective_min_isr
 
 
 def _cannot_commit(leading: Leader, context: Context, session: StoreSession, now: Micros) -> str:
