@@ -53,7 +53,7 @@ ELSEWHERE = {
     "get-offsets": _STATUS,
     "group": _NO_GROUPS,
     "groups": _NO_GROUPS,
-    "health": _STATUS,
+    "health": "use yak cluster health",
     "leader-election": "the brokers elect by themselves; end a leader with yak cluster kill",
     "log-dirs": "yak cluster status has the log end of each broker",
     "metadata-quorum": f"YAK has no quorum of controllers; {_STATUS}",

@@ -118,6 +118,65 @@ def test_all_brokers_see_an_isr_below_min_isr() -> None:
         assert (found.is_ready, "min ISR is 2" in found.reason) == (False, True)
 
 
+def joined(*, store: bool) -> Manual:
+    """Return a cluster in which n2 has caught up with n1, and has not read that it joined.
+
+    Method: the store answers no call of n2 after its registration, until ``store``.
+    """
+    world = Manual()
+    for node in NODES:
+        world.add(node, BrokerConfig(NODES, 2), build_broker())
+    world.start("n1")
+    settle(world)
+    world.start("n2")
+    assert advance(world, 10 * SECOND, lambda: broker_of(world, "n1").leading is not None)
+    assert advance(world, 10 * SECOND, lambda: broker_of(world, "n2").phase is Phase.RUNNING)
+    cut_the_store(world, "n2")
+    leader = broker_of(world, "n1")
+    assert advance(
+        world, 5 * SECOND, lambda: leader.partition is not None and "n2" in leader.partition.isr
+    )
+    if store:
+        del world.transit.disconnected["n2", STORE]
+    return world
+
+
+@pytest.mark.parametrize("store", [True, False])
+def test_follower_that_has_not_read_that_it_joined_is_ready(store: bool) -> None:
+    """Goal: it hears the leader and has caught up; without the store that is all that it knows."""
+    world = joined(store=store)
+    for _ in range(8):
+        assert health(world, "n2").is_ready
+        advance(world, SECOND)
+    assert health(world, "n1").is_ready
+    view = broker_of(world, "n2").partition
+    assert view is not None
+    assert ("n2" in view.isr, health(world, "n2").store_answers) == (store, store)
+
+
+def test_follower_knows_when_it_has_not_joined() -> None:
+    """Goal: a store that still names a small ISR after the follower caught up is believed.
+
+    Method: set the time of the last reply. With n2 the ISR would be large enough, then not.
+    """
+    world = joined(store=False)
+    follower = broker_of(world, "n2")
+    assert follower.partition is not None
+    assert follower.partition.isr == ("n1",)
+    follower.session.replied_at = follower.follower.caught_up_at + SLACK
+    assert health(world, "n2").is_ready
+    follower.session.replied_at = follower.follower.caught_up_at + 5 * SLACK
+    found = health(world, "n2")
+    assert (found.is_ready, "min ISR is 2" in found.reason) == (False, True)
+    follower.session.replied_at = follower.follower.caught_up_at
+    follower.partition = replace(follower.partition, min_isr=3)
+    assert not health(world, "n2").is_ready
+    follower.partition = replace(follower.partition, min_isr=2)
+    assert health(world, "n2").is_ready
+    follower.follower.on_isr(("n1", "n2"))
+    assert not health(world, "n2").is_ready, "it was a member, and was removed"
+
+
 def test_follower_without_messages_of_its_leader_is_not_ready() -> None:
     """Goal: a follower that is cut off cannot know that the cluster works."""
     world = world_of()

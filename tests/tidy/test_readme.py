@@ -38,6 +38,7 @@ RUN_BY = {
     "./yak cluster up --detach": CLUSTER,
     "curl http://127.0.0.1:8080/health": CLUSTER,
     "./yak cluster status": CLUSTER,
+    "./yak cluster health -w -e": CLUSTER,
     './yak produce --message "Hello YAK"': CLUSTER,
     "./yak consume --from-beginning -e": CLUSTER,
     "./yak cluster kill n1": CLUSTER,
