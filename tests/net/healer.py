@@ -64,16 +64,15 @@ class Healer:
 
     def wait_for_problem(self) -> str:
         """Wait until ``yak cluster status`` prints why no leader is ready; return it."""
+        done = self.yak("cluster", "status")
 
-        def not_ready() -> bool:
-            nonlocal output
+        def is_not_ready() -> bool:
+            nonlocal done
             done = self.yak("cluster", "status")
-            output = done.stderr
             return done.returncode != 0
 
-        output = ""
-        until(not_ready, "a problem", PATIENCE_S)
-        return output
+        until(is_not_ready, "a problem", PATIENCE_S)
+        return done.stderr
 
     def wait_until_well(self) -> None:
         """Wait until no problem is printed, and all brokers are in the ISR."""

@@ -85,8 +85,13 @@ def batches_of(cluster: ChaosCluster, node: str) -> list[Batch]:
 
 async def use_up(cluster: ChaosCluster, epochs: int) -> tuple[Outcomes, float]:
     """Let this number of records end as unknown; return the outcomes, and the seconds it took."""
-    words = {"linger_ms": 0, "request_timeout_ms": 10, "delivery_timeout_ms": DELIVERY_MS}
-    async with Producer(cluster.servers, retry_backoff_ms=5, **words) as producer:
+    async with Producer(
+        cluster.servers,
+        linger_ms=0,
+        request_timeout_ms=10,
+        retry_backoff_ms=5,
+        delivery_timeout_ms=DELIVERY_MS,
+    ) as producer:
         load = Outcomes(producer)
         await load.send_until_written(20)
         began = time.monotonic()

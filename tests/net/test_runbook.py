@@ -234,7 +234,7 @@ def test_three_faults_are_healed(processes: Marked, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3_600)
 def test_twenty_faults_are_healed(processes: Marked, tmp_path: Path) -> None:
     """Goal: the same for each kind of fault at least twice, in any order."""
     rng = random.Random(20)
