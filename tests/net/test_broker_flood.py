@@ -110,8 +110,10 @@ def test_flood_does_not_stop_the_producer(
     logged_before, began = limited.log_bytes, time.monotonic()
     files = asyncio.run(produced_in_a_flood(limited, seconds, counts))
     minutes = (time.monotonic() - began) / 60
-    assert limited.log_bytes - logged_before < LOG_BYTES_A_MINUTE * minutes
-    assert peak_bytes(limited.pid) < MEMORY_MAX
+    logged, peak = limited.log_bytes - logged_before, peak_bytes(limited.pid)
+    print(f"\n{60 * minutes:.0f} s, {logged} bytes logged, {peak >> 20} MiB, {files} files")
+    assert logged < LOG_BYTES_A_MINUTE * minutes
+    assert peak < MEMORY_MAX
     assert files <= limited_files(limited)
     until(lambda: limited.process.health().get("status") == "ok", "health after the flood")
 

@@ -82,7 +82,9 @@ class BrokerProcess:
         code = await process.wait()
         self.state = State.DOWN
         if self.ended_by:
-            self.down_reason = f"{self.node} was {self.ended_by}"
+            self.down_reason = (
+                f"{self.node} was {self.ended_by}; start it with yak cluster restart {self.node}"
+            )
         else:
             end = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
             message = last_line(self.log, since).removeprefix("yak broker: ")
