@@ -9,10 +9,11 @@ import pytest
 from tests.core.brokers import broker_of, cluster
 from tests.core.metadata_records import led
 from yak_core.broker.health import BrokerHealth, health_of, why_no_leader
+from yak_core.broker.node import build_broker
 from yak_core.broker.phases import Phase
 from yak_core.config import MS, SECOND, BrokerConfig
 from yak_core.ids import NodeId
-from yak_core.manual.run import advance
+from yak_core.manual.run import advance, settle
 from yak_core.manual.world import STORE, Manual
 
 NODES: tuple[NodeId, ...] = ("n1", "n2", "n3")
