@@ -24,6 +24,11 @@ COMMANDS = {
     "cluster": ("yak_net.cluster.cli", "cluster", "Run a cluster of brokers on this machine."),
     "produce": ("yak_net.client.cli", "produce", "Send messages or lines as records."),
     "consume": ("yak_net.client.cli", "consume", "Print records from a given offset."),
+    "describe": (
+        "yak_net.observe.cli_describe",
+        "describe",
+        "Show the leader, the ISR and each replica.",
+    ),
     "completion": ("", "", "Print the completion script of a shell."),
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
@@ -35,11 +40,12 @@ PRINTING = {("sim", "list"), ("sim", "digest"), ("cluster", "logs")}
 _ONE_LOG = "there is one log: no topics, one partition"
 _NO_GROUPS = "YAK has no consumer groups; read from an offset with yak consume --offset"
 _STATUS = "use yak cluster status"
+_DESCRIBE = "use yak describe"
 _MEASURE = "measure with python -m benchmarks.net in a checkout"
 ELSEWHERE = {
     "-C": "use yak consume",
     "-G": _NO_GROUPS,
-    "-L": _STATUS,
+    "-L": _DESCRIBE,
     "-P": "use yak produce",
     "-Q": f"offsets cannot be looked up by time; for the log ends, {_STATUS}",
     "bench": _MEASURE,
@@ -48,21 +54,20 @@ ELSEWHERE = {
     "consumer": "use yak consume",
     "consumer-groups": _NO_GROUPS,
     "consumer-perf-test": _MEASURE,
-    "describe": _STATUS,
     "dump-log": "read the log with yak consume --from-beginning -e --json",
     "get-offsets": _STATUS,
     "group": _NO_GROUPS,
     "groups": _NO_GROUPS,
     "health": _STATUS,
     "leader-election": "the brokers elect by themselves; end a leader with yak cluster kill",
-    "log-dirs": "yak cluster status has the log end of each broker",
-    "metadata-quorum": f"YAK has no quorum of controllers; {_STATUS}",
+    "log-dirs": "yak describe has the log end of each replica",
+    "metadata-quorum": f"YAK has no quorum of controllers; {_DESCRIBE}",
     "offsets": _STATUS,
     "producer": "use yak produce",
     "producer-perf-test": _MEASURE,
-    "replica-verification": "yak cluster status has the log end of each broker",
+    "replica-verification": "compare the logs of two replicas with yak log diff",
     "topic": f"{_ONE_LOG}; use yak produce and yak consume",
-    "topics": f"{_ONE_LOG}; for its replicas, {_STATUS}",
+    "topics": f"{_ONE_LOG}; for its replicas, {_DESCRIBE}",
     "verifiable-consumer": "use yak consume --json",
     "verifiable-producer": "use yak produce --json",
 }
