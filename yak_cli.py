@@ -29,11 +29,15 @@ COMMANDS = {
         "describe",
         "Show the leader, the ISR and each replica.",
     ),
+    "log": ("yak_net.log_files.cli", "log", "Show, verify and compare logs on disk."),
     "completion": ("", "", "Print the completion script of a shell."),
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
 
-PRINTING = {("sim", "list"), ("sim", "digest"), ("cluster", "logs")}
+PRINTING = {
+    *(("sim", "list"), ("sim", "digest"), ("cluster", "logs")),
+    *(("log", "dump"), ("log", "verify"), ("log", "diff")),
+}
 """Commands that fail if their output cannot be written: printing is their work."""
 
 
@@ -54,7 +58,7 @@ ELSEWHERE = {
     "consumer": "use yak consume",
     "consumer-groups": _NO_GROUPS,
     "consumer-perf-test": _MEASURE,
-    "dump-log": "read the log with yak consume --from-beginning -e --json",
+    "dump-log": "use yak log dump",
     "get-offsets": _STATUS,
     "group": _NO_GROUPS,
     "groups": _NO_GROUPS,

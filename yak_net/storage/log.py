@@ -15,7 +15,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from yak_core.batch import HEADER_BYTES, Batch, Damaged, Torn, parse, read_header
 from yak_core.ids import Epoch, Offset
@@ -36,6 +36,21 @@ BUFFERS_MAX: Final = 512
 """Buffers in one writev; systems allow 1024."""
 CHECKPOINT_SYNC_S: Final = 1.0
 """Seconds between two flushes of the flush checkpoint's own file."""
+
+
+class ReadableLog(Protocol):
+    """A segment file that is read from its start: ``end`` and ``position`` are where the reader is.
+
+    ``epochs`` has (epoch, start offset) of what was read.
+    """
+
+    end: Offset
+    position: int
+    epochs: list[tuple[Epoch, Offset]]
+
+    def read_bytes(self, size: int, at: int) -> bytes:
+        """Return at most ``size`` bytes from position ``at`` on. Raises OSError."""
+        ...
 
 
 class PositionIndex:
