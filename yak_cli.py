@@ -62,7 +62,7 @@ ELSEWHERE = {
     "get-offsets": _STATUS,
     "group": _NO_GROUPS,
     "groups": _NO_GROUPS,
-    "health": _STATUS,
+    "health": "use yak cluster health",
     "leader-election": "the brokers elect by themselves; end a leader with yak cluster kill",
     "log-dirs": "yak describe has the log end of each replica",
     "metadata-quorum": f"YAK has no quorum of controllers; {_DESCRIBE}",

@@ -13,10 +13,11 @@ from click.testing import CliRunner, Result
 
 from tests.net.cluster_tools import spec_of
 from tests.net.test_cluster_files import STATE
-from yak_net.cluster.cli import call, cluster
+from yak_net.cluster.cli import cluster
 from yak_net.cluster.cli_common import NotRunning
 from yak_net.cluster.control import ControlServer
 from yak_net.cluster.supervisor import Supervisor
+from yak_net.cluster.supervisor_calls import call
 from yak_net.runtime.state_file import state_path, write_state
 
 
@@ -49,6 +50,7 @@ def yak(*words: str) -> Result:
         ("logs -n -1", 2, "--lines"),
         ("status", 1, "yak cluster up"),
         ("status --json", 1, "yak cluster up"),
+        ("health -w -e", 1, "yak cluster up"),
         ("kill n1", 1, "yak cluster up"),
         ("logs", 1, "yak cluster up"),
     ],

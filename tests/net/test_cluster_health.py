@@ -61,6 +61,8 @@ def test_health_is_that_of_acks_all(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         for node in urls:
             if node != leader:
                 assert yak("cluster", "kill", node).returncode == 0
+        done = status()
+        assert (done.exit_code, "min ISR is 2" in done.stderr) == (10, True), "at once"
         until(lambda: get(f"{urls[leader]}/readyz")[0] == 503, "not ready")
         assert get(f"{urls[leader]}/livez") == (200, {"live": True, "reason": ""})
         done = status()

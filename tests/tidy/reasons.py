@@ -35,7 +35,7 @@ MAKERS: Final[dict[str, set[str]]] = {
     "yak_net/cluster/folders.py": {"lock_cluster"},
     "yak_net/cluster/metadata.py": {"damage"},
     "yak_net/cluster/ports.py": {"__init__"},
-    "yak_net/cluster/status.py": {"reason"},
+    "yak_net/cluster/status.py": {"reason", "count_stopped"},
     "yak_net/cluster/store_check.py": {"_way_back", "_way_out"},
     "yak_net/http/routes.py": {"_state"},
     "yak_net/metadata/redis_store.py": {"_with_timeout"},

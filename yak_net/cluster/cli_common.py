@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
+
+from yak_net.cluster.errors import CannotStart, ClusterError
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 EMBEDDED: Final = "embedded"
@@ -27,3 +31,14 @@ class Failed(click.ClickException):
 
 class NotRunning(Failed):
     """No supervisor answers at the control address."""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn a CannotStart in the block into CommandLineError, another ClusterError into Failed."""
+    try:
+        yield
+    except CannotStart as error:
+        raise CommandLineError(str(error)) from error
+    except ClusterError as error:
+        raise Failed(str(error)) from error

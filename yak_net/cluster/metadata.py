@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 
 if TYPE_CHECKING:
+    from yak_core.metadata.partition_state import PartitionState
     from yak_net.metadata.embedded import EmbeddedMetadata
     from yak_net.metadata.redis_store import RedisStore
 
@@ -260,6 +261,21 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
 
     Raises CannotStart for an invalid address, ClusterError if the store does not answer.
     """
+    record = await _record(redis_url, cluster)
+    return () if record is None else tuple(record.replicas)
+
+
+async def min_isr_of(redis_url: str, cluster: str) -> int:
+    """Return the min ISR in the cluster's metadata record; 0 if it cannot be read."""
+    try:
+        record = await _record(redis_url, cluster)
+    except ClusterError:
+        return 0
+    return 0 if record is None else record.effective_min_isr
+
+
+async def _record(redis_url: str, cluster: str) -> PartitionState | None:
+    """Return the cluster's metadata record, or None. Raises CannotStart, ClusterError."""
     from yak_core.metadata.store_calls import Read, StoreOk
     from yak_net.metadata.redis_store import StoreError
 
@@ -272,5 +288,4 @@ async def members(redis_url: str, cluster: str) -> tuple[str, ...]:
         await store.close()
     if not isinstance(outcome, StoreOk):
         raise ClusterError(store.problem or "no response of the metadata store")
-    record = outcome.value.state
-    return () if record is None else tuple(record.replicas)
+    return outcome.value.state

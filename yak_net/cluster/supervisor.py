@@ -19,11 +19,18 @@ from typing import TYPE_CHECKING, Final
 
 from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode, start_errors
 from yak_net.cluster.folders import FolderError, lock_cluster
-from yak_net.cluster.metadata import SavedMetadata, members
+from yak_net.cluster.metadata import SavedMetadata, members, min_isr_of
 from yak_net.cluster.orphan_guard import OrphanGuard
 from yak_net.cluster.ports import HOST, reserve_ports
 from yak_net.cluster.process import BrokerProcess, log_path
-from yak_net.cluster.status import Answer, BrokerStatus, ClusterStatus, State, merge
+from yak_net.cluster.status import (
+    Answer,
+    BrokerStatus,
+    ClusterStatus,
+    State,
+    count_stopped,
+    merge,
+)
 from yak_net.cluster.status_requests import request_status
 from yak_net.cluster.store_check import reconcile
 from yak_net.runtime.state_file import holder_of
@@ -131,6 +138,8 @@ class Supervisor:
         self._guard: OrphanGuard | None = None
         self._session: aiohttp.ClientSession | None = None
         self._closing = False
+        #: Min ISR of the cluster; 0 until a leader was ready and the record could be read.
+        self._min_isr = 0
 
     async def __aenter__(self) -> Supervisor:
         """Open the cluster and start all brokers. Raises ClusterError; then no process is left."""
@@ -296,7 +305,10 @@ class Supervisor:
             # A broker that was killed or paused after its response is not up.
             if broker.state is not State.RUNNING:
                 answers.pop(node, None)
-        return merge(self.spec.cluster, rows, answers)
+        status = merge(self.spec.cluster, rows, answers)
+        if status.serves and not self._min_isr:
+            self._min_isr = await min_isr_of(self.redis_url, self.spec.cluster)
+        return count_stopped(status, self._min_isr)
 
     async def wait_until_up(self, node: str, within_s: float = 30.0) -> None:
         """Wait until the broker has registered. Raises ClusterError at its end or the timeout."""
