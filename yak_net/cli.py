@@ -126,7 +126,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             brokers=settings.parse_brokers(options["brokers"]),
             followers=settings.parse_urls(options["followers"]),
             role=settings.Role(options["role"]) if options["role"] else None,
-            redis_url=options["redis"],
+            redis_url=settings.store_url(options["redis"]),
             cluster=options["cluster"],
             data_dir=options["data_dir"],
             flush=options["flush"],

@@ -38,6 +38,7 @@ from yak_net.http.routes import routes
 from yak_net.http.shares import STREAM_BYTES_MAX
 from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
+from yak_net.metadata.store_findings import findings_of
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.budget import Budget
 from yak_net.runtime.connection_errors import listen_error
@@ -194,8 +195,8 @@ class BrokerServer:
         settings = self.settings
         # The supervisor of an embedded store says once how durable it is.
         if not settings.lifeline or await store.name() != EMBEDDED_NAME:
-            for warning in await store.warnings():
-                log.warning("metadata store", warning=warning)
+            for finding in await findings_of(store):
+                log.warning("metadata store", finding=str(finding.name), warning=str(finding))
         if store.problem:
             log.warning("metadata store", problem=store.problem)
         self._tasks.append(asyncio.create_task(self._watch_store(store)))

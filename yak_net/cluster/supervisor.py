@@ -33,6 +33,7 @@ from yak_net.cluster.status import (
 )
 from yak_net.cluster.status_requests import request_status
 from yak_net.cluster.store_check import reconcile
+from yak_net.metadata.redis_login import variables_of
 from yak_net.runtime.state_file import holder_of
 
 if TYPE_CHECKING:
@@ -216,7 +217,8 @@ class Supervisor:
 
         self._session = await resources.enter_async_context(aiohttp.ClientSession())
         env = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
-        env |= {**spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
+        passwords = {name: os.environ.get(name, "") for name in variables_of(self.redis_url)}
+        env |= {**passwords, **spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
         for node in self.nodes:
             self._brokers[node] = BrokerProcess(
                 node, spec.broker_command(node, self.urls), env, self.log_of(node), lifeline,

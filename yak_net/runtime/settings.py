@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 from yak_core.config import BrokerConfig, check_config, flush_mode
 from yak_core.ids import NodeId
+from yak_net.metadata.redis_login import with_environment
+from yak_net.metadata.redis_url import public_form
 
 PORT: Final = 8080
 HOST: Final = "127.0.0.1"
@@ -170,9 +173,10 @@ def _check_texts(settings: BrokerSettings) -> None:
     }
     for name, text in texts.items():
         if text != text.strip() or _CONTROL.search(text):
+            shown = public_form(text) if name == "redis-url" else text  # a URL may have a password
             raise SettingsError(
                 f"{name} must not contain control characters, or white space at an end, "
-                f"got {text!r}"
+                f"got {shown!r}"
             )
 
 
@@ -188,6 +192,17 @@ def _check_urls(settings: BrokerSettings) -> None:
                 f"give {option} a host name or address that brokers and clients can reach, such "
                 "as http://192.0.2.7:8080"
             )
+
+
+def store_url(url: str) -> str:
+    """Return the URL of the metadata store with the login of the environment variables.
+
+    Raises SettingsError if a password has two sources.
+    """
+    try:
+        return with_environment(url, os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def is_wildcard(host: str) -> bool:
