@@ -30,6 +30,7 @@ COMMANDS = {
         "Show the leader, the ISR and each replica.",
     ),
     "log": ("yak_net.log_files.cli", "log", "Show, verify and compare logs on disk."),
+    "doctor": ("yak_net.doctor.cli", "doctor", "Find what is wrong with a set-up."),
     "completion": ("", "", "Print the completion script of a shell."),
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
