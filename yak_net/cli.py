@@ -114,7 +114,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
     port = settings.PORT if port is None else port
     if options["listen"]:
         host, port = settings.parse_listen(options["listen"])
-    lifeline = os.environ.get("YAK_LIFELINE", "")
+    lifeline, link_gate = (os.environ.get(f"YAK_{name}", "") for name in ("LIFELINE", "LINK_GATE"))
     return settings.check(
         settings.BrokerSettings(
             node_id=options["node_id"],
@@ -138,5 +138,6 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             allowed_hosts=options["allow_host"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
+            link_gate=int(link_gate) if link_gate.isdigit() else None,
         )
     )

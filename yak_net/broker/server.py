@@ -29,6 +29,7 @@ from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Re
 from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
+from yak_net.broker.link_gate import LinkGate, gated
 from yak_net.broker.listener import Listener
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
@@ -83,6 +84,7 @@ class BrokerServer:
         self._recorder: FileRecorder | None = None
         self._listener: Listener | None = None
         self._unsent = Budget(STREAM_BYTES_MAX)
+        self._gate: LinkGate | None = None
         self._storage: Storage | None = None
         self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
@@ -139,6 +141,8 @@ class BrokerServer:
                 ) from error
             log.info("recording trace", file=str(self._recorder.path))
         await self.peers.start()
+        if settings.link_gate is not None:
+            self._gate = LinkGate(settings.link_gate)
         self._start_node(config, storage)
 
     async def _listen(self) -> None:
@@ -236,7 +240,9 @@ class BrokerServer:
 
     def _start_node(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
-        backend = NetBackend(storage, self.peers, self.store, self._on_note, self._on_end)
+        timeout_us = self.settings.config_value("store_timeout_us")
+        peers, store = gated(self.node_id, self.peers, self.store, self._gate, timeout_us)
+        backend = NetBackend(storage, peers, store, self._on_note, self._on_end)
         self._storage = None  # the backend's disk closes it from now on
         self._backend = backend
         backend.host = Host(self.node_id, 1, build_broker(), backend, self._recorder)
@@ -262,6 +268,8 @@ class BrokerServer:
         for answer in tuple(self._pending):
             answer.cancel()
         await self.peers.close()
+        if self._gate is not None:
+            self._gate.close()
         if self._own_store is not None:
             await self._own_store.close()
         if self._listener is not None:

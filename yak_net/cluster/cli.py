@@ -30,6 +30,12 @@ from yak_net.cluster.cli_common import (
     exit_codes,
     store_url,
 )
+from yak_net.cluster.cli_faults import (
+    heal_command,
+    partition_command,
+    slow_command,
+    wipe_command,
+)
 from yak_net.cluster.cli_recover import export_command, recover_command
 from yak_net.cluster.cli_status import health_command, status_command
 from yak_net.cluster.ports import PORT
@@ -310,5 +316,7 @@ def _wipe(folder: Path, redis_url: str) -> None:
         click.echo(f"deleted {what}")
 
 
+for _command in (partition_command, slow_command, heal_command, wipe_command):
+    cluster.add_command(_command)
 cluster.add_command(recover_command)
 cluster.add_command(export_command)

@@ -260,7 +260,7 @@ class Supervisor:
 
     async def kill(self, node: str) -> int:
         """Send SIGKILL, wait until the broker has ended, and return its former process id."""
-        broker = self._find(node)
+        broker = self.process_of(node)
         async with broker.lock:
             pid = broker.pid
             if pid is None:
@@ -270,13 +270,13 @@ class Supervisor:
 
     async def pause(self, node: str) -> int | None:
         """Send SIGSTOP: simulates a machine that swaps, or a VM that migrates."""
-        broker = self._find(node)
+        broker = self.process_of(node)
         broker.pause()
         return broker.pid
 
     async def resume(self, node: str) -> int | None:
         """Send SIGCONT to a paused broker."""
-        broker = self._find(node)
+        broker = self.process_of(node)
         broker.resume()
         return broker.pid
 
@@ -285,7 +285,7 @@ class Supervisor:
 
         Return the new process id. :meth:`wait_until_up` waits until the broker has registered.
         """
-        broker = self._find(node)
+        broker = self.process_of(node)
         async with broker.lock:
             await broker.stop(self.spec.stop_s)
             return await self._start(broker)
@@ -349,13 +349,14 @@ class Supervisor:
 
     # -- helpers --------------------------------------------------------------------------------
 
-    def _find(self, node: str) -> BrokerProcess:
+    def process_of(self, node: str) -> BrokerProcess:
+        """Return the process of a broker, which may be down. Raises UnknownNode."""
         if node not in self._brokers:
             raise UnknownNode(f"no broker {node}; the brokers are {', '.join(self.nodes)}")
         return self._brokers[node]
 
     def _check_runs(self, node: str) -> None:
-        if self._find(node).state is State.DOWN:
+        if self.process_of(node).state is State.DOWN:
             raise ClusterError(self._brokers[node].down_reason)
 
     async def _start(self, broker: BrokerProcess) -> int:
