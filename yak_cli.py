@@ -73,8 +73,8 @@ ELSEWHERE = {
     "replica-verification": "compare the logs of two replicas with yak log diff",
     "topic": f"{_ONE_LOG}; use yak produce and yak consume",
     "topics": f"{_ONE_LOG}; for its replicas, {_DESCRIBE}",
-    "verifiable-consumer": "use yak consume --json",
-    "verifiable-producer": "use yak produce --json",
+    "verifiable-consumer": "use yak consume --verify",
+    "verifiable-producer": "use yak produce --count N --json",
 }
 """Modes of kcat and commands of Kafka and rpk that YAK does not have, and what to do instead."""
 
