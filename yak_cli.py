@@ -31,6 +31,7 @@ COMMANDS = {
     ),
     "log": ("yak_net.log_files.cli", "log", "Show, verify and compare logs on disk."),
     "doctor": ("yak_net.doctor.cli", "doctor", "Find what is wrong with a set-up."),
+    "bench": ("", "", "Measure rates and latencies of a cluster."),
     "completion": ("", "", "Print the completion script of a shell."),
 }
 """Sub-command name: (module, attribute, line in ``yak --help``)."""
@@ -46,14 +47,13 @@ _ONE_LOG = "there is one log: no topics, one partition"
 _NO_GROUPS = "YAK has no consumer groups; read from an offset with yak consume --offset"
 _STATUS = "use yak cluster status"
 _DESCRIBE = "use yak describe"
-_MEASURE = "measure with python -m benchmarks.net in a checkout"
+_MEASURE = "measure with yak bench"
 ELSEWHERE = {
     "-C": "use yak consume",
     "-G": _NO_GROUPS,
     "-L": _DESCRIBE,
     "-P": "use yak produce",
     "-Q": f"offsets cannot be looked up by time; for the log ends, {_STATUS}",
-    "bench": _MEASURE,
     "console-consumer": "use yak consume",
     "console-producer": "use yak produce",
     "consumer": "use yak consume",
@@ -132,6 +132,8 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         if cmd_name == "demo":
             return demo_command()
+        if cmd_name == "bench":
+            return bench_command()
         if cmd_name == "completion":
             return completion
         command = getattr(importlib.import_module(module), attribute)
@@ -157,6 +159,27 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(main, {}, "yak", "_YAK_COMPLETE").source())
+
+
+def bench_command() -> click.Command:
+    """Return the command ``yak bench``, which is in a checkout only."""
+    root = Path(__file__).resolve().parent
+    if (root / "benchmarks" / "command.py").is_file():
+        sys.path.insert(0, str(root))
+        command = importlib.import_module("benchmarks.command").bench
+        assert isinstance(command, click.Command)
+        return command
+
+    @click.command("bench", context_settings={"ignore_unknown_options": True})
+    @click.argument("words", nargs=-1)
+    def absent(words: tuple[str, ...]) -> None:
+        """Measure rates and latencies of a cluster; in a checkout of the project only."""
+        raise click.ClickException(
+            "the benchmarks are not installed: they are in the source tree only; get the source "
+            "of YAK, and run ./yak bench there"
+        )
+
+    return absent
 
 
 def demo_command() -> click.Command:
