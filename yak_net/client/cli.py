@@ -212,7 +212,7 @@ def produce(
 @click.option("--from-beginning", is_flag=True, help="Same as --offset earliest.")
 @click.option(
     "-o", "--offset", type=Offset(), metavar="OFFSET",
-    help="Start offset: earliest, latest, N, or -N (last N records).  [default: latest]",
+    help="Start: earliest, latest, N, -N (last N), or @TIME (ms or ISO).  [default: latest]",
 )
 @click.option(
     "-n", "--max-messages", type=click.IntRange(0), metavar="N", cls=Named,

@@ -21,6 +21,7 @@ from yak_net.client.errors import (
     UnreadableError,
     YakError,
 )
+from yak_net.client.offset_lookup import offset_at_time
 from yak_net.client.options import BOOTSTRAP_TIMEOUT_MS
 from yak_net.client.terminal import Amount, Interrupts, OutputInterrupted, show_progress
 from yak_net.client.verify import Verifier
@@ -34,7 +35,8 @@ POLL_MS: Final = 1_000
 
 @dataclass(frozen=True)
 class ConsumeOptions:
-    """Parsed options. ``begin``: "earliest", "latest", an offset, or -N for the last N records.
+    """Parsed options. ``begin``: "earliest", "latest", an offset, -N for the last N records, or "@"
+    and a time in ms for the first record with that time or a later one.
 
     ``idle_s``: end if no record arrives for so long. ``client``: arguments of the Consumer.
     ``verify``: print no record but a verdict, as JSON with ``as_json``.
@@ -83,8 +85,13 @@ class ConsumeRun:
         if options.timeout_s is not None:
             # Less than the timeout, so that "no broker answers" is reported before it expires.
             within_ms = min(within_ms, round(options.timeout_s * 800))
+        begin = options.begin
+        if isinstance(begin, str) and begin.startswith("@"):
+            limits = {"bootstrap_timeout_ms": within_ms, **options.client}
+            found = await offset_at_time(options.servers, int(begin[1:]), **limits)
+            begin = found.latest if found.offset is None else found.offset
         last = options.begin if isinstance(options.begin, int) and options.begin < 0 else None
-        reset = "earliest" if last is not None else options.begin
+        reset = "earliest" if last is not None else begin
         async with Consumer(
             options.servers,
             auto_offset_reset=reset,
