@@ -75,9 +75,10 @@ def load_options(command: Command) -> Command:
 @servers_option
 @shared_options
 def produce_command(servers: str | None, quick: bool, as_json: bool, **given: Any) -> None:
-    """Measure the producer: records per second, and the time to an acknowledgement.
+    """Measure the producer.
 
-    The records stay in the log of the cluster.
+    The figures are records per second, and the time to the acknowledgement of a record. The
+    records stay in the log of the cluster.
     """
     from benchmarks.clients import produce
 
@@ -90,7 +91,10 @@ def produce_command(servers: str | None, quick: bool, as_json: bool, **given: An
 @servers_option
 @shared_options
 def consume_command(servers: str | None, quick: bool, as_json: bool, seconds: float | None) -> None:
-    """Measure the consumer: it reads the log from its first record, again and again."""
+    """Measure the consumer.
+
+    It reads the log from its first record, again and again.
+    """
     from benchmarks.clients import Load, consume, produce
 
     duration = _seconds(seconds, quick)
@@ -108,9 +112,9 @@ def consume_command(servers: str | None, quick: bool, as_json: bool, seconds: fl
 @servers_option
 @shared_options
 def e2e_command(servers: str | None, quick: bool, as_json: bool, **given: Any) -> None:
-    """Measure the time from the send of a record until a consumer has it, one after the other.
+    """Measure the time from a send until a consumer has the record.
 
-    The records stay in the log of the cluster.
+    One record is in flight. The records stay in the log of the cluster.
     """
     from benchmarks.clients import end_to_end
 
@@ -134,10 +138,11 @@ def e2e_command(servers: str | None, quick: bool, as_json: bool, **given: Any) -
 def peers_command(
     quick: bool, as_json: bool, rounds: int | None, seconds: float | None
 ) -> None:  # fmt: skip
-    """Measure own brokers beside Redis Streams with WAIT 2 and NATS JetStream R3, in one run.
+    """Measure own brokers beside Redis and NATS in one run.
 
-    A peer that is not installed has a line with "skipped" and the reason. Each peer runs on
-    loopback, in temporary folders, and is ended afterwards.
+    The peers are Redis Streams with WAIT 2 and NATS JetStream with three replicas (R3). A peer that
+    is not installed has a line with "skipped" and the reason. Each peer runs on loopback, in
+    temporary folders, and is ended afterwards.
     """
     show_rows("Peers", _peers(quick, rounds, seconds), as_json)
 
@@ -145,7 +150,11 @@ def peers_command(
 @bench.command("all", context_settings=HELP)
 @shared_options
 def all_command(quick: bool, as_json: bool) -> None:
-    """Run all benchmarks: produce, consume, e2e, peers, sim, batch, waiting and net."""
+    """Run all benchmarks.
+
+    These are produce, consume, e2e and peers, and those of the simulator, the codec, pending calls
+    and the cluster (sim, batch, waiting, net).
+    """
     from benchmarks.clients import Load, consume, end_to_end, produce
 
     load = Load(100, _seconds(None, quick))

@@ -28,16 +28,17 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--host", metavar="HOST", help="Host to listen on (instead of --listen).")
 @click.option(
-    "--port", type=click.IntRange(0, 65535),
+    "--port",
+    type=click.IntRange(0, 65535),
     help="Port (instead of --listen); 0: a free port.",
 )
 @click.option(
-    "--advertised-url", default="", metavar="URL",
+    "--advertised-url",
+    default="",
+    metavar="URL",
     help="URL for clients and brokers.  [default: the listen address]",
 )
-@click.option(
-    "--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers."
-)
+@click.option("--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers.")
 @click.option(
     "--followers", default="", metavar="URL,...", help="Follower URLs (instead of --brokers)."
 )
@@ -47,38 +48,56 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Initial role: the leader creates the cluster and campaigns first.",
 )
 @click.option(
-    "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"],
-    default="redis://127.0.0.1:6379/0", show_default=True, metavar="URL", help="Metadata store.",
+    "--redis",
+    "--redis-url",
+    "redis",
+    envvar=["YAK_REDIS", "YAK_REDIS_URL"],
+    default="redis://127.0.0.1:6379/0",
+    show_default=True,
+    metavar="URL",
+    help="Metadata store.",
 )
 @click.option("--cluster", default="yak", show_default=True, metavar="NAME", help="Cluster name.")
 @click.option(
-    "--data-dir", default=".yak/broker", show_default=True, metavar="DIR",
-    type=click.Path(path_type=Path), help="Folder of the log.",
+    "--data-dir",
+    default=".yak/broker",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the log.",
 )
 @click.option(
-    "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
+    "--flush",
+    type=click.Choice(["batch", "os"]),
+    default="batch",
+    show_default=True,
     help="Acknowledge records that the ISR flushed (batch) or wrote (os).",
 )
 @click.option(
-    "--min-isr", type=click.IntRange(1),
+    "--min-isr",
+    type=click.IntRange(1),
     help="Minimum ISR size of a new cluster.  [default: 2; 1 for one broker]",
 )
 @click.option(
-    "--config", multiple=True, metavar="NAME=VALUE",
+    "--config",
+    multiple=True,
+    metavar="NAME=VALUE",
     help="Set a period or limit, such as lease_us=3000000; repeatable.",
 )
 @click.option(
-    "--trace", type=click.Path(path_type=Path), metavar="FILE",
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Record all events and effects, for yak sim replay.",
 )
-@click.option(
-    "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
-)
+@click.option("--insecure", is_flag=True, help="Allow a non-loopback address, without encryption.")
 @click.option(
     "--check-records", is_flag=True, help="Decode records on arrival; refuse damaged ones."
 )
 @click.option(
-    "--allow-host", multiple=True, metavar="NAME",
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
     help="Further name of this broker, such as a proxy's; repeatable.",
 )
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")

@@ -93,4 +93,3 @@ def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:
     """Return the first offset in the summary of a command, which begins with a count."""
     _, first, *_ = numbers(done.stderr)
     return first
-

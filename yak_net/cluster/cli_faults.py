@@ -33,7 +33,7 @@ FOR: Final = click.option(
 @ONE_WAY
 @FOR
 def partition_command(one: str, other: str | None, one_way: bool, for_s: float | None) -> None:
-    """Drop all messages between A and B, by default between A and all others.
+    """Drop all messages between A and B.
 
     A is a broker or several, such as n1 or n1,n2. Without B, A loses the other brokers and the
     metadata store. With --one-way, only messages from A to B are dropped. The sides can also be
@@ -69,7 +69,9 @@ def slow_command(
     one: str, other: str | None, delay: float | None, bytes_per_s: int | None, one_way: bool,
     for_s: float | None,
 ) -> None:  # fmt: skip
-    """Delay the messages between A and B, by default between A and the other brokers.
+    """Delay the messages between A and B.
+
+    Without B, those between A and the other brokers.
 
     Exit codes: 0 all brokers that run have confirmed, 1 one did not (or is paused), 2 invalid.
     """
@@ -85,7 +87,9 @@ def slow_command(
 @click.argument("other", metavar="[B]", required=False)
 @click.option("--one-way", is_flag=True, help="The fault from A to B.")
 def heal_command(one: str | None, other: str | None, one_way: bool) -> None:
-    """End the faults on links: all, or those between A and B, written as for partition or slow.
+    """End the faults on links: all, or those between A and B.
+
+    A and B are written as for partition or slow.
 
     Exit codes: 0 all brokers that run have confirmed, 1 one did not, 2 there is no such fault.
     """
@@ -99,16 +103,16 @@ def heal_command(one: str | None, other: str | None, one_way: bool) -> None:
         click.echo(f"healed {healed}")
     if not found["healed"]:
         click.echo("no fault on any link")
-    _report(found)
+    _show(found)
 
 
 @click.command("wipe", context_settings=HELP)
 @click.argument("node", metavar="NODE")
 def wipe_command(node: str) -> None:
-    """Delete the data of one broker, which must be down, as if its disk was replaced.
+    """Delete the data of one broker that is down.
 
-    After yak cluster restart NODE, the broker replicates the log from its peers. To delete the data
-    of the whole cluster, use yak cluster down --wipe.
+    This is as if its disk was replaced: after yak cluster restart NODE, the broker replicates the
+    log from its peers. To delete the data of the whole cluster, use yak cluster down --wipe.
 
     Exit codes: 0 deleted, 1 the broker runs, 2 no such broker.
     """
@@ -133,10 +137,10 @@ def _disturb(body: dict[str, Any], for_s: float | None) -> None:
         body["for_us"] = round(for_s * 1e6)
     found = call_supervisor("POST", "/faults/disturb", body)
     click.echo(f"{found['kind']} {found['target']}")
-    _report(found)
+    _show(found)
 
 
-def _report(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     """Say which brokers apply the faults later; exit with 1 if one of them runs."""
     for each in found["later"]:
         click.echo(f"not in force yet at {each}: it applies the faults when it runs", err=True)

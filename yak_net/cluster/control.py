@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
+from yak_net.cluster.errors import ClusterError, InvalidFault, UnknownNode
 from yak_net.cluster.faults import Faults
 from yak_net.cluster.ports import HOST
 from yak_net.cluster.supervisor import Supervisor
@@ -63,8 +63,7 @@ class ControlServer:
         try:
             return await handler(request)
         except ClusterError as error:
-            status = 404 if isinstance(error, UnknownNode) else 409
-            status = 400 if isinstance(error, CannotStart) and status == 409 else status
+            status = {UnknownNode: 404, InvalidFault: 400}.get(type(error), 409)
             return web.json_response({"error": str(error)}, status=status)
 
     async def _status(self, request: web.Request) -> web.Response:

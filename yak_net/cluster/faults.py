@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
-from yak_net.cluster.errors import CannotStart, ClusterError, UnknownNode
+from yak_net.cluster.errors import ClusterError, InvalidFault, UnknownNode
 from yak_net.cluster.status import State
 from yak_net.storage.folder import open_folder, read_identity
 from yak_net.storage.system import StorageError
@@ -87,7 +87,7 @@ class Faults:
         """Add a fault between two lists of names; it drops all messages unless it slows them.
 
         An empty ``other`` means all other brokers, and the store unless the fault only slows.
-        Return the fault, and who has confirmed it. Raises UnknownNode, CannotStart.
+        Return the fault, and who has confirmed it. Raises UnknownNode, InvalidFault.
         """
         slows = delay_us > 0 or bytes_per_s > 0
         kind = FaultKind.SLOW_LINK if slows else FaultKind.PARTITION
@@ -102,7 +102,7 @@ class Faults:
             targets = rest if slows else (*rest, STORE)
         fault = LinkFault(kind, sources, targets, two_way, delay_us, bytes_per_s)
         if not any(True for _ in fault.links()):
-            raise CannotStart(
+            raise InvalidFault(
                 f"{fault.target} has no link; give two different sides, such as n1 and n2,store"
             )
         self.active.append(fault)
@@ -112,13 +112,13 @@ class Faults:
         return {"kind": kind, "target": fault.target, **await self._push()}
 
     async def heal(self, target: str) -> dict[str, Any]:
-        """End the faults with this target, by default all. Raises CannotStart if there is none."""
+        """End the faults with this target, by default all. Raises InvalidFault if there is none."""
         ended = [fault for fault in self.active if target in ("", fault.target)]
         if target and not ended:
             known = ", ".join(fault.target for fault in self.active) or "none"
-            raise CannotStart(f"no fault has the target {target}; active faults: {known}")
+            raise InvalidFault(f"no fault has the target {target}; active faults: {known}")
         for fault in ended:
-            self._end(fault)
+            self._remove(fault)
         return {"healed": [fault.target for fault in ended], **await self._push()}
 
     async def wipe(self, node: str) -> str:
@@ -151,14 +151,14 @@ class Faults:
         for timer in self._timers.values():
             timer.cancel()
 
-    def _end(self, fault: LinkFault) -> None:
+    def _remove(self, fault: LinkFault) -> None:
         self.active = [each for each in self.active if each is not fault]
         timer = self._timers.pop(id(fault), None)
         if timer is not None:
             timer.cancel()
 
     def _heal_later(self, fault: LinkFault) -> None:
-        self._end(fault)
+        self._remove(fault)
         task = asyncio.ensure_future(self._push())
         self._healing.add(task)
         task.add_done_callback(self._healing.discard)
@@ -201,7 +201,7 @@ class Faults:
                 words = ", ".join((*nodes, STORE, LEADER, BROKERS))
                 raise UnknownNode(f"no link end {name}; use {words} (clients reach every broker)")
         if not found:
-            raise CannotStart("a side of the fault is empty; give a broker, such as n1")
+            raise InvalidFault("a side of the fault is empty; give a broker, such as n1")
         return tuple(found)
 
 

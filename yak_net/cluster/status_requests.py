@@ -57,13 +57,18 @@ async def remote_status(servers: Sequence[str]) -> ClusterStatus:
     return merge(str(view["cluster"]), rows, by_node)
 
 
-async def get_json(session: aiohttp.ClientSession, url: str, *expected: int) -> dict[str, Any]:
+async def get_json(
+    session: aiohttp.ClientSession,
+    url: str,
+    *expected: int,
+    timeout_s: float = RESPONSE_TIMEOUT_S,
+) -> dict[str, Any]:
     """Return the JSON object of the response; empty if there is none."""
     import aiohttp
 
     try:
         async with (
-            asyncio.timeout(RESPONSE_TIMEOUT_S),
+            asyncio.timeout(timeout_s),
             session.get(url, ssl=certificates(url)) as answer,
         ):
             body = await answer.json() if answer.status in expected else {}

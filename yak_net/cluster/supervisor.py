@@ -221,7 +221,11 @@ class Supervisor:
         env |= {**passwords, **spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
         for node in self.nodes:
             self._brokers[node] = BrokerProcess(
-                node, spec.broker_command(node, self.urls), env, self.log_of(node), lifeline,
+                node,
+                spec.broker_command(node, self.urls),
+                env,
+                self.log_of(node),
+                lifeline,
                 self._on_end,
             )
 

@@ -96,7 +96,9 @@ def _reading() -> Iterator[None]:
 def dump(
     paths: tuple[Path, ...], with_records: bool, offset: int, max_batches: int | None, as_json: bool
 ) -> None:
-    """Print the batches of log files, or all files of data folders, like kafka-dump-log.
+    """Print batches and records, like kafka-dump-log.
+
+    A FOLDER is the data folder of a broker: all of its files are printed.
 
     Exit codes: 0 all batches are intact (a last one may be unfinished), 1 there are invalid bytes,
     2 a path is no such file.
@@ -121,7 +123,7 @@ def dump(
 @click.argument("folders", nargs=-1, required=True, type=PATH, metavar="FOLDER...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per data folder.")
 def verify(folders: tuple[Path, ...], as_json: bool) -> None:
-    """Verify data folders: each batch, and what checkpoints and markers say about the log.
+    """Verify the batches, checkpoints and markers in folders.
 
     FOLDER is the data folder of a broker, or contains those of a cluster.
 
@@ -150,7 +152,7 @@ def verify(folders: tuple[Path, ...], as_json: bool) -> None:
 @click.argument("other", type=PATH, metavar="B")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def diff(one: Path, other: Path, as_json: bool) -> None:
-    """Compare the logs of two replicas, and print the first offset at which they differ.
+    """Find the first offset at which two replicas differ.
 
     A and B are data folders or log files. Above the high watermark replicas may differ; the HW
     checkpoints in the folders are lower bounds of it.

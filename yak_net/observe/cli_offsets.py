@@ -67,7 +67,7 @@ def offsets(when: str | None, as_json: bool, servers: tuple[str, ...]) -> None:
     """Print the first offset, the high watermark, and the leader's log end.
 
     With --time, print one offset. For a time, that is the first record whose timestamp is that time
-    or later; -1 if there is none. The log is read up to that record.
+    or later; -1 if there is none.
 
     Exit codes: 0 success, 1 no leader answers, 2 invalid command line.
     """

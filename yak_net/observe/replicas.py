@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import aiohttp
 
 NO_ANSWER: Final = "no answer"
+REPLICAS_S: Final = 3.0
+"""Seconds for the leader's view: it asks the other replicas, of which one may not answer."""
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -102,7 +104,8 @@ def described(status: ClusterStatus, known: Mapping[str, Row]) -> Description:
 async def _leaders_view(session: aiohttp.ClientSession, url: str) -> Mapping[str, Row]:
     """Return the rows of ``GET /v1/replicas`` by node id; empty if the leader does not have it."""
     rows, view = await asyncio.gather(
-        get_json(session, f"{url}/v1/replicas", 200), get_json(session, f"{url}/v1/cluster", 200)
+        get_json(session, f"{url}/v1/replicas", 200, timeout_s=REPLICAS_S),
+        get_json(session, f"{url}/v1/cluster", 200),
     )
     found = {str(row["id"]): row for row in view.get("brokers", ())}
     for row in rows.get("replicas", ()):
