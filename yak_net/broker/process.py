@@ -47,6 +47,7 @@ async def _run(settings: BrokerSettings, output: ProcessLog) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_loop_error)
     server = BrokerServer(settings)
+    server.meters.lines_dropped = lambda: output.sink.dropped
     starting = asyncio.create_task(server.start())
     signals = 0
 

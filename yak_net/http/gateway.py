@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:  # `yak cluster status` needs Health only: it does not import the core
     from yak_core.broker.health import BrokerHealth
+    from yak_core.broker.view import BrokerView
     from yak_core.contract.messages import Request, Response
     from yak_core.ids import NodeId
 
@@ -77,6 +78,14 @@ class Gateway(Protocol):
 
     def health(self) -> BrokerHealth | None:
         """Return the health of the node now; None while no node runs."""
+        ...
+
+    def view(self) -> BrokerView | None:
+        """Return the state of the node now; None while no node runs."""
+        ...
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        """Return the page of metrics in a format that ``accept`` allows, and its content type."""
         ...
 
     async def ask(self, request: Request) -> Response:

@@ -13,14 +13,11 @@ from typing import Final
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 
-from yak_core.broker.phases import Phase as NodePhase
 from yak_core.config import MIB
-from yak_core.contract.messages import DescribeRequest, DescribeResponse
-from yak_net.http import json_bodies as bodies
-from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
+from yak_net.http import status
+from yak_net.http.gateway import Gateway
 from yak_net.http.problems import COMMON_HEADERS, as_problems
 from yak_net.http.records import fetch, produce
-from yak_net.http.request_parsing import ask, ask_or_problem, check_query, json_response
 from yak_net.http.shares import HTTP_BYTES_MAX
 from yak_net.runtime.budget import Budget
 
@@ -40,6 +37,7 @@ GET  /v1/cluster   the state of the cluster, as this broker knows it
 GET  /health       200 if records with acks=all can be committed, else 503; the state
 GET  /readyz       the same, without the state
 GET  /livez        200 unless this broker has halted
+GET  /metrics      counters and gauges for Prometheus
 GET  /             this list
 
   curl {url}/v1/records \\
@@ -64,18 +62,19 @@ def routes(
         return await fetch(gateway, request, in_flight)
 
     async def on_health(request: web.Request) -> web.Response:
-        return await _health(gateway)
+        return await status.health(gateway)
 
     async def on_ready(request: web.Request) -> web.Response:
-        _, ready, reason = _state(gateway)
-        return _probe("ready", ready, reason)
+        return await status.ready(gateway)
 
     async def on_live(request: web.Request) -> web.Response:
-        halted = gateway.phase is Phase.HALTED
-        return _probe("live", not halted, f"halted: {gateway.halt_reason}" if halted else "")
+        return await status.live(gateway)
 
     async def on_cluster(request: web.Request) -> web.Response:
-        return await _cluster(gateway, request)
+        return await status.cluster(gateway, request)
+
+    async def on_metrics(request: web.Request) -> web.Response:
+        return await status.metrics(gateway, request)
 
     async def on_index(request: web.Request) -> web.Response:
         text = INDEX.format(
@@ -92,6 +91,7 @@ def routes(
         web.get("/readyz", on_ready),
         web.get("/livez", on_live),
         web.get("/v1/cluster", on_cluster),
+        web.get("/metrics", on_metrics),
         web.get("/", on_index),
     ]
 
@@ -99,42 +99,3 @@ def routes(
 def middlewares() -> list[Middleware]:
     """Return the middlewares that convert errors to problems."""
     return [as_problems]
-
-
-async def _health(gateway: Gateway) -> web.Response:
-    # Ask the node also while the broker stops: it still knows the log end offset.
-    try:
-        view = await ask(gateway, DescribeRequest(0), DescribeResponse)
-    except BrokerStopped:
-        view = None
-    status, ready, reason = _state(gateway)
-    body = bodies.health(status, ready, reason, gateway.node_id, view)
-    return json_response(body, 200 if ready else 503)
-
-
-def _probe(name: str, holds: bool, reason: str) -> web.Response:
-    return json_response(bodies.probe(name, holds, reason), 200 if holds else 503)
-
-
-def _state(gateway: Gateway) -> tuple[Health, bool, str]:
-    """Return the broker's health, whether it is ready, and the reason if it is not ok."""
-    match gateway.phase:
-        case Phase.STARTING | Phase.STOPPING as phase:
-            return Health(phase), False, f"the broker is {phase}"
-        case Phase.HALTED:
-            return Health.DEGRADED, False, f"halted: {gateway.halt_reason}"
-    health = gateway.health()
-    if health is None:
-        return Health.DEGRADED, False, "the broker has just stopped"
-    if health.phase in (NodePhase.RECOVERING, NodePhase.REGISTERING):
-        return Health.STARTING, False, health.reason
-    return Health.DEGRADED if health.reason else Health.OK, health.is_ready, health.reason
-
-
-async def _cluster(gateway: Gateway, request: web.Request) -> web.Response:
-    check_query(request)
-    call = DescribeRequest(0)
-    view = await ask_or_problem(gateway, request, call, DescribeResponse, produce=False)
-    nodes = (view.node, *(replica.node for replica in view.replicas))
-    urls = {node: gateway.url_of(node) for node in nodes}
-    return json_response(bodies.cluster(gateway.cluster, view, urls))
