@@ -22,6 +22,8 @@ from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
 from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
+from yak_net.metrics.elections import Election
+from yak_net.metrics.journal import Entry
 
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")
@@ -69,6 +71,7 @@ class WorldGateway:
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
+        self.peers: dict[NodeId, str] = {}
         self.waits = asyncio.Event()
         """Set once a request is pending."""
         self.left = asyncio.Event()
@@ -84,6 +87,12 @@ class WorldGateway:
 
     def url_of(self, node: NodeId | None) -> str:
         return "" if node is None else self.urls[node]
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        return self.peers
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        return [], []
 
     def wall_ms(self) -> int:
         return NOW_MS
@@ -140,10 +149,17 @@ class ScriptedGateway:
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
+        self.peers: dict[NodeId, str] = {}
         self.asked: list[Request] = []
 
     def url_of(self, node: NodeId | None) -> str:
         return "" if node is None else self.urls.get(node, "")
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        return self.peers
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        return [], []
 
     def wall_ms(self) -> int:
         return NOW_MS

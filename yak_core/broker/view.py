@@ -6,7 +6,8 @@ acks; a follower knows only itself. Nothing in the core reads a view back.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
 
 from yak_core.broker.context import Context
 from yak_core.broker.fetch import Readers
@@ -155,3 +156,30 @@ def _of_follower(
 def _since(progress: Progress, now: Micros) -> Micros | None:
     """Return the time since the follower was caught up; None if it never was in this epoch."""
     return None if progress.caught_up_at < 0 else max(0, now - progress.caught_up_at)
+
+
+class Claim(Protocol):
+    """What a broker says about the cluster; None or 0 for what it does not know."""
+
+    @property
+    def epoch(self) -> int | None: ...
+    @property
+    def version(self) -> int | None: ...
+    @property
+    def role(self) -> str | None: ...
+
+
+C = TypeVar("C", bound=Claim)
+
+
+def newest(claims: Iterable[C]) -> C | None:
+    """Return the claim that is most likely still true; None if there is none.
+
+    It has the largest leader epoch, then the largest partition epoch. Among those, the leader's own
+    claim is preferred, because only the leader knows all log ends.
+    """
+    return max(claims, key=_rank, default=None)
+
+
+def _rank(claim: Claim) -> tuple[int, int, bool]:
+    return (claim.epoch or 0, claim.version or 0, claim.role == Role.LEADER)

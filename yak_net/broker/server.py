@@ -40,6 +40,8 @@ from yak_net.http.routes import routes
 from yak_net.http.shares import HTTP_BYTES_MAX, STREAM_BYTES_MAX
 from yak_net.http.streams import ClientStream, accept
 from yak_net.metadata.redis_store import EMBEDDED_NAME, RedisStore
+from yak_net.metrics.elections import Election
+from yak_net.metrics.journal import Entry
 from yak_net.runtime.backend import End, NetBackend, OnAnswer
 from yak_net.runtime.budget import Budget
 from yak_net.runtime.connection_errors import listen_error
@@ -301,6 +303,15 @@ class BrokerServer:
         if node == self.node_id:
             return self.url
         return "" if node is None else self._urls.get(node) or self.peers.url_of(node)
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        """Return the other brokers' URLs for brokers."""
+        return self.peers.urls()
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        """Return the newest elections and events that this broker has seen, oldest first."""
+        counts = self.meters.counts
+        return list(counts.elections), list(counts.journal)
 
     def wall_ms(self) -> int:
         """Return the wall clock in ms since 1970, for record timestamps."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # `yak cluster status` needs Health only: it does not import 
     from yak_core.broker.view import BrokerView
     from yak_core.contract.messages import Request, Response
     from yak_core.ids import NodeId
+    from yak_net.metrics.elections import Election
+    from yak_net.metrics.journal import Entry
 
 
 class Phase(StrEnum):
@@ -70,6 +72,14 @@ class Gateway(Protocol):
 
     def url_of(self, node: NodeId | None) -> str:
         """Return a broker's URL for clients; "" if it is unknown."""
+        ...
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        """Return the other brokers' URLs for brokers."""
+        ...
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        """Return the newest elections and events that this broker has seen, oldest first."""
         ...
 
     def wall_ms(self) -> int:

@@ -15,10 +15,13 @@ from aiohttp.typedefs import Middleware
 
 from yak_core.config import MIB
 from yak_net.http import status
+from yak_net.http.cluster_stream import ClusterWatch
 from yak_net.http.gateway import Gateway
 from yak_net.http.problems import COMMON_HEADERS, as_problems
+from yak_net.http.record_stream import STREAMS_MAX, stream_records
 from yak_net.http.records import fetch, produce
 from yak_net.http.shares import HTTP_BYTES_MAX
+from yak_net.http.sse import Slots
 from yak_net.runtime.budget import Budget
 
 BATCH_BYTES_MAX: Final = 1 * MIB
@@ -33,7 +36,9 @@ POST /v1/records   append records: {{"records": [{{"value": "a"}}], "acks": "all
 GET  /v1/records   fetch records: ?offset=N|earliest|latest &max_bytes=N &wait_ms=N
 POST /produce      the same as POST /v1/records
 GET  /fetch        the same as GET /v1/records
+GET  /v1/records/stream   committed records as server-sent events: ?offset=N|earliest|latest
 GET  /v1/cluster   the state of the cluster, as this broker knows it
+GET  /v1/cluster/stream   the same with all brokers, as server-sent events, while it changes
 GET  /health       200 if records with acks=all can be committed, else 503; the state
 GET  /readyz       the same, without the state
 GET  /livez        200 unless this broker has halted
@@ -61,6 +66,11 @@ def routes(
     async def on_fetch(request: web.Request) -> web.StreamResponse:
         return await fetch(gateway, request, in_flight)
 
+    record_streams = Slots(STREAMS_MAX, "streams of records")
+
+    async def on_records_stream(request: web.Request) -> web.StreamResponse:
+        return await stream_records(gateway, request, in_flight, record_streams)
+
     async def on_health(request: web.Request) -> web.Response:
         return await status.health(gateway)
 
@@ -72,6 +82,11 @@ def routes(
 
     async def on_cluster(request: web.Request) -> web.Response:
         return await status.cluster(gateway, request)
+
+    watch = ClusterWatch(gateway)
+
+    async def on_cluster_stream(request: web.Request) -> web.StreamResponse:
+        return await watch.stream(request)
 
     async def on_metrics(request: web.Request) -> web.Response:
         return await status.metrics(gateway, request)
@@ -87,10 +102,12 @@ def routes(
         web.post("/produce", on_produce),
         web.get("/v1/records", on_fetch),
         web.get("/fetch", on_fetch),
+        web.get("/v1/records/stream", on_records_stream, allow_head=False),
         web.get("/health", on_health),
         web.get("/readyz", on_ready),
         web.get("/livez", on_live),
         web.get("/v1/cluster", on_cluster),
+        web.get("/v1/cluster/stream", on_cluster_stream, allow_head=False),
         web.get("/metrics", on_metrics),
         web.get("/", on_index),
     ]

@@ -39,6 +39,7 @@ from yak_core.contract.notes import (
     IsrShrunk,
     Note,
     ProposalEnded,
+    Registered,
     SteppedDown,
     Truncated,
 )
@@ -47,6 +48,7 @@ from yak_core.ids import Micros
 from yak_net.metrics import declared
 from yak_net.metrics.declared import Metric
 from yak_net.metrics.elections import PHASES, Elections
+from yak_net.metrics.journal import Journal
 from yak_net.runtime.backend import OnAnswer
 
 ALL: Final = -1
@@ -71,7 +73,8 @@ STORE_CALLS: Final = ("read", "cas", "renew", "publish")
 COUNTED: Final = frozenset(
     {
         *(BecameFollower, BecameLeader, Campaigned, DuplicateRecognised, FencedPeer),
-        *(IgnoredMessage, IsrExpanded, IsrShrunk, ProposalEnded, SteppedDown, Truncated),
+        *(IgnoredMessage, IsrExpanded, IsrShrunk, ProposalEnded, Registered, SteppedDown),
+        Truncated,
     }
 )
 """Notes that are counted. The others are too frequent, such as a higher HW, or repeat these."""
@@ -105,6 +108,7 @@ class Counts:
     def __init__(self, node: str, now: Callable[[], Micros], wall_ms: Callable[[], int]) -> None:
         self.registry = registry = CollectorRegistry()
         self.elections = Elections(node, now, wall_ms, self._on_phase)
+        self.journal = Journal(node, wall_ms)
         self.sent, self.received = Traffic(), Traffic()
         #: By request, and by request and error.
         self.requests: Counter[str] = Counter(dict.fromkeys(REQUESTS.values(), 0))
@@ -185,6 +189,7 @@ class Counts:
         if type(note) not in COUNTED:
             return
         self.elections.on_note(note, silent_us)
+        self.journal.on_note(note)
         match note:
             case Campaigned():
                 self.campaigns += 1

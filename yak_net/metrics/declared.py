@@ -259,4 +259,3 @@ X_UNDER_REPLICATED = _gauge(
     "1 if the ISR lacks replicas; only on the leader.",
     *_PARTITION,
 )
-
