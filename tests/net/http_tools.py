@@ -24,6 +24,7 @@ from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 from yak_net.metrics.elections import Election
 from yak_net.metrics.journal import Entry
+from yak_net.storage.times import TimePosition
 
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")
@@ -121,6 +122,9 @@ class WorldGateway:
             elif not self.world.is_up(self.node_id) and not future.done():
                 future.set_exception(BrokerStopped(sent=True))
 
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        raise BrokerStopped(sent=False)
+
     async def ask(self, request: Request) -> Response:
         if not self.world.is_up(self.node_id):
             raise BrokerStopped(sent=False)
@@ -172,6 +176,9 @@ class ScriptedGateway:
 
     def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
         return (f"{status} {is_ready} {accept}".encode(), "text/plain")
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        raise BrokerStopped(sent=False)
 
     async def ask(self, request: Request) -> Response:
         self.asked.append(request)

@@ -127,14 +127,14 @@ async def first_offset(gateway: Gateway, request: web.Request, default: str) -> 
     """Return the offset of the parameter ``offset``: a number or a name. Raises Problem."""
     text = request.query.get("offset", default)
     if text in _NAMED_OFFSETS:
-        return await _resolve_offset(gateway, request, _NAMED_OFFSETS[text])
+        return await offset_named(gateway, request, _NAMED_OFFSETS[text])
     if text.isdecimal():
         return integer_parameter(request, "offset", 0)
     shown = ascii(text)[:60]
     raise invalid_request(f"offset must be an integer, earliest or latest, got {shown}")
 
 
-async def _resolve_offset(gateway: Gateway, request: web.Request, at: int) -> Offset:
+async def offset_named(gateway: Gateway, request: web.Request, at: int) -> Offset:
     """Return the offset of ``earliest`` or ``latest``, as listed by the node. Raises Problem."""
     call = ListOffsetsRequest(0, at)
     answer = await ask_or_problem(gateway, request, call, ListOffsetsResponse, produce=False)

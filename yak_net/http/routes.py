@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from yak_core.config import MIB
-from yak_net.http import status
+from yak_net.http import offsets, status
 from yak_net.http.cluster_stream import ClusterWatch
 from yak_net.http.gateway import Gateway
 from yak_net.http.problems import COMMON_HEADERS, as_problems
@@ -37,6 +37,8 @@ GET  /v1/records   fetch records: ?offset=N|earliest|latest &max_bytes=N &wait_m
 POST /produce      the same as POST /v1/records
 GET  /fetch        the same as GET /v1/records
 GET  /v1/records/stream   committed records as server-sent events: ?offset=N|earliest|latest
+GET  /v1/offsets   earliest and latest offset; ?timestamp=MS the first record since then
+GET  /v1/replicas  log end, high watermark and lag of each replica
 GET  /v1/cluster   the state of the cluster, as this broker knows it
 GET  /v1/cluster/stream   the same with all brokers, as server-sent events, while it changes
 GET  /health       200 if records with acks=all can be committed, else 503; the state
@@ -88,6 +90,12 @@ def routes(
     async def on_cluster_stream(request: web.Request) -> web.StreamResponse:
         return await watch.stream(request)
 
+    async def on_offsets(request: web.Request) -> web.Response:
+        return await offsets.offsets(gateway, request)
+
+    async def on_replicas(request: web.Request) -> web.Response:
+        return await offsets.replicas(gateway, request, watch)
+
     async def on_metrics(request: web.Request) -> web.Response:
         return await status.metrics(gateway, request)
 
@@ -108,6 +116,8 @@ def routes(
         web.get("/livez", on_live),
         web.get("/v1/cluster", on_cluster),
         web.get("/v1/cluster/stream", on_cluster_stream, allow_head=False),
+        web.get("/v1/offsets", on_offsets),
+        web.get("/v1/replicas", on_replicas),
         web.get("/metrics", on_metrics),
         web.get("/", on_index),
     ]
