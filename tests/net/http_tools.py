@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import jsonschema
 from aiohttp import ClientResponse, web
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -21,6 +23,8 @@ from yak_core.ids import Micros, NodeId
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
 from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
+from yak_net.http.openapi import document
+from yak_net.http.problems import Handler
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 from yak_net.metrics.elections import Election
 from yak_net.metrics.journal import Entry
@@ -29,6 +33,8 @@ from yak_net.storage.times import TimePosition
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")
 NOW_MS = 1_700_000_000_000
+DOCUMENT = json.loads(document("0"))
+COMPONENTS = DOCUMENT["components"]
 JSON = {"Content-Type": "application/json"}
 T = TypeVar("T")
 Client = TestClient[web.Request, web.Application]
@@ -69,6 +75,7 @@ class WorldGateway:
         self.world = world
         self.node_id = node_id
         self.cluster = "test"
+        self.version = "0"
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
@@ -150,6 +157,7 @@ class ScriptedGateway:
         self.answer = answer
         self.node_id = "n1"
         self.cluster = "test"
+        self.version = "0"
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
@@ -188,6 +196,25 @@ class ScriptedGateway:
         return answer
 
 
+@web.middleware
+async def documented(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Check that each answer is one of those that /openapi.json has for its endpoint."""
+    response = await handler(request)
+    resource = request.match_info.route.resource
+    if resource is None or request.method == "HEAD":
+        return response
+    operation = DOCUMENT["paths"][resource.canonical][request.method.lower()]
+    found = operation["responses"].get(str(response.status))
+    assert found is not None, f"undocumented status {response.status} of {resource.canonical}"
+    if response.status != 307:
+        assert response.content_type in found["content"], response.content_type
+    if isinstance(response, web.Response) and response.content_type.endswith("json"):
+        assert isinstance(response.body, bytes)
+        schema = {**found["content"][response.content_type]["schema"], "components": COMPONENTS}
+        jsonschema.validate(json.loads(response.body), schema)
+    return response
+
+
 @asynccontextmanager
 async def serving(
     gateway: Gateway,
@@ -199,7 +226,9 @@ async def serving(
 
     ``runner`` are options of aiohttp's AppRunner; the test server sets ``handler_cancellation``.
     """
-    app = web.Application(client_max_size=body_bytes_max, middlewares=middlewares())
+    # A scripted gateway may give answers that no broker gives.
+    checks = [] if isinstance(gateway, ScriptedGateway) else [documented]
+    app = web.Application(client_max_size=body_bytes_max, middlewares=[*checks, *middlewares()])
     app.add_routes(routes(gateway, batch_bytes_max))
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(**{"auto_decompress": False, **runner})

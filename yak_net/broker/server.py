@@ -31,7 +31,7 @@ from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.listener import Listener
-from yak_net.broker.meters import Meters
+from yak_net.broker.meters import Meters, version
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
 from yak_net.broker.time_search import TimeSearch
@@ -76,6 +76,7 @@ class BrokerServer:
         self.settings = settings
         self.node_id: NodeId = settings.node_id
         self.cluster = settings.cluster
+        self.version = version()
         self.phase = Phase.STARTING
         self.halt_reason = ""
         self.clean = False

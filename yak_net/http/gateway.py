@@ -62,6 +62,11 @@ class Gateway(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Version of the program."""
+        ...
+
+    @property
     def phase(self) -> Phase:
         """Phase of the process."""
         ...
