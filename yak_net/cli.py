@@ -102,7 +102,10 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
     help="Form of log lines; json: one object a line.",
 )
 def broker(**options: Any) -> None:

@@ -5,6 +5,7 @@ Method: a broker with records whose timestamps are known, and not in order.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pytest
 
 from tests.net.brokers import post
 from tests.net.client_commands import one_broker, yak
+from yak_net.client import offset_lookup
 from yak_net.client.offset_lookup import parse_time
 
 TIMES = (1_000_000, 3_000_000, 2_000_000, 5_000_000)
@@ -59,6 +61,20 @@ def test_the_first_record_that_is_not_earlier(at: str, time: int, offset: int) -
     rest = range(offset if offset >= 0 else 4, 4)
     assert done.stdout.split() == [b"%d" % each for each in rest]
     assert done.returncode == 0
+
+
+def test_the_leader_and_a_read_of_the_log_agree(at: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: the same answer of a broker without the look-up; method: leave its answer out."""
+    for time in (0, 1_000_001, 2_500_000, 3_000_001, 5_000_001):
+        asked = asyncio.run(offset_lookup._ask([at], time))
+        assert asked is not None, "the leader has the look-up"
+        with monkeypatch.context() as without:
+            without.setattr(offset_lookup, "_ask", no_answer)
+            assert asyncio.run(offset_lookup.offset_at_time([at], time)) == asked
+
+
+async def no_answer(*_: object) -> None:
+    """Answer as a broker of an earlier version."""
 
 
 def test_times_are_read() -> None:
