@@ -118,7 +118,9 @@ def differences(saved: dict[str, Any], built: dict[str, Any]) -> list[str]:
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if a notebook is outdated.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit 1 if a notebook is outdated."
+)
 @click.option("--out", default=HERE, type=click.Path(path_type=Path), help="Output folder.")
 @click.argument(
     "only", metavar="[LESSON.py]...", nargs=-1, type=click.Path(exists=True, path_type=Path)

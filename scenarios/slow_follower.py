@@ -40,7 +40,9 @@ def slow_follower(world: World) -> Script:
         expected=f"high watermark {hw_before} and a higher log end",
         happened=f"high watermark {view.hw}, log end {view.leo}",
     )
-    yield world.until(lambda: world.isr == rest, within=seconds(6), what=f"{slow} has left the ISR")
+    yield world.until(
+        lambda: world.isr == rest, within=seconds(6), what=f"{slow} has left the ISR"
+    )
     shrunk_at = world.now_us
     yield world.sleep(seconds=1)
     world.expect.isr_is(rest)
@@ -52,7 +54,9 @@ def slow_follower(world: World) -> Script:
     )
     world.figure("out_of_isr_us", world.now_us - shrunk_at)
     producer.stop()
-    yield world.until(lambda: producer.finished, within=seconds(10), what="every batch is resolved")
+    yield world.until(
+        lambda: producer.finished, within=seconds(10), what="every batch is resolved"
+    )
     yield world.until_converged(within=seconds(10))
     world.expect.isr_is(world.brokers)
     world.expect.leader_is(leader)

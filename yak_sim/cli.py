@@ -114,21 +114,13 @@ OUT_OPTION = click.option(
     "--out", default="out", show_default=True, metavar="DIR", help="Parent of the run folder."
 )
 SET_OPTION = click.option(
-    "--set",
-    "settings",
-    multiple=True,
-    callback=_parsed,
-    metavar="NAME=VALUE",
+    "--set", "settings", multiple=True, callback=_parsed, metavar="NAME=VALUE",
     help="Setting of the scenario or world, or limit; repeatable.",
 )
 
 TIMEOUT_OPTION = click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=600,
-    show_default=True,
-    metavar="SECONDS",
-    help="Real-time limit; after it the verdict is unknown.",
+    "--timeout", type=click.FloatRange(0, min_open=True), default=600, show_default=True,
+    metavar="SECONDS", help="Real-time limit; after it the verdict is unknown.",
 )
 
 
@@ -305,12 +297,11 @@ def digest(trace: str) -> None:
         raise CommandLineError(f"cannot read the trace {trace}: {error.strerror}") from error
 
 
+
 @sim.command("replay", short_help="Replay traces in new nodes and compare effects.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option(
-    "--until",
-    type=click.IntRange(0),
-    metavar="STEP",
+    "--until", type=click.IntRange(0), metavar="STEP",
     help="Stop after this step; print the state of its node.",
 )
 def replay(traces: tuple[str, ...], until: int | None) -> None:

@@ -90,7 +90,7 @@ def one_line(doc: str) -> str:
     text = " ".join(doc.split("\n\n", maxsplit=1)[0].split())
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"`\1`", text).replace("``", "`")
     first = re.match(r"(?:`[^`]*`|[^`])*?\.(?= [A-Z`]|$)", text)
-    return first[0] if first else text
+    return (first[0] if first else text)
 
 
 def names(package: str) -> str:

@@ -99,7 +99,9 @@ def example() -> str:
     """Return how a violation looks: the message of a run, and its fields in verdict.json."""
     result = run_scenario(leader_failover, 7, rules=MUTANTS[EXAMPLE].variant)
     (violation,) = result.violations
-    message = textwrap.fill(str(result.error), 96, break_long_words=False, break_on_hyphens=False)
+    message = textwrap.fill(
+        str(result.error), 96, break_long_words=False, break_on_hyphens=False
+    )
     fields = json.dumps(violation, indent=2)
     return f"```\n{message}\n```\n\n```json\n{fields}\n```\n"
 
@@ -111,3 +113,5 @@ def claims() -> str:
         if inspect.isfunction(method) and not name.startswith("_"):
             rows.append((code(f"world.expect.{name}"), plain(method.__doc__)))
     return table(("claim", "what it checks"), rows)
+
+

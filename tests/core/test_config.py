@@ -48,7 +48,9 @@ def test_invalid_broker_configuration(config: BrokerConfig, reason: str) -> None
         (replace(PRODUCER, in_flight_max=6), "in_flight_max .*idempotent.*5.*6"),
     ],
 )
-def test_invalid_client_configuration(config: ProducerConfig | ConsumerConfig, reason: str) -> None:
+def test_invalid_client_configuration(
+    config: ProducerConfig | ConsumerConfig, reason: str
+) -> None:
     """Method: one field of a good configuration changed."""
     check_client_config(PRODUCER)
     check_client_config(CONSUMER)

@@ -210,7 +210,9 @@ MISTAKES: list[tuple[Callable[[Manual], object], str]] = [
 
 
 @pytest.mark.parametrize(("mistake", "pattern"), MISTAKES, ids=[pattern for _, pattern in MISTAKES])
-def test_an_impossible_move_is_an_error(mistake: Callable[[Manual], object], pattern: str) -> None:
+def test_an_impossible_move_is_an_error(
+    mistake: Callable[[Manual], object], pattern: str
+) -> None:
     """Make an impossible move: ManualError has the reason."""
     world = cluster()
     world.add("p1", ProducerConfig(BROKERS), build_producer)

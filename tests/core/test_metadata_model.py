@@ -120,7 +120,9 @@ def test_lease_counters_only_grow_and_have_the_given_broker_epoch() -> None:
     ("known", "unchanged"),
     [(None, False), ((1, "a1"), True), ((1, "b1"), False), ((2, "a1"), False)],
 )
-def test_renewal_omits_a_known_state(known: tuple[int, str] | None, unchanged: bool) -> None:
+def test_renewal_omits_a_known_state(
+    known: tuple[int, str] | None, unchanged: bool
+) -> None:
     answer = created().apply(RenewLease("n1", BrokerEpoch(1), known))
     state = None if unchanged else FIRST
     assert answer == StoreOk(MetaValue(state, unchanged, (("n1", BrokerEpoch(1), 1),)))

@@ -93,3 +93,4 @@ def first_offset(done: subprocess.CompletedProcess[bytes]) -> int:
     """Return the first offset in the summary of a command, which begins with a count."""
     _, first, *_ = numbers(done.stderr)
     return first
+

@@ -109,7 +109,9 @@ def test_flood_does_not_stop_the_producer(
     until(lambda: limited.process.health().get("status") == "ok", "health after the flood")
 
 
-async def produced_in_a_flood(broker: Limited, seconds: float, counts: tuple[int, int, int]) -> int:
+async def produced_in_a_flood(
+    broker: Limited, seconds: float, counts: tuple[int, int, int]
+) -> int:
     """Produce before and during a flood; return the number of open files at its end."""
     connected = asyncio.Event()
     async with asyncio.timeout(60 + 2 * seconds):
@@ -152,7 +154,9 @@ async def test_no_descriptor_for_a_connection(limited: Limited) -> None:
     soft, hard = resource.prlimit(limited.pid, resource.RLIMIT_NOFILE)
     async with Producer(limited.url) as producer, asyncio.timeout(50):
         await producer.send_and_wait(b"before")
-        resource.prlimit(limited.pid, resource.RLIMIT_NOFILE, (open_descriptors(limited.pid), hard))
+        resource.prlimit(
+            limited.pid, resource.RLIMIT_NOFILE, (open_descriptors(limited.pid), hard)
+        )
         with ExitStack() as after:
             for _ in range(50):
                 after.enter_context(socket.create_connection(limited.address, timeout=5))

@@ -47,13 +47,10 @@ def test_message_has_meaning_outcome_and_next_step(code: ErrorCode, outcome: Out
     assert error.outcome.name == outcome.name
     meaning, fate, step = str(error).split("; ")
     assert meaning.endswith(": just so")
-    assert (
-        fate
-        == {
-            Outcome.NOT_WRITTEN: "nothing was written",
-            Outcome.UNKNOWN: "whether the records were written is unknown",
-        }[outcome]
-    )
+    assert fate == {
+        Outcome.NOT_WRITTEN: "nothing was written",
+        Outcome.UNKNOWN: "whether the records were written is unknown",
+    }[outcome]
     assert step
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.outcome) == (type(error), str(error), error.outcome)
@@ -62,9 +59,9 @@ def test_message_has_meaning_outcome_and_next_step(code: ErrorCode, outcome: Out
 def test_error_has_one_advice() -> None:
     """Goal: the advice of the class replaces that of the core; method: details with advice."""
     fenced = "fenced: another producer has a newer epoch; start a new producer"
-    error = send_error(
-        SendResult(ErrorCode.INVALID_PRODUCER_EPOCH, Outcome.NOT_WRITTEN, -1, Epoch(-1), fenced)
-    )
+    error = send_error(SendResult(
+        ErrorCode.INVALID_PRODUCER_EPOCH, Outcome.NOT_WRITTEN, -1, Epoch(-1), fenced
+    ))
     assert str(error) == (
         "this producer is fenced: another producer has a newer epoch; nothing was written; "
         "create a new producer"

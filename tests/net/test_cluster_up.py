@@ -273,7 +273,9 @@ def test_logs_are_followed(tmp_path: Path, processes: Marked) -> None:
 
 
 @pytest.mark.long
-def test_closed_output(tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_output(
+    tmp_path: Path, processes: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Goal: `up | head -1` does not end the cluster."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("YAK_CLUSTER_FILE", raising=False)

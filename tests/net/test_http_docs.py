@@ -98,7 +98,9 @@ def test_limits_are_those_of_the_code() -> None:
 def curl_options(text: str) -> set[str]:
     """Return the options of the curl commands in a text, without their values."""
     commands = re.findall(r"(?:^|`|\s)curl ((?:\\\n|[^\n`])*)", text)
-    return {option for command in commands for option in re.findall(r"(?<!\S)(--?[\w-]+)", command)}
+    return {
+        option for command in commands for option in re.findall(r"(?<!\S)(--?[\w-]+)", command)
+    }
 
 
 def test_curl_commands_work_with_every_curl() -> None:

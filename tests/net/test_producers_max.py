@@ -37,7 +37,9 @@ def one(producer_id: int, sequence: int = 0) -> Batch:
     """Return a batch of one record."""
     builder = Builder()
     builder.append(b"x", timestamp_ms=0)
-    return seal(builder.build(), producer_id=producer_id, producer_epoch=0, base_sequence=sequence)
+    return seal(
+        builder.build(), producer_id=producer_id, producer_epoch=0, base_sequence=sequence
+    )
 
 
 async def produced(url: str, batches: list[Batch]) -> list[tuple[ErrorCode, Offset]]:

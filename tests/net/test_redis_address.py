@@ -134,7 +134,8 @@ async def test_each_database_number_is_a_separate_store(password_server: RedisSe
 
     one, other = RedisStore(url, "c", LONG_US), RedisStore(f"{url[:-1]}5", "c", LONG_US)
     beats = [
-        await store.call(RenewLease("db", BrokerEpoch(1), None)) for store in (one, other, other)
+        await store.call(RenewLease("db", BrokerEpoch(1), None))
+        for store in (one, other, other)
     ]
     counts = [beat.value.renewals_of("db") for beat in beats if isinstance(beat, StoreOk)]
     assert counts == [1, 1, 2]

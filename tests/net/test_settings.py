@@ -144,7 +144,9 @@ def test_role_decides_on_creation_and_min_isr() -> None:
     with pytest.raises(SettingsError, match="--followers"):
         check(BrokerSettings("n1", role=Role.FOLLOWER, followers=("http://h:1",)))
     with pytest.raises(SettingsError, match="--brokers and --followers"):
-        check(BrokerSettings("n1", brokers=(("n1", "http://h:1"),), followers=("http://h:2",)))
+        check(
+            BrokerSettings("n1", brokers=(("n1", "http://h:1"),), followers=("http://h:2",))
+        )
 
 
 @pytest.fixture

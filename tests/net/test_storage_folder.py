@@ -206,7 +206,9 @@ def test_lack_of_descriptors_does_not_prevent_a_saved_value(tmp_path: Path) -> N
     assert (tmp_path / "value").read_bytes() == b"3"
 
 
-def test_lack_of_descriptors_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lack_of_descriptors_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Method: the machine has too many open files, which a spare descriptor does not help."""
     left = [errno.ENFILE] * 3
     real = os.open

@@ -150,7 +150,9 @@ def remove(name: str) -> Callable[[Path], None]:
         remove("written-end"), remove("storage-session"),
     ],
 )  # fmt: skip
-def test_loss_ends_the_session(written: Path, before: str, change: Callable[[Path], None]) -> None:
+def test_loss_ends_the_session(
+    written: Path, before: str, change: Callable[[Path], None]
+) -> None:
     """Goal: a log that may lack written records gets a new session, and keeps that one."""
     change(written)
     assert session_of(written) != before

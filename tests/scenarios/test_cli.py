@@ -43,7 +43,9 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out / "out" / "leader_failover" / "7", ran.stdout
 
 
-def test_a_scenario_as_a_program_prints_the_same(seven: tuple[Path, str], tmp_path: Path) -> None:
+def test_a_scenario_as_a_program_prints_the_same(
+    seven: tuple[Path, str], tmp_path: Path
+) -> None:
     """Goal: `python scenarios/NAME.py` is `yak sim run NAME`. Method: another hash seed."""
     folder, printed = seven
     program = command(

@@ -152,7 +152,9 @@ def test_a_clog_keeps_everything_and_then_delivers_it_in_order() -> None:
 
 
 @pytest.mark.parametrize(("delay_us", "bytes_per_s"), [(5_000, 0), (0, 100_000), (5_000, 100_000)])
-def test_a_slow_link_has_delay_and_bandwidth(delay_us: int, bytes_per_s: int) -> None:
+def test_a_slow_link_has_delay_and_bandwidth(
+    delay_us: int, bytes_per_s: int
+) -> None:
     """Goal: the arrival times follow from delay and bytes. Method: two large messages at once."""
     batch = batch_at(0, b"x" * 10_000)
     header = Replicate(Epoch(1), "n1", 0, 0, Epoch(-1), (batch,), 0, 0, 1)

@@ -64,7 +64,9 @@ INPUT_INSTEAD: Final = {
 def arguments(known: Mapping[str, tuple[str, Callable[[str], Any]]]) -> Callable[..., Any]:
     """Return a callback that turns properties into arguments of a client."""
 
-    def parse(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
+    def parse(
+        ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+    ) -> dict[str, Any]:
         found = {}
         for name, value in properties(ctx, param, texts).items():
             if name not in known:

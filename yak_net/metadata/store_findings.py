@@ -197,8 +197,7 @@ async def _of_settings(store: RedisStore, info: dict[str, str]) -> list[Finding]
             Finding(
                 FindingName.UNCHECKED,
                 f"{name} does not permit CONFIG GET, so {', '.join(unknown)} could not be checked",
-                "check that it has "
-                + ", ".join(f"{each} {wanted[each]}" for each in unknown)
+                "check that it has " + ", ".join(f"{each} {wanted[each]}" for each in unknown)
                 + ", or permit +config|get and +info to the user",
             )
         )

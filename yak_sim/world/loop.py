@@ -154,7 +154,9 @@ class Loop:
         except _ScriptEnded:
             return
         except EmptySchedule:
-            raise LimitReached("gave up: the scenario waits, but no event is scheduled") from None
+            raise LimitReached(
+                "gave up: the scenario waits, but no event is scheduled"
+            ) from None
         except (LimitReached, StopRun):
             raise
         except Exception as error:

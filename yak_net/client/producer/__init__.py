@@ -196,7 +196,9 @@ class Producer(Client):
             and self._is_open
             and _running_loop() is self._loop  # On another loop, _send_in_turn raises the error.
         ):
-            index = batch.builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
+            index = batch.builder.append(
+                value, key=key, headers=headers, timestamp_ms=timestamp_ms
+            )
             if index is not None:
                 # No should_close() here: it costs an eighth of the time of this call. A batch that
                 # is full to the last byte is closed by the next record or by the linger timer.
