@@ -73,115 +73,64 @@ def _no_topic(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -
 @click.command(cls=ClientCommand, absent=PRODUCE, context_settings=HELP)
 @click.argument("arguments", nargs=-1, metavar="[MESSAGE]...")
 @click.option(
-    "-m",
-    "--message",
-    "messages",
-    multiple=True,
-    metavar="TEXT",
+    "-m", "--message", "messages", multiple=True, metavar="TEXT",
     help="Record to send; repeatable.  [default: each line of the input]",
 )
 @click.option(
-    "--file",
-    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
-    metavar="FILE",
+    "--file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), metavar="FILE",
     help="Input file.  [default: standard input]",
 )
 @click.option(
-    "--count",
-    type=click.IntRange(0),
-    metavar="N",
-    cls=Named,
+    "--count", type=click.IntRange(0), metavar="N", cls=Named,
     aliases=("--max-messages", "--num-records"),
     help="Send N numbered records, which consume --verify recognises.",
 )
 @click.option(
-    "--size",
-    type=click.IntRange(0, RECORD_SIZE_MAX),
-    default=0,
-    metavar="BYTES",
-    cls=Named,
-    aliases=("--record-size",),
-    help="Size of the values of --count, at least that of the number.",
+    "--size", type=click.IntRange(0, RECORD_SIZE_MAX), default=0, metavar="BYTES", cls=Named,
+    aliases=("--record-size",), help="Size of the values of --count, at least that of the number.",
 )
 @click.option(
-    "--run",
-    "run_name",
-    metavar="NAME",
-    cls=Named,
-    aliases=("--value-prefix",),
+    "--run", "run_name", metavar="NAME", cls=Named, aliases=("--value-prefix",),
     help="Name of the run in the values of --count.  [default: random]",
 )
 @SERVERS
 @TOPIC
 @PARTITION
 @click.option(
-    "--acks",
-    type=click.Choice(["all", "-1", "1", "0"]),
-    default="all",
-    show_default=True,
-    cls=Named,
-    aliases=("--request-required-acks",),
+    "--acks", type=click.Choice(["all", "-1", "1", "0"]), default="all", show_default=True,
+    cls=Named, aliases=("--request-required-acks",),
     help="Acknowledgement: by the ISR (all), the leader (1), none (0).",
 )
 @click.option(
-    "--rate",
-    type=click.FloatRange(0, min_open=True),
-    metavar="N",
-    cls=Named,
-    aliases=("--throughput",),
-    help="Maximum number of records per second.",
+    "--rate", type=click.FloatRange(0, min_open=True), metavar="N", cls=Named,
+    aliases=("--throughput",), help="Maximum number of records per second.",
 )
 @click.option("-k", "--key", metavar="KEY", help="Key of records without a key of their own.")
 @click.option(
     "-K", "--key-separator", metavar="SEP", help="Separator of key and value.  [default: no keys]"
 )
 @click.option(
-    "-H",
-    "--header",
-    "headers",
-    multiple=True,
-    callback=_header,
-    metavar="NAME=VALUE",
+    "-H", "--header", "headers", multiple=True, callback=_header, metavar="NAME=VALUE",
     help="Header of each record; repeatable.",
 )
 @click.option("--null", metavar="TEXT", help="Send keys and values equal to TEXT as null.")
 @click.option(
-    "-Z",
-    "empty_is_null",
-    is_flag=True,
-    cls=Named,
-    aliases=("--tombstone",),
+    "-Z", "empty_is_null", is_flag=True, cls=Named, aliases=("--tombstone",),
     help="Send empty keys and values as null.",
 )
 @click.option("--sync", "one_by_one", is_flag=True, help="Wait for each record before the next.")
 @click.option(
-    "--timeout",
-    type=Time(),
-    default="30s",
-    show_default=True,
-    cls=Named,
-    aliases=("--delivery-timeout",),
-    help="Time limit for a record to be confirmed.",
+    "--timeout", type=Time(), default="30s", show_default=True, cls=Named,
+    aliases=("--delivery-timeout",), help="Time limit for a record to be confirmed.",
 )
 @click.option(
-    "-X",
-    "client",
-    multiple=True,
-    callback=cli_properties.arguments(cli_properties.PRODUCER),
-    cls=Named,
-    aliases=("--producer-property", "--command-property"),
-    metavar="NAME=VALUE",
+    "-X", "client", multiple=True, callback=cli_properties.arguments(cli_properties.PRODUCER),
+    cls=Named, aliases=("--producer-property", "--command-property"), metavar="NAME=VALUE",
     help="Property of the producer, such as linger.ms=50.",
 )
 @click.option(
-    "--property",
-    "form",
-    multiple=True,
-    callback=cli_properties.input_form,
-    hidden=True,
-    cls=Named,
-    aliases=("--reader-property",),
-    metavar="NAME=VALUE",
+    "--property", "form", multiple=True, callback=cli_properties.input_form, hidden=True,
+    cls=Named, aliases=("--reader-property",), metavar="NAME=VALUE",
     help="parse.key, key.separator or null.marker.",
 )
 @click.option("--batch-size", type=int, hidden=True, metavar="BYTES", help="As -X batch.size.")
@@ -189,14 +138,8 @@ def _no_topic(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -
     "--request-timeout-ms", type=int, hidden=True, metavar="MS", help="As -X request.timeout.ms."
 )
 @click.option(
-    "-z",
-    "--compression-codec",
-    callback=_no_compression,
-    expose_value=False,
-    hidden=True,
-    cls=Named,
-    aliases=("--compression", "--compression-type"),
-    help="Only none.",
+    "-z", "--compression-codec", callback=_no_compression, expose_value=False, hidden=True,
+    cls=Named, aliases=("--compression", "--compression-type"), help="Only none.",
 )
 @click.option("-P", is_flag=True, expose_value=False, hidden=True, help="No effect.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record.")
@@ -268,39 +211,31 @@ def produce(
 @click.argument("topics", nargs=-1, metavar="", callback=_no_topic, expose_value=False)
 @click.option("--from-beginning", is_flag=True, help="Same as --offset earliest.")
 @click.option(
-    "-o",
-    "--offset",
-    type=Offset(),
-    metavar="OFFSET",
+    "-o", "--offset", type=Offset(), metavar="OFFSET",
     help="Start: earliest, latest, N, -N (last N), or @TIME (ms or ISO).  [default: latest]",
 )
 @click.option(
-    "-n",
-    "--max-messages",
-    type=click.IntRange(0),
-    metavar="N",
-    cls=Named,
-    aliases=("-c", "--num", "--count"),
-    help="Exit after N records.",
+    "-n", "--max-messages", type=click.IntRange(0), metavar="N", cls=Named,
+    aliases=("-c", "--num", "--count"), help="Exit after N records.",
 )
-@click.option("-e", "--exit-at-end", is_flag=True, help="Exit at the end offset seen at start-up.")
-@click.option("--verify", is_flag=True, help="Print no records; verify them, and print a verdict.")
+@click.option(
+    "-e", "--exit-at-end", is_flag=True, help="Exit at the end offset seen at start-up."
+)
+@click.option(
+    "--verify", is_flag=True, help="Print no records; verify them, and print a verdict."
+)
 @SERVERS
 @TOPIC
 @PARTITION
-@click.option("--json", "-J", "as_json", is_flag=True, help="Print one JSON object per record.")
 @click.option(
-    "--skip-damaged",
-    is_flag=True,
-    cls=Named,
-    aliases=("--skip-message-on-error",),
-    help="Skip records that cannot be decoded, with a note.",
+    "--json", "-J", "as_json", is_flag=True, help="Print one JSON object per record."
 )
 @click.option(
-    "-f",
-    "--format",
-    "form",
-    metavar="FORMAT",
+    "--skip-damaged", is_flag=True, cls=Named, aliases=("--skip-message-on-error",),
+    help="Skip records that cannot be decoded, with a note."
+)
+@click.option(
+    "-f", "--format", "form", metavar="FORMAT",
     help="Output format: %o offset, %k key, %s value, %h headers, %e epoch, %T timestamp in ms, "
     "\\n newline.",
 )
@@ -310,40 +245,22 @@ def produce(
 @click.option("-Z", "null_as_text", is_flag=True, help="Print null keys and values as NULL.")
 @click.option("--timeout", type=Time(), help="Time limit; the exit code is then 124.")
 @click.option(
-    "--timeout-ms",
-    "idle_ms",
-    type=click.IntRange(1),
-    metavar="MS",
+    "--timeout-ms", "idle_ms", type=click.IntRange(1), metavar="MS",
     help="Exit if no record arrives for so long.",
 )
 @click.option(
-    "-X",
-    "client",
-    multiple=True,
-    callback=cli_properties.arguments(cli_properties.CONSUMER),
-    cls=Named,
-    aliases=("--consumer-property", "--command-property"),
-    metavar="NAME=VALUE",
+    "-X", "client", multiple=True, callback=cli_properties.arguments(cli_properties.CONSUMER),
+    cls=Named, aliases=("--consumer-property", "--command-property"), metavar="NAME=VALUE",
     help="Property of the consumer, such as fetch.max.bytes=65536.",
 )
 @click.option(
-    "--property",
-    "shown",
-    multiple=True,
-    callback=cli_properties.properties,
-    hidden=True,
-    cls=Named,
-    aliases=("--formatter-property",),
-    metavar="NAME=VALUE",
+    "--property", "shown", multiple=True, callback=cli_properties.properties, hidden=True,
+    cls=Named, aliases=("--formatter-property",), metavar="NAME=VALUE",
     help="Format of Kafka's console consumer, such as print.key=true.",
 )
 @click.option(
-    "--isolation-level",
-    type=click.Choice(["read_committed", "read_uncommitted"]),
-    hidden=True,
-    callback=_isolation,
-    expose_value=False,
-    help="No effect: there are no transactions.",
+    "--isolation-level", type=click.Choice(["read_committed", "read_uncommitted"]), hidden=True,
+    callback=_isolation, expose_value=False, help="No effect: there are no transactions.",
 )
 @click.option("-C", is_flag=True, expose_value=False, hidden=True, help="No effect.")
 @QUIET

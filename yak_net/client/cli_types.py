@@ -69,7 +69,9 @@ class Offset(OffsetType):
             self.fail(f"offset must be earliest, latest, N, -N or @TIME, got {text!r}", param, ctx)
 
 
-def _servers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
+def _servers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...]:
     from yak_net.client.options import servers_of
 
     try:
@@ -126,40 +128,22 @@ def one_log(ctx: click.Context, _: click.Parameter, value: str | int | None) -> 
 
 
 SERVERS: Final = click.option(
-    "-b",
-    "--bootstrap-servers",
-    "servers",
-    callback=_servers,
-    cls=Named,
-    aliases=("--bootstrap-server", "--broker-list", "--brokers"),
-    metavar="HOST:PORT,...",
+    "-b", "--bootstrap-servers", "servers", callback=_servers, cls=Named,
+    aliases=("--bootstrap-server", "--broker-list", "--brokers"), metavar="HOST:PORT,...",
     help="Brokers to connect to first.  [default: the local cluster, or $YAK_BOOTSTRAP_SERVERS, "
     "or 127.0.0.1:8080]",
 )
 TOPIC: Final = click.option(
-    "-t",
-    "--topic",
-    metavar="TOPIC",
-    callback=one_log,
-    expose_value=False,
+    "-t", "--topic", metavar="TOPIC", callback=one_log, expose_value=False,
     help="Ignored: there is one log.",
 )
 PARTITION: Final = click.option(
-    "-p",
-    "--partition",
-    type=int,
-    metavar="N",
-    callback=one_log,
-    expose_value=False,
+    "-p", "--partition", type=int, metavar="N", callback=one_log, expose_value=False,
     help="Ignored: there is one partition.",
 )
 QUIET: Final = click.option("-q", "--quiet", is_flag=True, help="Print no summary and no hint.")
 UNBUFFERED: Final = click.option(
-    "-u",
-    "--unbuffered",
-    is_flag=True,
-    expose_value=False,
-    hidden=True,
+    "-u", "--unbuffered", is_flag=True, expose_value=False, hidden=True,
     help="No effect: output is never buffered.",
 )
 

@@ -68,54 +68,32 @@ def cluster() -> None:
     "up", cls=EnvironmentCommand, context_settings={**HELP, "auto_envvar_prefix": "YAK"}
 )
 @click.option(
-    "--nodes",
-    type=click.IntRange(1, NODES_MAX),
-    metavar="N",
+    "--nodes", type=click.IntRange(1, NODES_MAX), metavar="N",
     help="Number of brokers: n1, n2, ...  [default: that of the existing cluster, or 3]",
 )
 @click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=DATA_DIR,
-    show_default=True,
-    metavar="DIR",
-    help="Folder of the data and the broker logs.",
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), default=DATA_DIR,
+    show_default=True, metavar="DIR", help="Folder of the data and the broker logs.",
 )
 @click.option(
-    "--redis",
-    "--redis-url",
-    "redis",
-    envvar=REDIS_VARIABLES,
-    default=EMBEDDED,
-    show_default=True,
-    metavar="URL",
+    "--redis", "--redis-url", "redis", envvar=REDIS_VARIABLES, default=EMBEDDED,
+    show_default=True, metavar="URL",
     help="Metadata store; embedded: in the supervisor, not durable.",
 )
 @click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    metavar="BASE",
+    "--port", type=click.IntRange(0, 65535), metavar="BASE",
     help=f"First of consecutive ports, one per broker; 0: free ports.  [default: {PORT} if free]",
 )
 @click.option(
-    "--cluster",
-    "cluster_name",
-    envvar="YAK_CLUSTER",
-    default="yak",
-    show_default=True,
-    metavar="NAME",
-    help="Cluster name.",
+    "--cluster", "cluster_name", envvar="YAK_CLUSTER", default="yak", show_default=True,
+    metavar="NAME", help="Cluster name.",
 )
 @click.option(
-    "--flush",
-    type=click.Choice(["batch", "os"]),
-    default="batch",
-    show_default=True,
+    "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
     help="Acknowledge records that the ISR flushed (batch) or wrote (os).",
 )
 @click.option(
-    "--min-isr",
-    type=click.IntRange(1),
+    "--min-isr", type=click.IntRange(1),
     help="Minimum ISR size of a new cluster.  [default: 2; 1 for one broker]",
 )
 @click.option("--trace", "traced", is_flag=True, help="Record traces of all brokers in DIR/traces.")
@@ -123,12 +101,8 @@ def cluster() -> None:
     "--detach", "-d", is_flag=True, help="Run in the background; return once a leader is ready."
 )
 @click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="Time limit until a leader is ready.",
+    "--timeout", type=click.FloatRange(0, min_open=True), default=60, show_default=True,
+    metavar="SECONDS", help="Time limit until a leader is ready.",
 )
 def up(
     nodes: int | None,
@@ -248,17 +222,12 @@ resume = _node_command("resume", "Continue a paused broker with SIGCONT.", "resu
 @cluster.command("logs", context_settings=HELP)
 @click.argument("node", metavar="[NODE]", required=False)
 @click.option(
-    "-n",
-    "--lines",
-    type=click.IntRange(0),
-    metavar="N",
+    "-n", "--lines", type=click.IntRange(0), metavar="N",
     help=f"Print the last N lines of each log.  [default: all; with -f, {FOLLOWED_LINES}]",
 )
 @click.option("-f", "--follow", "following", is_flag=True, help="Print lines as they are added.")
 @click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Data folder of a stopped cluster.  [default: .yak/data]",
 )
 def logs(node: str | None, lines: int | None, following: bool, data_dir: Path | None) -> None:
@@ -290,17 +259,11 @@ def _find_logs(data_dir: Path | None) -> tuple[Path, list[str]]:
 @cluster.command("down", context_settings=HELP)
 @click.option("--wipe", "wiping", is_flag=True, help="Then delete all records and metadata.")
 @click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    metavar="DIR",
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Data folder to wipe.  [default: that of the cluster, or .yak/data]",
 )
 @click.option(
-    "--redis",
-    "--redis-url",
-    "redis",
-    envvar=REDIS_VARIABLES,
-    metavar="URL",
+    "--redis", "--redis-url", "redis", envvar=REDIS_VARIABLES, metavar="URL",
     help="Metadata store to wipe.  [default: that of the cluster]",
 )
 def down(wiping: bool, data_dir: Path | None, redis: str | None) -> None:

@@ -29,32 +29,18 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.command("recover", context_settings=HELP)
 @click.option(
-    "--data-dir",
-    "roots",
-    type=FOLDER,
-    multiple=True,
-    default=[DATA_DIR],
-    show_default=True,
-    metavar="DIR",
-    help="Folder of a cluster or of one broker; may be repeated.",
+    "--data-dir", "roots", type=FOLDER, multiple=True, default=[DATA_DIR], show_default=True,
+    metavar="DIR", help="Folder of a cluster or of one broker; may be repeated.",
 )
 @click.option(
-    "--redis",
-    "--redis-url",
-    "redis",
-    envvar=REDIS_VARIABLES,
-    metavar="URL",
+    "--redis", "--redis-url", "redis", envvar=REDIS_VARIABLES, metavar="URL",
     help="Metadata store to rebuild; embedded: in the first DIR.  [default: that of the data]",
 )
 @click.option(
     "--cluster", "cluster_name", metavar="NAME", help="Cluster name.  [default: that of the data]"
 )
 @click.option(
-    "--record",
-    "records",
-    type=FILE,
-    multiple=True,
-    metavar="FILE",
+    "--record", "records", type=FILE, multiple=True, metavar="FILE",
     help="Exported record of a folder on another machine; may be repeated.",
 )
 @click.option("--accept-loss", is_flag=True, help="If necessary, keep only the most complete log.")

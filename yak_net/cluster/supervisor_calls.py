@@ -21,7 +21,9 @@ def cluster_state() -> ClusterState | None:
         raise Failed(str(error)) from error
 
 
-def call_supervisor(method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+def call_supervisor(
+    method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Send a request to the supervisor of this folder. Raises Failed, CommandLineError."""
     state = cluster_state()
     if state is None:

@@ -239,11 +239,7 @@ class _Recovery:
         self._save_damaged(log, size)
 
     def _read_prefix(
-        self,
-        log: SegmentLog,
-        size: int,
-        verify_from: int,
-        checkpoint: Checkpoint,
+        self, log: SegmentLog, size: int, verify_from: int, checkpoint: Checkpoint,
         epochs: EpochIndex | None,
     ) -> tuple[bool, BatchError | None]:
         """Read the valid prefix of the log.
