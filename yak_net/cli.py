@@ -28,16 +28,17 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--host", metavar="HOST", help="Host to listen on (instead of --listen).")
 @click.option(
-    "--port", type=click.IntRange(0, 65535),
+    "--port",
+    type=click.IntRange(0, 65535),
     help="Port (instead of --listen); 0: a free port.",
 )
 @click.option(
-    "--advertised-url", default="", metavar="URL",
+    "--advertised-url",
+    default="",
+    metavar="URL",
     help="URL for clients and brokers.  [default: the listen address]",
 )
-@click.option(
-    "--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers."
-)
+@click.option("--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers.")
 @click.option(
     "--followers", default="", metavar="URL,...", help="Follower URLs (instead of --brokers)."
 )
@@ -47,41 +48,66 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Initial role: the leader creates the cluster and campaigns first.",
 )
 @click.option(
-    "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"],
-    default="redis://127.0.0.1:6379/0", show_default=True, metavar="URL", help="Metadata store.",
+    "--redis",
+    "--redis-url",
+    "redis",
+    envvar=["YAK_REDIS", "YAK_REDIS_URL"],
+    default="redis://127.0.0.1:6379/0",
+    show_default=True,
+    metavar="URL",
+    help="Metadata store.",
 )
 @click.option("--cluster", default="yak", show_default=True, metavar="NAME", help="Cluster name.")
 @click.option(
-    "--data-dir", default=".yak/broker", show_default=True, metavar="DIR",
-    type=click.Path(path_type=Path), help="Folder of the log.",
+    "--data-dir",
+    default=".yak/broker",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the log.",
 )
 @click.option(
-    "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
+    "--flush",
+    type=click.Choice(["batch", "os"]),
+    default="batch",
+    show_default=True,
     help="Acknowledge records that the ISR flushed (batch) or wrote (os).",
 )
 @click.option(
-    "--min-isr", type=click.IntRange(1),
+    "--min-isr",
+    type=click.IntRange(1),
     help="Minimum ISR size of a new cluster.  [default: 2; 1 for one broker]",
 )
 @click.option(
-    "--config", multiple=True, metavar="NAME=VALUE",
+    "--config",
+    multiple=True,
+    metavar="NAME=VALUE",
     help="Set a period or limit, such as lease_us=3000000; repeatable.",
 )
 @click.option(
-    "--trace", type=click.Path(path_type=Path), metavar="FILE",
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Record all events and effects, for yak sim replay.",
 )
-@click.option(
-    "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
-)
+@click.option("--insecure", is_flag=True, help="Allow a non-loopback address, without encryption.")
 @click.option(
     "--check-records", is_flag=True, help="Decode records on arrival; refuse damaged ones."
 )
 @click.option(
-    "--allow-host", multiple=True, metavar="NAME",
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
     help="Further name of this broker, such as a proxy's; repeatable.",
 )
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Form of log lines; json: one object a line.",
+)
 def broker(**options: Any) -> None:
     """Run one broker.
 
@@ -94,7 +120,7 @@ def broker(**options: Any) -> None:
     from yak_net.runtime.quick_import import quick_import
     from yak_net.runtime.settings import SettingsError
 
-    verbose = bool(options.pop("verbose"))
+    verbose, log_format = bool(options.pop("verbose")), options.pop("log_format")
     try:
         settings = _settings(options)
     except SettingsError as error:
@@ -102,8 +128,9 @@ def broker(**options: Any) -> None:
         raise click.UsageError(message) from error
     quick_import("yak_net.broker.process")
     from yak_net.broker.process import run
+    from yak_net.runtime.logs import LogFormat
 
-    sys.exit(run(settings, verbose=verbose))
+    sys.exit(run(settings, verbose=verbose, log_format=LogFormat(log_format)))
 
 
 def _settings(options: dict[str, Any]) -> BrokerSettings:
@@ -114,7 +141,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
     port = settings.PORT if port is None else port
     if options["listen"]:
         host, port = settings.parse_listen(options["listen"])
-    lifeline = os.environ.get("YAK_LIFELINE", "")
+    lifeline, link_gate = (os.environ.get(f"YAK_{name}", "") for name in ("LIFELINE", "LINK_GATE"))
     return settings.check(
         settings.BrokerSettings(
             node_id=options["node_id"],
@@ -126,7 +153,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             brokers=settings.parse_brokers(options["brokers"]),
             followers=settings.parse_urls(options["followers"]),
             role=settings.Role(options["role"]) if options["role"] else None,
-            redis_url=options["redis"],
+            redis_url=settings.store_url(options["redis"]),
             cluster=options["cluster"],
             data_dir=options["data_dir"],
             flush=options["flush"],
@@ -138,5 +165,6 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             allowed_hosts=options["allow_host"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
+            link_gate=int(link_gate) if link_gate.isdigit() else None,
         )
     )

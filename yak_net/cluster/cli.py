@@ -28,6 +28,13 @@ from yak_net.cluster.cli_common import (
     Failed,
     NotRunning,
     exit_codes,
+    store_url,
+)
+from yak_net.cluster.cli_faults import (
+    heal_command,
+    partition_command,
+    slow_command,
+    wipe_command,
 )
 from yak_net.cluster.cli_recover import export_command, recover_command
 from yak_net.cluster.cli_status import health_command, status_command
@@ -122,7 +129,7 @@ def up(
         nodes=nodes,
         data_dir=data,
         cluster=cluster_name,
-        redis_url="" if redis == EMBEDDED else redis,
+        redis_url=store_url(redis),
         port=port or 0,
         preferred_port=PORT if port is None else 0,
         flush=flush,
@@ -272,8 +279,7 @@ def down(wiping: bool, data_dir: Path | None, redis: str | None) -> None:
         _stop(state)
     if wiping:
         folder = data_dir or (Path(state.data_dir) if state else DATA_DIR)
-        url = redis or (state.redis_url if state else "")
-        _wipe(folder.absolute(), "" if url == EMBEDDED else url)
+        _wipe(folder.absolute(), store_url(redis or (state.redis_url if state else "")))
 
 
 def _stop(state: ClusterState) -> None:
@@ -310,5 +316,7 @@ def _wipe(folder: Path, redis_url: str) -> None:
         click.echo(f"deleted {what}")
 
 
+for _command in (partition_command, slow_command, heal_command, wipe_command):
+    cluster.add_command(_command)
 cluster.add_command(recover_command)
 cluster.add_command(export_command)

@@ -13,10 +13,10 @@ import click
 
 from yak_net.cluster.cli_common import (
     DATA_DIR,
-    EMBEDDED,
     HELP,
     REDIS_VARIABLES,
     exit_codes,
+    store_url,
 )
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _store_url(redis: str | None, places: list[Place]) -> str:
     from yak_net.metadata.redis_store import EMBEDDED_NAME
 
     if redis is not None:
-        return "" if redis == EMBEDDED else redis
+        return store_url(redis)
     for place in places:
         if place.store is not None and place.store.address != EMBEDDED_NAME:
             raise CannotStart(

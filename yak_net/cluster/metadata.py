@@ -253,10 +253,12 @@ def client_of(redis_url: str, cluster: str) -> RedisStore:
 
 
 async def warnings(redis_url: str, cluster: str) -> tuple[str, ...]:
-    """Return one warning for each Redis setting that makes the store less durable than needed."""
+    """Return one warning for each thing that makes the store less durable than needed."""
+    from yak_net.metadata.store_findings import findings_of
+
     store = client_of(redis_url, cluster)
     try:
-        return await store.warnings()
+        return tuple(str(finding) for finding in await findings_of(store))
     finally:
         await store.close()
 

@@ -21,23 +21,29 @@ def cluster_state() -> ClusterState | None:
         raise Failed(str(error)) from error
 
 
-def call_supervisor(method: str, path: str) -> dict[str, Any]:
+def call_supervisor(
+    method: str, path: str, body: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Send a request to the supervisor of this folder. Raises Failed, CommandLineError."""
     state = cluster_state()
     if state is None:
         raise Failed(
             f"no cluster is running (no state file {state_path()}); start one with yak cluster up"
         )
-    return call(state, method, path)
+    return call(state, method, path, body)
 
 
-def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
+def call(
+    state: ClusterState, method: str, path: str, given: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Send a request to a supervisor; return the JSON response. Raises Failed, CommandLineError."""
     # Not urllib, which would use a configured HTTP proxy.
     host, _, port = state.control.rpartition(":")
     connection = http.client.HTTPConnection(host, int(port), timeout=CALL_TIMEOUT_S)
     try:
-        connection.request(method, path, headers={"Authorization": f"Bearer {state.token}"})
+        headers = {"Authorization": f"Bearer {state.token}", "Content-Type": "application/json"}
+        content = None if given is None else json.dumps(given)
+        connection.request(method, path, content, headers)
         answer = connection.getresponse()
         status, body = answer.status, dict(json.loads(answer.read()))
     except TimeoutError as error:
@@ -55,6 +61,6 @@ def call(state: ClusterState, method: str, path: str) -> dict[str, Any]:
             f"{state.control}; start one with yak cluster up"
         )
     if status != 200:
-        kind = CommandLineError if status == 404 else Failed
+        kind = CommandLineError if status in (400, 404) else Failed
         raise kind(str(body["error"]))
     return body

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
+import os
 import re
 import socket
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from urllib.parse import urlsplit
 
 from yak_core.config import BrokerConfig, check_config, flush_mode
 from yak_core.ids import NodeId
+from yak_net.metadata.redis_login import with_environment
+from yak_net.metadata.redis_url import public_form
 
 PORT: Final = 8080
 HOST: Final = "127.0.0.1"
@@ -51,7 +54,8 @@ class BrokerSettings:
     :class:`yak_core.config.BrokerConfig`. With ``check_records``, the broker decodes the records of
     each produce request, and refuses those that no client could read. ``allowed_hosts`` are further
     names of this broker, which clients may send as Host. ``lifeline`` is the file descriptor of a
-    pipe: the broker stops when its other end closes.
+    pipe: the broker stops when its other end closes. ``link_gate`` is that of a socket, through
+    which a supervisor injects faults (:mod:`yak_net.broker.link_gate`).
     """
 
     node_id: NodeId
@@ -73,6 +77,7 @@ class BrokerSettings:
     allowed_hosts: tuple[str, ...] = ()
     reuse_port: bool = False
     lifeline: int | None = None
+    link_gate: int | None = None
 
     @property
     def knows_replicas(self) -> bool:
@@ -170,9 +175,10 @@ def _check_texts(settings: BrokerSettings) -> None:
     }
     for name, text in texts.items():
         if text != text.strip() or _CONTROL.search(text):
+            shown = public_form(text) if name == "redis-url" else text  # a URL may have a password
             raise SettingsError(
                 f"{name} must not contain control characters, or white space at an end, "
-                f"got {text!r}"
+                f"got {shown!r}"
             )
 
 
@@ -188,6 +194,17 @@ def _check_urls(settings: BrokerSettings) -> None:
                 f"give {option} a host name or address that brokers and clients can reach, such "
                 "as http://192.0.2.7:8080"
             )
+
+
+def store_url(url: str) -> str:
+    """Return the URL of the metadata store with the login of the environment variables.
+
+    Raises SettingsError if a password has two sources.
+    """
+    try:
+        return with_environment(url, os.environ)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def is_wildcard(host: str) -> bool:
