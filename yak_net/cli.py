@@ -86,6 +86,10 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Further name of this broker, such as a proxy's; repeatable.",
 )
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Form of log lines; json: one object a line.",
+)
 def broker(**options: Any) -> None:
     """Run one broker.
 
@@ -98,7 +102,7 @@ def broker(**options: Any) -> None:
     from yak_net.runtime.quick_import import quick_import
     from yak_net.runtime.settings import SettingsError
 
-    verbose = bool(options.pop("verbose"))
+    verbose, log_format = bool(options.pop("verbose")), options.pop("log_format")
     try:
         settings = _settings(options)
     except SettingsError as error:
@@ -106,8 +110,9 @@ def broker(**options: Any) -> None:
         raise click.UsageError(message) from error
     quick_import("yak_net.broker.process")
     from yak_net.broker.process import run
+    from yak_net.runtime.logs import LogFormat
 
-    sys.exit(run(settings, verbose=verbose))
+    sys.exit(run(settings, verbose=verbose, log_format=LogFormat(log_format)))
 
 
 def _url(text: str) -> str:

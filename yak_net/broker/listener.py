@@ -9,7 +9,9 @@ from aiohttp import web
 
 from yak_net.http.connections import Connections
 from yak_net.http.hosts import Hosts, check_hosts, hosts_of
+from yak_net.http.measured import measured
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares
+from yak_net.metrics.counts import Counts
 from yak_net.runtime.settings import BrokerSettings
 
 SHUTDOWN_S: Final = 1.0
@@ -28,6 +30,7 @@ class Listener:
         limit: int,
         routes: Iterable[web.AbstractRouteDef],
         headers: Mapping[str, str],
+        counts: Counts,
     ) -> None:
         self._settings = settings
         self._headers = headers
@@ -35,6 +38,7 @@ class Listener:
         app = web.Application(
             client_max_size=BODY_BYTES_MAX,
             middlewares=[
+                measured(counts),
                 *middlewares(),
                 check_hosts(_hosts(settings)),
                 self.connections.counted(),
