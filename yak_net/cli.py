@@ -33,14 +33,18 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Port (instead of --listen); 0: a free port.",
 )
 @click.option(
-    "--advertised-url",
-    default="",
-    metavar="URL",
-    help="URL for clients and brokers.  [default: the listen address]",
+    "--advertised-url", default="", metavar="URL",
+    help="URL for clients.  [default: the listen address]",
 )
-@click.option("--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers.")
 @click.option(
-    "--followers", default="", metavar="URL,...", help="Follower URLs (instead of --brokers)."
+    "--peer-url", default="", metavar="URL",
+    help="URL for other brokers.  [default: the URL for clients]",
+)
+@click.option(
+    "--brokers", default="", metavar="n1=URL,...", help="Ids and peer URLs of all brokers."
+)
+@click.option(
+    "--followers", default="", metavar="URL,...", help="Follower peer URLs (instead of --brokers)."
 )
 @click.option(
     "--role",
@@ -133,6 +137,13 @@ def broker(**options: Any) -> None:
     sys.exit(run(settings, verbose=verbose, log_format=LogFormat(log_format)))
 
 
+def _url(text: str) -> str:
+    """Return the URL of an option that may be empty. Raises SettingsError."""
+    from yak_net.runtime.settings import parse_url
+
+    return parse_url(text) if text else ""
+
+
 def _settings(options: dict[str, Any]) -> BrokerSettings:
     """Return the settings of the options. Raises SettingsError."""
     from yak_net.runtime import settings
@@ -147,9 +158,8 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             node_id=options["node_id"],
             host=host,
             port=port,
-            advertised_url=settings.parse_url(options["advertised_url"])
-            if options["advertised_url"]
-            else "",
+            advertised_url=_url(options["advertised_url"]),
+            peer_url=_url(options["peer_url"]),
             brokers=settings.parse_brokers(options["brokers"]),
             followers=settings.parse_urls(options["followers"]),
             role=settings.Role(options["role"]) if options["role"] else None,

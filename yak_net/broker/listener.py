@@ -71,6 +71,7 @@ class Listener:
 
 
 def _hosts(settings: BrokerSettings) -> Hosts:
-    """Return the names of this broker: others reach it by the URL in their own settings."""
+    """Return the names of this broker, also that of the URL in the settings of the others."""
     own = [url for node, url in settings.brokers if node == settings.node_id]
-    return hosts_of(settings.host, [settings.advertised_url, *own], settings.allowed_hosts)
+    urls = [settings.advertised_url, settings.peer_url, *own]
+    return hosts_of(settings.host, urls, settings.allowed_hosts)

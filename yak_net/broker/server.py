@@ -17,7 +17,6 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from yak_core.broker.describe import describe
 from yak_core.broker.health import BrokerHealth, health_of
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
@@ -26,10 +25,11 @@ from yak_core.config import BrokerConfig
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.events import Started, StopAsked
 from yak_core.contract.host import Host
-from yak_core.contract.messages import DescribeRequest, PeerMessage, Request, Response
+from yak_core.contract.messages import PeerMessage, Request, Response
 from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
+from yak_net.broker.addresses import Addresses
 from yak_net.broker.link_gate import LinkGate, gated
 from yak_net.broker.listener import Listener
 from yak_net.broker.meters import Meters, version
@@ -83,9 +83,8 @@ class BrokerServer:
         self.halt_reason = ""
         self.clean = False
         self.ended = asyncio.Event()
-        self.url = ""
         self.peers = Peers(self.node_id, self.cluster, self._receive, self._on_lost)
-        self.peers.update_urls(dict(settings.brokers))
+        self.addresses = Addresses(settings, self.peers)
         self.store: RedisStore | None = None
         self._backend: NetBackend | None = None
         self._recorder: FileRecorder | None = None
@@ -99,7 +98,6 @@ class BrokerServer:
         self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._urls: dict[NodeId, str] = {}
 
     # -- start ----------------------------------------------------------------------------------
 
@@ -177,8 +175,7 @@ class BrokerServer:
         except OSError as error:
             reason = listen_error(error, settings.host, settings.port)
             raise CannotStart(reason) from error
-        self.url = settings.url_at(port)
-        log.info("listening", url=self.url, port=port, node=self.node_id, cluster=self.cluster)
+        self.addresses.listen_on(port)
 
     async def _serve_client(self, request: web.Request) -> web.StreamResponse:
         socket = await accept(request, self.node_id, self.cluster)
@@ -219,7 +216,7 @@ class BrokerServer:
         replicas = tuple(sorted(node for node, _ in settings.brokers)) or (self.node_id,)
         if not settings.knows_replicas and settings.creates:
             replicas = await self._find_followers(store)
-        return settings.broker_config(self.url, replicas)
+        return settings.broker_config(self.addresses.own_url, replicas)
 
     async def _find_followers(self, store: RedisStore) -> tuple[NodeId, ...]:
         """Return the ids of all brokers: from the partition state if the cluster exists.
@@ -316,9 +313,7 @@ class BrokerServer:
 
     def url_of(self, node: NodeId | None) -> str:
         """Return a broker's URL for clients, as in the partition state; "" if it is unknown."""
-        if node == self.node_id:
-            return self.url
-        return "" if node is None else self._urls.get(node) or self.peers.url_of(node)
+        return self.addresses.client_url_of(node)
 
     def peer_urls(self) -> dict[NodeId, str]:
         """Return the other brokers' URLs for brokers."""
@@ -421,11 +416,10 @@ class BrokerServer:
             assert self._backend is not None
             broker = self._backend.host.node
             assert isinstance(broker, Broker)
-            rows = describe(broker, DescribeRequest(0)).replicas
-            self._urls = {row.node: row.url for row in rows if row.url}
-            self.peers.update_urls(self._urls)
-            if broker.partition is not None and self._own_store is not None:
-                self._own_store.remember(broker.partition.store_id)
+            if broker.partition is not None:
+                self.addresses.update(broker.partition)
+                if self._own_store is not None:
+                    self._own_store.remember(broker.partition.store_id)
         log_note(note)
 
     async def _watch_store(self, store: RedisStore) -> None:
