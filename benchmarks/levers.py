@@ -5,7 +5,8 @@
 A round measures all variants in turn. "Ours" is the project as it is. The peer is the same code
 without one lever, in the brokers and in the client:
 
-- ``loop_writes``: the event loop writes a small append; without, the disk thread writes all.
+- ``loop_writes``: the event loop writes a small append; without, the disk thread writes all;
+- ``idle_outbox``: an idle outbox sends a frame at once; without, its task sends each frame.
 
 The rows, each the median over the rounds; ``ours / theirs`` below 1 is better for times:
 
@@ -41,6 +42,7 @@ from benchmarks.own_cluster import BATCH_BYTES, own_cluster
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.contract.events import DiskResult
 from yak_core.ids import LogGeneration, OpId
+from yak_net.runtime.outbox import Outbox
 from yak_net.storage import BrokerDisk, LoopWrites, System, open_storage
 
 SECONDS: Final = 3.0
@@ -53,9 +55,17 @@ STALLED_EACH: Final = 10
 NOTHING: Final = "nothing"
 
 
+def _queued(outbox: Outbox, frame: bytes) -> bool:
+    """Leave a frame to the task of its outbox."""
+    outbox._frames.append(frame)
+    outbox._count(len(frame))
+    return False
+
+
 WITHOUT: Final[dict[str, Callable[[], AbstractContextManager[object]]]] = {
     NOTHING: nullcontext,
     "loop_writes": lambda: patch.object(disk, "LoopWrites", partial(LoopWrites, 0)),
+    "idle_outbox": lambda: patch.object(Outbox, "_sent_at_once", _queued),
 }
 """How to run this process without a lever."""
 LEVERS: Final = tuple(WITHOUT)[1:]
