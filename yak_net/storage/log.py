@@ -218,11 +218,9 @@ class SegmentLog:
         """Write the flush checkpoint if the log was flushed further since. Raises OSError.
 
         The first flush clears the flag DAMAGED: a broker issues no flush before it is registered as
-        unclean. ``durably`` also flushes the checkpoint file. The end of records that are not
-        flushed is noted for the storage session.
+        unclean. ``durably`` also flushes the checkpoint file.
         """
-        if self.end != self.durable_end:
-            self._session.note_written(self.written)
+        self.note_written()
         checkpoint = Checkpoint(self.start, self.durable_end, self.durable_position)
         if self._flushed and checkpoint != self._checkpoints.newest and self._save_epochs():
             self._checkpoints.put(checkpoint)
@@ -230,6 +228,11 @@ class SegmentLog:
         if self._checkpoints.dirty and (durably or now - self._synced_at >= CHECKPOINT_SYNC_S):
             self._checkpoints.sync()
             self._synced_at = now
+
+    def note_written(self) -> None:
+        """Note the end of records that are not flushed, for the storage session. Raises OSError."""
+        if self.end != self.durable_end:
+            self._session.note_written(self.written)
 
     @property
     def written(self) -> Checkpoint:
