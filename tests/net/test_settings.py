@@ -165,7 +165,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[BrokerSettings]:
     """Collect the settings of brokers instead of running them."""
     seen: list[BrokerSettings] = []
 
-    def run(settings: BrokerSettings, *, verbose: bool) -> int:
+    def run(settings: BrokerSettings, *, verbose: bool, log_format: object) -> int:
         seen.append(settings)
         return 0
 
