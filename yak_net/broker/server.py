@@ -32,7 +32,7 @@ from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.listener import Listener
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
-from yak_net.http.connections import DESCRIPTORS_MIN, descriptor_limit
+from yak_net.http.connections import DESCRIPTORS_MIN
 from yak_net.http.gateway import BrokerStopped, Phase
 from yak_net.http.routes import routes
 from yak_net.http.shares import STREAM_BYTES_MAX
@@ -47,6 +47,7 @@ from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, certificates
 from yak_net.storage import Storage, StorageError, open_storage
+from yak_net.storage.system import descriptor_limit
 
 STOP_US: Final = 10_000_000
 """Microseconds; a stop that takes longer is not clean."""
