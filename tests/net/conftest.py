@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import shutil
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from tests.net.client_tools import Made
 from tests.net.forked import FORKER
 from tests.net.http_tools import WorldGateway, cluster
+from tests.net.test_older_data import NODES, SAMPLES
 from yak_net.metadata.embedded import EmbeddedMetadata
 
 PATIENCE_S = 60.0
@@ -94,3 +96,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         if name.startswith("YAK_") and name != "YAK_REQUIRE":
             monkeypatch.delenv(name)
     return tmp_path
+
+
+@pytest.fixture
+def data(folder: Path) -> Path:
+    """Return the data folder of a stopped cluster of three brokers, without its store."""
+    for node in NODES:
+        shutil.copytree(SAMPLES / node, folder / "data" / node)
+    return folder / "data"

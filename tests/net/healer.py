@@ -64,15 +64,16 @@ class Healer:
 
     def wait_for_problem(self) -> str:
         """Wait until ``yak cluster status`` prints why no leader is ready; return it."""
-        done = self.yak("cluster", "status")
+        problem = ""
 
         def is_not_ready() -> bool:
-            nonlocal done
+            nonlocal problem
             done = self.yak("cluster", "status")
+            problem = done.stderr
             return done.returncode != 0
 
         until(is_not_ready, "a problem", PATIENCE_S)
-        return done.stderr
+        return problem
 
     def wait_until_well(self) -> None:
         """Wait until no problem is printed, and all brokers are in the ISR."""

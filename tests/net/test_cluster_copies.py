@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +10,8 @@ import pytest
 
 from tests.net.test_cluster_recover import BYTES, digest, put_state, recover, shorten, stored
 from tests.net.test_cluster_store import newer, put_embedded, start_embedded
-from tests.net.test_older_data import NODES, SAMPLES, STATE
+from tests.net.test_older_data import NODES, STATE
 from yak_core.metadata.partition_state import PartitionState, encode_partition_state
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the data folder of a stopped cluster of three brokers, without its store."""
-    for name in tuple(os.environ):
-        if name.startswith("YAK_") and name != "YAK_REQUIRE":
-            monkeypatch.delenv(name)
-    for node in NODES:
-        shutil.copytree(SAMPLES / node, tmp_path / "data" / node)
-    return tmp_path / "data"
 
 
 def older() -> PartitionState:

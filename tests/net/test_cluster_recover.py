@@ -19,7 +19,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.net.redis_server import redis_server
-from tests.net.test_older_data import NODES, RECORD, SAMPLES, STATE
+from tests.net.test_older_data import NODES, RECORD, STATE
 from yak_core.broker.saved_state import Claim, SavedValues, read_saved
 from yak_core.ids import BrokerEpoch, Epoch
 from yak_core.metadata.partition_state import (
@@ -37,14 +37,6 @@ from yak_net.storage.survey import saved_values, survey_log
 from yak_net.storage.system import System
 
 BYTES = encode_partition_state(STATE)
-
-
-@pytest.fixture
-def data(folder: Path) -> Path:
-    """Return the data folder of a stopped cluster of three brokers."""
-    for node in NODES:
-        shutil.copytree(SAMPLES / node, folder / "data" / node)
-    return folder / "data"
 
 
 def recover(data: Path, *words: str) -> Result:

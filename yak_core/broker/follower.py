@@ -36,8 +36,7 @@ class Follower:
 
     __slots__ = (
         "context", "owner", "log", "verified", "first_of_epoch", "leader", "ack_pending", "seq",
-        "acked", "heard_at", "join_end", "caught_up_at",
-        "was_member",
+        "acked", "heard_at", "join_end", "caught_up_at", "was_member",
     )  # fmt: skip
 
     def __init__(self, context: Context, owner: Owner, log: Log) -> None:

@@ -36,7 +36,7 @@ from yak_net.broker.meters import Meters, version
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
 from yak_net.broker.time_search import TimeSearch
-from yak_net.http.connections import DESCRIPTORS_MIN, descriptor_limit
+from yak_net.http.connections import DESCRIPTORS_MIN
 from yak_net.http.gateway import BrokerStopped, Health, Phase
 from yak_net.http.routes import routes
 from yak_net.http.shares import HTTP_BYTES_MAX, STREAM_BYTES_MAX
@@ -54,6 +54,7 @@ from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, certificates
 from yak_net.storage import Storage, StorageError, open_storage
+from yak_net.storage.system import descriptor_limit
 from yak_net.storage.times import TimePosition
 
 STOP_US: Final = 10_000_000

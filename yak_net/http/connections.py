@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import socket
 from collections.abc import Callable
 from itertools import islice
@@ -66,12 +65,6 @@ BAD_REQUEST: Final = (
 )
 
 log = structlog.get_logger("yak.http")
-
-
-def descriptor_limit() -> int:
-    """Return how many files this process may open."""
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 1 << 20 if limit == resource.RLIM_INFINITY else limit
 
 
 class Connections:

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import resource
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -33,6 +32,7 @@ from fakeredis import FakeServer, FakeStrictRedis
 from redis.exceptions import NoScriptError, ResponseError
 
 from yak_net.metadata.redis_store import EMBEDDED_FIELD
+from yak_net.storage.system import descriptor_limit
 
 HOST: Final = "127.0.0.1"
 REQUEST_BYTES_MAX: Final = 16 << 20
@@ -69,10 +69,7 @@ class EmbeddedMetadata:
     ) -> None:
         self._port = port
         self._on_problem = on_problem
-        open_files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        share = open_files // DESCRIPTORS_SHARE
-        unlimited = open_files == resource.RLIM_INFINITY
-        self.connections_max = CONNECTIONS_MAX if unlimited else min(CONNECTIONS_MAX, share)
+        self.connections_max = min(CONNECTIONS_MAX, descriptor_limit() // DESCRIPTORS_SHARE)
         #: Number of connections closed because there were too many.
         self._closed = 0
         self._reported_at = -REPORT_S
