@@ -189,7 +189,7 @@ class BrokerDisk:
     def _fail_on_loop(self, error: OSError) -> None:
         """End the disk after a failed write on the loop, as after one of the thread."""
         self._failed = True
-        self._loop.call_soon(self._on_fatal, self._write_failure(error))
+        self._report_failure(error)
 
     # -- reads, on the loop ---------------------------------------------------------------------
 
@@ -342,7 +342,7 @@ class BrokerDisk:
             if not self._failed:
                 self._log.write_checkpoint(durably=True)
         except OSError as error:
-            self._call_on_loop(self._on_fatal, self._write_failure(error))
+            self._report_failure(error)
         except BatchError as error:
             self._report_damage(f"{self._log.path}: {error}")
         except Exception as error:
@@ -367,8 +367,10 @@ class BrokerDisk:
 
     # -- all threads ----------------------------------------------------------------------------
 
-    def _write_failure(self, error: OSError) -> str:
-        return f"cannot write to {self._log.path.parent}: {error.strerror or error}"
+    def _report_failure(self, error: OSError) -> None:
+        """Report a failed write; ``fatal`` is called in a later iteration of the loop."""
+        reason = error.strerror or str(error)
+        self._call_on_loop(self._on_fatal, f"cannot write to {self._log.path.parent}: {reason}")
 
     def _report_damage(self, reason: str) -> None:
         """Report a damaged log: the next start checks all of it, and this disk stops."""
