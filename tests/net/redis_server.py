@@ -41,11 +41,14 @@ def free_port() -> int:
 class RedisServer:
     """One server; ``url`` names its socket, or its port with ``tcp``, and never changes.
 
-    ``options`` are redis-server's own, such as ``("--requirepass", "secret")``.
+    ``options`` are redis-server's own, such as ``("--requirepass", "secret")``. ``program`` is
+    another server, such as Valkey.
     """
 
-    def __init__(self, folder: Path, options: tuple[str, ...] = (), tcp: bool = False) -> None:
-        self.program = executable("redis-server")
+    def __init__(
+        self, folder: Path, options: tuple[str, ...] = (), tcp: bool = False, program: str = ""
+    ) -> None:
+        self.program = program or executable("redis-server")
         self.folder = folder
         self.options = options
         self.tcp = tcp
