@@ -234,7 +234,9 @@ class RedisStore:
                 f"Redis at {self.address.name} did not reply within {self._timeout_s:g} s; check "
                 f"that it runs, and the network to it"
             )
-            raise NoReply(reason) from None
+            # A server without TLS waits for the end of the first command.
+            tls = "" if self.address.tls is None else ", and that its port uses TLS"
+            raise NoReply(reason + tls) from None
         except (RedisError, OSError, ValueError) as error:
             # redis-py raises ValueError if it cannot parse an error reply of the server.
             raise NoReply(describe(self.address, error)) from None
