@@ -17,7 +17,7 @@ from tests.net.redis_server import RedisServer, free_port
 from tests.require import executable, module
 
 SERVICE: Final = "mymaster"
-DOWN_AFTER_MS: Final = 400
+DOWN_AFTER_MS: Final = 2000
 
 
 def server_program(kind: str) -> str:

@@ -51,6 +51,9 @@ Redis ends a WAIT up to 0.1 s late, and the reply must arrive before the timeout
 
 CLOSE_S: Final = 0.1
 
+TLS_HINT: Final = ", and that its port uses TLS"
+"""Advice after a timeout with TLS: a server without it waits for the end of the first command."""
+
 _T = TypeVar("_T")
 
 
@@ -234,9 +237,7 @@ class RedisStore:
                 f"Redis at {self.address.name} did not reply within {self._timeout_s:g} s; check "
                 f"that it runs, and the network to it"
             )
-            # A server without TLS waits for the end of the first command.
-            tls = "" if self.address.tls is None else ", and that its port uses TLS"
-            raise NoReply(reason + tls) from None
+            raise NoReply(reason + TLS_HINT * (self.address.tls is not None)) from None
         except (RedisError, OSError, ValueError) as error:
             # redis-py raises ValueError if it cannot parse an error reply of the server.
             raise NoReply(describe(self.address, error)) from None
