@@ -89,6 +89,10 @@ def broker(**options: Any) -> None:
     YAK_ROLE, YAK_NODE_ID, YAK_HOST, YAK_PORT, YAK_FOLLOWERS, YAK_REDIS_URL and YAK_DATA_DIR are
     sufficient to start a leader and its followers.
 
+    The URL of --redis is redis://, rediss:// (TLS), valkey://, valkeys://, unix:// or
+    redis+sentinel://HOST:PORT,.../SERVICE. The password may be in the variable YAK_REDIS_PASSWORD,
+    or in the file that YAK_REDIS_PASSWORD_FILE names; the user is in YAK_REDIS_USERNAME.
+
     Exit codes: 0 stopped, 1 halted, 2 invalid options.
     """
     from yak_net.runtime.quick_import import quick_import
