@@ -33,13 +33,17 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option(
     "--advertised-url", default="", metavar="URL",
-    help="URL for clients and brokers.  [default: the listen address]",
+    help="URL for clients.  [default: the listen address]",
 )
 @click.option(
-    "--brokers", default="", metavar="n1=URL,...", help="Ids and URLs of all brokers."
+    "--peer-url", default="", metavar="URL",
+    help="URL for other brokers.  [default: the URL for clients]",
 )
 @click.option(
-    "--followers", default="", metavar="URL,...", help="Follower URLs (instead of --brokers)."
+    "--brokers", default="", metavar="n1=URL,...", help="Ids and peer URLs of all brokers."
+)
+@click.option(
+    "--followers", default="", metavar="URL,...", help="Follower peer URLs (instead of --brokers)."
 )
 @click.option(
     "--role",
@@ -82,6 +86,10 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Further name of this broker, such as a proxy's; repeatable.",
 )
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
+@click.option(
+    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    help="Form of log lines; json: one object a line.",
+)
 def broker(**options: Any) -> None:
     """Run one broker.
 
@@ -98,7 +106,7 @@ def broker(**options: Any) -> None:
     from yak_net.runtime.quick_import import quick_import
     from yak_net.runtime.settings import SettingsError
 
-    verbose = bool(options.pop("verbose"))
+    verbose, log_format = bool(options.pop("verbose")), options.pop("log_format")
     try:
         settings = _settings(options)
     except SettingsError as error:
@@ -106,8 +114,16 @@ def broker(**options: Any) -> None:
         raise click.UsageError(message) from error
     quick_import("yak_net.broker.process")
     from yak_net.broker.process import run
+    from yak_net.runtime.logs import LogFormat
 
-    sys.exit(run(settings, verbose=verbose))
+    sys.exit(run(settings, verbose=verbose, log_format=LogFormat(log_format)))
+
+
+def _url(text: str) -> str:
+    """Return the URL of an option that may be empty. Raises SettingsError."""
+    from yak_net.runtime.settings import parse_url
+
+    return parse_url(text) if text else ""
 
 
 def _settings(options: dict[str, Any]) -> BrokerSettings:
@@ -124,9 +140,8 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             node_id=options["node_id"],
             host=host,
             port=port,
-            advertised_url=settings.parse_url(options["advertised_url"])
-            if options["advertised_url"]
-            else "",
+            advertised_url=_url(options["advertised_url"]),
+            peer_url=_url(options["peer_url"]),
             brokers=settings.parse_brokers(options["brokers"]),
             followers=settings.parse_urls(options["followers"]),
             role=settings.Role(options["role"]) if options["role"] else None,

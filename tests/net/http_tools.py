@@ -13,14 +13,17 @@ from aiohttp.test_utils import TestClient, TestServer
 from yak_core.broker.health import BrokerHealth, health_of
 from yak_core.broker.node import build_broker
 from yak_core.broker.roles import Broker
+from yak_core.broker.view import BrokerView, view_of
 from yak_core.config import BrokerConfig, FlushMode
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import Request, Response
 from yak_core.ids import Micros, NodeId
 from yak_core.manual.run import advance, settle
 from yak_core.manual.world import Manual
-from yak_net.http.gateway import BrokerStopped, Gateway, Phase
+from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
+from yak_net.metrics.elections import Election
+from yak_net.metrics.journal import Entry
 
 SECOND = 1_000_000
 NODES = ("n1", "n2", "n3")
@@ -68,6 +71,7 @@ class WorldGateway:
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
+        self.peers: dict[NodeId, str] = {}
         self.waits = asyncio.Event()
         """Set once a request is pending."""
         self.left = asyncio.Event()
@@ -84,6 +88,12 @@ class WorldGateway:
     def url_of(self, node: NodeId | None) -> str:
         return "" if node is None else self.urls[node]
 
+    def peer_urls(self) -> dict[NodeId, str]:
+        return self.peers
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        return [], []
+
     def wall_ms(self) -> int:
         return NOW_MS
 
@@ -91,6 +101,14 @@ class WorldGateway:
         if not self.world.is_up(self.node_id):
             return None
         return health_of(self.node, self.world.nodes[self.node_id].clock)
+
+    def view(self) -> BrokerView | None:
+        if not self.world.is_up(self.node_id):
+            return None
+        return view_of(self.node, self.world.nodes[self.node_id].clock)
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        return (f"{status} {is_ready} {accept}".encode(), "text/plain")
 
     def move(self, us: Micros = 0, until: Callable[[], bool] = lambda: False) -> None:
         """Advance the world and complete the requests that have answers."""
@@ -131,16 +149,29 @@ class ScriptedGateway:
         self.phase = Phase.RUNNING
         self.halt_reason = ""
         self.urls = {node: url(node) for node in NODES}
+        self.peers: dict[NodeId, str] = {}
         self.asked: list[Request] = []
 
     def url_of(self, node: NodeId | None) -> str:
         return "" if node is None else self.urls.get(node, "")
+
+    def peer_urls(self) -> dict[NodeId, str]:
+        return self.peers
+
+    def history(self) -> tuple[list[Election], list[Entry]]:
+        return [], []
 
     def wall_ms(self) -> int:
         return NOW_MS
 
     def health(self) -> BrokerHealth | None:
         return None
+
+    def view(self) -> BrokerView | None:
+        return None
+
+    def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
+        return (f"{status} {is_ready} {accept}".encode(), "text/plain")
 
     async def ask(self, request: Request) -> Response:
         self.asked.append(request)

@@ -13,9 +13,9 @@ from tests.net.http_tools import ScriptedGateway, WorldGateway, cluster, serving
 from tests.require import executable
 from tests.tidy.tree import ROOT
 from yak_core.errors import RETRIABLE
+from yak_net.http import cluster_stream, record_stream, records, shares
 from yak_net.http import connections as limits
 from yak_net.http import json_bodies as bodies
-from yak_net.http import records, shares
 from yak_net.http import request_parsing as asking
 from yak_net.http.gateway import BrokerStopped
 from yak_net.http.problems import HTTP_FORMS, TYPE_PREFIX
@@ -83,6 +83,7 @@ def test_limits_are_those_of_the_code() -> None:
     assert [cells[1] for cells in rows("| what | limit | above it |")][:-1] == [
         f"the limit of open files minus {limits.RESERVED}, at most {limits.CONNECTIONS_MAX}",
         f"{limits.HEADROOM} fewer",
+        f"{record_stream.STREAMS_MAX}; {cluster_stream.STREAMS_MAX}",
         f"{limits.IDLE_S:g} s",
         body,
         rate,

@@ -99,6 +99,7 @@ def test_address_for_others_is_one_of_a_machine(host: str) -> None:
     url = parse_url(f"{host}:8080")
     for settings, option in (
         (BrokerSettings("n1", advertised_url=url), "--advertised-url"),
+        (BrokerSettings("n1", peer_url=url), "--peer-url"),
         (BrokerSettings("n1", brokers=(("n1", "http://h:1"), ("n2", url))), "--brokers"),
         (BrokerSettings("n1", followers=(url,)), "--followers"),
     ):
@@ -114,6 +115,16 @@ def test_host_that_stands_for_all_addresses_needs_an_advertised_url() -> None:
             check(BrokerSettings("n1", host=host, insecure=True))
     named = BrokerSettings("n1", host="::", insecure=True, advertised_url="http://n1.example:80")
     assert check(named).url_at(1) == "http://n1.example:80"
+    with pytest.raises(SettingsError, match="--advertised-url"):
+        check(replace(named, advertised_url="", peer_url="http://n1.example:80"))
+
+
+def test_peer_url_is_the_url_for_clients_unless_it_is_given() -> None:
+    """Goal: the core gets a peer URL only if it is another one."""
+    for given, expected in (("", ""), ("http://c:1", ""), ("http://p:1", "http://p:1")):
+        settings = BrokerSettings("n1", advertised_url="http://c:1", peer_url=given)
+        config = settings.broker_config(settings.url_at(8080), ("n1",))
+        assert (config.url, config.peer_url) == ("http://c:1", expected)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +212,8 @@ def test_variable_of_a_service_with_our_name_is_ignored(
         ({"YAK_REDIS": "x:y", "YAK_NODE_ID": "a b"}, "", "YAK_NODE_ID"),
         ({"YAK_FOLLOWERS": "h:1,a b"}, "", "YAK_FOLLOWERS"),
         ({"YAK_ADVERTISED_URL": "0.0.0.0:1"}, "", "YAK_ADVERTISED_URL"),
+        ({"YAK_PEER_URL": "0.0.0.0:1"}, "", "YAK_PEER_URL"),
+        ({"YAK_PEER_URL": "n1:0"}, "", "YAK_PEER_URL"),
         ({"YAK_PORT": "1"}, "--port high", ""),
         ({"YAK_NODE_ID": "n1"}, "--followers h:0", ""),
     ],

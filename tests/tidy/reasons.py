@@ -37,7 +37,7 @@ MAKERS: Final[dict[str, set[str]]] = {
     "yak_net/cluster/ports.py": {"__init__"},
     "yak_net/cluster/status.py": {"reason"},
     "yak_net/cluster/store_check.py": {"_way_back", "_way_out"},
-    "yak_net/http/routes.py": {"_state"},
+    "yak_net/http/status.py": {"state_of"},
     "yak_net/metadata/redis_store.py": {"_with_timeout"},
     "yak_net/runtime/connection_errors.py": {"listen_error", "_LISTEN_ADVICE"},
     "yak_net/storage/disk.py": {"_read_loop"},

@@ -24,7 +24,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         *("cli", "demo", "script", "__init__"),
     ),
     "yak_net": (
-        *("storage", "metadata", "runtime", "http", "client", "broker", "cluster"),
+        *("storage", "metadata", "runtime", "metrics", "http", "client", "broker", "cluster"),
         *("cli", "demo", "__init__"),
     ),
 }

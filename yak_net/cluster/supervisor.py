@@ -36,6 +36,8 @@ NODES: Final = 3
 STOP_S: Final = 15.0
 """Time limit for a broker to stop; a broker limits its own shutdown to ten seconds."""
 POLL_S: Final = 0.05
+PASSED_ON: Final = ("YAK_LOG_FORMAT",)
+"""Variables for brokers that the brokers of a local cluster get, too."""
 BROKER: Final = (sys.executable, "-P", "-m", "yak_cli", "broker")
 
 OnEvent = Callable[[str], None]
@@ -207,7 +209,8 @@ class Supervisor:
         import aiohttp
 
         self._session = await resources.enter_async_context(aiohttp.ClientSession())
-        env = {name: value for name, value in os.environ.items() if not name.startswith("YAK_")}
+        ours = [name for name in os.environ if name.startswith("YAK_") and name not in PASSED_ON]
+        env = {name: value for name, value in os.environ.items() if name not in ours}
         passwords = {name: os.environ.get(name, "") for name in variables_of(self.redis_url)}
         env |= {**passwords, **spec.env, "YAK_REDIS_URL": self.redis_url, "YAK_REUSE_PORT": "1"}
         for node in self.nodes:

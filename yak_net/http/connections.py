@@ -54,7 +54,9 @@ BACKLOG: Final = 1_024
 """Connections that wait to be accepted; the system refuses or delays further ones."""
 LINGER_S: Final = 5.0
 """Seconds in which the rest of a refused body is read, so that the client sees the answer."""
-SHORT_PATHS: Final = frozenset({PEER_PATH, "/", "/health", "/livez", "/readyz", "/v1/cluster"})
+SHORT_PATHS: Final = frozenset(
+    {PEER_PATH, "/", "/health", "/livez", "/readyz", "/v1/cluster", "/metrics"}
+)
 """Paths whose requests are short, or come from peers: they are not counted as busy."""
 
 log = structlog.get_logger("yak.http")

@@ -28,6 +28,7 @@ from yak_core.batch import (
 from yak_core.contract.messages import DescribeResponse, FetchResponse, ProduceResponse
 from yak_core.ids import Epoch, Offset
 from yak_net.http.gateway import Health
+from yak_net.http.sse import event
 
 TIMEOUT_MS: Final = 30_000
 TIMEOUT_MS_MAX: Final = 600_000
@@ -229,6 +230,30 @@ def fetch_response(response: FetchResponse, offset: Offset) -> bytes:
             "epoch": response.leader_epoch,
         }
     )
+
+
+def record_events(response: FetchResponse, offset: Offset) -> tuple[bytes, Offset]:
+    """Return the records from ``offset`` on as server-sent events, and the next offset.
+
+    The id of an event is the offset of the record. A batch that has no JSON form, because it is
+    compressed or damaged, becomes one event "skipped", with the offset after it.
+    """
+    parts: list[bytes] = []
+    for batch in response.batches:
+        try:
+            found = _records_from(batch, offset, batch.count)
+        except (UnsupportedCodec, Damaged) as error:
+            skipped = {
+                "offset": max(offset, batch.base_offset),
+                "next_offset": batch.end,
+                "compressed": isinstance(error, UnsupportedCodec),
+                "detail": str(error),
+            }
+            parts.append(event("skipped", skipped, batch.end - 1))
+        else:
+            parts += [event("", record, record.offset) for record in found]
+        offset = max(offset, batch.end)
+    return b"".join(parts), offset
 
 
 def _records_from(batch: Batch, offset: Offset, count_max: int) -> list[FetchedRecord]:

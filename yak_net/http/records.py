@@ -106,18 +106,11 @@ async def fetch(gateway: Gateway, request: web.Request, budget: Budget) -> web.S
     check_query(request, "offset", "max_bytes", "wait_ms", "redirect")
     bytes_max = integer_parameter(request, "max_bytes", FETCH_BYTES, FETCH_BYTES_MAX)
     wait_ms = integer_parameter(request, "wait_ms", 0, WAIT_MS_MAX)
-    text = request.query.get("offset", "earliest")
-    if text in _NAMED_OFFSETS:
-        offset = await _resolve_offset(gateway, request, _NAMED_OFFSETS[text])
-    elif text.isdecimal():
-        offset = integer_parameter(request, "offset", 0)
-    else:
-        shown = ascii(text)[:60]
-        raise invalid_request(f"offset must be an integer, earliest or latest, got {shown}")
+    offset = await first_offset(gateway, request, "earliest")
     call = FetchRequest(0, offset, NO_EPOCH, Epoch(ANY_EPOCH), bytes_max, wait_ms * US_PER_MS)
     answer = await ask_or_problem(gateway, request, call, FetchResponse, produce=False)
     if answer.error is not ErrorCode.NONE:
-        raise _fetch_problem(gateway, answer)
+        raise fetch_problem(gateway, answer)
     size = bodies.size_of(answer.batches)
     with Share(budget) as share:
         share.resize(JSON_FACTOR * size)
@@ -128,6 +121,17 @@ async def fetch(gateway: Gateway, request: web.Request, budget: Budget) -> web.S
         del answer  # the batches
         share.resize(len(body))
         return await send_json(request, body)
+
+
+async def first_offset(gateway: Gateway, request: web.Request, default: str) -> Offset:
+    """Return the offset of the parameter ``offset``: a number or a name. Raises Problem."""
+    text = request.query.get("offset", default)
+    if text in _NAMED_OFFSETS:
+        return await _resolve_offset(gateway, request, _NAMED_OFFSETS[text])
+    if text.isdecimal():
+        return integer_parameter(request, "offset", 0)
+    shown = ascii(text)[:60]
+    raise invalid_request(f"offset must be an integer, earliest or latest, got {shown}")
 
 
 async def _resolve_offset(gateway: Gateway, request: web.Request, at: int) -> Offset:
@@ -141,7 +145,8 @@ async def _resolve_offset(gateway: Gateway, request: web.Request, at: int) -> Of
     return answer.offset
 
 
-def _fetch_problem(gateway: Gateway, answer: FetchResponse) -> Problem:
+def fetch_problem(gateway: Gateway, answer: FetchResponse) -> Problem:
+    """Return the problem of a failed fetch."""
     more = {}
     if answer.error is ErrorCode.OFFSET_OUT_OF_RANGE:
         more["log_start_offset"] = answer.log_start

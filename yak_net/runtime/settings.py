@@ -30,7 +30,7 @@ CLUSTER: Final = "yak"
 _NODE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CLUSTER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-_NOT_CONFIGURABLE: Final = ("replicas", "creates", "url", "flush")
+_NOT_CONFIGURABLE: Final = ("replicas", "creates", "url", "peer_url", "flush")
 """Fields of BrokerConfig that ``--config`` cannot set: other settings determine them."""
 
 
@@ -49,7 +49,9 @@ class SettingsError(ValueError):
 class BrokerSettings:
     """Settings of a broker process; :func:`check` validates them.
 
-    ``brokers`` lists (id, url) of all brokers. Instead, a leader may have ``followers``, a list of
+    ``advertised_url`` is the address for clients, by default the listen address, and ``peer_url``
+    that for other brokers, by default the same. ``brokers`` lists (id, URL for brokers) of all
+    brokers. Instead, a leader may have ``followers``, a list of
     URLs, and each follower ``role=FOLLOWER``. ``config`` holds values for fields of
     :class:`yak_core.config.BrokerConfig`. With ``check_records``, the broker decodes the records of
     each produce request, and refuses those that no client could read. ``allowed_hosts`` are further
@@ -61,6 +63,7 @@ class BrokerSettings:
     host: str = HOST
     port: int = PORT
     advertised_url: str = ""
+    peer_url: str = ""
     brokers: tuple[tuple[NodeId, str], ...] = ()
     followers: tuple[str, ...] = ()
     role: Role | None = None
@@ -93,7 +96,7 @@ class BrokerSettings:
         return dict(self.config).get(name, default)
 
     def url_at(self, port: int) -> str:
-        """Return this broker's URL for others, if it listens on ``port``."""
+        """Return this broker's URL for clients, if it listens on ``port``."""
         if self.advertised_url:
             return self.advertised_url
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -113,6 +116,7 @@ class BrokerSettings:
             flush=flush_mode(self.flush),
             creates=self.creates,
             url=url,
+            peer_url="" if self.peer_url == url else self.peer_url,
             **dict(self.config),
         )
         try:
@@ -154,7 +158,8 @@ def check(settings: BrokerSettings) -> BrokerSettings:
         )
     if is_wildcard(settings.host) and not settings.advertised_url:
         raise SettingsError(
-            f"other brokers cannot connect to {settings.host}; give --advertised-url"
+            f"others cannot connect to {settings.host}; give --advertised-url, the address for "
+            "clients, and --peer-url if brokers need another one"
         )
     _check_urls(settings)
     replicas = tuple(sorted(ids)) or (settings.node_id,)
@@ -184,7 +189,8 @@ def _check_urls(settings: BrokerSettings) -> None:
     """Raise SettingsError for a broker URL to which no other process can connect."""
     others = [("--brokers", url) for _, url in settings.brokers]
     others += [("--followers", url) for url in settings.followers]
-    for option, url in [("--advertised-url", settings.advertised_url), *others]:
+    own = [("--advertised-url", settings.advertised_url), ("--peer-url", settings.peer_url)]
+    for option, url in [*own, *others]:
         host = urlsplit(url).hostname
         if host is not None and is_wildcard(host):
             raise SettingsError(
