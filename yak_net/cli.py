@@ -28,7 +28,8 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--host", metavar="HOST", help="Host to listen on (instead of --listen).")
 @click.option(
-    "--port", type=click.IntRange(0, 65535),
+    "--port",
+    type=click.IntRange(0, 65535),
     help="Port (instead of --listen); 0: a free port.",
 )
 @click.option(
@@ -51,43 +52,64 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Initial role: the leader creates the cluster and campaigns first.",
 )
 @click.option(
-    "--redis", "--redis-url", "redis", envvar=["YAK_REDIS", "YAK_REDIS_URL"],
-    default="redis://127.0.0.1:6379/0", show_default=True, metavar="URL", help="Metadata store.",
+    "--redis",
+    "--redis-url",
+    "redis",
+    envvar=["YAK_REDIS", "YAK_REDIS_URL"],
+    default="redis://127.0.0.1:6379/0",
+    show_default=True,
+    metavar="URL",
+    help="Metadata store.",
 )
 @click.option("--cluster", default="yak", show_default=True, metavar="NAME", help="Cluster name.")
 @click.option(
-    "--data-dir", default=".yak/broker", show_default=True, metavar="DIR",
-    type=click.Path(path_type=Path), help="Folder of the log.",
+    "--data-dir",
+    default=".yak/broker",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Folder of the log.",
 )
 @click.option(
-    "--flush", type=click.Choice(["batch", "os"]), default="batch", show_default=True,
+    "--flush",
+    type=click.Choice(["batch", "os"]),
+    default="batch",
+    show_default=True,
     help="Acknowledge records that the ISR flushed (batch) or wrote (os).",
 )
 @click.option(
-    "--min-isr", type=click.IntRange(1),
+    "--min-isr",
+    type=click.IntRange(1),
     help="Minimum ISR size of a new cluster.  [default: 2; 1 for one broker]",
 )
 @click.option(
-    "--config", multiple=True, metavar="NAME=VALUE",
+    "--config",
+    multiple=True,
+    metavar="NAME=VALUE",
     help="Set a period or limit, such as lease_us=3000000; repeatable.",
 )
 @click.option(
-    "--trace", type=click.Path(path_type=Path), metavar="FILE",
+    "--trace",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
     help="Record all events and effects, for yak sim replay.",
 )
-@click.option(
-    "--insecure", is_flag=True, help="Allow a non-loopback address, without encryption."
-)
+@click.option("--insecure", is_flag=True, help="Allow a non-loopback address, without encryption.")
 @click.option(
     "--check-records", is_flag=True, help="Decode records on arrival; refuse damaged ones."
 )
 @click.option(
-    "--allow-host", multiple=True, metavar="NAME",
+    "--allow-host",
+    multiple=True,
+    metavar="NAME",
     help="Further name of this broker, such as a proxy's; repeatable.",
 )
 @click.option("--verbose", is_flag=True, help="Log each note of the broker.")
 @click.option(
-    "--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True,
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
     help="Form of log lines; json: one object a line.",
 )
 def broker(**options: Any) -> None:
@@ -134,7 +156,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
     port = settings.PORT if port is None else port
     if options["listen"]:
         host, port = settings.parse_listen(options["listen"])
-    lifeline = os.environ.get("YAK_LIFELINE", "")
+    lifeline, link_gate = (os.environ.get(f"YAK_{name}", "") for name in ("LIFELINE", "LINK_GATE"))
     return settings.check(
         settings.BrokerSettings(
             node_id=options["node_id"],
@@ -157,5 +179,6 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             allowed_hosts=options["allow_host"],
             reuse_port=os.environ.get("YAK_REUSE_PORT") == "1",
             lifeline=int(lifeline) if lifeline.isdigit() else None,
+            link_gate=int(link_gate) if link_gate.isdigit() else None,
         )
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.core.brokers import produce
-from tests.core.test_health import broker_of, world_of
+from tests.core.brokers import broker_of, produce
+from tests.core.test_health import world_of
 from yak_core.broker.phases import Phase, Role
 from yak_core.broker.view import BrokerView, ReplicaView, view_of
 from yak_core.config import MS, SECOND

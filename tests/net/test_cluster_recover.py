@@ -40,15 +40,11 @@ BYTES = encode_partition_state(STATE)
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def data(folder: Path) -> Path:
     """Return the data folder of a stopped cluster of three brokers."""
-    monkeypatch.chdir(tmp_path)
-    for name in tuple(os.environ):
-        if name.startswith("YAK_") and name != "YAK_REQUIRE":
-            monkeypatch.delenv(name)
     for node in NODES:
-        shutil.copytree(SAMPLES / node, tmp_path / "data" / node)
-    return tmp_path / "data"
+        shutil.copytree(SAMPLES / node, folder / "data" / node)
+    return folder / "data"
 
 
 def recover(data: Path, *words: str) -> Result:

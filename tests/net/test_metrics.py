@@ -206,3 +206,36 @@ def test_foreign_paths_and_methods_make_no_series(cluster: ChaosCluster) -> None
     }  # fmt: skip
     assert found["GET", "other", "404"] >= 3
     assert found["POST", "/v1/records", "400"] == 1
+
+
+def test_offsets_by_name_and_time_and_the_replicas(cluster: ChaosCluster) -> None:
+    """Method: the leader's offsets, by the timestamps of its records; the replicas by a follower.
+
+    A follower does not list offsets, but shows all replicas.
+    """
+    url = leader_of(cluster, 2)
+    records = get(f"{url}/v1/records?offset=0")[1]["records"]
+    status, plain = get(f"{url}/v1/offsets")
+    nothing = {"offset": None, "timestamp_ms": None, "epoch": None}
+    assert (status, plain) == (200, {"earliest": 0, "latest": 4, **nothing})
+    for record in records:
+        time = record["timestamp_ms"]
+        found = get(f"{url}/v1/offsets?timestamp={time}")[1]
+        first = next(one for one in records if one["timestamp_ms"] >= time)
+        assert found["offset"] == first["offset"]
+        assert (found["timestamp_ms"], found["epoch"]) == (time, first["epoch"])
+    late = records[-1]["timestamp_ms"] + 1
+    assert get(f"{url}/v1/offsets?timestamp={late}")[1] == {**plain, **nothing}
+    for query in ("timestamp=x", "timestamp=-1", "time=1", "timestamp=1&timestamp=2"):
+        assert get(f"{url}/v1/offsets?{query}")[0] == 400, query
+    other = next(u for n, u in cluster.urls.items() if u != url and cluster.brokers[n].up)
+    refused, body = get(f"{other}/v1/offsets")
+    assert (refused, body["error"]) == (421, "NOT_LEADER_OR_FOLLOWER")
+    status, body = get(f"{other}/v1/replicas")
+    rows = {row["id"]: row for row in body["replicas"]}
+    assert (status, sorted(rows), cluster.urls[body["leader"]]) == (200, list(NODES), url)
+    for node, row in rows.items():
+        assert row["up"] is cluster.brokers[node].up
+        if row["up"]:
+            assert (row["leo"], row["hw"], row["lag_records"], row["lag_ms"]) == (4, 4, 0, 0)
+            assert row["caught_up_at_ms"] >= records[0]["timestamp_ms"]

@@ -95,7 +95,7 @@ def test_loopback_is_known() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "0", "[::ffff:0.0.0.0]", "[0:0::0]"])
 def test_address_for_others_is_one_of_a_machine(host: str) -> None:
-    """Goal: no broker advertises or is given an address to which nobody can connect."""
+    """Goal: no broker advertises, or receives, an address to which clients cannot connect."""
     url = parse_url(f"{host}:8080")
     for settings, option in (
         (BrokerSettings("n1", advertised_url=url), "--advertised-url"),
@@ -165,7 +165,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[BrokerSettings]:
     """Collect the settings of brokers instead of running them."""
     seen: list[BrokerSettings] = []
 
-    def run(settings: BrokerSettings, *, verbose: bool) -> int:
+    def run(settings: BrokerSettings, *, verbose: bool, log_format: object) -> int:
         seen.append(settings)
         return 0
 

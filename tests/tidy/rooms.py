@@ -25,6 +25,7 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
     ),
     "yak_net": (
         *("storage", "metadata", "runtime", "metrics", "http", "client", "broker", "cluster"),
+        *("observe", "log_files", "doctor"),
         *("cli", "demo", "__init__"),
     ),
 }

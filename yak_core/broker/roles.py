@@ -245,6 +245,7 @@ class Broker:
         self.partition = state
         note_changes(self.context, known, state)
         self._update_role(state)
+        self.follower.on_isr(state.isr)
         if (
             self.phase is RUNNING
             and self.leading is not None

@@ -16,7 +16,7 @@ decoder refuses every other encoding, so damage is detected unless it yields ano
 There are two schemas. A state is written with schema 1, which all versions read, unless it holds
 what only schema 2 can express: a broker with two addresses. The transitions put that into a state
 only when every registered broker reads schema 2. So during a rolling upgrade, brokers of both
-versions read each state (docs/decisions/0017-two-addresses.md).
+versions read each state (docs/decisions/0018-two-addresses.md).
 """
 
 from __future__ import annotations

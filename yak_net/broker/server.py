@@ -30,10 +30,12 @@ from yak_core.contract.notes import Note, PartitionStateObserved
 from yak_core.ids import CallId, Micros, NodeId
 from yak_core.metadata.store_calls import Read, StoreOk
 from yak_net.broker.addresses import Addresses
+from yak_net.broker.link_gate import LinkGate, gated
 from yak_net.broker.listener import Listener
-from yak_net.broker.meters import Meters
+from yak_net.broker.meters import Meters, version
 from yak_net.broker.own_store import OwnStore, WrongStore
 from yak_net.broker.peers import Peers
+from yak_net.broker.time_search import TimeSearch
 from yak_net.http.connections import DESCRIPTORS_MIN, descriptor_limit
 from yak_net.http.gateway import BrokerStopped, Health, Phase
 from yak_net.http.routes import routes
@@ -52,6 +54,7 @@ from yak_net.runtime.timers import wall_ms
 from yak_net.runtime.tracing import FileRecorder
 from yak_net.runtime.wire import CLIENT_PATH, CLUSTER_HEADER, NODE_HEADER, PEER_PATH, certificates
 from yak_net.storage import Storage, StorageError, open_storage
+from yak_net.storage.times import TimePosition
 
 STOP_US: Final = 10_000_000
 """Microseconds; a stop that takes longer is not clean."""
@@ -75,6 +78,7 @@ class BrokerServer:
         self.settings = settings
         self.node_id: NodeId = settings.node_id
         self.cluster = settings.cluster
+        self.version = version()
         self.phase = Phase.STARTING
         self.halt_reason = ""
         self.clean = False
@@ -86,9 +90,11 @@ class BrokerServer:
         self._recorder: FileRecorder | None = None
         self._listener: Listener | None = None
         self._unsent = Budget(STREAM_BYTES_MAX)
+        self._gate: LinkGate | None = None
         self._in_flight = Budget(HTTP_BYTES_MAX)
         self.meters = Meters(self.node_id, self.cluster, self._unsent, self._in_flight)
         self._storage: Storage | None = None
+        self._time_search: TimeSearch | None = None
         self._own_store: OwnStore | None = None
         self._pending: set[asyncio.Future[Response]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -144,6 +150,8 @@ class BrokerServer:
                 ) from error
             log.info("recording trace", file=str(self._recorder.path))
         await self.peers.start()
+        if settings.link_gate is not None:
+            self._gate = LinkGate(settings.link_gate)
         self._start_node(config, storage)
 
     async def _listen(self) -> None:
@@ -241,8 +249,11 @@ class BrokerServer:
 
     def _start_node(self, config: BrokerConfig, storage: Storage) -> None:
         assert self.store is not None
-        sender, store = self.meters.sender(self.peers), self.meters.store(self.store)
+        timeout_us = self.settings.config_value("store_timeout_us")
+        peers, reached = gated(self.node_id, self.peers, self.store, self._gate, timeout_us)
+        sender, store = self.meters.sender(peers), self.meters.store(reached)
         backend = NetBackend(storage, sender, store, self._on_note, self._on_end)
+        self._time_search = TimeSearch(storage)
         self.meters.log_bytes = lambda: storage.log.position
         self._storage = None  # the backend's disk closes it from now on
         self._backend = backend
@@ -269,10 +280,14 @@ class BrokerServer:
         for answer in tuple(self._pending):
             answer.cancel()
         await self.peers.close()
+        if self._gate is not None:
+            self._gate.close()
         if self._own_store is not None:
             await self._own_store.close()
         if self._listener is not None:
             await self._listener.close()
+        if self._time_search is not None:
+            await self._time_search.close()
         if self._backend is not None:
             await self._backend.close()
         elif self._storage is not None:
@@ -351,6 +366,12 @@ class BrokerServer:
         """Cancel a call whose client disconnected."""
         if self._backend is not None:
             self._backend.cancel(call)
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        """Return the first record below ``end`` since a time, as the gateway says."""
+        if self._time_search is None or self.view() is None:
+            raise BrokerStopped(sent=False)
+        return await self._time_search.find(timestamp_ms, end)
 
     async def ask(self, request: Request) -> Response:
         """Deliver a request to the node and wait for the response.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import click
 
+from yak_net.cluster.errors import CannotStart, ClusterError
 from yak_net.metadata.redis_login import with_environment
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -43,3 +46,14 @@ class Failed(click.ClickException):
 
 class NotRunning(Failed):
     """No supervisor answers at the control address."""
+
+
+@contextmanager
+def exit_codes() -> Iterator[None]:
+    """Turn a CannotStart in the block into CommandLineError, another ClusterError into Failed."""
+    try:
+        yield
+    except CannotStart as error:
+        raise CommandLineError(str(error)) from error
+    except ClusterError as error:
+        raise Failed(str(error)) from error

@@ -16,6 +16,7 @@ import structlog
 from aiohttp import web
 from msgspec import Struct, to_builtins
 
+from yak_net.http.endpoints import STREAM_CLUSTER
 from yak_net.http.gateway import Gateway, Phase
 from yak_net.http.peer_reports import PeerReports
 from yak_net.http.reports import (
@@ -186,7 +187,7 @@ class ClusterWatch:
 
     async def stream(self, request: web.Request) -> web.StreamResponse:
         """Handle ``GET /v1/cluster/stream``. Raises Problem before the first event."""
-        check_query(request, "scope")
+        check_query(request, STREAM_CLUSTER)
         scope = request.query.get("scope", "cluster")
         if scope not in self._feeds:
             shown = ascii(scope)[:60]

@@ -28,6 +28,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Middleware
 
 from yak_core.errors import Outcome
+from yak_net.http.foreign import Foreign, foreign_protocol
 from yak_net.http.problems import Handler, set_outcome
 from yak_net.http.shares import STREAM_BYTES_MAX, busy
 from yak_net.runtime.budget import Budget
@@ -58,6 +59,11 @@ SHORT_PATHS: Final = frozenset(
     {PEER_PATH, "/", "/health", "/livez", "/readyz", "/v1/cluster", "/metrics"}
 )
 """Paths whose requests are short, or come from peers: they are not counted as busy."""
+
+BAD_REQUEST: Final = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Content-Length: %d\r\nConnection: close\r\n\r\n%b"
+)
 
 log = structlog.get_logger("yak.http")
 
@@ -201,7 +207,9 @@ class Connections:
 class Connection(web.RequestHandler):
     """One connection; see the module for its limits."""
 
-    __slots__ = ("_group", "_stall_timer", "_unsent", "_partial", "_partial_timer", "_checked")
+    __slots__ = (
+        "_checked", "_group", "_is_new", "_partial", "_partial_timer", "_stall_timer", "_unsent"
+    )  # fmt: skip
 
     def __init__(self, group: Connections, server: web.Server) -> None:
         super().__init__(
@@ -213,6 +221,8 @@ class Connection(web.RequestHandler):
             lingering_time=LINGER_S,
         )
         self._group = group
+        #: Whether no byte was received.
+        self._is_new = True
         self._stall_timer: asyncio.TimerHandle | None = None
         self._unsent = 0
         #: Bytes received since the last complete frame of a WebSocket, counted from STALL_BYTES on.
@@ -238,10 +248,16 @@ class Connection(web.RequestHandler):
         self.frame_taken()
         super().connection_lost(exc)
 
-    # -- what a WebSocket receives --------------------------------------------------------------
+    # -- what is received -----------------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Receive bytes; drop the connection if frames in part exceed their bound."""
+        """Receive bytes; refuse clients of other protocols, and bound frames in part."""
+        if self._is_new:
+            self._is_new = False
+            foreign = foreign_protocol(data)
+            if foreign is not None:
+                self._refuse(foreign)
+                return
         super().data_received(data)
         if not self._upgraded or self.transport is None:
             return
@@ -256,6 +272,14 @@ class Connection(web.RequestHandler):
         elif self._partial_timer is None:
             self._checked = self._partial
             self._partial_timer = self._loop.call_later(STALL_S, self._check_partial)
+
+    def _refuse(self, foreign: Foreign) -> None:
+        """Log one line, answer in plain HTTP, which is all that this port speaks, and close."""
+        log.warning(foreign.event, peer=_address(self), reason=foreign.reason)
+        if self.transport is not None:
+            body = f"{foreign.reason}\n".encode()
+            self.transport.write(BAD_REQUEST % (len(body), body))
+            self.transport.close()
 
     def frame_taken(self) -> None:
         """Forget the bytes of a frame: a complete one was received."""

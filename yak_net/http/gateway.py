@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # `yak cluster status` needs Health only: it does not import 
     from yak_core.ids import NodeId
     from yak_net.metrics.elections import Election
     from yak_net.metrics.journal import Entry
+    from yak_net.storage.times import TimePosition
 
 
 class Phase(StrEnum):
@@ -61,6 +62,11 @@ class Gateway(Protocol):
         ...
 
     @property
+    def version(self) -> str:
+        """Version of the program."""
+        ...
+
+    @property
     def phase(self) -> Phase:
         """Phase of the process."""
         ...
@@ -96,6 +102,13 @@ class Gateway(Protocol):
 
     def metrics(self, accept: str, status: Health, *, is_ready: bool) -> tuple[bytes, str]:
         """Return the page of metrics in a format that ``accept`` allows, and its content type."""
+        ...
+
+    async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
+        """Return the first record below offset ``end`` since a time.
+
+        ``end`` is at most the high watermark. Raises BrokerStopped, BatchError, OSError.
+        """
         ...
 
     async def ask(self, request: Request) -> Response:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterable
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -355,7 +355,7 @@ def null_if_unknown(number: int) -> int | None:
     return None if number < 0 else number
 
 
-def json_line(body: dict[str, Any]) -> bytes:
+def json_line(body: object) -> bytes:
     """Return an object as one line of JSON, with a line end for terminals."""
     return _ENCODER.encode(body) + b"\n"
 

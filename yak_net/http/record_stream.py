@@ -16,11 +16,11 @@ from yak_core.contract.messages import FetchRequest, FetchResponse
 from yak_core.errors import RETRIABLE, ErrorCode
 from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
+from yak_net.http.endpoints import NUMBER_MAX, STREAM_RECORDS
 from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 from yak_net.http.problems import HTTP_FORMS
 from yak_net.http.records import ANY_EPOCH, JSON_FACTOR, US_PER_MS, fetch_problem, first_offset
 from yak_net.http.request_parsing import (
-    NUMBER_MAX,
     ask,
     ask_or_problem,
     check_query,
@@ -48,7 +48,7 @@ async def stream_records(
     gateway: Gateway, request: web.Request, budget: Budget, slots: Slots
 ) -> web.StreamResponse:
     """Handle ``GET /v1/records/stream``. Raises Problem before the first event."""
-    check_query(request, "offset", "redirect")
+    check_query(request, STREAM_RECORDS)
     offset = last_event_id(request)
     if offset is None:
         offset = await first_offset(gateway, request, "earliest")

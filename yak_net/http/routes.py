@@ -14,10 +14,11 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from yak_core.config import MIB
-from yak_net.http import status
+from yak_net.http import endpoints as ep
+from yak_net.http import offsets, openapi, status
 from yak_net.http.cluster_stream import ClusterWatch
 from yak_net.http.gateway import Gateway
-from yak_net.http.problems import COMMON_HEADERS, as_problems
+from yak_net.http.problems import COMMON_HEADERS, Handler, as_problems
 from yak_net.http.record_stream import STREAMS_MAX, stream_records
 from yak_net.http.records import fetch, produce
 from yak_net.http.shares import HTTP_BYTES_MAX
@@ -37,12 +38,15 @@ GET  /v1/records   fetch records: ?offset=N|earliest|latest &max_bytes=N &wait_m
 POST /produce      the same as POST /v1/records
 GET  /fetch        the same as GET /v1/records
 GET  /v1/records/stream   committed records as server-sent events: ?offset=N|earliest|latest
+GET  /v1/offsets   earliest and latest offset; ?timestamp=MS the first record since then
+GET  /v1/replicas  log end, high watermark and lag of each replica
 GET  /v1/cluster   the state of the cluster, as this broker knows it
 GET  /v1/cluster/stream   the same with all brokers, as server-sent events, while it changes
 GET  /health       200 if records with acks=all can be committed, else 503; the state
 GET  /readyz       the same, without the state
 GET  /livez        200 unless this broker has halted
 GET  /metrics      counters and gauges for Prometheus
+GET  /openapi.json the description of these endpoints for programs
 GET  /             this list
 
   curl {url}/v1/records \\
@@ -71,6 +75,25 @@ def routes(
     async def on_records_stream(request: web.Request) -> web.StreamResponse:
         return await stream_records(gateway, request, in_flight, record_streams)
 
+    handlers: dict[ep.Endpoint, Handler] = {
+        ep.PRODUCE: on_produce,
+        ep.FETCH: on_fetch,
+        ep.STREAM_RECORDS: on_records_stream,
+        **_state_handlers(gateway),
+    }
+    return [
+        web.get(path, handlers[each], allow_head=not each.is_stream)
+        if each.method == "GET"
+        else web.route(each.method, path, handlers[each])
+        for each in ep.ENDPOINTS
+        for path in each.paths
+    ]
+
+
+def _state_handlers(gateway: Gateway) -> dict[ep.Endpoint, Handler]:
+    """Return the handlers of the endpoints that show the state of broker and cluster."""
+    watch = ClusterWatch(gateway)
+
     async def on_health(request: web.Request) -> web.Response:
         return await status.health(gateway)
 
@@ -83,10 +106,14 @@ def routes(
     async def on_cluster(request: web.Request) -> web.Response:
         return await status.cluster(gateway, request)
 
-    watch = ClusterWatch(gateway)
-
     async def on_cluster_stream(request: web.Request) -> web.StreamResponse:
         return await watch.stream(request)
+
+    async def on_offsets(request: web.Request) -> web.Response:
+        return await offsets.offsets(gateway, request)
+
+    async def on_replicas(request: web.Request) -> web.Response:
+        return await offsets.replicas(gateway, request, watch)
 
     async def on_metrics(request: web.Request) -> web.Response:
         return await status.metrics(gateway, request)
@@ -97,20 +124,23 @@ def routes(
         )
         return web.Response(text=text, headers=COMMON_HEADERS)
 
-    return [
-        web.post("/v1/records", on_produce),
-        web.post("/produce", on_produce),
-        web.get("/v1/records", on_fetch),
-        web.get("/fetch", on_fetch),
-        web.get("/v1/records/stream", on_records_stream, allow_head=False),
-        web.get("/health", on_health),
-        web.get("/readyz", on_ready),
-        web.get("/livez", on_live),
-        web.get("/v1/cluster", on_cluster),
-        web.get("/v1/cluster/stream", on_cluster_stream, allow_head=False),
-        web.get("/metrics", on_metrics),
-        web.get("/", on_index),
-    ]
+    async def on_openapi(request: web.Request) -> web.Response:
+        return web.Response(
+            body=openapi.document(gateway.version), headers=COMMON_HEADERS, content_type=ep.JSON
+        )
+
+    return {
+        ep.OFFSETS: on_offsets,
+        ep.REPLICAS: on_replicas,
+        ep.CLUSTER: on_cluster,
+        ep.STREAM_CLUSTER: on_cluster_stream,
+        ep.HEALTH: on_health,
+        ep.READY: on_ready,
+        ep.LIVE: on_live,
+        ep.METRICS: on_metrics,
+        ep.OPENAPI: on_openapi,
+        ep.INDEX: on_index,
+    }
 
 
 def middlewares() -> list[Middleware]:

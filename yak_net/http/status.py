@@ -7,6 +7,7 @@ from aiohttp import web
 from yak_core.broker.phases import Phase as NodePhase
 from yak_core.contract.messages import DescribeRequest, DescribeResponse
 from yak_net.http import json_bodies as bodies
+from yak_net.http.endpoints import CLUSTER, METRICS
 from yak_net.http.gateway import BrokerStopped, Gateway, Health, Phase
 from yak_net.http.problems import COMMON_HEADERS
 from yak_net.http.request_parsing import ask, ask_or_problem, check_query, json_response
@@ -38,7 +39,7 @@ async def live(gateway: Gateway) -> web.Response:
 
 async def metrics(gateway: Gateway, request: web.Request) -> web.Response:
     """Handle ``GET /metrics``, in the text format of Prometheus or OpenMetrics. Raises Problem."""
-    check_query(request)
+    check_query(request, METRICS)
     status, is_ready, _ = state_of(gateway)
     accept = ",".join(request.headers.getall("Accept", []))
     body, content_type = gateway.metrics(accept, status, is_ready=is_ready)
@@ -66,7 +67,7 @@ def state_of(gateway: Gateway) -> tuple[Health, bool, str]:
 
 async def cluster(gateway: Gateway, request: web.Request) -> web.Response:
     """Handle ``GET /v1/cluster``. Raises Problem."""
-    check_query(request)
+    check_query(request, CLUSTER)
     call = DescribeRequest(0)
     view = await ask_or_problem(gateway, request, call, DescribeResponse, produce=False)
     nodes = (view.node, *(replica.node for replica in view.replicas))

@@ -56,7 +56,8 @@ class BrokerSettings:
     :class:`yak_core.config.BrokerConfig`. With ``check_records``, the broker decodes the records of
     each produce request, and refuses those that no client could read. ``allowed_hosts`` are further
     names of this broker, which clients may send as Host. ``lifeline`` is the file descriptor of a
-    pipe: the broker stops when its other end closes.
+    pipe: the broker stops when its other end closes. ``link_gate`` is that of a socket, through
+    which a supervisor injects faults (:mod:`yak_net.broker.link_gate`).
     """
 
     node_id: NodeId
@@ -79,6 +80,7 @@ class BrokerSettings:
     allowed_hosts: tuple[str, ...] = ()
     reuse_port: bool = False
     lifeline: int | None = None
+    link_gate: int | None = None
 
     @property
     def knows_replicas(self) -> bool:
