@@ -89,6 +89,13 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Set a period or limit, such as lease_us=3000000; repeatable.",
 )
 @click.option(
+    "--profile",
+    type=click.Choice(["lan", "wan"]),
+    default="lan",
+    show_default=True,
+    help="Periods and time limits; wan: lease 10 s, renewed each second, store timeout 2 s.",
+)
+@click.option(
     "--trace",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -172,7 +179,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             data_dir=options["data_dir"],
             flush=options["flush"],
             min_isr=options["min_isr"],
-            config=settings.parse_config(options["config"]),
+            config=settings.parse_config(options["config"], settings.Profile(options["profile"])),
             trace=options["trace"],
             insecure=options["insecure"],
             check_records=options["check_records"],
