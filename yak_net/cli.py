@@ -89,6 +89,13 @@ HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
     help="Set a period or limit, such as lease_us=3000000; repeatable.",
 )
 @click.option(
+    "--profile",
+    type=click.Choice(["lan", "wan"]),
+    default="lan",
+    show_default=True,
+    help="Periods and time limits; wan: lease 10 s, renewed each second, store timeout 2 s.",
+)
+@click.option(
     "--trace",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -118,6 +125,10 @@ def broker(**options: Any) -> None:
     Without --brokers and --followers, the broker is a cluster of one. The environment variables
     YAK_ROLE, YAK_NODE_ID, YAK_HOST, YAK_PORT, YAK_FOLLOWERS, YAK_REDIS_URL and YAK_DATA_DIR are
     sufficient to start a leader and its followers.
+
+    The URL of --redis is redis://, rediss:// (TLS), valkey://, valkeys://, unix:// or
+    redis+sentinel://HOST:PORT,.../SERVICE. The password may be in the variable YAK_REDIS_PASSWORD,
+    or in the file that YAK_REDIS_PASSWORD_FILE names; the user is in YAK_REDIS_USERNAME.
 
     Exit codes: 0 stopped, 1 halted, 2 invalid options.
     """
@@ -168,7 +179,7 @@ def _settings(options: dict[str, Any]) -> BrokerSettings:
             data_dir=options["data_dir"],
             flush=options["flush"],
             min_isr=options["min_isr"],
-            config=settings.parse_config(options["config"]),
+            config=settings.parse_config(options["config"], settings.Profile(options["profile"])),
             trace=options["trace"],
             insecure=options["insecure"],
             check_records=options["check_records"],

@@ -256,7 +256,8 @@ def test_faults_of_redis_are_healed(processes: Marked, tmp_path: Path) -> None:
             healer.wait_until_well()
             check_records(healer, sent, ["a", "b"])
             for fault, title in REDIS_FAULTS.items():
-                assert title in healer.heal(fault(healer, server), URL=server.url)
+                output, url = fault(healer, server), server.url
+                assert title in healer.heal(output, URL=url, PRIMARY=url)
                 check_records(healer, sent, [title])
         finally:
             healer.yak("cluster", "down")

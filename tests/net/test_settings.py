@@ -12,6 +12,7 @@ from yak_net import cli
 from yak_net.cluster.cli import cluster
 from yak_net.runtime.settings import (
     BrokerSettings,
+    Profile,
     Role,
     SettingsError,
     check,
@@ -256,3 +257,25 @@ def test_options_come_before_the_environment(started: list[BrokerSettings]) -> N
         data_dir=Path("here"),
     )
     assert (second.node_id, second.port, second.host) == ("two", 9, "127.0.0.1")
+
+
+def test_a_profile_sets_periods_that_options_override() -> None:
+    """Goal: --profile wan has the values of its help; --config comes before it."""
+    wan = {"lease_renew_us": 1_000_000, "lease_us": 10_000_000, "store_timeout_us": 2_000_000}
+    assert dict(parse_config((), Profile.WAN)) == wan
+    assert dict(parse_config(("lease_us=7000000",), Profile.WAN)) == wan | {"lease_us": 7_000_000}
+    assert parse_config(()) == ()
+    config = BrokerSettings("n1", config=parse_config((), Profile.WAN)).broker_config("u", ("n1",))
+    assert (config.lease_us, config.lease_renew_us, config.store_timeout_us) == (
+        10_000_000,
+        1_000_000,
+        2_000_000,
+    )
+
+
+def test_the_environment_selects_a_profile(started: list[BrokerSettings]) -> None:
+    """Method: the command, with and without the variable, and with an unknown profile."""
+    for env in ({"YAK_PROFILE": "wan"}, {}):
+        assert CliRunner().invoke(cli.broker, [], env=env).exit_code == 0
+    assert [each.config_value("lease_us") for each in started] == [10_000_000, 3_000_000]
+    assert CliRunner().invoke(cli.broker, ["--profile", "moon"]).exit_code == 2

@@ -47,6 +47,9 @@ _ADVICE_BY_CODE: Final = {
 }
 _OTHER: Final = "cannot run scripts; check that it is Redis 5 or newer, and read its log"
 
+_CLOSED: Final = ("closed by server", "reset by peer", "Connection lost")
+"""Texts of a connection that the server has closed, for example because of TLS."""
+
 _TLS_ADVICE: Final = (
     ("CERTIFICATE_REQUIRED", "requires a client certificate; give ssl_certfile and ssl_keyfile"),
     ("HANDSHAKE_FAILURE", "refused the TLS handshake; give ssl_certfile, and read its log"),
@@ -84,8 +87,11 @@ def _advice(
     if tls is not None:
         found = [advice for part, advice in _TLS_ADVICE if part in text.upper().replace(" ", "_")]
         return found[0] if found else "cannot be reached with TLS; check both TLS settings"
-    if address.tls is None and "closed by server" in text:
-        return "cannot be reached; start it, or check the URL: rediss:// if it requires TLS"
+    if any(each in text for each in _CLOSED):
+        check = "the URL: rediss:// if it requires TLS"
+        if address.tls is not None:
+            check = "ssl_certfile and ssl_keyfile, and read its log"
+        return f"cannot be reached; start it, or check {check}"
     code = text.partition(" ")[0]
     if code in _ADVICE_BY_CODE:
         return _ADVICE_BY_CODE[code]

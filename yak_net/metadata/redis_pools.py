@@ -14,8 +14,13 @@ from redis.asyncio.connection import SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 
 from yak_net.metadata.redis_address import RedisAddress
 
@@ -86,7 +91,7 @@ class SentinelClient:
             return primary, int(fields[b"config-epoch"])
         except TimeoutError:
             return f"no reply of a Sentinel within {self._wait_s:g} s"
-        except ResponseError as error:
+        except (ResponseError, AuthenticationError, AuthorizationError) as error:
             return f"a Sentinel refused: {error}"
         except (RedisError, OSError) as error:
             return f"a Sentinel cannot be reached: {error}"

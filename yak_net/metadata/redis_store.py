@@ -12,7 +12,8 @@ tests/net/test_redis_lost_replies.py checks this.
 With Sentinel, a failover replaces the primary by a replica. Each call is then followed by ``WAIT
 1`` on its connection, and is Unknown if no replica has all that the reply shows (F80, F85). This
 applies to reads as well: a primary that was replaced and has not noticed it must not confirm what
-only it has. A failover may still choose a replica that lacks the last change.
+only it has. ``WAIT`` is about the writes of its own connection, so a write of one key precedes it.
+A failover may still choose a replica that lacks the last change.
 """
 
 from __future__ import annotations
@@ -43,10 +44,15 @@ EMBEDDED_NAME: Final = "the embedded metadata store"
 SENTINEL_WAIT: Final = 0.25
 """Part of the timeout of a call within which one Sentinel must answer."""
 
-COPY_WAIT: Final = 0.75
-"""Part of the timeout of a call within which a replica must have the change, with Sentinel."""
+COPY_WAIT: Final = 0.5
+"""Part of the timeout of a call within which a replica must have the change, with Sentinel.
+
+Redis ends a WAIT up to 0.1 s late, and the reply must arrive before the timeout."""
 
 CLOSE_S: Final = 0.1
+
+TLS_HINT: Final = ", and that its port uses TLS"
+"""Advice after a timeout with TLS: a server without it waits for the end of the first command."""
 
 _T = TypeVar("_T")
 
@@ -77,6 +83,7 @@ class RedisStore:
         self._name += f", database {database}" if database else ""
         self._cluster = cluster
         self._keys = keys_of(cluster)
+        self._sync_key = f"yak:{{{cluster}}}:sync"
         self._timeout_s = timeout_us / 1_000_000
         self._sentinels: SentinelClient | None = None
         if self.address.sentinels:
@@ -147,6 +154,7 @@ class RedisStore:
             await self._with_timeout(
                 self._execute_confirmed("DEL", keys.state, keys.renewals, keys.status)
             )
+            await self._with_timeout(self._execute("DEL", self._sync_key))
         except NoReply as reason:
             raise StoreError(str(reason)) from None
 
@@ -165,12 +173,15 @@ class RedisStore:
 
     async def _run(self, call: ScriptCall) -> object:
         arguments: tuple[str | int | bytes, ...] = (len(call.keys), *call.keys, *call.args)
+        if self._sentinels is not None:
+            # Not EVALSHA: the first wait for a replica would be after an error.
+            return await self._execute_confirmed("EVAL", call.script, *arguments)
         try:
-            return await self._execute_confirmed("EVALSHA", SHAS[call.script], *arguments)
+            return await self._execute("EVALSHA", SHAS[call.script], *arguments)
         except NoScriptError:
             # The server has lost its scripts, for example in a restart, and has run nothing. EVAL
             # contains the script; after SCRIPT LOAD, the server could lose it again before EVALSHA.
-            return await self._execute_confirmed("EVAL", call.script, *arguments)
+            return await self._execute("EVAL", call.script, *arguments)
 
     async def _execute_confirmed(self, *arguments: str | int | bytes) -> Any:
         """Run a command; with Sentinel, confirm that a replica has all that the reply shows."""
@@ -180,11 +191,14 @@ class RedisStore:
         wait_s = self._timeout_s * COPY_WAIT
         pipeline = self._client.pipeline(transaction=False)
         pipeline.execute_command(*arguments)
+        # A replica that has this write has all earlier ones, of any connection.
+        pipeline.execute_command("SET", self._sync_key, "")
         pipeline.execute_command("WAIT", 1, int(wait_s * 1000))
-        reply, copies = await pipeline.execute(raise_on_error=False)
-        for each in (reply, copies):
+        replies = await pipeline.execute(raise_on_error=False)
+        for each in replies:
             if isinstance(each, Exception):
                 raise each
+        reply, _, copies = replies
         if copies < 1:
             raise NoReply(
                 f"Redis at {self.address.name} has no replica that confirmed the change within "
@@ -223,7 +237,7 @@ class RedisStore:
                 f"Redis at {self.address.name} did not reply within {self._timeout_s:g} s; check "
                 f"that it runs, and the network to it"
             )
-            raise NoReply(reason) from None
+            raise NoReply(reason + TLS_HINT * (self.address.tls is not None)) from None
         except (RedisError, OSError, ValueError) as error:
             # redis-py raises ValueError if it cannot parse an error reply of the server.
             raise NoReply(describe(self.address, error)) from None

@@ -89,7 +89,7 @@ async def findings_of(store: RedisStore) -> tuple[Finding, ...]:
 
 def _error(name: FindingName, text: str) -> Finding:
     problem, _, advice = text.partition("; ")
-    return Finding(name, problem, advice, is_error=True)
+    return Finding(name, problem, advice or "correct the URL of the store", is_error=True)
 
 
 def _embedded(store: RedisStore) -> Finding:

@@ -41,6 +41,24 @@ class Role(StrEnum):
     FOLLOWER = "follower"
 
 
+class Profile(StrEnum):
+    """Periods and time limits for a kind of network; all brokers of a cluster need the same."""
+
+    LAN = "lan"
+    WAN = "wan"
+
+
+PROFILES: Final[dict[Profile, tuple[tuple[str, int], ...]]] = {
+    Profile.LAN: (),
+    Profile.WAN: (
+        ("lease_renew_us", 1_000_000),
+        ("lease_us", 10_000_000),
+        ("store_timeout_us", 2_000_000),
+    ),
+}
+"""Profile -> the fields of BrokerConfig that differ from their defaults."""
+
+
 class SettingsError(ValueError):
     """A setting is invalid; the message says which values are valid."""
 
@@ -296,17 +314,19 @@ def parse_urls(text: str) -> tuple[str, ...]:
     return tuple(parse_url(part) for part in text.split(",") if part.strip())
 
 
-def parse_config(pairs: tuple[str, ...]) -> tuple[tuple[str, int], ...]:
+def parse_config(
+    pairs: tuple[str, ...], profile: Profile = Profile.LAN
+) -> tuple[tuple[str, int], ...]:
     """Return (name, value) of each ``name=value``, for number fields of BrokerConfig.
 
-    Raises SettingsError.
+    They override the values of ``profile``. Raises SettingsError.
     """
     names = {
         field.name
         for field in dataclasses.fields(BrokerConfig)
         if field.name not in _NOT_CONFIGURABLE and field.name != "min_isr"
     }
-    found: dict[str, int] = {}
+    found = dict(PROFILES[profile])
     for text in pairs:
         name, _, value = text.partition("=")
         if name not in names:
