@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Final
 
 from yak_net.doctor.results import Check, Result, SetUp, Severity
-from yak_net.http.connections import DESCRIPTORS_MIN, descriptor_limit
+from yak_net.http.connections import DESCRIPTORS_MIN
 from yak_net.log_files.reading import holder_of, is_folder
 from yak_net.runtime.connection_errors import listen_error
 from yak_net.storage.folder import LOCK, read_identity
-from yak_net.storage.system import FULL, StorageError, sync_data
+from yak_net.storage.system import FULL, StorageError, descriptor_limit, sync_data
 
 PROBE_BYTES: Final = 1 << 20
 """Bytes that are written to a disk to see whether it takes them, and removed at once."""
