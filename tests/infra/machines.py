@@ -102,7 +102,7 @@ class Machines:
         self._bin = self.folder / "bin"
         self._bin.mkdir()
         yak = f'#!/bin/sh\nexec {sys.executable} -P -m yak_cli "$@"\n'
-        demo = f"#!/bin/sh\nYAK_PROGRAM=yak exec {ROOT}/infra/demo_failover.sh \"$@\"\n"
+        demo = f'#!/bin/sh\nYAK_PROGRAM=yak exec {ROOT}/infra/demo_failover.sh "$@"\n'
         for name, text in {"ssh": SSH, "scp": SCP, "yak": yak, "demo_failover.sh": demo}.items():
             (self._bin / name).write_text(text)
             (self._bin / name).chmod(0o755)
