@@ -119,6 +119,21 @@ def test_all_brokers_see_an_isr_below_min_isr() -> None:
         assert (found.is_ready, "min ISR is 2" in found.reason) == (False, True)
 
 
+def test_all_brokers_name_the_replicas_outside_the_isr() -> None:
+    """Goal: records are committed on fewer disks than configured, and each broker says so."""
+    world = world_of(min_isr=1)
+    for node in NODES:
+        broker = broker_of(world, node)
+        assert broker.partition is not None
+        broker.partition = replace(broker.partition, isr=("n1", "n2"), elr=())
+        found = health(world, node)
+        assert found.is_ready
+        assert found.reason == "not in the ISR: n3"
+    cut_the_store(world, *NODES)
+    advance(world, 2 * SECOND)
+    assert health(world, "n1").reason == "the metadata store does not answer"
+
+
 def joined(*, store: bool) -> Manual:
     """Return a cluster in which n2 has caught up with n1, and has not read that it joined.
 

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -79,6 +80,28 @@ class Machines:
                 timeout=within_s, check=False,
             )  # fmt: skip
         return subprocess.CompletedProcess(done.args, done.returncode, output.read_text(), "")
+
+    def capture(self, system: str, words: Sequence[str]) -> str:
+        """Run a command on a machine; return its output, whether it succeeds or not."""
+        done = subprocess.run(
+            [*self._in(system), *words], cwd=self.home(system), env=self._env(),
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S,
+            check=False,
+        )  # fmt: skip
+        return done.stdout
+
+    @contextmanager
+    def started(self, system: str, script: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a script on a machine in the background, until the block ends."""
+        process = subprocess.Popen(
+            [*self._in(system), "sh", "-c", script], cwd=self.home(system), env=self._env(),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            self._kill_all(system)
+            process.wait(10)
 
     def home(self, system: str) -> Path:
         """Return the folder of a machine."""

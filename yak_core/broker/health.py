@@ -8,7 +8,7 @@ It reads the ISR with each lease renewal, so it learns later than the leader tha
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from yak_core.broker.context import Context
 from yak_core.broker.follower import Follower
@@ -19,6 +19,8 @@ from yak_core.config import SECOND
 from yak_core.ids import BrokerEpoch, Micros, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.value import value
+
+STORE_IS_SILENT: Final = "the metadata store does not answer"
 
 
 @value
@@ -57,17 +59,20 @@ def health_of(broker: ExaminedBroker, now: Micros) -> BrokerHealth:
         has_started = phase not in (Phase.RECOVERING, Phase.REGISTERING)
         reason = f"the broker is {phase}" if has_started else "the broker has not registered yet"
         return BrokerHealth(phase, False, answers, reason)
+    has_joined = _has_just_joined(broker, partition)
     if not partition.isr and not partition.elr:
         reason = why_no_leader(partition, broker.context.node)
     else:
-        reason = "" if _has_just_joined(broker, partition) else _below_min_isr(partition)
+        reason = "" if has_joined else _below_min_isr(partition)
     if not reason and broker.leading is not None:
         reason = _cannot_commit(broker.leading, broker.context, session, now)
     elif not reason:
         reason = _cannot_follow(broker, partition, now)
-    if not reason and not answers:
-        return BrokerHealth(phase, True, answers, "the metadata store does not answer")
-    return BrokerHealth(phase, not reason, answers, reason)
+    is_ready = not reason
+    if is_ready:
+        members = (*partition.isr, broker.context.node) if has_joined else partition.isr
+        reason = _under_replicated(partition, members) if answers else STORE_IS_SILENT
+    return BrokerHealth(phase, is_ready, answers, reason)
 
 
 def why_no_leader(state: PartitionState, node: NodeId) -> str:
@@ -91,6 +96,12 @@ def _below_min_isr(partition: PartitionState) -> str:
         return ""
     isr = ", ".join(partition.isr) or "empty"
     return f"acks=all is refused: the ISR is {isr}, and min ISR is {needed}"
+
+
+def _under_replicated(partition: PartitionState, members: tuple[NodeId, ...]) -> str:
+    """Return which replicas may lack committed records, or ""."""
+    outside = [node for node in partition.replicas if node not in members]
+    return f"not in the ISR: {', '.join(outside)}" if outside else ""
 
 
 def _has_just_joined(broker: ExaminedBroker, partition: PartitionState) -> bool:

@@ -84,8 +84,7 @@ class Feed:
         """Keep the task running."""
         self._clients += 1
         if self._task is None:
-            self._on_start()
-            self._task = asyncio.create_task(self._run())
+            self._start()
         try:
             yield
         finally:
@@ -96,7 +95,7 @@ class Feed:
         number = timeline = 0
         with self.watched():
             while self._task is not None:
-                if number == self._number:
+                if number == self._number or not self._event:
                     if ended():
                         return
                     changed = self._changed
@@ -110,21 +109,39 @@ class Feed:
                 number, timeline = self._number, self._timeline_number
                 await stream.send(events)
 
+    def _start(self) -> None:
+        self._on_start()
+        self._task = asyncio.create_task(self._run())
+
     async def _run(self) -> None:
-        now = asyncio.get_running_loop().time
-        alone_since = now()
+        has_failed = True
         try:
-            while self._clients or now() - alone_since < LINGER_S:
-                if self._clients:
-                    alone_since = now()
-                self._refresh(now())
-                await asyncio.sleep(PERIOD_S)
+            await self._watch()
+            has_failed = False
         except Exception:
             log.exception("watching the cluster failed")
         finally:
-            self._task = self._known = None
-            self._changed.set()
+            # A later client must not get an old event, nor find the wait for the next one over.
+            self._event, self._known = b"", None
             await self._on_stop()
+            self._task = None
+            if self._clients and not has_failed:
+                self._start()
+            self._wake()
+
+    async def _watch(self) -> None:
+        """Make the events while there are clients, and LINGER_S longer."""
+        now = asyncio.get_running_loop().time
+        alone_since = now()
+        while self._clients or now() - alone_since < LINGER_S:
+            if self._clients:
+                alone_since = now()
+            self._refresh(now())
+            await asyncio.sleep(PERIOD_S)
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     def _refresh(self, now: float) -> None:
         """Make the events again if the state differs, or IDLE_S after the last ones."""
@@ -140,8 +157,7 @@ class Feed:
         self._event = event(self._name, state)
         self._number += 1
         self._made_at = now
-        changed, self._changed = self._changed, asyncio.Event()
-        changed.set()
+        self._wake()
 
 
 def _without_times(found: object) -> object:
