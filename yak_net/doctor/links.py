@@ -25,9 +25,9 @@ def check_links(local: ClusterState) -> list[Result]:
 
 def _result(fault: dict[str, Any]) -> Result:
     target = str(fault["target"])
-    problem = "these links are cut by yak cluster partition"
+    problem = "these links are disconnected by yak cluster partition"
     if fault["kind"] == FaultKind.DISCONNECT:
-        problem = "these links are cut in one direction by yak cluster partition"
+        problem = "these links are disconnected one way by yak cluster partition"
     if fault["kind"] == FaultKind.SLOW_LINK:
         delay, rate = fault["delay_us"], fault["bytes_per_s"]
         how = [f"a delay of {delay / 1000:g} ms"] if delay else []
