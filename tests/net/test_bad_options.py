@@ -7,6 +7,7 @@ The command does not start, since options are parsed first; arguments are missin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest
@@ -30,7 +31,7 @@ def commands(
         yield from commands(child, inner, (*path, name))
 
 
-def nonsense(kind: click.ParamType) -> tuple[str, ...]:
+def nonsense(kind: click.ParamType[Any]) -> tuple[str, ...]:
     """Return values that the type must refuse; empty for text and paths."""
     match kind:
         case click.FloatRange():
