@@ -31,7 +31,8 @@ from yak_net.client.consumer import Consumer
 from yak_net.client.options import MakeConfig, Runtime
 from yak_net.client.producer import Producer
 from yak_net.client.runtime import ClientRuntime
-from yak_net.cluster.supervisor import BROKER, ClusterSpec, Supervisor
+from yak_net.cluster.spec import BROKER, ClusterSpec
+from yak_net.cluster.supervisor import Supervisor
 
 BROKERS: Final = 3
 BATCH_BYTES: Final = 64 * 1024

@@ -19,7 +19,8 @@ from yak_core.ids import Epoch, NodeId, Offset
 from yak_net.client.consumer import Consumer, ConsumerRecord
 from yak_net.client.producer import Producer, Resolved
 from yak_net.cluster.cli_common import CommandLineError
-from yak_net.cluster.supervisor import ClusterSpec, Supervisor
+from yak_net.cluster.spec import ClusterSpec
+from yak_net.cluster.supervisor import Supervisor
 from yak_net.runtime.state_file import is_alive
 
 FOLDER: Final = "real_failover"

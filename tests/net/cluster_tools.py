@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from tests.net.brokers import CLEAN, ROOT, until
-from yak_net.cluster.supervisor import ClusterSpec
+from yak_net.cluster.spec import ClusterSpec
 
 FAKE = (sys.executable, "-S", str(Path(__file__).with_name("cluster_broker.py")))
 MARK = "CLUSTER_TEST_MARK"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from yak_net.cluster.cli import Printer
 from yak_net.cluster.service import launch, run_cluster
-from yak_net.cluster.supervisor import ClusterSpec
+from yak_net.cluster.spec import ClusterSpec
 from yak_net.runtime.state_file import state_path
 
 

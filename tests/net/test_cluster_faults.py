@@ -29,6 +29,9 @@ def test_a_broker_loses_its_store_and_gets_it_back(tmp_path: Path) -> None:
         done = cluster.yak("cluster", "partition", "n1", "store")
         assert (done.returncode, done.stdout) == (0, b"partition n1|store\n")
         until(lambda: row_of(cluster, "n1")["state"] == "degraded", "the store is out of reach")
+        assert links_found(cluster) == [("n1|store", "run yak cluster heal 'n1|store'")]
+        server = ",".join(cluster.servers().values())
+        assert links_found(cluster, "-b", server) == links_found(cluster)
         assert cluster.yak("cluster", "heal", "n1", "n1").returncode == 2
         done = cluster.yak("cluster", "heal", "n1", "store")
         assert (done.returncode, done.stdout) == (0, b"healed n1|store\n")
@@ -44,10 +47,24 @@ def test_a_broker_loses_its_store_and_gets_it_back(tmp_path: Path) -> None:
         ):
             assert cluster.yak("cluster", *words).returncode == code, words
         assert cluster.yak("cluster", "slow", "n1", "store", "--delay", "1ms").returncode == 0
-        assert cluster.yak("cluster", "heal").stdout == b"healed n1|store\n"
+        assert cluster.yak("cluster", "partition", "n1>store").returncode == 0
+        assert [target for target, _ in links_found(cluster)] == ["n1|store", "n1>store"]
+        assert cluster.yak("cluster", "heal").stdout == b"healed n1|store\nhealed n1>store\n"
         assert cluster.yak("log", "verify", str(cluster.data)).returncode == 0
         done = cluster.yak("doctor", "--json")
         assert done.returncode == 0, done.stdout
+
+
+def links_found(cluster: LocalCluster, *words: str) -> list[tuple[str, str]]:
+    """Return the faults on links that ``yak doctor`` finds: target, and the first advice."""
+    done = cluster.yak("doctor", "--json", *words)
+    assert done.returncode == 10, done.stdout
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return [
+        (each["subject"], each["advice"].split(",")[0])
+        for each in found
+        if each["check"] == "links" and each["severity"] == "warning"
+    ]
 
 
 def row_of(cluster: LocalCluster, node: str) -> dict[str, object]:

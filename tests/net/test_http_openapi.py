@@ -69,10 +69,11 @@ async def test_the_document_is_served() -> None:
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda one: one.name)
 async def test_every_parameter_is_checked(endpoint: Any) -> None:
     """Goal: an unknown, a duplicate and a malformed parameter get 400."""
-    if not endpoint.parameters:
+    names = [one.name for one in endpoint.parameters if not one.is_header]
+    if not names:
         return
     path = endpoint.paths[0]
     async with serving(WorldGateway(cluster())) as client:
-        for query in ("no_such=1", *(f"{one.name}=%00" for one in endpoint.parameters)):
+        for query in ("no_such=1", *(f"{name}=%00" for name in names)):
             answer = await client.request(endpoint.method, f"{path}?{query}")
             assert answer.status == 400, query

@@ -16,7 +16,8 @@ from typing import Final
 
 import structlog
 
-from yak_net.broker.server import BrokerServer, CannotStart
+from yak_net.broker.errors import CannotStart
+from yak_net.broker.server import BrokerServer
 from yak_net.runtime.logs import LogFormat, ProcessLog, log_loop_error, open_log
 from yak_net.runtime.note_log import configure
 from yak_net.runtime.settings import BrokerSettings

@@ -46,7 +46,7 @@ from yak_net.runtime.state_file import holder_of, lock_path, state_path
 
 if TYPE_CHECKING:
     from yak_net.cluster.service import ReportKind
-    from yak_net.cluster.supervisor import ClusterSpec
+    from yak_net.cluster.spec import ClusterSpec
     from yak_net.runtime.state_file import ClusterState
 
 NODES_MAX: Final = 9
@@ -122,7 +122,7 @@ def up(
     environment variable: YAK_ and the name of the option in capitals.
     """
     from yak_net.cluster.service import launch, run_cluster
-    from yak_net.cluster.supervisor import ClusterSpec
+    from yak_net.cluster.spec import ClusterSpec
 
     data = data_dir.absolute()
     spec = ClusterSpec(

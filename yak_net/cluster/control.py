@@ -21,7 +21,7 @@ class ControlServer:
     """Serves the commands of ``yak cluster`` for ``supervisor``; ``on_down`` stops the cluster.
 
     The requests are ``GET /status``, ``POST /nodes/NODE/VERB`` (kill, restart, pause, resume,
-    wipe), ``POST /faults/disturb`` and ``/faults/heal`` with the arguments of
+    wipe), ``GET /faults``, ``POST /faults/disturb`` and ``/faults/heal`` with the arguments of
     :class:`yak_net.cluster.faults.Faults` as JSON, and ``POST /down``, each with the token as a
     bearer token. Responses are JSON objects. An error is ``{"error": message}`` with status 400 for
     invalid arguments, 401 for a wrong token, 404 for an unknown broker, and 409 for a failed
@@ -39,6 +39,7 @@ class ControlServer:
         app.router.add_get("/status", self._status)
         app.router.add_post(f"/nodes/{{node}}/{{verb:{'|'.join(self._verbs)}}}", self._run_verb)
         app.router.add_post("/nodes/{node}/wipe", self._wipe)
+        app.router.add_get("/faults", self._list_faults)
         app.router.add_post("/faults/disturb", self._disturb)
         app.router.add_post("/faults/heal", self._heal)
         app.router.add_post("/down", self._down)
@@ -78,6 +79,18 @@ class ControlServer:
 
     async def _wipe(self, request: web.Request) -> web.Response:
         return web.json_response({"path": await self._faults.wipe(request.match_info["node"])})
+
+    async def _list_faults(self, request: web.Request) -> web.Response:
+        found = [
+            {
+                "kind": fault.kind,
+                "target": fault.target,
+                "delay_us": fault.delay_us,
+                "bytes_per_s": fault.bytes_per_s,
+            }
+            for fault in self._faults.active
+        ]
+        return web.json_response({"faults": found})
 
     async def _disturb(self, request: web.Request) -> web.Response:
         given = await request.json()

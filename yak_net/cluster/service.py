@@ -23,7 +23,8 @@ from typing import Final
 from yak_net.cluster.errors import CannotStart, ClusterError, start_errors
 from yak_net.cluster.metadata import NAME, warnings
 from yak_net.cluster.process import tail
-from yak_net.cluster.supervisor import ClusterSpec, Supervisor
+from yak_net.cluster.spec import ClusterSpec
+from yak_net.cluster.supervisor import Supervisor
 from yak_net.metadata.redis_url import public_form
 from yak_net.runtime.quick_import import quick_import
 from yak_net.runtime.state_file import ClusterState, InUse, lock_path, take_lock, write_state

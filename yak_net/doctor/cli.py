@@ -14,6 +14,7 @@ from yak_net.runtime.environment import EnvironmentCommand, with_variables
 
 if TYPE_CHECKING:
     from yak_net.doctor.results import Result, SetUp
+    from yak_net.runtime.state_file import ClusterState
 
 HELP: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 UNHEALTHY: Final = 10
@@ -63,7 +64,8 @@ def doctor(as_json: bool, quiet: bool, **given: Any) -> None:
     YAK_ and the name of the option in capitals.
 
     Checked: port, data folder, disk, open files, metadata store (reach, persistence, eviction,
-    cluster), clocks, advertised URLs, the brokers and the ISR. Nothing is changed.
+    cluster), clocks, advertised URLs, the brokers and the ISR, and faults on links that yak cluster
+    partition or slow put there. Nothing is changed.
 
     Exit codes: 0 nothing is wrong (notes may be printed), 2 invalid options, 10 something is wrong.
     """
@@ -115,6 +117,9 @@ def _set_up(given: dict[str, Any]) -> SetUp:
     if given["advertised_url"]:
         servers = (*servers, settings.parse_url(given["advertised_url"]))
     data = given["data_dir"]
+    local = _running_cluster() if servers else None
+    if local is not None and not {url for _, url in local.brokers} & set(servers):
+        local = None
     asked = any(given[name] for name in ("node_id", "redis", "cluster", "data_dir"))
     if listen is None and not servers and not asked:
         return _of_this_folder()
@@ -125,24 +130,33 @@ def _set_up(given: dict[str, Any]) -> SetUp:
         servers=servers,
         redis_url=store_url(given["redis"]),
         folders=() if data is None else (data,),
+        local=local,
     )
+
+
+def _running_cluster() -> ClusterState | None:
+    """Return the state of the cluster of this folder; None if none runs. Raises Failed."""
+    from yak_net.cluster.supervisor_calls import cluster_state
+    from yak_net.runtime.state_file import is_alive
+
+    state = cluster_state()
+    return state if state is not None and is_alive(state.supervisor) else None
 
 
 def _of_this_folder() -> SetUp:
     """Return the set-up of the running cluster of this folder, or of one that is to start."""
     from yak_net.cluster.cli_common import DATA_DIR
-    from yak_net.cluster.supervisor_calls import cluster_state
     from yak_net.doctor.results import SetUp
     from yak_net.runtime import settings
-    from yak_net.runtime.state_file import is_alive
 
-    state = cluster_state()
-    if state is not None and is_alive(state.supervisor):
+    state = _running_cluster()
+    if state is not None:
         return SetUp(
             cluster=state.cluster,
             servers=tuple(url for _, url in state.brokers),
             redis_url=state.redis_url,
             folders=(Path(state.data_dir),),
+            local=state,
         )
     click.echo("no cluster runs in this folder; checking what yak cluster up needs", err=True)
     return SetUp(listen=(settings.HOST, settings.PORT), folders=(DATA_DIR,))

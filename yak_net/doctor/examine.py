@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from yak_net.doctor.brokers import answer_at, check_brokers
+from yak_net.doctor.links import check_links
 from yak_net.doctor.machine import (
     check_data,
     check_disk,
@@ -33,6 +34,8 @@ async def examine(set_up: SetUp) -> list[Result]:
         work.append(check_store(set_up.redis_url, _cluster(set_up, folders), folders))
     if set_up.servers:
         work.append(check_brokers(set_up.servers, set_up.cluster))
+    if set_up.local is not None:
+        work.append(asyncio.to_thread(check_links, set_up.local))
     return [result for results in await asyncio.gather(*work) for result in results]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from yak_net.runtime.state_file import ClusterState
 
 
 class Severity(StrEnum):
@@ -36,6 +39,7 @@ class Check(StrEnum):
     ADVERTISED = "advertised"
     BROKER = "broker"
     CLUSTER = "cluster"
+    LINKS = "links"
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class SetUp:
 
     ``listen`` is the (host, port) of a broker on this machine, ``servers`` are URLs of brokers that
     should run. ``redis_url`` is the metadata store. ``folders`` are data folders, or folders for
-    them. ``cluster`` is the expected name.
+    them. ``cluster`` is the expected name. ``local`` is the cluster of this folder, if it runs and
+    is the one to check.
     """
 
     cluster: str | None = None
@@ -74,3 +79,4 @@ class SetUp:
     servers: tuple[str, ...] = ()
     redis_url: str = ""
     folders: tuple[Path, ...] = ()
+    local: ClusterState | None = None

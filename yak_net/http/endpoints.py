@@ -16,28 +16,35 @@ from yak_net.http.json_bodies import TIMEOUT_MS_MAX, ProduceBody
 from yak_net.http.offset_answers import Offsets, Replicas
 
 NUMBER_MAX: Final = 2**63 - 1
+NO_NUMBER: Final = -1
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 TEXT: Final = "text/plain"
+OPENMETRICS: Final = "application/openmetrics-text"
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A query parameter: an integer from 0 to ``most``, or text of the form ``pattern``."""
+    """A query parameter: one of ``words``, or an integer from 0 to ``most``.
+
+    With NO_NUMBER as ``most`` it is one of ``words`` only, or any text without words. ``is_header``
+    says that it is a request header instead.
+    """
 
     name: str
     meaning: str
     default: int | str | None = None
     most: int = NUMBER_MAX
-    pattern: str = ""
+    words: tuple[str, ...] = ()
+    is_header: bool = False
 
 
 @dataclass(frozen=True)
 class Endpoint:
     """One endpoint; ``problems`` are the statuses of its errors besides COMMON_PROBLEMS.
 
-    ``answer`` is the structure of a JSON answer; other answers have ``content``. ``not_ready`` says
-    that 503 has the same structure as 200.
+    ``answer`` is the structure of a JSON answer; other answers have ``content``, or ``on_request``
+    if the header Accept asks for it. ``not_ready`` says that 503 has the same structure as 200.
     """
 
     name: str
@@ -48,6 +55,7 @@ class Endpoint:
     body: type[Struct] | None = None
     answer: type[Struct] | None = None
     content: str = JSON
+    on_request: str = ""
     problems: tuple[int, ...] = ()
     not_ready: bool = False
 
@@ -60,17 +68,26 @@ class Endpoint:
 COMMON_PROBLEMS: Final = (400, 403, 421, 500, 503)
 """Statuses of errors of each endpoint; 403 and 421 also for a foreign Origin or Host."""
 
-REDIRECT: Final = Parameter("redirect", "1: redirect to the leader with 307.", "0", pattern="[01]")
+REDIRECT: Final = Parameter("redirect", "1: redirect to the leader with 307.", 0, most=1)
 OFFSET: Final = Parameter(
     "offset", "First offset: a number, earliest or latest.", "earliest",
-    pattern="earliest|latest|[0-9]{1,19}",
+    words=("earliest", "latest"),
 )  # fmt: skip
 MAX_BYTES: Final = Parameter("max_bytes", "Most bytes of batches.", 1 * MIB, 2**31 - 1)
 WAIT_MS: Final = Parameter("wait_ms", "Milliseconds to wait for records.", 0, TIMEOUT_MS_MAX)
 TIMESTAMP: Final = Parameter("timestamp", "Milliseconds since 1970.")
 SCOPE: Final = Parameter(
-    "scope", "All brokers, or this one alone.", "cluster", pattern="cluster|broker"
-)
+    "scope", "All brokers, or this one alone.", "cluster", NO_NUMBER,
+    words=("cluster", "broker"),
+)  # fmt: skip
+LAST_EVENT_ID: Final = Parameter(
+    "Last-Event-ID", "Begin after the record of this offset; wins over offset.",
+    most=NUMBER_MAX - 1, is_header=True,
+)  # fmt: skip
+NO_EVENT_ID: Final = Parameter(
+    LAST_EVENT_ID.name, "Ignored: the stream begins with the newest state.", most=NO_NUMBER,
+    is_header=True,
+)  # fmt: skip
 
 PRODUCE: Final = Endpoint(
     "produce", "POST", ("/v1/records", "/produce"), "Append records as one batch.", (REDIRECT,),
@@ -83,7 +100,7 @@ FETCH: Final = Endpoint(
 )  # fmt: skip
 STREAM_RECORDS: Final = Endpoint(
     "streamRecords", "GET", ("/v1/records/stream",), "Send committed records as events.",
-    (OFFSET, REDIRECT), content=EVENTS, problems=(307, 409, 416, 429),
+    (OFFSET, REDIRECT, LAST_EVENT_ID), content=EVENTS, problems=(307, 409, 416, 429),
 )  # fmt: skip
 OFFSETS: Final = Endpoint(
     "offsets", "GET", ("/v1/offsets",), "Return the ends of the log, and the offset of a time.",
@@ -99,7 +116,7 @@ CLUSTER: Final = Endpoint(
 )  # fmt: skip
 STREAM_CLUSTER: Final = Endpoint(
     "streamCluster", "GET", ("/v1/cluster/stream",), "Send the state of all brokers as events.",
-    (SCOPE,), content=EVENTS,
+    (SCOPE, NO_EVENT_ID), content=EVENTS,
 )  # fmt: skip
 HEALTH: Final = Endpoint(
     "health", "GET", ("/health",), "Return the health and the state of this broker.",
@@ -114,8 +131,9 @@ LIVE: Final = Endpoint(
     not_ready=True,
 )  # fmt: skip
 METRICS: Final = Endpoint(
-    "metrics", "GET", ("/metrics",), "Return the metrics for Prometheus.", content=TEXT
-)
+    "metrics", "GET", ("/metrics",), "Return the metrics for Prometheus.", content=TEXT,
+    on_request=OPENMETRICS,
+)  # fmt: skip
 OPENAPI: Final = Endpoint("openapi", "GET", ("/openapi.json",), "Return this description.")
 INDEX: Final = Endpoint("index", "GET", ("/",), "Return the list of endpoints.", content=TEXT)
 

@@ -37,10 +37,23 @@ RECORDS_MAX: Final = 10_000
 BATCH_RECORDS_MAX: Final = 1 << 16
 ACKS: Final[dict[object, int]] = {"all": -1, -1: -1, 1: 1, 0: 0}
 
-Text: TypeAlias = str | UnsetType
+BASE64: Final = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+
+# What is in extra_json_schema is for readers of the schema: the functions below check it.
+Text: TypeAlias = Annotated[str, Meta(extra_json_schema={"pattern": BASE64})] | UnsetType
 NullableText: TypeAlias = str | UnsetType | None
-Int64: TypeAlias = Annotated[int, Meta(ge=-1, le=2**63 - 1)]
-Timeout: TypeAlias = Annotated[int, Meta(ge=0, le=TIMEOUT_MS_MAX)]
+Acks: TypeAlias = Annotated[
+    int | float | str | UnsetType, Meta(extra_json_schema={"enum": ["all", -1, 1, 0]})
+]
+# 1.0 is an integer in JSON Schema, and some clients write integers so; up to 2**53 it is exact.
+Int64: TypeAlias = (
+    Annotated[int, Meta(ge=-1, le=2**63 - 1)]
+    | Annotated[float, Meta(ge=-1, le=2**53, multiple_of=1)]
+)
+Timeout: TypeAlias = (
+    Annotated[int, Meta(ge=0, le=TIMEOUT_MS_MAX)]
+    | Annotated[float, Meta(ge=0, le=TIMEOUT_MS_MAX, multiple_of=1)]
+)
 
 
 class BodyError(Exception):
@@ -89,8 +102,11 @@ class JsonRecord(Struct, forbid_unknown_fields=True):
 class ProduceBody(Struct, forbid_unknown_fields=True):
     """Body of ``POST /v1/records``."""
 
-    records: Annotated[list[JsonRecord], Meta(min_length=1)]
-    acks: int | str | UnsetType = UNSET
+    records: Annotated[
+        list[JsonRecord],
+        Meta(min_length=1, extra_json_schema={"maxItems": BATCH_RECORDS_MAX}),
+    ]
+    acks: Acks = UNSET
     timeout_ms: Timeout | UnsetType = UNSET
 
 
@@ -138,7 +154,7 @@ def parse_produce(body: bytes, now_ms: int, bytes_max: int) -> tuple[Batch, int,
     acks: object = "all" if parsed.acks is UNSET else parsed.acks
     if acks not in ACKS:
         raise InvalidAcks
-    timeout_ms = TIMEOUT_MS if isinstance(parsed.timeout_ms, UnsetType) else parsed.timeout_ms
+    timeout_ms = TIMEOUT_MS if isinstance(parsed.timeout_ms, UnsetType) else int(parsed.timeout_ms)
     return _build_batch(parsed.records, now_ms, bytes_max), ACKS[acks], timeout_ms
 
 
@@ -163,7 +179,8 @@ def _build_batch(parsed: list[JsonRecord], now_ms: int, bytes_max: int) -> Batch
                 (header.key, _bytes(header.value, header.value_b64, f"{where}.headers[{at}].value"))
                 for at, header in enumerate(record.headers)
             )
-        timestamp_ms = now_ms if isinstance(record.timestamp_ms, UnsetType) else record.timestamp_ms
+        given = record.timestamp_ms
+        timestamp_ms = now_ms if isinstance(given, UnsetType) else int(given)
         try:
             appended = builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
         except RecordTooLarge:

@@ -9,11 +9,32 @@ from typing import Any, Final
 import msgspec
 
 from yak_net.http.answers import ProblemBody
-from yak_net.http.endpoints import COMMON_PROBLEMS, ENDPOINTS, JSON, Endpoint, Parameter
+from yak_net.http.endpoints import (
+    COMMON_PROBLEMS,
+    ENDPOINTS,
+    FETCH,
+    JSON,
+    NO_NUMBER,
+    OFFSET,
+    PRODUCE,
+    Endpoint,
+    Parameter,
+)
+from yak_net.http.json_bodies import FetchedRecord, JsonHeader, JsonRecord
 from yak_net.http.problems import CONTENT_TYPE
+from yak_net.runtime.wire import CLUSTER_HEADER, NODE_HEADER
 
 _SCHEMA_AT: Final = "#/components/schemas/{name}"
 REDIRECT: Final = 307
+_ONE_KEY: Final = {"not": {"required": ["key", "key_b64"]}}
+_RULES: Final[dict[type, dict[str, object]]] = {
+    JsonRecord: {"oneOf": [{"required": ["value"]}, {"required": ["value_b64"]}], **_ONE_KEY},
+    JsonHeader: {"not": {"required": ["value", "value_b64"]}},
+    FetchedRecord: {"oneOf": [{"required": ["value"]}, {"required": ["value_b64"]}], **_ONE_KEY},
+}
+"""Rules about several members of an object, which the types do not express."""
+_NEXT: Final = {PRODUCE: "base_offset", FETCH: "next_offset"}
+"""Endpoint -> the member of its answer that is an offset to fetch from."""
 
 
 @cache
@@ -22,6 +43,8 @@ def document(version: str) -> bytes:
     types = {one for each in ENDPOINTS for one in (each.body, each.answer) if one is not None}
     ordered = sorted(types, key=lambda one: one.__name__)
     _, schemas = msgspec.json.schema_components([*ordered, ProblemBody], ref_template=_SCHEMA_AT)
+    for kind, rule in _RULES.items():
+        schemas[kind.__name__] |= rule
     paths: dict[str, dict[str, object]] = {}
     for each in ENDPOINTS:
         for number, path in enumerate(each.paths):
@@ -56,37 +79,63 @@ def _operation(endpoint: Endpoint, name: str) -> dict[str, object]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, object]:
-    schema: dict[str, object] = {"type": "integer", "minimum": 0, "maximum": parameter.most}
-    if parameter.pattern:
-        schema = {"type": "string", "pattern": f"^({parameter.pattern})$"}
+    forms: list[dict[str, object]] = []
+    if parameter.words:
+        forms.append({"type": "string", "enum": list(parameter.words)})
+    if parameter.most != NO_NUMBER:
+        forms.append({"type": "integer", "minimum": 0, "maximum": parameter.most})
+    schema: dict[str, object] = {"anyOf": forms} if len(forms) > 1 else {"type": "string"}
+    if len(forms) == 1:
+        schema = forms[0]
     if parameter.default is not None:
         schema["default"] = parameter.default
     return {
         "name": parameter.name,
-        "in": "query",
+        "in": "header" if parameter.is_header else "query",
         "description": parameter.meaning,
         "schema": schema,
     }
 
 
 def _responses(endpoint: Endpoint) -> dict[str, object]:
-    schema = {"type": "object"} if endpoint.content == JSON else {"type": "string"}
+    schema: dict[str, object] = {"type": "object" if endpoint.content == JSON else "string"}
     if endpoint.answer is not None:
         schema = _reference(endpoint.answer)
-    answer = {"description": endpoint.summary, "content": {endpoint.content: {"schema": schema}}}
+    types = filter(None, (endpoint.content, endpoint.on_request))
+    content = {each: {"schema": schema} for each in types}
+    answer: dict[str, object] = {"description": endpoint.summary, "headers": _headers(200)}
+    answer["content"] = content
+    if endpoint in _NEXT:
+        offset = f"$response.body#/{_NEXT[endpoint]}"
+        answer["links"] = {
+            FETCH.name: {"operationId": FETCH.name, "parameters": {OFFSET.name: offset}}
+        }
     found: dict[str, object] = {"200": answer}
     for status in sorted({*COMMON_PROBLEMS, *endpoint.problems}):
         content = {CONTENT_TYPE: {"schema": _reference(ProblemBody)}}
         if status == 503 and endpoint.not_ready:
             content |= {endpoint.content: {"schema": schema}}
-        phrase = HTTPStatus(status).phrase
-        found[str(status)] = (
-            {"description": phrase, "headers": {"Location": {"schema": {"type": "string"}}}}
-            if status == REDIRECT
-            else {"description": phrase, "content": content}
-        )
+        answer = {"description": HTTPStatus(status).phrase, "headers": _headers(status)}
+        found[str(status)] = answer if status == REDIRECT else {**answer, "content": content}
     return found
 
 
-def _reference(kind: type) -> dict[str, str]:
+def _headers(status: int) -> dict[str, object]:
+    """Return the headers of an answer, and whether each of them is always there."""
+    found: dict[str, object] = {
+        NODE_HEADER: _header("Id of the broker.", required=True),
+        CLUSTER_HEADER: _header("Name of the cluster.", required=True),
+    }
+    if status == REDIRECT:
+        found["Location"] = _header("URL of the same request at the leader.", required=True)
+    if status in (429, 503):
+        found["Retry-After"] = _header("Seconds; absent if the outcome is unknown.", "integer")
+    return found
+
+
+def _header(meaning: str, kind: str = "string", *, required: bool = False) -> dict[str, object]:
+    return {"description": meaning, "required": required, "schema": {"type": kind}}
+
+
+def _reference(kind: type) -> dict[str, object]:
     return {"$ref": _SCHEMA_AT.format(name=kind.__name__)}

@@ -16,7 +16,7 @@ from yak_core.contract.messages import FetchRequest, FetchResponse
 from yak_core.errors import RETRIABLE, ErrorCode
 from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
-from yak_net.http.endpoints import NUMBER_MAX, STREAM_RECORDS
+from yak_net.http.endpoints import LAST_EVENT_ID, STREAM_RECORDS
 from yak_net.http.gateway import BrokerStopped, Gateway, Phase
 from yak_net.http.problems import HTTP_FORMS
 from yak_net.http.records import ANY_EPOCH, JSON_FACTOR, US_PER_MS, fetch_problem, first_offset
@@ -28,7 +28,7 @@ from yak_net.http.request_parsing import (
     offload,
 )
 from yak_net.http.shares import Share
-from yak_net.http.sse import LAST_EVENT_ID, EventStream, Slots, event
+from yak_net.http.sse import EventStream, Slots, event
 from yak_net.runtime.budget import Budget
 
 STREAMS_MAX: Final = 256
@@ -66,12 +66,13 @@ async def stream_records(
 
 def last_event_id(request: web.Request) -> Offset | None:
     """Return the offset after that of the header Last-Event-ID; None without it. Raises Problem."""
-    text = request.headers.get(LAST_EVENT_ID, "")
+    name, most = LAST_EVENT_ID.name, LAST_EVENT_ID.most
+    text = request.headers.get(name, "")
     if not text:
         return None
-    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) < NUMBER_MAX):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19 and int(text) <= most):
         raise invalid_request(
-            f"{LAST_EVENT_ID} must be the offset of the last record received, "
+            f"{name} must be the offset of the last record received, "
             f"got {ascii(text)[:60]}; send none to start at the parameter offset"
         )
     return int(text) + 1

@@ -73,7 +73,7 @@ async def ask_or_problem(
 
 def check_query(request: web.Request, endpoint: Endpoint) -> None:
     """Raise Problem for an unknown, a duplicate, or an invalid query parameter."""
-    allowed = [parameter.name for parameter in endpoint.parameters]
+    allowed = [parameter.name for parameter in endpoint.parameters if not parameter.is_header]
     for name in request.query:
         if name not in allowed:
             names = ", ".join(allowed) or "no parameters"

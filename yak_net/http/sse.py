@@ -17,7 +17,6 @@ RETRY_MS: Final = 1_000
 """Milliseconds after which a browser connects again."""
 PART_BYTES: Final = 64 * 1024
 """A larger event is sent in parts of this size: the transport would copy all of it."""
-LAST_EVENT_ID: Final = "Last-Event-ID"
 
 _ENCODER: Final = msgspec.json.Encoder()
 

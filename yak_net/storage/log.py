@@ -26,8 +26,7 @@ from yak_net.storage.checkpoints import (
     encode_epochs,
     encode_value,
 )
-from yak_net.storage.session import StorageSession
-from yak_net.storage.system import FULL, write_file
+from yak_net.storage.system import FULL, System, write_file
 
 INDEX_BYTES: Final = 32 * 1024
 """Minimum distance in bytes between two entries of the index."""
@@ -51,6 +50,23 @@ class ReadableLog(Protocol):
 
     def read_bytes(self, size: int, at: int) -> bytes:
         """Return at most ``size`` bytes from position ``at`` on. Raises OSError."""
+        ...
+
+
+class WrittenEnd(Protocol):
+    """Where a log notes its written end: the storage session, see :mod:`yak_net.storage.session`.
+
+    ``system`` is the system with which the file is used.
+    """
+
+    system: System
+
+    def note_written(self, checkpoint: Checkpoint) -> None:
+        """Note the end of the written log. Raises OSError."""
+        ...
+
+    def lower(self, checkpoint: Checkpoint) -> None:
+        """Lower the note before a truncation to ``checkpoint``. Raises OSError."""
         ...
 
 
@@ -119,15 +135,15 @@ class SegmentLog:
 
     def __init__(
         self,
-        session: StorageSession,
+        written: WrittenEnd,
         path: Path,
         checkpoints: CheckpointFile,
         epochs: Path,
         start: Offset,
     ) -> None:
         """Open the file as an empty log; recovery adds the batches. Raises OSError."""
-        self._session = session
-        self._system = session.system
+        self._written = written
+        self._system = written.system
         self._fd = os.open(path, os.O_RDWR)
         self._checkpoints = checkpoints
         self._epochs_path = epochs
@@ -232,7 +248,7 @@ class SegmentLog:
     def note_written(self) -> None:
         """Note the end of records that are not flushed, for the storage session. Raises OSError."""
         if self.end != self.durable_end:
-            self._session.note_written(self.written)
+            self._written.note_written(self.written)
 
     @property
     def written(self) -> Checkpoint:
@@ -247,7 +263,7 @@ class SegmentLog:
         checkpoint = Checkpoint(self.start, self.end, self.position, flags)
         if checkpoint != self._checkpoints.newest and self._save_epochs():
             self._checkpoints.put_durably(checkpoint)
-        self._session.note_written(self.written)
+        self._written.note_written(self.written)
 
     def _save_epochs(self) -> bool:
         """Write the epoch checkpoint if the epochs changed; return False if the disk is full."""
@@ -284,7 +300,7 @@ class SegmentLog:
         checkpoint = self._checkpoints.newest or Checkpoint()
         if checkpoint.end > base or checkpoint.position > position:
             self._checkpoints.put_durably(Checkpoint(self.start, base, position, checkpoint.flags))
-        self._session.lower(Checkpoint(self.start, base, position))
+        self._written.lower(Checkpoint(self.start, base, position))
         self._system.truncate(self._fd, position)
         self._sync()
         self.index.truncate(base)

@@ -122,16 +122,6 @@ class StorageSession:
         self._written.close()
 
 
-class ReadOnlySession(StorageSession):
-    """The session of a data directory that is only read: nothing is opened, created or noted."""
-
-    def __init__(self, system: System) -> None:
-        self.system = system
-
-    def close(self) -> None:
-        """Close nothing."""
-
-
 def watched(system: System, on_error: Callable[[], None]) -> System:
     """Return ``system`` with an additional call of ``on_error`` for each I/O error.
 

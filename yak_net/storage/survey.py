@@ -23,8 +23,7 @@ from yak_net.storage.checkpoints import (
 from yak_net.storage.folder import CHECKPOINT, EPOCHS, DataFolder
 from yak_net.storage.log import SegmentLog
 from yak_net.storage.recovery import Misplaced, check_next, is_unwritten, read_headers
-from yak_net.storage.session import ReadOnlySession
-from yak_net.storage.system import TEMPORARY, StorageError, read_file
+from yak_net.storage.system import TEMPORARY, StorageError, System, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +46,28 @@ def survey_log(folder: DataFolder) -> LogSurvey:
     if not (folder.path / CHECKPOINT).exists():
         return LogSurvey((), 0, f"the flush checkpoint {CHECKPOINT} is missing")
     checkpoints = CheckpointFile(folder.system, folder.path / CHECKPOINT)
-    session = ReadOnlySession(folder.system)
     try:
-        start = int(paths[0].stem)
-        log = SegmentLog(session, paths[0], checkpoints, folder.path / EPOCHS, start)
+        start, unchanged = int(paths[0].stem), _Unchanged(folder.system)
+        log = SegmentLog(unchanged, paths[0], checkpoints, folder.path / EPOCHS, start)
         try:
             return _read(log, checkpoints.newest, _epochs(folder.path / EPOCHS))
         finally:
             log.close()
     finally:
-        session.close()
         checkpoints.close()
+
+
+@dataclass
+class _Unchanged:
+    """The written end of a log that is only read, which nobody changes."""
+
+    system: System
+
+    def note_written(self, checkpoint: Checkpoint) -> None:
+        raise AssertionError(f"a log that is only read was written up to {checkpoint}")
+
+    def lower(self, checkpoint: Checkpoint) -> None:
+        raise AssertionError(f"a log that is only read was truncated to {checkpoint}")
 
 
 def saved_values(folder: DataFolder) -> tuple[tuple[str, bytes], ...]:
