@@ -40,9 +40,9 @@ def garbage() -> Batch:
 
 
 def falsely_compressed() -> Batch:
-    """Return a sealed batch of two records whose header says gzip."""
+    """Return a sealed batch of two records whose header says snappy, a codec that YAK lacks."""
     batch = built(b"d", b"e")
-    return seal(replace(batch, data=batch.data[:22] + b"\x01" + batch.data[23:]))
+    return seal(replace(batch, data=batch.data[:22] + b"\x02" + batch.data[23:]))
 
 
 POISON = (garbage, falsely_compressed)
@@ -154,5 +154,5 @@ def test_broker_refuses_what_no_client_can_read(metadata: EmbeddedMetadata, tmp_
             (Outcome.WRITTEN, ErrorCode.NONE, 101),
         ]
         assert "record 0 of 3" in found[1].detail
-        assert "gzip" in found[3].detail
+        assert "snappy" in found[3].detail
         assert send(broker.url, b"from the client") == 102
