@@ -101,11 +101,11 @@ def test_a_search_reads_a_part_of_the_log(
     storage.close()
 
 
-def test_a_compressed_batch_is_found_as_a_whole(storage: Storage) -> None:
+def test_a_batch_of_an_unknown_codec_is_found_as_a_whole(storage: Storage) -> None:
     """Goal: a reader that begins there misses no record."""
     storage.log.append([(batch(0, 10),)])
     plain = batch(1, 20, 30)
-    data = plain.data[:21] + b"\0\x01" + plain.data[23:]
+    data = plain.data[:21] + b"\0\x02" + plain.data[23:]
     packed = positioned(placed(seal(replace(plain, data=data)), 1, Epoch(1)))
     storage.log.append([(packed,)])
     assert first_since(storage.log, 25, 3) == TimePosition(1, None, Epoch(1))
