@@ -75,7 +75,7 @@ def decompressed(batch: Batch, decompress: Decompress) -> Batch:
         section = decompress(codec, memoryview(batch.data)[HEADER_BYTES:])
     except ValueError as error:
         raise Damaged(
-            f"cannot decompress the records of {batch!r}: {error}", size=batch.size
+            f"cannot decompress the {codec.label} records of {batch!r}: {error}", size=batch.size
         ) from error
     return _with_section(batch, Codec.NONE, section)
 
