@@ -14,6 +14,7 @@ from tests.net.test_http_fetch import append, batch, read, write
 from yak_core.batch import BATCH_BYTES_MAX, Batch, Builder, Codec, compressed, seal
 from yak_net.compression import LEVELS, compressor
 from yak_net.http import record_stream
+from yak_net.http.plain_batches import ANSWER_BYTES_MAX
 from yak_net.runtime.budget import Budget
 
 OURS = tuple(LEVELS)
@@ -70,6 +71,15 @@ async def test_max_bytes_bounds_the_decompressed_records(gateway: WorldGateway) 
         assert (await read(client, f"?max_bytes={250 * KIB}"))["next_offset"] == 2
         assert (await read(client, f"?max_bytes={10 * KIB}"))["next_offset"] == 1
         assert (await read(client))["next_offset"] == 3
+
+
+async def test_an_answer_has_its_own_limit(gateway: WorldGateway) -> None:
+    """Goal: many small batches do not become a huge answer, whatever the client asks for."""
+    for _ in range(10):
+        append(gateway, repeated(1000 * KIB))
+    async with serving(gateway) as client:
+        assert (await read(client, f"?max_bytes={2**31 - 1}"))["next_offset"] == 4
+        assert ANSWER_BYTES_MAX // (1000 * KIB) == 4
 
 
 async def test_a_bomb_is_named_and_passed(gateway: WorldGateway) -> None:
