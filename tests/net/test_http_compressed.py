@@ -154,3 +154,19 @@ async def test_a_stream_waits_for_room_for_decompressed_records(
         (event,) = await events.take(1)
         assert (event.name, event.data["offset"]) == ("message", 0)
         events.answer.close()
+
+
+async def test_a_fetch_without_room_for_decompressed_records_is_refused(
+    gateway: WorldGateway,
+) -> None:
+    """Goal: 503 to retry while another request holds the bytes in flight; then the records."""
+    budget = Budget(1 << 20)
+    budget.add(1 << 19)
+    append(gateway, repeated(300 * KIB))
+    async with serving(gateway, budget=budget) as client:
+        body = await problem(await client.get("/v1/records"), 503, "THROTTLING_QUOTA_EXCEEDED")
+        assert body["retriable"] is True
+        assert budget.used == 1 << 19
+        budget.add(-(1 << 19))
+        assert (await read(client))["next_offset"] == 1
+    assert budget.used == 0
