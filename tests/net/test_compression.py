@@ -230,11 +230,11 @@ BOMBS: dict[Codec, Callable[[int], bytes]] = {
 
 @each_codec
 def test_a_bomb_is_refused_in_bounded_memory(codec: Codec) -> None:
-    """Goal: a small batch cannot fill the memory. Method: 128 MiB of zeros, memory is traced.
+    """Goal: a small batch cannot fill the memory. Method: 96 MiB of zeros, memory is traced.
 
     Up to 18 MiB of one piece, twice while it is made, come on top of the limit.
     """
-    bomb = memoryview(BOMBS[codec](128 * MIB))
+    bomb = memoryview(BOMBS[codec](96 * MIB))
     assert len(bomb) < 1.1 * MIB
     tracemalloc.start()
     try:
