@@ -84,7 +84,7 @@ def packed(codec: Codec, section: bytes) -> memoryview:
     return memoryview(compressor(codec)(memoryview(section)))
 
 
-@examples(40, 400, given_records, levels)
+@examples(20, 400, given_records, levels)
 def test_any_records_come_back(given: list[object], choice: tuple[Codec, int | None]) -> None:
     """Goal: an exact round trip for each codec and level. Method: seal, parse, decompress."""
     codec, level = choice
@@ -230,11 +230,11 @@ BOMBS: dict[Codec, Callable[[int], bytes]] = {
 
 @each_codec
 def test_a_bomb_is_refused_in_bounded_memory(codec: Codec) -> None:
-    """Goal: a small batch cannot fill the memory. Method: 96 MiB of zeros, memory is traced.
+    """Goal: a small batch cannot fill the memory. Method: 64 MiB of zeros, memory is traced.
 
     Up to 18 MiB of one piece, twice while it is made, come on top of the limit.
     """
-    bomb = memoryview(BOMBS[codec](96 * MIB))
+    bomb = memoryview(BOMBS[codec](64 * MIB))
     assert len(bomb) < 1.1 * MIB
     tracemalloc.start()
     try:
