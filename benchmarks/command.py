@@ -18,7 +18,7 @@ from yak_net.client.cli_types import HELP
 ROOT: Final = Path(__file__).resolve().parents[1]
 SECONDS: Final = 4.0
 QUICK_SECONDS: Final = 0.5
-OTHERS: Final = ("sim", "batch", "waiting", "net")
+OTHERS: Final = ("sim", "batch", "compression", "waiting", "net")
 """The benchmarks that ``all`` runs beside those of this command."""
 
 Measure = Callable[[Sequence[str]], Awaitable[list[Row]]]
@@ -152,8 +152,8 @@ def peers_command(
 def all_command(quick: bool, as_json: bool) -> None:
     """Run all benchmarks.
 
-    These are produce, consume, e2e and peers, and those of the simulator, the codec, pending calls
-    and the cluster (sim, batch, waiting, net).
+    These are produce, consume, e2e and peers, and those of the simulator, record batches, codecs,
+    pending calls and the cluster (sim, batch, compression, waiting, net).
     """
     from benchmarks.clients import Load, consume, end_to_end, produce
 

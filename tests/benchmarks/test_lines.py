@@ -40,6 +40,21 @@ def test_batches_print_all_rows() -> None:
     assert len(lines) == 12
 
 
+def test_codecs_print_all_rows() -> None:
+    lines = lines_of("benchmarks.compression", "--quick", "--records", "1000")
+    for line in lines:
+        check(line)
+    assert {line["figure"] for line in lines} == {
+        "encode_records_per_cpu_s",
+        "encode_mb_per_cpu_s",
+        "decode_records_per_cpu_s",
+        "decode_mb_per_cpu_s",
+        "sent_bytes_per_record",
+    }
+    codecs = {line["size"].partition(",")[0] for line in lines}
+    assert (len(lines), codecs) == (20, {"none", "gzip", "lz4", "zstd"})
+
+
 def test_waiting_calls_print_their_row() -> None:
     (line,) = lines_of("benchmarks.waiting", "--quick")
     check(line)

@@ -166,7 +166,7 @@ def header(**changed: int) -> bytes:
         ({"count": 10**9, "last": 10**9 - 1, "attributes": 1}, "record count .*got 1000000000"),
         ({"count": 3, "last": 2}, "3 records"),
         ({"last": 2}, "last offset delta .*got 2"),
-        ({"attributes": 5}, "attributes 0x0005"),
+        ({"attributes": 5}, "codec 5 is unknown"),
         ({"attributes": 0x40}, "attributes 0x0040"),
         ({"attributes": -(2**15)}, "attributes 0x8000"),
         ({"attributes": 0x10}, "transactional"),

@@ -20,13 +20,16 @@ PATIENCE_S = 30.0
 
 
 @contextmanager
-def one_broker(folder: Path) -> Iterator[BrokerProcess]:
-    """Yield a cluster of one ready broker, with the metadata store in this process."""
+def one_broker(folder: Path, **given: Any) -> Iterator[BrokerProcess]:
+    """Yield a cluster of one ready broker, with the metadata store in this process.
+
+    ``given`` are arguments of BrokerProcess.
+    """
     metadata = EmbeddedMetadata()
     try:
         with brokers() as start:
             words = ("--listen", "127.0.0.1:0", "--redis", metadata.start())
-            broker = start(folder / "log", *words, "--data-dir", str(folder / "data"))
+            broker = start(folder / "log", *words, "--data-dir", str(folder / "data"), **given)
             broker.wait_until_ready()
             yield broker
     finally:

@@ -28,6 +28,7 @@ from yak_net.http.problems import Handler
 from yak_net.http.routes import BATCH_BYTES_MAX, BODY_BYTES_MAX, middlewares, routes
 from yak_net.metrics.elections import Election
 from yak_net.metrics.journal import Entry
+from yak_net.runtime.budget import Budget
 from yak_net.storage.times import TimePosition
 
 SECOND = 1_000_000
@@ -205,6 +206,7 @@ async def serving(
     gateway: Gateway,
     batch_bytes_max: int = BATCH_BYTES_MAX,
     body_bytes_max: int = BODY_BYTES_MAX,
+    budget: Budget | None = None,
     **runner: Any,
 ) -> AsyncIterator[Client]:
     """Yield a client of a server on a free loopback port, set up as in a broker process.
@@ -214,7 +216,7 @@ async def serving(
     # A scripted gateway may give answers that no broker gives.
     checks = [] if isinstance(gateway, ScriptedGateway) else [documented]
     app = web.Application(client_max_size=body_bytes_max, middlewares=[*checks, *middlewares()])
-    app.add_routes(routes(gateway, batch_bytes_max))
+    app.add_routes(routes(gateway, batch_bytes_max, budget))
     server = TestServer(app, host="127.0.0.1")
     await server.start_server(**{"auto_decompress": False, **runner})
     async with TestClient(server, auto_decompress=False) as client:

@@ -47,9 +47,9 @@ def damaged(batch: Batch, at: int) -> Batch:
 
 
 def compressed(batch: Batch) -> Batch:
-    """Return the batch with a header that says gzip."""
+    """Return the batch with a header that says snappy."""
     data = bytearray(batch.data)
-    data[22] |= 1
+    data[22] |= 2
     return replace(batch, data=bytes(data))
 
 
@@ -192,7 +192,7 @@ async def test_unreadable_batch_is_raised_once_and_then_skipped() -> None:
             await consumer.getone()
         assert (caught.value.offset, caught.value.next_offset) == (1, 3)
         assert await consumer.position() == 3
-        with pytest.raises(UnsupportedCompressionTypeError, match=r"gzip.*offset 4") as second:
+        with pytest.raises(UnsupportedCompressionTypeError, match=r"snappy.*offset 4") as second:
             await consumer.getmany()
         assert (second.value.offset, second.value.next_offset) == (3, 4)
         assert (await consumer.getone()).value == b"e"

@@ -34,8 +34,9 @@ KNOWN = """
 produce --bootstrap-server h:1 --topic t --sync --request-required-acks all
 produce --request-timeout-ms 1000 --compression-codec none --batch-size 900 --timeout 10
 produce --producer-property linger.ms=1 --property parse.key=true --property key.separator=:
+produce --compression-type lz4 -X compression.codec=gzip -X compression.level=9
 produce --throughput 5 --acks -1 --broker-list h:1
-produce -P -b h:1 -t t -p 0 -K : -k key -H a=1 -z none -X linger.ms=1 -q -u -Z
+produce -P -b h:1 -t t -p 0 -K : -k key -H a=1 -z zstd -X linger.ms=1 -q -u -Z
 produce --delivery-timeout 10s --compression none --key k --header a=1 -p 0
 consume --bootstrap-server h:1 --topic t --partition 0 --offset earliest --from-beginning
 consume --max-messages 5 --timeout-ms 1000 --isolation-level read_uncommitted
@@ -132,7 +133,11 @@ def test_other_tools_commands_are_explained() -> None:
         ("consume -J -f %s", "excludes"),
         ("produce -X acks=all x", "--acks"),
         ("produce -X linger.ms=-1 x", "linger_ms"),
-        ("produce -z gzip x", "compress"),
+        ("produce -z snappy x", "zstd"),
+        ("produce -X compression.type=snappy x", "zstd"),
+        ("produce -X compression.level=many x", "number"),
+        ("produce -X compression.zstd.level=3 x", "use compression.level"),
+        ("produce -z gzip -X compression.level=10 x", "between 1 and 9"),
         ("produce -H a x", "NAME=VALUE"),
         ("produce --property parse.headers=true x", "-H"),
         ("produce --property parse.key=1 x", "true or false"),

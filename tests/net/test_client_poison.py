@@ -12,13 +12,14 @@ import pytest
 
 from tests.net.brokers import BrokerProcess, brokers, get
 from tests.net.client_commands import PATIENCE_S, send, yak
-from yak_core.batch import Batch, Builder, seal
+from yak_core.batch import Batch, Builder, compressed, seal
 from yak_core.contract.messages import ProduceRequest, ProduceResponse
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import Epoch
 from yak_core.wire.codec import decode, encode
 from yak_net.client.consumer import Consumer
 from yak_net.client.errors import CorruptRecordError, UnsupportedCompressionTypeError
+from yak_net.compression import LEVELS, compressor
 from yak_net.metadata.embedded import EmbeddedMetadata
 from yak_net.runtime.wire import CLIENT_PATH
 
@@ -40,9 +41,9 @@ def garbage() -> Batch:
 
 
 def falsely_compressed() -> Batch:
-    """Return a sealed batch of two records whose header says gzip."""
+    """Return a sealed batch of two records whose header says snappy, a codec that YAK lacks."""
     batch = built(b"d", b"e")
-    return seal(replace(batch, data=batch.data[:22] + b"\x01" + batch.data[23:]))
+    return seal(replace(batch, data=batch.data[:22] + b"\x02" + batch.data[23:]))
 
 
 POISON = (garbage, falsely_compressed)
@@ -144,15 +145,19 @@ def test_broker_refuses_what_no_client_can_read(metadata: EmbeddedMetadata, tmp_
         broker = start(tmp_path / "log", *words, "--check-records")
         broker.wait_until_ready()
         large = seal(built(*[b"x" * 1000] * 100))
+        packed = [compressed(built(*[b"line"] * 50), codec, compressor(codec)) for codec in LEVELS]
+        torn = replace(packed[0], data=packed[0].data[:-9] + bytes(9))
         batches = (seal(built(b"0")), garbage(), large, falsely_compressed(), seal(built(b"last")))
-        found = produce(broker, *batches)
+        found = produce(broker, *batches, *map(seal, packed), seal(torn))
         assert [(each.outcome, each.error, each.base_offset) for each in found] == [
             (Outcome.WRITTEN, ErrorCode.NONE, 0),
             (Outcome.NOT_WRITTEN, ErrorCode.CORRUPT_MESSAGE, -1),
             (Outcome.WRITTEN, ErrorCode.NONE, 1),
             (Outcome.NOT_WRITTEN, ErrorCode.INVALID_REQUEST, -1),
             (Outcome.WRITTEN, ErrorCode.NONE, 101),
+            *((Outcome.WRITTEN, ErrorCode.NONE, 102 + 50 * at) for at in range(len(packed))),
+            (Outcome.NOT_WRITTEN, ErrorCode.CORRUPT_MESSAGE, -1),
         ]
         assert "record 0 of 3" in found[1].detail
-        assert "gzip" in found[3].detail
-        assert send(broker.url, b"from the client") == 102
+        assert "snappy" in found[3].detail
+        assert send(broker.url, b"from the client") == 252

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
 from tests.net.client_tools import LOST, REFUSED, Made, cancelled, producer, run_ready
-from yak_core.batch import records
+from yak_core.batch import Batch, codec_of, parse, records, seal
 from yak_net.client.errors import MessageSizeTooLargeError, RequestTimedOutError, YakError
-from yak_net.client.producer import Resolved, Sent
+from yak_net.client.producer import Producer, Resolved, Sent
+from yak_net.compression import plain
 
 
 async def test_records_within_the_linger_share_a_batch(made: Made) -> None:
@@ -273,3 +275,47 @@ async def test_hook_gets_each_batch_once(made: Made) -> None:
         "REQUEST_TIMED_OUT",
         "NOT_ENOUGH_REPLICAS",
     ]
+
+
+async def sent_by(made: Made, sender: Producer) -> list[Batch]:
+    """Flush; confirm all batches and return them."""
+    flushing = asyncio.create_task(sender.flush())
+    await run_ready()
+    runtime = made.runtimes[0]
+    for index in range(len(runtime.calls)):
+        runtime.confirm(index, -1)
+    await flushing
+    return [runtime.batch(index) for index in range(len(runtime.calls))]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "zstd"])
+async def test_batches_are_full_as_sent(made: Made, codec: str) -> None:
+    """Goal: compressed batches have about max_batch_size as sent, and all records, in order."""
+    values = [b"line %d of a text that repeats itself" % number for number in range(20_000)]
+    async with producer(made, compression_type=codec, max_batch_size=4_000) as sender:
+        for value in values:
+            await sender.send(value, timestamp_ms=7)
+        batches = await sent_by(made, sender)
+    assert {codec_of(batch).label for batch in batches} == {codec}
+    sizes = [batch.size for batch in batches]
+    assert sizes[0] < 1_000
+    assert all(2_800 < size < 5_000 for size in sizes[-8:-1])
+    read = [r.value for batch in batches for r in records(plain(parse(seal(batch).data)))]
+    assert read == values
+    assert sender.confirmed == len(values)
+
+
+async def test_what_does_not_compress_is_sent_as_it_is(made: Made) -> None:
+    """Goal: the limit of a request holds; the size of a record counts before compression."""
+    noise = random.Random(1).randbytes(9_800)
+    limits = {"max_batch_size": 1_000, "max_request_size": 10_000}
+    async with producer(made, compression_type="zstd", **limits) as sender:
+        for _ in range(20):
+            await sender.send(b"text " * 100, timestamp_ms=7)
+        await sender.send(noise, timestamp_ms=7)
+        with pytest.raises(MessageSizeTooLargeError):
+            await sender.send(b"text " * 2_000, timestamp_ms=7)
+        *texts, last = await sent_by(made, sender)
+    assert {codec_of(batch).label for batch in texts} == {"zstd"}
+    assert [r.value for r in records(last)] == [noise]
+    assert last.size <= 10_000

@@ -175,7 +175,10 @@ async def test_unconfirmed_records_have_no_offset(made: Made) -> None:
     [
         ({"acks": 2}, ValueError, "acks .*'all', 1 or 0.* 2"),
         ({"acks": 1, "enable_idempotence": True}, ValueError, "acks=.all.*acks=1"),
-        ({"compression_type": "gzip"}, ValueError, "compression_type .*'gzip'"),
+        ({"compression_type": "snappy"}, ValueError, "compression_type .*'snappy'"),
+        ({"compression_type": "gzip", "compression_level": 10}, ValueError, "gzip .*1 and 9.* 10"),
+        ({"compression_type": "zstd", "compression_level": "3"}, TypeError, "level .*'3'"),
+        ({"compression_level": 3}, ValueError, "compression_level 3 .*compression_type"),
         ({"linger_ms": -1}, ValueError, "linger_ms .*0.*-1"),
         ({"linger_ms": "5"}, TypeError, "linger_ms .*'5'"),
         ({"buffer_memory": True}, TypeError, "buffer_memory .*True"),

@@ -13,6 +13,7 @@ from tests.net.http_tools import ScriptedGateway, WorldGateway, cluster, serving
 from tests.require import executable
 from tests.tidy.tree import ROOT
 from yak_core.errors import RETRIABLE
+from yak_net.compression import BROKER_SECTION_BYTES_MAX
 from yak_net.http import cluster_stream, record_stream, shares
 from yak_net.http import connections as limits
 from yak_net.http import json_bodies as bodies
@@ -89,6 +90,7 @@ def test_limits_are_those_of_the_code() -> None:
         body,
         rate,
         f"{shares.HTTP_BYTES_MAX >> 20} MiB",
+        f"{BROKER_SECTION_BYTES_MAX >> 20} MiB, two batches at a time",
         f"{shares.STREAM_BYTES_MAX >> 20} MiB",
         f"{shares.STREAM_BYTES_MAX >> 20} MiB, and {rate}",
     ]

@@ -5,6 +5,8 @@ Method: folders that the storage has written.
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,8 @@ from click.testing import CliRunner
 
 from tests.net.log_folders import LOG, NAME, flip, folder_of, run
 from tests.net.storage_tools import batch, content
-from yak_core.batch import Batch
+from yak_core.batch import Batch, Builder, Codec, codec_of, compressed, placed, seal
+from yak_net.compression import compressor
 from yak_net.log_files.cli import log
 from yak_net.log_files.reading import folders_in
 from yak_net.storage import StorageError
@@ -145,3 +148,48 @@ def test_damage_ends_the_comparison(data: Path, tmp_path: Path) -> None:
     code, (found,) = run("diff", data, other)
     assert (code, found["difference"], found["offset"]) == (1, "committed", 2)
     assert [bool(side["damage"]) for side in found["sides"]] == [True, False]
+
+
+def packed(codec: Codec, *values: bytes, damaged: bool = False) -> Batch:
+    """Return a compressed batch of nine records, then the values."""
+    builder = Builder()
+    for value in (*[b"the same text"] * 9, *values):
+        builder.append(value, timestamp_ms=1)
+    small = compressed(builder.build(), codec, compressor(codec))
+    assert codec_of(small) is codec
+    if damaged:
+        small = replace(small, data=small.data[:-9] + bytes(9))
+    return placed(seal(small), 0, 1)
+
+
+def test_diff_reads_compressed_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: the first record that differs, whatever the codecs are.
+
+    Without a codec, and with damaged records: the first batch that differs, and the reason.
+    """
+    folders = {
+        "a": (packed(Codec.LZ4, b"a", b"z"),),
+        "b": (packed(Codec.ZSTD, b"b", b"z"),),
+        "shorter": (packed(Codec.GZIP, b"b"),),
+        "same": (packed(Codec.GZIP, b"a", b"z"),),
+        "damaged": (packed(Codec.GZIP, b"a", b"z", damaged=True),),
+        "damaged_shorter": (packed(Codec.GZIP, b"a", damaged=True),),
+    }
+    for name, parts in folders.items():
+        folder_of(tmp_path / name, *parts, hw=0)
+
+    def found(one: str, other: str) -> tuple[int, str]:
+        code, (comparison,) = run("diff", tmp_path / one, tmp_path / other)
+        assert (code, comparison["difference"]) == (0, "uncommitted")
+        return comparison["offset"], comparison["what"]
+
+    assert found("a", "b") == (9, "value is b'a' in n1, b'b' in n1")
+    assert found("a", "shorter") == (9, "value is b'a' in n1, b'b' in n1")
+    assert found("a", "same")[0] == 0
+    for other in ("damaged", "damaged_shorter"):
+        offset, what = found("a", other)
+        assert (offset, "gzip" in what) == (0, True)
+    monkeypatch.setitem(sys.modules, "lz4.frame", None)
+    for other in ("b", "shorter"):
+        offset, what = found("a", other)
+        assert (offset, "yak-log[lz4]" in what) == (0, True)

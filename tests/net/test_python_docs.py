@@ -27,6 +27,7 @@ SAMPLES = {
 }
 SHOWN = re.compile(r"^ *print\(.*\)  # (.*)$", re.MULTILINE)
 PATIENCE_S = 60.0
+SCRIPTS = ("Script", "Errors", "asyncio", "Compression", "Threads")
 
 
 @pytest.fixture(scope="module")
@@ -48,12 +49,12 @@ def shown(sample: str) -> list[str]:
 
 def test_each_sample_is_run() -> None:
     """Goal: no sample is forgotten. Method: compare the headings with the tests below."""
-    assert list(SAMPLES) == ["Script", "Errors", "asyncio", "Threads", "Notebook", "FastAPI"]
+    assert list(SAMPLES) == [*SCRIPTS, "Notebook", "FastAPI"]
     assert PAGE.count("```python") == len(SAMPLES)
     assert all(shown(SAMPLES[name]) for name in SAMPLES if name != "FastAPI")
 
 
-@pytest.mark.parametrize("name", ["Script", "Errors", "asyncio", "Threads"])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_the_sample_runs(name: str, at: str, tmp_path: Path) -> None:
     """Goal: the sample prints what it says, without a warning. Method: run it as a program."""
     (tmp_path / "sample.py").write_text(SAMPLES[name], "utf-8")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from yak_core.batch import Batch, Builder, Damaged, placed, seal
+from yak_core.batch import Batch, Builder, Codec, Damaged, codec_of, compressed, placed, seal
 from yak_core.ids import Epoch
+from yak_net.compression import compressor
 from yak_net.storage import Storage, open_storage
 from yak_net.storage.log import INDEX_BYTES
 from yak_net.storage.tail import positioned
@@ -101,14 +102,28 @@ def test_a_search_reads_a_part_of_the_log(
     storage.close()
 
 
-def test_a_compressed_batch_is_found_as_a_whole(storage: Storage) -> None:
+def test_a_batch_of_an_unknown_codec_is_found_as_a_whole(storage: Storage) -> None:
     """Goal: a reader that begins there misses no record."""
     storage.log.append([(batch(0, 10),)])
     plain = batch(1, 20, 30)
-    data = plain.data[:21] + b"\0\x01" + plain.data[23:]
+    data = plain.data[:21] + b"\0\x02" + plain.data[23:]
     packed = positioned(placed(seal(replace(plain, data=data)), 1, Epoch(1)))
     storage.log.append([(packed,)])
     assert first_since(storage.log, 25, 3) == TimePosition(1, None, Epoch(1))
+    storage.close()
+
+
+@pytest.mark.parametrize("codec", [Codec.GZIP, Codec.LZ4, Codec.ZSTD])
+def test_a_record_of_a_compressed_batch_is_found(storage: Storage, codec: Codec) -> None:
+    """Goal: the exact record, as in an uncompressed batch."""
+    times = [20, 30, 25, *[40] * 50]
+    plain = batch(1, *times)
+    small = compressed(plain, codec, compressor(codec))
+    assert codec_of(small) is codec
+    storage.log.append([(batch(0, 10), positioned(placed(seal(small), 1, Epoch(1))))])
+    assert first_since(storage.log, 25, 54) == TimePosition(2, 30, Epoch(1))
+    assert first_since(storage.log, 40, 54) == TimePosition(4, 40, Epoch(1))
+    assert first_since(storage.log, 40, 4) is None
     storage.close()
 
 

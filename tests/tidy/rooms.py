@@ -24,8 +24,8 @@ ROOMS: Mapping[str, tuple[str, ...]] = {
         *("cli", "demo", "script", "__init__"),
     ),
     "yak_net": (
-        *("storage", "metadata", "runtime", "metrics", "http", "client", "broker", "cluster"),
-        *("observe", "log_files", "doctor"),
+        *("compression", "storage", "metadata", "runtime", "metrics", "http", "client", "broker"),
+        *("cluster", "observe", "log_files", "doctor"),
         *("cli", "demo", "__init__"),
     ),
 }

@@ -44,6 +44,7 @@ RUN_BY = {
     './yak produce --message "Hello YAK"': CLUSTER,
     "./yak consume --from-beginning -e": CLUSTER,
     "./yak produce --count 1000": "tests/net/test_client_verify.py",
+    "./yak produce --count 1000 -z gzip": "tests/net/test_compressed_clients.py",
     "./yak consume --from-beginning -e --verify": "tests/net/test_client_verify.py",
     "./yak offsets": "tests/net/test_offsets.py",
     "./yak cluster partition leader": "tests/net/test_cluster_faults.py",

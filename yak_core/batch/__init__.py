@@ -9,15 +9,27 @@ outside the nodes. Everywhere else a batch is a handle with header fields and op
 - the sender writes the position into the bytes (`stamped`);
 - recovery `scan`s the batches of a log.
 
-`header.py` describes the layout of the header, `records.py` the layout of a record.
+Records may be `compressed`, by the producer; a reader makes them `decompressed` again. Brokers pass
+compressed batches on as they are.
+
+`header.py` describes the layout of the header, `records.py` the layout of a record,
+`compression.py` what is compressed.
 """
 
 from yak_core.batch.builder import Builder, columns, records
+from yak_core.batch.compression import (
+    Compress,
+    Decompress,
+    codec_of,
+    compressed,
+    decompressed,
+)
 from yak_core.batch.decoding import Columns
 from yak_core.batch.header import (
     BATCH_BYTES_MAX,
     HEADER_BYTES,
     Batch,
+    Codec,
     parse,
     placed,
     read_header,
@@ -43,14 +55,20 @@ __all__ = [
     "Batch",
     "BatchError",
     "Builder",
+    "Codec",
     "Columns",
+    "Compress",
     "Damaged",
+    "Decompress",
     "Headers",
     "Record",
     "RecordTooLarge",
     "Torn",
     "UnsupportedCodec",
+    "codec_of",
     "columns",
+    "compressed",
+    "decompressed",
     "parse",
     "placed",
     "read_header",

@@ -11,13 +11,13 @@ from yak_core.batch.header import (
     APPEND_TIME_BIT,
     BATCH_BYTES_MAX,
     CODEC_BITS,
-    CODECS,
     HEADER,
     HEADER_BYTES,
     LENGTH_EXCLUDES,
     MAGIC,
     RECORDS_MAX,
     Batch,
+    Codec,
     full_data,
 )
 from yak_core.batch.records import (
@@ -202,18 +202,16 @@ class Builder:
 def columns(batch: Batch) -> Columns:
     """Decode the records, field by field.
 
-    Raises UnsupportedCodec. A malformed record sets the error of the result; the CRC was checked
-    before, so the producer wrote the record in this form.
+    Raises UnsupportedCodec for a compressed batch: decompress it first. A malformed record sets the
+    error of the result; the CRC was checked before, so the producer wrote the record in this form.
     """
     data = full_data(batch)
     fields = HEADER.unpack_from(data)
     attributes, base_time, max_time = fields[5], fields[7], fields[8]
     if attributes & CODEC_BITS:
-        codec = CODECS[attributes & CODEC_BITS]
+        codec = Codec(attributes & CODEC_BITS)
         raise UnsupportedCodec(
-            f"cannot decompress the records of {batch!r}: {codec} is not supported; produce with "
-            "compression.type=none",
-            size=batch.size,
+            f"the records of {batch!r} are compressed with {codec.label}", size=batch.size
         )
     found = decode(data, HEADER_BYTES, batch.count, base_time)
     # With log append time, max_timestamp replaces the timestamps of the records (KIP-32).

@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from enum import IntEnum
 from operator import attrgetter
 from struct import Struct
 from typing import TypeAlias
@@ -58,7 +59,23 @@ _PRODUCER = Struct(">qhi")
 _LENGTH_AT, _MAGIC_AT, _COVERED_AT, _PRODUCER_AT, _COUNT_AT = 8, 16, 21, 43, 57
 LENGTH_EXCLUDES = 12
 
-CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+
+class Codec(IntEnum):
+    """Compression of the records of a batch, with Kafka's numbers."""
+
+    NONE = 0
+    GZIP = 1
+    SNAPPY = 2
+    LZ4 = 3
+    ZSTD = 4
+
+    @property
+    def label(self) -> str:
+        """Kafka's name of the codec (compression.type)."""
+        return self.name.lower()
+
+
+_CODECS = len(Codec)
 CODEC_BITS, APPEND_TIME_BIT, _TRANSACTIONAL_BIT, _CONTROL_BIT = 7, 8, 16, 32
 
 
@@ -285,7 +302,9 @@ def _check(fields: Fields, at: int, size: int) -> None:
         reason = f"its last offset delta must be {count - 1} for {count} records, got {last}"
     elif attributes & (_TRANSACTIONAL_BIT | _CONTROL_BIT):
         reason = "it is transactional or a control batch, which YAK does not support"
-    elif attributes & ~(CODEC_BITS | APPEND_TIME_BIT) or codec >= len(CODECS):
+    elif codec >= _CODECS:
+        reason = f"its codec {codec} is unknown; known are 0 to {_CODECS - 1}"
+    elif attributes & ~(CODEC_BITS | APPEND_TIME_BIT):
         reason = f"its attributes {attributes & 0xFFFF:#06x} are not supported"
     elif not codec and count * RECORD_BYTES_MIN > size - HEADER_BYTES:
         reason = f"{count} records do not fit into its {size} bytes"

@@ -54,7 +54,7 @@ class Damaged(BatchError):
 
 
 class UnsupportedCodec(BatchError):
-    """The batch is intact, but its records are compressed, and YAK has no decompressor."""
+    """The batch is intact, but its records are compressed, and the reader lacks the codec."""
 
 
 class RecordTooLarge(ValueError):

@@ -13,6 +13,7 @@ from yak_core.batch import Batch, Builder
 from yak_core.contract.client_calls import ClientResult, SendResult
 from yak_core.errors import ErrorCode
 from yak_core.value import value
+from yak_net.client.compressing import Compression
 from yak_net.client.errors import Delivery, IllegalStateError, UnknownError, YakError, send_error
 
 
@@ -71,9 +72,9 @@ class ProducerBatch:
         self.result: SendResult | None = None
         self.halt_reason = ""
 
-    def build(self) -> Batch:
+    def build(self, compression: Compression) -> Batch:
         """Close the batch and return it in the record batch format."""
-        built = self.builder.build()
+        built = compression.apply(self.builder.build())
         self.builder = _CLOSED
         self.count = built.count
         self.size = built.size

@@ -40,6 +40,7 @@ from yak_net.runtime.standard_streams import STDIN, STDOUT, exit_without_input, 
 if TYPE_CHECKING:
     from yak_net.client.cli_format import Render
 
+CODECS = ("none", "gzip", "lz4", "zstd")
 RECORD_SIZE_MAX = 1_000_000
 """Size in bytes of the largest value of ``--count``; a batch has at most 1 MiB."""
 
@@ -49,11 +50,6 @@ def _header(
 ) -> tuple[tuple[str, bytes], ...]:
     pairs = cli_properties.pairs(ctx, param, values)
     return tuple((name, os.fsencode(value)) for name, value in pairs)
-
-
-def _no_compression(_: click.Context, __: click.Parameter, value: str | None) -> None:
-    if value not in (None, "none"):
-        raise click.UsageError(f"records are not compressed, got {value!r}; use none")
 
 
 def _isolation(_: click.Context, __: click.Parameter, value: str | None) -> None:
@@ -138,8 +134,8 @@ def _no_topic(ctx: click.Context, _: click.Parameter, values: tuple[str, ...]) -
     "--request-timeout-ms", type=int, hidden=True, metavar="MS", help="As -X request.timeout.ms."
 )
 @click.option(
-    "-z", "--compression-codec", callback=_no_compression, expose_value=False, hidden=True,
-    cls=Named, aliases=("--compression", "--compression-type"), help="Only none.",
+    "-z", "--compression", "compression_type", type=click.Choice(CODECS), cls=Named,
+    aliases=("--compression-codec", "--compression-type"), help="Codec of the batches.",
 )
 @click.option("-P", is_flag=True, expose_value=False, hidden=True, help="No effect.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per record.")
@@ -181,6 +177,7 @@ def produce(
     for option, argument in (
         ("batch_size", "max_batch_size"),
         ("request_timeout_ms", "request_timeout_ms"),
+        ("compression_type", "compression_type"),
     ):
         if given[option] is not None:
             client[argument] = given[option]
@@ -374,7 +371,11 @@ def _raw(text: str | None) -> bytes | None:
 
 def _run(work: Coroutine[Any, Any, int]) -> int:
     """Run a command; a value that the client refuses is an invalid command line."""
+    from yak_net.compression import MissingExtra
+
     try:
         return asyncio.run(work)
+    except MissingExtra as error:
+        raise click.ClickException(str(error)) from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error

@@ -55,7 +55,7 @@ CONSUME: Final[Mapping[str, str]] = {
     "-P": "send records with yak produce",
     "-r": "there is one log; there are no topics to select",
     "-v": "print all fields with --json",
-    "-z": "YAK does not compress records",
+    "-z": "each batch names its codec",
     "--balancer": NO_GROUPS,
     "--consumer.config": ABSENT["--config"],
     "--enable-autocommit": NO_GROUPS,

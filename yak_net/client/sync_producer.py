@@ -35,6 +35,7 @@ class ProducerOptions(TypedDict, total=False):
     retry_backoff_ms: int
     buffer_memory: int
     compression_type: str | None
+    compression_level: int | None
     bootstrap_timeout_ms: int
     on_batch: Callable[[Resolved], None] | None
     runtime: RuntimeFactory

@@ -16,8 +16,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from yak_core.batch import (
     Batch,
+    BatchError,
     Builder,
-    Damaged,
     Headers,
     Record,
     RecordTooLarge,
@@ -71,13 +71,13 @@ class InvalidAcks(Exception):
 class Unreadable(Exception):
     """Fetched records cannot be converted to JSON; ``next_offset`` is the first offset after them.
 
-    ``compressed`` is True if they use an unsupported codec, False if they are damaged.
+    ``compressed`` is True if they have a codec that the broker lacks, False if they are damaged.
     """
 
-    def __init__(self, reason: str, next_offset: Offset, *, compressed: bool) -> None:
-        super().__init__(reason)
+    def __init__(self, error: BatchError, next_offset: Offset) -> None:
+        super().__init__(str(error))
         self.next_offset = next_offset
-        self.compressed = compressed
+        self.compressed = isinstance(error, UnsupportedCodec)
 
 
 class JsonHeader(Struct, forbid_unknown_fields=True):
@@ -217,23 +217,22 @@ def produce_response(response: ProduceResponse, count: int) -> bytes:
     )
 
 
-def fetch_response(response: FetchResponse, offset: Offset) -> bytes:
-    """Return the JSON response to a fetch from ``offset``.
+def fetch_response(response: FetchResponse, batches: tuple[Batch, ...], offset: Offset) -> bytes:
+    """Return the JSON response to a fetch from ``offset``; ``batches`` are not compressed.
 
-    The response ends before the first unreadable batch, and after RECORDS_MAX records, also within
+    The response ends before the first damaged batch, and after RECORDS_MAX records, also within
     a batch. ``next_offset`` is the first offset not returned. Raises Unreadable if the first batch
-    is compressed or damaged.
+    is damaged.
     """
     found: list[FetchedRecord] = []
     next_offset = offset
-    for batch in response.batches:
+    for batch in batches:
         try:
             found += _records_from(batch, offset, RECORDS_MAX - len(found))
-        except (UnsupportedCodec, Damaged) as error:
+        except BatchError as error:
             if found:
                 break
-            compressed = isinstance(error, UnsupportedCodec)
-            raise Unreadable(str(error), batch.end, compressed=compressed) from error
+            raise Unreadable(error, batch.end) from error
         if len(found) == RECORDS_MAX:
             next_offset = found[-1].offset + 1
             break
@@ -249,34 +248,38 @@ def fetch_response(response: FetchResponse, offset: Offset) -> bytes:
     )
 
 
-def record_events(response: FetchResponse, offset: Offset) -> tuple[bytes, Offset]:
+def record_events(batches: Iterable[Batch], offset: Offset) -> tuple[bytes, Offset]:
     """Return the records from ``offset`` on as server-sent events, and the next offset.
 
-    The id of an event is the offset of the record. A batch that has no JSON form, because it is
-    compressed or damaged, becomes one event "skipped", with the offset after it.
+    The batches are not compressed. The id of an event is the offset of the record.
     """
     parts: list[bytes] = []
-    for batch in response.batches:
+    for batch in batches:
         try:
             found = _records_from(batch, offset, batch.count)
-        except (UnsupportedCodec, Damaged) as error:
-            skipped = {
-                "offset": max(offset, batch.base_offset),
-                "next_offset": batch.end,
-                "compressed": isinstance(error, UnsupportedCodec),
-                "detail": str(error),
-            }
-            parts.append(event("skipped", skipped, batch.end - 1))
+        except BatchError as error:
+            parts.append(skipped_event(batch, error, offset))
         else:
             parts += [event("", record, record.offset) for record in found]
         offset = max(offset, batch.end)
     return b"".join(parts), offset
 
 
+def skipped_event(batch: Batch, error: BatchError, offset: Offset) -> bytes:
+    """Return the event for a batch without a JSON form: the broker lacks its codec, or damage."""
+    skipped = {
+        "offset": max(offset, batch.base_offset),
+        "next_offset": batch.end,
+        "compressed": isinstance(error, UnsupportedCodec),
+        "detail": str(error),
+    }
+    return event("skipped", skipped, batch.end - 1)
+
+
 def _records_from(batch: Batch, offset: Offset, count_max: int) -> list[FetchedRecord]:
     """Return the records of a batch from ``offset`` on, at most ``count_max``.
 
-    Raises UnsupportedCodec or Damaged.
+    Raises BatchError.
     """
     found: list[FetchedRecord] = []
     for record in records(batch):

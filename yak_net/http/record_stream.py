@@ -12,12 +12,14 @@ from typing import Final
 
 from aiohttp import web
 
+from yak_core.batch import Batch
 from yak_core.contract.messages import FetchRequest, FetchResponse
 from yak_core.errors import RETRIABLE, ErrorCode
 from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
 from yak_net.http.endpoints import LAST_EVENT_ID, STREAM_RECORDS
 from yak_net.http.gateway import BrokerStopped, Gateway, Phase
+from yak_net.http.plain_batches import Plain, decompress
 from yak_net.http.problems import HTTP_FORMS
 from yak_net.http.records import ANY_EPOCH, JSON_FACTOR, US_PER_MS, fetch_problem, first_offset
 from yak_net.http.request_parsing import (
@@ -116,15 +118,35 @@ async def _send(
     stream: EventStream, budget: Budget, answer: FetchResponse, offset: Offset
 ) -> Offset:
     """Send the records of an answer; return the next offset. Waits for room in ``budget``."""
-    size = bodies.size_of(answer.batches)
-    with Share(budget) as share:
-        while not budget.has_room(JSON_FACTOR * size, 0):
-            await stream.heartbeat()
-            await asyncio.sleep(PAUSE_S)
-        share.resize(JSON_FACTOR * size)
-        events, next_offset = await offload(size, bodies.record_events, answer, offset)
-        await stream.send(events)
-    return next_offset
+    rest = answer.batches
+    while rest:
+        with Share(budget) as share:
+            batches, error = await _plain(stream, budget, rest)
+            size = bodies.size_of(batches)
+            share.resize(JSON_FACTOR * size)
+            events, offset = await offload(size, bodies.record_events, batches, offset)
+            rest = rest[len(batches) :]
+            if error is not None:
+                events += bodies.skipped_event(rest[0], error, offset)
+                offset, rest = rest[0].end, rest[1:]
+            await stream.send(events)
+    return offset
+
+
+async def _plain(stream: EventStream, budget: Budget, batches: tuple[Batch, ...]) -> Plain:
+    """Return the first uncompressed batches, with room for their records in ``budget``.
+
+    While there is no room, decompressed batches are not kept: the room is for others.
+    """
+    size = bodies.size_of(batches)
+    while True:
+        if budget.has_room(JSON_FACTOR * size, 0):
+            plain = await decompress(batches, FETCH_BYTES)
+            if budget.has_room(JSON_FACTOR * bodies.size_of(plain.batches), 0):
+                return plain
+            del plain
+        await stream.heartbeat()
+        await asyncio.sleep(PAUSE_S)
 
 
 async def _ending(gateway: Gateway, answer: FetchResponse, next_offset: Offset) -> bytes:

@@ -25,6 +25,7 @@ from yak_core.ids import NO_EPOCH, Epoch, Offset
 from yak_net.http import json_bodies as bodies
 from yak_net.http.endpoints import FETCH, MAX_BYTES, OFFSET, PRODUCE, WAIT_MS
 from yak_net.http.gateway import Gateway
+from yak_net.http.plain_batches import decompress
 from yak_net.http.problems import (
     HTTP_FORMS,
     UNSUPPORTED_COMPRESSION,
@@ -111,11 +112,16 @@ async def fetch(gateway: Gateway, request: web.Request, budget: Budget) -> web.S
     size = bodies.size_of(answer.batches)
     with Share(budget) as share:
         share.resize(JSON_FACTOR * size)
+        batches, error = await decompress(answer.batches, bytes_max)
+        if error is not None and not batches:
+            raise _unreadable_problem(bodies.Unreadable(error, answer.batches[0].end)) from error
+        size = bodies.size_of(batches)
+        share.resize(JSON_FACTOR * size)
         try:
-            body = await offload(size, bodies.fetch_response, answer, offset)
-        except bodies.Unreadable as error:
-            raise _unreadable_problem(error) from error
-        del answer  # the batches
+            body = await offload(size, bodies.fetch_response, answer, batches, offset)
+        except bodies.Unreadable as unreadable:
+            raise _unreadable_problem(unreadable) from unreadable
+        del answer, batches
         share.resize(len(body))
         return await send_json(request, body)
 

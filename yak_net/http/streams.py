@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from aiohttp import WSMsgType, web
 
-from yak_core.batch import Batch, BatchError, UnsupportedCodec, records
+from yak_core.batch import Batch, BatchError, Codec, UnsupportedCodec, codec_of, records
 from yak_core.contract.client_calls import ClientResult
 from yak_core.contract.messages import (
     DescribeRequest,
@@ -30,6 +30,7 @@ from yak_core.contract.messages import (
 from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, CallId, NodeId
 from yak_core.wire.codec import FRAME_BYTES_MAX, CodecError, decode, encode
+from yak_net.compression import BROKER_SECTION_BYTES_MAX, plain_in_broker
 from yak_net.http.connections import Connection
 from yak_net.http.request_parsing import offload
 from yak_net.runtime.backend import OnAnswer
@@ -128,7 +129,10 @@ class ClientStream:
             return b"invalid request frame"
         if self._check_records and isinstance(request, ProduceRequest):
             # Awaited before the next frame is read, so that requests stay in order.
-            problem = await offload(request.batch.size, _records_problem, request.batch)
+            batch = request.batch
+            grows = codec_of(batch) is not Codec.NONE
+            size = BROKER_SECTION_BYTES_MAX if grows else batch.size
+            problem = await offload(size, _records_problem, batch)
             if problem is not None:
                 return b"" if self._refuse(request.correlation, *problem) else b"too many responses"
         # The node may respond within begin(), before the call id is known here.
@@ -185,7 +189,7 @@ class ClientStream:
 def _records_problem(batch: Batch) -> tuple[ErrorCode, str] | None:
     """Return the error code and the reason if the records cannot be decoded, else None."""
     try:
-        for _ in records(batch):
+        for _ in records(plain_in_broker(batch)):
             continue
     except UnsupportedCodec as error:
         return ErrorCode.INVALID_REQUEST, str(error)

@@ -14,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from yak_core.batch import HEADER_BYTES, Batch, UnsupportedCodec, records
+from yak_core.batch import HEADER_BYTES, Batch, BatchError, records
 from yak_core.ids import Offset
+from yak_net.compression import plain
 from yak_net.log_files.reading import LogFile, is_folder, read_folder
 
 OnBytes: TypeAlias = Callable[[int], None]
@@ -207,14 +208,14 @@ class _Records:
             continue
 
     def pop(self) -> Row | None:
-        """Return the next record; None at the end. Raises UnsupportedCodec."""
+        """Return the next record; None at the end. Raises BatchError."""
         if not self._rows:
             if self.batch is None:
                 return None
             epoch = self.batch.epoch
             self._rows.extend(
                 (r.offset, epoch, r.timestamp_ms, r.key, r.value, r.headers)
-                for r in records(self.batch)
+                for r in records(plain(self.batch))
                 if r.offset >= self._start
             )
             self.whole = False
@@ -256,8 +257,9 @@ def _next_record(one: _Records, other: _Records) -> tuple[Offset, str] | None:
         return _in_batches(one, other)
     try:
         return _in_rows(one.pop(), other.pop(), one.name, other.name)
-    except UnsupportedCodec:
-        return (first.base_offset, "compressed batches have other limits or bytes")
+    except BatchError as error:
+        what = f"the batches have other limits or bytes; {error}"
+        return (max(first.base_offset, second.base_offset), what)
 
 
 def _in_batches(one: _Records, other: _Records) -> tuple[Offset, str] | None:
@@ -269,13 +271,13 @@ def _in_batches(one: _Records, other: _Records) -> tuple[Offset, str] | None:
     if first.epoch != second.epoch:
         return (first.base_offset, _text("epoch", first.epoch, second.epoch, names))
     try:
-        for a, b in zip(records(first), records(second), strict=True):
+        for a, b in zip(records(plain(first)), records(plain(second)), strict=True):
             rows = [(r.offset, 0, r.timestamp_ms, r.key, r.value, r.headers) for r in (a, b)]
             found = _in_rows(rows[0], rows[1], *names)
             if found is not None:
                 return found
-    except UnsupportedCodec:
-        return (first.base_offset, "the bytes of a compressed batch differ")
+    except BatchError as error:
+        return (first.base_offset, f"the bytes of the batch differ; {error}")
     fields = (
         ("producer", *(f"{x.producer_id}/{x.producer_epoch}" for x in (first, second))),
         ("sequence", first.base_sequence, second.base_sequence),

@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from yak_core.batch import Batch, BatchError, Record, Torn, UnsupportedCodec, records
-from yak_core.batch.header import CODEC_BITS, CODECS, HEADER
+from yak_core.batch import (
+    Batch,
+    BatchError,
+    Record,
+    Torn,
+    UnsupportedCodec,
+    codec_of,
+    records,
+)
 from yak_core.broker.saved_state import STATE_KEY
 from yak_core.ids import Offset
 from yak_core.metadata.partition_state import PartitionStateError, decode_partition_state
+from yak_net.compression import plain
 from yak_net.log_files.reading import (
     Entry,
     LogFile,
@@ -134,7 +142,6 @@ class Dump:
 
 
 def _batch(position: int, batch: Batch) -> Line:
-    attributes = HEADER.unpack_from(batch.data)[5]
     return {
         "kind": "batch",
         "base_offset": batch.base_offset,
@@ -148,7 +155,7 @@ def _batch(position: int, batch: Batch) -> Line:
         "position": position,
         "max_timestamp_ms": batch.max_timestamp,
         "size": batch.size,
-        "codec": CODECS[attributes & CODEC_BITS],
+        "codec": codec_of(batch).label,
         "crc": batch.crc,
         "valid": True,
     }
@@ -156,7 +163,7 @@ def _batch(position: int, batch: Batch) -> Line:
 
 def _records(batch: Batch, start: Offset) -> Iterator[Line]:
     try:
-        for record in records(batch):
+        for record in records(plain(batch)):
             if record.offset >= start:
                 yield _record(record)
     except UnsupportedCodec as error:

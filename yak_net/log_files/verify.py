@@ -9,6 +9,7 @@ of such a folder counts only if a second look finds it, too.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from yak_core.ids import Epoch, Offset
 from yak_core.log.epochs import EpochIndex
 from yak_core.log.producers import ProducerTable
 from yak_core.rules import Rules, SequenceResult
+from yak_net.compression import plain
 from yak_net.log_files.reading import Entry, Folder, LogFile, read_folder
 from yak_net.storage.checkpoints import DAMAGED, REWRITE, VERIFY, Checkpoint
 from yak_net.storage.folder import CHECKPOINT, EPOCHS
@@ -125,6 +127,7 @@ class _Walk:
         self.accept_sequence = Rules().accept_sequence
         self.found_checkpoint = False
         self.after_damage = False
+        self.unread: Counter[str] = Counter()
 
     def run(self) -> None:
         folder, verdict = self.folder, self.verdict
@@ -143,6 +146,10 @@ class _Walk:
                     )
                 self._segment(log)
                 verdict.leo = log.end
+        for reason, count in self.unread.items():
+            verdict.notes.append(
+                f"of {count} batches only header and CRC were verified, not the records: {reason}"
+            )
         if folder.flushed is not None and not self.found_checkpoint:
             verdict.add(
                 "checkpoint",
@@ -207,11 +214,12 @@ class _Walk:
         except Misplaced as error:
             verdict.add("order", f"{log.path.name}: {error}")
         try:
-            count = sum(1 for _ in records(batch))
+            count = sum(1 for _ in records(plain(batch)))
             if count != batch.count:
                 verdict.add("records", f"{batch!r} has {count} records")
-        except UnsupportedCodec:
-            count = batch.count  # the CRC is right; nothing more can be verified
+        except UnsupportedCodec as error:
+            count = batch.count
+            self.unread[str(error)] += 1
         except BatchError as error:
             count = batch.count
             verdict.add("records", f"{batch!r}: {error}")

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from yak_core.batch import HEADER_BYTES, Damaged, UnsupportedCodec, parse, read_header, records
 from yak_core.ids import Epoch, Offset
+from yak_net.compression import plain_in_broker
 from yak_net.storage.log import SegmentLog
 
 SEARCHED_MAX: Final = 1 << 16
@@ -18,7 +19,10 @@ SEARCHED_MAX: Final = 1 << 16
 
 
 class TimePosition(NamedTuple):
-    """A record by time; ``timestamp_ms`` is None if its batch is compressed: it may be later."""
+    """A record by time.
+
+    ``timestamp_ms`` is None if its batch cannot be decompressed: the record may be a later one.
+    """
 
     offset: Offset
     timestamp_ms: int | None
@@ -28,9 +32,9 @@ class TimePosition(NamedTuple):
 def first_since(log: SegmentLog, timestamp_ms: int, end: Offset) -> TimePosition | None:
     """Return the first record below ``end`` whose timestamp is at least ``timestamp_ms``.
 
-    None if there is none. For a compressed batch, it is the first record of the batch. A thread may
-    call it while another one appends; the log below ``end`` must not change. Raises BatchError if
-    the file is damaged, or its headers do not match its records; OSError.
+    None if there is none. For a batch that cannot be decompressed, it is the first record of the
+    batch. A thread may call it while another one appends; the log below ``end`` must not change.
+    Raises BatchError if the file is damaged, or its headers do not match its records; OSError.
     """
     base, at = log.index.before_time(timestamp_ms)
     for _ in range(SEARCHED_MAX):
@@ -51,9 +55,10 @@ def _within(
     """Return the first such record of one batch."""
     batch = parse(log.read_bytes(size, at), 0, at)
     try:
-        for record in records(batch):
-            if record.timestamp_ms >= timestamp_ms and record.offset < end:
-                return TimePosition(record.offset, record.timestamp_ms, batch.epoch)
-    except UnsupportedCodec:
+        plain = plain_in_broker(batch)
+    except (UnsupportedCodec, Damaged):
         return TimePosition(batch.base_offset, None, batch.epoch)
+    for record in records(plain):
+        if record.timestamp_ms >= timestamp_ms and record.offset < end:
+            return TimePosition(record.offset, record.timestamp_ms, batch.epoch)
     return None

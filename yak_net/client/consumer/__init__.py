@@ -41,6 +41,7 @@ from yak_net.client.options import (
     open_runtime,
     socket_runtime,
 )
+from yak_net.compression import plain
 
 __all__ = ["Consumer", "ConsumerRecord"]
 
@@ -358,7 +359,7 @@ class Consumer(Client):
     def _decode(self, batch: Batch) -> None:
         """Make the records of a batch from the position on available, up to an unreadable one."""
         try:
-            found = columns(batch)
+            found = columns(plain(batch))
         except BatchError as error:
             self._set_unreadable(batch, error)
             return

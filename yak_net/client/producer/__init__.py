@@ -25,6 +25,7 @@ from yak_core.errors import ErrorCode, Outcome
 from yak_core.ids import NO_EPOCH, NodeId
 from yak_net.client.base import Client
 from yak_net.client.batches import ProducerBatch, RecordMetadata, Resolved, Sent
+from yak_net.client.compressing import Compression
 from yak_net.client.errors import MessageSizeTooLargeError
 from yak_net.client.options import (
     BOOTSTRAP_TIMEOUT_MS,
@@ -54,6 +55,8 @@ class Producer(Client):
     - ``enable_idempotence``: by default True if acks is "all", as in Kafka.
     - ``linger_ms``: how long a batch waits for more records.
     - ``max_batch_size``: in bytes; a larger record, up to ``max_request_size``, is sent alone.
+    - ``compression_type``: "gzip", "lz4", "zstd" or "none"; ``compression_level`` of that codec.
+      ``max_batch_size`` is then the size as sent, by the ratio of the batches before.
     - ``request_timeout_ms``: time limit of one request; then another broker is tried.
     - ``delivery_timeout_ms``: time limit of a record; then it fails.
     - ``buffer_memory``: :meth:`send` waits while more bytes than this are unresolved.
@@ -82,20 +85,19 @@ class Producer(Client):
         retry_backoff_ms: int = 100,
         buffer_memory: int = 32 * 1024 * 1024,
         compression_type: str | None = None,
+        compression_level: int | None = None,
         bootstrap_timeout_ms: int = BOOTSTRAP_TIMEOUT_MS,
         on_batch: Callable[[Resolved], None] | None = None,
         runtime: RuntimeFactory = socket_runtime,
     ) -> None:
-        """Raise ValueError for a value out of range, TypeError for a value of the wrong type."""
+        """Raise ValueError for a value out of range, TypeError for a value of the wrong type.
+
+        Raise MissingExtra, an ImportError, if the package of the codec is not installed.
+        """
         if acks not in ACKS:
             raise ValueError(f"acks must be 'all', 1 or 0, got {acks!r}")
         if enable_idempotence and ACKS[acks] != -1:
             raise ValueError(f"enable_idempotence requires acks='all', got acks={acks!r}")
-        if compression_type not in (None, "none"):
-            raise ValueError(
-                f"compression_type must be None or 'none', got {compression_type!r}: compression "
-                "is not supported"
-            )
         at_least(0, linger_ms=linger_ms, bootstrap_timeout_ms=bootstrap_timeout_ms)
         at_least(1, request_timeout_ms=request_timeout_ms, delivery_timeout_ms=delivery_timeout_ms)
         at_least(1, retry_backoff_ms=retry_backoff_ms, buffer_memory=buffer_memory)
@@ -107,6 +109,7 @@ class Producer(Client):
         self.confirmed = 0
         self.not_written = 0
         self.unknown = 0
+        self._compression = Compression(compression_type, compression_level)
         super().__init__(bootstrap_servers, client_id, bootstrap_timeout_ms, runtime)
         self._config = ProducerConfig(
             (),
@@ -276,7 +279,7 @@ class Producer(Client):
         self, value: bytes | None, key: bytes | None, headers: Headers, timestamp_ms: int
     ) -> Sent:
         assert self._batch is None, "the previous batch is still open"
-        builder = Builder(self._batch_bytes)
+        builder = Builder(self._compression.room(self._batch_bytes, self._request_bytes))
         try:
             builder.append(value, key=key, headers=headers, timestamp_ms=timestamp_ms)
         except RecordTooLarge:
@@ -318,7 +321,7 @@ class Producer(Client):
         assert self._runtime is not None, "a batch is open, but the producer is not started"
         self._batch = None
         self._timer.cancel()
-        built = batch.build()
+        built = batch.build(self._compression)
         self._closed_records += built.count
         self._bytes += built.size
         self._in_flight[batch.first] = batch
