@@ -19,6 +19,7 @@ NUMBER_MAX: Final = 2**63 - 1
 JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 TEXT: Final = "text/plain"
+HTML: Final = "text/html"
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,9 @@ class Parameter:
 class Endpoint:
     """One endpoint; ``problems`` are the statuses of its errors besides COMMON_PROBLEMS.
 
-    ``answer`` is the structure of a JSON answer; other answers have ``content``. ``not_ready`` says
-    that 503 has the same structure as 200.
+    ``answer`` is the structure of a JSON answer; other answers have ``content``. ``page`` is the
+    content for clients that accept it by name. ``not_ready`` says that 503 has the same structure
+    as 200.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Endpoint:
     body: type[Struct] | None = None
     answer: type[Struct] | None = None
     content: str = JSON
+    page: str = ""
     problems: tuple[int, ...] = ()
     not_ready: bool = False
 
@@ -117,7 +120,10 @@ METRICS: Final = Endpoint(
     "metrics", "GET", ("/metrics",), "Return the metrics for Prometheus.", content=TEXT
 )
 OPENAPI: Final = Endpoint("openapi", "GET", ("/openapi.json",), "Return this description.")
-INDEX: Final = Endpoint("index", "GET", ("/",), "Return the list of endpoints.", content=TEXT)
+INDEX: Final = Endpoint(
+    "index", "GET", ("/",), "Return the dashboard, or the list of endpoints.", content=TEXT,
+    page=HTML,
+)  # fmt: skip
 
 ENDPOINTS: Final = (
     *(PRODUCE, FETCH, STREAM_RECORDS, OFFSETS, REPLICAS, CLUSTER, STREAM_CLUSTER),

@@ -73,7 +73,9 @@ def _responses(endpoint: Endpoint) -> dict[str, object]:
     schema = {"type": "object"} if endpoint.content == JSON else {"type": "string"}
     if endpoint.answer is not None:
         schema = _reference(endpoint.answer)
-    answer = {"description": endpoint.summary, "content": {endpoint.content: {"schema": schema}}}
+    kinds = filter(None, (endpoint.content, endpoint.page))
+    content_of = {kind: {"schema": schema} for kind in kinds}
+    answer = {"description": endpoint.summary, "content": content_of}
     found: dict[str, object] = {"200": answer}
     for status in sorted({*COMMON_PROBLEMS, *endpoint.problems}):
         content = {CONTENT_TYPE: {"schema": _reference(ProblemBody)}}
