@@ -106,8 +106,8 @@ class BrokerRow(Struct):
     lag_ms: int | None
     lease_ms: int | None
     silent_ms: int | None
-    store_answers: bool | None
-    appended_bytes: int | None
+    store_answers: bool | None = None
+    appended_bytes: int | None = None
 
 
 class ClusterState(Struct):
