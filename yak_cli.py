@@ -29,6 +29,7 @@ COMMANDS = {
         "describe",
         "Show the leader, the ISR and each replica.",
     ),
+    "top": ("yak_net.observe.cli_top", "top", "Watch replicas, rates and failovers."),
     "offsets": (
         "yak_net.observe.cli_offsets",
         "offsets",

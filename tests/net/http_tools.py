@@ -91,6 +91,9 @@ class WorldGateway:
     def wall_ms(self) -> int:
         return NOW_MS
 
+    def appended_bytes(self) -> int:
+        return 0
+
     def health(self) -> BrokerHealth | None:
         if not self.world.is_up(self.node_id):
             return None
@@ -161,6 +164,9 @@ class ScriptedGateway:
 
     def wall_ms(self) -> int:
         return NOW_MS
+
+    def appended_bytes(self) -> int:
+        return 0
 
     def health(self) -> BrokerHealth | None:
         return None

@@ -39,6 +39,7 @@ RUN_BY = {
     "curl http://127.0.0.1:8080/health": CLUSTER,
     "./yak cluster status": CLUSTER,
     "./yak describe": "tests/net/test_observe.py",
+    "./yak top": "tests/net/test_top.py",
     "./yak doctor": "tests/net/test_doctor.py",
     "./yak cluster health -w -e": CLUSTER,
     './yak produce --message "Hello YAK"': CLUSTER,

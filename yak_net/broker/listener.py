@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from aiohttp import web
 
 from yak_net.http.connections import Connections
+from yak_net.http.endpoints import STREAM_CLUSTER
 from yak_net.http.hosts import Hosts, check_hosts, hosts_of
 from yak_net.http.measured import measured
 from yak_net.http.routes import BODY_BYTES_MAX, middlewares
@@ -21,7 +22,8 @@ SHUTDOWN_S: Final = 1.0
 class Listener:
     """Serves ``routes`` to at most as many connections as ``limit``, the open files, allows.
 
-    Each response has ``headers``.
+    Each response has ``headers``. ``client_urls`` returns the brokers' URLs for clients: pages at
+    these may read the stream of the cluster.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Listener:
         routes: Iterable[web.AbstractRouteDef],
         headers: Mapping[str, str],
         counts: Counts,
+        client_urls: Callable[[], Iterable[str]],
     ) -> None:
         self._settings = settings
         self._headers = headers
@@ -40,7 +43,7 @@ class Listener:
             middlewares=[
                 measured(counts),
                 *middlewares(),
-                check_hosts(_hosts(settings)),
+                check_hosts(_hosts(settings), STREAM_CLUSTER.paths[0], client_urls),
                 self.connections.counted(),
             ],
         )

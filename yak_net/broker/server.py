@@ -35,6 +35,7 @@ from yak_net.broker.peers import Peers
 from yak_net.broker.running_node import RunningNode
 from yak_net.broker.time_search import TimeSearch
 from yak_net.http.connections import DESCRIPTORS_MIN
+from yak_net.http.dashboard import client_urls
 from yak_net.http.gateway import BrokerStopped, Health, Phase
 from yak_net.http.routes import routes
 from yak_net.http.shares import HTTP_BYTES_MAX, STREAM_BYTES_MAX
@@ -161,7 +162,10 @@ class BrokerServer:
             web.get(CLIENT_PATH, self._serve_client),
         ]
         identity = {NODE_HEADER: self.node_id, CLUSTER_HEADER: self.cluster}
-        self._listener = Listener(settings, limit, handlers, identity, self.meters.counts)
+        self._listener = Listener(
+            settings, limit, handlers, identity, self.meters.counts,
+            lambda: client_urls(self).values(),
+        )  # fmt: skip
         self.meters.connections = self._listener.connections
         try:
             port = await self._listener.open()
@@ -289,6 +293,10 @@ class BrokerServer:
         """Return the page of metrics in a format that ``accept`` allows, and its content type."""
         view, health = self.view(), self.health()
         return self.meters.page(accept, self.peers, status, is_ready, view, health)
+
+    def appended_bytes(self) -> int:
+        """Return the size of all batches appended since the start of the process."""
+        return self.meters.counts.appended_bytes
 
     async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
         """Return the first record below ``end`` since a time, as the gateway says."""

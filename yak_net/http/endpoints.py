@@ -21,6 +21,7 @@ JSON: Final = "application/json"
 EVENTS: Final = "text/event-stream"
 TEXT: Final = "text/plain"
 OPENMETRICS: Final = "application/openmetrics-text"
+HTML: Final = "text/html"
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,10 @@ METRICS: Final = Endpoint(
     on_request=OPENMETRICS,
 )  # fmt: skip
 OPENAPI: Final = Endpoint("openapi", "GET", ("/openapi.json",), "Return this description.")
-INDEX: Final = Endpoint("index", "GET", ("/",), "Return the list of endpoints.", content=TEXT)
+INDEX: Final = Endpoint(
+    "index", "GET", ("/",), "Return the dashboard, or the list of endpoints.", content=TEXT,
+    on_request=HTML,
+)  # fmt: skip
 
 ENDPOINTS: Final = (
     *(PRODUCE, FETCH, STREAM_RECORDS, OFFSETS, REPLICAS, CLUSTER, STREAM_CLUSTER),

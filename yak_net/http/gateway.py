@@ -104,6 +104,10 @@ class Gateway(Protocol):
         """Return the page of metrics in a format that ``accept`` allows, and its content type."""
         ...
 
+    def appended_bytes(self) -> int:
+        """Return the size of all batches appended since the start of the process."""
+        ...
+
     async def first_since(self, timestamp_ms: int, end: int) -> TimePosition | None:
         """Return the first record below offset ``end`` since a time.
 

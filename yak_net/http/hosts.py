@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -23,8 +23,13 @@ from yak_core.errors import ErrorCode, Outcome
 from yak_net.http.problems import Handler, Problem, set_outcome
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_NAMES: Final = LOOPBACK[:2]
+DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 SHOWN_MAX: Final = 60
 """Characters of a foreign name that an answer and a log line show."""
+
+PAGE_ORIGIN: Final = web.RequestKey("page_origin", str)
+"""Key of a request from a page of another broker of the cluster; its value is the Origin."""
 
 _HOST: Final = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]+\]|[^\[\]:/@?#\\\s]+)(?P<port>:[0-9]{0,5})?")
 
@@ -72,8 +77,37 @@ def canonical(host: str) -> str:
     return str(ipaddress.ip_address(name)) if _is_address(name) else name
 
 
-def check_hosts(hosts: Hosts) -> Middleware:
-    """Return the middleware that refuses a foreign Host with 421 and a foreign Origin with 403."""
+def no_urls() -> tuple[str, ...]:
+    """Return no URL."""
+    return ()
+
+
+def origins_of(urls: Iterable[str]) -> set[str]:
+    """Return the origins of the pages at ``urls``, the brokers' addresses for clients.
+
+    A broker at a loopback address has the same page at ``localhost`` and ``127.0.0.1``.
+    """
+    found = set()
+    for url in urls:
+        try:
+            parts = urlsplit(url.lower())
+            port = "" if parts.port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{parts.port}"
+        except ValueError:  # another broker's address, which no page can have
+            continue
+        names = LOOPBACK_NAMES if parts.hostname in LOOPBACK_NAMES else (parts.hostname or "",)
+        for name in filter(None, names):
+            found.add(f"{parts.scheme}://{f'[{name}]' if ':' in name else name}{port}")
+    return found
+
+
+def check_hosts(
+    hosts: Hosts, open_path: str = "", client_urls: Callable[[], Iterable[str]] = no_urls
+) -> Middleware:
+    """Return the middleware that refuses a foreign Host with 421 and a foreign Origin with 403.
+
+    Only ``GET`` of ``open_path`` may come from the pages of other brokers, which are at
+    ``client_urls()``; PAGE_ORIGIN of the request then has the Origin.
+    """
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -88,6 +122,10 @@ def check_hosts(hosts: Hosts) -> Middleware:
             )
         origin = request.headers.get("Origin")
         if origin is not None and origin.lower() != f"{request.scheme}://{found[0]}".lower():
+            is_open = request.method == "GET" and request.path == open_path
+            if is_open and origin.lower() in origins_of(client_urls()):
+                request[PAGE_ORIGIN] = origin
+                return await handler(request)
             raise _refusal(
                 request,
                 403,

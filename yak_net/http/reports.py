@@ -43,7 +43,8 @@ class BrokerReport(Struct):
 
     ``epoch``, ``leader``, ``isr``, ``elr``, ``min_isr`` and ``version`` (the partition epoch) are
     what it knows of the cluster. ``lease_ms`` is the rest of a leader's lease, ``silent_ms`` the
-    time since a follower heard its leader.
+    time since a follower heard its leader. ``store_answers`` is whether the metadata store replies,
+    ``appended_bytes`` the size of all batches appended since the start of the process.
     """
 
     id: str
@@ -65,6 +66,8 @@ class BrokerReport(Struct):
     flushed: int | None = None
     lease_ms: int | None = None
     silent_ms: int | None = None
+    store_answers: bool | None = None
+    appended_bytes: int | None = None
     replicas: list[ReplicaReport] = field(default_factory=list)
 
 
@@ -103,6 +106,8 @@ class BrokerRow(Struct):
     lag_ms: int | None
     lease_ms: int | None
     silent_ms: int | None
+    store_answers: bool | None = None
+    appended_bytes: int | None = None
 
 
 class ClusterState(Struct):
@@ -144,6 +149,9 @@ def own_report(gateway: Gateway) -> BrokerReport:
         ready,
         reason,
     )
+    health = gateway.health()
+    report.store_answers = None if health is None else health.store_answers
+    report.appended_bytes = gateway.appended_bytes()
     view = gateway.view()
     return report if view is None else _with_view(report, view)
 
@@ -229,6 +237,8 @@ def _row(
         lag_ms=None if known is None else known.lag_ms,
         lease_ms=None if own is None else own.lease_ms,
         silent_ms=None if own is None else own.silent_ms,
+        store_answers=None if own is None else own.store_answers,
+        appended_bytes=None if own is None else own.appended_bytes,
     )
 
 

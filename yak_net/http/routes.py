@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from yak_core.config import MIB
+from yak_net.http import dashboard, offsets, openapi, status
 from yak_net.http import endpoints as ep
-from yak_net.http import offsets, openapi, status
 from yak_net.http.cluster_stream import ClusterWatch
 from yak_net.http.gateway import Gateway
 from yak_net.http.problems import COMMON_HEADERS, Handler, as_problems
@@ -47,7 +47,7 @@ GET  /readyz       the same, without the state
 GET  /livez        200 unless this broker has halted
 GET  /metrics      counters and gauges for Prometheus
 GET  /openapi.json the description of these endpoints for programs
-GET  /             this list
+GET  /             this list; a browser gets the dashboard
 
   curl {url}/v1/records \\
     -H 'Content-Type: application/json' -d '{{"records": [{{"value": "hello"}}]}}'
@@ -119,10 +119,12 @@ def _state_handlers(gateway: Gateway) -> dict[ep.Endpoint, Handler]:
         return await status.metrics(gateway, request)
 
     async def on_index(request: web.Request) -> web.Response:
+        if ep.HTML in request.headers.get("Accept", "").lower():
+            return dashboard.page(gateway)
         text = INDEX.format(
             node=gateway.node_id, cluster=gateway.cluster, url=gateway.url_of(gateway.node_id)
         )
-        return web.Response(text=text, headers=COMMON_HEADERS)
+        return web.Response(text=text, headers={**COMMON_HEADERS, "Vary": "Accept"})
 
     async def on_openapi(request: web.Request) -> web.Response:
         return web.Response(

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from aiohttp import web
 
+from yak_net.http.hosts import PAGE_ORIGIN
 from yak_net.http.problems import COMMON_HEADERS
 from yak_net.http.shares import busy
 
@@ -36,6 +37,9 @@ class EventStream:
         self._request = request
         # A proxy such as nginx must not collect the events.
         headers = {**COMMON_HEADERS, "X-Accel-Buffering": "no"}
+        origin = request.get(PAGE_ORIGIN)
+        if origin is not None:
+            headers |= {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
         self.response = web.StreamResponse(headers=headers)
         self.response.content_type = CONTENT_TYPE
         self.response.charset = "utf-8"
