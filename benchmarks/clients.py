@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.common import Row
+from benchmarks.common import CannotMeasure, Row
 from yak_net.client.batches import Resolved
 from yak_net.client.consumer import Consumer
 from yak_net.client.errors import YakError
@@ -23,10 +23,6 @@ POLL_MS: Final = 1_000
 PERCENTILES: Final = (50, 95, 99, 99.9)
 FIRST_S: Final = 30.0
 """Seconds until the first record of a measurement has to arrive."""
-
-
-class CannotMeasure(Exception):
-    """There is nothing to measure; the message says what to do."""
 
 
 @dataclass(frozen=True)

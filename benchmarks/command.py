@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from benchmarks.common import Row, show_rows
+from benchmarks.common import CannotMeasure, Row, show_rows
 from yak_net.client.cli_types import HELP
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -138,11 +138,11 @@ def e2e_command(servers: str | None, quick: bool, as_json: bool, **given: Any) -
 def peers_command(
     quick: bool, as_json: bool, rounds: int | None, seconds: float | None
 ) -> None:  # fmt: skip
-    """Measure own brokers beside Redis and NATS in one run.
+    """Measure own brokers beside Redis, NATS and RabbitMQ in one run.
 
-    The peers are Redis Streams with WAIT 2 and NATS JetStream with three replicas (R3). A peer that
-    is not installed has a line with "skipped" and the reason. Each peer runs on loopback, in
-    temporary folders, and is ended afterwards.
+    The peers are Redis Streams with WAIT 2, and streams of NATS JetStream and RabbitMQ with three
+    replicas (R3). A peer that is not installed has a line with "skipped" and the reason. Each peer
+    runs on loopback, in temporary folders, and is ended afterwards.
     """
     show_rows("Peers", _peers(quick, rounds, seconds), as_json)
 
@@ -193,20 +193,18 @@ def _peers(quick: bool, rounds: int | None, seconds: float | None) -> list[Row]:
     from benchmarks import peers
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with Console(stderr=True).status("measuring") as status:
-        return peers.run(
-            _seconds(seconds, quick),
-            rounds or (1 if quick else 3),
-            1 if quick else peers.FAILOVERS,
-            lambda step: status.update(step),
-        )
+    try:
+        with Console(stderr=True).status("measuring") as status:
+            return peers.run(peers.plan_of(quick, seconds, rounds), status.update)
+    except CannotMeasure as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _measure(title: str, servers: str | None, work: Measure, as_json: bool) -> None:
     """Measure a cluster, an own one if none is given, and print the rows."""
     from rich.console import Console
 
-    from benchmarks.clients import CannotMeasure, YakError
+    from benchmarks.clients import YakError
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     urls = _urls(servers)

@@ -14,7 +14,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import median
 from typing import Final, TypeAlias
 
@@ -38,12 +38,17 @@ class Measured:
         return self.units / self.cpu_s
 
 
+class CannotMeasure(Exception):
+    """A measurement failed; the message has the reason, and what to do if something can be done."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of output (docs/formats.md).
 
     ``ratio`` is ours / theirs. ``theirs`` and ``ratio`` are None for a figure without a peer.
-    ``skipped`` is the reason for a missing peer; then ``ours`` is None too.
+    ``skipped`` is the reason for a missing peer; then ``ours`` is None too. The ranges are the
+    smallest and the largest value of the rounds whose median is ``ours`` or ``theirs``.
     """
 
     figure: str
@@ -52,6 +57,8 @@ class Row:
     ours: float | None = None
     theirs: float | None = None
     skipped: str | None = None
+    ours_range: tuple[float, float] | None = None
+    theirs_range: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:
@@ -62,12 +69,16 @@ class Row:
 
     def line(self) -> str:
         """Return the row as one JSON object."""
-        fields: dict[str, object] = asdict(self)
+        fields: dict[str, object] = {"figure": self.figure, "peer": self.peer, "size": self.size}
         for name in ("ours", "theirs"):
             fields[name] = _rounded(getattr(self, name))
         ratio = self.ratio
         fields["ratio"] = None if ratio is None else round(ratio, 4)
-        if fields.pop("skipped") is not None:
+        for name in ("ours_range", "theirs_range"):
+            found: tuple[float, float] | None = getattr(self, name)
+            if found is not None:
+                fields[name] = [_rounded(value) for value in found]
+        if self.skipped is not None:
             fields["skipped"] = self.skipped
         return json.dumps(fields)
 
@@ -155,9 +166,9 @@ def _table(title: str, rows: list[Row]) -> None:
         table.add_row(
             row.figure,
             row.size,
-            row.skipped if row.skipped is not None else _text(row.ours),
+            row.skipped if row.skipped is not None else _with_range(row.ours, row.ours_range),
             row.peer or "",
-            _text(row.theirs),
+            _with_range(row.theirs, row.theirs_range),
             "" if ratio is None else f"{ratio:.3g}",
         )
     # In a pipe, lines are not cut to the width of a terminal that is not there.
@@ -167,6 +178,12 @@ def _table(title: str, rows: list[Row]) -> None:
 def _rounded(value: float | None) -> float | None:
     """Round to four significant digits; the figures are not more precise."""
     return None if value is None else float(f"{value:.4g}")
+
+
+def _with_range(value: float | None, found: tuple[float, float] | None) -> str:
+    if found is None or found[0] == found[1]:
+        return _text(value)
+    return f"{_text(value)} ({_text(found[0])} to {_text(found[1])})"
 
 
 def _text(value: float | None) -> str:

@@ -39,6 +39,7 @@ from unittest.mock import patch
 import yak_net.storage.disk as disk
 from benchmarks.common import Row, parse_options, show
 from benchmarks.own_cluster import BATCH_BYTES, own_cluster
+from benchmarks.servers import module_command
 from yak_core.batch import Batch, Builder, placed, seal
 from yak_core.contract.events import DiskResult
 from yak_core.ids import LogGeneration, OpId
@@ -92,7 +93,7 @@ class Figures:
 
 async def measure_cluster(figures: Figures, missing: str, seconds: float) -> None:
     """Measure a cluster whose brokers and client lack a lever."""
-    command = (sys.executable, "-P", "-m", "benchmarks.levers", "--broker", missing, "broker")
+    command = (*module_command("benchmarks.levers"), "--broker", missing, "broker")
     for flush in ("os", "batch"):
         async with own_cluster(flush, command) as cluster:
             found = await cluster.latencies(VALUE, seconds)

@@ -91,6 +91,11 @@ class Figures:
         values = self.found.get(name)
         return median(values) if values else None
 
+    def range(self, name: str) -> tuple[float, float] | None:
+        """Return the smallest and the largest value of a figure, None if it was not measured."""
+        values = self.found.get(name)
+        return (min(values), max(values)) if values else None
+
 
 def value_of(size: int) -> bytes:
     """Return ``size`` random bytes, which cannot be compressed well."""

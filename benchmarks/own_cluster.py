@@ -9,6 +9,7 @@ partition state changed during it.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import tempfile
 import time
@@ -19,7 +20,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from benchmarks import redis_peer
-from benchmarks.procs import Flow, Latencies, Meter
+from benchmarks.common import CannotMeasure
+from benchmarks.procs import Flow, Latencies, Meter, longest_wait_s
 from yak_core.batch import HEADER_BYTES, Builder
 from yak_core.clients.producer import build_producer
 from yak_core.config import ProducerConfig
@@ -49,7 +51,7 @@ POLL_MS: Final = 1000
 T = TypeVar("T")
 
 
-class StateChanged(Exception):
+class StateChanged(CannotMeasure):
     """The partition state changed during each try of a measurement."""
 
 
@@ -153,18 +155,36 @@ class OwnCluster:
 
         return await self._with_stable_state(work, seconds)
 
-    async def failover_s(self, value: bytes) -> float:
-        """Kill the leader; return the seconds until the next record is acknowledged."""
+    async def failover_s(self, value: bytes, how: int) -> float:
+        """Send a signal to the leader; return the longest time without an acknowledgement.
+
+        One record is in flight, until one is acknowledged after the end of the leader. The leader
+        is started again; the next measurement waits for its records.
+        """
         await self._until_complete()
         async with Producer(self.servers, linger_ms=0) as producer:
             await producer.send_and_wait(value)
             leader = await self.leader()
-            began = time.perf_counter()
-            await self._cluster.kill(leader)
+            os.kill(self._cluster.pids[leader], how)
             async with asyncio.timeout(GRACE_S):
-                await producer.send_and_wait(value)
-            took_s = time.perf_counter() - began
+                longest_s = await longest_wait_s(
+                    lambda: producer.send_and_wait(value),
+                    lambda: leader not in self._cluster.pids,
+                )
         await self._cluster.restart(leader)
+        return longest_s
+
+    async def recovery_s(self) -> float:
+        """Kill a follower and start it again; return the seconds until it has registered."""
+        await self._until_complete()
+        leader = await self.leader()
+        node = next(node for node in self._cluster.pids if node != leader)
+        await self._cluster.kill(node)
+        began = time.perf_counter()
+        await self._cluster.restart(node)
+        await self._cluster.wait_until_up(node, READY_S)
+        took_s = time.perf_counter() - began
+        await self._until_complete()
         return took_s
 
     async def _with_stable_state(self, work: Callable[[], Awaitable[T]], seconds: float) -> T:

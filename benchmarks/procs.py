@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -120,6 +120,22 @@ class Flow:
     def records_per_cpu_s(self) -> float:
         """Return the records per CPU second of servers and client."""
         return self.records / max(self.cost.cpu_s, 1 / _TICKS_PER_S)
+
+
+async def longest_wait_s(
+    send: Callable[[], Awaitable[object]], has_ended: Callable[[], bool]
+) -> float:
+    """Send records one by one, until one is acknowledged that was sent after the end of a server.
+
+    Return the longest time in seconds without an acknowledgement, from the call on.
+    """
+    longest_s, last, ended = 0.0, time.perf_counter(), False
+    while not ended:
+        ended = has_ended()
+        await send()
+        now = time.perf_counter()
+        longest_s, last = max(longest_s, now - last), now
+    return longest_s
 
 
 @dataclass(frozen=True, slots=True)

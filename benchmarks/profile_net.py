@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from benchmarks.own_cluster import BATCH_BYTES, OwnCluster, own_cluster, produce_alone
 from benchmarks.procs import Flow, Latencies
+from benchmarks.servers import module_command
 
 SECONDS: Final = 4.0
 LINES: Final = 30
@@ -120,7 +121,7 @@ async def run_profiled(
     folder: str, client: cProfile.Profile, args: argparse.Namespace
 ) -> tuple[str, str]:
     """Run cluster, load and profilers. Return the leader and a line with the result."""
-    command = (sys.executable, "-P", "-m", "benchmarks.profile_net", "--broker", folder, "broker")
+    command = (*module_command("benchmarks.profile_net"), "--broker", folder, "broker")
     value = b"x" * args.size
     async with own_cluster(args.flush, command) as cluster:
         leader = await cluster.leader()

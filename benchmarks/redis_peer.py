@@ -10,24 +10,22 @@ from __future__ import annotations
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.common import CannotMeasure
 from benchmarks.procs import Flow, Latencies, Meter
-from yak_net.cluster.orphan_guard import OrphanGuard
+from benchmarks.servers import HOST, free_ports, servers
 
 PROGRAM: Final = "redis-server"
-HOST: Final = "127.0.0.1"
 REPLICAS: Final = 2
 PIPELINE: Final = 500
 PIPELINE_BYTES: Final = 512 * 1024
 READ_COUNT: Final = 1000
 START_S: Final = 20.0
-END_S: Final = 5.0
 ANSWER_S: Final = 30.0
 WAIT_MS: Final = 10_000
 PORTS_TRIED: Final = 5
@@ -35,7 +33,7 @@ FIELD: Final = b"d"
 _BEGINNING: Final = b"0"
 
 
-class RedisFailed(Exception):
+class RedisFailed(CannotMeasure):
     """A redis-server did not start, or its replicas did not acknowledge."""
 
 
@@ -50,22 +48,13 @@ def server(port: int = 0, *options: str) -> Iterator[tuple[int, str]]:
 
     The server also listens on loopback ``port``, unless ``port`` is 0. Raise RedisFailed.
     """
-    with tempfile.TemporaryDirectory(prefix="yak-bench-redis-") as folder:
-        path = Path(folder) / "redis.sock"
+    with servers("yak-bench-redis-") as running:
+        path = running.folder / "redis.sock"
         command = [PROGRAM, "--port", str(port), "--bind", HOST, "--unixsocket", str(path)]
-        command += ["--dir", folder, "--save", "", "--appendonly", "no", *options]
-        guard = OrphanGuard()  # kills the server if this process is killed
-        process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            guard.watch(process.pid)
-            _wait_for(path, process)
-            yield process.pid, f"unix://{path}"
-        finally:
-            _end(process)
-            guard.unwatch(process.pid)
-            guard.close()
+        command += ["--dir", str(running.folder), "--save", "", "--appendonly", "no", *options]
+        process = running.start(command)
+        _wait_for(path, process)
+        yield process.pid, f"unix://{path}"
 
 
 def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
@@ -79,39 +68,23 @@ def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
     raise RedisFailed(f"{PROGRAM} did not start within {START_S:g} s")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(END_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(END_S)
-
-
-def _free_port() -> int:
-    """Return a port that was free just now, because redis-server cannot choose a free port."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 def _started(stack: ExitStack, *options: str) -> tuple[int, int]:
     """Start a server on TCP and return its pid and port; retry with another port if needed."""
     for _ in range(PORTS_TRIED - 1):
-        port = _free_port()
+        [port] = free_ports(1)
         try:
             return stack.enter_context(server(port, *options))[0], port
         except RedisFailed:
             continue
-    port = _free_port()
+    [port] = free_ports(1)
     return stack.enter_context(server(port, *options))[0], port
 
 
 class RedisStreams:
     """The running servers of :func:`redis_streams`."""
 
-    def __init__(self, client: Any, pids: tuple[int, ...]) -> None:
+    def __init__(self, client: Any, port: int, pids: tuple[int, ...]) -> None:
+        self.port = port
         self.pids = pids
         self._client = client
 
@@ -196,6 +169,6 @@ def redis_streams() -> Iterator[RedisStreams]:
         replica_options = ("--replicaof", HOST, str(port), "--repl-diskless-sync-delay", "0")
         replicas = [_started(stack, *replica_options)[0] for _ in range(REPLICAS)]
         client = redis.Redis(HOST, port, protocol=2, socket_timeout=ANSWER_S)
-        peer = RedisStreams(stack.enter_context(client), (primary, *replicas))
+        peer = RedisStreams(stack.enter_context(client), port, (primary, *replicas))
         peer.wait_for_replicas()
         yield peer

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
+from benchmarks import clients
 from benchmarks.command import bench
 from tests.benchmarks.running import check
 from tests.net.client_commands import one_broker, values
+from yak_net.client.producer import Producer
 
 
 def test_clients_of_a_given_cluster_are_measured(tmp_path: Path) -> None:
@@ -30,8 +34,15 @@ def test_clients_of_a_given_cluster_are_measured(tmp_path: Path) -> None:
         text = run("produce", "-b", broker.url, "--count", "1")
         assert text.exit_code == 0
         assert "produce_records_per_s" in text.stdout
+
+
+def test_no_broker_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: exit code 2 for an invalid address, 1 without a broker; method: a hasty producer."""
+    monkeypatch.setattr(clients, "Producer", partial(Producer, bootstrap_timeout_ms=300))
     assert run("produce", "-b", "http://", "--count", "1").exit_code == 2
-    assert run("produce", "-b", "127.0.0.1:1", "--count", "1").exit_code == 1
+    done = run("produce", "-b", "127.0.0.1:1", "--count", "1")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "127.0.0.1:1" in done.stderr
 
 
 def run(*words: str) -> Result:

@@ -29,6 +29,8 @@ from yak_net.runtime.wire import CLIENT_PATH
 MEMORY_MAX = 250 << 20
 LOG_BYTES_A_MINUTE = 1_000_000
 ACK_MAX_S = 10.0
+SHARED = (384, 8)
+"""Files and megabytes of the broker that all short tests share."""
 
 
 class Limited:
@@ -93,7 +95,7 @@ async def produce(broker: Limited, seconds: float, connected: asyncio.Event | No
 @pytest.mark.parametrize(
     ("limited", "seconds", "counts"),
     [
-        ((384, 8), 2.0, (400, 30, 30)),
+        (SHARED, 2.0, (400, 30, 30)),
         pytest.param(
             (1024, 8), 60.0, (2_000, 200, 200), marks=[pytest.mark.long, pytest.mark.timeout(300)]
         ),
@@ -140,7 +142,7 @@ def limited_files(broker: Limited) -> int:
 
 
 @pytest.mark.parametrize(
-    "limited", [(384, 8), pytest.param((1024, 8), marks=pytest.mark.long)], indirect=True
+    "limited", [SHARED, pytest.param((1024, 8), marks=pytest.mark.long)], indirect=True
 )
 async def test_idle_connections_leave_descriptors(limited: Limited) -> None:
     """Goal: more idle connections than descriptors; records are written, the disk has its files."""
@@ -153,7 +155,7 @@ async def test_idle_connections_leave_descriptors(limited: Limited) -> None:
         assert health[0] == 200
 
 
-@pytest.mark.parametrize("limited", [(1024, 8)], indirect=True)
+@pytest.mark.parametrize("limited", [SHARED], indirect=True)
 async def test_no_descriptor_for_a_connection(limited: Limited) -> None:
     """Method: the limit of the running broker falls to the files that it has open, and rises again.
 
@@ -177,7 +179,7 @@ async def test_no_descriptor_for_a_connection(limited: Limited) -> None:
     assert limited.log_bytes - before < 10_000
 
 
-@pytest.mark.parametrize("limited", [(1024, 8)], indirect=True)
+@pytest.mark.parametrize("limited", [SHARED], indirect=True)
 async def test_slow_websocket_readers_are_bounded(limited: Limited) -> None:
     """Goal: clients that request records and do not read them; a consumer is still served."""
     fetch = FetchRequest(1, 0, Epoch(-1), Epoch(-1), 4 << 20, 0)
@@ -203,7 +205,7 @@ HANDSHAKE = (
 )
 
 
-@pytest.mark.parametrize("limited", [(1024, 8)], indirect=True)
+@pytest.mark.parametrize("limited", [SHARED], indirect=True)
 @pytest.mark.parametrize("count", [60, pytest.param(300, marks=pytest.mark.long)])
 async def test_garbage_costs_a_few_lines_of_log(limited: Limited, count: int) -> None:
     """Method: resets in the handshake, random frames, and requests that are not HTTP.

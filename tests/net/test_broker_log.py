@@ -117,7 +117,7 @@ def _address(url: str) -> tuple[str, int]:
 
 
 @pytest.mark.parametrize(
-    "count", [10, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
+    "count", [5, pytest.param(500, marks=[pytest.mark.long, pytest.mark.timeout(1800)])]
 )
 def test_no_moment_at_which_a_log_reader_leaves_matters(count: int, tmp_path: Path) -> None:
     """Goal: no halt, and a clean stop within STOP_S, whenever the reader of the log leaves."""

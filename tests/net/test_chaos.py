@@ -142,7 +142,8 @@ def test_frozen_leader_is_fenced(tmp_path: Path) -> None:
         await load.kill_while_in_flight(lambda: cluster.freeze(leader))
         second = await cluster.wait_for_leader(other_than=leader)
         await load.wait_for_confirmed(500)
-        await asyncio.sleep(2.0)  # two leases: the length of the failure, not a wait for a result
+        # The second lease of the failure: its length, not a wait for a result.
+        await asyncio.sleep(1.0)
         cluster.thaw(leader)
         await cluster.wait_until_in_sync()
         assert await cluster.wait_for_leader() == second

@@ -45,7 +45,7 @@ def port_of(broker: BrokerProcess) -> int:
 @pytest.mark.parametrize("words", ["produce -m x", "consume -e"])
 def test_command_names_the_address_that_fails(words: str, at: str) -> None:
     """Goal: exit code 1 with broker, address and cause, long before the delivery timeout."""
-    done = yak(*words.split(), "-b", at, "--timeout", "2s")
+    done = yak(*words.split(), "-b", at, "--timeout", "1s")
     message = done.stderr.decode()
     assert (done.returncode, done.stdout, len(message.splitlines())) == (1, b"", 1)
     for part in ("n1", UNRESOLVABLE, "resolve", at, "--advertised-url"):
@@ -99,7 +99,7 @@ async def test_second_broker_is_used_if_the_first_one_does_not_answer(tmp_path: 
 async def test_timeout_names_the_broker_that_cannot_be_reached(tmp_path: Path) -> None:
     """Goal: an address that fails later is named, too. Method: the broker ends after a record."""
     with one_broker(tmp_path) as broker:
-        producer = Producer(broker.url, delivery_timeout_ms=1_500)
+        producer = Producer(broker.url, delivery_timeout_ms=800)
         consumer = Consumer(broker.url, auto_offset_reset=0, default_api_timeout_ms=700)
         async with producer, consumer:
             await producer.send_and_wait(b"first")
@@ -138,7 +138,7 @@ def test_consume_names_the_broker_at_its_timeout(tmp_path: Path) -> None:
 async def test_advice_is_for_the_reader(words: str, advice: str, other: str) -> None:
     """Goal: a command names its option, an exception the argument; both name the cause."""
     if words:
-        done = yak(*words.split(), "-b", "127.0.0.1:1", "--timeout", "2s")
+        done = yak(*words.split(), "-b", "127.0.0.1:1", "--timeout", "500ms")
         message = done.stderr.decode()
     else:
         with pytest.raises(NoBrokersAvailable) as failed:

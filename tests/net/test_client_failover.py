@@ -111,7 +111,7 @@ async def test_too_few_replicas_are_the_reason_of_a_timeout(
     await asyncio.to_thread(
         until, lambda: get(f"{url}/v1/cluster")[1].get("isr") == ["one"], "the ISR has shrunk"
     )
-    async with Producer([url], delivery_timeout_ms=1_500) as producer:
+    async with Producer([url], delivery_timeout_ms=800) as producer:
         with pytest.raises(RequestTimedOutError) as caught:
             await producer.send_and_wait(b"a")
     what = str(caught.value).partition("; ")[0]

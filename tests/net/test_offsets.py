@@ -9,13 +9,17 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.net.brokers import post
 from tests.net.client_commands import one_broker, yak
-from yak_net.client import offset_lookup
+from yak_cli import main
+from yak_net.client import consumer, offset_lookup
+from yak_net.client.consumer import Consumer
 from yak_net.client.offset_lookup import parse_time
 
 TIMES = (1_000_000, 3_000_000, 2_000_000, 5_000_000)
@@ -95,13 +99,22 @@ def test_times_are_read() -> None:
         (("offsets", "--time", "noon"), 2),
         (("offsets", "--time", "-3"), 2),
         (("offsets", "--topic", "x"), 2),
-        (("offsets", "-b", "127.0.0.1:1"), 1),
-        (("offsets", "-b", "127.0.0.1:1", "--time", "5"), 1),
         (("consume", "-o", "@noon"), 2),
         (("consume", "-o", "e@5"), 2),
     ],
 )
 def test_what_cannot_be_looked_up(words: tuple[str, ...], code: int) -> None:
-    """Goal: the exit code, and no output; method: invalid times, and no broker."""
+    """Goal: the exit code, and no output; method: invalid times."""
     done = yak(*words)
     assert (done.returncode, done.stdout) == (code, b"")
+
+
+@pytest.mark.parametrize("words", [(), ("--time", "5")])
+def test_no_broker_answers(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goal: exit code 1, the address, and no output; method: a consumer that waits less."""
+    hasty = partial(Consumer, bootstrap_timeout_ms=300)
+    for module in (consumer, offset_lookup):
+        monkeypatch.setattr(module, "Consumer", hasty)
+    done = CliRunner().invoke(main, ["offsets", "-b", "127.0.0.1:1", *words])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "127.0.0.1:1" in done.stderr

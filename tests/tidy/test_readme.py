@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests import require
+from tests.net import client_commands
 from tests.net.brokers import CLEAN
 from yak_cli import main
 from yak_sim import RunResult
@@ -151,7 +152,8 @@ def test_the_cluster_works(tmp_path: Path) -> None:
     """Run the commands of a cluster in their order, and the program of README before the kill.
 
     The ports are free ones, since another program may use 8080. The commands for curl that
-    ``cluster up`` prints are run, too.
+    ``cluster up`` prints are run, too. Commands that use files of the current folder are started in
+    one; the others find the cluster through its state file.
     """
     require.executable("curl")
     tried = re.compile(r"^try: (curl .*)$", re.MULTILINE)
@@ -167,6 +169,16 @@ def test_the_cluster_works(tmp_path: Path) -> None:
     def run(*words: str) -> str:
         return command(sys.executable, *words).stdout
 
+    def yak(*words: str) -> tuple[str, str]:
+        """Run a command that succeeds; return standard output and error."""
+        if words[:2] in (("cluster", "up"), ("cluster", "down")):
+            ran = command(sys.executable, "-m", "yak_cli", *words)
+            return ran.stdout, ran.stderr
+        state = str(tmp_path / ".yak" / "cluster.json")
+        done = client_commands.yak(*words, env={"YAK_CLUSTER_FILE": state})
+        assert done.returncode == 0, (words, done.stdout, done.stderr)
+        return done.stdout.decode(), done.stderr.decode()
+
     def curl(line: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(command("sh", "-c", line).stdout)
         return found
@@ -175,7 +187,7 @@ def test_the_cluster_works(tmp_path: Path) -> None:
     try:
         for line in (line for line, test in RUN_BY.items() if test == CLUSTER):
             if line.startswith("curl"):
-                brokers = json.loads(run("-m", "yak_cli", "cluster", "status", "--json"))["brokers"]
+                brokers = json.loads(yak("cluster", "status", "--json")[0])["brokers"]
                 found = curl(line.replace(ADDRESS, brokers[0]["url"]))
                 assert (found["node"], found["status"]) == ("n1", "ok")
                 continue
@@ -184,9 +196,9 @@ def test_the_cluster_works(tmp_path: Path) -> None:
                 health, produced, fetched = map(curl, curls)
                 assert (health["node"], produced["base_offset"]) == ("n1", 2)
                 assert [each["value"] for each in fetched["records"]][2:] == ["hello"]
-            ran = command(sys.executable, "-m", "yak_cli", *shlex.split(line)[1:])
-            curls = curls or tried.findall(ran.stderr)
+            out, err = yak(*shlex.split(line)[1:])
+            curls = curls or tried.findall(err)
             if line.startswith("./yak consume"):
-                assert ran.stdout == "Hello YAK\n"
+                assert out == "Hello YAK\n"
     finally:
-        run("-m", "yak_cli", "cluster", "down")
+        yak("cluster", "down")
