@@ -8,7 +8,7 @@ It reads the ISR with each lease renewal, so it learns later than the leader tha
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Protocol
 
 from yak_core.broker.context import Context
 from yak_core.broker.follower import Follower
@@ -19,9 +19,6 @@ from yak_core.config import SECOND
 from yak_core.ids import BrokerEpoch, Micros, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.value import value
-
-STORE_IS_SILENT: Final = "the metadata store does not answer"
-
 
 @value
 class BrokerHealth:
@@ -71,7 +68,9 @@ def health_of(broker: ExaminedBroker, now: Micros) -> BrokerHealth:
     is_ready = not reason
     if is_ready:
         members = (*partition.isr, broker.context.node) if has_joined else partition.isr
-        reason = _under_replicated(partition, members) if answers else STORE_IS_SILENT
+        reason = _under_replicated(partition, members)
+    if is_ready and not answers:
+        return BrokerHealth(phase, True, answers, "the metadata store does not answer")
     return BrokerHealth(phase, is_ready, answers, reason)
 
 
