@@ -140,6 +140,9 @@ async def run_profiled(
 def profile_cluster(args: argparse.Namespace) -> None:
     """Profile a cluster and print the profiles."""
     client = profiler()
+    # The brokers start elsewhere, and an installation has no package of this name.
+    paths = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     with tempfile.TemporaryDirectory(prefix="yak-profile-") as folder:
         leader, result_line = asyncio.run(run_profiled(folder, client, args))
         print(result_line)
