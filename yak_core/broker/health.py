@@ -20,6 +20,7 @@ from yak_core.ids import BrokerEpoch, Micros, NodeId
 from yak_core.metadata.partition_state import PartitionState
 from yak_core.value import value
 
+
 @value
 class BrokerHealth:
     """The health of a broker. ``reason`` is one clause, empty if nothing is wrong.
