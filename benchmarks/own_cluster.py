@@ -124,15 +124,14 @@ class OwnCluster:
             read_count = 0
             async with Consumer(self.servers, auto_offset_reset=begin) as consumer:
                 assert await consumer.getmany(POLL_MS), "the consumer read no record"
-                consumer.seek(begin)  # a small log may be read to its end already
                 meter = Meter(self.pids)
                 until = time.perf_counter() + seconds
                 while not read_count or time.perf_counter() < until:
+                    if await consumer.position() >= end:  # also after the read above
+                        consumer.seek(begin)
                     records = await consumer.getmany(POLL_MS)
                     assert not records or records[0].value == value
                     read_count += len(records)
-                    if await consumer.position() >= end:
-                        consumer.seek(begin)
                 return Flow(read_count, len(value), meter.stop())
 
         return await self._with_stable_state(work, seconds)

@@ -28,6 +28,7 @@ from benchmarks.own_cluster import BATCH_BYTES, OwnCluster, own_cluster, produce
 from benchmarks.procs import Flow, Latencies
 from benchmarks.servers import module_command
 
+ROOT: Final = Path(__file__).parents[1]
 SECONDS: Final = 4.0
 LINES: Final = 30
 BUILT_IN: Final = "~"
@@ -93,7 +94,7 @@ def _part(file: str) -> str:
 
 
 def _shortened(text: str) -> str:
-    here = str(Path(__file__).parents[1]) + "/"
+    here = f"{ROOT}/"
     for prefix in (here, ".venv/lib/", f"{sys.base_prefix}/lib/", "site-packages/"):
         text = text.replace(prefix, "")
     return text
@@ -141,7 +142,7 @@ def profile_cluster(args: argparse.Namespace) -> None:
     """Profile a cluster and print the profiles."""
     client = profiler()
     # The brokers start elsewhere, and an installation has no package of this name.
-    paths = (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
     os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     with tempfile.TemporaryDirectory(prefix="yak-profile-") as folder:
         leader, result_line = asyncio.run(run_profiled(folder, client, args))
