@@ -68,9 +68,9 @@ def one_round(world: World, point: Point) -> Iterator[simpy.Event]:
     for number in range(ACTIVE):
         world.producers[(first + number) % PRODUCERS].send(1 + point.pick(80))
     for _ in range(1 + point.pick(4)):
-        yield world.sleep(seconds=point.between(20, 600) / 1_000)
+        yield world.sleep(seconds(point.between(20, 600) / 1_000))
         fault(world, point)
-    yield world.sleep(seconds=point.between(100, 4_000) / 1_000)
+    yield world.sleep(seconds(point.between(100, 4_000) / 1_000))
     world.heal_everything()
     for producer in world.producers:
         world.resume(producer.node_id)
@@ -80,7 +80,7 @@ def one_round(world: World, point: Point) -> Iterator[simpy.Event]:
         what="all producers have sent the batches of the round",
     )
     yield world.until_converged(within=seconds(60))
-    yield world.sleep(seconds=SETTLES_US / 1e6)
+    yield world.sleep(seconds(SETTLES_US / 1e6))
 
 
 def draw(seed: int) -> Scenario:
@@ -88,7 +88,7 @@ def draw(seed: int) -> Scenario:
     point = RandomChoices(seed).at("outcomes", "cluster")
 
     def outcomes(world: World) -> Script:
-        yield from world.until_ready()
+        yield world.until_ready()
         world.topology = replace(world.topology, client_limits=tuple(client_limits.items()))
         for _ in range(PRODUCERS):
             rate, batch = point.between(10, 100), 1 + point.pick(3)
